@@ -1,0 +1,151 @@
+//! SHA-256 digests, and whether a file is what its registration says.
+
+use std::fmt;
+
+use super::Refusal;
+
+/// A SHA-256 digest. One that exists is valid; it is written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// From the 32 bytes that SHA-256 yields.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads 64 hex digits of any case, with or without a leading `sha256:`; blank text is no digest.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`], naming `field`, for anything else.
+    pub fn parse(field: &str, text: &str) -> Result<Option<Self>, Refusal> {
+        let trimmed = text.trim();
+        let bare = match trimmed.get(..7) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("sha256:") => trimmed[7..].trim(),
+            _ => trimmed,
+        };
+        if bare.is_empty() {
+            return Ok(None);
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(bare, &mut bytes).map_err(|_| {
+            Refusal::Invalid(format!("{field} is no SHA-256 digest: 64 hex digits are wanted"))
+        })?;
+        Ok(Some(Self(bytes)))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+/// What reading a file from its first byte to its last found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measurement {
+    /// Absent where the file is larger than the limit for digesting.
+    pub sha256: Option<Digest>,
+    /// The bytes of the file.
+    pub size_bytes: u64,
+}
+
+impl Measurement {
+    /// Holds the measurement against what was claimed of the file; what was not claimed is not judged.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where size or digest differ.
+    pub fn confirm(
+        &self,
+        what: &str,
+        claimed_sha256: Option<Digest>,
+        claimed_size_bytes: Option<i64>,
+    ) -> Result<(), Refusal> {
+        if let Some(claimed) = claimed_size_bytes
+            && u64::try_from(claimed).ok() != Some(self.size_bytes)
+        {
+            return Err(Refusal::Invalid(format!(
+                "{what}_size_bytes is given as {claimed}, but the file holds {} bytes",
+                self.size_bytes
+            )));
+        }
+        if let (Some(claimed), Some(found)) = (claimed_sha256, self.sha256)
+            && claimed != found
+        {
+            return Err(Refusal::Invalid(format!(
+                "{what}_sha256 is given as {claimed}, but the file's digest is {found}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The size as the file of the registry keeps it.
+    #[must_use]
+    pub fn size_for_row(&self) -> i64 {
+        i64::try_from(self.size_bytes).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "7056f18469ad00720a4b339385cf6344285621d6662997209da4ed56a8612669";
+
+    #[test]
+    fn digests_are_read_in_any_case_with_or_without_prefix() {
+        for text in [
+            HEX.to_owned(),
+            HEX.to_uppercase(),
+            format!("sha256:{HEX}"),
+            format!("SHA256:{}", HEX.to_uppercase()),
+            format!("  sha256: {HEX} \n"),
+        ] {
+            assert_eq!(Digest::parse("f", &text).unwrap().unwrap().to_string(), HEX, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn blank_text_is_no_digest() {
+        for text in ["", "   ", "sha256:", " SHA256: "] {
+            assert_eq!(Digest::parse("f", text), Ok(None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_by_the_name_of_its_field() {
+        for text in
+            ["123", &HEX[1..], &format!("{HEX}0"), &"z".repeat(64), "md5:00", "é23456789", &"é".repeat(32)]
+        {
+            let refusal = Digest::parse("config_sha256", text).unwrap_err();
+            assert!(refusal.to_string().contains("config_sha256"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_held_against_what_was_claimed_of_it() {
+        let found = Digest::parse("f", HEX).unwrap();
+        let other = Some(Digest::from_bytes([0; 32]));
+        let hashed = Measurement { sha256: found, size_bytes: 16 };
+        let sized = Measurement { sha256: None, size_bytes: 16 };
+        for (measurement, sha256, size, agrees) in [
+            (hashed, None, None, true),
+            (hashed, found, Some(16), true),
+            (hashed, found, Some(3), false),
+            (hashed, other, Some(16), false),
+            (hashed, None, Some(-16), false),
+            (sized, other, Some(16), true),
+            (sized, other, Some(17), false),
+        ] {
+            let judged = measurement.confirm("checkpoint", sha256, size);
+            assert_eq!(judged.is_ok(), agrees, "{measurement:?} {sha256:?} {size:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The audit trail: one event for each change, written in the same transaction.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::{Digest, Evaluation, ModelId, Refusal, Status};
+
+/// What happened to a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum EventKind {
+    Create,
+    Update,
+    Promote,
+    AutoDemote,
+    Eval,
+    Delete,
+}
+
+impl EventKind {
+    /// The text on the wire and in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Promote => "promote",
+            Self::AutoDemote => "auto_demote",
+            Self::Eval => "eval",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// An event as the file holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event<'a> {
+    /// Rises with time.
+    pub id: i64,
+    /// The version it happened to, which may be gone.
+    pub model_id: ModelId,
+    /// One of [`EventKind`], or what another server wrote.
+    pub event_type: Cow<'a, str>,
+    /// JSON text.
+    pub payload: Cow<'a, str>,
+    /// Who did it.
+    pub actor: Option<Cow<'a, str>>,
+    /// UTC.
+    pub created_at: Cow<'a, str>,
+}
+
+/// An event to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventDraft {
+    /// What happened.
+    pub kind: EventKind,
+    /// JSON text.
+    pub payload: String,
+}
+
+#[derive(Serialize)]
+struct Identity<'a> {
+    name: &'a str,
+    version: &'a str,
+    status: &'static str,
+    artifact_uri: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Transition<'a> {
+    from: &'static str,
+    to: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Scores<'a> {
+    suite: &'a str,
+    metrics: &'a super::json::Object,
+    prior_metrics_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_config: Option<&'a super::json::Object>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<&'a str>,
+}
+
+impl EventDraft {
+    fn new(kind: EventKind, payload: &impl Serialize) -> Self {
+        // serde_json errs on maps with keys that are no text and on its writer; here is neither.
+        Self { kind, payload: serde_json::to_string(payload).unwrap_or_default() }
+    }
+
+    /// `create` and `delete` say what the version was.
+    #[must_use]
+    pub fn identity(
+        kind: EventKind,
+        name: &str,
+        version: &str,
+        status: Status,
+        artifact_uri: Option<&str>,
+    ) -> Self {
+        Self::new(kind, &Identity { name, version, status: status.as_str(), artifact_uri })
+    }
+
+    /// `update {updated_fields}`.
+    #[must_use]
+    pub fn update(updated_fields: &[&str]) -> Self {
+        #[derive(Serialize)]
+        struct Update<'a> {
+            updated_fields: &'a [&'a str],
+        }
+        Self::new(EventKind::Update, &Update { updated_fields })
+    }
+
+    /// `promote {from, to}`.
+    #[must_use]
+    pub fn promote(from: Status, to: Status) -> Self {
+        let payload = Transition { from: from.as_str(), to: to.as_str(), reason: None };
+        Self::new(EventKind::Promote, &payload)
+    }
+
+    /// `auto_demote {from, to, reason}`: a version went from production to staging for a reason.
+    #[must_use]
+    pub fn auto_demote(reason: &str) -> Self {
+        let (from, to) = (Status::Production.as_str(), Status::Staging.as_str());
+        Self::new(EventKind::AutoDemote, &Transition { from, to, reason: Some(reason) })
+    }
+
+    /// `eval {suite, metrics, prior_metrics_sha256, …}`.
+    #[must_use]
+    pub fn eval(evaluation: &Evaluation, prior_metrics: Digest) -> Self {
+        let payload = Scores {
+            suite: &evaluation.suite,
+            metrics: &evaluation.metrics,
+            prior_metrics_sha256: prior_metrics.to_string(),
+            dataset: evaluation.dataset.as_deref(),
+            eval_commit: evaluation.eval_commit.as_deref(),
+            eval_config: evaluation.eval_config.as_ref(),
+            notes: evaluation.notes.as_deref(),
+        };
+        Self::new(EventKind::Eval, &payload)
+    }
+
+    /// The event itself, if its payload is within `max_bytes`.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`] otherwise; the change it belongs to is to be refused whole.
+    pub fn within(self, max_bytes: usize) -> Result<Self, Refusal> {
+        if self.payload.len() <= max_bytes {
+            return Ok(self);
+        }
+        Err(Refusal::TooLarge(format!(
+            "the audit event of this change would hold {} bytes; at most {max_bytes} are kept",
+            self.payload.len()
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_have_the_fields_of_the_contract_in_order() {
+        for (event, payload) in [
+            (
+                EventDraft::identity(EventKind::Create, "m", "1", Status::Experimental, Some("s3://x")),
+                r#"{"name":"m","version":"1","status":"experimental","artifact_uri":"s3://x"}"#,
+            ),
+            (EventDraft::update(&["tags", "metrics"]), r#"{"updated_fields":["tags","metrics"]}"#),
+            (
+                EventDraft::promote(Status::Experimental, Status::Production),
+                r#"{"from":"experimental","to":"production"}"#,
+            ),
+            (
+                EventDraft::auto_demote("new production: 2"),
+                r#"{"from":"production","to":"staging","reason":"new production: 2"}"#,
+            ),
+        ] {
+            assert_eq!(event.payload, payload);
+        }
+    }
+
+    #[test]
+    fn a_payload_over_the_limit_is_refused() {
+        let event = EventDraft::update(&["tags"]);
+        let size = event.payload.len();
+        assert!(event.clone().within(size).is_ok());
+        assert!(matches!(event.within(size - 1), Err(Refusal::TooLarge(_))));
+    }
+}

@@ -1,0 +1,278 @@
+//! JSON as text: what may go out as it is kept, what old files hold instead, and the one spelling
+//! that a digest is taken over.
+//!
+//! Numbers keep their digits (`1.0` stays `1.0`, a big integer stays exact) and objects keep their
+//! order; of a key given twice the last value counts.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use serde_json::value::RawValue;
+pub use serde_json::{Map, Number, Value};
+
+/// A JSON object, in the order it was written.
+pub type Object = Map<String, Value>;
+
+/// How deeply what a client sends may nest. Below the parser's own 128, since the registry puts
+/// metrics two levels further down and has to read them again.
+pub const MAX_DEPTH: usize = 96;
+
+/// How many levels of lists and objects `value` has; a number or a text has none.
+#[must_use]
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// The text of `object` without a space in it.
+#[must_use]
+pub fn compact(object: &Object) -> String {
+    // A map with text keys has no way to fail: serde_json errs on other keys and on its writer only.
+    serde_json::to_string(object).unwrap_or_default()
+}
+
+/// Reads an object from text of the file, taking `NaN` and `Infinity`, which 0.2.0 could write, for `null`.
+/// `None` where it is no object or nests deeper than the parser goes.
+#[must_use]
+pub fn read_object(text: &str) -> Option<Object> {
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_nan(text))).ok()
+}
+
+/// The text of the file as it may go into an answer: untouched where it is JSON, with `null` for
+/// `NaN` and `Infinity` where 0.2.0 wrote such, and `null` where it is no JSON at all.
+#[must_use]
+pub fn servable(text: &str) -> Cow<'_, str> {
+    if let Ok(raw) = serde_json::from_str::<&RawValue>(text) {
+        return Cow::Borrowed(raw.get());
+    }
+    let mended = without_nan(text);
+    match serde_json::from_str::<&RawValue>(&mended) {
+        Ok(raw) => Cow::Owned(raw.get().to_owned()),
+        Err(_) => Cow::Borrowed("null"),
+    }
+}
+
+/// Text of the file in the spelling that answers have: compact, not escaped beyond need.
+/// `None` where `text` has it already or can't be read.
+#[must_use]
+pub fn respelled(text: &str) -> Option<String> {
+    let value: Value =
+        serde_json::from_str(text).or_else(|_| serde_json::from_str(&without_nan(text))).ok()?;
+    let spelled = value.to_string();
+    (spelled != text).then_some(spelled)
+}
+
+/// `NaN`, `Infinity` and `-Infinity` outside texts, replaced by `null`.
+fn without_nan(text: &str) -> String {
+    const TOKENS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut inside_text = false;
+    while let Some(first) = rest.chars().next() {
+        let mut taken = first.len_utf8();
+        match first {
+            '"' => inside_text = !inside_text,
+            '\\' if inside_text => taken += rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ if !inside_text => {
+                if let Some(token) = TOKENS.into_iter().find(|token| rest.starts_with(token)) {
+                    mended.push_str("null");
+                    rest = &rest[token.len()..];
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        mended.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    mended
+}
+
+/// The one spelling that `prior_metrics_sha256` is taken over, equal to what 0.2.0 digests:
+/// Python's `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
+#[must_use]
+pub fn canonical(object: &Object) -> String {
+    let mut text = String::new();
+    write_canonical_object(object, &mut text);
+    text
+}
+
+fn write_canonical_object(object: &Object, text: &mut String) {
+    let mut fields: Vec<_> = object.iter().collect();
+    // UTF-8 sorts by code point, and so does Python.
+    fields.sort_unstable_by_key(|(key, _)| key.as_str());
+    text.push('{');
+    for (position, (key, value)) in fields.into_iter().enumerate() {
+        if position > 0 {
+            text.push(',');
+        }
+        write_canonical_text(key, text);
+        text.push(':');
+        write_canonical(value, text);
+    }
+    text.push('}');
+}
+
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Null => text.push_str("null"),
+        Value::Bool(true) => text.push_str("true"),
+        Value::Bool(false) => text.push_str("false"),
+        Value::Number(number) => write_canonical_number(&number.to_string(), text),
+        Value::String(string) => write_canonical_text(string, text),
+        Value::Array(items) => {
+            text.push('[');
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    text.push(',');
+                }
+                write_canonical(item, text);
+            }
+            text.push(']');
+        }
+        Value::Object(object) => write_canonical_object(object, text),
+    }
+}
+
+fn write_canonical_text(string: &str, text: &mut String) {
+    // serde_json escapes just what Python does without ensure_ascii: quote, backslash, controls.
+    text.push_str(&serde_json::to_string(string).unwrap_or_default());
+}
+
+/// A number as Python prints it after reading it: integers digit by digit, floats by `repr`.
+fn write_canonical_number(number: &str, text: &mut String) {
+    if !number.contains(['.', 'e', 'E']) {
+        text.push_str(if number == "-0" { "0" } else { number });
+        return;
+    }
+    let float: f64 = number.parse().unwrap_or(f64::NAN);
+    if float.is_infinite() {
+        text.push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
+        return;
+    }
+    // The shortest digits that read back the same, as "d.ddde-7"; repr lays the same digits out.
+    let scientific = format!("{float:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    text.push_str(sign);
+    if (-4..16).contains(&exponent) {
+        write_positional(&digits, exponent, text);
+        return;
+    }
+    text.push_str(&digits[..1]);
+    if digits.len() > 1 {
+        text.push('.');
+        text.push_str(&digits[1..]);
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    // Writing to a String does not fail.
+    let _ = write!(text, "e{sign}{:02}", exponent.unsigned_abs());
+}
+
+fn write_positional(digits: &str, exponent: i32, text: &mut String) {
+    let Ok(whole) = usize::try_from(exponent + 1) else {
+        text.push_str("0.");
+        text.extend(std::iter::repeat_n('0', exponent.unsigned_abs() as usize - 1));
+        text.push_str(digits);
+        return;
+    };
+    if whole == 0 {
+        text.push_str("0.");
+        text.push_str(digits);
+    } else if digits.len() > whole {
+        text.push_str(&digits[..whole]);
+        text.push('.');
+        text.push_str(&digits[whole..]);
+    } else {
+        text.push_str(digits);
+        text.extend(std::iter::repeat_n('0', whole - digits.len()));
+        text.push_str(".0");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digested_as_python_prints_them() {
+        // Left as sent, right what CPython 3.11 prints for json.dumps(json.loads(left)).
+        for (sent, printed) in [
+            ("1.0", "1.0"),
+            ("1e5", "100000.0"),
+            ("1E+2", "100.0"),
+            ("1e16", "1e+16"),
+            ("1e15", "1000000000000000.0"),
+            ("123456789012345680", "123456789012345680"),
+            ("123456789012345680.0", "1.2345678901234568e+17"),
+            ("0.0001", "0.0001"),
+            ("0.00001", "1e-05"),
+            ("-0", "0"),
+            ("-0.0", "-0.0"),
+            ("1e22", "1e+22"),
+            ("1.5e-7", "1.5e-07"),
+            ("12345678901234567890123", "12345678901234567890123"),
+            ("5e-324", "5e-324"),
+            ("1.7976931348623157e308", "1.7976931348623157e+308"),
+            ("0.1", "0.1"),
+            ("0.012", "0.012"),
+            ("100", "100"),
+            ("1e400", "Infinity"),
+            ("-2.50", "-2.5"),
+            ("9007199254740993.0", "9007199254740992.0"),
+            ("123456.789e3", "123456789.0"),
+        ] {
+            let mut text = String::new();
+            write_canonical(&serde_json::from_str(sent).unwrap(), &mut text);
+            assert_eq!(text, printed, "{sent}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_spelling_sorts_keys_and_leaves_text_unescaped() {
+        let sent = r#"{ "suites": {"s": {"\u00e9": "тег\n\"\\\/\u007f\u001f", "b": [1, 2.50, null, true,
+            {"z": 1e16, "a": -0.0}]}}, "a": {} }"#;
+        let expected = "{\"a\":{},\"suites\":{\"s\":{\"b\":[1,2.5,null,true,{\"a\":-0.0,\"z\":1e+16}],\"é\":\"тег\\n\\\"\\\\/\u{7f}\\u001f\"}}}";
+        assert_eq!(canonical(&read_object(sent).unwrap()), expected);
+    }
+
+    #[test]
+    fn text_of_the_file_goes_out_untouched_where_it_is_json() {
+        for (kept, served) in [
+            (r#"{"a":1.0,"b":[1e5]}"#, r#"{"a":1.0,"b":[1e5]}"#),
+            (r#"{"a": NaN, "b": [-Infinity, Infinity]}"#, r#"{"a": null, "b": [null, null]}"#),
+            (r#"{"t": "NaN \" Infinity", "n": NaN}"#, r#"{"t": "NaN \" Infinity", "n": null}"#),
+            (" [1] ", "[1]"),
+            ("", "null"),
+            ("{half", "null"),
+            ("\"\\", "null"),
+            ("\\é", "null"),
+        ] {
+            assert_eq!(servable(kept), served, "{kept}");
+        }
+        assert!(matches!(servable("{\"a\":1}"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn text_of_old_files_is_respelled_once() {
+        for (kept, spelled) in [
+            (r#"{"a": 1.50, "t": "\u0442"}"#, Some(r#"{"a":1.50,"t":"т"}"#)),
+            (r#"{"a": NaN}"#, Some(r#"{"a":null}"#)),
+            (r#"{"a":1,"t":"т"}"#, None),
+            ("{half", None),
+        ] {
+            assert_eq!(respelled(kept).as_deref(), spelled, "{kept}");
+        }
+    }
+
+    #[test]
+    fn depth_counts_lists_and_objects() {
+        for (text, levels) in [("1", 0), ("[]", 1), ("[[1],2]", 2), (r#"{"a":{"b":[{}]}}"#, 4)] {
+            assert_eq!(depth(&serde_json::from_str(text).unwrap()), levels, "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Who may be the production version of a name, and who steps down for it.
+
+use super::{ModelId, Refusal, json::Value, suites::suites};
+
+/// What a version has to show before it becomes the production version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// The suite it must have scores of; without one, the gate is open.
+    pub required_suite: Option<String>,
+}
+
+impl Gate {
+    /// Whether a version with the metrics `candidate` may follow one with the metrics `incumbent`
+    /// (both JSON text; the incumbent's is `None` where there is no production version yet).
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] where the suite is missing, or both have a numeric `score` in it and the
+    /// candidate's is lower.
+    pub fn admit(&self, candidate: Option<&str>, incumbent: Option<&str>) -> Result<(), Refusal> {
+        let Some(suite) = &self.required_suite else { return Ok(()) };
+        let candidate = suites(candidate);
+        let Some(scores) = candidate.get(suite) else {
+            return Err(Refusal::Conflict(format!(
+                "a production version needs scores of the suite {suite:?}, and this one has none; record them first"
+            )));
+        };
+        let incumbent = suites(incumbent);
+        let standing = incumbent.get(suite).and_then(score);
+        if let (Some(score), Some(standing)) = (score(scores), standing)
+            && score < standing
+        {
+            return Err(Refusal::Conflict(format!(
+                "the score of {score} in the suite {suite:?} is lower than the {standing} of the production version"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn score(scores: &Value) -> Option<f64> {
+    scores.get("score")?.as_number()?.to_string().parse().ok()
+}
+
+/// The versions to send to staging so that each name keeps one production version: all but the one
+/// changed last, and of those changed at the same time all but the one registered last.
+///
+/// Each row is `(name, updated_at, id)` of a production version. The answer pairs each version that
+/// steps down with the one it steps down for.
+#[must_use]
+pub fn surplus(mut production: Vec<(String, String, ModelId)>) -> Vec<(ModelId, ModelId)> {
+    production.sort_unstable();
+    let mut stepping_down = Vec::new();
+    let mut rest = production.as_slice();
+    while let [.., (name, _, newest)] = rest {
+        let start = rest.partition_point(|(other, ..)| other < name);
+        let older = &rest[start..rest.len() - 1];
+        stepping_down.extend(older.iter().map(|(_, _, id)| (*id, *newest)));
+        rest = &rest[..start];
+    }
+    stepping_down.sort_unstable();
+    stepping_down
+}
+
+/// Why a version stepped down, as the audit trail has it.
+#[must_use]
+pub fn demotion_reason(successor: ModelId) -> String {
+    format!("new production: {successor}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_wants_the_suite_and_no_lower_score() {
+        let scored = |score: &str| format!(r#"{{"suites":{{"core":{{"score":{score}}}}}}}"#);
+        let none = r#"{"suites":{"other":{"score":1}}}"#.to_owned();
+        for (candidate, incumbent, admitted) in [
+            (None, None, false),
+            (Some(none.clone()), None, false),
+            (Some(r#"{"suites":{"core":{}}}"#.to_owned()), Some(scored("0.9")), true),
+            (Some(r#"{"suites":{"core":null}}"#.to_owned()), None, true),
+            (Some(scored("0.5")), None, true),
+            (Some(scored("0.5")), Some(none), true),
+            (Some(scored("0.5")), Some(scored("0.5")), true),
+            (Some(scored("0.5")), Some(scored("0.4")), true),
+            (Some(scored("0.5")), Some(scored("0.9")), false),
+            (Some(scored("1")), Some(scored("0.9")), true),
+            (Some(scored("0")), Some(scored("1e400")), false),
+            (Some(scored("\"n/a\"")), Some(scored("0.9")), true),
+            (Some(scored("false")), Some(scored("0.9")), true),
+            (Some(scored("0.1")), Some(scored("true")), true),
+        ] {
+            let gate = Gate { required_suite: Some("core".to_owned()) };
+            let judged = gate.admit(candidate.as_deref(), incumbent.as_deref());
+            assert_eq!(judged.is_ok(), admitted, "{candidate:?} after {incumbent:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_required_suite_the_gate_is_open() {
+        assert_eq!(Gate::default().admit(None, None), Ok(()));
+    }
+
+    #[test]
+    fn all_but_the_newest_production_version_of_a_name_step_down() {
+        let row = |name: &str, time: &str, id| (name.to_owned(), time.to_owned(), id);
+        for (rows, expected) in [
+            (vec![], vec![]),
+            (vec![row("a", "2026", 1)], vec![]),
+            (vec![row("a", "2026", 1), row("b", "2026", 2)], vec![]),
+            (
+                vec![row("a", "2027", 1), row("a", "2026", 2), row("a", "2025", 3), row("b", "2020", 4)],
+                vec![(2, 1), (3, 1)],
+            ),
+            (vec![row("b", "2026", 5), row("a", "2026", 1), row("a", "2026", 2)], vec![(1, 2)]),
+        ] {
+            assert_eq!(surplus(rows.clone()), expected, "{rows:?}");
+        }
+    }
+}

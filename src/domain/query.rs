@@ -1,0 +1,270 @@
+//! What can be asked of the registry: filters, sorting, pages.
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use super::{ModelId, Refusal, Status};
+
+/// What a list is sorted by. Ties are broken by id, in the same direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs, reason = "the fields of a model")]
+pub enum Sort {
+    #[default]
+    CreatedAt,
+    UpdatedAt,
+    /// Absent steps are lowest.
+    TrainingStep,
+}
+
+impl Sort {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::CreatedAt, Self::UpdatedAt, Self::TrainingStep];
+    /// Their texts, in the same order.
+    pub const NAMES: [&str; 3] = ["created_at", "updated_at", "training_step"];
+
+    /// The text on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::TrainingStep => "training_step",
+        }
+    }
+
+    /// The sort with exactly this text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|sort| sort.as_str() == text)
+    }
+}
+
+/// Which end of a list comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Order {
+    #[default]
+    Descending,
+    Ascending,
+}
+
+impl Order {
+    /// Their texts.
+    pub const NAMES: [&str; 2] = ["desc", "asc"];
+
+    /// The text on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Descending => "desc",
+            Self::Ascending => "asc",
+        }
+    }
+
+    /// The order with exactly this text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Descending, Self::Ascending].into_iter().find(|order| order.as_str() == text)
+    }
+}
+
+/// A page of the versions that pass all filters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListQuery {
+    /// Exactly this status.
+    pub status: Option<Status>,
+    /// Exactly this name.
+    pub name: Option<String>,
+    /// A substring of name, version or description, whatever the case of its letters.
+    pub q: Option<String>,
+    /// One whole tag.
+    pub tag: Option<String>,
+    /// At most so many; `None` for all.
+    pub limit: Option<u32>,
+    /// So many of the first ones are passed over.
+    pub offset: u64,
+    /// What to sort by.
+    pub sort: Sort,
+    /// In which direction.
+    pub order: Order,
+    /// Where the page before this one ended.
+    pub after: Option<Cursor>,
+}
+
+impl ListQuery {
+    /// Versions on a page where nothing else is asked for.
+    pub const DEFAULT_LIMIT: i64 = 50;
+    /// Versions on a page at most.
+    pub const MAX_LIMIT: i64 = 200;
+
+    /// The list this query pages through, as its cursors name it.
+    #[must_use]
+    pub fn list_name(&self) -> String {
+        format!("{}.{}", self.sort.as_str(), self.order.as_str())
+    }
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            status: None,
+            name: None,
+            q: None,
+            tag: None,
+            limit: Some(Self::DEFAULT_LIMIT as u32),
+            offset: 0,
+            sort: Sort::default(),
+            order: Order::default(),
+            after: None,
+        }
+    }
+}
+
+/// A page of a version's audit trail, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventQuery {
+    /// The version.
+    pub model_id: ModelId,
+    /// At most so many.
+    pub limit: u32,
+    /// So many of the newest are passed over.
+    pub offset: u64,
+    /// Where the page before this one ended.
+    pub after: Option<Cursor>,
+}
+
+impl EventQuery {
+    /// Events on a page where nothing else is asked for.
+    pub const DEFAULT_LIMIT: i64 = 100;
+    /// Events on a page at most.
+    pub const MAX_LIMIT: i64 = 500;
+    /// The list this query pages through, as its cursors name it.
+    pub const LIST_NAME: &str = "events.desc";
+}
+
+/// Where a page ended: the sort key and the id of its last row. A client gets it as opaque text and
+/// the list goes on just behind that row, whatever was added or taken away in between.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cursor {
+    /// The list it belongs to; a cursor of another list is refused.
+    pub list: String,
+    /// The sort key of the last row.
+    pub key: CursorKey,
+    /// The id of the last row.
+    pub id: i64,
+}
+
+/// A sort key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CursorKey {
+    /// A time.
+    Text(String),
+    /// A step, or nothing but the id.
+    Integer(Option<i64>),
+}
+
+impl Cursor {
+    /// The text a client gets.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let key = match &self.key {
+            CursorKey::Text(text) => Value::from(text.as_str()),
+            CursorKey::Integer(number) => Value::from(*number),
+        };
+        let fields = Value::from(vec![Value::from(self.list.as_str()), key, Value::from(self.id)]);
+        BASE64_URL_SAFE_NO_PAD.encode(fields.to_string())
+    }
+
+    /// Reads what [`Cursor::encode`] made for the same list.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for anything else.
+    pub fn decode(text: &str, list: &str) -> Result<Self, Refusal> {
+        let cursor = Self::read(text).ok_or_else(|| {
+            Refusal::Invalid(
+                "cursor is none that this registry gave; follow the Link header of the page before"
+                    .to_owned(),
+            )
+        })?;
+        if cursor.list != list {
+            return Err(Refusal::Invalid(format!(
+                "cursor belongs to a list sorted by {}; ask for the same sort and order as on the page before",
+                cursor.list
+            )));
+        }
+        Ok(cursor)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (list, key, id): (String, Value, i64) = serde_json::from_slice(&bytes).ok()?;
+        let key = match key {
+            Value::String(text) => CursorKey::Text(text),
+            Value::Null => CursorKey::Integer(None),
+            Value::Number(number) => CursorKey::Integer(Some(number.as_i64()?)),
+            _ => return None,
+        };
+        // A key of the other kind would compare with nothing in the list.
+        let by_time = list.starts_with("created_at.") || list.starts_with("updated_at.");
+        (by_time == matches!(key, CursorKey::Text(_))).then_some(Self { list, key, id })
+    }
+}
+
+/// What a page is part of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Rows that pass the filters, on all pages.
+    pub total: u64,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Cursor>,
+}
+
+/// How many versions there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// All.
+    pub total_models: u64,
+    /// By status; those that occur.
+    pub by_status: Vec<(String, u64)>,
+    /// By name.
+    pub by_name: Vec<(String, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_for_its_own_list_only() {
+        for (list, key) in [
+            ("created_at.desc", CursorKey::Text("2026-01-31 13:05:09.250".to_owned())),
+            ("training_step.asc", CursorKey::Integer(Some(-5))),
+            ("training_step.asc", CursorKey::Integer(None)),
+            ("events.desc", CursorKey::Integer(None)),
+        ] {
+            let cursor = Cursor { list: list.to_owned(), key, id: 7 };
+            assert_eq!(Cursor::decode(&cursor.encode(), list), Ok(cursor.clone()));
+            assert!(Cursor::decode(&cursor.encode(), "updated_at.asc").is_err());
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_cursor_is_refused() {
+        let made = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+        for text in [
+            String::new(),
+            "!".to_owned(),
+            made("[]"),
+            made(r#"["created_at.desc",5,7]"#),
+            made(r#"["created_at.desc",null,7]"#),
+            made(r#"["created_at.desc","x",7.5]"#),
+            made(r#"["created_at.desc","x",99999999999999999999]"#),
+            made(r#"["training_step.desc","x",7]"#),
+            made(r#"["created_at.desc","x",7,8]"#),
+        ] {
+            for list in ["created_at.desc", "training_step.desc"] {
+                assert!(Cursor::decode(&text, list).is_err(), "{text}");
+            }
+        }
+    }
+}

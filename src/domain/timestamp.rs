@@ -1,0 +1,124 @@
+//! Times as the registry writes them: UTC, in milliseconds, text that sorts as it counts.
+
+use std::fmt;
+
+use time::{
+    OffsetDateTime, PrimitiveDateTime,
+    format_description::BorrowedFormatItem,
+    macros::{date, format_description},
+};
+
+/// `2026-01-31 13:05:09.250`, the form of `created_at` and `updated_at`.
+const FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
+/// `2026-01-31T13:05:09.250+00:00`, the form of `recorded_at`.
+const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
+/// Reads both what 0.2.0 wrote without a fraction and what carries one.
+const READ_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
+
+/// The last moment whose year has four digits; what is later can't be written in the form above.
+const LAST_MILLISECOND: i64 =
+    PrimitiveDateTime::new(date!(9999 - 12 - 31), time::Time::MAX).assume_utc().unix_timestamp() * 1000 + 999;
+
+/// Milliseconds since 1970 in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since 1970; what the written form can't hold is brought to its nearest end.
+    #[must_use]
+    pub fn from_unix_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, LAST_MILLISECOND))
+    }
+
+    /// Reads `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is cut to milliseconds.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = PrimitiveDateTime::parse(text, READ_FORMAT).ok()?.assume_utc();
+        let millis = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+        Some(Self(millis))
+    }
+
+    /// The time to give a row that is changed at `self` and whose last change reads `previous`:
+    /// later than both, also within one millisecond and when the clock has stepped back.
+    #[must_use]
+    pub fn after(self, previous: &str) -> Self {
+        match Self::parse(previous) {
+            Some(last) if last >= self && last.0 < LAST_MILLISECOND => Self(last.0 + 1),
+            _ => self,
+        }
+    }
+
+    /// The ISO 8601 form with an explicit offset, as `recorded_at` has it.
+    #[must_use]
+    pub fn to_iso(self) -> String {
+        self.format(ISO_FORMAT)
+    }
+
+    fn format(self, form: &[BorrowedFormatItem<'static>]) -> String {
+        let nanos = i128::from(self.0) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos)
+            .ok()
+            .and_then(|moment| moment.format(form).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.format(FORMAT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_reads_back_as_it_was_written() {
+        for text in ["1970-01-01 00:00:00.000", "2026-01-31 13:05:09.250", "9999-12-31 23:59:59.999"] {
+            assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
+        }
+        let known = Timestamp::from_unix_millis(1_769_864_709_250);
+        assert_eq!(known.to_string(), "2026-01-31 13:05:09.250");
+        assert_eq!(known.to_iso(), "2026-01-31T13:05:09.250+00:00");
+    }
+
+    #[test]
+    fn old_rows_may_lack_the_fraction_or_carry_a_longer_one() {
+        for (text, read) in [
+            ("2026-01-31 13:05:09", Some("2026-01-31 13:05:09.000")),
+            ("2026-01-31 13:05:09.1", Some("2026-01-31 13:05:09.100")),
+            ("2026-01-31 13:05:09.123456", Some("2026-01-31 13:05:09.123")),
+            ("2026-01-31T13:05:09", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_later_than_the_last_one_whatever_the_clock_says() {
+        let now = Timestamp::parse("2026-01-31 13:05:09.250").unwrap();
+        for (previous, expected) in [
+            ("2026-01-31 13:05:09.249", "2026-01-31 13:05:09.250"),
+            ("2026-01-31 13:05:09.250", "2026-01-31 13:05:09.251"),
+            ("2026-01-31 13:05:09.250999", "2026-01-31 13:05:09.251"),
+            ("2026-01-31 13:05:09", "2026-01-31 13:05:09.250"),
+            ("2026-01-31 14:05:09.999", "2026-01-31 14:05:10.000"),
+            ("9999-12-31 23:59:59.999", "2026-01-31 13:05:09.250"),
+            ("no time at all", "2026-01-31 13:05:09.250"),
+        ] {
+            assert_eq!(now.after(previous).to_string(), expected, "{previous}");
+        }
+    }
+
+    #[test]
+    fn a_clock_out_of_range_is_brought_to_the_nearest_time_that_can_be_written() {
+        assert_eq!(Timestamp::from_unix_millis(-5).to_string(), "1970-01-01 00:00:00.000");
+        assert_eq!(Timestamp::from_unix_millis(i64::MAX).to_string(), "9999-12-31 23:59:59.999");
+    }
+}

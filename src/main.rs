@@ -1,0 +1,3 @@
+//! The binary `registry`.
+
+fn main() {}
