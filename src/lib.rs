@@ -5,6 +5,8 @@
 //! unpickles them.
 //!
 //! The map of the house is in `docs/ARCHITECTURE.md`. Imports run one way:
-//! `cli, http → registry → actors → store → domain`, with [`artifact`] and [`client`] beside them.
+//! `cli, http → registry → actors → store → domain`, with `artifact` and `client` beside them.
 
+pub mod actors;
 pub mod domain;
+pub mod store;

@@ -1,0 +1,23 @@
+//! The actor that moves committed pages from the WAL into the database, so that no writer has to wait for it.
+
+use crate::store::sqlite::Checkpointer as Store;
+
+use super::mailbox::Serve;
+
+/// Move what can be moved now.
+pub(super) struct CheckpointJob;
+
+pub(super) struct Checkpointer {
+    pub(super) store: Store,
+}
+
+impl Serve for Checkpointer {
+    type Job = CheckpointJob;
+
+    fn serve(&mut self, _: CheckpointJob, _waiting: &mut dyn Iterator<Item = CheckpointJob>) {
+        match self.store.run() {
+            Ok(done) => tracing::debug!(done.wal_pages, done.moved_pages, "checkpoint"),
+            Err(error) => tracing::warn!(%error, "a checkpoint failed; the write-ahead log keeps its pages"),
+        }
+    }
+}

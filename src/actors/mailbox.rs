@@ -1,0 +1,144 @@
+//! A bounded, named queue, and the actor threads that serve it.
+
+use std::{convert::Infallible, sync::Mutex, thread};
+
+use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::ActorError;
+
+/// How full a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The queue's name.
+    pub queue: &'static str,
+    /// What is waiting in it.
+    pub depth: usize,
+    /// How much can wait in it.
+    pub capacity: usize,
+}
+
+/// The sending end of a queue of jobs.
+pub(super) struct Mailbox<J> {
+    name: &'static str,
+    capacity: usize,
+    threads: usize,
+    sender: Sender<Mail<J>>,
+    /// Never receives anything: it is disconnected once the last thread has ended.
+    ended: Receiver<Infallible>,
+}
+
+enum Mail<J> {
+    Job(J),
+    /// One for each thread: the last mail it takes.
+    Close,
+}
+
+/// What an actor does with its mail.
+pub(super) trait Serve: Unpin + Send + 'static {
+    type Job: Unpin + Send + 'static;
+
+    /// Does one job. `waiting` takes what has arrived behind it, without waiting for more.
+    fn serve(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>);
+
+    /// The last thing it does.
+    fn close(&mut self) {}
+}
+
+/// Told to each actor once, at its start: serve your mailbox until it is closed.
+struct Attend;
+
+impl Message for Attend {
+    type Result = ();
+}
+
+struct Attendant<S: Serve> {
+    /// Taken by the first [`Attend`], which ends with the server.
+    post: Option<Post<S>>,
+}
+
+struct Post<S: Serve> {
+    server: S,
+    mail: Receiver<Mail<S::Job>>,
+    /// Dropped last, and only then the thread counts as ended.
+    _alive: Sender<Infallible>,
+}
+
+impl<S: Serve> Actor for Attendant<S> {
+    type Context = SyncContext<Self>;
+}
+
+impl<S: Serve> Handler<Attend> for Attendant<S> {
+    type Result = ();
+
+    fn handle(&mut self, _: Attend, _: &mut Self::Context) {
+        let Some(Post { mut server, mail, _alive }) = self.post.take() else { return };
+        let mut closing = false;
+        while !closing {
+            let Ok(Mail::Job(first)) = mail.recv() else { break };
+            let mut waiting = std::iter::from_fn(|| match mail.try_recv() {
+                Ok(Mail::Job(job)) => Some(job),
+                Ok(Mail::Close) => {
+                    closing = true;
+                    None
+                }
+                Err(_) => None,
+            })
+            .fuse();
+            server.serve(first, &mut waiting);
+        }
+        server.close();
+    }
+}
+
+impl<J: Send + 'static> Mailbox<J> {
+    /// Starts one actor thread for each of `servers`, all serving the same queue of `capacity` jobs.
+    /// Must be called inside an actix system.
+    pub(super) fn start<S: Serve<Job = J>>(name: &'static str, capacity: usize, servers: Vec<S>) -> Self {
+        let threads = servers.len();
+        let (sender, mail) = bounded(capacity);
+        let (alive, ended) = bounded(0);
+        let posts =
+            servers.into_iter().map(|server| Post { server, mail: mail.clone(), _alive: alive.clone() });
+        let posts = Mutex::new(posts.collect::<Vec<_>>());
+        drop((mail, alive));
+        let address = SyncArbiter::start_with_thread_builder(
+            threads,
+            || thread::Builder::new().name(format!("registry-{name}")),
+            move || {
+                // A poisoned lock still holds the posts that are left.
+                let mut posts = posts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                Attendant { post: posts.pop() }
+            },
+        );
+        // Each thread takes one and is busy with it to its end. The address goes out of scope here, so
+        // that the threads end with their mailbox.
+        for _ in 0..threads {
+            address.do_send(Attend);
+        }
+        Self { name, capacity, threads, sender, ended }
+    }
+
+    /// Puts a job into the queue.
+    pub(super) fn post(&self, job: J) -> Result<(), ActorError> {
+        self.sender.try_send(Mail::Job(job)).map_err(|error| match error {
+            TrySendError::Full(_) => ActorError::Overloaded { queue: self.name },
+            TrySendError::Disconnected(_) => ActorError::Closed,
+        })
+    }
+
+    pub(super) fn depth(&self) -> QueueDepth {
+        QueueDepth { queue: self.name, depth: self.sender.len(), capacity: self.capacity }
+    }
+
+    /// Waits until every job that is in the queue has been done and the threads have ended. Blocks.
+    pub(super) fn close(&self) {
+        for _ in 0..self.threads {
+            if self.sender.send(Mail::Close).is_err() {
+                break;
+            }
+        }
+        // Disconnected is the only answer there is.
+        let _ = self.ended.recv();
+    }
+}

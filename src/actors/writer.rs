@@ -1,0 +1,220 @@
+//! The actor that writes: one, with the only connection of this process that changes anything.
+//!
+//! It commits what it finds waiting as one transaction, each operation in a savepoint of its own, and
+//! answers each caller only after that commit. It never waits for a batch to fill: under load the
+//! queue fills while it syncs.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    domain::Timestamp,
+    store::{
+        StoreError, WriteStore,
+        sqlite::{Options, SqliteWriter},
+    },
+};
+
+use super::{
+    ActorError,
+    checkpointer::CheckpointJob,
+    mailbox::{Mailbox, Serve},
+    panic_text,
+};
+
+/// Operations in one transaction at most. What one sync costs is shared well before that, and the
+/// first of the batch should not wait for too many others.
+const MAX_BATCH: usize = 128;
+/// Pages in the WAL from which the checkpointer is called (4 MB; SQLite's own default).
+const CHECKPOINT_PAGES: u32 = 1_000;
+/// Pages in the WAL from which the writer itself waits for a checkpoint (64 MB): under steady load the
+/// checkpointer alone never finds the moment to begin the log anew.
+const MAX_WAL_PAGES: u32 = 16_384;
+
+/// One operation over the store, and where its answer goes.
+pub(super) trait WriteJob: Send {
+    /// Runs the operation inside the transaction.
+    fn run(&mut self, store: &mut dyn WriteStore) -> Verdict;
+    /// Answers: with the operation's own result, or with what became of its transaction.
+    fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
+}
+
+/// What is to become of what an operation wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Keep,
+    Undo,
+    /// Undo, and trust the connection no longer.
+    Panicked,
+}
+
+struct Job<F, T> {
+    write: Option<F>,
+    result: Option<Result<T, ActorError>>,
+    reply: oneshot::Sender<Result<T, ActorError>>,
+}
+
+/// Wraps `write` so that its answer, or that it panicked, reaches whoever holds the receiver.
+pub(super) fn job<F, T>(write: F) -> (Box<dyn WriteJob>, oneshot::Receiver<Result<T, ActorError>>)
+where
+    F: FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
+    T: Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Job { write: Some(write), result: None, reply }), answer)
+}
+
+impl<F, T> WriteJob for Job<F, T>
+where
+    F: FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, store: &mut dyn WriteStore) -> Verdict {
+        // Whoever asked has gone before it was begun, and can't take it for done.
+        let Some(write) = self.write.take().filter(|_| !self.reply.is_closed()) else {
+            return Verdict::Undo;
+        };
+        let (result, verdict) = match catch_unwind(AssertUnwindSafe(|| write(store))) {
+            Ok(Ok(value)) => (Ok(value), Verdict::Keep),
+            Ok(Err(error)) => (Err(error.into()), Verdict::Undo),
+            Err(panic) => (Err(ActorError::Panicked(panic_text(&*panic))), Verdict::Panicked),
+        };
+        self.result = Some(result);
+        verdict
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<(), StoreError>) {
+        let result = match transaction {
+            Ok(()) => self.result.unwrap_or(Err(ActorError::Closed)),
+            Err(error) => Err(error.into()),
+        };
+        let _ = self.reply.send(result);
+    }
+}
+
+pub(super) struct Writer {
+    pub(super) store: SqliteWriter,
+    pub(super) options: Options,
+    pub(super) opened_at: Timestamp,
+    pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
+    /// Where a checkpoint by the writer itself is due.
+    pub(super) next_restart_pages: u32,
+}
+
+impl Writer {
+    pub(super) fn new(
+        store: SqliteWriter,
+        options: Options,
+        opened_at: Timestamp,
+        checkpointer: Arc<Mailbox<CheckpointJob>>,
+    ) -> Self {
+        Self { store, options, opened_at, checkpointer, next_restart_pages: MAX_WAL_PAGES }
+    }
+
+    /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
+    /// SQLite has ended the transaction by itself, what comes after needs a new one.
+    fn transact(&mut self, waiting: &mut VecDeque<Box<dyn WriteJob>>) {
+        if let Err(error) = self.store.begin() {
+            for job in waiting.drain(..) {
+                job.answer(Err(error.clone()));
+            }
+            return;
+        }
+        let mut run = Vec::with_capacity(waiting.len());
+        let mut panicked = false;
+        let mut outcome = Ok(());
+        while let Some(mut job) = waiting.pop_front() {
+            let verdict = self.run_one(&mut *job);
+            run.push(job);
+            match verdict {
+                Ok(verdict) => panicked |= verdict == Verdict::Panicked,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let outcome = outcome.and_then(|()| self.store.commit());
+        if self.store.in_transaction()
+            && let Err(error) = self.store.rollback()
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+            panicked = true;
+        }
+        if let Err(error) = &outcome {
+            tracing::error!(%error, operations = run.len(), "a transaction was not committed");
+        }
+        for job in run {
+            job.answer(outcome.clone());
+        }
+        if panicked {
+            self.reopen();
+        }
+    }
+
+    /// Runs one operation in its savepoint. An error is one of the transaction, which is lost whole.
+    fn run_one(&mut self, job: &mut dyn WriteJob) -> Result<Verdict, StoreError> {
+        self.store.begin_operation()?;
+        let verdict = job.run(&mut self.store);
+        if !self.store.in_transaction() {
+            return Err(StoreError::Unwritable("the disk may be full or failing".to_owned()));
+        }
+        match verdict {
+            Verdict::Keep => self.store.keep_operation()?,
+            Verdict::Undo | Verdict::Panicked => self.store.undo_operation()?,
+        }
+        Ok(verdict)
+    }
+
+    fn reopen(&mut self) {
+        match SqliteWriter::open(&self.options, self.opened_at) {
+            Ok(fresh) => self.store = fresh,
+            Err(error) => tracing::error!(%error, "the writer could not open its database again"),
+        }
+    }
+
+    /// Keeps the WAL short, off this thread as long as that is enough.
+    fn tend_wal(&mut self) {
+        let pages = self.store.wal_pages();
+        if pages < CHECKPOINT_PAGES {
+            self.next_restart_pages = MAX_WAL_PAGES;
+            return;
+        }
+        // A full mailbox means a checkpoint is under way already.
+        let _ = self.checkpointer.post(CheckpointJob);
+        if pages >= self.next_restart_pages {
+            // Where a reader of another process stands in the way, this has waited for the busy timeout;
+            // it is tried again when the log has grown as much again.
+            self.next_restart_pages = match self.store.restart_wal() {
+                Ok(_) => MAX_WAL_PAGES,
+                Err(error) => {
+                    tracing::warn!(%error, pages, "the write-ahead log could not be begun anew");
+                    pages.saturating_add(MAX_WAL_PAGES)
+                }
+            };
+        }
+    }
+}
+
+impl Serve for Writer {
+    type Job = Box<dyn WriteJob>;
+
+    fn serve(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>) {
+        let mut batch: VecDeque<_> = std::iter::once(first).chain(waiting.take(MAX_BATCH - 1)).collect();
+        while !batch.is_empty() {
+            self.transact(&mut batch);
+        }
+        self.tend_wal();
+    }
+
+    fn close(&mut self) {
+        if let Err(error) = self.store.truncate_wal() {
+            tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! Connections: how they are opened, what is set on each, and what their errors mean.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, functions::FunctionFlags};
+
+use crate::domain::{Refusal, Timestamp};
+
+use super::{super::StoreError, schema, search};
+
+/// Older SQLite has a bug in resetting the WAL that can lose committed writes.
+const OLDEST_SQLITE: i32 = 3_051_003;
+/// Room for every statement of this store with every filter and sort of a list.
+const STATEMENT_CACHE: usize = 256;
+/// How long to wait before asking again for what SQLite's own busy handler does not wait for.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// How much is synced at a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// The WAL is synced at each commit: what was acknowledged survives a loss of power.
+    #[default]
+    Full,
+    /// The WAL is synced at checkpoints only: a loss of power may cost the last commits, a crash of the server none.
+    Normal,
+}
+
+/// Where the database is and how to use it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The database file.
+    pub path: PathBuf,
+    /// How long to wait for another process that holds a lock.
+    pub busy_timeout: Duration,
+    /// What a commit syncs.
+    pub synchronous: Synchronous,
+}
+
+impl Options {
+    /// The files that SQLite keeps for this database. Nobody else in this process may open them: closing
+    /// any descriptor of them would drop SQLite's locks.
+    #[must_use]
+    pub fn files(&self) -> [PathBuf; 4] {
+        ["", "-wal", "-shm", "-journal"].map(|suffix| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        })
+    }
+}
+
+/// Why a database can't be opened. Each says what to do; nothing was changed on disk.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum OpenError {
+    #[error("the folder {folder} of the database does not exist; create it, or choose another --db-path")]
+    FolderMissing { folder: PathBuf },
+    #[error("{path} is a folder, not a database file; choose another --db-path")]
+    IsFolder { path: PathBuf },
+    #[error("{path} is no SQLite file; choose another --db-path, or move that file away")]
+    NotADatabase { path: PathBuf },
+    #[error(
+        "{path} is a SQLite file, but not a registry's (it has no table \"models\" with name and version); choose another --db-path"
+    )]
+    NotARegistry { path: PathBuf },
+    #[error(
+        "{path} has schema version {found}, made by a newer registry; this one knows up to {known}: use the newer one"
+    )]
+    TooNew { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} can't be written ({why}); give this user write access to the file and its folder")]
+    NotWritable { path: PathBuf, why: String },
+    #[error("{path} is locked by another process; stop it, or wait until it is done")]
+    Locked { path: PathBuf },
+    #[error("{path} can't use a write-ahead log (journal_mode is {mode:?}); put it on a local disk")]
+    NoWal { path: PathBuf, mode: String },
+    #[error("SQLite {found} is too old: before 3.51.3 it can lose committed writes")]
+    OldSqlite { found: &'static str },
+    #[error("{path} can't be opened: {why}")]
+    Failed { path: PathBuf, why: String },
+}
+
+impl OpenError {
+    pub(super) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let why = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotADatabase { path },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path, why }
+            }
+            _ => Self::Failed { path, why },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
+            Some(ErrorCode::DiskFull) => Self::Unwritable("its disk is full".to_owned()),
+            Some(ErrorCode::ReadOnly) => Self::Unwritable("it is read-only".to_owned()),
+            Some(ErrorCode::TooBig) => Refusal::TooLarge(
+                "this version would hold more than the database can keep in one row".to_owned(),
+            )
+            .into(),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The connection that writes.
+pub struct SqliteWriter {
+    pub(super) connection: Connection,
+    wal_pages: Arc<AtomicU32>,
+}
+
+/// A connection that only reads.
+pub struct SqliteReader {
+    pub(super) connection: Connection,
+}
+
+/// A connection that moves committed pages from the WAL into the database.
+pub struct Checkpointer {
+    connection: Connection,
+}
+
+/// How far a checkpoint came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Pages in the WAL.
+    pub wal_pages: i64,
+    /// Of those, pages that are in the database now.
+    pub moved_pages: i64,
+}
+
+impl SqliteWriter {
+    /// Opens the database, making it where there is none and bringing an older one up to date.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(options: &Options, now: Timestamp) -> Result<Self, OpenError> {
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            return Err(OpenError::OldSqlite { found: rusqlite::version() });
+        }
+        inspect_file(&options.path)?;
+        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        prepare(&connection, options).map_err(failed)?;
+        schema::recognize(&connection, &options.path)?;
+        if connection.is_readonly("main").map_err(failed)? {
+            let why = "the file is read-only".to_owned();
+            return Err(OpenError::NotWritable { path: options.path.clone(), why });
+        }
+        use_wal(&connection, options)?;
+        schema::migrate(&mut connection, now).map_err(failed)?;
+
+        let wal_pages = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&wal_pages);
+        // In place of SQLite's own hook, which would checkpoint on the thread that commits.
+        connection
+            .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+                counter.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+                Ok(())
+            }))
+            .map_err(failed)?;
+        Ok(Self { connection, wal_pages })
+    }
+
+    /// Pages in the WAL after the last commit of this connection.
+    #[must_use]
+    pub fn wal_pages(&self) -> u32 {
+        self.wal_pages.load(Ordering::Relaxed)
+    }
+
+    /// Begins a transaction that may write, waiting for other processes as long as the busy timeout.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] after that.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    /// Makes the transaction durable.
+    ///
+    /// # Errors
+    /// As SQLite's; the transaction is then still open or gone, see [`SqliteWriter::in_transaction`].
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        self.run("COMMIT")
+    }
+
+    /// Undoes the transaction.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn rollback(&mut self) -> Result<(), StoreError> {
+        self.run("ROLLBACK")
+    }
+
+    /// Marks where an operation begins inside the transaction.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn begin_operation(&mut self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT operation")
+    }
+
+    /// Keeps what the operation did.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn keep_operation(&mut self) -> Result<(), StoreError> {
+        self.run("RELEASE operation")
+    }
+
+    /// Undoes what the operation did, and nothing before it.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn undo_operation(&mut self) -> Result<(), StoreError> {
+        self.run("ROLLBACK TO operation")?;
+        self.run("RELEASE operation")
+    }
+
+    /// Whether a transaction is open. SQLite ends it by itself on some errors, a full disk among them.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    /// Moves all of the WAL into the database and begins it anew, once no reader needs it.
+    ///
+    /// # Errors
+    /// As SQLite's; the WAL is then as it was.
+    pub fn restart_wal(&mut self) -> Result<Checkpoint, StoreError> {
+        checkpoint(&self.connection, "RESTART")
+    }
+
+    /// Moves all of the WAL into the database and empties it.
+    ///
+    /// # Errors
+    /// As SQLite's; the WAL is then as it was.
+    pub fn truncate_wal(&mut self) -> Result<Checkpoint, StoreError> {
+        checkpoint(&self.connection, "TRUNCATE")
+    }
+
+    fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}
+
+impl SqliteReader {
+    /// Opens a database that [`SqliteWriter::open`] has opened.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        prepare(&connection, options).map_err(failed)?;
+        connection.pragma_update(None, "query_only", true).map_err(failed)?;
+        connection
+            .create_scalar_function(
+                search::CONTAINS_FUNCTION,
+                2,
+                FunctionFlags::SQLITE_UTF8
+                    | FunctionFlags::SQLITE_DETERMINISTIC
+                    | FunctionFlags::SQLITE_DIRECTONLY,
+                |context| search::contains_function(context),
+            )
+            .map_err(failed)?;
+        Ok(Self { connection })
+    }
+
+    /// Runs several statements on one state of the database.
+    pub(super) fn snapshot<T>(
+        &mut self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
+        let result = read(&self.connection);
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        result
+    }
+}
+
+impl Checkpointer {
+    /// Opens a database that [`SqliteWriter::open`] has opened.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        prepare(&connection, options).map_err(failed)?;
+        Ok(Self { connection })
+    }
+
+    /// Moves what it can without waiting for anybody; the writer goes on meanwhile.
+    ///
+    /// # Errors
+    /// As SQLite's; nothing is lost by it.
+    pub fn run(&mut self) -> Result<Checkpoint, StoreError> {
+        checkpoint(&self.connection, "PASSIVE")
+    }
+}
+
+fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    let (blocked, wal_pages, moved_pages): (bool, i64, i64) =
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if blocked && mode != "PASSIVE" {
+        return Err(StoreError::Busy);
+    }
+    Ok(Checkpoint { wal_pages, moved_pages })
+}
+
+/// What is to be seen of the file without opening it as a database.
+fn inspect_file(path: &Path) -> Result<(), OpenError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(OpenError::FolderMissing { folder: folder.to_owned() });
+    }
+    if path.is_dir() {
+        return Err(OpenError::IsFolder { path: path.to_owned() });
+    }
+    let Ok(file) = fs::File::open(path) else { return Ok(()) };
+    // No connection to it is open yet, so closing this descriptor drops no lock of ours.
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
+        .map_err(|error| OpenError::Failed { path: path.to_owned(), why: error.to_string() })?;
+    if header.is_empty() {
+        return Ok(());
+    }
+    let Some(version) = header.get(USER_VERSION_OFFSET..HEADER_BYTES) else {
+        return Err(OpenError::NotADatabase { path: path.to_owned() });
+    };
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(OpenError::NotADatabase { path: path.to_owned() });
+    }
+    let version = version.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    schema::check_version(i64::from(version.cast_signed()), path)
+}
+
+/// Where `user_version` stands in the header of a SQLite file, big-endian in four bytes.
+const USER_VERSION_OFFSET: usize = 60;
+const HEADER_BYTES: usize = 64;
+
+/// What is set on every connection.
+fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+    connection.busy_timeout(options.busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    let synchronous = match options.synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)
+}
+
+/// Turns the write-ahead log on. Changing the mode needs the file for oneself, which SQLite does not
+/// wait for; so when another process is opening it too, this does.
+fn use_wal(connection: &Connection, options: &Options) -> Result<(), OpenError> {
+    let deadline = Instant::now() + options.busy_timeout;
+    loop {
+        let mode =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        match mode {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+            Ok(mode) => return Err(OpenError::NoWal { path: options.path.clone(), mode }),
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            Err(error) => return Err(OpenError::from_sqlite(&options.path, &error)),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The audit trail's statements.
+
+use std::borrow::Cow;
+
+use rusqlite::{Connection, Row};
+
+use crate::{
+    domain::{Cursor, Event, EventQuery, Page, query::CursorKey},
+    store::{StoreError, VisitEvent},
+};
+
+use super::models::{integer, json, text};
+
+pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
+    created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+const COUNT: &str = "SELECT count(*) FROM model_events WHERE model_id = ?1";
+const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
+    WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3 OFFSET ?4";
+
+pub(super) fn page(
+    connection: &Connection,
+    query: &EventQuery,
+    visit: VisitEvent<'_>,
+) -> Result<Page, StoreError> {
+    let total = connection.prepare_cached(COUNT)?.query_row([query.model_id], |row| row.get(0))?;
+    let before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
+    let offset = i64::try_from(query.offset).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(PAGE)?;
+    // One more than asked for tells whether there is a next page.
+    let mut rows = statement.query((query.model_id, before, i64::from(query.limit) + 1, offset))?;
+    let (mut seen, mut last) = (0, None);
+    while let Some(row) = rows.next()? {
+        if seen == query.limit {
+            let list = EventQuery::LIST_NAME.to_owned();
+            let next = last.map(|id| Cursor { list, key: CursorKey::Integer(None), id });
+            return Ok(Page { total, next });
+        }
+        let event = read(row)?;
+        (seen, last) = (seen + 1, Some(event.id));
+        visit(event);
+    }
+    Ok(Page { total, next: None })
+}
+
+fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {
+    Ok(Event {
+        id: row.get(0)?,
+        model_id: integer(row.get_ref(1)?).unwrap_or_default(),
+        event_type: text(row.get_ref(2)?).unwrap_or_default(),
+        payload: json(row.get_ref(3)?).unwrap_or(Cow::Borrowed("null")),
+        actor: text(row.get_ref(4)?),
+        created_at: text(row.get_ref(5)?).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,13 @@
+//! The store in one SQLite file.
+//!
+//! [`SqliteWriter`] owns the connection that writes, [`SqliteReader`] one that can't. Each is used by
+//! one thread. The file stays one that 0.2.0 can open, and other processes may write it meanwhile.
+
+mod connection;
+mod events;
+mod models;
+mod schema;
+mod search;
+
+pub use connection::{Checkpointer, OpenError, Options, SqliteReader, SqliteWriter, Synchronous};
+pub use schema::SCHEMA_VERSION;

@@ -1,0 +1,326 @@
+//! Versions: their rows, and the statements that read and write one.
+
+use std::borrow::Cow;
+
+use rusqlite::{
+    OptionalExtension as _, Row, ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use crate::{
+    domain::{
+        Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal, Stats, Status,
+        Timestamp, json::servable,
+    },
+    store::{ReadStore, StoreError, VisitEvent, VisitModel, WriteStore},
+};
+
+use super::{SqliteReader, SqliteWriter, events, search};
+
+/// The columns of a version, in the order [`read`] takes them.
+macro_rules! columns {
+    () => {
+        "id, name, version, status, artifact_uri, checkpoint_sha256, checkpoint_size_bytes, \
+         config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, frozen, \
+         checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, \
+         training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at"
+    };
+}
+pub(super) use columns;
+
+const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
+const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
+const PRODUCTION: &str =
+    concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND status = 'production'");
+
+const INSERT: &str = "INSERT INTO models (name, version, status, artifact_uri, checkpoint_sha256, \
+    checkpoint_size_bytes, config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, \
+    frozen, checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, training_step, \
+    training_loss, dataset, description, tags, metrics, created_at, updated_at) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+    ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
+const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
+const UPDATE: &str = "UPDATE models SET status = ?2, artifact_uri = ?3, checkpoint_sha256 = ?4, \
+    checkpoint_size_bytes = ?5, config_sha256 = ?6, config_size_bytes = ?7, run_id = ?8, git_commit = ?9, \
+    created_by = ?10, source_host = ?11, frozen = ?12, checkpoint_path = ?13, config_path = ?14, \
+    d_model = ?15, n_layers = ?16, n_heads = ?17, vocab_size = ?18, params = ?19, training_step = ?20, \
+    training_loss = ?21, dataset = ?22, description = ?23, tags = ?24, metrics = ?25, updated_at = ?26 \
+    WHERE id = ?1";
+const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
+const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
+const DELETE: &str = "DELETE FROM models WHERE id = ?1";
+
+/// A version from a row of [`columns`]. Whatever another process wrote there, this does not fail: what
+/// is not of its column's kind counts as absent.
+pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
+    let mut next = 0;
+    let mut value = || {
+        next += 1;
+        row.get_ref(next - 1)
+    };
+    Ok(Model {
+        id: integer(value()?).unwrap_or_default(),
+        name: text(value()?).unwrap_or_default(),
+        version: text(value()?).unwrap_or_default(),
+        status: text(value()?).and_then(|status| Status::parse(&status)).unwrap_or_default(),
+        artifact_uri: text(value()?),
+        checkpoint_sha256: text(value()?),
+        checkpoint_size_bytes: integer(value()?),
+        config_sha256: text(value()?),
+        config_size_bytes: integer(value()?),
+        run_id: text(value()?),
+        git_commit: text(value()?),
+        created_by: text(value()?),
+        source_host: text(value()?),
+        frozen: integer(value()?).unwrap_or_default() != 0,
+        checkpoint_path: text(value()?),
+        config_path: text(value()?),
+        d_model: integer(value()?),
+        n_layers: integer(value()?),
+        n_heads: integer(value()?),
+        vocab_size: integer(value()?),
+        params: integer(value()?),
+        training_step: integer(value()?),
+        training_loss: float(value()?),
+        dataset: text(value()?),
+        description: text(value()?),
+        tags: json(value()?),
+        metrics: json(value()?),
+        created_at: text(value()?).unwrap_or_default(),
+        updated_at: text(value()?).unwrap_or_default(),
+    })
+}
+
+pub(super) fn text(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
+        ValueRef::Integer(number) => Some(number.to_string().into()),
+        ValueRef::Real(number) => Some(number.to_string().into()),
+        ValueRef::Null | ValueRef::Blob(_) => None,
+    }
+}
+
+/// JSON text that may go out as it is; `None` where there is none, or nothing but `null`.
+pub(super) fn json(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
+    let servable = match text(value)? {
+        Cow::Borrowed(text) => servable(text),
+        Cow::Owned(text) => servable(&text).into_owned().into(),
+    };
+    (servable != "null").then_some(servable)
+}
+
+pub(super) fn integer(value: ValueRef<'_>) -> Option<i64> {
+    match value {
+        ValueRef::Integer(number) => Some(number),
+        ValueRef::Real(number) if number.fract() == 0.0 && number.abs() < 9.2e18 => Some(number as i64),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// JSON has no infinity, which 0.2.0 could store.
+fn float(value: ValueRef<'_>) -> Option<f64> {
+    let number = match value {
+        ValueRef::Real(number) => number,
+        ValueRef::Integer(number) => number as f64,
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.trim().parse().ok()?,
+        _ => return None,
+    };
+    number.is_finite().then_some(number)
+}
+
+fn visit_one(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    visit: VisitModel<'_>,
+) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    match rows.next()? {
+        Some(row) => visit(read(row)?),
+        None => return Ok(false),
+    }
+    Ok(true)
+}
+
+impl ReadStore for SqliteReader {
+    fn model(&mut self, id: ModelId, visit: VisitModel<'_>) -> Result<bool, StoreError> {
+        visit_one(&self.connection, BY_ID, [id], visit)
+    }
+
+    fn model_by_name(
+        &mut self,
+        name: &str,
+        version: &str,
+        visit: VisitModel<'_>,
+    ) -> Result<bool, StoreError> {
+        visit_one(&self.connection, BY_NAME, [name, version], visit)
+    }
+
+    fn production(&mut self, name: &str, visit: VisitModel<'_>) -> Result<bool, StoreError> {
+        visit_one(&self.connection, PRODUCTION, [name], visit)
+    }
+
+    fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError> {
+        self.snapshot(|connection| search::models(connection, query, visit))
+    }
+
+    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModel<'_>) -> Result<(), StoreError> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        self.snapshot(|connection| {
+            for id in ids {
+                visit_one(connection, BY_ID, [id], &mut *visit)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError> {
+        self.snapshot(|connection| events::page(connection, query, visit))
+    }
+
+    fn stats(&mut self) -> Result<Stats, StoreError> {
+        self.snapshot(search::stats)
+    }
+}
+
+fn find(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Option<Model>, StoreError> {
+    let mut found = None;
+    visit_one(connection, sql, parameters, &mut |row| found = Some(row.into_owned()))?;
+    Ok(found)
+}
+
+impl WriteStore for SqliteWriter {
+    fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError> {
+        find(&self.connection, BY_ID, [id])
+    }
+
+    fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
+        find(&self.connection, PRODUCTION, [name])
+    }
+
+    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
+        let mut model = draft.into_model(0, now);
+        let taken: Option<ModelId> = self
+            .connection
+            .prepare_cached(ID_BY_NAME)?
+            .query_row([&model.name, &model.version], |row| row.get(0))
+            .optional()?;
+        if let Some(id) = taken {
+            return Err(Refusal::Conflict(format!(
+                "version {:?} of {:?} is registered already, as model {id}",
+                model.version, model.name
+            ))
+            .into());
+        }
+        self.connection.prepare_cached(INSERT)?.execute(rusqlite::params![
+            model.name,
+            model.version,
+            model.status,
+            model.artifact_uri,
+            model.checkpoint_sha256,
+            model.checkpoint_size_bytes,
+            model.config_sha256,
+            model.config_size_bytes,
+            model.run_id,
+            model.git_commit,
+            model.created_by,
+            model.source_host,
+            model.frozen,
+            model.checkpoint_path,
+            model.config_path,
+            model.d_model,
+            model.n_layers,
+            model.n_heads,
+            model.vocab_size,
+            model.params,
+            model.training_step,
+            model.training_loss,
+            model.dataset,
+            model.description,
+            model.tags,
+            model.metrics,
+            model.created_at,
+            model.updated_at,
+        ])?;
+        model.id = self.connection.last_insert_rowid();
+        Ok(model)
+    }
+
+    fn update(&mut self, model: &Model) -> Result<(), StoreError> {
+        self.connection.prepare_cached(UPDATE)?.execute(rusqlite::params![
+            model.id,
+            model.status,
+            model.artifact_uri,
+            model.checkpoint_sha256,
+            model.checkpoint_size_bytes,
+            model.config_sha256,
+            model.config_size_bytes,
+            model.run_id,
+            model.git_commit,
+            model.created_by,
+            model.source_host,
+            model.frozen,
+            model.checkpoint_path,
+            model.config_path,
+            model.d_model,
+            model.n_layers,
+            model.n_heads,
+            model.vocab_size,
+            model.params,
+            model.training_step,
+            model.training_loss,
+            model.dataset,
+            model.description,
+            model.tags,
+            model.metrics,
+            model.updated_at,
+        ])?;
+        Ok(())
+    }
+
+    fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(SET_STATUS)?.execute((id, status, updated_at))?;
+        Ok(())
+    }
+
+    fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(SET_METRICS)?.execute((id, metrics, updated_at))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, id: ModelId) -> Result<(), StoreError> {
+        self.connection.prepare_cached(DELETE)?.execute([id])?;
+        Ok(())
+    }
+
+    fn append_event(
+        &mut self,
+        id: ModelId,
+        event: &EventDraft,
+        actor: &str,
+        created_at: &str,
+    ) -> Result<(), StoreError> {
+        self.connection.prepare_cached(events::INSERT)?.execute((
+            id,
+            event.kind.as_str(),
+            &event.payload,
+            actor,
+            created_at,
+        ))?;
+        Ok(())
+    }
+}
+
+impl ToSql for Status {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
