@@ -1,3 +1,10 @@
-//! The binary `registry`.
+//! The binary `registry`: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use model_registry::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    run(Cli::parse())
+}

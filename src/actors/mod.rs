@@ -7,17 +7,19 @@
 
 mod checkpointer;
 mod database;
+mod hasher;
 mod mailbox;
 mod reader;
 mod writer;
 
 pub use database::{Database, DatabaseOptions};
+pub use hasher::{Hasher, HasherOptions};
 pub use mailbox::QueueDepth;
 
-use crate::store::StoreError;
+use crate::{artifact::ArtifactError, store::StoreError};
 
 /// Why an actor did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ActorError {
     /// The store could not or would not.
     #[error(transparent)]
@@ -34,6 +36,9 @@ pub enum ActorError {
     /// The operation panicked. What it had written was undone.
     #[error("an operation panicked: {0}")]
     Panicked(String),
+    /// A file could not be digested.
+    #[error(transparent)]
+    File(#[from] ArtifactError),
 }
 
 /// The text a panic was raised with.

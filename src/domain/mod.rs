@@ -3,6 +3,7 @@
 //! Everything here is pure. This room must not know SQL, HTTP, files or the clock: a rule takes
 //! what it judges as arguments and returns a value or a [`Refusal`].
 
+pub mod comparison;
 pub mod digest;
 pub mod draft;
 pub mod event;
@@ -16,6 +17,7 @@ pub mod status;
 pub mod suites;
 pub mod timestamp;
 
+pub use comparison::{Comparison, Contender};
 pub use digest::{Digest, Measurement};
 pub use draft::{Architecture, Draft, FileRecord, Provenance};
 pub use event::{Event, EventDraft, EventKind};

@@ -1,0 +1,96 @@
+//! Versions side by side, in three orders.
+
+use super::{Model, ModelId};
+
+/// What versions are ordered by when they are compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Contender {
+    /// The version.
+    pub id: ModelId,
+    /// More is first.
+    pub params: Option<i64>,
+    /// Less is first.
+    pub training_loss: Option<f64>,
+    /// Further is first.
+    pub training_step: Option<i64>,
+}
+
+impl Contender {
+    /// What is compared of a version.
+    #[must_use]
+    pub fn of<S>(model: &Model<S>) -> Self {
+        Self {
+            id: model.id,
+            params: model.params,
+            training_loss: model.training_loss,
+            training_step: model.training_step,
+        }
+    }
+}
+
+/// The places of the contenders, as they were given, in each order. What has no value comes last, and
+/// ties stay as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// The most parameters first.
+    pub by_params: Vec<usize>,
+    /// The lowest loss first.
+    pub by_loss: Vec<usize>,
+    /// The highest step first.
+    pub by_step: Vec<usize>,
+}
+
+impl Comparison {
+    /// Orders the contenders.
+    #[must_use]
+    pub fn of(contenders: &[Contender]) -> Self {
+        let high_first = |value: fn(&Contender) -> Option<i64>| {
+            // An absent value is below any other, so reversing puts it last.
+            ordered(contenders, |a, b| value(b).cmp(&value(a)))
+        };
+        Self {
+            by_params: high_first(|contender| contender.params),
+            by_loss: ordered(contenders, |a, b| {
+                let loss = |c: &Contender| c.training_loss.unwrap_or(f64::INFINITY);
+                loss(a).total_cmp(&loss(b))
+            }),
+            by_step: high_first(|contender| contender.training_step),
+        }
+    }
+}
+
+fn ordered(
+    contenders: &[Contender],
+    compare: impl Fn(&Contender, &Contender) -> std::cmp::Ordering,
+) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..contenders.len()).collect();
+    places.sort_by(|a, b| compare(&contenders[*a], &contenders[*b]));
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contenders_are_ordered_and_those_without_a_value_come_last() {
+        let contender =
+            |id, params, training_loss, training_step| Contender { id, params, training_loss, training_step };
+        let contenders = [
+            contender(1, Some(5), Some(0.5), Some(10)),
+            contender(2, Some(9), Some(0.1), Some(1)),
+            contender(3, None, None, None),
+            contender(4, Some(-1), Some(-2.0), Some(-7)),
+            contender(5, Some(9), Some(0.1), Some(1)),
+        ];
+        assert_eq!(
+            Comparison::of(&contenders),
+            Comparison {
+                by_params: vec![1, 4, 0, 3, 2],
+                by_loss: vec![3, 1, 4, 0, 2],
+                by_step: vec![0, 1, 4, 3, 2],
+            }
+        );
+        assert_eq!(Comparison::of(&[]).by_loss, Vec::<usize>::new());
+    }
+}

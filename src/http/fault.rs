@@ -1,0 +1,164 @@
+//! What is wrong with the form of a request: every fault of it goes into one 422 answer.
+//!
+//! Types and messages are those of 0.2.0 (pydantic's), which its clients may tell apart.
+
+use serde_json::{Value, json};
+
+/// One fault, and where it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fault {
+    kind: FaultKind,
+    location: Vec<Value>,
+    input: Value,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the names are the wire's `type`")]
+pub enum FaultKind {
+    Missing,
+    ExtraForbidden,
+    StringType,
+    IntParsing,
+    IntType,
+    IntFromFloat,
+    IntParsingSize,
+    FloatParsing,
+    FloatType,
+    BoolParsing,
+    BoolType,
+    ListType,
+    DictType,
+    Literal(&'static [&'static str]),
+    GreaterThanEqual(i64),
+    LessThanEqual(i64),
+    ModelAttributesType,
+    JsonInvalid(String),
+}
+
+impl FaultKind {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::ExtraForbidden => "extra_forbidden",
+            Self::StringType => "string_type",
+            Self::IntParsing => "int_parsing",
+            Self::IntType => "int_type",
+            Self::IntFromFloat => "int_from_float",
+            Self::IntParsingSize => "int_parsing_size",
+            Self::FloatParsing => "float_parsing",
+            Self::FloatType => "float_type",
+            Self::BoolParsing => "bool_parsing",
+            Self::BoolType => "bool_type",
+            Self::ListType => "list_type",
+            Self::DictType => "dict_type",
+            Self::Literal(_) => "literal_error",
+            Self::GreaterThanEqual(_) => "greater_than_equal",
+            Self::LessThanEqual(_) => "less_than_equal",
+            Self::ModelAttributesType => "model_attributes_type",
+            Self::JsonInvalid(_) => "json_invalid",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Missing => "Field required".to_owned(),
+            Self::ExtraForbidden => "Extra inputs are not permitted".to_owned(),
+            Self::StringType => "Input should be a valid string".to_owned(),
+            Self::IntParsing => {
+                "Input should be a valid integer, unable to parse string as an integer".to_owned()
+            }
+            Self::IntType => "Input should be a valid integer".to_owned(),
+            Self::IntFromFloat => {
+                "Input should be a valid integer, got a number with a fractional part".to_owned()
+            }
+            Self::IntParsingSize => {
+                "Input should be a valid integer that fits into 64 bits, exceeded maximum size".to_owned()
+            }
+            Self::FloatParsing => {
+                "Input should be a valid finite number, unable to parse string as a number".to_owned()
+            }
+            Self::FloatType => "Input should be a valid number".to_owned(),
+            Self::BoolParsing => "Input should be a valid boolean, unable to interpret input".to_owned(),
+            Self::BoolType => "Input should be a valid boolean".to_owned(),
+            Self::ListType => "Input should be a valid list".to_owned(),
+            Self::DictType => "Input should be a valid dictionary".to_owned(),
+            Self::Literal(expected) => format!("Input should be {}", alternatives(expected)),
+            Self::GreaterThanEqual(least) => format!("Input should be greater than or equal to {least}"),
+            Self::LessThanEqual(most) => format!("Input should be less than or equal to {most}"),
+            Self::ModelAttributesType => {
+                "Input should be a valid dictionary or object to extract fields from".to_owned()
+            }
+            Self::JsonInvalid(why) => format!("JSON decode error: {why}"),
+        }
+    }
+}
+
+/// `'a', 'b' or 'c'`.
+fn alternatives(texts: &[&str]) -> String {
+    let quoted: Vec<_> = texts.iter().map(|text| format!("'{text}'")).collect();
+    match quoted.as_slice() {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// The faults of a request so far.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes a fault at `part` (`path`, `query`, `body`) and the names below it.
+    pub fn note(&mut self, kind: FaultKind, location: impl IntoIterator<Item = Value>, input: Value) {
+        self.0.push(Fault { kind, location: location.into_iter().collect(), input });
+    }
+
+    /// The value of `read`, or its fault noted at `part` and `name`.
+    pub fn catch<T>(
+        &mut self,
+        read: Result<T, FaultKind>,
+        part: &str,
+        name: &str,
+        input: impl FnOnce() -> Value,
+    ) -> Option<T> {
+        read.map_err(|kind| self.note(kind, [part.into(), name.into()], input())).ok()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The body of the 422 answer.
+    #[must_use]
+    pub fn to_detail(&self) -> Value {
+        self.0
+            .iter()
+            .map(|fault| {
+                json!({
+                    "type": fault.kind.type_name(),
+                    "loc": fault.location,
+                    "msg": fault.kind.message(),
+                    "input": fault.input,
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_says_type_place_message_and_input() {
+        let mut faults = Faults::default();
+        faults.note(FaultKind::Literal(&["a", "b", "c"]), ["query".into(), "sort".into()], "x".into());
+        faults.note(FaultKind::StringType, ["body".into(), "tags".into(), 1.into()], 5.into());
+        assert_eq!(
+            faults.to_detail().to_string(),
+            r#"[{"type":"literal_error","loc":["query","sort"],"msg":"Input should be 'a', 'b' or 'c'","input":"x"},{"type":"string_type","loc":["body","tags",1],"msg":"Input should be a valid string","input":5}]"#
+        );
+    }
+}

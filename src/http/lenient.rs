@@ -1,0 +1,206 @@
+//! Values as 0.2.0 takes them: numbers and booleans in texts, whole floats as integers.
+//!
+//! The tables below were checked against pydantic 2 in its lax mode, but for what the contract corrects:
+//! integers end at 64 bits, and what is not finite is no number.
+
+use serde_json::{Number, Value};
+
+use super::fault::FaultKind;
+
+/// The least float that no longer fits into 64 bits.
+const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
+
+/// An integer: a whole number of JSON, a boolean, or a text that [`integer_text`] takes.
+pub(super) fn integer(value: &Value) -> Result<i64, FaultKind> {
+    match value {
+        Value::Number(number) => integer_number(number),
+        Value::String(text) => integer_text(text),
+        Value::Bool(flag) => Ok(i64::from(*flag)),
+        _ => Err(FaultKind::IntType),
+    }
+}
+
+fn integer_number(number: &Number) -> Result<i64, FaultKind> {
+    let text = number.to_string();
+    if !text.contains(['.', 'e', 'E']) {
+        return text.parse().map_err(|_| FaultKind::IntParsingSize);
+    }
+    let float: f64 = text.parse().map_err(|_| FaultKind::IntParsing)?;
+    if !(-TOO_LARGE..TOO_LARGE).contains(&float) {
+        return Err(FaultKind::IntParsingSize);
+    }
+    if float.fract() != 0.0 {
+        return Err(FaultKind::IntFromFloat);
+    }
+    Ok(float as i64)
+}
+
+/// An integer in a text: with spaces around it, a sign, single underscores between its digits, or a fraction of zeros.
+pub(super) fn integer_text(text: &str) -> Result<i64, FaultKind> {
+    let trimmed = text.trim();
+    let (negative, digits) = match trimmed.as_bytes().first() {
+        Some(b'-') => (true, &trimmed[1..]),
+        Some(b'+') => (false, &trimmed[1..]),
+        _ => (false, trimmed),
+    };
+    let digits = match digits.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+        _ => digits,
+    };
+    let well_formed = !digits.is_empty()
+        && digits.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit()));
+    if !well_formed {
+        return Err(FaultKind::IntParsing);
+    }
+    let sign = if negative { "-" } else { "" };
+    // All that is left to go wrong is the size.
+    format!("{sign}{}", digits.replace('_', "")).parse().map_err(|_| FaultKind::IntParsingSize)
+}
+
+/// A finite number: a number of JSON, a boolean, or a text that spells one.
+pub(super) fn float(value: &Value) -> Result<f64, FaultKind> {
+    let number = match value {
+        Value::Number(number) => number.to_string().parse(),
+        Value::String(text) => text.trim().replace('_', "").parse(),
+        Value::Bool(flag) => Ok(f64::from(u8::from(*flag))),
+        _ => return Err(FaultKind::FloatType),
+    };
+    number.ok().filter(|number: &f64| number.is_finite()).ok_or(FaultKind::FloatParsing)
+}
+
+/// A boolean: one of JSON, 0 or 1, or a word for it.
+pub(super) fn boolean(value: &Value) -> Result<bool, FaultKind> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        Value::String(text) => boolean_text(text),
+        Value::Number(number) => match number.to_string().parse() {
+            Ok(1.0) => Ok(true),
+            Ok(0.0) => Ok(false),
+            Ok(other) if f64::fract(other) == 0.0 => Err(FaultKind::BoolParsing),
+            _ => Err(FaultKind::BoolType),
+        },
+        _ => Err(FaultKind::BoolType),
+    }
+}
+
+/// A boolean in a text, whatever the case of its letters.
+pub(super) fn boolean_text(text: &str) -> Result<bool, FaultKind> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" | "t" | "y" => Ok(true),
+        "0" | "false" | "no" | "off" | "f" | "n" => Ok(false),
+        _ => Err(FaultKind::BoolParsing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn integers_are_read_as_0_2_0_reads_them() {
+        use FaultKind::*;
+        for (sent, read) in [
+            ("12", Ok(12)),
+            ("true", Ok(1)),
+            ("1.0", Ok(1)),
+            ("8.5", Err(IntFromFloat)),
+            ("1e3", Ok(1000)),
+            ("1e20", Err(IntParsingSize)),
+            ("1e400", Err(IntParsingSize)),
+            ("-0", Ok(0)),
+            ("123456789012345678901234567890", Err(IntParsingSize)),
+            ("9223372036854775807", Ok(i64::MAX)),
+            ("-9223372036854775808", Ok(i64::MIN)),
+            ("-9223372036854775808.0", Ok(i64::MIN)),
+            ("9223372036854775808.0", Err(IntParsingSize)),
+            (r#""8.0""#, Ok(8)),
+            (r#""8.""#, Err(IntParsing)),
+            (r#""8.5""#, Err(IntParsing)),
+            (r#"" 4 ""#, Ok(4)),
+            (r#""+5""#, Ok(5)),
+            (r#""-5""#, Ok(-5)),
+            (r#""1_000""#, Ok(1000)),
+            (r#""_1""#, Err(IntParsing)),
+            (r#""1_""#, Err(IntParsing)),
+            (r#""1__0""#, Err(IntParsing)),
+            (r#""0x1""#, Err(IntParsing)),
+            (r#""""#, Err(IntParsing)),
+            (r#"" ""#, Err(IntParsing)),
+            (r#""007""#, Ok(7)),
+            (r#""-007""#, Ok(-7)),
+            (r#""１２""#, Err(IntParsing)),
+            (r#""1e3""#, Err(IntParsing)),
+            (r#"".0""#, Err(IntParsing)),
+            (r#""--1""#, Err(IntParsing)),
+            (r#""+-1""#, Err(IntParsing)),
+            (r#""- 1""#, Err(IntParsing)),
+            (r#""1_0.0""#, Ok(10)),
+            (r#""9223372036854775808""#, Err(IntParsingSize)),
+            ("[]", Err(IntType)),
+            ("null", Err(IntType)),
+        ] {
+            assert_eq!(integer(&json(sent)), read, "{sent}");
+        }
+    }
+
+    #[test]
+    fn floats_are_read_as_0_2_0_reads_them_and_are_finite() {
+        use FaultKind::*;
+        for (sent, read) in [
+            ("3", Ok(3.0)),
+            ("0.25", Ok(0.25)),
+            ("true", Ok(1.0)),
+            (r#""0.25""#, Ok(0.25)),
+            (r#"" 1.5 ""#, Ok(1.5)),
+            (r#""1_000.5""#, Ok(1000.5)),
+            (r#""1e5""#, Ok(1e5)),
+            (r#""+1""#, Ok(1.0)),
+            (r#"".5""#, Ok(0.5)),
+            ("123456789012345678901234567890", Ok(1.234_567_890_123_456_8e29)),
+            ("1e400", Err(FloatParsing)),
+            (r#""nan""#, Err(FloatParsing)),
+            (r#""-inf""#, Err(FloatParsing)),
+            (r#""infinity""#, Err(FloatParsing)),
+            (r#""""#, Err(FloatParsing)),
+            (r#""low""#, Err(FloatParsing)),
+            (r#""0x1p3""#, Err(FloatParsing)),
+            ("[]", Err(FloatType)),
+            ("null", Err(FloatType)),
+        ] {
+            assert_eq!(float(&json(sent)), read, "{sent}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_read_as_0_2_0_reads_them() {
+        use FaultKind::*;
+        for (sent, read) in [
+            ("true", Ok(true)),
+            ("1", Ok(true)),
+            ("0", Ok(false)),
+            ("1.0", Ok(true)),
+            ("-0", Ok(false)),
+            ("2", Err(BoolParsing)),
+            ("-1", Err(BoolParsing)),
+            ("0.5", Err(BoolType)),
+            (r#""TRUE""#, Ok(true)),
+            (r#""Yes""#, Ok(true)),
+            (r#""ON""#, Ok(true)),
+            (r#""t""#, Ok(true)),
+            (r#""n""#, Ok(false)),
+            (r#""F""#, Ok(false)),
+            (r#""off""#, Ok(false)),
+            (r#"" yes""#, Err(BoolParsing)),
+            (r#""1.0""#, Err(BoolParsing)),
+            (r#""""#, Err(BoolParsing)),
+            ("[]", Err(BoolType)),
+            ("null", Err(BoolType)),
+        ] {
+            assert_eq!(boolean(&json(sent)), read, "{sent}");
+        }
+    }
+}

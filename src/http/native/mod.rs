@@ -1,0 +1,82 @@
+//! The contract of 0.2.0, and what this server adds to it in headers.
+
+mod answer;
+mod events;
+mod health;
+mod metrics;
+mod models;
+mod overview;
+mod promotion;
+
+use actix_web::{
+    HttpResponse, Resource,
+    web::{self, ServiceConfig},
+};
+
+use super::error::ApiError;
+
+/// What a handler gives back.
+type Answer = Result<HttpResponse, ApiError>;
+
+/// All paths of the contract.
+pub(super) fn configure(paths: &mut ServiceConfig) {
+    let (get, head, post, patch, delete) = (web::get, web::head, web::post, web::patch, web::delete);
+    paths
+        .service(at("/", "GET, HEAD").route(get().to(health::service)).route(head().to(health::service)))
+        .service(at("/health", "GET, HEAD").route(get().to(health::health)).route(head().to(health::health)))
+        .service(
+            at("/models", "GET, HEAD, POST")
+                .route(get().to(models::list))
+                .route(head().to(models::list))
+                .route(post().to(models::register)),
+        )
+        .service(
+            at("/models/by-name/{name}/{version}", "GET, HEAD")
+                .route(get().to(models::get_by_name))
+                .route(head().to(models::get_by_name)),
+        )
+        .service(
+            at("/models/status/{status}", "GET, HEAD")
+                .route(get().to(models::list_by_status))
+                .route(head().to(models::list_by_status)),
+        )
+        .service(
+            at("/models/{model_id}", "GET, HEAD, PATCH, DELETE")
+                .route(get().to(models::get))
+                .route(head().to(models::get))
+                .route(patch().to(models::update))
+                .route(delete().to(models::delete)),
+        )
+        .service(at("/models/{model_id}/promote", "POST").route(post().to(promotion::promote)))
+        .service(
+            at("/models/{model_id}/metrics", "GET, HEAD, POST")
+                .route(get().to(metrics::suites))
+                .route(head().to(metrics::suites))
+                .route(post().to(metrics::record)),
+        )
+        .service(
+            at("/models/{model_id}/events", "GET, HEAD")
+                .route(get().to(events::list))
+                .route(head().to(events::list)),
+        )
+        .service(
+            at("/production/{name}", "GET, HEAD")
+                .route(get().to(promotion::production))
+                .route(head().to(promotion::production)),
+        )
+        .service(
+            at("/compare", "GET, HEAD")
+                .route(get().to(overview::compare))
+                .route(head().to(overview::compare)),
+        )
+        .service(at("/stats", "GET, HEAD").route(get().to(overview::stats)).route(head().to(overview::stats)))
+        .service(
+            at("/queues", "GET, HEAD").route(get().to(overview::queues)).route(head().to(overview::queues)),
+        );
+}
+
+/// A path that answers methods other than its own with 405 and the list of those, key or no key.
+fn at(path: &str, allowed: &'static str) -> Resource {
+    web::resource(path)
+        .default_service(web::to(move || async move { Answer::Err(ApiError::MethodNotAllowed(allowed)) }))
+}

@@ -1,0 +1,181 @@
+//! `/models`: register, list, get, change, delete.
+
+use actix_web::HttpResponse;
+
+use crate::domain::{
+    Architecture, Draft, FileRecord, ListQuery, ModelRow, Order, Patch, Provenance, Refusal, Sort, Status,
+};
+
+use super::{
+    super::{
+        body::Fields,
+        request::{BodyLimit, Call},
+    },
+    Answer,
+    answer::{self, List, write_model},
+};
+
+pub(super) async fn register(mut call: Call) -> Answer {
+    let mut fields = call.body(BodyLimit::Write).await?;
+    let draft = read_draft(&mut fields);
+    fields.finish();
+    call.settle()?;
+    let model = call.registry().register(draft?, call.caller()).await?;
+    Ok(answer::changed(&call, &model))
+}
+
+pub(super) async fn update(mut call: Call) -> Answer {
+    let id = call.model_id();
+    let mut fields = call.body(BodyLimit::Write).await?;
+    let patch = read_patch(&mut fields);
+    fields.finish();
+    call.settle()?;
+    let model = call.registry().update(id, patch?, call.precondition(), call.caller()).await?;
+    Ok(answer::changed(&call, &model))
+}
+
+pub(super) async fn get(mut call: Call) -> Answer {
+    let id = call.model_id();
+    call.settle()?;
+    Ok(call.registry().model(id, answer::view(&call)).await?.into_response())
+}
+
+pub(super) async fn get_by_name(call: Call) -> Answer {
+    let (name, version) = (call.path_text(2)?, call.path_text(3)?);
+    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response())
+}
+
+pub(super) async fn delete(mut call: Call) -> Answer {
+    let id = call.model_id();
+    let force = call.query_flag("force");
+    call.settle()?;
+    call.registry().delete(id, force, call.precondition(), call.caller()).await?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "deleted", "id": id })))
+}
+
+pub(super) async fn list(mut call: Call) -> Answer {
+    let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
+    let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
+    let mut query = ListQuery {
+        status: call.query_choice("status", &Status::NAMES, Status::parse),
+        name: call.query_text("name"),
+        q: call.query_text("q"),
+        tag: call.query_text("tag"),
+        limit: u32::try_from(limit).ok(),
+        offset: offset.unsigned_abs(),
+        sort: call.query_choice("sort", &Sort::NAMES, Sort::parse).unwrap_or_default(),
+        order: call.query_choice("order", &Order::NAMES, Order::parse).unwrap_or_default(),
+        after: None,
+    };
+    call.settle()?;
+    query.after = call.cursor(&query.list_name(), offset)?;
+    answer_list(&call, query).await
+}
+
+/// All of a status; a page of them where `limit` is given.
+pub(super) async fn list_by_status(mut call: Call) -> Answer {
+    let status = call.path_choice(2, "status", &Status::NAMES, Status::parse);
+    let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT);
+    call.settle()?;
+    let mut query = ListQuery {
+        status,
+        sort: Sort::UpdatedAt,
+        limit: limit.and_then(|limit| u32::try_from(limit).ok()),
+        ..ListQuery::default()
+    };
+    query.after = call.cursor(&query.list_name(), 0)?;
+    answer_list(&call, query).await
+}
+
+async fn answer_list(call: &Call, query: ListQuery) -> Answer {
+    let expose = call.app.expose_local_paths;
+    let add = move |list: &mut List, model: &ModelRow<'_>| write_model(list.row(), model, expose);
+    let (page, list) = call.registry().models(query, List::new(), add).await?;
+    Ok(list.into_page(call, &page))
+}
+
+fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
+    // Everything is read before anything is judged: a field left unread would count as unknown.
+    let (name, version) = (fields.required_text("name"), fields.required_text("version"));
+    let status = fields.choice_not_null("status", &Status::NAMES, Status::parse).unwrap_or_default();
+    let frozen = fields.boolean_not_null("frozen").unwrap_or_default();
+    let artifact_uri = fields.text("artifact_uri");
+    let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
+    let provenance = read_provenance(fields);
+    let config_json = fields.object("config_json");
+    let architecture = read_architecture(fields);
+    let (params, training_step) = (fields.integer("params"), fields.integer("training_step"));
+    let training_loss = fields.float("training_loss");
+    let (dataset, description) = (fields.text("dataset"), fields.text("description"));
+    let (tags, metrics) = (fields.texts("tags"), fields.object("metrics"));
+    let from_config = config_json.as_ref().map(Architecture::from_config).unwrap_or_default();
+    let mut draft = Draft {
+        status,
+        artifact_uri,
+        checkpoint: checkpoint?,
+        config: config?,
+        provenance,
+        frozen,
+        architecture: architecture.or(from_config),
+        params,
+        training_step,
+        training_loss,
+        dataset,
+        description,
+        tags: tags.unwrap_or_default(),
+        metrics: metrics.unwrap_or_default(),
+        ..Draft::named(name, version)?
+    };
+    // A blank path is none; the server has nothing to read there.
+    for path in [&mut draft.checkpoint.path, &mut draft.config.path] {
+        path.take_if(|path| path.trim().is_empty());
+    }
+    Ok(draft)
+}
+
+fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
+    let status = fields.choice("status", &Status::NAMES, Status::parse);
+    let artifact_uri = fields.text("artifact_uri");
+    let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
+    let patch = Patch {
+        status,
+        artifact_uri,
+        provenance: read_provenance(fields),
+        frozen: fields.boolean("frozen"),
+        architecture: read_architecture(fields),
+        params: fields.integer("params"),
+        training_step: fields.integer("training_step"),
+        training_loss: fields.float("training_loss"),
+        dataset: fields.text("dataset"),
+        description: fields.text("description"),
+        tags: fields.texts("tags"),
+        metrics: fields.object("metrics"),
+        ..Patch::default()
+    };
+    Patch { checkpoint: checkpoint?, config: config?, ..patch }.check()
+}
+
+fn read_file(fields: &mut Fields<'_>, what: &str) -> Result<FileRecord, Refusal> {
+    let path = fields.text(&format!("{what}_path"));
+    let sha256 = fields.text(&format!("{what}_sha256"));
+    let size_bytes = fields.integer(&format!("{what}_size_bytes"));
+    FileRecord::claimed(what, path, sha256.as_deref(), size_bytes)
+}
+
+fn read_provenance(fields: &mut Fields<'_>) -> Provenance {
+    Provenance {
+        run_id: fields.text("run_id"),
+        git_commit: fields.text("git_commit"),
+        created_by: fields.text("created_by"),
+        source_host: fields.text("source_host"),
+    }
+}
+
+fn read_architecture(fields: &mut Fields<'_>) -> Architecture {
+    Architecture {
+        d_model: fields.integer("d_model"),
+        n_layers: fields.integer("n_layers"),
+        n_heads: fields.integer("n_heads"),
+        vocab_size: fields.integer("vocab_size"),
+    }
+}

@@ -1,0 +1,97 @@
+//! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
+
+use std::time::Instant;
+
+use actix_web::{
+    Error,
+    body::{BoxBody, EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+};
+
+use super::error::plain_detail;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken over from a client.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Gives the request an id, logs one line of it, and completes its answer.
+pub(super) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<BoxBody, BoxBody>>, Error> {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    log(&response, &id, started);
+    response.headers_mut().insert(REQUEST_ID, id.clone());
+    let status = response.status();
+    let has_form = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if has_form || !(status.is_client_error() || status.is_server_error()) {
+        return Ok(response.map_into_left_body());
+    }
+    // The router and the CORS check answer errors in plain text.
+    let detail = plain_detail(status, id.to_str().unwrap_or_default());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response.map_body(|_, _| EitherBody::right(BoxBody::new(detail))))
+}
+
+/// The client's own id, where it can stand in a log and a header as it is; else a new one.
+fn request_id(head: &HeaderMap) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+    };
+    head.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        let id = format!("{:032x}", fastrand::u128(..));
+        // Hex digits can stand in a header.
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
+fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant) {
+    let request = response.request();
+    let status = response.status();
+    let error = response.response().error().filter(|_| status.is_server_error()).map(ToString::to_string);
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let id = id.to_str().unwrap_or_default();
+    let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    match error {
+        Some(error) => {
+            tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
+        }
+        None => tracing::info!(method, path, status = status.as_u16(), milliseconds, id, peer, "request"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_id_is_taken_over_and_any_other_replaced() {
+        for (sent, kept) in [
+            (&b"abc-123_x.y:z/1+2="[..], true),
+            (b"a", true),
+            (&[b'a'; 128], true),
+            (&[b'a'; 129], false),
+            (b"", false),
+            (b"two words", false),
+            (b"caf\xe9", false),
+            (b"\"quoted\"", false),
+        ] {
+            let mut head = HeaderMap::new();
+            head.insert(REQUEST_ID, HeaderValue::from_bytes(sent).unwrap());
+            assert_eq!(request_id(&head).as_bytes() == sent, kept, "{sent:?}");
+        }
+        let made = request_id(&HeaderMap::new());
+        assert_eq!(made.len(), 32);
+        assert_ne!(made, request_id(&HeaderMap::new()));
+    }
+}

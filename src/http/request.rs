@@ -1,0 +1,266 @@
+//! A call: a request whose key was accepted, and what is read of its path, query, head and body.
+
+use std::{borrow::Cow, future::Ready};
+
+use actix_web::{FromRequest, HttpRequest, dev, http::header::HeaderMap, web::Data};
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    domain::{ModelId, Precondition, Refusal},
+    registry::{Caller, Registry},
+};
+
+use super::{
+    App,
+    body::{self, Fields},
+    error::ApiError,
+    fault::{FaultKind, Faults},
+    lenient,
+};
+
+/// The caps on bodies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BodyLimit {
+    Write,
+    Metrics,
+}
+
+/// An authenticated request. The first thing a handler takes: without a valid key nothing else of the
+/// request is looked at.
+pub(super) struct Call {
+    pub(super) app: Data<App>,
+    request: HttpRequest,
+    payload: dev::Payload,
+    actor: String,
+    query: Vec<(String, String)>,
+    faults: Faults,
+}
+
+impl FromRequest for Call {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        std::future::ready(Self::authenticated(request, payload))
+    }
+}
+
+impl Call {
+    fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
+        let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
+        let actor = app.keys.authenticate(request.headers())?;
+        let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
+        Ok(Self {
+            app,
+            request: request.clone(),
+            payload: payload.take(),
+            actor,
+            query,
+            faults: Faults::default(),
+        })
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.app.registry
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        let host = self.request.peer_addr().map(|peer| peer.ip().to_string());
+        Caller { actor: self.actor.clone(), host }
+    }
+
+    /// A segment of the path as it was sent, decoded. The router's own decoding leaves `%2F` as it is.
+    pub(super) fn path_text(&self, place: usize) -> Result<String, ApiError> {
+        let segment = self.request.uri().path().split('/').nth(place + 1).unwrap_or_default();
+        // No name holds what is no UTF-8.
+        let text = percent_decode_str(segment).decode_utf8().map_err(|_| ApiError::UnknownPath)?;
+        Ok(text.into_owned())
+    }
+
+    /// The id in `/models/{model_id}…`.
+    pub(super) fn model_id(&mut self) -> ModelId {
+        let segment = self.request.uri().path().split('/').nth(2).unwrap_or_default();
+        let text = percent_decode_str(segment).decode_utf8_lossy();
+        let read = lenient::integer_text(&text);
+        self.faults.catch(read, "path", "model_id", || text.into()).unwrap_or_default()
+    }
+
+    /// One of `names` in the path.
+    pub(super) fn path_choice<T>(
+        &mut self,
+        place: usize,
+        name: &str,
+        names: &'static [&'static str],
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let segment = self.request.uri().path().split('/').nth(place + 1).unwrap_or_default();
+        let text = percent_decode_str(segment).decode_utf8_lossy();
+        let read = parse(&text).ok_or(FaultKind::Literal(names));
+        self.faults.catch(read, "path", name, || text.into())
+    }
+
+    /// A parameter as it was given; of several with this name the last.
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that is not empty.
+    pub(super) fn query_text(&self, name: &str) -> Option<String> {
+        self.query(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    /// A parameter that must be there.
+    pub(super) fn required_query(&mut self, name: &str) -> Option<String> {
+        let value = self.query(name).map(str::to_owned);
+        if value.is_none() {
+            self.fault_in_query(FaultKind::Missing, name, serde_json::Value::Null);
+        }
+        value
+    }
+
+    pub(super) fn fault_in_query(&mut self, kind: FaultKind, name: &str, input: serde_json::Value) {
+        self.faults.note(kind, ["query".into(), name.into()], input);
+    }
+
+    /// A number from `least` to `most`, if it is given.
+    pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let text = self.query(name)?.to_owned();
+        let read = lenient::integer_text(&text).and_then(|number| match number {
+            _ if number < least => Err(FaultKind::GreaterThanEqual(least)),
+            _ if number > most => Err(FaultKind::LessThanEqual(most)),
+            _ => Ok(number),
+        });
+        self.faults.catch(read, "query", name, || text.into())
+    }
+
+    /// One of `names`, if it is given.
+    pub(super) fn query_choice<T>(
+        &mut self,
+        name: &str,
+        names: &'static [&'static str],
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.query(name)?.to_owned();
+        let read = parse(&text).ok_or(FaultKind::Literal(names));
+        self.faults.catch(read, "query", name, || text.into())
+    }
+
+    /// A yes or no; no where it is not given.
+    pub(super) fn query_flag(&mut self, name: &str) -> bool {
+        let Some(text) = self.query(name).map(str::to_owned) else { return false };
+        let read = lenient::boolean_text(&text);
+        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
+    }
+
+    /// The fields of the body.
+    ///
+    /// # Errors
+    /// As [`body::read`]; what is wrong with its JSON is noted.
+    pub(super) async fn body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
+        let limit_bytes = match limit {
+            BodyLimit::Write => self.app.max_write_body_bytes,
+            BodyLimit::Metrics => self.app.max_metrics_body_bytes,
+        };
+        let body = body::read(&self.request, &mut self.payload, limit_bytes).await?;
+        Ok(Fields::parse(&body, &mut self.faults))
+    }
+
+    /// To be called once everything has been read: answers the faults noted so far, if any.
+    ///
+    /// # Errors
+    /// [`ApiError::Unfit`] with all of them.
+    pub(super) fn settle(&mut self) -> Result<(), ApiError> {
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::Unfit(std::mem::take(&mut self.faults)))
+    }
+
+    /// The revisions `If-Match` lets a write go over. Weak tags never match for a write.
+    pub(super) fn precondition(&self) -> Precondition {
+        let tags = EntityTags::read(self.request.headers(), "if-match");
+        let if_match = match tags {
+            EntityTags::Absent | EntityTags::Any => None,
+            EntityTags::These(tags) => {
+                Some(tags.into_iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect())
+            }
+        };
+        Precondition { if_match, if_updated_at: None }
+    }
+
+    /// As [`Call::precondition`], with 0.2.0's own: the header `If-Updated-At`, else the parameter.
+    pub(super) fn precondition_with_updated_at(&self) -> Precondition {
+        let header = self.request.headers().get("if-updated-at").and_then(|value| value.to_str().ok());
+        let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let if_updated_at = header.and_then(given).or_else(|| self.query("if_updated_at").and_then(given));
+        Precondition { if_updated_at, ..self.precondition() }
+    }
+
+    /// What `If-None-Match` says the caller has already.
+    pub(super) fn seen(&self) -> EntityTags {
+        EntityTags::read(self.request.headers(), "if-none-match")
+    }
+
+    /// The path and query of the same list behind `cursor`.
+    pub(super) fn next_page(&self, cursor: &str) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let kept = self.query.iter().filter(|(name, _)| name != "cursor" && name != "offset");
+        query.extend_pairs(kept).append_pair("cursor", cursor);
+        format!("{}?{}", self.request.uri().path(), query.finish())
+    }
+
+    /// Where the page before ended.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for a cursor of another list, or one with an offset beside it.
+    pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<crate::domain::Cursor>, Refusal> {
+        let Some(text) = self.query_text("cursor") else { return Ok(None) };
+        if offset > 0 {
+            return Err(Refusal::Invalid("cursor and offset exclude each other; give one".to_owned()));
+        }
+        crate::domain::Cursor::decode(&text, list).map(Some)
+    }
+}
+
+/// The entity tags of a conditional request.
+pub(super) enum EntityTags {
+    Absent,
+    /// `*`
+    Any,
+    These(Vec<EntityTag>),
+}
+
+pub(super) struct EntityTag {
+    revision: String,
+    weak: bool,
+}
+
+impl EntityTags {
+    /// Reads a list of tags; one without its quotes counts as well.
+    fn read(head: &HeaderMap, name: &str) -> Self {
+        let mut values = head.get_all(name).peekable();
+        if values.peek().is_none() {
+            return Self::Absent;
+        }
+        let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let tags = texts.iter().flat_map(|text: &Cow<'_, str>| text.split(','));
+        let tags: Vec<_> = tags.map(str::trim).filter(|tag| !tag.is_empty()).collect();
+        if tags.contains(&"*") {
+            return Self::Any;
+        }
+        let tag = |text: &str| {
+            let (weak, quoted) = text.strip_prefix("W/").map_or((false, text), |rest| (true, rest));
+            EntityTag { revision: quoted.trim_matches('"').to_owned(), weak }
+        };
+        Self::These(tags.into_iter().map(tag).collect())
+    }
+
+    /// Whether the caller has this revision already.
+    pub(super) fn include(&self, revision: &str) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Any => true,
+            Self::These(tags) => tags.iter().any(|tag| tag.revision == revision),
+        }
+    }
+}

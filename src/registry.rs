@@ -1,0 +1,414 @@
+//! The use cases: what can be asked of the registry and done to it. Every face of it calls these.
+//!
+//! A use case turns a request, already checked for its form, into operations over the store. This room
+//! must not know HTTP or SQL.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    actors::{ActorError, Database, Hasher, QueueDepth},
+    artifact::{ArtifactError, Measured, parse_config},
+    domain::{
+        Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Model, ModelId, ModelRow, Page,
+        Patch, Precondition, Refusal, Stats, Status, Timestamp, suites::suites,
+    },
+    store::{ReadStore, StoreError, WriteStore, operations},
+};
+
+/// A configuration larger than this is no configuration (bytes).
+const MAX_CONFIG_BYTES: usize = 16 << 20;
+
+/// Tells the time. Asked once for each change.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The clock of this machine.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since_1970 = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Timestamp::from_unix_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// What this registry is set to keep to.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// What a production version has to show.
+    pub gate: Gate,
+    /// The largest payload of an event, in bytes.
+    pub max_event_payload_bytes: usize,
+    /// Whether the server reads files of its own disk that a client names.
+    pub allow_local_paths: bool,
+    /// The largest file that is digested, in bytes.
+    pub max_hash_bytes: u64,
+}
+
+/// Who makes a change.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// As the audit trail names them.
+    pub actor: String,
+    /// The address they call from.
+    pub host: Option<String>,
+}
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The rules forbid it. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A queue is full. Nothing was begun.
+    #[error("the {queue} queue is full; try again")]
+    Overloaded {
+        /// The queue's name.
+        queue: &'static str,
+    },
+    /// Another process holds the database. Nothing was changed.
+    #[error("the database is locked by another process; try again")]
+    Busy,
+    /// The server is ending. Nothing was begun.
+    #[error("the server is shutting down; try again")]
+    ShuttingDown,
+    /// The database can't be written now. Nothing was changed.
+    #[error("the database can't be written: {0}")]
+    Unwritable(String),
+    /// A fault of ours. The text is for the log.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<ActorError> for RegistryError {
+    fn from(error: ActorError) -> Self {
+        match error {
+            ActorError::Store(error) => error.into(),
+            ActorError::Overloaded { queue } => Self::Overloaded { queue },
+            ActorError::Closed => Self::ShuttingDown,
+            ActorError::File(error) => Refusal::Invalid(error.to_string()).into(),
+            ActorError::Panicked(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for RegistryError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Refused(refusal),
+            StoreError::Busy => Self::Busy,
+            StoreError::Unwritable(why) => Self::Unwritable(why),
+            StoreError::Failed(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// A result of a use case.
+pub type Result<T> = std::result::Result<T, RegistryError>;
+
+/// The registry; clones share it.
+#[derive(Clone)]
+pub struct Registry {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    database: Database,
+    hasher: Hasher,
+    rules: Rules,
+    clock: Clock,
+}
+
+/// Reading. Each takes a `view` that makes the answer of the row while it lies in the database's page.
+#[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says")]
+impl Registry {
+    /// A registry over its actors.
+    #[must_use]
+    pub fn new(database: Database, hasher: Hasher, rules: Rules, clock: Clock) -> Self {
+        Self { parts: Arc::new(Parts { database, hasher, rules, clock }) }
+    }
+
+    /// The version with this id.
+    pub async fn model<T: Send + 'static>(
+        &self,
+        id: ModelId,
+        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
+    ) -> Result<T> {
+        let found = self.one(view, move |store, visit| store.model(id, visit)).await?;
+        found.ok_or_else(|| Refusal::no_model(id).into())
+    }
+
+    /// The version with this name and version.
+    pub async fn model_by_name<T: Send + 'static>(
+        &self,
+        name: String,
+        version: String,
+        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
+    ) -> Result<T> {
+        let missing = Refusal::NotFound(format!("there is no version {version:?} of {name:?}"));
+        let found = self.one(view, move |store, visit| store.model_by_name(&name, &version, visit)).await?;
+        found.ok_or_else(|| missing.into())
+    }
+
+    /// The production version of this name.
+    pub async fn production<T: Send + 'static>(
+        &self,
+        name: String,
+        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
+    ) -> Result<T> {
+        let missing = Refusal::NotFound(format!("{name:?} has no production version"));
+        let found = self.one(view, move |store, visit| store.production(&name, visit)).await?;
+        found.ok_or_else(|| missing.into())
+    }
+
+    /// A page of versions; `add` puts each into `answer`.
+    pub async fn models<A: Send + 'static>(
+        &self,
+        query: ListQuery,
+        mut answer: A,
+        add: impl Fn(&mut A, &ModelRow<'_>) + Send + 'static,
+    ) -> Result<(Page, A)> {
+        let read = move |store: &mut dyn ReadStore| {
+            let page = store.models(&query, &mut |row| add(&mut answer, &row))?;
+            Ok((page, answer))
+        };
+        Ok(self.parts.database.read(read).await?)
+    }
+
+    /// Those of `ids` that exist, by rising id; `add` puts each into `answer`.
+    pub async fn models_with_ids<A: Send + 'static>(
+        &self,
+        ids: Vec<ModelId>,
+        mut answer: A,
+        add: impl Fn(&mut A, &ModelRow<'_>) + Send + 'static,
+    ) -> Result<A> {
+        let read = move |store: &mut dyn ReadStore| {
+            store.models_with_ids(&ids, &mut |row| add(&mut answer, &row))?;
+            Ok(answer)
+        };
+        Ok(self.parts.database.read(read).await?)
+    }
+
+    /// A page of a version's events; `add` puts each into `answer`.
+    pub async fn events<A: Send + 'static>(
+        &self,
+        query: EventQuery,
+        mut answer: A,
+        add: impl Fn(&mut A, &Event<'_>) + Send + 'static,
+    ) -> Result<(Page, A)> {
+        let read = move |store: &mut dyn ReadStore| {
+            let page = store.events(&query, &mut |event| add(&mut answer, &event))?;
+            Ok((page, answer))
+        };
+        Ok(self.parts.database.read(read).await?)
+    }
+
+    /// The scores of a version by suite, as JSON text; with `suite`, of that one only.
+    pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
+        let mut suites = self.model(id, |model| suites(model.metrics.as_deref())).await?;
+        let Some(suite) = suite else { return Ok(crate::domain::json::compact(&suites)) };
+        suites.retain(|name, _| *name == suite);
+        if suites.is_empty() {
+            return Err(Refusal::NotFound(format!("model {id} has no scores of the suite {suite:?}")).into());
+        }
+        Ok(crate::domain::json::compact(&suites))
+    }
+
+    /// How many versions there are.
+    pub async fn stats(&self) -> Result<Stats> {
+        Ok(self.parts.database.read(|store| store.stats()).await?)
+    }
+
+    /// How full the queues are.
+    #[must_use]
+    pub fn queue_depths(&self) -> Vec<QueueDepth> {
+        let mut depths = self.parts.database.depths();
+        depths.push(self.parts.hasher.depth());
+        depths
+    }
+
+    async fn one<T: Send + 'static>(
+        &self,
+        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
+        find: impl FnOnce(
+            &mut dyn ReadStore,
+            &mut dyn FnMut(ModelRow<'_>),
+        ) -> std::result::Result<bool, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<Option<T>> {
+        let read = move |store: &mut dyn ReadStore| {
+            let (mut view, mut answer) = (Some(view), None);
+            find(store, &mut |row| answer = view.take().map(|view| view(&row)))?;
+            Ok(answer)
+        };
+        Ok(self.parts.database.read(read).await?)
+    }
+}
+
+/// Changing. The answer is the version as it is after the commit.
+#[allow(clippy::missing_errors_doc, reason = "as `RegistryError` and the operations say")]
+impl Registry {
+    /// Registers a version.
+    pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Model> {
+        if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
+            self.require_local_paths()?;
+            // Before a long file is read for nothing; the writer decides.
+            let (name, version) = (draft.name.clone(), draft.version.clone());
+            let taken = self.one(|_| (), move |store, visit| store.model_by_name(&name, &version, visit));
+            if taken.await?.is_some() {
+                return Err(Refusal::Conflict(format!(
+                    "version {:?} of {:?} is registered already",
+                    draft.version, draft.name
+                ))
+                .into());
+            }
+            let (checkpoint, config) =
+                self.measure(draft.checkpoint.path.as_deref(), draft.config.path.as_deref()).await?;
+            if let Some(checkpoint) = checkpoint {
+                draft.checkpoint.measured("checkpoint", &checkpoint.measurement)?;
+            }
+            if let (Some(config), Some(path)) = (config, &draft.config.path) {
+                let architecture = read_architecture(path, config.content.as_deref())?;
+                draft.config.measured("config", &config.measurement)?;
+                draft.architecture = draft.architecture.or(architecture);
+            }
+        }
+        draft.settle_artifact_uri()?;
+        draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());
+        draft.provenance.source_host = draft.provenance.source_host.or_else(|| caller.host.clone());
+        self.change(caller, move |store, context| operations::register(store, draft, context)).await
+    }
+
+    /// Changes the fields that `patch` gives.
+    pub async fn update(
+        &self,
+        id: ModelId,
+        mut patch: Patch,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<Model> {
+        if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
+            self.require_local_paths()?;
+            // Before a long file is read for nothing; the writer decides.
+            self.model(id, {
+                let (patch, precondition) = (patch.clone(), precondition.clone());
+                move |row| precondition.check(row).and_then(|()| patch.permitted(row))
+            })
+            .await??;
+            let (checkpoint, config) =
+                self.measure(patch.checkpoint.path.as_deref(), patch.config.path.as_deref()).await?;
+            let found = |measured: &Option<Measured>| measured.as_ref().map(|m| m.measurement);
+            patch.measured(found(&checkpoint).as_ref(), found(&config).as_ref())?;
+        }
+        self.change(caller, move |store, context| {
+            operations::update(store, id, &patch, &precondition, context)
+        })
+        .await
+    }
+
+    /// Gives a version another status.
+    pub async fn promote(
+        &self,
+        id: ModelId,
+        to: Status,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<Model> {
+        self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
+            .await
+    }
+
+    /// Merges the scores of a suite into a version's metrics.
+    pub async fn record_metrics(
+        &self,
+        id: ModelId,
+        evaluation: Evaluation,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<Model> {
+        self.change(caller, move |store, context| {
+            operations::record_metrics(store, id, evaluation, &precondition, context)
+        })
+        .await
+    }
+
+    /// Takes a version away; a settled one only with `force`.
+    pub async fn delete(
+        &self,
+        id: ModelId,
+        force: bool,
+        precondition: Precondition,
+        caller: Caller,
+    ) -> Result<()> {
+        self.change(caller, move |store, context| {
+            operations::delete(store, id, force, &precondition, context)
+        })
+        .await
+    }
+
+    /// Ends the actors once they have done what is waiting. Blocks; to be called once.
+    pub fn close(&self) {
+        self.parts.hasher.close();
+        self.parts.database.close();
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        operation: impl FnOnce(
+            &mut dyn WriteStore,
+            &operations::Context<'_>,
+        ) -> std::result::Result<T, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<T> {
+        let parts = Arc::clone(&self.parts);
+        let write = move |store: &mut dyn WriteStore| {
+            let context = operations::Context {
+                actor: &caller.actor,
+                now: (parts.clock)(),
+                gate: &parts.rules.gate,
+                max_event_payload_bytes: parts.rules.max_event_payload_bytes,
+            };
+            operation(store, &context)
+        };
+        Ok(self.parts.database.write(write).await?)
+    }
+
+    fn require_local_paths(&self) -> Result<()> {
+        if self.parts.rules.allow_local_paths {
+            return Ok(());
+        }
+        Err(Refusal::Invalid(
+            "this server reads no files of its own disk; send digests and sizes in place of \
+             checkpoint_path and config_path, or set CAIA_REGISTRY_ALLOW_LOCAL_PATHS=1 on the server"
+                .to_owned(),
+        )
+        .into())
+    }
+
+    /// Reads the files side by side, each once.
+    async fn measure(
+        &self,
+        checkpoint: Option<&str>,
+        config: Option<&str>,
+    ) -> Result<(Option<Measured>, Option<Measured>)> {
+        let one = async |path: Option<&str>, keep_up_to_bytes| match path {
+            None => Ok(None),
+            Some(path) => {
+                let limit = self.parts.rules.max_hash_bytes;
+                self.parts.hasher.measure(PathBuf::from(path), limit, keep_up_to_bytes).await.map(Some)
+            }
+        };
+        let (checkpoint, config) = tokio::join!(one(checkpoint, 0), one(config, MAX_CONFIG_BYTES));
+        Ok((checkpoint?, config?))
+    }
+}
+
+fn read_architecture(path: &str, content: Option<&[u8]>) -> Result<Architecture> {
+    let content = content.ok_or_else(|| {
+        Refusal::Invalid(format!("{path} is no configuration: it is larger than {MAX_CONFIG_BYTES} bytes"))
+    })?;
+    let config = parse_config(content, path.as_ref())
+        .map_err(|error: ArtifactError| Refusal::Invalid(error.to_string()))?;
+    Ok(Architecture::from_config(&config))
+}

@@ -1,0 +1,422 @@
+//! Every variable and flag of the server, read once into typed values.
+//!
+//! A flag wins over its variable, and a variable over the default. Variables are read as leniently as
+//! 0.2.0 reads them: a number that does not parse, and a limit of 0 or less, is the default.
+
+use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    actors::{DatabaseOptions, HasherOptions},
+    domain::Gate,
+    http::{HttpOptions, Keys},
+    registry::Rules,
+    store::sqlite::{Options, Synchronous},
+};
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: u16 = 8001;
+const DEFAULT_DB_PATH: &str = "./registry.db";
+const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_millis(5_000);
+const DEFAULT_MAX_HASH_BYTES: u64 = 256 << 20;
+const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
+const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
+const DEFAULT_MAX_WRITE_BODY_BYTES: u64 = 256 << 10;
+const DEFAULT_HASHERS: usize = 2;
+/// Jobs that may wait: what the readers and the writer get done well within a second.
+const DEFAULT_READ_QUEUE: usize = 4096;
+const DEFAULT_WRITE_QUEUE: usize = 4096;
+/// Files are long; who comes later is better told to come back.
+const DEFAULT_HASH_QUEUE: usize = 64;
+const DEFAULT_LOG_LEVEL: &str = "info";
+/// Random bytes in the key that `--dev` makes.
+const DEV_KEY_BYTES: usize = 16;
+const DEFAULT_CORS_ORIGINS: [&str; 4] =
+    ["http://localhost", "http://localhost:3000", "http://127.0.0.1", "http://127.0.0.1:3000"];
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// A line a person reads.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The flags of `registry serve`. Each stands beside its variable.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeFlags {
+    /// Address to listen on [env: CAIA_REGISTRY_HOST] [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Port to listen on; 0 for any free one [env: CAIA_REGISTRY_PORT] [default: 8001]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Database file, made where there is none [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
+    #[arg(long, value_name = "FILE")]
+    pub db_path: Option<PathBuf>,
+    /// Make a random key for this run where none is configured, and show it
+    #[arg(long)]
+    pub dev: bool,
+    /// A key that callers may use; repeatable. Better a variable: other users of this machine can see
+    /// flags [env: CAIA_REGISTRY_API_KEY, CAIA_REGISTRY_API_KEYS]
+    #[arg(long = "api-key", value_name = "KEY")]
+    pub api_keys: Vec<String>,
+    /// Take the actor of the audit trail from the header X-Actor [env: CAIA_REGISTRY_TRUST_ACTOR_HEADER]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub trust_actor_header: Option<bool>,
+    /// Origins whose scripts may call, comma-separated; empty for none [env: CAIA_REGISTRY_CORS_ORIGINS]
+    /// [default: localhost and 127.0.0.1, each alone and with port 3000]
+    #[arg(long, value_name = "ORIGINS")]
+    pub cors_origins: Option<String>,
+    /// Suite that a production version must have scores of [env: CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE]
+    #[arg(long, value_name = "SUITE")]
+    pub promotion_required_suite: Option<String>,
+    /// Let clients name files on this server's disk to be digested [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub allow_local_paths: Option<bool>,
+    /// Show such paths in answers [env: CAIA_REGISTRY_EXPOSE_LOCAL_PATHS]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub expose_local_paths: Option<bool>,
+    /// Larger files are sized and not digested [env: CAIA_REGISTRY_MAX_HASH_BYTES] [default: 268435456]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_hash_bytes: Option<u64>,
+    /// Largest body of metrics [env: CAIA_REGISTRY_MAX_METRICS_BODY_BYTES] [default: 65536]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_metrics_body_bytes: Option<u64>,
+    /// Largest payload of an audit event [env: CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES] [default: 65536]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_event_payload_bytes: Option<u64>,
+    /// Largest body of a registration or change [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_write_body_bytes: Option<u64>,
+    /// How long to wait for another process that locks the database
+    /// [env: CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS] [default: 5000]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sqlite_busy_timeout_ms: Option<u64>,
+    /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub readers: Option<u64>,
+    /// Threads that speak HTTP [env: CAIA_REGISTRY_WORKERS] [default: the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub workers: Option<u64>,
+    /// Threads that digest files [env: CAIA_REGISTRY_HASHERS] [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub hashers: Option<u64>,
+    /// Reads that may wait before callers get 503 [env: CAIA_REGISTRY_READ_QUEUE] [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub read_queue: Option<u64>,
+    /// Writes that may wait before callers get 503 [env: CAIA_REGISTRY_WRITE_QUEUE] [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub write_queue: Option<u64>,
+    /// Files that may wait to be digested [env: CAIA_REGISTRY_HASH_QUEUE] [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub hash_queue: Option<u64>,
+    /// Form of the log on stderr [env: CAIA_REGISTRY_LOG_FORMAT] [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What to log: error, warn, info (a line a request), debug, or a filter as tracing takes it
+    /// [env: CAIA_REGISTRY_LOG] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ if is_true(text) => Ok(true),
+        _ => Err("1 or 0 is wanted".to_owned()),
+    }
+}
+
+fn is_true(text: &str) -> bool {
+    ["1", "true", "yes", "on"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+}
+
+/// The settings of a server.
+#[derive(Clone)]
+pub struct Settings {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 for any free one.
+    pub port: u16,
+    /// Keys that callers may use. Shown nowhere but where `--dev` made one.
+    pub api_keys: Vec<String>,
+    /// The key that `--dev` made.
+    pub dev_key: Option<String>,
+    /// Whether the actor of the audit trail may come from a header.
+    pub trust_actor_header: bool,
+    /// Origins whose scripts may call.
+    pub cors_origins: Vec<String>,
+    /// What the registry keeps to.
+    pub rules: Rules,
+    /// Whether answers name paths on the server's disk.
+    pub expose_local_paths: bool,
+    /// The largest body of a registration or change.
+    pub max_write_body_bytes: u64,
+    /// The largest body of metrics.
+    pub max_metrics_body_bytes: u64,
+    /// The database and who serves it.
+    pub database: DatabaseOptions,
+    /// Threads that speak HTTP.
+    pub workers: usize,
+    /// Threads that digest files.
+    pub hashers: usize,
+    /// Files that may wait to be digested.
+    pub hash_queue: usize,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_level: String,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("api_keys", &format_args!("{} of them", self.api_keys.len()))
+            .field("rules", &self.rules)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Settles every setting. `variable` looks one up in the environment; `cores` is how many there are.
+    #[must_use]
+    pub fn resolve(flags: ServeFlags, cores: usize, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let text = |name: &str| {
+            let value = variable(&format!("CAIA_REGISTRY_{name}"))?;
+            Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
+        let number = |flag: Option<u64>, name: &str, default: u64| {
+            let given = flag.or_else(|| text(name)?.parse().ok());
+            given.filter(|number| *number > 0).unwrap_or(default)
+        };
+        let count = |flag: Option<u64>, name: &str, default: usize| {
+            usize::try_from(number(flag, name, default as u64)).unwrap_or(default)
+        };
+        let truth = |flag: Option<bool>, name: &str| {
+            flag.unwrap_or_else(|| text(name).is_some_and(|value| is_true(&value)))
+        };
+
+        let listed = text("API_KEYS").unwrap_or_default();
+        let given = flags.api_keys.into_iter().chain(text("API_KEY"));
+        let keys = given.chain(listed.split(',').map(str::to_owned)).map(|key| key.trim().to_owned());
+        let keys: BTreeSet<_> = keys.filter(|key| !key.is_empty()).collect();
+        let mut api_keys: Vec<_> = keys.into_iter().collect();
+        let dev_key = (flags.dev && api_keys.is_empty()).then(random_key);
+        api_keys.extend(dev_key.clone());
+
+        let cors_origins = match flags.cors_origins.or_else(|| variable("CAIA_REGISTRY_CORS_ORIGINS")) {
+            None => DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(),
+            Some(list) => {
+                let origins = list.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned());
+                origins.filter(|origin| !origin.is_empty()).collect()
+            }
+        };
+        let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
+        let busy_timeout = number(
+            flags.sqlite_busy_timeout_ms,
+            "SQLITE_BUSY_TIMEOUT_MS",
+            DEFAULT_BUSY_TIMEOUT.as_millis() as u64,
+        );
+        Self {
+            host: flags.host.or_else(|| text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+            port: flags.port.or_else(|| text("PORT")?.parse().ok()).unwrap_or(DEFAULT_PORT),
+            api_keys,
+            dev_key,
+            trust_actor_header: truth(flags.trust_actor_header, "TRUST_ACTOR_HEADER"),
+            cors_origins,
+            rules: Rules {
+                gate: Gate {
+                    required_suite: required_suite
+                        .map(|suite| suite.trim().to_owned())
+                        .filter(|suite| !suite.is_empty()),
+                },
+                max_event_payload_bytes: count(
+                    flags.max_event_payload_bytes,
+                    "MAX_EVENT_PAYLOAD_BYTES",
+                    DEFAULT_MAX_EVENT_PAYLOAD_BYTES as usize,
+                ),
+                allow_local_paths: truth(flags.allow_local_paths, "ALLOW_LOCAL_PATHS"),
+                max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
+            },
+            expose_local_paths: truth(flags.expose_local_paths, "EXPOSE_LOCAL_PATHS"),
+            max_write_body_bytes: number(
+                flags.max_write_body_bytes,
+                "MAX_WRITE_BODY_BYTES",
+                DEFAULT_MAX_WRITE_BODY_BYTES,
+            ),
+            max_metrics_body_bytes: number(
+                flags.max_metrics_body_bytes,
+                "MAX_METRICS_BODY_BYTES",
+                DEFAULT_MAX_METRICS_BODY_BYTES,
+            ),
+            database: DatabaseOptions {
+                store: Options {
+                    path: flags
+                        .db_path
+                        .or_else(|| text("DB_PATH").map(PathBuf::from))
+                        .unwrap_or_else(|| PathBuf::from(DEFAULT_DB_PATH)),
+                    busy_timeout: Duration::from_millis(busy_timeout),
+                    synchronous: Synchronous::Full,
+                },
+                readers: count(flags.readers, "READERS", cores),
+                read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
+                write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
+            },
+            workers: count(flags.workers, "WORKERS", cores),
+            hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
+            hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
+            log_format: flags
+                .log_format
+                .or_else(|| LogFormat::from_str(&text("LOG_FORMAT")?, true).ok())
+                .unwrap_or_default(),
+            log_level: flags
+                .log_level
+                .or_else(|| text("LOG"))
+                .unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
+        }
+    }
+
+    /// What the HTTP server needs of them.
+    #[must_use]
+    pub fn http(&self) -> HttpOptions {
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        HttpOptions {
+            keys: Keys::new(&self.api_keys, self.trust_actor_header),
+            workers: self.workers,
+            cors_origins: self.cors_origins.clone(),
+            max_write_body_bytes: size(self.max_write_body_bytes),
+            max_metrics_body_bytes: size(self.max_metrics_body_bytes),
+            expose_local_paths: self.expose_local_paths,
+        }
+    }
+
+    /// What the hashing actors need of them.
+    #[must_use]
+    pub fn hasher(&self) -> HasherOptions {
+        HasherOptions {
+            hashers: self.hashers,
+            hash_queue: self.hash_queue,
+            forbidden: self.database.store.files().to_vec(),
+        }
+    }
+}
+
+/// A key from the system's source of randomness.
+fn random_key() -> String {
+    let mut bytes = [0; DEV_KEY_BYTES];
+    // There is no server without a key worth the name; a system without randomness starts none.
+    #[allow(clippy::expect_used, reason = "stated above")]
+    getrandom::fill(&mut bytes).expect("the system has a source of randomness");
+    hex::encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
+        Settings::resolve(flags, 2, |name| {
+            let found = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
+        let settings = resolve(ServeFlags::default(), &[]);
+        assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8001));
+        assert_eq!(settings.database.store.path, PathBuf::from("./registry.db"));
+        assert_eq!(settings.database.store.busy_timeout, Duration::from_secs(5));
+        assert_eq!(settings.rules.max_hash_bytes, 268_435_456);
+        assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
+        assert_eq!((settings.max_metrics_body_bytes, settings.max_write_body_bytes), (65_536, 262_144));
+        assert_eq!(settings.rules.gate, Gate::default());
+        assert!(settings.api_keys.is_empty());
+        assert_eq!(settings.cors_origins.len(), 4);
+        assert_eq!((settings.workers, settings.database.readers), (2, 2));
+        assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
+        assert!(!settings.expose_local_paths);
+    }
+
+    #[test]
+    fn numbers_that_do_not_parse_and_limits_of_nothing_are_the_default() {
+        for value in ["x", "", "0", "-5", "1.5", "99999999999999999999999"] {
+            let settings = resolve(
+                ServeFlags::default(),
+                &[("MAX_HASH_BYTES", value), ("SQLITE_BUSY_TIMEOUT_MS", value), ("READERS", value)],
+            );
+            assert_eq!(settings.rules.max_hash_bytes, DEFAULT_MAX_HASH_BYTES, "{value}");
+            assert_eq!(settings.database.store.busy_timeout, DEFAULT_BUSY_TIMEOUT, "{value}");
+            assert_eq!(settings.database.readers, 2, "{value}");
+        }
+        let settings = resolve(ServeFlags::default(), &[("MAX_HASH_BYTES", " 4 ")]);
+        assert_eq!(settings.rules.max_hash_bytes, 4);
+    }
+
+    #[test]
+    fn booleans_are_true_for_four_words_in_any_case() {
+        for (value, read) in [
+            ("1", true),
+            ("TRUE", true),
+            ("Yes", true),
+            (" on ", true),
+            ("0", false),
+            ("2", false),
+            ("y", false),
+            ("", false),
+        ] {
+            let settings = resolve(ServeFlags::default(), &[("ALLOW_LOCAL_PATHS", value)]);
+            assert_eq!(settings.rules.allow_local_paths, read, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn keys_come_from_both_variables_and_flags() {
+        let flags = ServeFlags { api_keys: vec!["k3".to_owned()], ..ServeFlags::default() };
+        let settings = resolve(flags, &[("API_KEY", " test-key "), ("API_KEYS", "k1, k2,,")]);
+        assert_eq!(settings.api_keys, ["k1", "k2", "k3", "test-key"]);
+        assert!(!format!("{settings:?}").contains("test-key"));
+    }
+
+    #[test]
+    fn dev_makes_a_key_only_where_none_is_configured() {
+        let dev = || ServeFlags { dev: true, ..ServeFlags::default() };
+        let settings = resolve(dev(), &[("API_KEY", "mine")]);
+        assert_eq!((settings.api_keys.as_slice(), settings.dev_key), (&["mine".to_owned()][..], None));
+        let (one, other) = (resolve(dev(), &[]), resolve(dev(), &[]));
+        assert_eq!(one.dev_key.as_ref(), one.api_keys.first());
+        assert_eq!(one.api_keys[0].len(), 2 * DEV_KEY_BYTES);
+        assert_ne!(one.dev_key, other.dev_key);
+    }
+
+    #[test]
+    fn an_empty_list_of_origins_is_none_and_an_unset_one_localhost() {
+        let origins = |list| resolve(ServeFlags::default(), &[("CORS_ORIGINS", list)]).cors_origins;
+        assert!(origins("").is_empty());
+        assert_eq!(
+            origins("https://a.example, https://b.example/,"),
+            ["https://a.example", "https://b.example"]
+        );
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable() {
+        let flags = ServeFlags {
+            port: Some(9),
+            max_hash_bytes: Some(7),
+            allow_local_paths: Some(false),
+            ..ServeFlags::default()
+        };
+        let settings = resolve(flags, &[("PORT", "1"), ("MAX_HASH_BYTES", "8"), ("ALLOW_LOCAL_PATHS", "1")]);
+        assert_eq!((settings.port, settings.rules.max_hash_bytes), (9, 7));
+        assert!(!settings.rules.allow_local_paths);
+    }
+}
