@@ -88,6 +88,8 @@ impl<S: Serve> Handler<Attend> for Attendant<S> {
             server.serve(first, &mut waiting);
         }
         server.close();
+        // Its connection is closed before the thread counts as ended.
+        drop(server);
     }
 }
 

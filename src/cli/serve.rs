@@ -152,7 +152,9 @@ fn announce(address: SocketAddr, settings: &Settings) {
 /// Sends the log to stderr, through a thread of its own: no request waits for a terminal.
 fn start_log(settings: &Settings) -> Result<WorkerGuard, ServeError> {
     let level = &settings.log_level;
-    let filter = EnvFilter::try_new(level)
+    // What the HTTP library says of its threads helps only who looks for a fault there.
+    let quiet = if level == "info" { "info,actix_server=warn" } else { level };
+    let filter = EnvFilter::try_new(quiet)
         .map_err(|error| ServeError::LogLevel { level: level.clone(), why: error.to_string() })?;
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

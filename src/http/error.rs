@@ -95,12 +95,14 @@ impl ResponseError for ApiError {
     }
 }
 
-/// The body of an error that has none of its own, in the form all errors have.
-pub(super) fn plain_detail(status: StatusCode, request_id: &str) -> String {
+/// The body of an error that has none of its own, in the form all errors have. What is said of a fault
+/// of ours is for the log.
+pub(super) fn plain_detail(status: StatusCode, error: Option<String>, request_id: &str) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log says more about request {request_id}")
     } else {
-        status.canonical_reason().unwrap_or("the request was refused").to_owned()
+        let reason = status.canonical_reason().unwrap_or("the request was refused");
+        error.filter(|error| !error.is_empty()).unwrap_or_else(|| reason.to_owned())
     };
     json!({ "detail": detail }).to_string()
 }

@@ -35,7 +35,8 @@ pub(super) async fn observe(
         return Ok(response.map_into_left_body());
     }
     // The router and the CORS check answer errors in plain text.
-    let detail = plain_detail(status, id.to_str().unwrap_or_default());
+    let error = response.response().error().map(ToString::to_string);
+    let detail = plain_detail(status, error, id.to_str().unwrap_or_default());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response.map_body(|_, _| EitherBody::right(BoxBody::new(detail))))
 }
@@ -61,7 +62,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant) 
     let (method, path) = (request.method().as_str(), request.uri().path());
     let id = id.to_str().unwrap_or_default();
     let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
-    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
     match error {
         Some(error) => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")

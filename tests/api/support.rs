@@ -1,0 +1,313 @@
+//! A real server on a port of its own, and the verbs that tests speak to it.
+
+use std::{
+    collections::HashMap,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use actix_web::dev::ServerHandle;
+use model_registry::{
+    actors::{Database, Hasher},
+    domain::Timestamp,
+    http,
+    registry::{Clock, Registry},
+    settings::{ServeFlags, Settings},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub const KEY: &str = "test-key";
+
+/// A server in this process, on a database of its own, with a clock the test holds.
+pub struct TestApp {
+    pub address: SocketAddr,
+    pub folder: TempDir,
+    pub clock: TestClock,
+    agent: ureq::Agent,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A clock that can be stopped, set and broken.
+#[derive(Clone, Default)]
+pub struct TestClock {
+    /// Milliseconds since 1970; 0 for the machine's own time.
+    stopped_at: Arc<AtomicI64>,
+    panics: Arc<AtomicBool>,
+}
+
+impl TestClock {
+    pub fn stop_at(&self, millis: i64) {
+        self.stopped_at.store(millis, Ordering::SeqCst);
+    }
+
+    /// The next operation that asks for the time panics; the one after it does not.
+    pub fn panic_once(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let own = self.clone();
+        let system = model_registry::registry::system_clock();
+        Arc::new(move || {
+            assert!(!own.panics.swap(false, Ordering::SeqCst), "injected panic");
+            match own.stopped_at.load(Ordering::SeqCst) {
+                0 => system(),
+                millis => Timestamp::from_unix_millis(millis),
+            }
+        })
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HashMap<String, String>,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; `null` where it is empty.
+    pub fn json(&self) -> Value {
+        if self.text.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {:?}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The body of an answer that must be a success.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text);
+        self.json()
+    }
+
+    /// The sentence of an error that must have this status.
+    #[track_caller]
+    pub fn refused(self, status: u16) -> String {
+        assert_eq!(self.status, status, "{}", self.text);
+        let detail = self.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(!detail.is_empty(), "{}", self.text);
+        detail
+    }
+
+    /// Type and place of each fault of a 422, as text.
+    #[track_caller]
+    pub fn faults(self) -> Vec<(String, String)> {
+        assert_eq!(self.status, 422, "{}", self.text);
+        let body = self.json();
+        let faults = body["detail"].as_array().expect("a list of faults").iter();
+        let mut faults: Vec<_> = faults
+            .map(|fault| (fault["type"].as_str().unwrap().to_owned(), fault["loc"].to_string()))
+            .collect();
+        faults.sort();
+        faults
+    }
+}
+
+impl TestApp {
+    /// A server with the settings of 0.2.0 and one key.
+    pub fn spawn() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A server with settings that `change` makes.
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), change)
+    }
+
+    /// A server over what lies in `folder`.
+    pub fn over(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+        let flags = ServeFlags {
+            db_path: Some(folder.path().join("registry.db")),
+            api_keys: vec![KEY.to_owned()],
+            ..ServeFlags::default()
+        };
+        let mut settings = Settings::resolve(flags, 2, |_| None);
+        change(&mut settings);
+        let clock = TestClock::default();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (started, start) = mpsc::channel();
+        let thread = thread::spawn({
+            let clock = clock.clock();
+            move || actix::System::new().block_on(run(listener, settings, clock, started))
+        });
+        let handle = start.recv().expect("the server started");
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .max_idle_connections_per_host(128)
+            .build()
+            .new_agent();
+        Self { address, folder, clock, agent, handle, thread: Some(thread) }
+    }
+
+    /// Stops the server in order and gives back its folder.
+    pub fn stop(mut self) -> TempDir {
+        self.end();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            drop(self.handle.stop(true));
+            thread.join().expect("the server ended in order");
+        }
+    }
+
+    pub fn db_path(&self) -> PathBuf {
+        self.folder.path().join("registry.db")
+    }
+
+    /// The database file as another process would open it.
+    pub fn other_process(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.db_path()).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
+        connection
+    }
+
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("x-api-key")) {
+            request = request.header("X-API-Key", KEY);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = match body {
+            Some(body) => self
+                .agent
+                .run(request.header("Content-Type", "application/json").body(body.to_owned()).unwrap()),
+            None => self.agent.run(request.body(()).unwrap()),
+        };
+        let mut response = response.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let headers = response.headers().iter();
+        let headers = headers
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        let text = response.body_mut().read_to_string().unwrap();
+        Answer { status: response.status().as_u16(), headers, text }
+    }
+
+    /// Sends bytes as they are on a connection of their own, and reads until the server closes it.
+    pub fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // A server that has answered may close before it has read all of it.
+        let _ = stream.write_all(bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], None)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.request("POST", path, &[], Some(&body.to_string()))
+    }
+
+    pub fn patch(&self, id: i64, body: &Value) -> Answer {
+        self.request("PATCH", &format!("/models/{id}"), &[], Some(&body.to_string()))
+    }
+
+    pub fn delete(&self, id: i64) -> Answer {
+        self.request("DELETE", &format!("/models/{id}"), &[], None)
+    }
+
+    /// Registers a version with nothing but a URI, and gives its id.
+    #[track_caller]
+    pub fn register(&self, name: &str, version: &str) -> i64 {
+        self.register_with(name, version, &json!({}))
+    }
+
+    /// Registers a version with further fields, and gives its id.
+    #[track_caller]
+    pub fn register_with(&self, name: &str, version: &str, fields: &Value) -> i64 {
+        let mut body =
+            json!({"name": name, "version": version, "artifact_uri": format!("s3://b/{name}/{version}")});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        self.post("/models", &body).ok()["id"].as_i64().unwrap()
+    }
+
+    #[track_caller]
+    pub fn model(&self, id: i64) -> Value {
+        self.get(&format!("/models/{id}")).ok()
+    }
+
+    pub fn promote(&self, id: i64) -> Answer {
+        self.request("POST", &format!("/models/{id}/promote"), &[], None)
+    }
+
+    pub fn record(&self, id: i64, suite: &str, metrics: Value) -> Answer {
+        self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}))
+    }
+
+    /// The types of a version's events, oldest first.
+    #[track_caller]
+    pub fn event_types(&self, id: i64) -> Vec<String> {
+        let events = self.get(&format!("/models/{id}/events?limit=500")).ok();
+        let events = events.as_array().unwrap().iter().rev();
+        events.map(|event| event["event_type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The ids of a list.
+    #[track_caller]
+    pub fn ids(&self, path: &str) -> Vec<i64> {
+        ids(&self.get(path).ok())
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+pub fn ids(list: &Value) -> Vec<i64> {
+    list.as_array().unwrap().iter().map(|model| model["id"].as_i64().unwrap()).collect()
+}
+
+/// Runs `work` on as many threads as `count`, all let go at once, and gives what each returned.
+pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let barrier = std::sync::Barrier::new(count);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|place| {
+                let (barrier, work) = (&barrier, &work);
+                scope.spawn(move || {
+                    barrier.wait();
+                    work(place)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
+    let database = Database::open(&settings.database, clock()).unwrap();
+    let hasher = Hasher::start(settings.hasher());
+    let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
+    let server = http::serve(listener, registry.clone(), &settings.http()).unwrap();
+    started.send(server.handle()).unwrap();
+    server.await.unwrap();
+    tokio::task::spawn_blocking(move || registry.close()).await.unwrap();
+}
