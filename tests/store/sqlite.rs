@@ -1,0 +1,230 @@
+//! What is SQLite's own: opening, migrating, the write-ahead log.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use model_registry::{
+    domain::{Draft, Timestamp},
+    store::{
+        ReadStore, StoreError, WriteStore,
+        sqlite::{Checkpointer, OpenError, Options, SCHEMA_VERSION, SqliteReader, SqliteWriter, Synchronous},
+    },
+};
+use tempfile::TempDir;
+
+use crate::suite::{self, Fixture};
+
+/// The schema of 0.2.0's predecessor.
+const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, \
+    version TEXT NOT NULL, status TEXT DEFAULT 'experimental', checkpoint_path TEXT NOT NULL, config_path TEXT, \
+    d_model INTEGER, n_layers INTEGER, n_heads INTEGER, vocab_size INTEGER, params INTEGER, \
+    training_step INTEGER, training_loss REAL, dataset TEXT, description TEXT, tags TEXT, metrics TEXT, \
+    created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version))";
+
+fn options(path: impl Into<PathBuf>) -> Options {
+    Options { path: path.into(), busy_timeout: Duration::from_secs(10), synchronous: Synchronous::Normal }
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
+}
+
+struct SqliteFixture {
+    writer: SqliteWriter,
+    reader: SqliteReader,
+    _folder: TempDir,
+}
+
+impl Fixture for SqliteFixture {
+    fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.writer.begin()?;
+        self.writer.begin_operation()?;
+        let result = write(&mut self.writer);
+        if result.is_ok() {
+            self.writer.keep_operation()?;
+        } else {
+            self.writer.undo_operation()?;
+        }
+        self.writer.commit()?;
+        result
+    }
+
+    fn reader(&mut self) -> &mut dyn ReadStore {
+        &mut self.reader
+    }
+}
+
+fn fixture() -> SqliteFixture {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path().join("registry.db"));
+    let writer = SqliteWriter::open(&options, now()).unwrap();
+    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), _folder: folder }
+}
+
+#[test]
+fn the_suite_holds_for_sqlite() {
+    suite::run(fixture);
+}
+
+/// Every file of a folder with its bytes.
+fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_is_no_registry_is_refused_and_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("text.db"), "this is no database, but a text of more than sixty-four bytes in one line")
+        .unwrap();
+    fs::write(at("short.db"), "short").unwrap();
+    fs::write(at("header.db"), [b"SQLite format 3\0".as_slice(), &[7; 200]].concat()).unwrap();
+    let foreign = rusqlite::Connection::open(at("foreign.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE songs (title TEXT); CREATE TABLE models (weights BLOB)").unwrap();
+    drop(foreign);
+    let newer = rusqlite::Connection::open(at("newer.db")).unwrap();
+    newer.execute_batch(FIRST_SCHEMA).unwrap();
+    newer.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    drop(newer);
+
+    let before = snapshot(folder.path());
+    for (path, expected) in [
+        (at("text.db"), "is no SQLite file"),
+        (at("short.db"), "is no SQLite file"),
+        (at("header.db"), "newer registry"),
+        (at("foreign.db"), "but not a registry's"),
+        (at("newer.db"), "use the newer one"),
+        (at("none/registry.db"), "does not exist; create it"),
+        (folder.path().to_owned(), "is a folder"),
+        (PathBuf::from("/proc/self/registry.db"), "can't be written"),
+    ] {
+        let Err(error) = SqliteWriter::open(&options(&path), now()) else { panic!("{path:?} was opened") };
+        assert!(error.to_string().contains(expected), "{path:?}: {error}");
+    }
+    assert_eq!(snapshot(folder.path()), before);
+}
+
+#[test]
+fn a_file_that_another_process_locks_is_said_to_be_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch(FIRST_SCHEMA).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let short = Options { busy_timeout: Duration::from_millis(50), ..options(&path) };
+    let error = SqliteWriter::open(&short, now()).err().unwrap();
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    other.execute_batch("COMMIT").unwrap();
+    SqliteWriter::open(&short, now()).unwrap();
+}
+
+#[test]
+fn many_that_open_one_old_file_at_once_bring_it_up_once() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.db");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(FIRST_SCHEMA).unwrap();
+        for version in ["1", "2", "3"] {
+            old.execute(
+                "INSERT INTO models (name, version, checkpoint_path, status) VALUES ('m', ?1, '/data', 'production')",
+                [version],
+            )
+            .unwrap();
+        }
+        drop(old);
+        std::thread::scope(|scope| {
+            let openers: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| SqliteWriter::open(&options(&path), now()).map(drop)))
+                .collect();
+            for opener in openers {
+                opener.join().unwrap().unwrap();
+            }
+        });
+        let file = rusqlite::Connection::open(&path).unwrap();
+        let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM models WHERE status = 'production'"), 1);
+        assert_eq!(count("SELECT count(*) FROM model_events WHERE event_type = 'auto_demote'"), 2);
+        assert_eq!(count("PRAGMA user_version"), SCHEMA_VERSION);
+    }
+}
+
+#[test]
+fn an_empty_file_and_an_open_registry_are_opened_and_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    fs::write(&path, "").unwrap();
+    drop(SqliteWriter::open(&options(&path), now()).unwrap());
+    let schema = |path: &Path| {
+        let file = rusqlite::Connection::open(path).unwrap();
+        let mut statement = file.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)));
+        rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let before = schema(&path);
+    drop(SqliteWriter::open(&options(&path), now()).unwrap());
+    // A Python server may set the number to its own; what is there already is then left alone.
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
+    drop(SqliteWriter::open(&options(&path), now()).unwrap());
+    assert_eq!(schema(&path), before);
+}
+
+#[test]
+fn the_trigger_moves_updated_at_forward_for_other_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    let mut writer = SqliteWriter::open(&options(&path), now()).unwrap();
+    let mut draft = Draft::named("m", "1").unwrap();
+    draft.artifact_uri = Some("s3://b".to_owned());
+    writer.insert(draft, now()).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let updated_at =
+        || other.query_row("SELECT updated_at FROM models", [], |row| row.get::<_, String>(0)).unwrap();
+    for (was, expected) in [
+        ("2999-12-31 23:59:59.999", Some("3000-01-01 00:00:00.000")),
+        ("2999-01-01 00:00:00", Some("2999-01-01 00:00:00.001")),
+        ("2001-01-01 00:00:00.000", None),
+    ] {
+        other.execute("UPDATE models SET updated_at = ?1", [was]).unwrap();
+        assert_eq!(updated_at(), was, "what is set on purpose stays");
+        other.execute("UPDATE models SET description = 'x'", []).unwrap();
+        let moved = updated_at();
+        assert!(moved.as_str() > was, "{moved} after {was}");
+        if let Some(expected) = expected {
+            assert_eq!(moved, expected);
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_moves_the_log_into_the_database_while_others_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path().join("registry.db"));
+    let mut writer = SqliteWriter::open(&options, now()).unwrap();
+    let mut checkpointer = Checkpointer::open(&options).unwrap();
+    for version in 0..50 {
+        let mut draft = Draft::named("m", version.to_string()).unwrap();
+        draft.artifact_uri = Some("s3://b".to_owned());
+        writer.insert(draft, now()).unwrap();
+    }
+    assert!(writer.wal_pages() > 50);
+    let done = checkpointer.run().unwrap();
+    assert_eq!(done.moved_pages, done.wal_pages);
+    assert_eq!(writer.truncate_wal().unwrap().wal_pages, 0);
+    let log = options.files()[1].metadata().unwrap().len();
+    assert_eq!(log, 0, "the log is empty");
+}

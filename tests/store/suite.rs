@@ -1,0 +1,259 @@
+//! What the registry's operations rely on in a store, whichever it is.
+
+use model_registry::{
+    domain::{
+        Draft, EventDraft, EventQuery, ListQuery, Model, Order, Page, Refusal, Sort, Status, Timestamp,
+        json::read_object,
+    },
+    store::{ReadStore, StoreError, WriteStore},
+};
+
+/// A store of its own for one test, empty at the start.
+pub trait Fixture {
+    /// Runs `write` in a transaction: kept where it succeeds, undone where it errs.
+    fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError>;
+    fn reader(&mut self) -> &mut dyn ReadStore;
+}
+
+/// Every test of the suite, for a store that `fixture` makes.
+pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
+    for test in [
+        what_is_inserted_is_found_by_id_and_by_name,
+        name_and_version_are_unique_and_ids_are_never_reused,
+        an_undone_transaction_leaves_nothing,
+        each_field_is_written_and_read_back,
+        one_production_version_a_name_is_guarded_by_the_store_itself,
+        events_stay_and_come_newest_first_in_pages,
+        lists_are_sorted_filtered_and_counted,
+        pages_by_cursor_show_each_version_once,
+    ] {
+        test(&mut fixture());
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
+}
+
+fn draft(name: &str, version: &str) -> Draft {
+    let mut draft = Draft::named(name, version).unwrap();
+    draft.artifact_uri = Some(format!("s3://b/{name}/{version}"));
+    draft
+}
+
+fn insert(store: &mut impl Fixture, draft: Draft) -> Model {
+    store.write(|store| store.insert(draft, now())).unwrap()
+}
+
+fn by_id(store: &mut impl Fixture, id: i64) -> Option<Model> {
+    let mut found = None;
+    let seen = store.reader().model(id, &mut |row| found = Some(row.into_owned())).unwrap();
+    assert_eq!(seen, found.is_some());
+    found
+}
+
+fn list(store: &mut impl Fixture, query: &ListQuery) -> (Page, Vec<Model>) {
+    let mut models = Vec::new();
+    let page = store.reader().models(query, &mut |row| models.push(row.into_owned())).unwrap();
+    (page, models)
+}
+
+fn what_is_inserted_is_found_by_id_and_by_name(store: &mut impl Fixture) {
+    let model = insert(store, draft("na me/ü", "v 1"));
+    assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
+    assert_eq!(by_id(store, model.id + 1), None);
+    for (name, version, found) in [("na me/ü", "v 1", true), ("na me/ü", "v", false), ("", "", false)] {
+        let seen = store.reader().model_by_name(name, version, &mut |row| assert_eq!(row.id, model.id));
+        assert_eq!(seen.unwrap(), found, "{name} {version}");
+    }
+    assert_eq!(store.write(|store| store.find(model.id)).unwrap(), Some(model));
+}
+
+fn name_and_version_are_unique_and_ids_are_never_reused(store: &mut impl Fixture) {
+    let first = insert(store, draft("m", "1"));
+    let again = store.write(|store| store.insert(draft("m", "1"), now()));
+    assert!(matches!(again, Err(StoreError::Refused(Refusal::Conflict(_)))), "{again:?}");
+    store.write(|store| store.delete(first.id)).unwrap();
+    assert!(insert(store, draft("m", "1")).id > first.id);
+}
+
+fn an_undone_transaction_leaves_nothing(store: &mut impl Fixture) {
+    let undone = store.write(|store| {
+        let model = store.insert(draft("m", "1"), now())?;
+        store.append_event(model.id, &EventDraft::update(&["tags"]), "ann", "2026")?;
+        Err::<(), _>(Refusal::Invalid("no".to_owned()).into())
+    });
+    assert!(undone.is_err());
+    assert_eq!(store.reader().stats().unwrap().total_models, 0);
+}
+
+fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
+    let mut model = insert(store, draft("m", "1"));
+    let text = |text: &str| Some(text.to_owned());
+    model = Model {
+        status: Status::Staging,
+        artifact_uri: text("s3://other"),
+        checkpoint_sha256: text("aa"),
+        checkpoint_size_bytes: Some(i64::MAX),
+        config_sha256: text("bb"),
+        config_size_bytes: Some(0),
+        run_id: text("r"),
+        git_commit: text("g"),
+        created_by: text("c"),
+        source_host: text("h"),
+        frozen: true,
+        checkpoint_path: text("/data/a\u{0}b"),
+        config_path: text("/data/c"),
+        d_model: Some(1),
+        n_layers: Some(2),
+        n_heads: Some(3),
+        vocab_size: Some(4),
+        params: Some(5_000_000_000),
+        training_step: Some(-6),
+        training_loss: Some(0.1),
+        dataset: text("d"),
+        description: text(""),
+        tags: text(r#"["тег"]"#),
+        metrics: text(r#"{"a":1.0,"b":1e+5}"#),
+        updated_at: "2026-01-31 13:05:09.251".to_owned(),
+        ..model
+    };
+    store.write(|store| store.update(&model)).unwrap();
+    assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
+
+    store.write(|store| store.set_status(model.id, Status::Archived, "2027")).unwrap();
+    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, "2028")).unwrap();
+    let changed = Model {
+        status: Status::Archived,
+        metrics: text(r#"{"x":[]}"#),
+        updated_at: "2028".to_owned(),
+        ..model
+    };
+    assert_eq!(by_id(store, changed.id), Some(changed));
+}
+
+fn one_production_version_a_name_is_guarded_by_the_store_itself(store: &mut impl Fixture) {
+    let (one, two) = (insert(store, draft("m", "1")), insert(store, draft("m", "2")));
+    let other = insert(store, draft("other", "1"));
+    for model in [&one, &other] {
+        store.write(|store| store.set_status(model.id, Status::Production, "2026")).unwrap();
+    }
+    let second = store.write(|store| store.set_status(two.id, Status::Production, "2026"));
+    assert!(second.is_err(), "a second production version of a name");
+    let standing = store.write(|store| store.find_production("m")).unwrap();
+    assert_eq!(standing.map(|model| model.id), Some(one.id));
+    assert!(store.reader().production("m", &mut |row| assert_eq!(row.id, one.id)).unwrap());
+    assert!(!store.reader().production("none", &mut |_| ()).unwrap());
+}
+
+fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
+    let model = insert(store, draft("m", "1"));
+    for field in ["a", "b", "c", "d", "e"] {
+        let event = EventDraft::update(&[field]);
+        store.write(|store| store.append_event(model.id, &event, "ann", "2026")).unwrap();
+    }
+    store.write(|store| store.delete(model.id)).unwrap();
+    let mut query = EventQuery { model_id: model.id, limit: 2, offset: 0, after: None };
+    let mut payloads = Vec::new();
+    loop {
+        let mut seen = 0;
+        let mut visit = |event: model_registry::domain::Event<'_>| {
+            seen += 1;
+            payloads.push(event.payload.into_owned());
+        };
+        let page = store.reader().events(&query, &mut visit).unwrap();
+        assert_eq!(page.total, 5);
+        assert!(seen <= 2);
+        query.after = page.next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    let expected = ["e", "d", "c", "b", "a"].map(|field| format!(r#"{{"updated_fields":["{field}"]}}"#));
+    assert_eq!(payloads, expected);
+    let offset = EventQuery { model_id: model.id, limit: 10, offset: 4, after: None };
+    let page = store.reader().events(&offset, &mut |event| assert!(event.payload.contains("\"a\""))).unwrap();
+    assert_eq!((page.total, page.next), (5, None));
+}
+
+fn lists_are_sorted_filtered_and_counted(store: &mut impl Fixture) {
+    for (name, version, step, tags, description) in [
+        ("alpha", "v1", Some(3), &["team-a", "smoke"][..], "Hello world"),
+        ("alpha", "v2", None, &["team-a"], "100%"),
+        ("beta", "v1", Some(-7), &["ТЕГ \"x\""], "Größe"),
+    ] {
+        let mut draft = draft(name, version);
+        draft.training_step = step;
+        draft.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        draft.description = Some(description.to_owned());
+        draft.metrics = read_object(r#"{"a":1}"#).unwrap();
+        insert(store, draft);
+    }
+    let query = ListQuery::default;
+    let text = |text: &str| Some(text.to_owned());
+    for (query, expected) in [
+        (query(), vec![3, 2, 1]),
+        (ListQuery { order: Order::Ascending, ..query() }, vec![1, 2, 3]),
+        (ListQuery { sort: Sort::TrainingStep, ..query() }, vec![1, 3, 2]),
+        (ListQuery { sort: Sort::TrainingStep, order: Order::Ascending, ..query() }, vec![2, 3, 1]),
+        (ListQuery { name: text("alpha"), ..query() }, vec![2, 1]),
+        (ListQuery { name: text("alph"), ..query() }, vec![]),
+        (ListQuery { status: Some(Status::Experimental), ..query() }, vec![3, 2, 1]),
+        (ListQuery { status: Some(Status::Archived), ..query() }, vec![]),
+        (ListQuery { tag: text("team-a"), ..query() }, vec![2, 1]),
+        (ListQuery { tag: text("team"), ..query() }, vec![]),
+        (ListQuery { tag: text("ТЕГ \"x\""), ..query() }, vec![3]),
+        (ListQuery { q: text("HELLO"), ..query() }, vec![1]),
+        (ListQuery { q: text("V1"), ..query() }, vec![3, 1]),
+        (ListQuery { q: text("%"), ..query() }, vec![2]),
+        (ListQuery { q: text("_"), ..query() }, vec![]),
+        (ListQuery { q: text("GRÖSSE"), ..query() }, vec![]),
+        (ListQuery { q: text("GRÖ"), ..query() }, vec![3]),
+        (ListQuery { q: text("alpha"), tag: text("smoke"), name: text("alpha"), ..query() }, vec![1]),
+    ] {
+        let (page, models) = list(store, &query);
+        assert_eq!(models.iter().map(|model| model.id).collect::<Vec<_>>(), expected, "{query:?}");
+        assert_eq!((page.total, page.next), (expected.len() as u64, None), "{query:?}");
+    }
+    let offset = ListQuery { limit: Some(1), offset: 1, ..query() };
+    let (page, models) = list(store, &offset);
+    assert_eq!((page.total, models[0].id), (3, 2));
+    let stats = store.reader().stats().unwrap();
+    assert_eq!(stats.by_name, [("alpha".to_owned(), 2), ("beta".to_owned(), 1)]);
+    assert_eq!(stats.by_status, [("experimental".to_owned(), 3)]);
+    let mut seen = Vec::new();
+    store.reader().models_with_ids(&[3, 99, 1, 3], &mut |row| seen.push(row.id)).unwrap();
+    assert_eq!(seen, [1, 3]);
+}
+
+fn pages_by_cursor_show_each_version_once(store: &mut impl Fixture) {
+    // All made in the same millisecond, with steps that tie and are absent.
+    let steps = [None, Some(5), Some(5), None, Some(i64::MIN), Some(9), None];
+    for (version, step) in steps.into_iter().enumerate() {
+        let mut draft = draft("m", &version.to_string());
+        draft.training_step = step;
+        insert(store, draft);
+    }
+    for sort in Sort::ALL {
+        for order in [Order::Descending, Order::Ascending] {
+            let whole = ListQuery { sort, order, limit: None, ..ListQuery::default() };
+            let (_, expected) = list(store, &whole);
+            assert_eq!(expected.len(), steps.len());
+            let mut query = ListQuery { limit: Some(2), ..whole };
+            let mut paged = Vec::new();
+            loop {
+                let (page, models) = list(store, &query);
+                assert_eq!(page.total, steps.len() as u64);
+                paged.extend(models);
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(paged, expected, "{sort:?} {order:?}");
+        }
+    }
+}
