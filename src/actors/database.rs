@@ -62,7 +62,7 @@ impl Database {
             .collect::<Result<Vec<_>, OpenError>>()?;
 
         let checkpointer = Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, vec![checkpointer]));
-        let writer = Writer::new(writer, options.store.clone(), now, Arc::clone(&checkpointer));
+        let writer = Writer::new(writer, options.store.clone(), Arc::clone(&checkpointer));
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers),
             writer: Mailbox::start("write", options.write_queue, vec![writer]),

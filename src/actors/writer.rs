@@ -12,12 +12,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{
-    domain::Timestamp,
-    store::{
-        StoreError, WriteStore,
-        sqlite::{Options, SqliteWriter},
-    },
+use crate::store::{
+    StoreError, WriteStore,
+    sqlite::{Options, SqliteWriter},
 };
 
 use super::{
@@ -100,7 +97,6 @@ where
 pub(super) struct Writer {
     pub(super) store: SqliteWriter,
     pub(super) options: Options,
-    pub(super) opened_at: Timestamp,
     pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
     /// Where a checkpoint by the writer itself is due.
     pub(super) next_restart_pages: u32,
@@ -110,10 +106,9 @@ impl Writer {
     pub(super) fn new(
         store: SqliteWriter,
         options: Options,
-        opened_at: Timestamp,
         checkpointer: Arc<Mailbox<CheckpointJob>>,
     ) -> Self {
-        Self { store, options, opened_at, checkpointer, next_restart_pages: MAX_WAL_PAGES }
+        Self { store, options, checkpointer, next_restart_pages: MAX_WAL_PAGES }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
@@ -172,7 +167,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        match SqliteWriter::open(&self.options, self.opened_at) {
+        match SqliteWriter::reopen(&self.options) {
             Ok(fresh) => self.store = fresh,
             Err(error) => tracing::error!(%error, "the writer could not open its database again"),
         }

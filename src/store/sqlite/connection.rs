@@ -153,20 +153,32 @@ impl SqliteWriter {
             return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
         inspect_file(&options.path)?;
+        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
-        prepare(&connection, options).map_err(failed)?;
-        schema::recognize(&connection, &options.path)?;
-        if connection.is_readonly("main").map_err(failed)? {
+        schema::recognize(&writer.connection, &options.path)?;
+        if writer.connection.is_readonly("main").map_err(failed)? {
             let why = "the file is read-only".to_owned();
             return Err(OpenError::NotWritable { path: options.path.clone(), why });
         }
-        use_wal(&connection, options)?;
-        schema::migrate(&mut connection, now).map_err(failed)?;
+        use_wal(&writer.connection, options)?;
+        schema::migrate(&mut writer.connection, now).map_err(failed)?;
+        Ok(writer)
+    }
 
+    /// Opens once more a database that [`SqliteWriter::open`] has opened in this process. The file is not looked
+    /// at: closing any descriptor of it would drop the locks of the connections that are open.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn reopen(options: &Options) -> Result<Self, OpenError> {
+        Self::connect(options, OpenFlags::empty())
+    }
+
+    fn connect(options: &Options, create: OpenFlags) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+        let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);
         // In place of SQLite's own hook, which would checkpoint on the thread that commits.
