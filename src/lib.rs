@@ -7,4 +7,5 @@
 //! The map of the house is in `docs/ARCHITECTURE.md`. Imports run one way:
 //! `cli, http → registry → actors → store → domain`, with [`artifact`] and [`client`] beside them.
 
+pub mod artifact;
 pub mod domain;

@@ -1,0 +1,46 @@
+//! Files on this side of the wire: what they hold, what they weigh, and writing one so that nobody
+//! ever reads half of it.
+//!
+//! It serves the commands, which digest before they register, and the server's hasher alike. This room
+//! must not know the network, the store or the terminal: it takes paths and returns values, and whoever
+//! waits meanwhile is told through a callback.
+
+use std::{io, path::PathBuf};
+
+mod config;
+mod measure;
+mod write;
+
+pub use config::{parse_config, parse_object};
+pub use measure::{FileIdentity, MeasureOptions, Measured, Opened};
+pub use write::{check_writable, write_atomically};
+
+/// Why a file could not be used. Each text names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are what the texts name")]
+pub enum ArtifactError {
+    /// Nothing lies at the path.
+    #[error("{} does not exist; check the path", .path.display())]
+    Missing { path: PathBuf },
+    /// The system would not let it be opened or read.
+    #[error("{} can't be read: {source}; check its permissions and its disk", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// A directory, a FIFO, a device, a socket; `kind` comes with its article.
+    #[error("{} is {kind}, not a regular file; give the path of the file itself", .path.display())]
+    NotRegular { path: PathBuf, kind: &'static str },
+    /// What was read is not one state of the file.
+    #[error("{} changed while it was read; wait until it is written and try again", .path.display())]
+    Changed { path: PathBuf },
+    /// A syntax error; `reason` ends with its line and column.
+    #[error("{} is not JSON: {reason}; mend the file and try again", .path.display())]
+    NotJson { path: PathBuf, reason: String },
+    /// JSON, but of another kind; `found` comes with its article.
+    #[error("{} holds {found} where a JSON object is wanted, like {{\"key\": 1}}", .path.display())]
+    NotAnObject { path: PathBuf, found: &'static str },
+    /// The folder of a file that is to be written is not there.
+    #[error("{} can't be written: there is no folder {}; create it first", .path.display(), .folder.display())]
+    NoFolder { path: PathBuf, folder: PathBuf },
+    /// The system would not let the file be written.
+    #[error("{} can't be written: {source}; choose another path or make room there", .path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+}
