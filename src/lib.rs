@@ -8,4 +8,6 @@
 //! `cli, http → registry → actors → store → domain`, with [`artifact`] and [`client`] beside them.
 
 pub mod artifact;
+pub mod cli;
+pub mod client;
 pub mod domain;

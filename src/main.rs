@@ -1,3 +1,10 @@
 //! The binary `registry`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use model_registry::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    cli::run(Cli::parse())
+}

@@ -1,0 +1,36 @@
+//! The commands: one file each, with its flags and a `run`.
+//!
+//! Nobody imports this room. It owns the terminal: what goes to stdout, what to stderr, and the exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod digesting;
+pub mod exit;
+pub mod ingest;
+mod print;
+pub mod registration;
+pub mod remote;
+
+/// A registry of model versions: what bytes they are, how well they scored, which one is in production.
+#[derive(Debug, Parser)]
+#[command(name = "registry", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ingest(Box<ingest::Ingest>),
+}
+
+/// Runs what was asked for and says how it ended.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Ingest(ingest) => ingest.run(),
+    };
+    exit::report(outcome)
+}
