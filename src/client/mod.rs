@@ -142,12 +142,20 @@ impl Client {
         let (reason, refused) = match error {
             ureq::Error::Io(error) => match error.kind() {
                 ErrorKind::ConnectionRefused => ("connection refused".to_owned(), true),
-                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => (error.to_string(), false),
+                // So a connection ends that there was.
+                ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::TimedOut => {
+                    return ClientError::AnswerLost { url, reason: error.to_string() };
+                }
                 // So comes what TLS finds wrong with the other side.
                 ErrorKind::InvalidData if url.starts_with("https") => {
                     (format!("no trusted TLS connection ({error})"), false)
                 }
-                _ => return ClientError::AnswerLost { url, reason: error.to_string() },
+                // Names that lead nowhere, hosts and networks without a way to them.
+                _ => (error.to_string(), false),
             },
             ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
                 (format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()), false)
@@ -216,6 +224,8 @@ fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn client(url: &str) -> Result<Client, ClientError> {
@@ -282,6 +292,26 @@ mod tests {
         ] {
             let wait = wait_before_retry(&error, retries);
             assert_eq!(wait, wait_millis.map(Duration::from_millis), "{error:?} {retries}");
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_before_the_connection_is_told_from_what_came_after() {
+        let client = client("http://h").unwrap();
+        for (error, unreachable) in [
+            (io::Error::from(ErrorKind::ConnectionRefused).into(), true),
+            (io::Error::from(ErrorKind::NetworkUnreachable).into(), true),
+            (io::Error::other("failed to lookup address information").into(), true),
+            (ureq::Error::HostNotFound, true),
+            (ureq::Error::Timeout(Timeout::Connect), true),
+            (io::Error::from(ErrorKind::ConnectionReset).into(), false),
+            (io::Error::from(ErrorKind::UnexpectedEof).into(), false),
+            (ureq::Error::Timeout(Timeout::Global), false),
+        ] {
+            let text = format!("{error:?}");
+            let told = client.no_answer(error);
+            assert_eq!(matches!(told, ClientError::Unreachable { .. }), unreachable, "{text}: {told}");
+            assert_eq!(matches!(told, ClientError::AnswerLost { .. }), !unreachable, "{text}: {told}");
         }
     }
 
