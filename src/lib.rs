@@ -5,11 +5,12 @@
 //! unpickles them.
 //!
 //! The map of the house is in `docs/ARCHITECTURE.md`. Imports run one way:
-//! `cli, http → registry → actors → store → domain`, with [`artifact`] and `client` beside them.
+//! `cli, http → registry → actors → store → domain`, with [`artifact`] and [`client`] beside them.
 
 pub mod actors;
 pub mod artifact;
 pub mod cli;
+pub mod client;
 pub mod domain;
 pub mod http;
 pub mod registry;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use model_registry::cli::{Cli, run};
+use model_registry::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    run(Cli::parse())
+    cli::run(Cli::parse())
 }

@@ -3,20 +3,20 @@
 //! A use case turns a request, already checked for its form, into operations over the store. This room
 //! must not know HTTP or SQL.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     actors::{ActorError, Database, Hasher, QueueDepth},
-    artifact::{ArtifactError, Measured, parse_config},
+    artifact::{ArtifactError, MAX_JSON_BYTES, Measured, parse_config},
     domain::{
         Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Model, ModelId, ModelRow, Page,
         Patch, Precondition, Refusal, Stats, Status, Timestamp, suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
-
-/// A configuration larger than this is no configuration (bytes).
-const MAX_CONFIG_BYTES: usize = 16 << 20;
 
 /// Tells the time. Asked once for each change.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -399,16 +399,17 @@ impl Registry {
                 self.parts.hasher.measure(PathBuf::from(path), limit, keep_up_to_bytes).await.map(Some)
             }
         };
-        let (checkpoint, config) = tokio::join!(one(checkpoint, 0), one(config, MAX_CONFIG_BYTES));
+        let (checkpoint, config) = tokio::join!(one(checkpoint, 0), one(config, MAX_JSON_BYTES as usize));
         Ok((checkpoint?, config?))
     }
 }
 
 fn read_architecture(path: &str, content: Option<&[u8]>) -> Result<Architecture> {
-    let content = content.ok_or_else(|| {
-        Refusal::Invalid(format!("{path} is no configuration: it is larger than {MAX_CONFIG_BYTES} bytes"))
-    })?;
-    let config = parse_config(content, path.as_ref())
-        .map_err(|error: ArtifactError| Refusal::Invalid(error.to_string()))?;
+    let path = Path::new(path);
+    let config = match content {
+        Some(content) => parse_config(content, path),
+        None => Err(ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES }),
+    };
+    let config = config.map_err(|error| Refusal::Invalid(error.to_string()))?;
     Ok(Architecture::from_config(&config))
 }

@@ -1,11 +1,56 @@
 //! Reading JSON files: a model's configuration, and objects in general.
 //!
-//! What is kept is judged by the bytes alone; where they came from serves only the error's text.
+//! What a file means is judged by its bytes alone; where they came from serves only the error's text.
 
 use std::path::Path;
 
-use super::ArtifactError;
-use crate::domain::json::{Object, Value, read_object};
+use super::{ArtifactError, MeasureOptions, Opened};
+use crate::domain::{
+    Measurement,
+    json::{Object, Value, read_object},
+};
+
+/// The largest JSON file that is read. A configuration with a whole vocabulary in it is about half of this;
+/// read into memory it takes some ten times its size.
+pub const MAX_JSON_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Digests a configuration and reads it, in one pass.
+///
+/// # Errors
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`Opened::measure`] and [`parse_config`].
+pub fn read_config(
+    opened: &Opened,
+    progress: impl FnMut(u64),
+) -> Result<(Measurement, Object), ArtifactError> {
+    let (measurement, content) = read(opened, None, progress)?;
+    Ok((measurement, parse_config(&content, opened.path())?))
+}
+
+/// Reads the JSON object in the file at `path`.
+///
+/// # Errors
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`Opened::open`], [`Opened::measure`] and
+/// [`parse_object`].
+pub fn read_object_file(path: &Path) -> Result<Object, ArtifactError> {
+    // A file over the digest's limit is read only to be kept, and nobody asks for this digest.
+    let (_, content) = read(&Opened::open(path)?, Some(0), |_| {})?;
+    parse_object(&content, path)
+}
+
+fn read(
+    opened: &Opened,
+    digest_limit_bytes: Option<u64>,
+    progress: impl FnMut(u64),
+) -> Result<(Measurement, Vec<u8>), ArtifactError> {
+    let keep_up_to_bytes = usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX);
+    let too_large =
+        || ArtifactError::TooLarge { path: opened.path().to_owned(), limit_bytes: MAX_JSON_BYTES };
+    if opened.size_bytes() > MAX_JSON_BYTES {
+        return Err(too_large());
+    }
+    let measured = opened.measure(&MeasureOptions { digest_limit_bytes, keep_up_to_bytes }, progress)?;
+    Ok((measured.measurement, measured.content.ok_or_else(too_large)?))
+}
 
 /// Reads a model's configuration. `NaN` and `Infinity`, which Python writes into such files, are `null`.
 ///
@@ -42,6 +87,8 @@ pub fn parse_object(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> 
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
 
     fn refusal(text: &[u8]) -> String {
@@ -91,5 +138,28 @@ mod tests {
     fn a_configuration_may_not_nest_without_end() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(refusal(deep.as_bytes()).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_configuration_is_digested_and_read_in_one_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.json");
+        fs::write(&path, "{}").unwrap();
+        let (measurement, config) = read_config(&Opened::open(&path).unwrap(), |_| {}).unwrap();
+        // `{}`, by `sha256sum`.
+        let digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!(measurement.sha256.unwrap().to_string(), digest);
+        assert_eq!((measurement.size_bytes, config), (2, Object::new()));
+        assert_eq!(read_object_file(&path).unwrap(), Object::new());
+    }
+
+    #[test]
+    fn a_file_too_large_for_json_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        File::create(&path).unwrap().set_len(MAX_JSON_BYTES + 1).unwrap();
+        let refused = read_config(&Opened::open(&path).unwrap(), |_| panic!("it was read")).unwrap_err();
+        assert!(refused.to_string().contains("model.pt is larger than 32 MiB"), "{refused}");
+        assert!(matches!(read_object_file(&path), Err(ArtifactError::TooLarge { .. })));
     }
 }

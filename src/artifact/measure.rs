@@ -1,26 +1,19 @@
 //! The one place that reads a file and digests it.
 //!
-//! A file is opened once and everything is asked of what was opened, never of the path again, so nobody
-//! can swap the file between the check and the reading. The bytes are counted as they come, because the
+//! One pass, in memory that does not grow with the file. The bytes are counted as they come, because the
 //! size that a file claims is a promise of the past: one that is still being written must not be
 //! registered under a digest that no finished file will ever have.
 
-use std::{
-    fs::{self, File, FileType, Metadata, OpenOptions},
-    io::{self, ErrorKind},
-    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
-    panic,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{io, panic, thread};
 
 use crossbeam_channel::bounded;
 use sha2::{Digest as _, Sha256};
 
-use super::ArtifactError;
+use super::{ArtifactError, Opened};
 use crate::domain::{Digest, Measurement};
 
-/// What is read at once. See `BUFFERS`.
+/// What is read at once. Measured on two cores with SHA-NI and 2 GiB in the page cache: 1.41 s with
+/// 64 KiB, 1.26 s with 256 KiB, 1.22 s with 1 MiB, 1.21 s with 4 MiB; `openssl dgst` takes 1.55 s.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Chunks under way between reading and digesting. They bound the memory of a measurement: 4 MiB,
@@ -45,100 +38,7 @@ pub struct Measured {
     pub content: Option<Vec<u8>>,
 }
 
-/// Which file it is, whatever its name: two paths with the same identity lead to the same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileIdentity {
-    /// The number of its file system.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
-}
-
-impl FileIdentity {
-    /// Which file lies at `path`, without opening it; `None` where there is none.
-    #[must_use]
-    pub fn at(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
-    }
-
-    fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
-
-/// A regular file, open for reading.
-#[derive(Debug)]
-pub struct Opened {
-    path: PathBuf,
-    file: File,
-    identity: FileIdentity,
-    stamp: Stamp,
-}
-
-/// What moves when a file is written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    size_bytes: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    /// Seconds and nanoseconds. Unlike the time of modification it can't be set back.
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            size_bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 impl Opened {
-    /// Opens the file at `path`. A FIFO without a writer does not make this wait.
-    ///
-    /// # Errors
-    /// Where there is nothing, nothing that may be read, or no regular file.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
-        let path = path.into();
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
-            .open(&path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) => return Err(not_opened(path, error)),
-        };
-        let metadata = match file.metadata() {
-            Ok(metadata) => metadata,
-            Err(source) => return Err(ArtifactError::Unreadable { path, source }),
-        };
-        if let Some(kind) = irregular(metadata.file_type()) {
-            return Err(ArtifactError::NotRegular { path, kind });
-        }
-        let identity = FileIdentity::of(&metadata);
-        Ok(Self { path, file, identity, stamp: Stamp::of(&metadata) })
-    }
-
-    /// The path as it was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Which file was opened.
-    #[must_use]
-    pub fn identity(&self) -> FileIdentity {
-        self.identity
-    }
-
-    /// Its size in bytes when it was opened.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.stamp.size_bytes
-    }
-
     /// Reads the file once from its first byte to its last. `progress` hears how many bytes are done.
     ///
     /// A file over the limit that is not to be kept is not read at all.
@@ -162,7 +62,7 @@ impl Opened {
         };
         if digests || kept_bytes.is_some() {
             self.run(&mut pass)
-                .map_err(|source| ArtifactError::Unreadable { path: self.path.clone(), source })?;
+                .map_err(|source| ArtifactError::Unreadable { path: self.path().to_owned(), source })?;
             self.confirm_unchanged(pass.read_bytes)?;
         }
         let sha256 = pass.hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into()));
@@ -217,30 +117,6 @@ impl Opened {
             reader.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
         })
     }
-
-    /// Fills `buffer` from `offset` on; less than all of it only at the end of the file.
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn confirm_unchanged(&self, read_bytes: u64) -> Result<(), ArtifactError> {
-        let path = || self.path.clone();
-        let metadata =
-            self.file.metadata().map_err(|source| ArtifactError::Unreadable { path: path(), source })?;
-        if read_bytes != self.size_bytes() || Stamp::of(&metadata) != self.stamp {
-            return Err(ArtifactError::Changed { path: path() });
-        }
-        Ok(())
-    }
 }
 
 /// What happens to the bytes on their way.
@@ -264,40 +140,12 @@ impl<P: FnMut(u64)> Pass<P> {
     }
 }
 
-fn not_opened(path: PathBuf, source: io::Error) -> ArtifactError {
-    if source.kind() == ErrorKind::NotFound {
-        return ArtifactError::Missing { path };
-    }
-    // A socket can't be opened at all, and the system's text for it ("no such device") helps nobody.
-    match fs::metadata(&path).ok().and_then(|metadata| irregular(metadata.file_type())) {
-        Some(kind) => ArtifactError::NotRegular { path, kind },
-        None => ArtifactError::Unreadable { path, source },
-    }
-}
-
-/// What a file is where it is no regular one, with its article.
-pub(super) fn irregular(file_type: FileType) -> Option<&'static str> {
-    if file_type.is_file() {
-        None
-    } else if file_type.is_dir() {
-        Some("a directory")
-    } else if file_type.is_fifo() {
-        Some("a FIFO")
-    } else if file_type.is_socket() {
-        Some("a socket")
-    } else if file_type.is_block_device() || file_type.is_char_device() {
-        Some("a device")
-    } else {
-        Some("of an unknown kind")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
+        fs::{self, File},
         io::Write as _,
-        os::unix::net::UnixListener,
-        process::Command,
+        path::{Path, PathBuf},
         time::{Duration, SystemTime},
     };
 
@@ -439,43 +287,6 @@ mod tests {
         let opened = Opened::open(&path).unwrap();
         let refused = opened.measure(&MeasureOptions::default(), |_| writer.write_all(&more).unwrap());
         assert!(matches!(refused, Err(ArtifactError::Changed { .. })));
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_refused_by_its_kind() {
-        let folder = folder();
-        let fifo = folder.path().join("fifo");
-        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        let socket = folder.path().join("socket");
-        let _listener = UnixListener::bind(&socket).unwrap();
-        for (path, kind) in [
-            (folder.path(), "a directory"),
-            (fifo.as_path(), "a FIFO"),
-            (socket.as_path(), "a socket"),
-            (Path::new("/dev/null"), "a device"),
-        ] {
-            let refused = Opened::open(path).unwrap_err().to_string();
-            assert!(refused.contains(&format!("is {kind}, not a regular file")), "{refused}");
-            assert!(refused.contains(&*path.to_string_lossy()), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let refused = Opened::open("/no/such/model.pt").unwrap_err();
-        assert_eq!(refused.to_string(), "/no/such/model.pt does not exist; check the path");
-    }
-
-    #[test]
-    fn two_names_of_one_file_have_one_identity() {
-        let folder = folder();
-        let (path, _) = file(&folder, 3);
-        let (link, copy) = (folder.path().join("link"), folder.path().join("copy"));
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        fs::copy(&path, &copy).unwrap();
-        let identity = |path: &Path| Opened::open(path).unwrap().identity();
-        assert_eq!(identity(&path), identity(&link));
-        assert_ne!(identity(&path), identity(&copy));
     }
 
     #[test]

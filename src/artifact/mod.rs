@@ -9,10 +9,12 @@ use std::{io, path::PathBuf};
 
 mod config;
 mod measure;
+mod opened;
 mod write;
 
-pub use config::{parse_config, parse_object};
-pub use measure::{FileIdentity, MeasureOptions, Measured, Opened};
+pub use config::{MAX_JSON_BYTES, parse_config, parse_object, read_config, read_object_file};
+pub use measure::{MeasureOptions, Measured};
+pub use opened::{FileIdentity, Opened};
 pub use write::{check_writable, write_atomically};
 
 /// Why a file could not be used. Each text names the file and says what to do.
@@ -40,6 +42,9 @@ pub enum ArtifactError {
     /// JSON, but of another kind; `found` comes with its article.
     #[error("{} holds {found} where a JSON object is wanted, like {{\"key\": 1}}", .path.display())]
     NotAnObject { path: PathBuf, found: &'static str },
+    /// More than a JSON file can sensibly hold.
+    #[error("{} is larger than {} MiB, too large for a JSON file; check the path", .path.display(), .limit_bytes >> 20)]
+    TooLarge { path: PathBuf, limit_bytes: u64 },
     /// The folder of a file that is to be written is not there.
     #[error("{} can't be written: there is no folder {}; create it first", .path.display(), .folder.display())]
     NoFolder { path: PathBuf, folder: PathBuf },

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::{ArtifactError, measure::irregular};
+use super::{ArtifactError, opened::irregular};
 
 /// What a new file allows before the user's umask takes its part, as for any file that a program creates.
 const NEW_FILE_MODE: u32 = 0o666;

@@ -1,14 +1,22 @@
-//! The commands. One file a command, each with a `run`.
-
-pub mod serve;
+//! The commands: one file each, with its flags and a `run`.
+//!
+//! Nobody imports this room. It owns the terminal: what goes to stdout, what to stderr, and the exit code.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// A model registry: versions, artifact digests, scores, gated promotion and an audit trail.
+mod digesting;
+pub mod exit;
+pub mod ingest;
+mod print;
+pub mod registration;
+pub mod remote;
+pub mod serve;
+
+/// A registry of model versions: what bytes they are, how well they scored, which one is in production.
 #[derive(Debug, Parser)]
-#[command(name = "registry", version, propagate_version = true)]
+#[command(name = "registry", version, about, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,20 +24,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the registry's HTTP server
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
+    Ingest(Box<ingest::Ingest>),
 }
 
-/// Runs the command that was given.
+/// Runs what was asked for and says how it ended.
+#[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let result = match cli.command {
-        Command::Serve(serve) => serve.run().map_err(|error| error.to_string()),
+    let outcome = match cli.command {
+        Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
+        Command::Ingest(ingest) => ingest.run(),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(1)
-        }
-    }
+    exit::report(outcome)
 }

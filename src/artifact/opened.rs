@@ -1,0 +1,204 @@
+//! A regular file, open for reading, and what the system says of it.
+//!
+//! A file is opened once and everything is asked of what was opened, never of the path again, so nobody
+//! can swap the file between the check and the reading.
+
+use std::{
+    fs::{self, File, FileType, Metadata, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::ArtifactError;
+
+/// Which file it is, whatever its name: two paths with the same identity lead to the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// The number of its file system.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+impl FileIdentity {
+    /// Which file lies at `path`, without opening it; `None` where there is none.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// A regular file, open for reading.
+#[derive(Debug)]
+pub struct Opened {
+    path: PathBuf,
+    file: File,
+    identity: FileIdentity,
+    stamp: Stamp,
+}
+
+/// What moves when a file is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size_bytes: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    /// Seconds and nanoseconds. Unlike the time of modification it can't be set back.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            size_bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Opened {
+    /// Opens the file at `path`. A FIFO without a writer does not make this wait.
+    ///
+    /// # Errors
+    /// Where there is nothing, nothing that may be read, or no regular file.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
+        let path = path.into();
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
+            .open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => return Err(not_opened(path, error)),
+        };
+        let metadata = match file.metadata() {
+            Ok(metadata) => metadata,
+            Err(source) => return Err(ArtifactError::Unreadable { path, source }),
+        };
+        if let Some(kind) = irregular(metadata.file_type()) {
+            return Err(ArtifactError::NotRegular { path, kind });
+        }
+        let identity = FileIdentity::of(&metadata);
+        Ok(Self { path, file, identity, stamp: Stamp::of(&metadata) })
+    }
+
+    /// The path as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which file was opened.
+    #[must_use]
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Its size in bytes when it was opened.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.stamp.size_bytes
+    }
+
+    /// Fills `buffer` from `offset` on; less than all of it only at the end of the file.
+    pub(super) fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    pub(super) fn confirm_unchanged(&self, read_bytes: u64) -> Result<(), ArtifactError> {
+        let path = || self.path.clone();
+        let metadata =
+            self.file.metadata().map_err(|source| ArtifactError::Unreadable { path: path(), source })?;
+        if read_bytes != self.size_bytes() || Stamp::of(&metadata) != self.stamp {
+            return Err(ArtifactError::Changed { path: path() });
+        }
+        Ok(())
+    }
+}
+
+fn not_opened(path: PathBuf, source: io::Error) -> ArtifactError {
+    if source.kind() == ErrorKind::NotFound {
+        return ArtifactError::Missing { path };
+    }
+    // A socket can't be opened at all, and the system's text for it ("no such device") helps nobody.
+    match fs::metadata(&path).ok().and_then(|metadata| irregular(metadata.file_type())) {
+        Some(kind) => ArtifactError::NotRegular { path, kind },
+        None => ArtifactError::Unreadable { path, source },
+    }
+}
+
+/// What a file is where it is no regular one, with its article.
+pub(super) fn irregular(file_type: FileType) -> Option<&'static str> {
+    if file_type.is_file() {
+        None
+    } else if file_type.is_dir() {
+        Some("a directory")
+    } else if file_type.is_fifo() {
+        Some("a FIFO")
+    } else if file_type.is_socket() {
+        Some("a socket")
+    } else if file_type.is_block_device() || file_type.is_char_device() {
+        Some("a device")
+    } else {
+        Some("of an unknown kind")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixListener, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_by_its_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        for (path, kind) in [
+            (folder.path(), "a directory"),
+            (fifo.as_path(), "a FIFO"),
+            (socket.as_path(), "a socket"),
+            (Path::new("/dev/null"), "a device"),
+        ] {
+            let refused = Opened::open(path).unwrap_err().to_string();
+            assert!(refused.contains(&format!("is {kind}, not a regular file")), "{refused}");
+            assert!(refused.contains(&*path.to_string_lossy()), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let refused = Opened::open("/no/such/model.pt").unwrap_err();
+        assert_eq!(refused.to_string(), "/no/such/model.pt does not exist; check the path");
+    }
+
+    #[test]
+    fn two_names_of_one_file_have_one_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link, copy] = ["file", "link", "copy"].map(|name| folder.path().join(name));
+        fs::write(&path, "x").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        fs::copy(&path, &copy).unwrap();
+        let identity = |path: &Path| Opened::open(path).unwrap().identity();
+        assert_eq!(identity(&path), identity(&link));
+        assert_ne!(identity(&path), identity(&copy));
+    }
+}

@@ -1,0 +1,189 @@
+//! What an answer means: from status, headers and body to JSON or a [`ClientError`].
+//!
+//! Pure, so that every kind of answer can be tried without a server. What a server says is repeated to a
+//! person, so it is cut to a bearable length here.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::{HeaderMap, HeaderName, header};
+
+use super::ClientError;
+
+/// Of what a server says no more is repeated.
+const MAX_DETAIL_CHARS: usize = 2000;
+
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Judges an answer of the server at `url`.
+pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Value, ClientError> {
+    let url = url.to_owned();
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let detail = parsed.as_ref().and_then(detail_of);
+    let said = |detail: Option<String>| detail.unwrap_or_else(|| "it does not say why".to_owned());
+    match (status, parsed) {
+        (200..=299, Some(body)) => Ok(body),
+        (300..=399, _) => {
+            let reason = match text_of(headers, &header::LOCATION) {
+                Some(target) => format!("it redirects to {target}"),
+                None => format!("it redirects ({status})"),
+            };
+            Err(ClientError::NotARegistry { url, reason })
+        }
+        (503, _) => {
+            Err(ClientError::Unavailable { url, detail: said(detail), retry_after: retry_after(headers) })
+        }
+        (500..=599, _) => {
+            let request_id = text_of(headers, &REQUEST_ID_HEADER);
+            Err(ClientError::ServerFailed { url, status, detail: said(detail), request_id })
+        }
+        (_, None) => {
+            let kind = text_of(headers, &header::CONTENT_TYPE).unwrap_or_else(|| "of no type".to_owned());
+            let reason = format!("its answer ({status}) is not JSON but {kind}");
+            Err(ClientError::NotARegistry { url, reason })
+        }
+        (401, _) => Err(ClientError::KeyRefused { url }),
+        (409, _) => Err(ClientError::Conflict { detail: said(detail) }),
+        (400..=499, _) => Err(ClientError::Refused { status, detail: said(detail) }),
+        (_, Some(_)) => {
+            let reason = format!("it answers with status {status}");
+            Err(ClientError::NotARegistry { url, reason })
+        }
+    }
+}
+
+/// What the answer says of itself: its sentence, or the faults of a 422, each with its place.
+fn detail_of(body: &Value) -> Option<String> {
+    let text = match body.get("detail")? {
+        Value::String(sentence) => sentence.clone(),
+        Value::Array(faults) => faults.iter().map(fault).collect::<Vec<_>>().join("; "),
+        _ => return None,
+    };
+    Some(shortened(&text))
+}
+
+/// `body.d_model: Input should be a valid integer`
+fn fault(fault: &Value) -> String {
+    let message = fault.get("msg").and_then(Value::as_str).unwrap_or("not accepted");
+    let place: Vec<String> = fault
+        .get("loc")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned))
+        .collect();
+    if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) }
+}
+
+/// The seconds of `Retry-After`. Its other form, a date, depends on two clocks and is not used by a registry.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    text_of(headers, &header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(shortened)
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_DETAIL_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, head: &[(HeaderName, &str)], body: &str) -> Result<Value, ClientError> {
+        let headers = head.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        judge("http://h", status, &headers, body.as_bytes())
+    }
+
+    #[test]
+    fn each_status_has_its_meaning() {
+        let url = || "http://h".to_owned();
+        let unsaid = || "it does not say why".to_owned();
+        for (status, body, expected) in [
+            (401, r#"{"detail":"no"}"#, ClientError::KeyRefused { url: url() }),
+            (409, r#"{"detail":"taken"}"#, ClientError::Conflict { detail: "taken".to_owned() }),
+            (
+                400,
+                r#"{"detail":"no uri"}"#,
+                ClientError::Refused { status: 400, detail: "no uri".to_owned() },
+            ),
+            (413, r#"{"other":1}"#, ClientError::Refused { status: 413, detail: unsaid() }),
+            (
+                503,
+                r#"{"detail":"busy"}"#,
+                ClientError::Unavailable { url: url(), detail: "busy".to_owned(), retry_after: None },
+            ),
+            (
+                502,
+                "<html>",
+                ClientError::ServerFailed { url: url(), status: 502, detail: unsaid(), request_id: None },
+            ),
+        ] {
+            assert_eq!(judged(status, &[], body), Err(expected), "{status}");
+        }
+        assert_eq!(judged(201, &[], r#"{"id":1}"#), Ok(serde_json::json!({"id": 1})));
+    }
+
+    #[test]
+    fn the_faults_of_a_422_stand_one_after_another() {
+        let body = r#"{"detail":[
+            {"type":"int_parsing","loc":["body","d_model"],"msg":"not an integer","input":"x"},
+            {"type":"string_type","loc":["body","tags",0],"msg":"not a string","input":1},
+            {"loc":[],"msg":"nowhere"}, 7]}"#;
+        let detail =
+            "body.d_model: not an integer; body.tags.0: not a string; nowhere; not accepted".to_owned();
+        assert_eq!(judged(422, &[], body), Err(ClientError::Refused { status: 422, detail }));
+    }
+
+    #[test]
+    fn what_is_not_json_comes_from_no_registry() {
+        let html = [(header::CONTENT_TYPE, "text/html")];
+        for status in [200, 401, 404, 409, 422] {
+            let text = judged(status, &html, "<html>").unwrap_err().to_string();
+            assert!(text.contains("not JSON but text/html"), "{text}");
+        }
+        let text = judged(200, &[], "").unwrap_err().to_string();
+        assert!(text.contains("not JSON but of no type"), "{text}");
+    }
+
+    #[test]
+    fn a_redirect_names_its_target() {
+        let text = judged(308, &[(header::LOCATION, "https://h/")], "{}").unwrap_err().to_string();
+        assert!(text.contains("it redirects to https://h/"), "{text}");
+        assert!(matches!(judged(304, &[], ""), Err(ClientError::NotARegistry { .. })));
+    }
+
+    #[test]
+    fn a_failure_carries_the_id_of_its_request() {
+        let head = [(REQUEST_ID_HEADER, "abc-1")];
+        let text = judged(500, &head, r#"{"detail":"internal error"}"#).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "the registry at http://h failed (500): internal error; its log tells more of request abc-1"
+        );
+    }
+
+    #[test]
+    fn retry_after_counts_in_seconds() {
+        for (sent, seconds) in [("2", Some(2)), (" 0", Some(0)), ("-1", None), ("Wed, 21 Oct 2026", None)] {
+            let Err(ClientError::Unavailable { retry_after, .. }) =
+                judged(503, &[(header::RETRY_AFTER, sent)], "{}")
+            else {
+                panic!("{sent}");
+            };
+            assert_eq!(retry_after, seconds.map(Duration::from_secs), "{sent}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_is_cut_to_a_bearable_length() {
+        let body = serde_json::json!({"detail": "ü".repeat(5000)}).to_string();
+        let Err(ClientError::Conflict { detail }) = judged(409, &[], &body) else { panic!() };
+        assert_eq!(detail.chars().count(), MAX_DETAIL_CHARS + 1);
+    }
+}

@@ -1,0 +1,63 @@
+//! A server of one thread that gives prepared answers, to try a client against what a real registry
+//! seldom says.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    thread::{self, JoinHandle},
+};
+
+/// What a client sent.
+pub(crate) struct Received {
+    /// Request line and headers, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+pub(crate) struct FakeRegistry {
+    pub(crate) url: String,
+    thread: JoinHandle<Vec<Received>>,
+}
+
+impl FakeRegistry {
+    /// Listens on a free port and gives each of `answers` to one request.
+    pub(crate) fn answering(answers: impl IntoIterator<Item = String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answers: Vec<String> = answers.into_iter().collect();
+        let thread =
+            thread::spawn(move || answers.into_iter().map(|answer| exchange(&listener, &answer)).collect());
+        Self { url, thread }
+    }
+
+    /// What it was sent, once every answer is given.
+    pub(crate) fn received(self) -> Vec<Received> {
+        self.thread.join().unwrap()
+    }
+}
+
+fn exchange(listener: &TcpListener, answer: &str) -> Received {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "the request ends in its head: {head}");
+    }
+    head.make_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
+    stream.write_all(answer.as_bytes()).unwrap();
+    Received { head, body: String::from_utf8(body).unwrap() }
+}
+
+/// An answer as it goes over the wire; `head` holds further header lines, each with its line break.
+pub(crate) fn answer(status: u16, head: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n{head}\r\n{body}")
+}
+
+/// An answer of JSON.
+pub(crate) fn json(status: u16, body: &str) -> String {
+    answer(status, "Content-Type: application/json\r\n", body)
+}

@@ -1,0 +1,58 @@
+//! The real binary, as a shell sees it: its output, its files and its exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod fake_registry;
+mod ingest;
+
+use std::{
+    env,
+    ffi::OsStr,
+    process::{Command, Output},
+};
+
+/// The key that the tests show; it must never be seen in any output.
+const KEY: &str = "hush-4711-hush";
+
+/// `registry` with these arguments, and with nothing in its environment that could lead it elsewhere.
+fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
+    command.args(arguments);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy().to_ascii_uppercase();
+        if text.starts_with("CAIA_REGISTRY_") || text.ends_with("_PROXY") {
+            command.env_remove(&name);
+        }
+    }
+    command.env("USER", "ann");
+    command
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let ran = Self { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) };
+        for output in [&ran.stdout, &ran.stderr] {
+            assert!(!output.contains(KEY), "the key is shown: {ran:?}");
+            assert!(!output.contains("panicked") && !output.contains("Err("), "{ran:?}");
+        }
+        ran
+    }
+
+    /// Asserts that it failed with this code and nothing but one line, which it returns.
+    #[track_caller]
+    fn failed(self, code: i32) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");
+        assert!(self.stderr.starts_with("error: ") && self.stderr.ends_with('\n'), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        self.stderr
+    }
+}
