@@ -16,7 +16,7 @@ pub mod serve;
 
 /// A registry of model versions: what bytes they are, how well they scored, which one is in production.
 #[derive(Debug, Parser)]
-#[command(name = "registry", version, about, propagate_version = true)]
+#[command(name = "registry", version, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
