@@ -65,7 +65,8 @@ pub struct Ingest {
     /// The checkpoint, to be digested
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
-    /// The configuration, a JSON object: to be digested, and read for the shape of the model
+    /// The configuration, a JSON object: to be digested, and read for the shape of the model (d_model,
+    /// n_layers, n_heads, vocab_size, or what transformers calls them)
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     config_path: Option<PathBuf>,
     /// Send the files' absolute paths too, for a registry that is allowed to read them itself
@@ -185,9 +186,10 @@ impl Ingest {
             body.set("checkpoint_path", self.checkpoint_path.as_deref().map(absolute).transpose()?);
             body.set("config_path", self.config_path.as_deref().map(absolute).transpose()?);
         }
-        body.set_architecture(
-            config.map_or_else(Architecture::default, |(_, config)| Architecture::from_config(&config)),
-        );
+        if let Some((_, config)) = &config {
+            let transformers = Architecture::from_transformers_config(config);
+            body.set_architecture(Architecture::from_config(config).or(transformers));
+        }
         body.set("training_step", self.training_step);
         body.set("training_loss", self.training_loss);
         body.set("dataset", self.dataset.as_deref());

@@ -75,19 +75,24 @@ impl Architecture {
             Some(Value::Object(inner)) => inner,
             _ => config,
         };
-        let whole = |key: &str| -> Option<i64> {
-            let number = source.get(key)?.as_number()?;
-            number.as_i64().or_else(|| {
-                let float = number.as_f64()?;
-                // Exact below 2^53, and no shape of a model lies beyond it.
-                (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64)
-            })
-        };
         Self {
-            d_model: whole("d_model"),
-            n_layers: whole("n_layers"),
-            n_heads: whole("n_heads"),
-            vocab_size: whole("vocab_size"),
+            d_model: whole(source, "d_model"),
+            n_layers: whole(source, "n_layers"),
+            n_heads: whole(source, "n_heads"),
+            vocab_size: whole(source, "vocab_size"),
+        }
+    }
+
+    /// Reads the same of a configuration in the names of Hugging Face's transformers: those of BERT and
+    /// LLaMA, else those of GPT-2.
+    #[must_use]
+    pub fn from_transformers_config(config: &Object) -> Self {
+        let either = |one: &str, other: &str| whole(config, one).or_else(|| whole(config, other));
+        Self {
+            d_model: either("hidden_size", "n_embd"),
+            n_layers: either("num_hidden_layers", "n_layer"),
+            n_heads: either("num_attention_heads", "n_head"),
+            vocab_size: whole(config, "vocab_size"),
         }
     }
 
@@ -101,6 +106,16 @@ impl Architecture {
             vocab_size: self.vocab_size.or(other.vocab_size),
         }
     }
+}
+
+/// A whole number among the fields of a configuration.
+fn whole(config: &Object, key: &str) -> Option<i64> {
+    let number = config.get(key)?.as_number()?;
+    number.as_i64().or_else(|| {
+        let float = number.as_f64()?;
+        // Exact below 2^53, and no shape of a model lies beyond it.
+        (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64)
+    })
 }
 
 /// A version to be registered.
@@ -266,6 +281,13 @@ mod tests {
         ] {
             let read = Architecture::from_config(&read_object(config).unwrap());
             assert_eq!([read.d_model, read.n_layers, read.n_heads, read.vocab_size], expected, "{config}");
+        }
+        let bert = r#"{"hidden_size":384,"num_hidden_layers":6,"num_attention_heads":12,"vocab_size":30522}"#;
+        let gpt2 = r#"{"n_embd":384,"n_layer":6,"n_head":12,"vocab_size":30522}"#;
+        for config in [bert, gpt2] {
+            let read = Architecture::from_transformers_config(&read_object(config).unwrap());
+            let shape = [read.d_model, read.n_layers, read.n_heads, read.vocab_size];
+            assert_eq!(shape, [Some(384), Some(6), Some(12), Some(30522)], "{config}");
         }
         let given = Architecture { d_model: Some(1), ..Architecture::default() };
         let config = Architecture { d_model: Some(64), n_layers: Some(3), ..Architecture::default() };

@@ -3,6 +3,9 @@
 
 mod fake_registry;
 mod ingest;
+mod journey;
+mod serve;
+mod server;
 
 use std::{
     env,

@@ -1,0 +1,202 @@
+//! `registry serve`: starting, refusing to start, and ending.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{KEY, Ran, registry, server::Server};
+
+/// Every file of a folder with its bytes.
+fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn dev_makes_a_key_shows_it_and_a_line_to_try_that_works() {
+    let server = Server::with(tempfile::tempdir().unwrap(), 2, |command| {
+        command.arg("--dev");
+    });
+    let [key, line] = server.greeting.as_slice() else { panic!("{:?}", server.greeting) };
+    let key = key.strip_prefix("key for this run: ").unwrap();
+    let tried = line.strip_prefix("try: ").unwrap();
+    let output = std::process::Command::new("sh").args(["-c", &format!("{tried} --silent --fail")]).output();
+    match output.unwrap() {
+        tried if tried.status.success() => assert!(tried.stdout.starts_with(b"{\"total_models\":0")),
+        // A machine without curl can still take the key.
+        tried => assert_eq!(tried.status.code(), Some(127), "{tried:?}"),
+    }
+    assert_eq!(server.send("GET", "/stats", key, None)["total_models"], 0);
+}
+
+#[test]
+fn without_a_key_it_serves_health_and_says_what_to_do() {
+    let server = Server::with(tempfile::tempdir().unwrap(), 0, |_| {});
+    assert_eq!(server.send("GET", "/health", "", None), json!({"status": "healthy"}));
+    server.signal("TERM");
+    let ended = server.ended();
+    assert!(ended.log.contains("set CAIA_REGISTRY_API_KEY"), "{}", ended.log);
+}
+
+#[test]
+fn a_signal_ends_it_in_order_and_leaves_one_file() {
+    for signal in ["TERM", "INT"] {
+        let server = Server::start();
+        server.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://b"}));
+        assert!(server.db_path().exists());
+        server.signal(signal);
+        let ended = server.ended();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        let files = snapshot(ended.folder.path());
+        assert_eq!(files.len(), 1, "the log was moved into the database: {files:?}");
+        let server = Server::with(ended.folder, 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY);
+        });
+        assert_eq!(server.get("/stats")["total_models"], 1);
+    }
+}
+
+#[test]
+fn what_runs_is_finished_before_it_ends() {
+    let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).args(["--write-queue", "1"]);
+    });
+    server.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://b"}));
+    let other = rusqlite::Connection::open(server.db_path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (answered, answers) = mpsc::channel();
+    let mut sent = 0;
+    std::thread::scope(|scope| {
+        // Once one is refused because the queue is full, others are held back by the lock: they run.
+        loop {
+            assert!(sent < 100, "none was refused");
+            let (url, answered) = (format!("{}/models/1/metrics", server.url), answered.clone());
+            scope.spawn(move || {
+                let agent: ureq::Agent =
+                    ureq::Agent::config_builder().http_status_as_error(false).build().into();
+                let body = json!({"suite": format!("s{sent}"), "metrics": {}}).to_string();
+                let answer = agent.post(url).header("X-API-Key", KEY).send(body);
+                answered.send(answer.map_or(0, |answer| answer.status().as_u16())).unwrap();
+            });
+            sent += 1;
+            if let Ok(status) = answers.recv_timeout(Duration::from_millis(50)) {
+                assert_eq!(status, 503);
+                break;
+            }
+        }
+        server.signal("TERM");
+        other.execute_batch("COMMIT").unwrap();
+    });
+    drop(answered);
+    let done = answers.iter().filter(|status| *status == 200).count();
+    let ended = server.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(done >= 1, "what was admitted was answered");
+    let file = rusqlite::Connection::open(ended.folder.path().join("registry.db")).unwrap();
+    let evals = "SELECT count(*) FROM model_events WHERE event_type = 'eval'";
+    assert_eq!(file.query_row(evals, [], |row| row.get::<_, i64>(0)).unwrap(), done as i64);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = Server::start();
+    let id =
+        server.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://b"}))["id"].clone();
+    let other = rusqlite::Connection::open(server.db_path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let (server, path) = (&server, format!("/models/{id}/promote"));
+        // It waits for the lock, and so the server for it: only the second signal ends this.
+        let write = scope.spawn(move || {
+            let request = ureq::post(format!("{}{path}", server.url)).header("X-API-Key", KEY);
+            request.send_empty().is_err()
+        });
+        while !write.is_finished() {
+            server.signal("INT");
+            std::thread::yield_now();
+        }
+        assert!(write.join().unwrap(), "its connection was cut");
+    });
+    drop(other);
+    let ended = server.ended();
+    assert_eq!((ended.status.code(), ended.status.signal()), (Some(130), None), "{}", ended.log);
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_line_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("text.db"), "this is a text and no database").unwrap();
+    let newer = rusqlite::Connection::open(at("newer.db")).unwrap();
+    newer.execute_batch("CREATE TABLE models (id, name, version); PRAGMA user_version = 9999").unwrap();
+    drop(newer);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let before = snapshot(folder.path());
+    let fresh = at("registry.db");
+    for (arguments, expected) in [
+        (["--port", &port, "--db-path", &fresh], "is in use; stop the server that listens there"),
+        (["--host", "203.0.113.7", "--db-path", &fresh], "can't listen on 203.0.113.7:8001"),
+        (["--port", "0", "--db-path", &at("text.db")], "is no SQLite file"),
+        (["--port", "0", "--db-path", &at("newer.db")], "made by a newer registry"),
+        (["--port", "0", "--db-path", &at("none/registry.db")], "does not exist; create it"),
+        (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is a folder"),
+        (["--port", "0", "--db-path", "/proc/self/registry.db"], "can't be written"),
+        (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is no level"),
+    ] {
+        let line = Ran::of(registry(["serve"]).args(arguments)).failed(1);
+        assert!(line.contains(expected), "{arguments:?}: {line}");
+        assert_eq!(snapshot(folder.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn wrong_flags_are_a_usage_error() {
+    for arguments in [
+        &["--port", "99999"][..],
+        &["--readers", "0"],
+        &["--max-hash-bytes", "x"],
+        &["--log-format", "xml"],
+        &["--allow-local-paths=perhaps"],
+        &["--nonsense"],
+    ] {
+        let ran = Ran::of(registry(["serve"]).args(arguments));
+        assert_eq!(ran.code, 2, "{arguments:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn the_log_has_one_line_a_request_as_text_or_json_and_no_key() {
+    for format in ["text", "json"] {
+        let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY).args(["--log-format", format]);
+        });
+        server.get("/models");
+        server.get("/stats");
+        server.signal("TERM");
+        let log = server.ended().log;
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("/stats")).collect();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(!log.contains(KEY), "{log}");
+        if format == "json" {
+            let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+            assert_eq!(
+                (&line["method"], &line["path"], &line["status"]),
+                (&json!("GET"), &json!("/stats"), &json!(200))
+            );
+            assert_eq!(line["id"].as_str().unwrap().len(), 32);
+        }
+    }
+}

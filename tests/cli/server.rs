@@ -1,0 +1,114 @@
+//! `registry serve` as its own process, on a free port and a database of its own.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{KEY, registry};
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    /// What it printed before it was asked anything, without its first line.
+    pub(crate) greeting: Vec<String>,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: Option<JoinHandle<String>>,
+    folder: Option<TempDir>,
+}
+
+/// How a server ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) log: String,
+    pub(crate) folder: TempDir,
+}
+
+impl Server {
+    /// A server with one key.
+    pub(crate) fn start() -> Self {
+        Self::with(tempfile::tempdir().unwrap(), 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY);
+        })
+    }
+
+    /// A server in `folder`, whose command `change` completes; it prints `greeting` lines behind its address.
+    pub(crate) fn with(folder: TempDir, greeting: usize, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = registry(["serve", "--port", "0"]);
+        command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        };
+        let first = line();
+        let url = first.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url.unwrap_or_else(|| panic!("no address in {first:?}")).to_owned();
+        let greeting = (0..greeting).map(|_| line()).collect();
+        Self { url, greeting, child, stdout, log: Some(log), folder: Some(folder) }
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(mut self) -> Ended {
+        let status = self.child.wait().unwrap();
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+        let log = self.log.take().unwrap().join().unwrap();
+        Ended { status, log, folder: self.folder.take().unwrap() }
+    }
+
+    pub(crate) fn db_path(&self) -> PathBuf {
+        self.folder.as_ref().unwrap().path().join("registry.db")
+    }
+
+    /// The body of a GET that must succeed.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.send("GET", path, KEY, None)
+    }
+
+    /// The body of a POST that must succeed.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        self.send("POST", path, KEY, Some(body))
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, key: &str, body: Option<&Value>) -> Value {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("X-API-Key", key)
+            .body(body.map(Value::to_string).unwrap_or_default())
+            .unwrap();
+        let agent = ureq::Agent::new_with_defaults();
+        let text = agent.run(request).unwrap().body_mut().read_to_string().unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
