@@ -1,6 +1,6 @@
 //! Who does the work: actors with threads of their own, and the queues before them.
 //!
-//! Each actor is started by actix's SyncArbiter and serves a [`Mailbox`](mailbox): a bounded queue, since
+//! Each actor is started by actix's SyncArbiter and serves a mailbox of ours: a bounded queue, since
 //! SyncArbiter's own has no bound. What does not fit is refused at once ([`ActorError::Overloaded`]).
 //! A panic in an operation ends that operation and nothing else. This room knows threads and queues;
 //! it must not know SQL or HTTP.

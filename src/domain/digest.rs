@@ -148,4 +148,19 @@ mod tests {
             assert_eq!(judged.is_ok(), agrees, "{measurement:?} {sha256:?} {size:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_digest_or_refused(text in r"([sS][hH][aA]256:)?\PC{0,70}") {
+            if let Ok(Some(digest)) = Digest::parse("f", &text) {
+                assert!(text.to_lowercase().contains(&digest.to_string()));
+            }
+        }
+
+        #[test]
+        fn any_bytes_make_a_digest_that_reads_back(bytes: [u8; 32]) {
+            let digest = Digest::from_bytes(bytes);
+            assert_eq!(Digest::parse("f", &digest.to_string()), Ok(Some(digest)));
+        }
+    }
 }

@@ -275,4 +275,15 @@ mod tests {
             assert_eq!(depth(&serde_json::from_str(text).unwrap()), levels, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_file_holds_what_goes_out_is_json(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|\PC){0,40}"#) {
+            let served = servable(&text);
+            assert!(serde_json::from_str::<&RawValue>(&served).is_ok(), "{text:?} became {served:?}");
+            if let Some(spelled) = respelled(&text) {
+                assert_eq!(respelled(&spelled), None, "{text:?} became {spelled:?}");
+            }
+        }
+    }
 }

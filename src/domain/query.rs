@@ -267,4 +267,20 @@ mod tests {
             }
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_cursor_of_any_place_reads_back(key in ".*", step: Option<i64>, id: i64) {
+            for (list, key) in [("updated_at.asc", CursorKey::Text(key)), ("training_step.desc", CursorKey::Integer(step))] {
+                let cursor = Cursor { list: list.to_owned(), key, id };
+                assert_eq!(Cursor::decode(&cursor.encode(), list), Ok(cursor));
+            }
+        }
+
+        #[test]
+        fn no_text_makes_a_cursor_that_fails_later(text in ".*") {
+            let _ = Cursor::decode(&text, "created_at.desc");
+            let _ = Cursor::decode(&BASE64_URL_SAFE_NO_PAD.encode(&text), "created_at.desc");
+        }
+    }
 }

@@ -30,7 +30,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`].
-    pub fn authenticate(&self, head: &HeaderMap) -> Result<String, ApiError> {
+    pub(super) fn authenticate(&self, head: &HeaderMap) -> Result<String, ApiError> {
         if self.digests.is_empty() {
             return Err(ApiError::NoKeyConfigured);
         }
