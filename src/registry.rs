@@ -3,13 +3,15 @@
 //! A use case turns a request, already checked for its form, into operations over the store. This room
 //! must not know HTTP or SQL.
 
+mod error;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
-    actors::{ActorError, Database, Hasher, QueueDepth},
+    actors::{Database, Hasher, QueueDepth},
     artifact::{ArtifactError, MAX_JSON_BYTES, Measured, parse_config},
     domain::{
         Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Model, ModelId, ModelRow, Page,
@@ -17,6 +19,8 @@ use crate::{
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
+
+pub use error::RegistryError;
 
 /// Tells the time. Asked once for each change.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -50,55 +54,6 @@ pub struct Caller {
     pub actor: String,
     /// The address they call from.
     pub host: Option<String>,
-}
-
-/// Why a use case failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    /// The rules forbid it. Nothing was changed.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A queue is full. Nothing was begun.
-    #[error("the {queue} queue is full; try again")]
-    Overloaded {
-        /// The queue's name.
-        queue: &'static str,
-    },
-    /// Another process holds the database. Nothing was changed.
-    #[error("the database is locked by another process; try again")]
-    Busy,
-    /// The server is ending. Nothing was begun.
-    #[error("the server is shutting down; try again")]
-    ShuttingDown,
-    /// The database can't be written now. Nothing was changed.
-    #[error("the database can't be written: {0}")]
-    Unwritable(String),
-    /// A fault of ours. The text is for the log.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<ActorError> for RegistryError {
-    fn from(error: ActorError) -> Self {
-        match error {
-            ActorError::Store(error) => error.into(),
-            ActorError::Overloaded { queue } => Self::Overloaded { queue },
-            ActorError::Closed => Self::ShuttingDown,
-            ActorError::File(error) => Refusal::Invalid(error.to_string()).into(),
-            ActorError::Panicked(_) => Self::Failed(error.to_string()),
-        }
-    }
-}
-
-impl From<StoreError> for RegistryError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Refused(refusal) => Self::Refused(refusal),
-            StoreError::Busy => Self::Busy,
-            StoreError::Unwritable(why) => Self::Unwritable(why),
-            StoreError::Failed(_) => Self::Failed(error.to_string()),
-        }
-    }
 }
 
 /// A result of a use case.

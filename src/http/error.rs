@@ -16,7 +16,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum ApiError {
+pub(super) enum ApiError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error("the request does not fit its schema")]

@@ -15,7 +15,7 @@ pub(super) struct Fault {
 /// What can be wrong.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the names are the wire's `type`")]
-pub enum FaultKind {
+pub(super) enum FaultKind {
     Missing,
     ExtraForbidden,
     StringType,
@@ -105,16 +105,16 @@ fn alternatives(texts: &[&str]) -> String {
 
 /// The faults of a request so far.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
     /// Notes a fault at `part` (`path`, `query`, `body`) and the names below it.
-    pub fn note(&mut self, kind: FaultKind, location: impl IntoIterator<Item = Value>, input: Value) {
+    pub(super) fn note(&mut self, kind: FaultKind, location: impl IntoIterator<Item = Value>, input: Value) {
         self.0.push(Fault { kind, location: location.into_iter().collect(), input });
     }
 
     /// The value of `read`, or its fault noted at `part` and `name`.
-    pub fn catch<T>(
+    pub(super) fn catch<T>(
         &mut self,
         read: Result<T, FaultKind>,
         part: &str,
@@ -126,13 +126,13 @@ impl Faults {
 
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The body of the 422 answer.
     #[must_use]
-    pub fn to_detail(&self) -> Value {
+    pub(super) fn to_detail(&self) -> Value {
         self.0
             .iter()
             .map(|fault| {

@@ -6,8 +6,10 @@
 mod connection;
 mod events;
 mod models;
+mod opening;
 mod schema;
 mod search;
 
-pub use connection::{Checkpointer, OpenError, Options, SqliteReader, SqliteWriter, Synchronous};
+pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
+pub use opening::{OpenError, Options, Synchronous};
 pub use schema::SCHEMA_VERSION;

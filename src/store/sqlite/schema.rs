@@ -13,7 +13,7 @@ use crate::domain::{
     promotion::{demotion_reason, surplus},
 };
 
-use super::connection::OpenError;
+use super::opening::OpenError;
 
 /// The `user_version` of a file in the shape below. Numbers below 300 are left to the Python servers.
 pub const SCHEMA_VERSION: i64 = 300;

@@ -1,0 +1,52 @@
+//! Why a use case failed, whichever layer below it did.
+
+use crate::{actors::ActorError, domain::Refusal, store::StoreError};
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The rules forbid it. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A queue is full. Nothing was begun.
+    #[error("the {queue} queue is full; try again")]
+    Overloaded {
+        /// The queue's name.
+        queue: &'static str,
+    },
+    /// Another process holds the database. Nothing was changed.
+    #[error("the database is locked by another process; try again")]
+    Busy,
+    /// The server is ending. Nothing was begun.
+    #[error("the server is shutting down; try again")]
+    ShuttingDown,
+    /// The database can't be written now. Nothing was changed.
+    #[error("the database can't be written: {0}")]
+    Unwritable(String),
+    /// A fault of ours. The text is for the log.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<ActorError> for RegistryError {
+    fn from(error: ActorError) -> Self {
+        match error {
+            ActorError::Store(error) => error.into(),
+            ActorError::Overloaded { queue } => Self::Overloaded { queue },
+            ActorError::Closed => Self::ShuttingDown,
+            ActorError::File(error) => Refusal::Invalid(error.to_string()).into(),
+            ActorError::Panicked(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for RegistryError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Refused(refusal),
+            StoreError::Busy => Self::Busy,
+            StoreError::Unwritable(why) => Self::Unwritable(why),
+            StoreError::Failed(_) => Self::Failed(error.to_string()),
+        }
+    }
+}

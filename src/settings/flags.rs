@@ -1,0 +1,103 @@
+//! The flags of `registry serve`, as they are typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::is_true;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    /// A line a person reads.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The flags of `registry serve`. Each stands beside its variable.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeFlags {
+    /// Address to listen on [env: CAIA_REGISTRY_HOST] [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Port to listen on; 0 for any free one [env: CAIA_REGISTRY_PORT] [default: 8001]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Database file, made where there is none [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
+    #[arg(long, value_name = "FILE")]
+    pub db_path: Option<PathBuf>,
+    /// Make a random key for this run where none is configured, and show it
+    #[arg(long)]
+    pub dev: bool,
+    /// A key that callers may use; repeatable. Better a variable: other users of this machine can see
+    /// flags [env: CAIA_REGISTRY_API_KEY, CAIA_REGISTRY_API_KEYS]
+    #[arg(long = "api-key", value_name = "KEY")]
+    pub api_keys: Vec<String>,
+    /// Take the actor of the audit trail from the header X-Actor [env: CAIA_REGISTRY_TRUST_ACTOR_HEADER]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub trust_actor_header: Option<bool>,
+    /// Origins whose scripts may call, comma-separated; empty for none [env: CAIA_REGISTRY_CORS_ORIGINS]
+    /// [default: localhost and 127.0.0.1, each alone and with port 3000]
+    #[arg(long, value_name = "ORIGINS")]
+    pub cors_origins: Option<String>,
+    /// Suite that a production version must have scores of [env: CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE]
+    #[arg(long, value_name = "SUITE")]
+    pub promotion_required_suite: Option<String>,
+    /// Let clients name files on this server's disk to be digested [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub allow_local_paths: Option<bool>,
+    /// Show such paths in answers [env: CAIA_REGISTRY_EXPOSE_LOCAL_PATHS]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub expose_local_paths: Option<bool>,
+    /// Larger files are sized and not digested [env: CAIA_REGISTRY_MAX_HASH_BYTES] [default: 268435456]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_hash_bytes: Option<u64>,
+    /// Largest body of metrics [env: CAIA_REGISTRY_MAX_METRICS_BODY_BYTES] [default: 65536]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_metrics_body_bytes: Option<u64>,
+    /// Largest payload of an audit event [env: CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES] [default: 65536]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_event_payload_bytes: Option<u64>,
+    /// Largest body of a registration or change [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_write_body_bytes: Option<u64>,
+    /// How long to wait for another process that locks the database
+    /// [env: CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS] [default: 5000]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sqlite_busy_timeout_ms: Option<u64>,
+    /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub readers: Option<u64>,
+    /// Threads that speak HTTP [env: CAIA_REGISTRY_WORKERS] [default: the cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub workers: Option<u64>,
+    /// Threads that digest files [env: CAIA_REGISTRY_HASHERS] [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub hashers: Option<u64>,
+    /// Reads that may wait before callers get 503 [env: CAIA_REGISTRY_READ_QUEUE] [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub read_queue: Option<u64>,
+    /// Writes that may wait before callers get 503 [env: CAIA_REGISTRY_WRITE_QUEUE] [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub write_queue: Option<u64>,
+    /// Files that may wait to be digested [env: CAIA_REGISTRY_HASH_QUEUE] [default: 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub hash_queue: Option<u64>,
+    /// Form of the log on stderr [env: CAIA_REGISTRY_LOG_FORMAT] [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What to log: error, warn, info (a line a request), debug, or a filter as tracing takes it
+    /// [env: CAIA_REGISTRY_LOG] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ if is_true(text) => Ok(true),
+        _ => Err("1 or 0 is wanted".to_owned()),
+    }
+}
