@@ -27,7 +27,7 @@ use super::{
 /// Operations in one transaction at most. What one sync costs is shared well before that, and the
 /// first of the batch should not wait for too many others.
 const MAX_BATCH: usize = 128;
-/// Pages in the WAL from which the checkpointer is called (4 MB; SQLite's own default).
+/// The checkpointer is called each time the WAL has grown by so many pages (4 MB; SQLite's own default).
 const CHECKPOINT_PAGES: u32 = 1_000;
 /// Pages in the WAL from which the writer itself waits for a checkpoint (64 MB): under steady load the
 /// checkpointer alone never finds the moment to begin the log anew.
@@ -95,11 +95,10 @@ where
 }
 
 pub(super) struct Writer {
-    pub(super) store: SqliteWriter,
-    pub(super) options: Options,
-    pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
-    /// Where a checkpoint by the writer itself is due.
-    pub(super) next_restart_pages: u32,
+    store: SqliteWriter,
+    options: Options,
+    checkpointer: Arc<Mailbox<CheckpointJob>>,
+    wal: WalWatch,
 }
 
 impl Writer {
@@ -108,7 +107,7 @@ impl Writer {
         options: Options,
         checkpointer: Arc<Mailbox<CheckpointJob>>,
     ) -> Self {
-        Self { store, options, checkpointer, next_restart_pages: MAX_WAL_PAGES }
+        Self { store, options, checkpointer, wal: WalWatch::default() }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
@@ -176,23 +175,61 @@ impl Writer {
     /// Keeps the WAL short, off this thread as long as that is enough.
     fn tend_wal(&mut self) {
         let pages = self.store.wal_pages();
-        if pages < CHECKPOINT_PAGES {
-            self.next_restart_pages = MAX_WAL_PAGES;
-            return;
-        }
-        // A full mailbox means a checkpoint is under way already.
-        let _ = self.checkpointer.post(CheckpointJob);
-        if pages >= self.next_restart_pages {
-            // Where a reader of another process stands in the way, this has waited for the busy timeout;
-            // it is tried again when the log has grown as much again.
-            self.next_restart_pages = match self.store.restart_wal() {
-                Ok(_) => MAX_WAL_PAGES,
-                Err(error) => {
+        match self.wal.due(pages) {
+            Due::Nothing => {}
+            Due::Checkpoint => {
+                // A full mailbox means one is under way already.
+                let _ = self.checkpointer.post(CheckpointJob);
+            }
+            // Where a reader of another process stands in the way, this waits for the busy timeout; it is
+            // tried again when the log has grown as much again.
+            Due::Restart => {
+                if let Err(error) = self.store.restart_wal() {
                     tracing::warn!(%error, pages, "the write-ahead log could not be begun anew");
-                    pages.saturating_add(MAX_WAL_PAGES)
                 }
-            };
+            }
         }
+    }
+}
+
+/// When the WAL is to be tended, by how many pages it has.
+struct WalWatch {
+    last_pages: u32,
+    next_checkpoint_pages: u32,
+    next_restart_pages: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// By the checkpointer, while the writer goes on.
+    Checkpoint,
+    /// By the writer.
+    Restart,
+}
+
+impl Default for WalWatch {
+    fn default() -> Self {
+        Self { last_pages: 0, next_checkpoint_pages: CHECKPOINT_PAGES, next_restart_pages: MAX_WAL_PAGES }
+    }
+}
+
+impl WalWatch {
+    fn due(&mut self, pages: u32) -> Due {
+        if pages < self.last_pages {
+            // The log was begun anew.
+            *self = Self::default();
+        }
+        self.last_pages = pages;
+        if pages >= self.next_restart_pages {
+            self.next_restart_pages = pages.saturating_add(MAX_WAL_PAGES);
+            return Due::Restart;
+        }
+        if pages >= self.next_checkpoint_pages {
+            self.next_checkpoint_pages = pages.saturating_add(CHECKPOINT_PAGES);
+            return Due::Checkpoint;
+        }
+        Due::Nothing
     }
 }
 
@@ -210,6 +247,33 @@ impl Serve for Writer {
     fn close(&mut self) {
         if let Err(error) = self.store.truncate_wal() {
             tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_tended_as_it_grows_and_anew_once_it_was_begun_anew() {
+        let mut wal = WalWatch::default();
+        for (pages, due) in [
+            (1, Due::Nothing),
+            (999, Due::Nothing),
+            (1_005, Due::Checkpoint),
+            (1_006, Due::Nothing),
+            (2_004, Due::Nothing),
+            (2_005, Due::Checkpoint),
+            (16_384, Due::Restart),
+            (16_385, Due::Checkpoint),
+            (32_767, Due::Checkpoint),
+            (32_768, Due::Restart),
+            (3, Due::Nothing),
+            (1_000, Due::Checkpoint),
+            (16_384, Due::Restart),
+        ] {
+            assert_eq!(wal.due(pages), due, "{pages}");
         }
     }
 }
