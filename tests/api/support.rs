@@ -230,23 +230,13 @@ impl TestApp {
         Answer { status: response.status().as_u16(), headers, text }
     }
 
-    /// Sends bytes as they are on a connection of their own, and reads until the server closes it.
-    pub fn raw(&self, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        // A server that has answered may close before it has read all of it.
-        let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    /// Sends bytes as they are and reads one answer, whether or not the server closes the connection then.
+    /// Sends bytes as they are on a connection of their own and reads one answer, whether or not the server closes the connection then.
     /// The answer must not be one to HEAD.
     #[track_caller]
     pub fn exchange(&self, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // A server that has answered may close before it has read all of it.
         let _ = stream.write_all(bytes);
         let mut received = Vec::new();
         loop {
