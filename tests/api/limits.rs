@@ -1,5 +1,11 @@
 //! 413: what is too large is refused whole, whether its size is announced or found out.
 
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
 use serde_json::{Value, json};
 
 use crate::support::{KEY, TestApp};
@@ -163,5 +169,28 @@ fn a_connection_is_of_use_again_after_a_refusal_or_is_closed() {
         app.request("POST", "/models", &[], Some(&body)).refused(413);
         assert_eq!(app.get("/health").status, 200);
         app.get("/models").ok();
+    }
+}
+
+#[test]
+fn a_body_that_was_refused_is_never_taken_for_the_next_request() {
+    let app = small();
+    let hidden = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    for (key, status) in [("wrong", "401"), (KEY, "413")] {
+        let refused = format!(
+            "POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Length: {}\r\n\r\n{hidden}",
+            hidden.len()
+        );
+        let request = refused + "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut stream = TcpStream::connect(app.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answers = Vec::new();
+        // It may end with a reset: the server has closed a connection that still held bytes.
+        let _ = stream.read_to_end(&mut answers);
+        let answers = String::from_utf8_lossy(&answers);
+        let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+        assert!(statuses == [status, "200"] || statuses == [status], "{statuses:?}");
     }
 }
