@@ -126,12 +126,22 @@ fn what_is_claimed_of_a_file_must_be_so() {
     assert_eq!(register(&app, &agreeing).ok()["checkpoint_sha256"], digest);
 }
 
+/// Lets go of whoever still waits for a writer of this FIFO, so that a test which fails also ends.
+struct Released(PathBuf);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        drop(fs::File::options().read(true).write(true).open(&self.0));
+    }
+}
+
 #[test]
 fn what_is_no_regular_file_that_can_be_read_is_refused_at_once() {
     let app = allowing();
     let folder = app.folder.path();
     let fifo = folder.join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let _released_at_the_end = Released(fifo.clone());
     let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
     symlink("loop", folder.join("loop")).unwrap();
     symlink(&fifo, folder.join("to-fifo")).unwrap();

@@ -143,6 +143,7 @@ fn scores_recorded_after_the_fact_open_the_gate() {
 #[test]
 fn whatever_makes_a_version_production_sends_the_one_before_to_staging_with_an_event() {
     let app = TestApp::spawn();
+    app.clock.stop_at(1_769_864_709_250);
     for door in Door::ALL {
         let name = format!("{door:?}");
         let bystander = app.register(&name, "bystander");
@@ -153,7 +154,8 @@ fn whatever_makes_a_version_production_sends_the_one_before_to_staging_with_an_e
 
         let stepped_down = app.model(first_id);
         assert_eq!((&stepped_down["status"], &second["status"]), (&json!("staging"), &json!("production")));
-        assert!(stepped_down["updated_at"].as_str() > first["updated_at"].as_str(), "{name}");
+        assert_eq!(first["updated_at"], "2026-01-31 13:05:09.250");
+        assert_eq!(stepped_down["updated_at"], "2026-01-31 13:05:09.251", "{name}");
         assert_eq!(app.event_types(first_id), ["create", "auto_demote"]);
         assert_eq!(
             app.last_payload(first_id).to_string(),
