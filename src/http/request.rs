@@ -190,9 +190,12 @@ impl Call {
 
     /// As [`Call::precondition`], with 0.2.0's own: the header `If-Updated-At`, else the parameter.
     pub(super) fn precondition_with_updated_at(&self) -> Precondition {
-        let header = self.request.headers().get("if-updated-at").and_then(|value| value.to_str().ok());
+        // What is no text is no time either: it must fit no state, not be passed over.
+        let header = self.request.headers().get("if-updated-at");
+        let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let if_updated_at = header.and_then(given).or_else(|| self.query("if_updated_at").and_then(given));
+        let if_updated_at =
+            header.as_deref().and_then(given).or_else(|| self.query("if_updated_at").and_then(given));
         Precondition { if_updated_at, ..self.precondition() }
     }
 

@@ -1,6 +1,20 @@
 //! The API through a real server: each test starts its own, on a port and a database of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod auth;
 mod concurrency;
+mod conditional;
+mod cors;
 mod faults;
+mod limits;
+mod lists;
+mod local_paths;
+mod metrics;
+mod migration;
+mod overview;
+mod paging;
+mod promotion;
+mod register;
+mod schema;
 mod support;
+mod update;

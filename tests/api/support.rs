@@ -77,6 +77,20 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer once all of it is there.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let (head, body) = (String::from_utf8_lossy(&bytes[..head]).into_owned(), &bytes[head + 4..]);
+        let mut lines = head.split("\r\n");
+        let status = lines.next()?.split(' ').nth(1)?.parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        let headers: HashMap<_, _> =
+            headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let text = String::from_utf8_lossy(body.get(..length)?).into_owned();
+        Some(Self { status, headers, text })
+    }
+
     /// The body as JSON; `null` where it is empty.
     pub fn json(&self) -> Value {
         if self.text.is_empty() {
@@ -105,9 +119,9 @@ impl Answer {
         detail
     }
 
-    /// Type and place of each fault of a 422, as text.
+    /// An answer that must be a 422 with just these faults, each by type and place, in any order.
     #[track_caller]
-    pub fn faults(self) -> Vec<(String, String)> {
+    pub fn faults(self, expected: &[(&str, &str)]) {
         assert_eq!(self.status, 422, "{}", self.text);
         let body = self.json();
         let faults = body["detail"].as_array().expect("a list of faults").iter();
@@ -115,7 +129,18 @@ impl Answer {
             .map(|fault| (fault["type"].as_str().unwrap().to_owned(), fault["loc"].to_string()))
             .collect();
         faults.sort();
-        faults
+        let mut expected: Vec<_> =
+            expected.iter().map(|(kind, place)| ((*kind).to_owned(), (*place).to_owned())).collect();
+        expected.sort();
+        assert_eq!(faults, expected);
+    }
+
+    /// The path of the next page of a list, as the `Link` header has it.
+    #[track_caller]
+    pub fn next_page(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let path = link.strip_prefix('<').and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+        Some(path.unwrap_or_else(|| panic!("no link to a next page: {link}")).to_owned())
     }
 }
 
@@ -205,15 +230,25 @@ impl TestApp {
         Answer { status: response.status().as_u16(), headers, text }
     }
 
-    /// Sends bytes as they are on a connection of their own, and reads until the server closes it.
-    pub fn raw(&self, bytes: &[u8]) -> String {
+    /// Sends bytes as they are on a connection of their own and reads one answer, whether or not the server closes the connection then.
+    /// The answer must not be one to HEAD.
+    #[track_caller]
+    pub fn exchange(&self, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         // A server that has answered may close before it has read all of it.
         let _ = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        let mut received = Vec::new();
+        loop {
+            if let Some(answer) = Answer::parse(&received) {
+                return answer;
+            }
+            let mut chunk = [0; 4096];
+            match stream.read(&mut chunk) {
+                Ok(length @ 1..) => received.extend_from_slice(&chunk[..length]),
+                end => panic!("no whole answer: {end:?} after {:?}", String::from_utf8_lossy(&received)),
+            }
+        }
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -260,12 +295,32 @@ impl TestApp {
         self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}))
     }
 
+    /// A version's events, oldest first.
+    #[track_caller]
+    pub fn events(&self, id: i64) -> Vec<Value> {
+        let events = self.get(&format!("/models/{id}/events?limit=500")).ok();
+        events.as_array().unwrap().iter().rev().cloned().collect()
+    }
+
     /// The types of a version's events, oldest first.
     #[track_caller]
     pub fn event_types(&self, id: i64) -> Vec<String> {
-        let events = self.get(&format!("/models/{id}/events?limit=500")).ok();
-        let events = events.as_array().unwrap().iter().rev();
-        events.map(|event| event["event_type"].as_str().unwrap().to_owned()).collect()
+        let events = self.events(id);
+        events.iter().map(|event| event["event_type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The payload of a version's last event.
+    #[track_caller]
+    pub fn last_payload(&self, id: i64) -> Value {
+        self.events(id).last().expect("it has events")["payload"].clone()
+    }
+
+    /// What a request that was refused must not have touched: all versions, and the events of each.
+    #[track_caller]
+    pub fn everything(&self) -> Value {
+        let models = self.get("/models?limit=200&order=asc").ok();
+        let events: Vec<_> = ids(&models).into_iter().map(|id| self.events(id)).collect();
+        json!([models, events])
     }
 
     /// The ids of a list.
@@ -283,6 +338,11 @@ impl Drop for TestApp {
 
 pub fn ids(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|model| model["id"].as_i64().unwrap()).collect()
+}
+
+/// A text as a segment of a path or a value of a query.
+pub fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// Runs `work` on as many threads as `count`, all let go at once, and gives what each returned.

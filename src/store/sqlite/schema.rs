@@ -200,6 +200,9 @@ fn bring_up_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
             SELECT id, model_id, event_type, payload_json, actor,
                 ifnull(created_at, strftime('%Y-%m-%d %H:%M:%f', 'now'))
             FROM model_events_bound ORDER BY id;
+         DELETE FROM sqlite_sequence WHERE name = 'model_events';
+         INSERT INTO sqlite_sequence (name, seq)
+            SELECT 'model_events', seq FROM sqlite_sequence WHERE name = 'model_events_bound';
          DROP TABLE model_events_bound;",
     )
 }

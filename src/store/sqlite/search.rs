@@ -12,8 +12,8 @@ use super::{
     schema::NO_STEP,
 };
 
-/// `registry_contains(text, part)`: whether `part`, in lower case already, stands in `text` whatever
-/// the case of its letters. LIKE folds ASCII only and gives `%` and `_` a meaning.
+/// `registry_contains(text, part)`: whether `part`, [`folded`] already, stands in `text` whatever the
+/// case of its letters. LIKE folds ASCII only and gives `%` and `_` a meaning.
 pub(super) const CONTAINS_FUNCTION: &str = "registry_contains";
 
 pub(super) fn contains_function(context: &Context<'_>) -> rusqlite::Result<bool> {
@@ -31,7 +31,14 @@ fn contains(text: &str, part: &str) -> bool {
                 .windows(part.len())
                 .any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
     }
-    text.to_lowercase().contains(part)
+    folded(text).contains(part)
+}
+
+/// The text with the case of its letters taken away, each for itself: lower-casing a whole text writes a
+/// sigma at the end of a word otherwise than the same sigma inside one.
+fn folded(text: &str) -> String {
+    let lower = text.chars().flat_map(char::to_lowercase);
+    lower.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
 }
 
 /// The filters of a query as SQL, with what is bound to them.
@@ -59,7 +66,7 @@ impl Filter {
             ));
         }
         if let Some(q) = &query.q {
-            let q = filter.bind(q.to_lowercase());
+            let q = filter.bind(folded(q));
             let places = ["name", "version", "description"].map(|at| format!("registry_contains({at}, {q})"));
             filter.and(&format!("({})", places.join(" OR ")));
         }
@@ -175,10 +182,13 @@ mod tests {
             ("100%", "0%", true),
             ("axb", "a_b", false),
             ("ТЕГ", "тег", true),
+            ("ΟΔΟΣΑ", "ΟΔΟΣ", true),
+            ("ΟΔΟΣΑ", "οδος", true),
+            ("οδος", "ΟΔΟΣ", true),
             ("modèle", "modele", false),
             ("short", "longer than it", false),
         ] {
-            assert_eq!(contains(text, part), found, "{part:?} in {text:?}");
+            assert_eq!(contains(text, &folded(part)), found, "{part:?} in {text:?}");
         }
     }
 }

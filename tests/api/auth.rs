@@ -1,0 +1,284 @@
+//! Keys and actors: judged by the head of a request alone, before anything else of it.
+
+use serde_json::json;
+
+use crate::support::{Answer, KEY, TestApp};
+
+/// Every path that wants a key, with the methods it takes.
+const PRIVATE: [(&str, &[&str]); 11] = [
+    ("/models", &["GET", "HEAD", "POST"]),
+    ("/models/1", &["GET", "HEAD", "PATCH", "DELETE"]),
+    ("/models/by-name/m/1", &["GET", "HEAD"]),
+    ("/models/status/staging", &["GET", "HEAD"]),
+    ("/models/1/promote", &["POST"]),
+    ("/models/1/metrics", &["GET", "HEAD", "POST"]),
+    ("/models/1/events", &["GET", "HEAD"]),
+    ("/production/m", &["GET", "HEAD"]),
+    ("/compare", &["GET", "HEAD"]),
+    ("/stats", &["GET", "HEAD"]),
+    ("/queues", &["GET", "HEAD"]),
+];
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// A request with just these headers and no body.
+fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
+    app.exchange(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes())
+}
+
+#[test]
+fn nothing_but_two_paths_is_answered_without_a_key() {
+    let app = TestApp::spawn();
+    app.register("m", "1");
+    let before = app.everything();
+    for (path, methods) in PRIVATE {
+        for method in methods.iter().filter(|method| **method != "HEAD") {
+            for headers in
+                ["", "X-API-Key: \r\n", "X-API-Key: wrong\r\n", "Authorization: Basic dGVzdC1rZXk=\r\n"]
+            {
+                let answer = bare(&app, method, path, headers);
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{method} {path}");
+                answer.refused(401);
+            }
+        }
+        if methods.contains(&"HEAD") {
+            let head = app.request("HEAD", path, &[("X-API-Key", "wrong")], None);
+            assert_eq!((head.status, head.text.as_str()), (401, ""), "{path}");
+        }
+    }
+    assert_eq!(app.everything(), before);
+    for path in ["/", "/health"] {
+        for headers in ["", "X-API-Key: wrong\r\n", "X-API-Key: caf\u{e9}\r\n"] {
+            bare(&app, "GET", path, headers).ok();
+        }
+    }
+}
+
+#[test]
+fn a_key_comes_by_header_or_bearer_token_and_the_header_wins() {
+    let app = TestApp::with(|settings| settings.api_keys = vec!["first".to_owned(), "sch lüssel".to_owned()]);
+    for (headers, status) in [
+        ("X-API-Key: first\r\n", 200),
+        ("x-api-key:   first  \r\n", 200),
+        ("X-API-Key: sch lüssel\r\n", 200),
+        ("Authorization: Bearer first\r\n", 200),
+        ("authorization: bearer  first \r\n", 200),
+        ("Authorization: Bearer sch lüssel\r\n", 200),
+        ("X-API-Key: first\r\nAuthorization: Bearer wrong\r\n", 200),
+        ("X-API-Key: wrong\r\nAuthorization: Bearer first\r\n", 401),
+        ("X-API-Key: \r\nAuthorization: Bearer first\r\n", 401),
+        ("X-API-Key: First\r\n", 401),
+        ("X-API-Key: firs\r\n", 401),
+        ("X-API-Key: firstfirst\r\n", 401),
+        ("X-API-Key: first,sch lüssel\r\n", 401),
+        ("Authorization: first\r\n", 401),
+        ("Authorization: Bearer\r\n", 401),
+        ("Authorization: Bearer \r\n", 401),
+        ("Authorization: Basic first\r\n", 401),
+        ("X-Api-Keys: first\r\n", 401),
+        ("Cookie: X-API-Key=first\r\n", 401),
+    ] {
+        let answer = bare(&app, "GET", "/models", headers);
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.text);
+    }
+    assert_eq!(bare(&app, "GET", "/models?api_key=first", "").status, 401);
+}
+
+#[test]
+fn a_key_that_is_no_text_is_a_wrong_one() {
+    let app = TestApp::spawn();
+    for key in [&b"caf\xe9"[..], b"\xff\xfe", b"test-key\xff", "test‑key".as_bytes()] {
+        for name in ["X-API-Key: ", "Authorization: Bearer "] {
+            let request =
+                [b"GET /models HTTP/1.1\r\nHost: x\r\n", name.as_bytes(), key, b"\r\n\r\n"].concat();
+            app.exchange(&request).refused(401);
+        }
+    }
+}
+
+#[test]
+fn without_a_key_configured_nothing_private_is_served() {
+    let app = TestApp::with(|settings| settings.api_keys = Vec::new());
+    for headers in ["", "X-API-Key: test-key\r\n", "X-API-Key: \r\n"] {
+        for (path, methods) in PRIVATE {
+            for method in methods.iter().filter(|method| **method != "HEAD") {
+                let answer = bare(&app, method, path, headers);
+                assert_eq!(answer.header("retry-after"), None, "trying again does not help");
+                let detail = answer.refused(503);
+                assert!(detail.contains("CAIA_REGISTRY_API_KEY"), "{detail}");
+            }
+        }
+    }
+    bare(&app, "GET", "/", "").ok();
+    bare(&app, "GET", "/health", "").ok();
+    bare(&app, "GET", "/nowhere", "").refused(404);
+    bare(&app, "PUT", "/models", "").refused(405);
+}
+
+#[test]
+fn unknown_paths_and_methods_are_told_key_or_no_key() {
+    let app = TestApp::spawn();
+    for headers in ["".to_owned(), format!("X-API-Key: {KEY}\r\n"), "X-API-Key: wrong\r\n".to_owned()] {
+        for path in [
+            "/nowhere",
+            "/models/",
+            "/models/1/",
+            "/models/1/x",
+            "//models",
+            "/Models",
+            "/production",
+            "/docs",
+            "/models/by-name/m",
+        ] {
+            if path == "/models/by-name/m" {
+                // That is `/models/{id}/…` of nothing known.
+                bare(&app, "GET", path, &headers).refused(404);
+                continue;
+            }
+            for method in METHODS.iter().filter(|method| **method != "HEAD") {
+                bare(&app, method, path, &headers).refused(404);
+            }
+        }
+        let public: [(&str, &[&str]); 2] = [("/", &["GET", "HEAD"]), ("/health", &["GET", "HEAD"])];
+        for (path, allowed) in PRIVATE.into_iter().chain(public) {
+            for method in METHODS.iter().filter(|method| !allowed.contains(method)) {
+                if *method == "HEAD" {
+                    assert_eq!(app.request("HEAD", path, &[], None).status, 405, "{path}");
+                    continue;
+                }
+                let answer = bare(&app, method, path, &headers);
+                assert_eq!(answer.header("allow"), Some(allowed.join(", ").as_str()), "{method} {path}");
+                let detail = answer.refused(405);
+                assert!(detail.contains(allowed[0]), "{detail}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_key_is_judged_before_the_path_the_query_or_the_body() {
+    let app = TestApp::with(|settings| settings.max_write_body_bytes = 100);
+    for request in [
+        "GET /models/abc",
+        "GET /models/999",
+        "GET /models?limit=0",
+        "GET /models?cursor=x",
+        "GET /compare",
+        "GET /production/%FF",
+        "POST /models/abc/promote?to_status=live",
+        "DELETE /models/abc?force=perhaps",
+    ] {
+        let (method, path) = request.split_once(' ').unwrap();
+        bare(&app, method, path, "").refused(401);
+    }
+    for body in ["", "{bad", "[]"] {
+        let headers = format!("Content-Length: {}\r\n", body.len());
+        let request = format!("POST /models HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}");
+        app.exchange(request.as_bytes()).refused(401);
+    }
+    bare(&app, "POST", "/models", "Content-Length: 101\r\n").refused(401);
+}
+
+#[test]
+fn the_answer_comes_though_the_body_never_does() {
+    let app = TestApp::spawn();
+    let id = app.register("m", "1");
+    for (method, path) in [
+        ("POST", "/models".to_owned()),
+        ("PATCH", format!("/models/{id}")),
+        ("POST", format!("/models/{id}/metrics")),
+    ] {
+        for framing in ["Content-Length: 50", "Content-Length: 1000000000", "Transfer-Encoding: chunked"] {
+            for key in ["", "X-API-Key: wrong\r\n"] {
+                bare(&app, method, &path, &format!("{key}{framing}\r\n")).refused(401);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_body_without_a_key_is_refused_for_its_key() {
+    let app = TestApp::spawn();
+    let body = "x".repeat(300 << 10);
+    for _ in 0..5 {
+        app.request("POST", "/models", &[("X-API-Key", "wrong")], Some(&body)).refused(401);
+        app.get("/models").ok();
+    }
+}
+
+/// The actor of a version registered with this `X-Actor`, which may be of any bytes.
+fn actor(app: &TestApp, version: usize, sent: &[u8]) -> String {
+    let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://x"}).to_string();
+    let head = format!(
+        "POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {}\r\nX-Actor: ",
+        body.len()
+    );
+    let model = app.exchange(&[head.as_bytes(), sent, b"\r\n\r\n", body.as_bytes()].concat()).ok();
+    let actor = app.events(model["id"].as_i64().unwrap())[0]["actor"].as_str().unwrap().to_owned();
+    assert_eq!(model["created_by"], actor);
+    actor
+}
+
+#[test]
+fn the_actor_is_the_key_unless_its_header_is_trusted() {
+    let own = "key:test…".to_owned();
+    let app = TestApp::spawn();
+    assert_eq!(actor(&app, 0, b"alice"), own);
+    let app = TestApp::with(|settings| settings.trust_actor_header = true);
+    let long = "é".repeat(250);
+    for (version, (sent, expected)) in [
+        (&b"alice"[..], "alice".to_owned()),
+        (b"  alice of ops  ", "alice of ops".to_owned()),
+        (b"", own.clone()),
+        (b"   ", own),
+        ("José".as_bytes(), "José".to_owned()),
+        (b"Jos\xe9", "José".to_owned()),
+        (long.as_bytes(), "é".repeat(200)),
+        (&[b'a'; 200], "a".repeat(200)),
+        (&[b'a'; 201], "a".repeat(200)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(actor(&app, version, sent), expected);
+    }
+}
+
+#[test]
+fn every_change_is_signed_by_who_made_it() {
+    let app = TestApp::with(|settings| {
+        settings.trust_actor_header = true;
+        settings.api_keys.push("bob-key".to_owned());
+    });
+    let id = app.register("m", "1");
+    let (path, body) = (format!("/models/{id}"), Some(r#"{"description": "d"}"#));
+    app.request("PATCH", &path, &[("X-Actor", "ann")], body).ok();
+    app.request("POST", &format!("{path}/promote"), &[("X-API-Key", "bob-key")], None).ok();
+    let scores = Some(r#"{"suite": "s", "metrics": {}}"#);
+    let model = app.request("POST", &format!("{path}/metrics"), &[("X-Actor", "ann")], scores).ok();
+    assert_eq!(model["metrics"]["suites"]["s"]["_meta"]["actor"], "ann");
+    let other = app.register("m", "2");
+    app.request("POST", &format!("/models/{other}/promote"), &[("X-Actor", "cy")], None).ok();
+    app.request("DELETE", &path, &[("X-Actor", "dee")], None).ok();
+    let actors: Vec<_> = app.events(id).iter().map(|event| event["actor"].clone()).collect();
+    assert_eq!(actors, ["key:test…", "ann", "key:bob-…", "ann", "cy", "dee"]);
+}
+
+#[test]
+fn a_request_keeps_its_id_where_it_is_sane_and_gets_one_where_not() {
+    let app = TestApp::spawn();
+    let echoed = |path: &str, id: &str| {
+        let answer = bare(&app, "GET", path, &format!("X-API-Key: {KEY}\r\nX-Request-Id: {id}\r\n"));
+        answer.header("x-request-id").unwrap().to_owned()
+    };
+    for path in ["/health", "/models", "/models/999", "/models/abc", "/nowhere"] {
+        for sane in ["abc-123_x.y:z/1+2=", "a", &"a".repeat(128)] {
+            assert_eq!(echoed(path, sane), sane, "{path}");
+        }
+        for other in ["", "two words", "\"quoted\"", "{}", "café", "a;b", &"a".repeat(129)] {
+            let made = echoed(path, other);
+            assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{other}: {made}");
+        }
+    }
+    let made = || bare(&app, "GET", "/models", "").header("x-request-id").unwrap().to_owned();
+    assert_ne!(made(), made());
+}

@@ -1,0 +1,232 @@
+//! `GET /models` and `GET /models/status/{status}`: filters, search, tags, order and bounds.
+
+use serde_json::json;
+
+use crate::support::{TestApp, encoded, ids};
+
+/// The ids a list gives, sorted.
+#[track_caller]
+fn found(app: &TestApp, query: &str) -> Vec<i64> {
+    let mut ids = app.ids(&format!("/models?{query}"));
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn filters_hold_together() {
+    let app = TestApp::spawn();
+    let a1 = app.register_with("alpha", "v1", &json!({"tags": ["team-a", "smoke"], "description": "first"}));
+    let a2 = app.register_with("alpha", "v2", &json!({"tags": ["team-a"], "description": "other"}));
+    let b1 = app.register_with("beta", "v1", &json!({"tags": ["team-b"], "status": "staging"}));
+    for (query, expected) in [
+        ("", vec![a1, a2, b1]),
+        ("name=alpha", vec![a1, a2]),
+        ("name=alph", vec![]),
+        ("name=ALPHA", vec![]),
+        ("status=staging", vec![b1]),
+        ("status=experimental", vec![a1, a2]),
+        ("status=archived", vec![]),
+        ("tag=team-a", vec![a1, a2]),
+        ("tag=team-a&name=alpha&q=other", vec![a2]),
+        ("tag=team-a&status=staging", vec![]),
+        ("name=alpha&q=v1&tag=smoke&status=experimental", vec![a1]),
+        ("q=&name=&tag=", vec![a1, a2, b1]),
+        ("unknown=1&Name=beta", vec![a1, a2, b1]),
+        ("name=alpha&name=beta", vec![b1]),
+    ] {
+        assert_eq!(found(&app, query), expected, "{query}");
+        let total = app.get(&format!("/models?limit=1&{query}")).header("x-total-count").unwrap().to_owned();
+        assert_eq!(total, expected.len().to_string(), "{query}");
+    }
+}
+
+#[test]
+fn q_is_a_substring_of_name_version_or_description_in_any_case_and_has_no_wildcards() {
+    let app = TestApp::spawn();
+    let by_name = app.register_with("Hello_World", "1", &json!({"description": null}));
+    let by_version = app.register("m", "v100%");
+    let by_description = app.register_with("n", "2", &json!({"description": "ТЕГ \"quoted\" naïve ΟΔΟΣΑ"}));
+    for (q, expected) in [
+        ("hello", vec![by_name]),
+        ("LO_W", vec![by_name]),
+        ("lo-w", vec![]),
+        ("hello%", vec![]),
+        ("h%d", vec![]),
+        ("_", vec![by_name]),
+        ("%", vec![by_version]),
+        ("00%", vec![by_version]),
+        ("v1__", vec![]),
+        ("тег", vec![by_description]),
+        ("Тег", vec![by_description]),
+        ("NAÏVE", vec![by_description]),
+        ("naive", vec![]),
+        ("οδος", vec![by_description]),
+        ("ΟΔΟΣ", vec![by_description]),
+        ("\"QUOTED\"", vec![by_description]),
+        ("'", vec![]),
+        ("\\", vec![]),
+        ("*", vec![]),
+        ("s3://", vec![]),
+        (" ", vec![by_description]),
+        ("HELLO_WORLD2", vec![]),
+    ] {
+        assert_eq!(found(&app, &format!("q={}", encoded(q))), expected, "{q:?}");
+    }
+}
+
+#[test]
+fn a_tag_is_matched_whole() {
+    let app = TestApp::spawn();
+    let tags = [
+        "smoke",
+        "smoke-test",
+        "тег",
+        "a\"b",
+        "a'b",
+        "100%",
+        "a_b",
+        "axb",
+        "a\\b",
+        "[\"x\"]",
+        " ",
+        "Smoke",
+        "a,b",
+        "1",
+        "true",
+        "null",
+        "tab\t",
+        "nul\u{0}end",
+    ];
+    let registered: Vec<_> = tags
+        .iter()
+        .enumerate()
+        .map(|(version, tag)| app.register_with("m", &version.to_string(), &json!({"tags": ["first", tag]})))
+        .collect();
+    let bare = app.register("m", "bare");
+    for (tag, id) in tags.iter().zip(&registered) {
+        assert_eq!(found(&app, &format!("tag={}", encoded(tag))), [*id], "{tag:?}");
+    }
+    assert_eq!(found(&app, "tag=first"), registered);
+    for none in ["smok", "moke", "%", "_", "a b", "x", "\"", "ТЕГ", "smoke,first", "nul"] {
+        assert_eq!(found(&app, &format!("tag={}", encoded(none))), [] as [i64; 0], "{none:?}");
+    }
+    assert_eq!(app.model(bare)["tags"], json!(null));
+}
+
+#[test]
+fn tags_that_another_process_wrote_are_searched_as_json_or_not_at_all() {
+    let app = TestApp::spawn();
+    let other = app.other_process();
+    let written: Vec<_> = [
+        r#"["\u0442\u0435\u0433", "b"]"#,
+        "no json",
+        "{\"тег\": \"тег\"}",
+        "[1, null, [\"тег\"]]",
+        "\"тег\"",
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(version, tags)| {
+        let id = app.register("m", &version.to_string());
+        other.execute("UPDATE models SET tags = ?2 WHERE id = ?1", (id, tags)).unwrap();
+        id
+    })
+    .collect();
+    assert!(found(&app, &format!("tag={}", encoded("тег"))).contains(&written[0]));
+    assert!(!found(&app, &format!("tag={}", encoded("тег"))).contains(&written[3]));
+    assert_eq!(found(&app, "tag=1"), [] as [i64; 0]);
+    assert_eq!(found(&app, "").len(), written.len());
+}
+
+#[test]
+fn lists_are_sorted_by_each_key_in_both_orders_and_ties_by_id() {
+    let app = TestApp::spawn();
+    let start = 1_769_864_709_250;
+    // (created, step), two of each created at the same instant.
+    let rows = [(0, Some(5)), (0, None), (10, Some(-7)), (10, Some(5)), (5, None), (5, Some(i64::MAX))];
+    for (version, (offset, step)) in rows.into_iter().enumerate() {
+        app.clock.stop_at(start + offset);
+        app.register_with("m", &version.to_string(), &json!({"training_step": step}));
+    }
+    app.clock.stop_at(start + 20);
+    app.patch(1, &json!({"description": "d"})).ok();
+    app.patch(4, &json!({"description": "d"})).ok();
+    for (query, expected) in [
+        ("", [4, 3, 6, 5, 2, 1]),
+        ("sort=created_at&order=asc", [1, 2, 5, 6, 3, 4]),
+        ("sort=updated_at", [4, 1, 3, 6, 5, 2]),
+        ("sort=updated_at&order=asc", [2, 5, 6, 3, 1, 4]),
+        ("sort=training_step&order=desc", [6, 4, 1, 3, 5, 2]),
+        ("sort=training_step&order=asc", [2, 5, 3, 1, 4, 6]),
+    ] {
+        assert_eq!(app.ids(&format!("/models?{query}")), expected, "{query}");
+    }
+    assert_eq!(app.ids("/models/status/experimental"), [4, 1, 3, 6, 5, 2], "newest change first");
+}
+
+#[test]
+fn limit_and_offset_have_bounds() {
+    let app = TestApp::spawn();
+    let registered: Vec<_> = (0..55).map(|version| app.register("m", &version.to_string())).collect();
+    let newest_first: Vec<_> = registered.iter().rev().copied().collect();
+    for (query, expected) in [
+        ("", &newest_first[..50]),
+        ("limit=200", &newest_first[..]),
+        ("limit=1", &newest_first[..1]),
+        ("limit=+2", &newest_first[..2]),
+        ("limit=2&offset=53", &newest_first[53..]),
+        ("limit=3&offset=53", &newest_first[53..]),
+        ("offset=50", &newest_first[50..]),
+        ("offset=55", &[]),
+        ("offset=9223372036854775807&limit=200", &[]),
+    ] {
+        let answer = app.get(&format!("/models?{query}"));
+        assert_eq!(answer.header("x-total-count"), Some("55"), "{query}");
+        assert_eq!(ids(&answer.ok()), expected, "{query}");
+    }
+    for (query, kind, field) in [
+        ("limit=0", "greater_than_equal", "limit"),
+        ("limit=-1", "greater_than_equal", "limit"),
+        ("limit=201", "less_than_equal", "limit"),
+        ("limit=x", "int_parsing", "limit"),
+        ("limit=", "int_parsing", "limit"),
+        ("limit=1.5", "int_parsing", "limit"),
+        ("limit=99999999999999999999", "int_parsing_size", "limit"),
+        ("offset=-1", "greater_than_equal", "offset"),
+        ("offset=x", "int_parsing", "offset"),
+        ("offset=9223372036854775808", "int_parsing_size", "offset"),
+        ("sort=name", "literal_error", "sort"),
+        ("sort=", "literal_error", "sort"),
+        ("order=up", "literal_error", "order"),
+        ("order=DESC", "literal_error", "order"),
+        ("status=live", "literal_error", "status"),
+    ] {
+        app.get(&format!("/models?{query}")).faults(&[(kind, &format!(r#"["query","{field}"]"#))]);
+    }
+    app.get("/models?sort=name&order=up&status=live&limit=0&offset=x").faults(&[
+        ("literal_error", r#"["query","status"]"#),
+        ("literal_error", r#"["query","sort"]"#),
+        ("literal_error", r#"["query","order"]"#),
+        ("greater_than_equal", r#"["query","limit"]"#),
+        ("int_parsing", r#"["query","offset"]"#),
+    ]);
+}
+
+#[test]
+fn all_of_a_status_come_however_many_there_are() {
+    let app = TestApp::spawn();
+    for version in 0..205 {
+        app.register_with("m", &version.to_string(), &json!({"status": "staging"}));
+    }
+    app.register("m", "other");
+    let answer = app.get("/models/status/staging");
+    assert_eq!((answer.header("x-total-count"), answer.header("link")), (Some("205"), None));
+    assert_eq!(ids(&answer.ok()), (1..=205).rev().collect::<Vec<_>>());
+    let page = app.get("/models/status/staging?limit=200");
+    let next = page.next_page().unwrap();
+    assert_eq!(ids(&page.ok()).len(), 200);
+    assert_eq!(app.ids(&next), [5, 4, 3, 2, 1]);
+    assert_eq!(app.get("/models/status/archived").ok(), json!([]));
+    app.get("/models/status/live").faults(&[("literal_error", r#"["path","status"]"#)]);
+    app.get("/models/status/staging?limit=0").faults(&[("greater_than_equal", r#"["query","limit"]"#)]);
+}

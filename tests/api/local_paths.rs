@@ -1,0 +1,443 @@
+//! Files on the server's disk: read where that is allowed, and only what may be read.
+
+use std::{
+    fs,
+    io::{Seek as _, SeekFrom, Write as _},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Answer, TestApp};
+
+fn allowing() -> TestApp {
+    TestApp::with(|settings| settings.rules.allow_local_paths = true)
+}
+
+/// A file beside the database.
+fn file(app: &TestApp, name: &str, content: impl AsRef<[u8]>) -> String {
+    let path = app.folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    text(&path)
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn sha256(content: impl AsRef<[u8]>) -> String {
+    hex::encode(Sha256::digest(content))
+}
+
+fn register(app: &TestApp, fields: &Value) -> Answer {
+    let mut body = json!({"name": "m", "version": "1"});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    app.post("/models", &body)
+}
+
+#[test]
+fn digest_and_size_are_those_of_the_file() {
+    let app = allowing();
+    // Around the sizes at which reading goes from one buffer to several.
+    for (version, length) in
+        [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, (5 << 20) + 3].into_iter().enumerate()
+    {
+        let content: Vec<u8> = (0..length).map(|at: u32| (at % 251) as u8).collect();
+        let path = file(&app, "model.pt", &content);
+        let fields = json!({"version": version.to_string(), "checkpoint_path": path});
+        let model = register(&app, &fields).ok();
+        let digest = sha256(&content);
+        assert_eq!(
+            (&model["checkpoint_sha256"], &model["checkpoint_size_bytes"]),
+            (&json!(digest), &json!(length))
+        );
+        assert_eq!(model["artifact_uri"], format!("sha256:{digest}"));
+        assert_eq!(model["local_checkpoint_path"], json!(null));
+        assert_eq!(app.model(model["id"].as_i64().unwrap()), model);
+    }
+}
+
+#[test]
+fn a_configuration_is_digested_and_fills_the_architecture() {
+    let app = allowing();
+    for (version, (content, given, expected)) in [
+        (
+            r#"{"architecture": {"d_model": 123, "n_heads": 4.0}}"#,
+            json!({}),
+            [json!(123), json!(null), json!(4)],
+        ),
+        (r#"{"d_model": 8, "n_layers": 2}"#, json!({"d_model": 1}), [json!(1), json!(2), json!(null)]),
+        (
+            r#"{"d_model": 8, "clip": NaN}"#,
+            json!({"config_json": {"n_layers": 7, "d_model": 9}}),
+            [json!(9), json!(7), json!(null)],
+        ),
+        ("{}", json!({}), [json!(null), json!(null), json!(null)]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut fields = given;
+        fields["version"] = json!(version.to_string());
+        fields["artifact_uri"] = json!("s3://x");
+        fields["config_path"] = json!(file(&app, "config.json", content));
+        let model = register(&app, &fields).ok();
+        let read = ["d_model", "n_layers", "n_heads"].map(|field| model[field].clone());
+        assert_eq!(read, expected, "{content}");
+        assert_eq!(model["config_sha256"], sha256(content));
+        assert_eq!(model["config_size_bytes"], content.len());
+        assert_eq!((&model["checkpoint_sha256"], &model["local_config_path"]), (&json!(null), &json!(null)));
+    }
+}
+
+#[test]
+fn what_is_claimed_of_a_file_must_be_so() {
+    let app = allowing();
+    let path = file(&app, "model.pt", "hello");
+    let config = file(&app, "config.json", "{}");
+    let digest = sha256("hello");
+    for (fields, word) in [
+        (json!({"checkpoint_path": path, "checkpoint_size_bytes": 4}), "checkpoint_size_bytes"),
+        (json!({"checkpoint_path": path, "checkpoint_sha256": "a".repeat(64)}), "checkpoint_sha256"),
+        (
+            json!({"checkpoint_path": path, "checkpoint_sha256": digest, "checkpoint_size_bytes": 6}),
+            "checkpoint_size_bytes",
+        ),
+        (
+            json!({"artifact_uri": "s3://x", "config_path": config, "config_size_bytes": 3}),
+            "config_size_bytes",
+        ),
+        (json!({"artifact_uri": "s3://x", "config_path": config, "config_sha256": digest}), "config_sha256"),
+    ] {
+        let detail = register(&app, &fields).refused(400);
+        assert!(detail.contains(word), "{detail}");
+    }
+    assert_eq!(app.get("/models").ok(), json!([]));
+    let agreeing = json!({
+        "checkpoint_path": path, "checkpoint_sha256": format!("SHA256:{}", digest.to_uppercase()),
+        "checkpoint_size_bytes": "5", "config_path": config, "config_size_bytes": 2,
+    });
+    assert_eq!(register(&app, &agreeing).ok()["checkpoint_sha256"], digest);
+}
+
+/// Lets go of whoever still waits for a writer of this FIFO, so that a test which fails also ends.
+struct Released(PathBuf);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        drop(fs::File::options().read(true).write(true).open(&self.0));
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_that_can_be_read_is_refused_at_once() {
+    let app = allowing();
+    let folder = app.folder.path();
+    let fifo = folder.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let _released_at_the_end = Released(fifo.clone());
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
+    symlink("loop", folder.join("loop")).unwrap();
+    symlink(&fifo, folder.join("to-fifo")).unwrap();
+    symlink(folder.join("gone"), folder.join("dangling")).unwrap();
+    let file_as_folder = file(&app, "model.pt", "x") + "/x";
+    for path in [
+        text(&folder.join("none.pt")),
+        text(folder),
+        text(&fifo),
+        text(&folder.join("to-fifo")),
+        text(&folder.join("socket")),
+        text(&folder.join("loop")),
+        text(&folder.join("dangling")),
+        file_as_folder,
+        "/dev/zero".to_owned(),
+        "/dev/tty".to_owned(),
+        "\u{0}".to_owned(),
+        "x".repeat(5_000),
+    ] {
+        for field in ["checkpoint_path", "config_path"] {
+            let answer = register(&app, &json!({"artifact_uri": "s3://x", field: path}));
+            assert_eq!(answer.status, 400, "{path:?}: {}", answer.text);
+            answer.refused(400);
+        }
+    }
+    assert_eq!(app.get("/models").ok(), json!([]));
+}
+
+#[test]
+fn a_configuration_that_is_no_object_is_refused() {
+    let app = allowing();
+    for content in ["[1]", "\"text\"", "null", "{half", "", "{} {}"] {
+        let path = file(&app, "config.json", content);
+        let detail = register(&app, &json!({"artifact_uri": "s3://x", "config_path": path})).refused(400);
+        assert!(detail.contains("config.json"), "{detail}");
+    }
+    let path = file(&app, "config.json", b"{\"a\": \"\xff\"}");
+    register(&app, &json!({"artifact_uri": "s3://x", "config_path": path})).refused(400);
+    let path = file(&app, "config.json", "[".repeat(100_000));
+    register(&app, &json!({"artifact_uri": "s3://x", "config_path": path})).refused(400);
+    assert_eq!(app.get("/models").ok(), json!([]));
+}
+
+/// Where [`a_process_of_its_own_looks_at_the_database`] finds the database.
+const DATABASE: &str = "REGISTRY_TEST_DATABASE";
+
+/// Not a test but the other process of the one below: locks between processes do not hold within one.
+#[test]
+#[ignore = "run by another test, as a process of its own"]
+fn a_process_of_its_own_looks_at_the_database() {
+    let Some(path) = std::env::var_os(DATABASE) else { return };
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.busy_timeout(Duration::ZERO).unwrap();
+    let refused = connection.execute_batch("BEGIN IMMEDIATE").unwrap_err();
+    assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy));
+    // Were it the last connection, closing it would take the write-ahead log away.
+    connection.close().unwrap();
+}
+
+#[test]
+fn the_databases_own_files_are_refused_by_any_name_and_its_locks_hold() {
+    let app = allowing();
+    app.register("kept", "1");
+    let folder = app.folder.path().to_owned();
+    symlink("registry.db", folder.join("by-link")).unwrap();
+    fs::hard_link(app.db_path(), folder.join("by-hard-link")).unwrap();
+    symlink("registry.db-wal", folder.join("wal-by-link")).unwrap();
+    symlink(&folder, folder.join("around")).unwrap();
+    for name in [
+        "registry.db",
+        "registry.db-wal",
+        "registry.db-shm",
+        "by-link",
+        "by-hard-link",
+        "wal-by-link",
+        "./registry.db",
+        "around/around/registry.db",
+    ] {
+        for field in ["checkpoint_path", "config_path"] {
+            let path = text(&folder.join(name));
+            let detail = register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400);
+            assert!(detail.contains("database"), "{name}: {detail}");
+            let detail = app.patch(1, &json!({field: path})).refused(400);
+            assert!(detail.contains("database"), "{name}: {detail}");
+        }
+    }
+    // A connection of this process holds the lock to write, and another process must see it.
+    let holder = app.other_process();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let looked = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "local_paths::a_process_of_its_own_looks_at_the_database"])
+        .env(DATABASE, app.db_path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&looked.stdout);
+    assert!(looked.status.success() && said.contains("1 passed"), "{said}");
+    holder.execute_batch("COMMIT").unwrap();
+    assert!(folder.join("registry.db-wal").exists(), "the other process took itself for the last one");
+    let id = app.register("after", "1");
+    let seen: i64 = holder.query_row("SELECT max(id) FROM models", [], |row| row.get(0)).unwrap();
+    assert_eq!(seen, id);
+    let verdict: String = holder.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(verdict, "ok");
+}
+
+#[test]
+fn a_file_over_the_limit_is_sized_and_not_digested() {
+    let app = TestApp::with(|settings| {
+        settings.rules.allow_local_paths = true;
+        settings.rules.max_hash_bytes = 4;
+    });
+    let path = file(&app, "model.pt", "longer");
+    let model = register(&app, &json!({"artifact_uri": "s3://x", "checkpoint_path": path})).ok();
+    assert_eq!((&model["checkpoint_sha256"], &model["checkpoint_size_bytes"]), (&json!(null), &json!(6)));
+    register(&app, &json!({"version": "2", "checkpoint_path": path})).refused(400);
+    let wrong = json!({"version": "2", "artifact_uri": "s3://x", "checkpoint_path": path, "checkpoint_size_bytes": 7});
+    register(&app, &wrong).refused(400);
+    let claimed = json!({"version": "3", "checkpoint_path": path, "checkpoint_sha256": "a".repeat(64)});
+    assert_eq!(register(&app, &claimed).ok()["checkpoint_sha256"], "a".repeat(64));
+    let short = file(&app, "short.pt", "four");
+    let model = register(&app, &json!({"version": "4", "checkpoint_path": short})).ok();
+    assert_eq!(model["checkpoint_sha256"], sha256("four"));
+    // A configuration is read all the same, for what it says.
+    let config = file(&app, "config.json", r#"{"d_model": 8}"#);
+    let model =
+        register(&app, &json!({"version": "5", "artifact_uri": "s3://x", "config_path": config})).ok();
+    assert_eq!((&model["d_model"], &model["config_sha256"]), (&json!(8), &json!(null)));
+}
+
+#[test]
+fn paths_show_only_where_they_are_to() {
+    let app = TestApp::with(|settings| {
+        settings.rules.allow_local_paths = true;
+        settings.expose_local_paths = true;
+    });
+    let (path, config) = (file(&app, "model.pt", "x"), file(&app, "config.json", "{}"));
+    let shown = register(&app, &json!({"checkpoint_path": path, "config_path": config})).ok();
+    assert_eq!(
+        (&shown["local_checkpoint_path"], &shown["local_config_path"]),
+        (&json!(path), &json!(config))
+    );
+    assert_eq!(app.model(1), shown);
+
+    let app = TestApp::over(app.stop(), |_| {});
+    let hidden = app.model(1);
+    assert_eq!(
+        (&hidden["local_checkpoint_path"], &hidden["local_config_path"]),
+        (&json!(null), &json!(null))
+    );
+    for answer in [
+        app.get("/models"),
+        app.get("/models/by-name/m/1"),
+        app.get("/compare?ids=1"),
+        app.get("/models/1/events"),
+        app.get("/models/status/experimental"),
+        app.patch(1, &json!({"description": "d"})),
+    ] {
+        assert!(!answer.text.contains("model.pt"), "{}", answer.text);
+    }
+}
+
+#[test]
+fn a_patch_with_a_path_replaces_the_record_of_its_file() {
+    let app = allowing();
+    let path = file(&app, "model.pt", "old");
+    let id = register(&app, &json!({"checkpoint_path": path})).ok()["id"].as_i64().unwrap();
+    let new = file(&app, "new.pt", "newer");
+    let model = app.patch(id, &json!({"checkpoint_path": new})).ok();
+    assert_eq!(
+        (&model["checkpoint_sha256"], &model["checkpoint_size_bytes"]),
+        (&json!(sha256("newer")), &json!(5))
+    );
+    assert_eq!(
+        model["artifact_uri"],
+        format!("sha256:{}", sha256("old")),
+        "the URI is the client's to change"
+    );
+    let fields = ["local_checkpoint_path", "checkpoint_sha256", "checkpoint_size_bytes"];
+    assert_eq!(app.last_payload(id)["updated_fields"], json!(fields));
+    let config = file(&app, "config.json", r#"{"d_model": 8}"#);
+    let model = app.patch(id, &json!({"config_path": config})).ok();
+    assert_eq!(model["config_size_bytes"], 14);
+    let fields = ["local_config_path", "config_sha256", "config_size_bytes"];
+    assert_eq!(app.last_payload(id)["updated_fields"], json!(fields));
+
+    let before = app.everything();
+    for body in [
+        json!({"checkpoint_path": ""}),
+        json!({"config_path": " "}),
+        json!({"checkpoint_path": text(&app.folder.path().join("none.pt"))}),
+        json!({"checkpoint_path": new, "checkpoint_size_bytes": 4, "description": "d"}),
+        json!({"checkpoint_path": new, "checkpoint_sha256": "a".repeat(64)}),
+    ] {
+        app.patch(id, &body).refused(400);
+    }
+    app.patch(999, &json!({"checkpoint_path": new})).refused(404);
+    let path = format!("/models/{id}");
+    let body = json!({"checkpoint_path": new}).to_string();
+    app.request("PATCH", &path, &[("If-Match", "\"old\"")], Some(&body)).refused(412);
+    assert_eq!(app.everything(), before);
+}
+
+#[test]
+fn paths_are_refused_where_they_are_not_allowed_whether_or_not_there_is_a_file() {
+    let app = TestApp::spawn();
+    app.register("kept", "1");
+    let before = app.everything();
+    let there = file(&app, "model.pt", "x");
+    let mut details = Vec::new();
+    for path in [there, "/nowhere".to_owned(), "/dev/zero".to_owned(), text(&app.db_path())] {
+        for field in ["checkpoint_path", "config_path"] {
+            details.push(register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400));
+            details.push(app.patch(1, &json!({field: path})).refused(400));
+            details.push(app.patch(999, &json!({field: path})).refused(400));
+        }
+    }
+    details.dedup();
+    assert_eq!(details.len(), 1, "nothing of the disk shows: {details:?}");
+    assert!(details[0].contains("CAIA_REGISTRY_ALLOW_LOCAL_PATHS"), "{}", details[0]);
+    assert_eq!(app.everything(), before);
+    // A blank path is none.
+    register(&app, &json!({"artifact_uri": "s3://x", "checkpoint_path": " ", "config_path": ""})).ok();
+}
+
+#[test]
+fn a_version_that_is_taken_is_refused_before_its_file_is_read() {
+    let app = allowing();
+    app.register("m", "1");
+    let missing = text(&app.folder.path().join("none.pt"));
+    register(&app, &json!({"checkpoint_path": missing})).refused(409);
+}
+
+/// A file of 64 MiB, whose digest takes a while.
+fn long_file(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    let mut file = fs::File::create(&path).unwrap();
+    file.seek(SeekFrom::Start((64 << 20) - 1)).unwrap();
+    file.write_all(b"x").unwrap();
+    path
+}
+
+#[test]
+fn other_requests_are_answered_while_long_files_are_digested() {
+    let app = allowing();
+    let id = app.register("kept", "1");
+    let paths: Vec<_> =
+        (0..4).map(|place| text(&long_file(app.folder.path(), &format!("{place}.pt")))).collect();
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let digesting: Vec<_> = paths
+            .iter()
+            .enumerate()
+            .map(|(version, path)| {
+                let (app, done) = (&app, &done);
+                scope.spawn(move || {
+                    let fields = json!({"version": version.to_string(), "checkpoint_path": path});
+                    let model = register(app, &fields).ok();
+                    done.fetch_add(1, Ordering::SeqCst);
+                    model["checkpoint_sha256"].clone()
+                })
+            })
+            .collect();
+        let mut answered_meanwhile = 0;
+        while !digesting.iter().any(thread::ScopedJoinHandle::is_finished) {
+            app.model(id);
+            app.record(id, "s", json!({"a": 1})).ok();
+            answered_meanwhile += usize::from(done.load(Ordering::SeqCst) == 0);
+        }
+        let digests: Vec<_> = digesting.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let mut whole = vec![0; 64 << 20];
+        *whole.last_mut().unwrap() = b'x';
+        assert_eq!(digests, vec![json!(sha256(whole)); 4]);
+        assert!(answered_meanwhile >= 3, "only {answered_meanwhile} rounds were answered meanwhile");
+    });
+}
+
+#[test]
+fn a_full_queue_of_files_answers_503_and_everything_else_goes_on() {
+    let app = TestApp::with(|settings| {
+        settings.rules.allow_local_paths = true;
+        (settings.hashers, settings.hash_queue) = (1, 1);
+    });
+    let path = text(&long_file(app.folder.path(), "model.pt"));
+    let refused = AtomicUsize::new(0);
+    let registered = crate::support::at_once(8, |client| {
+        let fields = json!({"version": client.to_string(), "checkpoint_path": path});
+        let answer = register(&app, &fields);
+        if answer.status == 503 {
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert!(answer.refused(503).contains("hash queue"));
+            refused.fetch_add(1, Ordering::SeqCst);
+            return 0;
+        }
+        answer.ok()["id"].as_i64().unwrap()
+    });
+    let registered = registered.into_iter().filter(|id| *id > 0).count();
+    assert!(refused.load(Ordering::SeqCst) > 0 && registered > 0);
+    assert_eq!(app.get("/stats").ok()["total_models"], registered);
+}
