@@ -5,17 +5,13 @@
 
 mod error;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     actors::{Database, Hasher, QueueDepth},
-    artifact::{ArtifactError, MAX_JSON_BYTES, Measured, parse_config},
     domain::{
-        Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Model, ModelId, ModelRow, Page,
-        Patch, Precondition, Refusal, Stats, Status, Timestamp, suites::suites,
+        Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model, ModelId,
+        ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
@@ -216,15 +212,21 @@ impl Registry {
                 ))
                 .into());
             }
-            let (checkpoint, config) =
-                self.measure(draft.checkpoint.path.as_deref(), draft.config.path.as_deref()).await?;
-            if let Some(checkpoint) = checkpoint {
-                draft.checkpoint.measured("checkpoint", &checkpoint.measurement)?;
+            let limit = self.parts.rules.max_hash_bytes;
+            let config = async |path: Option<&str>| match path {
+                None => Ok(None),
+                Some(path) => self.parts.hasher.read_config(path.into(), limit).await.map(Some),
+            };
+            let (checkpoint, config) = tokio::join!(
+                self.measure(draft.checkpoint.path.as_deref()),
+                config(draft.config.path.as_deref())
+            );
+            if let Some(found) = checkpoint? {
+                draft.checkpoint.measured("checkpoint", &found)?;
             }
-            if let (Some(config), Some(path)) = (config, &draft.config.path) {
-                let architecture = read_architecture(path, config.content.as_deref())?;
-                draft.config.measured("config", &config.measurement)?;
-                draft.architecture = draft.architecture.or(architecture);
+            if let Some((found, config)) = config? {
+                draft.config.measured("config", &found)?;
+                draft.architecture = draft.architecture.or(Architecture::from_config(&config));
             }
         }
         draft.settle_artifact_uri()?;
@@ -249,10 +251,11 @@ impl Registry {
                 move |row| precondition.check(row).and_then(|()| patch.permitted(row))
             })
             .await??;
-            let (checkpoint, config) =
-                self.measure(patch.checkpoint.path.as_deref(), patch.config.path.as_deref()).await?;
-            let found = |measured: &Option<Measured>| measured.as_ref().map(|m| m.measurement);
-            patch.measured(found(&checkpoint).as_ref(), found(&config).as_ref())?;
+            let (checkpoint, config) = tokio::join!(
+                self.measure(patch.checkpoint.path.as_deref()),
+                self.measure(patch.config.path.as_deref())
+            );
+            patch.measured(checkpoint?.as_ref(), config?.as_ref())?;
         }
         self.change(caller, move |store, context| {
             operations::update(store, id, &patch, &precondition, context)
@@ -341,30 +344,9 @@ impl Registry {
         .into())
     }
 
-    /// Reads the files side by side, each once.
-    async fn measure(
-        &self,
-        checkpoint: Option<&str>,
-        config: Option<&str>,
-    ) -> Result<(Option<Measured>, Option<Measured>)> {
-        let one = async |path: Option<&str>, keep_up_to_bytes| match path {
-            None => Ok(None),
-            Some(path) => {
-                let limit = self.parts.rules.max_hash_bytes;
-                self.parts.hasher.measure(PathBuf::from(path), limit, keep_up_to_bytes).await.map(Some)
-            }
-        };
-        let (checkpoint, config) = tokio::join!(one(checkpoint, 0), one(config, MAX_JSON_BYTES as usize));
-        Ok((checkpoint?, config?))
+    async fn measure(&self, path: Option<&str>) -> Result<Option<Measurement>> {
+        let Some(path) = path else { return Ok(None) };
+        let limit = self.parts.rules.max_hash_bytes;
+        Ok(Some(self.parts.hasher.measure(path.into(), limit).await?))
     }
-}
-
-fn read_architecture(path: &str, content: Option<&[u8]>) -> Result<Architecture> {
-    let path = Path::new(path);
-    let config = match content {
-        Some(content) => parse_config(content, path),
-        None => Err(ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES }),
-    };
-    let config = config.map_err(|error| Refusal::Invalid(error.to_string()))?;
-    Ok(Architecture::from_config(&config))
 }

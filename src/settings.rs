@@ -14,7 +14,7 @@ pub use flags::{LogFormat, ServeFlags};
 use crate::{
     actors::{DatabaseOptions, HasherOptions},
     domain::Gate,
-    http::{HttpOptions, Keys},
+    http::{HttpOptions, Keys, is_origin},
     registry::Rules,
     store::sqlite::{Options, Synchronous},
 };
@@ -23,6 +23,8 @@ const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8001;
 const DEFAULT_DB_PATH: &str = "./registry.db";
 const DEFAULT_BUSY_TIMEOUT: Duration = Duration::from_millis(5_000);
+/// SQLite counts the milliseconds in 32 bits.
+const MAX_BUSY_TIMEOUT_MS: u64 = i32::MAX as u64;
 const DEFAULT_MAX_HASH_BYTES: u64 = 256 << 20;
 const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
@@ -41,6 +43,16 @@ const DEFAULT_CORS_ORIGINS: [&str; 4] =
 
 fn is_true(text: &str) -> bool {
     ["1", "true", "yes", "on"].iter().any(|word| text.trim().eq_ignore_ascii_case(word))
+}
+
+/// Why the settings make no server.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum SettingsError {
+    #[error(
+        "{origin:?} is no origin; --cors-origins and CAIA_REGISTRY_CORS_ORIGINS take some like https://ml.example.org, comma-separated"
+    )]
+    CorsOrigin { origin: String },
 }
 
 /// The settings of a server.
@@ -95,8 +107,14 @@ impl fmt::Debug for Settings {
 
 impl Settings {
     /// Settles every setting. `variable` looks one up in the environment; `cores` is how many there are.
-    #[must_use]
-    pub fn resolve(flags: ServeFlags, cores: usize, variable: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// # Errors
+    /// [`SettingsError`] for what can't be read leniently.
+    pub fn resolve(
+        flags: ServeFlags,
+        cores: usize,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
         let text = |name: &str| {
             let value = variable(&format!("CAIA_REGISTRY_{name}"))?;
             Some(value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -127,13 +145,17 @@ impl Settings {
                 origins.filter(|origin| !origin.is_empty()).collect()
             }
         };
+        if let Some(origin) = cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(SettingsError::CorsOrigin { origin: origin.clone() });
+        }
         let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
         let busy_timeout = number(
             flags.sqlite_busy_timeout_ms,
             "SQLITE_BUSY_TIMEOUT_MS",
             DEFAULT_BUSY_TIMEOUT.as_millis() as u64,
-        );
-        Self {
+        )
+        .min(MAX_BUSY_TIMEOUT_MS);
+        Ok(Self {
             host: flags.host.or_else(|| text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: flags.port.or_else(|| text("PORT")?.parse().ok()).unwrap_or(DEFAULT_PORT),
             api_keys,
@@ -189,7 +211,7 @@ impl Settings {
                 .log_level
                 .or_else(|| text("LOG"))
                 .unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
-        }
+        })
     }
 
     /// What the HTTP server needs of them.
@@ -231,10 +253,11 @@ mod tests {
     use super::*;
 
     fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
-        Settings::resolve(flags, 2, |name| {
+        let settings = Settings::resolve(flags, 2, |name| {
             let found = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
             found.map(|(_, value)| (*value).to_owned())
-        })
+        });
+        settings.unwrap()
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::artifact::{ArtifactError, FileIdentity, MeasureOptions, Measured, Opened};
+use crate::{
+    artifact::{ArtifactError, FileIdentity, MAX_JSON_BYTES, MeasureOptions, Measured, Opened, parse_config},
+    domain::{Measurement, json::Object},
+};
 
 use super::{
     ActorError, QueueDepth,
@@ -35,11 +38,8 @@ pub struct Hasher {
     actors: Arc<Mailbox<HashJob>>,
 }
 
-struct HashJob {
-    path: PathBuf,
-    options: MeasureOptions,
-    reply: oneshot::Sender<Result<Measured, ActorError>>,
-}
+/// Reads a file and replies.
+type HashJob = Box<dyn FnOnce(&Digester) + Send>;
 
 struct Digester {
     forbidden: Arc<[PathBuf]>,
@@ -55,20 +55,63 @@ impl Hasher {
         Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers)) }
     }
 
-    /// Reads a file once, from end to end: its size and, up to `digest_limit_bytes`, its digest. Up to
-    /// `keep_up_to_bytes` its content is kept as well.
+    /// Reads a file once, from end to end: its size and, up to `digest_limit_bytes`, its digest. Gives up as
+    /// soon as the caller is gone.
     ///
     /// # Errors
     /// [`ActorError::File`] for what can't be read, is no regular file, or changes meanwhile.
-    pub async fn measure(
+    pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
+        let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
+        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
+            Ok(opened.measure_while(&options, |_| go_on())?.measurement)
+        };
+        self.submit(path, read).await
+    }
+
+    /// The same of a configuration, and what it says.
+    ///
+    /// # Errors
+    /// As [`Hasher::measure`], and for what is no JSON object or larger than one can sensibly be.
+    pub async fn read_config(
         &self,
         path: PathBuf,
         digest_limit_bytes: u64,
-        keep_up_to_bytes: usize,
-    ) -> Result<Measured, ActorError> {
+    ) -> Result<(Measurement, Object), ActorError> {
+        let options = MeasureOptions {
+            digest_limit_bytes: Some(digest_limit_bytes),
+            keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
+        };
+        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
+            let Measured { measurement, content } = opened.measure_while(&options, |_| go_on())?;
+            let path = opened.path();
+            let content = content.ok_or_else(|| ArtifactError::TooLarge {
+                path: path.to_owned(),
+                limit_bytes: MAX_JSON_BYTES,
+            })?;
+            Ok((measurement, parse_config(&content, path)?))
+        };
+        self.submit(path, read).await
+    }
+
+    async fn submit<T: Send + 'static>(
+        &self,
+        path: PathBuf,
+        read: impl FnOnce(&Opened, &dyn Fn() -> bool) -> Result<T, ArtifactError> + Send + 'static,
+    ) -> Result<T, ActorError> {
         let (reply, answer) = oneshot::channel();
-        let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes };
-        self.actors.post(HashJob { path, options, reply })?;
+        let job = move |digester: &Digester| {
+            let go_on = || !reply.is_closed();
+            if !go_on() {
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| read(&digester.open(path)?, &go_on)));
+            let result = match result {
+                Ok(result) => result.map_err(ActorError::from),
+                Err(panic) => Err(ActorError::Panicked(panic_text(&*panic))),
+            };
+            let _ = reply.send(result);
+        };
+        self.actors.post(Box::new(job))?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
@@ -88,31 +131,25 @@ impl Serve for Digester {
     type Job = HashJob;
 
     fn serve(&mut self, job: HashJob, _waiting: &mut dyn Iterator<Item = HashJob>) {
-        // Whoever asked has gone; nobody would see the digest.
-        if job.reply.is_closed() {
-            return;
-        }
-        let HashJob { path, options, reply } = job;
-        let measured = catch_unwind(AssertUnwindSafe(|| self.measure(path, &options)));
-        let result = measured.unwrap_or_else(|panic| Err(ActorError::Panicked(panic_text(&*panic))));
-        let _ = reply.send(result);
+        job(self);
     }
 }
 
 impl Digester {
-    fn measure(&self, path: PathBuf, options: &MeasureOptions) -> Result<Measured, ActorError> {
+    /// Opens a file, but none of the database's.
+    fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
         let is_forbidden = |identity: FileIdentity| {
             self.forbidden.iter().any(|file| FileIdentity::at(file) == Some(identity))
         };
         if FileIdentity::at(&path).is_some_and(is_forbidden) {
-            return Err(ArtifactError::Forbidden { path }.into());
+            return Err(ArtifactError::Forbidden { path });
         }
         let opened = Opened::open(&path)?;
         if is_forbidden(opened.identity()) {
             // Swapped in since. The descriptor is left open on purpose: closing it would drop SQLite's locks.
             std::mem::forget(opened);
-            return Err(ArtifactError::Forbidden { path }.into());
+            return Err(ArtifactError::Forbidden { path });
         }
-        Ok(opened.measure(options, |_| {})?)
+        Ok(opened)
     }
 }

@@ -49,7 +49,22 @@ impl Opened {
     pub fn measure(
         &self,
         options: &MeasureOptions,
-        progress: impl FnMut(u64),
+        mut progress: impl FnMut(u64),
+    ) -> Result<Measured, ArtifactError> {
+        self.measure_while(options, |read_bytes| {
+            progress(read_bytes);
+            true
+        })
+    }
+
+    /// The same for as long as `go_on`, which hears how many bytes are done, says so.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Abandoned`] once it does not, else as [`Opened::measure`].
+    pub fn measure_while(
+        &self,
+        options: &MeasureOptions,
+        go_on: impl FnMut(u64) -> bool,
     ) -> Result<Measured, ArtifactError> {
         let size_bytes = self.size_bytes();
         let digests = options.digest_limit_bytes.is_none_or(|limit| size_bytes <= limit);
@@ -58,18 +73,22 @@ impl Opened {
             hasher: digests.then(Sha256::new),
             content: kept_bytes.map(Vec::with_capacity),
             read_bytes: 0,
-            progress,
+            abandoned: false,
+            go_on,
         };
         if digests || kept_bytes.is_some() {
             self.run(&mut pass)
                 .map_err(|source| ArtifactError::Unreadable { path: self.path().to_owned(), source })?;
+            if pass.abandoned {
+                return Err(ArtifactError::Abandoned { path: self.path().to_owned() });
+            }
             self.confirm_unchanged(pass.read_bytes)?;
         }
         let sha256 = pass.hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into()));
         Ok(Measured { measurement: Measurement { sha256, size_bytes }, content: pass.content })
     }
 
-    fn run(&self, pass: &mut Pass<impl FnMut(u64)>) -> io::Result<()> {
+    fn run(&self, pass: &mut Pass<impl FnMut(u64) -> bool>) -> io::Result<()> {
         match usize::try_from(self.size_bytes()) {
             Ok(size) if size < CHUNK_BYTES => {
                 // One byte more than there should be: a file that has grown shows it by filling it.
@@ -83,7 +102,7 @@ impl Opened {
     }
 
     /// Reads in a thread of its own while this one digests. The buffers go round between the two.
-    fn run_overlapped(&self, pass: &mut Pass<impl FnMut(u64)>) -> io::Result<()> {
+    fn run_overlapped(&self, pass: &mut Pass<impl FnMut(u64) -> bool>) -> io::Result<()> {
         thread::scope(|scope| {
             // Both ends on this side live in this closure: a panic in it drops them, and the reader ends.
             let (give_back, free) = bounded::<Vec<u8>>(BUFFERS);
@@ -111,23 +130,29 @@ impl Opened {
             )?;
             for (buffer, length) in filled {
                 pass.take(&buffer[..length]);
+                if pass.abandoned {
+                    break;
+                }
                 // The reader may have seen the end of the file and gone; then nobody wants it back.
                 let _ = give_back.send(buffer);
             }
+            // Where this side stops first, the reader learns of it here.
+            drop(give_back);
             reader.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
         })
     }
 }
 
 /// What happens to the bytes on their way.
-struct Pass<P> {
+struct Pass<G> {
     hasher: Option<Sha256>,
     content: Option<Vec<u8>>,
     read_bytes: u64,
-    progress: P,
+    abandoned: bool,
+    go_on: G,
 }
 
-impl<P: FnMut(u64)> Pass<P> {
+impl<G: FnMut(u64) -> bool> Pass<G> {
     fn take(&mut self, chunk: &[u8]) {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(chunk);
@@ -136,7 +161,7 @@ impl<P: FnMut(u64)> Pass<P> {
             content.extend_from_slice(chunk);
         }
         self.read_bytes += chunk.len() as u64;
-        (self.progress)(self.read_bytes);
+        self.abandoned = !(self.go_on)(self.read_bytes);
     }
 }
 
@@ -298,5 +323,18 @@ mod tests {
             let _ = opened.measure(&MeasureOptions::default(), |_| panic!("on purpose"));
         }));
         assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn a_measurement_is_abandoned_in_the_middle_on_demand() {
+        let folder = folder();
+        let (path, _) = file(&folder, (BUFFERS + 3) * CHUNK_BYTES);
+        let mut heard = 0;
+        let abandoned = Opened::open(&path).unwrap().measure_while(&MeasureOptions::default(), |done| {
+            heard = done;
+            done < 2 * CHUNK_BYTES as u64
+        });
+        assert!(matches!(abandoned, Err(ArtifactError::Abandoned { .. })), "{abandoned:?}");
+        assert_eq!(heard, 2 * CHUNK_BYTES as u64);
     }
 }

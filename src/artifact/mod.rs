@@ -33,6 +33,9 @@ pub enum ArtifactError {
     /// A file that is not to be opened for this.
     #[error("{} is the registry's own database; register the artifact's file instead", .path.display())]
     Forbidden { path: PathBuf },
+    /// Nobody waits for it any more.
+    #[error("reading {} was given up, since nobody waits for it any more", .path.display())]
+    Abandoned { path: PathBuf },
     /// What was read is not one state of the file.
     #[error("{} changed while it was read; wait until it is written and try again", .path.display())]
     Changed { path: PathBuf },

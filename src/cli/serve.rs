@@ -17,7 +17,7 @@ use crate::{
     actors::{Database, Hasher},
     http,
     registry::{Registry, system_clock},
-    settings::{LogFormat, ServeFlags, Settings},
+    settings::{LogFormat, ServeFlags, Settings, SettingsError},
     store::sqlite::OpenError,
 };
 
@@ -53,6 +53,8 @@ pub enum ServeError {
     #[error("can't listen on {address}: {source}; choose another --host or --port")]
     CannotListen { address: String, source: io::Error },
     #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
     Database(#[from] OpenError),
     #[error("--log-level {level:?} is no level or filter: {why}")]
     LogLevel { level: String, why: String },
@@ -67,7 +69,7 @@ impl Serve {
     /// [`ServeError`] where it could not start.
     pub fn run(self) -> Result<(), ServeError> {
         let cores = available_parallelism().map_or(1, usize::from);
-        let settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok());
+        let settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
         let _flushed_at_the_end = start_log(&settings)?;
         // Before the database is touched: where the port is taken, nothing changes on disk.
         let listener = listen(&settings.host, settings.port)?;
@@ -152,8 +154,9 @@ fn announce(address: SocketAddr, settings: &Settings) {
 /// Sends the log to stderr, through a thread of its own: no request waits for a terminal.
 fn start_log(settings: &Settings) -> Result<WorkerGuard, ServeError> {
     let level = &settings.log_level;
-    // What the HTTP library says of its threads helps only who looks for a fault there.
-    let quiet = if level == "info" { "info,actix_server=warn" } else { level };
+    // What the HTTP library says of its threads, and of clients that speak no HTTP, helps only who looks
+    // for a fault there.
+    let quiet = if level == "info" { "info,actix_server=warn,actix_http=off" } else { level };
     let filter = EnvFilter::try_new(quiet)
         .map_err(|error| ServeError::LogLevel { level: level.clone(), why: error.to_string() })?;
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());

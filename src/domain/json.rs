@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 pub use serde_json::{Map, Number, Value};
 
 /// A JSON object, in the order it was written.
@@ -15,6 +15,41 @@ pub type Object = Map<String, Value>;
 /// How deeply what a client sends may nest. Below the parser's own 128, since the registry puts
 /// metrics two levels further down and has to read them again.
 pub const MAX_DEPTH: usize = 96;
+
+/// What the parser takes for a mark of its own where it stands as a key; a client's would be taken for a number.
+const RESERVED_KEY: &str = "$serde_json::private::Number";
+
+/// Whether `key` can't stand in an object here.
+#[must_use]
+pub fn is_reserved_key(key: &str) -> bool {
+    key == RESERVED_KEY
+}
+
+/// Whether an object in `text`, which may be no JSON, has a key that can't stand here, however it is escaped.
+#[must_use]
+pub fn has_reserved_key(text: &str) -> bool {
+    if !text.contains(RESERVED_KEY) && !text.contains("\\u") {
+        return false;
+    }
+    let mut rest = text;
+    while let Some(start) = rest.find('"') {
+        let token = &rest[start..];
+        let mut escaped = false;
+        let end = token[1..].find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let Some(end) = end.map(|end| end + 2) else { return false };
+        rest = &token[end..];
+        if rest.trim_start().starts_with(':')
+            && serde_json::from_str(&token[..end]).is_ok_and(|key: String| is_reserved_key(&key))
+        {
+            return true;
+        }
+    }
+    false
+}
 
 /// How many levels of lists and objects `value` has; a number or a text has none.
 #[must_use]
@@ -44,14 +79,12 @@ pub fn read_object(text: &str) -> Option<Object> {
 /// `NaN` and `Infinity` where 0.2.0 wrote such, and `null` where it is no JSON at all.
 #[must_use]
 pub fn servable(text: &str) -> Cow<'_, str> {
-    if let Ok(raw) = serde_json::from_str::<&RawValue>(text) {
-        return Cow::Borrowed(raw.get());
+    let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+    if is_json(text) {
+        return Cow::Borrowed(text.trim_ascii());
     }
     let mended = without_nan(text);
-    match serde_json::from_str::<&RawValue>(&mended) {
-        Ok(raw) => Cow::Owned(raw.get().to_owned()),
-        Err(_) => Cow::Borrowed("null"),
-    }
+    if is_json(&mended) { Cow::Owned(mended.trim_ascii().to_owned()) } else { Cow::Borrowed("null") }
 }
 
 /// Text of the file in the spelling that answers have: compact, not escaped beyond need.
@@ -270,6 +303,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reserved_key_is_found_however_it_is_escaped() {
+        for (text, found) in [
+            (r#"{"$serde_json::private::Number": "1"}"#, true),
+            (r#"{"a": [{"b\"": 1, "\u0024serde_json::private::N\u0075mber" : "1"}]}"#, true),
+            (r#"{"a": "$serde_json::private::Number"}"#, false),
+            (r#"{"a": "\u0024"}"#, false),
+            (r#"{"\\": "$serde_json::private::Number", "b": 1}"#, false),
+            (r#"{"$serde_json::private::Number"#, false),
+            ("\"\\u", false),
+            ("", false),
+        ] {
+            assert_eq!(has_reserved_key(text), found, "{text}");
+        }
+    }
+
+    #[test]
     fn depth_counts_lists_and_objects() {
         for (text, levels) in [("1", 0), ("[]", 1), ("[[1],2]", 2), (r#"{"a":{"b":[{}]}}"#, 4)] {
             assert_eq!(depth(&serde_json::from_str(text).unwrap()), levels, "{text}");
@@ -280,7 +329,7 @@ mod tests {
         #[test]
         fn whatever_the_file_holds_what_goes_out_is_json(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|\PC){0,40}"#) {
             let served = servable(&text);
-            assert!(serde_json::from_str::<&RawValue>(&served).is_ok(), "{text:?} became {served:?}");
+            assert!(serde_json::from_str::<IgnoredAny>(&served).is_ok(), "{text:?} became {served:?}");
             if let Some(spelled) = respelled(&text) {
                 assert_eq!(respelled(&spelled), None, "{text:?} became {spelled:?}");
             }

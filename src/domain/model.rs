@@ -84,7 +84,7 @@ impl<S: AsRef<str>> Model<S> {
         text.push('-');
         text.extend(self.updated_at.as_ref().chars().map(|c| match c {
             ' ' => 'T',
-            c if c.is_ascii_graphic() && c != '"' => c,
+            c if c.is_ascii_graphic() && !['"', ','].contains(&c) => c,
             _ => '_',
         }));
         text
@@ -152,8 +152,8 @@ pub(crate) mod tests {
     fn a_revision_can_stand_in_an_entity_tag() {
         let mut model = sample();
         assert_eq!(model.revision(), "1-2026-01-31T13:05:09.250");
-        model.updated_at = "\"née\n".to_owned();
-        assert_eq!(model.revision(), "1-_n_e_");
+        model.updated_at = "\"née,\n".to_owned();
+        assert_eq!(model.revision(), "1-_n_e__");
     }
 
     #[test]

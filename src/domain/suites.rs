@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Digest, Refusal, Timestamp,
     event::EventDraft,
-    json::{Object, Value, canonical, compact, read_object},
+    json::{Object, Value, canonical, compact, is_reserved_key, read_object},
 };
 
 /// The scores of one run of a suite.
@@ -43,6 +43,9 @@ impl Evaluation {
         if suite.is_empty() {
             return Err(Refusal::Invalid("suite is blank; name the suite that was run".to_owned()));
         }
+        if is_reserved_key(suite) {
+            return Err(Refusal::Invalid(format!("no suite can be named {suite:?}; choose another name")));
+        }
         let suite = suite.to_owned();
         Ok(Self { suite, metrics, dataset: None, eval_commit: None, eval_config: None, notes: None })
     }
@@ -53,8 +56,8 @@ impl Evaluation {
     /// [`Refusal::Conflict`] where the metrics hold something else in the place of suites, which a
     /// merge would destroy; [`Refusal::Invalid`] where the evaluation brings a `_meta` that is no object.
     pub fn record(self, prior: Option<&str>, actor: &str, now: Timestamp) -> Result<Recorded, Refusal> {
-        let mut metrics = match prior {
-            None => Object::new(),
+        let mut metrics = match prior.map(str::trim) {
+            None | Some("" | "null") => Object::new(),
             Some(text) => read_object(text).ok_or_else(|| no_object("metrics"))?,
         };
         let digest = Sha256::digest(canonical(&metrics).as_bytes());
@@ -144,6 +147,7 @@ mod tests {
     fn suites_are_merged_key_by_key_and_others_stay() {
         for (prior, suite, metrics, merged) in [
             (None, "s", r#"{"a":1.0}"#, format!(r#"{{"suites":{{"s":{{"a":1.0,{META}}}}}}}"#)),
+            (Some("null"), "s", "{}", format!(r#"{{"suites":{{"s":{{{META}}}}}}}"#)),
             (Some("{}"), " s ", "{}", format!(r#"{{"suites":{{"s":{{{META}}}}}}}"#)),
             (
                 Some(r#"{"loss":1,"suites":{"old":{"a":1},"s":{"a":1,"b":2}}}"#),
@@ -197,8 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_suite_is_refused() {
-        assert!(matches!(Evaluation::of(" \t", Object::new()), Err(Refusal::Invalid(_))));
+    fn a_suite_that_is_blank_or_could_not_be_read_again_is_refused() {
+        for suite in [" \t", "$serde_json::private::Number"] {
+            assert!(matches!(Evaluation::of(suite, Object::new()), Err(Refusal::Invalid(_))), "{suite}");
+        }
     }
 
     #[test]

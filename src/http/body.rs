@@ -8,7 +8,7 @@ use actix_web::{
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use crate::domain::json::{MAX_DEPTH, Object, depth};
+use crate::domain::json::{MAX_DEPTH, Object, depth, has_reserved_key};
 
 use super::{
     error::ApiError,
@@ -63,7 +63,12 @@ impl<'f> Fields<'f> {
         let fields = if body.is_empty() {
             whole(FaultKind::Missing, Value::Null)
         } else {
+            let reserved = std::str::from_utf8(body).is_ok_and(has_reserved_key);
             match serde_json::from_slice(body) {
+                _ if reserved => {
+                    let why = "a key is used that this server reserves for itself".to_owned();
+                    whole(FaultKind::JsonInvalid(why), Value::Null)
+                }
                 Ok(value) if depth(&value) > MAX_DEPTH => {
                     let why = format!("nested deeper than {MAX_DEPTH} levels");
                     whole(FaultKind::JsonInvalid(why), Value::Null)
@@ -77,7 +82,7 @@ impl<'f> Fields<'f> {
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        self.fields.as_mut()?.swap_remove(name)
+        self.fields.as_mut()?.shift_remove(name)
     }
 
     fn note<T>(&mut self, kind: FaultKind, name: &str, input: Value) -> Option<T> {

@@ -18,6 +18,7 @@ use actix_cors::Cors;
 use actix_web::{
     App as ActixApp, HttpServer,
     dev::Server,
+    http::Uri,
     middleware::{Condition, from_fn},
     web::{self, Data},
 };
@@ -89,6 +90,17 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
     Ok(server.run())
 }
 
+/// Whether `text` is an origin as browsers send it, like `https://ml.example.org`, or `*` for all.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
+    let parts = text.parse::<Uri>().map(Uri::into_parts);
+    text == "*"
+        || parts.is_ok_and(|parts| {
+            let bare = parts.path_and_query.is_none_or(|path| path == "/");
+            parts.scheme.is_some() && parts.authority.is_some() && bare && !text.ends_with('/')
+        })
+}
+
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
@@ -99,4 +111,28 @@ fn cors(origins: &[String]) -> Cors {
         return cors.allow_any_origin().send_wildcard();
     }
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port_and_nothing_else() {
+        for (text, is) in [
+            ("https://ml.example.org", true),
+            ("http://localhost:3000", true),
+            ("http://[::1]:3000", true),
+            ("*", true),
+            ("ml.example.org", false),
+            ("https://ml.example.org/app", false),
+            ("http://a b", false),
+            ("http://[::1", false),
+            ("not an origin", false),
+            ("https://", false),
+            ("", false),
+        ] {
+            assert_eq!(is_origin(text), is, "{text}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::is_true;
+use super::{MAX_BUSY_TIMEOUT_MS, is_true};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -65,7 +65,7 @@ pub struct ServeFlags {
     pub max_write_body_bytes: Option<u64>,
     /// How long to wait for another process that locks the database
     /// [env: CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS] [default: 5000]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=MAX_BUSY_TIMEOUT_MS))]
     pub sqlite_busy_timeout_ms: Option<u64>,
     /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]

@@ -59,9 +59,9 @@ pub trait ReadStore {
 /// What can be done inside a transaction. A call that errs leaves it to the caller to roll back.
 #[allow(clippy::missing_errors_doc, reason = "as `StoreError` says; `insert` says more")]
 pub trait WriteStore {
-    /// The version with this id.
+    /// The version with this id; `tags` and `metrics` as they are kept, also where they are no JSON.
     fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError>;
-    /// The production version of this name.
+    /// The production version of this name, likewise.
     fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Adds a version, which gets an id that was never given before.
     ///

@@ -175,7 +175,8 @@ pub fn delete(
         model.status,
         model.artifact_uri.as_deref(),
     );
-    context.note(store, id, event)
+    // What is registered already can be taken away, however long its URI has become.
+    store.append_event(id, &event, context.actor, &context.now.to_string())
 }
 
 fn existing(

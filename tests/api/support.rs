@@ -162,7 +162,7 @@ impl TestApp {
             api_keys: vec![KEY.to_owned()],
             ..ServeFlags::default()
         };
-        let mut settings = Settings::resolve(flags, 2, |_| None);
+        let mut settings = Settings::resolve(flags, 2, |_| None).unwrap();
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

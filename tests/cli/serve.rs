@@ -152,8 +152,9 @@ fn what_keeps_it_from_starting_is_one_line_and_changes_nothing() {
         (["--port", "0", "--db-path", &at("text.db")], "is no SQLite file"),
         (["--port", "0", "--db-path", &at("newer.db")], "made by a newer registry"),
         (["--port", "0", "--db-path", &at("none/registry.db")], "does not exist; create it"),
-        (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is a folder"),
+        (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is no regular file"),
         (["--port", "0", "--db-path", "/proc/self/registry.db"], "can't be written"),
+        (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is no origin"),
         (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is no level"),
     ] {
         let line = Ran::of(registry(["serve"]).args(arguments)).failed(1);

@@ -108,7 +108,7 @@ fn what_is_no_registry_is_refused_and_left_as_it_was() {
         (at("foreign.db"), "but not a registry's"),
         (at("newer.db"), "use the newer one"),
         (at("none/registry.db"), "does not exist; create it"),
-        (folder.path().to_owned(), "is a folder"),
+        (folder.path().to_owned(), "is no regular file"),
         (PathBuf::from("/proc/self/registry.db"), "can't be written"),
     ] {
         let Err(error) = SqliteWriter::open(&options(&path), now()) else { panic!("{path:?} was opened") };

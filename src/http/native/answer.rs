@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{self, HeaderName},
 };
 
-use crate::domain::{Event, Model, ModelRow, Page};
+use crate::domain::{Event, Model, ModelRow, Page, json::servable};
 
 use super::super::request::{Call, EntityTags};
 
@@ -57,8 +57,12 @@ pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + S
 }
 
 /// The version as it is after a change.
-pub(super) fn changed(call: &Call, model: &Model) -> HttpResponse {
-    ModelAnswer::of(model, &EntityTags::Absent, call.app.expose_local_paths).into_response()
+pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
+    // A change leaves what it does not touch as another process may have written it.
+    let answerable = |text: &Option<String>| text.as_deref().map(|text| servable(text).into_owned());
+    let (tags, metrics) = (answerable(&model.tags), answerable(&model.metrics));
+    let model = Model { tags, metrics, ..model };
+    ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response()
 }
 
 /// A body that is JSON already.

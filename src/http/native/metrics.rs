@@ -18,7 +18,7 @@ pub(super) async fn record(mut call: Call) -> Answer {
     call.settle()?;
     let precondition = call.precondition_with_updated_at();
     let model = call.registry().record_metrics(id, evaluation?, precondition, call.caller()).await?;
-    Ok(answer::changed(&call, &model))
+    Ok(answer::changed(&call, model))
 }
 
 pub(super) async fn suites(mut call: Call) -> Answer {

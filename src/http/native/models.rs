@@ -21,7 +21,7 @@ pub(super) async fn register(mut call: Call) -> Answer {
     fields.finish();
     call.settle()?;
     let model = call.registry().register(draft?, call.caller()).await?;
-    Ok(answer::changed(&call, &model))
+    Ok(answer::changed(&call, model))
 }
 
 pub(super) async fn update(mut call: Call) -> Answer {
@@ -31,7 +31,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
     fields.finish();
     call.settle()?;
     let model = call.registry().update(id, patch?, call.precondition(), call.caller()).await?;
-    Ok(answer::changed(&call, &model))
+    Ok(answer::changed(&call, model))
 }
 
 pub(super) async fn get(mut call: Call) -> Answer {

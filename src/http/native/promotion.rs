@@ -9,7 +9,7 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     let to = call.query_choice("to_status", &Status::NAMES, Status::parse).unwrap_or(Status::Production);
     call.settle()?;
     let model = call.registry().promote(id, to, call.precondition(), call.caller()).await?;
-    Ok(answer::changed(&call, &model))
+    Ok(answer::changed(&call, model))
 }
 
 pub(super) async fn production(call: Call) -> Answer {

@@ -227,8 +227,14 @@ impl SqliteReader {
     ) -> Result<T, StoreError> {
         self.connection.prepare_cached("BEGIN")?.execute([])?;
         let result = read(&self.connection);
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        result
+        let ended = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        if !self.connection.is_autocommit() {
+            // Nothing was written, and left open it would hold up every later read of this connection.
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        let result = result?;
+        ended?;
+        Ok(result)
     }
 }
 

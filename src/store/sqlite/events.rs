@@ -9,7 +9,7 @@ use crate::{
     store::{StoreError, VisitEvent},
 };
 
-use super::models::{integer, json, text};
+use super::models::{answerable, integer, text};
 
 pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -47,7 +47,7 @@ fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {
         id: row.get(0)?,
         model_id: integer(row.get_ref(1)?).unwrap_or_default(),
         event_type: text(row.get_ref(2)?).unwrap_or_default(),
-        payload: json(row.get_ref(3)?).unwrap_or(Cow::Borrowed("null")),
+        payload: text(row.get_ref(3)?).and_then(answerable).unwrap_or(Cow::Borrowed("null")),
         actor: text(row.get_ref(4)?),
         created_at: text(row.get_ref(5)?).unwrap_or_default(),
     })

@@ -40,19 +40,27 @@ const INSERT: &str = "INSERT INTO models (name, version, status, artifact_uri, c
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
+/// A loss is never taken away, and what is absent here may be an infinity that the file holds.
 const UPDATE: &str = "UPDATE models SET status = ?2, artifact_uri = ?3, checkpoint_sha256 = ?4, \
     checkpoint_size_bytes = ?5, config_sha256 = ?6, config_size_bytes = ?7, run_id = ?8, git_commit = ?9, \
     created_by = ?10, source_host = ?11, frozen = ?12, checkpoint_path = ?13, config_path = ?14, \
     d_model = ?15, n_layers = ?16, n_heads = ?17, vocab_size = ?18, params = ?19, training_step = ?20, \
-    training_loss = ?21, dataset = ?22, description = ?23, tags = ?24, metrics = ?25, updated_at = ?26 \
+    training_loss = ifnull(?21, training_loss), dataset = ?22, description = ?23, tags = ?24, metrics = ?25, updated_at = ?26 \
     WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
 const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
 
-/// A version from a row of [`columns`]. Whatever another process wrote there, this does not fail: what
-/// is not of its column's kind counts as absent.
+/// A version from a row of [`columns`], to be answered. Whatever another process wrote there, this does not
+/// fail: what is not of its column's kind counts as absent.
 pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
+    let model = read_as_kept(row)?;
+    Ok(Model { tags: model.tags.and_then(answerable), metrics: model.metrics.and_then(answerable), ..model })
+}
+
+/// The same, with the text of `tags` and `metrics` as it is kept, also where it is no JSON: to be changed, and
+/// what is not changed is to be left as it is.
+fn read_as_kept<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
     let mut next = 0;
     let mut value = || {
         next += 1;
@@ -84,8 +92,8 @@ pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
         training_loss: float(value()?),
         dataset: text(value()?),
         description: text(value()?),
-        tags: json(value()?),
-        metrics: json(value()?),
+        tags: text(value()?),
+        metrics: text(value()?),
         created_at: text(value()?).unwrap_or_default(),
         updated_at: text(value()?).unwrap_or_default(),
     })
@@ -100,9 +108,9 @@ pub(super) fn text(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// JSON text that may go out as it is; `None` where there is none, or nothing but `null`.
-pub(super) fn json(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
-    let servable = match text(value)? {
+/// JSON text that may go out as it is; `None` where it says nothing but `null`.
+pub(super) fn answerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let servable = match text {
         Cow::Borrowed(text) => servable(text),
         Cow::Owned(text) => servable(&text).into_owned().into(),
     };
@@ -192,9 +200,12 @@ fn find(
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> Result<Option<Model>, StoreError> {
-    let mut found = None;
-    visit_one(connection, sql, parameters, &mut |row| found = Some(row.into_owned()))?;
-    Ok(found)
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    match rows.next()? {
+        Some(row) => Ok(Some(read_as_kept(row)?.into_owned())),
+        None => Ok(None),
+    }
 }
 
 impl WriteStore for SqliteWriter {
@@ -268,7 +279,8 @@ impl WriteStore for SqliteWriter {
             model.created_by,
             model.source_host,
             model.frozen,
-            model.checkpoint_path,
+            // The column of 0.2.0 can't be null.
+            model.checkpoint_path.as_deref().or(model.artifact_uri.as_deref()).unwrap_or_default(),
             model.config_path,
             model.d_model,
             model.n_layers,

@@ -37,12 +37,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The files that SQLite keeps for this database. Nobody else in this process may open them: closing
-    /// any descriptor of them would drop SQLite's locks.
+    /// The files that SQLite keeps for this database, once it exists. Nobody else in this process may open
+    /// them: closing any descriptor of them would drop SQLite's locks. Where the path is a link, they lie
+    /// beside what it leads to.
     #[must_use]
     pub fn files(&self) -> [PathBuf; 4] {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
         ["", "-wal", "-shm", "-journal"].map(|suffix| {
-            let mut name = self.path.clone().into_os_string();
+            let mut name = path.clone().into_os_string();
             name.push(suffix);
             PathBuf::from(name)
         })
@@ -55,8 +57,8 @@ impl Options {
 pub enum OpenError {
     #[error("the folder {folder} of the database does not exist; create it, or choose another --db-path")]
     FolderMissing { folder: PathBuf },
-    #[error("{path} is a folder, not a database file; choose another --db-path")]
-    IsFolder { path: PathBuf },
+    #[error("{path} is no regular file, so no database; choose another --db-path")]
+    NotAFile { path: PathBuf },
     #[error("{path} is no SQLite file; choose another --db-path, or move that file away")]
     NotADatabase { path: PathBuf },
     #[error(
@@ -103,8 +105,8 @@ pub(super) fn inspect_file(path: &Path) -> Result<(), OpenError> {
     if !folder.is_dir() {
         return Err(OpenError::FolderMissing { folder: folder.to_owned() });
     }
-    if path.is_dir() {
-        return Err(OpenError::IsFolder { path: path.to_owned() });
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(OpenError::NotAFile { path: path.to_owned() });
     }
     let Ok(file) = fs::File::open(path) else { return Ok(()) };
     // No connection to it is open yet, so closing this descriptor drops no lock of ours.

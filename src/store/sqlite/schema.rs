@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, config::DbConfig};
 
 use crate::domain::{
     EventDraft, Status, Timestamp,
@@ -13,7 +13,7 @@ use crate::domain::{
     promotion::{demotion_reason, surplus},
 };
 
-use super::opening::OpenError;
+use super::{models::text, opening::OpenError};
 
 /// The `user_version` of a file in the shape below. Numbers below 300 are left to the Python servers.
 pub const SCHEMA_VERSION: i64 = 300;
@@ -70,17 +70,26 @@ CREATE TABLE model_events (
     created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 )";
 
-/// The step that stands for an absent one in an index: the lowest there is.
-pub(super) const NO_STEP: &str = "-9223372036854775808";
+/// The step as it is sorted: the lowest there is where there is none, or what another process wrote is no number.
+macro_rules! step_key {
+    () => {
+        "CASE WHEN typeof(training_step) = 'integer' THEN training_step ELSE -9223372036854775808 END"
+    };
+}
+pub(super) use step_key;
 
-const CREATE_INDEXES: &str = "
+const CREATE_INDEXES: &str = concat!(
+    "
 CREATE UNIQUE INDEX IF NOT EXISTS idx_models_one_production ON models (name) WHERE status = 'production';
 CREATE INDEX IF NOT EXISTS idx_models_created ON models (created_at, id);
 CREATE INDEX IF NOT EXISTS idx_models_updated ON models (updated_at, id);
-CREATE INDEX IF NOT EXISTS idx_models_step ON models (ifnull(training_step, -9223372036854775808), id);
+CREATE INDEX IF NOT EXISTS idx_models_step ON models (",
+    step_key!(),
+    ", id);
 CREATE INDEX IF NOT EXISTS idx_models_status_updated ON models (status, updated_at, id);
 CREATE INDEX IF NOT EXISTS idx_model_events_model ON model_events (model_id, id);
-";
+"
+);
 
 /// Moves `updated_at` where another process changed a row without doing so itself; always forward.
 const CREATE_TRIGGER: &str = "
@@ -115,9 +124,12 @@ pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
     Err(OpenError::TooNew { path: path.to_owned(), found, known: SCHEMA_VERSION })
 }
 
-/// Refuses a file that is none of ours, before anything is written to it.
+/// Refuses a file that is none of ours, before anything is written to it: neither here nor, where it has a
+/// write-ahead log, when it is closed.
 pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
+    let leave_log = |on| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on);
+    leave_log(true).map_err(failed)?;
     check_version(user_version(connection).map_err(failed)?, path)?;
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
@@ -128,6 +140,7 @@ pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), Open
     if tables > 0 && !known.map_err(failed)? {
         return Err(OpenError::NotARegistry { path: path.to_owned() });
     }
+    leave_log(false).map_err(failed)?;
     Ok(())
 }
 
@@ -228,7 +241,11 @@ fn demote_surplus(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     let mut statement =
         transaction.prepare("SELECT name, updated_at, id FROM models WHERE status = 'production'")?;
     let production = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?)))?
+        .query_map([], |row| {
+            let [name, updated_at] =
+                [row.get_ref(0)?, row.get_ref(1)?].map(|value| text(value).unwrap_or_default());
+            Ok((name.into_owned(), updated_at.into_owned(), row.get(2)?))
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     let times: std::collections::HashMap<i64, String> =
         production.iter().map(|(_, time, id)| (*id, time.clone())).collect();

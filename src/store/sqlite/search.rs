@@ -8,8 +8,8 @@ use crate::{
 };
 
 use super::{
-    models::{columns, read},
-    schema::NO_STEP,
+    models::{columns, read, text},
+    schema::step_key,
 };
 
 /// `registry_contains(text, part)`: whether `part`, [`folded`] already, stands in `text` whatever the
@@ -89,12 +89,12 @@ impl Filter {
     }
 }
 
-fn sort_key(sort: Sort) -> String {
+/// As it stands in the index.
+fn sort_key(sort: Sort) -> &'static str {
     match sort {
-        Sort::CreatedAt => "created_at".to_owned(),
-        Sort::UpdatedAt => "updated_at".to_owned(),
-        // As it stands in the index: absent steps are lowest.
-        Sort::TrainingStep => format!("ifnull(training_step, {NO_STEP})"),
+        Sort::CreatedAt => "created_at",
+        Sort::UpdatedAt => "updated_at",
+        Sort::TrainingStep => step_key!(),
     }
 }
 
@@ -159,7 +159,8 @@ fn cursor(query: &ListQuery, model: &ModelRow<'_>) -> Cursor {
 pub(super) fn stats(connection: &Connection) -> Result<Stats, StoreError> {
     let counts = |sql: &str| -> Result<Vec<(String, u64)>, StoreError> {
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = statement
+            .query_map([], |row| Ok((text(row.get_ref(0)?).unwrap_or_default().into_owned(), row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     };
     let by_status = counts("SELECT status, count(*) FROM models GROUP BY status ORDER BY status")?;
