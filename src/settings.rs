@@ -336,6 +336,15 @@ mod tests {
             origins("https://a.example, https://b.example/,"),
             ["https://a.example", "https://b.example"]
         );
+        let flags = ServeFlags { cors_origins: Some("https://a, b".to_owned()), ..ServeFlags::default() };
+        let error = Settings::resolve(flags, 2, |_| None).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.starts_with("\"b\" is no origin")));
+    }
+
+    #[test]
+    fn a_busy_timeout_beyond_what_sqlite_counts_is_brought_to_its_end() {
+        let settings = resolve(ServeFlags::default(), &[("SQLITE_BUSY_TIMEOUT_MS", "99999999999999")]);
+        assert_eq!(settings.database.store.busy_timeout, Duration::from_millis(MAX_BUSY_TIMEOUT_MS));
     }
 
     #[test]

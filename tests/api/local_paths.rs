@@ -188,6 +188,28 @@ fn a_configuration_that_is_no_object_is_refused() {
 /// Where [`a_process_of_its_own_looks_at_the_database`] finds the database.
 const DATABASE: &str = "REGISTRY_TEST_DATABASE";
 
+#[test]
+fn the_databases_own_files_are_refused_also_where_it_is_reached_through_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("real")).unwrap();
+    symlink("real/r.db", folder.path().join("registry.db")).unwrap();
+    let app = TestApp::over(folder, |settings| settings.rules.allow_local_paths = true);
+    app.register("kept", "1");
+    let real = app.folder.path().join("real");
+    symlink(real.join("r.db-shm"), app.folder.path().join("shm-by-link")).unwrap();
+    for path in [
+        app.db_path(),
+        real.join("r.db"),
+        real.join("r.db-wal"),
+        real.join("r.db-shm"),
+        app.folder.path().join("shm-by-link"),
+    ] {
+        assert!(path.exists(), "{path:?}");
+        let detail = register(&app, &json!({"artifact_uri": "s3://x", "checkpoint_path": text(&path)}));
+        assert!(detail.refused(400).contains("database"), "{path:?}");
+    }
+}
+
 /// Not a test but the other process of the one below: locks between processes do not hold within one.
 #[test]
 #[ignore = "run by another test, as a process of its own"]

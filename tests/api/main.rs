@@ -6,6 +6,7 @@ mod concurrency;
 mod conditional;
 mod cors;
 mod faults;
+mod foreign;
 mod limits;
 mod lists;
 mod local_paths;

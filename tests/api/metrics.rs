@@ -213,7 +213,7 @@ fn what_stands_in_the_place_of_suites_is_not_destroyed() {
 fn metrics_of_another_process_that_are_no_object_are_not_destroyed() {
     let app = TestApp::spawn();
     let other = app.other_process();
-    for (version, text) in ["[1]", "5", "\"text\""].into_iter().enumerate() {
+    for (version, text) in ["[1]", "5", "\"text\"", "{half", "NaN"].into_iter().enumerate() {
         let id = app.register("m", &version.to_string());
         other.execute("UPDATE models SET metrics = ?2 WHERE id = ?1", (id, text)).unwrap();
         assert_eq!(app.get(&format!("/models/{id}/metrics")).text, "{}");
@@ -222,6 +222,10 @@ fn metrics_of_another_process_that_are_no_object_are_not_destroyed() {
             other.query_row("SELECT metrics FROM models WHERE id = ?1", [id], |row| row.get(0)).unwrap();
         assert_eq!(kept, text);
         assert_eq!(app.event_types(id), ["create"]);
+        app.patch(id, &json!({"description": "d"})).ok();
+        let kept: String =
+            other.query_row("SELECT metrics FROM models WHERE id = ?1", [id], |row| row.get(0)).unwrap();
+        assert_eq!(kept, text, "a change of something else leaves it");
         app.patch(id, &json!({"metrics": {}})).ok();
         app.record(id, "s", json!({"a": 1})).ok();
     }

@@ -168,6 +168,7 @@ fn wrong_flags_are_a_usage_error() {
     for arguments in [
         &["--port", "99999"][..],
         &["--readers", "0"],
+        &["--sqlite-busy-timeout-ms", "99999999999999"],
         &["--max-hash-bytes", "x"],
         &["--log-format", "xml"],
         &["--allow-local-paths=perhaps"],

@@ -100,8 +100,24 @@ fn what_is_no_registry_is_refused_and_left_as_it_was() {
     newer.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
     drop(newer);
 
+    // A foreign database whose last writes are still in its log, as a crash leaves it.
+    let hot = rusqlite::Connection::open(at("writing.db")).unwrap();
+    hot.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE songs (title TEXT)").unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        fs::copy(at(&format!("writing.db{suffix}")), at(&format!("hot.db{suffix}"))).unwrap();
+    }
+    assert!(std::process::Command::new("mkfifo").arg(at("fifo.db")).status().unwrap().success());
+
+    // The index of a log is rebuilt by whoever reads it; it is no data.
+    let snapshot = |folder: &Path| {
+        let mut files = snapshot(folder);
+        files.retain(|(path, _)| !path.to_string_lossy().ends_with("-shm"));
+        files
+    };
     let before = snapshot(folder.path());
     for (path, expected) in [
+        (at("hot.db"), "but not a registry's"),
+        (at("fifo.db"), "is no regular file"),
         (at("text.db"), "is no SQLite file"),
         (at("short.db"), "is no SQLite file"),
         (at("header.db"), "newer registry"),
