@@ -96,7 +96,8 @@ async fn serve(listener: TcpListener, settings: &Settings) -> Result<(), ServeEr
     tracing::info!(signal = name, "ending: finishing what runs");
     actix_web::rt::spawn(async move {
         let name = next_signal(&mut terminate, &mut interrupt).await;
-        tracing::warn!(signal = name, "ending at once");
+        // Past the log, which is written by a thread that ends here too.
+        let _ = writeln!(io::stderr(), "{name} again: ending at once");
         process::exit(128 + if name == "SIGINT" { 2 } else { 15 });
     });
     handle.stop(true).await;

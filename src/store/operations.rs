@@ -4,7 +4,7 @@
 
 use crate::domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
-    Timestamp, promotion::demotion_reason,
+    Timestamp, json, promotion::demotion_reason,
 };
 
 use super::{StoreError, WriteStore};
@@ -51,12 +51,8 @@ pub fn register(
         draft.artifact_uri.as_deref(),
     )
     .within(context.max_event_payload_bytes)?;
-    let incumbent = if draft.status == Status::Production {
-        let metrics = crate::domain::json::compact(&draft.metrics);
-        step_aside(store, &draft.name, Some(&metrics), context)?
-    } else {
-        None
-    };
+    let metrics = (draft.status == Status::Production).then(|| json::compact(&draft.metrics));
+    let incumbent = make_room(store, &draft.name, None, draft.status, metrics.as_deref(), context)?;
     let model = store.insert(draft, context.now)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, model.id, context)?;
@@ -86,11 +82,8 @@ pub fn update(
     let was = model.status;
     patch.apply(&mut model);
     model.updated_at = context.after(&model);
-    let incumbent = if model.status == Status::Production && was != Status::Production {
-        step_aside(store, &model.name, model.metrics.as_deref(), context)?
-    } else {
-        None
-    };
+    let (now, metrics) = (model.status, model.metrics.as_deref());
+    let incumbent = make_room(store, &model.name, Some(was), now, metrics, context)?;
     store.update(&model)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, id, context)?;
@@ -112,11 +105,7 @@ pub fn promote(
 ) -> Result<Model, StoreError> {
     let mut model = existing(store, id, precondition)?;
     let from = model.status;
-    let incumbent = if to == Status::Production && from != Status::Production {
-        step_aside(store, &model.name, model.metrics.as_deref(), context)?
-    } else {
-        None
-    };
+    let incumbent = make_room(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
     model.status = to;
     model.updated_at = context.after(&model);
     store.set_status(id, to, &model.updated_at)?;
@@ -189,15 +178,20 @@ fn existing(
     Ok(model)
 }
 
-/// Asks the gate whether a version with `metrics` may follow the production version of `name`, and sends
-/// that one to staging. Returns who stepped down: the event
-/// of it names the successor, which may have no id yet.
-fn step_aside(
+/// Where a version of `name` becomes the production version by going `from` a status (none where it is new)
+/// `to` another: asks the gate whether one with these `metrics` may, and sends the production version before it
+/// to staging. Returns who stepped down: the event of it names the successor, which may have no id yet.
+fn make_room(
     store: &mut dyn WriteStore,
     name: &str,
+    from: Option<Status>,
+    to: Status,
     metrics: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Option<ModelId>, StoreError> {
+    if to != Status::Production || from == Some(to) {
+        return Ok(None);
+    }
     let incumbent = store.find_production(name)?;
     let standing = incumbent.as_ref().and_then(|model| model.metrics.as_deref());
     context.gate.admit(metrics, standing)?;

@@ -14,7 +14,10 @@ use std::{
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions, Hasher, HasherOptions},
     domain::{Draft, Timestamp},
-    store::sqlite::{Options, Synchronous},
+    store::{
+        StoreError,
+        sqlite::{Options, Synchronous},
+    },
 };
 
 fn now() -> Timestamp {
@@ -45,6 +48,22 @@ fn begin<F: Future>(future: std::pin::Pin<&mut F>) {
     assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
+/// Work that keeps an actor busy until it is let go.
+fn held() -> (impl FnOnce() -> Result<bool, StoreError> + Send + 'static, Held) {
+    let (begin, begun) = mpsc::channel();
+    let (let_go, end) = mpsc::channel();
+    let work = move || {
+        begin.send(()).unwrap();
+        Ok(end.recv().is_ok())
+    };
+    (work, Held { begun, let_go })
+}
+
+struct Held {
+    begun: mpsc::Receiver<()>,
+    let_go: mpsc::Sender<()>,
+}
+
 fn depth(database: &Database, queue: &str) -> usize {
     database.depths().into_iter().find(|depth| depth.queue == queue).unwrap().depth
 }
@@ -52,20 +71,16 @@ fn depth(database: &Database, queue: &str) -> usize {
 #[test]
 fn a_full_queue_of_reads_is_said_at_once_and_shows_its_depth() {
     with_database(|database| async move {
-        let (begun, is_begun) = mpsc::channel();
-        let (let_go, wait) = mpsc::channel::<()>();
-        let mut running = pin!(database.read(move |_| {
-            begun.send(()).unwrap();
-            Ok(wait.recv().is_ok())
-        }));
+        let (work, held) = held();
+        let mut running = pin!(database.read(move |_| work()));
         begin(running.as_mut());
-        is_begun.recv().unwrap();
+        held.begun.recv().unwrap();
         let mut waiting = pin!(database.read(|store| store.stats()));
         begin(waiting.as_mut());
         assert_eq!(depth(&database, "read"), 1);
         let refused = database.read(|store| store.stats()).await;
         assert!(matches!(refused, Err(ActorError::Overloaded { queue: "read" })), "{refused:?}");
-        let_go.send(()).unwrap();
+        held.let_go.send(()).unwrap();
         assert!(running.await.unwrap());
         assert_eq!(waiting.await.unwrap().total_models, 0);
     });
@@ -74,20 +89,16 @@ fn a_full_queue_of_reads_is_said_at_once_and_shows_its_depth() {
 #[test]
 fn a_full_queue_of_writes_is_said_at_once_and_shows_its_depth() {
     with_database(|database| async move {
-        let (begun, is_begun) = mpsc::channel();
-        let (let_go, wait) = mpsc::channel::<()>();
-        let mut running = pin!(database.write(move |_| {
-            begun.send(()).unwrap();
-            Ok(wait.recv().is_ok())
-        }));
+        let (work, held) = held();
+        let mut running = pin!(database.write(move |_| work()));
         begin(running.as_mut());
-        is_begun.recv().unwrap();
+        held.begun.recv().unwrap();
         let mut waiting = pin!(database.write(|store| store.find(1)));
         begin(waiting.as_mut());
         assert_eq!(depth(&database, "write"), 1);
         let refused = database.write(|store| store.find(1)).await;
         assert!(matches!(refused, Err(ActorError::Overloaded { queue: "write" })), "{refused:?}");
-        let_go.send(()).unwrap();
+        held.let_go.send(()).unwrap();
         assert!(running.await.unwrap());
         assert_eq!(waiting.await.unwrap(), None);
     });
@@ -108,19 +119,15 @@ fn a_panic_in_a_read_ends_that_read_and_the_reader_goes_on() {
 #[test]
 fn a_write_whose_caller_left_before_it_began_is_not_done() {
     with_database(|database| async move {
-        let (begun, is_begun) = mpsc::channel();
-        let (let_go, wait) = mpsc::channel::<()>();
-        let mut running = pin!(database.write(move |_| {
-            begun.send(()).unwrap();
-            Ok(wait.recv().is_ok())
-        }));
+        let (work, held) = held();
+        let mut running = pin!(database.write(move |_| work()));
         begin(running.as_mut());
-        is_begun.recv().unwrap();
+        held.begun.recv().unwrap();
         {
             let mut left = pin!(database.write(|store| store.insert(Draft::named("m", "1")?, now())));
             begin(left.as_mut());
         }
-        let_go.send(()).unwrap();
+        held.let_go.send(()).unwrap();
         running.await.unwrap();
         assert_eq!(database.read(|store| store.stats()).await.unwrap().total_models, 0);
     });
@@ -129,14 +136,10 @@ fn a_write_whose_caller_left_before_it_began_is_not_done() {
 #[test]
 fn what_waits_when_the_database_is_closed_is_done_and_what_comes_later_refused() {
     with_database(|database| async move {
-        let (begun, is_begun) = mpsc::channel();
-        let (let_go, wait) = mpsc::channel::<()>();
-        let mut running = pin!(database.write(move |_| {
-            begun.send(()).unwrap();
-            Ok(wait.recv().is_ok())
-        }));
+        let (work, held) = held();
+        let mut running = pin!(database.write(move |_| work()));
         begin(running.as_mut());
-        is_begun.recv().unwrap();
+        held.begun.recv().unwrap();
         let insert = |store: &mut dyn model_registry::store::WriteStore| {
             let mut draft = Draft::named("m", "1")?;
             draft.artifact_uri = Some("s3://b".to_owned());
@@ -148,7 +151,7 @@ fn what_waits_when_the_database_is_closed_is_done_and_what_comes_later_refused()
             let database = database.clone();
             move || database.close()
         });
-        let_go.send(()).unwrap();
+        held.let_go.send(()).unwrap();
         closing.await.unwrap();
         assert!(running.await.unwrap());
         assert_eq!(waiting.await.unwrap().id, 1);
