@@ -34,7 +34,8 @@ Examples:
       Serve a team.
 
 Signals:
-  SIGTERM and SIGINT end it in order: it stops accepting, finishes what runs and closes the database.
+  SIGTERM and SIGINT end it in order: it stops accepting, finishes what runs (for at most
+  8 seconds: a client that never sends the rest of its body holds it no longer) and closes the database.
   A second one ends it at once; nothing that was acknowledged is lost by that.
 
 Exit codes:

@@ -28,8 +28,8 @@ use crate::registry::Registry;
 pub use auth::Keys;
 use error::ApiError;
 
-/// How long a shutdown waits for what is running.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a shutdown waits for what is running: well within the ten seconds that container engines give.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a browser may remember what it was allowed.
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
 /// Headers of answers that scripts of other origins may read.
