@@ -50,7 +50,7 @@ fn is_true(text: &str) -> bool {
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum SettingsError {
     #[error(
-        "{origin:?} is no origin; --cors-origins and CAIA_REGISTRY_CORS_ORIGINS take some like https://ml.example.org, comma-separated"
+        "{origin:?} is no origin; --cors-origins takes some like https://ml.example.org, comma-separated"
     )]
     CorsOrigin { origin: String },
 }
@@ -70,6 +70,8 @@ pub struct Settings {
     pub trust_actor_header: bool,
     /// Origins whose scripts may call.
     pub cors_origins: Vec<String>,
+    /// What stands in the variable for origins and is none; 0.2.0 started with such, and so does this.
+    pub ignored_origins: Vec<String>,
     /// What the registry keeps to.
     pub rules: Rules,
     /// Whether answers name paths on the server's disk.
@@ -138,16 +140,20 @@ impl Settings {
         let dev_key = (flags.dev && api_keys.is_empty()).then(random_key);
         api_keys.extend(dev_key.clone());
 
-        let cors_origins = match flags.cors_origins.or_else(|| variable("CAIA_REGISTRY_CORS_ORIGINS")) {
-            None => DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(),
-            Some(list) => {
-                let origins = list.split(',').map(|origin| origin.trim().trim_end_matches('/').to_owned());
-                origins.filter(|origin| !origin.is_empty()).collect()
-            }
+        let read = |list: &str| -> Vec<String> {
+            // Browsers send scheme and host in lower case, and no slash.
+            let origins = list.split(',').map(|one| one.trim().trim_end_matches('/').to_lowercase());
+            origins.filter(|origin| !origin.is_empty()).collect()
         };
-        if let Some(origin) = cors_origins.iter().find(|origin| !is_origin(origin)) {
-            return Err(SettingsError::CorsOrigin { origin: origin.clone() });
-        }
+        let (cors_origins, ignored_origins) =
+            match (&flags.cors_origins, variable("CAIA_REGISTRY_CORS_ORIGINS")) {
+                (Some(list), _) => match read(list).into_iter().find(|origin| !is_origin(origin)) {
+                    Some(origin) => return Err(SettingsError::CorsOrigin { origin }),
+                    None => (read(list), Vec::new()),
+                },
+                (None, Some(list)) => read(&list).into_iter().partition(|origin| is_origin(origin)),
+                (None, None) => (DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(), Vec::new()),
+            };
         let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
         let busy_timeout = number(
             flags.sqlite_busy_timeout_ms,
@@ -162,6 +168,7 @@ impl Settings {
             dev_key,
             trust_actor_header: truth(flags.trust_actor_header, "TRUST_ACTOR_HEADER"),
             cors_origins,
+            ignored_origins,
             rules: Rules {
                 gate: Gate {
                     required_suite: required_suite
@@ -336,6 +343,10 @@ mod tests {
             origins("https://a.example, https://b.example/,"),
             ["https://a.example", "https://b.example"]
         );
+        assert_eq!(origins("HTTPS://ML.Example.org,null"), ["https://ml.example.org", "null"]);
+        let settings = resolve(ServeFlags::default(), &[("CORS_ORIGINS", "https://a, 'http://b'")]);
+        assert_eq!(settings.cors_origins, ["https://a"]);
+        assert_eq!(settings.ignored_origins, ["'http://b'"]);
         let flags = ServeFlags { cors_origins: Some("https://a, b".to_owned()), ..ServeFlags::default() };
         let error = Settings::resolve(flags, 2, |_| None).err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.starts_with("\"b\" is no origin")));

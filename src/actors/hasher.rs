@@ -82,13 +82,13 @@ impl Hasher {
             keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
         };
         let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
-            let Measured { measurement, content } = opened.measure_while(&options, |_| go_on())?;
             let path = opened.path();
-            let content = content.ok_or_else(|| ArtifactError::TooLarge {
-                path: path.to_owned(),
-                limit_bytes: MAX_JSON_BYTES,
-            })?;
-            Ok((measurement, parse_config(&content, path)?))
+            let too_large = || ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES };
+            if opened.size_bytes() > MAX_JSON_BYTES {
+                return Err(too_large());
+            }
+            let Measured { measurement, content } = opened.measure_while(&options, |_| go_on())?;
+            Ok((measurement, parse_config(&content.ok_or_else(too_large)?, path)?))
         };
         self.submit(path, read).await
     }

@@ -146,6 +146,12 @@ fn announce(address: SocketAddr, settings: &Settings) {
         let _ = writeln!(out, "try: curl -H 'X-API-Key: {key}' http://{address}/stats");
     }
     let _ = out.flush();
+    for origin in &settings.ignored_origins {
+        tracing::warn!(
+            origin,
+            "CAIA_REGISTRY_CORS_ORIGINS holds what is no origin, like https://ml.example.org; it is passed over"
+        );
+    }
     if settings.api_keys.is_empty() {
         tracing::warn!(
             "no API key is configured, so all but / and /health answer 503; set CAIA_REGISTRY_API_KEY, or try --dev"

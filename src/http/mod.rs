@@ -18,7 +18,7 @@ use actix_cors::Cors;
 use actix_web::{
     App as ActixApp, HttpServer,
     dev::Server,
-    http::Uri,
+    http::{Uri, uri::Authority},
     middleware::{Condition, from_fn},
     web::{self, Data},
 };
@@ -85,19 +85,28 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
     })
     .workers(options.workers.max(1))
     .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
+    // A client that closes its end has gone: what it asked for, a long digest say, is given up.
+    .h1_allow_half_closed(false)
     .disable_signals()
     .listen(listener)?;
     Ok(server.run())
 }
 
-/// Whether `text` is an origin as browsers send it, like `https://ml.example.org`, or `*` for all.
+/// Whether `text` is an origin as browsers send it, like `https://ml.example.org` or `null`, or `*` for all.
 #[must_use]
 pub fn is_origin(text: &str) -> bool {
     let parts = text.parse::<Uri>().map(Uri::into_parts);
-    text == "*"
+    ["*", "null"].contains(&text)
         || parts.is_ok_and(|parts| {
             let bare = parts.path_and_query.is_none_or(|path| path == "/");
-            parts.scheme.is_some() && parts.authority.is_some() && bare && !text.ends_with('/')
+            let plain = |authority: &Authority| {
+                let host = authority.host();
+                let port = authority.as_str().strip_prefix(host);
+                let has_port = port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some());
+                has_port && !host.contains('*')
+            };
+            let whole = parts.scheme.is_some() && bare && !text.ends_with('/');
+            whole && parts.authority.as_ref().is_some_and(plain)
         })
 }
 
@@ -124,6 +133,13 @@ mod tests {
             ("http://localhost:3000", true),
             ("http://[::1]:3000", true),
             ("*", true),
+            ("null", true),
+            ("chrome-extension://abcdef", true),
+            ("http://*", false),
+            ("https://*.example.org", false),
+            ("http://user@host", false),
+            ("http://host:99999", false),
+            ("localhost:3000", false),
             ("ml.example.org", false),
             ("https://ml.example.org/app", false),
             ("http://a b", false),

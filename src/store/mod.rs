@@ -68,8 +68,9 @@ pub trait WriteStore {
     /// # Errors
     /// [`Refusal::Conflict`] where name and version are taken.
     fn insert(&mut self, draft: Draft, now: crate::domain::Timestamp) -> Result<Model, StoreError>;
-    /// Writes every field of `model` but its id, name, version and `created_at`.
-    fn update(&mut self, model: &Model) -> Result<(), StoreError>;
+    /// Writes what differs between the two states of a version, and nothing else of its row. Id, name, version
+    /// and `created_at` never differ.
+    fn update(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.

@@ -79,12 +79,12 @@ pub fn update(
     if fields.is_empty() {
         return Ok(model);
     }
-    let was = model.status;
+    let before = model.clone();
     patch.apply(&mut model);
     model.updated_at = context.after(&model);
     let (now, metrics) = (model.status, model.metrics.as_deref());
-    let incumbent = make_room(store, &model.name, Some(was), now, metrics, context)?;
-    store.update(&model)?;
+    let incumbent = make_room(store, &model.name, Some(before.status), now, metrics, context)?;
+    store.update(&before, &model)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, id, context)?;
     }

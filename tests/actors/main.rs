@@ -13,9 +13,9 @@ use std::{
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions, Hasher, HasherOptions},
-    domain::{Draft, Timestamp},
+    domain::{Draft, Model, Timestamp},
     store::{
-        StoreError,
+        StoreError, WriteStore,
         sqlite::{Options, Synchronous},
     },
 };
@@ -57,6 +57,12 @@ fn held() -> (impl FnOnce() -> Result<bool, StoreError> + Send + 'static, Held) 
         Ok(end.recv().is_ok())
     };
     (work, Held { begun, let_go })
+}
+
+fn insert(store: &mut dyn WriteStore) -> Result<Model, StoreError> {
+    let mut draft = Draft::named("m", "1")?;
+    draft.artifact_uri = Some("s3://b".to_owned());
+    store.insert(draft, now())
 }
 
 struct Held {
@@ -124,7 +130,7 @@ fn a_write_whose_caller_left_before_it_began_is_not_done() {
         begin(running.as_mut());
         held.begun.recv().unwrap();
         {
-            let mut left = pin!(database.write(|store| store.insert(Draft::named("m", "1")?, now())));
+            let mut left = pin!(database.write(insert));
             begin(left.as_mut());
         }
         held.let_go.send(()).unwrap();
@@ -140,11 +146,6 @@ fn what_waits_when_the_database_is_closed_is_done_and_what_comes_later_refused()
         let mut running = pin!(database.write(move |_| work()));
         begin(running.as_mut());
         held.begun.recv().unwrap();
-        let insert = |store: &mut dyn model_registry::store::WriteStore| {
-            let mut draft = Draft::named("m", "1")?;
-            draft.artifact_uri = Some("s3://b".to_owned());
-            store.insert(draft, now())
-        };
         let mut waiting = pin!(database.write(insert));
         begin(waiting.as_mut());
         let closing = tokio::task::spawn_blocking({
@@ -184,7 +185,12 @@ fn a_full_queue_of_files_is_said_at_once_and_a_digest_nobody_waits_for_is_given_
             let refused = hasher.measure(path.clone(), u64::MAX).await;
             assert!(matches!(refused, Err(ActorError::Overloaded { queue: "hash" })), "{refused:?}");
         }
-        // With both callers gone it ends at once, not when a terabyte has been read.
-        tokio::task::spawn_blocking(move || hasher.close()).await.unwrap();
+        // With both callers gone it ends at once, not when a terabyte has been read. A thread that went on
+        // reading could not be stopped in any other way than with the process.
+        let closing = tokio::task::spawn_blocking(move || hasher.close());
+        if tokio::time::timeout(Duration::from_secs(20), closing).await.is_err() {
+            eprintln!("the digest was not given up");
+            std::process::abort();
+        }
     });
 }

@@ -441,6 +441,27 @@ fn other_requests_are_answered_while_long_files_are_digested() {
 }
 
 #[test]
+fn a_digest_whose_client_has_gone_is_given_up_and_the_next_one_begun() {
+    let app = TestApp::with(|settings| {
+        settings.rules.allow_local_paths = true;
+        settings.rules.max_hash_bytes = u64::MAX;
+        (settings.hashers, settings.hash_queue) = (1, 1);
+    });
+    let endless = app.folder.path().join("endless.pt");
+    fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    let body = json!({"name": "m", "version": "1", "checkpoint_path": text(&endless)}).to_string();
+    let head = format!("POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {}", crate::support::KEY);
+    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut leaving = std::net::TcpStream::connect(app.address).unwrap();
+    leaving.write_all(request.as_bytes()).unwrap();
+    drop(leaving);
+    // It waits for the one thread that digests; were that busy for good, this would end in a time-out.
+    let path = file(&app, "small.pt", "hello");
+    let model = register(&app, &json!({"version": "2", "checkpoint_path": path})).ok();
+    assert_eq!(model["checkpoint_sha256"], json!(sha256("hello")));
+}
+
+#[test]
 fn a_full_queue_of_files_answers_503_and_everything_else_goes_on() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;

@@ -35,7 +35,7 @@ fn now() -> Timestamp {
 struct SqliteFixture {
     writer: SqliteWriter,
     reader: SqliteReader,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Fixture for SqliteFixture {
@@ -64,7 +64,7 @@ fn fixture() -> SqliteFixture {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path().join("registry.db"));
     let writer = SqliteWriter::open(&options, now()).unwrap();
-    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), _folder: folder }
+    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), folder }
 }
 
 #[test]
@@ -106,17 +106,23 @@ fn what_is_no_registry_is_refused_and_left_as_it_was() {
     for suffix in ["", "-wal", "-shm"] {
         fs::copy(at(&format!("writing.db{suffix}")), at(&format!("hot.db{suffix}"))).unwrap();
     }
+    drop(hot);
+    fs::remove_file(at("writing.db")).unwrap();
+    let clean = rusqlite::Connection::open(at("clean.db")).unwrap();
+    clean.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE songs (title TEXT)").unwrap();
+    drop(clean);
     assert!(std::process::Command::new("mkfifo").arg(at("fifo.db")).status().unwrap().success());
 
     // The index of a log is rebuilt by whoever reads it; it is no data.
     let snapshot = |folder: &Path| {
         let mut files = snapshot(folder);
-        files.retain(|(path, _)| !path.to_string_lossy().ends_with("-shm"));
+        files.retain(|(path, _)| !path.ends_with("hot.db-shm"));
         files
     };
     let before = snapshot(folder.path());
     for (path, expected) in [
         (at("hot.db"), "but not a registry's"),
+        (at("clean.db"), "but not a registry's"),
         (at("fifo.db"), "is no regular file"),
         (at("text.db"), "is no SQLite file"),
         (at("short.db"), "is no SQLite file"),
@@ -223,6 +229,24 @@ fn the_trigger_moves_updated_at_forward_for_other_processes() {
         if let Some(expected) = expected {
             assert_eq!(moved, expected);
         }
+    }
+}
+
+#[test]
+fn every_page_of_a_list_is_sought_in_an_index() {
+    let fixture = fixture();
+    let file = rusqlite::Connection::open(fixture.folder.path().join("registry.db")).unwrap();
+    let step = "CASE WHEN typeof(training_step) = 'integer' THEN training_step ELSE -9223372036854775808 END";
+    for (condition, key) in [
+        ("(created_at, id) < ('2026', 7)", "created_at"),
+        ("(updated_at, id) < ('2026', 7)", "updated_at"),
+        (&format!("{step} <= 7 AND ({step}, id) < (7, 7)"), step),
+    ] {
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT * FROM models WHERE {condition} ORDER BY {key} DESC, id DESC LIMIT 50"
+        );
+        let plan: String = file.query_row(&sql, [], |row| row.get("detail")).unwrap();
+        assert!(plan.starts_with("SEARCH models USING INDEX"), "{condition}: {plan}");
     }
 }
 

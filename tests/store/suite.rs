@@ -91,9 +91,9 @@ fn an_undone_transaction_leaves_nothing(store: &mut impl Fixture) {
 }
 
 fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
-    let mut model = insert(store, draft("m", "1"));
+    let before = insert(store, draft("m", "1"));
     let text = |text: &str| Some(text.to_owned());
-    model = Model {
+    let model = Model {
         status: Status::Staging,
         artifact_uri: text("s3://other"),
         checkpoint_sha256: text("aa"),
@@ -119,9 +119,11 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         tags: text(r#"["тег"]"#),
         metrics: text(r#"{"a":1.0,"b":1e+5}"#),
         updated_at: "2026-01-31 13:05:09.251".to_owned(),
-        ..model
+        ..before.clone()
     };
-    store.write(|store| store.update(&model)).unwrap();
+    store.write(|store| store.update(&before, &model)).unwrap();
+    assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
+    store.write(|store| store.update(&model, &model)).unwrap();
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
 
     store.write(|store| store.set_status(model.id, Status::Archived, "2027")).unwrap();

@@ -40,13 +40,6 @@ const INSERT: &str = "INSERT INTO models (name, version, status, artifact_uri, c
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
-/// A loss is never taken away, and what is absent here may be an infinity that the file holds.
-const UPDATE: &str = "UPDATE models SET status = ?2, artifact_uri = ?3, checkpoint_sha256 = ?4, \
-    checkpoint_size_bytes = ?5, config_sha256 = ?6, config_size_bytes = ?7, run_id = ?8, git_commit = ?9, \
-    created_by = ?10, source_host = ?11, frozen = ?12, checkpoint_path = ?13, config_path = ?14, \
-    d_model = ?15, n_layers = ?16, n_heads = ?17, vocab_size = ?18, params = ?19, training_step = ?20, \
-    training_loss = ifnull(?21, training_loss), dataset = ?22, description = ?23, tags = ?24, metrics = ?25, updated_at = ?26 \
-    WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
 const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
@@ -117,11 +110,10 @@ pub(super) fn answerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (servable != "null").then_some(servable)
 }
 
+/// The column's affinity has made an integer of whatever spells one.
 pub(super) fn integer(value: ValueRef<'_>) -> Option<i64> {
     match value {
         ValueRef::Integer(number) => Some(number),
-        ValueRef::Real(number) if number.fract() == 0.0 && number.abs() < 9.2e18 => Some(number as i64),
-        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.trim().parse().ok(),
         _ => None,
     }
 }
@@ -265,36 +257,26 @@ impl WriteStore for SqliteWriter {
         Ok(model)
     }
 
-    fn update(&mut self, model: &Model) -> Result<(), StoreError> {
-        self.connection.prepare_cached(UPDATE)?.execute(rusqlite::params![
-            model.id,
-            model.status,
-            model.artifact_uri,
-            model.checkpoint_sha256,
-            model.checkpoint_size_bytes,
-            model.config_sha256,
-            model.config_size_bytes,
-            model.run_id,
-            model.git_commit,
-            model.created_by,
-            model.source_host,
-            model.frozen,
-            // The column of 0.2.0 can't be null.
-            model.checkpoint_path.as_deref().or(model.artifact_uri.as_deref()).unwrap_or_default(),
-            model.config_path,
-            model.d_model,
-            model.n_layers,
-            model.n_heads,
-            model.vocab_size,
-            model.params,
-            model.training_step,
-            model.training_loss,
-            model.dataset,
-            model.description,
-            model.tags,
-            model.metrics,
-            model.updated_at,
-        ])?;
+    fn update(&mut self, before: &Model, after: &Model) -> Result<(), StoreError> {
+        /// Each field's column, whether it differs, and its new value.
+        macro_rules! fields {
+            ($($field:ident)*) => {
+                [$((stringify!($field), before.$field != after.$field, &after.$field as &dyn ToSql)),*]
+            };
+        }
+        let fields = fields!(
+            status artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes
+            run_id git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers
+            n_heads vocab_size params training_step training_loss dataset description tags metrics updated_at
+        );
+        let changed: Vec<_> = fields.into_iter().filter(|(_, differs, _)| *differs).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let columns: Vec<_> = changed.iter().map(|(column, ..)| format!("{column} = ?")).collect();
+        let sql = format!("UPDATE models SET {} WHERE id = ?", columns.join(", "));
+        let values = changed.iter().map(|(.., value)| *value).chain([&after.id as &dyn ToSql]);
+        self.connection.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
         Ok(())
     }
 

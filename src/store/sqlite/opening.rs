@@ -51,7 +51,8 @@ impl Options {
     }
 }
 
-/// Why a database can't be opened. Each says what to do; nothing was changed on disk.
+/// Why a database can't be opened. Each says what to do; nothing was changed on disk, but that SQLite rolls
+/// back what a crashed process had left half done in a journal beside it.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum OpenError {

@@ -129,7 +129,9 @@ pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
 pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     let leave_log = |on| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on);
-    leave_log(true).map_err(failed)?;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    leave_log(std::fs::metadata(log).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
     check_version(user_version(connection).map_err(failed)?, path)?;
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))

@@ -119,6 +119,10 @@ pub(super) fn models(
             CursorKey::Integer(step) => Value::from(step.unwrap_or(i64::MIN)),
         };
         let (from, id) = (filter.bind(from), filter.bind(cursor.id));
+        if query.sort == Sort::TrainingStep {
+            // SQLite does not seek by a row value that begins with an expression, but by the expression alone.
+            filter.and(&format!("{key} {beyond}= {from}"));
+        }
         filter.and(&format!("({key}, id) {beyond} ({from}, {id})"));
     }
     // One more than asked for tells whether there is a next page; -1 is SQLite's "all".
