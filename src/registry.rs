@@ -11,7 +11,8 @@ use crate::{
     actors::{Database, Hasher, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model, ModelId,
-        ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, suites::suites,
+        ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
+        suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
@@ -155,12 +156,12 @@ impl Registry {
     /// The scores of a version by suite, as JSON text; with `suite`, of that one only.
     pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
         let mut suites = self.model(id, |model| suites(model.metrics.as_deref())).await?;
-        let Some(suite) = suite else { return Ok(crate::domain::json::compact(&suites)) };
+        let Some(suite) = suite else { return Ok(compact(&suites)) };
         suites.retain(|name, _| *name == suite);
         if suites.is_empty() {
             return Err(Refusal::NotFound(format!("model {id} has no scores of the suite {suite:?}")).into());
         }
-        Ok(crate::domain::json::compact(&suites))
+        Ok(compact(&suites))
     }
 
     /// How many versions there are.
@@ -204,13 +205,11 @@ impl Registry {
             self.require_local_paths()?;
             // Before a long file is read for nothing; the writer decides.
             let (name, version) = (draft.name.clone(), draft.version.clone());
-            let taken = self.one(|_| (), move |store, visit| store.model_by_name(&name, &version, visit));
-            if taken.await?.is_some() {
-                return Err(Refusal::Conflict(format!(
-                    "version {:?} of {:?} is registered already",
-                    draft.version, draft.name
-                ))
-                .into());
+            let find = move |store: &mut dyn ReadStore, visit: &mut dyn FnMut(ModelRow<'_>)| {
+                store.model_by_name(&name, &version, visit)
+            };
+            if let Some(id) = self.one(|taken| taken.id, find).await? {
+                return Err(Refusal::taken(&draft.name, &draft.version, id).into());
             }
             let limit = self.parts.rules.max_hash_bytes;
             let config = async |path: Option<&str>| match path {

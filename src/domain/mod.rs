@@ -56,4 +56,12 @@ impl Refusal {
     pub fn no_model(id: ModelId) -> Self {
         Self::NotFound(format!("there is no model with id {id}"))
     }
+
+    /// Name and version belong to the model with this id.
+    #[must_use]
+    pub fn taken(name: &str, version: &str, id: ModelId) -> Self {
+        Self::Conflict(format!(
+            "version {version:?} of {name:?} is registered already, as model {id}; register another version, or PATCH that one"
+        ))
+    }
 }

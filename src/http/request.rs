@@ -3,7 +3,7 @@
 use std::{borrow::Cow, future::Ready};
 
 use actix_web::{FromRequest, HttpRequest, dev, http::header::HeaderMap, web::Data};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{PercentDecode, percent_decode_str};
 
 use crate::{
     domain::{ModelId, Precondition, Refusal},
@@ -69,18 +69,22 @@ impl Call {
         Caller { actor: self.actor.clone(), host }
     }
 
-    /// A segment of the path as it was sent, decoded. The router's own decoding leaves `%2F` as it is.
+    /// A segment of the path, counted from 0, as it was sent. The router's own decoding leaves `%2F` as it is.
+    fn segment(&self, place: usize) -> PercentDecode<'_> {
+        percent_decode_str(self.request.uri().path().split('/').nth(place + 1).unwrap_or_default())
+    }
+
+    /// A text in the path.
+    ///
+    /// # Errors
+    /// [`ApiError::UnknownPath`] for what is no UTF-8: no name holds such.
     pub(super) fn path_text(&self, place: usize) -> Result<String, ApiError> {
-        let segment = self.request.uri().path().split('/').nth(place + 1).unwrap_or_default();
-        // No name holds what is no UTF-8.
-        let text = percent_decode_str(segment).decode_utf8().map_err(|_| ApiError::UnknownPath)?;
-        Ok(text.into_owned())
+        self.segment(place).decode_utf8().map(Cow::into_owned).map_err(|_| ApiError::UnknownPath)
     }
 
     /// The id in `/models/{model_id}…`.
     pub(super) fn model_id(&mut self) -> ModelId {
-        let segment = self.request.uri().path().split('/').nth(2).unwrap_or_default();
-        let text = percent_decode_str(segment).decode_utf8_lossy();
+        let text = self.segment(1).decode_utf8_lossy().into_owned();
         let read = lenient::integer_text(&text);
         self.faults.catch(read, "path", "model_id", || text.into()).unwrap_or_default()
     }
@@ -93,8 +97,7 @@ impl Call {
         names: &'static [&'static str],
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let segment = self.request.uri().path().split('/').nth(place + 1).unwrap_or_default();
-        let text = percent_decode_str(segment).decode_utf8_lossy();
+        let text = self.segment(place).decode_utf8_lossy().into_owned();
         let read = parse(&text).ok_or(FaultKind::Literal(names));
         self.faults.catch(read, "path", name, || text.into())
     }

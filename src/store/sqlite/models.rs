@@ -217,11 +217,7 @@ impl WriteStore for SqliteWriter {
             .query_row([&model.name, &model.version], |row| row.get(0))
             .optional()?;
         if let Some(id) = taken {
-            return Err(Refusal::Conflict(format!(
-                "version {:?} of {:?} is registered already, as model {id}",
-                model.version, model.name
-            ))
-            .into());
+            return Err(Refusal::taken(&model.name, &model.version, id).into());
         }
         self.connection.prepare_cached(INSERT)?.execute(rusqlite::params![
             model.name,
