@@ -17,6 +17,8 @@ pub const UNREACHABLE: u8 = 3;
 pub const KEY: u8 = 4;
 /// The registry holds something that this contradicts, such as the same version already.
 pub const CONFLICT: u8 = 5;
+/// Ctrl-C or SIGTERM ended it; what was begun was undone. As shells count: 128 and the number of SIGINT.
+pub const INTERRUPTED: u8 = 130;
 
 /// The codes, as the help of a command shows them.
 pub const HELP: &str = "\
@@ -26,7 +28,8 @@ Exit codes:
   2  the command line makes no sense
   3  no registry there, or it is unavailable; try again later
   4  no API key, or the registry refused it
-  5  conflict, such as a version that is registered already";
+  5  conflict, such as a version that is registered already
+  130  ended by Ctrl-C or SIGTERM";
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,30 @@ impl Failure {
     pub fn key(message: impl Into<String>) -> Self {
         Self { code: KEY, messages: vec![message.into()] }
     }
+
+    /// What the registry or a store holds contradicts what was asked.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self { code: CONFLICT, messages: vec![message.into()] }
+    }
+
+    /// The user ended it; `message` says what was undone, or what is left.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { code: INTERRUPTED, messages: vec![message.into()] }
+    }
+
+    /// One of the codes above.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The same failure, with what else there is to know said before it.
+    #[must_use]
+    pub fn after(mut self, context: &str) -> Self {
+        if let Some(first) = self.messages.first_mut() {
+            *first = format!("{context}{first}");
+        }
+        self
+    }
 }
 
 impl From<ClientError> for Failure {
@@ -62,7 +89,8 @@ impl From<ClientError> for Failure {
             | ClientError::AnswerLost { .. }
             | ClientError::Unavailable { .. } => UNREACHABLE,
             ClientError::Conflict { .. } => CONFLICT,
-            ClientError::Refused { .. }
+            ClientError::NotFound { .. }
+            | ClientError::Refused { .. }
             | ClientError::ServerFailed { .. }
             | ClientError::NotARegistry { .. } => FAILED,
         };
@@ -111,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_code() {
-        for code in [DONE, FAILED, USAGE, UNREACHABLE, KEY, CONFLICT] {
+        for code in [DONE, FAILED, USAGE, UNREACHABLE, KEY, CONFLICT, INTERRUPTED] {
             assert!(HELP.contains(&format!("\n  {code}  ")), "{code}");
         }
     }

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod digesting;
 pub mod exit;
 pub mod ingest;
+mod interrupt;
 mod print;
 pub mod registration;
 pub mod remote;

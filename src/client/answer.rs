@@ -13,6 +13,7 @@ use super::ClientError;
 /// Of what a server says no more is repeated.
 const MAX_DETAIL_CHARS: usize = 2000;
 
+const TOTAL_COUNT_HEADER: HeaderName = HeaderName::from_static("x-total-count");
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Judges an answer of the server at `url`.
@@ -43,13 +44,29 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
             Err(ClientError::NotARegistry { url, reason })
         }
         (401, _) => Err(ClientError::KeyRefused { url }),
-        (409, _) => Err(ClientError::Conflict { detail: said(detail) }),
+        (404, _) => Err(ClientError::NotFound { detail: said(detail) }),
+        (409 | 412, _) => Err(ClientError::Conflict { detail: said(detail) }),
         (400..=499, _) => Err(ClientError::Refused { status, detail: said(detail) }),
         (_, Some(_)) => {
             let reason = format!("it answers with status {status}");
             Err(ClientError::NotARegistry { url, reason })
         }
     }
+}
+
+/// How many versions a list has on all its pages, where the registry says so; 0.2.0 does not.
+pub(super) fn total_count(headers: &HeaderMap) -> Option<u64> {
+    text_of(headers, &TOTAL_COUNT_HEADER)?.parse().ok()
+}
+
+/// Path and query of the next page: `Link: </models?cursor=…>; rel="next"`.
+pub(super) fn next_link(headers: &HeaderMap) -> Option<String> {
+    let links = headers.get(header::LINK)?.to_str().ok()?;
+    let (target, parameters) = links.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next =
+        parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=next" | r#"rel="next""#));
+    // A server that points elsewhere is not followed there: the key would go along.
+    (is_next && target.starts_with('/') && !target.starts_with("//")).then(|| target.to_owned())
 }
 
 /// What the answer says of itself: its sentence, or the faults of a 422, each with its place.
@@ -106,7 +123,9 @@ mod tests {
         let unsaid = || "it does not say why".to_owned();
         for (status, body, expected) in [
             (401, r#"{"detail":"no"}"#, ClientError::KeyRefused { url: url() }),
+            (404, r#"{"detail":"none"}"#, ClientError::NotFound { detail: "none".to_owned() }),
             (409, r#"{"detail":"taken"}"#, ClientError::Conflict { detail: "taken".to_owned() }),
+            (412, r#"{"detail":"moved"}"#, ClientError::Conflict { detail: "moved".to_owned() }),
             (
                 400,
                 r#"{"detail":"no uri"}"#,
@@ -149,6 +168,22 @@ mod tests {
         }
         let text = judged(200, &[], "").unwrap_err().to_string();
         assert!(text.contains("not JSON but of no type"), "{text}");
+    }
+
+    #[test]
+    fn the_next_page_is_on_the_same_server() {
+        for (link, expected) in [
+            (r#"</models?limit=2&cursor=a>; rel="next""#, Some("/models?limit=2&cursor=a")),
+            ("</models?cursor=a>;rel=next", Some("/models?cursor=a")),
+            (r#"</models>; rel="prev""#, None),
+            (r#"<https://elsewhere/models>; rel="next""#, None),
+            (r#"<//elsewhere/models>; rel="next""#, None),
+            ("nonsense", None),
+        ] {
+            let headers = [(header::LINK, link.parse().unwrap())].into_iter().collect();
+            assert_eq!(next_link(&headers).as_deref(), expected, "{link}");
+        }
+        assert_eq!(next_link(&HeaderMap::new()), None);
     }
 
     #[test]

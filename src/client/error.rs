@@ -19,11 +19,14 @@ pub enum ClientError {
     #[error(
         "{url} did not answer: {reason}; what was asked may have been done, so look before you try again"
     )]
-    AnswerLost { url: String, reason: String },
+    AnswerLost { url: String, reason: String, timed_out: bool },
     /// 401.
     #[error("{url} refused the API key; give the right one with --api-key or in CAIA_REGISTRY_API_KEY")]
     KeyRefused { url: String },
-    /// 409: what was asked does not fit what the registry holds.
+    /// 404: the registry has no such thing.
+    #[error("{detail}")]
+    NotFound { detail: String },
+    /// 409 or 412: what was asked does not fit what the registry holds.
     #[error("conflict: {detail}")]
     Conflict { detail: String },
     /// Any other 4xx. The faults of a 422 stand in `detail` one after another.

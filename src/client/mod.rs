@@ -2,22 +2,24 @@
 //!
 //! It owns the key while it travels, what may be tried again, and the words in which a refusal reaches a
 //! person. It must not know the terminal or the files: bodies come in and go out as JSON values. A call
-//! is one method of [`Client`], over its one private `send`.
+//! is one method of [`Client`] in `calls.rs`, over its one private `send`.
 
 use std::{io::ErrorKind, thread, time::Duration};
 
 use serde_json::Value;
 use ureq::{
     Agent, AsSendBody, Timeout,
-    http::{HeaderName, Method, Request, Uri, header},
+    http::{HeaderMap, HeaderName, Method, Request, Uri, header},
     tls::{RootCerts, TlsConfig},
 };
 use url::{Host, Url};
 
 mod answer;
+mod calls;
 mod error;
 mod key;
 
+pub use calls::{Condition, Page};
 pub use error::ClientError;
 pub use key::SecretKey;
 
@@ -83,33 +85,23 @@ impl Client {
         Ok(Self { base_url, key: api_key, agent: config.build().new_agent() })
     }
 
-    /// Registers a version; `body` is what `POST /models` takes.
-    ///
-    /// # Errors
-    /// Any [`ClientError`] but those that a client or a key is made with.
-    pub fn register(&self, body: &Value) -> Result<Registered, ClientError> {
-        let body = self.send(Method::POST, "/models", body.to_string().as_bytes())?;
-        match body.get("id").and_then(Value::as_i64) {
-            Some(id) => Ok(Registered { id, body }),
-            None => Err(ClientError::NotARegistry {
-                url: self.base_url.clone(),
-                reason: "its answer names no model".to_owned(),
-            }),
-        }
-    }
-
-    /// Sends a request, again where that is safe, and returns the JSON of a successful answer.
-    /// `payload` is the text of a JSON body, or `()` where the method has none.
+    /// Sends a request, again where that is safe, and returns headers and JSON of a successful answer.
+    /// `payload` is the text of a JSON body; absent for a method that has none.
     fn send(
         &self,
         method: Method,
         path: &str,
-        payload: impl AsSendBody + Copy,
-    ) -> Result<Value, ClientError> {
+        headers: &HeaderMap,
+        payload: Option<&[u8]>,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        let repeatable = method == Method::GET;
         let mut retries = 0;
         loop {
-            let outcome = self.exchange(method.clone(), path, payload);
-            match outcome.as_ref().err().and_then(|error| wait_before_retry(error, retries)) {
+            let outcome = match payload {
+                Some(payload) => self.exchange(method.clone(), path, headers, payload),
+                None => self.exchange(method.clone(), path, headers, ()),
+            };
+            match outcome.as_ref().err().and_then(|error| wait_before_retry(error, retries, repeatable)) {
                 Some(wait) => thread::sleep(wait),
                 None => return outcome,
             }
@@ -117,8 +109,14 @@ impl Client {
         }
     }
 
-    fn exchange(&self, method: Method, path: &str, payload: impl AsSendBody) -> Result<Value, ClientError> {
-        let request = Request::builder()
+    fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        payload: impl AsSendBody,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header(API_KEY_HEADER, self.key.header())
@@ -126,6 +124,7 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(payload)
             .map_err(|error| ClientError::BadUrl(format!("can't be used: {error}")))?;
+        request.headers_mut().extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         let response = self.agent.run(request).map_err(|error| self.no_answer(error))?;
         let (parts, body) = response.into_parts();
         let body = body
@@ -133,7 +132,8 @@ impl Client {
             .limit(MAX_ANSWER_BYTES)
             .read_to_vec()
             .map_err(|error| self.no_answer(error))?;
-        answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body)
+        let body = answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body)?;
+        Ok((parts.headers, body))
     }
 
     /// What to make of a request that brought no answer.
@@ -148,7 +148,7 @@ impl Client {
                 | ErrorKind::ConnectionAborted
                 | ErrorKind::BrokenPipe
                 | ErrorKind::TimedOut => {
-                    return ClientError::AnswerLost { url, reason: error.to_string() };
+                    return ClientError::AnswerLost { url, reason: error.to_string(), timed_out: false };
                 }
                 // So comes what TLS finds wrong with the other side.
                 ErrorKind::InvalidData if url.starts_with("https") => {
@@ -172,23 +172,29 @@ impl Client {
             }
             ureq::Error::Timeout(_) => {
                 let reason = format!("no whole answer within {} s", CALL_TIMEOUT.as_secs());
-                return ClientError::AnswerLost { url, reason };
+                return ClientError::AnswerLost { url, reason, timed_out: true };
             }
-            error => return ClientError::AnswerLost { url, reason: error.to_string() },
+            error => {
+                return ClientError::AnswerLost { url, reason: error.to_string(), timed_out: false };
+            }
         };
         ClientError::Unreachable { url, reason, refused }
     }
 }
 
 /// How long to wait before the next attempt; `None` where there is to be none. Only what was certainly not
-/// executed is sent again: a registration that was would come back as a conflict with itself.
-fn wait_before_retry(error: &ClientError, retries: u32) -> Option<Duration> {
+/// executed is sent again: a registration that was would come back as a conflict with itself. A request that
+/// is `repeatable` changes nothing, so there a lost answer is asked for again.
+fn wait_before_retry(error: &ClientError, retries: u32, repeatable: bool) -> Option<Duration> {
     if retries >= MAX_RETRIES {
         return None;
     }
     match error {
         ClientError::Unavailable { retry_after, .. } => retry_after.map(|wait| wait.min(MAX_RETRY_WAIT)),
         ClientError::Unreachable { refused: true, .. } => Some(RECONNECT_WAIT * 2_u32.pow(retries)),
+        ClientError::AnswerLost { timed_out: false, .. } if repeatable => {
+            Some(RECONNECT_WAIT * 2_u32.pow(retries))
+        }
         _ => None,
     }
 }
@@ -277,21 +283,24 @@ mod tests {
             retry_after: seconds.map(Duration::from_secs),
         };
         let unreachable = |refused| ClientError::Unreachable { url: url(), reason: String::new(), refused };
-        for (error, retries, wait_millis) in [
-            (unavailable(Some(0)), 0, Some(0)),
-            (unavailable(Some(2)), 2, Some(2000)),
-            (unavailable(Some(2)), 3, None),
-            (unavailable(Some(3600)), 0, Some(10_000)),
-            (unavailable(None), 0, None),
-            (unreachable(true), 0, Some(100)),
-            (unreachable(true), 2, Some(400)),
-            (unreachable(true), 3, None),
-            (unreachable(false), 0, None),
-            (ClientError::AnswerLost { url: url(), reason: String::new() }, 0, None),
-            (ClientError::Conflict { detail: String::new() }, 0, None),
+        let lost = |timed_out| ClientError::AnswerLost { url: url(), reason: String::new(), timed_out };
+        for (error, retries, repeatable, wait_millis) in [
+            (unavailable(Some(0)), 0, false, Some(0)),
+            (unavailable(Some(2)), 2, false, Some(2000)),
+            (unavailable(Some(2)), 3, true, None),
+            (unavailable(Some(3600)), 0, false, Some(10_000)),
+            (unavailable(None), 0, true, None),
+            (unreachable(true), 0, false, Some(100)),
+            (unreachable(true), 2, false, Some(400)),
+            (unreachable(true), 3, true, None),
+            (unreachable(false), 0, true, None),
+            (lost(false), 0, false, None),
+            (lost(false), 0, true, Some(100)),
+            (lost(true), 0, true, None),
+            (ClientError::Conflict { detail: String::new() }, 0, true, None),
         ] {
-            let wait = wait_before_retry(&error, retries);
-            assert_eq!(wait, wait_millis.map(Duration::from_millis), "{error:?} {retries}");
+            let wait = wait_before_retry(&error, retries, repeatable);
+            assert_eq!(wait, wait_millis.map(Duration::from_millis), "{error:?} {retries} {repeatable}");
         }
     }
 
