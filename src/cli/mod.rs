@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod config;
 mod digesting;
 pub mod exit;
 pub mod ingest;
 mod interrupt;
+pub mod model_ref;
 mod print;
 pub mod registration;
 pub mod remote;

@@ -1,27 +1,48 @@
 //! Which registry a command talks to, and with which key.
+//!
+//! A flag wins over a profile that a flag chose, that over a variable, and that over the configuration file.
 
-use std::{env, fmt};
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+};
 
-use super::exit::Failure;
+use super::{
+    config::{self, Config, set},
+    exit::Failure,
+};
 use crate::client::{Client, SecretKey};
 
 const DEFAULT_URL: &str = "http://localhost:8001";
 const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
 const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
+const KEY_FILE_VARIABLE: &str = "CAIA_REGISTRY_API_KEY_FILE";
+pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
 
 /// The flags of every command that talks to a registry.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Registry")]
 pub struct Remote {
-    /// Where the registry is; else the variable CAIA_REGISTRY_URL, else http://localhost:8001
+    /// Where the registry is; else the variable CAIA_REGISTRY_URL, the configuration file, or
+    /// http://localhost:8001
     #[arg(long, value_name = "URL")]
     registry_url: Option<String>,
-    /// The key to show it; else the variable CAIA_REGISTRY_API_KEY, else the first of CAIA_REGISTRY_API_KEYS
+    /// The key to show it; else the variable CAIA_REGISTRY_API_KEY, the first of CAIA_REGISTRY_API_KEYS, or
+    /// the configuration file
     ///
-    /// Other users of this machine can see the flags of a running command, but not its variables.
+    /// Other users of this machine can see the flags of a running command, but not its variables or files.
     #[arg(long, value_name = "KEY", value_parser = |text: &str| Ok::<_, String>(KeyText(text.to_owned())))]
     api_key: Option<KeyText>,
+    /// A file that holds the key and nothing else; else the variable CAIA_REGISTRY_API_KEY_FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    api_key_file: Option<PathBuf>,
+    /// A profile of the configuration file; else the variable CAIA_REGISTRY_PROFILE
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The configuration file; else the variable CAIA_REGISTRY_CONFIG, or ~/.config/caia/registry.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// A key as it was typed. It is not judged while flags are parsed, since a parser repeats what it refuses.
@@ -34,75 +55,227 @@ impl fmt::Debug for KeyText {
     }
 }
 
+/// What the flags, the variables and the file come to.
+pub(super) struct Connection {
+    pub(super) url: Sourced<String>,
+    pub(super) key: Option<Sourced<SecretKey>>,
+    pub(super) config: Config,
+}
+
+/// A value, and where it was found.
+pub(super) struct Sourced<T> {
+    pub(super) value: T,
+    /// For a person: a flag, a variable, or a file.
+    pub(super) source: String,
+}
+
+impl<T> Sourced<T> {
+    fn new(value: T, source: impl Into<String>) -> Self {
+        Self { value, source: source.into() }
+    }
+}
+
 impl Remote {
-    /// A client of the registry that the flags and variables name.
+    /// A client of the registry that the flags, variables and configuration name.
     ///
     /// # Errors
     /// Where there is no key, it can't be sent, or the URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        let variable = |name: &str| env::var(name).ok();
-        let key = key(self.api_key.as_ref().map(|key| key.0.as_str()), variable).ok_or_else(|| {
-            Failure::key(format!("there is no API key; give one with --api-key or in {KEY_VARIABLE}"))
-        })?;
-        let url = url(self.registry_url.as_deref(), variable);
-        Ok(Client::new(&url, SecretKey::new(&key)?)?)
+        self.connection()?.client()
+    }
+
+    /// What the flags, variables and configuration come to.
+    ///
+    /// # Errors
+    /// Where the configuration is wrong, or a key can't be read or sent.
+    pub(super) fn connection(&self) -> Result<Connection, Failure> {
+        self.connection_with(|name| env::var(name).ok())
+    }
+
+    fn connection_with(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
+        let config = Config::read(self.config.as_deref(), self.profile.as_deref(), &variable)?;
+        // Who asks for a profile wants that one, whatever the variables of the shell say.
+        let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
+        let url = self.url(hidden, &config);
+        let key = match self.flag_or_variable_key(hidden)? {
+            Some(key) => Some(key),
+            None => key_of(&config, &url)?,
+        };
+        let key = key.map(|key| Ok::<_, Failure>(Sourced::new(SecretKey::new(&key.value)?, key.source)));
+        Ok(Connection { url, key: key.transpose()?, config })
+    }
+
+    fn url(&self, variable: impl Fn(&str) -> Option<String>, config: &Config) -> Sourced<String> {
+        if let Some(url) = &self.registry_url {
+            return Sourced::new(url.clone(), "--registry-url");
+        }
+        if let Some(url) = set(variable, URL_VARIABLE) {
+            return Sourced::new(url, URL_VARIABLE);
+        }
+        match (&config.profile.url, &config.path) {
+            (Some(url), Some(path)) => Sourced::new(url.clone(), path.display().to_string()),
+            _ => Sourced::new(DEFAULT_URL.to_owned(), "default"),
+        }
+    }
+
+    /// The first key that is not blank.
+    fn flag_or_variable_key(
+        &self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Sourced<String>>, Failure> {
+        if let Some(KeyText(key)) = self.api_key.as_ref().filter(|key| !key.0.trim().is_empty()) {
+            return Ok(Some(Sourced::new(key.clone(), "--api-key")));
+        }
+        let from_file = |path: &Path| {
+            config::read_key_file(path).map(|key| Some(Sourced::new(key, path.display().to_string())))
+        };
+        if let Some(path) = &self.api_key_file {
+            return from_file(path);
+        }
+        if let Some(key) = set(&variable, KEY_VARIABLE) {
+            return Ok(Some(Sourced::new(key, KEY_VARIABLE)));
+        }
+        let keys = variable(KEYS_VARIABLE).unwrap_or_default();
+        if let Some(key) = keys.split(',').find(|key| !key.trim().is_empty()) {
+            return Ok(Some(Sourced::new(key.to_owned(), KEYS_VARIABLE)));
+        }
+        match set(&variable, KEY_FILE_VARIABLE) {
+            Some(path) => from_file(Path::new(&path)),
+            None => Ok(None),
+        }
     }
 }
 
-fn url(flag: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> String {
-    let set = || variable(URL_VARIABLE).filter(|url| !url.trim().is_empty());
-    flag.map(str::to_owned).or_else(set).unwrap_or_else(|| DEFAULT_URL.to_owned())
+/// The configuration's key, unless it belongs to another registry than the one that is asked.
+fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<String>>, Failure> {
+    let Some((key, source)) = config.api_key()? else { return Ok(None) };
+    match &config.profile.url {
+        Some(own) if own.trim().trim_end_matches('/') != url.value.trim().trim_end_matches('/') => {
+            Err(Failure::key(format!(
+                "there is no API key for {} (from {}): the one in {source} belongs to {own} and is not shown to others; \
+                 give one in {KEY_VARIABLE}",
+                url.value, url.source
+            )))
+        }
+        _ => Ok(Some(Sourced::new(key, source))),
+    }
 }
 
-/// The first key that is not blank.
-fn key(flag: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let keys = variable(KEYS_VARIABLE).unwrap_or_default();
-    flag.map(str::to_owned)
-        .into_iter()
-        .chain(variable(KEY_VARIABLE))
-        .chain(keys.split(',').map(str::to_owned))
-        .find(|key| !key.trim().is_empty())
+impl Connection {
+    /// A client that uses it.
+    ///
+    /// # Errors
+    /// Where there is no key, or the URL is none.
+    pub(super) fn client(self) -> Result<Client, Failure> {
+        let Some(key) = self.key else {
+            let file = config::default_path().map(|path| format!(" or as api_key in {}", path.display()));
+            return Err(Failure::key(format!(
+                "there is no API key; give one in {KEY_VARIABLE}, with --api-key{}",
+                file.unwrap_or_default()
+            )));
+        };
+        Ok(Client::new(&self.url.value, key.value)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    /// Flags of a command whose configuration file holds `config`.
+    fn remote(config: &str) -> (tempfile::TempDir, Remote) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.toml");
+        fs::write(&path, config).unwrap();
+        (folder, Remote { config: Some(path), ..Remote::default() })
+    }
+
+    fn key_source(remote: &Remote, variables: &[(&str, &str)]) -> Option<String> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        remote.connection_with(variable).unwrap().key.map(|key| key.source)
+    }
+
     #[test]
-    fn the_key_comes_from_the_flag_or_else_the_variables() {
-        for (flag, one, many, expected) in [
-            (Some("f"), Some("o"), Some("m"), Some("f")),
-            (Some(" "), Some("o"), Some("m"), Some("o")),
-            (None, Some(""), Some(" , m1 ,m2"), Some(" m1 ")),
-            (None, None, Some("m1,m2"), Some("m1")),
-            (None, None, Some(" ,"), None),
-            (None, None, None, None),
+    fn the_key_comes_from_the_flag_or_else_the_variables_or_else_the_file() {
+        let (_folder, file) = remote("api_key = 'c'");
+        let (folder, bare) = remote("");
+        let filed = folder.path().join("key");
+        fs::write(&filed, "k\n").unwrap();
+        let filed = filed.to_str().unwrap();
+        let all = [(KEY_VARIABLE, "o"), (KEYS_VARIABLE, "m"), (KEY_FILE_VARIABLE, filed)];
+        assert_eq!(key_source(&bare, &[]), None);
+        assert_eq!(key_source(&bare, &all).as_deref(), Some(KEY_VARIABLE));
+        assert_eq!(key_source(&file, &all).as_deref(), Some(KEY_VARIABLE));
+        assert_eq!(
+            key_source(&bare, &[(KEY_VARIABLE, " "), (KEYS_VARIABLE, " ,m")]).as_deref(),
+            Some(KEYS_VARIABLE)
+        );
+        assert_eq!(key_source(&bare, &[(KEYS_VARIABLE, " ,")]), None);
+        assert_eq!(key_source(&bare, &[(KEY_FILE_VARIABLE, filed)]).as_deref(), Some(filed));
+        assert!(key_source(&file, &[]).unwrap().ends_with("registry.toml"));
+        let flag = Remote { api_key: Some(KeyText("f".to_owned())), ..file };
+        assert_eq!(key_source(&flag, &all).as_deref(), Some("--api-key"));
+        let blank = Remote { api_key: Some(KeyText(" ".to_owned())), ..flag };
+        assert_eq!(key_source(&blank, &all).as_deref(), Some(KEY_VARIABLE));
+    }
+
+    #[test]
+    fn the_url_comes_from_the_flag_or_else_the_variable_or_else_the_file() {
+        for (flag, set, file, expected) in [
+            (Some("http://f"), Some("http://v"), "url = 'http://c'", "http://f"),
+            (None, Some("http://v"), "url = 'http://c'", "http://v"),
+            (None, Some(" "), "url = 'http://c'", "http://c"),
+            (None, Some(" "), "", DEFAULT_URL),
+            (None, None, "", DEFAULT_URL),
         ] {
-            let variable = |name: &str| match name {
-                KEY_VARIABLE => one.map(str::to_owned),
-                KEYS_VARIABLE => many.map(str::to_owned),
-                _ => None,
-            };
-            assert_eq!(key(flag, variable).as_deref(), expected, "{flag:?} {one:?} {many:?}");
+            let (_folder, mut remote) = remote(file);
+            remote.registry_url = flag.map(str::to_owned);
+            let variable = |name: &str| set.filter(|_| name == URL_VARIABLE).map(str::to_owned);
+            assert_eq!(
+                remote.connection_with(variable).unwrap().url.value,
+                expected,
+                "{flag:?} {set:?} {file}"
+            );
         }
     }
 
     #[test]
-    fn the_url_comes_from_the_flag_or_else_the_variable() {
-        for (flag, set, expected) in [
-            (Some("http://f"), Some("http://v"), "http://f"),
-            (None, Some("http://v"), "http://v"),
-            (None, Some(" "), DEFAULT_URL),
-            (None, None, DEFAULT_URL),
-        ] {
-            let variable = |name: &str| set.filter(|_| name == URL_VARIABLE).map(str::to_owned);
-            assert_eq!(url(flag, variable), expected, "{flag:?} {set:?}");
+    fn a_profile_that_was_asked_for_wins_over_the_variables() {
+        let (_folder, mut remote) = remote("[profiles.p]\nurl = 'http://p'\napi_key = 'p'");
+        let variable = |name: &str| match name {
+            URL_VARIABLE => Some("http://v".to_owned()),
+            KEY_VARIABLE => Some("v".to_owned()),
+            PROFILE_VARIABLE => Some("p".to_owned()),
+            _ => None,
+        };
+        assert_eq!(remote.connection_with(variable).unwrap().url.value, "http://v");
+        remote.profile = Some("p".to_owned());
+        let connection = remote.connection_with(variable).unwrap();
+        assert_eq!(connection.url.value, "http://p");
+        assert!(connection.key.unwrap().source.ends_with("registry.toml"));
+    }
+
+    #[test]
+    fn a_key_of_the_file_is_not_shown_to_another_registry() {
+        let (_folder, mut remote) = remote("url = 'http://own/'\napi_key = 'hush'");
+        for (url, shown) in [("http://own", true), ("http://other", false)] {
+            remote.registry_url = Some(url.to_owned());
+            let connection = remote.connection_with(|_| None);
+            assert_eq!(connection.is_ok(), shown, "{url}");
+            if let Err(failure) = connection {
+                let text = format!("{failure:?}");
+                assert!(text.contains("belongs to http://own/") && !text.contains("hush"), "{text}");
+            }
         }
     }
 
     #[test]
     fn the_key_is_not_shown() {
-        let remote = Remote { registry_url: None, api_key: Some(KeyText("hush".to_owned())) };
+        let remote = Remote { api_key: Some(KeyText("hush".to_owned())), ..Remote::default() };
         assert!(!format!("{remote:?}").contains("hush"));
     }
 }

@@ -22,11 +22,12 @@ fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command 
     command.args(arguments);
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy().to_ascii_uppercase();
-        if text.starts_with("CAIA_REGISTRY_") || text.ends_with("_PROXY") {
+        if text.starts_with("CAIA_REGISTRY_") || text.starts_with("AWS_") || text.ends_with("_PROXY") {
             command.env_remove(&name);
         }
     }
-    command.env("USER", "ann");
+    // Nor in the configuration of whoever runs the tests.
+    command.env("USER", "ann").env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

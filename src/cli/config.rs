@@ -1,0 +1,264 @@
+//! The configuration file of the commands: which registries there are, and where their keys are kept.
+//!
+//! It is read by the commands only; `registry serve` has its flags and variables.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use etcetera::BaseStrategy as _;
+use serde::Deserialize;
+
+use super::{exit::Failure, print};
+
+/// The variable that names another file.
+pub(super) const CONFIG_VARIABLE: &str = "CAIA_REGISTRY_CONFIG";
+/// Beneath the folder for configurations, `~/.config` unless XDG_CONFIG_HOME says otherwise.
+const DEFAULT_FILE: &str = "caia/registry.toml";
+
+/// What may stand in the file, at its top level or in a `[profiles.NAME]`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Profile {
+    pub(super) url: Option<String>,
+    api_key: Option<String>,
+    api_key_file: Option<PathBuf>,
+    pub(super) s3_endpoint_url: Option<String>,
+    pub(super) s3_region: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    expecting = "a table with url, api_key, api_key_file, s3_endpoint_url, s3_region, profile or profiles"
+)]
+struct File {
+    profile: Option<String>,
+    #[serde(default)]
+    profiles: BTreeMap<String, Profile>,
+    #[serde(flatten)]
+    top: toml::Table,
+}
+
+/// The part of the file that counts for this run.
+#[derive(Default)]
+pub(super) struct Config {
+    /// The file, where there is one.
+    pub(super) path: Option<PathBuf>,
+    /// The profile, where one was chosen.
+    pub(super) profile_name: Option<String>,
+    pub(super) profile: Profile,
+}
+
+impl Config {
+    /// Reads the file at `explicit`, else at the variable, else at its usual place, where it may be absent.
+    /// `profile` chooses among its profiles, else the variable, else the file's own `profile`.
+    ///
+    /// # Errors
+    /// Where a file that was named is missing, can't be read or understood, or has no such profile.
+    pub(super) fn read(
+        explicit: Option<&Path>,
+        profile: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let named =
+            explicit.map(Path::to_owned).or_else(|| set(&variable, CONFIG_VARIABLE).map(PathBuf::from));
+        let optional = named.is_none();
+        let path = named.or_else(default_path);
+        let text = match path.as_deref().map(fs::read_to_string) {
+            Some(Ok(text)) => Some(text),
+            Some(Err(error)) if optional && error.kind() == io::ErrorKind::NotFound => None,
+            Some(Err(error)) => {
+                let path = path.unwrap_or_default();
+                return Err(Failure::failed(format!(
+                    "the configuration {} can't be read: {error}; check --config and {CONFIG_VARIABLE}",
+                    path.display()
+                )));
+            }
+            None => None,
+        };
+        let path = path.filter(|_| text.is_some());
+        let wanted = profile.map(str::to_owned).or_else(|| set(&variable, super::remote::PROFILE_VARIABLE));
+        let (Some(path), Some(text)) = (path, text) else {
+            return match wanted {
+                Some(name) => Err(Failure::failed(format!(
+                    "there is no profile {name:?}: there is no configuration file{}",
+                    default_path().map(|path| format!(" at {}", path.display())).unwrap_or_default()
+                ))),
+                None => Ok(Self::default()),
+            };
+        };
+        let bad = |what: &str| {
+            Failure::failed(format!(
+                "the configuration {} is wrong: {what}; mend it and try again",
+                path.display()
+            ))
+        };
+        let File { profile: chosen, mut profiles, top } =
+            toml::from_str(&text).map_err(|error| bad(&where_and_what(&text, &error)))?;
+        let top: Profile = top.try_into().map_err(|error: toml::de::Error| bad(error.message()))?;
+        let profile_name = wanted.or(chosen);
+        let profile = match &profile_name {
+            None => top,
+            Some(name) => match profiles.remove(name) {
+                Some(profile) => profile.over(top),
+                None => return Err(bad(&format!("it has no table [profiles.{name}]"))),
+            },
+        };
+        if profile.api_key.is_some() {
+            warn_if_others_can_read(&path);
+        }
+        Ok(Self { path: Some(path), profile_name, profile })
+    }
+
+    /// The key that stands in the file, or in the file that it names, and where that is.
+    ///
+    /// # Errors
+    /// Where the file of a key can't be read.
+    pub(super) fn api_key(&self) -> Result<Option<(String, String)>, Failure> {
+        let Some(path) = &self.path else { return Ok(None) };
+        if let Some(key) = &self.profile.api_key {
+            return Ok(Some((key.clone(), path.display().to_string())));
+        }
+        let Some(file) = &self.profile.api_key_file else { return Ok(None) };
+        let file = beside(path, file);
+        read_key_file(&file).map(|key| Some((key, file.display().to_string())))
+    }
+}
+
+impl Profile {
+    /// What a profile leaves open comes from the top level of the file; but a key stays with its own URL.
+    fn over(self, top: Self) -> Self {
+        let has_key = self.api_key.is_some() || self.api_key_file.is_some();
+        let inherits_key = !has_key && self.url.is_none();
+        Self {
+            url: self.url.or(top.url),
+            api_key: self.api_key.or_else(|| top.api_key.filter(|_| inherits_key)),
+            api_key_file: self.api_key_file.or_else(|| top.api_key_file.filter(|_| inherits_key)),
+            s3_endpoint_url: self.s3_endpoint_url.or(top.s3_endpoint_url),
+            s3_region: self.s3_region.or(top.s3_region),
+        }
+    }
+}
+
+/// Where the file lies unless something else is said.
+pub(super) fn default_path() -> Option<PathBuf> {
+    etcetera::base_strategy::choose_base_strategy().ok().map(|base| base.config_dir().join(DEFAULT_FILE))
+}
+
+/// Reads a file that holds a key and nothing else.
+///
+/// # Errors
+/// Where it can't be read or is blank.
+pub(super) fn read_key_file(path: &Path) -> Result<String, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::key(format!("the API key in {} can't be read: {error}", path.display())))?;
+    let key = text.trim();
+    if key.is_empty() {
+        return Err(Failure::key(format!("{} is blank; it should hold an API key", path.display())));
+    }
+    Ok(key.to_owned())
+}
+
+/// The value of a variable that is not blank.
+pub(super) fn set(variable: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.trim().is_empty())
+}
+
+/// A path in the file is read from where the file is; `~/` is the user's own folder.
+fn beside(config: &Path, path: &Path) -> PathBuf {
+    if let Ok(rest) = path.strip_prefix("~")
+        && let Ok(home) = etcetera::home_dir()
+    {
+        return home.join(rest);
+    }
+    config.parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// The parser's own text shows the line itself, and with it the key that may stand there.
+fn where_and_what(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    match line {
+        Some(line) => format!("line {line}: {}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+fn warn_if_others_can_read(path: &Path) {
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        print::line(&format!(
+            "warning: {} holds an API key and others on this machine can read it; chmod 600 it",
+            path.display()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, profile: Option<&str>) -> Result<Config, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.toml");
+        fs::write(&path, text).unwrap();
+        fs::write(folder.path().join("key"), " filed \n").unwrap();
+        let config = Config::read(Some(&path), profile, |_| None)?;
+        // Read while the folder is still there.
+        let key = config.api_key()?.map(|(key, _)| key);
+        Ok(Config { profile: Profile { api_key: key, ..config.profile }, ..config })
+    }
+
+    const FILE: &str = "
+        url = 'http://top'
+        api_key = 'top-key'
+        s3_region = 'eu-1'
+        [profiles.staging]
+        url = 'http://staging'
+        api_key_file = 'key'
+        [profiles.same]
+        s3_region = 'eu-2'
+        [profiles.keyless]
+        url = 'http://elsewhere'";
+
+    #[test]
+    fn a_profile_goes_over_the_top_level_and_a_key_stays_with_its_url() {
+        for (profile, url, key, region) in [
+            (None, "http://top", Some("top-key"), "eu-1"),
+            (Some("staging"), "http://staging", Some("filed"), "eu-1"),
+            (Some("same"), "http://top", Some("top-key"), "eu-2"),
+            (Some("keyless"), "http://elsewhere", None, "eu-1"),
+        ] {
+            let read = read(FILE, profile).unwrap().profile;
+            assert_eq!(
+                (read.url.as_deref(), read.api_key.as_deref(), read.s3_region.as_deref()),
+                (Some(url), key, Some(region)),
+                "{profile:?}"
+            );
+        }
+        let chosen = read(&format!("profile = 'staging'\n{FILE}"), None).unwrap();
+        assert_eq!(chosen.profile.url.as_deref(), Some("http://staging"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_file_is_said_without_showing_a_key() {
+        for (text, said) in [
+            ("url = 'a'\napi_key = s3cret", "line 2"),
+            ("api_kee = 's3cret'", "unknown field `api_kee`"),
+            ("[profiles.a]\napi_key = 's3cret'\nkey = 1", "unknown field `key`"),
+            ("api_key = ['s3cret']", "invalid type"),
+            ("profile = 'none'", "it has no table [profiles.none]"),
+        ] {
+            let failure = read(text, None).err().map(|failure| format!("{failure:?}")).unwrap();
+            assert!(failure.contains(said) && !failure.contains("s3cret"), "{text}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let failure = Config::read(Some(Path::new("/no/such.toml")), None, |_| None).err().unwrap();
+        assert!(format!("{failure:?}").contains("/no/such.toml can't be read"));
+    }
+}

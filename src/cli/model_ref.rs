@@ -1,0 +1,139 @@
+//! How a person names a version: `name:version`, its id, or `name@production`.
+
+use std::{fmt, str::FromStr};
+
+use serde_json::Value;
+
+use super::{exit::Failure, print};
+use crate::{
+    client::{Client, ClientError},
+    domain::ModelId,
+};
+
+const PRODUCTION: &str = "@production";
+
+/// A version as it was named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRef {
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Id(ModelId),
+    /// Where the colons stand. A name or a version may itself hold some, so each of them may be the one.
+    Named(Vec<usize>),
+    Production,
+}
+
+impl FromStr for ModelRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        // A colon at either end leaves a blank name or version, which no model has.
+        let is_inside = |at: usize| !text[..at].trim().is_empty() && !text[at + 1..].trim().is_empty();
+        let colons: Vec<_> = text.match_indices(':').map(|(at, _)| at).filter(|at| is_inside(*at)).collect();
+        let kind = if let Ok(id) = text.parse() {
+            Kind::Id(id)
+        } else if !colons.is_empty() {
+            Kind::Named(colons)
+        } else if text.strip_suffix(PRODUCTION).is_some_and(|name| !name.trim().is_empty()) {
+            Kind::Production
+        } else {
+            return Err(
+                "a version is named name:version, like tiny-gpt:v1, or by its id, or name@production"
+                    .to_owned(),
+            );
+        };
+        Ok(Self { text: text.to_owned(), kind })
+    }
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print::one_line(&self.text))
+    }
+}
+
+impl ModelRef {
+    /// The version with that name and version.
+    #[must_use]
+    pub fn named(name: &str, version: &str) -> Self {
+        Self { text: format!("{name}:{version}"), kind: Kind::Named(vec![name.len()]) }
+    }
+
+    /// Asks the registry for the version. With several colons the last one is tried first, as in
+    /// `registry.example:5000/gpt:v1`.
+    ///
+    /// # Errors
+    /// Where there is none, saying how to find one; or as any call.
+    pub fn fetch(&self, client: &Client) -> Result<Value, Failure> {
+        let found = match &self.kind {
+            Kind::Id(id) => client.model(*id),
+            Kind::Production => client.production(self.text.trim_end_matches(PRODUCTION)),
+            Kind::Named(colons) => {
+                let mut found = Err(ClientError::NotFound { detail: String::new() });
+                for at in colons.iter().rev() {
+                    found = client.model_by_name(&self.text[..*at], &self.text[at + 1..]);
+                    if !matches!(found, Err(ClientError::NotFound { .. })) {
+                        break;
+                    }
+                }
+                found
+            }
+        };
+        found.map_err(|error| match error {
+            ClientError::NotFound { .. } => Failure::failed(match self.kind {
+                Kind::Production => {
+                    format!("{self}: no version is in production; `registry list` shows what there is")
+                }
+                _ => format!("there is no model {self}; `registry list` shows what there is"),
+            }),
+            other => other.into(),
+        })
+    }
+
+    /// The id of the version; asks the registry only where it was not named by it.
+    ///
+    /// # Errors
+    /// As [`ModelRef::fetch`].
+    pub fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
+        match self.kind {
+            Kind::Id(id) => Ok(id),
+            _ => self.fetch(client)?.get("id").and_then(Value::as_i64).ok_or_else(|| {
+                Failure::failed(format!("the registry's answer for {self} holds no id; is it a registry?"))
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_named_in_three_ways() {
+        for (text, expected) in [
+            ("7", Some(Kind::Id(7))),
+            (" 12 ", Some(Kind::Id(12))),
+            ("m:v1", Some(Kind::Named(vec![1]))),
+            ("m:7", Some(Kind::Named(vec![1]))),
+            ("host:5000/m:v1", Some(Kind::Named(vec![4, 11]))),
+            ("über:ü", Some(Kind::Named(vec![5]))),
+            ("m@production", Some(Kind::Production)),
+            ("m@production:v1", Some(Kind::Named(vec![12]))),
+            ("m", None),
+            (":v1", None),
+            ("m:", None),
+            ("m: ", None),
+            ("@production", None),
+            ("m@staging", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse::<ModelRef>().ok().map(|read| read.kind), expected, "{text:?}");
+        }
+        assert_eq!(ModelRef::named("a:b", "v").kind, Kind::Named(vec![3]));
+    }
+}
