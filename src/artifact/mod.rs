@@ -15,7 +15,7 @@ mod write;
 pub use config::{MAX_JSON_BYTES, parse_config, parse_object, read_config, read_object_file};
 pub use measure::{MeasureOptions, Measured};
 pub use opened::{FileIdentity, Opened};
-pub use write::{check_writable, write_atomically};
+pub use write::{Replacement, check_writable, free_bytes, write_atomically};
 
 /// Why a file could not be used. Each text names the file and says what to do.
 #[derive(Debug, thiserror::Error)]

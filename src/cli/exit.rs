@@ -70,6 +70,11 @@ impl Failure {
         self.code
     }
 
+    /// What is told of it.
+    pub(super) fn text(&self) -> String {
+        self.messages.join("; ")
+    }
+
     /// The same failure, with what else there is to know said before it.
     #[must_use]
     pub fn after(mut self, context: &str) -> Self {
@@ -95,6 +100,12 @@ impl From<ClientError> for Failure {
             | ClientError::NotARegistry { .. } => FAILED,
         };
         Self { code, messages: vec![error.to_string()] }
+    }
+}
+
+impl From<ArtifactError> for Failure {
+    fn from(error: ArtifactError) -> Self {
+        Self::failed(error.to_string())
     }
 }
 

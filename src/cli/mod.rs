@@ -12,6 +12,7 @@ mod digesting;
 pub mod exit;
 pub mod ingest;
 mod interrupt;
+pub mod maintenance;
 pub mod model_ref;
 mod print;
 pub mod registration;
@@ -31,6 +32,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Ingest(Box<ingest::Ingest>),
     Bench(Box<bench::Bench>),
+    Maintenance(Box<maintenance::Maintenance>),
 }
 
 /// Runs what was asked for and says how it ended.
@@ -40,6 +42,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Maintenance(maintenance) => maintenance.run(),
     };
     exit::report(outcome)
 }

@@ -18,8 +18,16 @@ pub(super) fn pretty(value: &Value) -> String {
 /// # Errors
 /// Where stdout can't be written, for example to a full disk.
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
+    text(&pretty(value))
+}
+
+/// The same for a result in words, whose lines are complete.
+///
+/// # Errors
+/// As [`result`].
+pub(super) fn text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(pretty(value).as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("stdout can't be written: {error}; the work itself is done")))
         }
