@@ -20,7 +20,7 @@ use self::{
 };
 use super::{exit::Failure, interrupt::Interrupt, print};
 use crate::{
-    artifact::{FileIdentity, Replacement, free_bytes},
+    artifact::{ArtifactError, FileIdentity, Replacement, free_bytes},
     registry::system_clock,
     settings,
     store::sqlite::{
@@ -143,8 +143,8 @@ impl Maintenance {
             let checked = outcome.check.insert(timed(|| Ok(Source::open(options, watch)?.check(watch)?))?);
             let errors = checked.did.errors.total;
             if errors > 0 {
-                let (path, s) = (options.path.display(), if errors == 1 { "" } else { "s" });
-                return Err(Failure::failed(format!("{path} has {errors} error{s}, see the report")));
+                let (path, errors) = (options.path.display(), print::count(errors, "error"));
+                return Err(Failure::failed(format!("{path} has {errors}, see the report")));
             }
         }
         Ok(())
@@ -187,7 +187,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Timed<Restor
             let kept = fs::metadata(path).map_or(0, |found| found.len());
             // The new pages, the old ones in the journal, and the copy that is kept.
             expect_room(path, size + 2 * kept, "the old database is kept")?;
-            restore_over(&source, options, watch)?
+            restore_over(&source, options, watch).map_err(|failure| beyond_opening(failure, path))?
         } else {
             expect_room(path, size, "the database is as large as the backup")?;
             restore_anew(&source, from, path, watch)?
@@ -198,8 +198,40 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Timed<Restor
 
 type RestoredTo = (crate::store::sqlite::maintenance::Copied, Option<PathBuf>);
 
+/// Why a restore over a database failed: told apart, since what is too damaged to be kept needs other advice.
+#[derive(Debug)]
+enum NotRestored {
+    Database(MaintenanceError),
+    Other(Failure),
+}
+
+fn beyond_opening(failure: NotRestored, path: &Path) -> Failure {
+    match failure {
+        NotRestored::Database(MaintenanceError::Damaged { .. } | MaintenanceError::NotADatabase { .. }) => {
+            Failure::failed(format!(
+                "{} is too damaged to be kept as a database; move it away yourself, then restore again",
+                path.display()
+            ))
+        }
+        NotRestored::Database(error) => error.into(),
+        NotRestored::Other(failure) => failure,
+    }
+}
+
+impl From<MaintenanceError> for NotRestored {
+    fn from(error: MaintenanceError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ArtifactError> for NotRestored {
+    fn from(error: ArtifactError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
 /// Over a database that is there, of which a copy is kept.
-fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<RestoredTo, Failure> {
+fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<RestoredTo, NotRestored> {
     let path = &options.path;
     let database = Exclusive::open(options, watch)?;
     let kept = set_aside(path);

@@ -5,6 +5,7 @@ mod bench;
 mod fake_registry;
 mod ingest;
 mod journey;
+mod maintenance;
 mod serve;
 mod server;
 

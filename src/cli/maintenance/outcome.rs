@@ -155,11 +155,16 @@ impl Outcome {
         }
         if let Some(Timed { did, seconds }) = &self.check {
             let sound = if did.errors.total == 0 { "sound" } else { "NOT sound" };
-            let (models, events, version) = (did.models, did.events, did.schema_version);
+            let [models, events, errors, warnings] = [
+                (did.models, "version"),
+                (did.events, "event"),
+                (did.errors.total, "error"),
+                (did.warnings.total, "warning"),
+            ]
+            .map(|(count, what)| print::count(count, what));
             lines.add(&format!(
-                "{db_path} is {sound}: {models} versions, {events} events, schema {version}, {} errors, \
-                 {} warnings ({seconds:.1} s)",
-                did.errors.total, did.warnings.total
+                "{db_path} is {sound}: {models}, {events}, schema {}, {errors}, {warnings} ({seconds:.1} s)",
+                did.schema_version
             ));
             lines.add_all("error", &did.errors);
             lines.add_all("warning", &did.warnings);
@@ -182,7 +187,7 @@ impl Lines {
         }
         let more = findings.total - findings.listed.len() as u64;
         if more > 0 {
-            self.add(&format!("  … and {more} more of kind {severity}"));
+            self.add(&format!("  … and {} more", print::count(more, severity)));
         }
     }
 }

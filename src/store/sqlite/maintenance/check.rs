@@ -183,7 +183,7 @@ impl Check<'_> {
             }
             for (column, _) in rules {
                 if !has_column(self.connection, table, column)? {
-                    self.fail("schema", None, format!("{table} has no column {column}"), REBUILD);
+                    self.fail("schema", None, format!("{table} has no column {column}"), RESTORE);
                 }
             }
         }

@@ -46,21 +46,26 @@ pub enum MaintenanceError {
     Missing { path: PathBuf },
     #[error("{} is no regular file, so no database; check the path", .path.display())]
     NotAFile { path: PathBuf },
-    #[error("{} is no SQLite file; check the path (what is damaged beyond that is to be moved away, with what lies beside it under the same name, before a backup is restored)", .path.display())]
+    #[error("{} is no SQLite file; check the path", .path.display())]
     NotADatabase { path: PathBuf },
     #[error("{} is a SQLite file, but not a registry's; check the path", .path.display())]
     NotARegistry { path: PathBuf },
-    #[error("{} has schema version {found}, made by a newer registry; this one knows up to {SCHEMA_VERSION}: use the newer one", .path.display())]
+    #[error(
+        "{} has schema version {found}, made by a newer registry; this one knows up to {SCHEMA_VERSION}: use the newer one", .path.display())]
     TooNew { path: PathBuf, found: i64 },
     #[error("{} is held by another process, such as a registry that serves it; stop that one, then try again", .path.display())]
     Held { path: PathBuf },
-    #[error("{} is damaged ({finding}); use a sound one, `registry maintenance --check` tells which is", .path.display())]
+    #[error("{} is damaged ({finding}); use a backup that `registry maintenance --check` finds sound", .path.display())]
     Damaged { path: PathBuf, finding: String },
     #[error("{} was changed by somebody who did not lock it; try again where its folder can be written", .path.display())]
     Changed { path: PathBuf },
+    #[error(
+        "{} was left in the middle of a change by a process that died; `registry maintenance --optimize` brings it back to what it was", .path.display())]
+    HalfChanged { path: PathBuf },
     #[error("the disk is full, so work on {} was undone; make room, or choose another disk", .path.display())]
     DiskFull { path: PathBuf },
-    #[error("{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
+    #[error(
+        "{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
     Closed { path: PathBuf, why: String },
     #[error("it was given up, and what was begun was undone")]
     Interrupted,

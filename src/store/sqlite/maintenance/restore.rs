@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    Copied, MaintenanceError, Source, Watch, connect, copy, copy_to_new, expect_file, integrity, leave_wal,
-    patiently,
+    Copied, MaintenanceError, Source, Watch, connect, copy, copy_to_new, expect_file, leave_wal, patiently,
 };
 use crate::store::sqlite::{
     opening::Options,
@@ -59,18 +58,6 @@ impl Exclusive {
     /// The file at `path` is then to be thrown away.
     pub fn copy_to(&self, path: &Path, watch: &Watch) -> Result<Copied, MaintenanceError> {
         copy_to_new(&self.connection, path, watch)
-    }
-
-    /// Whether SQLite finds nothing wrong with it.
-    ///
-    /// # Errors
-    /// Where it was given up.
-    pub fn is_sound(&self, watch: &Watch) -> Result<bool, MaintenanceError> {
-        let findings = integrity(&self.connection, watch);
-        if watch.cancelled() {
-            return Err(MaintenanceError::Interrupted);
-        }
-        Ok(findings.is_ok_and(|findings| findings.is_empty()))
     }
 
     /// Makes it what `source` is, whole or not at all.

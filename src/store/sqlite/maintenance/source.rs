@@ -73,7 +73,14 @@ impl Source {
             }
             begun => Ok((begun?, None)),
         };
-        let (connection, unlocked) = patiently(options, watch, || settle(begin(path, flags)))?;
+        let begun = patiently(options, watch, || settle(begin(path, flags)));
+        let (connection, unlocked) = begun.map_err(|error| match error {
+            // Undoing the change takes a connection that may write.
+            MaintenanceError::Closed { path, .. } if journal.exists() => {
+                MaintenanceError::HalfChanged { path }
+            }
+            error => error,
+        })?;
         let source = Self { connection, path: path.clone(), unlocked };
         expect_registry(&source.connection, path)?;
         Ok(source)
