@@ -41,7 +41,7 @@ Examples:
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --optimize --json | jq .backup.size_bytes
 
-What is given together is done in this order: restore, backup, vacuum, optimize, check.
+What is given together is done in this order: backup, vacuum, optimize, check. --restore goes with --check only.
 Backup and check change nothing, and a server goes on beside them. While --vacuum runs, a server's writes wait
 and may be refused; stop it where the database is large. A backup is one file, which needs no -wal beside it.
 A kill -9 may leave a file .registry-* in the folder of the backup, which can be deleted.

@@ -187,7 +187,7 @@ impl Lines {
         }
         let more = findings.total - findings.listed.len() as u64;
         if more > 0 {
-            self.add(&format!("  … and {} more", print::count(more, severity)));
+            self.add(&format!("  … and {}", print::count(more, &format!("more {severity}"))));
         }
     }
 }

@@ -8,14 +8,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, types::ValueRef};
 
-use super::{MAX_INTEGRITY_FINDINGS, Stage, Watch, integrity};
+use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, integrity};
 use crate::{
     domain::soundness::{EVENT_RULES, Fault, Kept, MODEL_RULES, Rule, Severity},
     store::sqlite::schema::{SCHEMA_VERSION, has_column, has_table, reference, user_version},
 };
 
-/// Findings of each severity that are listed; all are counted.
-const MAX_LISTED: usize = 100;
 /// Event types of other tools that are told apart.
 const MAX_FOREIGN_TYPES: usize = 20;
 /// Rows between two tellings of how far it is.
@@ -30,52 +28,6 @@ const BY_HAND: &str = "mend it by hand with another SQLite tool, or restore a ba
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is given again";
 const NO_NEED: &str = "nothing needs to be done";
-
-/// One thing that is wrong, or odd.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The table it is in; `schema` or `file` where it is in none.
-    pub table: &'static str,
-    /// The row, where it is one.
-    pub id: Option<i64>,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
-}
-
-/// What was found of one severity.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// All of them.
-    pub total: u64,
-    /// The first hundred.
-    pub listed: Vec<Finding>,
-}
-
-impl Findings {
-    fn add(&mut self, finding: Finding) {
-        self.total += 1;
-        if self.listed.len() < MAX_LISTED {
-            self.listed.push(finding);
-        }
-    }
-}
-
-/// What a check found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The number of the file's schema.
-    pub schema_version: i64,
-    /// Versions that were judged.
-    pub models: u64,
-    /// Events that were judged.
-    pub events: u64,
-    /// Rules that are broken.
-    pub errors: Findings,
-    /// What is odd, or will be mended by itself.
-    pub warnings: Findings,
-}
 
 pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Report> {
     let schema_version = user_version(connection)?;
@@ -160,7 +112,8 @@ impl Check<'_> {
         while let Some(row) = rows.next()? {
             let (table, parent, count): (String, String, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let first: Option<i64> = row.get(3)?;
-            let problem = format!("{count} rows of {table} refer to rows of {parent} that are gone");
+            let (noun, verb) = if count == 1 { ("row", "refers") } else { ("rows", "refer") };
+            let problem = format!("{count} {noun} of {table} {verb} to no row of {parent}");
             if table == "model_events" {
                 self.fail_unless_older("model_events", first, problem, BY_HAND);
             } else {
@@ -275,8 +228,9 @@ impl Check<'_> {
         let (count, first): (u64, Option<i64>) =
             self.connection.query_row(silent, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if count > 0 {
-            let problem =
-                format!("{count} versions have no event, this one first: another tool registered them");
+            let problem = format!(
+                "this version, the first of {count}, has no event: another tool or an old server registered it"
+            );
             self.warn("models", first, problem, NO_NEED);
         }
         Ok(())

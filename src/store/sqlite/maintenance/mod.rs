@@ -6,6 +6,7 @@
 
 mod check;
 mod compact;
+mod report;
 mod restore;
 mod source;
 
@@ -18,8 +19,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepResult};
 
-pub use check::{Finding, Findings, Report};
 pub use compact::{Optimized, Vacuumed, optimize, vacuum};
+pub use report::{Finding, Findings, Report};
 pub use restore::Exclusive;
 pub use source::Source;
 
