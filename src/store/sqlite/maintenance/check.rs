@@ -23,7 +23,7 @@ const SERVE_MENDS: &str = "start `registry serve` on it once, which mends this";
 const RESTORE: &str = "restore a backup; until then change nothing";
 const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
                        `registry serve`, which makes it anew";
-const PROMOTE: &str = "promote the right one with POST /models/{id}/promote";
+const PROMOTE: &str = "give the right one its status anew with `registry promote ID`";
 const BY_HAND: &str = "mend it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is given again";
