@@ -38,9 +38,9 @@ Examples:
 
 const FIELDS: View = View { table: Vec::new, wide: Vec::new, fields: &models::FIELDS, name: Some(label) };
 
-/// Compare versions: a row each field and score, a column each version.
+/// Compare versions, field by field and score by score.
 ///
-/// Rows that differ are marked with ≠ (* where only ASCII can be shown). With --metric there is a chart in
+/// A row is a field or a score, a column a version. Rows that differ are marked with ≠ (* where only ASCII can be shown). With --metric there is a chart in
 /// place of the table, in the order in which the versions were registered.
 #[derive(Debug, Args)]
 #[command(visible_alias = "diff", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
@@ -224,7 +224,8 @@ fn side_by_side(
         if diff_only && !marked {
             return;
         }
-        let mut cells = vec![Cell::new(if marked { sign } else { "" }), Cell::new(print::one_line(title))];
+        let title = Cell { rigid: true, ..Cell::new(print::one_line(title)) };
+        let mut cells = vec![Cell::new(if marked { sign } else { "" }), title];
         for (model, value) in versions.iter().zip(values) {
             let kind = if wide && matches!(kind, Kind::Digest) { Kind::Plain } else { kind };
             let mut text =

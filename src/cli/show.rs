@@ -194,14 +194,12 @@ impl Page {
             let lines: Vec<_> = scores.iter().filter(|(key, _)| *key != "_meta").map(plain_line).collect();
             self.lines(INDENT, &lines);
             if let Some(meta) = scores.get("_meta").and_then(Value::as_object) {
-                let said: Vec<_> = meta
-                    .iter()
-                    .map(|(key, value)| match key.as_str() {
-                        "recorded_at" => format!("recorded {}", text_as(Kind::Second, value)),
-                        "actor" => format!("by {}", plain(value)),
-                        _ => format!("{key} {}", plain(value)),
-                    })
-                    .collect();
+                let recorded =
+                    meta.get("recorded_at").map(|at| format!("recorded {}", text_as(Kind::Second, at)));
+                let by = meta.get("actor").map(|actor| format!("by {}", plain(actor)));
+                let others = meta.iter().filter(|(key, _)| !matches!(key.as_str(), "recorded_at" | "actor"));
+                let others = others.map(|(key, value)| format!("{key} {}", plain(value)));
+                let said: Vec<_> = recorded.into_iter().chain(by).chain(others).collect();
                 let small_print = in_style(FAINT, &print::one_line(&said.join(", ")));
                 self.text.push_str(&format!("{INDENT}{small_print}\n"));
             }

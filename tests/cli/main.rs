@@ -1,11 +1,18 @@
 //! The real binary, as a shell sees it: its output, its files and its exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod by_hand;
+mod changing;
+mod comparing;
+mod completions;
+mod configuring;
 mod fake_registry;
 mod ingest;
 mod journey;
+mod listing;
 mod serve;
 mod server;
+mod showing;
 
 use std::{
     env,

@@ -174,7 +174,8 @@ impl Column {
             Kind::Status => style_of_status(&text),
             _ => Style::new(),
         };
-        Cell { text, style, right }
+        let rigid = !matches!(self.kind, Kind::Plain | Kind::Told(_));
+        Cell { text, style, right, rigid }
     }
 }
 

@@ -21,7 +21,6 @@ pub(in crate::cli) const MODELS: View = View {
             Column::of("STATUS", "status", Kind::Status),
             Column::of("STEP", "training_step", Kind::Number),
             Column::of("LOSS", "training_loss", Kind::Number),
-            Column::of("SIZE", "checkpoint_size_bytes", Kind::Size),
             Column::of("CREATED", "created_at", Kind::Minute),
         ]
     },

@@ -16,6 +16,8 @@ pub(in crate::cli) struct Cell {
     pub(in crate::cli) style: Style,
     /// Numbers stand at the right of their column.
     pub(in crate::cli) right: bool,
+    /// Half of it would say nothing, or something wrong: it is cut only once nothing else can be.
+    pub(in crate::cli) rigid: bool,
 }
 
 impl Cell {
@@ -49,7 +51,7 @@ impl Table {
     pub(in crate::cli) fn lines(&mut self, rows: &[Vec<Cell>]) -> String {
         let right = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|cell| cell.right));
         let header = self.header.take().map(|titles| {
-            let title = |(at, text)| Cell { text, style: HEADER, right: right(at) };
+            let title = |(at, text)| Cell { text, style: HEADER, right: right(at), rigid: false };
             titles.into_iter().enumerate().map(title).collect::<Vec<_>>()
         });
         let all: Vec<&Vec<Cell>> = header.iter().chain(rows).collect();
@@ -59,19 +61,23 @@ impl Table {
                 *width = (*width).max(width_of(&cell.text));
             }
         }
-        let widths = self.fitting();
+        let rigid = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|cell| cell.rigid));
+        let widths = self.fitting(&(0..self.widths.len()).map(rigid).collect::<Vec<_>>());
         all.iter().map(|row| self.line(row, &widths)).collect()
     }
 
     /// The widths, with the widest columns made narrower until a line fits.
-    fn fitting(&self) -> Vec<usize> {
+    fn fitting(&self, rigid: &[bool]) -> Vec<usize> {
         let mut widths = self.widths.clone();
         let Some(limit) = self.limit else { return widths };
         let gaps = GAP * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > limit {
-            match widths.iter_mut().max() {
-                Some(widest) if *widest > MIN_CUT_WIDTH => *widest -= 1,
-                _ => break,
+        for cut_rigid in [false, true] {
+            while widths.iter().sum::<usize>() + gaps > limit {
+                let may_be_cut = widths.iter_mut().zip(rigid).filter(|(_, rigid)| cut_rigid || !**rigid);
+                match may_be_cut.map(|(width, _)| width).max() {
+                    Some(widest) if *widest > MIN_CUT_WIDTH => *widest -= 1,
+                    _ => break,
+                }
             }
         }
         widths
@@ -131,6 +137,17 @@ mod tests {
         let mut table = table(None);
         assert_eq!(plain(&table.lines(&[row("1", "tiny", "")])), "ID  NAME  LOSS\n 1  tiny\n");
         assert_eq!(plain(&table.lines(&[row("100", "a", "1")])), "100  a        1\n");
+    }
+
+    #[test]
+    fn what_is_rigid_is_cut_last() {
+        let rigid = |text: &str| Cell { rigid: true, ..Cell::new(text) };
+        let rows = [vec![Cell::new("a-long-name-of-a-model"), rigid("2026-01-31 13:05Z")]];
+        for (width, expected) in [(28, "a-long-n…  2026-01-31 13:05Z\n"), (20, "a-long-…  2026-01-3…\n")]
+        {
+            let mut table = Table::new(None, Terminal { width: Some(width), unicode: true });
+            assert_eq!(plain(&table.lines(&rows)), expected);
+        }
     }
 
     #[test]

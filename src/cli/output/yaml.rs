@@ -40,10 +40,44 @@ impl Serialize for Plain<'_> {
             }
             Value::Null => serializer.serialize_unit(),
             Value::Bool(truth) => serializer.serialize_bool(*truth),
-            Value::String(text) if text.chars().any(|c| c == '\u{7f}') => {
-                serializer.serialize_str(&text.replace('\u{7f}', " "))
-            }
             Value::String(text) => serializer.serialize_str(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_looks_like_something_else_is_quoted_and_nothing_steers_a_terminal() {
+        for (value, text) in [
+            (json!("plain"), "plain"),
+            (json!("yes"), "\"yes\""),
+            (json!("0x1f"), "\"0x1f\""),
+            (json!("2.50"), "\"2.50\""),
+            (json!("null"), "\"null\""),
+            (json!(null), "null"),
+            (json!(2.5), "2.5"),
+            (json!(true), "true"),
+            (json!("a\u{1b}[2J\u{9b}"), "\"a\\e[2J\\x9B\""),
+            (json!([]), "[]"),
+            (json!({}), "{}"),
+        ] {
+            assert_eq!(yaml(&value).unwrap().trim_end(), text, "{value}");
+        }
+        for (number, text) in
+            [("18446744073709551615", "18446744073709551615"), ("1e999", "1e+999"), ("-7", "-7")]
+        {
+            let value: Value = serde_json::from_str(number).unwrap();
+            assert_eq!(yaml(&value).unwrap().trim_end().trim_matches('"'), text);
+        }
+    }
+
+    #[test]
+    fn delete_is_escaped() {
+        assert!(!yaml(&json!("a\u{7f}b")).unwrap().contains('\u{7f}'));
     }
 }
