@@ -136,12 +136,7 @@ impl Metrics {
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
         let answer = client.metrics(id, self.suite.as_deref())?;
-        // One suite comes without its name.
-        let suites = match &self.suite {
-            Some(suite) => json!({ suite.as_str(): answer }),
-            None => answer.clone(),
-        };
-        let rows = rows(&suites);
+        let rows = rows(&answer);
         if rows.is_empty() && self.output.is_for_people() {
             print::line(&format!("no scores of {}; --suite and --set record some", self.model));
             return Ok(());

@@ -194,7 +194,7 @@ fn scores_are_recorded_from_flags_files_and_stdin() {
     let flags = ["--dataset", "d", "--eval-commit", "c", "--notes", "n", "--eval-config", &config, "--json"];
     let ran = server.run(["metrics", "1", "--suite", "s", "--from-json", &scores].iter().chain(&flags));
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/models/1/metrics")));
-    let suite = server.get("/models/1/metrics?suite=s");
+    let suite = server.get("/models/1/metrics")["s"].clone();
     assert_eq!(
         (&suite["score"], &suite["r@10"], &suite["extra"]),
         (&json!(0.9), &json!(0.5), &json!({"a": [1]}))
@@ -205,7 +205,7 @@ fn scores_are_recorded_from_flags_files_and_stdin() {
     );
     let mut piped = at(&server.url, ["metrics", "1", "--suite", "t", "--from-json", "-", "--set", "b=true"]);
     assert_eq!(with_stdin(&mut piped, r#"{"a": 1}"#).code, 0);
-    assert_eq!(server.get("/models/1/metrics?suite=t")["b"], json!(true));
+    assert_eq!(server.get("/models/1/metrics")["t"]["b"], json!(true));
 }
 
 #[test]
@@ -225,5 +225,5 @@ fn scores_that_can_not_be_read_or_come_too_late_are_not_recorded() {
     assert_eq!(Ran::of(&mut record(&["--set", "a=1", "--if-updated-at", &seen])).code, 0);
     let line = Ran::of(&mut record(&["--set", "a=2", "--if-updated-at", &seen])).failed(5);
     assert!(line.contains("model 1 has changed"), "{line}");
-    assert_eq!(server.get("/models/1/metrics?suite=s")["a"], json!(1));
+    assert_eq!(server.get("/models/1/metrics")["s"]["a"], json!(1));
 }

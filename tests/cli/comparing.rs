@@ -23,8 +23,7 @@ fn versions_stand_side_by_side_with_what_differs_marked() {
     let table = server.run(["compare", "m:v2", "m:v1"]).shown();
     assert_eq!(
         table,
-        "\
-   FIELD           m:v2               m:v1
+        "\x20  FIELD           m:v2               m:v1
    status          experimental       experimental
    params          100                100
 ≠  training_loss   2.0 lowest         2.5

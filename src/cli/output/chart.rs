@@ -32,7 +32,8 @@ impl Axis {
         }
         // Divided before it is subtracted, since the difference of two numbers may be none.
         let margin = high / 4.0 - low / 4.0;
-        Self { from: low - if margin > 0.0 { margin } else { low.abs() / 2.0 }, to: high }
+        let from = low - if margin > 0.0 { margin } else { low.abs() / 2.0 };
+        Self { from: from.max(f64::MIN), to: high }
     }
 
     /// How much of a bar of length one `value` fills.
@@ -207,9 +208,9 @@ mod tests {
         assert_eq!(
             anstream::adapter::strip_str(&drawn).to_string(),
             "s/score  bars from 0 to 0.8\n\
-             \x20 m:v1   #####       0.40\n\
-             \x20 m:v10                 -\n\
-             \x20 m:v2   ##########   0.8  +0.4 (+100.0%)\n"
+             \x20 m:v1   ######        0.40\n\
+             \x20 m:v10                   -\n\
+             \x20 m:v2   ############   0.8  +0.4 (+100.0%)\n"
         );
     }
 }

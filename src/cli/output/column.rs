@@ -58,15 +58,11 @@ impl FromStr for Path {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let mut steps = split(text, '.')?;
-        // No field of an answer has a slash, so there it stands between suite and metric.
-        if let [first, ..] = steps.as_slice()
-            && first.contains('/')
-        {
-            let (suite, metric) = text.rsplit_once('/').unwrap_or_default();
-            steps = ["metrics", "suites"].map(str::to_owned).to_vec();
-            steps.push(unescaped(suite));
-            steps.push(unescaped(metric));
+        let mut steps: Vec<_> = raw_parts(text, '.').iter().map(|part| unescaped(part)).collect();
+        // Apart from keys in these fields, nothing in an answer has a slash: it stands between suite and metric.
+        let in_a_map = steps.first().is_some_and(|first| matches!(first.as_str(), "metrics" | "payload"));
+        if let (false, Some((suite, metric))) = (in_a_map, text.rsplit_once('/')) {
+            steps = vec!["metrics".to_owned(), "suites".to_owned(), unescaped(suite), unescaped(metric)];
         }
         if steps.iter().any(String::is_empty) {
             return Err(format!(
@@ -89,11 +85,7 @@ impl FromStr for Paths {
     }
 }
 
-/// The parts between separators that no backslash stands before, the backslashes taken away.
-fn split(text: &str, separator: char) -> Result<Vec<String>, String> {
-    Ok(raw_parts(text, separator).iter().map(|part| unescaped(part)).collect())
-}
-
+/// The parts between separators that no backslash stands before.
 fn raw_parts(text: &str, separator: char) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut escaped = false;
@@ -262,6 +254,7 @@ mod tests {
             (r"v1.1/a\,b", Some(json!(2))),
             (r"v1\.1/a\,b", Some(json!(2))),
             ("org/s/x", Some(json!(3))),
+            ("metrics.suites.org/s.x", Some(json!(3))),
         ] {
             assert_eq!(text.parse::<Path>().unwrap().find(&value), found.as_ref(), "{text}");
         }

@@ -42,7 +42,7 @@ impl Rows {
                     "-o columns=… and --columns are one and the same; give one of them",
                 ));
             }
-            (Format::Columns(paths), None) => Some(std::mem::replace(&mut paths.0, Vec::new())),
+            (Format::Columns(paths), None) => Some(std::mem::take(&mut paths.0)),
             (Format::Table | Format::Wide | Format::Csv, Some(paths)) => Some(paths.0.clone()),
             (_, Some(_)) => {
                 return Err(Failure::usage(

@@ -63,7 +63,8 @@ impl Table {
         }
         let rigid = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|cell| cell.rigid));
         let widths = self.fitting(&(0..self.widths.len()).map(rigid).collect::<Vec<_>>());
-        all.iter().map(|row| self.line(row, &widths)).collect()
+        let rights: Vec<bool> = (0..widths.len()).map(right).collect();
+        all.iter().map(|row| self.line(row, &widths, &rights)).collect()
     }
 
     /// The widths, with the widest columns made narrower until a line fits.
@@ -83,7 +84,7 @@ impl Table {
         widths
     }
 
-    fn line(&self, row: &[Cell], widths: &[usize]) -> String {
+    fn line(&self, row: &[Cell], widths: &[usize], rights: &[bool]) -> String {
         let mut line = String::new();
         // Spaces are written only once something follows them.
         let (mut used, mut spaces) = (0, 0);
@@ -92,7 +93,9 @@ impl Table {
             let room = self.limit.map_or(*width, |limit| limit.saturating_sub(used + spaces).min(*width));
             let text = cut(&cell.text, room, self.ellipsis);
             let padding = width.saturating_sub(width_of(&text));
-            let before = if cell.right { padding.min(room.saturating_sub(width_of(&text))) } else { 0 };
+            // What stands for a missing number stands where the number would.
+            let right = cell.right || (cell.text == "-" && rights.get(at).is_some_and(|right| *right));
+            let before = if right { padding.min(room.saturating_sub(width_of(&text))) } else { 0 };
             spaces += before;
             if !text.is_empty() {
                 line.extend(std::iter::repeat_n(' ', spaces));
