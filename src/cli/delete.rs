@@ -23,7 +23,7 @@ Examples:
   Several, in a script:
     registry delete tiny-gpt:v1 tiny-gpt:v2 --yes
   All that is archived:
-    registry list --status archived --all -o name | xargs registry delete --yes
+    registry list --status archived --all --columns id --no-header | xargs registry delete --yes
   What is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
@@ -99,7 +99,8 @@ impl Delete {
 }
 
 fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
-    let next = if matches!(error, ClientError::Conflict { .. }) && !forced { "; --force does" } else { "" };
+    let next =
+        if matches!(error, ClientError::Conflict { .. }) && !forced { " (here with --force)" } else { "" };
     let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
     Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(next).followed_by(&rest)
 }

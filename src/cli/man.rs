@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::{exit::Failure, help, print};
+use super::{exit::Failure, help, interrupt::Interrupt, print};
 use crate::artifact::write_atomically;
 
 const EXAMPLES: &str = "\
@@ -43,9 +43,14 @@ impl Manual {
         fs::create_dir_all(&dir).map_err(|error| {
             Failure::failed(format!("the folder {} can't be made: {error}; choose another", dir.display()))
         })?;
+        // A page under way is finished, so that none is left half-written under another name.
+        let interrupt = Interrupt::listen()?;
         let mut pages = 0;
         for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
         {
+            if interrupt.requested() {
+                return Err(Failure::interrupted(format!("{pages} pages were written to {}", dir.display())));
+            }
             let (name, text) = page(command).map_err(failed)?;
             write_atomically(&dir.join(name), text.as_bytes())
                 .map_err(|error| Failure::failed(error.to_string()))?;
@@ -59,7 +64,8 @@ impl Manual {
 /// The name of a command's page, and its text.
 fn page(command: &Command) -> io::Result<(String, String)> {
     let manual = Man::new(command.clone()).source(concat!("registry ", env!("CARGO_PKG_VERSION")));
-    let manual = manual.manual("Model registry");
+    // An empty date would be left out, and what follows it be taken for it.
+    let manual = manual.date(" ").manual("Model registry");
     let name = manual.get_filename();
     let mut text = Vec::new();
     manual.render_title(&mut text)?;

@@ -169,7 +169,10 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
     let ran = server.run(["delete", "m:v1", "m:v2", "m:v3", "--yes"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (5, "deleted m:v1 (model 1)\n"), "{ran:?}");
     assert!(ran.stderr.starts_with("error: m:v2 (model 2) was not deleted: conflict: "), "{ran:?}");
-    assert!(ran.stderr.contains("--force does; 2 were not deleted, this one first\n"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("if that is meant (here with --force); 2 were not deleted, this one first\n"),
+        "{ran:?}"
+    );
     let ran = server.run(["delete", "3", "3", "m:v3", "m:v2", "-y", "--force", "--json"]);
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap(),

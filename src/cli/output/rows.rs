@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn pages_of_json_make_one_list() {
-        let (one, two) = (json!({"a": [1, {"b": "x\ny"}]}), json!({"a": []}));
-        let text = items(&[one.clone()], true) + &items(&[two.clone(), json!(1)], false) + "\n]\n";
-        assert_eq!(text, format!("{:#}\n", json!([one, two, 1])));
+        let rows = [json!({"a": [1, {"b": "x\ny"}]}), json!({"a": []}), json!(1)];
+        let text = items(&rows[..1], true) + &items(&rows[1..], false) + "\n]\n";
+        assert_eq!(text, format!("{:#}\n", Value::from(rows.to_vec())));
     }
 
     #[test]
