@@ -60,7 +60,7 @@ pub(super) struct Filter {
     #[arg(long, value_parser = status_parser())]
     pub(super) status: Option<Status>,
     /// Only versions with this text in name, version or description, whatever the case of its letters
-    #[arg(long, short = 'q', visible_alias = "q", value_name = "TEXT")]
+    #[arg(long, short = 'q', alias = "q", value_name = "TEXT")]
     pub(super) search: Option<String>,
     /// Only versions with this tag
     #[arg(long)]

@@ -60,7 +60,7 @@ Examples:
   The artifact has moved:
     registry update tiny-gpt:v1 --artifact-uri s3://archive/tiny-gpt/v1/model.pt
   Any field, with its value as JSON:
-    registry update tiny-gpt:v1 --set params=124000000 --set 'tags=[\"a\", \"b\"]'";
+    registry update tiny-gpt:v1 --set d_model=768 --set 'tags=[]'";
 
 /// Change what is known of a version.
 ///
