@@ -116,18 +116,26 @@ fn a_second_signal_ends_it_at_once() {
         server.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://b"}))["id"].clone();
     let other = rusqlite::Connection::open(server.db_path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let path = format!("/models/{id}/promote");
     std::thread::scope(|scope| {
-        let (server, path) = (&server, format!("/models/{id}/promote"));
-        // It waits for the lock, and so the server for it: only the second signal ends this.
-        let write = scope.spawn(move || {
-            let request = ureq::post(format!("{}{path}", server.url)).header("X-API-Key", KEY);
-            request.send_empty().is_err()
-        });
-        while !write.is_finished() {
+        let (server, path) = (&server, &path);
+        let mut writes = Vec::new();
+        // Once one waits in the queue, another before it waits for the lock, and so would the server for it.
+        while server.get("/queues")["write"]["depth"] == 0 {
+            assert!(writes.len() < 100, "none waits");
+            writes.push(scope.spawn(move || {
+                let request = ureq::post(format!("{}{path}", server.url)).header("X-API-Key", KEY);
+                request.send_empty().is_err()
+            }));
+        }
+        // Only the second signal ends this.
+        while !writes.iter().all(|write| write.is_finished()) {
             server.signal("INT");
             std::thread::yield_now();
         }
-        assert!(write.join().unwrap(), "its connection was cut");
+        for write in writes {
+            assert!(write.join().unwrap(), "its connection was cut");
+        }
     });
     drop(other);
     let ended = server.ended();
