@@ -50,6 +50,8 @@ pub(super) struct Config {
     /// The profile, where one was chosen.
     pub(super) profile_name: Option<String>,
     pub(super) profile: Profile,
+    /// All profiles of the file.
+    pub(super) profile_names: Vec<String>,
 }
 
 impl Config {
@@ -63,8 +65,7 @@ impl Config {
         profile: Option<&str>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let named =
-            explicit.map(Path::to_owned).or_else(|| set(&variable, CONFIG_VARIABLE).map(PathBuf::from));
+        let named = named(explicit, &variable);
         let optional = named.is_none();
         let path = named.or_else(default_path);
         let text = match path.as_deref().map(fs::read_to_string) {
@@ -100,6 +101,7 @@ impl Config {
             toml::from_str(&text).map_err(|error| bad(&where_and_what(&text, &error)))?;
         let top: Profile = top.try_into().map_err(|error: toml::de::Error| bad(error.message()))?;
         let profile_name = wanted.or(chosen);
+        let profile_names = profiles.keys().cloned().collect();
         let profile = match &profile_name {
             None => top,
             Some(name) => match profiles.remove(name) {
@@ -110,7 +112,7 @@ impl Config {
         if profile.api_key.is_some() {
             warn_if_others_can_read(&path);
         }
-        Ok(Self { path: Some(path), profile_name, profile })
+        Ok(Self { path: Some(path), profile_name, profile, profile_names })
     }
 
     /// The key that stands in the file, or in the file that it names, and where that is.
@@ -141,6 +143,11 @@ impl Profile {
             s3_region: self.s3_region.or(top.s3_region),
         }
     }
+}
+
+/// The file that the flag or the variable names.
+pub(super) fn named(explicit: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    explicit.map(Path::to_owned).or_else(|| set(&variable, CONFIG_VARIABLE).map(PathBuf::from))
 }
 
 /// Where the file lies unless something else is said.

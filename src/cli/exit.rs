@@ -83,6 +83,15 @@ impl Failure {
         }
         self
     }
+
+    /// The same failure, with what else there is to know said behind it.
+    #[must_use]
+    pub fn followed_by(mut self, next: &str) -> Self {
+        if let Some(last) = self.messages.last_mut() {
+            last.push_str(next);
+        }
+        self
+    }
 }
 
 impl From<ClientError> for Failure {

@@ -4,10 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{
-    Args,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
+use clap::Args;
 use serde_json::Value;
 
 use super::{
@@ -16,6 +13,7 @@ use super::{
     print,
     registration::{Body, Provenance},
     remote::Remote,
+    values::{finite, object, status_parser},
 };
 use crate::{
     artifact::{Opened, check_writable, read_object_file, write_atomically},
@@ -101,22 +99,6 @@ pub struct Ingest {
 
     #[command(flatten)]
     remote: Remote,
-}
-
-fn status_parser() -> impl TypedValueParser<Value = Status> {
-    // Only the four names come this far.
-    PossibleValuesParser::new(Status::NAMES).map(|name| Status::parse(&name).unwrap_or_default())
-}
-
-fn finite(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(number),
-        _ => Err("a finite number is wanted, like 2.31".to_owned()),
-    }
-}
-
-fn object(text: &str) -> Result<Object, String> {
-    serde_json::from_str(text).map_err(|error| format!("a JSON object is wanted: {error}"))
 }
 
 impl Ingest {
@@ -241,29 +223,10 @@ fn absolute(path: &Path) -> Result<String, Failure> {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::*;
     use crate::cli::Cli;
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_loss_must_be_finite() {
-        for text in ["2.31", " -1e-3", "5"] {
-            assert!(finite(text).is_ok(), "{text}");
-        }
-        for text in ["NaN", "inf", "-infinity", "1e999", "", "low"] {
-            assert!(finite(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn metrics_must_be_an_object() {
-        assert_eq!(object(r#"{"a": 1.50}"#).map(|read| read.len()), Ok(1));
-        for text in ["[1]", "1", "null", "{half", "", r#"{"a": NaN}"#] {
-            assert!(object(text).unwrap_err().starts_with("a JSON object is wanted: "), "{text}");
-        }
     }
 }

@@ -117,7 +117,7 @@ impl Maintenance {
         } else if self.json {
             print::result(&outcome.to_json(done.as_ref().err().map(Failure::text).as_deref()))
         } else {
-            print::text(&outcome.to_text())
+            print::text(&outcome.to_text()).map(drop)
         };
         done.and(printed)
     }
@@ -143,7 +143,7 @@ impl Maintenance {
             let checked = outcome.check.insert(timed(|| Ok(Source::open(options, watch)?.check(watch)?))?);
             let errors = checked.did.errors.total;
             if errors > 0 {
-                let (path, errors) = (options.path.display(), print::count(errors, "error"));
+                let (path, errors) = (options.path.display(), print::counted(errors, "error"));
                 return Err(Failure::failed(format!("{path} has {errors}, see the report")));
             }
         }

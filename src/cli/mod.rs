@@ -4,20 +4,37 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anstream::ColorChoice;
+use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub mod bench;
+pub mod compare;
+pub mod completions;
 mod config;
+pub mod config_command;
+pub mod delete;
 mod digesting;
+pub mod events;
 pub mod exit;
+pub mod help;
 pub mod ingest;
 mod interrupt;
+pub mod list;
 pub mod maintenance;
+pub mod man;
+pub mod metrics;
 pub mod model_ref;
+mod output;
 mod print;
+pub mod production;
+pub mod promote;
 pub mod registration;
 pub mod remote;
 pub mod serve;
+pub mod show;
+pub mod stats;
+pub mod update;
+mod values;
 
 /// A registry of model versions: what bytes they are, how well they scored, which one is in production.
 #[derive(Debug, Parser)]
@@ -25,6 +42,23 @@ pub mod serve;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Colours: auto is only on a terminal, and not with the variable NO_COLOR
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    color: Color,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,16 +67,55 @@ enum Command {
     Ingest(Box<ingest::Ingest>),
     Bench(Box<bench::Bench>),
     Maintenance(Box<maintenance::Maintenance>),
+    List(Box<list::List>),
+    Show(Box<show::Show>),
+    Production(Box<production::Production>),
+    Metrics(Box<metrics::Metrics>),
+    Compare(Box<compare::Compare>),
+    Events(Box<events::Events>),
+    Stats(Box<stats::Stats>),
+    Promote(Box<promote::Promote>),
+    Update(Box<update::Update>),
+    Delete(Box<delete::Delete>),
+    Config(Box<config_command::ConfigCommand>),
+    Completions(completions::Completions),
+    Man(man::Manual),
+}
+
+/// Reads the command line. Where it makes no sense, or asks for help, this ends the process.
+#[must_use]
+pub fn parse() -> Cli {
+    let matches = help::command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs what was asked for and says how it ended.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
+    match cli.color {
+        // The streams look for themselves.
+        Color::Auto => {}
+        Color::Always => ColorChoice::Always.write_global(),
+        Color::Never => ColorChoice::Never.write_global(),
+    }
     let outcome = match cli.command {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
         Command::Bench(bench) => bench.run(),
         Command::Maintenance(maintenance) => maintenance.run(),
+        Command::List(list) => list.run(),
+        Command::Show(show) => show.run(),
+        Command::Production(production) => production.run(),
+        Command::Metrics(metrics) => metrics.run(),
+        Command::Compare(compare) => compare.run(),
+        Command::Events(events) => events.run(),
+        Command::Stats(stats) => stats.run(),
+        Command::Promote(promote) => promote.run(),
+        Command::Update(update) => update.run(),
+        Command::Delete(delete) => delete.run(),
+        Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     exit::report(outcome)
 }

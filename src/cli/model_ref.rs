@@ -64,6 +64,12 @@ impl ModelRef {
         Self { text: format!("{name}:{version}"), kind: Kind::Named(vec![name.len()]) }
     }
 
+    /// The version of that name that is in production.
+    #[must_use]
+    pub(super) fn production_of(name: &str) -> Self {
+        Self { text: format!("{name}{PRODUCTION}"), kind: Kind::Production }
+    }
+
     /// Asks the registry for the version. With several colons the last one is tried first, as in
     /// `registry.example:5000/gpt:v1`.
     ///
@@ -72,7 +78,7 @@ impl ModelRef {
     pub fn fetch(&self, client: &Client) -> Result<Value, Failure> {
         let found = match &self.kind {
             Kind::Id(id) => client.model(*id),
-            Kind::Production => client.production(self.text.trim_end_matches(PRODUCTION)),
+            Kind::Production => client.production(self.text.strip_suffix(PRODUCTION).unwrap_or(&self.text)),
             Kind::Named(colons) => {
                 let mut found = Err(ClientError::NotFound { detail: String::new() });
                 for at in colons.iter().rev() {
@@ -95,6 +101,16 @@ impl ModelRef {
         })
     }
 
+    /// What to say where an id turns out to name nothing; other failures are told as they are.
+    pub(super) fn or_missing(&self, error: ClientError) -> Failure {
+        match error {
+            ClientError::NotFound { .. } => {
+                Failure::failed(format!("there is no model {self}; `registry list` shows what there is"))
+            }
+            other => other.into(),
+        }
+    }
+
     /// The id of the version; asks the registry only where it was not named by it.
     ///
     /// # Errors
@@ -102,11 +118,31 @@ impl ModelRef {
     pub fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
         match self.kind {
             Kind::Id(id) => Ok(id),
-            _ => self.fetch(client)?.get("id").and_then(Value::as_i64).ok_or_else(|| {
-                Failure::failed(format!("the registry's answer for {self} holds no id; is it a registry?"))
-            }),
+            _ => self.id_in(&self.fetch(client)?),
         }
     }
+
+    /// The id in what the registry answered for this version.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn id_in(&self, model: &Value) -> Result<ModelId, Failure> {
+        model.get("id").and_then(Value::as_i64).ok_or_else(|| {
+            Failure::failed(format!("the registry's answer for {self} holds no id; is it a registry?"))
+        })
+    }
+}
+
+/// `name:version` of an answer.
+pub(super) fn label(model: &Value) -> String {
+    let text = |field: &str| model.get(field).and_then(Value::as_str).unwrap_or("?");
+    print::one_line(&format!("{}:{}", text("name"), text("version")))
+}
+
+/// `tiny:v1 (model 3)`
+pub(super) fn label_with_id(model: &Value) -> String {
+    let id = model.get("id").map_or_else(|| "?".to_owned(), Value::to_string);
+    format!("{} (model {id})", label(model))
 }
 
 #[cfg(test)]

@@ -10,7 +10,29 @@ use super::exit::Failure;
 
 /// `value` as indented JSON with a line break at its end.
 pub(super) fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+    format!("{}\n", harmless_json(format!("{value:#}")))
+}
+
+/// `value` as one line of JSON with a line break at its end.
+pub(super) fn compact(value: &Value) -> String {
+    format!("{}\n", harmless_json(value.to_string()))
+}
+
+/// The same JSON with those control characters escaped that JSON would let pass, but a terminal obeys. They can
+/// only stand in its texts.
+fn harmless_json(json: String) -> String {
+    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !json.contains(obeyed) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        match c {
+            c if obeyed(c) => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// Writes a result to stdout. A reader that has seen enough and left, like `head`, is no failure.
@@ -18,20 +40,40 @@ pub(super) fn pretty(value: &Value) -> String {
 /// # Errors
 /// Where stdout can't be written, for example to a full disk.
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
-    text(&pretty(value))
+    text(&pretty(value)).map(|_| ())
 }
 
-/// The same for a result in words, whose lines are complete.
+/// Whether anybody still reads stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    Listens,
+    /// The other end of the pipe is closed: nothing more needs to be found out.
+    HasLeft,
+}
+
+/// Writes text to stdout as it is.
 ///
 /// # Errors
 /// As [`result`].
-pub(super) fn text(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+pub(super) fn text(text: &str) -> Result<Reader, Failure> {
+    written(io::stdout().lock(), text)
+}
+
+/// Writes text with styles to stdout, which loses them where that is no terminal or colours are not wanted.
+///
+/// # Errors
+/// As [`result`].
+pub(super) fn styled(text: &str) -> Result<Reader, Failure> {
+    written(anstream::AutoStream::auto(io::stdout().lock()), text)
+}
+
+fn written(mut stdout: impl Write, text: &str) -> Result<Reader, Failure> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+        Ok(()) => Ok(Reader::Listens),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::HasLeft),
+        Err(error) => {
             Err(Failure::failed(format!("stdout can't be written: {error}; the work itself is done")))
         }
-        _ => Ok(()),
     }
 }
 
@@ -40,13 +82,31 @@ pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", one_line(text));
 }
 
-/// `text` without what could break the line or steer a terminal: file names and servers may hold anything.
+/// `text` without what could break the line, steer a terminal or turn the order of its letters: file names and
+/// servers may hold anything.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
+}
+
+/// `1,234`
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// `1 error`, `2 errors`.
-pub(super) fn count(count: u64, what: &str) -> String {
+pub(super) fn counted(count: u64, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
 }
@@ -89,11 +149,28 @@ mod tests {
 
     #[test]
     fn one_is_no_plural() {
-        assert_eq!([0, 1, 2].map(|number| count(number, "error")), ["0 errors", "1 error", "2 errors"]);
+        assert_eq!([0, 1, 2].map(|number| counted(number, "error")), ["0 errors", "1 error", "2 errors"]);
     }
 
     #[test]
     fn nothing_breaks_the_line_or_steers_the_terminal() {
         assert_eq!(one_line("a\nb\u{1b}[2Jc\u{9b}é\r"), "a b [2Jc é ");
+        assert_eq!(one_line("a\u{202e}b\u{2066}c\u{2028}d"), "a b c d");
+    }
+
+    #[test]
+    fn json_keeps_its_meaning_and_steers_no_terminal() {
+        let value = serde_json::json!({"a": "x\u{9b}2J\u{7f}\u{1b}é"});
+        for text in [pretty(&value), compact(&value)] {
+            assert!(!text.trim_end().contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn counts_are_set_in_groups_of_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(count(number), text);
+        }
     }
 }

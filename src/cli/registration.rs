@@ -60,6 +60,10 @@ impl Body {
         self.set("source_host", given.source_host.clone().or_else(host));
     }
 
+    pub(super) fn into_object(self) -> Object {
+        self.0
+    }
+
     pub(super) fn into_value(self) -> Value {
         Value::Object(self.0)
     }

@@ -92,6 +92,11 @@ impl Remote {
         self.connection_with(|name| env::var(name).ok())
     }
 
+    /// Where the configuration file is, or would be.
+    pub(super) fn config_path(&self) -> Option<PathBuf> {
+        config::named(self.config.as_deref(), |name| env::var(name).ok()).or_else(config::default_path)
+    }
+
     fn connection_with(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
         let config = Config::read(self.config.as_deref(), self.profile.as_deref(), &variable)?;
         // Who asks for a profile wants that one, whatever the variables of the shell say.

@@ -69,6 +69,16 @@ impl Client {
         self.get(&format!("/models/{id}"))
     }
 
+    /// One version by its id, and the ETag of the state it was seen in, where the registry gives one.
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub fn model_with_etag(&self, id: ModelId) -> Result<(Value, Option<String>), ClientError> {
+        let (headers, body) = self.send(Method::GET, &format!("/models/{id}"), &HeaderMap::new(), None)?;
+        let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok((body, etag))
+    }
+
     /// One version by its name and version.
     ///
     /// # Errors

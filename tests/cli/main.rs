@@ -2,12 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bench;
+mod by_hand;
+mod changing;
+mod comparing;
+mod completions;
+mod configuring;
 mod fake_registry;
 mod ingest;
 mod journey;
+mod listing;
 mod maintenance;
 mod serve;
 mod server;
+mod showing;
 
 use std::{
     env,

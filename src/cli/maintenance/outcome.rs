@@ -161,7 +161,7 @@ impl Outcome {
                 (did.errors.total, "error"),
                 (did.warnings.total, "warning"),
             ]
-            .map(|(count, what)| print::count(count, what));
+            .map(|(count, what)| print::counted(count, what));
             lines.add(&format!(
                 "{db_path} is {sound}: {models}, {events}, schema {}, {errors}, {warnings} ({seconds:.1} s)",
                 did.schema_version
@@ -187,7 +187,7 @@ impl Lines {
         }
         let more = findings.total - findings.listed.len() as u64;
         if more > 0 {
-            self.add(&format!("  … and {}", print::count(more, &format!("more {severity}"))));
+            self.add(&format!("  … and {}", print::counted(more, &format!("more {severity}"))));
         }
     }
 }

@@ -1,0 +1,372 @@
+//! `registry compare`: versions side by side, and one metric through all of them.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    exit::{self, Failure},
+    list::{Filter, Pages},
+    model_ref::{ModelRef, label},
+    output::{
+        OutputFlags, View,
+        chart::{self, Entry},
+        column::{Kind, Path, plain, style_of_status, text_as},
+        models,
+        table::{Cell, Table},
+        terminal::{DIFFERENT, GOOD, Terminal},
+    },
+    print,
+    remote::Remote,
+};
+use crate::{client::Client, domain::ModelId};
+
+/// More columns than this nobody reads.
+const MAX_VERSIONS: usize = 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  Two versions, what differs marked with ≠:
+    registry compare tiny-gpt:v1 tiny-gpt:v2
+  A candidate with what is in production, only what differs:
+    registry compare tiny-gpt@production tiny-gpt:v7 --diff-only
+  How a score went through the versions of a name:
+    registry compare --name tiny-gpt --metric smoke-v1/score
+  For a script:
+    registry compare 1 2 3 --json | jq '.comparison.by_loss[0].id'";
+
+const FIELDS: View = View { table: Vec::new, wide: Vec::new, fields: &models::FIELDS, name: Some(label) };
+
+/// Compare versions, field by field and score by score.
+///
+/// A row is a field or a score, a column a version. Rows that differ are marked with ≠ (* where only ASCII can be shown). With --metric there is a chart in
+/// place of the table, in the order in which the versions were registered.
+#[derive(Debug, Args)]
+#[command(visible_alias = "diff", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Compare {
+    /// The versions, 2 to 20: name:version, ids, or name@production
+    #[arg(value_name = "MODEL", required_unless_present = "name", conflicts_with = "name")]
+    models: Vec<ModelRef>,
+    /// The newest versions of this name, at most 20
+    #[arg(long)]
+    name: Option<String>,
+    /// Only rows that differ
+    #[arg(long, conflicts_with = "metric")]
+    diff_only: bool,
+    /// A chart of this: SUITE/METRIC, training_loss, params or another field; give it again for more
+    #[arg(long, value_name = "METRIC")]
+    metric: Vec<Path>,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Compare {
+    /// Compares.
+    ///
+    /// # Errors
+    /// Where there are not at least two versions, or no numbers to draw; or as any call.
+    pub fn run(self) -> Result<(), Failure> {
+        FIELDS.check(&self.output)?;
+        if !self.metric.is_empty() && !self.output.is_for_people() {
+            return Err(Failure::usage(
+                "--metric draws a chart for people; leave it or the output format out",
+            ));
+        }
+        let client = self.remote.client()?;
+        let ids = self.ids(&client)?;
+        let answer = client.compare(&ids)?;
+        let found: Vec<Value> = answer.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
+        let id_of = |model: &Value| model.get("id").and_then(Value::as_i64);
+        let find = |id: &ModelId| found.iter().find(|model| id_of(model) == Some(*id)).cloned();
+        // As they were named; the registry answers by id.
+        let versions = ids.iter().map(|id| {
+            find(id).ok_or_else(|| {
+                Failure::failed(format!("there is no model {id}; `registry list` shows what there is"))
+            })
+        });
+        let mut versions: Vec<Value> = versions.collect::<Result<_, _>>()?;
+        let terminal = Terminal::of_stdout();
+        if self.metric.is_empty() {
+            if !self.output.is_for_people() {
+                return self.output.answer(&FIELDS, &answer, &versions).map(|_| ());
+            }
+            let wide = self.output.format() == super::output::Format::Wide;
+            let terminal = Terminal { width: terminal.width.filter(|_| !wide), ..terminal };
+            let marks = Marks::of(answer.get("comparison"));
+            let text = side_by_side(&versions, &marks, self.diff_only, wide, terminal);
+            return print::styled(&text).map(|_| ());
+        }
+        versions.sort_by_key(|model| {
+            (model.get("created_at").and_then(Value::as_str).unwrap_or_default().to_owned(), id_of(model))
+        });
+        let charts = self.metric.iter().map(|metric| drawn(&versions, metric, terminal));
+        let charts: Vec<String> = charts.collect::<Result<_, _>>()?;
+        print::styled(&charts.join("\n")).map(|_| ())
+    }
+
+    fn ids(&self, client: &Client) -> Result<Vec<ModelId>, Failure> {
+        let Some(name) = &self.name else {
+            let mut ids = Vec::new();
+            for model in &self.models {
+                let id = model.resolve(client)?;
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            return match ids.len() {
+                2..=MAX_VERSIONS => Ok(ids),
+                count => Err(Failure::usage(format!(
+                    "{count} different version{} can't be compared; give 2 to {MAX_VERSIONS}",
+                    if count == 1 { "" } else { "s" }
+                ))),
+            };
+        };
+        let filter = Filter { name: Some(name.clone()), ..Filter::default() };
+        let Some(page) = Pages::of(client, &filter).next(MAX_VERSIONS as u64)? else { return Ok(Vec::new()) };
+        // The newest were asked for; they are shown as they came into being.
+        let mut ids: Vec<_> =
+            page.models.iter().filter_map(|model| model.get("id").and_then(Value::as_i64)).collect();
+        ids.reverse();
+        if ids.len() < 2 {
+            let (name, count) = (print::one_line(name), ids.len());
+            return Err(Failure::failed(format!(
+                "{name} has {count} version{}, and comparing takes two; `registry list` shows what there is",
+                if count == 1 { "" } else { "s" }
+            )));
+        }
+        if let Some(total) = page.total.filter(|total| *total > ids.len() as u64) {
+            print::line(&format!("the newest {} of {} versions", ids.len(), print::count(total)));
+        }
+        Ok(ids)
+    }
+}
+
+/// Which version the registry puts first, where that means something.
+struct Marks(Vec<(&'static str, &'static str, Vec<Value>)>);
+
+impl Marks {
+    fn of(comparison: Option<&Value>) -> Self {
+        let orders = [
+            ("params", "by_params", "highest"),
+            ("training_loss", "by_loss", "lowest"),
+            ("training_step", "by_step", "highest"),
+        ];
+        Self(
+            orders
+                .into_iter()
+                .filter_map(|(field, order, word)| {
+                    let ordered = comparison?.get(order)?.as_array()?;
+                    // All that share the first place.
+                    let best = ordered.first()?.get(field)?;
+                    let first = ordered.iter().take_while(|model| model.get(field) == Some(best));
+                    Some((field, word, first.filter_map(|model| model.get("id").cloned()).collect()))
+                })
+                .collect(),
+        )
+    }
+
+    fn word(&self, field: &str, model: &Value) -> Option<&'static str> {
+        let id = model.get("id")?;
+        self.0.iter().find(|(marked, _, ids)| *marked == field && ids.contains(id)).map(|(_, word, _)| *word)
+    }
+}
+
+/// The fields of a model in the order of the comparison, each with how it is told.
+const ROWS: [(&str, Kind); 23] = [
+    ("status", Kind::Status),
+    ("frozen", Kind::Plain),
+    ("params", Kind::Plain),
+    ("training_step", Kind::Plain),
+    ("training_loss", Kind::Plain),
+    ("dataset", Kind::Plain),
+    ("d_model", Kind::Plain),
+    ("n_layers", Kind::Plain),
+    ("n_heads", Kind::Plain),
+    ("vocab_size", Kind::Plain),
+    ("checkpoint_size_bytes", Kind::Size),
+    ("checkpoint_sha256", Kind::Digest),
+    ("config_sha256", Kind::Digest),
+    ("artifact_uri", Kind::Plain),
+    ("run_id", Kind::Plain),
+    ("git_commit", Kind::Digest),
+    ("created_by", Kind::Plain),
+    ("source_host", Kind::Plain),
+    ("tags", Kind::Plain),
+    ("description", Kind::Plain),
+    ("local_checkpoint_path", Kind::Plain),
+    ("created_at", Kind::Minute),
+    ("updated_at", Kind::Minute),
+];
+
+/// Of every version other than any other: that they differ says nothing.
+const ALWAYS_DIFFERENT: [&str; 2] = ["created_at", "updated_at"];
+
+fn side_by_side(
+    versions: &[Value],
+    marks: &Marks,
+    diff_only: bool,
+    wide: bool,
+    terminal: Terminal,
+) -> String {
+    let sign = if terminal.unicode { "≠" } else { "*" };
+    let mut rows = Vec::new();
+    let mut row = |title: &str, values: Vec<Option<&Value>>, kind: Kind, field: &str| {
+        let says_something =
+            |value: &&Value| !value.is_null() && **value != json!(false) && plain(value) != "-";
+        if !values.iter().flatten().any(says_something) {
+            return;
+        }
+        let differs = values.iter().any(|value| value != &values[0]);
+        let marked = differs && !ALWAYS_DIFFERENT.contains(&field);
+        if diff_only && !marked {
+            return;
+        }
+        let title = Cell { rigid: true, ..Cell::new(print::one_line(title)) };
+        let mut cells = vec![Cell::new(if marked { sign } else { "" }), title];
+        for (model, value) in versions.iter().zip(values) {
+            let kind = if wide && matches!(kind, Kind::Digest) { Kind::Plain } else { kind };
+            let mut text =
+                value.map_or_else(|| "-".to_owned(), |value| print::one_line(&text_as(kind, value)));
+            let word = marks.word(field, model).filter(|_| marked && value.is_some());
+            let mut style = match kind {
+                Kind::Status => style_of_status(&text),
+                _ if marked => DIFFERENT,
+                _ => anstyle::Style::new(),
+            };
+            if let Some(word) = word {
+                text.push_str(&format!(" {word}"));
+                style = GOOD;
+            }
+            cells.push(Cell::new(text).styled(style));
+        }
+        rows.push(cells);
+    };
+    let at = |field: &str| versions.iter().map(|model| model.get(field).filter(|v| !v.is_null())).collect();
+    for (field, kind) in &ROWS[..5] {
+        row(field, at(field), *kind, field);
+    }
+    for metric in metrics_of(versions) {
+        row(&metric.title, versions.iter().map(|model| metric.find(model)).collect(), Kind::Plain, "");
+    }
+    for (field, kind) in &ROWS[5..] {
+        row(field, at(field), *kind, field);
+    }
+    let titles = ["".to_owned(), "FIELD".to_owned()].into_iter().chain(versions.iter().map(label)).collect();
+    if rows.is_empty() {
+        return "no field differs\n".to_owned();
+    }
+    Table::new(Some(titles), terminal).lines(&rows)
+}
+
+/// A metric that some version has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Metric {
+    /// `smoke-v1/score`, or the key alone beside the suites.
+    title: String,
+    suite: Option<String>,
+    key: String,
+}
+
+impl Metric {
+    fn find<'v>(&self, model: &'v Value) -> Option<&'v Value> {
+        let metrics = model.get("metrics")?;
+        let scores = match &self.suite {
+            Some(suite) => metrics.get("suites")?.get(suite)?,
+            None => metrics,
+        };
+        scores.get(&self.key).filter(|value| !value.is_null())
+    }
+}
+
+/// All metrics that the versions have, in order of their names.
+fn metrics_of(versions: &[Value]) -> BTreeSet<Metric> {
+    let mut metrics = BTreeSet::new();
+    for model in versions {
+        let Some(all) = model.get("metrics").and_then(Value::as_object) else { continue };
+        for (key, value) in all {
+            match value.as_object().filter(|_| key == "suites") {
+                None => {
+                    metrics.insert(Metric { title: format!("metrics.{key}"), suite: None, key: key.clone() });
+                }
+                Some(suites) => {
+                    for (suite, scores) in suites {
+                        let keys = scores.as_object().into_iter().flat_map(|scores| scores.keys());
+                        metrics.extend(keys.filter(|key| *key != "_meta").map(|key| Metric {
+                            title: format!("{suite}/{key}"),
+                            suite: Some(suite.clone()),
+                            key: key.clone(),
+                        }));
+                    }
+                }
+            }
+        }
+    }
+    metrics
+}
+
+/// A chart of `metric`.
+fn drawn(versions: &[Value], metric: &Path, terminal: Terminal) -> Result<String, Failure> {
+    let number = |value: &Value| {
+        let text = value.as_number()?.to_string();
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+        Some((number, text))
+    };
+    let entry = |model: &Value| Entry { label: label(model), value: metric.find(model).and_then(number) };
+    let entries: Vec<Entry> = versions.iter().map(entry).collect();
+    if entries.iter().all(|entry| entry.value.is_none()) {
+        let known: Vec<_> = metrics_of(versions).into_iter().map(|metric| metric.title).collect();
+        let known = if known.is_empty() { "no scores at all".to_owned() } else { known.join(", ") };
+        return Err(Failure::failed(format!("no version has a number {metric}; there are {known}")));
+    }
+    Ok(chart::bars(&print::one_line(&metric.to_string()), &entries, terminal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions() -> Vec<Value> {
+        vec![
+            json!({"id": 1, "name": "m", "version": "v1", "status": "staging", "frozen": false, "training_loss": 2.5,
+                   "dataset": "c4", "metrics": {"suites": {"s": {"score": 0.5, "_meta": {"actor": "a"}}}, "x": 1}}),
+            json!({"id": 2, "name": "m", "version": "v2", "status": "staging", "frozen": false, "training_loss": 2.0,
+                   "dataset": "c4", "metrics": null}),
+        ]
+    }
+
+    fn table(diff_only: bool) -> String {
+        let order: Vec<Value> = versions().into_iter().rev().collect();
+        let marks = Marks::of(Some(&json!({"by_loss": order, "by_params": versions()})));
+        let terminal = Terminal { width: None, unicode: true };
+        let text = side_by_side(&versions(), &marks, diff_only, false, terminal);
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[test]
+    fn what_differs_is_marked_and_what_says_nothing_is_left_out() {
+        assert_eq!(
+            table(false),
+            "   FIELD          m:v1     m:v2\n\
+             \x20  status         staging  staging\n\
+             ≠  training_loss  2.5      2.0 lowest\n\
+             ≠  metrics.x      1        -\n\
+             ≠  s/score        0.5      -\n\
+             \x20  dataset        c4       c4\n"
+        );
+        assert!(!table(true).contains("dataset") && table(true).contains("s/score"));
+    }
+
+    #[test]
+    fn a_metric_that_no_version_has_is_told_with_those_there_are() {
+        let terminal = Terminal { width: None, unicode: false };
+        let draw = |metric: &str| drawn(&versions(), &metric.parse().unwrap(), terminal);
+        assert!(draw("s/score").is_ok() && draw("training_loss").is_ok() && draw("metrics.x").is_ok());
+        for metric in ["s/other", "dataset", "nothing"] {
+            let failure = format!("{:?}", draw(metric).unwrap_err());
+            assert!(failure.contains("there are metrics.x, s/score"), "{failure}");
+        }
+    }
+}

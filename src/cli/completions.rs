@@ -1,0 +1,36 @@
+//! `registry completions`: a script that teaches a shell the commands and flags.
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::{exit::Failure, help, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  bash:
+    registry completions bash > ~/.local/share/bash-completion/completions/registry
+  zsh, into a folder of $fpath:
+    registry completions zsh > ~/.zfunc/_registry
+  fish:
+    registry completions fish > ~/.config/fish/completions/registry.fish";
+
+/// Print a script for a shell that completes commands and flags.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+impl Completions {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Where stdout can't be written.
+    pub fn run(self) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        // Into memory first: on a closed pipe it would panic.
+        clap_complete::generate(self.shell, &mut help::command(), "registry", &mut script);
+        print::text(&String::from_utf8_lossy(&script)).map(|_| ())
+    }
+}

@@ -1,0 +1,118 @@
+//! `registry config`: what the flags, variables and the configuration file come to.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{
+    exit::{self, Failure},
+    output::{
+        OutputFlags, View,
+        column::{Column, Kind},
+        table::{Cell, Table},
+        terminal::Terminal,
+    },
+    print,
+    remote::Remote,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  Which registry would be asked, with a key from where:
+    registry config
+    registry config --profile staging
+  A configuration to begin with:
+    mkdir -p \"$(dirname \"$(registry config path)\")\"
+    registry config path | xargs $EDITOR
+
+The file is TOML. A key may stand in it, or better in a file of its own:
+
+  url = \"https://registry.example.org\"
+  api_key_file = \"~/.secrets/registry-key\"
+
+  [profiles.staging]
+  url = \"https://staging.example.org\"
+  api_key_file = \"~/.secrets/staging-key\"
+
+A flag wins over a profile that a flag chose, that over a variable (CAIA_REGISTRY_URL, CAIA_REGISTRY_API_KEY,
+CAIA_REGISTRY_API_KEY_FILE, CAIA_REGISTRY_PROFILE), and that over the file.";
+
+const SETTINGS: View = View {
+    table: || vec![Column::of("SETTING", "setting", Kind::Plain), Column::of("VALUE", "value", Kind::Plain)],
+    wide: || (SETTINGS.table)(),
+    fields: &["setting", "value"],
+    name: None,
+};
+
+/// Show which registry the commands talk to, and why; never a key.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct ConfigCommand {
+    /// All of it, or only where the file is or would be
+    #[arg(value_enum, default_value = "show")]
+    what: What,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// The registry, where its address and its key come from, and the profiles
+    Show,
+    /// The path of the configuration file
+    Path,
+}
+
+impl ConfigCommand {
+    /// Shows it.
+    ///
+    /// # Errors
+    /// Where the configuration is wrong.
+    pub fn run(self) -> Result<(), Failure> {
+        SETTINGS.check(&self.output)?;
+        let path = self.remote.config_path().map(|path| path.display().to_string());
+        if matches!(self.what, What::Path) {
+            let path = path.ok_or_else(|| {
+                Failure::failed(
+                    "there is no home directory to keep a configuration in; set HOME or use --config",
+                )
+            })?;
+            return print::text(&format!("{path}\n")).map(|_| ());
+        }
+        let connection = self.remote.connection()?;
+        let exists = connection.config.path.is_some();
+        let key = connection.key.as_ref();
+        let answer = json!({
+            "config_path": path, "config_exists": exists,
+            "profile": connection.config.profile_name, "profiles": connection.config.profile_names,
+            "url": connection.url.value, "url_source": connection.url.source,
+            "api_key_found": key.is_some(), "api_key_source": key.map(|key| &key.source),
+        });
+        let listed = |field: &str| answer.get(field).map(super::output::column::plain).unwrap_or_default();
+        let lines = [
+            (
+                "configuration",
+                format!("{}{}", listed("config_path"), if exists { "" } else { " (there is none)" }),
+            ),
+            ("profile", listed("profile")),
+            ("profiles", listed("profiles")),
+            ("registry", format!("{} ({})", listed("url"), connection.url.source)),
+            ("API key", key.map_or_else(|| "none".to_owned(), |key| format!("found ({})", key.source))),
+        ];
+        if self.output.is_for_people() {
+            let row =
+                |(label, text): &(&str, String)| vec![Cell::new(*label), Cell::new(print::one_line(text))];
+            let rows: Vec<_> = lines.iter().map(row).collect();
+            let terminal = Terminal { width: None, ..Terminal::of_stdout() };
+            return print::styled(&Table::new(None, terminal).lines(&rows)).map(|_| ());
+        }
+        let rows: Vec<Value> = answer
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(setting, value)| json!({"setting": setting, "value": value}))
+            .collect();
+        self.output.answer(&SETTINGS, &answer, &rows).map(|_| ())
+    }
+}

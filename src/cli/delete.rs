@@ -1,0 +1,127 @@
+//! `registry delete`: takes versions away, once somebody said yes.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use clap::Args;
+
+use super::{
+    exit::{self, Failure},
+    model_ref::{ModelRef, label_with_id},
+    output::{
+        OutputFlags, Rows, View,
+        column::{Column, Kind},
+    },
+    print,
+    remote::Remote,
+};
+use crate::client::{ClientError, Condition};
+
+const EXAMPLES: &str = "\
+Examples:
+  Asks before it does anything:
+    registry delete tiny-gpt:v1
+  Several, in a script:
+    registry delete tiny-gpt:v1 tiny-gpt:v2 --yes
+  All that is archived:
+    registry list --status archived --all --columns id --no-header | xargs registry delete --yes
+  What is in production or frozen:
+    registry delete tiny-gpt:v1 --force
+
+What the registry knew of a version is gone then; its events stay, and its artifact is not touched.";
+
+const DELETED: View = View {
+    table: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
+    wide: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
+    fields: &["status", "id"],
+    name: None,
+};
+
+/// Delete versions. Their events stay.
+#[derive(Debug, Args)]
+#[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Delete {
+    /// The versions: name:version or ids
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<ModelRef>,
+    /// Also what is in production or frozen
+    #[arg(long)]
+    force: bool,
+    /// Don't ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Delete {
+    /// Finds all of them, asks, and deletes one after the other.
+    ///
+    /// # Errors
+    /// Where one is not there, nobody said yes, or the registry refuses one; what was deleted before that has
+    /// been told of.
+    pub fn run(self) -> Result<(), Failure> {
+        DELETED.check(&self.output)?;
+        let client = self.remote.client()?;
+        let mut found: Vec<(i64, String)> = Vec::new();
+        for model in &self.models {
+            let answer = model.fetch(&client)?;
+            let id = model.id_in(&answer)?;
+            if found.iter().all(|(known, _)| *known != id) {
+                found.push((id, label_with_id(&answer)));
+            }
+        }
+        if !self.yes {
+            confirm(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())?;
+        }
+        let mut rows =
+            if self.output.is_for_people() { None } else { Some(Rows::begin(&self.output, &DELETED)?) };
+        let mut outcome = Ok(());
+        for (at, (id, label)) in found.iter().enumerate() {
+            match client.delete(*id, self.force, &Condition::default()) {
+                Ok(answer) => match &mut rows {
+                    Some(rows) => rows.page(&[answer]).map(|_| ())?,
+                    None => print::styled(&format!("deleted {label}\n")).map(|_| ())?,
+                },
+                Err(error) => {
+                    outcome = Err(refusal(error, label, self.force, found.len() - at));
+                    break;
+                }
+            }
+        }
+        match rows {
+            Some(rows) if rows.shown() > 0 || outcome.is_ok() => rows.end()?,
+            _ => {}
+        }
+        outcome
+    }
+}
+
+fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
+    let next =
+        if matches!(error, ClientError::Conflict { .. }) && !forced { " (here with --force)" } else { "" };
+    let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
+    Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(next).followed_by(&rest)
+}
+
+/// Asks on the terminal.
+fn confirm(labels: &[&str]) -> Result<(), Failure> {
+    let what = match labels {
+        [one] => (*one).to_owned(),
+        many => format!("{} models: {}", many.len(), many.join(", ")),
+    };
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!(
+            "nobody can be asked whether to delete {what}; give --yes if that is meant"
+        )));
+    }
+    let _ = write!(io::stderr(), "delete {what}? [y/N] ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    match read.map(|_| answer.trim().to_lowercase()) {
+        Ok(answer) if matches!(answer.as_str(), "y" | "yes") => Ok(()),
+        _ => Err(Failure::failed("nothing was deleted")),
+    }
+}

@@ -1,0 +1,84 @@
+//! `registry events`: the audit trail of a version, also of one that is gone.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    exit::{self, Failure},
+    model_ref::ModelRef,
+    output::{OutputFlags, Rows, models::EVENTS},
+    print::{self, Reader},
+    remote::Remote,
+};
+use crate::domain::EventQuery;
+
+const EXAMPLES: &str = "\
+Examples:
+  Who did what to a version, the newest first:
+    registry events tiny-gpt:v1
+  All of it, as it was recorded:
+    registry events tiny-gpt:v1 --all -o jsonl
+  Of a version that was deleted, by the id it had:
+    registry events 7";
+
+/// Show the audit trail of a version.
+#[derive(Debug, Args)]
+#[command(visible_alias = "log", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Events {
+    /// The version: name:version, its id, or name@production
+    model: ModelRef,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = EventQuery::DEFAULT_LIMIT as u64,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// Every one of them
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// Pass over so many of the newest ones
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: u64,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Events {
+    /// Shows them.
+    ///
+    /// # Errors
+    /// Where there is no such version; or as any call.
+    pub fn run(self) -> Result<(), Failure> {
+        let mut rows = Rows::begin(&self.output, &EVENTS)?;
+        let client = self.remote.client()?;
+        let id = self.model.resolve(&client)?;
+        let limit = if self.all { u64::MAX } else { self.limit };
+        let (mut offset, mut oldest) = (self.offset, i64::MAX);
+        let mut more = true;
+        while more && rows.shown() < limit {
+            // One more than is wanted tells whether there are more.
+            let wanted = (limit - rows.shown()).saturating_add(1).min(EventQuery::MAX_LIMIT as u64);
+            let mut page = client.events(id, u32::try_from(wanted).unwrap_or(u32::MAX), offset)?;
+            offset += page.len() as u64;
+            more = page.len() as u64 == wanted;
+            // Events that are added meanwhile push known ones onto the next page.
+            let id_of = |event: &Value| event.get("id").and_then(Value::as_i64);
+            page.retain(|event| id_of(event).is_none_or(|id| id < oldest));
+            oldest = page.last().and_then(id_of).unwrap_or(oldest);
+            let room = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
+            more |= page.len() > room;
+            page.truncate(room);
+            if rows.page(&page)? == Reader::HasLeft {
+                return Ok(());
+            }
+        }
+        let shown = rows.shown();
+        rows.end()?;
+        if shown == 0 {
+            print::line(&format!("no events of {}", self.model));
+        } else if more {
+            print::line(&format!("{} shown; --all shows the rest", print::count(shown)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! `registry man`: the help as pages for `man`, one for each command.
+
+use std::{fs, io, path::PathBuf};
+
+use clap::{Args, Command};
+use clap_mangen::{
+    Man,
+    roff::{Roff, roman},
+};
+
+use super::{exit::Failure, help, interrupt::Interrupt, print};
+use crate::artifact::write_atomically;
+
+const EXAMPLES: &str = "\
+Examples:
+  Read the main page:
+    registry man | man -l -
+  Install all of them for yourself:
+    registry man --dir ~/.local/share/man/man1
+    man registry-list";
+
+/// Print the manual page, or write one for each command.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Manual {
+    /// Write registry.1, registry-list.1 and so on into this folder, which is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Manual {
+    /// Prints or writes.
+    ///
+    /// # Errors
+    /// Where a page can't be written.
+    pub fn run(self) -> Result<(), Failure> {
+        let mut command = help::command().disable_help_subcommand(true);
+        command.build();
+        let failed = |error: io::Error| Failure::failed(format!("a manual page can't be made: {error}"));
+        let Some(dir) = self.dir else {
+            return print::text(&page(&command).map_err(failed)?.1).map(|_| ());
+        };
+        fs::create_dir_all(&dir).map_err(|error| {
+            Failure::failed(format!("the folder {} can't be made: {error}; choose another", dir.display()))
+        })?;
+        // A page under way is finished, so that none is left half-written under another name.
+        let interrupt = Interrupt::listen()?;
+        let mut pages = 0;
+        for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
+        {
+            if interrupt.requested() {
+                return Err(Failure::interrupted(format!("{pages} pages were written to {}", dir.display())));
+            }
+            let (name, text) = page(command).map_err(failed)?;
+            write_atomically(&dir.join(name), text.as_bytes())
+                .map_err(|error| Failure::failed(error.to_string()))?;
+            pages += 1;
+        }
+        print::line(&format!("{pages} pages written to {}", dir.display()));
+        Ok(())
+    }
+}
+
+/// The name of a command's page, and its text.
+fn page(command: &Command) -> io::Result<(String, String)> {
+    let manual = Man::new(command.clone()).source(concat!("registry ", env!("CARGO_PKG_VERSION")));
+    // An empty date would be left out, and what follows it be taken for it.
+    let manual = manual.date(" ").manual("Model registry");
+    let name = manual.get_filename();
+    let mut text = Vec::new();
+    manual.render_title(&mut text)?;
+    manual.render_name_section(&mut text)?;
+    manual.render_synopsis_section(&mut text)?;
+    manual.render_description_section(&mut text)?;
+    manual.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        manual.render_subcommands_section(&mut text)?;
+    }
+    if let Some(more) = command.get_after_long_help() {
+        lines_as_they_are(&more.to_string()).to_writer(&mut text)?;
+    }
+    Ok((name, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Examples and exit codes with their line breaks, each under a title of its own.
+fn lines_as_they_are(text: &str) -> Roff {
+    let mut roff = Roff::new();
+    let title = |line: &str| match line {
+        "Examples:" => Some("EXAMPLES"),
+        "Exit codes:" => Some("EXIT STATUS"),
+        _ => None,
+    };
+    roff.control("SH", [text.lines().next().and_then(title).unwrap_or("MORE")]);
+    roff.control("nf", []);
+    for line in text.lines() {
+        match title(line) {
+            Some("EXAMPLES") => {}
+            Some(title) => {
+                roff.control("fi", []);
+                roff.control("SH", [title]);
+                roff.control("nf", []);
+            }
+            None => {
+                roff.text([roman(line)]);
+            }
+        }
+    }
+    roff.control("fi", []);
+    roff
+}

@@ -1,0 +1,264 @@
+//! `registry metrics`: the scores of a version by suite, and recording some.
+
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgGroup, Args};
+use serde_json::{Number, Value, json};
+
+use super::{
+    exit::{self, Failure},
+    model_ref::{ModelRef, label_with_id},
+    output::{
+        OutputFlags, View,
+        column::{Column, Kind},
+    },
+    print,
+    registration::Body,
+    remote::Remote,
+};
+use crate::{
+    artifact::{MAX_JSON_BYTES, parse_object, read_object_file},
+    client::Condition,
+    domain::{Evaluation, json::Object},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  The scores of a version:
+    registry metrics tiny-gpt:v1
+    registry metrics tiny-gpt:v1 --suite smoke-v1 --json
+  Record scores; others of the suite stay:
+    registry metrics tiny-gpt:v1 --suite smoke-v1 --set score=0.82 --set recall@10=0.91
+    registry metrics tiny-gpt:v1 --suite core-v1 --from-json scores.json --dataset c4 --eval-commit \"$(git rev-parse HEAD)\"
+    evaluate model.pt | registry metrics tiny-gpt:v1 --suite core-v1 --from-json -";
+
+const SCORES: View = View {
+    table: || {
+        vec![
+            Column::of("SUITE", "suite", Kind::Plain),
+            Column::of("METRIC", "metric", Kind::Plain),
+            Column::of("VALUE", "value", Kind::Number),
+            Column::of("RECORDED", "recorded_at", Kind::Minute),
+            Column::of("ACTOR", "actor", Kind::Plain),
+        ]
+    },
+    wide: || {
+        vec![
+            Column::of("SUITE", "suite", Kind::Plain),
+            Column::of("METRIC", "metric", Kind::Plain),
+            Column::of("VALUE", "value", Kind::Number),
+            Column::of("RECORDED", "recorded_at", Kind::Second),
+            Column::of("ACTOR", "actor", Kind::Plain),
+            Column::of("DATASET", "dataset", Kind::Plain),
+            Column::of("COMMIT", "eval_commit", Kind::Plain),
+            Column::of("NOTES", "notes", Kind::Plain),
+        ]
+    },
+    fields: &["suite", "metric", "value", "recorded_at", "actor", "dataset", "eval_commit", "notes"],
+    name: None,
+};
+
+/// Show the scores of a version, or record some.
+///
+/// With --set or --from-json it records: the scores are merged into those of the suite, key by key. What
+/// is shown is then the suite as it is afterwards.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("scores").multiple(true),
+    after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
+)]
+pub struct Metrics {
+    /// The version: name:version, its id, or name@production
+    model: ModelRef,
+    /// Only this suite; the one to record into
+    #[arg(long)]
+    suite: Option<String>,
+
+    /// A score, such as score=0.82; numbers, true, false and JSON lists and objects are told from text. Give it
+    /// again for more
+    #[arg(long, value_name = "METRIC=VALUE", value_parser = score, group = "scores", requires = "suite",
+          help_heading = "Recording")]
+    set: Vec<(String, Value)>,
+    /// A file that holds scores as a JSON object; - for stdin
+    #[arg(long, value_name = "FILE", group = "scores", requires = "suite", help_heading = "Recording")]
+    from_json: Option<PathBuf>,
+    /// What was evaluated on
+    #[arg(long, requires = "scores", help_heading = "Recording")]
+    dataset: Option<String>,
+    /// The commit of the evaluation's code
+    #[arg(long, value_name = "COMMIT", requires = "scores", help_heading = "Recording")]
+    eval_commit: Option<String>,
+    /// A file that holds the evaluation's configuration as a JSON object
+    #[arg(long, value_name = "FILE", requires = "scores", help_heading = "Recording")]
+    eval_config: Option<PathBuf>,
+    /// What else there is to say of it
+    #[arg(long, value_name = "TEXT", requires = "scores", help_heading = "Recording")]
+    notes: Option<String>,
+    /// Record only if nobody has changed the version since this updated_at
+    #[arg(long, value_name = "TIME", requires = "scores", help_heading = "Recording")]
+    if_updated_at: Option<String>,
+
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Metrics {
+    /// Records, where there is something to, and shows.
+    ///
+    /// # Errors
+    /// Where the scores can't be read or sent; or as any call.
+    pub fn run(self) -> Result<(), Failure> {
+        SCORES.check(&self.output)?;
+        if self.set.is_empty() && self.from_json.is_none() {
+            return self.show();
+        }
+        let body = self.body()?;
+        let client = self.remote.client()?;
+        let id = self.model.resolve(&client)?;
+        let condition = Condition { if_updated_at: self.if_updated_at.clone(), ..Condition::default() };
+        let changed =
+            client.record_metrics(id, &body, &condition).map_err(|error| self.model.or_missing(error))?;
+        // The registry trims the name of a suite.
+        let suite = self.suite.as_deref().unwrap_or_default().trim();
+        let scores = changed.pointer("/metrics/suites").and_then(|suites| suites.get(suite));
+        let recorded = json!({ suite: scores.unwrap_or(&Value::Null) });
+        self.output.answer(&SCORES, &recorded, &rows(&recorded))?;
+        print::line(&format!("recorded {suite} of {}", label_with_id(&changed)));
+        Ok(())
+    }
+
+    fn show(&self) -> Result<(), Failure> {
+        let client = self.remote.client()?;
+        let id = self.model.resolve(&client)?;
+        let answer = client.metrics(id, self.suite.as_deref())?;
+        let rows = rows(&answer);
+        if rows.is_empty() && self.output.is_for_people() {
+            print::line(&format!("no scores of {}; --suite and --set record some", self.model));
+            return Ok(());
+        }
+        self.output.answer(&SCORES, &answer, &rows).map(|_| ())
+    }
+
+    /// What is to be sent.
+    fn body(&self) -> Result<Value, Failure> {
+        let file_failure = |error: crate::artifact::ArtifactError| Failure::failed(error.to_string());
+        let mut scores = match self.from_json.as_deref() {
+            None => Object::new(),
+            Some(path) if path == Path::new("-") => from_stdin()?,
+            Some(path) => read_object_file(path).map_err(file_failure)?,
+        };
+        for (at, (metric, value)) in self.set.iter().enumerate() {
+            if self.set[..at].iter().any(|(earlier, _)| earlier == metric) {
+                return Err(Failure::usage(format!("--set gives {metric:?} twice; give it once")));
+            }
+            scores.insert(metric.clone(), value.clone());
+        }
+        let suite = self.suite.as_deref().unwrap_or_default();
+        // What the registry would refuse is refused before anything is sent.
+        Evaluation::of(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        let eval_config =
+            self.eval_config.as_deref().map(read_object_file).transpose().map_err(file_failure)?;
+        let mut body = Body::default();
+        body.set("suite", Some(suite));
+        body.set("metrics", Some(scores));
+        body.set("dataset", self.dataset.as_deref());
+        body.set("eval_commit", self.eval_commit.as_deref());
+        body.set("eval_config", eval_config);
+        body.set("notes", self.notes.as_deref());
+        Ok(body.into_value())
+    }
+}
+
+fn from_stdin() -> Result<Object, Failure> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .take(MAX_JSON_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::failed(format!("stdin can't be read: {error}")))?;
+    if bytes.len() as u64 > MAX_JSON_BYTES {
+        return Err(Failure::failed(format!("stdin holds more than {} MiB of JSON", MAX_JSON_BYTES >> 20)));
+    }
+    parse_object(&bytes, Path::new("stdin")).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// `recall@10=0.91`
+fn score(text: &str) -> Result<(String, Value), String> {
+    let (metric, value) = text.split_once('=').ok_or("METRIC=VALUE is wanted, like score=0.82")?;
+    let metric = metric.trim();
+    if metric.is_empty() {
+        return Err("there is no metric before the =; METRIC=VALUE is wanted, like score=0.82".to_owned());
+    }
+    score_value(value.trim()).map(|value| (metric.to_owned(), value))
+}
+
+/// JSON where it is JSON, a number where people write one otherwise, else the text itself.
+fn score_value(text: &str) -> Result<Value, String> {
+    let not_finite =
+        || format!("{text} is no number that JSON has; leave the metric out, or give it as a text");
+    match serde_json::from_str(text) {
+        Ok(Value::Null) => Err("null is no score; leave the metric out".to_owned()),
+        Ok(Value::Number(number)) if number.as_f64().is_none_or(f64::is_infinite) => Err(not_finite()),
+        Ok(value) => Ok(value),
+        // `.5`, `+1`, `05`: a text in the place of a number would not be compared.
+        Err(_) => match text.parse::<f64>() {
+            Ok(number) => Number::from_f64(number).map(Value::Number).ok_or_else(not_finite),
+            Err(_) => Ok(Value::from(text)),
+        },
+    }
+}
+
+/// A row a score, with what is known of how it was recorded.
+fn rows(suites: &Value) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for (suite, scores) in suites.as_object().into_iter().flatten() {
+        let meta = scores.get("_meta").unwrap_or(&Value::Null);
+        let noted = |field: &str| meta.get(field).cloned().unwrap_or_default();
+        for (metric, value) in scores.as_object().into_iter().flatten().filter(|(key, _)| *key != "_meta") {
+            rows.push(json!({
+                "suite": suite, "metric": metric, "value": value,
+                "recorded_at": noted("recorded_at"), "actor": noted("actor"), "dataset": noted("dataset"),
+                "eval_commit": noted("eval_commit"), "notes": noted("notes"),
+            }));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_told_from_texts() {
+        for (text, expected) in [
+            ("score=0.820", Some(("score", "0.820"))),
+            ("recall@10=1", Some(("recall@10", "1"))),
+            ("a = -1e-3 ", Some(("a", "-1e-3"))),
+            ("a=.5", Some(("a", "0.5"))),
+            ("a=+05", Some(("a", "5.0"))),
+            ("a=true", Some(("a", "true"))),
+            ("a=b=c", Some(("a", r#""b=c""#))),
+            ("a=", Some(("a", r#""""#))),
+            ("a=0.5x", Some(("a", r#""0.5x""#))),
+            (r#"a="0.5""#, Some(("a", r#""0.5""#))),
+            ("a=[1, 2]", Some(("a", "[1,2]"))),
+            ("a=NaN", None),
+            ("a=nan", None),
+            ("a=-inf", None),
+            ("a=Infinity", None),
+            ("a=1e999", None),
+            ("a=null", None),
+            ("a", None),
+            ("=1", None),
+        ] {
+            let read = score(text).ok().map(|(metric, value)| (metric, value.to_string()));
+            let expected = expected.map(|(metric, value)| (metric.to_owned(), value.to_owned()));
+            assert_eq!(read, expected, "{text}");
+        }
+    }
+}

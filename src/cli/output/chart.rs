@@ -1,0 +1,216 @@
+//! Bars of blocks for a terminal: how one number goes through several versions.
+
+use super::terminal::{BAR, FAINT, Terminal, cut, in_style, width_of};
+
+const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+const MAX_BAR_WIDTH: usize = 40;
+const MIN_BAR_WIDTH: usize = 8;
+const MAX_LABEL_WIDTH: usize = 32;
+
+/// One line of a chart.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Entry {
+    pub(in crate::cli) label: String,
+    /// The number, and how it was written. A version may have none.
+    pub(in crate::cli) value: Option<(f64, String)>,
+}
+
+/// Where bars begin and end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Axis {
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    /// From zero where that leaves differences to be seen, else from a little below the smallest.
+    fn of(values: &[f64]) -> Self {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if low >= 0.0 && (low <= high / 2.0 || low == high) {
+            return Self { from: 0.0, to: high };
+        }
+        // Divided before it is subtracted, since the difference of two numbers may be none.
+        let margin = high / 4.0 - low / 4.0;
+        let from = low - if margin > 0.0 { margin } else { low.abs() / 2.0 };
+        Self { from: from.max(f64::MIN), to: high }
+    }
+
+    /// How much of a bar of length one `value` fills.
+    fn share(self, value: f64) -> f64 {
+        let length = self.to / 2.0 - self.from / 2.0;
+        if length > 0.0 { ((value / 2.0 - self.from / 2.0) / length).clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+/// A title with the axis, and a line each: label, bar, value, and the change since the last value.
+pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -> String {
+    let values: Vec<f64> = entries.iter().filter_map(|entry| entry.value.as_ref()).map(|(v, _)| *v).collect();
+    let axis = Axis::of(&values);
+    let label_width = widest(entries.iter().map(|entry| entry.label.as_str())).min(MAX_LABEL_WIDTH);
+    let mut last = None;
+    let said: Vec<(String, String)> = entries
+        .iter()
+        .map(|entry| match &entry.value {
+            None => ("-".to_owned(), String::new()),
+            Some((value, text)) => {
+                let change = last.replace(*value).map(|before| change(before, *value)).unwrap_or_default();
+                (text.clone(), change)
+            }
+        })
+        .collect();
+    let value_width = widest(said.iter().map(|(value, _)| value.as_str()));
+    let change_width = widest(said.iter().map(|(_, change)| change.as_str()));
+    let around = 2 + label_width + 2 + 2 + value_width + 2 + change_width;
+    let room = terminal.width.unwrap_or(super::terminal::DEFAULT_WIDTH).saturating_sub(around);
+    let bar_width = room.clamp(MIN_BAR_WIDTH, MAX_BAR_WIDTH);
+
+    let mut chart = title.to_owned();
+    if !values.is_empty() {
+        let range = format!("  bars from {} to {}", number(axis.from), number(axis.to));
+        chart.push_str(&in_style(FAINT, &range));
+    }
+    chart.push('\n');
+    for (entry, (value, change)) in entries.iter().zip(said) {
+        let label = cut(&entry.label, label_width, terminal.ellipsis());
+        let share = entry.value.as_ref().map_or(0.0, |(value, _)| axis.share(*value));
+        let bar = bar(share, bar_width, terminal.unicode);
+        let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(width_of(text)));
+        let line = format!(
+            "  {label}{}  {}{}  {}{value}  {change}",
+            pad(&label, label_width),
+            in_style(BAR, &bar),
+            pad(&bar, bar_width),
+            pad(&value, value_width),
+        );
+        chart.push_str(line.trim_end());
+        chart.push('\n');
+    }
+    chart
+}
+
+/// A bar that fills `share` of `width` columns. What is not nothing shows at least a little.
+pub(in crate::cli) fn bar(share: f64, width: usize, unicode: bool) -> String {
+    if share <= 0.0 || share.is_nan() {
+        return String::new();
+    }
+    if !unicode {
+        let columns = (share * width as f64).round() as usize;
+        return "#".repeat(columns.clamp(1, width));
+    }
+    let eighths = ((share * width as f64 * 8.0).round() as usize).clamp(1, width * 8);
+    format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
+}
+
+/// `+0.1 (+14.3%)`
+fn change(before: f64, now: f64) -> String {
+    let difference = now - before;
+    if difference == 0.0 {
+        return "unchanged".to_owned();
+    }
+    let sign = if difference > 0.0 { "+" } else { "-" };
+    let share = difference / before.abs() * 100.0;
+    let share = if share.is_finite() { format!(" ({share:+.1}%)") } else { String::new() };
+    format!("{sign}{}{share}", number(difference.abs()))
+}
+
+/// Six digits at most: enough for a person, and no `0.10000000000000009`.
+pub(in crate::cli) fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        return format!("{}", value + 0.0);
+    }
+    // Reading back what was written with six digits drops the noise behind them.
+    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+    if (1e-4..1e15).contains(&rounded.abs()) { rounded.to_string() } else { format!("{rounded:e}") }
+}
+
+fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.map(width_of).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axis_begins_at_zero_unless_differences_would_vanish() {
+        for (values, from, to) in [
+            (&[0.2, 0.8][..], 0.0, 0.8),
+            (&[0.8], 0.0, 0.8),
+            (&[0.0, 0.0], 0.0, 0.0),
+            (&[2.0, 2.5], 1.875, 2.5),
+            (&[-1.0, 1.0], -1.5, 1.0),
+            (&[-2.0], -3.0, -2.0),
+        ] {
+            assert_eq!(Axis::of(values), Axis { from, to }, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn shares_stay_within_the_bar_whatever_the_numbers() {
+        for values in [&[f64::MIN, f64::MAX][..], &[0.0], &[5e-324, 1e308], &[-1e308, -5e-324], &[3.0, 3.0]] {
+            let axis = Axis::of(values);
+            for value in values {
+                assert!((0.0..=1.0).contains(&axis.share(*value)), "{values:?} {axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bars_count_in_eighths_or_in_whole_columns() {
+        for (share, unicode, expected) in [
+            (0.0, true, ""),
+            (1.0, true, "████"),
+            (0.5, true, "██"),
+            (0.53, true, "██▏"),
+            (0.001, true, "▏"),
+            (1.0, false, "####"),
+            (0.4, false, "##"),
+            (0.001, false, "#"),
+            (f64::NAN, true, ""),
+        ] {
+            assert_eq!(bar(share, 4, unicode), expected, "{share}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_told_without_noise() {
+        for (value, text) in [
+            (0.8 - 0.7, "0.1"),
+            (0.0, "0"),
+            (-2.5, "-2.5"),
+            (1234.5678, "1234.57"),
+            (123_456_789.0, "123456789"),
+            (1.5e-7, "1.5e-7"),
+            (1e300, "1e300"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        for (before, now, text) in [
+            (0.7, 0.8, "+0.1 (+14.3%)"),
+            (2.5, 2.0, "-0.5 (-20.0%)"),
+            (0.0, 1.0, "+1"),
+            (1.0, 1.0, "unchanged"),
+            (-2.0, -1.0, "+1 (+50.0%)"),
+        ] {
+            assert_eq!(change(before, now), text);
+        }
+    }
+
+    #[test]
+    fn a_chart_shows_what_is_missing_and_compares_with_the_last_that_was_there() {
+        let entry = |label: &str, value: Option<&str>| Entry {
+            label: label.to_owned(),
+            value: value.map(|text| (text.parse().unwrap(), text.to_owned())),
+        };
+        let entries = [entry("m:v1", Some("0.40")), entry("m:v10", None), entry("m:v2", Some("0.8"))];
+        let drawn = bars("s/score", &entries, Terminal { width: Some(43), unicode: false });
+        assert_eq!(
+            anstream::adapter::strip_str(&drawn).to_string(),
+            "s/score  bars from 0 to 0.8\n\
+             \x20 m:v1   ######        0.40\n\
+             \x20 m:v10                   -\n\
+             \x20 m:v2   ############   0.8  +0.4 (+100.0%)\n"
+        );
+    }
+}

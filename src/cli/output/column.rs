@@ -1,0 +1,313 @@
+//! Columns: where in an answer a value stands, and how it is told to a person.
+
+use std::{fmt, str::FromStr};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use super::{
+    table::Cell,
+    terminal::{FAINT, GOOD},
+};
+use crate::{cli::print, domain::Status};
+
+/// Of a digest so much is shown in a table, as `git` and container engines do.
+const DIGEST_CHARS: usize = 12;
+
+/// How columns are named on a command line.
+pub(super) const PATH_HELP: &str = "\
+Columns are fields, deeper ones with dots: --columns id,name,metrics.suites.smoke-v1.score,tags.0. \
+A score has a short form, SUITE/METRIC: --columns name,version,smoke-v1/score. \
+A dot or comma that belongs to a key is written \\. or \\, as in 'metrics.suites.mmlu-v1\\.1.score'";
+
+/// The way to a value: keys of objects and places in lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct Path {
+    /// As it was written.
+    text: String,
+    steps: Vec<String>,
+}
+
+impl Path {
+    /// The value it leads to; `null` counts as none.
+    pub(in crate::cli) fn find<'v>(&self, mut value: &'v Value) -> Option<&'v Value> {
+        for step in &self.steps {
+            value = match value {
+                Value::Object(fields) => fields.get(step)?,
+                Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(value).filter(|value| !value.is_null())
+    }
+
+    /// The field of the answer that it begins with.
+    pub(in crate::cli) fn field(&self) -> &str {
+        self.steps.first().map_or("", String::as_str)
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Path {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let mut steps: Vec<_> = raw_parts(text, '.').iter().map(|part| unescaped(part)).collect();
+        // Apart from keys in these fields, nothing in an answer has a slash: it stands between suite and metric.
+        let in_a_map = steps.first().is_some_and(|first| matches!(first.as_str(), "metrics" | "payload"));
+        if let (false, Some((suite, metric))) = (in_a_map, text.rsplit_once('/')) {
+            steps = vec!["metrics".to_owned(), "suites".to_owned(), unescaped(suite), unescaped(metric)];
+        }
+        if steps.iter().any(String::is_empty) {
+            return Err(format!(
+                "{text:?} has an empty part; a column is a field like name or metrics.suites.smoke-v1.score"
+            ));
+        }
+        Ok(Self { text: unescaped(text), steps })
+    }
+}
+
+/// Several columns, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct Paths(pub(super) Vec<Path>);
+
+impl FromStr for Paths {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        raw_parts(text, ',').iter().map(|part| part.parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The parts between separators that no backslash stands before.
+fn raw_parts(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut escaped = false;
+    for c in text.chars() {
+        if c == separator && !escaped {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    parts
+}
+
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut escaped = false;
+    for c in text.chars() {
+        escaped = c == '\\' && !escaped;
+        if !escaped {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// How the value of a column is told.
+#[derive(Clone, Copy)]
+pub(in crate::cli) enum Kind {
+    /// As it is.
+    Plain,
+    Number,
+    /// Bytes, as people count them.
+    Size,
+    /// Its beginning.
+    Digest,
+    Status,
+    /// To the minute.
+    Minute,
+    /// To the second.
+    Second,
+    /// In words that are made of the whole row.
+    Told(fn(&Value) -> String),
+}
+
+/// A column of a table.
+#[derive(Clone)]
+pub(in crate::cli) struct Column {
+    pub(in crate::cli) title: String,
+    pub(in crate::cli) path: Path,
+    kind: Kind,
+}
+
+impl Column {
+    /// A column of a field.
+    pub(in crate::cli) fn of(title: &str, field: &str, kind: Kind) -> Self {
+        let path = Path { text: field.to_owned(), steps: vec![field.to_owned()] };
+        Self { title: title.to_owned(), path, kind }
+    }
+
+    /// A column that was asked for; its values are shown as they are.
+    pub(super) fn wanted(path: Path) -> Self {
+        Self { title: print::one_line(&path.text).to_uppercase(), path, kind: Kind::Plain }
+    }
+
+    /// What it shows of `row`.
+    pub(in crate::cli) fn cell(&self, row: &Value) -> Cell {
+        let value = self.path.find(row);
+        let text = match (self.kind, value) {
+            (Kind::Told(tell), _) => tell(row),
+            (_, None) => "-".to_owned(),
+            (kind, Some(value)) => text_as(kind, value),
+        };
+        let text = print::one_line(&text);
+        let number = value.is_some_and(Value::is_number) && !matches!(self.kind, Kind::Told(_));
+        let right = number || matches!(self.kind, Kind::Number | Kind::Size);
+        let style = match self.kind {
+            Kind::Status => style_of_status(&text),
+            _ => Style::new(),
+        };
+        let rigid = !matches!(self.kind, Kind::Plain | Kind::Told(_));
+        Cell { text, style, right, rigid }
+    }
+}
+
+/// `value` in words of `kind`, and as it is where it is not of that kind.
+pub(in crate::cli) fn text_as(kind: Kind, value: &Value) -> String {
+    match (kind, value) {
+        (Kind::Size, Value::Number(_)) => value.as_u64().map(print::size),
+        (Kind::Digest, Value::String(digest)) => {
+            let end = digest.char_indices().nth(DIGEST_CHARS).map(|(end, _)| end);
+            end.map(|end| digest[..end].to_owned())
+        }
+        (Kind::Minute, Value::String(time)) => Some(short_time(time, "YYYY-MM-DD HH:MM".len())),
+        (Kind::Second, Value::String(time)) => Some(short_time(time, "YYYY-MM-DD HH:MM:SS".len())),
+        _ => None,
+    }
+    .unwrap_or_else(|| plain(value))
+}
+
+/// `value` as one text: a list of simple values with commas, an object as JSON.
+pub(in crate::cli) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
+            items.iter().map(plain).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `2026-01-31 13:05Z` of a time in UTC. What is no such time stays as it is.
+fn short_time(time: &str, chars: usize) -> String {
+    let fits = |(place, c): (usize, char)| match "dddd-dd-dd dd:dd:dd".as_bytes().get(place) {
+        Some(b'd') => c.is_ascii_digit(),
+        Some(b' ') => c == ' ' || c == 'T',
+        Some(expected) => c == char::from(*expected),
+        None => true,
+    };
+    let rest = time.get("YYYY-MM-DD HH:MM:SS".len()..).unwrap_or("?");
+    let fraction = rest.trim_end_matches("+00:00").trim_end_matches('Z');
+    let in_utc = fraction.chars().all(|c| c == '.' || c.is_ascii_digit());
+    if !time.is_ascii() || !in_utc || !time.char_indices().all(fits) {
+        return time.to_owned();
+    }
+    format!("{}Z", time[..chars].replacen('T', " ", 1))
+}
+
+/// Colours for people; the word itself says the same.
+pub(in crate::cli) fn style_of_status(text: &str) -> Style {
+    match Status::parse(text) {
+        Some(Status::Production) => GOOD,
+        Some(Status::Staging) => AnsiColor::Yellow.on_default(),
+        Some(Status::Archived) => FAINT,
+        Some(Status::Experimental) | None => Style::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_path_leads_through_objects_and_lists() {
+        let value = json!({
+            "id": 1, "none": null, "tags": ["a", "b"],
+            "metrics": {"val_loss": 1.5, "suites": {"s": {"score": 0.5, "r@10": 1}, "v1.1": {"a,b": 2}, "org/s": {"x": 3}}}
+        });
+        for (text, found) in [
+            ("id", Some(json!(1))),
+            (" id ", Some(json!(1))),
+            ("none", None),
+            ("tags.1", Some(json!("b"))),
+            ("tags.9", None),
+            ("tags.b", None),
+            ("id.x", None),
+            ("metrics.suites.s.score", Some(json!(0.5))),
+            ("s/score", Some(json!(0.5))),
+            ("s/r@10", Some(json!(1))),
+            ("metrics.val_loss", Some(json!(1.5))),
+            (r"metrics.suites.v1\.1.a\,b", Some(json!(2))),
+            (r"v1.1/a\,b", Some(json!(2))),
+            (r"v1\.1/a\,b", Some(json!(2))),
+            ("org/s/x", Some(json!(3))),
+            ("metrics.suites.org/s.x", Some(json!(3))),
+        ] {
+            assert_eq!(text.parse::<Path>().unwrap().find(&value), found.as_ref(), "{text}");
+        }
+        for text in ["", ".", "a.", "a..b", "/x", "s/"] {
+            assert!(text.parse::<Path>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_are_parted_by_commas_that_no_backslash_stands_before() {
+        let paths =
+            |text: &str| text.parse::<Paths>().map(|paths| paths.0.into_iter().map(|p| p.steps).collect());
+        assert_eq!(
+            paths(r"id, name,s/a\,b"),
+            Ok(vec![
+                vec!["id".to_owned()],
+                vec!["name".to_owned()],
+                ["metrics", "suites", "s", "a,b"].map(str::to_owned).to_vec()
+            ])
+        );
+        assert!(paths("id,,name").is_err());
+    }
+
+    #[test]
+    fn values_are_told_as_people_read_them() {
+        let digest = "7056f18469adbeef";
+        for (kind, value, text) in [
+            (Kind::Plain, json!(null), "-"),
+            (Kind::Plain, json!("a"), "a"),
+            (Kind::Plain, json!(true), "true"),
+            (Kind::Plain, json!([]), "-"),
+            (Kind::Plain, json!(["a", 1]), "a,1"),
+            (Kind::Plain, json!([["a"]]), r#"[["a"]]"#),
+            (Kind::Plain, json!({"a": 1}), r#"{"a":1}"#),
+            (Kind::Size, json!(90_868_376), "90.9 MB"),
+            (Kind::Size, json!(-1), "-1"),
+            (Kind::Size, json!("big"), "big"),
+            (Kind::Digest, json!(digest), "7056f18469ad"),
+            (Kind::Digest, json!("short"), "short"),
+            (Kind::Minute, json!("2026-01-31 13:05:09.250"), "2026-01-31 13:05Z"),
+            (Kind::Second, json!("2026-01-31 13:05:09"), "2026-01-31 13:05:09Z"),
+            (Kind::Second, json!("2026-01-31T13:05:09.250+00:00"), "2026-01-31 13:05:09Z"),
+            (Kind::Minute, json!("2026-01-31T13:05:09+02:00"), "2026-01-31T13:05:09+02:00"),
+            (Kind::Minute, json!("yesterday"), "yesterday"),
+            (Kind::Minute, json!("gestern, früh"), "gestern, früh"),
+        ] {
+            assert_eq!(text_as(kind, &value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_cell_holds_no_control_character() {
+        let cell = Column::of("NAME", "name", Kind::Plain).cell(&json!({"name": "a\u{1b}[31m\n\u{9b}b"}));
+        assert_eq!(cell.text, "a [31m  b");
+    }
+}

@@ -1,0 +1,184 @@
+//! What a command shows: tables for people, JSON, YAML and CSV for programs.
+//!
+//! This room writes to stdout and owns the flags that say how. It must not know which call an answer came
+//! from: a command describes its rows by a [`View`].
+
+use std::ffi::OsStr;
+
+use clap::{
+    Arg, Args, Command,
+    builder::{PossibleValue, TypedValueParser},
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use serde_json::Value;
+
+pub(super) mod chart;
+pub(super) mod column;
+pub(super) mod models;
+mod rows;
+pub(super) mod table;
+pub(super) mod terminal;
+mod yaml;
+
+use column::{Column, PATH_HELP, Paths};
+pub(super) use rows::Rows;
+
+use super::{
+    exit::Failure,
+    print::{self, Reader},
+};
+
+/// How results are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Format {
+    Table,
+    Wide,
+    Json,
+    JsonLines,
+    Yaml,
+    Csv,
+    Name,
+    Columns(Paths),
+}
+
+const FORMATS: [(&str, Format, &str); 7] = [
+    ("table", Format::Table, "a table for people, cut to the terminal [default]"),
+    ("wide", Format::Wide, "the same with more columns, never cut"),
+    ("json", Format::Json, "what the registry answered, indented"),
+    ("jsonl", Format::JsonLines, "one line of JSON for each"),
+    ("yaml", Format::Yaml, "the same as YAML"),
+    ("csv", Format::Csv, "comma-separated, for spreadsheets"),
+    ("name", Format::Name, "name:version, a line each"),
+];
+/// Both `-o columns=…` and, as `kubectl` has it, `-o custom-columns=…`.
+const COLUMNS: [&str; 2] = ["columns=", "custom-columns="];
+
+/// The flags of every command that shows something.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct OutputFlags {
+    /// How to show it: table, wide, json, jsonl, yaml, csv, name, or columns=PATH,…
+    ///
+    /// table is for people: it is cut to the terminal, never in a pipe. wide has more columns and whole
+    /// digests. json is what the registry answered, in its order and digits. In csv a text that a spreadsheet
+    /// would take for a formula (it begins with =, +, -, @) has an apostrophe before it.
+    #[arg(short = 'o', long, value_name = "FORMAT", value_parser = FormatParser, hide_possible_values = true)]
+    output: Option<Format>,
+    /// The same as -o json
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+    /// The columns of a table or of csv, such as id,name,smoke-v1/score
+    #[arg(long, value_name = "PATH,…", conflicts_with = "json", long_help = PATH_HELP)]
+    columns: Option<Paths>,
+    /// No line with the titles of the columns
+    #[arg(long)]
+    no_header: bool,
+}
+
+impl OutputFlags {
+    /// The format that was asked for, else the table.
+    pub(super) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output.clone().unwrap_or(Format::Table) }
+    }
+
+    /// Whether people are to read it, who need no machine's precision.
+    pub(super) fn is_for_people(&self) -> bool {
+        matches!(self.format(), Format::Table | Format::Wide) && self.columns.is_none()
+    }
+
+    /// Shows one thing. What people get is made by `tell`, everything else comes from `value`.
+    ///
+    /// # Errors
+    /// Where the flags make no sense for it, or stdout can't be written.
+    pub(super) fn one(
+        &self,
+        view: &View,
+        value: &Value,
+        tell: impl FnOnce() -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        if self.is_for_people() {
+            return print::styled(&tell()?).map(|_| ());
+        }
+        match self.format() {
+            Format::Json => print::result(value),
+            Format::Yaml => print::text(&yaml::yaml(value).map_err(Failure::failed)?).map(|_| ()),
+            _ => {
+                let mut rows = Rows::begin(self, view)?;
+                rows.page(std::slice::from_ref(value))?;
+                rows.end()
+            }
+        }
+    }
+
+    /// Shows an answer that is no list: JSON and YAML as it is, everything else by the rows made of it.
+    ///
+    /// # Errors
+    /// As [`OutputFlags::one`].
+    pub(super) fn answer(&self, view: &View, answer: &Value, rows: &[Value]) -> Result<Reader, Failure> {
+        match self.format() {
+            Format::Json => print::text(&print::pretty(answer)),
+            Format::JsonLines => print::text(&print::compact(answer)),
+            Format::Yaml => print::text(&yaml::yaml(answer).map_err(Failure::failed)?),
+            _ => {
+                let mut shown = Rows::begin(self, view)?;
+                let reader = shown.page(rows)?;
+                shown.end()?;
+                Ok(reader)
+            }
+        }
+    }
+}
+
+/// What rows of a kind have to show.
+pub(super) struct View {
+    /// The columns of a table.
+    pub(super) table: fn() -> Vec<Column>,
+    /// The columns of a wide one.
+    pub(super) wide: fn() -> Vec<Column>,
+    /// The fields of a row, in the order of csv.
+    pub(super) fields: &'static [&'static str],
+    /// What `-o name` says of a row, for kinds that have names.
+    pub(super) name: Option<fn(&Value) -> String>,
+}
+
+impl View {
+    /// Whether this can be shown so; to be asked before anything is done.
+    ///
+    /// # Errors
+    /// A usage error where it can't.
+    pub(super) fn check(&self, flags: &OutputFlags) -> Result<(), Failure> {
+        Rows::begin(flags, self).map(|_| ())
+    }
+}
+
+/// Reads a format and knows them all, for help and completions.
+#[derive(Clone)]
+struct FormatParser;
+
+impl TypedValueParser for FormatParser {
+    type Value = Format;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Format, clap::Error> {
+        let text = value.to_str().unwrap_or("\u{fffd}");
+        let invalid = |why: String| {
+            let mut error = clap::Error::new(ErrorKind::ValueValidation).with_cmd(command);
+            if let Some(arg) = arg {
+                error.insert(ContextKind::InvalidArg, ContextValue::String(arg.to_string()));
+            }
+            error.insert(ContextKind::InvalidValue, ContextValue::String(print::one_line(text)));
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![why.into()]));
+            error
+        };
+        if let Some(paths) = COLUMNS.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+            return paths.parse().map(Format::Columns).map_err(invalid);
+        }
+        FORMATS.into_iter().find(|(name, ..)| *name == text).map(|(_, format, _)| format).ok_or_else(|| {
+            let names = FORMATS.map(|(name, ..)| name).join(", ");
+            invalid(format!("the formats are {names} and columns=PATH,…"))
+        })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(FORMATS.into_iter().map(|(name, _, help)| PossibleValue::new(name).help(help))))
+    }
+}

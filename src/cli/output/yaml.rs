@@ -1,0 +1,83 @@
+//! YAML of an answer.
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// `value` as YAML with a line break at its end.
+///
+/// # Errors
+/// Where it can't be written so; no answer of a registry is known to be.
+pub(super) fn yaml(value: &Value) -> Result<String, String> {
+    let mut text = serde_saphyr::to_string(&Plain(value)).map_err(|error| error.to_string())?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// JSON whose numbers keep their digits, in the words of a serializer that knows no such numbers.
+struct Plain<'v>(&'v Value);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Number(number) => {
+                if let Some(number) = number.as_i64() {
+                    return serializer.serialize_i64(number);
+                }
+                if let Some(number) = number.as_u64() {
+                    return serializer.serialize_u64(number);
+                }
+                match number.as_f64() {
+                    Some(float) if float.is_finite() => serializer.serialize_f64(float),
+                    // Beyond what readers of YAML take for a number.
+                    _ => serializer.serialize_str(&number.to_string()),
+                }
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Plain)),
+            Value::Object(fields) => {
+                serializer.collect_map(fields.iter().map(|(key, value)| (key.as_str(), Plain(value))))
+            }
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(truth) => serializer.serialize_bool(*truth),
+            Value::String(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_looks_like_something_else_is_quoted_and_nothing_steers_a_terminal() {
+        for (value, text) in [
+            (json!("plain"), "plain"),
+            (json!("yes"), "\"yes\""),
+            (json!("0x1f"), "\"0x1f\""),
+            (json!("2.50"), "\"2.50\""),
+            (json!("null"), "\"null\""),
+            (json!(null), "null"),
+            (json!(2.5), "2.5"),
+            (json!(true), "true"),
+            (json!("a\u{1b}[2J\u{9b}"), "\"a\\e[2J\\x9B\""),
+            (json!([]), "[]"),
+            (json!({}), "{}"),
+        ] {
+            assert_eq!(yaml(&value).unwrap().trim_end(), text, "{value}");
+        }
+        for (number, text) in
+            [("18446744073709551615", "18446744073709551615"), ("1e999", "1e+999"), ("-7", "-7")]
+        {
+            let value: Value = serde_json::from_str(number).unwrap();
+            assert_eq!(yaml(&value).unwrap().trim_end().trim_matches('"'), text);
+        }
+    }
+
+    #[test]
+    fn delete_is_escaped() {
+        assert!(!yaml(&json!("a\u{7f}b")).unwrap().contains('\u{7f}'));
+    }
+}

@@ -1,0 +1,55 @@
+//! `registry production`: what is in production, of one name or of all.
+
+use clap::Args;
+
+use super::{
+    exit::{self, Failure},
+    list::{self, Filter},
+    model_ref::ModelRef,
+    output::{OutputFlags, models::MODELS},
+    remote::Remote,
+    show,
+};
+use crate::domain::Status;
+
+const EXAMPLES: &str = "\
+Examples:
+  What is in production:
+    registry production
+  The production version of one name, and where its artifact is:
+    registry production tiny-gpt
+    registry production tiny-gpt --json | jq -r .artifact_uri
+  Other commands take NAME@production for it:
+    registry metrics tiny-gpt@production";
+
+/// Show what is in production.
+#[derive(Debug, Args)]
+#[command(visible_alias = "prod", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Production {
+    /// Only the production version of this name
+    name: Option<String>,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Production {
+    /// Shows it.
+    ///
+    /// # Errors
+    /// Where the name has no production version; or as any call.
+    pub fn run(self) -> Result<(), Failure> {
+        let Some(name) = &self.name else {
+            let filter = Filter { status: Some(Status::Production), ..Filter::default() };
+            return list::show(&filter, 0, u64::MAX, &self.output, &self.remote);
+        };
+        MODELS.check(&self.output)?;
+        if name.trim().is_empty() {
+            return Err(Failure::usage("the name is blank; give one, or leave it out for all of them"));
+        }
+        let client = self.remote.client()?;
+        let found = ModelRef::production_of(name).fetch(&client)?;
+        self.output.one(&MODELS, &found, || show::tell(&client, &found, 0))
+    }
+}

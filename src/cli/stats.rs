@@ -1,0 +1,113 @@
+//! `registry stats`: how many versions there are.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    exit::{self, Failure},
+    output::{
+        OutputFlags, View, chart,
+        column::{Column, Kind, style_of_status},
+        table::{Cell, Table},
+        terminal::{BAR, Terminal},
+    },
+    print,
+    remote::Remote,
+};
+
+const BAR_WIDTH: usize = 24;
+
+const EXAMPLES: &str = "\
+Examples:
+  How many versions there are, by status and by name:
+    registry stats
+  The fifty names with the most versions:
+    registry stats --top 50
+  For a script:
+    registry stats --json | jq .by_status.production";
+
+const COUNTS: View = View {
+    table: || {
+        vec![
+            Column::of("BY", "by", Kind::Plain),
+            Column::of("KEY", "key", Kind::Plain),
+            Column::of("MODELS", "models", Kind::Number),
+        ]
+    },
+    wide: || (COUNTS.table)(),
+    fields: &["by", "key", "models"],
+    name: None,
+};
+
+/// Count versions by status and by name.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Stats {
+    /// So many names in the table
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Stats {
+    /// Counts.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn run(self) -> Result<(), Failure> {
+        COUNTS.check(&self.output)?;
+        let stats = self.remote.client()?.stats()?;
+        if !self.output.is_for_people() {
+            let rows = |by: &'static str, field: &str| {
+                let row = move |(key, models)| json!({"by": by, "key": key, "models": models});
+                counts(&stats, field).into_iter().map(row).collect::<Vec<_>>()
+            };
+            let rows = [rows("status", "by_status"), rows("name", "by_name")].concat();
+            return self.output.answer(&COUNTS, &stats, &rows).map(|_| ());
+        }
+        let terminal = Terminal::of_stdout();
+        let (statuses, names) = (counts(&stats, "by_status"), counts(&stats, "by_name"));
+        let total = stats.get("total_models").and_then(Value::as_u64).unwrap_or_default();
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let (known, models) = (names.len() as u64, print::count(total));
+        let mut text =
+            format!("{models} version{} of {} name{}\n", plural(total), print::count(known), plural(known));
+        for (title, counted) in [("STATUS", &statuses[..]), ("NAME", &names[..names.len().min(self.top)])] {
+            if !counted.is_empty() {
+                text.push('\n');
+                text.push_str(&table(title, counted, terminal));
+            }
+        }
+        print::styled(&text)?;
+        if names.len() > self.top {
+            print::line(&format!("{} of {} names shown; --top shows more", self.top, print::count(known)));
+        }
+        Ok(())
+    }
+}
+
+/// The most first, and by name where there are as many.
+fn counts(stats: &Value, field: &str) -> Vec<(String, u64)> {
+    let counts = stats.get(field).and_then(Value::as_object).into_iter().flatten();
+    let mut counts: Vec<_> =
+        counts.map(|(key, count)| (key.clone(), count.as_u64().unwrap_or_default())).collect();
+    counts.sort_by(|(a, more), (b, less)| less.cmp(more).then_with(|| a.cmp(b)));
+    counts
+}
+
+fn table(title: &str, counts: &[(String, u64)], terminal: Terminal) -> String {
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or_default();
+    let row = |(key, count): &(String, u64)| {
+        let share = if most == 0 { 0.0 } else { *count as f64 / most as f64 };
+        vec![
+            Cell::new(print::one_line(key)).styled(style_of_status(key)),
+            Cell { right: true, ..Cell::new(print::count(*count)) },
+            Cell::new(chart::bar(share, BAR_WIDTH, terminal.unicode)).styled(BAR),
+        ]
+    };
+    let titles = vec![title.to_owned(), "MODELS".to_owned(), String::new()];
+    Table::new(Some(titles), terminal).lines(&counts.iter().map(row).collect::<Vec<_>>())
+}

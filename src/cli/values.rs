@@ -1,0 +1,47 @@
+//! The kinds of values that flags of several commands take.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::domain::{Status, json::Object};
+
+/// One of the four statuses.
+pub(super) fn status_parser() -> impl TypedValueParser<Value = Status> {
+    // Only the four names come this far.
+    PossibleValuesParser::new(Status::NAMES).map(|name| Status::parse(&name).unwrap_or_default())
+}
+
+/// A number that JSON can hold.
+pub(super) fn finite(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("a finite number is wanted, like 2.31".to_owned()),
+    }
+}
+
+/// A JSON object.
+pub(super) fn object(text: &str) -> Result<Object, String> {
+    serde_json::from_str(text).map_err(|error| format!("a JSON object is wanted: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_must_be_finite() {
+        for text in ["2.31", " -1e-3", "5"] {
+            assert!(finite(text).is_ok(), "{text}");
+        }
+        for text in ["NaN", "inf", "-infinity", "1e999", "", "low"] {
+            assert!(finite(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn metrics_must_be_an_object() {
+        assert_eq!(object(r#"{"a": 1.50}"#).map(|read| read.len()), Ok(1));
+        for text in ["[1]", "1", "null", "{half", "", r#"{"a": NaN}"#] {
+            assert!(object(text).unwrap_err().starts_with("a JSON object is wanted: "), "{text}");
+        }
+    }
+}

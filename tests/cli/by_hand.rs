@@ -1,0 +1,233 @@
+//! What the tests of the commands by hand have in common, and what holds for all of those commands.
+
+use std::{ffi::OsStr, net::TcpListener, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    KEY, Ran,
+    fake_registry::{FakeRegistry, answer, json as json_answer},
+    registry,
+    server::Server,
+};
+
+/// `registry` for the registry at `url`, in a locale that has more than ASCII.
+pub(crate) fn at<I: AsRef<OsStr>>(url: &str, arguments: impl IntoIterator<Item = I>) -> Command {
+    let mut command = registry(arguments);
+    command.env("CAIA_REGISTRY_URL", url).env("CAIA_REGISTRY_API_KEY", KEY);
+    command.env("LC_ALL", "C.UTF-8").env_remove("TERM").env_remove("CLICOLOR_FORCE");
+    command
+}
+
+impl Server {
+    /// Runs a command for this server.
+    pub(crate) fn run<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Ran {
+        Ran::of(&mut at(&self.url, arguments))
+    }
+
+    /// Registers a version with these fields besides, and returns its id.
+    pub(crate) fn add(&self, name: &str, version: &str, fields: &Value) -> i64 {
+        let mut body =
+            json!({"name": name, "version": version, "artifact_uri": format!("s3://b/{name}/{version}")});
+        for (field, value) in fields.as_object().unwrap() {
+            body[field] = value.clone();
+        }
+        self.post("/models", &body)["id"].as_i64().unwrap()
+    }
+
+    /// Records scores.
+    pub(crate) fn score(&self, id: i64, suite: &str, metrics: &Value) {
+        self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}));
+    }
+}
+
+impl Ran {
+    /// Asserts that it was done, and returns stdout and stderr with times that are always the same.
+    #[track_caller]
+    pub(crate) fn done(self) -> (String, String) {
+        assert_eq!(self.code, 0, "{self:?}");
+        assert!(!self.stdout.contains('\u{1b}') && !self.stderr.contains('\u{1b}'), "{self:?}");
+        (timeless(&self.stdout), timeless(&self.stderr))
+    }
+
+    /// Asserts that it was done without a word on stderr.
+    #[track_caller]
+    pub(crate) fn shown(self) -> String {
+        let (stdout, stderr) = self.done();
+        assert_eq!(stderr, "");
+        stdout
+    }
+}
+
+/// The text with the digits of each time in place of those of today.
+fn timeless(text: &str) -> String {
+    const PATTERN: &[u8] = b"dddd-dd-dd dd:dd";
+    let mut bytes = text.as_bytes().to_vec();
+    for start in 0..bytes.len().saturating_sub(PATTERN.len()) {
+        let is_like =
+            |(byte, like): (&u8, &u8)| if *like == b'd' { byte.is_ascii_digit() } else { byte == like };
+        if bytes[start..].iter().zip(PATTERN).all(is_like) {
+            bytes[start..start + PATTERN.len()].copy_from_slice(b"2026-01-31 13:05");
+            let seconds = start + PATTERN.len();
+            if bytes.get(seconds) == Some(&b':') {
+                bytes[seconds + 1..seconds + 3].copy_from_slice(b"09");
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+const COMMANDS: [&[&str]; 12] = [
+    &["list"],
+    &["list", "--json"],
+    &["show", "7"],
+    &["events", "7"],
+    &["metrics", "m:v1"],
+    &["metrics", "7", "--suite", "s", "--set", "score=1"],
+    &["promote", "7"],
+    &["update", "7", "--description", "d"],
+    &["delete", "7", "--yes"],
+    &["compare", "1", "2"],
+    &["stats"],
+    &["production", "m"],
+];
+
+#[test]
+fn whatever_a_registry_answers_it_is_one_line_and_a_code() {
+    let fault = r#"{"detail":[{"type":"int_parsing","loc":["body","x"],"msg":"no integer","input":"a"}]}"#;
+    for (reply, code, said) in [
+        (json_answer(401, r#"{"detail":"no"}"#), 4, "refused the API key"),
+        (json_answer(409, r#"{"detail":"taken"}"#), 5, "conflict: taken"),
+        (json_answer(412, r#"{"detail":"moved"}"#), 5, "conflict: moved"),
+        (json_answer(413, r#"{"detail":"too much"}"#), 1, "refused this (413): too much"),
+        (json_answer(422, fault), 1, "body.x: no integer"),
+        (json_answer(503, r#"{"detail":"busy"}"#), 3, "is unavailable: busy; try again later"),
+        (json_answer(500, "{}"), 1, "failed (500)"),
+        (answer(200, "Content-Type: text/html\r\n", "<html>"), 1, "not JSON but text/html"),
+        (answer(302, "Location: https://elsewhere/\r\n", ""), 1, "it redirects to https://elsewhere/"),
+    ] {
+        for command in COMMANDS {
+            let fake = FakeRegistry::answering([reply.clone()]);
+            let line = Ran::of(&mut at(&fake.url, command)).failed(code);
+            assert!(line.contains(said), "{command:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_registry_that_breaks_off_or_is_not_there_is_unreachable() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n[{".to_owned();
+    // Every command has its own wait until it gives up, so they wait side by side.
+    std::thread::scope(|scope| {
+        for command in COMMANDS {
+            let cut = &cut;
+            scope.spawn(move || {
+                let line = Ran::of(&mut at(&format!("http://{free}"), command)).failed(3);
+                assert!(line.contains("is `registry serve` running there?"), "{command:?}: {line}");
+                for reply in [cut, ""] {
+                    // What changes nothing is asked again.
+                    let fake = FakeRegistry::answering(vec![reply.to_owned(); 4]);
+                    let line = Ran::of(&mut at(&fake.url, command)).failed(3);
+                    assert!(line.contains("did not answer"), "{command:?}: {line}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn json_that_is_not_a_registrys_is_no_crash() {
+    for body in ["[]", "{}", "null", "7", r#""x""#, r#"[1,null,"x",[]]"#, r#"{"models":5,"by_name":[1]}"#] {
+        for command in COMMANDS {
+            let fake = FakeRegistry::answering(vec![json_answer(200, body); 4]);
+            // `Ran::of` asserts that nothing panicked.
+            let ran = Ran::of(&mut at(&fake.url, command));
+            assert!(ran.code <= 1, "{command:?} {body}: {ran:?}");
+        }
+    }
+}
+
+#[test]
+fn a_command_without_a_key_says_where_to_put_one() {
+    for command in COMMANDS {
+        let line = Ran::of(&mut registry(command)).failed(4);
+        assert!(line.contains("there is no API key; give one in CAIA_REGISTRY_API_KEY"), "{line}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_or_where_they_are_asked_for() {
+    let server = Server::start();
+    let id = server.add("m", "v1", &json!({"status": "production"}));
+    for command in [vec!["list"], vec!["show", "1"], vec!["stats"], vec!["compare", "--name", "m"]] {
+        if command[0] == "compare" {
+            server.add("m", "v2", &json!({"params": id}));
+        }
+        for (flags, variables, coloured) in [
+            (&[][..], &[][..], false),
+            (&["--color", "always"], &[], true),
+            (&["--color", "never"], &[("CLICOLOR_FORCE", "1")], false),
+            (&[], &[("CLICOLOR_FORCE", "1")], true),
+            (&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+        ] {
+            let mut run = at(&server.url, command.iter().chain(flags));
+            let ran = Ran::of(run.env_remove("NO_COLOR").envs(variables.iter().copied()));
+            assert_eq!(
+                (ran.code, ran.stdout.contains('\u{1b}')),
+                (0, coloured),
+                "{command:?} {flags:?}: {ran:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error_and_asks_no_registry() {
+    for arguments in [
+        &["list", "-o", "xml"][..],
+        &["list", "-o", "json", "--json"],
+        &["list", "--all", "--limit", "3"],
+        &["list", "--limit", "0"],
+        &["list", "--status", "live"],
+        &["list", "--sort", "name"],
+        &["list", "--columns", "nmae"],
+        &["list", "--columns", "id,,name"],
+        &["list", "--columns", "id", "-o", "yaml"],
+        &["list", "-o", "columns=id", "--columns", "id"],
+        &["show"],
+        &["show", "m"],
+        &["show", ":v1"],
+        &["events", "1", "-o", "name"],
+        &["metrics", "1", "--set", "score=1"],
+        &["metrics", "1", "--suite", "s", "--set", "score"],
+        &["metrics", "1", "--suite", "s", "--set", "score=NaN"],
+        &["metrics", "1", "--suite", "s", "--set", "a=1", "--set", "a=2"],
+        &["metrics", "1", "--suite", " ", "--set", "a=1"],
+        &["metrics", "1", "--suite", "s", "--notes", "n"],
+        &["promote", "1", "--to", "live"],
+        &["update", "1"],
+        &["update", "1", "--if-match", "x"],
+        &["update", "1", "--set", "name=x"],
+        &["update", "1", "--set", "params=null"],
+        &["update", "1", "--tag", "a", "--add-tag", "b"],
+        &["update", "1", "--add-tag", "a", "--remove-tag", "a"],
+        &["update", "1", "--params", "5", "--set", "params=6"],
+        &["update", "1", "--training-loss", "NaN"],
+        &["delete"],
+        &["compare", "1"],
+        &["compare", "1", "1"],
+        &["compare"],
+        &["compare", "1", "--name", "m"],
+        &["compare", "1", "2", "--metric", "a/b", "--json"],
+        &["completions", "tcsh"],
+        &["nonsense"],
+        &["list", "--nonsense"],
+    ] {
+        let fake = FakeRegistry::answering([]);
+        let ran = Ran::of(&mut at(&fake.url, arguments));
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.starts_with("error: "), "{arguments:?}: {ran:?}");
+        assert!(fake.received().is_empty());
+    }
+}

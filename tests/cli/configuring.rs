@@ -1,0 +1,88 @@
+//! `registry config`: what is in force and why, and never a key.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{KEY, Ran, registry, server::Server};
+
+/// A folder for configurations with this file in it.
+fn configured(text: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("caia")).unwrap();
+    fs::write(folder.path().join("caia/registry.toml"), text).unwrap();
+    fs::write(folder.path().join("caia/key"), KEY).unwrap();
+    folder
+}
+
+fn config(folder: &TempDir, arguments: &[&str]) -> Ran {
+    Ran::of(registry(["config"].iter().chain(arguments)).env("XDG_CONFIG_HOME", folder.path()))
+}
+
+#[test]
+fn it_shows_what_is_in_force_and_where_it_comes_from() {
+    let file = "url = 'http://top'\n[profiles.b]\nurl = 'http://b'\napi_key_file = 'key'\n[profiles.a]\ns3_region = 'r'";
+    let folder = configured(file);
+    let path = folder.path().join("caia/registry.toml").display().to_string();
+    assert_eq!(
+        config(&folder, &[]).shown(),
+        format!(
+            "configuration  {path}\nprofile        -\nprofiles       a,b\nregistry       http://top ({path})\nAPI key        none\n"
+        )
+    );
+    let ran = config(&folder, &["--profile", "b", "--json"]);
+    let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        shown,
+        json!({
+            "config_path": path, "config_exists": true, "profile": "b", "profiles": ["a", "b"],
+            "url": "http://b", "url_source": path, "api_key_found": true,
+            "api_key_source": folder.path().join("caia/key").display().to_string(),
+        })
+    );
+    let flags = ["--registry-url", "http://flag", "--api-key", KEY, "-o", "csv", "--no-header"];
+    let lines = config(&folder, &flags).shown();
+    assert!(lines.contains("url,http://flag\nurl_source,'--registry-url\n"), "{lines}");
+    assert!(lines.contains("api_key_source,'--api-key\n"), "{lines}");
+    assert_eq!(config(&folder, &["path"]).shown(), format!("{path}\n"));
+    assert_eq!(config(&folder, &["path", "--config", "/else.toml"]).shown(), "/else.toml\n");
+}
+
+#[test]
+fn without_a_file_it_says_where_one_would_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(&folder, &[]).shown();
+    assert!(text.contains("caia/registry.toml (there is none)\n"), "{text}");
+    assert!(text.contains("registry       http://localhost:8001 (default)\n"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_wrong_is_one_line_without_the_key() {
+    for (file, said) in [
+        (format!("api_key = {KEY}"), "line 1"),
+        (format!("api_key = '{KEY}'\nurk = 'x'"), "unknown field `urk`"),
+        (format!("profile = 'p'\napi_key = '{KEY}'"), "it has no table [profiles.p]"),
+    ] {
+        let folder = configured(&file);
+        let line = config(&folder, &[]).failed(1);
+        assert!(line.contains(said) && line.contains("registry.toml is wrong"), "{line}");
+        let listed = Ran::of(registry(["list"]).env("XDG_CONFIG_HOME", folder.path())).failed(1);
+        assert_eq!(listed, line);
+    }
+}
+
+#[test]
+fn commands_take_url_and_key_from_the_file() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({}));
+    let folder = configured(&format!("[profiles.here]\nurl = '{}'\napi_key_file = 'key'", server.url));
+    let list = |arguments: &[&str]| {
+        Ran::of(
+            registry(["list", "-o", "name"].iter().chain(arguments)).env("XDG_CONFIG_HOME", folder.path()),
+        )
+    };
+    assert_eq!(list(&["--profile", "here"]).shown(), "m:v1\n");
+    list(&["--profile", "there"]).failed(1);
+    list(&[]).failed(4);
+}
