@@ -2,8 +2,8 @@
 //! ever reads half of it.
 //!
 //! It serves the commands, which digest before they register, and the server's hasher alike. This room
-//! must not know the network, the store or the terminal: it takes paths and returns values, and whoever
-//! waits meanwhile is told through a callback.
+//! must not know the store or the terminal, and only its inner room [`objects`] the network: it takes paths
+//! and returns values, and whoever waits meanwhile is told through a callback.
 
 use std::{io, path::PathBuf};
 
@@ -11,6 +11,7 @@ mod checkpoint;
 mod config;
 mod folder;
 mod measure;
+pub mod objects;
 mod opened;
 mod template;
 mod write;

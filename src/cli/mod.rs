@@ -12,6 +12,7 @@ pub mod exit;
 pub mod ingest;
 mod interrupt;
 pub mod model_ref;
+pub mod object_flags;
 mod print;
 pub mod registration;
 pub mod remote;
