@@ -73,6 +73,18 @@ impl Failure {
         self.code
     }
 
+    /// What is wrong, in one line.
+    pub fn text(&self) -> String {
+        self.messages.join("; ")
+    }
+
+    /// Both failures; the first one's code counts.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.messages.extend(other.messages);
+        self
+    }
+
     /// The same failure, with what else there is to know said before it.
     #[must_use]
     pub fn after(mut self, context: &str) -> Self {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod config;
+pub mod details;
 mod digesting;
 pub mod exit;
 pub mod ingest;
@@ -14,9 +15,14 @@ mod interrupt;
 pub mod model_ref;
 pub mod object_flags;
 mod print;
+mod progress;
+pub mod publish;
+pub mod publishing;
 pub mod registration;
 pub mod remote;
 pub mod serve;
+mod setback;
+pub mod watch;
 
 /// A registry of model versions: what bytes they are, how well they scored, which one is in production.
 #[derive(Debug, Parser)]
@@ -30,6 +36,8 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Ingest(Box<ingest::Ingest>),
+    Publish(Box<publish::Publish>),
+    Watch(Box<watch::Watch>),
 }
 
 /// Runs what was asked for and says how it ended.
@@ -38,6 +46,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
+        Command::Publish(publish) => publish.run(),
+        Command::Watch(watch) => watch.run(),
     };
     exit::report(outcome)
 }
