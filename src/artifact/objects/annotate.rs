@@ -155,6 +155,10 @@ impl Connected {
 
     fn url(&self, uri: &ObjectUri) -> String {
         let key = utf8_percent_encode(uri.key(), &PLAIN_OR_SLASH);
-        format!("{}/{}/{key}", self.target.endpoint, uri.bucket())
+        format!("{}/{key}", self.bucket_url(uri))
+    }
+
+    pub(super) fn bucket_url(&self, uri: &ObjectUri) -> String {
+        format!("{}/{}", self.target.endpoint, uri.bucket())
     }
 }

@@ -25,6 +25,7 @@ use annotate::Revision;
 use connect::{Connected, Shared};
 pub use connect::{DEFAULT_S3_REGION, ObjectOptions, S3_ENDPOINT_VARIABLES};
 pub use error::ObjectError;
+use request::Asking;
 pub use upload::Sizes;
 pub use uri::{ObjectUri, Scheme};
 
@@ -122,7 +123,7 @@ impl Connected {
     }
 
     /// The refusal of a HEAD has no body, so a missing bucket looks like a missing object and a wrong secret
-    /// like a lack of rights. The same question as a GET is answered with a reason.
+    /// like a lack of rights. Another question tells them apart.
     async fn explain(
         &self,
         uri: &ObjectUri,
@@ -130,17 +131,26 @@ impl Connected {
         error: object_store::Error,
     ) -> Result<Option<Found>, ObjectError> {
         use object_store::Error as E;
-        let error = match error {
-            E::NotFound { .. } | E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-                // Without its body being read the answer costs no more than its head.
-                match self.backend.store().get_opts(path, GetOptions::new()).await {
-                    Ok(_) => error,
-                    Err(with_reason) => with_reason,
-                }
-            }
-            other => other,
-        };
-        match error::classify(&self.target, uri, &error) {
+        let missing = matches!(error, E::NotFound { .. });
+        if missing && uri.scheme() == Scheme::S3 {
+            return match self.ask(uri, &Asking::new("HEAD", self.bucket_url(uri))).await {
+                // Whoever may not list a bucket hears nothing else of it, and the object is missing all the same.
+                Ok(_) | Err(ObjectError::CredentialsRefused { .. }) => Ok(None),
+                Err(ObjectError::Missing { .. }) => Err(ObjectError::NoBucket {
+                    bucket: uri.bucket().to_owned(),
+                    endpoint: self.target.endpoint.clone(),
+                }),
+                Err(other) => Err(other),
+            };
+        }
+        let with_reason =
+            if missing || matches!(error, E::PermissionDenied { .. } | E::Unauthenticated { .. }) {
+                // The same as a GET is answered with words; of a success nothing but the head is read.
+                self.backend.store().get_opts(path, GetOptions::new()).await.err()
+            } else {
+                None
+            };
+        match error::classify(&self.target, uri, with_reason.as_ref().unwrap_or(&error)) {
             ObjectError::Missing { .. } => Ok(None),
             other => Err(other),
         }
