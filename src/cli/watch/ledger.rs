@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     artifact::{Checkpoint, CheckpointName, check_writable, write_atomically},
     cli::{exit::Failure, print},
-    domain::Digest,
+    domain::{Digest, json::Object},
 };
 
 /// How the state file is called, in the folder that is watched.
@@ -72,7 +72,7 @@ impl Ledger {
             check_writable(path).map_err(|error| Failure::failed(format!("the state file: {error}")))?;
         }
         let state = match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            Ok(bytes) => read(&bytes).map_err(|error| {
                 failed(format!(
                     "can't be understood: {error}; remove it, and the registry is asked what is published already"
                 ))
@@ -186,6 +186,11 @@ impl Ledger {
             Err(_) => {}
         }
     }
+}
+
+/// Reads an object, and nothing else: a list would be taken for the fields in their order.
+fn read(bytes: &[u8]) -> serde_json::Result<State> {
+    serde_json::from_slice::<Object>(bytes).and_then(|object| serde_json::from_value(object.into()))
 }
 
 /// Keeps a second watch from using the same state. The system drops the lock with the process, whatever
