@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod bench;
 mod config;
 mod digesting;
 pub mod exit;
@@ -30,6 +31,7 @@ pub struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Ingest(Box<ingest::Ingest>),
+    Bench(Box<bench::Bench>),
 }
 
 /// Runs what was asked for and says how it ended.
@@ -38,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
+        Command::Bench(bench) => bench.run(),
     };
     exit::report(outcome)
 }
