@@ -15,9 +15,11 @@ mod interrupt;
 pub mod model_ref;
 pub mod object_flags;
 mod print;
+mod progress;
 pub mod registration;
 pub mod remote;
 pub mod serve;
+pub mod verify;
 
 /// A registry of model versions: what bytes they are, how well they scored, which one is in production.
 #[derive(Debug, Parser)]
@@ -32,6 +34,7 @@ enum Command {
     Serve(Box<serve::Serve>),
     Ingest(Box<ingest::Ingest>),
     Bench(Box<bench::Bench>),
+    Verify(Box<verify::Verify>),
 }
 
 /// Runs what was asked for and says how it ended.
@@ -41,6 +44,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Verify(verify) => verify.run(),
     };
     exit::report(outcome)
 }

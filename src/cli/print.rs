@@ -18,8 +18,20 @@ pub(super) fn pretty(value: &Value) -> String {
 /// # Errors
 /// Where stdout can't be written, for example to a full disk.
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
+    to_stdout(&pretty(value))
+}
+
+/// Writes a result of one line to stdout.
+///
+/// # Errors
+/// As [`result`].
+pub(super) fn result_line(text: &str) -> Result<(), Failure> {
+    to_stdout(&format!("{}\n", one_line(text)))
+}
+
+fn to_stdout(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(pretty(value).as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::failed(format!("stdout can't be written: {error}; the work itself is done")))
         }

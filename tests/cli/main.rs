@@ -5,8 +5,10 @@ mod bench;
 mod fake_registry;
 mod ingest;
 mod journey;
+mod object_server;
 mod serve;
 mod server;
+mod verify;
 
 use std::{
     env,
