@@ -30,7 +30,7 @@ pub(super) fn digest(
     config: Option<Opened>,
     mut faults: Faults,
 ) -> Result<Digested, Failure> {
-    let bars = MultiProgress::with_draw_target(progress::target());
+    let bars = progress::bars();
     // What can still be wrong with a checkpoint takes minutes to find: not worth it if all is in vain.
     let checkpoint = checkpoint.filter(|_| faults.is_empty());
     let measuring = match checkpoint.map(|opened| measure_apart(opened, &bars)) {
@@ -74,5 +74,6 @@ fn measure_apart(opened: Opened, bars: &MultiProgress) -> Result<Measuring, Arti
 }
 
 fn add_bar(bars: &MultiProgress, opened: &Opened) -> ProgressBar {
-    bars.add(progress::bar(opened.path(), opened.size_bytes()))
+    let name = opened.path().file_name().unwrap_or(opened.path().as_os_str());
+    progress::add_bar(bars, &name.to_string_lossy(), opened.size_bytes())
 }

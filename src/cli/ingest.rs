@@ -150,7 +150,6 @@ fn absolute(path: &Path) -> Result<String, Failure> {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::*;
     use crate::cli::Cli;
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod bench;
 mod config;
 pub mod details;
 mod digesting;
@@ -22,6 +23,7 @@ pub mod registration;
 pub mod remote;
 pub mod serve;
 mod setback;
+pub mod verify;
 pub mod watch;
 
 /// A registry of model versions: what bytes they are, how well they scored, which one is in production.
@@ -38,6 +40,8 @@ enum Command {
     Ingest(Box<ingest::Ingest>),
     Publish(Box<publish::Publish>),
     Watch(Box<watch::Watch>),
+    Bench(Box<bench::Bench>),
+    Verify(Box<verify::Verify>),
 }
 
 /// Runs what was asked for and says how it ended.
@@ -46,6 +50,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
+        Command::Bench(bench) => bench.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Publish(publish) => publish.run(),
         Command::Watch(watch) => watch.run(),
     };

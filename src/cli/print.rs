@@ -21,12 +21,12 @@ pub(super) fn result(value: &Value) -> Result<(), Failure> {
     to_stdout(&pretty(value))
 }
 
-/// The same in one line, for a command with a result after another.
+/// Writes a result of one line to stdout.
 ///
 /// # Errors
 /// As [`result`].
-pub(super) fn result_line(value: &Value) -> Result<(), Failure> {
-    to_stdout(&format!("{value}\n"))
+pub(super) fn result_line(text: &str) -> Result<(), Failure> {
+    to_stdout(&format!("{}\n", one_line(text)))
 }
 
 fn to_stdout(text: &str) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! The real binary, as a shell sees it: its output, its files and its exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bench;
 mod fake_registry;
 mod gateway;
 mod ingest;
@@ -9,6 +10,7 @@ mod object_server;
 mod publish;
 mod serve;
 mod server;
+mod verify;
 mod watch;
 
 use std::{

@@ -59,6 +59,11 @@ impl Scene {
 
     /// `registry watch` over the folder `runs`, uploading to `models/{basename}`.
     fn watch<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        self.watch_after("0.05", arguments)
+    }
+
+    /// The same, where a file is complete once it has been the same for so many seconds.
+    fn watch_after<'a>(&self, quiet: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = registry(["watch", "--name", "m", "--checkpoint-dir", "runs"]);
         command
             .args([
@@ -66,7 +71,7 @@ impl Scene {
                 "s3://models/{basename}",
                 "--upload",
                 "--stable-seconds",
-                "0.05",
+                quiet,
             ])
             .args(arguments)
             .env("CAIA_REGISTRY_API_KEY", KEY)
@@ -200,13 +205,13 @@ fn checkpoints_are_published_as_they_appear() {
 #[test]
 fn a_slow_writer_is_waited_for_and_a_rename_is_seen() {
     let scene = Scene::new();
-    let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05", "--stable-seconds", "0.5"]));
+    let running = Running::of(&mut scene.watch_after("2", ["--poll-seconds", "0.05"]));
     running.said("watching runs");
-    // Twice as many pieces as fit into the time of quiet, each sooner than that.
+    // For longer than the time of quiet, and with far shorter pauses.
     let mut file = File::create(scene.file(1)).unwrap();
     let begun = std::time::Instant::now();
     let mut pieces = 0;
-    while begun.elapsed().as_millis() < 1000 {
+    while begun.elapsed().as_millis() < 2500 {
         file.write_all(b"piece").unwrap();
         pieces += 1;
         thread::sleep(std::time::Duration::from_millis(20));
@@ -261,9 +266,8 @@ fn a_registry_that_is_away_is_waited_for() {
     let asked = scene.gateway.requests("").len();
     until("it tries again", || scene.gateway.requests("").len() > asked);
     assert_eq!(running.words.so_far().lines().count(), lines, "it is told once");
-    scene.checkpoint(2, "two");
     scene.gateway.mend();
-    running.published(&["step-2"]);
+    running.published(&["step-1"]);
     running.stopped("TERM");
 }
 
@@ -286,7 +290,12 @@ fn a_store_that_is_away_is_waited_for() {
     scene.store.fault("checkpoint_step_1.pt", 8, Fault::Answer(503));
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
-    running.said("is unavailable");
+    // Those tries take their time, mostly some ten seconds.
+    let begun = std::time::Instant::now();
+    while !running.words.so_far().contains("is unavailable") {
+        assert!(begun.elapsed().as_secs() < 120, "{}", running.words.so_far());
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
     running.published(&["step-1"]);
     let ran = running.stopped("TERM");
     assert_eq!(ran.stderr.matches("trying again until it works").count(), 1, "{ran:?}");
@@ -336,7 +345,7 @@ fn one_look_publishes_what_is_there() {
     assert_eq!(ran.stdout.lines().count(), 1, "one line for a model");
     let ran = Ran::of(&mut scene.watch(["--once"]));
     assert!(
-        ran.stderr.ends_with("runs holds no checkpoint that is not published: nothing to do\n"),
+        ran.stderr.ends_with("runs holds no checkpoint that is to be published: nothing to do\n"),
         "{ran:?}"
     );
 }

@@ -6,7 +6,7 @@ use model_registry::artifact::objects::ObjectError;
 
 use crate::{
     object_server::{Fault, Gate, ObjectServer},
-    support::{LocalFile, MIB, connect, connect_with, digest, upload, uri},
+    support::{LocalFile, MIB, connect, connect_to, connect_with, digest, upload, uri},
 };
 
 #[test]
@@ -73,12 +73,30 @@ fn a_missing_object_is_no_fault_and_a_missing_bucket_is_one() {
     assert_eq!(objects.find(&uri("s3://models/none.pt")).unwrap(), None);
     let missing = objects.measure(&uri("s3://models/none.pt"), |_| {}, &|| false);
     assert!(matches!(missing, Err(ObjectError::Missing { .. })), "{missing:?}");
+    let elsewhere = connect_to("s3://none/x", &server, &[]).unwrap();
     for refused in [
-        objects.find(&uri("s3://none/m.pt")).map(drop),
-        upload(&objects, "s3://none/m.pt", &LocalFile::new(3)).map(drop),
+        elsewhere.find(&uri("s3://none/m.pt")).map(drop),
+        elsewhere.measure(&uri("s3://none/m.pt"), |_| {}, &|| false).map(drop),
+        upload(&elsewhere, "s3://none/m.pt", &LocalFile::new(3)).map(drop),
+        upload(&elsewhere, "s3://none/m.pt", &LocalFile::new(9 * MIB)).map(drop),
     ] {
         assert!(matches!(refused, Err(ObjectError::NoBucket { .. })), "{refused:?}");
     }
+}
+
+#[test]
+fn a_connection_serves_its_own_bucket_alone() {
+    let server = ObjectServer::with_bucket();
+    server.bucket("others");
+    let objects = connect(&server);
+    for refused in [
+        objects.find(&uri("s3://others/m.pt")).map(drop),
+        objects.measure(&uri("gs://models/m.pt"), |_| {}, &|| false).map(drop),
+        upload(&objects, "s3://others/m.pt", &LocalFile::new(3)).map(drop),
+    ] {
+        assert!(refused.unwrap_err().to_string().contains("for the bucket of s3://models/x"));
+    }
+    assert_eq!(server.requests(""), [""; 0]);
 }
 
 #[test]

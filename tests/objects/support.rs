@@ -63,11 +63,20 @@ pub(crate) fn uri(text: &str) -> ObjectUri {
 
 /// A connection with the variables of the server, some of them changed; blank takes one away.
 pub(crate) fn connect_with(server: &ObjectServer, changed: &[(&str, &str)]) -> Result<Objects, ObjectError> {
+    connect_to("s3://models/x", server, changed)
+}
+
+/// The same, for the bucket of another object.
+pub(crate) fn connect_to(
+    of: &str,
+    server: &ObjectServer,
+    changed: &[(&str, &str)],
+) -> Result<Objects, ObjectError> {
     let variable = |name: &str| {
         let changed = changed.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
         changed.or_else(|| server.variables().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value))
     };
-    Objects::connect(&uri("s3://models/x"), &ObjectOptions::default(), variable)
+    Objects::connect(&uri(of), &ObjectOptions::default(), variable)
 }
 
 pub(crate) fn connect(server: &ObjectServer) -> Objects {

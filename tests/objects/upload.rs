@@ -15,7 +15,7 @@ use model_registry::artifact::{
 
 use crate::{
     object_server::{Fault, Gate, ObjectServer},
-    support::{LocalFile, MIB, SMALL, connect, connect_with, digest, upload, uri},
+    support::{LocalFile, MIB, SMALL, connect, connect_to, connect_with, digest, upload, uri},
 };
 
 /// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.
@@ -255,7 +255,7 @@ fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
         (&[], "s3://none/m.pt", "there is no bucket \"none\" at http://127.0.0.1:"),
     ] {
         let before = server.requests("").len();
-        let refused = connect_with(&server, changed).unwrap().find(&uri(at)).unwrap_err().to_string();
+        let refused = connect_to(at, &server, changed).unwrap().find(&uri(at)).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
         assert!(
             !refused.contains('\n') && !refused.contains("wrong") && !refused.contains("hush"),

@@ -42,10 +42,10 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No try begins later than this after the first.
 pub(super) const RETRY_WITHIN: Duration = Duration::from_secs(120);
-/// Tries after the first, with about 10 s of waiting in all.
+/// Tries after the first, with about 6 s of waiting in all.
 pub(super) const RETRIES: usize = 7;
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(200);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(15);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// What the S3 client takes from the variables besides the endpoint and the region.
 const S3_VARIABLES: [&str; 12] = [

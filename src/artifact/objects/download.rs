@@ -30,6 +30,7 @@ impl Objects {
         mut progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
+        self.check_bucket(uri)?;
         let (chunks, mut received) = channel(CHUNKS);
         let (shared, of) = (Arc::clone(&self.shared), uri.clone());
         let fetching = self.runtime.spawn(async move { shared.fetch(&of, &chunks).await });

@@ -42,6 +42,7 @@ const RUNTIME_THREADS: usize = 2;
 #[derive(Debug)]
 pub struct Objects {
     runtime: Runtime,
+    of: ObjectUri,
     shared: Shared,
     sizes: upload::Sizes,
 }
@@ -76,7 +77,7 @@ impl Objects {
             .build()
             .map_err(|error| ObjectError::BadSettings(format!("no threads for the network: {error}")))?;
         let connected = runtime.block_on(connect::connect(uri, options, variable))?;
-        Ok(Self { runtime, shared: Arc::new(connected), sizes: upload::Sizes::default() })
+        Ok(Self { runtime, of: uri.clone(), shared: Arc::new(connected), sizes: upload::Sizes::default() })
     }
 
     /// What lies at `uri`; `None` only where the bucket is there and has no such object.
@@ -84,7 +85,19 @@ impl Objects {
     /// # Errors
     /// [`ObjectError::NoBucket`], and any reason why the store could not be asked.
     pub fn find(&self, uri: &ObjectUri) -> Result<Option<Found>, ObjectError> {
+        self.check_bucket(uri)?;
         self.runtime.block_on(self.shared.find(uri))
+    }
+
+    /// The client of the stores knows one bucket, and would look there for whatever key it is given.
+    fn check_bucket(&self, uri: &ObjectUri) -> Result<(), ObjectError> {
+        if (uri.scheme(), uri.bucket()) == (self.of.scheme(), self.of.bucket()) {
+            return Ok(());
+        }
+        Err(ObjectError::Failed {
+            uri: uri.clone(),
+            reason: format!("this connection is for the bucket of {}", self.of),
+        })
     }
 
     /// Runs `work` until it is done or `interrupted`.

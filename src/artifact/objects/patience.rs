@@ -1,6 +1,6 @@
 //! What is worth another try, and for how long.
 //!
-//! Each request is tried again by the client of the stores, for some ten seconds: enough for a store that
+//! Each request is tried again by the client of the stores, for some seconds: enough for a store that
 //! is busy, and short enough to be told soon that nothing is there. A part in the middle of a long upload
 //! deserves more: everything that went before would be lost with it.
 

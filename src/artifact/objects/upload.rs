@@ -84,6 +84,7 @@ impl Objects {
         progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
+        self.check_bucket(uri)?;
         let part_bytes = self.sizes.part_for(file.size_bytes());
         if usize::try_from(file.size_bytes()).is_ok_and(|size| size <= part_bytes) {
             self.upload_whole(uri, file, known, progress, interrupted)

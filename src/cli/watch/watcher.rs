@@ -109,11 +109,13 @@ impl Watcher {
             let found = self.look()?;
             let open = self.open(&found);
             if self.manner.once && open.is_empty() {
-                if found.is_empty() {
-                    print::line(&format!(
-                        "{} holds no checkpoint: nothing to publish",
-                        self.folder.display()
-                    ));
+                if self.published == 0 && self.failure.is_none() {
+                    let what = if found.is_empty() {
+                        "no checkpoint"
+                    } else {
+                        "no checkpoint that is to be published"
+                    };
+                    print::line(&format!("{} holds {what}: nothing to do", self.folder.display()));
                 }
                 return self.failure.map_or(Ok(()), Err);
             }
@@ -239,7 +241,7 @@ impl Watcher {
         self.published += 1;
         self.outage = None;
         self.unready.remove(&checkpoint.path);
-        print::result_line(&shown).map_err(|failure| Setback { kind: Kind::Setup, failure })?;
+        print::result_line(&shown.to_string()).map_err(|failure| Setback { kind: Kind::Setup, failure })?;
         Ok(Became::Published)
     }
 
@@ -296,8 +298,9 @@ impl Watcher {
     /// Waits until there is something to look for: news, a file that may be complete, a further try, the next
     /// look of those that are due anyway, or the end.
     fn wait(&self, looked: Duration, any_open: bool) {
-        let retries =
-            self.outage.iter().chain(self.unready.values()).filter(|_| any_open).map(|retry| retry.at);
+        let retries = self.outage.iter().chain(self.unready.values()).map(|retry| retry.at);
+        // One whose time had come was made in this round, if it is still wanted.
+        let retries = retries.filter(|at| any_open && *at > looked);
         let next = retries.chain(self.settling.next_look()).fold(looked + self.manner.poll, Duration::min);
         let interrupt = self.publisher.interrupt.channel();
         let earliest = (looked + SHORTEST_PAUSE).saturating_sub(self.now());
