@@ -47,15 +47,14 @@ pub struct Ingest {
     /// The version; a name has each version once
     #[arg(long)]
     version: String,
-    #[command(flatten)]
-    details: Details,
-
     /// Where the artifact is kept; without it `sha256:` and the checkpoint's digest
     #[arg(long, value_name = "URI", help_heading = "Artifact")]
     artifact_uri: Option<String>,
     /// The checkpoint, to be digested
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
+    #[command(flatten)]
+    details: Details,
     /// Send the files' absolute paths too, for a registry that is allowed to read them itself
     #[arg(long, help_heading = "Artifact")]
     include_local_paths: bool,

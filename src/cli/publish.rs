@@ -50,9 +50,6 @@ pub struct Publish {
     /// The version [default: step-N or final-step-N by the file's name, else that without its ending]
     #[arg(long)]
     version: Option<String>,
-    #[command(flatten)]
-    details: Details,
-
     /// The checkpoint
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
@@ -68,6 +65,8 @@ pub struct Publish {
     #[arg(long, value_name = "TEMPLATE", help_heading = "Artifact")]
     artifact_uri_template: Option<UriTemplate>,
 
+    #[command(flatten)]
+    details: Details,
     #[command(flatten)]
     upload: UploadFlags,
     #[command(flatten)]

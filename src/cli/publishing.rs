@@ -40,10 +40,10 @@ pub struct UploadFlags {
     /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     #[arg(long)]
     pub(super) upload: bool,
-    /// Skip the upload where the object is there with this size and digest; so it is without this flag too
+    /// Skip the upload where the object is there with this size and digest, as happens without this flag too
     #[arg(long, requires = "upload", conflicts_with = "force_upload")]
     skip_upload_if_exists: bool,
-    /// Upload whatever is there
+    /// Upload over whatever is there
     #[arg(long, requires = "upload")]
     force_upload: bool,
     #[command(flatten)]
@@ -141,12 +141,14 @@ impl Destination {
 }
 
 impl Publisher {
-    /// Whether the URI can be made, and names an object where one is to be uploaded. Nobody is asked.
+    /// Whether the URI can be made, and names an object where one is to be uploaded, and the configuration
+    /// is one. Nobody is asked.
     ///
     /// # Errors
-    /// What is wrong with the flags.
+    /// What is wrong with the flags, or that file.
     pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), Setback> {
-        self.upload_uri(naming).map(drop)
+        self.upload_uri(naming)?;
+        self.config().map(drop)
     }
 
     /// Whether the settings of the store make sense and there are credentials for it, where it is needed.

@@ -282,6 +282,8 @@ fn a_file_or_folder_that_is_not_there_is_named() {
         (["--checkpoint-dir", "none"], "none does not exist"),
         (["--checkpoint-dir", "file.txt"], "file.txt is not a folder"),
         (["--checkpoint-dir", "empty"], "empty holds no checkpoint; they are called checkpoint_step_N"),
+        (["--checkpoint-path=file.txt", "--config-path=file.txt"], "file.txt is not JSON"),
+        (["--checkpoint-path=file.txt", "--write-metadata=none/m.json"], "there is no folder none"),
     ] {
         let line = Ran::of(&mut scene.publish(arguments)).failed(1);
         assert!(line.contains(said), "{line}");
@@ -493,6 +495,21 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
         scene.nothing_was_done();
         gate.open();
     }
+}
+
+#[test]
+fn a_uri_may_hold_the_digest() {
+    let scene = Scene::new();
+    let path = scene.path("model.pt");
+    let sha256 = large(&path, SOME_PARTS);
+    let arguments =
+        ["--checkpoint-path=model.pt", "--upload", "--artifact-uri-template=s3://models/{sha256}"];
+    for code in [0, 0] {
+        assert_eq!(Ran::of(&mut scene.publish(arguments)).code, code);
+    }
+    assert_eq!(digest(&scene.store.path(&sha256)), sha256);
+    assert_eq!(scene.server.get("/models/1")["artifact_uri"], value!(format!("s3://models/{sha256}")));
+    assert_eq!(scene.store.requests("partNumber=1&").len(), 1);
 }
 
 #[test]

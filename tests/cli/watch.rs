@@ -153,8 +153,7 @@ impl Running {
         let status = self.child.wait().unwrap();
         let text = |heard: Heard| {
             heard.thread.join().unwrap();
-            let text = heard.text.lock().unwrap().clone().into_bytes();
-            text
+            std::mem::take(&mut *heard.text.lock().unwrap()).into_bytes()
         };
         Ran::from(std::process::Output { status, stdout: text(self.results), stderr: text(self.words) })
     }

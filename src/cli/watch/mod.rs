@@ -14,7 +14,7 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, CheckpointName, Opened, UriTemplate, list_checkpoints},
+    artifact::{ArtifactError, CheckpointName, UriTemplate, list_checkpoints},
     domain::Draft,
 };
 
@@ -62,9 +62,6 @@ pub struct Watch {
     /// The model's name; versions are called step-N or final-step-N by their files
     #[arg(long)]
     name: String,
-    #[command(flatten)]
-    details: Details,
-
     /// The folder to watch; it may come into being later
     #[arg(long, value_name = "DIR", help_heading = "Artifact")]
     checkpoint_dir: PathBuf,
@@ -73,6 +70,8 @@ pub struct Watch {
     #[arg(long, value_name = "TEMPLATE", help_heading = "Artifact")]
     artifact_uri_template: UriTemplate,
 
+    #[command(flatten)]
+    details: Details,
     #[command(flatten)]
     upload: UploadFlags,
 
@@ -111,9 +110,6 @@ impl Watch {
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        if let Some(path) = &self.details.config_path {
-            Opened::open(path).map_err(failed)?;
-        }
         match list_checkpoints(&self.checkpoint_dir) {
             Ok(_) => {}
             Err(ArtifactError::Missing { .. }) if !self.once => {}

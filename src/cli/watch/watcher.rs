@@ -174,7 +174,9 @@ impl Watcher {
             let ledger = Ledger::open(state_file, &self.publisher.name, registry_url, self.client.is_some())?;
             let refused: Vec<_> = ledger.refused().collect();
             let folder = self.folder.display();
-            print::line(&format!("watching {folder} for checkpoints of {}", self.publisher.name));
+            if !self.manner.once {
+                print::line(&format!("watching {folder} for checkpoints of {}", self.publisher.name));
+            }
             if !refused.is_empty() {
                 print::line(&format!(
                     "passed over, since they were refused before: {}; {} says why",
@@ -260,6 +262,8 @@ impl Watcher {
                 return Ok(false);
             }
             Kind::Refused => {
+                // Whoever refuses is there.
+                self.outage = None;
                 if let Some(ledger) = &mut self.ledger {
                     ledger.note_refused(checkpoint, &why);
                 }
