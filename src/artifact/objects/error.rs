@@ -116,7 +116,7 @@ pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectEr
         },
         (Some(404), _) => ObjectError::Missing { uri: uri.clone() },
         (Some(412), _) => ObjectError::Replaced { uri: uri.clone() },
-        (Some(429 | 500..=599), _) | (_, "InternalError" | "SlowDown") => {
+        (Some(429 | 500 | 502..=599), _) | (_, "InternalError" | "SlowDown") => {
             ObjectError::Unavailable { endpoint: target.endpoint.clone(), reason: said.reason() }
         }
         _ => ObjectError::Failed { uri: uri.clone(), reason: said.reason() },
