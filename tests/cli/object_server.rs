@@ -215,7 +215,7 @@ impl ObjectServer {
     }
 
     /// Has a fault happen to the next `times` requests whose method and URI hold `part_of_request`, like
-    /// `PUT /models/model.pt?partNumber=2&`.
+    /// `PUT /models/model.pt?partNumber=2&`, or `PUT /models/model.pt ` without a query.
     pub(crate) fn fault(&self, part_of_request: &str, times: usize, fault: Fault) {
         let part_of_request = part_of_request.to_owned();
         self.state.rules.lock().unwrap().push(Rule { part_of_request, times, fault });
@@ -248,7 +248,8 @@ async fn answer(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<s3s::Body>, StdError> {
-    let asked = format!("{} {}", request.method(), request.uri());
+    // A space ends it, so that a URI without a query can be told from the others.
+    let asked = format!("{} {} ", request.method(), request.uri());
     let fault = state.next_fault(&asked);
     state.requests.lock().unwrap().push(asked);
     let (mut request_limit, mut answer_limit) = (usize::MAX, usize::MAX);
