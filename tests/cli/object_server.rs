@@ -32,6 +32,7 @@ use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -180,11 +181,24 @@ impl ObjectServer {
     }
 
     /// What the server keeps of an object besides its bytes: `user_metadata`, `content_type`.
-    pub(crate) fn attributes(&self, key: &str) -> serde_json::Value {
-        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let name = format!(".bucket-{}.object-{}.metadata.json", encode("models"), encode(key));
-        let text = fs::read(self.folder.path().join(name)).unwrap_or_else(|_| b"null".to_vec());
+    pub(crate) fn attributes(&self, key: &str) -> Value {
+        let text = fs::read(self.beside(key, "metadata")).unwrap_or_else(|_| b"null".to_vec());
         serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Puts an object there as another tool would: with metadata of its own, and with what the server took for
+    /// its checksums, like `{"checksum_sha256": …}`.
+    pub(crate) fn put(&self, key: &str, bytes: &[u8], metadata: &Value, checksums: &Value) {
+        fs::write(self.path(key), bytes).unwrap();
+        let attributes = serde_json::json!({ "user_metadata": metadata });
+        fs::write(self.beside(key, "metadata"), attributes.to_string()).unwrap();
+        fs::write(self.beside(key, "internal"), checksums.to_string()).unwrap();
+    }
+
+    /// The file in which the server keeps something about an object.
+    fn beside(&self, key: &str, what: &str) -> PathBuf {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        self.folder.path().join(format!(".bucket-{}.object-{}.{what}.json", encode("models"), encode(key)))
     }
 
     /// Files that unfinished uploads have left: parts, and their list.
@@ -201,7 +215,7 @@ impl ObjectServer {
     }
 
     /// Has a fault happen to the next `times` requests whose method and URI hold `part_of_request`, like
-    /// `PUT /models/model.pt?partNumber=2&`.
+    /// `PUT /models/model.pt?partNumber=2&`, or `PUT /models/model.pt ` without a query.
     pub(crate) fn fault(&self, part_of_request: &str, times: usize, fault: Fault) {
         let part_of_request = part_of_request.to_owned();
         self.state.rules.lock().unwrap().push(Rule { part_of_request, times, fault });
@@ -234,7 +248,8 @@ async fn answer(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<s3s::Body>, StdError> {
-    let asked = format!("{} {}", request.method(), request.uri());
+    // A space ends it, so that a URI without a query can be told from the others.
+    let asked = format!("{} {} ", request.method(), request.uri());
     let fault = state.next_fault(&asked);
     state.requests.lock().unwrap().push(asked);
     let (mut request_limit, mut answer_limit) = (usize::MAX, usize::MAX);

@@ -2,7 +2,9 @@
 
 use std::{fs, thread};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use model_registry::artifact::objects::ObjectError;
+use serde_json::json;
 
 use crate::{
     object_server::{Fault, Gate, ObjectServer},
@@ -100,13 +102,25 @@ fn a_connection_serves_its_own_bucket_alone() {
 }
 
 #[test]
-fn a_digest_is_believed_in_any_case_and_with_its_name() {
+fn a_digest_is_found_wherever_it_is_stated() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
-    let file = LocalFile::new(3);
-    upload(&objects, "s3://models/m.pt", &file).unwrap();
-    let found = objects.find(&uri("s3://models/m.pt")).unwrap().unwrap();
-    assert_eq!(found.sha256, Some(digest(&file.bytes)));
+    let stated = digest(b"hello");
+    let checksum = BASE64_STANDARD.encode(hex::decode(stated.to_string()).unwrap());
+    let metadata = |text: String| json!({ "sha256": text });
+    for (metadata, checksums, expected) in [
+        (metadata(stated.to_string()), json!({}), Some(stated)),
+        (metadata(format!("SHA256:{}", stated.to_string().to_uppercase())), json!({}), Some(stated)),
+        (json!({}), json!({ "checksum_sha256": checksum }), Some(stated)),
+        (metadata("of another kind".to_owned()), json!({ "checksum_sha256": checksum }), Some(stated)),
+        // Over the parts of an upload.
+        (json!({}), json!({ "checksum_sha256": format!("{checksum}-3") }), None),
+        (metadata("of another kind".to_owned()), json!({}), None),
+    ] {
+        server.put("m.pt", b"hello", &metadata, &checksums);
+        let found = objects.find(&uri("s3://models/m.pt")).unwrap().unwrap();
+        assert_eq!((found.size_bytes, found.sha256), (5, expected), "{metadata} {checksums}");
+    }
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Connected {
             .with_some("x-amz-copy-source-if-match", revision.e_tag.as_deref())
     }
 
-    fn url(&self, uri: &ObjectUri) -> String {
+    pub(super) fn url(&self, uri: &ObjectUri) -> String {
         let key = utf8_percent_encode(uri.key(), &PLAIN_OR_SLASH);
         format!("{}/{key}", self.bucket_url(uri))
     }

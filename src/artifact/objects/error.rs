@@ -116,7 +116,7 @@ pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectEr
         },
         (Some(404), _) => ObjectError::Missing { uri: uri.clone() },
         (Some(412), _) => ObjectError::Replaced { uri: uri.clone() },
-        (Some(429 | 500..=599), _) | (_, "InternalError" | "SlowDown") => {
+        (Some(429 | 500 | 502..=599), _) | (_, "InternalError" | "SlowDown") => {
             ObjectError::Unavailable { endpoint: target.endpoint.clone(), reason: said.reason() }
         }
         _ => ObjectError::Failed { uri: uri.clone(), reason: said.reason() },
@@ -252,5 +252,88 @@ impl Target {
                 "is the account's name right? AZURE_STORAGE_ENDPOINT says where it is, if not at Azure"
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(scheme: Scheme, status: u16, body: &str) -> String {
+        let target = Target {
+            scheme,
+            endpoint: "http://store".to_owned(),
+            region: String::new(),
+            account: String::new(),
+            anonymous: false,
+        };
+        let uri = ObjectUri::parse(&format!("{}://b/k", scheme.as_str())).unwrap();
+        refused(&target, &uri, &Said::in_body(status, body)).to_string()
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do() {
+        use Scheme::{Az, Gs, S3};
+        let xml = |code: &str, message: &str| {
+            format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>")
+        };
+        for (scheme, status, body, expected) in [
+            (S3, 404, xml("NoSuchBucket", "x"), "there is no bucket \"b\" at http://store"),
+            (Az, 404, xml("ContainerNotFound", "x"), "there is no bucket \"b\""),
+            (S3, 404, xml("NoSuchKey", "x"), "s3://b/k does not exist"),
+            (S3, 412, String::new(), "s3://b/k was replaced by somebody else"),
+            (
+                S3,
+                403,
+                xml("SignatureDoesNotMatch", "It does not match."),
+                "It does not match (SignatureDoesNotMatch); check AWS_SECRET_ACCESS_KEY",
+            ),
+            (
+                S3,
+                403,
+                xml("AccessDenied", ""),
+                "refused the credentials: AccessDenied; check AWS_ACCESS_KEY_ID and",
+            ),
+            (S3, 400, xml("ExpiredToken", "x"), "get a new AWS_SESSION_TOKEN"),
+            (S3, 403, String::new(), "it answered 403"),
+            (
+                Gs,
+                401,
+                "{\"error\": {\"message\": \"who?\"}}".to_owned(),
+                "who?; check GOOGLE_APPLICATION_CREDENTIALS",
+            ),
+            (
+                Az,
+                403,
+                xml("AuthenticationFailed", "a &lt;b&gt;\nsecond line"),
+                "a <b> (AuthenticationFailed); check AZURE_",
+            ),
+            (S3, 301, xml("PermanentRedirect", "x"), "another region"),
+            (
+                S3,
+                503,
+                xml("SlowDown", "Please slow down."),
+                "is unavailable: Please slow down (SlowDown); try again",
+            ),
+            (S3, 200, xml("InternalError", "x"), "is unavailable"),
+            (S3, 501, xml("NotImplemented", "x"), "s3://b/k: x (NotImplemented)"),
+            (S3, 400, xml("EntityTooLarge", "Too large"), "s3://b/k: Too large (EntityTooLarge)"),
+        ] {
+            let told = told(scheme, status, &body);
+            assert!(told.contains(expected), "{status} {body}: {told}");
+            assert!(!told.contains('\n'), "{told}");
+        }
+    }
+
+    #[test]
+    fn the_texts_of_the_stores_client_are_taken_apart() {
+        let text = "Generic S3 error: Error performing PUT http://h/b/k in 1s, after 2 retries, max_retries: 7, \
+                    retry_timeout: 120s  - Server returned non-2xx status code: 400 Bad Request: \
+                    <Error><Code>Odd</Code><Message>status code: 503</Message></Error>";
+        let said = Said { status: Some(400), code: "Odd".to_owned(), message: "status code: 503".to_owned() };
+        assert_eq!(Said::in_text(text), said);
+        assert_eq!(Said::in_text("nothing of the kind").status, None);
+        let redirect = "Received redirect without LOCATION, this normally indicates …";
+        assert_eq!(Said::in_text(redirect).status, Some(301));
     }
 }

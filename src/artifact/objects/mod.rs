@@ -7,6 +7,7 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use object_store::{Attribute, GetOptions, path::Path};
 use tokio::runtime::Runtime;
 
@@ -126,13 +127,31 @@ impl Connected {
             Err(error) => return self.explain(uri, &path, error).await,
         };
         let metadata = |name: &'static str| answer.attributes.get(&Attribute::Metadata(name.into()));
+        let sha256 =
+            metadata(DIGEST_METADATA).and_then(|text| Digest::parse(DIGEST_METADATA, text).ok().flatten());
+        let sha256 = match sha256 {
+            None if uri.scheme() == Scheme::S3 => self.checksum(uri).await,
+            stated => stated,
+        };
         Ok(Some(Found {
             size_bytes: answer.meta.size,
-            sha256: metadata(DIGEST_METADATA)
-                .and_then(|text| Digest::parse(DIGEST_METADATA, text).ok().flatten()),
+            sha256,
             revision: Revision { e_tag: answer.meta.e_tag.clone(), version: answer.meta.version.clone() },
             upload_mark: metadata(upload::MARK_METADATA).map(|mark| mark.as_ref().to_owned()),
         }))
+    }
+
+    /// The digest that S3 itself took, where whoever put the object there in one piece asked for that. One
+    /// over the digests of several parts says nothing of the bytes.
+    async fn checksum(&self, uri: &ObjectUri) -> Option<Digest> {
+        let asking = Asking::new("HEAD", self.url(uri)).with("x-amz-checksum-mode", "ENABLED");
+        let (headers, _) = self.answer(uri, &asking).await.ok()?;
+        let header = |name: &str| headers.get(name)?.to_str().ok();
+        if header("x-amz-checksum-type").is_some_and(|of| of != "FULL_OBJECT") {
+            return None;
+        }
+        let bytes = BASE64_STANDARD.decode(header("x-amz-checksum-sha256")?).ok()?;
+        Some(Digest::from_bytes(bytes.try_into().ok()?))
     }
 
     /// The refusal of a HEAD has no body, so a missing bucket looks like a missing object and a wrong secret
