@@ -107,6 +107,35 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// A variable of the registry, trimmed; blank is unset.
+fn text(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let value = variable(&format!("CAIA_REGISTRY_{name}"))?;
+    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn number(flag: Option<u64>, name: &str, default: u64, variable: impl Fn(&str) -> Option<String>) -> u64 {
+    let given = flag.or_else(|| text(name, variable)?.parse().ok());
+    given.filter(|number| *number > 0).unwrap_or(default)
+}
+
+/// Where the database is and how to use it: the same for the server and for who maintains its file.
+#[must_use]
+pub fn store(
+    db_path: Option<PathBuf>,
+    busy_timeout_ms: Option<u64>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Options {
+    let default = DEFAULT_BUSY_TIMEOUT.as_millis() as u64;
+    let busy_timeout = number(busy_timeout_ms, "SQLITE_BUSY_TIMEOUT_MS", default, &variable);
+    Options {
+        path: db_path
+            .or_else(|| text("DB_PATH", &variable).map(PathBuf::from))
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DB_PATH)),
+        busy_timeout: Duration::from_millis(busy_timeout.min(MAX_BUSY_TIMEOUT_MS)),
+        synchronous: Synchronous::Full,
+    }
+}
+
 impl Settings {
     /// Settles every setting. `variable` looks one up in the environment; `cores` is how many there are.
     ///
@@ -117,14 +146,8 @@ impl Settings {
         cores: usize,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        let text = |name: &str| {
-            let value = variable(&format!("CAIA_REGISTRY_{name}"))?;
-            Some(value.trim().to_owned()).filter(|value| !value.is_empty())
-        };
-        let number = |flag: Option<u64>, name: &str, default: u64| {
-            let given = flag.or_else(|| text(name)?.parse().ok());
-            given.filter(|number| *number > 0).unwrap_or(default)
-        };
+        let text = |name: &str| text(name, &variable);
+        let number = |flag, name: &str, default| number(flag, name, default, &variable);
         let count = |flag: Option<u64>, name: &str, default: usize| {
             usize::try_from(number(flag, name, default as u64)).unwrap_or(default)
         };
@@ -155,12 +178,6 @@ impl Settings {
                 (None, None) => (DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(), Vec::new()),
             };
         let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
-        let busy_timeout = number(
-            flags.sqlite_busy_timeout_ms,
-            "SQLITE_BUSY_TIMEOUT_MS",
-            DEFAULT_BUSY_TIMEOUT.as_millis() as u64,
-        )
-        .min(MAX_BUSY_TIMEOUT_MS);
         Ok(Self {
             host: flags.host.or_else(|| text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: flags.port.or_else(|| text("PORT")?.parse().ok()).unwrap_or(DEFAULT_PORT),
@@ -195,14 +212,7 @@ impl Settings {
                 DEFAULT_MAX_METRICS_BODY_BYTES,
             ),
             database: DatabaseOptions {
-                store: Options {
-                    path: flags
-                        .db_path
-                        .or_else(|| text("DB_PATH").map(PathBuf::from))
-                        .unwrap_or_else(|| PathBuf::from(DEFAULT_DB_PATH)),
-                    busy_timeout: Duration::from_millis(busy_timeout),
-                    synchronous: Synchronous::Full,
-                },
+                store: store(flags.db_path, flags.sqlite_busy_timeout_ms, &variable),
                 readers: count(flags.readers, "READERS", cores),
                 read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
                 write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),

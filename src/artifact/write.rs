@@ -13,6 +13,8 @@ use super::{ArtifactError, opened::irregular};
 
 /// What a new file allows before the user's umask takes its part, as for any file that a program creates.
 const NEW_FILE_MODE: u32 = 0o666;
+/// What its owner is allowed in any case, so as to write it.
+const OWNERS_MODE: u32 = 0o600;
 
 /// Finds out before long work whether [`write_atomically`] will be able to write to `path`. It tries:
 /// permissions alone do not tell of a file system that is mounted read-only. An old file stays as it is.
@@ -21,7 +23,7 @@ const NEW_FILE_MODE: u32 = 0o666;
 /// [`ArtifactError::NoFolder`], [`ArtifactError::NotRegular`] where something else than a file is there,
 /// [`ArtifactError::Unwritable`].
 pub fn check_writable(path: &Path) -> Result<(), ArtifactError> {
-    temporary(path, &destination(path)?).map(drop)
+    Replacement::of(path).map(drop)
 }
 
 /// Writes `bytes` to `path`: into a temporary file beside it, down to the disk, and then in its place.
@@ -30,15 +32,100 @@ pub fn check_writable(path: &Path) -> Result<(), ArtifactError> {
 /// # Errors
 /// As [`check_writable`]. An old file is then as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
-    let destination = destination(path)?;
-    let mut file = temporary(path, &destination)?;
-    let unwritable = |source| ArtifactError::Unwritable { path: path.to_owned(), source };
-    file.write_all(bytes).map_err(unwritable)?;
-    file.as_file().sync_all().map_err(unwritable)?;
-    file.persist(&destination).map_err(|error| unwritable(error.error))?;
-    // The new name must last as well. Some file systems can't sync a folder; the file is written all the same.
-    let _ = File::open(folder_of(&destination)).and_then(|folder| folder.sync_all());
-    Ok(())
+    let mut replacement = Replacement::of(path)?;
+    let written = replacement.file.write_all(bytes);
+    written.map_err(|source| ArtifactError::Unwritable { path: path.to_owned(), source })?;
+    replacement.put_in_place()
+}
+
+/// A file that is written beside the one whose place it takes. Dropped before that, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Replacement {
+    file: NamedTempFile,
+    /// As it was asked for.
+    path: PathBuf,
+    destination: PathBuf,
+}
+
+impl Replacement {
+    /// An empty file beside `path`, with the rights that any new file has.
+    ///
+    /// # Errors
+    /// As [`check_writable`].
+    pub fn of(path: &Path) -> Result<Self, ArtifactError> {
+        Self::with_mode(path, NEW_FILE_MODE)
+    }
+
+    /// The same for what must not be read by more users than `model` may be.
+    ///
+    /// # Errors
+    /// As [`check_writable`].
+    pub fn like(path: &Path, model: &Path) -> Result<Self, ArtifactError> {
+        let mode = fs::metadata(model).map_or(NEW_FILE_MODE, |found| found.permissions().mode());
+        Self::with_mode(path, mode & NEW_FILE_MODE | OWNERS_MODE)
+    }
+
+    fn with_mode(path: &Path, mode: u32) -> Result<Self, ArtifactError> {
+        let destination = destination(path)?;
+        let folder = folder_of(&destination);
+        if !folder.is_dir() {
+            return Err(ArtifactError::NoFolder { path: path.to_owned(), folder: folder.to_owned() });
+        }
+        let file = tempfile::Builder::new()
+            .prefix(".registry-")
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(folder)
+            .map_err(|source| ArtifactError::Unwritable { path: path.to_owned(), source })?;
+        Ok(Self { file, path: path.to_owned(), destination })
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn temporary_path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// The path whose place it will take, with links followed.
+    #[must_use]
+    pub fn destination(&self) -> &Path {
+        &self.destination
+    }
+
+    /// Brings it down to the disk and then in its place.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Unwritable`]; an old file is then as it was.
+    pub fn put_in_place(self) -> Result<(), ArtifactError> {
+        let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
+        self.file.as_file().sync_all().map_err(unwritable)?;
+        self.file.persist(&self.destination).map_err(|error| unwritable(error.error))?;
+        sync_folder(&self.destination);
+        Ok(())
+    }
+
+    /// The same where nothing may be there yet.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Unwritable`], also where there is something.
+    pub fn put_in_free_place(self) -> Result<(), ArtifactError> {
+        let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
+        self.file.as_file().sync_all().map_err(unwritable)?;
+        self.file.persist_noclobber(&self.destination).map_err(|error| unwritable(error.error))?;
+        sync_folder(&self.destination);
+        Ok(())
+    }
+}
+
+/// The new name must last as well. Some file systems can't sync a folder; the file is written all the same.
+fn sync_folder(path: &Path) {
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+}
+
+/// How many bytes can still be written into the folder of `path`, as far as the system tells.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(folder_of(path)).ok()?;
+    found.f_bavail.checked_mul(found.f_frsize)
 }
 
 /// Where the bytes go in the end. A rename onto a device or a link would take its place, so those are
@@ -57,18 +144,6 @@ fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
         }
         None => Ok(place),
     }
-}
-
-fn temporary(path: &Path, destination: &Path) -> Result<NamedTempFile, ArtifactError> {
-    let folder = folder_of(destination);
-    if !folder.is_dir() {
-        return Err(ArtifactError::NoFolder { path: path.to_owned(), folder: folder.to_owned() });
-    }
-    tempfile::Builder::new()
-        .prefix(".registry-")
-        .permissions(Permissions::from_mode(NEW_FILE_MODE))
-        .tempfile_in(folder)
-        .map_err(|source| ArtifactError::Unwritable { path: path.to_owned(), source })
 }
 
 fn folder_of(path: &Path) -> &Path {

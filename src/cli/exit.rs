@@ -136,6 +136,12 @@ fn code_of(error: &ObjectError) -> u8 {
     }
 }
 
+impl From<ArtifactError> for Failure {
+    fn from(error: ArtifactError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
 /// Faults of files that are told together, so that nobody mends one only to hear of the next.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<String>);

@@ -13,6 +13,7 @@ mod digesting;
 pub mod exit;
 pub mod ingest;
 mod interrupt;
+pub mod maintenance;
 pub mod model_ref;
 pub mod object_flags;
 mod print;
@@ -42,6 +43,7 @@ enum Command {
     Watch(Box<watch::Watch>),
     Bench(Box<bench::Bench>),
     Verify(Box<verify::Verify>),
+    Maintenance(Box<maintenance::Maintenance>),
 }
 
 /// Runs what was asked for and says how it ended.
@@ -54,6 +56,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Verify(verify) => verify.run(),
         Command::Publish(publish) => publish.run(),
         Command::Watch(watch) => watch.run(),
+        Command::Maintenance(maintenance) => maintenance.run(),
     };
     exit::report(outcome)
 }

@@ -18,18 +18,22 @@ pub(super) fn pretty(value: &Value) -> String {
 /// # Errors
 /// Where stdout can't be written, for example to a full disk.
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
-    to_stdout(&pretty(value))
+    self::text(&pretty(value))
 }
 
 /// Writes a result of one line to stdout.
 ///
 /// # Errors
 /// As [`result`].
-pub(super) fn result_line(text: &str) -> Result<(), Failure> {
-    to_stdout(&format!("{}\n", one_line(text)))
+pub(super) fn result_line(line: &str) -> Result<(), Failure> {
+    self::text(&format!("{}\n", one_line(line)))
 }
 
-fn to_stdout(text: &str) -> Result<(), Failure> {
+/// The same for a result in words, whose lines are complete.
+///
+/// # Errors
+/// As [`result`].
+pub(super) fn text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -47,6 +51,12 @@ pub(super) fn line(text: &str) {
 /// `text` without what could break the line or steer a terminal: file names and servers may hold anything.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn count(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// `90.9 MB`: decimal, as disks and object stores count.
@@ -83,6 +93,11 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "error")), ["0 errors", "1 error", "2 errors"]);
     }
 
     #[test]

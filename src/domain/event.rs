@@ -19,6 +19,16 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Create, Self::Update, Self::Promote, Self::AutoDemote, Self::Eval, Self::Delete];
+
+    /// The kind with exactly this text; other servers may have written others.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
     /// The text on the wire and in the file.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -185,6 +195,14 @@ mod tests {
         ] {
             assert_eq!(event.payload, payload);
         }
+    }
+
+    #[test]
+    fn each_kind_reads_back_and_nothing_else_is_one() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(EventKind::parse("Create"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod patch;
 pub mod precondition;
 pub mod promotion;
 pub mod query;
+pub mod soundness;
 pub mod status;
 pub mod suites;
 pub mod timestamp;

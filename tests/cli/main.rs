@@ -6,6 +6,7 @@ mod fake_registry;
 mod gateway;
 mod ingest;
 mod journey;
+mod maintenance;
 mod object_server;
 mod publish;
 mod serve;

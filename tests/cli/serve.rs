@@ -116,18 +116,23 @@ fn a_second_signal_ends_it_at_once() {
         server.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://b"}))["id"].clone();
     let other = rusqlite::Connection::open(server.db_path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let url = format!("{}/models/{id}/promote", server.url);
     std::thread::scope(|scope| {
-        let (server, path) = (&server, format!("/models/{id}/promote"));
         // It waits for the lock, and so the server for it: only the second signal ends this.
-        let write = scope.spawn(move || {
-            let request = ureq::post(format!("{}{path}", server.url)).header("X-API-Key", KEY);
-            request.send_empty().is_err()
-        });
-        while !write.is_finished() {
+        let write = || scope.spawn(|| ureq::post(&url).header("X-API-Key", KEY).send_empty().is_err());
+        // One that waits in the queue shows that there is one before it, which the writer has begun.
+        let mut writes = vec![write()];
+        while server.get("/queues")["write"]["depth"] == 0 {
+            assert!(writes.len() < 1000, "no write ever waits");
+            writes.push(write());
+        }
+        while !writes.iter().all(|write| write.is_finished()) {
             server.signal("INT");
             std::thread::yield_now();
         }
-        assert!(write.join().unwrap(), "its connection was cut");
+        for write in writes {
+            assert!(write.join().unwrap(), "its connection was cut");
+        }
     });
     drop(other);
     let ended = server.ended();

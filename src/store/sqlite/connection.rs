@@ -23,7 +23,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Room for every statement of this store with every filter and sort of a list.
 const STATEMENT_CACHE: usize = 256;
 /// How long to wait before asking again for what SQLite's own busy handler does not wait for.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -260,7 +260,7 @@ impl Checkpointer {
     }
 }
 
-fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     let (blocked, wal_pages, moved_pages): (bool, i64, i64) =
         connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;

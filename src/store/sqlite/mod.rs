@@ -5,6 +5,7 @@
 
 mod connection;
 mod events;
+pub mod maintenance;
 mod models;
 mod opening;
 mod schema;

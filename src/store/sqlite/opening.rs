@@ -42,7 +42,13 @@ impl Options {
     /// beside what it leads to.
     #[must_use]
     pub fn files(&self) -> [PathBuf; 4] {
-        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        Self::files_of(&self.path)
+    }
+
+    /// The same for any path.
+    #[must_use]
+    pub fn files_of(path: &Path) -> [PathBuf; 4] {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         ["", "-wal", "-shm", "-journal"].map(|suffix| {
             let mut name = path.clone().into_os_string();
             name.push(suffix);

@@ -133,17 +133,30 @@ pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), Open
     log.push("-wal");
     leave_log(std::fs::metadata(log).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
     check_version(user_version(connection).map_err(failed)?, path)?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
-        .map_err(failed)?;
-    let known = ["id", "name", "version"]
-        .into_iter()
-        .try_fold(true, |known, column| Ok(known && has_column(connection, "models", column)?));
-    if tables > 0 && !known.map_err(failed)? {
+    if !holds_nothing(connection).map_err(failed)? && !is_registry(connection).map_err(failed)? {
         return Err(OpenError::NotARegistry { path: path.to_owned() });
     }
     leave_log(false).map_err(failed)?;
     Ok(())
+}
+
+/// Whether the database has no table yet.
+pub(super) fn holds_nothing(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
+}
+
+/// Whether the database is a registry's, of whatever version.
+pub(super) fn is_registry(connection: &Connection) -> rusqlite::Result<bool> {
+    ["id", "name", "version"]
+        .into_iter()
+        .try_fold(true, |known, column| Ok(known && has_column(connection, "models", column)?))
+}
+
+/// The same schema in memory, to hold a file against.
+pub(super) fn reference() -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection, Timestamp::from_unix_millis(0))?;
+    Ok(connection)
 }
 
 /// Brings the file up to [`SCHEMA_VERSION`], in one transaction. Where two processes do so at once, the
@@ -170,16 +183,16 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
     transaction.commit()
 }
 
-fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+pub(super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     Ok(connection.query_row(sql, [table], |_| Ok(())).optional()?.is_some())
 }
 
-fn has_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
+pub(super) fn has_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
     Ok(connection.query_row(sql, [table, column], |_| Ok(())).optional()?.is_some())
 }

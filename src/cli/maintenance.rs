@@ -1,0 +1,350 @@
+//! `registry maintenance`: looks after the database file. It needs no server and no key.
+//!
+//! This decides what is done in which order, and when a file takes another's place; what happens inside a
+//! database is the store's.
+
+mod outcome;
+mod progress;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::Args;
+
+use self::{
+    outcome::{BackedUp, Outcome, Restored, Timed},
+    progress::Display,
+};
+use super::{exit::Failure, interrupt::Interrupt, print};
+use crate::{
+    artifact::{ArtifactError, FileIdentity, Replacement, free_bytes},
+    registry::system_clock,
+    settings,
+    store::sqlite::{
+        Options,
+        maintenance::{Exclusive, MaintenanceError, Source, Watch, optimize, vacuum},
+    },
+};
+
+const HELP: &str = "\
+Examples:
+  A backup, while the server writes or not; an old one is replaced by a verified one only:
+    registry maintenance --db-path /var/lib/registry/registry.db --backup /backup/registry.db
+  Is the database sound, or a backup of it:
+    registry maintenance --check
+    registry maintenance --check --db-path /backup/registry.db
+  Back to a backup. Stop the server first; what the database held is kept beside it:
+    registry maintenance --restore /backup/registry.db --check
+  Each night, for a script:
+    registry maintenance --backup /backup/registry.db --optimize --json | jq .backup.size_bytes
+
+What is given together is done in this order: backup, vacuum, optimize, check. --restore goes with --check only.
+Backup and check change nothing, and a server goes on beside them. While --vacuum runs, a server's writes wait
+and may be refused; stop it where the database is large. A backup is one file, which needs no -wal beside it.
+A kill -9 may leave a file .registry-* in the folder of the backup, which can be deleted.
+
+Exit codes:
+  0  done; a check found no errors, though perhaps warnings
+  1  failed, or a check found errors
+  2  the command line makes no sense
+  5  another process holds the database, such as a server that is to be restored under; stop it
+  130  ended by Ctrl-C or SIGTERM; what was begun was undone";
+
+/// Back up, restore, check and compact the database file; needs no server.
+///
+/// What was done goes to stdout, errors and progress to stderr.
+#[derive(Debug, Args)]
+#[command(after_long_help = HELP)]
+pub struct Maintenance {
+    /// Copy the database to this file, as of one moment, and verify the copy before it replaces an old one
+    #[arg(long, value_name = "FILE")]
+    backup: Option<PathBuf>,
+    /// Make the database what this backup holds; refused while a server, or anybody else, has it open
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "vacuum", "optimize"])]
+    restore: Option<PathBuf>,
+    /// Hold the database against every rule of the registry, and tell what is wrong and what to do
+    #[arg(long)]
+    check: bool,
+    /// Rewrite the database without the room that deleted rows have left
+    #[arg(long)]
+    vacuum: bool,
+    /// Refresh what SQLite knows of the data to plan its queries, and empty the write-ahead log
+    #[arg(long)]
+    optimize: bool,
+
+    /// The database file [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
+    #[arg(long, value_name = "FILE")]
+    db_path: Option<PathBuf>,
+    /// Tell what was done as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<MaintenanceError> for Failure {
+    fn from(error: MaintenanceError) -> Self {
+        let message = error.to_string();
+        match error {
+            MaintenanceError::Held { .. } => Self::conflict(message),
+            MaintenanceError::Interrupted => Self::interrupted(message),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl Maintenance {
+    /// Does what was asked for, and tells of it.
+    ///
+    /// # Errors
+    /// The first thing that failed; what was done before it is told all the same.
+    pub fn run(self) -> Result<(), Failure> {
+        if self.backup.is_none() && self.restore.is_none() && !(self.check || self.vacuum || self.optimize) {
+            return Err(Failure::usage(
+                "nothing to do; give --backup FILE, --restore FILE, --check, --vacuum or --optimize",
+            ));
+        }
+        let interrupt = Interrupt::listen()?;
+        let display = Display::new();
+        let watch = display.watch(move || interrupt.requested());
+        let options = settings::store(self.db_path.clone(), None, |name| env::var(name).ok());
+        let mut outcome = Outcome::new(&options.path);
+        let done = self.work(&options, &watch, &mut outcome);
+        display.end();
+        let printed = if outcome.is_empty() {
+            Ok(())
+        } else if self.json {
+            print::result(&outcome.to_json(done.as_ref().err().map(Failure::text).as_deref()))
+        } else {
+            print::text(&outcome.to_text())
+        };
+        done.and(printed)
+    }
+
+    fn work(&self, options: &Options, watch: &Watch, outcome: &mut Outcome) -> Result<(), Failure> {
+        if let Some(from) = &self.restore {
+            outcome.restore = Some(restore(from, options, watch)?);
+        }
+        if let Some(to) = &self.backup {
+            outcome.backup = Some(back_up(to, options, watch)?);
+        }
+        if self.vacuum {
+            outcome.vacuum = Some(timed(|| {
+                let needed = fs::metadata(&options.path).map_or(0, |found| found.len());
+                expect_room(&options.path, needed, "--vacuum writes the database anew")?;
+                Ok(vacuum(options, watch)?)
+            })?);
+        }
+        if self.optimize {
+            outcome.optimize = Some(timed(|| Ok(optimize(options, watch)?))?);
+        }
+        if self.check {
+            let checked = outcome.check.insert(timed(|| Ok(Source::open(options, watch)?.check(watch)?))?);
+            let errors = checked.did.errors.total;
+            if errors > 0 {
+                let (path, errors) = (options.path.display(), print::count(errors, "error"));
+                return Err(Failure::failed(format!("{path} has {errors}, see the report")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<Timed<T>, Failure> {
+    let began = Instant::now();
+    let did = work()?;
+    Ok(Timed { did, seconds: began.elapsed().as_secs_f64() })
+}
+
+fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<Timed<BackedUp>, Failure> {
+    timed(|| {
+        expect_apart(to, options)?;
+        expect_replaceable(to)?;
+        // Before long work it is known whether anything can be written there.
+        let replacement = Replacement::like(to, &options.path)?;
+        let source = Source::open(options, watch)?;
+        let size = fs::metadata(&options.path).map_or(0, |found| found.len());
+        expect_room(replacement.destination(), size, "the backup is as large as the database")?;
+        let copied = source.copy_to(replacement.temporary_path(), watch)?;
+        drop(source);
+        replacement.put_in_place()?;
+        Ok(BackedUp { path: to.to_owned(), copied })
+    })
+}
+
+fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Timed<Restored>, Failure> {
+    timed(|| {
+        let path = &options.path;
+        expect_apart(from, options).map_err(|_| {
+            Failure::usage(format!("{} is the database itself; give a backup of it", from.display()))
+        })?;
+        let source = Source::open(&Options { path: from.to_owned(), ..options.clone() }, watch)?;
+        source.verify(watch)?;
+        let size = fs::metadata(from).map_or(0, |found| found.len());
+        let schema_version = source.schema_version()?;
+        let (copied, kept_as) = if path.exists() {
+            let kept = fs::metadata(path).map_or(0, |found| found.len());
+            // The new pages, the old ones in the journal, and the copy that is kept.
+            expect_room(path, size + 2 * kept, "the old database is kept")?;
+            restore_over(&source, options, watch).map_err(|failure| beyond_opening(failure, path))?
+        } else {
+            expect_room(path, size, "the database is as large as the backup")?;
+            restore_anew(&source, from, path, watch)?
+        };
+        Ok(Restored { from: from.to_owned(), kept_as, copied, schema_version })
+    })
+}
+
+type RestoredTo = (crate::store::sqlite::maintenance::Copied, Option<PathBuf>);
+
+/// Why a restore over a database failed: told apart, since what is too damaged to be kept needs other advice.
+#[derive(Debug)]
+enum NotRestored {
+    Database(MaintenanceError),
+    Other(Failure),
+}
+
+fn beyond_opening(failure: NotRestored, path: &Path) -> Failure {
+    match failure {
+        NotRestored::Database(MaintenanceError::Damaged { .. } | MaintenanceError::NotADatabase { .. }) => {
+            Failure::failed(format!(
+                "{} is too damaged to be kept as a database; move it away yourself, then restore again",
+                path.display()
+            ))
+        }
+        NotRestored::Database(error) => error.into(),
+        NotRestored::Other(failure) => failure,
+    }
+}
+
+impl From<MaintenanceError> for NotRestored {
+    fn from(error: MaintenanceError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ArtifactError> for NotRestored {
+    fn from(error: ArtifactError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Over a database that is there, of which a copy is kept.
+fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<RestoredTo, NotRestored> {
+    let path = &options.path;
+    let database = Exclusive::open(options, watch)?;
+    let kept = set_aside(path);
+    let replacement = Replacement::like(&kept, path)?;
+    database.copy_to(replacement.temporary_path(), watch)?;
+    replacement.put_in_free_place()?;
+    let copied = database.replace_with(source, watch).inspect_err(|_| {
+        // The database is as it was, so nobody needs a second one.
+        let _ = fs::remove_file(&kept);
+    })?;
+    Ok((copied, Some(kept)))
+}
+
+/// Where there is no database, perhaps because it was lost or moved away. A log that was left behind belonged
+/// to that one; beside the restored database it would be taken for its own.
+fn restore_anew(source: &Source, from: &Path, path: &Path, watch: &Watch) -> Result<RestoredTo, Failure> {
+    let replacement = Replacement::like(path, from)?;
+    let copied = source.copy_to(replacement.temporary_path(), watch)?;
+    let aside = set_aside(path);
+    let [_, beside @ ..] = Options::files_of(replacement.destination());
+    let [_, names @ ..] = Options::files_of(&aside);
+    let mut kept_as = None;
+    for (stray, name) in beside.iter().zip(names) {
+        if stray.exists() {
+            fs::rename(stray, &name).map_err(|error| {
+                Failure::failed(format!("{} can't be moved away: {error}", stray.display()))
+            })?;
+            kept_as = Some(aside.clone());
+        }
+    }
+    replacement.put_in_free_place()?;
+    Ok((copied, kept_as))
+}
+
+/// The name under which what was there is kept: `registry.db.before-restore-2026-01-31T130509.250Z`.
+fn set_aside(path: &Path) -> PathBuf {
+    let now = system_clock()().to_string().replace(' ', "T").replace(':', "");
+    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
+    name.push(format!(".before-restore-{now}Z"));
+    PathBuf::from(name)
+}
+
+/// Refuses to write over, or read from, the database's own files, by whatever name.
+fn expect_apart(other: &Path, options: &Options) -> Result<(), Failure> {
+    let own = options.files();
+    let identity = FileIdentity::at(other);
+    let [resolved, ..] = Options::files_of(&absolute(other));
+    let is_own = own
+        .iter()
+        .any(|file| absolute(file) == resolved || identity.is_some() && FileIdentity::at(file) == identity);
+    if is_own {
+        let other = other.display();
+        return Err(Failure::usage(format!("{other} belongs to the database itself; give another file")));
+    }
+    Ok(())
+}
+
+/// Absolute and with the links of its folder followed, whether the file is there or not.
+fn absolute(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// A backup takes the place of an older one, not of whatever else a slip of the hand may name, nor of a
+/// database that is in use: the log beside it would be taken for the new one's.
+fn expect_replaceable(path: &Path) -> Result<(), Failure> {
+    let [file, beside @ ..] = Options::files_of(path);
+    let shown = path.display();
+    if let Some(log) = beside.iter().find(|file| file.exists()) {
+        return Err(Failure::failed(format!(
+            "{shown} is in use, or was when its process died: {} lies beside it; choose another file",
+            log.display()
+        )));
+    }
+    if file.is_file() && !starts_as_database(&file) {
+        return Err(Failure::failed(format!(
+            "{shown} is there and no database, so it is not replaced; choose another file, or move it away"
+        )));
+    }
+    Ok(())
+}
+
+fn starts_as_database(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
+    read.is_ok() && (start.is_empty() || start == b"SQLite format 3\0")
+}
+
+fn expect_room(path: &Path, needed: u64, why: &str) -> Result<(), Failure> {
+    match free_bytes(path) {
+        Some(free) if free < needed => Err(Failure::failed(format!(
+            "{} has room for {}, but {} are needed: {why}; make room there",
+            path.parent().unwrap_or(path).display(),
+            print::size(free),
+            print::size(needed),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_what_is_kept_tells_when_it_was_set_aside() {
+        let name = set_aside(Path::new("/no/such/registry.db"));
+        let name = name.to_str().unwrap();
+        let time = name.strip_prefix("/no/such/registry.db.before-restore-").unwrap();
+        assert_eq!((time.len(), &time[10..11], &time[17..18], &time[21..]), (22, "T", ".", "Z"), "{name}");
+    }
+}

@@ -1,0 +1,207 @@
+//! What was done, for a person and for a script.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    cli::print,
+    store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Report, Vacuumed},
+};
+
+/// What was done, and how long it took.
+pub(super) struct Timed<T> {
+    pub(super) did: T,
+    pub(super) seconds: f64,
+}
+
+/// A backup that was made.
+pub(super) struct BackedUp {
+    /// As it was asked for.
+    pub(super) path: PathBuf,
+    pub(super) copied: Copied,
+}
+
+/// A backup that was put back.
+pub(super) struct Restored {
+    pub(super) from: PathBuf,
+    /// Where the database from before is, or what was left of it; where there was one.
+    pub(super) kept_as: Option<PathBuf>,
+    pub(super) copied: Copied,
+    pub(super) schema_version: i64,
+}
+
+/// What each action did, as far as it came.
+pub(super) struct Outcome {
+    db_path: PathBuf,
+    pub(super) restore: Option<Timed<Restored>>,
+    pub(super) backup: Option<Timed<BackedUp>>,
+    pub(super) vacuum: Option<Timed<Vacuumed>>,
+    pub(super) optimize: Option<Timed<Optimized>>,
+    pub(super) check: Option<Timed<Report>>,
+}
+
+impl Outcome {
+    pub(super) fn new(db_path: &Path) -> Self {
+        let db_path = db_path.to_owned();
+        Self { db_path, restore: None, backup: None, vacuum: None, optimize: None, check: None }
+    }
+
+    /// Whether nothing was done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.restore.is_none()
+            && self.backup.is_none()
+            && self.vacuum.is_none()
+            && self.optimize.is_none()
+            && self.check.is_none()
+    }
+
+    /// One object, with a field for each action that was done, and `error` where one failed after that.
+    pub(super) fn to_json(&self, error: Option<&str>) -> Value {
+        let mut all = serde_json::Map::new();
+        let mut set = |name: &str, value: Value| all.insert(name.to_owned(), value);
+        set("db_path", text(&self.db_path));
+        if let Some(Timed { did, seconds }) = &self.restore {
+            set(
+                "restore",
+                json!({
+                    "from": text(&did.from),
+                    "kept_as": did.kept_as.as_deref().map(text),
+                    "schema_version": did.schema_version,
+                    "size_bytes": did.copied.size_bytes,
+                    "pages": did.copied.pages,
+                    "seconds": seconds,
+                }),
+            );
+        }
+        if let Some(Timed { did, seconds }) = &self.backup {
+            set(
+                "backup",
+                json!({
+                    "path": text(&did.path),
+                    "size_bytes": did.copied.size_bytes,
+                    "pages": did.copied.pages,
+                    "seconds": seconds,
+                }),
+            );
+        }
+        if let Some(Timed { did, seconds }) = &self.vacuum {
+            set(
+                "vacuum",
+                json!({
+                    "size_bytes_before": did.before_bytes,
+                    "size_bytes_after": did.after_bytes,
+                    "settled": did.settled,
+                    "seconds": seconds,
+                }),
+            );
+        }
+        if let Some(Timed { did, seconds }) = &self.optimize {
+            set("optimize", json!({"ran": did.ran, "log_emptied": did.log_emptied, "seconds": seconds}));
+        }
+        if let Some(Timed { did, seconds }) = &self.check {
+            set(
+                "check",
+                json!({
+                    "ok": did.errors.total == 0,
+                    "schema_version": did.schema_version,
+                    "models": did.models,
+                    "events": did.events,
+                    "error_count": did.errors.total,
+                    "errors": list(&did.errors),
+                    "warning_count": did.warnings.total,
+                    "warnings": list(&did.warnings),
+                    "seconds": seconds,
+                }),
+            );
+        }
+        if let Some(error) = error {
+            set("error", error.into());
+        }
+        Value::Object(all)
+    }
+
+    /// A line for each action, and one for each finding.
+    pub(super) fn to_text(&self) -> String {
+        let mut lines = Lines(String::new());
+        let db_path = self.db_path.display();
+        if let Some(Timed { did, seconds }) = &self.restore {
+            let (from, size) = (did.from.display(), print::size(did.copied.size_bytes));
+            lines.add(&format!("restored {db_path} from {from} ({size}, {seconds:.1} s)"));
+            if let Some(kept) = &did.kept_as {
+                lines.add(&format!("what was there before is kept as {}", kept.display()));
+            }
+        }
+        if let Some(Timed { did, seconds }) = &self.backup {
+            let (path, size) = (did.path.display(), print::size(did.copied.size_bytes));
+            lines.add(&format!("backed up {db_path} to {path} ({size}, verified, {seconds:.1} s)"));
+        }
+        if let Some(Timed { did, seconds }) = &self.vacuum {
+            let [before, after] = [did.before_bytes, did.after_bytes].map(print::size);
+            let later = if did.settled { "" } else { ", once nobody reads its log" };
+            lines.add(&format!("vacuumed {db_path} from {before} to {after}{later} ({seconds:.1} s)"));
+        }
+        if let Some(Timed { did, seconds }) = &self.optimize {
+            let count = did.ran.len();
+            let log = if did.log_emptied { "emptied the log" } else { "the log is in use and stays" };
+            let what = match count {
+                0 => "the statistics were fresh".to_owned(),
+                _ => format!("{count} statistics refreshed"),
+            };
+            lines.add(&format!("optimized {db_path}: {what}, {log} ({seconds:.1} s)"));
+        }
+        if let Some(Timed { did, seconds }) = &self.check {
+            let sound = if did.errors.total == 0 { "sound" } else { "NOT sound" };
+            let [models, events, errors, warnings] = [
+                (did.models, "version"),
+                (did.events, "event"),
+                (did.errors.total, "error"),
+                (did.warnings.total, "warning"),
+            ]
+            .map(|(count, what)| print::count(count, what));
+            lines.add(&format!(
+                "{db_path} is {sound}: {models}, {events}, schema {}, {errors}, {warnings} ({seconds:.1} s)",
+                did.schema_version
+            ));
+            lines.add_all("error", &did.errors);
+            lines.add_all("warning", &did.warnings);
+        }
+        lines.0
+    }
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, line: &str) {
+        let _ = writeln!(self.0, "{}", print::one_line(line));
+    }
+
+    fn add_all(&mut self, severity: &str, findings: &Findings) {
+        for Finding { table, id, problem, remedy } in &findings.listed {
+            let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+            self.add(&format!("  {severity}: {table}{id}: {problem}; {remedy}"));
+        }
+        let more = findings.total - findings.listed.len() as u64;
+        if more > 0 {
+            self.add(&format!("  … and {}", print::count(more, &format!("more {severity}"))));
+        }
+    }
+}
+
+fn list(findings: &Findings) -> Value {
+    findings
+        .listed
+        .iter()
+        .map(|Finding { table, id, problem, remedy }| {
+            json!({"table": table, "id": id, "problem": problem, "remedy": remedy})
+        })
+        .collect()
+}
+
+fn text(path: &Path) -> Value {
+    path.to_string_lossy().into()
+}

@@ -1,0 +1,76 @@
+//! Putting a copy in the place of the database.
+//!
+//! The pages are replaced inside the file, in one transaction of SQLite, and not by a new file under the old
+//! name. So the lock that keeps everybody out is held until the restored state is there: a server that starts
+//! in the middle waits, and then finds the one database, not a file that has no name any more. A crash leaves a
+//! journal, from which the next to open it brings the old state back; no log of the old state can be
+//! left beside the new one; and owner, rights, links and mount of the file stay.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{
+    Copied, MaintenanceError, Source, Watch, connect, copy, copy_to_new, expect_file, leave_wal, patiently,
+};
+use crate::store::sqlite::{
+    opening::Options,
+    schema::{holds_nothing, is_registry},
+};
+
+/// A database that nobody else has open, and that nobody can open as long as this lives.
+#[derive(Debug)]
+pub struct Exclusive {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Exclusive {
+    /// Takes the database for itself, and moves its log into it. A server that does nothing is noticed too:
+    /// each connection to a write-ahead log holds a lock as long as it is open.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Held`] where another process has it open, and where it is no registry's.
+    pub fn open(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
+        let path = &options.path;
+        expect_file(path)?;
+        // Each attempt with a connection of its own: one that failed may keep a part of its locks.
+        let connection = patiently(options, watch, || {
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            // The deletion of the journal is what commits; it has to last as well.
+            connection.pragma_update(None, "synchronous", "EXTRA")?;
+            leave_wal(&connection)?;
+            connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
+            Ok(connection)
+        })?;
+        let failed = |error: rusqlite::Error| watch.failed(path, &error);
+        if !is_registry(&connection).map_err(failed)? && !holds_nothing(&connection).map_err(failed)? {
+            return Err(MaintenanceError::NotARegistry { path: path.clone() });
+        }
+        Ok(Self { connection, path: path.clone() })
+    }
+
+    /// Copies it as it is into `path`, an empty file that nobody else has open. It may be damaged: perhaps
+    /// that is why another is to take its place.
+    ///
+    /// # Errors
+    /// The file at `path` is then to be thrown away.
+    pub fn copy_to(&self, path: &Path, watch: &Watch) -> Result<Copied, MaintenanceError> {
+        copy_to_new(&self.connection, path, watch)
+    }
+
+    /// Makes it what `source` is, whole or not at all.
+    ///
+    /// # Errors
+    /// It is then as it was.
+    pub fn replace_with(mut self, source: &Source, watch: &Watch) -> Result<Copied, MaintenanceError> {
+        let copied = copy(source.connection(), &mut self.connection, &self.path, watch)?;
+        // From here on there is no way back, and nothing long to wait for.
+        let failed = |error: rusqlite::Error| MaintenanceError::of(&self.path, &error);
+        self.connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+        leave_wal(&self.connection).map_err(failed)?;
+        self.connection.close().map_err(|(_, error)| MaintenanceError::of(source.path(), &error))?;
+        Ok(copied)
+    }
+}

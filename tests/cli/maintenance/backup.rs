@@ -1,0 +1,263 @@
+//! Copies: under load, of old files, onto other files, interrupted, and on a full disk; and making files smaller.
+
+use super::*;
+
+#[test]
+fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
+    const WRITERS: usize = 4;
+    const BACKUPS: usize = 6;
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let acknowledged = Mutex::new(Vec::<String>::new());
+    let ending = AtomicBool::new(false);
+    let mut held = Vec::new();
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (server, acknowledged, ending) = (&server, &acknowledged, &ending);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !ending.load(Ordering::SeqCst) {
+                    let version = format!("{writer}.{number}");
+                    let body = json!({"name": "m", "version": version, "artifact_uri": "s3://b/m"});
+                    let id = server.post("/models", &body)["id"].clone();
+                    acknowledged.lock().unwrap().push(version.clone());
+                    let scores = json!({"suite": "s", "metrics": {"score": number}});
+                    server.post(&format!("/models/{id}/metrics"), &scores);
+                    acknowledged.lock().unwrap().push(format!("{version} scored"));
+                    number += 1;
+                }
+            });
+        }
+        let mut before = 0;
+        for number in 0..BACKUPS {
+            wait_until("writes go on", || acknowledged.lock().unwrap().len() >= before + 20);
+            before = acknowledged.lock().unwrap().len();
+            let path = at(&folder, &format!("{number}.db"));
+            let told = done(back_up(&server.db_path(), &path));
+            assert_eq!(told["backup"]["size_bytes"], fs::metadata(&path).unwrap().len());
+            held.push((path, before));
+        }
+        ending.store(true, Ordering::SeqCst);
+    });
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert_eq!(names(folder.path()).len(), BACKUPS, "one file each: {:?}", names(folder.path()));
+
+    for (backup, before) in held {
+        let fresh = tempfile::tempdir().unwrap();
+        let told = done(with(maintenance(&at(&fresh, "registry.db"), ["--check"]), "--restore", &backup));
+        assert_eq!((&told["check"]["ok"], &told["check"]["warning_count"]), (&json!(true), &json!(0)));
+        let restored = Connection::open(at(&fresh, "registry.db")).unwrap();
+        let mut find = restored
+            .prepare("SELECT metrics ->> '$.suites.s.score' FROM models WHERE name = 'm' AND version = ?1")
+            .unwrap();
+        for write in &acknowledged[..before] {
+            let version = write.trim_end_matches(" scored");
+            let score: Option<i64> = find.query_row([version], |row| row.get(0)).unwrap();
+            assert!(score.is_some() || version == write, "{write} is not in {backup:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
+    let folder = database();
+    let path = at(&folder, "registry.db");
+    symlink(&path, at(&folder, "link")).unwrap();
+    fs::hard_link(&path, at(&folder, "twin")).unwrap();
+    fs::write(at(&folder, "model.pt"), "weights").unwrap();
+    fs::create_dir(at(&folder, "sub")).unwrap();
+    fs::copy(&path, at(&folder, "used.db")).unwrap();
+    fs::write(at(&folder, "used.db-wal"), "log").unwrap();
+    assert!(Command::new("mkfifo").arg(at(&folder, "fifo")).status().unwrap().success());
+    let before = names(folder.path());
+    for (name, code, expected) in [
+        ("registry.db", 2, "belongs to the database itself"),
+        ("link", 2, "belongs to the database itself"),
+        ("twin", 2, "belongs to the database itself"),
+        ("registry.db-wal", 2, "belongs to the database itself"),
+        ("sub/../registry.db-shm", 2, "belongs to the database itself"),
+        ("registry.db-journal", 2, "belongs to the database itself"),
+        ("model.pt", 1, "no database, so it is not replaced"),
+        ("used.db", 1, "used.db-wal lies beside it"),
+        ("sub", 1, "is a directory"),
+        ("fifo", 1, "is a FIFO"),
+        ("none/b.db", 1, "there is no folder"),
+        ("", 1, "is a directory"),
+    ] {
+        let refused = Ran::of(&mut back_up(&path, &at(&folder, name))).failed(code);
+        assert!(refused.contains(expected), "{name}: {refused}");
+    }
+    assert_eq!(names(folder.path()), before);
+    assert_eq!(fs::read(at(&folder, "model.pt")).unwrap(), b"weights");
+}
+
+#[test]
+fn a_backup_replaces_an_older_one_and_shows_nobody_more_than_the_database_does() {
+    let folder = database();
+    let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o600)).unwrap();
+    done(back_up(&database, &backup));
+    Connection::open(&database).unwrap().execute("DELETE FROM models WHERE id = 3", []).unwrap();
+    let ran = Ran::of(&mut back_up(&database, &backup));
+    assert!(ran.code == 0 && ran.stdout.contains("verified"), "{ran:?}");
+    assert_eq!(count(&backup, "SELECT count(*) FROM models"), 2);
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    // Where nothing can be written beside it, it can be read all the same: it needs no log.
+    let header = fs::read(&backup).unwrap();
+    assert_eq!(&header[18..20], [1, 1]);
+}
+
+#[test]
+fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
+    for log in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (at(&folder, "registry.db"), tempfile::tempdir().unwrap());
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(OLD).unwrap();
+        old.execute_batch(OLD_EVENTS).unwrap();
+        old.pragma_update(None, "journal_mode", if log { "WAL" } else { "DELETE" }).unwrap();
+        drop(old);
+        let (before, touched) = (snapshot(folder.path()), fs::metadata(&path).unwrap().modified().unwrap());
+        let told = done(with(maintenance(&path, ["--check"]), "--backup", &at(&elsewhere, "b.db")));
+        assert_eq!((&told["check"]["schema_version"], &told["check"]["models"]), (&json!(2), &json!(2)));
+        let warnings = told["check"]["warnings"].to_string();
+        for expected in [
+            "that of an older server (2, not 300)",
+            "1 row of model_events refers to no row of models",
+            "\\\"m\\\" has 2 production versions",
+            "start `registry serve` on it once, which mends this",
+        ] {
+            assert!(warnings.contains(expected), "{expected}: {warnings}");
+        }
+        assert_eq!(snapshot(folder.path()), before);
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), touched);
+        let fresh = tempfile::tempdir().unwrap();
+        done(restore(&at(&fresh, "registry.db"), &at(&elsewhere, "b.db")));
+        let server = Server::with(fresh, 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY);
+        });
+        assert_eq!(server.get("/models/1")["artifact_uri"], "legacy:1");
+        let told = done(maintenance(&server.db_path(), ["--check"]));
+        assert_eq!(told["check"]["errors"], json!([]), "what it said would be mended is");
+    }
+}
+
+#[test]
+fn what_it_can_t_do_it_says_and_a_missing_database_is_never_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at(&folder, "registry.db");
+    for arguments in [&["--check"][..], &["--vacuum"], &["--optimize"]] {
+        let refused = Ran::of(&mut maintenance(&database, arguments.iter().copied())).failed(1);
+        assert!(refused.contains("does not exist"), "{refused}");
+    }
+    Ran::of(&mut back_up(&database, &at(&folder, "b.db"))).failed(1);
+    assert!(names(folder.path()).is_empty());
+    let refused = Ran::of(&mut maintenance(&database, [])).failed(2);
+    assert!(refused.contains("give --backup FILE"), "{refused}");
+    let both = with(restore(&database, &at(&folder, "b.db")), "--backup", &at(&folder, "c.db"));
+    assert_eq!(Ran::of(&mut { both }).code, 2);
+    // The variable names the database as it does for the server.
+    let ran = Ran::of(registry(["maintenance", "--check"]).env("CAIA_REGISTRY_DB_PATH", &database));
+    assert!(ran.failed(1).contains("registry.db does not exist"));
+}
+
+#[test]
+fn a_vacuum_and_an_optimize_work_beside_a_server() {
+    let server = Server::start();
+    let text = "x".repeat(100_000);
+    for version in 0..20 {
+        let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://b", "description": text});
+        server.post("/models", &body);
+    }
+    for id in 2..=20 {
+        server.send("DELETE", &format!("/models/{id}"), KEY, None);
+    }
+    let told = done(maintenance(&server.db_path(), ["--vacuum", "--optimize", "--check"]));
+    let size = |when: &str| told["vacuum"][format!("size_bytes_{when}")].as_u64().unwrap();
+    assert!(size("before") > 1_900_000 && size("after") < 300_000, "{told}");
+    assert!(told["optimize"]["ran"].is_array() && told["check"]["ok"] == true, "{told}");
+    assert_eq!(server.get("/stats")["total_models"], 1);
+    server.post("/models/1/promote", &json!(null));
+
+    let other = Connection::open(server.db_path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let ran = Ran::of(&mut with(
+        maintenance(&server.db_path(), ["--vacuum", "--json"]),
+        "--backup",
+        &at(&elsewhere, "b.db"),
+    ));
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(told["backup"]["pages"].as_u64().unwrap() > 0, "what was done before is told: {told}");
+    assert!(told["vacuum"].is_null() && told["error"].as_str().unwrap().contains("is held"), "{told}");
+}
+
+/// A database that somebody holds, and a backup of it that waits, with its temporary file made already.
+fn waiting(folder: &TempDir) -> (Connection, Child, PathBuf) {
+    let path = at(folder, "registry.db");
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch(OLD).unwrap();
+    let to = at(folder, "to");
+    fs::create_dir(&to).unwrap();
+    let backup = to.join("b.db");
+    done(back_up(&path, &backup));
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut command = back_up(&path, &backup);
+    command
+        .env("CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS", "600000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_until("it has begun", || names(&to).len() == 2);
+    (holder, child, to)
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
+    for name in ["INT", "TERM"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_holder, child, to) = waiting(&folder);
+        let old = fs::read(to.join("b.db")).unwrap();
+        signal(&child, name);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stdout.len()), (Some(130), 0), "{ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("what was begun was undone"), "{ended:?}");
+        assert_eq!(names(&to), ["b.db"]);
+        assert_eq!(fs::read(to.join("b.db")).unwrap(), old);
+    }
+}
+
+#[test]
+fn a_backup_that_is_killed_leaves_the_old_one_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_holder, mut child, to) = waiting(&folder);
+    let old = fs::read(to.join("b.db")).unwrap();
+    signal(&child, "KILL");
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    assert_eq!(fs::read(to.join("b.db")).unwrap(), old);
+}
+
+#[test]
+fn a_backup_that_can_t_be_written_to_its_end_leaves_the_old_one_and_nothing_else() {
+    let folder = database();
+    let (path, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
+    done(back_up(&path, &backup));
+    let old = fs::read(&backup).unwrap();
+    let grown = Connection::open(&path).unwrap();
+    grown.execute_batch("CREATE TABLE filler (x); INSERT INTO filler VALUES (zeroblob(4 << 20))").unwrap();
+    drop(grown);
+    let mut command = Command::new("sh");
+    // Past this many blocks a write fails, as on a full disk.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$@\"", "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_registry")).args(["maintenance", "--db-path"]).arg(&path);
+    command.arg("--backup").arg(&backup);
+    let refused = Ran::of(&mut command).failed(1);
+    assert!(refused.contains("disk"), "{refused}");
+    assert_eq!(fs::read(&backup).unwrap(), old);
+    assert_eq!(names(folder.path()), ["b.db", "registry.db"]);
+}

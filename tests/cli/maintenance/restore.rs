@@ -1,0 +1,160 @@
+//! Putting a copy back: never under a server, never a bad one, never with the log of another database.
+
+use super::*;
+
+#[test]
+fn a_restore_is_refused_under_a_server_and_works_once_it_has_ended() {
+    let server = Server::start();
+    let register = |version: &str| {
+        server.post("/models", &json!({"name": "m", "version": version, "artifact_uri": "s3://b"}));
+    };
+    register("1");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let backup = at(&elsewhere, "b.db");
+    done(back_up(&server.db_path(), &backup));
+    register("2");
+    let folder = server.db_path().parent().unwrap().to_owned();
+    let before = snapshot(&folder);
+    let refused = Ran::of(&mut restore(&server.db_path(), &backup)).failed(5);
+    assert!(refused.contains("is held by another process") && refused.contains("stop that one"), "{refused}");
+    assert_eq!(snapshot(&folder), before);
+    assert_eq!(server.get("/stats")["total_models"], 2, "the server is served on");
+
+    server.signal("TERM");
+    let folder = server.ended().folder;
+    let database = at(&folder, "registry.db");
+    let told = done(restore(&database, &backup));
+    assert_eq!(count(&database, "SELECT count(*) FROM models"), 1);
+    let kept = PathBuf::from(told["restore"]["kept_as"].as_str().unwrap());
+    assert!(kept.to_str().unwrap().contains("registry.db.before-restore-"), "{kept:?}");
+    assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "nothing is lost");
+    assert_eq!(names(folder.path()).len(), 2);
+    let server = Server::with(folder, 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY);
+    });
+    assert_eq!(server.get("/stats")["total_models"], 1);
+    assert_eq!(
+        server.post("/models", &json!({"name": "m", "version": "2", "artifact_uri": "s3://b"}))["id"],
+        2
+    );
+}
+
+#[test]
+fn a_log_that_a_crash_left_belongs_to_the_old_database_and_never_to_the_restored_one() {
+    let folder = database();
+    let backup = at(&folder, "backup.db");
+    done(back_up(&at(&folder, "registry.db"), &backup));
+    for is_there in [true, false] {
+        let crashed = tempfile::tempdir().unwrap();
+        let database = at(&crashed, "registry.db");
+        fs::copy(at(&folder, "registry.db"), &database).unwrap();
+        let writer = Connection::open(&database).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; \
+            DELETE FROM models WHERE name = 'm'",
+            )
+            .unwrap();
+        // As a crash leaves it: copied while the log is in use.
+        let left = tempfile::tempdir().unwrap();
+        for suffix in ["", "-wal"] {
+            fs::copy(
+                at(&crashed, &format!("registry.db{suffix}")),
+                at(&left, &format!("registry.db{suffix}")),
+            )
+            .unwrap();
+        }
+        drop(writer);
+        let database = at(&left, "registry.db");
+        if !is_there {
+            fs::remove_file(&database).unwrap();
+        }
+        let told = done(with(maintenance(&database, ["--check"]), "--restore", &backup));
+        assert_eq!(told["check"]["models"], 3);
+        assert!(!at(&left, "registry.db-wal").exists());
+        assert_eq!(count(&database, "SELECT count(*) FROM models"), 3);
+        let kept = PathBuf::from(told["restore"]["kept_as"].as_str().unwrap());
+        if is_there {
+            assert_eq!(
+                count(&kept, "SELECT count(*) FROM models"),
+                1,
+                "the log was merged into what is kept"
+            );
+        } else {
+            let log = PathBuf::from(format!("{}-wal", kept.display()));
+            assert!(fs::metadata(log).unwrap().len() > 0, "what was left of it is kept");
+        }
+    }
+}
+
+#[test]
+fn what_can_t_be_served_is_not_restored_and_changes_nothing() {
+    let folder = database();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let good = at(&elsewhere, "good.db");
+    done(back_up(&at(&folder, "registry.db"), &good));
+    let bad = |name: &str, spoil: &dyn Fn(&Path)| {
+        let path = at(&elsewhere, name);
+        fs::copy(&good, &path).unwrap();
+        spoil(&path);
+        path
+    };
+    let size = fs::metadata(&good).unwrap().len();
+    let cases = [
+        (bad("flipped.db", &|path| flip(path, size / 2, 2048)), "is damaged"),
+        (
+            bad("cut.db", &|path| File::options().write(true).open(path).unwrap().set_len(size / 2).unwrap()),
+            "is damaged",
+        ),
+        (bad("text.db", &|path| fs::write(path, "no database at all").unwrap()), "is no SQLite file"),
+        (bad("empty.db", &|path| fs::write(path, "").unwrap()), "not a registry's"),
+        (
+            bad("newer.db", &|path| {
+                Connection::open(path).unwrap().pragma_update(None, "user_version", 301).unwrap()
+            }),
+            "use the newer one",
+        ),
+        (
+            bad("other.db", &|path| {
+                Connection::open(path).unwrap().execute_batch("DROP TABLE models").unwrap()
+            }),
+            "not a registry's",
+        ),
+        (at(&elsewhere, "none.db"), "does not exist"),
+        (elsewhere.path().to_owned(), "no regular file"),
+    ];
+    let before = snapshot(folder.path());
+    for (path, expected) in cases {
+        let refused = Ran::of(&mut restore(&at(&folder, "registry.db"), &path)).failed(1);
+        assert!(refused.contains(expected), "{refused}");
+        assert_eq!(snapshot(folder.path()), before, "{path:?}");
+    }
+    symlink(at(&folder, "registry.db"), at(&elsewhere, "link.db")).unwrap();
+    let refused = Ran::of(&mut restore(&at(&folder, "registry.db"), &at(&elsewhere, "link.db"))).failed(2);
+    assert!(refused.contains("is the database itself"), "{refused}");
+}
+
+#[test]
+fn a_damaged_database_is_not_backed_up_over_a_good_backup_but_can_be_restored_over() {
+    let folder = database();
+    let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
+    done(back_up(&database, &backup));
+    let good = fs::read(&backup).unwrap();
+    flip(&database, fs::metadata(&database).unwrap().len() / 2, 2048);
+    let refused = Ran::of(&mut back_up(&database, &backup)).failed(1);
+    assert!(refused.contains("is damaged"), "{refused}");
+    assert_eq!(fs::read(&backup).unwrap(), good);
+    assert_eq!(names(folder.path()), ["b.db", "registry.db"]);
+    let checked = Ran::of(&mut maintenance(&database, ["--check"]));
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(
+        checked.stdout.contains("is NOT sound") && checked.stderr.contains("see the report"),
+        "{checked:?}"
+    );
+    done(with(maintenance(&database, ["--check"]), "--restore", &backup));
+
+    // What can't even be opened can't be kept as a database either.
+    fs::write(&database, "overwritten with what is no database at all").unwrap();
+    let refused = Ran::of(&mut restore(&database, &backup)).failed(1);
+    assert!(refused.contains("move it away yourself"), "{refused}");
+}
