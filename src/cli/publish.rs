@@ -82,7 +82,7 @@ impl Publish {
     ///
     /// # Errors
     /// One failure with what is wrong; its exit code is one of [`exit`].
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
         let candidate = self.candidate()?;
         self.output.check(
@@ -103,9 +103,8 @@ impl Publish {
         faults.settle()?;
 
         let connection = self.remote.connection()?;
-        let objects = std::mem::take(&mut self.upload.objects).or(&connection.config.profile);
         let publisher = Publisher {
-            upload: self.upload.upload(objects),
+            upload: self.upload.upload(&connection.config.profile),
             destination: match (self.artifact_uri, self.artifact_uri_template) {
                 (Some(uri), _) if !uri.trim().is_empty() => Destination::At(uri),
                 (_, Some(template)) => Destination::Made(template),
@@ -132,7 +131,6 @@ impl Publish {
 
     /// The checkpoint, and what it becomes.
     fn candidate(&self) -> Result<Candidate, Failure> {
-        let failed = |error: crate::artifact::ArtifactError| Failure::failed(error.to_string());
         // What is wrong with the flags is said before anything is wrong with the files.
         Draft::named(&self.name, self.version.as_deref().unwrap_or("by the file"))
             .map_err(|refusal| Failure::usage(refusal.to_string()))?;
@@ -140,7 +138,7 @@ impl Publish {
             (Some(path), _) => path.clone(),
             (None, folder) => latest(folder.as_deref().unwrap_or(Path::new(".")))?,
         };
-        let opened = Opened::open(&path).map_err(failed)?;
+        let opened = Opened::open(&path)?;
         let file_name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let name = CheckpointName::parse(&file_name);
         let stem = || path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
@@ -158,7 +156,7 @@ impl Publish {
 
 /// The latest checkpoint in the folder.
 fn latest(folder: &Path) -> Result<PathBuf, Failure> {
-    let found = list_checkpoints(folder).map_err(|error| Failure::failed(error.to_string()))?;
+    let found = list_checkpoints(folder)?;
     found.into_iter().next_back().map(|latest| latest.path).ok_or_else(|| {
         Failure::failed(format!(
             "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}; --checkpoint-path takes any other name",

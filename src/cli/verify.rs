@@ -70,8 +70,10 @@ impl Verify {
     ///
     /// # Errors
     /// Where it is not that artifact, or that could not be found out.
-    pub fn run(self) -> Result<(), Failure> {
-        let model = self.model.fetch(&self.remote.client()?)?;
+    pub fn run(mut self) -> Result<(), Failure> {
+        let connection = self.remote.connection()?;
+        self.object_flags = self.object_flags.or(&connection.config.profile);
+        let model = self.model.fetch(&connection.client()?)?;
         let registered = Registered::of(&self.model, &model)?;
         let source = self.source(&model)?;
         let found = self.measure(&source, registered.size_bytes)?;

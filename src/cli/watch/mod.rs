@@ -20,6 +20,7 @@ use crate::{
 
 mod ledger;
 mod notices;
+mod retry;
 mod watcher;
 
 use ledger::STATE_FILE;
@@ -103,9 +104,8 @@ impl Watch {
     ///
     /// # Errors
     /// Why it could not begin or go on; with `--once` also what was not published.
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
-        let failed = |error: ArtifactError| Failure::failed(error.to_string());
         // Any version will do to see what kind of URIs the template makes.
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
@@ -113,14 +113,14 @@ impl Watch {
         match list_checkpoints(&self.checkpoint_dir) {
             Ok(_) => {}
             Err(ArtifactError::Missing { .. }) if !self.once => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error.into()),
         }
         let connection = self.remote.connection()?;
         let registry_url = connection.url.value.clone();
-        let objects = std::mem::take(&mut self.upload.objects).or(&connection.config.profile);
+        let upload = self.upload.upload(&connection.config.profile);
         let client = if self.dry_run { None } else { Some(connection.client()?) };
         let publisher = Publisher {
-            upload: self.upload.upload(objects),
+            upload,
             destination: Destination::Made(self.artifact_uri_template),
             name: self.name,
             details: self.details,
