@@ -64,7 +64,20 @@ impl Opened {
     pub fn measure_while(
         &self,
         options: &MeasureOptions,
-        go_on: impl FnMut(u64) -> bool,
+        mut go_on: impl FnMut(u64) -> bool,
+    ) -> Result<Measured, ArtifactError> {
+        self.measure_each(options, |_, read_bytes| go_on(read_bytes))
+    }
+
+    /// The same, handing each chunk of the file to `each` too, once it is digested: what was sent on is what
+    /// was digested. `each` also hears how many bytes are done with that chunk.
+    ///
+    /// # Errors
+    /// As [`Opened::measure_while`].
+    pub fn measure_each(
+        &self,
+        options: &MeasureOptions,
+        each: impl FnMut(&[u8], u64) -> bool,
     ) -> Result<Measured, ArtifactError> {
         let size_bytes = self.size_bytes();
         let digests = options.digest_limit_bytes.is_none_or(|limit| size_bytes <= limit);
@@ -74,7 +87,7 @@ impl Opened {
             content: kept_bytes.map(Vec::with_capacity),
             read_bytes: 0,
             abandoned: false,
-            go_on,
+            each,
         };
         if digests || kept_bytes.is_some() {
             self.run(&mut pass)
@@ -88,7 +101,7 @@ impl Opened {
         Ok(Measured { measurement: Measurement { sha256, size_bytes }, content: pass.content })
     }
 
-    fn run(&self, pass: &mut Pass<impl FnMut(u64) -> bool>) -> io::Result<()> {
+    fn run(&self, pass: &mut Pass<impl FnMut(&[u8], u64) -> bool>) -> io::Result<()> {
         match usize::try_from(self.size_bytes()) {
             Ok(size) if size < CHUNK_BYTES => {
                 // One byte more than there should be: a file that has grown shows it by filling it.
@@ -102,7 +115,7 @@ impl Opened {
     }
 
     /// Reads in a thread of its own while this one digests. The buffers go round between the two.
-    fn run_overlapped(&self, pass: &mut Pass<impl FnMut(u64) -> bool>) -> io::Result<()> {
+    fn run_overlapped(&self, pass: &mut Pass<impl FnMut(&[u8], u64) -> bool>) -> io::Result<()> {
         thread::scope(|scope| {
             // Both ends on this side live in this closure: a panic in it drops them, and the reader ends.
             let (give_back, free) = bounded::<Vec<u8>>(BUFFERS);
@@ -144,15 +157,15 @@ impl Opened {
 }
 
 /// What happens to the bytes on their way.
-struct Pass<G> {
+struct Pass<E> {
     hasher: Option<Sha256>,
     content: Option<Vec<u8>>,
     read_bytes: u64,
     abandoned: bool,
-    go_on: G,
+    each: E,
 }
 
-impl<G: FnMut(u64) -> bool> Pass<G> {
+impl<E: FnMut(&[u8], u64) -> bool> Pass<E> {
     fn take(&mut self, chunk: &[u8]) {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(chunk);
@@ -161,7 +174,7 @@ impl<G: FnMut(u64) -> bool> Pass<G> {
             content.extend_from_slice(chunk);
         }
         self.read_bytes += chunk.len() as u64;
-        self.abandoned = !(self.go_on)(self.read_bytes);
+        self.abandoned = !(self.each)(chunk, self.read_bytes);
     }
 }
 
@@ -323,6 +336,23 @@ mod tests {
             let _ = opened.measure(&MeasureOptions::default(), |_| panic!("on purpose"));
         }));
         assert!(outcome.is_err());
+    }
+
+    #[test]
+    fn each_chunk_is_handed_on_as_it_was_digested() {
+        let folder = folder();
+        for length in [0, 5, 3 * CHUNK_BYTES + 7] {
+            let (path, bytes) = file(&folder, length);
+            let mut handed = Vec::new();
+            let measured =
+                Opened::open(&path).unwrap().measure_each(&MeasureOptions::default(), |chunk, done| {
+                    handed.extend_from_slice(chunk);
+                    done == handed.len() as u64
+                });
+            let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
+            assert_eq!(measured.unwrap().measurement.sha256, Some(digest));
+            assert!(handed == bytes, "{length}");
+        }
     }
 
     #[test]

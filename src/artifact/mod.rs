@@ -2,19 +2,26 @@
 //! ever reads half of it.
 //!
 //! It serves the commands, which digest before they register, and the server's hasher alike. This room
-//! must not know the network, the store or the terminal: it takes paths and returns values, and whoever
-//! waits meanwhile is told through a callback.
+//! must not know the store or the terminal, and only its inner room [`objects`] the network: it takes paths
+//! and returns values, and whoever waits meanwhile is told through a callback.
 
 use std::{io, path::PathBuf};
 
+mod checkpoint;
 mod config;
+mod folder;
 mod measure;
+pub mod objects;
 mod opened;
+mod template;
 mod write;
 
+pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
 pub use config::{MAX_JSON_BYTES, parse_config, parse_object, read_config, read_object_file};
+pub use folder::{Checkpoint, Settling, list_checkpoints};
 pub use measure::{MeasureOptions, Measured};
-pub use opened::{FileIdentity, Opened};
+pub use opened::{FileIdentity, FileState, Opened};
+pub use template::{Field, TemplateError, UriTemplate, Values};
 pub use write::{Replacement, check_writable, free_bytes, write_atomically};
 
 /// Why a file could not be used. Each text names the file and says what to do.
@@ -30,6 +37,9 @@ pub enum ArtifactError {
     /// A directory, a FIFO, a device, a socket; `kind` comes with its article.
     #[error("{} is {kind}, not a regular file; give the path of the file itself", .path.display())]
     NotRegular { path: PathBuf, kind: &'static str },
+    /// Something else than a folder.
+    #[error("{} is not a folder; give the path of the folder itself", .path.display())]
+    NotAFolder { path: PathBuf },
     /// A file that is not to be opened for this.
     #[error("{} is the registry's own database; register the artifact's file instead", .path.display())]
     Forbidden { path: PathBuf },

@@ -33,12 +33,36 @@ impl FileIdentity {
     }
 }
 
+/// What moves when a file is written to or another one takes its name, as far as it can be kept and
+/// compared later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileState {
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// When it was modified, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// Its number on its file system.
+    pub inode: u64,
+}
+
+impl FileState {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            size_bytes: metadata.len(),
+            // Until the year 2262 nothing is cut off here.
+            modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+}
+
 /// A regular file, open for reading.
 #[derive(Debug)]
 pub struct Opened {
     path: PathBuf,
     file: File,
     identity: FileIdentity,
+    state: FileState,
     stamp: Stamp,
 }
 
@@ -84,8 +108,8 @@ impl Opened {
         if let Some(kind) = irregular(metadata.file_type()) {
             return Err(ArtifactError::NotRegular { path, kind });
         }
-        let identity = FileIdentity::of(&metadata);
-        Ok(Self { path, file, identity, stamp: Stamp::of(&metadata) })
+        let (identity, state) = (FileIdentity::of(&metadata), FileState::of(&metadata));
+        Ok(Self { path, file, identity, state, stamp: Stamp::of(&metadata) })
     }
 
     /// The path as it was given.
@@ -98,6 +122,12 @@ impl Opened {
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity
+    }
+
+    /// What it was like when it was opened.
+    #[must_use]
+    pub fn state(&self) -> FileState {
+        self.state
     }
 
     /// Its size in bytes when it was opened.

@@ -1,24 +1,17 @@
 //! Digesting a checkpoint and its configuration side by side, with a bar for each on a terminal.
 
-use std::{
-    io::{self, IsTerminal as _},
-    panic, thread,
-};
+use std::{panic, thread};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 
 use super::{
     exit::{Failure, Faults},
-    print,
+    progress,
 };
 use crate::{
     artifact::{ArtifactError, MeasureOptions, Opened, read_config},
     domain::{Measurement, json::Object},
 };
-
-/// Of 80 columns it leaves 16 to the bar itself.
-const BAR: &str = "{prefix:20!} {wide_bar} {decimal_bytes:>9}/{decimal_total_bytes:9} \
-                   {decimal_bytes_per_sec:>12} {eta:>4} left";
 
 /// What the two files are.
 #[derive(Debug, Default)]
@@ -37,11 +30,7 @@ pub(super) fn digest(
     config: Option<Opened>,
     mut faults: Faults,
 ) -> Result<Digested, Failure> {
-    let bars = MultiProgress::with_draw_target(if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    });
+    let bars = progress::bars();
     // What can still be wrong with a checkpoint takes minutes to find: not worth it if all is in vain.
     let checkpoint = checkpoint.filter(|_| faults.is_empty());
     let measuring = match checkpoint.map(|opened| measure_apart(opened, &bars)) {
@@ -86,19 +75,5 @@ fn measure_apart(opened: Opened, bars: &MultiProgress) -> Result<Measuring, Arti
 
 fn add_bar(bars: &MultiProgress, opened: &Opened) -> ProgressBar {
     let name = opened.path().file_name().unwrap_or(opened.path().as_os_str());
-    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(opened.size_bytes())
-        .with_style(style)
-        .with_prefix(print::one_line(&name.to_string_lossy()));
-    bars.add(bar)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bar_is_well_formed() {
-        assert!(ProgressStyle::with_template(BAR).is_ok());
-    }
+    progress::add_bar(bars, &name.to_string_lossy(), opened.size_bytes())
 }

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use super::print;
-use crate::{artifact::ArtifactError, client::ClientError};
+use crate::{
+    artifact::{ArtifactError, objects::ObjectError},
+    client::ClientError,
+};
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -11,9 +14,9 @@ pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line makes no sense. It is also what the parser of the command line ends with.
 pub const USAGE: u8 = 2;
-/// No registry there, or none that can answer now. Trying again later may help.
+/// No registry or object store there, or none that can answer now. Trying again later may help.
 pub const UNREACHABLE: u8 = 3;
-/// No key, or one that the registry refused.
+/// No key or credentials, or some that the registry or the store refused.
 pub const KEY: u8 = 4;
 /// The registry holds something that this contradicts, such as the same version already.
 pub const CONFLICT: u8 = 5;
@@ -26,8 +29,8 @@ Exit codes:
   0  done
   1  failed: a file, a configuration, or an error of the registry
   2  the command line makes no sense
-  3  no registry there, or it is unavailable; try again later
-  4  no API key, or the registry refused it
+  3  no registry or object store there, or it is unavailable; try again later
+  4  no API key or credentials, or they were refused
   5  conflict, such as a version that is registered already
   130  ended by Ctrl-C or SIGTERM";
 
@@ -70,9 +73,16 @@ impl Failure {
         self.code
     }
 
-    /// What is told of it.
-    pub(super) fn text(&self) -> String {
+    /// What is wrong, in one line.
+    pub fn text(&self) -> String {
         self.messages.join("; ")
+    }
+
+    /// Both failures; the first one's code counts.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.messages.extend(other.messages);
+        self
     }
 
     /// The same failure, with what else there is to know said before it.
@@ -109,6 +119,29 @@ impl From<ClientError> for Failure {
             | ClientError::NotARegistry { .. } => FAILED,
         };
         Self { code, messages: vec![error.to_string()] }
+    }
+}
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        Self { code: code_of(&error), messages: vec![error.to_string()] }
+    }
+}
+
+fn code_of(error: &ObjectError) -> u8 {
+    match error {
+        ObjectError::BadUri { .. } | ObjectError::BadSettings(_) => USAGE,
+        ObjectError::NoCredentials { .. } | ObjectError::CredentialsRefused { .. } => KEY,
+        ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => UNREACHABLE,
+        ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => INTERRUPTED,
+        ObjectError::Replaced { .. } => CONFLICT,
+        ObjectError::PartsLeft { why, .. } => code_of(why),
+        ObjectError::NoBucket { .. }
+        | ObjectError::Missing { .. }
+        | ObjectError::NotTheFile { .. }
+        | ObjectError::NotConfirmed { .. }
+        | ObjectError::Failed { .. }
+        | ObjectError::File(_) => FAILED,
     }
 }
 

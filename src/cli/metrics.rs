@@ -170,7 +170,7 @@ impl Metrics {
         body.set("eval_commit", self.eval_commit.as_deref());
         body.set("eval_config", eval_config);
         body.set("notes", self.notes.as_deref());
-        Ok(body.into_value())
+        Ok(Value::Object(body.into_object()))
     }
 }
 

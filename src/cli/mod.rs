@@ -13,6 +13,7 @@ pub mod completions;
 mod config;
 pub mod config_command;
 pub mod delete;
+pub mod details;
 mod digesting;
 pub mod events;
 pub mod exit;
@@ -24,17 +25,24 @@ pub mod maintenance;
 pub mod man;
 pub mod metrics;
 pub mod model_ref;
+pub mod object_flags;
 mod output;
 mod print;
 pub mod production;
+mod progress;
 pub mod promote;
+pub mod publish;
+pub mod publishing;
 pub mod registration;
 pub mod remote;
 pub mod serve;
+mod setback;
 pub mod show;
 pub mod stats;
 pub mod update;
 mod values;
+pub mod verify;
+pub mod watch;
 
 /// A registry of model versions: what bytes they are, how well they scored, which one is in production.
 #[derive(Debug, Parser)]
@@ -65,7 +73,10 @@ enum Color {
 enum Command {
     Serve(Box<serve::Serve>),
     Ingest(Box<ingest::Ingest>),
+    Publish(Box<publish::Publish>),
+    Watch(Box<watch::Watch>),
     Bench(Box<bench::Bench>),
+    Verify(Box<verify::Verify>),
     Maintenance(Box<maintenance::Maintenance>),
     List(Box<list::List>),
     Show(Box<show::Show>),
@@ -102,6 +113,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
         Command::Ingest(ingest) => ingest.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Publish(publish) => publish.run(),
+        Command::Watch(watch) => watch.run(),
         Command::Maintenance(maintenance) => maintenance.run(),
         Command::List(list) => list.run(),
         Command::Show(show) => show.run(),

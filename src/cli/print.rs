@@ -43,6 +43,14 @@ pub(super) fn result(value: &Value) -> Result<(), Failure> {
     text(&pretty(value)).map(|_| ())
 }
 
+/// Writes a result of one line to stdout.
+///
+/// # Errors
+/// As [`result`].
+pub(super) fn result_line(line: &str) -> Result<(), Failure> {
+    text(&format!("{}\n", one_line(line))).map(|_| ())
+}
+
 /// Whether anybody still reads stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {

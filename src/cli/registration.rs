@@ -4,7 +4,8 @@ use std::env;
 
 use serde_json::Value;
 
-use crate::domain::{Architecture, Measurement, json::Object};
+use super::{details::Details, model_ref::ModelRef, print};
+use crate::domain::{Architecture, Measurement, ModelId, json::Object};
 
 /// Where a version comes from.
 #[derive(Debug, clap::Args)]
@@ -24,9 +25,52 @@ pub struct Provenance {
     source_host: Option<String>,
 }
 
-/// What `POST /models` takes, in the order in which a model is answered. What is not given is left out.
+/// A body of the registry in the order in which a model is answered. What is not given is left out.
 #[derive(Debug, Default)]
 pub(super) struct Body(Object);
+
+/// All that is known of a version that is to be registered.
+pub(super) struct Subject<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: &'a str,
+    pub(super) artifact_uri: Option<&'a str>,
+    pub(super) checkpoint: Option<&'a Measurement>,
+    pub(super) config: Option<&'a (Measurement, Object)>,
+    /// Checkpoint's and configuration's, where the registry is to read them itself.
+    pub(super) local_paths: [Option<String>; 2],
+    pub(super) details: &'a Details,
+    pub(super) training_step: Option<i64>,
+    pub(super) training_loss: Option<f64>,
+    pub(super) metrics: Option<&'a Object>,
+}
+
+impl From<Subject<'_>> for Value {
+    fn from(subject: Subject<'_>) -> Self {
+        let details = subject.details;
+        let mut body = Body::default();
+        body.set("name", Some(subject.name));
+        body.set("version", Some(subject.version));
+        body.set("status", Some(details.status.as_str()));
+        body.set("artifact_uri", subject.artifact_uri);
+        body.set_file("checkpoint", subject.checkpoint);
+        body.set_file("config", subject.config.map(|(file, _)| file));
+        body.set_provenance(&details.provenance);
+        let [checkpoint_path, config_path] = subject.local_paths;
+        body.set("checkpoint_path", checkpoint_path);
+        body.set("config_path", config_path);
+        if let Some((_, config)) = subject.config {
+            let transformers = Architecture::from_transformers_config(config);
+            body.set_architecture(Architecture::from_config(config).or(transformers));
+        }
+        body.set("training_step", subject.training_step);
+        body.set("training_loss", subject.training_loss);
+        body.set("dataset", details.dataset.as_deref());
+        body.set("description", details.description.as_deref());
+        body.set("tags", (!details.tags.is_empty()).then(|| details.tags.clone()));
+        body.set("metrics", subject.metrics.cloned());
+        Value::Object(body.into_object())
+    }
+}
 
 impl Body {
     /// Sets `field`, where there is something to set it to.
@@ -37,13 +81,13 @@ impl Body {
     }
 
     /// Sets digest and size of `what`: `checkpoint` or `config`.
-    pub(super) fn set_file(&mut self, what: &str, found: Option<&Measurement>) {
+    fn set_file(&mut self, what: &str, found: Option<&Measurement>) {
         self.set(&format!("{what}_sha256"), found.and_then(|file| file.sha256).map(|sha| sha.to_string()));
         self.set(&format!("{what}_size_bytes"), found.map(|file| file.size_bytes));
     }
 
     /// Sets the shape of the model.
-    pub(super) fn set_architecture(&mut self, shape: Architecture) {
+    fn set_architecture(&mut self, shape: Architecture) {
         self.set("d_model", shape.d_model);
         self.set("n_layers", shape.n_layers);
         self.set("n_heads", shape.n_heads);
@@ -51,7 +95,7 @@ impl Body {
     }
 
     /// Sets where the version comes from.
-    pub(super) fn set_provenance(&mut self, given: &Provenance) {
+    fn set_provenance(&mut self, given: &Provenance) {
         let user = || env::var("USER").ok().filter(|user| !user.is_empty());
         let host = || Some(gethostname::gethostname().to_string_lossy().into_owned());
         self.set("run_id", given.run_id.clone());
@@ -63,9 +107,25 @@ impl Body {
     pub(super) fn into_object(self) -> Object {
         self.0
     }
+}
 
-    pub(super) fn into_value(self) -> Value {
-        Value::Object(self.0)
+/// `registered m:v1 as model 7 (90.9 MB, sha256 7056f18469ad…)`; without a checkpoint its URI stands there.
+pub(super) fn summary(
+    version: &ModelRef,
+    id: ModelId,
+    checkpoint: Option<&Measurement>,
+    artifact_uri: Option<&str>,
+) -> String {
+    let what = checkpoint.map(measured).or_else(|| artifact_uri.map(str::to_owned)).unwrap_or_default();
+    format!("registered {version} as model {id} ({what})")
+}
+
+/// `90.9 MB, sha256 7056f18469ad…`
+pub(super) fn measured(found: &Measurement) -> String {
+    let size = print::size(found.size_bytes);
+    match found.sha256 {
+        Some(digest) => format!("{size}, sha256 {:.12}…", digest.to_string()),
+        None => size,
     }
 }
 
@@ -82,7 +142,10 @@ mod tests {
         body.set_file("checkpoint", Some(&Measurement { sha256: None, size_bytes: 5 }));
         body.set_file("config", None);
         body.set_architecture(Architecture { n_heads: Some(4), ..Architecture::default() });
-        assert_eq!(body.into_value().to_string(), r#"{"name":"m","checkpoint_size_bytes":5,"n_heads":4}"#);
+        assert_eq!(
+            Value::Object(body.into_object()).to_string(),
+            r#"{"name":"m","checkpoint_size_bytes":5,"n_heads":4}"#
+        );
     }
 
     #[test]
@@ -91,6 +154,6 @@ mod tests {
         let digest = Digest::from_bytes([0xab; 32]);
         body.set_file("config", Some(&Measurement { sha256: Some(digest), size_bytes: 0 }));
         let expected = format!(r#"{{"config_sha256":"{}","config_size_bytes":0}}"#, "ab".repeat(32));
-        assert_eq!(body.into_value().to_string(), expected);
+        assert_eq!(Value::Object(body.into_object()).to_string(), expected);
     }
 }

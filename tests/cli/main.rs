@@ -8,13 +8,18 @@ mod comparing;
 mod completions;
 mod configuring;
 mod fake_registry;
+mod gateway;
 mod ingest;
 mod journey;
 mod listing;
 mod maintenance;
+mod object_server;
+mod publish;
 mod serve;
 mod server;
 mod showing;
+mod verify;
+mod watch;
 
 use std::{
     env,
@@ -50,7 +55,10 @@ struct Ran {
 
 impl Ran {
     fn of(command: &mut Command) -> Self {
-        let Output { status, stdout, stderr } = command.output().unwrap();
+        Self::from(command.output().unwrap())
+    }
+
+    fn from(Output { status, stdout, stderr }: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let ran = Self { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) };
         for output in [&ran.stdout, &ran.stderr] {

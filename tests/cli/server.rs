@@ -65,8 +65,7 @@ impl Server {
 
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        signal(self.child.id(), name);
     }
 
     /// Waits until it has ended.
@@ -104,6 +103,12 @@ impl Server {
         let text = agent.run(request).unwrap().body_mut().read_to_string().unwrap();
         serde_json::from_str(&text).unwrap()
     }
+}
+
+/// Sends a process a signal by its name.
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 impl Drop for Server {

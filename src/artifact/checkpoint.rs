@@ -1,0 +1,129 @@
+//! Checkpoints by the names that training jobs give them: which step, which version, which is the latest.
+//!
+//! Names are read here and nothing else: no file is opened, and what is told apart by time gets the times
+//! from whoever looked.
+
+use std::fmt;
+
+/// What a checkpoint's file may be called, for the help and for whoever has none of it.
+pub const CHECKPOINT_NAMES: &str =
+    "checkpoint_step_N and checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors";
+
+const PREFIX: &str = "checkpoint_";
+const EXTENSIONS: [&str; 5] = ["pt", "pth", "ckpt", "bin", "safetensors"];
+
+/// What the name of a checkpoint says. The later one is the greater one: a higher step, and of the same
+/// step the one that a training job calls final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckpointName {
+    /// Never negative.
+    pub step: i64,
+    /// Whether the training ended with it.
+    pub is_final: bool,
+}
+
+impl CheckpointName {
+    /// Reads `checkpoint_step_N.pt` and its like; anything else is no checkpoint. Hidden and half-written
+    /// files have other names: `.checkpoint_step_5.pt.x7`, `checkpoint_step_5.pt.tmp`.
+    #[must_use]
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let (stem, extension) = file_name.rsplit_once('.')?;
+        if !EXTENSIONS.contains(&extension) {
+            return None;
+        }
+        let rest = stem.strip_prefix(PREFIX)?;
+        let (is_final, rest) = match rest.strip_prefix("final_") {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        let digits = rest.strip_prefix("step_")?;
+        // A sign is no digit, but a number's parser would take it.
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self { step: digits.parse().ok()?, is_final })
+    }
+}
+
+/// The version it becomes: `step-N`, or `final-step-N`.
+impl fmt::Display for CheckpointName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}step-{}", if self.is_final { "final-" } else { "" }, self.step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(step: i64, is_final: bool) -> CheckpointName {
+        CheckpointName { step, is_final }
+    }
+
+    #[test]
+    fn a_name_tells_step_and_version() {
+        for (file_name, expected) in [
+            ("checkpoint_step_500.pt", Some((name(500, false), "step-500"))),
+            ("checkpoint_final_step_500.pt", Some((name(500, true), "final-step-500"))),
+            ("checkpoint_step_0.safetensors", Some((name(0, false), "step-0"))),
+            ("checkpoint_step_000700.pth", Some((name(700, false), "step-700"))),
+            ("checkpoint_step_1.ckpt", Some((name(1, false), "step-1"))),
+            ("checkpoint_step_1.bin", Some((name(1, false), "step-1"))),
+            (
+                "checkpoint_step_9223372036854775807.pt",
+                Some((name(i64::MAX, false), "step-9223372036854775807")),
+            ),
+            ("checkpoint_step_9223372036854775808.pt", None),
+            ("checkpoint_step_.pt", None),
+            ("checkpoint_step_-1.pt", None),
+            ("checkpoint_step_+1.pt", None),
+            ("checkpoint_step_1e3.pt", None),
+            ("checkpoint_step_٣.pt", None),
+            ("checkpoint_step_1.pt.tmp", None),
+            ("checkpoint_step_1.tmp", None),
+            ("checkpoint_step_1.PT", None),
+            ("checkpoint_step_1", None),
+            (".checkpoint_step_1.pt", None),
+            (".checkpoint_step_1.pt.Xy12", None),
+            ("~checkpoint_step_1.pt", None),
+            ("my_checkpoint_step_1.pt", None),
+            ("checkpoint_final_final_step_1.pt", None),
+            ("checkpoint_1.pt", None),
+            ("checkpoint-500", None),
+            ("", None),
+        ] {
+            let read = CheckpointName::parse(file_name);
+            let expected = expected.map(|(name, version)| (name, version.to_owned()));
+            assert_eq!(read.map(|name| (name, name.to_string())), expected, "{file_name:?}");
+        }
+    }
+
+    #[test]
+    fn the_later_one_is_the_greater_one() {
+        let ordered = [name(9, false), name(9, true), name(10, false), name(100, true), name(101, false)];
+        assert!(ordered.is_sorted_by(|one, other| one < other));
+    }
+
+    #[test]
+    fn the_list_for_people_names_every_extension() {
+        for extension in EXTENSIONS {
+            assert!(CHECKPOINT_NAMES.contains(&format!(".{extension}")), "{extension}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_is_no_checkpoint(text in r"(checkpoint_)?(final_)?(step_)?\PC{0,30}(\.pt)?") {
+            if let Some(name) = CheckpointName::parse(&text) {
+                assert!(name.step >= 0 && text.starts_with(PREFIX));
+            }
+        }
+
+        #[test]
+        fn any_step_reads_back(step in 0..=i64::MAX, is_final: bool) {
+            let prefix = if is_final { "final_" } else { "" };
+            let read = CheckpointName::parse(&format!("checkpoint_{prefix}step_{step}.pt"));
+            assert_eq!(read, Some(name(step, is_final)));
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! One pass over a file: read, digested and sent at the same time.
+//!
+//! The file goes up in parts, a few at once, out of buffers that go round between this thread and the
+//! network; when all of them are on their way, reading waits. So memory is the buffers, whatever the file's
+//! size. Nothing appears under the object's name before the whole file was read and found unchanged;
+//! whatever fails before that takes back what was sent.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use object_store::{
+    Attribute, AttributeValue, Attributes, MultipartUpload, PutMultipartOptions, PutOptions, PutPayload,
+};
+use tokio::task::JoinSet;
+
+use super::{
+    ASK_EVERY, DIGEST_METADATA, Found, ObjectError, ObjectUri, Objects, annotate::Revision, error::classify,
+    path, patience,
+};
+use crate::{
+    artifact::{ArtifactError, MeasureOptions, Opened},
+    domain::{Digest, Measurement},
+};
+
+/// Metadata that an object carries from when its upload began until it gets its digest. Where the answer
+/// to the end of an upload is lost, it tells whether that came about; a size could not, since the versions
+/// of a model mostly have the same.
+pub(super) const MARK_METADATA: &str = "uploadmark";
+
+/// How long taking back may last, when everything has failed already.
+const TAKE_BACK_WITHIN: Duration = Duration::from_secs(30);
+
+/// The most parts that S3 and GCS allow.
+const MAX_PARTS: u64 = 10_000;
+
+/// How files are cut up. The defaults are right for every store; tests set smaller ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// A part; larger only where [`MAX_PARTS`] of them would not hold the file. S3 wants 5 MiB at least.
+    pub part_bytes: usize,
+    /// Parts on their way at once. One more is being filled, and that is all the memory it takes.
+    pub parts_at_once: usize,
+    /// The largest object that S3 replaces in one request, which is how it gets its digest.
+    pub copy_up_to_bytes: u64,
+    /// The pieces of a larger one.
+    pub copy_part_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { part_bytes: 8 << 20, parts_at_once: 4, copy_up_to_bytes: 5 << 30, copy_part_bytes: 1 << 30 }
+    }
+}
+
+impl Sizes {
+    /// What a part of a file of this size holds: whole MiB where it is not the default.
+    fn part_for(&self, size_bytes: u64) -> usize {
+        let needed = size_bytes.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
+        self.part_bytes.max(usize::try_from(needed).unwrap_or(usize::MAX))
+    }
+}
+
+impl Objects {
+    /// Cuts files up differently than by default.
+    #[must_use]
+    pub fn with_sizes(mut self, sizes: Sizes) -> Self {
+        self.sizes = sizes;
+        self
+    }
+
+    /// Uploads a file, replacing what lies at `uri`. `known` is its digest, if that is known already: then the
+    /// object has it from the start, and a file that has another by now is not uploaded. `progress` hears how
+    /// many bytes the store has taken.
+    ///
+    /// # Errors
+    /// Any reason why the object is not there afterwards, whole, with its size and digest. Until the whole
+    /// file was read and sent, what lay at `uri` before is untouched.
+    pub fn upload(
+        &self,
+        uri: &ObjectUri,
+        file: &Opened,
+        known: Option<Digest>,
+        progress: impl FnMut(u64),
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Measurement, ObjectError> {
+        self.check_bucket(uri)?;
+        let part_bytes = self.sizes.part_for(file.size_bytes());
+        if usize::try_from(file.size_bytes()).is_ok_and(|size| size <= part_bytes) {
+            self.upload_whole(uri, file, known, progress, interrupted)
+        } else {
+            self.upload_parts(uri, file, known, part_bytes, progress, interrupted)
+        }
+    }
+
+    /// Small enough to be held: one request, with the digest.
+    fn upload_whole(
+        &self,
+        uri: &ObjectUri,
+        file: &Opened,
+        known: Option<Digest>,
+        mut progress: impl FnMut(u64),
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Measurement, ObjectError> {
+        let keep_up_to_bytes = usize::try_from(file.size_bytes()).unwrap_or(usize::MAX);
+        let options = MeasureOptions { keep_up_to_bytes, ..MeasureOptions::default() };
+        let measured =
+            file.measure_while(&options, |_| !interrupted()).map_err(|error| given_up(uri, error))?;
+        let measurement = measured.measurement;
+        let digest = confirmed(&measurement, known)?;
+        let payload = PutPayload::from(measured.content.unwrap_or_default());
+        let options = PutOptions {
+            attributes: attributes(DIGEST_METADATA, &digest.to_string()),
+            ..PutOptions::default()
+        };
+        let path = path(uri);
+        let put = self.shared.backend.store().put_opts(&path, payload, options);
+        match self.wait(interrupted, put) {
+            None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
+            Some(put) => drop(put.map_err(|error| classify(&self.shared.target, uri, &error))?),
+        }
+        progress(measurement.size_bytes);
+        self.confirm(uri, &measurement)?;
+        Ok(measurement)
+    }
+
+    fn upload_parts(
+        &self,
+        uri: &ObjectUri,
+        file: &Opened,
+        known: Option<Digest>,
+        part_bytes: usize,
+        progress: impl FnMut(u64),
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Measurement, ObjectError> {
+        let mark = format!("{:032x}", fastrand::u128(..));
+        let attributes = match known {
+            Some(digest) => attributes(DIGEST_METADATA, &digest.to_string()),
+            None => attributes(MARK_METADATA, &mark),
+        };
+        let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
+            .with_retry_policy(patience::for_parts());
+        let failed = |error: object_store::Error| classify(&self.shared.target, uri, &error);
+        let path = path(uri);
+        let begin = self.shared.backend.store().put_multipart_opts(&path, options);
+        let upload = match self.wait(interrupted, begin) {
+            None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
+            Some(begun) => begun.map_err(failed)?,
+        };
+
+        let mut parts = Parts::new(self, uri, upload, part_bytes, progress, interrupted);
+        let (measurement, digest) =
+            match parts.send(file).and_then(|measurement| Ok((measurement, confirmed(&measurement, known)?)))
+            {
+                Ok(sent) => sent,
+                Err(why) => return Err(parts.take_back(why)),
+            };
+        let revision = match self.runtime.block_on(parts.upload.complete()) {
+            Ok(done) => Revision { e_tag: done.e_tag, version: done.version },
+            Err(error) => match self.completed_after_all(uri, &measurement, known, &mark) {
+                Some(found) => found.revision,
+                None => {
+                    let why = failed(error);
+                    return Err(parts.take_back(why));
+                }
+            },
+        };
+        drop(parts);
+        if known.is_none() {
+            self.annotate(uri, measurement.size_bytes, digest, &revision, interrupted)?;
+        }
+        self.confirm(uri, &measurement)?;
+        Ok(measurement)
+    }
+
+    /// Where the answer to the end of an upload was lost: what lies there, if it is that upload's.
+    fn completed_after_all(
+        &self,
+        uri: &ObjectUri,
+        measurement: &Measurement,
+        known: Option<Digest>,
+        mark: &str,
+    ) -> Option<Found> {
+        let found = self.find(uri).ok()??;
+        let is_ours = match known {
+            // It would do as well if somebody else had uploaded it.
+            Some(_) => found.sha256 == known,
+            None => found.upload_mark.as_deref() == Some(mark),
+        };
+        (is_ours && found.size_bytes == measurement.size_bytes).then_some(found)
+    }
+
+    /// Asks the store what it holds now.
+    fn confirm(&self, uri: &ObjectUri, measurement: &Measurement) -> Result<(), ObjectError> {
+        let not_confirmed = |reason| ObjectError::NotConfirmed { uri: uri.clone(), reason };
+        match self.find(uri)? {
+            None => Err(not_confirmed("it was gone".to_owned())),
+            Some(found) if found.size_bytes != measurement.size_bytes => Err(not_confirmed(format!(
+                "it held {} bytes where {} were sent",
+                found.size_bytes, measurement.size_bytes
+            ))),
+            Some(Found { sha256: None, .. }) => Err(not_confirmed("it did not carry its digest".to_owned())),
+            Some(found) if found.sha256 != measurement.sha256 => {
+                Err(not_confirmed("it carried another digest".to_owned()))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// The digest of what was read, if it is the one that was announced.
+fn confirmed(measurement: &Measurement, known: Option<Digest>) -> Result<Digest, ObjectError> {
+    let found = measurement.sha256.unwrap_or_else(|| Digest::from_bytes([0; 32]));
+    match known {
+        Some(expected) if expected != found => Err(ObjectError::NotTheFile { expected, found }),
+        _ => Ok(found),
+    }
+}
+
+pub(super) fn attributes(name: &'static str, value: &str) -> Attributes {
+    let value = AttributeValue::from(value.to_owned());
+    [(Attribute::Metadata(name.into()), value)].into_iter().collect()
+}
+
+fn given_up(uri: &ObjectUri, error: ArtifactError) -> ObjectError {
+    match error {
+        ArtifactError::Abandoned { .. } => ObjectError::Interrupted { uri: uri.clone() },
+        other => other.into(),
+    }
+}
+
+/// An upload under way.
+struct Parts<'a, P> {
+    objects: &'a Objects,
+    uri: &'a ObjectUri,
+    upload: Box<dyn MultipartUpload>,
+    part_bytes: usize,
+    /// What is gathered for the next part.
+    gathering: Vec<u8>,
+    free: Receiver<Vec<u8>>,
+    give_back: Sender<Vec<u8>>,
+    ended: Receiver<Ended>,
+    tell_end: Sender<Ended>,
+    tasks: JoinSet<()>,
+    /// Parts whose end has not been heard of.
+    under_way: usize,
+    taken_bytes: u64,
+    progress: P,
+    interrupted: &'a dyn Fn() -> bool,
+}
+
+/// A part's size, or why the store has not got it.
+type Ended = Result<usize, object_store::Error>;
+
+impl<'a, P: FnMut(u64)> Parts<'a, P> {
+    fn new(
+        objects: &'a Objects,
+        uri: &'a ObjectUri,
+        upload: Box<dyn MultipartUpload>,
+        part_bytes: usize,
+        progress: P,
+        interrupted: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let (give_back, free) = bounded(objects.sizes.parts_at_once);
+        for _ in 0..objects.sizes.parts_at_once {
+            // They get their memory when they are first filled.
+            let _ = give_back.send(Vec::new());
+        }
+        let (tell_end, ended) = unbounded();
+        Self {
+            objects,
+            uri,
+            upload,
+            part_bytes,
+            gathering: Vec::with_capacity(part_bytes),
+            free,
+            give_back,
+            ended,
+            tell_end,
+            tasks: JoinSet::new(),
+            under_way: 0,
+            taken_bytes: 0,
+            progress,
+            interrupted,
+        }
+    }
+
+    /// Reads the file to its end and sends all of it.
+    fn send(&mut self, file: &Opened) -> Result<Measurement, ObjectError> {
+        let mut stopped = None;
+        let measured = file.measure_each(&MeasureOptions::default(), |chunk, _| {
+            self.take(chunk).map_err(|error| stopped = Some(error)).is_ok()
+        });
+        if let Some(error) = stopped {
+            return Err(error);
+        }
+        let measurement = measured.map_err(|error| given_up(self.uri, error))?.measurement;
+        if !self.gathering.is_empty() {
+            self.send_part(Vec::new());
+        }
+        while self.under_way > 0 {
+            self.look_around()?;
+            if let Ok(ended) = self.ended.recv_timeout(ASK_EVERY) {
+                self.part_ended(ended)?;
+            }
+        }
+        // The last part may have taken minutes, and the file is only now of no use any more.
+        file.confirm_unchanged(measurement.size_bytes)?;
+        self.look_around()?;
+        Ok(measurement)
+    }
+
+    fn take(&mut self, mut chunk: &[u8]) -> Result<(), ObjectError> {
+        self.look_around()?;
+        while !chunk.is_empty() {
+            let room = self.part_bytes - self.gathering.len();
+            let (now, later) = chunk.split_at(room.min(chunk.len()));
+            self.gathering.extend_from_slice(now);
+            chunk = later;
+            if self.gathering.len() == self.part_bytes {
+                let next = self.free_buffer()?;
+                self.send_part(next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what was gathered on its way and gathers in `next` from here on.
+    fn send_part(&mut self, next: Vec<u8>) {
+        let full = std::mem::replace(&mut self.gathering, next);
+        let length = full.len();
+        let bytes = Bytes::from_owner(Lent { bytes: full, give_back: self.give_back.clone() });
+        let sending = self.upload.put_part(PutPayload::from(bytes));
+        let tell_end = self.tell_end.clone();
+        self.under_way += 1;
+        let _context = self.objects.runtime.enter();
+        self.tasks.spawn(async move {
+            // Nobody hears it once the upload has been given up.
+            let _ = tell_end.send(sending.await.map(|()| length));
+        });
+    }
+
+    /// Waits for a buffer that the network is done with.
+    fn free_buffer(&mut self) -> Result<Vec<u8>, ObjectError> {
+        loop {
+            match self.free.recv_timeout(ASK_EVERY) {
+                Ok(mut buffer) => {
+                    buffer.clear();
+                    buffer.reserve_exact(self.part_bytes);
+                    return Ok(buffer);
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.look_around()?,
+            }
+        }
+    }
+
+    /// Hears of parts that have ended, and whether the user wants all of it to end.
+    fn look_around(&mut self) -> Result<(), ObjectError> {
+        while let Ok(ended) = self.ended.try_recv() {
+            self.part_ended(ended)?;
+        }
+        if (self.interrupted)() {
+            return Err(ObjectError::Interrupted { uri: self.uri.clone() });
+        }
+        Ok(())
+    }
+
+    fn part_ended(&mut self, ended: Ended) -> Result<(), ObjectError> {
+        self.under_way -= 1;
+        let length = ended.map_err(|error| classify(&self.objects.shared.target, self.uri, &error))?;
+        self.taken_bytes += length as u64;
+        (self.progress)(self.taken_bytes);
+        Ok(())
+    }
+
+    /// Ends what is under way, and the upload with it. Returns why it came to this.
+    fn take_back(mut self, why: ObjectError) -> ObjectError {
+        let taken_back = self.objects.runtime.block_on(async {
+            // A part that arrived after the upload was aborted would stay.
+            self.tasks.shutdown().await;
+            tokio::time::timeout(TAKE_BACK_WITHIN, self.upload.abort()).await
+        });
+        let reason = match taken_back {
+            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => return why,
+            Ok(Err(error)) => classify(&self.objects.shared.target, self.uri, &error).to_string(),
+            Err(_) => "the store did not answer".to_owned(),
+        };
+        ObjectError::PartsLeft { uri: self.uri.clone(), why: Box::new(why), reason }
+    }
+}
+
+/// A buffer that the network reads from; it comes back when the last reader is done with it.
+struct Lent {
+    bytes: Vec<u8>,
+    give_back: Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // There is room for all of them, unless it is the one that began as being filled and nobody waits.
+        let _ = self.give_back.try_send(std::mem::take(&mut self.bytes));
+    }
+}

@@ -1,0 +1,47 @@
+//! The flags of every command that talks to an object store.
+
+use std::env;
+
+use super::config::{self, Profile};
+use crate::artifact::objects::{ObjectError, ObjectOptions, ObjectUri, Objects, S3_ENDPOINT_VARIABLES};
+
+/// Where the object store is; its credentials come from the variables of its own tools.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Object store")]
+pub struct ObjectFlags {
+    /// Where the S3 server is; else the variable ARTIFACT_S3_ENDPOINT_URL, AWS_S3_ENDPOINT_URL or
+    /// AWS_ENDPOINT_URL, the configuration file, or Amazon
+    #[arg(long, value_name = "URL")]
+    s3_endpoint_url: Option<String>,
+    /// Its region; else the variable AWS_REGION, the configuration file, or us-east-1
+    #[arg(long, value_name = "REGION")]
+    s3_region: Option<String>,
+}
+
+impl ObjectFlags {
+    /// The same, with what neither a flag nor a variable says taken from the configuration file.
+    #[must_use]
+    pub(super) fn or(self, profile: &Profile) -> Self {
+        let unset =
+            |names: &[&str]| names.iter().all(|name| config::set(|name| env::var(name).ok(), name).is_none());
+        let or = |flag: Option<String>, names: &[&str], filed: &Option<String>| {
+            flag.or_else(|| filed.clone().filter(|_| unset(names)))
+        };
+        Self {
+            s3_endpoint_url: or(self.s3_endpoint_url, &S3_ENDPOINT_VARIABLES, &profile.s3_endpoint_url),
+            s3_region: or(self.s3_region, &["AWS_REGION"], &profile.s3_region),
+        }
+    }
+
+    /// A connection for objects in the bucket of `uri`.
+    ///
+    /// # Errors
+    /// Where the flags or variables can't be used, or there are no credentials.
+    pub(super) fn connect(&self, uri: &ObjectUri) -> Result<Objects, ObjectError> {
+        let options = ObjectOptions {
+            s3_endpoint_url: self.s3_endpoint_url.clone(),
+            s3_region: self.s3_region.clone(),
+        };
+        Objects::connect(uri, &options, |name| env::var(name).ok())
+    }
+}

@@ -1,0 +1,186 @@
+//! `registry publish`: finds a checkpoint, uploads it and registers it.
+//!
+//! How that is done, and done again, is written in `publishing.rs`; here are the flags and the output.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args};
+
+use super::{
+    details::{Details, Output, Training},
+    exit::{self, Failure, Faults},
+    interrupt::Interrupt,
+    print,
+    publishing::{Candidate, Destination, Publisher, UploadFlags},
+    remote::Remote,
+};
+use crate::{
+    artifact::{CHECKPOINT_NAMES, CheckpointName, Opened, UriTemplate, list_checkpoints},
+    domain::Draft,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  The latest checkpoint of a training run, to S3 and into the registry:
+    registry publish --name tiny-gpt --checkpoint-dir runs/7 --upload \\
+      --artifact-uri-template 's3://models/{name}/{version}/{basename}'
+  A file of any name, to a server of your own (MinIO, Ceph, ...):
+    registry publish --name tiny-gpt --version v1 --checkpoint-path model.safetensors \\
+      --upload --artifact-uri s3://models/tiny-gpt/v1/model.safetensors \\
+      --s3-endpoint-url http://localhost:9000
+  What would be done, without a registry or a store:
+    registry publish --name tiny-gpt --checkpoint-dir runs/7 --dry-run
+
+Running it again finishes what was begun, and does nothing where all is done: an object is
+uploaded only where it is missing, and a version registered only where it is not.
+A template with {sha256} reads the file twice, once for the digest and once to upload it.";
+
+/// Publish a checkpoint: upload it, verify it, register it.
+///
+/// The model as the registry holds it goes to stdout as JSON, everything else to stderr.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP),
+    group = ArgGroup::new("checkpoint").required(true).args(["checkpoint_path", "checkpoint_dir"]),
+)]
+pub struct Publish {
+    /// The model's name
+    #[arg(long)]
+    name: String,
+    /// The version [default: step-N or final-step-N by the file's name, else that without its ending]
+    #[arg(long)]
+    version: Option<String>,
+    /// The checkpoint
+    #[arg(long, value_name = "FILE", help_heading = "Artifact")]
+    checkpoint_path: Option<PathBuf>,
+    /// A folder with checkpoints, of which the latest is taken: the highest step, the final one before the
+    /// plain one, then the newest. They are called checkpoint_step_N or checkpoint_final_step_N, with .pt,
+    /// .pth, .ckpt, .bin or .safetensors
+    #[arg(long, value_name = "DIR", help_heading = "Artifact")]
+    checkpoint_dir: Option<PathBuf>,
+    /// Where the artifact is kept, or goes; without it `sha256:` and the checkpoint's digest
+    #[arg(long, value_name = "URI", help_heading = "Artifact", conflicts_with = "artifact_uri_template")]
+    artifact_uri: Option<String>,
+    /// The same with {name}, {version}, {step}, {basename} and {sha256} in it; a brace itself is {{ or }}
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Artifact")]
+    artifact_uri_template: Option<UriTemplate>,
+
+    #[command(flatten)]
+    details: Details,
+    #[command(flatten)]
+    upload: UploadFlags,
+    #[command(flatten)]
+    training: Training,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+impl Publish {
+    /// Uploads, registers, and tells of it.
+    ///
+    /// # Errors
+    /// One failure with what is wrong; its exit code is one of [`exit`].
+    pub fn run(self) -> Result<(), Failure> {
+        let interrupt = Interrupt::listen()?;
+        let candidate = self.candidate()?;
+        self.output.check(
+            [
+                Some(candidate.opened.path()),
+                self.details.config_path.as_deref(),
+                self.training.metrics_path.as_deref(),
+            ]
+            .into_iter()
+            .flatten(),
+        )?;
+        let mut faults = Faults::default();
+        let metrics = self.training.metrics(&mut faults);
+        if let Some(path) = &self.details.config_path {
+            faults.note(Opened::open(path));
+        }
+        self.output.check_writable(&mut faults);
+        faults.settle()?;
+
+        let connection = self.remote.connection()?;
+        let publisher = Publisher {
+            upload: self.upload.upload(&connection.config.profile),
+            destination: match (self.artifact_uri, self.artifact_uri_template) {
+                (Some(uri), _) if !uri.trim().is_empty() => Destination::At(uri),
+                (_, Some(template)) => Destination::Made(template),
+                _ => Destination::Unsaid,
+            },
+            name: self.name,
+            details: self.details,
+            training_loss: self.training.training_loss,
+            metrics,
+            goes_on: "the same command again goes on from there",
+            interrupt,
+        };
+        publisher.check(&candidate.naming()).map_err(|setback| setback.failure)?;
+        if self.output.dry_run {
+            return dry_run(&publisher, &candidate, &self.output);
+        }
+        let client = connection.client()?;
+        publisher.check_store(&candidate.naming()).map_err(|setback| setback.failure)?;
+        let publication = publisher.publish(&client, &candidate).map_err(|setback| setback.failure)?;
+        let printed = print::result(&publication.model);
+        self.output.write_metadata(&publication.body)?;
+        printed
+    }
+
+    /// The checkpoint, and what it becomes.
+    fn candidate(&self) -> Result<Candidate, Failure> {
+        // What is wrong with the flags is said before anything is wrong with the files.
+        Draft::named(&self.name, self.version.as_deref().unwrap_or("by the file"))
+            .map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        let path = match (&self.checkpoint_path, &self.checkpoint_dir) {
+            (Some(path), _) => path.clone(),
+            (None, folder) => latest(folder.as_deref().unwrap_or(Path::new(".")))?,
+        };
+        let opened = Opened::open(&path)?;
+        let file_name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let name = CheckpointName::parse(&file_name);
+        let stem = || path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
+        let version = self.version.clone().or_else(|| name.map(|name| name.to_string())).or_else(stem);
+        let Some(version) = version.filter(|version| !version.trim().is_empty()) else {
+            return Err(Failure::usage(format!(
+                "{} makes no version; give one with --version",
+                path.display()
+            )));
+        };
+        let step = self.training.training_step.or(name.map(|name| name.step));
+        Ok(Candidate { opened, version, step })
+    }
+}
+
+/// The latest checkpoint in the folder.
+fn latest(folder: &Path) -> Result<PathBuf, Failure> {
+    let found = list_checkpoints(folder)?;
+    found.into_iter().next_back().map(|latest| latest.path).ok_or_else(|| {
+        Failure::failed(format!(
+            "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}; --checkpoint-path takes any other name",
+            folder.display()
+        ))
+    })
+}
+
+fn dry_run(publisher: &Publisher, candidate: &Candidate, output: &Output) -> Result<(), Failure> {
+    let plan = publisher.plan(candidate).map_err(|setback| setback.failure)?;
+    output.write_metadata(&plan.body)?;
+    print::result(&plan.body)?;
+    print::line(&publisher.intent(candidate, &plan));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_what_is_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = format!("{:?}", latest(folder.path()).unwrap_err());
+        assert!(said.contains("holds no checkpoint; they are called checkpoint_step_N and"), "{said}");
+    }
+}

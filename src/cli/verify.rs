@@ -1,0 +1,177 @@
+//! `registry verify`: whether a file or an object is the artifact that was registered.
+//!
+//! It reads and changes nothing, so Ctrl-C may simply end it.
+
+use std::path::Path;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    exit::{self, Failure},
+    model_ref::ModelRef,
+    object_flags::ObjectFlags,
+    print, progress,
+    remote::Remote,
+};
+use crate::{
+    artifact::{
+        MeasureOptions, Opened,
+        objects::{ObjectError, ObjectUri},
+    },
+    domain::{Digest, Measurement},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  A file that was copied somewhere:
+    registry verify tiny-gpt:v1 /models/tiny-gpt.pt
+  What lies in the store where the registry says that it lies:
+    registry verify tiny-gpt:v1
+  An object, with the server of a store of one's own:
+    registry verify tiny-gpt@production s3://models/tiny-gpt/v1/model.pt \\
+      --s3-endpoint-url http://minio:9000";
+
+/// Find out whether a file or an object is the artifact that was registered.
+///
+/// Digests every byte of it and compares digest and size with the registry's; where the sizes differ already,
+/// nothing is read. If it is that artifact, one line on stdout says so; if not, one on stderr says what differs.
+#[derive(Debug, Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Verify {
+    /// The version: name:version, an id, or name@production
+    #[arg(value_name = "MODEL")]
+    model: ModelRef,
+    /// The file, or an object like s3://bucket/key (gs:// and az:// too); without it the object that the
+    /// registry names as the version's artifact
+    #[arg(value_name = "FILE_OR_URI")]
+    source: Option<String>,
+    /// Say it as a JSON object on stdout
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    object_flags: ObjectFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// What the registry says that the artifact is.
+struct Registered {
+    id: Value,
+    name: String,
+    version: String,
+    sha256: Digest,
+    size_bytes: Option<u64>,
+}
+
+impl Verify {
+    /// Compares, and tells of it.
+    ///
+    /// # Errors
+    /// Where it is not that artifact, or that could not be found out.
+    pub fn run(mut self) -> Result<(), Failure> {
+        let connection = self.remote.connection()?;
+        self.object_flags = self.object_flags.or(&connection.config.profile);
+        let model = self.model.fetch(&connection.client()?)?;
+        let registered = Registered::of(&self.model, &model)?;
+        let source = self.source(&model)?;
+        let found = self.measure(&source, registered.size_bytes)?;
+        let difference = registered.difference(&found);
+        if self.json {
+            print::result(&json!({
+                "model": registered.id, "name": registered.name, "version": registered.version,
+                "source": source, "matches": difference.is_none(),
+                "expected": { "sha256": registered.sha256.to_string(), "size_bytes": registered.size_bytes },
+                "found": { "sha256": found.sha256.map(|found| found.to_string()), "size_bytes": found.size_bytes },
+            }))?;
+        }
+        let (name, version) = (&registered.name, &registered.version);
+        match difference {
+            Some(what) => Err(Failure::failed(format!("{source} is not {name}:{version}: {what}"))),
+            None if self.json => Ok(()),
+            None => print::result_line(&format!(
+                "{name}:{version} is {source}: {}, sha256 {:.12}…",
+                print::size(found.size_bytes),
+                registered.sha256.to_string()
+            )),
+        }
+    }
+
+    /// What is to be read: as it was given, or where the registry says that the artifact lies.
+    fn source(&self, model: &Value) -> Result<String, Failure> {
+        if let Some(source) = &self.source {
+            return Ok(source.clone());
+        }
+        match model["artifact_uri"].as_str() {
+            Some(uri) if ObjectUri::is_meant_by(uri) => Ok(uri.to_owned()),
+            uri => Err(Failure::usage(format!(
+                "the artifact of {} is registered as {}, which can't be read from here; give the file to verify",
+                self.model,
+                uri.unwrap_or("nothing")
+            ))),
+        }
+    }
+
+    /// Digests it, unless its size tells already that it is another.
+    fn measure(&self, source: &str, expected_bytes: Option<u64>) -> Result<Measurement, Failure> {
+        let differs = |size_bytes| expected_bytes.is_some_and(|expected| expected != size_bytes);
+        let bars = progress::bars();
+        let measured = if source.contains("://") && !Path::new(source).exists() {
+            let uri = ObjectUri::parse(source)?;
+            let objects = self.object_flags.connect(&uri)?;
+            let found = objects.find(&uri)?.ok_or_else(|| ObjectError::Missing { uri: uri.clone() })?;
+            if differs(found.size_bytes) {
+                return Ok(Measurement { sha256: None, size_bytes: found.size_bytes });
+            }
+            let bar = progress::add_bar(&bars, uri.file_name(), found.size_bytes);
+            objects.measure(&uri, |done| bar.set_position(done), &|| false).map_err(Failure::from)
+        } else {
+            let opened = Opened::open(source).map_err(ObjectError::from)?;
+            if differs(opened.size_bytes()) {
+                return Ok(Measurement { sha256: None, size_bytes: opened.size_bytes() });
+            }
+            let name = opened.path().file_name().unwrap_or_default().to_string_lossy();
+            let bar = progress::add_bar(&bars, &name, opened.size_bytes());
+            let measured = opened.measure(&MeasureOptions::default(), |done| bar.set_position(done));
+            measured.map(|measured| measured.measurement).map_err(|error| Failure::failed(error.to_string()))
+        };
+        let _ = bars.clear();
+        measured
+    }
+}
+
+impl Registered {
+    fn of(named: &ModelRef, model: &Value) -> Result<Self, Failure> {
+        let text = |field: &str| model[field].as_str().unwrap_or_default().to_owned();
+        let sha256 = Digest::parse("checkpoint_sha256", &text("checkpoint_sha256"))
+            .map_err(|refusal| Failure::failed(refusal.to_string()))?;
+        let Some(sha256) = sha256 else {
+            return Err(Failure::failed(format!(
+                "{named} was registered without a digest, so nothing can be verified; \
+                 register versions with their checkpoint, by `registry publish` or `registry ingest`"
+            )));
+        };
+        Ok(Self {
+            id: model["id"].clone(),
+            name: text("name"),
+            version: text("version"),
+            sha256,
+            size_bytes: model["checkpoint_size_bytes"].as_u64(),
+        })
+    }
+
+    /// What of it is not as it was registered; `None` where it is that artifact.
+    fn difference(&self, found: &Measurement) -> Option<String> {
+        match (self.size_bytes, found.sha256) {
+            (Some(expected), _) if expected != found.size_bytes => {
+                Some(format!("it holds {} bytes where {expected} are registered", found.size_bytes))
+            }
+            (_, Some(digest)) if digest != self.sha256 => {
+                Some(format!("its sha256 is {digest} where {} is registered", self.sha256))
+            }
+            // Of the same size or of none that is registered, so it was read.
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! A real S3 server on a free port: signatures, multipart and metadata as the protocol has them, with its
+//! objects as files of a folder. Faults can be put between it and whoever asks.
+#![allow(
+    dead_code,
+    reason = "the tests of the library and those of the binary share it and use different parts"
+)]
+
+use std::{
+    fs,
+    future::poll_fn,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    process::Command,
+    sync::{Arc, Mutex, mpsc},
+    task::{Context, Poll, ready},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::{Buf as _, Bytes};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Body, Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use s3s::{
+    StdError,
+    auth::SimpleAuth,
+    service::{S3Service, S3ServiceBuilder},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch};
+
+pub(crate) const ACCESS_KEY: &str = "AKIATESTS";
+/// It must never be seen in any output.
+pub(crate) const SECRET_KEY: &str = "hush-0815-hush";
+
+/// What happens to a request, once it has come this far.
+pub(crate) enum Fault {
+    /// It gets this status and is not done.
+    Answer(u16),
+    /// The connection is dropped after so many bytes of what the client sends.
+    CutRequest(usize),
+    /// The connection is dropped after so many bytes of the answer; the request itself is done.
+    CutAnswer(usize),
+    /// It waits until the gate is opened, and is then done.
+    Hold(Gate),
+}
+
+/// Where a request waits.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    /// How many wait or have passed.
+    arrived: Arc<watch::Sender<usize>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self { arrived: Arc::new(watch::Sender::new(0)), open: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Waits until somebody waits there.
+    pub(crate) fn wait_for_somebody(&self) {
+        until("nobody came to the gate", || *self.arrived.borrow() > 0);
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        self.arrived.send_modify(|arrived| *arrived += 1);
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+}
+
+/// Waits until `condition` holds, for up to half a minute.
+#[track_caller]
+pub(crate) fn until(otherwise: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{otherwise}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+struct Rule {
+    part_of_request: String,
+    times: usize,
+    fault: Fault,
+}
+
+struct State {
+    root: PathBuf,
+    /// Method and URI of each, in the order of their coming.
+    requests: Mutex<Vec<String>>,
+    rules: Mutex<Vec<Rule>>,
+}
+
+/// A running server. It ends when this is dropped.
+pub(crate) struct ObjectServer {
+    pub(crate) url: String,
+    folder: TempDir,
+    state: Arc<State>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ObjectServer {
+    /// A server without any bucket.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
+        let state = Arc::new(State { root, requests: Mutex::default(), rules: Mutex::default() });
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (tell_url, url) = mpsc::channel();
+        let service = {
+            let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+            builder.build()
+        };
+        let served = Arc::clone(&state);
+        let thread = thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tell_url.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+                tokio::select! {
+                    () = serve(listener, service, served) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        let url = url.recv().unwrap();
+        Self { url, folder, state, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// A server with the bucket `models`.
+    pub(crate) fn with_bucket() -> Self {
+        let server = Self::start();
+        server.bucket("models");
+        server
+    }
+
+    /// The variables that lead a client here; the same for a command and for the library.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
+        [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_ENDPOINT_URL", self.url.clone()),
+        ]
+    }
+
+    /// Leads a command here, and nowhere else.
+    pub(crate) fn env<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["AWS_", "AZURE_", "GOOGLE_", "ARTIFACT_"].iter().any(|prefix| text.starts_with(prefix)) {
+                command.env_remove(&name);
+            }
+        }
+        command.envs(self.variables())
+    }
+
+    /// Makes a bucket.
+    pub(crate) fn bucket(&self, name: &str) {
+        fs::create_dir(self.folder.path().join(name)).unwrap();
+    }
+
+    /// Where an object of the bucket `models` lies.
+    pub(crate) fn path(&self, key: &str) -> PathBuf {
+        self.folder.path().join("models").join(key)
+    }
+
+    /// What the server keeps of an object besides its bytes: `user_metadata`, `content_type`.
+    pub(crate) fn attributes(&self, key: &str) -> Value {
+        let text = fs::read(self.beside(key, "metadata")).unwrap_or_else(|_| b"null".to_vec());
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Puts an object there as another tool would: with metadata of its own, and with what the server took for
+    /// its checksums, like `{"checksum_sha256": …}`.
+    pub(crate) fn put(&self, key: &str, bytes: &[u8], metadata: &Value, checksums: &Value) {
+        fs::write(self.path(key), bytes).unwrap();
+        let attributes = serde_json::json!({ "user_metadata": metadata });
+        fs::write(self.beside(key, "metadata"), attributes.to_string()).unwrap();
+        fs::write(self.beside(key, "internal"), checksums.to_string()).unwrap();
+    }
+
+    /// The file in which the server keeps something about an object.
+    fn beside(&self, key: &str, what: &str) -> PathBuf {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        self.folder.path().join(format!(".bucket-{}.object-{}.{what}.json", encode("models"), encode(key)))
+    }
+
+    /// Files that unfinished uploads have left: parts, and their list.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains("upload")).collect()
+    }
+
+    /// The requests so far whose method and URI hold `part`.
+    pub(crate) fn requests(&self, part: &str) -> Vec<String> {
+        let requests = self.state.requests.lock().unwrap();
+        requests.iter().filter(|request| request.contains(part)).cloned().collect()
+    }
+
+    /// Has a fault happen to the next `times` requests whose method and URI hold `part_of_request`, like
+    /// `PUT /models/model.pt?partNumber=2&`, or `PUT /models/model.pt ` without a query.
+    pub(crate) fn fault(&self, part_of_request: &str, times: usize, fault: Fault) {
+        let part_of_request = part_of_request.to_owned();
+        self.state.rules.lock().unwrap().push(Rule { part_of_request, times, fault });
+    }
+}
+
+impl Drop for ObjectServer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, service: S3Service, state: Arc<State>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (service, state) = (service.clone(), Arc::clone(&state));
+        let answer = service_fn(move |request| answer(service.clone(), Arc::clone(&state), request));
+        // A client that hangs up, or a fault, ends its connection with an error that is nobody's.
+        tokio::spawn(
+            async move { http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await },
+        );
+    }
+}
+
+async fn answer(
+    service: S3Service,
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<s3s::Body>, StdError> {
+    // A space ends it, so that a URI without a query can be told from the others.
+    let asked = format!("{} {} ", request.method(), request.uri());
+    let fault = state.next_fault(&asked);
+    state.requests.lock().unwrap().push(asked);
+    let (mut request_limit, mut answer_limit) = (usize::MAX, usize::MAX);
+    match fault {
+        Some(Fault::Answer(status)) => return refusal(status, "", request).await,
+        Some(Fault::CutRequest(limit)) => request_limit = limit,
+        Some(Fault::CutAnswer(limit)) => answer_limit = limit,
+        Some(Fault::Hold(gate)) => gate.pass().await,
+        None => {}
+    }
+    // S3 does not make buckets out of thin air, as this implementation of it would.
+    let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
+    if !state.root.join(bucket).is_dir() {
+        let body =
+            "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+        return refusal(404, body, request).await;
+    }
+    let (cut, was_cut) = tokio::sync::oneshot::channel();
+    let request =
+        request.map(|body| s3s::Body::http_body_unsync(Cut { body, left: request_limit, cut: Some(cut) }));
+    let answered = tokio::select! {
+        answered = service.call(request) => answered.map_err(|error| -> StdError { format!("{error:?}").into() })?,
+        Ok(()) = was_cut => return Err("cut off".into()),
+    };
+    if answer_limit == 0 {
+        return Err("cut off".into());
+    }
+    Ok(answered.map(|body| s3s::Body::http_body_unsync(Cut { body, left: answer_limit, cut: None })))
+}
+
+/// Hears all of the request, since a client that is refused in the middle may never read why.
+async fn refusal(
+    status: u16,
+    body: &'static str,
+    request: Request<Incoming>,
+) -> Result<Response<s3s::Body>, StdError> {
+    let mut sent = request.into_body();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut sent).poll_frame(context)).await {
+        frame?;
+    }
+    let mut refused = Response::new(s3s::Body::from(Bytes::from_static(body.as_bytes())));
+    *refused.status_mut() = StatusCode::from_u16(status)?;
+    Ok(refused)
+}
+
+impl State {
+    fn next_fault(&self, asked: &str) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap();
+        let rule = rules.iter_mut().find(|rule| rule.times > 0 && asked.contains(&rule.part_of_request))?;
+        rule.times -= 1;
+        Some(match &rule.fault {
+            Fault::Answer(status) => Fault::Answer(*status),
+            Fault::CutRequest(limit) => Fault::CutRequest(*limit),
+            Fault::CutAnswer(limit) => Fault::CutAnswer(*limit),
+            Fault::Hold(gate) => Fault::Hold(gate.clone()),
+        })
+    }
+}
+
+/// A body that ends in the middle: by an error, or where somebody is to be told, by never going on.
+struct Cut<B> {
+    body: B,
+    left: usize,
+    cut: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl<B> Body for Cut<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<StdError>,
+{
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        if self.left == 0 {
+            return match self.cut.take() {
+                Some(cut) => {
+                    let _ = cut.send(());
+                    Poll::Pending
+                }
+                None => Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::ConnectionReset).into()))),
+            };
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(Into::into)?;
+            Ok(match frame.into_data() {
+                Ok(data) if self.left < usize::MAX => {
+                    let kept = data.slice(..data.len().min(self.left));
+                    self.left -= kept.remaining();
+                    Frame::data(kept)
+                }
+                Ok(data) => Frame::data(data),
+                Err(other) => other,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left > 0 && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

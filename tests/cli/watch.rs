@@ -1,0 +1,541 @@
+//! `registry watch`, against a real registry and a real S3 server.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read, Write as _},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+};
+
+use serde_json::{Value, json as value};
+use tempfile::TempDir;
+
+use crate::{
+    KEY, Ran,
+    fake_registry::json,
+    gateway::{Fate, Gateway},
+    object_server::{Fault, Gate, ObjectServer, until},
+    registry,
+    server::{Server, signal},
+};
+
+/// A folder that is watched, a registry and a store.
+struct Scene {
+    folder: TempDir,
+    server: Server,
+    gateway: Gateway,
+    store: ObjectServer,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let server = Server::start();
+        let gateway = Gateway::to(&server.url);
+        let scene = Self {
+            folder: tempfile::tempdir().unwrap(),
+            gateway,
+            server,
+            store: ObjectServer::with_bucket(),
+        };
+        fs::create_dir(scene.path("runs")).unwrap();
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The checkpoint of a step, in the watched folder.
+    fn file(&self, step: u64) -> PathBuf {
+        self.path(&format!("runs/checkpoint_step_{step}.pt"))
+    }
+
+    /// Writes the checkpoint of a step.
+    fn checkpoint(&self, step: u64, text: &str) {
+        fs::write(self.file(step), text).unwrap();
+    }
+
+    /// `registry watch` over the folder `runs`, uploading to `models/{basename}`.
+    fn watch<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        self.watch_after("0.05", arguments)
+    }
+
+    /// The same, where a file is complete once it has been the same for so many seconds.
+    fn watch_after<'a>(&self, quiet: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = registry(["watch", "--name", "m", "--checkpoint-dir", "runs"]);
+        command
+            .args([
+                "--artifact-uri-template",
+                "s3://models/{basename}",
+                "--upload",
+                "--stable-seconds",
+                quiet,
+            ])
+            .args(arguments)
+            .env("CAIA_REGISTRY_API_KEY", KEY)
+            .env("CAIA_REGISTRY_URL", &self.gateway.url)
+            .current_dir(self.folder.path());
+        self.store.env(&mut command);
+        command
+    }
+
+    /// How often the registry was asked to take a version, and the store to take an object.
+    fn writes(&self) -> (usize, usize) {
+        (self.gateway.requests("POST ").len(), self.store.requests("PUT ").len())
+    }
+
+    fn state(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("runs/.publish_state.json")).unwrap()).unwrap()
+    }
+}
+
+/// A watch that runs, and what it has said so far.
+struct Running {
+    child: Child,
+    results: Heard,
+    words: Heard,
+}
+
+/// What came out of a pipe.
+struct Heard {
+    text: Arc<Mutex<String>>,
+    thread: JoinHandle<()>,
+}
+
+impl Heard {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&text);
+        let thread = thread::spawn(move || {
+            for line in BufReader::new(pipe).lines() {
+                let mut text = shared.lock().unwrap();
+                text.push_str(&line.unwrap());
+                text.push('\n');
+            }
+        });
+        Self { text, thread }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+}
+
+impl Running {
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (results, words) =
+            (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
+        Self { child, results, words }
+    }
+
+    /// Waits until it has published these versions, in this order.
+    #[track_caller]
+    fn published(&self, versions: &[&str]) {
+        let so_far = || -> Vec<String> {
+            let text = self.results.so_far();
+            let models = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            models.map(|model| model["version"].as_str().unwrap().to_owned()).collect()
+        };
+        until("not published", || so_far().len() >= versions.len());
+        assert_eq!(so_far(), versions, "{}", self.words.so_far());
+    }
+
+    /// Waits until it has said something.
+    #[track_caller]
+    fn said(&self, words: &str) {
+        until(words, || self.words.so_far().contains(words));
+    }
+
+    fn ended(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        let text = |heard: Heard| {
+            heard.thread.join().unwrap();
+            std::mem::take(&mut *heard.text.lock().unwrap()).into_bytes()
+        };
+        Ran::from(std::process::Output { status, stdout: text(self.results), stderr: text(self.words) })
+    }
+
+    /// Ends it by a signal and asserts that it ended in order.
+    fn stopped(self, by: &str) -> Ran {
+        signal(self.child.id(), by);
+        let ran = self.ended();
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran
+    }
+}
+
+#[test]
+fn checkpoints_are_published_as_they_appear() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    scene.checkpoint(2, "two");
+    // Only news of the folder make it look in time.
+    let running = Running::of(&mut scene.watch(["--poll-seconds", "3600"]));
+    running.published(&["step-2"]);
+    scene.checkpoint(10, "ten");
+    running.published(&["step-2", "step-10"]);
+    let model = scene.server.get("/models/by-name/m/step-10");
+    assert_eq!(
+        (&model["training_step"], &model["artifact_uri"]),
+        (&value!(10), &value!("s3://models/checkpoint_step_10.pt"))
+    );
+    assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_10.pt")).unwrap(), "ten");
+    // What is older than the latest is passed over.
+    scene.checkpoint(5, "five");
+    fs::remove_file(scene.file(10)).unwrap();
+    running.said("runs/checkpoint_step_5.pt is older than what was published last");
+    let ran = running.stopped("INT");
+    assert!(
+        ran.stderr
+            .starts_with("watching runs for checkpoints of m\nuploaded s3://models/checkpoint_step_2.pt"),
+        "{ran:?}"
+    );
+    let state = scene.state();
+    assert_eq!(
+        (&state["last_step"], &state["last_path"]),
+        (&value!(10), &value!("runs/checkpoint_step_10.pt"))
+    );
+    assert_eq!(scene.server.get("/stats")["total_models"], 2);
+}
+
+#[test]
+fn a_slow_writer_is_waited_for_and_a_rename_is_seen() {
+    let scene = Scene::new();
+    let running = Running::of(&mut scene.watch_after("2", ["--poll-seconds", "0.05"]));
+    running.said("watching runs");
+    // For longer than the time of quiet, and with far shorter pauses.
+    let mut file = File::create(scene.file(1)).unwrap();
+    let begun = std::time::Instant::now();
+    let mut pieces = 0;
+    while begun.elapsed().as_millis() < 2500 {
+        file.write_all(b"piece").unwrap();
+        pieces += 1;
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(scene.writes(), (0, 0), "nothing was published while it was written");
+    running.published(&["step-1"]);
+    assert_eq!(fs::metadata(scene.store.path("checkpoint_step_1.pt")).unwrap().len(), pieces * 5);
+    fs::write(scene.path("runs/checkpoint_step_2.pt.tmp"), "renamed").unwrap();
+    fs::rename(scene.path("runs/checkpoint_step_2.pt.tmp"), scene.file(2)).unwrap();
+    running.published(&["step-1", "step-2"]);
+    assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_2.pt")).unwrap(), "renamed");
+    running.stopped("TERM");
+}
+
+#[test]
+fn all_are_published_in_the_order_of_steps_and_none_again_after_a_restart() {
+    let scene = Scene::new();
+    for (step, text) in [(10, "ten"), (9, "nine"), (100, "hundred")] {
+        scene.checkpoint(step, text);
+    }
+    fs::write(scene.file(11), "").unwrap();
+    let all = ["--all", "--poll-seconds", "0.05"];
+    let running = Running::of(&mut scene.watch(all));
+    running.published(&["step-9", "step-10", "step-100"]);
+    running.stopped("TERM");
+    let (writes, gets) = (scene.writes(), scene.gateway.requests("GET ").len());
+    let running = Running::of(&mut scene.watch(all));
+    running.said("watching runs");
+    scene.checkpoint(50, "fifty");
+    running.published(&["step-50"]);
+    running.stopped("TERM");
+    assert_eq!(scene.writes(), (writes.0 + 1, writes.1 + 1));
+    assert_eq!(scene.gateway.requests("GET ").len(), gets + 1, "what the state file knows is not asked for");
+    assert_eq!(scene.state()["last_step"], 100);
+
+    // Without the state file the registry knows, and nothing is uploaded or registered again.
+    fs::remove_file(scene.path("runs/.publish_state.json")).unwrap();
+    let ran = Ran::of(&mut scene.watch(["--all", "--once"]));
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 4), "{ran:?}");
+    assert_eq!(ran.stderr.matches(": nothing to do").count(), 4, "{ran:?}");
+    assert_eq!(scene.writes(), (writes.0 + 1, writes.1 + 1));
+}
+
+#[test]
+fn a_registry_that_is_away_is_waited_for() {
+    let scene = Scene::new();
+    scene.gateway.fate("", usize::MAX, Fate::Dropped);
+    scene.checkpoint(1, "one");
+    let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
+    running.said("did not answer");
+    let lines = running.words.so_far().lines().count();
+    let asked = scene.gateway.requests("").len();
+    until("it tries again", || scene.gateway.requests("").len() > asked);
+    assert_eq!(running.words.so_far().lines().count(), lines, "it is told once");
+    scene.gateway.mend();
+    running.published(&["step-1"]);
+    running.stopped("TERM");
+}
+
+#[test]
+fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
+    let scene = Scene::new();
+    scene.gateway.fate("POST ", 1, Fate::Answered(json(503, r#"{"detail":"busy"}"#)));
+    scene.checkpoint(1, "one");
+    let running = Running::of(&mut scene.watch([]));
+    running.said("s3://models/checkpoint_step_1.pt is in place");
+    running.published(&["step-1"]);
+    assert_eq!(scene.writes(), (2, 1), "registered at the second try, uploaded at the first");
+    running.stopped("TERM");
+}
+
+#[test]
+fn a_store_that_is_away_is_waited_for() {
+    let scene = Scene::new();
+    // As often as its client tries before it gives up: once, and seven times more.
+    scene.store.fault("checkpoint_step_1.pt", 8, Fault::Answer(503));
+    scene.checkpoint(1, "one");
+    let running = Running::of(&mut scene.watch([]));
+    // Those tries take their time, mostly some ten seconds.
+    let begun = std::time::Instant::now();
+    while !running.words.so_far().contains("is unavailable") {
+        assert!(begun.elapsed().as_secs() < 120, "{}", running.words.so_far());
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    running.published(&["step-1"]);
+    let ran = running.stopped("TERM");
+    assert_eq!(ran.stderr.matches("trying again until it works").count(), 1, "{ran:?}");
+    assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_1.pt")).unwrap(), "one");
+}
+
+#[test]
+fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
+    let scene = Scene::new();
+    let body = value!({"name": "m", "version": "step-1", "artifact_uri": "s3://elsewhere/x"});
+    scene.server.post("/models", &body);
+    scene.checkpoint(1, "one");
+    scene.checkpoint(2, "two");
+    let all = ["--all", "--poll-seconds", "0.05"];
+    let running = Running::of(&mut scene.watch(all));
+    running.published(&["step-2"]);
+    scene.checkpoint(3, "three");
+    running.published(&["step-2", "step-3"]);
+    let ran = running.stopped("TERM");
+    assert_eq!(
+        ran.stderr.matches("m:step-1 is registered already, as model 1, and differs").count(),
+        1,
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("passed over until the file changes"), "{ran:?}");
+
+    let again = Running::of(&mut scene.watch(all));
+    again.said("passed over, since they were refused before: checkpoint_step_1.pt");
+    // Written anew it is tried anew.
+    scene.checkpoint(1, "one, again");
+    again.said("and differs");
+    again.stopped("TERM");
+    assert_eq!(scene.server.get("/models/1")["artifact_uri"], "s3://elsewhere/x");
+}
+
+#[test]
+fn one_look_publishes_what_is_there() {
+    let scene = Scene::new();
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran:?}");
+    assert!(ran.stderr.ends_with("runs holds no checkpoint: nothing to do\n"), "{ran:?}");
+    scene.checkpoint(1, "one");
+    fs::write(scene.file(2), "").unwrap();
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["version"], "step-1");
+    assert_eq!(ran.stdout.lines().count(), 1, "one line for a model");
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert!(
+        ran.stderr.ends_with("runs holds no checkpoint that is to be published: nothing to do\n"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn one_look_that_fails_says_so_with_its_code() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    scene.gateway.fate("GET ", 1, Fate::Answered(json(503, r#"{"detail":"busy"}"#)));
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert_eq!(ran.code, 3, "{ran:?}");
+    scene.gateway.fate("GET ", 1, Fate::Answered(json(401, r#"{"detail":"no"}"#)));
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert_eq!((ran.code, ran.stderr.matches("refused the API key").count()), (4, 1), "{ran:?}");
+    scene.server.post("/models", &value!({"name": "m", "version": "step-1", "artifact_uri": "u"}));
+    scene.checkpoint(2, "two");
+    let ran = Ran::of(&mut scene.watch(["--once", "--all"]));
+    assert_eq!((ran.code, ran.stdout.lines().count()), (5, 1), "the other one is published: {ran:?}");
+    let ran = Ran::of(&mut scene.watch(["--once", "--checkpoint-dir-typo"]));
+    assert_eq!(ran.code, 2);
+}
+
+#[test]
+fn what_no_checkpoint_can_get_past_ends_the_watch() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    for (change, code, said) in [
+        (("AWS_SECRET_ACCESS_KEY", "wrong"), 4, "refused the credentials"),
+        (("CAIA_REGISTRY_URL", "nonsense"), 2, "takes one like http://localhost:8001"),
+    ] {
+        let ran = Ran::of(scene.watch([]).env(change.0, change.1));
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.stderr.lines().last().unwrap().contains(said), "{ran:?}");
+    }
+    let mut command = scene.watch([]);
+    fs::remove_dir_all(scene.store.path("")).unwrap();
+    let ran = Ran::of(&mut command);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("there is no bucket"), "{ran:?}");
+    assert_eq!(scene.server.get("/models"), value!([]));
+}
+
+#[test]
+fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
+    let scene = Scene::new();
+    File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
+    let gate = Gate::new();
+    scene.store.fault("partNumber=2&", 1, Fault::Hold(gate.clone()));
+    let running = Running::of(&mut scene.watch([]));
+    gate.wait_for_somebody();
+    let ran = running.stopped("TERM");
+    assert!(
+        ran.stderr.contains("interrupted; s3://models/checkpoint_step_1.pt is as it was before"),
+        "{ran:?}"
+    );
+    assert!(!scene.store.path("checkpoint_step_1.pt").exists());
+    assert_eq!(scene.store.unfinished(), [""; 0]);
+    gate.open();
+    // Started again it goes on where it was.
+    assert_eq!(Ran::of(&mut scene.watch(["--once"])).code, 0);
+    assert_eq!(scene.server.get("/stats")["total_models"], 1);
+}
+
+#[test]
+fn a_signal_ends_one_look_with_the_code_of_an_interruption() {
+    let scene = Scene::new();
+    File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
+    let gate = Gate::new();
+    scene.store.fault("partNumber=1&", 1, Fault::Hold(gate.clone()));
+    let running = Running::of(&mut scene.watch(["--once"]));
+    gate.wait_for_somebody();
+    signal(running.child.id(), "INT");
+    assert_eq!(running.ended().code, 130);
+    gate.open();
+}
+
+#[test]
+fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
+    let scene = Scene::new();
+    File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
+    let gate = Gate::new();
+    scene.store.fault("checkpoint_step_1.pt?partNumber=1&", 1, Fault::Hold(gate.clone()));
+    let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
+    gate.wait_for_somebody();
+    File::options().append(true).open(scene.file(1)).unwrap().write_all(b"more").unwrap();
+    gate.open();
+    running.said("changed while it was read");
+    running.published(&["step-1"]);
+    assert_eq!(scene.server.get("/models/1")["checkpoint_size_bytes"], 20_000_004);
+    scene.checkpoint(2, "two");
+    fs::remove_file(scene.file(2)).unwrap();
+    scene.checkpoint(3, "three");
+    running.published(&["step-1", "step-3"]);
+    running.stopped("TERM");
+}
+
+#[test]
+fn a_state_file_that_makes_no_sense_is_an_error_that_says_what_to_do() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    fs::write(scene.path("runs/.publish_state.json"), "{half").unwrap();
+    let line = Ran::of(&mut scene.watch([])).failed(1);
+    assert!(line.contains("can't be understood") && line.contains("remove it"), "{line}");
+    let line = Ran::of(&mut scene.watch(["--state-file", "none/state.json"])).failed(1);
+    assert!(line.contains("none/state.json"), "{line}");
+    assert_eq!(scene.writes(), (0, 0));
+    // That of 0.2.0 is read.
+    let old = r#"{"last_step": 1, "last_path": "/old/runs/checkpoint_step_1.pt"}"#;
+    fs::write(scene.path("runs/.publish_state.json"), old).unwrap();
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran:?}");
+}
+
+#[test]
+fn a_second_watch_on_one_state_file_is_refused() {
+    let scene = Scene::new();
+    let running = Running::of(&mut scene.watch([]));
+    running.said("watching runs");
+    let line = Ran::of(&mut scene.watch([])).failed(1);
+    assert!(line.contains("another `registry watch` uses the state file runs/.publish_state.json"), "{line}");
+    running.stopped("TERM");
+    let ran = Ran::of(&mut scene.watch(["--once"]));
+    assert_eq!(ran.code, 0, "the lock goes with its owner: {ran:?}");
+}
+
+#[test]
+fn a_folder_may_come_into_being_later() {
+    let scene = Scene::new();
+    fs::remove_dir(scene.path("runs")).unwrap();
+    let line = Ran::of(&mut scene.watch(["--once"])).failed(1);
+    assert!(line.contains("runs does not exist; check the path"), "{line}");
+    let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
+    running.said("runs does not exist; waiting for it");
+    fs::create_dir(scene.path("runs")).unwrap();
+    scene.checkpoint(1, "one");
+    running.published(&["step-1"]);
+    running.stopped("TERM");
+    let line = Ran::of(&mut scene.watch(["--checkpoint-dir", "runs/checkpoint_step_1.pt"]));
+    assert_eq!(line.code, 2, "given twice");
+}
+
+#[test]
+fn a_dry_run_shows_what_would_be_sent_and_notes_nothing() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    let mut command = scene.watch(["--once", "--dry-run"]);
+    let ran = Ran::of(command.env_remove("CAIA_REGISTRY_API_KEY").env_remove("AWS_SECRET_ACCESS_KEY"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let sent: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&sent["version"], ran.stdout.lines().count()), (&value!("step-1"), 1));
+    assert!(ran.stderr.contains("3 B would go to s3://models/checkpoint_step_1.pt"), "{ran:?}");
+    let names: Vec<_> =
+        fs::read_dir(scene.path("runs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["checkpoint_step_1.pt"]);
+    assert_eq!((scene.gateway.requests("").len(), scene.store.requests("").len()), (0, 0));
+}
+
+#[test]
+fn the_command_line_must_make_sense() {
+    let scene = Scene::new();
+    for (arguments, complaint) in [
+        (&["--stable-seconds=-1"][..], "like 2 or 0.5"),
+        (&["--poll-seconds", "soon"], "like 2 or 0.5"),
+        (&["--artifact-uri=u"], "unexpected argument"),
+        (&["--force-upload", "--skip-upload-if-exists"], "cannot be used with"),
+    ] {
+        let ran = Ran::of(
+            registry(["watch", "--name=m", "--checkpoint-dir=runs", "--upload"])
+                .args(arguments)
+                .arg("--artifact-uri-template=s3://b/{step}"),
+        );
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
+    }
+    for (template, complaint) in
+        [("https://h/{step}", "s3://, gs:// and az:// are known"), ("s3://models/", "no object")]
+    {
+        let mut command = registry([
+            "watch",
+            "--name=m",
+            "--checkpoint-dir=.",
+            "--upload",
+            "--dry-run",
+            "--artifact-uri-template",
+            template,
+        ]);
+        let line = Ran::of(command.current_dir(scene.folder.path())).failed(2);
+        assert!(line.contains(complaint), "{line}");
+    }
+    let ran = Ran::of(&mut registry(["watch", "--help"]));
+    for text in ["Examples:", "SIGTERM", "Exit codes:", "--stable-seconds", "--all"] {
+        assert!(ran.stdout.contains(text), "{text}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Files, digests and a connection to the test server.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use model_registry::{
+    artifact::{
+        Opened,
+        objects::{ObjectError, ObjectOptions, ObjectUri, Objects, Sizes},
+    },
+    domain::{Digest, Measurement},
+};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::object_server::ObjectServer;
+
+pub(crate) const MIB: usize = 1 << 20;
+
+/// The smallest parts that the protocol allows, so that small files have many.
+pub(crate) const SMALL: Sizes =
+    Sizes { part_bytes: 5 * MIB, parts_at_once: 2, copy_up_to_bytes: 5 << 30, copy_part_bytes: 1 << 30 };
+
+/// A file of `length` bytes, no two MiB of which are alike, written long ago.
+pub(crate) struct LocalFile {
+    _folder: TempDir,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl LocalFile {
+    pub(crate) fn new(length: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        let mut random = fastrand::Rng::with_seed(length as u64);
+        let mut bytes = vec![0; length];
+        random.fill(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        Self { _folder: folder, path, bytes }
+    }
+
+    pub(crate) fn open(&self) -> Opened {
+        Opened::open(&self.path).unwrap()
+    }
+
+    pub(crate) fn measurement(&self) -> Measurement {
+        Measurement { sha256: Some(digest(&self.bytes)), size_bytes: self.bytes.len() as u64 }
+    }
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
+}
+
+pub(crate) fn uri(text: &str) -> ObjectUri {
+    ObjectUri::parse(text).unwrap()
+}
+
+/// A connection with the variables of the server, some of them changed; blank takes one away.
+pub(crate) fn connect_with(server: &ObjectServer, changed: &[(&str, &str)]) -> Result<Objects, ObjectError> {
+    connect_to("s3://models/x", server, changed)
+}
+
+/// The same, for the bucket of another object.
+pub(crate) fn connect_to(
+    of: &str,
+    server: &ObjectServer,
+    changed: &[(&str, &str)],
+) -> Result<Objects, ObjectError> {
+    let variable = |name: &str| {
+        let changed = changed.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
+        changed.or_else(|| server.variables().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value))
+    };
+    Objects::connect(&uri(of), &ObjectOptions::default(), variable)
+}
+
+pub(crate) fn connect(server: &ObjectServer) -> Objects {
+    connect_with(server, &[]).unwrap().with_sizes(SMALL)
+}
+
+/// An upload that nobody interrupts.
+pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<Measurement, ObjectError> {
+    objects.upload(&uri(to), &file.open(), None, |_| {}, &|| false)
+}

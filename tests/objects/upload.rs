@@ -1,0 +1,290 @@
+//! Uploads: what is there afterwards, and what is not where something went wrong.
+
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    io::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use model_registry::artifact::{
+    ArtifactError,
+    objects::{ObjectError, Sizes},
+};
+
+use crate::{
+    object_server::{Fault, Gate, ObjectServer},
+    support::{LocalFile, MIB, SMALL, connect, connect_to, connect_with, digest, upload, uri},
+};
+
+/// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.
+#[track_caller]
+fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
+    assert!(fs::read(server.path(key)).unwrap() == file.bytes, "{key}");
+    let attributes = server.attributes(key);
+    let sha256 = digest(&file.bytes).to_string();
+    assert_eq!(attributes["user_metadata"], serde_json::json!({ "sha256": sha256 }), "{key}");
+    assert_eq!(attributes["content_type"], "application/octet-stream", "{key}");
+    assert_eq!(server.unfinished(), [""; 0], "{key}");
+    let found = connect(server).find(&uri(&format!("s3://models/{key}"))).unwrap().unwrap();
+    assert_eq!(
+        (found.size_bytes, found.sha256),
+        (file.bytes.len() as u64, Some(digest(&file.bytes))),
+        "{key}"
+    );
+}
+
+/// Asserts that neither an object nor a part of one is there.
+#[track_caller]
+fn assert_nothing_there(server: &ObjectServer, key: &str) {
+    assert!(!server.path(key).exists(), "{key}");
+    assert_eq!(server.unfinished(), [""; 0]);
+    assert_eq!(connect(server).find(&uri(&format!("s3://models/{key}"))).unwrap(), None);
+}
+
+#[test]
+fn files_of_any_size_arrive_whole_with_their_digest() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let part = SMALL.part_bytes;
+    for length in [0, 1, part - 1, part, part + 1, 2 * part, 23 * MIB + 7] {
+        let file = LocalFile::new(length);
+        let key = format!("a/b c/ü%20+{length}.pt");
+        let mut heard = Vec::new();
+        let to = uri(&format!("s3://models/{key}"));
+        let sent = objects.upload(&to, &file.open(), None, |done| heard.push(done), &|| false).unwrap();
+        assert_eq!(sent, file.measurement());
+        assert!(heard.is_sorted() && heard.last() == Some(&(length as u64)), "{heard:?}");
+        assert_uploaded(&server, &key, &file);
+    }
+}
+
+#[test]
+fn an_object_is_replaced() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    for length in [12 * MIB, 3, 12 * MIB + 1] {
+        let file = LocalFile::new(length);
+        upload(&objects, "s3://models/m.pt", &file).unwrap();
+        assert_uploaded(&server, "m.pt", &file);
+    }
+}
+
+#[test]
+fn a_digest_that_is_known_is_there_from_the_start() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    for length in [10, 11 * MIB] {
+        let file = LocalFile::new(length);
+        let known = Some(digest(&file.bytes));
+        objects.upload(&uri("s3://models/m.pt"), &file.open(), known, |_| {}, &|| false).unwrap();
+        assert_eq!(server.attributes("m.pt")["user_metadata"]["sha256"], digest(&file.bytes).to_string());
+        assert_eq!(server.requests("PUT /models/m.pt").len(), if length == 10 { 1 } else { 4 }, "no copy");
+    }
+}
+
+#[test]
+fn a_file_that_has_another_digest_than_is_known_is_not_uploaded() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    for length in [10, 11 * MIB] {
+        let file = LocalFile::new(length);
+        let refused =
+            objects.upload(&uri("s3://models/m.pt"), &file.open(), Some(digest(b"other")), |_| {}, &|| false);
+        assert!(matches!(refused, Err(ObjectError::NotTheFile { .. })), "{refused:?}");
+        assert_nothing_there(&server, "m.pt");
+    }
+}
+
+#[test]
+fn an_object_too_large_for_one_copy_gets_its_digest_piece_by_piece() {
+    let server = ObjectServer::with_bucket();
+    let sizes = Sizes { copy_up_to_bytes: 6 << 20, copy_part_bytes: 5 << 20, ..SMALL };
+    let objects = connect(&server).with_sizes(sizes);
+    let file = LocalFile::new(12 * MIB + 3);
+    upload(&objects, "s3://models/a/m.pt", &file).unwrap();
+    assert_uploaded(&server, "a/m.pt", &file);
+    assert_eq!(server.requests("POST /models/a/m.pt?uploads").len(), 2);
+    assert_eq!(server.requests("partNumber=3&").len(), 2);
+}
+
+#[test]
+fn a_connection_that_breaks_in_the_middle_of_a_part_is_made_anew() {
+    let server = ObjectServer::with_bucket();
+    server.fault("?partNumber=2&", 2, Fault::CutRequest(MIB));
+    server.fault("PUT /models/small.pt", 1, Fault::CutRequest(MIB));
+    let objects = connect(&server);
+    let file = LocalFile::new(18 * MIB);
+    upload(&objects, "s3://models/m.pt", &file).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+    assert_eq!(server.requests("?partNumber=2&").len(), 3);
+    assert_eq!(server.requests("?partNumber=1&").len(), 1);
+
+    let file = LocalFile::new(3 * MIB);
+    upload(&objects, "s3://models/small.pt", &file).unwrap();
+    assert_uploaded(&server, "small.pt", &file);
+}
+
+#[test]
+fn a_busy_store_is_asked_again() {
+    let server = ObjectServer::with_bucket();
+    let asked = [
+        "HEAD /models/m.pt",
+        "POST /models/m.pt?uploads",
+        "?partNumber=1&",
+        "POST /models/m.pt?uploadId",
+        "PUT /models/m.pt ",
+    ];
+    for part in asked {
+        server.fault(part, 2, Fault::Answer(503));
+    }
+    let file = LocalFile::new(11 * MIB);
+    upload(&connect(&server), "s3://models/m.pt", &file).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+    for part in &asked[1..] {
+        assert_eq!(server.requests(part).len(), 3, "{part}");
+    }
+}
+
+#[test]
+fn an_upload_whose_last_answer_is_lost_is_done_all_the_same() {
+    let server = ObjectServer::with_bucket();
+    server.fault("POST /models/m.pt?uploadId", 1, Fault::CutAnswer(0));
+    let file = LocalFile::new(11 * MIB);
+    let other = LocalFile::new(11 * MIB + 1);
+    let objects = connect(&server);
+    upload(&objects, "s3://models/m.pt", &file).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+    // Where it did not come about, an object that was there before is not taken for it.
+    upload(&objects, "s3://models/n.pt", &other).unwrap();
+    server.fault("POST /models/n.pt?uploadId", 1, Fault::Answer(404));
+    let lost = upload(&objects, "s3://models/n.pt", &file);
+    assert!(lost.is_err(), "{lost:?}");
+    assert_uploaded(&server, "n.pt", &other);
+}
+
+#[test]
+fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
+    let server = ObjectServer::with_bucket();
+    let gate = Gate::new();
+    server.fault("?partNumber=2&", 1, Fault::Hold(gate.clone()));
+    let file = LocalFile::new(21 * MIB);
+    let opened = file.open();
+    let objects = connect(&server);
+    let refused = thread::scope(|scope| {
+        let uploading =
+            scope.spawn(|| objects.upload(&uri("s3://models/m.pt"), &opened, None, |_| {}, &|| false));
+        gate.wait_for_somebody();
+        File::options().write(true).open(&file.path).unwrap().write_all(b"?").unwrap();
+        gate.open();
+        uploading.join().unwrap()
+    });
+    assert!(matches!(refused, Err(ObjectError::File(ArtifactError::Changed { .. }))), "{refused:?}");
+    assert_nothing_there(&server, "m.pt");
+}
+
+#[test]
+fn an_interrupted_upload_leaves_nothing() {
+    let server = ObjectServer::with_bucket();
+    let old = LocalFile::new(3);
+    let objects = connect(&server);
+    upload(&objects, "s3://models/old.pt", &old).unwrap();
+    let gate = Gate::new();
+    server.fault("?partNumber=3&", 2, Fault::Hold(gate.clone()));
+    let file = LocalFile::new(31 * MIB);
+    for key in ["new.pt", "old.pt"] {
+        let interrupted = AtomicBool::new(false);
+        let refused = thread::scope(|scope| {
+            let to = uri(&format!("s3://models/{key}"));
+            let opened = file.open();
+            let (objects, interrupted) = (&objects, &interrupted);
+            let uploading = scope.spawn(move || {
+                objects.upload(&to, &opened, None, |_| {}, &|| interrupted.load(Ordering::SeqCst))
+            });
+            gate.wait_for_somebody();
+            interrupted.store(true, Ordering::SeqCst);
+            uploading.join().unwrap()
+        });
+        assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
+    }
+    assert_nothing_there(&server, "new.pt");
+    assert_uploaded(&server, "old.pt", &old);
+}
+
+#[test]
+fn nothing_is_sent_once_it_is_interrupted() {
+    let server = ObjectServer::with_bucket();
+    let asked = Cell::new(0);
+    for length in [3, 11 * MIB] {
+        let file = LocalFile::new(length);
+        let refused = connect(&server).upload(&uri("s3://models/m.pt"), &file.open(), None, |_| {}, &|| {
+            asked.set(asked.get() + 1);
+            true
+        });
+        assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
+    }
+    assert!(asked.get() > 0);
+    assert_nothing_there(&server, "m.pt");
+}
+
+#[test]
+fn a_part_that_the_store_refuses_ends_the_upload_at_once() {
+    let server = ObjectServer::with_bucket();
+    server.fault("?partNumber=1&", 1, Fault::Answer(403));
+    let file = LocalFile::new(60 * MIB);
+    let refused = upload(&connect(&server), "s3://models/m.pt", &file);
+    assert!(matches!(refused, Err(ObjectError::CredentialsRefused { .. })), "{refused:?}");
+    assert!(server.requests("partNumber=").len() < 12);
+    assert_nothing_there(&server, "m.pt");
+}
+
+#[test]
+fn parts_that_can_not_be_taken_back_are_told_of() {
+    let server = ObjectServer::with_bucket();
+    server.fault("?partNumber=1&", 1, Fault::Answer(403));
+    server.fault("DELETE /models/m.pt?uploadId", 1, Fault::Answer(403));
+    let refused = upload(&connect(&server), "s3://models/m.pt", &LocalFile::new(11 * MIB)).unwrap_err();
+    assert!(matches!(refused, ObjectError::PartsLeft { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("parts of s3://models/m.pt are left in the store"), "{refused}");
+}
+
+#[test]
+fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
+    let server = ObjectServer::with_bucket();
+    for (changed, at, expected) in [
+        (&[("AWS_SECRET_ACCESS_KEY", "wrong")][..], "s3://models/m.pt", "check AWS_SECRET_ACCESS_KEY"),
+        (&[("AWS_ACCESS_KEY_ID", "nobody")], "s3://models/m.pt", "check AWS_ACCESS_KEY_ID"),
+        (&[], "s3://none/m.pt", "there is no bucket \"none\" at http://127.0.0.1:"),
+    ] {
+        let before = server.requests("").len();
+        let refused = connect_to(at, &server, changed).unwrap().find(&uri(at)).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+        assert!(
+            !refused.contains('\n') && !refused.contains("wrong") && !refused.contains("hush"),
+            "{refused}"
+        );
+        assert!(server.requests("").len() - before <= 2, "{:?}", server.requests(""));
+    }
+    for (changed, expected) in [
+        (&[("AWS_SECRET_ACCESS_KEY", " ")][..], "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
+        (&[("AWS_ENDPOINT_URL", "localhost:9000")], "one like http://localhost:9000 is wanted"),
+        (&[("AWS_ENDPOINT_URL", "http://me:hush@localhost")], "must not hold a user or a password"),
+    ] {
+        let refused = connect_with(&server, changed).unwrap_err().to_string();
+        assert!(refused.contains(expected) && !refused.contains("hush"), "{refused}");
+    }
+}
+
+#[test]
+fn the_first_endpoint_that_is_not_blank_counts() {
+    let server = ObjectServer::with_bucket();
+    let dead = "http://127.0.0.1:9";
+    let changed = [
+        ("ARTIFACT_S3_ENDPOINT_URL", ""),
+        ("AWS_S3_ENDPOINT_URL", server.url.as_str()),
+        ("AWS_ENDPOINT_URL", dead),
+    ];
+    let objects = connect_with(&server, &changed).unwrap();
+    assert_eq!(objects.find(&uri("s3://models/m.pt")).unwrap(), None);
+}
