@@ -1,20 +1,21 @@
 //! `registry bench`: the smoke suites. They ask of a version what every real evaluation takes for granted:
 //! that its artifact is there, and that its configuration can be read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, builder::PossibleValuesParser};
 use serde_json::{Value, json};
-use url::Url;
 
 use super::{
     exit::{self, Failure},
+    location::Location,
     model_ref::ModelRef,
+    object_flags::ObjectFlags,
     print,
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, Opened, read_config},
+    artifact::{ArtifactError, Opened, objects::ObjectError, read_config},
     client::Condition,
     domain::{Digest, ModelId},
 };
@@ -68,6 +69,8 @@ pub struct Bench {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    objects: ObjectFlags,
+    #[command(flatten)]
     remote: Remote,
 }
 
@@ -99,8 +102,10 @@ impl Bench {
     /// # Errors
     /// Where the version or a file that was named is not there, a file is another than the registered one, or
     /// the registry refuses; its exit code is one of [`exit`].
-    pub fn run(self) -> Result<(), Failure> {
-        let client = self.remote.client()?;
+    pub fn run(mut self) -> Result<(), Failure> {
+        let connection = self.remote.connection()?;
+        self.objects = self.objects.or(&connection.config.profile);
+        let client = connection.client()?;
         let model = match (&self.model_id, &self.name, &self.version) {
             (Some(id), _, _) => client.model(*id)?,
             (None, Some(name), Some(version)) => ModelRef::named(name, version).fetch(&client)?,
@@ -140,36 +145,55 @@ impl Bench {
 
     /// The checkpoint's size; `None` where it can't be reached.
     fn look_at_checkpoint(&self, model: &Value, label: &str) -> Result<Option<u64>, Failure> {
-        let opened = match &self.checkpoint_path {
-            Some(path) => Opened::open(path).map_err(|error| Failure::failed(error.to_string()))?,
-            None => match place(model, "local_checkpoint_path", "artifact_uri").map(Opened::open) {
-                Some(Ok(opened)) => opened,
-                Some(Err(error)) => return Ok(unreachable("artifact", &error.to_string())),
-                None => {
-                    return Ok(unreachable(
+        let (place, size_bytes) = match &self.checkpoint_path {
+            Some(path) => (path.display().to_string(), Opened::open(path)?.size_bytes()),
+            None => {
+                let by_path = local_path(model, "local_checkpoint_path").map(Location::File);
+                let registered = || Location::registered(text(model, "artifact_uri")?);
+                let Some(location) = by_path.or_else(registered) else {
+                    return Ok(not_accessible(
                         "artifact",
-                        "its place on this machine is not known; --checkpoint-path says it",
+                        "where it is can't be told from here; --checkpoint-path says it",
                     ));
+                };
+                match self.size_at(&location) {
+                    Ok(found) => found,
+                    Err(why) => return Ok(not_accessible("artifact", &why)),
                 }
-            },
+            }
         };
-        let size_bytes = opened.size_bytes();
         match model["checkpoint_size_bytes"].as_u64() {
             Some(registered) if registered != size_bytes => Err(Failure::conflict(format!(
-                "{} is not the checkpoint of {label}: it holds {size_bytes} bytes, and {registered} are registered",
-                opened.path().display()
+                "{place} is not the checkpoint of {label}: it holds {size_bytes} bytes, and {registered} are registered"
             ))),
             _ => Ok(Some(size_bytes)),
+        }
+    }
+
+    /// The size of what is there, with the name of the place; or why that can't be told.
+    fn size_at(&self, location: &Location) -> Result<(String, u64), String> {
+        match location {
+            Location::File(path) => {
+                let opened = Opened::open(path).map_err(|error| error.to_string())?;
+                Ok((path.display().to_string(), opened.size_bytes()))
+            }
+            Location::Object(uri) => {
+                let found = self.objects.connect(uri).and_then(|objects| objects.find(uri, &|| false));
+                match found.map_err(|error| error.to_string())? {
+                    Some(found) => Ok((uri.to_string(), found.size_bytes)),
+                    None => Err(ObjectError::Missing { uri: uri.clone() }.to_string()),
+                }
+            }
         }
     }
 
     fn read_config(&self, model: &Value, label: &str) -> Result<bool, Failure> {
         let place = match &self.config_path {
             Some(path) => Some(path.clone()),
-            None => place(model, "local_config_path", ""),
+            None => local_path(model, "local_config_path"),
         };
         let Some(path) = place else {
-            unreachable("configuration", "its place on this machine is not known; --config-path says it");
+            not_accessible("configuration", "where it is can't be told from here; --config-path says it");
             return Ok(false);
         };
         let read = Opened::open(&path).and_then(|opened| read_config(&opened, |_| {}));
@@ -196,14 +220,14 @@ impl Bench {
             }
             Err(error) if self.config_path.is_some() => Err(Failure::failed(error.to_string())),
             Err(error) => {
-                unreachable("configuration", &error.to_string());
+                not_accessible("configuration", &error.to_string());
                 Ok(false)
             }
         }
     }
 }
 
-fn unreachable(what: &str, why: &str) -> Option<u64> {
+fn not_accessible(what: &str, why: &str) -> Option<u64> {
     print::line(&format!("the {what} is not accessible from here: {why}"));
     None
 }
@@ -212,30 +236,14 @@ fn text<'a>(model: &'a Value, field: &str) -> Option<&'a str> {
     model.get(field).and_then(Value::as_str)
 }
 
-/// Where the registry says that a file is on this machine: its path, or a URI of a file.
-fn place(model: &Value, path_field: &str, uri_field: &str) -> Option<PathBuf> {
-    let path = text(model, path_field).map(Path::new).filter(|path| path.is_absolute());
-    path.map(Path::to_owned).or_else(|| Url::parse(text(model, uri_field)?).ok()?.to_file_path().ok())
+/// The path on this machine that the registry tells. Where there is none, 0.2.0 kept the URI there.
+fn local_path(model: &Value, field: &str) -> Option<PathBuf> {
+    text(model, field).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_on_this_machine_is_a_path_or_the_uri_of_a_file() {
-        for (model, expected) in [
-            (json!({"local_checkpoint_path": "/a/m.pt", "artifact_uri": "s3://b/m"}), Some("/a/m.pt")),
-            (json!({"local_checkpoint_path": null, "artifact_uri": "file:///a/m%20x.pt"}), Some("/a/m x.pt")),
-            (json!({"local_checkpoint_path": "s3://b/m", "artifact_uri": "s3://b/m"}), None),
-            (json!({"artifact_uri": "sha256:aa"}), None),
-            (json!({"artifact_uri": "file://elsewhere/m.pt"}), None),
-            (json!({}), None),
-        ] {
-            let found = place(&model, "local_checkpoint_path", "artifact_uri");
-            assert_eq!(found.as_deref(), expected.map(Path::new), "{model}");
-        }
-    }
 
     #[test]
     fn the_metrics_are_those_of_0_2_0() {

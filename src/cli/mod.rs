@@ -21,6 +21,7 @@ pub mod help;
 pub mod ingest;
 mod interrupt;
 pub mod list;
+mod location;
 pub mod maintenance;
 pub mod man;
 pub mod metrics;

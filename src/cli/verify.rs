@@ -2,13 +2,12 @@
 //!
 //! It reads and changes nothing, so Ctrl-C may simply end it.
 
-use std::path::Path;
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
     exit::{self, Failure},
+    location::Location,
     model_ref::ModelRef,
     object_flags::ObjectFlags,
     print, progress,
@@ -104,7 +103,10 @@ impl Verify {
             return Ok(source.clone());
         }
         match model["artifact_uri"].as_str() {
-            Some(uri) if ObjectUri::is_meant_by(uri) => Ok(uri.to_owned()),
+            // One that is meant so and is none is told as what it is when it is read.
+            Some(uri) if ObjectUri::is_meant_by(uri) || Location::registered(uri).is_some() => {
+                Ok(uri.to_owned())
+            }
             uri => Err(Failure::usage(format!(
                 "the artifact of {} is registered as {}, which can't be read from here; give the file to verify",
                 self.model,
@@ -117,24 +119,27 @@ impl Verify {
     fn measure(&self, source: &str, expected_bytes: Option<u64>) -> Result<Measurement, Failure> {
         let differs = |size_bytes| expected_bytes.is_some_and(|expected| expected != size_bytes);
         let bars = progress::bars();
-        let measured = if source.contains("://") && !Path::new(source).exists() {
-            let uri = ObjectUri::parse(source)?;
-            let objects = self.object_flags.connect(&uri)?;
-            let found = objects.find(&uri)?.ok_or_else(|| ObjectError::Missing { uri: uri.clone() })?;
-            if differs(found.size_bytes) {
-                return Ok(Measurement { sha256: None, size_bytes: found.size_bytes });
+        let measured = match Location::given(source)? {
+            Location::Object(uri) => {
+                let objects = self.object_flags.connect(&uri)?;
+                let found = objects.find(&uri, &|| false)?;
+                let found = found.ok_or_else(|| ObjectError::Missing { uri: uri.clone() })?;
+                if differs(found.size_bytes) {
+                    return Ok(Measurement { sha256: None, size_bytes: found.size_bytes });
+                }
+                let bar = progress::add_bar(&bars, uri.file_name(), found.size_bytes);
+                objects.measure(&uri, |done| bar.set_position(done), &|| false).map_err(Failure::from)
             }
-            let bar = progress::add_bar(&bars, uri.file_name(), found.size_bytes);
-            objects.measure(&uri, |done| bar.set_position(done), &|| false).map_err(Failure::from)
-        } else {
-            let opened = Opened::open(source).map_err(ObjectError::from)?;
-            if differs(opened.size_bytes()) {
-                return Ok(Measurement { sha256: None, size_bytes: opened.size_bytes() });
+            Location::File(path) => {
+                let opened = Opened::open(path)?;
+                if differs(opened.size_bytes()) {
+                    return Ok(Measurement { sha256: None, size_bytes: opened.size_bytes() });
+                }
+                let name = opened.path().file_name().unwrap_or_default().to_string_lossy();
+                let bar = progress::add_bar(&bars, &name, opened.size_bytes());
+                let measured = opened.measure(&MeasureOptions::default(), |done| bar.set_position(done));
+                measured.map(|measured| measured.measurement).map_err(Failure::from)
             }
-            let name = opened.path().file_name().unwrap_or_default().to_string_lossy();
-            let bar = progress::add_bar(&bars, &name, opened.size_bytes());
-            let measured = opened.measure(&MeasureOptions::default(), |done| bar.set_position(done));
-            measured.map(|measured| measured.measurement).map_err(|error| Failure::failed(error.to_string()))
         };
         let _ = bars.clear();
         measured

@@ -23,7 +23,7 @@ fn an_object_is_measured_as_a_file_is() {
             objects.measure(&uri("s3://models/by-hand.pt"), |done| heard.push(done), &|| false).unwrap();
         assert_eq!(measured, file.measurement());
         assert!(heard.is_sorted() && heard.last().copied().unwrap_or(0) == length as u64);
-        let found = objects.find(&uri("s3://models/by-hand.pt")).unwrap().unwrap();
+        let found = objects.find(&uri("s3://models/by-hand.pt"), &|| false).unwrap().unwrap();
         assert_eq!((found.size_bytes, found.sha256), (length as u64, None), "nobody said what it is");
     }
 }
@@ -72,12 +72,12 @@ fn reading_ends_when_it_is_interrupted() {
 fn a_missing_object_is_no_fault_and_a_missing_bucket_is_one() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
-    assert_eq!(objects.find(&uri("s3://models/none.pt")).unwrap(), None);
+    assert_eq!(objects.find(&uri("s3://models/none.pt"), &|| false).unwrap(), None);
     let missing = objects.measure(&uri("s3://models/none.pt"), |_| {}, &|| false);
     assert!(matches!(missing, Err(ObjectError::Missing { .. })), "{missing:?}");
     let elsewhere = connect_to("s3://none/x", &server, &[]).unwrap();
     for refused in [
-        elsewhere.find(&uri("s3://none/m.pt")).map(drop),
+        elsewhere.find(&uri("s3://none/m.pt"), &|| false).map(drop),
         elsewhere.measure(&uri("s3://none/m.pt"), |_| {}, &|| false).map(drop),
         upload(&elsewhere, "s3://none/m.pt", &LocalFile::new(3)).map(drop),
         upload(&elsewhere, "s3://none/m.pt", &LocalFile::new(9 * MIB)).map(drop),
@@ -92,7 +92,7 @@ fn a_connection_serves_its_own_bucket_alone() {
     server.bucket("others");
     let objects = connect(&server);
     for refused in [
-        objects.find(&uri("s3://others/m.pt")).map(drop),
+        objects.find(&uri("s3://others/m.pt"), &|| false).map(drop),
         objects.measure(&uri("gs://models/m.pt"), |_| {}, &|| false).map(drop),
         upload(&objects, "s3://others/m.pt", &LocalFile::new(3)).map(drop),
     ] {
@@ -118,7 +118,7 @@ fn a_digest_is_found_wherever_it_is_stated() {
         (metadata("of another kind".to_owned()), json!({}), None),
     ] {
         server.put("m.pt", b"hello", &metadata, &checksums);
-        let found = objects.find(&uri("s3://models/m.pt")).unwrap().unwrap();
+        let found = objects.find(&uri("s3://models/m.pt"), &|| false).unwrap().unwrap();
         assert_eq!((found.size_bytes, found.sha256), (5, expected), "{metadata} {checksums}");
     }
 }
@@ -128,7 +128,7 @@ fn a_server_that_is_not_there_is_named() {
     let server = ObjectServer::with_bucket();
     let dead = "http://127.0.0.1:9";
     let objects = connect_with(&server, &[("AWS_ENDPOINT_URL", dead)]).unwrap();
-    let refused = objects.find(&uri("s3://models/m.pt")).unwrap_err();
+    let refused = objects.find(&uri("s3://models/m.pt"), &|| false).unwrap_err();
     assert!(matches!(refused, ObjectError::Unreachable { .. }), "{refused:?}");
     assert!(refused.to_string().starts_with("no object store at http://127.0.0.1:9: "), "{refused}");
 }

@@ -27,7 +27,7 @@ fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
     assert_eq!(attributes["user_metadata"], serde_json::json!({ "sha256": sha256 }), "{key}");
     assert_eq!(attributes["content_type"], "application/octet-stream", "{key}");
     assert_eq!(server.unfinished(), [""; 0], "{key}");
-    let found = connect(server).find(&uri(&format!("s3://models/{key}"))).unwrap().unwrap();
+    let found = connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap().unwrap();
     assert_eq!(
         (found.size_bytes, found.sha256),
         (file.bytes.len() as u64, Some(digest(&file.bytes))),
@@ -40,7 +40,7 @@ fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
 fn assert_nothing_there(server: &ObjectServer, key: &str) {
     assert!(!server.path(key).exists(), "{key}");
     assert_eq!(server.unfinished(), [""; 0]);
-    assert_eq!(connect(server).find(&uri(&format!("s3://models/{key}"))).unwrap(), None);
+    assert_eq!(connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap(), None);
 }
 
 #[test]
@@ -258,7 +258,8 @@ fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
         (&[], "s3://none/m.pt", "there is no bucket \"none\" at http://127.0.0.1:"),
     ] {
         let before = server.requests("").len();
-        let refused = connect_to(at, &server, changed).unwrap().find(&uri(at)).unwrap_err().to_string();
+        let refused =
+            connect_to(at, &server, changed).unwrap().find(&uri(at), &|| false).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
         assert!(
             !refused.contains('\n') && !refused.contains("wrong") && !refused.contains("hush"),
@@ -286,5 +287,5 @@ fn the_first_endpoint_that_is_not_blank_counts() {
         ("AWS_ENDPOINT_URL", dead),
     ];
     let objects = connect_with(&server, &changed).unwrap();
-    assert_eq!(objects.find(&uri("s3://models/m.pt")).unwrap(), None);
+    assert_eq!(objects.find(&uri("s3://models/m.pt"), &|| false).unwrap(), None);
 }

@@ -84,10 +84,15 @@ impl Objects {
     /// What lies at `uri`; `None` only where the bucket is there and has no such object.
     ///
     /// # Errors
-    /// [`ObjectError::NoBucket`], and any reason why the store could not be asked.
-    pub fn find(&self, uri: &ObjectUri) -> Result<Option<Found>, ObjectError> {
+    /// [`ObjectError::NoBucket`], [`ObjectError::Interrupted`], and any reason why the store could not be asked.
+    pub fn find(
+        &self,
+        uri: &ObjectUri,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Option<Found>, ObjectError> {
         self.check_bucket(uri)?;
-        self.runtime.block_on(self.shared.find(uri))
+        let found = self.wait(interrupted, self.shared.find(uri));
+        found.unwrap_or_else(|| Err(ObjectError::Interrupted { uri: uri.clone() }))
     }
 
     /// The client of the stores knows one bucket, and would look there for whatever key it is given.

@@ -181,7 +181,7 @@ impl Objects {
         known: Option<Digest>,
         mark: &str,
     ) -> Option<Found> {
-        let found = self.find(uri).ok()??;
+        let found = self.find(uri, &|| false).ok()??;
         let is_ours = match known {
             // It would do as well if somebody else had uploaded it.
             Some(_) => found.sha256 == known,
@@ -190,10 +190,10 @@ impl Objects {
         (is_ours && found.size_bytes == measurement.size_bytes).then_some(found)
     }
 
-    /// Asks the store what it holds now.
+    /// Asks the store what it holds now. That is not interrupted: by now the object is there.
     fn confirm(&self, uri: &ObjectUri, measurement: &Measurement) -> Result<(), ObjectError> {
         let not_confirmed = |reason| ObjectError::NotConfirmed { uri: uri.clone(), reason };
-        match self.find(uri)? {
+        match self.find(uri, &|| false)? {
             None => Err(not_confirmed("it was gone".to_owned())),
             Some(found) if found.size_bytes != measurement.size_bytes => Err(not_confirmed(format!(
                 "it held {} bytes where {} were sent",

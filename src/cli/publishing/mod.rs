@@ -253,7 +253,7 @@ impl Publisher {
         let objects = upload.objects.connect(uri)?;
         let interrupted = || self.interrupt.requested();
         if !upload.force
-            && let Some(there) = objects.find(uri)?
+            && let Some(there) = objects.find(uri, &interrupted)?
         {
             let differs = |what: String| {
                 Setback::conflict(format!(

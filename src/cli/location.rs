@@ -1,0 +1,84 @@
+//! Where an artifact is: in a file of this machine, or in an object store.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::artifact::objects::{ObjectError, ObjectUri};
+
+/// A place that can be read from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Location {
+    File(PathBuf),
+    Object(ObjectUri),
+}
+
+impl Location {
+    /// What a person gave: a path, `file://` with an absolute path, or the URI of an object.
+    ///
+    /// # Errors
+    /// Where it is a URI of another kind, or one that names no object.
+    pub(super) fn given(text: &str) -> Result<Self, ObjectError> {
+        if let Some(path) = path_of(text) {
+            return Ok(Self::File(path));
+        }
+        // A file may be called like that, and then it is meant.
+        if text.contains("://") && !Path::new(text).exists() {
+            return ObjectUri::parse(text).map(Self::Object);
+        }
+        Ok(Self::File(PathBuf::from(text)))
+    }
+
+    /// What the registry says of an artifact; `None` where that can't be read from here.
+    pub(super) fn registered(uri: &str) -> Option<Self> {
+        path_of(uri).map(Self::File).or_else(|| ObjectUri::parse(uri).ok().map(Self::Object))
+    }
+}
+
+/// The path of a `file://` URI, unless it is one of another machine.
+fn path_of(uri: &str) -> Option<PathBuf> {
+    let url = Url::parse(uri.trim()).ok().filter(|url| url.scheme() == "file")?;
+    url.to_file_path().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(uri: &str) -> Option<Location> {
+        Some(Location::Object(ObjectUri::parse(uri).unwrap()))
+    }
+
+    fn file(path: &str) -> Option<Location> {
+        Some(Location::File(PathBuf::from(path)))
+    }
+
+    #[test]
+    fn what_the_registry_says_is_a_file_an_object_or_out_of_reach() {
+        for (uri, expected) in [
+            ("file:///a/m%20x.pt", file("/a/m x.pt")),
+            (" s3://b/k ", object("s3://b/k")),
+            ("gs://b/k", object("gs://b/k")),
+            ("file://elsewhere/m.pt", None),
+            ("sha256:aa", None),
+            ("/a/m.pt", None),
+            ("https://h/m.pt", None),
+            ("s3://b", None),
+        ] {
+            assert_eq!(Location::registered(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_gives_is_a_path_unless_it_is_a_uri() {
+        for (text, expected) in [
+            ("m.pt", file("m.pt")),
+            ("/a/m:1.pt", file("/a/m:1.pt")),
+            ("file:///a/m.pt", file("/a/m.pt")),
+            ("s3://b/k", object("s3://b/k")),
+            ("https://h/m.pt", None),
+        ] {
+            assert_eq!(Location::given(text).ok(), expected, "{text}");
+        }
+    }
+}
