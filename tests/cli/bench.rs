@@ -7,6 +7,7 @@ use serde_json::{Value, json as value};
 use crate::{
     KEY, Ran,
     fake_registry::{FakeRegistry, json},
+    object_server::ObjectServer,
     registry,
     server::Server,
 };
@@ -53,6 +54,31 @@ fn a_version_is_scored_by_its_files() {
         (&kept["dataset"], &kept["eval_commit"], &kept["notes"]),
         (&value!("d"), &value!("c"), &value!("n"))
     );
+}
+
+#[test]
+fn an_artifact_in_a_store_is_looked_for_there() {
+    let objects = ObjectServer::with_bucket();
+    let server = Server::start();
+    for (version, size) in [("v1", 5), ("v2", 6)] {
+        let uri = "s3://models/m.pt";
+        let model =
+            value!({"name": "m", "version": version, "artifact_uri": uri, "checkpoint_size_bytes": size});
+        server.post("/models", &model);
+    }
+    let look = |id: &str| {
+        let mut command = bench(&server.url, &["--model-id", id, "--suite=smoke-v1", "--dry-run"]);
+        objects.env(&mut command);
+        Ran::of(&mut command)
+    };
+    assert!(look("1").stderr.contains("not accessible from here: s3://models/m.pt does not exist"));
+    fs::write(objects.path("m.pt"), "hello").unwrap();
+    let found: Value = serde_json::from_str(&look("1").stdout).unwrap();
+    assert_eq!(
+        (&found["metrics"]["artifact_accessible"], &found["metrics"]["checkpoint_size_bytes"]),
+        (&value!(true), &value!(5))
+    );
+    assert!(look("2").failed(5).contains("s3://models/m.pt is not the checkpoint of m:v2 (model 2)"));
 }
 
 #[test]

@@ -60,6 +60,21 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn an_artifact_that_is_registered_as_a_file_is_found_there() {
+    let verifying = Verifying::start();
+    let path = verifying.file("my model.pt", "hello");
+    let uri = format!("file://{}", text(&path).replace(' ', "%20"));
+    verifying.server.post(
+        "/models",
+        &json!({"name": "m", "version": "v2", "artifact_uri": uri, "checkpoint_sha256": HELLO}),
+    );
+    let ran = verifying.verify(["m:v2"]);
+    assert_eq!((ran.code, ran.stdout), (0, format!("m:v2 is {uri}: 5 B, sha256 {HELLO:.12}…\n")));
+    fs::write(&path, "hallo").unwrap();
+    assert!(verifying.verify(["m:v2"]).failed(1).contains("is not m:v2: its sha256 is "));
+}
+
+#[test]
 fn a_file_that_is_the_artifact_is_said_to_be() {
     let verifying = Verifying::start();
     let path = verifying.file("model.pt", "hello");
