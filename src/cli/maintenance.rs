@@ -25,7 +25,7 @@ use crate::{
     settings,
     store::sqlite::{
         Options,
-        maintenance::{Exclusive, MaintenanceError, Source, Watch, optimize, vacuum},
+        maintenance::{Copied, Exclusive, MaintenanceError, Source, Watch, optimize, vacuum},
     },
 };
 
@@ -124,7 +124,8 @@ impl Maintenance {
 
     fn work(&self, options: &Options, watch: &Watch, outcome: &mut Outcome) -> Result<(), Failure> {
         if let Some(from) = &self.restore {
-            outcome.restore = Some(restore(from, options, watch)?);
+            let restored = outcome.restore.insert(restore(from, options, watch)?);
+            restored.did.expect_settled(&options.path)?;
         }
         if let Some(to) = &self.backup {
             outcome.backup = Some(back_up(to, options, watch)?);
@@ -183,7 +184,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Timed<Restor
         source.verify(watch)?;
         let size = fs::metadata(from).map_or(0, |found| found.len());
         let schema_version = source.schema_version()?;
-        let (copied, kept_as) = if path.exists() {
+        let RestoredTo { copied, kept_as, unsettled } = if path.exists() {
             let kept = fs::metadata(path).map_or(0, |found| found.len());
             // The new pages, the old ones in the journal, and the copy that is kept.
             expect_room(path, size + 2 * kept, "the old database is kept")?;
@@ -192,11 +193,17 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Timed<Restor
             expect_room(path, size, "the database is as large as the backup")?;
             restore_anew(&source, from, path, watch)?
         };
-        Ok(Restored { from: from.to_owned(), kept_as, copied, schema_version })
+        Ok(Restored { from: from.to_owned(), kept_as, unsettled, copied, schema_version })
     })
 }
 
-type RestoredTo = (crate::store::sqlite::maintenance::Copied, Option<PathBuf>);
+/// What a restore left behind.
+struct RestoredTo {
+    copied: Copied,
+    kept_as: Option<PathBuf>,
+    /// What failed once the database was restored already.
+    unsettled: Option<MaintenanceError>,
+}
 
 /// Why a restore over a database failed: told apart, since what is too damaged to be kept needs other advice.
 #[derive(Debug)]
@@ -238,11 +245,18 @@ fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<Res
     let replacement = Replacement::like(&kept, path)?;
     database.copy_to(replacement.temporary_path(), watch)?;
     replacement.put_in_free_place()?;
-    let copied = database.replace_with(source, watch).inspect_err(|_| {
-        // The database is as it was, so nobody needs a second one.
-        let _ = fs::remove_file(&kept);
+    let replaced = database.replace_with(source, watch).map_err(|error| match error {
+        MaintenanceError::Interrupted => {
+            // The database is as it was, so nobody needs a second one.
+            let _ = fs::remove_file(&kept);
+            NotRestored::Database(error)
+        }
+        error => {
+            let next = format!("; a copy of the database as it was is kept as {}", kept.display());
+            NotRestored::Other(Failure::from(error).followed_by(&next))
+        }
     })?;
-    Ok((copied, Some(kept)))
+    Ok(RestoredTo { copied: replaced.copied, kept_as: Some(kept), unsettled: replaced.unsettled })
 }
 
 /// Where there is no database, perhaps because it was lost or moved away. A log that was left behind belonged
@@ -263,7 +277,7 @@ fn restore_anew(source: &Source, from: &Path, path: &Path, watch: &Watch) -> Res
         }
     }
     replacement.put_in_free_place()?;
-    Ok((copied, kept_as))
+    Ok(RestoredTo { copied, kept_as, unsettled: None })
 }
 
 /// The name under which what was there is kept: `registry.db.before-restore-2026-01-31T130509.250Z`.

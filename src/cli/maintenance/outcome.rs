@@ -8,8 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    cli::print,
-    store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Report, Vacuumed},
+    cli::{exit::Failure, print},
+    store::sqlite::maintenance::{Copied, Finding, Findings, MaintenanceError, Optimized, Report, Vacuumed},
 };
 
 /// What was done, and how long it took.
@@ -30,8 +30,23 @@ pub(super) struct Restored {
     pub(super) from: PathBuf,
     /// Where the database from before is, or what was left of it; where there was one.
     pub(super) kept_as: Option<PathBuf>,
+    /// What failed once the database was restored already.
+    pub(super) unsettled: Option<MaintenanceError>,
     pub(super) copied: Copied,
     pub(super) schema_version: i64,
+}
+
+impl Restored {
+    /// Errs where the restored database could not be left in order, and says where the old one is.
+    pub(super) fn expect_settled(&self, path: &Path) -> Result<(), Failure> {
+        let Some(error) = &self.unsettled else { return Ok(()) };
+        let kept = match &self.kept_as {
+            Some(kept) => format!("; what was there before is kept as {}", kept.display()),
+            None => String::new(),
+        };
+        let path = path.display();
+        Err(Failure::failed(format!("{path} was restored, but not left without a log: {error}{kept}")))
+    }
 }
 
 /// What each action did, as far as it came.

@@ -158,3 +158,25 @@ fn a_damaged_database_is_not_backed_up_over_a_good_backup_but_can_be_restored_ov
     let refused = Ran::of(&mut restore(&database, &backup)).failed(1);
     assert!(refused.contains("move it away yourself"), "{refused}");
 }
+
+#[test]
+fn a_restore_that_fails_once_it_is_committed_says_so_and_keeps_what_was_there() {
+    let folder = database();
+    let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
+    done(back_up(&database, &backup));
+    Connection::open(&backup).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+    let old = Connection::open(&database).unwrap();
+    old.execute_batch("PRAGMA journal_mode = DELETE; DELETE FROM models WHERE id = 3").unwrap();
+    drop(old);
+    // No log is there, and none can be made.
+    symlink("no/such/folder/log", at(&folder, "registry.db-wal")).unwrap();
+    let ran = Ran::of(&mut with(maintenance(&database, ["--check", "--json"]), "--restore", &backup));
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.code, &told["check"]), (1, &Value::Null), "{ran:?}");
+    let kept = PathBuf::from(told["restore"]["kept_as"].as_str().unwrap());
+    let refused = told["error"].as_str().unwrap();
+    assert!(refused.contains("was restored, but") && refused.contains(kept.to_str().unwrap()), "{refused}");
+    assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "what was there before");
+    fs::remove_file(at(&folder, "registry.db-wal")).unwrap();
+    assert_eq!(count(&database, "SELECT count(*) FROM models"), 3, "what the backup held");
+}

@@ -21,7 +21,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 
 pub use compact::{Optimized, Vacuumed, optimize, vacuum};
 pub use report::{Finding, Findings, Report};
-pub use restore::Exclusive;
+pub use restore::{Exclusive, Replaced};
 pub use source::Source;
 
 use super::{
@@ -216,7 +216,7 @@ fn expect_registry(connection: &Connection, path: &Path) -> Result<(), Maintenan
     }
 }
 
-/// Copies every page. The reader has a transaction open or the file for itself; otherwise SQLite would begin
+/// Copies every page. Given up, it has changed nothing. The reader has a transaction open or the file for itself; otherwise SQLite would begin
 /// again each time another process writes, which under load is for ever.
 fn copy(
     from: &Connection,
@@ -231,7 +231,9 @@ fn copy(
         if watch.cancelled() {
             return Err(MaintenanceError::Interrupted);
         }
-        let stepped = backup.step(PAGES_A_STEP).map_err(failed)?;
+        // A step can't be interrupted, so its error is none of the user's, and the last step's may come after
+        // the commit.
+        let stepped = backup.step(PAGES_A_STEP).map_err(|error| MaintenanceError::of(path, &error))?;
         let progress = backup.progress();
         let count = |pages| u64::try_from(pages).unwrap_or(0);
         let (pages, left) = (count(progress.pagecount), count(progress.remaining));

@@ -18,6 +18,15 @@ use crate::store::sqlite::{
     schema::{holds_nothing, is_registry},
 };
 
+/// A database that holds what its backup held: that is committed, whatever came after.
+#[derive(Debug)]
+pub struct Replaced {
+    /// What was copied.
+    pub copied: Copied,
+    /// Why it was not left as one file without a log, where it was not.
+    pub unsettled: Option<MaintenanceError>,
+}
+
 /// A database that nobody else has open, and that nobody can open as long as this lives.
 #[derive(Debug)]
 pub struct Exclusive {
@@ -63,14 +72,23 @@ impl Exclusive {
     /// Makes it what `source` is, whole or not at all.
     ///
     /// # Errors
-    /// It is then as it was.
-    pub fn replace_with(mut self, source: &Source, watch: &Watch) -> Result<Copied, MaintenanceError> {
-        let copied = copy(source.connection(), &mut self.connection, &self.path, watch)?;
-        // From here on there is no way back, and nothing long to wait for.
+    /// With [`MaintenanceError::Interrupted`] it is as it was, which has been looked at. With any other it should
+    /// be, once a journal beside it has been rolled back; but where a disk fails nobody can promise, so a copy of
+    /// it is to be kept.
+    pub fn replace_with(mut self, source: &Source, watch: &Watch) -> Result<Replaced, MaintenanceError> {
         let failed = |error: rusqlite::Error| MaintenanceError::of(&self.path, &error);
+        let copied = copy(source.connection(), &mut self.connection, &self.path, watch);
+        // From here on nobody may give up, and there is nothing long to wait for.
         self.connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
-        leave_wal(&self.connection).map_err(failed)?;
-        self.connection.close().map_err(|(_, error)| MaintenanceError::of(source.path(), &error))?;
-        Ok(copied)
+        let copied = match copied {
+            Err(MaintenanceError::Interrupted) => {
+                self.connection.execute_batch("SELECT count(*) FROM sqlite_schema").map_err(failed)?;
+                return Err(MaintenanceError::Interrupted);
+            }
+            copied => copied?,
+        };
+        let settled = leave_wal(&self.connection).and_then(|()| self.connection.close().map_err(|(_, e)| e));
+        let unsettled = settled.err().map(|error| MaintenanceError::of(&self.path, &error));
+        Ok(Replaced { copied, unsettled })
     }
 }

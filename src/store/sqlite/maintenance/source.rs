@@ -133,10 +133,6 @@ impl Source {
         &self.connection
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn expect_known(&self) -> Result<(), MaintenanceError> {
         let found = self.schema_version()?;
         if found > SCHEMA_VERSION {
