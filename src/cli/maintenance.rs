@@ -25,7 +25,7 @@ use crate::{
     settings,
     store::sqlite::{
         Options,
-        maintenance::{Copied, Exclusive, MaintenanceError, Source, Watch, optimize, vacuum},
+        maintenance::{Abandoned, Copied, Exclusive, MaintenanceError, Source, Watch, optimize, vacuum},
     },
 };
 
@@ -87,7 +87,7 @@ impl From<MaintenanceError> for Failure {
     fn from(error: MaintenanceError) -> Self {
         let message = error.to_string();
         match error {
-            MaintenanceError::Held { .. } => Self::conflict(message),
+            MaintenanceError::Held { .. } | MaintenanceError::Bereft { .. } => Self::conflict(message),
             MaintenanceError::Interrupted => Self::interrupted(message),
             _ => Self::failed(message),
         }
@@ -260,9 +260,12 @@ fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<Res
 }
 
 /// Where there is no database, perhaps because it was lost or moved away. A log that was left behind belonged
-/// to that one; beside the restored database it would be taken for its own.
+/// to that one; beside the restored database it would be taken for its own. It is never taken from a process
+/// that goes on without the name of its file.
 fn restore_anew(source: &Source, from: &Path, path: &Path, watch: &Watch) -> Result<RestoredTo, Failure> {
     let replacement = Replacement::like(path, from)?;
+    // Known before long work, and still so when the log is moved away.
+    let _abandoned = Abandoned::confirm(replacement.destination())?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     let aside = set_aside(path);
     let [_, beside @ ..] = Options::files_of(replacement.destination());

@@ -40,6 +40,38 @@ fn a_restore_is_refused_under_a_server_and_works_once_it_has_ended() {
 }
 
 #[test]
+fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
+    let server = Server::start();
+    let register = |version: &str| {
+        server.post("/models", &json!({"name": "m", "version": version, "artifact_uri": "s3://b"}));
+    };
+    register("1");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let backup = at(&elsewhere, "b.db");
+    done(back_up(&server.db_path(), &backup));
+    let folder = server.db_path().parent().unwrap().to_owned();
+    let away = folder.join("away.db");
+    fs::rename(server.db_path(), &away).unwrap();
+    let before = names(&folder);
+    let refused = Ran::of(&mut restore(&server.db_path(), &backup)).failed(5);
+    assert!(
+        refused.contains("registry.db-shm is held") && refused.contains("moved away or removed"),
+        "{refused}"
+    );
+    assert_eq!(names(&folder), before, "its log stays where it looks for it");
+
+    // So what it acknowledged after that is not lost either.
+    register("2");
+    server.signal("TERM");
+    let folder = server.ended().folder;
+    let told = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));
+    assert_eq!(told["check"]["models"], 1);
+    let log = names(folder.path()).into_iter().find(|name| name.ends_with("Z-wal")).unwrap();
+    fs::rename(at(&folder, &log), at(&folder, "away.db-wal")).unwrap();
+    assert_eq!(count(&at(&folder, "away.db"), "SELECT count(*) FROM models"), 2);
+}
+
+#[test]
 fn a_log_that_a_crash_left_belongs_to_the_old_database_and_never_to_the_restored_one() {
     let folder = database();
     let backup = at(&folder, "backup.db");

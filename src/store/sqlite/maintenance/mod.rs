@@ -21,7 +21,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 
 pub use compact::{Optimized, Vacuumed, optimize, vacuum};
 pub use report::{Finding, Findings, Report};
-pub use restore::{Exclusive, Replaced};
+pub use restore::{Abandoned, Exclusive, Replaced};
 pub use source::Source;
 
 use super::{
@@ -56,6 +56,9 @@ pub enum MaintenanceError {
     TooNew { path: PathBuf, found: i64 },
     #[error("{} is held by another process, such as a registry that serves it; stop that one, then try again", .path.display())]
     Held { path: PathBuf },
+    #[error(
+        "{} is held by a process whose database was moved away or removed, such as a registry that still serves it; stop that one, then try again", .path.display())]
+    Bereft { path: PathBuf },
     #[error("{} is damaged ({finding}); use a backup that `registry maintenance --check` finds sound", .path.display())]
     Damaged { path: PathBuf, finding: String },
     #[error("{} was changed by somebody who did not lock it; try again where its folder can be written", .path.display())]

@@ -5,10 +5,18 @@
 //! in the middle waits, and then finds the one database, not a file that has no name any more. A crash leaves a
 //! journal, from which the next to open it brings the old state back; no log of the old state can be
 //! left beside the new one; and owner, rights, links and mount of the file stay.
+//!
+//! Where the file is gone, a process may serve it all the same: on Linux and its kin a file that was removed or moved
+//! away lives on for whoever has it open. What is left beside its name tells.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::{
     Copied, MaintenanceError, Source, Watch, connect, copy, copy_to_new, expect_file, leave_wal, patiently,
@@ -17,6 +25,39 @@ use crate::store::sqlite::{
     opening::Options,
     schema::{holds_nothing, is_registry},
 };
+
+/// The index of a log whose database is gone, with the proof that nobody uses it: as long as this lives, nobody
+/// can begin to.
+#[derive(Debug)]
+pub struct Abandoned {
+    _index: Option<File>,
+}
+
+impl Abandoned {
+    /// Looks at what lies beside `path`, where there is no file. Every connection to a write-ahead log holds a lock
+    /// on its index as long as it is open. One that keeps no log holds locks on the file only, and is not noticed.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Bereft`] where a process still uses it.
+    pub fn confirm(path: &Path) -> Result<Self, MaintenanceError> {
+        let [_, _, path, _] = Options::files_of(path);
+        let failed =
+            |error: io::Error| MaintenanceError::Closed { path: path.clone(), why: error.to_string() };
+        let index = match File::options().read(true).write(true).open(&path) {
+            Ok(index) => index,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self { _index: None }),
+            Err(error) => return Err(failed(error)),
+        };
+        match fcntl_lock(&index, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+            Ok(()) => Ok(Self { _index: Some(index) }),
+            // POSIX leaves it to the system which of the two it is.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::PermissionDenied) => {
+                Err(MaintenanceError::Bereft { path })
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
 
 /// A database that holds what its backup held: that is committed, whatever came after.
 #[derive(Debug)]
