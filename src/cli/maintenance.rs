@@ -25,7 +25,10 @@ use crate::{
     settings,
     store::sqlite::{
         Options,
-        maintenance::{Abandoned, Copied, Exclusive, MaintenanceError, Source, Watch, optimize, vacuum},
+        maintenance::{
+            Abandoned, Copied, Exclusive, MaintenanceError, Source, Watch, is_registry_at_rest, optimize,
+            vacuum,
+        },
     },
 };
 
@@ -326,19 +329,13 @@ fn expect_replaceable(path: &Path) -> Result<(), Failure> {
             log.display()
         )));
     }
-    if file.is_file() && !starts_as_database(&file) {
+    let is_empty = fs::metadata(&file).is_ok_and(|found| found.len() == 0);
+    if file.is_file() && !is_empty && !is_registry_at_rest(&file) {
         return Err(Failure::failed(format!(
-            "{shown} is there and no database, so it is not replaced; choose another file, or move it away"
+            "{shown} is there and no registry's database, so it is not replaced; choose another file, or move it away"
         )));
     }
     Ok(())
-}
-
-fn starts_as_database(path: &Path) -> bool {
-    use std::io::Read as _;
-    let mut start = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
-    read.is_ok() && (start.is_empty() || start == b"SQLite format 3\0")
 }
 
 fn expect_room(path: &Path, needed: u64, why: &str) -> Result<(), Failure> {

@@ -66,10 +66,14 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
     fs::hard_link(&path, at(&folder, "twin")).unwrap();
     fs::write(at(&folder, "model.pt"), "weights").unwrap();
     fs::create_dir(at(&folder, "sub")).unwrap();
+    Connection::open(at(&folder, "other.db")).unwrap().execute_batch("CREATE TABLE precious (x)").unwrap();
+    fs::copy(&path, at(&folder, "cut.db")).unwrap();
+    File::options().write(true).open(at(&folder, "cut.db")).unwrap().set_len(5000).unwrap();
     fs::copy(&path, at(&folder, "used.db")).unwrap();
     fs::write(at(&folder, "used.db-wal"), "log").unwrap();
     assert!(Command::new("mkfifo").arg(at(&folder, "fifo")).status().unwrap().success());
     let before = names(folder.path());
+    let other = fs::read(at(&folder, "other.db")).unwrap();
     for (name, code, expected) in [
         ("registry.db", 2, "belongs to the database itself"),
         ("link", 2, "belongs to the database itself"),
@@ -77,7 +81,9 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
         ("registry.db-wal", 2, "belongs to the database itself"),
         ("sub/../registry.db-shm", 2, "belongs to the database itself"),
         ("registry.db-journal", 2, "belongs to the database itself"),
-        ("model.pt", 1, "no database, so it is not replaced"),
+        ("model.pt", 1, "no registry's database, so it is not replaced"),
+        ("other.db", 1, "no registry's database, so it is not replaced"),
+        ("cut.db", 1, "no registry's database, so it is not replaced"),
         ("used.db", 1, "used.db-wal lies beside it"),
         ("sub", 1, "is a directory"),
         ("fifo", 1, "is a FIFO"),
@@ -89,6 +95,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
     }
     assert_eq!(names(folder.path()), before);
     assert_eq!(fs::read(at(&folder, "model.pt")).unwrap(), b"weights");
+    assert_eq!(fs::read(at(&folder, "other.db")).unwrap(), other);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 pub use compact::{Optimized, Vacuumed, optimize, vacuum};
 pub use report::{Finding, Findings, Report};
 pub use restore::{Abandoned, Exclusive, Replaced};
-pub use source::Source;
+pub use source::{Source, is_registry_at_rest};
 
 use super::{
     connection::RETRY_PAUSE,

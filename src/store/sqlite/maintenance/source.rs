@@ -15,7 +15,7 @@ use super::{
 };
 use crate::store::sqlite::{
     opening::Options,
-    schema::{SCHEMA_VERSION, user_version},
+    schema::{SCHEMA_VERSION, is_registry, user_version},
 };
 
 /// A registry's database, as of the moment it was opened. Whoever writes it meanwhile is not held up where it
@@ -149,6 +149,17 @@ impl Source {
         }
         Err(MaintenanceError::Changed { path: self.path.clone() })
     }
+}
+
+/// Whether a file that nobody uses, with no log beside it, is a registry's database of whatever version. It is
+/// looked at without locks and without leaving a file beside it.
+#[must_use]
+pub fn is_registry_at_rest(path: &Path) -> bool {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(unlocked_uri(path), flags)
+        .and_then(|found| is_registry(&found))
+        .unwrap_or(false)
 }
 
 fn is_shut(error: &rusqlite::Error) -> bool {
