@@ -18,7 +18,11 @@ use self::{
     outcome::{BackedUp, Outcome, Restored, Timed},
     progress::Display,
 };
-use super::{exit::Failure, interrupt::Interrupt, print};
+use super::{
+    exit::{self, Failure},
+    interrupt::Interrupt,
+    print,
+};
 use crate::{
     artifact::{ArtifactError, FileIdentity, Replacement, free_bytes},
     registry::system_clock,
@@ -54,7 +58,7 @@ Exit codes:
   1  failed, or a check found errors
   2  the command line makes no sense
   5  another process holds the database, such as a server that is to be restored under; stop it
-  130  ended by Ctrl-C or SIGTERM; what was begun was undone";
+  130  ended by Ctrl-C or SIGTERM; what was begun was undone, and what was done before it stands";
 
 /// Back up, restore, check and compact the database file; needs no server.
 ///
@@ -81,7 +85,7 @@ pub struct Maintenance {
     /// The database file [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     db_path: Option<PathBuf>,
-    /// Tell what was done as one JSON object
+    /// Tell what was done, and what failed, as one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -115,9 +119,7 @@ impl Maintenance {
         let mut outcome = Outcome::new(&options.path);
         let done = self.work(&options, &watch, &mut outcome);
         display.end();
-        let printed = if outcome.is_empty() {
-            Ok(())
-        } else if self.json {
+        let printed = if self.json {
             print::result(&outcome.to_json(done.as_ref().err().map(Failure::text).as_deref()))
         } else {
             print::text(&outcome.to_text()).map(drop)
@@ -126,28 +128,29 @@ impl Maintenance {
     }
 
     fn work(&self, options: &Options, watch: &Watch, outcome: &mut Outcome) -> Result<(), Failure> {
+        let path = &options.path;
         if let Some(from) = &self.restore {
-            let restored = outcome.restore.insert(restore(from, options, watch)?);
-            restored.did.expect_settled(&options.path)?;
+            let restored = act("the restore", outcome, || restore(from, options, watch))?;
+            outcome.restore.insert(restored).did.expect_settled(path)?;
         }
         if let Some(to) = &self.backup {
-            outcome.backup = Some(back_up(to, options, watch)?);
+            outcome.backup = Some(act("the backup", outcome, || back_up(to, options, watch))?);
         }
         if self.vacuum {
-            outcome.vacuum = Some(timed(|| {
-                let needed = fs::metadata(&options.path).map_or(0, |found| found.len());
-                expect_room(&options.path, needed, "--vacuum writes the database anew")?;
+            outcome.vacuum = Some(act("the vacuum", outcome, || {
+                let needed = fs::metadata(path).map_or(0, |found| found.len());
+                expect_room(path, needed, "--vacuum writes the database anew")?;
                 Ok(vacuum(options, watch)?)
             })?);
         }
         if self.optimize {
-            outcome.optimize = Some(timed(|| Ok(optimize(options, watch)?))?);
+            outcome.optimize = Some(act("the optimize", outcome, || Ok(optimize(options, watch)?))?);
         }
         if self.check {
-            let checked = outcome.check.insert(timed(|| Ok(Source::open(options, watch)?.check(watch)?))?);
-            let errors = checked.did.errors.total;
+            let checked = act("the check", outcome, || Ok(Source::open(options, watch)?.check(watch)?))?;
+            let errors = outcome.check.insert(checked).did.errors.total;
             if errors > 0 {
-                let (path, errors) = (options.path.display(), print::counted(errors, "error"));
+                let (path, errors) = (path.display(), print::counted(errors, "error"));
                 return Err(Failure::failed(format!("{path} has {errors}, see the report")));
             }
         }
@@ -155,49 +158,56 @@ impl Maintenance {
     }
 }
 
-fn timed<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<Timed<T>, Failure> {
+/// Does one action. Where it is given up, that says which, and that those before it stand.
+fn act<T>(
+    name: &str,
+    before: &Outcome,
+    work: impl FnOnce() -> Result<T, Failure>,
+) -> Result<Timed<T>, Failure> {
     let began = Instant::now();
-    let did = work()?;
+    let did = work().map_err(|failure| match failure.code() {
+        exit::INTERRUPTED => {
+            let stands = if before.is_empty() { "" } else { "; what was done before it stands" };
+            Failure::interrupted(format!("{name} was given up, and what was begun was undone{stands}"))
+        }
+        _ => failure,
+    })?;
     Ok(Timed { did, seconds: began.elapsed().as_secs_f64() })
 }
 
-fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<Timed<BackedUp>, Failure> {
-    timed(|| {
-        expect_apart(to, options)?;
-        expect_replaceable(to)?;
-        // Before long work it is known whether anything can be written there.
-        let replacement = Replacement::like(to, &options.path)?;
-        let source = Source::open(options, watch)?;
-        let size = fs::metadata(&options.path).map_or(0, |found| found.len());
-        expect_room(replacement.destination(), size, "the backup is as large as the database")?;
-        let copied = source.copy_to(replacement.temporary_path(), watch)?;
-        drop(source);
-        replacement.put_in_place()?;
-        Ok(BackedUp { path: to.to_owned(), copied })
-    })
+fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<BackedUp, Failure> {
+    expect_apart(to, options)?;
+    // Before long work it is known whether anything can be written there.
+    let replacement = Replacement::like(to, &options.path)?;
+    expect_replaceable(to)?;
+    let source = Source::open(options, watch)?;
+    let size = fs::metadata(&options.path).map_or(0, |found| found.len());
+    expect_room(replacement.destination(), size, "the backup is as large as the database")?;
+    let copied = source.copy_to(replacement.temporary_path(), watch)?;
+    drop(source);
+    replacement.put_in_place()?;
+    Ok(BackedUp { path: to.to_owned(), copied })
 }
 
-fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Timed<Restored>, Failure> {
-    timed(|| {
-        let path = &options.path;
-        expect_apart(from, options).map_err(|_| {
-            Failure::usage(format!("{} is the database itself; give a backup of it", from.display()))
-        })?;
-        let source = Source::open(&Options { path: from.to_owned(), ..options.clone() }, watch)?;
-        source.verify(watch)?;
-        let size = fs::metadata(from).map_or(0, |found| found.len());
-        let schema_version = source.schema_version()?;
-        let RestoredTo { copied, kept_as, unsettled } = if path.exists() {
-            let kept = fs::metadata(path).map_or(0, |found| found.len());
-            // The new pages, the old ones in the journal, and the copy that is kept.
-            expect_room(path, size + 2 * kept, "the old database is kept")?;
-            restore_over(&source, options, watch).map_err(|failure| beyond_opening(failure, path))?
-        } else {
-            expect_room(path, size, "the database is as large as the backup")?;
-            restore_anew(&source, from, path, watch)?
-        };
-        Ok(Restored { from: from.to_owned(), kept_as, unsettled, copied, schema_version })
-    })
+fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Failure> {
+    let path = &options.path;
+    expect_apart(from, options).map_err(|_| {
+        Failure::usage(format!("{} is the database itself; give a backup of it", from.display()))
+    })?;
+    let source = Source::open(&Options { path: from.to_owned(), ..options.clone() }, watch)?;
+    source.verify(watch)?;
+    let size = fs::metadata(from).map_or(0, |found| found.len());
+    let schema_version = source.schema_version()?;
+    let RestoredTo { copied, kept_as, unsettled } = if path.exists() {
+        let kept = fs::metadata(path).map_or(0, |found| found.len());
+        // The new pages, the old ones in the journal, and the copy that is kept.
+        expect_room(path, size + 2 * kept, "the old database is kept")?;
+        restore_over(&source, options, watch).map_err(|failure| beyond_opening(failure, path))?
+    } else {
+        expect_room(path, size, "the database is as large as the backup")?;
+        restore_anew(&source, from, path, watch)?
+    };
+    Ok(Restored { from: from.to_owned(), kept_as, unsettled, copied, schema_version })
 }
 
 /// What a restore left behind.

@@ -66,6 +66,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
     fs::hard_link(&path, at(&folder, "twin")).unwrap();
     fs::write(at(&folder, "model.pt"), "weights").unwrap();
     fs::create_dir(at(&folder, "sub")).unwrap();
+    fs::write(at(&folder, "sub-journal"), "what it is comes before what lies beside it").unwrap();
     Connection::open(at(&folder, "other.db")).unwrap().execute_batch("CREATE TABLE precious (x)").unwrap();
     fs::copy(&path, at(&folder, "cut.db")).unwrap();
     File::options().write(true).open(at(&folder, "cut.db")).unwrap().set_len(5000).unwrap();
@@ -86,6 +87,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
         ("cut.db", 1, "no registry's database, so it is not replaced"),
         ("used.db", 1, "used.db-wal lies beside it"),
         ("sub", 1, "is a directory"),
+        ("/dev/null", 1, "is a device"),
         ("fifo", 1, "is a FIFO"),
         ("none/b.db", 1, "there is no folder"),
         ("", 1, "is a directory"),
@@ -156,6 +158,10 @@ fn what_it_can_t_do_it_says_and_a_missing_database_is_never_made() {
     for arguments in [&["--check"][..], &["--vacuum"], &["--optimize"]] {
         let refused = Ran::of(&mut maintenance(&database, arguments.iter().copied())).failed(1);
         assert!(refused.contains("does not exist"), "{refused}");
+        let ran = Ran::of(&mut maintenance(&database, arguments.iter().copied().chain(["--json"])));
+        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(told["db_path"], database.to_str().unwrap());
+        assert!(told["error"].as_str().unwrap().contains("does not exist"), "a script is told too: {told}");
     }
     Ran::of(&mut back_up(&database, &at(&folder, "b.db"))).failed(1);
     assert!(names(folder.path()).is_empty());
@@ -237,6 +243,30 @@ fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
         assert_eq!(names(&to), ["b.db"]);
         assert_eq!(fs::read(to.join("b.db")).unwrap(), old);
     }
+}
+
+#[test]
+fn a_signal_between_two_actions_says_which_was_given_up_and_that_the_other_stands() {
+    let (folder, to) = (database(), tempfile::tempdir().unwrap());
+    let path = at(&folder, "registry.db");
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE").unwrap();
+    let mut command = with(maintenance(&path, ["--vacuum"]), "--backup", &at(&to, "b.db"));
+    command
+        .env("CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS", "600000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_until("the backup is made", || names(to.path()) == ["b.db"]);
+    signal(&child, "INT");
+    let ended = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.code() == Some(130) && stdout.starts_with("backed up"), "{ended:?}");
+    assert!(
+        stderr.contains("the vacuum was given up") && stderr.contains("what was done before it stands"),
+        "{stderr}"
+    );
+    assert_eq!(count(&at(&to, "b.db"), "SELECT count(*) FROM models"), 3);
 }
 
 #[test]
