@@ -22,7 +22,7 @@ pub use folder::{Checkpoint, Settling, list_checkpoints};
 pub use measure::{MeasureOptions, Measured};
 pub use opened::{FileIdentity, FileState, Opened};
 pub use template::{Field, TemplateError, UriTemplate, Values};
-pub use write::{Replacement, check_writable, free_bytes, write_atomically};
+pub use write::{Replacement, check_writable, folder_of, followed, free_bytes, write_atomically};
 
 /// Why a file could not be used. Each text names the file and says what to do.
 #[derive(Debug, thiserror::Error)]

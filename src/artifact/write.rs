@@ -16,6 +16,9 @@ const NEW_FILE_MODE: u32 = 0o666;
 /// What its owner is allowed in any case, so as to write it.
 const OWNERS_MODE: u32 = 0o600;
 
+/// Links that are followed one after the other, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
 /// Finds out before long work whether [`write_atomically`] will be able to write to `path`. It tries:
 /// permissions alone do not tell of a file system that is mounted read-only. An old file stays as it is.
 ///
@@ -133,7 +136,7 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
     let place = match fs::canonicalize(path) {
         Ok(existing) => existing,
-        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => followed(path),
         Err(source) => return Err(ArtifactError::Unwritable { path: path.to_owned(), source }),
     };
     match fs::metadata(&place).ok().and_then(|metadata| irregular(metadata.file_type())) {
@@ -146,7 +149,21 @@ fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// Where `path` leads: the path itself, spelled as it is, unless it is a link. Nothing needs to be there yet.
+#[must_use]
+pub fn followed(path: &Path) -> PathBuf {
+    let mut place = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = fs::read_link(&place) else { return place };
+        place = folder_of(&place).join(target);
+    }
+    // Links in a circle lead nowhere, and the system says so to whoever opens one.
+    path.to_owned()
+}
+
+/// The folder a path lies in; `.` for a bare name.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -200,6 +217,23 @@ mod tests {
         write_atomically(&link, b"new").unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_link_to_nothing_stays_and_its_file_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("sub")).unwrap();
+        for (link, target) in [("link", "sub/second"), ("sub/second", "../file"), ("lost", "none/file")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        write_atomically(&at("link"), b"new").unwrap();
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "new");
+        assert!(
+            ["link", "sub/second"].iter().all(|link| fs::symlink_metadata(at(link)).unwrap().is_symlink())
+        );
+        let refused = write_atomically(&at("lost"), b"new").unwrap_err();
+        assert!(matches!(refused, ArtifactError::NoFolder { .. }), "{refused}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     print,
 };
 use crate::{
-    artifact::{ArtifactError, FileIdentity, Replacement, free_bytes},
+    artifact::{ArtifactError, FileIdentity, Replacement, folder_of, followed, free_bytes},
     registry::system_clock,
     settings,
     store::sqlite::{
@@ -296,10 +296,10 @@ fn restore_anew(source: &Source, from: &Path, path: &Path, watch: &Watch) -> Res
     Ok(RestoredTo { copied, kept_as, unsettled: None })
 }
 
-/// The name under which what was there is kept: `registry.db.before-restore-2026-01-31T130509.250Z`.
+/// The name under which what was there is kept, beside it and spelled as it is: `registry.db.before-restore-2026-01-31T130509.250Z`.
 fn set_aside(path: &Path) -> PathBuf {
     let now = system_clock()().to_string().replace(' ', "T").replace(':', "");
-    let mut name = path.canonicalize().unwrap_or_else(|_| path.to_owned()).into_os_string();
+    let mut name = followed(path).into_os_string();
     name.push(format!(".before-restore-{now}Z"));
     PathBuf::from(name)
 }
@@ -319,9 +319,10 @@ fn expect_apart(other: &Path, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Absolute and with the links of its folder followed, whether the file is there or not.
+/// Absolute and with its links and those of its folder followed, whether the file is there or not.
 fn absolute(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = followed(path);
+    let path = std::path::absolute(&path).unwrap_or(path);
     match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
         _ => path,
@@ -351,8 +352,8 @@ fn expect_replaceable(path: &Path) -> Result<(), Failure> {
 fn expect_room(path: &Path, needed: u64, why: &str) -> Result<(), Failure> {
     match free_bytes(path) {
         Some(free) if free < needed => Err(Failure::failed(format!(
-            "{} has room for {}, but {} are needed: {why}; make room there",
-            path.parent().unwrap_or(path).display(),
+            "the folder {} has room for {}, but {} are needed: {why}; make room there",
+            folder_of(path).display(),
             print::size(free),
             print::size(needed),
         ))),
@@ -363,6 +364,12 @@ fn expect_room(path: &Path, needed: u64, why: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_there_is_no_room_is_said_of_a_bare_name_too() {
+        let refused = expect_room(Path::new("registry.db"), u64::MAX, "it is large").unwrap_err().text();
+        assert!(refused.starts_with("the folder . has room for "), "{refused}");
+    }
 
     #[test]
     fn the_name_of_what_is_kept_tells_when_it_was_set_aside() {

@@ -63,6 +63,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
     let folder = database();
     let path = at(&folder, "registry.db");
     symlink(&path, at(&folder, "link")).unwrap();
+    symlink("registry.db-journal", at(&folder, "to journal")).unwrap();
     fs::hard_link(&path, at(&folder, "twin")).unwrap();
     fs::write(at(&folder, "model.pt"), "weights").unwrap();
     fs::create_dir(at(&folder, "sub")).unwrap();
@@ -82,6 +83,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
         ("registry.db-wal", 2, "belongs to the database itself"),
         ("sub/../registry.db-shm", 2, "belongs to the database itself"),
         ("registry.db-journal", 2, "belongs to the database itself"),
+        ("to journal", 2, "belongs to the database itself"),
         ("model.pt", 1, "no registry's database, so it is not replaced"),
         ("other.db", 1, "no registry's database, so it is not replaced"),
         ("cut.db", 1, "no registry's database, so it is not replaced"),

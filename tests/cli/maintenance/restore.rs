@@ -212,3 +212,19 @@ fn a_restore_that_fails_once_it_is_committed_says_so_and_keeps_what_was_there() 
     fs::remove_file(at(&folder, "registry.db-wal")).unwrap();
     assert_eq!(count(&database, "SELECT count(*) FROM models"), 3, "what the backup held");
 }
+
+#[test]
+fn links_to_nothing_are_followed_both_ways() {
+    let (folder, links) = (database(), tempfile::tempdir().unwrap());
+    for (link, target) in [("backup", "b.db"), ("database", "other.db")] {
+        symlink(at(&folder, target), at(&links, link)).unwrap();
+    }
+    fs::write(at(&folder, "other.db-wal"), "left behind").unwrap();
+    done(back_up(&at(&folder, "registry.db"), &at(&links, "backup")));
+    done(with(maintenance(&at(&links, "database"), ["--check"]), "--restore", &at(&folder, "b.db")));
+    assert_eq!(count(&at(&folder, "other.db"), "SELECT count(*) FROM models"), 3);
+    assert_eq!(names(links.path()), ["backup", "database"]);
+    for link in names(links.path()) {
+        assert!(fs::symlink_metadata(at(&links, &link)).unwrap().is_symlink(), "{link}");
+    }
+}
