@@ -15,7 +15,7 @@ use std::{
 use clap::Args;
 
 use self::{
-    outcome::{BackedUp, Outcome, Restored, Timed},
+    outcome::{BackedUp, Outcome, Restored, Timed, told},
     progress::Display,
 };
 use super::{
@@ -213,7 +213,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
 /// What a restore left behind.
 struct RestoredTo {
     copied: Copied,
-    kept_as: Option<PathBuf>,
+    kept_as: Vec<PathBuf>,
     /// What failed once the database was restored already.
     unsettled: Option<MaintenanceError>,
 }
@@ -264,12 +264,9 @@ fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<Res
             let _ = fs::remove_file(&kept);
             NotRestored::Database(error)
         }
-        error => {
-            let next = format!("; a copy of the database as it was is kept as {}", kept.display());
-            NotRestored::Other(Failure::from(error).followed_by(&next))
-        }
+        error => NotRestored::Other(Failure::from(error).followed_by(&told(std::slice::from_ref(&kept)))),
     })?;
-    Ok(RestoredTo { copied: replaced.copied, kept_as: Some(kept), unsettled: replaced.unsettled })
+    Ok(RestoredTo { copied: replaced.copied, kept_as: vec![kept], unsettled: replaced.unsettled })
 }
 
 /// Where there is no database, perhaps because it was lost or moved away. A log that was left behind belonged
@@ -283,16 +280,15 @@ fn restore_anew(source: &Source, from: &Path, path: &Path, watch: &Watch) -> Res
     let aside = set_aside(path);
     let [_, beside @ ..] = Options::files_of(replacement.destination());
     let [_, names @ ..] = Options::files_of(&aside);
-    let mut kept_as = None;
-    for (stray, name) in beside.iter().zip(names) {
-        if stray.exists() {
-            fs::rename(stray, &name).map_err(|error| {
-                Failure::failed(format!("{} can't be moved away: {error}", stray.display()))
-            })?;
-            kept_as = Some(aside.clone());
-        }
+    let mut kept_as = Vec::new();
+    for (stray, name) in beside.iter().zip(names).filter(|(stray, _)| stray.exists()) {
+        fs::rename(stray, &name).map_err(|error| {
+            let message = format!("{} can't be moved away: {error}", stray.display());
+            Failure::failed(message).followed_by(&told(&kept_as))
+        })?;
+        kept_as.push(name);
     }
-    replacement.put_in_free_place()?;
+    replacement.put_in_free_place().map_err(|error| Failure::from(error).followed_by(&told(&kept_as)))?;
     Ok(RestoredTo { copied, kept_as, unsettled: None })
 }
 

@@ -28,8 +28,8 @@ pub(super) struct BackedUp {
 /// A backup that was put back.
 pub(super) struct Restored {
     pub(super) from: PathBuf,
-    /// Where the database from before is, or what was left of it; where there was one.
-    pub(super) kept_as: Option<PathBuf>,
+    /// The database from before, or the files that were left of it; none where there was nothing.
+    pub(super) kept_as: Vec<PathBuf>,
     /// What failed once the database was restored already.
     pub(super) unsettled: Option<MaintenanceError>,
     pub(super) copied: Copied,
@@ -40,10 +40,7 @@ impl Restored {
     /// Errs where the restored database could not be left in order, and says where the old one is.
     pub(super) fn expect_settled(&self, path: &Path) -> Result<(), Failure> {
         let Some(error) = &self.unsettled else { return Ok(()) };
-        let kept = match &self.kept_as {
-            Some(kept) => format!("; what was there before is kept as {}", kept.display()),
-            None => String::new(),
-        };
+        let kept = told(&self.kept_as);
         let path = path.display();
         Err(Failure::failed(format!("{path} was restored, but not left without a log: {error}{kept}")))
     }
@@ -84,7 +81,7 @@ impl Outcome {
                 "restore",
                 json!({
                     "from": text(&did.from),
-                    "kept_as": did.kept_as.as_deref().map(text),
+                    "kept_as": did.kept_as.iter().map(|kept| text(kept)).collect::<Value>(),
                     "schema_version": did.schema_version,
                     "size_bytes": did.copied.size_bytes,
                     "pages": did.copied.pages,
@@ -146,8 +143,8 @@ impl Outcome {
         if let Some(Timed { did, seconds }) = &self.restore {
             let (from, size) = (did.from.display(), print::size(did.copied.size_bytes));
             lines.add(&format!("restored {db_path} from {from} ({size}, {seconds:.1} s)"));
-            if let Some(kept) = &did.kept_as {
-                lines.add(&format!("what was there before is kept as {}", kept.display()));
+            if !did.kept_as.is_empty() {
+                lines.add(told(&did.kept_as).trim_start_matches("; "));
             }
         }
         if let Some(Timed { did, seconds }) = &self.backup {
@@ -160,11 +157,11 @@ impl Outcome {
             lines.add(&format!("vacuumed {db_path} from {before} to {after}{later} ({seconds:.1} s)"));
         }
         if let Some(Timed { did, seconds }) = &self.optimize {
-            let count = did.ran.len();
+            let count = did.ran.len() as u64;
             let log = if did.log_emptied { "emptied the log" } else { "the log is in use and stays" };
             let what = match count {
                 0 => "the statistics were fresh".to_owned(),
-                _ => format!("{count} statistics refreshed"),
+                _ => format!("refreshed the statistics of {}", print::counted(count, "table")),
             };
             lines.add(&format!("optimized {db_path}: {what}, {log} ({seconds:.1} s)"));
         }
@@ -186,6 +183,15 @@ impl Outcome {
         }
         lines.0
     }
+}
+
+/// Where what was there before is, to be said behind something else; nothing where there was nothing.
+pub(super) fn told(kept_as: &[PathBuf]) -> String {
+    let names: Vec<_> = kept_as.iter().map(|kept| kept.display().to_string()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!("; what was there before is kept as {}", names.join(" and "))
 }
 
 struct Lines(String);

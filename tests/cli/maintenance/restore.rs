@@ -25,7 +25,7 @@ fn a_restore_is_refused_under_a_server_and_works_once_it_has_ended() {
     let database = at(&folder, "registry.db");
     let told = done(restore(&database, &backup));
     assert_eq!(count(&database, "SELECT count(*) FROM models"), 1);
-    let kept = PathBuf::from(told["restore"]["kept_as"].as_str().unwrap());
+    let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
     assert!(kept.to_str().unwrap().contains("registry.db.before-restore-"), "{kept:?}");
     assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "nothing is lost");
     assert_eq!(names(folder.path()).len(), 2);
@@ -105,7 +105,7 @@ fn a_log_that_a_crash_left_belongs_to_the_old_database_and_never_to_the_restored
         assert_eq!(told["check"]["models"], 3);
         assert!(!at(&left, "registry.db-wal").exists());
         assert_eq!(count(&database, "SELECT count(*) FROM models"), 3);
-        let kept = PathBuf::from(told["restore"]["kept_as"].as_str().unwrap());
+        let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
         if is_there {
             assert_eq!(
                 count(&kept, "SELECT count(*) FROM models"),
@@ -113,10 +113,36 @@ fn a_log_that_a_crash_left_belongs_to_the_old_database_and_never_to_the_restored
                 "the log was merged into what is kept"
             );
         } else {
-            let log = PathBuf::from(format!("{}-wal", kept.display()));
-            assert!(fs::metadata(log).unwrap().len() > 0, "what was left of it is kept");
+            assert!(kept.to_str().unwrap().ends_with("-wal"), "{kept:?}");
+            assert!(fs::metadata(kept).unwrap().len() > 0, "what was left of it is kept");
         }
     }
+}
+
+#[test]
+fn each_file_that_is_kept_is_named_as_the_database_was() {
+    let folder = database();
+    let run = |arguments: &[&str]| {
+        let mut command = registry(["maintenance"]);
+        Ran::of(command.args(arguments).current_dir(folder.path()))
+    };
+    assert_eq!(run(&["--db-path", "registry.db", "--backup", "b.db"]).code, 0);
+    for left in [&["registry.db"][..], &["other.db-wal", "other.db-journal"]] {
+        for name in left.iter().filter(|name| **name != "registry.db") {
+            fs::write(at(&folder, name), "left behind").unwrap();
+        }
+        let name = left[0].trim_end_matches("-wal");
+        let ran = run(&["--db-path", name, "--restore", "b.db"]);
+        let (_, kept) = ran.stdout.split_once("what was there before is kept as ").unwrap();
+        let kept: Vec<_> = kept.trim_end().split(" and ").collect();
+        assert_eq!(kept.len(), left.len(), "{ran:?}");
+        for kept in kept {
+            assert!(kept.starts_with(&format!("{name}.before-restore-")), "{kept}");
+            assert!(at(&folder, kept).exists(), "{kept}");
+        }
+    }
+    let told = done(restore(&at(&folder, "fresh.db"), &at(&folder, "b.db")));
+    assert_eq!(told["restore"]["kept_as"], json!([]));
 }
 
 #[test]
@@ -205,7 +231,7 @@ fn a_restore_that_fails_once_it_is_committed_says_so_and_keeps_what_was_there() 
     let ran = Ran::of(&mut with(maintenance(&database, ["--check", "--json"]), "--restore", &backup));
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &told["check"]), (1, &Value::Null), "{ran:?}");
-    let kept = PathBuf::from(told["restore"]["kept_as"].as_str().unwrap());
+    let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
     let refused = told["error"].as_str().unwrap();
     assert!(refused.contains("was restored, but") && refused.contains(kept.to_str().unwrap()), "{refused}");
     assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "what was there before");
