@@ -2,6 +2,21 @@
 
 use super::*;
 
+/// Statements that make a table anew with one word of it changed, as a tool does that moves rows from file to file.
+fn remade(good: &Path, table: &str, word: &str, other: &str) -> String {
+    let good = Connection::open(good).unwrap();
+    let mut find = good
+        .prepare("SELECT sql FROM sqlite_schema WHERE tbl_name = ?1 AND sql NOT NULL ORDER BY rowid")
+        .unwrap();
+    let made: Vec<String> = find.query_map([table], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert!(made[0].contains(word), "{made:?}");
+    let made = made.join(";").replace(word, other);
+    format!(
+        "CREATE TEMP TABLE rows AS SELECT * FROM {table}; DROP TABLE {table}; {made}; \
+        INSERT INTO {table} SELECT * FROM temp.rows"
+    )
+}
+
 #[test]
 fn the_check_finds_each_fault_and_says_what_to_do() {
     let folder = database();
@@ -200,6 +215,27 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "file",
             None,
             "SQLite finds: ",
+        ),
+        (
+            &remade(&good, "models", "UNIQUE (name, version)", "CHECK (1)"),
+            "error",
+            "schema",
+            None,
+            "be registered twice",
+        ),
+        (
+            &remade(&good, "models", "AUTOINCREMENT", ""),
+            "error",
+            "schema",
+            None,
+            "models gives the id of a deleted row",
+        ),
+        (
+            &remade(&good, "model_events", "AUTOINCREMENT", ""),
+            "error",
+            "schema",
+            None,
+            "model_events gives the id of a deleted row",
         ),
         (many, "error", "model_events", Some(6), "payload_json is \"no json\""),
     ] {

@@ -140,6 +140,7 @@ impl Check<'_> {
                 }
             }
         }
+        self.constraints()?;
         let wanted =
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql NOT NULL";
         let mut wanted = reference.prepare(wanted)?;
@@ -175,6 +176,31 @@ impl Check<'_> {
             if reference.query_row(known, [&name], |_| Ok(())).optional()?.is_none() {
                 let problem = format!("the trigger {name} is not the registry's, and acts on every change");
                 self.warn("schema", None, problem, "find out which other tool made it");
+            }
+        }
+        Ok(())
+    }
+
+    /// What the tables themselves guard; a tool that copies rows into tables of its own making loses it.
+    fn constraints(&mut self) -> rusqlite::Result<()> {
+        let once = "SELECT 1 FROM pragma_index_list('models') AS listed WHERE \"unique\" AND NOT partial AND \
+                    (SELECT group_concat(name, ' ' ORDER BY name) FROM pragma_index_info(listed.name)) = 'name version'";
+        if has_table(self.connection, "models")?
+            && self.connection.query_row(once, [], |_| Ok(())).optional()?.is_none()
+        {
+            let problem = "models lets the same name and version be registered twice".to_owned();
+            self.fail("schema", None, problem, RESTORE);
+        }
+        // A word of the statement that SQLite keeps no other trace of.
+        let never_again = "SELECT 1 FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS key \
+            WHERE sqlite_schema.type = 'table' AND sqlite_schema.name = ?1 AND key.name = 'id' AND key.pk = 1 \
+            AND upper(key.type) = 'INTEGER' AND sqlite_schema.sql LIKE '%AUTOINCREMENT%'";
+        for table in ["models", "model_events"] {
+            if has_table(self.connection, table)?
+                && self.connection.query_row(never_again, [table], |_| Ok(())).optional()?.is_none()
+            {
+                let problem = format!("{table} gives the id of a deleted row to another");
+                self.fail("schema", None, problem, RESTORE);
             }
         }
         Ok(())
