@@ -20,7 +20,7 @@ pub const UNREACHABLE: u8 = 3;
 pub const KEY: u8 = 4;
 /// The registry holds something that this contradicts, such as the same version already.
 pub const CONFLICT: u8 = 5;
-/// Ctrl-C or SIGTERM ended it; what was begun was undone. As shells count: 128 and the number of SIGINT.
+/// Ctrl-C, SIGTERM or a closed terminal ended it; what was begun was undone. As shells count: 128 and the number of SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
 /// The codes, as the help of a command shows them.
@@ -32,7 +32,7 @@ Exit codes:
   3  no registry or object store there, or it is unavailable; try again later
   4  no API key or credentials, or they were refused
   5  conflict, such as a version that is registered already
-  130  ended by Ctrl-C or SIGTERM";
+  130  ended by Ctrl-C, SIGTERM or a closed terminal";
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,9 @@
-//! Ctrl-C and SIGTERM as something that work can look at, so that it ends with nothing half-written.
+//! Ctrl-C, SIGTERM and a closed terminal as something that work can look at, so that it ends with nothing
+//! half-written.
 
 use std::{
     convert::Infallible,
-    io, process,
+    fs, io, process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, bounded};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     exit::{self, Failure},
@@ -27,35 +28,44 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Takes the signals over from here on: the first one asks for the end, the second brings it at once.
+    /// Takes the signals over from here on: the first one asks for the end, the second brings it at once. A
+    /// terminal that is closed only asks: the system and the shell may both tell of it.
     ///
     /// # Errors
     /// Where the system won't let signals be handled.
     pub(super) fn listen() -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::failed(format!("signals can't be handled: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let (mut interrupt, mut terminate) = {
+        let (mut interrupt, mut terminate, mut hangup) = {
             let _context = runtime.enter();
             let listen = |kind| signal(kind).map_err(failed);
-            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?)
+            let hangup = if outlives_terminal() { None } else { Some(listen(SignalKind::hangup())?) };
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup)
         };
         let (connected, channel) = bounded(0);
         let requested = Arc::new(AtomicBool::new(false));
         let set = Arc::clone(&requested);
         let wait = move || {
-            let mut next = || {
+            let mut next = |hangup: Option<&mut Signal>| {
                 runtime.block_on(async {
+                    let closed = async {
+                        match hangup {
+                            Some(hangup) => hangup.recv().await,
+                            None => std::future::pending().await,
+                        }
+                    };
                     tokio::select! {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
+                        _ = closed => {}
                     }
                 });
             };
-            next();
+            next(hangup.as_mut());
             set.store(true, Ordering::SeqCst);
             drop(connected);
             print::line("ending in order; once more to stop at once");
-            next();
+            next(None);
             process::exit(i32::from(exit::INTERRUPTED));
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
@@ -70,5 +80,34 @@ impl Interrupt {
     /// A channel that ends when the end is wanted, to wait for it together with other things.
     pub(super) fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
+    }
+}
+
+/// Whether this process is to go on once its terminal is closed, as `nohup` has it. It is also so where nobody can
+/// tell, since listening would undo that.
+fn outlives_terminal() -> bool {
+    fs::read_to_string("/proc/self/status").ok().and_then(|status| ignores_hangup(&status)).unwrap_or(true)
+}
+
+/// Reads the set of ignored signals; SIGHUP is the first of them.
+fn ignores_hangup(status: &str) -> Option<bool> {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    Some(u64::from_str_radix(ignored.trim(), 16).ok()? & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignores_hangup;
+
+    #[test]
+    fn whether_a_hangup_is_ignored_is_read_as_the_system_writes_it() {
+        for (status, expected) in [
+            ("Name:\tregistry\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n", Some(false)),
+            ("SigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n", Some(true)),
+            ("SigIgn:\tnone\n", None),
+            ("Name:\tregistry\n", None),
+        ] {
+            assert_eq!(ignores_hangup(status), expected, "{status}");
+        }
     }
 }

@@ -51,14 +51,14 @@ Examples:
 What is given together is done in this order: backup, vacuum, optimize, check. --restore goes with --check only.
 Backup and check change nothing, and a server goes on beside them. While --vacuum runs, a server's writes wait
 and may be refused; stop it where the database is large. A backup is one file, which needs no -wal beside it.
-A kill -9 may leave a file .registry-* in the folder of the backup, which can be deleted.
+A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder of what was written, which can be deleted.
 
 Exit codes:
   0  done; a check found no errors, though perhaps warnings
   1  failed, or a check found errors
   2  the command line makes no sense
   5  another process holds the database, such as a server that is to be restored under; stop it
-  130  ended by Ctrl-C or SIGTERM; what was begun was undone, and what was done before it stands";
+  130  ended by Ctrl-C, SIGTERM or a closed terminal; what was begun was undone, and what was done before it stands";
 
 /// Back up, restore, check and compact the database file; needs no server.
 ///

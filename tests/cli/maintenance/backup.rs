@@ -210,6 +210,11 @@ fn a_vacuum_and_an_optimize_work_beside_a_server() {
 
 /// A database that somebody holds, and a backup of it that waits, with its temporary file made already.
 fn waiting(folder: &TempDir) -> (Connection, Child, PathBuf) {
+    waiting_as(folder, |command| command)
+}
+
+/// The same of a command that `change` has wrapped.
+fn waiting_as(folder: &TempDir, change: impl FnOnce(Command) -> Command) -> (Connection, Child, PathBuf) {
     let path = at(folder, "registry.db");
     let holder = Connection::open(&path).unwrap();
     holder.execute_batch(OLD).unwrap();
@@ -218,7 +223,7 @@ fn waiting(folder: &TempDir) -> (Connection, Child, PathBuf) {
     let backup = to.join("b.db");
     done(back_up(&path, &backup));
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let mut command = back_up(&path, &backup);
+    let mut command = change(back_up(&path, &backup));
     command
         .env("CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS", "600000")
         .stdout(Stdio::piped())
@@ -234,7 +239,7 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
-    for name in ["INT", "TERM"] {
+    for name in ["INT", "TERM", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let (_holder, child, to) = waiting(&folder);
         let old = fs::read(to.join("b.db")).unwrap();
@@ -245,6 +250,29 @@ fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
         assert_eq!(names(&to), ["b.db"]);
         assert_eq!(fs::read(to.join("b.db")).unwrap(), old);
     }
+}
+
+#[test]
+fn a_closed_terminal_ends_a_backup_in_order_however_often_it_is_told_of_but_not_under_nohup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_holder, mut child, to) = waiting(&folder);
+    while child.try_wait().unwrap().is_none() {
+        signal(&child, "HUP");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names(&to), ["b.db"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let (holder, child, _) = waiting_as(&folder, |command| {
+        let mut ignoring = Command::new("sh");
+        ignoring.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(command.get_program());
+        ignoring.args(command.get_args());
+        ignoring
+    });
+    signal(&child, "HUP");
+    holder.execute_batch("COMMIT").unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0), "{ended:?}");
 }
 
 #[test]
