@@ -254,3 +254,24 @@ fn links_to_nothing_are_followed_both_ways() {
         assert!(fs::symlink_metadata(at(&links, &link)).unwrap().is_symlink(), "{link}");
     }
 }
+
+#[test]
+fn a_restore_that_can_t_be_written_to_its_end_leaves_the_database_as_it_was_and_a_copy_besides() {
+    let folder = database();
+    let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
+    done(back_up(&database, &backup));
+    let grown = Connection::open(&backup).unwrap();
+    grown.execute_batch("CREATE TABLE filler (x); INSERT INTO filler VALUES (zeroblob(4 << 20))").unwrap();
+    grown.execute("DELETE FROM models WHERE id = 3", []).unwrap();
+    drop(grown);
+    let restoring = restore(&database, &backup);
+    let mut limited = Command::new("sh");
+    // Past this many blocks a write fails, as on a full disk.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$@\"", "sh"]);
+    let refused = Ran::of(limited.arg(restoring.get_program()).args(restoring.get_args())).failed(1);
+    let (_, kept) = refused.trim_end().split_once("what was there before is kept as ").unwrap();
+    for path in [&database, Path::new(kept)] {
+        assert_eq!(count(path, "SELECT count(*) FROM models"), 3, "{path:?}");
+    }
+    assert!(!at(&folder, "registry.db-journal").exists());
+}
