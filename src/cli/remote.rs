@@ -11,7 +11,7 @@ use super::{
     config::{self, Config, set},
     exit::Failure,
 };
-use crate::client::{Client, SecretKey};
+use crate::client::{Client, SecretKey, read_base_url};
 
 const DEFAULT_URL: &str = "http://localhost:8001";
 const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
@@ -102,6 +102,8 @@ impl Remote {
         // Who asks for a profile wants that one, whatever the variables of the shell say.
         let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
         let url = self.url(hidden, &config);
+        // Before it is shown anywhere: a text with a password is not to be repeated.
+        check_url(&url)?;
         let key = match self.flag_or_variable_key(hidden)? {
             Some(key) => Some(key),
             None => key_of(&config, &url)?,
@@ -151,19 +153,37 @@ impl Remote {
     }
 }
 
+/// # Errors
+/// Where it is none of a registry, in words that hold no password.
+fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
+    read_base_url(&url.value)
+        .map(|_| ())
+        .map_err(|error| Failure::from(error).followed_by(&format!("; this one is from {}", url.source)))
+}
+
 /// The configuration's key, unless it belongs to another registry than the one that is asked.
 fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<String>>, Failure> {
     let Some((key, source)) = config.api_key()? else { return Ok(None) };
-    match &config.profile.url {
-        Some(own) if own.trim().trim_end_matches('/') != url.value.trim().trim_end_matches('/') => {
-            Err(Failure::key(format!(
-                "there is no API key for {} (from {}): the one in {source} belongs to {own} and is not shown to others; \
+    if let (Some(own), Some(path)) = (&config.profile.url, &config.path) {
+        let own = Sourced::new(own.clone(), path.display().to_string());
+        check_url(&own)?;
+        if !leads_to_the_same(&own.value, &url.value) {
+            return Err(Failure::key(format!(
+                "there is no API key for {} (from {}): the one in {source} belongs to {} and is not shown to others; \
                  give one in {KEY_VARIABLE}",
-                url.value, url.source
-            )))
+                url.value, url.source, own.value
+            )));
         }
-        _ => Ok(Some(Sourced::new(key, source))),
     }
+    Ok(Some(Sourced::new(key, source)))
+}
+
+/// Whether both are one registry, however they are written: the case of the host, the scheme's own port and a
+/// slash at the end make no other.
+fn leads_to_the_same(one: &str, other: &str) -> bool {
+    let parsed =
+        |text: &str| read_base_url(text).ok().map(|url| url.as_str().trim_end_matches('/').to_owned());
+    parsed(one).is_some_and(|url| parsed(other) == Some(url))
 }
 
 impl Connection {
@@ -275,6 +295,19 @@ mod tests {
                 let text = format!("{failure:?}");
                 assert!(text.contains("belongs to http://own/") && !text.contains("hush"), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_registry_is_the_same_however_its_url_is_written() {
+        for (one, other, same) in [
+            ("http://own", "HTTP://OWN:80/", true),
+            ("https://own:443/r", " https://own/r/ ", true),
+            ("http://own", "https://own", false),
+            ("http://own/r", "http://own/R", false),
+            ("http://own", "http://own:8080", false),
+        ] {
+            assert_eq!(leads_to_the_same(one, other), same, "{one} {other}");
         }
     }
 

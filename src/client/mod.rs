@@ -199,7 +199,11 @@ fn wait_before_retry(error: &ClientError, retries: u32, repeatable: bool) -> Opt
     }
 }
 
-fn read_base_url(text: &str) -> Result<Url, ClientError> {
+/// The URL of a registry. What it says of a wrong one holds no password.
+///
+/// # Errors
+/// [`ClientError::BadUrl`] where `text` is no plain http or https URL.
+pub fn read_base_url(text: &str) -> Result<Url, ClientError> {
     // Without a scheme the host would be taken for one; and a text with a password is not to be repeated.
     let shown = if text.contains('@') { "" } else { text };
     let bad = |why: &str| ClientError::BadUrl(format!("{shown:?} {why}"));

@@ -86,3 +86,25 @@ fn commands_take_url_and_key_from_the_file() {
     list(&["--profile", "there"]).failed(1);
     list(&[]).failed(4);
 }
+
+#[test]
+fn a_password_in_a_url_is_never_repeated() {
+    let password = "hunter2";
+    let inside = format!("http://ann:{password}@host");
+    let plain = configured("url = 'http://own'\napi_key_file = 'key'");
+    let own = configured(&format!("url = '{inside}'\napi_key_file = 'key'"));
+    for (folder, flags) in [
+        (&plain, &["--registry-url", inside.as_str()][..]),
+        (&plain, &["--registry-url", &inside, "--json"]),
+        (&own, &[]),
+        (&own, &["--registry-url", "http://other"]),
+    ] {
+        for command in ["config", "list"] {
+            let arguments = [command].into_iter().chain(flags.iter().copied());
+            let line = Ran::of(registry(arguments).env("XDG_CONFIG_HOME", folder.path())).failed(2);
+            assert!(!line.contains(password), "{command} {flags:?}: {line}");
+            assert!(line.contains("holds a user or a password, which it must not"), "{line}");
+            assert!(line.contains("this one is from "), "{line}");
+        }
+    }
+}
