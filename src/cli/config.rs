@@ -121,24 +121,32 @@ impl Config {
                 None => return Err(bad(&format!("it has no table [profiles.{name}]"))),
             },
         };
-        if profile.api_key.is_some() {
-            warn_if_others_can_read(&path);
-        }
         Ok(Self { path: Some(path), profile_name, profile, profile_names })
     }
 
-    /// The key that stands in the file, or in the file that it names, and where that is.
+    /// Where the key stands: this file, or one that it names.
+    pub(super) fn key_path(&self) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
+        match (&self.profile.api_key, &self.profile.api_key_file) {
+            (Some(_), _) => Some(path.clone()),
+            (None, Some(file)) => Some(beside(path, file)),
+            (None, None) => None,
+        }
+    }
+
+    /// The key that is there. Says so where others can read it, which is why it is only called for a key that
+    /// is going to be used.
     ///
     /// # Errors
     /// Where the file of a key can't be read.
-    pub(super) fn api_key(&self) -> Result<Option<(String, String)>, Failure> {
-        let Some(path) = &self.path else { return Ok(None) };
-        if let Some(key) = &self.profile.api_key {
-            return Ok(Some((key.clone(), path.display().to_string())));
-        }
-        let Some(file) = &self.profile.api_key_file else { return Ok(None) };
-        let file = beside(path, file);
-        read_key_file(&file).map(|key| Some((key, file.display().to_string())))
+    pub(super) fn api_key(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = self.key_path() else { return Ok(None) };
+        let key = match &self.profile.api_key {
+            Some(key) => key.clone(),
+            None => read_key_file(&path)?,
+        };
+        warn_if_others_can_read(&path);
+        Ok(Some(key))
     }
 }
 
@@ -234,7 +242,7 @@ mod tests {
         fs::write(folder.path().join("key"), " filed \n").unwrap();
         let config = Config::read(Some(&path), profile, |_| None)?;
         // Read while the folder is still there.
-        let key = config.api_key()?.map(|(key, _)| key);
+        let key = config.api_key()?;
         Ok(Config { profile: Profile { api_key: key, ..config.profile }, ..config })
     }
 

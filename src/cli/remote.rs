@@ -10,6 +10,7 @@ use std::{
 use super::{
     config::{self, Config, set},
     exit::Failure,
+    print,
 };
 use crate::client::{Client, SecretKey, read_base_url};
 
@@ -60,6 +61,8 @@ pub(super) struct Connection {
     pub(super) url: Sourced<String>,
     pub(super) key: Option<Sourced<SecretKey>>,
     pub(super) config: Config,
+    /// Whether a flag chose the profile, so that variables do not count.
+    by_profile: bool,
 }
 
 /// A value, and where it was found.
@@ -81,7 +84,15 @@ impl Remote {
     /// # Errors
     /// Where there is no key, it can't be sent, or the URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        self.connection()?.client()
+        let variable = |name: &str| env::var(name).ok();
+        let config = match self.config(variable) {
+            Err(failure) if self.needs_no_config() => {
+                print::line(&format!("warning: {}; the flags say which registry and key", failure.text()));
+                Config::default()
+            }
+            read => read?,
+        };
+        self.connection_in(config, variable)?.client()
     }
 
     /// What the flags, variables and configuration come to.
@@ -98,7 +109,19 @@ impl Remote {
     }
 
     fn connection_with(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
-        let config = Config::read(self.config.as_deref(), self.profile.as_deref(), &variable)?;
+        let config = self.config(&variable)?;
+        self.connection_in(config, variable)
+    }
+
+    fn config(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Config, Failure> {
+        Config::read(self.config.as_deref(), self.profile.as_deref(), variable)
+    }
+
+    fn connection_in(
+        &self,
+        config: Config,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Connection, Failure> {
         // Who asks for a profile wants that one, whatever the variables of the shell say.
         let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
         let url = self.url(hidden, &config);
@@ -109,7 +132,13 @@ impl Remote {
             None => key_of(&config, &url)?,
         };
         let key = key.map(|key| Ok::<_, Failure>(Sourced::new(SecretKey::new(&key.value)?, key.source)));
-        Ok(Connection { url, key: key.transpose()?, config })
+        Ok(Connection { url, key: key.transpose()?, config, by_profile: self.profile.is_some() })
+    }
+
+    /// Whether flags alone say all, so that a file in its usual place is not worth failing for.
+    fn needs_no_config(&self) -> bool {
+        let key = self.api_key.is_some() || self.api_key_file.is_some();
+        self.registry_url.is_some() && key && self.config.is_none() && self.profile.is_none()
     }
 
     fn url(&self, variable: impl Fn(&str) -> Option<String>, config: &Config) -> Sourced<String> {
@@ -163,7 +192,7 @@ fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
 
 /// The configuration's key, unless it belongs to another registry than the one that is asked.
 fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<String>>, Failure> {
-    let Some((key, source)) = config.api_key()? else { return Ok(None) };
+    let Some(source) = config.key_path().map(|path| path.display().to_string()) else { return Ok(None) };
     if let (Some(own), Some(path)) = (&config.profile.url, &config.path) {
         let own = Sourced::new(own.clone(), path.display().to_string());
         check_url(&own)?;
@@ -175,7 +204,7 @@ fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<Strin
             )));
         }
     }
-    Ok(Some(Sourced::new(key, source)))
+    Ok(config.api_key()?.map(|key| Sourced::new(key, source)))
 }
 
 /// Whether both are one registry, however they are written: the case of the host, the scheme's own port and a
@@ -192,15 +221,24 @@ impl Connection {
     /// # Errors
     /// Where there is no key, or the URL is none.
     pub(super) fn client(self) -> Result<Client, Failure> {
-        let Some(key) = self.key else {
-            let file = config::default_path().map(|path| format!(" or as api_key in {}", path.display()));
-            return Err(Failure::key(format!(
-                "there is no API key; give one in {KEY_VARIABLE}, with --api-key{}",
-                file.unwrap_or_default()
-            )));
-        };
+        let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
         Ok(Client::new(&self.url.value, key.value)?)
     }
+}
+
+/// That there is no key, and where one would be looked for.
+fn keyless(config: &Config, by_profile: bool) -> Failure {
+    let Config { path, profile_name, .. } = config;
+    if let (true, Some(name), Some(path)) = (by_profile, profile_name, path) {
+        return Failure::key(format!(
+            "profile {name} in {} has no API key (variables don't count with --profile); add api_key or \
+             api_key_file there, or use --api-key-file",
+            path.display()
+        ));
+    }
+    let file = path.clone().or_else(config::default_path);
+    let file = file.map(|path| format!(" or as api_key in {}", path.display())).unwrap_or_default();
+    Failure::key(format!("there is no API key; give one in {KEY_VARIABLE}, with --api-key{file}"))
 }
 
 #[cfg(test)]
