@@ -182,6 +182,46 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
 }
 
 #[test]
+fn a_name_that_can_be_read_in_two_ways_is_not_guessed() {
+    let server = Server::start();
+    let (last, first) = (server.add("a:b", "c", &json!({})), server.add("a", "b:c", &json!({})));
+    for command in [
+        &["delete", "a:b:c", "--yes"][..],
+        &["show", "a:b:c"],
+        &["promote", "a:b:c"],
+        &["update", "a:b:c", "--params", "1"],
+        &["metrics", "a:b:c", "--suite", "s", "--set", "score=1"],
+        &["events", "a:b:c"],
+        &["verify", "a:b:c"],
+        &["compare", "a:b:c", "1"],
+    ] {
+        let line = server.run(command).failed(1);
+        let said = format!(
+            "a:b:c may be model {first} (version b:c of a) or model {last} (version c of a:b); use the id"
+        );
+        assert!(line.contains(&said), "{command:?}: {line}");
+    }
+    server.run(["delete", &last.to_string(), "--yes"]).shown();
+    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).shown(), format!("deleted a:b:c (model {first})\n"));
+}
+
+#[test]
+fn what_is_in_production_is_found_by_a_name_with_a_colon() {
+    let server = Server::start();
+    let id = server.add("host:5000/gpt", "v1", &json!({"status": "production"}));
+    let shown = server.run(["show", "host:5000/gpt@production", "-o", "name"]).shown();
+    assert_eq!(shown, "host:5000/gpt:v1\n");
+    let other = server.add("host", "5000/gpt@production", &json!({}));
+    let line = server.run(["delete", "host:5000/gpt@production", "--yes"]).failed(1);
+    let said = format!(
+        "may be model {other} (version 5000/gpt@production of host) or model {id} (production of host:5000/gpt); use the id"
+    );
+    assert!(line.contains(&said), "{line}");
+    let line = server.run(["show", "no:such@production"]).failed(1);
+    assert!(line.contains("there is no model no:such@production; `registry list` shows"), "{line}");
+}
+
+#[test]
 fn scores_are_recorded_from_flags_files_and_stdin() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
