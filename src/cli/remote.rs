@@ -222,7 +222,7 @@ impl Connection {
     /// Where there is no key, or the URL is none.
     pub(super) fn client(self) -> Result<Client, Failure> {
         let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
-        Ok(Client::new(&self.url.value, key.value)?)
+        Ok(Client::new(&self.url.value, key.value.found_in(key.source))?)
     }
 }
 

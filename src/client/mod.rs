@@ -132,8 +132,13 @@ impl Client {
             .limit(MAX_ANSWER_BYTES)
             .read_to_vec()
             .map_err(|error| self.no_answer(error))?;
-        let body = answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body)?;
-        Ok((parts.headers, body))
+        match answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body) {
+            Ok(body) => Ok((parts.headers, body)),
+            Err(ClientError::KeyRefused { url, .. }) => {
+                Err(ClientError::KeyRefused { url, found_in: self.key.place().map(str::to_owned) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What to make of a request that brought no answer.

@@ -96,7 +96,15 @@ const COMMANDS: [&[&str]; 12] = [
 fn whatever_a_registry_answers_it_is_one_line_and_a_code() {
     let fault = r#"{"detail":[{"type":"int_parsing","loc":["body","x"],"msg":"no integer","input":"a"}]}"#;
     for (reply, code, said) in [
-        (json_answer(401, r#"{"detail":"no"}"#), 4, "refused the API key"),
+        (
+            json_answer(401, r#"{"detail":"no"}"#),
+            4,
+            "refused the API key from CAIA_REGISTRY_API_KEY; give the right one there",
+        ),
+        (json_answer(429, r#"{"detail":"slow down"}"#), 3, "is unavailable: slow down; try again later"),
+        (answer(429, "", "<html>"), 3, "is unavailable: too many requests (429); try again later"),
+        (answer(413, "", "<html>"), 1, "so a proxy in between may have refused it"),
+        (json_answer(404, r#"{"detail":"Not Found"}"#), 1, "it knows no such path (404)"),
         (json_answer(409, r#"{"detail":"taken"}"#), 5, "conflict: taken"),
         (json_answer(412, r#"{"detail":"moved"}"#), 5, "conflict: moved"),
         (json_answer(413, r#"{"detail":"too much"}"#), 1, "refused this (413): too much"),
@@ -168,6 +176,19 @@ fn a_command_without_a_key_says_where_to_put_one() {
     for command in COMMANDS {
         let line = Ran::of(&mut registry(command)).failed(4);
         assert!(line.contains("there is no API key; give one in CAIA_REGISTRY_API_KEY"), "{line}");
+    }
+}
+
+#[test]
+fn a_path_that_no_registry_has_names_the_url() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({}));
+    let url = format!("{}/api", server.url);
+    for command in COMMANDS {
+        let line = Ran::of(&mut at(&url, command)).failed(1);
+        let said =
+            format!("{url} does not answer like a registry: it knows no such path (404); --registry-url");
+        assert!(line.contains(&said), "{command:?}: {line}");
     }
 }
 
