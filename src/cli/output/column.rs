@@ -25,6 +25,8 @@ A dot, comma or slash that belongs to a key is written \\. \\, or \\/ as in 'met
 pub(in crate::cli) struct Path {
     /// As it was written.
     text: String,
+    /// Of its column, where one was given.
+    title: Option<String>,
     steps: Vec<String>,
 }
 
@@ -81,13 +83,27 @@ impl FromStr for Path {
                 "{text:?} has an empty part; a column is a field like name or metrics.suites.smoke-v1.score"
             ));
         }
-        Ok(Self { text: unescaped(text), steps })
+        Ok(Self { text: unescaped(text), title: None, steps })
     }
 }
 
 /// Several columns, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Paths(pub(super) Vec<Path>);
+
+impl Paths {
+    /// `TITLE:.path,…`; a column without a colon has no title of its own.
+    pub(super) fn titled(text: &str) -> Result<Self, String> {
+        let column = |part: &String| match part.split_once(':') {
+            None => part.parse::<Path>(),
+            Some((title, path)) => {
+                let path: Path = path.trim().trim_start_matches('.').parse()?;
+                Ok(Path { title: Some(title.trim().to_owned()), ..path })
+            }
+        };
+        raw_parts(text, ',').iter().map(column).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 impl FromStr for Paths {
     type Err = String;
@@ -165,13 +181,14 @@ pub(in crate::cli) struct Column {
 impl Column {
     /// A column of a field.
     pub(in crate::cli) fn of(title: &str, field: &str, kind: Kind) -> Self {
-        let path = Path { text: field.to_owned(), steps: vec![field.to_owned()] };
+        let path = Path { text: field.to_owned(), title: None, steps: vec![field.to_owned()] };
         Self { title: title.to_owned(), path, kind }
     }
 
     /// A column that was asked for; its values are shown as they are.
     pub(super) fn wanted(path: Path) -> Self {
-        Self { title: print::one_line(&path.text).to_uppercase(), path, kind: Kind::Plain }
+        let title = path.title.clone().unwrap_or_else(|| path.text.to_uppercase());
+        Self { title: print::one_line(&title), path, kind: Kind::Plain }
     }
 
     /// What it shows of `row`.
