@@ -23,7 +23,7 @@ Examples:
   Several, in a script:
     registry delete tiny-gpt:v1 tiny-gpt:v2 --yes
   All that is archived:
-    registry list --status archived --all --columns id --no-header | xargs registry delete --yes
+    registry list --status archived --all --columns id --no-header | xargs -r registry delete --yes
   What is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
@@ -31,10 +31,12 @@ What the registry knew of a version is gone then; its events stay, and its artif
 
 const DELETED: View = View {
     table: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
-    wide: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
+    wide: || (DELETED.table)(),
     fields: &["status", "id"],
     name: None,
 };
+
+const FORCE: &str = "--force";
 
 /// Delete versions. Their events stay.
 #[derive(Debug, Args)]
@@ -99,10 +101,19 @@ impl Delete {
 }
 
 fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
-    let next =
-        if matches!(error, ClientError::Conflict { .. }) && !forced { " (here with --force)" } else { "" };
+    // The registry speaks of its own interface; here the same is a flag.
+    let error = match error {
+        ClientError::Conflict { detail } => {
+            let mut detail = detail.replace("?force=true", FORCE);
+            if !forced && !detail.contains(FORCE) {
+                detail.push_str("; give --force if that is meant");
+            }
+            ClientError::Conflict { detail }
+        }
+        other => other,
+    };
     let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
-    Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(next).followed_by(&rest)
+    Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
 /// Asks on the terminal.
@@ -120,6 +131,10 @@ fn confirm(labels: &[&str]) -> Result<(), Failure> {
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
+    // At the end of the input nobody pressed return, and the cursor still stands behind the question.
+    if !answer.ends_with('\n') {
+        print::line("");
+    }
     match read.map(|_| answer.trim().to_lowercase()) {
         Ok(answer) if matches!(answer.as_str(), "y" | "yes") => Ok(()),
         _ => Err(Failure::failed("nothing was deleted")),

@@ -170,7 +170,7 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
     assert_eq!((ran.code, ran.stdout.as_str()), (5, "deleted m:v1 (model 1)\n"), "{ran:?}");
     assert!(ran.stderr.starts_with("error: m:v2 (model 2) was not deleted: conflict: "), "{ran:?}");
     assert!(
-        ran.stderr.contains("if that is meant (here with --force); 2 were not deleted, this one first\n"),
+        ran.stderr.contains("delete it with --force if that is meant; 2 were not deleted, this one first\n"),
         "{ran:?}"
     );
     let ran = server.run(["delete", "3", "3", "m:v3", "m:v2", "-y", "--force", "--json"]);
@@ -179,6 +179,27 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
         json!([{"status": "deleted", "id": 3}, {"status": "deleted", "id": 2}])
     );
     assert_eq!(server.get("/stats")["total_models"], 0);
+}
+
+#[test]
+fn an_update_of_nothing_is_one_line() {
+    let fake = FakeRegistry::answering([]);
+    let line = Ran::of(&mut at(&fake.url, ["update", "1"])).failed(2);
+    assert!(line.contains("there is no change to make; give one, like --description"), "{line}");
+    assert!(fake.received().is_empty());
+}
+
+#[test]
+fn a_blank_tag_is_refused_and_one_that_is_there_can_be_removed() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({"tags": ["", "a"]}));
+    for flag in ["--tag", "--add-tag"] {
+        let ran = server.run(["update", "1", flag, " "]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.contains("a tag can't be blank"), "{ran:?}");
+    }
+    server.run(["update", "1", "--remove-tag", ""]).shown();
+    assert_eq!(server.get("/models/1")["tags"], json!(["a"]));
 }
 
 #[test]
