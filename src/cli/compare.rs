@@ -19,6 +19,7 @@ use super::{
     },
     print,
     remote::Remote,
+    show::is_filler,
 };
 use crate::{client::Client, domain::ModelId};
 
@@ -244,7 +245,11 @@ fn side_by_side(
         }
         rows.push(cells);
     };
-    let at = |field: &str| versions.iter().map(|model| model.get(field).filter(|v| !v.is_null())).collect();
+    let at = |field: &str| {
+        let value =
+            |model| Value::get(model, field).filter(|value| !value.is_null() && !is_filler(model, field));
+        versions.iter().map(value).collect()
+    };
     for (field, kind) in &ROWS[..5] {
         row(field, at(field), *kind, field);
     }

@@ -66,6 +66,12 @@ impl ModelRef {
         Self { text: format!("{name}:{version}"), kind: Kind::Named(vec![name.len()]), is_exact: true }
     }
 
+    /// The version with that id.
+    #[must_use]
+    pub(super) fn of_id(id: ModelId) -> Self {
+        Self { text: id.to_string(), kind: Kind::Id(id), is_exact: true }
+    }
+
     /// The version of that name that is in production.
     #[must_use]
     pub(super) fn production_of(name: &str) -> Self {
