@@ -1,6 +1,6 @@
 //! `registry delete`: takes versions away, once somebody said yes.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use clap::Args;
 
@@ -127,16 +127,41 @@ fn confirm(labels: &[&str]) -> Result<(), Failure> {
             "nobody can be asked whether to delete {what}; give --yes if that is meant"
         )));
     }
-    let _ = write!(io::stderr(), "delete {what}? [y/N] ");
-    let _ = io::stderr().flush();
+    match ask(&format!("delete {what}? [y/N] "), io::stdin().lock(), io::stderr().lock()) {
+        true => Ok(()),
+        false => Err(Failure::failed("nothing was deleted")),
+    }
+}
+
+/// Whether the answer is yes; anything else, or none, is no.
+fn ask(question: &str, mut answers: impl BufRead, mut terminal: impl Write) -> bool {
+    let _ = write!(terminal, "{}", print::one_line(question));
+    let _ = terminal.flush();
     let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
+    let read = answers.read_line(&mut answer);
     // At the end of the input nobody pressed return, and the cursor still stands behind the question.
     if !answer.ends_with('\n') {
-        print::line("");
+        let _ = writeln!(terminal);
     }
-    match read.map(|_| answer.trim().to_lowercase()) {
-        Ok(answer) if matches!(answer.as_str(), "y" | "yes") => Ok(()),
-        _ => Err(Failure::failed("nothing was deleted")),
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one_and_the_next_line_begins_at_its_start() {
+        for (typed, yes, end) in [
+            ("y\n", true, ""),
+            ("YES\n", true, ""),
+            ("\n", false, ""),
+            ("yellow\n", false, ""),
+            ("", false, "\n"),
+        ] {
+            let mut terminal = Vec::new();
+            assert_eq!(ask("delete m:v1? ", typed.as_bytes(), &mut terminal), yes, "{typed:?}");
+            assert_eq!(String::from_utf8(terminal).unwrap(), format!("delete m:v1? {end}"), "{typed:?}");
+        }
     }
 }

@@ -158,7 +158,7 @@ impl Metrics {
                     [] => "it has no scores at all".to_owned(),
                     _ => format!("it has those of {}", suites.join(", ")),
                 };
-                Failure::failed(format!("{} has no scores of the suite {suite}; {known}", self.model))
+                Failure::failed(format!("no scores of {} in the suite {suite}; {known}", self.model))
             }
             Err(error) => self.model.or_missing(error),
         }

@@ -180,6 +180,17 @@ fn a_command_without_a_key_says_where_to_put_one() {
 }
 
 #[test]
+fn who_is_asked_to_come_later_comes_later() {
+    for status in [429, 503] {
+        let busy = answer(status, "Content-Type: application/json\r\nRetry-After: 0\r\n", "{}");
+        let fake = FakeRegistry::answering([busy.clone(), busy, json_answer(200, r#"{"id":7}"#)]);
+        let ran = Ran::of(&mut at(&fake.url, ["update", "7", "--params", "1", "-o", "jsonl"]));
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "{\"id\":7}\n"), "{ran:?}");
+        assert_eq!(fake.received().len(), 3);
+    }
+}
+
+#[test]
 fn a_path_that_no_registry_has_names_the_url() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));

@@ -106,10 +106,10 @@ fn what_is_not_there_is_told_with_how_to_find_it() {
         (&["metrics", "m:v2"], "there is no model m:v2"),
         (&["metrics", "7"], "there is no model 7; `registry list` shows what there is"),
         (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows what there is"),
-        (&["metrics", "1", "--suite", "s"], "1 has no scores of the suite s; it has no scores at all"),
+        (&["metrics", "1", "--suite", "s"], "no scores of 1 in the suite s; it has no scores at all"),
         (
             &["metrics", "m:v3", "--suite", "nope"],
-            "m:v3 has no scores of the suite nope; it has those of s, t",
+            "no scores of m:v3 in the suite nope; it has those of s, t",
         ),
         (
             &["bench", "--model-id", "99", "--suite", "smoke-v1"],
