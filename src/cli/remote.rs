@@ -15,6 +15,7 @@ use super::{
 use crate::client::{Client, SecretKey, read_base_url};
 
 const DEFAULT_URL: &str = "http://localhost:8001";
+const URL_FLAG: &str = "--registry-url";
 const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
 const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
@@ -143,7 +144,7 @@ impl Remote {
 
     fn url(&self, variable: impl Fn(&str) -> Option<String>, config: &Config) -> Sourced<String> {
         if let Some(url) = &self.registry_url {
-            return Sourced::new(url.clone(), "--registry-url");
+            return Sourced::new(url.clone(), URL_FLAG);
         }
         if let Some(url) = set(variable, URL_VARIABLE) {
             return Sourced::new(url, URL_VARIABLE);
@@ -185,9 +186,13 @@ impl Remote {
 /// # Errors
 /// Where it is none of a registry, in words that hold no password.
 fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
-    read_base_url(&url.value)
-        .map(|_| ())
-        .map_err(|error| Failure::from(error).followed_by(&format!("; this one is from {}", url.source)))
+    let Err(error) = read_base_url(&url.value) else { return Ok(()) };
+    let failure = Failure::from(error);
+    // The words on a wrong URL name this flag already.
+    if url.source == URL_FLAG {
+        return Err(failure);
+    }
+    Err(failure.followed_by(&format!("; this one is from {}", url.source)))
 }
 
 /// The configuration's key, unless it belongs to another registry than the one that is asked.
