@@ -107,7 +107,7 @@ impl Bench {
         self.objects = self.objects.or(&connection.config.profile);
         let client = connection.client()?;
         let model = match (&self.model_id, &self.name, &self.version) {
-            (Some(id), _, _) => client.model(*id)?,
+            (Some(id), _, _) => ModelRef::of_id(*id).fetch(&client)?,
             (None, Some(name), Some(version)) => ModelRef::named(name, version).fetch(&client)?,
             _ => return Err(Failure::usage("give --model-id, or --name and --version")),
         };

@@ -19,6 +19,7 @@ use super::{
     },
     print,
     remote::Remote,
+    show::is_filler,
 };
 use crate::{client::Client, domain::ModelId};
 
@@ -119,8 +120,8 @@ impl Compare {
             return match ids.len() {
                 2..=MAX_VERSIONS => Ok(ids),
                 count => Err(Failure::usage(format!(
-                    "{count} different version{} can't be compared; give 2 to {MAX_VERSIONS}",
-                    if count == 1 { "" } else { "s" }
+                    "2 to {MAX_VERSIONS} different versions can be compared, and here {} given",
+                    if count == 1 { "is 1".to_owned() } else { format!("are {count}") }
                 ))),
             };
         };
@@ -244,7 +245,11 @@ fn side_by_side(
         }
         rows.push(cells);
     };
-    let at = |field: &str| versions.iter().map(|model| model.get(field).filter(|v| !v.is_null())).collect();
+    let at = |field: &str| {
+        let value =
+            |model| Value::get(model, field).filter(|value| !value.is_null() && !is_filler(model, field));
+        versions.iter().map(value).collect()
+    };
     for (field, kind) in &ROWS[..5] {
         row(field, at(field), *kind, field);
     }
@@ -309,19 +314,23 @@ fn metrics_of(versions: &[Value]) -> BTreeSet<Metric> {
 
 /// A chart of `metric`.
 fn drawn(versions: &[Value], metric: &Path, terminal: Terminal) -> Result<String, Failure> {
-    let number = |value: &Value| {
-        let text = value.as_number()?.to_string();
-        let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
-        Some((number, text))
-    };
     let entry = |model: &Value| Entry { label: label(model), value: metric.find(model).and_then(number) };
     let entries: Vec<Entry> = versions.iter().map(entry).collect();
     if entries.iter().all(|entry| entry.value.is_none()) {
-        let known: Vec<_> = metrics_of(versions).into_iter().map(|metric| metric.title).collect();
-        let known = if known.is_empty() { "no scores at all".to_owned() } else { known.join(", ") };
+        let has_number = |metric: &Metric| versions.iter().any(|m| metric.find(m).and_then(number).is_some());
+        let known = metrics_of(versions).into_iter().filter(has_number);
+        let known: Vec<_> = known.map(|metric| Path::spelt(metric.suite.as_deref(), &metric.key)).collect();
+        let known = if known.is_empty() { "no scores that are numbers".to_owned() } else { known.join(", ") };
         return Err(Failure::failed(format!("no version has a number {metric}; there are {known}")));
     }
     Ok(chart::bars(&print::one_line(&metric.to_string()), &entries, terminal))
+}
+
+/// A number that can be drawn, and how it was written.
+fn number(value: &Value) -> Option<(f64, String)> {
+    let text = value.as_number()?.to_string();
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+    Some((number, text))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use etcetera::BaseStrategy as _;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{exit::Failure, print};
 
@@ -19,27 +19,39 @@ pub(super) const CONFIG_VARIABLE: &str = "CAIA_REGISTRY_CONFIG";
 /// Beneath the folder for configurations, `~/.config` unless XDG_CONFIG_HOME says otherwise.
 const DEFAULT_FILE: &str = "caia/registry.toml";
 
-/// What may stand in the file, at its top level or in a `[profiles.NAME]`.
+/// What may stand in a `[profiles.NAME]`.
 #[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table with url, api_key or api_key_file and such")]
 pub(super) struct Profile {
     pub(super) url: Option<String>,
+    #[serde(default, deserialize_with = "quoted_key")]
     api_key: Option<String>,
     api_key_file: Option<PathBuf>,
     pub(super) s3_endpoint_url: Option<String>,
     pub(super) s3_region: Option<String>,
 }
 
+/// What may stand at the top level. The fields of a profile are listed again: flattened ones lose their lines.
 #[derive(Deserialize)]
-#[serde(
-    expecting = "a table with url, api_key, api_key_file, s3_endpoint_url, s3_region, profile or profiles"
-)]
+#[serde(deny_unknown_fields)]
 struct File {
     profile: Option<String>,
     #[serde(default)]
     profiles: BTreeMap<String, Profile>,
-    #[serde(flatten)]
-    top: toml::Table,
+    url: Option<String>,
+    #[serde(default, deserialize_with = "quoted_key")]
+    api_key: Option<String>,
+    api_key_file: Option<PathBuf>,
+    s3_endpoint_url: Option<String>,
+    s3_region: Option<String>,
+}
+
+/// A key that nobody put in quotes may be a number or a date; the parser's own words would show it.
+fn quoted_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(key) => Ok(Some(key)),
+        _ => Err(D::Error::custom("api_key must be a text in quotes")),
+    }
 }
 
 /// The part of the file that counts for this run.
@@ -97,9 +109,9 @@ impl Config {
                 path.display()
             ))
         };
-        let File { profile: chosen, mut profiles, top } =
+        let File { profile: chosen, mut profiles, url, api_key, api_key_file, s3_endpoint_url, s3_region } =
             toml::from_str(&text).map_err(|error| bad(&where_and_what(&text, &error)))?;
-        let top: Profile = top.try_into().map_err(|error: toml::de::Error| bad(error.message()))?;
+        let top = Profile { url, api_key, api_key_file, s3_endpoint_url, s3_region };
         let profile_name = wanted.or(chosen);
         let profile_names = profiles.keys().cloned().collect();
         let profile = match &profile_name {
@@ -109,24 +121,32 @@ impl Config {
                 None => return Err(bad(&format!("it has no table [profiles.{name}]"))),
             },
         };
-        if profile.api_key.is_some() {
-            warn_if_others_can_read(&path);
-        }
         Ok(Self { path: Some(path), profile_name, profile, profile_names })
     }
 
-    /// The key that stands in the file, or in the file that it names, and where that is.
+    /// Where the key stands: this file, or one that it names.
+    pub(super) fn key_path(&self) -> Option<PathBuf> {
+        let path = self.path.as_ref()?;
+        match (&self.profile.api_key, &self.profile.api_key_file) {
+            (Some(_), _) => Some(path.clone()),
+            (None, Some(file)) => Some(beside(path, file)),
+            (None, None) => None,
+        }
+    }
+
+    /// The key that is there. Says so where others can read it, which is why it is only called for a key that
+    /// is going to be used.
     ///
     /// # Errors
     /// Where the file of a key can't be read.
-    pub(super) fn api_key(&self) -> Result<Option<(String, String)>, Failure> {
-        let Some(path) = &self.path else { return Ok(None) };
-        if let Some(key) = &self.profile.api_key {
-            return Ok(Some((key.clone(), path.display().to_string())));
-        }
-        let Some(file) = &self.profile.api_key_file else { return Ok(None) };
-        let file = beside(path, file);
-        read_key_file(&file).map(|key| Some((key, file.display().to_string())))
+    pub(super) fn api_key(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = self.key_path() else { return Ok(None) };
+        let key = match &self.profile.api_key {
+            Some(key) => key.clone(),
+            None => read_key_file(&path)?,
+        };
+        warn_if_others_can_read(&path);
+        Ok(Some(key))
     }
 }
 
@@ -184,12 +204,20 @@ fn beside(config: &Path, path: &Path) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(path)
 }
 
-/// The parser's own text shows the line itself, and with it the key that may stand there.
+/// The parser's own text shows the line itself, and with it the key that may stand there; and what it says of
+/// a wrong type or value repeats that value, which may be a key in the wrong place.
 fn where_and_what(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message();
+    let said = match (message.split_once(": "), message.rsplit_once(", expected ")) {
+        (Some((what @ ("invalid type" | "invalid value"), _)), Some((_, expected))) => {
+            format!("{what}, expected {expected}")
+        }
+        _ => message.to_owned(),
+    };
     match line {
-        Some(line) => format!("line {line}: {}", error.message()),
-        None => error.message().to_owned(),
+        Some(line) => format!("line {line}: {said}"),
+        None => said,
     }
 }
 
@@ -214,7 +242,7 @@ mod tests {
         fs::write(folder.path().join("key"), " filed \n").unwrap();
         let config = Config::read(Some(&path), profile, |_| None)?;
         // Read while the folder is still there.
-        let key = config.api_key()?.map(|(key, _)| key);
+        let key = config.api_key()?;
         Ok(Config { profile: Profile { api_key: key, ..config.profile }, ..config })
     }
 
@@ -253,13 +281,23 @@ mod tests {
     fn what_is_wrong_with_the_file_is_said_without_showing_a_key() {
         for (text, said) in [
             ("url = 'a'\napi_key = s3cret", "line 2"),
-            ("api_kee = 's3cret'", "unknown field `api_kee`"),
-            ("[profiles.a]\napi_key = 's3cret'\nkey = 1", "unknown field `key`"),
-            ("api_key = ['s3cret']", "invalid type"),
+            ("url = 'a'\napi_kee = 's3cret'", "line 2: unknown field `api_kee`"),
+            ("[profiles.a]\napi_key = 's3cret'\nkey = 1", "line 3: unknown field `key`"),
+            ("\napi_key = ['s3cret']", "line 2: api_key must be a text in quotes"),
+            ("url = 'a'\napi_key = 123456789", "line 2: api_key must be a text in quotes"),
+            ("api_key = 1979-05-27", "line 1: api_key must be a text in quotes"),
+            ("[profiles.a]\napi_key = 123456789", "line 2: api_key must be a text in quotes"),
+            ("api_key_file = 123456789", "line 1: invalid type, expected "),
+            ("[profiles]\napi_key = 's3cret'", "line 2: invalid type, expected a table"),
+            ("[profiles]\na = ', expected s3cret'", "line 2: invalid type, expected a table"),
+            ("url = 123456789", "line 1: invalid type, expected a string"),
             ("profile = 'none'", "it has no table [profiles.none]"),
         ] {
             let failure = read(text, None).err().map(|failure| format!("{failure:?}")).unwrap();
-            assert!(failure.contains(said) && !failure.contains("s3cret"), "{text}: {failure}");
+            assert!(failure.contains(said), "{text}: {failure}");
+            for hidden in ["s3cret", "123456789", "1979"] {
+                assert!(!failure.contains(hidden), "{text}: {failure}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! `registry delete`: takes versions away, once somebody said yes.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use clap::Args;
 
@@ -23,7 +23,7 @@ Examples:
   Several, in a script:
     registry delete tiny-gpt:v1 tiny-gpt:v2 --yes
   All that is archived:
-    registry list --status archived --all --columns id --no-header | xargs registry delete --yes
+    registry list --status archived --all --columns id --no-header | xargs -r registry delete --yes
   What is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
@@ -31,10 +31,12 @@ What the registry knew of a version is gone then; its events stay, and its artif
 
 const DELETED: View = View {
     table: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
-    wide: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
+    wide: || (DELETED.table)(),
     fields: &["status", "id"],
     name: None,
 };
+
+const FORCE: &str = "--force";
 
 /// Delete versions. Their events stay.
 #[derive(Debug, Args)]
@@ -99,10 +101,19 @@ impl Delete {
 }
 
 fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
-    let next =
-        if matches!(error, ClientError::Conflict { .. }) && !forced { " (here with --force)" } else { "" };
+    // The registry speaks of its own interface; here the same is a flag.
+    let error = match error {
+        ClientError::Conflict { detail } => {
+            let mut detail = detail.replace("?force=true", FORCE);
+            if !forced && !detail.contains(FORCE) {
+                detail.push_str("; give --force if that is meant");
+            }
+            ClientError::Conflict { detail }
+        }
+        other => other,
+    };
     let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
-    Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(next).followed_by(&rest)
+    Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
 /// Asks on the terminal.
@@ -116,12 +127,41 @@ fn confirm(labels: &[&str]) -> Result<(), Failure> {
             "nobody can be asked whether to delete {what}; give --yes if that is meant"
         )));
     }
-    let _ = write!(io::stderr(), "delete {what}? [y/N] ");
-    let _ = io::stderr().flush();
+    match ask(&format!("delete {what}? [y/N] "), io::stdin().lock(), io::stderr().lock()) {
+        true => Ok(()),
+        false => Err(Failure::failed("nothing was deleted")),
+    }
+}
+
+/// Whether the answer is yes; anything else, or none, is no.
+fn ask(question: &str, mut answers: impl BufRead, mut terminal: impl Write) -> bool {
+    let _ = write!(terminal, "{}", print::one_line(question));
+    let _ = terminal.flush();
     let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    match read.map(|_| answer.trim().to_lowercase()) {
-        Ok(answer) if matches!(answer.as_str(), "y" | "yes") => Ok(()),
-        _ => Err(Failure::failed("nothing was deleted")),
+    let read = answers.read_line(&mut answer);
+    // At the end of the input nobody pressed return, and the cursor still stands behind the question.
+    if !answer.ends_with('\n') {
+        let _ = writeln!(terminal);
+    }
+    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_yes_is_one_and_the_next_line_begins_at_its_start() {
+        for (typed, yes, end) in [
+            ("y\n", true, ""),
+            ("YES\n", true, ""),
+            ("\n", false, ""),
+            ("yellow\n", false, ""),
+            ("", false, "\n"),
+        ] {
+            let mut terminal = Vec::new();
+            assert_eq!(ask("delete m:v1? ", typed.as_bytes(), &mut terminal), yes, "{typed:?}");
+            assert_eq!(String::from_utf8(terminal).unwrap(), format!("delete m:v1? {end}"), "{typed:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     exit::{Failure, Faults},
     print,
     registration::Provenance,
-    values::{finite, object, status_parser},
+    values::{finite, object, status_parser, tag},
 };
 use crate::{
     artifact::{Opened, check_writable, read_object_file, write_atomically},
@@ -26,7 +26,7 @@ pub struct Details {
     #[arg(long, value_name = "TEXT")]
     pub(super) description: Option<String>,
     /// A tag; give it again for more
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
     pub(super) tags: Vec<String>,
     /// The configuration, a JSON object: to be digested, and read for the shape of the model (d_model,
     /// n_layers, n_heads, vocab_size, or what transformers calls them)

@@ -4,7 +4,7 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     exit::{self, Failure},
-    output::{OutputFlags, Rows, models::MODELS},
+    output::{Format, OutputFlags, Rows, models::MODELS},
     print::{self, Reader},
     remote::Remote,
     values::status_parser,
@@ -128,7 +128,10 @@ pub(super) fn show(
     let shown = rows.shown();
     rows.end()?;
     match total {
-        _ if shown == 0 && total.is_none_or(|total| total == 0) => print::line("no models match"),
+        _ if shown == 0 && total.is_none_or(|total| total == 0) => {
+            let hint = filter.name.as_deref().and_then(|name| misread(name, output)).unwrap_or_default();
+            print::line(&format!("no models match{hint}"));
+        }
         Some(total) if shown == 0 => {
             print::line(&format!(
                 "no models: {} match, and --offset passes over them all",
@@ -144,6 +147,19 @@ pub(super) fn show(
         _ => {}
     }
     Ok(())
+}
+
+/// What to use instead where NAME looks like something else. Names may hold anything, so this is for those that
+/// no version has.
+fn misread(name: &str, output: &OutputFlags) -> Option<String> {
+    if name.contains(',') && output.format() == Format::Json {
+        return Some(format!(
+            "; {name} was taken for a NAME, since --json takes no fields; --columns {name} -o csv shows those, \
+             or jq takes them out of --json"
+        ));
+    }
+    (name.contains(':') || name.ends_with("@production"))
+        .then(|| format!("; NAME is a name alone; `registry show {name}` shows one version"))
 }
 
 /// The pages of a list, each fetched when it is needed.

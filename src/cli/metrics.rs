@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     artifact::{MAX_JSON_BYTES, parse_object, read_object_file},
-    client::Condition,
-    domain::{Evaluation, json::Object},
+    client::{Client, ClientError, Condition},
+    domain::{Evaluation, ModelId, json::Object},
 };
 
 const EXAMPLES: &str = "\
@@ -135,13 +135,33 @@ impl Metrics {
     fn show(&self) -> Result<(), Failure> {
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
-        let answer = client.metrics(id, self.suite.as_deref())?;
+        let answer =
+            client.metrics(id, self.suite.as_deref()).map_err(|error| self.missing(&client, id, error))?;
         let rows = rows(&answer);
         if rows.is_empty() && self.output.is_for_people() {
             print::line(&format!("no scores of {}; --suite and --set record some", self.model));
             return Ok(());
         }
         self.output.answer(&SCORES, &answer, &rows).map(|_| ())
+    }
+
+    /// Whether it is the version that is not there, or the suite; then with those there are.
+    fn missing(&self, client: &Client, id: ModelId, error: ClientError) -> Failure {
+        let (ClientError::NotFound { .. }, Some(suite)) = (&error, &self.suite) else {
+            return self.model.or_missing(error);
+        };
+        match client.metrics(id, None) {
+            Ok(all) => {
+                let suites: Vec<_> =
+                    all.as_object().into_iter().flatten().map(|(suite, _)| suite.as_str()).collect();
+                let known = match suites.as_slice() {
+                    [] => "it has no scores at all".to_owned(),
+                    _ => format!("it has those of {}", suites.join(", ")),
+                };
+                Failure::failed(format!("no scores of {} in the suite {suite}; {known}", self.model))
+            }
+            Err(error) => self.model.or_missing(error),
+        }
     }
 
     /// What is to be sent.

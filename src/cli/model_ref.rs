@@ -17,6 +17,8 @@ const PRODUCTION: &str = "@production";
 pub struct ModelRef {
     text: String,
     kind: Kind,
+    /// Whether name and version were given apart, so that there is one way to read them.
+    is_exact: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl FromStr for ModelRef {
                     .to_owned(),
             );
         };
-        Ok(Self { text: text.to_owned(), kind })
+        Ok(Self { text: text.to_owned(), kind, is_exact: false })
     }
 }
 
@@ -61,43 +63,64 @@ impl ModelRef {
     /// The version with that name and version.
     #[must_use]
     pub fn named(name: &str, version: &str) -> Self {
-        Self { text: format!("{name}:{version}"), kind: Kind::Named(vec![name.len()]) }
+        Self { text: format!("{name}:{version}"), kind: Kind::Named(vec![name.len()]), is_exact: true }
+    }
+
+    /// The version with that id.
+    #[must_use]
+    pub(super) fn of_id(id: ModelId) -> Self {
+        Self { text: id.to_string(), kind: Kind::Id(id), is_exact: true }
     }
 
     /// The version of that name that is in production.
     #[must_use]
     pub(super) fn production_of(name: &str) -> Self {
-        Self { text: format!("{name}{PRODUCTION}"), kind: Kind::Production }
+        Self { text: format!("{name}{PRODUCTION}"), kind: Kind::Production, is_exact: false }
     }
 
-    /// Asks the registry for the version. With several colons the last one is tried first, as in
-    /// `registry.example:5000/gpt:v1`.
+    /// Asks the registry for the version. Where colons, or `@production` behind one, can be read in several
+    /// ways, it asks for each of them: a guess might be wrong, and another one once the first is deleted.
     ///
     /// # Errors
-    /// Where there is none, saying how to find one; or as any call.
+    /// Where there is none, saying how to find one, or several, saying which; or as any call.
     pub fn fetch(&self, client: &Client) -> Result<Value, Failure> {
-        let found = match &self.kind {
-            Kind::Id(id) => client.model(*id),
-            Kind::Production => client.production(self.text.strip_suffix(PRODUCTION).unwrap_or(&self.text)),
-            Kind::Named(colons) => {
-                let mut found = Err(ClientError::NotFound { detail: String::new() });
-                for at in colons.iter().rev() {
-                    found = client.model_by_name(&self.text[..*at], &self.text[at + 1..]);
-                    if !matches!(found, Err(ClientError::NotFound { .. })) {
-                        break;
-                    }
-                }
-                found
+        let production = self.text.strip_suffix(PRODUCTION).filter(|name| !name.trim().is_empty());
+        let mut found: Vec<(Value, String)> = Vec::new();
+        let mut add = |answer: Result<Value, ClientError>, read_as: String| match answer {
+            Ok(model) if found.iter().all(|(known, _)| known.get("id") != model.get("id")) => {
+                found.push((model, read_as));
+                Ok(())
             }
+            Ok(_) | Err(ClientError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
         };
-        found.map_err(|error| match error {
-            ClientError::NotFound { .. } => Failure::failed(match self.kind {
+        match &self.kind {
+            Kind::Id(id) => add(client.model(*id), String::new())?,
+            Kind::Production => {}
+            Kind::Named(colons) => {
+                for at in colons {
+                    let (name, version) = (&self.text[..*at], &self.text[at + 1..]);
+                    add(client.model_by_name(name, version), format!("version {version} of {name}"))?;
+                }
+            }
+        }
+        if let (false, Some(name)) = (matches!(self.kind, Kind::Id(_)) || self.is_exact, production) {
+            add(client.production(name), format!("production of {name}"))?;
+        }
+        if found.len() > 1 {
+            let models: Vec<_> = found
+                .iter()
+                .map(|(model, read_as)| format!("model {} ({})", id_text(model), print::one_line(read_as)))
+                .collect();
+            return Err(Failure::failed(format!("{self} may be {}; use the id", models.join(" or "))));
+        }
+        found.pop().map(|(model, _)| model).ok_or_else(|| {
+            Failure::failed(match self.kind {
                 Kind::Production => {
                     format!("{self}: no version is in production; `registry list` shows what there is")
                 }
                 _ => format!("there is no model {self}; `registry list` shows what there is"),
-            }),
-            other => other.into(),
+            })
         })
     }
 
@@ -141,8 +164,11 @@ pub(super) fn label(model: &Value) -> String {
 
 /// `tiny:v1 (model 3)`
 pub(super) fn label_with_id(model: &Value) -> String {
-    let id = model.get("id").map_or_else(|| "?".to_owned(), Value::to_string);
-    format!("{} (model {id})", label(model))
+    format!("{} (model {})", label(model), id_text(model))
+}
+
+fn id_text(model: &Value) -> String {
+    model.get("id").map_or_else(|| "?".to_owned(), Value::to_string)
 }
 
 #[cfg(test)]

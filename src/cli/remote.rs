@@ -10,10 +10,12 @@ use std::{
 use super::{
     config::{self, Config, set},
     exit::Failure,
+    print,
 };
-use crate::client::{Client, SecretKey};
+use crate::client::{Client, SecretKey, read_base_url};
 
 const DEFAULT_URL: &str = "http://localhost:8001";
+const URL_FLAG: &str = "--registry-url";
 const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
 const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
@@ -60,6 +62,8 @@ pub(super) struct Connection {
     pub(super) url: Sourced<String>,
     pub(super) key: Option<Sourced<SecretKey>>,
     pub(super) config: Config,
+    /// Whether a flag chose the profile, so that variables do not count.
+    by_profile: bool,
 }
 
 /// A value, and where it was found.
@@ -81,7 +85,15 @@ impl Remote {
     /// # Errors
     /// Where there is no key, it can't be sent, or the URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        self.connection()?.client()
+        let variable = |name: &str| env::var(name).ok();
+        let config = match self.config(variable) {
+            Err(failure) if self.needs_no_config() => {
+                print::line(&format!("warning: {}; the flags say which registry and key", failure.text()));
+                Config::default()
+            }
+            read => read?,
+        };
+        self.connection_in(config, variable)?.client()
     }
 
     /// What the flags, variables and configuration come to.
@@ -98,21 +110,41 @@ impl Remote {
     }
 
     fn connection_with(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
-        let config = Config::read(self.config.as_deref(), self.profile.as_deref(), &variable)?;
+        let config = self.config(&variable)?;
+        self.connection_in(config, variable)
+    }
+
+    fn config(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Config, Failure> {
+        Config::read(self.config.as_deref(), self.profile.as_deref(), variable)
+    }
+
+    fn connection_in(
+        &self,
+        config: Config,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Connection, Failure> {
         // Who asks for a profile wants that one, whatever the variables of the shell say.
         let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
         let url = self.url(hidden, &config);
+        // Before it is shown anywhere: a text with a password is not to be repeated.
+        check_url(&url)?;
         let key = match self.flag_or_variable_key(hidden)? {
             Some(key) => Some(key),
             None => key_of(&config, &url)?,
         };
         let key = key.map(|key| Ok::<_, Failure>(Sourced::new(SecretKey::new(&key.value)?, key.source)));
-        Ok(Connection { url, key: key.transpose()?, config })
+        Ok(Connection { url, key: key.transpose()?, config, by_profile: self.profile.is_some() })
+    }
+
+    /// Whether flags alone say all, so that a file in its usual place is not worth failing for.
+    fn needs_no_config(&self) -> bool {
+        let key = self.api_key.is_some() || self.api_key_file.is_some();
+        self.registry_url.is_some() && key && self.config.is_none() && self.profile.is_none()
     }
 
     fn url(&self, variable: impl Fn(&str) -> Option<String>, config: &Config) -> Sourced<String> {
         if let Some(url) = &self.registry_url {
-            return Sourced::new(url.clone(), "--registry-url");
+            return Sourced::new(url.clone(), URL_FLAG);
         }
         if let Some(url) = set(variable, URL_VARIABLE) {
             return Sourced::new(url, URL_VARIABLE);
@@ -151,19 +183,41 @@ impl Remote {
     }
 }
 
+/// # Errors
+/// Where it is none of a registry, in words that hold no password.
+fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
+    let Err(error) = read_base_url(&url.value) else { return Ok(()) };
+    let failure = Failure::from(error);
+    // The words on a wrong URL name this flag already.
+    if url.source == URL_FLAG {
+        return Err(failure);
+    }
+    Err(failure.followed_by(&format!("; this one is from {}", url.source)))
+}
+
 /// The configuration's key, unless it belongs to another registry than the one that is asked.
 fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<String>>, Failure> {
-    let Some((key, source)) = config.api_key()? else { return Ok(None) };
-    match &config.profile.url {
-        Some(own) if own.trim().trim_end_matches('/') != url.value.trim().trim_end_matches('/') => {
-            Err(Failure::key(format!(
-                "there is no API key for {} (from {}): the one in {source} belongs to {own} and is not shown to others; \
+    let Some(source) = config.key_path().map(|path| path.display().to_string()) else { return Ok(None) };
+    if let (Some(own), Some(path)) = (&config.profile.url, &config.path) {
+        let own = Sourced::new(own.clone(), path.display().to_string());
+        check_url(&own)?;
+        if !leads_to_the_same(&own.value, &url.value) {
+            return Err(Failure::key(format!(
+                "there is no API key for {} (from {}): the one in {source} belongs to {} and is not shown to others; \
                  give one in {KEY_VARIABLE}",
-                url.value, url.source
-            )))
+                url.value, url.source, own.value
+            )));
         }
-        _ => Ok(Some(Sourced::new(key, source))),
     }
+    Ok(config.api_key()?.map(|key| Sourced::new(key, source)))
+}
+
+/// Whether both are one registry, however they are written: the case of the host, the scheme's own port and a
+/// slash at the end make no other.
+fn leads_to_the_same(one: &str, other: &str) -> bool {
+    let parsed =
+        |text: &str| read_base_url(text).ok().map(|url| url.as_str().trim_end_matches('/').to_owned());
+    parsed(one).is_some_and(|url| parsed(other) == Some(url))
 }
 
 impl Connection {
@@ -172,15 +226,24 @@ impl Connection {
     /// # Errors
     /// Where there is no key, or the URL is none.
     pub(super) fn client(self) -> Result<Client, Failure> {
-        let Some(key) = self.key else {
-            let file = config::default_path().map(|path| format!(" or as api_key in {}", path.display()));
-            return Err(Failure::key(format!(
-                "there is no API key; give one in {KEY_VARIABLE}, with --api-key{}",
-                file.unwrap_or_default()
-            )));
-        };
-        Ok(Client::new(&self.url.value, key.value)?)
+        let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
+        Ok(Client::new(&self.url.value, key.value.found_in(key.source))?)
     }
+}
+
+/// That there is no key, and where one would be looked for.
+fn keyless(config: &Config, by_profile: bool) -> Failure {
+    let Config { path, profile_name, .. } = config;
+    if let (true, Some(name), Some(path)) = (by_profile, profile_name, path) {
+        return Failure::key(format!(
+            "profile {name} in {} has no API key (variables don't count with --profile); add api_key or \
+             api_key_file there, or use --api-key-file",
+            path.display()
+        ));
+    }
+    let file = path.clone().or_else(config::default_path);
+    let file = file.map(|path| format!(" or as api_key in {}", path.display())).unwrap_or_default();
+    Failure::key(format!("there is no API key; give one in {KEY_VARIABLE}, with --api-key{file}"))
 }
 
 #[cfg(test)]
@@ -275,6 +338,19 @@ mod tests {
                 let text = format!("{failure:?}");
                 assert!(text.contains("belongs to http://own/") && !text.contains("hush"), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_registry_is_the_same_however_its_url_is_written() {
+        for (one, other, same) in [
+            ("http://own", "HTTP://OWN:80/", true),
+            ("https://own:443/r", " https://own/r/ ", true),
+            ("http://own", "https://own", false),
+            ("http://own/r", "http://own/R", false),
+            ("http://own", "http://own:8080", false),
+        ] {
+            assert_eq!(leads_to_the_same(one, other), same, "{one} {other}");
         }
     }
 

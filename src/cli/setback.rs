@@ -134,7 +134,7 @@ mod tests {
                 Kind::Outage,
                 FAILED,
             ),
-            (ClientError::KeyRefused { url: url() }, Kind::Setup, KEY),
+            (ClientError::KeyRefused { url: url(), found_in: None }, Kind::Setup, KEY),
             (ClientError::Conflict { detail: text() }, Kind::Refused, CONFLICT),
             (ClientError::Refused { status: 422, detail: text() }, Kind::Refused, FAILED),
         ] {

@@ -131,6 +131,9 @@ fn fields(model: &Value, lines: &[Line]) -> Vec<(String, String, Style)> {
         if *field == "frozen" && *value == Value::Bool(false) {
             return None;
         }
+        if is_filler(model, field) {
+            return None;
+        }
         let mut text = text_as(*kind, value);
         if matches!(kind, Kind::Size)
             && let Some(bytes) = value.as_u64().filter(|bytes| *bytes >= 1000)
@@ -141,6 +144,11 @@ fn fields(model: &Value, lines: &[Line]) -> Vec<(String, String, Style)> {
         Some(((*label).to_owned(), text, style)).filter(|(_, text, _)| text != "-")
     };
     lines.iter().filter_map(said).collect()
+}
+
+/// Whether the path is none: of an artifact without one the registry gives the URI in its place.
+pub(super) fn is_filler(model: &Value, field: &str) -> bool {
+    field == "local_checkpoint_path" && model.get(field) == model.get("artifact_uri")
 }
 
 /// The text under way.

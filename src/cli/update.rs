@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use serde_json::Value;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     print,
     registration::Body,
     remote::Remote,
-    values::{finite, object, status_parser},
+    values::{finite, object, status_parser, tag},
 };
 use crate::{
     artifact::read_object_file,
@@ -68,91 +68,84 @@ Examples:
 /// status, words, tags, metrics and training may still change. Scores are recorded with `registry metrics`.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("change").required(true).multiple(true),
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
 pub struct Update {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
     /// What it is, in words
-    #[arg(long, value_name = "TEXT", group = "change")]
+    #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// All its tags from now on; give it again for more
-    #[arg(long = "tag", value_name = "TAG", group = "change", conflicts_with_all = ["add_tag", "remove_tag"])]
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag, conflicts_with_all = ["add_tag", "remove_tag"])]
     tags: Vec<String>,
     /// One more tag; give it again for more
-    #[arg(long, value_name = "TAG", group = "change")]
+    #[arg(long, value_name = "TAG", value_parser = tag)]
     add_tag: Vec<String>,
     /// A tag less; give it again for more
-    #[arg(long, value_name = "TAG", group = "change")]
+    #[arg(long, value_name = "TAG")]
     remove_tag: Vec<String>,
     /// Where the version stands
-    #[arg(long, value_parser = status_parser(), group = "change")]
+    #[arg(long, value_parser = status_parser())]
     status: Option<Status>,
     /// Settle what it is for good; this can't be undone
-    #[arg(long, group = "change")]
+    #[arg(long)]
     freeze: bool,
     /// Any field, with its value as JSON; what is no JSON counts as text. Give it again for more
-    #[arg(long, value_name = "FIELD=JSON", value_parser = field, group = "change")]
+    #[arg(long, value_name = "FIELD=JSON", value_parser = field)]
     set: Vec<(String, Value)>,
     /// Only if the version is still in the state with this ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
 
     /// Where the artifact is kept
-    #[arg(long, value_name = "URI", group = "change", help_heading = "Artifact")]
+    #[arg(long, value_name = "URI", help_heading = "Artifact")]
     artifact_uri: Option<String>,
     /// The checkpoint's digest
-    #[arg(long, value_name = "DIGEST", group = "change", help_heading = "Artifact")]
+    #[arg(long, value_name = "DIGEST", help_heading = "Artifact")]
     checkpoint_sha256: Option<String>,
     /// The checkpoint's size
-    #[arg(long, value_name = "BYTES", group = "change", help_heading = "Artifact")]
+    #[arg(long, value_name = "BYTES", help_heading = "Artifact")]
     checkpoint_size_bytes: Option<u64>,
     /// The configuration's digest
-    #[arg(long, value_name = "DIGEST", group = "change", help_heading = "Artifact")]
+    #[arg(long, value_name = "DIGEST", help_heading = "Artifact")]
     config_sha256: Option<String>,
     /// The configuration's size
-    #[arg(long, value_name = "BYTES", group = "change", help_heading = "Artifact")]
+    #[arg(long, value_name = "BYTES", help_heading = "Artifact")]
     config_size_bytes: Option<u64>,
 
     /// The training run it came from
-    #[arg(long, value_name = "ID", group = "change", help_heading = "Provenance")]
+    #[arg(long, value_name = "ID", help_heading = "Provenance")]
     run_id: Option<String>,
     /// The commit it was trained at
-    #[arg(long, value_name = "COMMIT", group = "change", help_heading = "Provenance")]
+    #[arg(long, value_name = "COMMIT", help_heading = "Provenance")]
     git_commit: Option<String>,
     /// Who made it
-    #[arg(long, value_name = "WHO", group = "change", help_heading = "Provenance")]
+    #[arg(long, value_name = "WHO", help_heading = "Provenance")]
     created_by: Option<String>,
     /// Where it was registered from
-    #[arg(long, value_name = "HOST", group = "change", help_heading = "Provenance")]
+    #[arg(long, value_name = "HOST", help_heading = "Provenance")]
     source_host: Option<String>,
 
     /// The step of the checkpoint
-    #[arg(
-        long,
-        value_name = "STEP",
-        allow_negative_numbers = true,
-        group = "change",
-        help_heading = "Training"
-    )]
+    #[arg(long, value_name = "STEP", allow_negative_numbers = true, help_heading = "Training")]
     training_step: Option<i64>,
     /// The loss at that step
-    #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = finite, group = "change",
+    #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = finite,
           help_heading = "Training")]
     training_loss: Option<f64>,
     /// What it was trained on
-    #[arg(long, group = "change", help_heading = "Training")]
+    #[arg(long, help_heading = "Training")]
     dataset: Option<String>,
     /// How many parameters it has
-    #[arg(long, value_name = "N", group = "change", help_heading = "Training")]
+    #[arg(long, value_name = "N", help_heading = "Training")]
     params: Option<i64>,
     /// Its metrics, all of them anew, as the text of a JSON object
-    #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "metrics_path", group = "change",
+    #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "metrics_path",
           help_heading = "Training")]
     metrics_json: Option<Object>,
     /// A file that holds its metrics, all of them anew, as a JSON object
-    #[arg(long, value_name = "FILE", group = "change", help_heading = "Training")]
+    #[arg(long, value_name = "FILE", help_heading = "Training")]
     metrics_path: Option<PathBuf>,
 
     #[command(flatten)]
@@ -169,6 +162,11 @@ impl Update {
     pub fn run(self) -> Result<(), Failure> {
         MODELS.check(&self.output)?;
         let body = self.body()?;
+        if body.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {
+            return Err(Failure::usage(
+                "there is no change to make; give one, like --description or --add-tag (`registry update -h` shows all)",
+            ));
+        }
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
         let changed = self.change(&client, id, body)?;
@@ -302,6 +300,45 @@ fn field(text: &str) -> Result<(String, Value), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Architecture, Digest, FileRecord, Patch, Provenance};
+
+    #[test]
+    fn what_can_be_set_is_what_a_registry_lets_change() {
+        let text = || Some("x".to_owned());
+        let file =
+            || FileRecord { path: text(), sha256: Some(Digest::from_bytes([1; 32])), size_bytes: Some(1) };
+        // Without `..`, so that a new field has to be thought of here.
+        let all = Patch {
+            status: Some(Status::Staging),
+            artifact_uri: text(),
+            checkpoint: file(),
+            config: file(),
+            provenance: Provenance {
+                run_id: text(),
+                git_commit: text(),
+                created_by: text(),
+                source_host: text(),
+            },
+            frozen: Some(true),
+            architecture: Architecture {
+                d_model: Some(1),
+                n_layers: Some(1),
+                n_heads: Some(1),
+                vocab_size: Some(1),
+            },
+            params: Some(1),
+            training_step: Some(1),
+            training_loss: Some(1.0),
+            dataset: text(),
+            description: text(),
+            tags: Some(Vec::new()),
+            metrics: Some(Object::new()),
+        };
+        // A path is sent under another name than it is answered with.
+        let sent = |field: &'static str| field.strip_prefix("local_").unwrap_or(field);
+        let changed: Vec<_> = all.updated_fields().into_iter().map(sent).collect();
+        assert_eq!(changed, FIELDS);
+    }
 
     #[test]
     fn fields_take_json_or_else_text() {

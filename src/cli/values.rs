@@ -18,6 +18,11 @@ pub(super) fn finite(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A tag, which is not blank: nobody could ask for one, or see it.
+pub(super) fn tag(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a tag can't be blank".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// A JSON object.
 pub(super) fn object(text: &str) -> Result<Object, String> {
     serde_json::from_str(text).map_err(|error| format!("a JSON object is wanted: {error}"))

@@ -16,6 +16,10 @@ const MAX_DETAIL_CHARS: usize = 2000;
 const TOTAL_COUNT_HEADER: HeaderName = HeaderName::from_static("x-total-count");
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What servers say of a path that they have no route for: this one, and 0.2.0. It comes from no registry, or from
+/// one that is asked at the wrong place; what is said of a missing version is another sentence.
+const UNKNOWN_PATH: [&str; 2] = ["there is nothing at this path", "Not Found"];
+
 /// Judges an answer of the server at `url`.
 pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Value, ClientError> {
     let url = url.to_owned();
@@ -34,16 +38,29 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
         (503, _) => {
             Err(ClientError::Unavailable { url, detail: said(detail), retry_after: retry_after(headers) })
         }
+        (429, _) => {
+            let detail = detail.unwrap_or_else(|| "too many requests (429)".to_owned());
+            Err(ClientError::Unavailable { url, detail, retry_after: retry_after(headers) })
+        }
         (500..=599, _) => {
             let request_id = text_of(headers, &REQUEST_ID_HEADER);
             Err(ClientError::ServerFailed { url, status, detail: said(detail), request_id })
         }
         (_, None) => {
             let kind = text_of(headers, &header::CONTENT_TYPE).unwrap_or_else(|| "of no type".to_owned());
+            if matches!(status, 400..=499) && !matches!(status, 401 | 404 | 405) {
+                let detail =
+                    format!("its answer is not JSON but {kind}, so a proxy in between may have refused it");
+                return Err(ClientError::Refused { status, detail });
+            }
             let reason = format!("its answer ({status}) is not JSON but {kind}");
             Err(ClientError::NotARegistry { url, reason })
         }
-        (401, _) => Err(ClientError::KeyRefused { url }),
+        (401, _) => Err(ClientError::KeyRefused { url, found_in: None }),
+        (404, _) if detail.as_deref().is_some_and(|detail| UNKNOWN_PATH.contains(&detail)) => {
+            let reason = "it knows no such path (404)".to_owned();
+            Err(ClientError::NotARegistry { url, reason })
+        }
         (404, _) => Err(ClientError::NotFound { detail: said(detail) }),
         (409 | 412, _) => Err(ClientError::Conflict { detail: said(detail) }),
         (400..=499, _) => Err(ClientError::Refused { status, detail: said(detail) }),
@@ -122,7 +139,7 @@ mod tests {
         let url = || "http://h".to_owned();
         let unsaid = || "it does not say why".to_owned();
         for (status, body, expected) in [
-            (401, r#"{"detail":"no"}"#, ClientError::KeyRefused { url: url() }),
+            (401, r#"{"detail":"no"}"#, ClientError::KeyRefused { url: url(), found_in: None }),
             (404, r#"{"detail":"none"}"#, ClientError::NotFound { detail: "none".to_owned() }),
             (409, r#"{"detail":"taken"}"#, ClientError::Conflict { detail: "taken".to_owned() }),
             (412, r#"{"detail":"moved"}"#, ClientError::Conflict { detail: "moved".to_owned() }),
@@ -162,12 +179,32 @@ mod tests {
     #[test]
     fn what_is_not_json_comes_from_no_registry() {
         let html = [(header::CONTENT_TYPE, "text/html")];
-        for status in [200, 401, 404, 409, 422] {
+        for status in [200, 401, 404, 405] {
+            let error = judged(status, &html, "<html>").unwrap_err();
+            assert!(matches!(error, ClientError::NotARegistry { .. }), "{error}");
+            assert!(error.to_string().contains("not JSON but text/html"), "{error}");
+        }
+        for status in [400, 403, 409, 413, 422] {
             let text = judged(status, &html, "<html>").unwrap_err().to_string();
-            assert!(text.contains("not JSON but text/html"), "{text}");
+            assert_eq!(
+                text,
+                format!(
+                    "the registry refused this ({status}): its answer is not JSON but text/html, so a proxy in \
+                     between may have refused it"
+                )
+            );
         }
         let text = judged(200, &[], "").unwrap_err().to_string();
         assert!(text.contains("not JSON but of no type"), "{text}");
+    }
+
+    #[test]
+    fn who_is_asked_too_often_can_be_asked_later() {
+        for body in ["<html>", r#"{"detail":"slow down"}"#] {
+            let error = judged(429, &[(header::RETRY_AFTER, "3")], body).unwrap_err();
+            let ClientError::Unavailable { retry_after, .. } = error else { panic!("{error}") };
+            assert_eq!(retry_after, Some(Duration::from_secs(3)));
+        }
     }
 
     #[test]

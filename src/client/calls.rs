@@ -11,6 +11,8 @@ use crate::domain::{ModelId, Status};
 /// What stays as it is in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+const NO_MODEL: &str = "its answer names no model";
+
 const IF_UPDATED_AT: HeaderName = HeaderName::from_static("if-updated-at");
 
 /// A part of a list, as the registry gave it.
@@ -55,9 +57,9 @@ impl Client {
     /// Any [`ClientError`] but those that a client or a key is made with; so for every call.
     pub fn register(&self, body: &Value) -> Result<Registered, ClientError> {
         let body = self.post("/models", body, &Condition::default())?;
-        match body.get("id").and_then(Value::as_i64) {
+        match id_in(&body) {
             Some(id) => Ok(Registered { id, body }),
-            None => Err(self.not_a_registry("its answer names no model")),
+            None => Err(self.not_a_registry(NO_MODEL)),
         }
     }
 
@@ -66,7 +68,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotFound`], or as any call.
     pub fn model(&self, id: ModelId) -> Result<Value, ClientError> {
-        self.get(&format!("/models/{id}"))
+        self.expect_model(self.get(&format!("/models/{id}"))?)
     }
 
     /// One version by its id, and the ETag of the state it was seen in, where the registry gives one.
@@ -76,7 +78,7 @@ impl Client {
     pub fn model_with_etag(&self, id: ModelId) -> Result<(Value, Option<String>), ClientError> {
         let (headers, body) = self.send(Method::GET, &format!("/models/{id}"), &HeaderMap::new(), None)?;
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-        Ok((body, etag))
+        Ok((self.expect_model(body)?, etag))
     }
 
     /// One version by its name and version.
@@ -84,7 +86,7 @@ impl Client {
     /// # Errors
     /// As [`Client::model`].
     pub fn model_by_name(&self, name: &str, version: &str) -> Result<Value, ClientError> {
-        self.get(&format!("/models/by-name/{}/{}", segment(name), segment(version)))
+        self.expect_model(self.get(&format!("/models/by-name/{}/{}", segment(name), segment(version)))?)
     }
 
     /// The version of a name that is in production.
@@ -92,7 +94,7 @@ impl Client {
     /// # Errors
     /// As [`Client::model`].
     pub fn production(&self, name: &str) -> Result<Value, ClientError> {
-        self.get(&format!("/production/{}", segment(name)))
+        self.expect_model(self.get(&format!("/production/{}", segment(name)))?)
     }
 
     /// The first page of a list; `query` is what `GET /models` takes, unescaped.
@@ -117,7 +119,8 @@ impl Client {
     /// As [`Client::model`].
     pub fn metrics(&self, id: ModelId, suite: Option<&str>) -> Result<Value, ClientError> {
         let query: Vec<_> = suite.iter().map(|suite| ("suite", *suite)).collect();
-        self.get(&with_query(&format!("/models/{id}/metrics"), &query))
+        let body = self.get(&with_query(&format!("/models/{id}/metrics"), &query))?;
+        self.expect(body, Value::is_object, "its answer holds no suites")
     }
 
     /// Merges scores into a suite; `body` is what `POST /models/{id}/metrics` takes.
@@ -130,7 +133,7 @@ impl Client {
         body: &Value,
         condition: &Condition,
     ) -> Result<Value, ClientError> {
-        self.post(&format!("/models/{id}/metrics"), body, condition)
+        self.expect_model(self.post(&format!("/models/{id}/metrics"), body, condition)?)
     }
 
     /// The audit trail of a version, newest first.
@@ -148,7 +151,8 @@ impl Client {
     /// [`ClientError::Conflict`] where the gate, or `condition`, says no; else as [`Client::model`].
     pub fn promote(&self, id: ModelId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
         let path = with_query(&format!("/models/{id}/promote"), &[("to_status", to.as_str())]);
-        self.send(Method::POST, &path, &condition.headers()?, Some(&[])).map(|(_, body)| body)
+        let (_, body) = self.send(Method::POST, &path, &condition.headers()?, Some(&[]))?;
+        self.expect_model(body)
     }
 
     /// Changes a version; `body` is what `PATCH /models/{id}` takes.
@@ -158,7 +162,8 @@ impl Client {
     pub fn update(&self, id: ModelId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
         let path = format!("/models/{id}");
         let body = body.to_string();
-        self.send(Method::PATCH, &path, &condition.headers()?, Some(body.as_bytes())).map(|(_, body)| body)
+        let (_, body) = self.send(Method::PATCH, &path, &condition.headers()?, Some(body.as_bytes()))?;
+        self.expect_model(body)
     }
 
     /// Takes a version away. Its events stay.
@@ -167,7 +172,8 @@ impl Client {
     /// [`ClientError::Conflict`] for a production or frozen version without `force`, else as [`Client::model`].
     pub fn delete(&self, id: ModelId, force: bool, condition: &Condition) -> Result<Value, ClientError> {
         let path = format!("/models/{id}?force={force}");
-        self.send(Method::DELETE, &path, &condition.headers()?, None).map(|(_, body)| body)
+        let (_, body) = self.send(Method::DELETE, &path, &condition.headers()?, None)?;
+        self.expect(body, Value::is_object, "its answer does not say what was deleted")
     }
 
     /// Versions side by side: `{"models": […], "comparison": {…}}`. Unknown ids are left out.
@@ -176,7 +182,12 @@ impl Client {
     /// As any call.
     pub fn compare(&self, ids: &[ModelId]) -> Result<Value, ClientError> {
         let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
-        self.get(&with_query("/compare", &[("ids", &ids.join(","))]))
+        let body = self.get(&with_query("/compare", &[("ids", &ids.join(","))]))?;
+        self.expect(
+            body,
+            |body| body.get("models").is_some_and(Value::is_array),
+            "its answer holds no models",
+        )
     }
 
     /// `{"total_models", "by_status": {…}, "by_name": {…}}`.
@@ -184,7 +195,11 @@ impl Client {
     /// # Errors
     /// As any call.
     pub fn stats(&self) -> Result<Value, ClientError> {
-        self.get("/stats")
+        let counts = |body: &Value| {
+            let is_map = |field: &str| body.get(field).is_some_and(Value::is_object);
+            body.get("total_models").is_some_and(Value::is_u64) && is_map("by_status") && is_map("by_name")
+        };
+        self.expect(self.get("/stats")?, counts, "its answer counts no models")
     }
 
     fn get(&self, path: &str) -> Result<Value, ClientError> {
@@ -209,9 +224,27 @@ impl Client {
         }
     }
 
+    /// `body`, where it is a version: an object with an id. Anything else would be told as a success of nothing.
+    fn expect_model(&self, body: Value) -> Result<Value, ClientError> {
+        self.expect(body, |body| id_in(body).is_some(), NO_MODEL)
+    }
+
+    fn expect(
+        &self,
+        body: Value,
+        is_expected: impl Fn(&Value) -> bool,
+        otherwise: &str,
+    ) -> Result<Value, ClientError> {
+        if is_expected(&body) { Ok(body) } else { Err(self.not_a_registry(otherwise)) }
+    }
+
     fn not_a_registry(&self, reason: &str) -> ClientError {
         ClientError::NotARegistry { url: self.base_url.clone(), reason: reason.to_owned() }
     }
+}
+
+fn id_in(body: &Value) -> Option<ModelId> {
+    body.get("id").and_then(Value::as_i64)
 }
 
 fn segment(text: &str) -> String {

@@ -21,8 +21,8 @@ pub enum ClientError {
     )]
     AnswerLost { url: String, reason: String, timed_out: bool },
     /// 401.
-    #[error("{url} refused the API key; give the right one with --api-key or in CAIA_REGISTRY_API_KEY")]
-    KeyRefused { url: String },
+    #[error("{url} refused the API key{}", where_to_mend(.found_in))]
+    KeyRefused { url: String, found_in: Option<String> },
     /// 404: the registry has no such thing.
     #[error("{detail}")]
     NotFound { detail: String },
@@ -32,7 +32,7 @@ pub enum ClientError {
     /// Any other 4xx. The faults of a 422 stand in `detail` one after another.
     #[error("the registry refused this ({status}): {detail}")]
     Refused { status: u16, detail: String },
-    /// 503: nothing was executed.
+    /// 503 or 429: nothing was executed.
     #[error("the registry at {url} is unavailable: {detail}; try again later")]
     Unavailable { url: String, detail: String, retry_after: Option<Duration> },
     /// Any other 5xx.
@@ -41,6 +41,13 @@ pub enum ClientError {
     /// Something answers there, but not as a registry does.
     #[error("{url} does not answer like a registry: {reason}; --registry-url says where the registry is")]
     NotARegistry { url: String, reason: String },
+}
+
+fn where_to_mend(found_in: &Option<String>) -> String {
+    match found_in {
+        Some(place) => format!(" from {place}; give the right one there, or with --api-key"),
+        None => "; give the right one with --api-key or in CAIA_REGISTRY_API_KEY".to_owned(),
+    }
 }
 
 fn of_request(id: &Option<String>) -> String {

@@ -8,7 +8,11 @@ use super::ClientError;
 
 /// An API key. It reads `(redacted)` however it is printed; only the client takes it out, for its header.
 #[derive(Clone)]
-pub struct SecretKey(HeaderValue);
+pub struct SecretKey {
+    value: HeaderValue,
+    /// Where it was found, for a person whose key is refused.
+    found_in: Option<String>,
+}
 
 impl SecretKey {
     /// Takes a key over, without the space around it.
@@ -27,11 +31,21 @@ impl SecretKey {
         let mut value =
             HeaderValue::from_str(text).map_err(|_| ClientError::BadKey("a header can't carry it"))?;
         value.set_sensitive(true);
-        Ok(Self(value))
+        Ok(Self { value, found_in: None })
+    }
+
+    /// The same key, with where it was found: a flag, a variable, or a file.
+    #[must_use]
+    pub fn found_in(self, place: impl Into<String>) -> Self {
+        Self { found_in: Some(place.into()), ..self }
     }
 
     pub(super) fn header(&self) -> &HeaderValue {
-        &self.0
+        &self.value
+    }
+
+    pub(super) fn place(&self) -> Option<&str> {
+        self.found_in.as_deref()
     }
 }
 

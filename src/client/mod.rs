@@ -132,8 +132,13 @@ impl Client {
             .limit(MAX_ANSWER_BYTES)
             .read_to_vec()
             .map_err(|error| self.no_answer(error))?;
-        let body = answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body)?;
-        Ok((parts.headers, body))
+        match answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body) {
+            Ok(body) => Ok((parts.headers, body)),
+            Err(ClientError::KeyRefused { url, .. }) => {
+                Err(ClientError::KeyRefused { url, found_in: self.key.place().map(str::to_owned) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What to make of a request that brought no answer.
@@ -199,7 +204,11 @@ fn wait_before_retry(error: &ClientError, retries: u32, repeatable: bool) -> Opt
     }
 }
 
-fn read_base_url(text: &str) -> Result<Url, ClientError> {
+/// The URL of a registry. What it says of a wrong one holds no password.
+///
+/// # Errors
+/// [`ClientError::BadUrl`] where `text` is no plain http or https URL.
+pub fn read_base_url(text: &str) -> Result<Url, ClientError> {
     // Without a scheme the host would be taken for one; and a text with a password is not to be repeated.
     let shown = if text.contains('@') { "" } else { text };
     let bad = |why: &str| ClientError::BadUrl(format!("{shown:?} {why}"));

@@ -96,7 +96,15 @@ const COMMANDS: [&[&str]; 12] = [
 fn whatever_a_registry_answers_it_is_one_line_and_a_code() {
     let fault = r#"{"detail":[{"type":"int_parsing","loc":["body","x"],"msg":"no integer","input":"a"}]}"#;
     for (reply, code, said) in [
-        (json_answer(401, r#"{"detail":"no"}"#), 4, "refused the API key"),
+        (
+            json_answer(401, r#"{"detail":"no"}"#),
+            4,
+            "refused the API key from CAIA_REGISTRY_API_KEY; give the right one there",
+        ),
+        (json_answer(429, r#"{"detail":"slow down"}"#), 3, "is unavailable: slow down; try again later"),
+        (answer(429, "", "<html>"), 3, "is unavailable: too many requests (429); try again later"),
+        (answer(413, "", "<html>"), 1, "so a proxy in between may have refused it"),
+        (json_answer(404, r#"{"detail":"Not Found"}"#), 1, "it knows no such path (404)"),
         (json_answer(409, r#"{"detail":"taken"}"#), 5, "conflict: taken"),
         (json_answer(412, r#"{"detail":"moved"}"#), 5, "conflict: moved"),
         (json_answer(413, r#"{"detail":"too much"}"#), 1, "refused this (413): too much"),
@@ -138,12 +146,27 @@ fn a_registry_that_breaks_off_or_is_not_there_is_unreachable() {
 
 #[test]
 fn json_that_is_not_a_registrys_is_no_crash() {
-    for body in ["[]", "{}", "null", "7", r#""x""#, r#"[1,null,"x",[]]"#, r#"{"models":5,"by_name":[1]}"#] {
+    for body in [
+        "[]",
+        "{}",
+        "null",
+        "7",
+        r#""x""#,
+        r#"{"id":"x"}"#,
+        r#"[1,null,"x",[]]"#,
+        r#"{"models":5,"by_name":[1]}"#,
+    ] {
         for command in COMMANDS {
             let fake = FakeRegistry::answering(vec![json_answer(200, body); 4]);
             // `Ran::of` asserts that nothing panicked.
             let ran = Ran::of(&mut at(&fake.url, command));
-            assert!(ran.code <= 1, "{command:?} {body}: {ran:?}");
+            let is_list = matches!(command[0], "list" | "events") && body.starts_with('[');
+            if is_list {
+                assert!(ran.code <= 1, "{command:?} {body}: {ran:?}");
+            } else {
+                let line = ran.failed(1);
+                assert!(line.contains("does not answer like a registry: its answer "), "{command:?}: {line}");
+            }
         }
     }
 }
@@ -153,6 +176,30 @@ fn a_command_without_a_key_says_where_to_put_one() {
     for command in COMMANDS {
         let line = Ran::of(&mut registry(command)).failed(4);
         assert!(line.contains("there is no API key; give one in CAIA_REGISTRY_API_KEY"), "{line}");
+    }
+}
+
+#[test]
+fn who_is_asked_to_come_later_comes_later() {
+    for status in [429, 503] {
+        let busy = answer(status, "Content-Type: application/json\r\nRetry-After: 0\r\n", "{}");
+        let fake = FakeRegistry::answering([busy.clone(), busy, json_answer(200, r#"{"id":7}"#)]);
+        let ran = Ran::of(&mut at(&fake.url, ["update", "7", "--params", "1", "-o", "jsonl"]));
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "{\"id\":7}\n"), "{ran:?}");
+        assert_eq!(fake.received().len(), 3);
+    }
+}
+
+#[test]
+fn a_path_that_no_registry_has_names_the_url() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({}));
+    let url = format!("{}/api", server.url);
+    for command in COMMANDS {
+        let line = Ran::of(&mut at(&url, command)).failed(1);
+        let said =
+            format!("{url} does not answer like a registry: it knows no such path (404); --registry-url");
+        assert!(line.contains(&said), "{command:?}: {line}");
     }
 }
 

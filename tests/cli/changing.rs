@@ -170,7 +170,7 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
     assert_eq!((ran.code, ran.stdout.as_str()), (5, "deleted m:v1 (model 1)\n"), "{ran:?}");
     assert!(ran.stderr.starts_with("error: m:v2 (model 2) was not deleted: conflict: "), "{ran:?}");
     assert!(
-        ran.stderr.contains("if that is meant (here with --force); 2 were not deleted, this one first\n"),
+        ran.stderr.contains("delete it with --force if that is meant; 2 were not deleted, this one first\n"),
         "{ran:?}"
     );
     let ran = server.run(["delete", "3", "3", "m:v3", "m:v2", "-y", "--force", "--json"]);
@@ -179,6 +179,67 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
         json!([{"status": "deleted", "id": 3}, {"status": "deleted", "id": 2}])
     );
     assert_eq!(server.get("/stats")["total_models"], 0);
+}
+
+#[test]
+fn an_update_of_nothing_is_one_line() {
+    let fake = FakeRegistry::answering([]);
+    let line = Ran::of(&mut at(&fake.url, ["update", "1"])).failed(2);
+    assert!(line.contains("there is no change to make; give one, like --description"), "{line}");
+    assert!(fake.received().is_empty());
+}
+
+#[test]
+fn a_blank_tag_is_refused_and_one_that_is_there_can_be_removed() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({"tags": ["", "a"]}));
+    for flag in ["--tag", "--add-tag"] {
+        let ran = server.run(["update", "1", flag, " "]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.contains("a tag can't be blank"), "{ran:?}");
+    }
+    server.run(["update", "1", "--remove-tag", ""]).shown();
+    assert_eq!(server.get("/models/1")["tags"], json!(["a"]));
+}
+
+#[test]
+fn a_name_that_can_be_read_in_two_ways_is_not_guessed() {
+    let server = Server::start();
+    let (last, first) = (server.add("a:b", "c", &json!({})), server.add("a", "b:c", &json!({})));
+    for command in [
+        &["delete", "a:b:c", "--yes"][..],
+        &["show", "a:b:c"],
+        &["promote", "a:b:c"],
+        &["update", "a:b:c", "--params", "1"],
+        &["metrics", "a:b:c", "--suite", "s", "--set", "score=1"],
+        &["events", "a:b:c"],
+        &["verify", "a:b:c"],
+        &["compare", "a:b:c", "1"],
+    ] {
+        let line = server.run(command).failed(1);
+        let said = format!(
+            "a:b:c may be model {first} (version b:c of a) or model {last} (version c of a:b); use the id"
+        );
+        assert!(line.contains(&said), "{command:?}: {line}");
+    }
+    server.run(["delete", &last.to_string(), "--yes"]).shown();
+    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).shown(), format!("deleted a:b:c (model {first})\n"));
+}
+
+#[test]
+fn what_is_in_production_is_found_by_a_name_with_a_colon() {
+    let server = Server::start();
+    let id = server.add("host:5000/gpt", "v1", &json!({"status": "production"}));
+    let shown = server.run(["show", "host:5000/gpt@production", "-o", "name"]).shown();
+    assert_eq!(shown, "host:5000/gpt:v1\n");
+    let other = server.add("host", "5000/gpt@production", &json!({}));
+    let line = server.run(["delete", "host:5000/gpt@production", "--yes"]).failed(1);
+    let said = format!(
+        "may be model {other} (version 5000/gpt@production of host) or model {id} (production of host:5000/gpt); use the id"
+    );
+    assert!(line.contains(&said), "{line}");
+    let line = server.run(["show", "no:such@production"]).failed(1);
+    assert!(line.contains("there is no model no:such@production; `registry list` shows"), "{line}");
 }
 
 #[test]

@@ -73,10 +73,17 @@ smoke-v1/score  bars from 0 to 0.8
         "{both}"
     );
     let line = server.run(["compare", "1", "2", "--metric", "smoke-v1/none"]).failed(1);
-    assert!(
-        line.contains("no version has a number smoke-v1/none; there are smoke-v1/ok, smoke-v1/score"),
-        "{line}"
-    );
+    assert!(line.ends_with("no version has a number smoke-v1/none; there are smoke-v1/score\n"), "{line}");
+}
+
+#[test]
+fn a_metric_that_is_listed_can_be_drawn() {
+    let server = stocked();
+    server.score(1, "a/b", &json!({"x/y": 0.5, "words": "good", "deep": {"z": 1}}));
+    let line = server.run(["compare", "1", "2", "--metric", "none"]).failed(1);
+    assert!(line.ends_with("there are a/b/x\\/y, smoke-v1/score\n"), "{line}");
+    let chart = server.run(["compare", "1", "2", "--metric", "a/b/x\\/y"]).shown();
+    assert!(chart.starts_with("a/b/x/y  bars from "), "{chart}");
 }
 
 #[test]
@@ -100,5 +107,5 @@ fn of_many_versions_the_newest_twenty_are_compared() {
     assert_eq!(said, "the newest 20 of 22 versions\n");
     let ids: Vec<String> = (1..=21).map(|id| id.to_string()).collect();
     let line = server.run(std::iter::once("compare").chain(ids.iter().map(String::as_str))).failed(2);
-    assert!(line.contains("21 different versions can't be compared; give 2 to 20"), "{line}");
+    assert!(line.contains("2 to 20 different versions can be compared, and here are 21 given"), "{line}");
 }

@@ -1,6 +1,6 @@
 //! `registry config`: what is in force and why, and never a key.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,7 +13,14 @@ fn configured(text: &str) -> TempDir {
     fs::create_dir(folder.path().join("caia")).unwrap();
     fs::write(folder.path().join("caia/registry.toml"), text).unwrap();
     fs::write(folder.path().join("caia/key"), KEY).unwrap();
+    for name in ["registry.toml", "key"] {
+        chmod(&folder.path().join("caia").join(name), 0o600);
+    }
     folder
+}
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn config(folder: &TempDir, arguments: &[&str]) -> Ran {
@@ -85,4 +92,79 @@ fn commands_take_url_and_key_from_the_file() {
     assert_eq!(list(&["--profile", "here"]).shown(), "m:v1\n");
     list(&["--profile", "there"]).failed(1);
     list(&[]).failed(4);
+}
+
+#[test]
+fn a_password_in_a_url_is_never_repeated() {
+    let password = "hunter2";
+    let inside = format!("http://ann:{password}@host");
+    let plain = configured("url = 'http://own'\napi_key_file = 'key'");
+    let own = configured(&format!("url = '{inside}'\napi_key_file = 'key'"));
+    for (folder, flags) in [
+        (&plain, &["--registry-url", inside.as_str()][..]),
+        (&plain, &["--registry-url", &inside, "--json"]),
+        (&own, &[]),
+        (&own, &["--registry-url", "http://other"]),
+    ] {
+        for command in ["config", "list"] {
+            let arguments = [command].into_iter().chain(flags.iter().copied());
+            let line = Ran::of(registry(arguments).env("XDG_CONFIG_HOME", folder.path())).failed(2);
+            assert!(!line.contains(password), "{command} {flags:?}: {line}");
+            assert!(line.contains("holds a user or a password, which it must not"), "{line}");
+            let is_own = folder.path() == own.path();
+            assert_eq!(line.contains("; this one is from "), is_own, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_profile_without_a_key_says_that_variables_do_not_count() {
+    let folder = configured("[profiles.p]\nurl = 'http://p'");
+    let path = folder.path().join("caia/registry.toml");
+    let mut command = registry(["list", "--profile", "p"]);
+    command.env("XDG_CONFIG_HOME", folder.path()).env("CAIA_REGISTRY_API_KEY", KEY);
+    assert_eq!(
+        Ran::of(&mut command).failed(4),
+        format!(
+            "error: profile p in {} has no API key (variables don't count with --profile); add api_key or \
+             api_key_file there, or use --api-key-file\n",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn a_key_that_others_can_read_is_warned_of_where_it_is_used() {
+    for (file, key_is_in) in
+        [(format!("api_key = '{KEY}'"), "registry.toml"), ("api_key_file = 'key'".to_owned(), "key")]
+    {
+        let folder = configured(&file);
+        assert_eq!(config(&folder, &[]).stderr, "", "{file}");
+        let path = folder.path().join("caia").join(key_is_in);
+        chmod(&path, 0o644);
+        let warning = format!(
+            "warning: {} holds an API key and others on this machine can read it; chmod 600 it\n",
+            path.display()
+        );
+        assert_eq!(config(&folder, &[]).stderr, warning, "{file}");
+        assert_eq!(config(&folder, &["--api-key", KEY]).stderr, "", "{file}");
+    }
+}
+
+#[test]
+fn a_broken_file_in_its_usual_place_stops_nobody_who_needs_nothing_of_it() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({}));
+    let folder = configured("nonsense");
+    let list = |flags: &[&str]| {
+        let arguments = ["list", "-o", "name"].iter().chain(flags);
+        Ran::of(registry(arguments).env("XDG_CONFIG_HOME", folder.path()))
+    };
+    let flags = ["--registry-url", &server.url, "--api-key", KEY];
+    let (stdout, stderr) = list(&flags).done();
+    assert_eq!(stdout, "m:v1\n");
+    assert!(stderr.starts_with("warning: the configuration ") && stderr.contains("line 1"), "{stderr}");
+    let path = folder.path().join("caia/registry.toml").display().to_string();
+    list(&flags[..2]).failed(1);
+    list(&[&flags[..], &["--config", &path]].concat()).failed(1);
 }

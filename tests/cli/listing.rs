@@ -208,3 +208,42 @@ tiny            2  ████████████████████�
     let ascii = Ran::of(at(&server.url, ["stats"]).env("LC_ALL", "C")).shown();
     assert!(ascii.contains("staging            1  ############\n"), "{ascii}");
 }
+
+#[test]
+fn a_name_that_is_no_name_is_met_with_what_was_meant() {
+    let server = Server::start();
+    server.add("m", "v1", &json!({}));
+    server.add("a,b:c", "v1", &json!({}));
+    for (arguments, stdout, stderr) in [
+        (
+            &["list", "--json", "name,version"][..],
+            "[]\n",
+            "no models match; name,version was taken for a NAME, since --json takes no fields; \
+             --columns name,version -o csv shows those, or jq takes them out of --json\n",
+        ),
+        (
+            &["list", "m:v1"],
+            "",
+            "no models match; NAME is a name alone; `registry show m:v1` shows one version\n",
+        ),
+        (&["list", "n,o"], "", "no models match\n"),
+        (&["list", "a,b:c", "-o", "name"], "a,b:c:v1\n", ""),
+    ] {
+        assert_eq!(server.run(arguments).done(), (stdout.to_owned(), stderr.to_owned()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn columns_can_have_titles_as_kubectl_has_it() {
+    let server = Server::start();
+    let id = server.add("m", "v1", &json!({}));
+    server.score(id, "s", &json!({"score": 0.5}));
+    let shown = |columns: &str| server.run(["list", "-o", columns]).shown();
+    assert_eq!(
+        shown("custom-columns=Name:.name,SCORE:.metrics.suites.s.score,version"),
+        "Name  SCORE  VERSION\nm       0.5  v1\n"
+    );
+    let ran = server.run(["list", "-o", "custom-columns=NAME:.nmae"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("there is no field \"nmae\""), "{ran:?}");
+}

@@ -93,6 +93,9 @@ fn a_version_is_found_by_each_of_its_names_and_shown_in_each_format() {
 fn what_is_not_there_is_told_with_how_to_find_it() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
+    let scored = server.add("m", "v3", &json!({}));
+    server.score(scored, "s", &json!({"score": 1}));
+    server.score(scored, "t", &json!({"score": 1}));
     for (arguments, said) in [
         (&["show", "m:v2"][..], "there is no model m:v2; `registry list` shows what there is"),
         (&["show", "7"], "there is no model 7;"),
@@ -101,8 +104,17 @@ fn what_is_not_there_is_told_with_how_to_find_it() {
         (&["production", "none"], "no version is in production"),
         (&["events", "m:v2"], "there is no model m:v2"),
         (&["metrics", "m:v2"], "there is no model m:v2"),
-        (&["metrics", "7"], "there is no model"),
-        (&["metrics", "1", "--suite", "s"], "suite"),
+        (&["metrics", "7"], "there is no model 7; `registry list` shows what there is"),
+        (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows what there is"),
+        (&["metrics", "1", "--suite", "s"], "no scores of 1 in the suite s; it has no scores at all"),
+        (
+            &["metrics", "m:v3", "--suite", "nope"],
+            "no scores of m:v3 in the suite nope; it has those of s, t",
+        ),
+        (
+            &["bench", "--model-id", "99", "--suite", "smoke-v1"],
+            "there is no model 99; `registry list` shows",
+        ),
         (&["promote", "7"], "there is no model 7"),
         (&["update", "7", "--params", "1"], "there is no model 7"),
         (&["update", "7", "--add-tag", "a"], "there is no model 7"),
@@ -183,4 +195,19 @@ smoke-v1  ok       true  2026-01-31 13:05Z  key:hush…
         ("", "no scores of m:v1; --suite and --set record some\n")
     );
     assert_eq!(server.run(["metrics", "m:v1", "--json"]).shown(), "{}\n");
+}
+
+#[test]
+fn a_uri_that_stands_in_the_place_of_a_path_is_shown_once() {
+    let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", crate::KEY).env("CAIA_REGISTRY_EXPOSE_LOCAL_PATHS", "true");
+    });
+    for version in ["v1", "v2"] {
+        server.add("m", version, &json!({}));
+    }
+    assert_eq!(server.get("/models/1")["local_checkpoint_path"], "s3://b/m/v1", "the path is exposed");
+    for command in [&["show", "1"][..], &["compare", "1", "2"]] {
+        let shown = server.run(command).shown();
+        assert_eq!(shown.matches("s3://b/m/v1").count(), 1, "{shown}");
+    }
 }

@@ -109,8 +109,12 @@ fn change(before: f64, now: f64) -> String {
         return "unchanged".to_owned();
     }
     let sign = if difference > 0.0 { "+" } else { "-" };
-    let share = difference / before.abs() * 100.0;
+    // Divided before it is subtracted, since the difference of two numbers may be none.
+    let share = (now / before.abs() - before.signum()) * 100.0;
     let share = if share.is_finite() { format!(" ({share:+.1}%)") } else { String::new() };
+    if !difference.is_finite() {
+        return share.trim_start().to_owned();
+    }
     format!("{sign}{}{share}", number(difference.abs()))
 }
 
@@ -192,6 +196,8 @@ mod tests {
             (0.0, 1.0, "+1"),
             (1.0, 1.0, "unchanged"),
             (-2.0, -1.0, "+1 (+50.0%)"),
+            (1e308, -1e308, "(-200.0%)"),
+            (-1e308, 1e308, "(+200.0%)"),
         ] {
             assert_eq!(change(before, now), text);
         }

@@ -18,13 +18,15 @@ const DIGEST_CHARS: usize = 12;
 pub(super) const PATH_HELP: &str = "\
 Columns are fields, deeper ones with dots: --columns id,name,metrics.suites.smoke-v1.score,tags.0. \
 A score has a short form, SUITE/METRIC: --columns name,version,smoke-v1/score. \
-A dot or comma that belongs to a key is written \\. or \\, as in 'metrics.suites.mmlu-v1\\.1.score'";
+A dot, comma or slash that belongs to a key is written \\. \\, or \\/ as in 'metrics.suites.mmlu-v1\\.1.score'";
 
 /// The way to a value: keys of objects and places in lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Path {
     /// As it was written.
     text: String,
+    /// Of its column, where one was given.
+    title: Option<String>,
     steps: Vec<String>,
 }
 
@@ -39,6 +41,16 @@ impl Path {
             };
         }
         Some(value).filter(|value| !value.is_null())
+    }
+
+    /// A metric in the words that are read as the way to it: `smoke-v1/score`, or `metrics.val_loss` of one
+    /// that stands beside the suites.
+    pub(in crate::cli) fn spelt(suite: Option<&str>, metric: &str) -> String {
+        let Some(suite) = suite else { return format!("metrics.{}", escaped(metric, &['.', ','])) };
+        // Only there would a dot be taken for the way into a map.
+        let begins_as_a_map = suite.starts_with("metrics.") || suite.starts_with("payload.");
+        let special: &[char] = if begins_as_a_map { &['.', ','] } else { &[','] };
+        format!("{}/{}", escaped(suite, special), escaped(metric, &['/', ',']))
     }
 
     /// The field of the answer that it begins with.
@@ -61,21 +73,37 @@ impl FromStr for Path {
         let mut steps: Vec<_> = raw_parts(text, '.').iter().map(|part| unescaped(part)).collect();
         // Apart from keys in these fields, nothing in an answer has a slash: it stands between suite and metric.
         let in_a_map = steps.first().is_some_and(|first| matches!(first.as_str(), "metrics" | "payload"));
-        if let (false, Some((suite, metric))) = (in_a_map, text.rsplit_once('/')) {
-            steps = vec!["metrics".to_owned(), "suites".to_owned(), unescaped(suite), unescaped(metric)];
+        let mut around_slashes = raw_parts(text, '/');
+        if let (false, Some(metric), false) = (in_a_map, around_slashes.pop(), around_slashes.is_empty()) {
+            let suite = unescaped(&around_slashes.join("/"));
+            steps = vec!["metrics".to_owned(), "suites".to_owned(), suite, unescaped(&metric)];
         }
         if steps.iter().any(String::is_empty) {
             return Err(format!(
                 "{text:?} has an empty part; a column is a field like name or metrics.suites.smoke-v1.score"
             ));
         }
-        Ok(Self { text: unescaped(text), steps })
+        Ok(Self { text: unescaped(text), title: None, steps })
     }
 }
 
 /// Several columns, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Paths(pub(super) Vec<Path>);
+
+impl Paths {
+    /// `TITLE:.path,…`; a column without a colon has no title of its own.
+    pub(super) fn titled(text: &str) -> Result<Self, String> {
+        let column = |part: &String| match part.split_once(':') {
+            None => part.parse::<Path>(),
+            Some((title, path)) => {
+                let path: Path = path.trim().trim_start_matches('.').parse()?;
+                Ok(Path { title: Some(title.trim().to_owned()), ..path })
+            }
+        };
+        raw_parts(text, ',').iter().map(column).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 impl FromStr for Paths {
     type Err = String;
@@ -98,6 +126,17 @@ fn raw_parts(text: &str, separator: char) -> Vec<String> {
         escaped = c == '\\' && !escaped;
     }
     parts
+}
+
+fn escaped(text: &str, special: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\\' || special.contains(&c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 fn unescaped(text: &str) -> String {
@@ -142,13 +181,14 @@ pub(in crate::cli) struct Column {
 impl Column {
     /// A column of a field.
     pub(in crate::cli) fn of(title: &str, field: &str, kind: Kind) -> Self {
-        let path = Path { text: field.to_owned(), steps: vec![field.to_owned()] };
+        let path = Path { text: field.to_owned(), title: None, steps: vec![field.to_owned()] };
         Self { title: title.to_owned(), path, kind }
     }
 
     /// A column that was asked for; its values are shown as they are.
     pub(super) fn wanted(path: Path) -> Self {
-        Self { title: print::one_line(&path.text).to_uppercase(), path, kind: Kind::Plain }
+        let title = path.title.clone().unwrap_or_else(|| path.text.to_uppercase());
+        Self { title: print::one_line(&title), path, kind: Kind::Plain }
     }
 
     /// What it shows of `row`.
@@ -260,6 +300,26 @@ mod tests {
         }
         for text in ["", ".", "a.", "a..b", "/x", "s/"] {
             assert!(text.parse::<Path>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_metric_is_found_by_what_it_is_spelt_as() {
+        let names =
+            ["s", "a/b", "x.y", "metrics.v1", "payload.x", "metrics", "a,b", r"a\b", r"a\", "r@10", "/"];
+        for metric in names {
+            let beside = json!({"metrics": {metric: 1}});
+            let text = Path::spelt(None, metric);
+            assert_eq!(text.parse::<Path>().unwrap().find(&beside), Some(&json!(1)), "{text}");
+            for suite in names {
+                let value = json!({"metrics": {"suites": {suite: {metric: 2}}}});
+                let text = Path::spelt(Some(suite), metric);
+                // As one column of several, too.
+                for paths in [Ok(Paths(vec![text.parse().unwrap()])), text.parse::<Paths>()] {
+                    let Paths(paths) = paths.unwrap();
+                    assert_eq!((paths.len(), paths[0].find(&value)), (1, Some(&json!(2))), "{text}");
+                }
+            }
         }
     }
 

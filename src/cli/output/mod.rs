@@ -50,8 +50,9 @@ const FORMATS: [(&str, Format, &str); 7] = [
     ("csv", Format::Csv, "comma-separated, for spreadsheets"),
     ("name", Format::Name, "name:version, a line each"),
 ];
-/// Both `-o columns=…` and, as `kubectl` has it, `-o custom-columns=…`.
-const COLUMNS: [&str; 2] = ["columns=", "custom-columns="];
+const COLUMNS: &str = "columns=";
+/// As `kubectl` has it, with titles: `-o custom-columns=NAME:.name,SCORE:.metrics.suites.smoke-v1.score`.
+const TITLED_COLUMNS: &str = "custom-columns=";
 
 /// The flags of every command that shows something.
 #[derive(Debug, Default, Args)]
@@ -60,7 +61,8 @@ pub(super) struct OutputFlags {
     /// How to show it: table, wide, json, jsonl, yaml, csv, name, or columns=PATH,…
     ///
     /// table is for people: it is cut to the terminal, never in a pipe. wide has more columns and whole
-    /// digests. json is what the registry answered, in its order and digits. In csv a text that a spreadsheet
+    /// digests. json is what the registry answered, in its order and digits; yaml is for reading, and writes 2.50 as
+    /// 2.5. In csv a text that a spreadsheet
     /// would take for a formula (it begins with =, +, -, @) has an apostrophe before it.
     #[arg(short = 'o', long, value_name = "FORMAT", value_parser = FormatParser, hide_possible_values = true)]
     output: Option<Format>,
@@ -169,8 +171,11 @@ impl TypedValueParser for FormatParser {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![why.into()]));
             error
         };
-        if let Some(paths) = COLUMNS.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+        if let Some(paths) = text.strip_prefix(COLUMNS) {
             return paths.parse().map(Format::Columns).map_err(invalid);
+        }
+        if let Some(columns) = text.strip_prefix(TITLED_COLUMNS) {
+            return Paths::titled(columns).map(Format::Columns).map_err(invalid);
         }
         FORMATS.into_iter().find(|(name, ..)| *name == text).map(|(_, format, _)| format).ok_or_else(|| {
             let names = FORMATS.map(|(name, ..)| name).join(", ");

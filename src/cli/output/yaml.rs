@@ -15,7 +15,8 @@ pub(super) fn yaml(value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-/// JSON whose numbers keep their digits, in the words of a serializer that knows no such numbers.
+/// JSON in the words of a serializer that knows no numbers of any length. Whole numbers keep their digits, as a
+/// text where no reader of YAML would keep them; others are read and written anew, so that 2.50 becomes 2.5.
 struct Plain<'v>(&'v Value);
 
 impl Serialize for Plain<'_> {
@@ -28,10 +29,14 @@ impl Serialize for Plain<'_> {
                 if let Some(number) = number.as_u64() {
                     return serializer.serialize_u64(number);
                 }
+                let text = number.to_string();
+                if text.trim_start_matches('-').bytes().all(|digit| digit.is_ascii_digit()) {
+                    return serializer.serialize_str(&text);
+                }
                 match number.as_f64() {
                     Some(float) if float.is_finite() => serializer.serialize_f64(float),
                     // Beyond what readers of YAML take for a number.
-                    _ => serializer.serialize_str(&number.to_string()),
+                    _ => serializer.serialize_str(&text),
                 }
             }
             Value::Array(items) => serializer.collect_seq(items.iter().map(Plain)),
@@ -68,9 +73,14 @@ mod tests {
         ] {
             assert_eq!(yaml(&value).unwrap().trim_end(), text, "{value}");
         }
-        for (number, text) in
-            [("18446744073709551615", "18446744073709551615"), ("1e999", "1e+999"), ("-7", "-7")]
-        {
+        for (number, text) in [
+            ("18446744073709551615", "18446744073709551615"),
+            ("18446744073709551616", "18446744073709551616"),
+            ("-123456789012345678901234567890", "-123456789012345678901234567890"),
+            ("2.50", "2.5"),
+            ("1e999", "1e+999"),
+            ("-7", "-7"),
+        ] {
             let value: Value = serde_json::from_str(number).unwrap();
             assert_eq!(yaml(&value).unwrap().trim_end().trim_matches('"'), text);
         }
