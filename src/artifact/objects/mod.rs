@@ -17,6 +17,7 @@ mod annotate;
 mod connect;
 mod download;
 mod error;
+mod parts;
 mod patience;
 mod request;
 mod upload;
