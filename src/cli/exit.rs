@@ -134,7 +134,7 @@ fn code_of(error: &ObjectError) -> u8 {
         ObjectError::NoCredentials { .. } | ObjectError::CredentialsRefused { .. } => KEY,
         ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => UNREACHABLE,
         ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => INTERRUPTED,
-        ObjectError::Replaced { .. } => CONFLICT,
+        ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
         ObjectError::PartsLeft { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }
         | ObjectError::Missing { .. }

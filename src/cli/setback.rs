@@ -75,6 +75,7 @@ fn kind_of(error: &ObjectError) -> Kind {
         // What lies there now is looked at anew when it is tried again.
         ObjectError::Missing { .. }
         | ObjectError::Replaced { .. }
+        | ObjectError::Exists { .. }
         | ObjectError::NotTheFile { .. }
         | ObjectError::NotConfirmed { .. }
         | ObjectError::Failed { .. } => Kind::Unready,

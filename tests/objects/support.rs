@@ -9,7 +9,7 @@ use std::{
 use model_registry::{
     artifact::{
         Opened,
-        objects::{ObjectError, ObjectOptions, ObjectUri, Objects, Sizes},
+        objects::{ObjectError, ObjectOptions, ObjectUri, Objects, Replace, Sizes},
     },
     domain::{Digest, Measurement},
 };
@@ -83,7 +83,7 @@ pub(crate) fn connect(server: &ObjectServer) -> Objects {
     connect_with(server, &[]).unwrap().with_sizes(SMALL)
 }
 
-/// An upload that nobody interrupts.
+/// An upload that nobody interrupts, over whatever lies there.
 pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<Measurement, ObjectError> {
-    objects.upload(&uri(to), &file.open(), None, |_| {}, &|| false)
+    objects.upload(&uri(to), &file.open(), None, Replace::Anything, |_| {}, &|| false)
 }

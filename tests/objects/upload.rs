@@ -10,7 +10,7 @@ use std::{
 
 use model_registry::artifact::{
     ArtifactError,
-    objects::{ObjectError, Sizes},
+    objects::{ObjectError, Replace, Sizes},
 };
 
 use crate::{
@@ -53,7 +53,9 @@ fn files_of_any_size_arrive_whole_with_their_digest() {
         let key = format!("a/b c/ü%20+{length}.pt");
         let mut heard = Vec::new();
         let to = uri(&format!("s3://models/{key}"));
-        let sent = objects.upload(&to, &file.open(), None, |done| heard.push(done), &|| false).unwrap();
+        let sent = objects
+            .upload(&to, &file.open(), None, Replace::Anything, |done| heard.push(done), &|| false)
+            .unwrap();
         assert_eq!(sent, file.measurement());
         assert!(heard.is_sorted() && heard.last() == Some(&(length as u64)), "{heard:?}");
         assert_uploaded(&server, &key, &file);
@@ -72,13 +74,73 @@ fn an_object_is_replaced() {
 }
 
 #[test]
+fn an_object_that_somebody_put_there_meanwhile_is_not_replaced_unless_that_is_wanted() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    for (key, length, wait_at) in
+        [("small.pt", 3, "PUT /models/small.pt "), ("large.pt", 12 * MIB, "large.pt?partNumber=2&")]
+    {
+        let (file, other) = (LocalFile::new(length), LocalFile::new(length + 1));
+        let to = uri(&format!("s3://models/{key}"));
+        let gate = Gate::new();
+        server.fault(wait_at, 1, Fault::Hold(gate.clone()));
+        let refused = thread::scope(|scope| {
+            let uploading =
+                scope.spawn(|| objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false));
+            gate.wait_for_somebody();
+            upload(&objects, &to.to_string(), &other).unwrap();
+            gate.open();
+            uploading.join().unwrap()
+        });
+        assert!(matches!(refused, Err(ObjectError::Exists { .. })), "{refused:?}");
+        assert_uploaded(&server, key, &other);
+        // The file itself is no other object.
+        let again = objects.upload(&to, &other.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+        assert_eq!(again, other.measurement());
+        assert_uploaded(&server, key, &other);
+    }
+}
+
+#[test]
+fn a_new_object_whose_answer_is_lost_is_known_again() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let file = LocalFile::new(3 * MIB);
+    for (key, fault) in [
+        ("came.pt", Fault::CutAnswer(0)),
+        ("not.pt", Fault::CutRequest(MIB)),
+        ("busy.pt", Fault::Answer(503)),
+    ] {
+        server.fault(&format!("PUT /models/{key}"), 1, fault);
+        let to = uri(&format!("s3://models/{key}"));
+        objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+        assert_uploaded(&server, key, &file);
+    }
+}
+
+#[test]
+fn a_store_that_knows_no_conditions_is_looked_at_once_more() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let file = LocalFile::new(3);
+    let to = uri("s3://models/m.pt");
+    let conditional_tries = 8;
+    server.fault("PUT /models/m.pt ", conditional_tries, Fault::Answer(501));
+    objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+    assert_eq!(server.requests("PUT /models/m.pt ").len(), conditional_tries + 1);
+}
+
+#[test]
 fn a_digest_that_is_known_is_there_from_the_start() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     for length in [10, 11 * MIB] {
         let file = LocalFile::new(length);
         let known = Some(digest(&file.bytes));
-        objects.upload(&uri("s3://models/m.pt"), &file.open(), known, |_| {}, &|| false).unwrap();
+        objects
+            .upload(&uri("s3://models/m.pt"), &file.open(), known, Replace::Anything, |_| {}, &|| false)
+            .unwrap();
         assert_eq!(server.attributes("m.pt")["user_metadata"]["sha256"], digest(&file.bytes).to_string());
         assert_eq!(server.requests("PUT /models/m.pt").len(), if length == 10 { 1 } else { 4 }, "no copy");
     }
@@ -90,8 +152,14 @@ fn a_file_that_has_another_digest_than_is_known_is_not_uploaded() {
     let objects = connect(&server);
     for length in [10, 11 * MIB] {
         let file = LocalFile::new(length);
-        let refused =
-            objects.upload(&uri("s3://models/m.pt"), &file.open(), Some(digest(b"other")), |_| {}, &|| false);
+        let refused = objects.upload(
+            &uri("s3://models/m.pt"),
+            &file.open(),
+            Some(digest(b"other")),
+            Replace::Anything,
+            |_| {},
+            &|| false,
+        );
         assert!(matches!(refused, Err(ObjectError::NotTheFile { .. })), "{refused:?}");
         assert_nothing_there(&server, "m.pt");
     }
@@ -173,8 +241,9 @@ fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
     let opened = file.open();
     let objects = connect(&server);
     let refused = thread::scope(|scope| {
-        let uploading =
-            scope.spawn(|| objects.upload(&uri("s3://models/m.pt"), &opened, None, |_| {}, &|| false));
+        let uploading = scope.spawn(|| {
+            objects.upload(&uri("s3://models/m.pt"), &opened, None, Replace::Anything, |_| {}, &|| false)
+        });
         gate.wait_for_somebody();
         File::options().write(true).open(&file.path).unwrap().write_all(b"?").unwrap();
         gate.open();
@@ -200,7 +269,9 @@ fn an_interrupted_upload_leaves_nothing() {
             let opened = file.open();
             let (objects, interrupted) = (&objects, &interrupted);
             let uploading = scope.spawn(move || {
-                objects.upload(&to, &opened, None, |_| {}, &|| interrupted.load(Ordering::SeqCst))
+                objects.upload(&to, &opened, None, Replace::Anything, |_| {}, &|| {
+                    interrupted.load(Ordering::SeqCst)
+                })
             });
             gate.wait_for_somebody();
             interrupted.store(true, Ordering::SeqCst);
@@ -218,10 +289,17 @@ fn nothing_is_sent_once_it_is_interrupted() {
     let asked = Cell::new(0);
     for length in [3, 11 * MIB] {
         let file = LocalFile::new(length);
-        let refused = connect(&server).upload(&uri("s3://models/m.pt"), &file.open(), None, |_| {}, &|| {
-            asked.set(asked.get() + 1);
-            true
-        });
+        let refused = connect(&server).upload(
+            &uri("s3://models/m.pt"),
+            &file.open(),
+            None,
+            Replace::Anything,
+            |_| {},
+            &|| {
+                asked.set(asked.get() + 1);
+                true
+            },
+        );
         assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
     }
     assert!(asked.get() > 0);

@@ -43,6 +43,9 @@ pub enum ObjectError {
     /// The object became another one meanwhile.
     #[error("{uri} was replaced by somebody else meanwhile; look who writes there and try again")]
     Replaced { uri: ObjectUri },
+    /// Somebody put another object there after it was looked for.
+    #[error("{uri} was put there by somebody else meanwhile and was not replaced; try again to compare it")]
+    Exists { uri: ObjectUri },
     /// The file is not the one whose digest was announced.
     #[error(
         "the file holds sha256 {found} where {expected} was expected; it changed, so nothing was uploaded"
@@ -120,6 +123,29 @@ pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectEr
             ObjectError::Unavailable { endpoint: target.endpoint.clone(), reason: said.reason() }
         }
         _ => ObjectError::Failed { uri: uri.clone(), reason: said.reason() },
+    }
+}
+
+/// What kind of refusal a conditional request met, as far as somebody can go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The store has not learnt of such conditions.
+    OfTheCondition,
+    /// Whether it was refused or done is not known: the answer was lost.
+    Unknown,
+    Other,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &object_store::Error) -> Self {
+        match transport(error) {
+            Some((HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Unknown, _)) => {
+                Self::Unknown
+            }
+            Some(_) => Self::Other,
+            None if Said::in_text(&error.to_string()).status == Some(501) => Self::OfTheCondition,
+            None => Self::Other,
+        }
     }
 }
 

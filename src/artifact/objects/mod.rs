@@ -28,7 +28,7 @@ use connect::{Connected, Shared};
 pub use connect::{DEFAULT_S3_REGION, ObjectOptions, S3_ENDPOINT_VARIABLES};
 pub use error::ObjectError;
 use request::Asking;
-pub use upload::Sizes;
+pub use upload::{Replace, Sizes};
 pub use uri::{ObjectUri, Scheme};
 
 /// The name of the metadata that holds the SHA-256 of an object's bytes, as 64 hex digits.

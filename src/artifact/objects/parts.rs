@@ -165,17 +165,23 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
 
     /// Ends what is under way, and the upload with it. Returns why it came to this.
     pub(super) fn take_back(mut self, why: ObjectError) -> ObjectError {
+        match self.abort() {
+            Ok(()) => why,
+            Err(reason) => ObjectError::PartsLeft { uri: self.uri.clone(), why: Box::new(why), reason },
+        }
+    }
+
+    fn abort(&mut self) -> Result<(), String> {
         let taken_back = self.objects.runtime.block_on(async {
             // A part that arrived after the upload was aborted would stay.
             self.tasks.shutdown().await;
             tokio::time::timeout(TAKE_BACK_WITHIN, self.upload.abort()).await
         });
-        let reason = match taken_back {
-            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => return why,
-            Ok(Err(error)) => classify(&self.objects.shared.target, self.uri, &error).to_string(),
-            Err(_) => "the store did not answer".to_owned(),
-        };
-        ObjectError::PartsLeft { uri: self.uri.clone(), why: Box::new(why), reason }
+        match taken_back {
+            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+            Ok(Err(error)) => Err(classify(&self.objects.shared.target, self.uri, &error).to_string()),
+            Err(_) => Err("the store did not answer".to_owned()),
+        }
     }
 }
 

@@ -5,11 +5,17 @@
 //! size. Nothing appears under the object's name before the whole file was read and found unchanged;
 //! whatever fails before that takes back what was sent.
 
-use object_store::{Attribute, AttributeValue, Attributes, PutMultipartOptions, PutOptions, PutPayload};
+use object_store::{
+    Attribute, AttributeValue, Attributes, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+};
 
 use super::{
-    DIGEST_METADATA, Found, ObjectError, ObjectUri, Objects, annotate::Revision, error::classify,
-    parts::Parts, path, patience,
+    Connected, DIGEST_METADATA, Found, ObjectError, ObjectUri, Objects,
+    annotate::Revision,
+    error::{Refusal, classify},
+    parts::Parts,
+    path,
+    patience::{self, Waits},
 };
 use crate::{
     artifact::{ArtifactError, MeasureOptions, Opened},
@@ -37,6 +43,15 @@ pub struct Sizes {
     pub copy_part_bytes: u64,
 }
 
+/// What an upload may do to an object that lies there by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Nothing: there must be none, or it must be the file already.
+    Nothing,
+    /// Whatever lies there.
+    Anything,
+}
+
 impl Default for Sizes {
     fn default() -> Self {
         Self { part_bytes: 8 << 20, parts_at_once: 4, copy_up_to_bytes: 5 << 30, copy_part_bytes: 1 << 30 }
@@ -59,27 +74,29 @@ impl Objects {
         self
     }
 
-    /// Uploads a file, replacing what lies at `uri`. `known` is its digest, if that is known already: then the
+    /// Uploads a file to `uri`. `known` is its digest, if that is known already: then the
     /// object has it from the start, and a file that has another by now is not uploaded. `progress` hears how
     /// many bytes the store has taken.
     ///
     /// # Errors
-    /// Any reason why the object is not there afterwards, whole, with its size and digest. Until the whole
-    /// file was read and sent, what lay at `uri` before is untouched.
+    /// [`ObjectError::Exists`] where another object lies there that is not to be replaced, and any reason why
+    /// the object is not there afterwards, whole, with its size and digest. Until the whole file was read
+    /// and sent, what lay at `uri` before is untouched.
     pub fn upload(
         &self,
         uri: &ObjectUri,
         file: &Opened,
         known: Option<Digest>,
+        replace: Replace,
         progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
         self.check_bucket(uri)?;
         let part_bytes = self.sizes.part_for(file.size_bytes());
         if usize::try_from(file.size_bytes()).is_ok_and(|size| size <= part_bytes) {
-            self.upload_whole(uri, file, known, progress, interrupted)
+            self.upload_whole(uri, file, known, replace, progress, interrupted)
         } else {
-            self.upload_parts(uri, file, known, part_bytes, progress, interrupted)
+            self.upload_parts(uri, file, known, replace, progress, interrupted)
         }
     }
 
@@ -89,6 +106,7 @@ impl Objects {
         uri: &ObjectUri,
         file: &Opened,
         known: Option<Digest>,
+        replace: Replace,
         mut progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
@@ -99,15 +117,18 @@ impl Objects {
         let measurement = measured.measurement;
         let digest = confirmed(&measurement, known)?;
         let payload = PutPayload::from(measured.content.unwrap_or_default());
-        let options = PutOptions {
-            attributes: attributes(DIGEST_METADATA, &digest.to_string()),
-            ..PutOptions::default()
+        let put = async {
+            match replace {
+                Replace::Nothing => self.shared.put_new(uri, payload, measurement.size_bytes, digest).await,
+                Replace::Anything => {
+                    let put = self.shared.put(uri, payload, digest, PutMode::Overwrite).await;
+                    put.map_err(|error| classify(&self.shared.target, uri, &error))
+                }
+            }
         };
-        let path = path(uri);
-        let put = self.shared.backend.store().put_opts(&path, payload, options);
         match self.wait(interrupted, put) {
             None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
-            Some(put) => drop(put.map_err(|error| classify(&self.shared.target, uri, &error))?),
+            Some(put) => put?,
         }
         progress(measurement.size_bytes);
         self.confirm(uri, &measurement)?;
@@ -119,7 +140,7 @@ impl Objects {
         uri: &ObjectUri,
         file: &Opened,
         known: Option<Digest>,
-        part_bytes: usize,
+        replace: Replace,
         progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
@@ -138,6 +159,7 @@ impl Objects {
             Some(begun) => begun.map_err(failed)?,
         };
 
+        let part_bytes = self.sizes.part_for(file.size_bytes());
         let mut parts = Parts::new(self, uri, upload, part_bytes, progress, interrupted);
         let (measurement, digest) =
             match parts.send(file).and_then(|measurement| Ok((measurement, confirmed(&measurement, known)?)))
@@ -145,6 +167,22 @@ impl Objects {
                 Ok(sent) => sent,
                 Err(why) => return Err(parts.take_back(why)),
             };
+        if replace == Replace::Nothing {
+            // The client of the stores can make the end of an upload depend on nothing, so this look comes as
+            // late as it can.
+            match self.find(uri, interrupted) {
+                Ok(None) => {}
+                Ok(Some(there)) if there.is(measurement.size_bytes, digest) => {
+                    // Somebody else has uploaded the same file; that is as good, if this upload goes away.
+                    return match parts.take_back(ObjectError::Exists { uri: uri.clone() }) {
+                        ObjectError::Exists { .. } => Ok(measurement),
+                        left => Err(left),
+                    };
+                }
+                Ok(Some(_)) => return Err(parts.take_back(ObjectError::Exists { uri: uri.clone() })),
+                Err(why) => return Err(parts.take_back(why)),
+            }
+        }
         let revision = match self.runtime.block_on(parts.upload.complete()) {
             Ok(done) => Revision { e_tag: done.e_tag, version: done.version },
             Err(error) => match self.completed_after_all(uri, &measurement, known, &mark) {
@@ -194,6 +232,68 @@ impl Objects {
                 Err(not_confirmed("it carried another digest".to_owned()))
             }
             Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Found {
+    /// Whether it is known to be these bytes.
+    pub(super) fn is(&self, size_bytes: u64, digest: Digest) -> bool {
+        self.size_bytes == size_bytes && self.sha256 == Some(digest)
+    }
+}
+
+impl Connected {
+    async fn put(
+        &self,
+        uri: &ObjectUri,
+        payload: PutPayload,
+        digest: Digest,
+        mode: PutMode,
+    ) -> Result<(), object_store::Error> {
+        let attributes = attributes(DIGEST_METADATA, &digest.to_string());
+        let options = PutOptions { attributes, mode, ..PutOptions::default() };
+        self.backend.store().put_opts(&path(uri), payload, options).await.map(drop)
+    }
+
+    /// Puts an object where none lies. The client of the stores does not repeat such a request where its
+    /// answer was lost, since it can't know whether the object that is there by then is its own; its digest
+    /// tells.
+    async fn put_new(
+        &self,
+        uri: &ObjectUri,
+        payload: PutPayload,
+        size_bytes: u64,
+        digest: Digest,
+    ) -> Result<(), ObjectError> {
+        let mut waits = Waits::new();
+        loop {
+            let Err(error) = self.put(uri, payload.clone(), digest, PutMode::Create).await else {
+                return Ok(());
+            };
+            let refusal = Refusal::of(&error);
+            let why = match (&error, refusal) {
+                // On S3 another upload that ends at the same time is one too.
+                (object_store::Error::AlreadyExists { .. }, _) => ObjectError::Exists { uri: uri.clone() },
+                _ => classify(&self.target, uri, &error),
+            };
+            if refusal == Refusal::Other && !matches!(why, ObjectError::Exists { .. }) {
+                return Err(why);
+            }
+            match self.find(uri).await {
+                Ok(Some(there)) if there.is(size_bytes, digest) => return Ok(()),
+                Ok(Some(_)) => return Err(ObjectError::Exists { uri: uri.clone() }),
+                Ok(None) if refusal == Refusal::OfTheCondition => {
+                    let put = self.put(uri, payload, digest, PutMode::Overwrite).await;
+                    return put.map_err(|error| classify(&self.target, uri, &error));
+                }
+                Ok(None) => {}
+                Err(_) => return Err(why),
+            }
+            match waits.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(why),
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     artifact::{
         Field, MeasureOptions, Opened, TemplateError, UriTemplate, Values,
-        objects::{ObjectUri, Objects},
+        objects::{ObjectUri, Objects, Replace},
         read_config,
     },
     client::{Client, ClientError, Registered},
@@ -280,10 +280,11 @@ impl Publisher {
             print::line(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
             return Ok((here, false));
         }
+        let replace = if upload.force { Replace::Anything } else { Replace::Nothing };
         let begun = Instant::now();
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
         let digest = known.and_then(|known| known.sha256);
-        let sent = objects.upload(uri, opened, digest, |done| bar.set(done), &interrupted)?;
+        let sent = objects.upload(uri, opened, digest, replace, |done| bar.set(done), &interrupted)?;
         drop(bar);
         print::line(&format!(
             "uploaded {uri} ({}) {}",
