@@ -5,6 +5,7 @@
 #[path = "../cli/object_server.rs"]
 mod object_server;
 
+mod connect;
 mod download;
 mod support;
 mod upload;

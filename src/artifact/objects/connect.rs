@@ -4,7 +4,7 @@
 //! listed here has no say. The one exception is Google's file of default credentials, which the client of
 //! that store looks for itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, fs, sync::Arc, time::Duration};
 
 use object_store::{
     BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
@@ -14,7 +14,7 @@ use object_store::{
     gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
-use super::{ObjectError, ObjectUri, Scheme, error::innermost};
+use super::{ObjectError, ObjectUri, Scheme, error::innermost, request::can_be_asked};
 
 /// What the flags say. Each that is absent is looked for in the variables.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +85,25 @@ const AZ_VARIABLES: [&str; 14] = [
     "AZURE_MSI_ENDPOINT",
     "AZURE_USE_AZURE_CLI",
     "AZURE_SKIP_SIGNATURE",
+];
+
+/// Variables whose values are sent in no header as they are: the first is JSON, the others are paths.
+const FREE_TEXT: [&str; 6] = [
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+];
+/// Variables that hold addresses; that of a container's credentials may be but a path.
+const ADDRESSES: [&str; 6] = [
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_METADATA_ENDPOINT",
+    "AZURE_MSI_ENDPOINT",
+    "AZURE_AUTHORITY_HOST",
 ];
 
 /// Where requests go, as far as errors and our own requests need to know.
@@ -166,6 +185,7 @@ pub(super) async fn connect(
         ))
     };
     let http = ReqwestConnector::default().connect(&client).map_err(bad)?;
+    check_variables(&set)?;
     let (backend, target) = match uri.scheme() {
         Scheme::S3 => s3(uri, options, &set, client, bad)?,
         Scheme::Gs => gs(uri, &set, client, bad)?,
@@ -182,6 +202,52 @@ pub(super) async fn connect(
         }
     }
     Ok(Connected { backend, target, http })
+}
+
+/// Refuses what the client of the stores would panic at: it takes for granted that each value can be sent.
+fn check_variables(set: &impl Fn(&str) -> Option<String>) -> Result<(), ObjectError> {
+    let bad = |reason: String| Err(ObjectError::BadSettings(reason));
+    let names = S3_VARIABLES.iter().chain(&GS_VARIABLES).chain(&AZ_VARIABLES);
+    for name in names.filter(|name| !FREE_TEXT.contains(name)) {
+        let Some(value) = set(name) else { continue };
+        // The value is not shown: most of them are secrets.
+        if !is_sendable(&value) {
+            return bad(format!(
+                "{name} holds a line break or another character that can't be sent; set it anew"
+            ));
+        }
+        if ADDRESSES.contains(name) && !can_be_asked(&value) {
+            return bad(format!("{name} is not an address that requests can be sent to; correct it"));
+        }
+    }
+    let variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+    if let Some(path) = set(variable) {
+        match fs::read_to_string(&path) {
+            Ok(token) if is_sendable(&token) => {}
+            Ok(_) => {
+                return bad(format!(
+                    "the token in {path:?} ({variable}) holds a line break or another character that can't be \
+                     sent; write it without"
+                ));
+            }
+            Err(error) => {
+                return bad(format!(
+                    "the token in {path:?} ({variable}) can't be read: {error}; correct the path"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a header can hold it.
+fn is_sendable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// Whether a name can be a part of a host's.
+fn is_label(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 fn retries() -> RetryConfig {
@@ -215,6 +281,11 @@ fn s3(
     let region = given(&options.s3_region)
         .or_else(|| set("AWS_REGION"))
         .unwrap_or_else(|| DEFAULT_S3_REGION.to_owned());
+    if !is_label(&region) {
+        return Err(ObjectError::BadSettings(format!(
+            "{region:?} is not the name of a region; one like {DEFAULT_S3_REGION} is wanted"
+        )));
+    }
     let endpoint =
         given(&options.s3_endpoint_url).or_else(|| S3_ENDPOINT_VARIABLES.into_iter().find_map(set));
     let endpoint = match endpoint {
@@ -295,6 +366,11 @@ fn az(
             ));
         }
     };
+    if !is_label(&account) {
+        return Err(ObjectError::BadSettings(format!(
+            "{account:?} is not the name of a storage account; correct AZURE_STORAGE_ACCOUNT_NAME"
+        )));
+    }
     let endpoint = match set("AZURE_STORAGE_ENDPOINT") {
         _ if emulated => {
             let url = set("AZURITE_BLOB_STORAGE_URL").unwrap_or_else(|| "http://127.0.0.1:10000".to_owned());
@@ -329,6 +405,9 @@ fn endpoint_url(text: &str) -> Result<String, ObjectError> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(bad("has a query or a fragment"));
+    }
+    if !can_be_asked(url.as_str()) {
+        return Err(bad("holds characters that must be percent-encoded"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
