@@ -132,7 +132,9 @@ fn code_of(error: &ObjectError) -> u8 {
     match error {
         ObjectError::BadUri { .. } | ObjectError::BadSettings(_) => USAGE,
         ObjectError::NoCredentials { .. } | ObjectError::CredentialsRefused { .. } => KEY,
-        ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => UNREACHABLE,
+        ObjectError::Unreachable { .. }
+        | ObjectError::Unavailable { .. }
+        | ObjectError::CredentialsUnavailable { .. } => UNREACHABLE,
         ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => INTERRUPTED,
         ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
         ObjectError::PartsLeft { why, .. } => code_of(why),

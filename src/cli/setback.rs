@@ -67,7 +67,9 @@ impl From<ObjectError> for Setback {
 
 fn kind_of(error: &ObjectError) -> Kind {
     match error {
-        ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => Kind::Outage,
+        ObjectError::Unreachable { .. }
+        | ObjectError::Unavailable { .. }
+        | ObjectError::CredentialsUnavailable { .. } => Kind::Outage,
         ObjectError::BadSettings(_)
         | ObjectError::NoCredentials { .. }
         | ObjectError::CredentialsRefused { .. }

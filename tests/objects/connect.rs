@@ -5,7 +5,7 @@ use std::fs;
 use model_registry::artifact::objects::{ObjectError, ObjectOptions, Objects};
 
 use crate::{
-    object_server::ObjectServer,
+    object_server::{Fault, ObjectServer},
     support::{connect_with, uri},
 };
 
@@ -58,4 +58,42 @@ fn a_token_file_that_can_not_be_sent_is_refused() {
         let told = refused.to_string();
         assert!(told.contains(expected) && !told.contains("hush") && !told.contains('\n'), "{told}");
     }
+}
+
+#[test]
+fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
+    let server = ObjectServer::with_bucket();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    let connect = |source: (&str, &str)| {
+        let file = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path().to_str().unwrap());
+        let changed = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), file, source];
+        connect_with(&server, &changed).unwrap_err()
+    };
+    let gone = connect(("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/"));
+    assert!(matches!(gone, ObjectError::CredentialsUnavailable { .. }), "{gone:?}");
+    assert!(gone.to_string().contains("could not be fetched: "), "{gone}");
+
+    server.fault("GET /none", 1, Fault::Answer(403));
+    let refused = connect(("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/none", server.url)));
+    assert!(matches!(refused, ObjectError::CredentialsRefused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("none were handed out: it answered 403"), "{refused}");
+
+    let changed = [
+        ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token"),
+    ];
+    let missing = connect_with(&server, &changed).unwrap_err();
+    assert!(matches!(missing, ObjectError::BadSettings(_)), "{missing:?}");
+    assert!(missing.to_string().contains("/nowhere/token"), "{missing}");
+}
+
+#[test]
+fn a_bucket_of_another_region_is_a_setting_to_correct() {
+    let server = ObjectServer::with_bucket();
+    server.fault("/models", 2, Fault::Answer(301));
+    let refused = connect_with(&server, &[]).unwrap().find(&uri("s3://models/m.pt"), &|| false).unwrap_err();
+    assert!(matches!(refused, ObjectError::BadSettings(_)), "{refused:?}");
+    assert!(refused.to_string().contains("another region than \"us-east-1\""), "{refused}");
 }

@@ -348,6 +348,11 @@ fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
     for (changed, expected) in [
         (&[("AWS_SECRET_ACCESS_KEY", " ")][..], "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
         (&[("AWS_ENDPOINT_URL", "localhost:9000")], "one like http://localhost:9000 is wanted"),
+        (
+            &[("AWS_ENDPOINT_URL", "http://me:hush@localhost:port")],
+            "the endpoint is no URL: invalid port number",
+        ),
+        (&[("AWS_ENDPOINT_URL", "me:hush@localhost")], "the endpoint is neither http:// nor"),
         (&[("AWS_ENDPOINT_URL", "http://me:hush@localhost")], "must not hold a user or a password"),
     ] {
         let refused = connect_with(&server, changed).unwrap_err().to_string();

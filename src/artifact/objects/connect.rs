@@ -14,7 +14,11 @@ use object_store::{
     gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
-use super::{ObjectError, ObjectUri, Scheme, error::innermost, request::can_be_asked};
+use super::{
+    ObjectError, ObjectUri, Scheme,
+    error::{innermost, not_handed_out},
+    request::can_be_asked,
+};
 
 /// What the flags say. Each that is absent is looked for in the variables.
 #[derive(Debug, Clone, Default)]
@@ -192,13 +196,23 @@ pub(super) async fn connect(
         Scheme::Az => az(uri, &set, client, bad)?,
     };
     if !target.anonymous {
-        let no_credentials = || ObjectError::NoCredentials {
-            store: target.to_string(),
-            advice: missing_advice(target.scheme),
+        let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await;
+        // Where nothing is configured, what was asked in vain is the server of a cloud that this machine is
+        // not in.
+        let why = match checked {
+            Ok(Ok(())) => None,
+            _ if !names_credentials(target.scheme, &set) => Some(ObjectError::NoCredentials {
+                store: target.to_string(),
+                advice: missing_advice(target.scheme),
+            }),
+            Ok(Err(error)) => Some(not_handed_out(&target, &error)),
+            Err(_) => Some(ObjectError::CredentialsUnavailable {
+                store: target.to_string(),
+                reason: "whoever hands them out did not answer in time".to_owned(),
+            }),
         };
-        match tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await {
-            Ok(checked) => checked.map_err(|_| no_credentials())?,
-            Err(_) => return Err(no_credentials()),
+        if let Some(why) = why {
+            return Err(why);
         }
     }
     Ok(Connected { backend, target, http })
@@ -253,6 +267,36 @@ fn is_label(text: &str) -> bool {
 fn retries() -> RetryConfig {
     let backoff = BackoffConfig { init_backoff: FIRST_WAIT, max_backoff: LONGEST_WAIT, base: 3.0 };
     RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
+}
+
+/// Whether something says where credentials are to be had.
+fn names_credentials(scheme: Scheme, set: &impl Fn(&str) -> Option<String>) -> bool {
+    let sources: &[&str] = match scheme {
+        Scheme::S3 => &[
+            "AWS_ACCESS_KEY_ID",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            // The address that belongs to it is of no use without.
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "AWS_METADATA_ENDPOINT",
+        ],
+        Scheme::Gs => &[
+            "GOOGLE_SERVICE_ACCOUNT",
+            "GOOGLE_SERVICE_ACCOUNT_KEY",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_BEARER_TOKEN",
+        ],
+        Scheme::Az => &[
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "AZURE_STORAGE_SAS_TOKEN",
+            "AZURE_STORAGE_TOKEN",
+            "AZURE_CLIENT_SECRET",
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "AZURE_MSI_ENDPOINT",
+            "AZURE_USE_AZURE_CLI",
+        ],
+    };
+    sources.iter().any(|name| set(name).is_some())
 }
 
 fn missing_advice(scheme: Scheme) -> &'static str {
@@ -390,9 +434,11 @@ fn is_true(text: Option<String>) -> bool {
 
 /// The address of a server without the slash at its end.
 fn endpoint_url(text: &str) -> Result<String, ObjectError> {
+    // A text with a password is not to be repeated.
+    let shown = if text.contains('@') { String::new() } else { format!("{text:?} ") };
     let bad = |reason: &str| {
         ObjectError::BadSettings(format!(
-            "the endpoint {text:?} {reason}; one like http://localhost:9000 is wanted"
+            "the endpoint {shown}{reason}; one like http://localhost:9000 is wanted"
         ))
     };
     let url = url::Url::parse(text).map_err(|error| bad(&format!("is no URL: {error}")))?;
@@ -414,3 +460,23 @@ fn endpoint_url(text: &str) -> Result<String, ObjectError> {
 
 /// What several tasks need of a connection.
 pub(super) type Shared = Arc<Connected>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_whether_anything_says_where_credentials_are() {
+        for (scheme, name, expected) in [
+            (Scheme::S3, "AWS_WEB_IDENTITY_TOKEN_FILE", true),
+            (Scheme::S3, "AWS_REGION", false),
+            (Scheme::S3, "GOOGLE_BEARER_TOKEN", false),
+            (Scheme::Gs, "GOOGLE_APPLICATION_CREDENTIALS", true),
+            (Scheme::Az, "AZURE_USE_AZURE_CLI", true),
+            (Scheme::Az, "AZURE_STORAGE_ACCOUNT_NAME", false),
+        ] {
+            let set = |asked: &str| (asked == name).then(|| "x".to_owned());
+            assert_eq!(names_credentials(scheme, &set), expected, "{name}");
+        }
+    }
+}

@@ -26,6 +26,9 @@ pub enum ObjectError {
     /// The store knows who is asking and won't have it, or does not believe it.
     #[error("{store} refused the credentials: {reason}; {advice}")]
     CredentialsRefused { store: String, reason: String, advice: &'static str },
+    /// Something says where credentials are, and they could not be had there.
+    #[error("the credentials for {store} could not be fetched: {reason}; try again later")]
+    CredentialsUnavailable { store: String, reason: String },
     /// No connection came about.
     #[error("no object store at {endpoint}: {reason}; {advice}")]
     Unreachable { endpoint: String, reason: String, advice: &'static str },
@@ -93,6 +96,39 @@ pub(super) fn classify(target: &Target, uri: &ObjectUri, error: &object_store::E
     }
 }
 
+/// Why credentials were not handed out by whoever is said to do so.
+pub(super) fn not_handed_out(target: &Target, error: &object_store::Error) -> ObjectError {
+    let store = target.to_string();
+    if let Some((_, reason)) = transport(error) {
+        return ObjectError::CredentialsUnavailable { store, reason };
+    }
+    let said = Said::in_text(&chain(error));
+    match said.status {
+        Some(429 | 500..=599) => ObjectError::CredentialsUnavailable { store, reason: said.reason() },
+        Some(_) => ObjectError::CredentialsRefused {
+            store,
+            reason: format!("none were handed out: {}", said.reason()),
+            advice: target.credentials_advice(&said.code),
+        },
+        None => ObjectError::BadSettings(format!(
+            "the credentials for {store} can't be had: {}; check the variables of that store",
+            innermost(error)
+        )),
+    }
+}
+
+/// The texts of an error and all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// What a store answered in place of what was asked, in our words.
 pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectError {
     match (said.status, said.code.as_str()) {
@@ -113,10 +149,10 @@ pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectEr
             advice: target.credentials_advice(&said.code),
         },
         (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
-        | (Some(300..=399), _) => ObjectError::Failed {
-            uri: uri.clone(),
-            reason: "the bucket lies in another region; name that with --s3-region or AWS_REGION".to_owned(),
-        },
+        | (Some(300..=399), _) => ObjectError::BadSettings(format!(
+            "the bucket of {uri} lies in another region than {:?}; name its own with --s3-region or AWS_REGION",
+            target.region
+        )),
         (Some(404), _) => ObjectError::Missing { uri: uri.clone() },
         (Some(412), _) => ObjectError::Replaced { uri: uri.clone() },
         (Some(429 | 500 | 502..=599), _) | (_, "InternalError" | "SlowDown") => {
