@@ -137,7 +137,7 @@ fn code_of(error: &ObjectError) -> u8 {
         | ObjectError::CredentialsUnavailable { .. } => UNREACHABLE,
         ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => INTERRUPTED,
         ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
-        ObjectError::PartsLeft { why, .. } => code_of(why),
+        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }
         | ObjectError::Missing { .. }
         | ObjectError::NotTheFile { .. }

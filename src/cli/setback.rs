@@ -84,7 +84,7 @@ fn kind_of(error: &ObjectError) -> Kind {
         ObjectError::BadUri { .. } => Kind::Refused,
         ObjectError::File(error) => kind_of_file(error),
         ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => Kind::Interrupted,
-        ObjectError::PartsLeft { why, .. } => kind_of(why),
+        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => kind_of(why),
     }
 }
 

@@ -228,7 +228,7 @@ fn an_upload_whose_last_answer_is_lost_is_done_all_the_same() {
     upload(&objects, "s3://models/n.pt", &other).unwrap();
     server.fault("POST /models/n.pt?uploadId", 1, Fault::Answer(404));
     let lost = upload(&objects, "s3://models/n.pt", &file);
-    assert!(lost.is_err(), "{lost:?}");
+    assert!(matches!(lost, Err(ObjectError::Missing { .. })), "{lost:?}");
     assert_uploaded(&server, "n.pt", &other);
 }
 
@@ -371,4 +371,62 @@ fn the_first_endpoint_that_is_not_blank_counts() {
     ];
     let objects = connect_with(&server, &changed).unwrap();
     assert_eq!(objects.find(&uri("s3://models/m.pt"), &|| false).unwrap(), None);
+}
+
+#[test]
+fn a_copy_whose_answer_is_lost_is_known_again() {
+    let server = ObjectServer::with_bucket();
+    let file = LocalFile::new(12 * MIB);
+    server.fault("PUT /models/m.pt ", 1, Fault::CutAnswer(0));
+    server.fault("PUT /models/m.pt ", 1, Fault::Answer(412));
+    upload(&connect(&server), "s3://models/m.pt", &file).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+
+    // The end of a copy piece by piece is the second end of an upload.
+    let sizes = Sizes { copy_up_to_bytes: 6 << 20, copy_part_bytes: 5 << 20, ..SMALL };
+    let objects = connect(&server).with_sizes(sizes);
+    let gate = Gate::new();
+    gate.open();
+    server.fault("POST /models/n.pt?uploadId", 1, Fault::Hold(gate));
+    server.fault("POST /models/n.pt?uploadId", 1, Fault::CutAnswer(0));
+    upload(&objects, "s3://models/n.pt", &file).unwrap();
+    assert_uploaded(&server, "n.pt", &file);
+}
+
+#[test]
+fn an_object_that_could_not_get_its_digest_is_whole_and_gets_it_later() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let file = LocalFile::new(12 * MIB);
+    let to = uri("s3://models/m.pt");
+    server.fault("PUT /models/m.pt ", 1, Fault::Answer(403));
+    let failed = upload(&objects, "s3://models/m.pt", &file).unwrap_err();
+    assert!(matches!(failed, ObjectError::WithoutDigest { .. }), "{failed:?}");
+    assert!(failed.to_string().starts_with("s3://models/m.pt is whole, but does not carry"), "{failed}");
+    let found = objects.find(&to, &|| false).unwrap().unwrap();
+    assert_eq!((found.size_bytes, found.sha256), (file.bytes.len() as u64, None));
+    objects.adopt(&to, &found, digest(&file.bytes), &|| false).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+}
+
+#[test]
+fn an_object_is_adopted_as_it_was_found_and_with_nothing_lost() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let to = uri("s3://models/m.pt");
+    let find = || objects.find(&to, &|| false).unwrap().unwrap();
+    fs::write(server.path("m.pt"), b"hello").unwrap();
+    let found = find();
+    fs::write(server.path("m.pt"), b"other").unwrap();
+    let refused = objects.adopt(&to, &found, digest(b"hello"), &|| false);
+    assert!(matches!(refused, Err(ObjectError::Replaced { .. })), "{refused:?}");
+    assert_eq!(find().sha256, None);
+
+    objects.adopt(&to, &find(), digest(b"other"), &|| false).unwrap();
+    assert_eq!(find().sha256, Some(digest(b"other")));
+
+    // Metadata of somebody else's would be replaced.
+    server.put("m.pt", b"hello", &serde_json::json!({ "owner": "me" }), &serde_json::json!({}));
+    objects.adopt(&to, &find(), digest(b"hello"), &|| false).unwrap();
+    assert_eq!(server.attributes("m.pt")["user_metadata"], serde_json::json!({ "owner": "me" }));
 }

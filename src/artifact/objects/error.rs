@@ -67,8 +67,15 @@ pub enum ObjectError {
     #[error("interrupted; {uri} is as it was before")]
     Interrupted { uri: ObjectUri },
     /// The same, when the upload was done but for the last thing.
-    #[error("interrupted; {uri} is whole, but does not carry its digest yet: upload it again")]
+    #[error(
+        "interrupted; {uri} is whole, but does not carry its digest yet: the same command again goes on from there"
+    )]
     InterruptedLate { uri: ObjectUri },
+    /// The upload was done, and the last thing failed.
+    #[error(
+        "{uri} is whole, but does not carry its digest yet ({why}): the same command again goes on from there"
+    )]
+    WithoutDigest { uri: ObjectUri, why: Box<ObjectError> },
     /// An upload failed, and what it had sent could not be taken back.
     #[error(
         "{why}; parts of {uri} are left in the store and cost money until its unfinished uploads are aborted ({reason})"

@@ -57,6 +57,8 @@ pub struct Found {
     /// Its digest, where whoever put it there said so; else it can be had by [`Objects::measure`].
     pub sha256: Option<Digest>,
     revision: Revision,
+    /// Whether it carries no metadata of somebody else's.
+    is_bare: bool,
     /// A mark of the upload that has not got its digest yet.
     upload_mark: Option<String>,
 }
@@ -139,7 +141,13 @@ impl Connected {
             None if uri.scheme() == Scheme::S3 => self.checksum(uri).await,
             stated => stated,
         };
+        let is_bare = answer.attributes.iter().all(|(name, value)| match name {
+            Attribute::Metadata(name) => name == upload::MARK_METADATA,
+            Attribute::ContentType => value.as_ref().ends_with("/octet-stream"),
+            _ => false,
+        });
         Ok(Some(Found {
+            is_bare,
             size_bytes: answer.meta.size,
             sha256,
             revision: Revision { e_tag: answer.meta.e_tag.clone(), version: answer.meta.version.clone() },

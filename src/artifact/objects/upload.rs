@@ -195,7 +195,11 @@ impl Objects {
         };
         drop(parts);
         if known.is_none() {
-            self.annotate(uri, measurement.size_bytes, digest, &revision, interrupted)?;
+            let annotated = self.annotate(uri, measurement.size_bytes, digest, &revision, interrupted);
+            annotated.map_err(|why| match why {
+                ObjectError::Replaced { .. } | ObjectError::InterruptedLate { .. } => why,
+                why => ObjectError::WithoutDigest { uri: uri.clone(), why: Box::new(why) },
+            })?;
         }
         self.confirm(uri, &measurement)?;
         Ok(measurement)
