@@ -135,7 +135,10 @@ fn code_of(error: &ObjectError) -> u8 {
         ObjectError::Unreachable { .. }
         | ObjectError::Unavailable { .. }
         | ObjectError::CredentialsUnavailable { .. } => UNREACHABLE,
-        ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => INTERRUPTED,
+        ObjectError::Interrupted { .. }
+        | ObjectError::InterruptedDone { .. }
+        | ObjectError::InterruptedUnsure { .. }
+        | ObjectError::InterruptedLate { .. } => INTERRUPTED,
         ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
         ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }

@@ -83,7 +83,10 @@ fn kind_of(error: &ObjectError) -> Kind {
         | ObjectError::Failed { .. } => Kind::Unready,
         ObjectError::BadUri { .. } => Kind::Refused,
         ObjectError::File(error) => kind_of_file(error),
-        ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => Kind::Interrupted,
+        ObjectError::Interrupted { .. }
+        | ObjectError::InterruptedDone { .. }
+        | ObjectError::InterruptedUnsure { .. }
+        | ObjectError::InterruptedLate { .. } => Kind::Interrupted,
         ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => kind_of(why),
     }
 }

@@ -138,19 +138,20 @@ impl Objects {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), ObjectError> {
         let shared = &self.shared;
-        let path = path(uri);
+        let path = path(uri)?;
         let failed = |error: object_store::Error| classify(&shared.target, uri, &error);
         let attributes = attributes(DIGEST_METADATA, &digest.to_string());
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
         let id = self.runtime.block_on(store.create_multipart_opts(&path, options)).map_err(failed)?;
-        let copying = async {
-            let parts =
-                shared.copy_pieces(uri, &id, size_bytes, self.sizes.copy_part_bytes, revision).await?;
-            store.complete_multipart(&path, &id, parts).await.map_err(failed)
+        let pieces = shared.copy_pieces(uri, &id, size_bytes, self.sizes.copy_part_bytes, revision);
+        let copied = match self.wait(interrupted, pieces) {
+            // Its end is short, and is waited for.
+            Some(Ok(parts)) => {
+                self.runtime.block_on(store.complete_multipart(&path, &id, parts)).map_err(failed)
+            }
+            Some(Err(why)) => Err(why),
+            None => Err(ObjectError::InterruptedLate { uri: uri.clone() }),
         };
-        let copied = self
-            .wait(interrupted, copying)
-            .unwrap_or_else(|| Err(ObjectError::InterruptedLate { uri: uri.clone() }));
         let Err(why) = copied else { return Ok(()) };
         // An upload that has ended can't be taken back, and not every store says that it has ended.
         if !matches!(why, ObjectError::InterruptedLate { .. }) && self.carries(uri, size_bytes, digest) {

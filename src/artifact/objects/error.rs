@@ -66,6 +66,12 @@ pub enum ObjectError {
     /// The user wanted it to end.
     #[error("interrupted; {uri} is as it was before")]
     Interrupted { uri: ObjectUri },
+    /// The same, when it had come about by then.
+    #[error("interrupted; {uri} was uploaded by then, whole and with its digest")]
+    InterruptedDone { uri: ObjectUri },
+    /// The same, while the store was busy with it and did not answer.
+    #[error("interrupted while the store was taking {uri}; whether it has it is not known, so look there")]
+    InterruptedUnsure { uri: ObjectUri },
     /// The same, when the upload was done but for the last thing.
     #[error(
         "interrupted; {uri} is whole, but does not carry its digest yet: the same command again goes on from there"

@@ -5,7 +5,12 @@
 //! can be asked for without reading it. This room knows files, digests and the network; neither the
 //! registry nor the terminal.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use object_store::{Attribute, GetOptions, path::Path};
@@ -36,6 +41,9 @@ pub const DIGEST_METADATA: &str = "sha256";
 
 /// How often somebody who waits for the network is asked whether to go on waiting.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a short request may still take after somebody wanted all of it to end.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Requests at once, each on its way through a thread of the runtime.
 const RUNTIME_THREADS: usize = 2;
@@ -126,9 +134,33 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Runs `work` that must not be dropped half done, since nobody would know what came of it. Once interrupted
+    /// it has [`FINISH_WITHIN`] left; `None` where it took longer.
+    fn see_through<T>(&self, interrupted: &dyn Fn() -> bool, work: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async {
+            let mut work = pin!(work);
+            let mut until = None;
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut work => return Some(done),
+                    () = tokio::time::sleep(ASK_EVERY) => {}
+                }
+                if until.is_none() && interrupted() {
+                    until = Some(Instant::now() + FINISH_WITHIN);
+                }
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return None;
+                }
+            }
+        })
+    }
+}
+
 impl Connected {
     async fn find(&self, uri: &ObjectUri) -> Result<Option<Found>, ObjectError> {
-        let path = path(uri);
+        let path = path(uri)?;
         let asked = self.backend.store().get_opts(&path, GetOptions::new().with_head(true)).await;
         let answer = match asked {
             Ok(answer) => answer,
@@ -203,7 +235,8 @@ impl Connected {
     }
 }
 
-/// The object's name for the client of the stores. A URI that exists has no key that this could refuse.
-fn path(uri: &ObjectUri) -> Path {
-    Path::parse(uri.key()).unwrap_or_default()
+/// The object's name for the client of the stores. A URI that exists should have no key that this refuses.
+fn path(uri: &ObjectUri) -> Result<Path, ObjectError> {
+    Path::parse(uri.key())
+        .map_err(|error| ObjectError::BadUri { uri: uri.to_string(), reason: error.to_string() })
 }

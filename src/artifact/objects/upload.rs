@@ -115,22 +115,28 @@ impl Objects {
         let measured =
             file.measure_while(&options, |_| !interrupted()).map_err(|error| given_up(uri, error))?;
         let measurement = measured.measurement;
-        let digest = confirmed(&measurement, known)?;
+        let digest = confirmed(uri, &measurement, known)?;
         let payload = PutPayload::from(measured.content.unwrap_or_default());
         let put = async {
             match replace {
                 Replace::Nothing => self.shared.put_new(uri, payload, measurement.size_bytes, digest).await,
                 Replace::Anything => {
-                    let put = self.shared.put(uri, payload, digest, PutMode::Overwrite).await;
+                    let put = self.shared.put(&path(uri)?, payload, digest, PutMode::Overwrite).await;
                     put.map_err(|error| classify(&self.shared.target, uri, &error))
                 }
             }
         };
-        match self.wait(interrupted, put) {
-            None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
+        if interrupted() {
+            return Err(ObjectError::Interrupted { uri: uri.clone() });
+        }
+        match self.see_through(interrupted, put) {
+            None => return Err(ObjectError::InterruptedUnsure { uri: uri.clone() }),
             Some(put) => put?,
         }
         progress(measurement.size_bytes);
+        if interrupted() {
+            return Err(ObjectError::InterruptedDone { uri: uri.clone() });
+        }
         self.confirm(uri, &measurement)?;
         Ok(measurement)
     }
@@ -152,21 +158,29 @@ impl Objects {
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
             .with_retry_policy(patience::for_parts());
         let failed = |error: object_store::Error| classify(&self.shared.target, uri, &error);
-        let path = path(uri);
+        let path = path(uri)?;
         let begin = self.shared.backend.store().put_multipart_opts(&path, options);
-        let upload = match self.wait(interrupted, begin) {
-            None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
+        // Dropped half done it would leave an upload that nobody knows how to take back.
+        let upload = match self.see_through(interrupted, begin) {
+            None => {
+                return Err(ObjectError::PartsLeft {
+                    uri: uri.clone(),
+                    why: Box::new(ObjectError::Interrupted { uri: uri.clone() }),
+                    reason: "the store did not say whether the upload had begun".to_owned(),
+                });
+            }
             Some(begun) => begun.map_err(failed)?,
         };
 
         let part_bytes = self.sizes.part_for(file.size_bytes());
         let mut parts = Parts::new(self, uri, upload, part_bytes, progress, interrupted);
-        let (measurement, digest) =
-            match parts.send(file).and_then(|measurement| Ok((measurement, confirmed(&measurement, known)?)))
-            {
-                Ok(sent) => sent,
-                Err(why) => return Err(parts.take_back(why)),
-            };
+        let (measurement, digest) = match parts
+            .send(file)
+            .and_then(|measurement| Ok((measurement, confirmed(uri, &measurement, known)?)))
+        {
+            Ok(sent) => sent,
+            Err(why) => return Err(parts.take_back(why)),
+        };
         if replace == Replace::Nothing {
             // The client of the stores can make the end of an upload depend on nothing, so this look comes as
             // late as it can.
@@ -250,14 +264,14 @@ impl Found {
 impl Connected {
     async fn put(
         &self,
-        uri: &ObjectUri,
+        path: &object_store::path::Path,
         payload: PutPayload,
         digest: Digest,
         mode: PutMode,
     ) -> Result<(), object_store::Error> {
         let attributes = attributes(DIGEST_METADATA, &digest.to_string());
         let options = PutOptions { attributes, mode, ..PutOptions::default() };
-        self.backend.store().put_opts(&path(uri), payload, options).await.map(drop)
+        self.backend.store().put_opts(path, payload, options).await.map(drop)
     }
 
     /// Puts an object where none lies. The client of the stores does not repeat such a request where its
@@ -270,9 +284,10 @@ impl Connected {
         size_bytes: u64,
         digest: Digest,
     ) -> Result<(), ObjectError> {
+        let path = path(uri)?;
         let mut waits = Waits::new();
         loop {
-            let Err(error) = self.put(uri, payload.clone(), digest, PutMode::Create).await else {
+            let Err(error) = self.put(&path, payload.clone(), digest, PutMode::Create).await else {
                 return Ok(());
             };
             let refusal = Refusal::of(&error);
@@ -288,7 +303,7 @@ impl Connected {
                 Ok(Some(there)) if there.is(size_bytes, digest) => return Ok(()),
                 Ok(Some(_)) => return Err(ObjectError::Exists { uri: uri.clone() }),
                 Ok(None) if refusal == Refusal::OfTheCondition => {
-                    let put = self.put(uri, payload, digest, PutMode::Overwrite).await;
+                    let put = self.put(&path, payload, digest, PutMode::Overwrite).await;
                     return put.map_err(|error| classify(&self.target, uri, &error));
                 }
                 Ok(None) => {}
@@ -303,8 +318,14 @@ impl Connected {
 }
 
 /// The digest of what was read, if it is the one that was announced.
-fn confirmed(measurement: &Measurement, known: Option<Digest>) -> Result<Digest, ObjectError> {
-    let found = measurement.sha256.unwrap_or_else(|| Digest::from_bytes([0; 32]));
+fn confirmed(
+    uri: &ObjectUri,
+    measurement: &Measurement,
+    known: Option<Digest>,
+) -> Result<Digest, ObjectError> {
+    let unread =
+        || ObjectError::Failed { uri: uri.clone(), reason: "the file was read undigested".to_owned() };
+    let found = measurement.sha256.ok_or_else(unread)?;
     match known {
         Some(expected) if expected != found => Err(ObjectError::NotTheFile { expected, found }),
         _ => Ok(found),
