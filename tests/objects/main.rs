@@ -7,5 +7,6 @@ mod object_server;
 
 mod connect;
 mod download;
+mod interrupted;
 mod support;
 mod upload;

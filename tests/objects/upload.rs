@@ -1,50 +1,23 @@
 //! Uploads: what is there afterwards, and what is not where something went wrong.
 
 use std::{
-    cell::Cell,
     fs::{self, File},
     io::Write as _,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use model_registry::{
-    artifact::{
-        ArtifactError,
-        objects::{ObjectError, Replace, Sizes},
-    },
-    domain::Measurement,
+use model_registry::artifact::{
+    ArtifactError,
+    objects::{ObjectError, Replace, Sizes},
 };
 
 use crate::{
-    object_server::{Fault, Gate, ObjectServer, until},
-    support::{LocalFile, MIB, SMALL, connect, connect_to, connect_with, digest, upload, uri},
+    object_server::{Fault, Gate, ObjectServer},
+    support::{
+        LocalFile, MIB, SMALL, assert_nothing_there, assert_uploaded, connect, connect_to, connect_with,
+        digest, upload, uri,
+    },
 };
-
-/// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.
-#[track_caller]
-fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
-    assert!(fs::read(server.path(key)).unwrap() == file.bytes, "{key}");
-    let attributes = server.attributes(key);
-    let sha256 = digest(&file.bytes).to_string();
-    assert_eq!(attributes["user_metadata"], serde_json::json!({ "sha256": sha256 }), "{key}");
-    assert_eq!(attributes["content_type"], "application/octet-stream", "{key}");
-    assert_eq!(server.unfinished(), [""; 0], "{key}");
-    let found = connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap().unwrap();
-    assert_eq!(
-        (found.size_bytes, found.sha256),
-        (file.bytes.len() as u64, Some(digest(&file.bytes))),
-        "{key}"
-    );
-}
-
-/// Asserts that neither an object nor a part of one is there.
-#[track_caller]
-fn assert_nothing_there(server: &ObjectServer, key: &str) {
-    assert!(!server.path(key).exists(), "{key}");
-    assert_eq!(server.unfinished(), [""; 0]);
-    assert_eq!(connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap(), None);
-}
 
 #[test]
 fn files_of_any_size_arrive_whole_with_their_digest() {
@@ -253,114 +226,6 @@ fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
         uploading.join().unwrap()
     });
     assert!(matches!(refused, Err(ObjectError::File(ArtifactError::Changed { .. }))), "{refused:?}");
-    assert_nothing_there(&server, "m.pt");
-}
-
-#[test]
-fn an_interrupted_upload_leaves_nothing() {
-    let server = ObjectServer::with_bucket();
-    let old = LocalFile::new(3);
-    let objects = connect(&server);
-    upload(&objects, "s3://models/old.pt", &old).unwrap();
-    let gate = Gate::new();
-    server.fault("?partNumber=3&", 2, Fault::Hold(gate.clone()));
-    let file = LocalFile::new(31 * MIB);
-    for key in ["new.pt", "old.pt"] {
-        let interrupted = AtomicBool::new(false);
-        let refused = thread::scope(|scope| {
-            let to = uri(&format!("s3://models/{key}"));
-            let opened = file.open();
-            let (objects, interrupted) = (&objects, &interrupted);
-            let uploading = scope.spawn(move || {
-                objects.upload(&to, &opened, None, Replace::Anything, |_| {}, &|| {
-                    interrupted.load(Ordering::SeqCst)
-                })
-            });
-            gate.wait_for_somebody();
-            interrupted.store(true, Ordering::SeqCst);
-            uploading.join().unwrap()
-        });
-        assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
-    }
-    assert_nothing_there(&server, "new.pt");
-    assert_uploaded(&server, "old.pt", &old);
-}
-
-/// An upload that is interrupted while the store holds back its answer to `request`, which it gives as soon as
-/// `answers`.
-fn interrupted_at(
-    server: &ObjectServer,
-    request: &str,
-    file: &LocalFile,
-    answers: bool,
-) -> Result<Measurement, ObjectError> {
-    let gate = Gate::new();
-    server.fault(request, 1, Fault::Hold(gate.clone()));
-    let (objects, to) = (connect(server), uri("s3://models/m.pt"));
-    let (interrupted, heard) = (AtomicBool::new(false), AtomicBool::new(false));
-    let asks = || {
-        let interrupted = interrupted.load(Ordering::SeqCst);
-        heard.fetch_or(interrupted, Ordering::SeqCst);
-        interrupted
-    };
-    thread::scope(|scope| {
-        let uploading =
-            scope.spawn(|| objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &asks));
-        gate.wait_for_somebody();
-        interrupted.store(true, Ordering::SeqCst);
-        until("nobody asked whether to go on", || heard.load(Ordering::SeqCst));
-        if answers {
-            gate.open();
-        }
-        uploading.join().unwrap()
-    })
-}
-
-#[test]
-fn an_upload_that_is_interrupted_as_it_begins_is_taken_back() {
-    let server = ObjectServer::with_bucket();
-    let refused = interrupted_at(&server, "POST /models/m.pt?uploads", &LocalFile::new(11 * MIB), true);
-    assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
-    assert_eq!(server.requests("DELETE /models/m.pt?uploadId").len(), 1);
-    assert_nothing_there(&server, "m.pt");
-}
-
-#[test]
-fn a_small_file_that_is_on_its_way_arrives_and_that_is_told() {
-    let server = ObjectServer::with_bucket();
-    let file = LocalFile::new(3);
-    let ended = interrupted_at(&server, "PUT /models/m.pt ", &file, true);
-    assert!(matches!(ended, Err(ObjectError::InterruptedDone { .. })), "{ended:?}");
-    assert_uploaded(&server, "m.pt", &file);
-}
-
-#[test]
-fn a_store_that_is_silent_is_not_waited_for_once_it_is_interrupted() {
-    let server = ObjectServer::with_bucket();
-    let ended = interrupted_at(&server, "PUT /models/m.pt ", &LocalFile::new(3), false);
-    assert!(matches!(ended, Err(ObjectError::InterruptedUnsure { .. })), "{ended:?}");
-}
-
-#[test]
-fn nothing_is_sent_once_it_is_interrupted() {
-    let server = ObjectServer::with_bucket();
-    let asked = Cell::new(0);
-    for length in [3, 11 * MIB] {
-        let file = LocalFile::new(length);
-        let refused = connect(&server).upload(
-            &uri("s3://models/m.pt"),
-            &file.open(),
-            None,
-            Replace::Anything,
-            |_| {},
-            &|| {
-                asked.set(asked.get() + 1);
-                true
-            },
-        );
-        assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
-    }
-    assert!(asked.get() > 0);
     assert_nothing_there(&server, "m.pt");
 }
 

@@ -25,6 +25,7 @@ mod error;
 mod parts;
 mod patience;
 mod request;
+mod settings;
 mod upload;
 mod uri;
 
