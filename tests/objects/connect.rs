@@ -61,6 +61,17 @@ fn a_token_file_that_can_not_be_sent_is_refused() {
 }
 
 #[test]
+fn settings_that_nobody_reads_do_not_matter() {
+    let server = ObjectServer::with_bucket();
+    let changed = [
+        ("AZURE_STORAGE_TOKEN", "a\nb"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token"),
+    ];
+    assert!(connect_with(&server, &changed).is_ok());
+}
+
+#[test]
 fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
     let server = ObjectServer::with_bucket();
     let token = tempfile::NamedTempFile::new().unwrap();

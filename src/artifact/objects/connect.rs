@@ -133,7 +133,7 @@ pub(super) async fn connect(
         ))
     };
     let http = ReqwestConnector::default().connect(&client).map_err(bad)?;
-    check_variables(&set)?;
+    check_variables(uri.scheme(), &set)?;
     let (backend, target) = match uri.scheme() {
         Scheme::S3 => s3(uri, options, &set, client, bad)?,
         Scheme::Gs => gs(uri, &set, client, bad)?,

@@ -66,10 +66,17 @@ const ADDRESSES: [&str; 6] = [
 ];
 
 /// Refuses what the client of the stores would panic at: it takes for granted that each value can be sent.
-pub(super) fn check_variables(set: &impl Fn(&str) -> Option<String>) -> Result<(), ObjectError> {
+pub(super) fn check_variables(
+    scheme: Scheme,
+    set: &impl Fn(&str) -> Option<String>,
+) -> Result<(), ObjectError> {
     let bad = |reason: String| Err(ObjectError::BadSettings(reason));
-    let names = S3_VARIABLES.iter().chain(&GS_VARIABLES).chain(&AZ_VARIABLES);
-    for name in names.filter(|name| !FREE_TEXT.contains(name)) {
+    let names: &[&str] = match scheme {
+        Scheme::S3 => &S3_VARIABLES,
+        Scheme::Gs => &GS_VARIABLES,
+        Scheme::Az => &AZ_VARIABLES,
+    };
+    for name in names.iter().filter(|name| !FREE_TEXT.contains(name)) {
         let Some(value) = set(name) else { continue };
         // The value is not shown: most of them are secrets.
         if !is_sendable(&value) {
@@ -82,7 +89,9 @@ pub(super) fn check_variables(set: &impl Fn(&str) -> Option<String>) -> Result<(
         }
     }
     let variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
-    if let Some(path) = set(variable) {
+    // Keys go before it, and then nobody reads it.
+    let is_read = scheme == Scheme::S3 && set("AWS_ACCESS_KEY_ID").is_none();
+    if let Some(path) = set(variable).filter(|_| is_read) {
         match fs::read_to_string(&path) {
             Ok(token) if is_sendable(&token) => {}
             Ok(_) => {
