@@ -132,10 +132,15 @@ fn code_of(error: &ObjectError) -> u8 {
     match error {
         ObjectError::BadUri { .. } | ObjectError::BadSettings(_) => USAGE,
         ObjectError::NoCredentials { .. } | ObjectError::CredentialsRefused { .. } => KEY,
-        ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => UNREACHABLE,
-        ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => INTERRUPTED,
-        ObjectError::Replaced { .. } => CONFLICT,
-        ObjectError::PartsLeft { why, .. } => code_of(why),
+        ObjectError::Unreachable { .. }
+        | ObjectError::Unavailable { .. }
+        | ObjectError::CredentialsUnavailable { .. } => UNREACHABLE,
+        ObjectError::Interrupted { .. }
+        | ObjectError::InterruptedDone { .. }
+        | ObjectError::InterruptedUnsure { .. }
+        | ObjectError::InterruptedLate { .. } => INTERRUPTED,
+        ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
+        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }
         | ObjectError::Missing { .. }
         | ObjectError::NotTheFile { .. }

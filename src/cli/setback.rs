@@ -67,7 +67,9 @@ impl From<ObjectError> for Setback {
 
 fn kind_of(error: &ObjectError) -> Kind {
     match error {
-        ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => Kind::Outage,
+        ObjectError::Unreachable { .. }
+        | ObjectError::Unavailable { .. }
+        | ObjectError::CredentialsUnavailable { .. } => Kind::Outage,
         ObjectError::BadSettings(_)
         | ObjectError::NoCredentials { .. }
         | ObjectError::CredentialsRefused { .. }
@@ -75,13 +77,17 @@ fn kind_of(error: &ObjectError) -> Kind {
         // What lies there now is looked at anew when it is tried again.
         ObjectError::Missing { .. }
         | ObjectError::Replaced { .. }
+        | ObjectError::Exists { .. }
         | ObjectError::NotTheFile { .. }
         | ObjectError::NotConfirmed { .. }
         | ObjectError::Failed { .. } => Kind::Unready,
         ObjectError::BadUri { .. } => Kind::Refused,
         ObjectError::File(error) => kind_of_file(error),
-        ObjectError::Interrupted { .. } | ObjectError::InterruptedLate { .. } => Kind::Interrupted,
-        ObjectError::PartsLeft { why, .. } => kind_of(why),
+        ObjectError::Interrupted { .. }
+        | ObjectError::InterruptedDone { .. }
+        | ObjectError::InterruptedUnsure { .. }
+        | ObjectError::InterruptedLate { .. } => Kind::Interrupted,
+        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => kind_of(why),
     }
 }
 

@@ -342,7 +342,42 @@ fn the_same_object_is_not_uploaded_again_whoever_put_it_there() {
     assert!(lines[0].contains("does not carry its sha256; reading it back"), "{ran:?}");
     assert!(lines[1].starts_with("s3://models/m/model.pt is uploaded already (5 B"), "{ran:?}");
     assert!(lines[2].starts_with("registered m:model as model 1"), "{ran:?}");
-    assert_eq!(scene.uploads(), 0);
+    assert_eq!(scene.store.requests("GET /models/m/model.pt").len(), 1);
+    // It was given its digest on the store's side, so that it is not read again.
+    assert_eq!(scene.uploads(), 1);
+    assert_eq!(scene.store.attributes("m/model.pt")["user_metadata"], value!({ "sha256": HELLO }));
+    assert_eq!(Ran::of(&mut scene.upload(&path, [])).code, 0);
+    assert_eq!((scene.store.requests("GET /models/m/model.pt").len(), scene.uploads()), (1, 1));
+}
+
+#[test]
+fn an_object_that_can_not_be_given_its_digest_is_as_good() {
+    let scene = Scene::new();
+    let path = scene.checkpoint("model.pt", "hello");
+    fs::create_dir(scene.store.path("m")).unwrap();
+    fs::write(scene.store.path("m/model.pt"), "hello").unwrap();
+    scene.store.fault("PUT /models/m/model.pt ", 1, Fault::Answer(403));
+    let ran = Ran::of(&mut scene.upload(&path, []));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stderr.contains("s3://models/m/model.pt was not given its sha256: "), "{ran:?}");
+    assert!(ran.stderr.contains("registered m:model as model 1"), "{ran:?}");
+}
+
+#[test]
+fn an_object_that_another_publisher_put_there_meanwhile_is_a_conflict() {
+    let scene = Scene::new();
+    let path = scene.checkpoint("model.pt", "hello");
+    let gate = Gate::new();
+    scene.store.fault("PUT /models/m/model.pt ", 1, Fault::Hold(gate.clone()));
+    let child = spawned(&mut scene.upload(&path, []));
+    gate.wait_for_somebody();
+    fs::create_dir(scene.store.path("m")).unwrap();
+    fs::write(scene.store.path("m/model.pt"), "other").unwrap();
+    gate.open();
+    let line = ended(child).failed(5);
+    assert!(line.contains("was put there by somebody else meanwhile and was not replaced"), "{line}");
+    assert_eq!(fs::read_to_string(scene.store.path("m/model.pt")).unwrap(), "other");
+    assert_eq!(scene.server.get("/models"), value!([]));
 }
 
 #[test]

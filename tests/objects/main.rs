@@ -5,6 +5,8 @@
 #[path = "../cli/object_server.rs"]
 mod object_server;
 
+mod connect;
 mod download;
+mod interrupted;
 mod support;
 mod upload;

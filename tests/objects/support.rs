@@ -9,7 +9,7 @@ use std::{
 use model_registry::{
     artifact::{
         Opened,
-        objects::{ObjectError, ObjectOptions, ObjectUri, Objects, Sizes},
+        objects::{ObjectError, ObjectOptions, ObjectUri, Objects, Replace, Sizes},
     },
     domain::{Digest, Measurement},
 };
@@ -83,7 +83,32 @@ pub(crate) fn connect(server: &ObjectServer) -> Objects {
     connect_with(server, &[]).unwrap().with_sizes(SMALL)
 }
 
-/// An upload that nobody interrupts.
+/// An upload that nobody interrupts, over whatever lies there.
 pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<Measurement, ObjectError> {
-    objects.upload(&uri(to), &file.open(), None, |_| {}, &|| false)
+    objects.upload(&uri(to), &file.open(), None, Replace::Anything, |_| {}, &|| false)
+}
+
+/// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.
+#[track_caller]
+pub(crate) fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
+    assert!(fs::read(server.path(key)).unwrap() == file.bytes, "{key}");
+    let attributes = server.attributes(key);
+    let sha256 = digest(&file.bytes).to_string();
+    assert_eq!(attributes["user_metadata"], serde_json::json!({ "sha256": sha256 }), "{key}");
+    assert_eq!(attributes["content_type"], "application/octet-stream", "{key}");
+    assert_eq!(server.unfinished(), [""; 0], "{key}");
+    let found = connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap().unwrap();
+    assert_eq!(
+        (found.size_bytes, found.sha256),
+        (file.bytes.len() as u64, Some(digest(&file.bytes))),
+        "{key}"
+    );
+}
+
+/// Asserts that neither an object nor a part of one is there.
+#[track_caller]
+pub(crate) fn assert_nothing_there(server: &ObjectServer, key: &str) {
+    assert!(!server.path(key).exists(), "{key}");
+    assert_eq!(server.unfinished(), [""; 0]);
+    assert_eq!(connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap(), None);
 }

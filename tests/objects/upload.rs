@@ -1,47 +1,23 @@
 //! Uploads: what is there afterwards, and what is not where something went wrong.
 
 use std::{
-    cell::Cell,
     fs::{self, File},
     io::Write as _,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use model_registry::artifact::{
     ArtifactError,
-    objects::{ObjectError, Sizes},
+    objects::{ObjectError, Replace, Sizes},
 };
 
 use crate::{
     object_server::{Fault, Gate, ObjectServer},
-    support::{LocalFile, MIB, SMALL, connect, connect_to, connect_with, digest, upload, uri},
+    support::{
+        LocalFile, MIB, SMALL, assert_nothing_there, assert_uploaded, connect, connect_to, connect_with,
+        digest, upload, uri,
+    },
 };
-
-/// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.
-#[track_caller]
-fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
-    assert!(fs::read(server.path(key)).unwrap() == file.bytes, "{key}");
-    let attributes = server.attributes(key);
-    let sha256 = digest(&file.bytes).to_string();
-    assert_eq!(attributes["user_metadata"], serde_json::json!({ "sha256": sha256 }), "{key}");
-    assert_eq!(attributes["content_type"], "application/octet-stream", "{key}");
-    assert_eq!(server.unfinished(), [""; 0], "{key}");
-    let found = connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap().unwrap();
-    assert_eq!(
-        (found.size_bytes, found.sha256),
-        (file.bytes.len() as u64, Some(digest(&file.bytes))),
-        "{key}"
-    );
-}
-
-/// Asserts that neither an object nor a part of one is there.
-#[track_caller]
-fn assert_nothing_there(server: &ObjectServer, key: &str) {
-    assert!(!server.path(key).exists(), "{key}");
-    assert_eq!(server.unfinished(), [""; 0]);
-    assert_eq!(connect(server).find(&uri(&format!("s3://models/{key}")), &|| false).unwrap(), None);
-}
 
 #[test]
 fn files_of_any_size_arrive_whole_with_their_digest() {
@@ -53,7 +29,9 @@ fn files_of_any_size_arrive_whole_with_their_digest() {
         let key = format!("a/b c/ü%20+{length}.pt");
         let mut heard = Vec::new();
         let to = uri(&format!("s3://models/{key}"));
-        let sent = objects.upload(&to, &file.open(), None, |done| heard.push(done), &|| false).unwrap();
+        let sent = objects
+            .upload(&to, &file.open(), None, Replace::Anything, |done| heard.push(done), &|| false)
+            .unwrap();
         assert_eq!(sent, file.measurement());
         assert!(heard.is_sorted() && heard.last() == Some(&(length as u64)), "{heard:?}");
         assert_uploaded(&server, &key, &file);
@@ -72,13 +50,73 @@ fn an_object_is_replaced() {
 }
 
 #[test]
+fn an_object_that_somebody_put_there_meanwhile_is_not_replaced_unless_that_is_wanted() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    for (key, length, wait_at) in
+        [("small.pt", 3, "PUT /models/small.pt "), ("large.pt", 12 * MIB, "large.pt?partNumber=2&")]
+    {
+        let (file, other) = (LocalFile::new(length), LocalFile::new(length + 1));
+        let to = uri(&format!("s3://models/{key}"));
+        let gate = Gate::new();
+        server.fault(wait_at, 1, Fault::Hold(gate.clone()));
+        let refused = thread::scope(|scope| {
+            let uploading =
+                scope.spawn(|| objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false));
+            gate.wait_for_somebody();
+            upload(&objects, &to.to_string(), &other).unwrap();
+            gate.open();
+            uploading.join().unwrap()
+        });
+        assert!(matches!(refused, Err(ObjectError::Exists { .. })), "{refused:?}");
+        assert_uploaded(&server, key, &other);
+        // The file itself is no other object.
+        let again = objects.upload(&to, &other.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+        assert_eq!(again, other.measurement());
+        assert_uploaded(&server, key, &other);
+    }
+}
+
+#[test]
+fn a_new_object_whose_answer_is_lost_is_known_again() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let file = LocalFile::new(3 * MIB);
+    for (key, fault) in [
+        ("came.pt", Fault::CutAnswer(0)),
+        ("not.pt", Fault::CutRequest(MIB)),
+        ("busy.pt", Fault::Answer(503)),
+    ] {
+        server.fault(&format!("PUT /models/{key}"), 1, fault);
+        let to = uri(&format!("s3://models/{key}"));
+        objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+        assert_uploaded(&server, key, &file);
+    }
+}
+
+#[test]
+fn a_store_that_knows_no_conditions_is_looked_at_once_more() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let file = LocalFile::new(3);
+    let to = uri("s3://models/m.pt");
+    let conditional_tries = 8;
+    server.fault("PUT /models/m.pt ", conditional_tries, Fault::Answer(501));
+    objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+    assert_eq!(server.requests("PUT /models/m.pt ").len(), conditional_tries + 1);
+}
+
+#[test]
 fn a_digest_that_is_known_is_there_from_the_start() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     for length in [10, 11 * MIB] {
         let file = LocalFile::new(length);
         let known = Some(digest(&file.bytes));
-        objects.upload(&uri("s3://models/m.pt"), &file.open(), known, |_| {}, &|| false).unwrap();
+        objects
+            .upload(&uri("s3://models/m.pt"), &file.open(), known, Replace::Anything, |_| {}, &|| false)
+            .unwrap();
         assert_eq!(server.attributes("m.pt")["user_metadata"]["sha256"], digest(&file.bytes).to_string());
         assert_eq!(server.requests("PUT /models/m.pt").len(), if length == 10 { 1 } else { 4 }, "no copy");
     }
@@ -90,8 +128,14 @@ fn a_file_that_has_another_digest_than_is_known_is_not_uploaded() {
     let objects = connect(&server);
     for length in [10, 11 * MIB] {
         let file = LocalFile::new(length);
-        let refused =
-            objects.upload(&uri("s3://models/m.pt"), &file.open(), Some(digest(b"other")), |_| {}, &|| false);
+        let refused = objects.upload(
+            &uri("s3://models/m.pt"),
+            &file.open(),
+            Some(digest(b"other")),
+            Replace::Anything,
+            |_| {},
+            &|| false,
+        );
         assert!(matches!(refused, Err(ObjectError::NotTheFile { .. })), "{refused:?}");
         assert_nothing_there(&server, "m.pt");
     }
@@ -160,7 +204,7 @@ fn an_upload_whose_last_answer_is_lost_is_done_all_the_same() {
     upload(&objects, "s3://models/n.pt", &other).unwrap();
     server.fault("POST /models/n.pt?uploadId", 1, Fault::Answer(404));
     let lost = upload(&objects, "s3://models/n.pt", &file);
-    assert!(lost.is_err(), "{lost:?}");
+    assert!(matches!(lost, Err(ObjectError::Missing { .. })), "{lost:?}");
     assert_uploaded(&server, "n.pt", &other);
 }
 
@@ -173,58 +217,15 @@ fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
     let opened = file.open();
     let objects = connect(&server);
     let refused = thread::scope(|scope| {
-        let uploading =
-            scope.spawn(|| objects.upload(&uri("s3://models/m.pt"), &opened, None, |_| {}, &|| false));
+        let uploading = scope.spawn(|| {
+            objects.upload(&uri("s3://models/m.pt"), &opened, None, Replace::Anything, |_| {}, &|| false)
+        });
         gate.wait_for_somebody();
         File::options().write(true).open(&file.path).unwrap().write_all(b"?").unwrap();
         gate.open();
         uploading.join().unwrap()
     });
     assert!(matches!(refused, Err(ObjectError::File(ArtifactError::Changed { .. }))), "{refused:?}");
-    assert_nothing_there(&server, "m.pt");
-}
-
-#[test]
-fn an_interrupted_upload_leaves_nothing() {
-    let server = ObjectServer::with_bucket();
-    let old = LocalFile::new(3);
-    let objects = connect(&server);
-    upload(&objects, "s3://models/old.pt", &old).unwrap();
-    let gate = Gate::new();
-    server.fault("?partNumber=3&", 2, Fault::Hold(gate.clone()));
-    let file = LocalFile::new(31 * MIB);
-    for key in ["new.pt", "old.pt"] {
-        let interrupted = AtomicBool::new(false);
-        let refused = thread::scope(|scope| {
-            let to = uri(&format!("s3://models/{key}"));
-            let opened = file.open();
-            let (objects, interrupted) = (&objects, &interrupted);
-            let uploading = scope.spawn(move || {
-                objects.upload(&to, &opened, None, |_| {}, &|| interrupted.load(Ordering::SeqCst))
-            });
-            gate.wait_for_somebody();
-            interrupted.store(true, Ordering::SeqCst);
-            uploading.join().unwrap()
-        });
-        assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
-    }
-    assert_nothing_there(&server, "new.pt");
-    assert_uploaded(&server, "old.pt", &old);
-}
-
-#[test]
-fn nothing_is_sent_once_it_is_interrupted() {
-    let server = ObjectServer::with_bucket();
-    let asked = Cell::new(0);
-    for length in [3, 11 * MIB] {
-        let file = LocalFile::new(length);
-        let refused = connect(&server).upload(&uri("s3://models/m.pt"), &file.open(), None, |_| {}, &|| {
-            asked.set(asked.get() + 1);
-            true
-        });
-        assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
-    }
-    assert!(asked.get() > 0);
     assert_nothing_there(&server, "m.pt");
 }
 
@@ -270,6 +271,11 @@ fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
     for (changed, expected) in [
         (&[("AWS_SECRET_ACCESS_KEY", " ")][..], "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
         (&[("AWS_ENDPOINT_URL", "localhost:9000")], "one like http://localhost:9000 is wanted"),
+        (
+            &[("AWS_ENDPOINT_URL", "http://me:hush@localhost:port")],
+            "the endpoint is no URL: invalid port number",
+        ),
+        (&[("AWS_ENDPOINT_URL", "me:hush@localhost")], "the endpoint is neither http:// nor"),
         (&[("AWS_ENDPOINT_URL", "http://me:hush@localhost")], "must not hold a user or a password"),
     ] {
         let refused = connect_with(&server, changed).unwrap_err().to_string();
@@ -288,4 +294,62 @@ fn the_first_endpoint_that_is_not_blank_counts() {
     ];
     let objects = connect_with(&server, &changed).unwrap();
     assert_eq!(objects.find(&uri("s3://models/m.pt"), &|| false).unwrap(), None);
+}
+
+#[test]
+fn a_copy_whose_answer_is_lost_is_known_again() {
+    let server = ObjectServer::with_bucket();
+    let file = LocalFile::new(12 * MIB);
+    server.fault("PUT /models/m.pt ", 1, Fault::CutAnswer(0));
+    server.fault("PUT /models/m.pt ", 1, Fault::Answer(412));
+    upload(&connect(&server), "s3://models/m.pt", &file).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+
+    // The end of a copy piece by piece is the second end of an upload.
+    let sizes = Sizes { copy_up_to_bytes: 6 << 20, copy_part_bytes: 5 << 20, ..SMALL };
+    let objects = connect(&server).with_sizes(sizes);
+    let gate = Gate::new();
+    gate.open();
+    server.fault("POST /models/n.pt?uploadId", 1, Fault::Hold(gate));
+    server.fault("POST /models/n.pt?uploadId", 1, Fault::CutAnswer(0));
+    upload(&objects, "s3://models/n.pt", &file).unwrap();
+    assert_uploaded(&server, "n.pt", &file);
+}
+
+#[test]
+fn an_object_that_could_not_get_its_digest_is_whole_and_gets_it_later() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let file = LocalFile::new(12 * MIB);
+    let to = uri("s3://models/m.pt");
+    server.fault("PUT /models/m.pt ", 1, Fault::Answer(403));
+    let failed = upload(&objects, "s3://models/m.pt", &file).unwrap_err();
+    assert!(matches!(failed, ObjectError::WithoutDigest { .. }), "{failed:?}");
+    assert!(failed.to_string().starts_with("s3://models/m.pt is whole, but does not carry"), "{failed}");
+    let found = objects.find(&to, &|| false).unwrap().unwrap();
+    assert_eq!((found.size_bytes, found.sha256), (file.bytes.len() as u64, None));
+    objects.adopt(&to, &found, digest(&file.bytes), &|| false).unwrap();
+    assert_uploaded(&server, "m.pt", &file);
+}
+
+#[test]
+fn an_object_is_adopted_as_it_was_found_and_with_nothing_lost() {
+    let server = ObjectServer::with_bucket();
+    let objects = connect(&server);
+    let to = uri("s3://models/m.pt");
+    let find = || objects.find(&to, &|| false).unwrap().unwrap();
+    fs::write(server.path("m.pt"), b"hello").unwrap();
+    let found = find();
+    fs::write(server.path("m.pt"), b"other").unwrap();
+    let refused = objects.adopt(&to, &found, digest(b"hello"), &|| false);
+    assert!(matches!(refused, Err(ObjectError::Replaced { .. })), "{refused:?}");
+    assert_eq!(find().sha256, None);
+
+    objects.adopt(&to, &find(), digest(b"other"), &|| false).unwrap();
+    assert_eq!(find().sha256, Some(digest(b"other")));
+
+    // Metadata of somebody else's would be replaced.
+    server.put("m.pt", b"hello", &serde_json::json!({ "owner": "me" }), &serde_json::json!({}));
+    objects.adopt(&to, &find(), digest(b"hello"), &|| false).unwrap();
+    assert_eq!(server.attributes("m.pt")["user_metadata"], serde_json::json!({ "owner": "me" }));
 }

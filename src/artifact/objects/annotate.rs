@@ -13,9 +13,10 @@ use object_store::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    Connected, DIGEST_METADATA, ObjectError, ObjectUri, Objects,
+    Connected, DIGEST_METADATA, Found, ObjectError, ObjectUri, Objects,
     connect::Backend,
     error::{classify, element, unescape},
+    parts::TAKE_BACK_WITHIN,
     path,
     request::Asking,
     upload::attributes,
@@ -39,8 +40,53 @@ pub(super) struct Revision {
 }
 
 impl Objects {
+    /// Gives an object that was found without a digest the one that reading it back has shown, so that nobody
+    /// needs to read it again. Nothing is done where it carries one, or carries metadata of somebody else's
+    /// that the store would replace along with it.
+    ///
+    /// # Errors
+    /// [`ObjectError::Replaced`] where it is not the object that was found any more,
+    /// [`ObjectError::InterruptedLate`], and any reason why the store did not do it.
+    pub fn adopt(
+        &self,
+        uri: &ObjectUri,
+        found: &Found,
+        digest: Digest,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), ObjectError> {
+        self.check_bucket(uri)?;
+        let keeps_others = matches!(self.shared.backend, Backend::Gs(_)) || found.is_bare;
+        if found.sha256.is_some() || !keeps_others || found.revision == Revision::default() {
+            return Ok(());
+        }
+        self.annotate(uri, found.size_bytes, digest, &found.revision, interrupted)
+    }
+
     /// Has the object carry `digest`, if it is still at `revision`.
     pub(super) fn annotate(
+        &self,
+        uri: &ObjectUri,
+        size_bytes: u64,
+        digest: Digest,
+        revision: &Revision,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), ObjectError> {
+        match self.replace_by_itself(uri, size_bytes, digest, revision, interrupted) {
+            ended @ (Ok(()) | Err(ObjectError::PartsLeft { .. } | ObjectError::InterruptedLate { .. })) => {
+                ended
+            }
+            Err(_) if self.carries(uri, size_bytes, digest) => Ok(()),
+            failed => failed,
+        }
+    }
+
+    /// Whether the object has its digest after all: where an answer was lost the request was repeated, and then
+    /// met what it had done itself.
+    fn carries(&self, uri: &ObjectUri, size_bytes: u64, digest: Digest) -> bool {
+        matches!(self.find(uri, &|| false), Ok(Some(there)) if there.is(size_bytes, digest))
+    }
+
+    fn replace_by_itself(
         &self,
         uri: &ObjectUri,
         size_bytes: u64,
@@ -92,27 +138,33 @@ impl Objects {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), ObjectError> {
         let shared = &self.shared;
-        let path = path(uri);
+        let path = path(uri)?;
         let failed = |error: object_store::Error| classify(&shared.target, uri, &error);
         let attributes = attributes(DIGEST_METADATA, &digest.to_string());
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
         let id = self.runtime.block_on(store.create_multipart_opts(&path, options)).map_err(failed)?;
-        let copying = async {
-            let parts =
-                shared.copy_pieces(uri, &id, size_bytes, self.sizes.copy_part_bytes, revision).await?;
-            store.complete_multipart(&path, &id, parts).await.map_err(failed)
+        let pieces = shared.copy_pieces(uri, &id, size_bytes, self.sizes.copy_part_bytes, revision);
+        let copied = match self.wait(interrupted, pieces) {
+            // Its end is short, and is waited for.
+            Some(Ok(parts)) => {
+                self.runtime.block_on(store.complete_multipart(&path, &id, parts)).map_err(failed)
+            }
+            Some(Err(why)) => Err(why),
+            None => Err(ObjectError::InterruptedLate { uri: uri.clone() }),
         };
-        let copied = self
-            .wait(interrupted, copying)
-            .unwrap_or_else(|| Err(ObjectError::InterruptedLate { uri: uri.clone() }));
-        copied.map(drop).map_err(|why| match self.runtime.block_on(store.abort_multipart(&path, &id)) {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => why,
-            Err(error) => ObjectError::PartsLeft {
-                uri: uri.clone(),
-                why: Box::new(why),
-                reason: failed(error).to_string(),
-            },
-        })
+        let Err(why) = copied else { return Ok(()) };
+        // An upload that has ended can't be taken back, and not every store says that it has ended.
+        if !matches!(why, ObjectError::InterruptedLate { .. }) && self.carries(uri, size_bytes, digest) {
+            return Ok(());
+        }
+        let left = match self.runtime.block_on(async {
+            tokio::time::timeout(TAKE_BACK_WITHIN, store.abort_multipart(&path, &id)).await
+        }) {
+            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => return Err(why),
+            Ok(Err(error)) => failed(error).to_string(),
+            Err(_) => "the store did not answer".to_owned(),
+        };
+        Err(ObjectError::PartsLeft { uri: uri.clone(), why: Box::new(why), reason: left })
     }
 }
 

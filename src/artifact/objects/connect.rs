@@ -14,7 +14,14 @@ use object_store::{
     gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
-use super::{ObjectError, ObjectUri, Scheme, error::innermost};
+use super::{
+    ObjectError, ObjectUri, Scheme,
+    error::{innermost, not_handed_out},
+    settings::{
+        AZ_VARIABLES, GS_VARIABLES, S3_VARIABLES, check_variables, endpoint_url, is_label, is_true,
+        missing_advice, names_credentials,
+    },
+};
 
 /// What the flags say. Each that is absent is looked for in the variables.
 #[derive(Debug, Clone, Default)]
@@ -46,46 +53,6 @@ pub(super) const RETRY_WITHIN: Duration = Duration::from_secs(120);
 pub(super) const RETRIES: usize = 7;
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(200);
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// What the S3 client takes from the variables besides the endpoint and the region.
-const S3_VARIABLES: [&str; 12] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_METADATA_ENDPOINT",
-    "AWS_SKIP_SIGNATURE",
-];
-const GS_VARIABLES: [&str; 6] = [
-    "GOOGLE_SERVICE_ACCOUNT",
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_BEARER_TOKEN",
-    "GOOGLE_BASE_URL",
-    "GOOGLE_SKIP_SIGNATURE",
-];
-const AZ_VARIABLES: [&str; 14] = [
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_TOKEN",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_STORAGE_USE_EMULATOR",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_MSI_ENDPOINT",
-    "AZURE_USE_AZURE_CLI",
-    "AZURE_SKIP_SIGNATURE",
-];
 
 /// Where requests go, as far as errors and our own requests need to know.
 #[derive(Debug, Clone)]
@@ -166,19 +133,30 @@ pub(super) async fn connect(
         ))
     };
     let http = ReqwestConnector::default().connect(&client).map_err(bad)?;
+    check_variables(uri.scheme(), &set)?;
     let (backend, target) = match uri.scheme() {
         Scheme::S3 => s3(uri, options, &set, client, bad)?,
         Scheme::Gs => gs(uri, &set, client, bad)?,
         Scheme::Az => az(uri, &set, client, bad)?,
     };
     if !target.anonymous {
-        let no_credentials = || ObjectError::NoCredentials {
-            store: target.to_string(),
-            advice: missing_advice(target.scheme),
+        let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await;
+        // Where nothing is configured, what was asked in vain is the server of a cloud that this machine is
+        // not in.
+        let why = match checked {
+            Ok(Ok(())) => None,
+            _ if !names_credentials(target.scheme, &set) => Some(ObjectError::NoCredentials {
+                store: target.to_string(),
+                advice: missing_advice(target.scheme),
+            }),
+            Ok(Err(error)) => Some(not_handed_out(&target, &error)),
+            Err(_) => Some(ObjectError::CredentialsUnavailable {
+                store: target.to_string(),
+                reason: "whoever hands them out did not answer in time".to_owned(),
+            }),
         };
-        match tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await {
-            Ok(checked) => checked.map_err(|_| no_credentials())?,
-            Err(_) => return Err(no_credentials()),
+        if let Some(why) = why {
+            return Err(why);
         }
     }
     Ok(Connected { backend, target, http })
@@ -187,19 +165,6 @@ pub(super) async fn connect(
 fn retries() -> RetryConfig {
     let backoff = BackoffConfig { init_backoff: FIRST_WAIT, max_backoff: LONGEST_WAIT, base: 3.0 };
     RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
-}
-
-fn missing_advice(scheme: Scheme) -> &'static str {
-    match scheme {
-        Scheme::S3 => {
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a profile becomes such variables by \
-             `aws configure export-credentials --format env`"
-        }
-        Scheme::Gs => {
-            "set GOOGLE_APPLICATION_CREDENTIALS, or log in with `gcloud auth application-default login`"
-        }
-        Scheme::Az => "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_USE_AZURE_CLI=true",
-    }
 }
 
 fn s3(
@@ -215,6 +180,11 @@ fn s3(
     let region = given(&options.s3_region)
         .or_else(|| set("AWS_REGION"))
         .unwrap_or_else(|| DEFAULT_S3_REGION.to_owned());
+    if !is_label(&region) {
+        return Err(ObjectError::BadSettings(format!(
+            "{region:?} is not the name of a region; one like {DEFAULT_S3_REGION} is wanted"
+        )));
+    }
     let endpoint =
         given(&options.s3_endpoint_url).or_else(|| S3_ENDPOINT_VARIABLES.into_iter().find_map(set));
     let endpoint = match endpoint {
@@ -295,6 +265,11 @@ fn az(
             ));
         }
     };
+    if !is_label(&account) {
+        return Err(ObjectError::BadSettings(format!(
+            "{account:?} is not the name of a storage account; correct AZURE_STORAGE_ACCOUNT_NAME"
+        )));
+    }
     let endpoint = match set("AZURE_STORAGE_ENDPOINT") {
         _ if emulated => {
             let url = set("AZURITE_BLOB_STORAGE_URL").unwrap_or_else(|| "http://127.0.0.1:10000".to_owned());
@@ -306,31 +281,6 @@ fn az(
     let anonymous = is_true(set("AZURE_SKIP_SIGNATURE"));
     let target = Target { scheme: Scheme::Az, endpoint, region: String::new(), account, anonymous };
     Ok((Backend::Az(builder.build().map_err(bad)?), target))
-}
-
-fn is_true(text: Option<String>) -> bool {
-    text.is_some_and(|text| matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y"))
-}
-
-/// The address of a server without the slash at its end.
-fn endpoint_url(text: &str) -> Result<String, ObjectError> {
-    let bad = |reason: &str| {
-        ObjectError::BadSettings(format!(
-            "the endpoint {text:?} {reason}; one like http://localhost:9000 is wanted"
-        ))
-    };
-    let url = url::Url::parse(text).map_err(|error| bad(&format!("is no URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad("is neither http:// nor https://"));
-    }
-    // The credentials come from the variables; what stands in an address is shown in errors.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(ObjectError::BadSettings("an endpoint must not hold a user or a password".to_owned()));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(bad("has a query or a fragment"));
-    }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// What several tasks need of a connection.

@@ -67,7 +67,7 @@ impl Objects {
 impl Connected {
     /// Sends the object's bytes in order and returns how many there are.
     async fn fetch(&self, uri: &ObjectUri, chunks: &Sender<Bytes>) -> Result<u64, ObjectError> {
-        let path = path(uri);
+        let path = path(uri)?;
         let failed = |error: &object_store::Error| classify(&self.target, uri, error);
         let mut waits = Waits::new();
         let (mut offset, mut size_bytes, mut e_tag) = (0, None, None);

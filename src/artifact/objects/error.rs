@@ -26,6 +26,9 @@ pub enum ObjectError {
     /// The store knows who is asking and won't have it, or does not believe it.
     #[error("{store} refused the credentials: {reason}; {advice}")]
     CredentialsRefused { store: String, reason: String, advice: &'static str },
+    /// Something says where credentials are, and they could not be had there.
+    #[error("the credentials for {store} could not be fetched: {reason}; try again later")]
+    CredentialsUnavailable { store: String, reason: String },
     /// No connection came about.
     #[error("no object store at {endpoint}: {reason}; {advice}")]
     Unreachable { endpoint: String, reason: String, advice: &'static str },
@@ -43,6 +46,9 @@ pub enum ObjectError {
     /// The object became another one meanwhile.
     #[error("{uri} was replaced by somebody else meanwhile; look who writes there and try again")]
     Replaced { uri: ObjectUri },
+    /// Somebody put another object there after it was looked for.
+    #[error("{uri} was put there by somebody else meanwhile and was not replaced; try again to compare it")]
+    Exists { uri: ObjectUri },
     /// The file is not the one whose digest was announced.
     #[error(
         "the file holds sha256 {found} where {expected} was expected; it changed, so nothing was uploaded"
@@ -60,9 +66,22 @@ pub enum ObjectError {
     /// The user wanted it to end.
     #[error("interrupted; {uri} is as it was before")]
     Interrupted { uri: ObjectUri },
+    /// The same, when it had come about by then.
+    #[error("interrupted; {uri} was uploaded by then, whole and with its digest")]
+    InterruptedDone { uri: ObjectUri },
+    /// The same, while the store was busy with it and did not answer.
+    #[error("interrupted while the store was taking {uri}; whether it has it is not known, so look there")]
+    InterruptedUnsure { uri: ObjectUri },
     /// The same, when the upload was done but for the last thing.
-    #[error("interrupted; {uri} is whole, but does not carry its digest yet: upload it again")]
+    #[error(
+        "interrupted; {uri} is whole, but does not carry its digest yet: the same command again goes on from there"
+    )]
     InterruptedLate { uri: ObjectUri },
+    /// The upload was done, and the last thing failed.
+    #[error(
+        "{uri} is whole, but does not carry its digest yet ({why}): the same command again goes on from there"
+    )]
+    WithoutDigest { uri: ObjectUri, why: Box<ObjectError> },
     /// An upload failed, and what it had sent could not be taken back.
     #[error(
         "{why}; parts of {uri} are left in the store and cost money until its unfinished uploads are aborted ({reason})"
@@ -90,6 +109,39 @@ pub(super) fn classify(target: &Target, uri: &ObjectUri, error: &object_store::E
     }
 }
 
+/// Why credentials were not handed out by whoever is said to do so.
+pub(super) fn not_handed_out(target: &Target, error: &object_store::Error) -> ObjectError {
+    let store = target.to_string();
+    if let Some((_, reason)) = transport(error) {
+        return ObjectError::CredentialsUnavailable { store, reason };
+    }
+    let said = Said::in_text(&chain(error));
+    match said.status {
+        Some(429 | 500..=599) => ObjectError::CredentialsUnavailable { store, reason: said.reason() },
+        Some(_) => ObjectError::CredentialsRefused {
+            store,
+            reason: format!("none were handed out: {}", said.reason()),
+            advice: target.credentials_advice(&said.code),
+        },
+        None => ObjectError::BadSettings(format!(
+            "the credentials for {store} can't be had: {}; check the variables of that store",
+            innermost(error)
+        )),
+    }
+}
+
+/// The texts of an error and all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// What a store answered in place of what was asked, in our words.
 pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectError {
     match (said.status, said.code.as_str()) {
@@ -110,16 +162,39 @@ pub(super) fn refused(target: &Target, uri: &ObjectUri, said: &Said) -> ObjectEr
             advice: target.credentials_advice(&said.code),
         },
         (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
-        | (Some(300..=399), _) => ObjectError::Failed {
-            uri: uri.clone(),
-            reason: "the bucket lies in another region; name that with --s3-region or AWS_REGION".to_owned(),
-        },
+        | (Some(300..=399), _) => ObjectError::BadSettings(format!(
+            "the bucket of {uri} lies in another region than {:?}; name its own with --s3-region or AWS_REGION",
+            target.region
+        )),
         (Some(404), _) => ObjectError::Missing { uri: uri.clone() },
         (Some(412), _) => ObjectError::Replaced { uri: uri.clone() },
         (Some(429 | 500 | 502..=599), _) | (_, "InternalError" | "SlowDown") => {
             ObjectError::Unavailable { endpoint: target.endpoint.clone(), reason: said.reason() }
         }
         _ => ObjectError::Failed { uri: uri.clone(), reason: said.reason() },
+    }
+}
+
+/// What kind of refusal a conditional request met, as far as somebody can go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The store has not learnt of such conditions.
+    OfTheCondition,
+    /// Whether it was refused or done is not known: the answer was lost.
+    Unknown,
+    Other,
+}
+
+impl Refusal {
+    pub(super) fn of(error: &object_store::Error) -> Self {
+        match transport(error) {
+            Some((HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Unknown, _)) => {
+                Self::Unknown
+            }
+            Some(_) => Self::Other,
+            None if Said::in_text(&error.to_string()).status == Some(501) => Self::OfTheCondition,
+            None => Self::Other,
+        }
     }
 }
 

@@ -5,7 +5,12 @@
 //! can be asked for without reading it. This room knows files, digests and the network; neither the
 //! registry nor the terminal.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use object_store::{Attribute, GetOptions, path::Path};
@@ -17,8 +22,10 @@ mod annotate;
 mod connect;
 mod download;
 mod error;
+mod parts;
 mod patience;
 mod request;
+mod settings;
 mod upload;
 mod uri;
 
@@ -27,7 +34,7 @@ use connect::{Connected, Shared};
 pub use connect::{DEFAULT_S3_REGION, ObjectOptions, S3_ENDPOINT_VARIABLES};
 pub use error::ObjectError;
 use request::Asking;
-pub use upload::Sizes;
+pub use upload::{Replace, Sizes};
 pub use uri::{ObjectUri, Scheme};
 
 /// The name of the metadata that holds the SHA-256 of an object's bytes, as 64 hex digits.
@@ -35,6 +42,9 @@ pub const DIGEST_METADATA: &str = "sha256";
 
 /// How often somebody who waits for the network is asked whether to go on waiting.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a short request may still take after somebody wanted all of it to end.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Requests at once, each on its way through a thread of the runtime.
 const RUNTIME_THREADS: usize = 2;
@@ -56,6 +66,8 @@ pub struct Found {
     /// Its digest, where whoever put it there said so; else it can be had by [`Objects::measure`].
     pub sha256: Option<Digest>,
     revision: Revision,
+    /// Whether it carries no metadata of somebody else's.
+    is_bare: bool,
     /// A mark of the upload that has not got its digest yet.
     upload_mark: Option<String>,
 }
@@ -123,9 +135,33 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Runs `work` that must not be dropped half done, since nobody would know what came of it. Once interrupted
+    /// it has [`FINISH_WITHIN`] left; `None` where it took longer.
+    fn see_through<T>(&self, interrupted: &dyn Fn() -> bool, work: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async {
+            let mut work = pin!(work);
+            let mut until = None;
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut work => return Some(done),
+                    () = tokio::time::sleep(ASK_EVERY) => {}
+                }
+                if until.is_none() && interrupted() {
+                    until = Some(Instant::now() + FINISH_WITHIN);
+                }
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return None;
+                }
+            }
+        })
+    }
+}
+
 impl Connected {
     async fn find(&self, uri: &ObjectUri) -> Result<Option<Found>, ObjectError> {
-        let path = path(uri);
+        let path = path(uri)?;
         let asked = self.backend.store().get_opts(&path, GetOptions::new().with_head(true)).await;
         let answer = match asked {
             Ok(answer) => answer,
@@ -138,7 +174,13 @@ impl Connected {
             None if uri.scheme() == Scheme::S3 => self.checksum(uri).await,
             stated => stated,
         };
+        let is_bare = answer.attributes.iter().all(|(name, value)| match name {
+            Attribute::Metadata(name) => name == upload::MARK_METADATA,
+            Attribute::ContentType => value.as_ref().ends_with("/octet-stream"),
+            _ => false,
+        });
         Ok(Some(Found {
+            is_bare,
             size_bytes: answer.meta.size,
             sha256,
             revision: Revision { e_tag: answer.meta.e_tag.clone(), version: answer.meta.version.clone() },
@@ -194,7 +236,8 @@ impl Connected {
     }
 }
 
-/// The object's name for the client of the stores. A URI that exists has no key that this could refuse.
-fn path(uri: &ObjectUri) -> Path {
-    Path::parse(uri.key()).unwrap_or_default()
+/// The object's name for the client of the stores. A URI that exists should have no key that this refuses.
+fn path(uri: &ObjectUri) -> Result<Path, ObjectError> {
+    Path::parse(uri.key())
+        .map_err(|error| ObjectError::BadUri { uri: uri.to_string(), reason: error.to_string() })
 }

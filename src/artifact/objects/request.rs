@@ -59,6 +59,12 @@ impl Asking {
     }
 }
 
+/// Whether requests can be sent to an address.
+pub(super) fn can_be_asked(url: &str) -> bool {
+    let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::new()));
+    url.parse().map(|url| *request.uri_mut() = url).is_ok()
+}
+
 /// Why a try was in vain.
 enum Vain {
     Refused(Said),

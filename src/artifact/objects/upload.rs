@@ -5,18 +5,17 @@
 //! size. Nothing appears under the object's name before the whole file was read and found unchanged;
 //! whatever fails before that takes back what was sent.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use object_store::{
-    Attribute, AttributeValue, Attributes, MultipartUpload, PutMultipartOptions, PutOptions, PutPayload,
+    Attribute, AttributeValue, Attributes, PutMode, PutMultipartOptions, PutOptions, PutPayload,
 };
-use tokio::task::JoinSet;
 
 use super::{
-    ASK_EVERY, DIGEST_METADATA, Found, ObjectError, ObjectUri, Objects, annotate::Revision, error::classify,
-    path, patience,
+    Connected, DIGEST_METADATA, Found, ObjectError, ObjectUri, Objects,
+    annotate::Revision,
+    error::{Refusal, classify},
+    parts::Parts,
+    path,
+    patience::{self, Waits},
 };
 use crate::{
     artifact::{ArtifactError, MeasureOptions, Opened},
@@ -27,9 +26,6 @@ use crate::{
 /// to the end of an upload is lost, it tells whether that came about; a size could not, since the versions
 /// of a model mostly have the same.
 pub(super) const MARK_METADATA: &str = "uploadmark";
-
-/// How long taking back may last, when everything has failed already.
-const TAKE_BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// The most parts that S3 and GCS allow.
 const MAX_PARTS: u64 = 10_000;
@@ -45,6 +41,15 @@ pub struct Sizes {
     pub copy_up_to_bytes: u64,
     /// The pieces of a larger one.
     pub copy_part_bytes: u64,
+}
+
+/// What an upload may do to an object that lies there by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Nothing: there must be none, or it must be the file already.
+    Nothing,
+    /// Whatever lies there.
+    Anything,
 }
 
 impl Default for Sizes {
@@ -69,27 +74,29 @@ impl Objects {
         self
     }
 
-    /// Uploads a file, replacing what lies at `uri`. `known` is its digest, if that is known already: then the
+    /// Uploads a file to `uri`. `known` is its digest, if that is known already: then the
     /// object has it from the start, and a file that has another by now is not uploaded. `progress` hears how
     /// many bytes the store has taken.
     ///
     /// # Errors
-    /// Any reason why the object is not there afterwards, whole, with its size and digest. Until the whole
-    /// file was read and sent, what lay at `uri` before is untouched.
+    /// [`ObjectError::Exists`] where another object lies there that is not to be replaced, and any reason why
+    /// the object is not there afterwards, whole, with its size and digest. Until the whole file was read
+    /// and sent, what lay at `uri` before is untouched.
     pub fn upload(
         &self,
         uri: &ObjectUri,
         file: &Opened,
         known: Option<Digest>,
+        replace: Replace,
         progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
         self.check_bucket(uri)?;
         let part_bytes = self.sizes.part_for(file.size_bytes());
         if usize::try_from(file.size_bytes()).is_ok_and(|size| size <= part_bytes) {
-            self.upload_whole(uri, file, known, progress, interrupted)
+            self.upload_whole(uri, file, known, replace, progress, interrupted)
         } else {
-            self.upload_parts(uri, file, known, part_bytes, progress, interrupted)
+            self.upload_parts(uri, file, known, replace, progress, interrupted)
         }
     }
 
@@ -99,6 +106,7 @@ impl Objects {
         uri: &ObjectUri,
         file: &Opened,
         known: Option<Digest>,
+        replace: Replace,
         mut progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
@@ -107,19 +115,28 @@ impl Objects {
         let measured =
             file.measure_while(&options, |_| !interrupted()).map_err(|error| given_up(uri, error))?;
         let measurement = measured.measurement;
-        let digest = confirmed(&measurement, known)?;
+        let digest = confirmed(uri, &measurement, known)?;
         let payload = PutPayload::from(measured.content.unwrap_or_default());
-        let options = PutOptions {
-            attributes: attributes(DIGEST_METADATA, &digest.to_string()),
-            ..PutOptions::default()
+        let put = async {
+            match replace {
+                Replace::Nothing => self.shared.put_new(uri, payload, measurement.size_bytes, digest).await,
+                Replace::Anything => {
+                    let put = self.shared.put(&path(uri)?, payload, digest, PutMode::Overwrite).await;
+                    put.map_err(|error| classify(&self.shared.target, uri, &error))
+                }
+            }
         };
-        let path = path(uri);
-        let put = self.shared.backend.store().put_opts(&path, payload, options);
-        match self.wait(interrupted, put) {
-            None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
-            Some(put) => drop(put.map_err(|error| classify(&self.shared.target, uri, &error))?),
+        if interrupted() {
+            return Err(ObjectError::Interrupted { uri: uri.clone() });
+        }
+        match self.see_through(interrupted, put) {
+            None => return Err(ObjectError::InterruptedUnsure { uri: uri.clone() }),
+            Some(put) => put?,
         }
         progress(measurement.size_bytes);
+        if interrupted() {
+            return Err(ObjectError::InterruptedDone { uri: uri.clone() });
+        }
         self.confirm(uri, &measurement)?;
         Ok(measurement)
     }
@@ -129,7 +146,7 @@ impl Objects {
         uri: &ObjectUri,
         file: &Opened,
         known: Option<Digest>,
-        part_bytes: usize,
+        replace: Replace,
         progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, ObjectError> {
@@ -141,20 +158,45 @@ impl Objects {
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() }
             .with_retry_policy(patience::for_parts());
         let failed = |error: object_store::Error| classify(&self.shared.target, uri, &error);
-        let path = path(uri);
+        let path = path(uri)?;
         let begin = self.shared.backend.store().put_multipart_opts(&path, options);
-        let upload = match self.wait(interrupted, begin) {
-            None => return Err(ObjectError::Interrupted { uri: uri.clone() }),
+        // Dropped half done it would leave an upload that nobody knows how to take back.
+        let upload = match self.see_through(interrupted, begin) {
+            None => {
+                return Err(ObjectError::PartsLeft {
+                    uri: uri.clone(),
+                    why: Box::new(ObjectError::Interrupted { uri: uri.clone() }),
+                    reason: "the store did not say whether the upload had begun".to_owned(),
+                });
+            }
             Some(begun) => begun.map_err(failed)?,
         };
 
+        let part_bytes = self.sizes.part_for(file.size_bytes());
         let mut parts = Parts::new(self, uri, upload, part_bytes, progress, interrupted);
-        let (measurement, digest) =
-            match parts.send(file).and_then(|measurement| Ok((measurement, confirmed(&measurement, known)?)))
-            {
-                Ok(sent) => sent,
+        let (measurement, digest) = match parts
+            .send(file)
+            .and_then(|measurement| Ok((measurement, confirmed(uri, &measurement, known)?)))
+        {
+            Ok(sent) => sent,
+            Err(why) => return Err(parts.take_back(why)),
+        };
+        if replace == Replace::Nothing {
+            // The client of the stores can make the end of an upload depend on nothing, so this look comes as
+            // late as it can.
+            match self.find(uri, interrupted) {
+                Ok(None) => {}
+                Ok(Some(there)) if there.is(measurement.size_bytes, digest) => {
+                    // Somebody else has uploaded the same file; that is as good, if this upload goes away.
+                    return match parts.take_back(ObjectError::Exists { uri: uri.clone() }) {
+                        ObjectError::Exists { .. } => Ok(measurement),
+                        left => Err(left),
+                    };
+                }
+                Ok(Some(_)) => return Err(parts.take_back(ObjectError::Exists { uri: uri.clone() })),
                 Err(why) => return Err(parts.take_back(why)),
-            };
+            }
+        }
         let revision = match self.runtime.block_on(parts.upload.complete()) {
             Ok(done) => Revision { e_tag: done.e_tag, version: done.version },
             Err(error) => match self.completed_after_all(uri, &measurement, known, &mark) {
@@ -167,7 +209,11 @@ impl Objects {
         };
         drop(parts);
         if known.is_none() {
-            self.annotate(uri, measurement.size_bytes, digest, &revision, interrupted)?;
+            let annotated = self.annotate(uri, measurement.size_bytes, digest, &revision, interrupted);
+            annotated.map_err(|why| match why {
+                ObjectError::Replaced { .. } | ObjectError::InterruptedLate { .. } => why,
+                why => ObjectError::WithoutDigest { uri: uri.clone(), why: Box::new(why) },
+            })?;
         }
         self.confirm(uri, &measurement)?;
         Ok(measurement)
@@ -208,9 +254,78 @@ impl Objects {
     }
 }
 
+impl Found {
+    /// Whether it is known to be these bytes.
+    pub(super) fn is(&self, size_bytes: u64, digest: Digest) -> bool {
+        self.size_bytes == size_bytes && self.sha256 == Some(digest)
+    }
+}
+
+impl Connected {
+    async fn put(
+        &self,
+        path: &object_store::path::Path,
+        payload: PutPayload,
+        digest: Digest,
+        mode: PutMode,
+    ) -> Result<(), object_store::Error> {
+        let attributes = attributes(DIGEST_METADATA, &digest.to_string());
+        let options = PutOptions { attributes, mode, ..PutOptions::default() };
+        self.backend.store().put_opts(path, payload, options).await.map(drop)
+    }
+
+    /// Puts an object where none lies. The client of the stores does not repeat such a request where its
+    /// answer was lost, since it can't know whether the object that is there by then is its own; its digest
+    /// tells.
+    async fn put_new(
+        &self,
+        uri: &ObjectUri,
+        payload: PutPayload,
+        size_bytes: u64,
+        digest: Digest,
+    ) -> Result<(), ObjectError> {
+        let path = path(uri)?;
+        let mut waits = Waits::new();
+        loop {
+            let Err(error) = self.put(&path, payload.clone(), digest, PutMode::Create).await else {
+                return Ok(());
+            };
+            let refusal = Refusal::of(&error);
+            let why = match (&error, refusal) {
+                // On S3 another upload that ends at the same time is one too.
+                (object_store::Error::AlreadyExists { .. }, _) => ObjectError::Exists { uri: uri.clone() },
+                _ => classify(&self.target, uri, &error),
+            };
+            if refusal == Refusal::Other && !matches!(why, ObjectError::Exists { .. }) {
+                return Err(why);
+            }
+            match self.find(uri).await {
+                Ok(Some(there)) if there.is(size_bytes, digest) => return Ok(()),
+                Ok(Some(_)) => return Err(ObjectError::Exists { uri: uri.clone() }),
+                Ok(None) if refusal == Refusal::OfTheCondition => {
+                    let put = self.put(&path, payload, digest, PutMode::Overwrite).await;
+                    return put.map_err(|error| classify(&self.target, uri, &error));
+                }
+                Ok(None) => {}
+                Err(_) => return Err(why),
+            }
+            match waits.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(why),
+            }
+        }
+    }
+}
+
 /// The digest of what was read, if it is the one that was announced.
-fn confirmed(measurement: &Measurement, known: Option<Digest>) -> Result<Digest, ObjectError> {
-    let found = measurement.sha256.unwrap_or_else(|| Digest::from_bytes([0; 32]));
+fn confirmed(
+    uri: &ObjectUri,
+    measurement: &Measurement,
+    known: Option<Digest>,
+) -> Result<Digest, ObjectError> {
+    let unread =
+        || ObjectError::Failed { uri: uri.clone(), reason: "the file was read undigested".to_owned() };
+    let found = measurement.sha256.ok_or_else(unread)?;
     match known {
         Some(expected) if expected != found => Err(ObjectError::NotTheFile { expected, found }),
         _ => Ok(found),
@@ -222,188 +337,9 @@ pub(super) fn attributes(name: &'static str, value: &str) -> Attributes {
     [(Attribute::Metadata(name.into()), value)].into_iter().collect()
 }
 
-fn given_up(uri: &ObjectUri, error: ArtifactError) -> ObjectError {
+pub(super) fn given_up(uri: &ObjectUri, error: ArtifactError) -> ObjectError {
     match error {
         ArtifactError::Abandoned { .. } => ObjectError::Interrupted { uri: uri.clone() },
         other => other.into(),
-    }
-}
-
-/// An upload under way.
-struct Parts<'a, P> {
-    objects: &'a Objects,
-    uri: &'a ObjectUri,
-    upload: Box<dyn MultipartUpload>,
-    part_bytes: usize,
-    /// What is gathered for the next part.
-    gathering: Vec<u8>,
-    free: Receiver<Vec<u8>>,
-    give_back: Sender<Vec<u8>>,
-    ended: Receiver<Ended>,
-    tell_end: Sender<Ended>,
-    tasks: JoinSet<()>,
-    /// Parts whose end has not been heard of.
-    under_way: usize,
-    taken_bytes: u64,
-    progress: P,
-    interrupted: &'a dyn Fn() -> bool,
-}
-
-/// A part's size, or why the store has not got it.
-type Ended = Result<usize, object_store::Error>;
-
-impl<'a, P: FnMut(u64)> Parts<'a, P> {
-    fn new(
-        objects: &'a Objects,
-        uri: &'a ObjectUri,
-        upload: Box<dyn MultipartUpload>,
-        part_bytes: usize,
-        progress: P,
-        interrupted: &'a dyn Fn() -> bool,
-    ) -> Self {
-        let (give_back, free) = bounded(objects.sizes.parts_at_once);
-        for _ in 0..objects.sizes.parts_at_once {
-            // They get their memory when they are first filled.
-            let _ = give_back.send(Vec::new());
-        }
-        let (tell_end, ended) = unbounded();
-        Self {
-            objects,
-            uri,
-            upload,
-            part_bytes,
-            gathering: Vec::with_capacity(part_bytes),
-            free,
-            give_back,
-            ended,
-            tell_end,
-            tasks: JoinSet::new(),
-            under_way: 0,
-            taken_bytes: 0,
-            progress,
-            interrupted,
-        }
-    }
-
-    /// Reads the file to its end and sends all of it.
-    fn send(&mut self, file: &Opened) -> Result<Measurement, ObjectError> {
-        let mut stopped = None;
-        let measured = file.measure_each(&MeasureOptions::default(), |chunk, _| {
-            self.take(chunk).map_err(|error| stopped = Some(error)).is_ok()
-        });
-        if let Some(error) = stopped {
-            return Err(error);
-        }
-        let measurement = measured.map_err(|error| given_up(self.uri, error))?.measurement;
-        if !self.gathering.is_empty() {
-            self.send_part(Vec::new());
-        }
-        while self.under_way > 0 {
-            self.look_around()?;
-            if let Ok(ended) = self.ended.recv_timeout(ASK_EVERY) {
-                self.part_ended(ended)?;
-            }
-        }
-        // The last part may have taken minutes, and the file is only now of no use any more.
-        file.confirm_unchanged(measurement.size_bytes)?;
-        self.look_around()?;
-        Ok(measurement)
-    }
-
-    fn take(&mut self, mut chunk: &[u8]) -> Result<(), ObjectError> {
-        self.look_around()?;
-        while !chunk.is_empty() {
-            let room = self.part_bytes - self.gathering.len();
-            let (now, later) = chunk.split_at(room.min(chunk.len()));
-            self.gathering.extend_from_slice(now);
-            chunk = later;
-            if self.gathering.len() == self.part_bytes {
-                let next = self.free_buffer()?;
-                self.send_part(next);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts what was gathered on its way and gathers in `next` from here on.
-    fn send_part(&mut self, next: Vec<u8>) {
-        let full = std::mem::replace(&mut self.gathering, next);
-        let length = full.len();
-        let bytes = Bytes::from_owner(Lent { bytes: full, give_back: self.give_back.clone() });
-        let sending = self.upload.put_part(PutPayload::from(bytes));
-        let tell_end = self.tell_end.clone();
-        self.under_way += 1;
-        let _context = self.objects.runtime.enter();
-        self.tasks.spawn(async move {
-            // Nobody hears it once the upload has been given up.
-            let _ = tell_end.send(sending.await.map(|()| length));
-        });
-    }
-
-    /// Waits for a buffer that the network is done with.
-    fn free_buffer(&mut self) -> Result<Vec<u8>, ObjectError> {
-        loop {
-            match self.free.recv_timeout(ASK_EVERY) {
-                Ok(mut buffer) => {
-                    buffer.clear();
-                    buffer.reserve_exact(self.part_bytes);
-                    return Ok(buffer);
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.look_around()?,
-            }
-        }
-    }
-
-    /// Hears of parts that have ended, and whether the user wants all of it to end.
-    fn look_around(&mut self) -> Result<(), ObjectError> {
-        while let Ok(ended) = self.ended.try_recv() {
-            self.part_ended(ended)?;
-        }
-        if (self.interrupted)() {
-            return Err(ObjectError::Interrupted { uri: self.uri.clone() });
-        }
-        Ok(())
-    }
-
-    fn part_ended(&mut self, ended: Ended) -> Result<(), ObjectError> {
-        self.under_way -= 1;
-        let length = ended.map_err(|error| classify(&self.objects.shared.target, self.uri, &error))?;
-        self.taken_bytes += length as u64;
-        (self.progress)(self.taken_bytes);
-        Ok(())
-    }
-
-    /// Ends what is under way, and the upload with it. Returns why it came to this.
-    fn take_back(mut self, why: ObjectError) -> ObjectError {
-        let taken_back = self.objects.runtime.block_on(async {
-            // A part that arrived after the upload was aborted would stay.
-            self.tasks.shutdown().await;
-            tokio::time::timeout(TAKE_BACK_WITHIN, self.upload.abort()).await
-        });
-        let reason = match taken_back {
-            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => return why,
-            Ok(Err(error)) => classify(&self.objects.shared.target, self.uri, &error).to_string(),
-            Err(_) => "the store did not answer".to_owned(),
-        };
-        ObjectError::PartsLeft { uri: self.uri.clone(), why: Box::new(why), reason }
-    }
-}
-
-/// A buffer that the network reads from; it comes back when the last reader is done with it.
-struct Lent {
-    bytes: Vec<u8>,
-    give_back: Sender<Vec<u8>>,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // There is room for all of them, unless it is the one that began as being filled and nobody waits.
-        let _ = self.give_back.try_send(std::mem::take(&mut self.bytes));
     }
 }

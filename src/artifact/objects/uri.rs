@@ -54,7 +54,7 @@ impl ObjectUri {
     /// [`ObjectError::BadUri`], saying what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, ObjectError> {
         let text = text.trim();
-        read(text).map_err(|reason| ObjectError::BadUri { uri: text.to_owned(), reason })
+        read(text).map_err(|reason| ObjectError::BadUri { uri: shown(text), reason })
     }
 
     /// Whether `text` names an object of a store that is known here, however badly.
@@ -99,6 +99,16 @@ impl FromStr for ObjectUri {
 
     fn from_str(text: &str) -> Result<Self, ObjectError> {
         Self::parse(text)
+    }
+}
+
+/// A text that names no object, without what may be a user and a password. The password may hold a slash.
+fn shown(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let before_slash = rest.split('/').next().unwrap_or_default();
+    match rest.rsplit_once('@') {
+        Some((_, behind)) if before_slash.contains([':', '@']) => format!("{scheme}://…@{behind}"),
+        _ => text.to_owned(),
     }
 }
 
@@ -190,6 +200,14 @@ mod tests {
             assert!(matches!(refused, ObjectError::BadUri { .. }), "{text}");
             assert!(refused.to_string().contains(reason), "{text}: {refused}");
         }
+        for text in
+            ["s3://AKIA:s3cretkey@bkt/x", "s3://AKIA:s3cret/key@bkt/x", "ftp://AKIA@bkt:s3cretkey@bkt/x"]
+        {
+            let refused = ObjectUri::parse(text).unwrap_err().to_string();
+            assert!(!refused.contains("s3cret") && !refused.contains("AKIA"), "{refused}");
+            assert!(refused.contains("://…@bkt/x\" is not the URI"), "{refused}");
+        }
+        assert!(ObjectUri::parse("s3://b/a@b/").unwrap_err().to_string().contains("s3://b/a@b/"));
         let long = format!("s3://b/{}", "k".repeat(MAX_KEY_BYTES + 1));
         assert!(ObjectUri::parse(&long).unwrap_err().to_string().contains("longer than 1024"));
     }

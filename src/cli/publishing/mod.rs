@@ -20,7 +20,7 @@ use super::{
 use crate::{
     artifact::{
         Field, MeasureOptions, Opened, TemplateError, UriTemplate, Values,
-        objects::{ObjectUri, Objects},
+        objects::{ObjectError, ObjectUri, Objects, Replace},
         read_config,
     },
     client::{Client, ClientError, Registered},
@@ -268,22 +268,30 @@ impl Publisher {
                 Some(known) => known,
                 None => self.digest(opened)?,
             };
-            let there = match there.sha256 {
+            let theirs = match there.sha256 {
                 Some(digest) => Some(digest),
                 None => self.read_back(&objects, uri, opened, &interrupted)?.sha256,
             };
-            if let (Some(here), Some(there)) = (here.sha256, there)
-                && here != there
+            if let (Some(here), Some(theirs)) = (here.sha256, theirs)
+                && here != theirs
             {
-                return Err(differs(format!("its sha256 is {there}, the file's {here}")));
+                return Err(differs(format!("its sha256 is {theirs}, the file's {here}")));
+            }
+            if let (None, Some(digest)) = (there.sha256, theirs) {
+                match objects.adopt(uri, &there, digest, &interrupted) {
+                    Err(why @ ObjectError::InterruptedLate { .. }) => return Err(why.into()),
+                    Err(why) => print::line(&format!("{uri} was not given its sha256: {why}")),
+                    Ok(()) => {}
+                }
             }
             print::line(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
             return Ok((here, false));
         }
+        let replace = if upload.force { Replace::Anything } else { Replace::Nothing };
         let begun = Instant::now();
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
         let digest = known.and_then(|known| known.sha256);
-        let sent = objects.upload(uri, opened, digest, |done| bar.set(done), &interrupted)?;
+        let sent = objects.upload(uri, opened, digest, replace, |done| bar.set(done), &interrupted)?;
         drop(bar);
         print::line(&format!(
             "uploaded {uri} ({}) {}",

@@ -1,0 +1,214 @@
+//! What the variables of the stores may hold: which there are, and what is refused of them.
+//!
+//! No value is shown in an error, since most of them are secrets.
+
+use std::fs;
+
+use super::{ObjectError, Scheme, request::can_be_asked};
+
+/// What the S3 client takes from the variables besides the endpoint and the region.
+pub(super) const S3_VARIABLES: [&str; 12] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_METADATA_ENDPOINT",
+    "AWS_SKIP_SIGNATURE",
+];
+pub(super) const GS_VARIABLES: [&str; 6] = [
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_BEARER_TOKEN",
+    "GOOGLE_BASE_URL",
+    "GOOGLE_SKIP_SIGNATURE",
+];
+pub(super) const AZ_VARIABLES: [&str; 14] = [
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_STORAGE_USE_EMULATOR",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_TENANT_ID",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_MSI_ENDPOINT",
+    "AZURE_USE_AZURE_CLI",
+    "AZURE_SKIP_SIGNATURE",
+];
+
+/// Variables whose values are sent in no header as they are: the first is JSON, the others are paths.
+const FREE_TEXT: [&str; 6] = [
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+];
+/// Variables that hold addresses; that of a container's credentials may be but a path.
+const ADDRESSES: [&str; 6] = [
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_METADATA_ENDPOINT",
+    "AZURE_MSI_ENDPOINT",
+    "AZURE_AUTHORITY_HOST",
+];
+
+/// Refuses what the client of the stores would panic at: it takes for granted that each value can be sent.
+pub(super) fn check_variables(
+    scheme: Scheme,
+    set: &impl Fn(&str) -> Option<String>,
+) -> Result<(), ObjectError> {
+    let bad = |reason: String| Err(ObjectError::BadSettings(reason));
+    let names: &[&str] = match scheme {
+        Scheme::S3 => &S3_VARIABLES,
+        Scheme::Gs => &GS_VARIABLES,
+        Scheme::Az => &AZ_VARIABLES,
+    };
+    for name in names.iter().filter(|name| !FREE_TEXT.contains(name)) {
+        let Some(value) = set(name) else { continue };
+        // The value is not shown: most of them are secrets.
+        if !is_sendable(&value) {
+            return bad(format!(
+                "{name} holds a line break or another character that can't be sent; set it anew"
+            ));
+        }
+        if ADDRESSES.contains(name) && !can_be_asked(&value) {
+            return bad(format!("{name} is not an address that requests can be sent to; correct it"));
+        }
+    }
+    let variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+    // Keys go before it, and then nobody reads it.
+    let is_read = scheme == Scheme::S3 && set("AWS_ACCESS_KEY_ID").is_none();
+    if let Some(path) = set(variable).filter(|_| is_read) {
+        match fs::read_to_string(&path) {
+            Ok(token) if is_sendable(&token) => {}
+            Ok(_) => {
+                return bad(format!(
+                    "the token in {path:?} ({variable}) holds a line break or another character that can't be \
+                     sent; write it without"
+                ));
+            }
+            Err(error) => {
+                return bad(format!(
+                    "the token in {path:?} ({variable}) can't be read: {error}; correct the path"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a header can hold it.
+fn is_sendable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+/// Whether a name can be a part of a host's.
+pub(super) fn is_label(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Whether something says where credentials are to be had.
+pub(super) fn names_credentials(scheme: Scheme, set: &impl Fn(&str) -> Option<String>) -> bool {
+    let sources: &[&str] = match scheme {
+        Scheme::S3 => &[
+            "AWS_ACCESS_KEY_ID",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            // The address that belongs to it is of no use without.
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            "AWS_METADATA_ENDPOINT",
+        ],
+        Scheme::Gs => &[
+            "GOOGLE_SERVICE_ACCOUNT",
+            "GOOGLE_SERVICE_ACCOUNT_KEY",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_BEARER_TOKEN",
+        ],
+        Scheme::Az => &[
+            "AZURE_STORAGE_ACCOUNT_KEY",
+            "AZURE_STORAGE_SAS_TOKEN",
+            "AZURE_STORAGE_TOKEN",
+            "AZURE_CLIENT_SECRET",
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "AZURE_MSI_ENDPOINT",
+            "AZURE_USE_AZURE_CLI",
+        ],
+    };
+    sources.iter().any(|name| set(name).is_some())
+}
+
+pub(super) fn missing_advice(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::S3 => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a profile becomes such variables by \
+             `aws configure export-credentials --format env`"
+        }
+        Scheme::Gs => {
+            "set GOOGLE_APPLICATION_CREDENTIALS, or log in with `gcloud auth application-default login`"
+        }
+        Scheme::Az => "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_USE_AZURE_CLI=true",
+    }
+}
+
+pub(super) fn is_true(text: Option<String>) -> bool {
+    text.is_some_and(|text| matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y"))
+}
+
+/// The address of a server without the slash at its end.
+pub(super) fn endpoint_url(text: &str) -> Result<String, ObjectError> {
+    // A text with a password is not to be repeated.
+    let shown = if text.contains('@') { String::new() } else { format!("{text:?} ") };
+    let bad = |reason: &str| {
+        ObjectError::BadSettings(format!(
+            "the endpoint {shown}{reason}; one like http://localhost:9000 is wanted"
+        ))
+    };
+    let url = url::Url::parse(text).map_err(|error| bad(&format!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad("is neither http:// nor https://"));
+    }
+    // The credentials come from the variables; what stands in an address is shown in errors.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ObjectError::BadSettings("an endpoint must not hold a user or a password".to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("has a query or a fragment"));
+    }
+    if !can_be_asked(url.as_str()) {
+        return Err(bad("holds characters that must be percent-encoded"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_whether_anything_says_where_credentials_are() {
+        for (scheme, name, expected) in [
+            (Scheme::S3, "AWS_WEB_IDENTITY_TOKEN_FILE", true),
+            (Scheme::S3, "AWS_REGION", false),
+            (Scheme::S3, "GOOGLE_BEARER_TOKEN", false),
+            (Scheme::Gs, "GOOGLE_APPLICATION_CREDENTIALS", true),
+            (Scheme::Az, "AZURE_USE_AZURE_CLI", true),
+            (Scheme::Az, "AZURE_STORAGE_ACCOUNT_NAME", false),
+        ] {
+            let set = |asked: &str| (asked == name).then(|| "x".to_owned());
+            assert_eq!(names_credentials(scheme, &set), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Flags and variables: what is told of those that can't be used.
+
+use std::fs;
+
+use model_registry::artifact::objects::{ObjectError, ObjectOptions, Objects};
+
+use crate::{
+    object_server::{Fault, ObjectServer},
+    support::{connect_with, uri},
+};
+
+#[test]
+fn what_can_not_be_sent_is_a_setting_to_correct_and_never_shown() {
+    let server = ObjectServer::with_bucket();
+    for (name, value) in [
+        ("AWS_SESSION_TOKEN", "hush\nhush"),
+        ("AWS_SESSION_TOKEN", "h\u{fc}sh"),
+        ("AWS_ACCESS_KEY_ID", "hush\u{1b}hush"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://hush hush/"),
+        ("AWS_ENDPOINT_URL_STS", "http://hush|hush^/"),
+    ] {
+        let refused = connect_with(&server, &[(name, value)]).unwrap_err();
+        let told = refused.to_string();
+        assert!(matches!(refused, ObjectError::BadSettings(_)), "{refused:?}");
+        assert!(told.contains(name) && !told.contains("sh\n") && !told.contains("hush"), "{told}");
+    }
+    for (flag, variable) in [(Some("eu\nwest"), ""), (None, "eu west"), (None, "eu/west")] {
+        let options = ObjectOptions { s3_region: flag.map(str::to_owned), ..ObjectOptions::default() };
+        let refused = Objects::connect(&uri("s3://models/x"), &options, |name| {
+            (name == "AWS_REGION").then(|| variable.to_owned())
+        });
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("is not the name of a region") && !told.contains('\n'), "{told}");
+    }
+    let refused = Objects::connect(&uri("az://models/x"), &ObjectOptions::default(), |name| {
+        (name == "AZURE_STORAGE_ACCOUNT_NAME").then(|| "my account".to_owned())
+    });
+    assert!(refused.unwrap_err().to_string().contains("not the name of a storage account"));
+}
+
+#[test]
+fn a_token_file_that_can_not_be_sent_is_refused() {
+    let server = ObjectServer::with_bucket();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    let changed = [
+        ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path.to_str().unwrap()),
+    ];
+    for (token, expected) in [(None, "can't be read"), (Some("hush\n"), "line break")] {
+        if let Some(token) = token {
+            fs::write(&path, token).unwrap();
+        }
+        let refused = connect_with(&server, &changed).unwrap_err();
+        assert!(matches!(refused, ObjectError::BadSettings(_)), "{refused:?}");
+        let told = refused.to_string();
+        assert!(told.contains(expected) && !told.contains("hush") && !told.contains('\n'), "{told}");
+    }
+}
+
+#[test]
+fn settings_that_nobody_reads_do_not_matter() {
+    let server = ObjectServer::with_bucket();
+    let changed = [
+        ("AZURE_STORAGE_TOKEN", "a\nb"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token"),
+    ];
+    assert!(connect_with(&server, &changed).is_ok());
+}
+
+#[test]
+fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
+    let server = ObjectServer::with_bucket();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    let connect = |source: (&str, &str)| {
+        let file = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path().to_str().unwrap());
+        let changed = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), file, source];
+        connect_with(&server, &changed).unwrap_err()
+    };
+    let gone = connect(("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/"));
+    assert!(matches!(gone, ObjectError::CredentialsUnavailable { .. }), "{gone:?}");
+    assert!(gone.to_string().contains("could not be fetched: "), "{gone}");
+
+    server.fault("GET /none", 1, Fault::Answer(403));
+    let refused = connect(("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/none", server.url)));
+    assert!(matches!(refused, ObjectError::CredentialsRefused { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("none were handed out: it answered 403"), "{refused}");
+
+    let changed = [
+        ("AWS_ACCESS_KEY_ID", ""),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token"),
+    ];
+    let missing = connect_with(&server, &changed).unwrap_err();
+    assert!(matches!(missing, ObjectError::BadSettings(_)), "{missing:?}");
+    assert!(missing.to_string().contains("/nowhere/token"), "{missing}");
+}
+
+#[test]
+fn a_bucket_of_another_region_is_a_setting_to_correct() {
+    let server = ObjectServer::with_bucket();
+    server.fault("/models", 2, Fault::Answer(301));
+    let refused = connect_with(&server, &[]).unwrap().find(&uri("s3://models/m.pt"), &|| false).unwrap_err();
+    assert!(matches!(refused, ObjectError::BadSettings(_)), "{refused:?}");
+    assert!(refused.to_string().contains("another region than \"us-east-1\""), "{refused}");
+}
