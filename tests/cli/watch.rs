@@ -322,12 +322,28 @@ fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
     assert!(ran.stderr.contains("passed over until the file changes"), "{ran:?}");
 
     let again = Running::of(&mut scene.watch(all));
-    again.said("passed over, since they were refused before: checkpoint_step_1.pt");
-    // Written anew it is tried anew.
+    // A new run tries it once more, and so does this one when it is written anew.
+    again.said("no size there and 3 bytes here");
     scene.checkpoint(1, "one, again");
-    again.said("and differs");
-    again.stopped("TERM");
+    again.said("and 10 bytes here");
+    let ran = again.stopped("TERM");
+    assert_eq!(ran.stderr.matches("and differs").count(), 2, "{ran:?}");
     assert_eq!(scene.server.get("/models/1")["artifact_uri"], "s3://elsewhere/x");
+}
+
+#[test]
+fn a_refusal_lasts_no_longer_than_its_run() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    fs::write(scene.store.path("checkpoint_step_1.pt"), "another").unwrap();
+    for _ in 0..2 {
+        let ran = Ran::of(&mut scene.watch(["--once"]));
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(ran.stderr.contains("--force-upload replaces it"), "{ran:?}");
+    }
+    let ran = Ran::of(&mut scene.watch(["--once", "--force-upload"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_1.pt")).unwrap(), "one");
 }
 
 #[test]

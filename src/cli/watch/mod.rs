@@ -47,7 +47,7 @@ What it does:
   and differently named files are passed over, so write elsewhere and rename where you can.
   A registry or store that is away is tried again, at most a minute apart, until it is back.
   A file that is refused, such as a version that is registered with other bytes, is told of once
-  and tried again when it changes. A wrong key, secret, bucket or address ends the watch.
+  and tried again when it changes, or by the next run. A wrong key, secret, bucket or address ends the watch.
   Without --all a checkpoint older than the last published one is passed over.
 
 Ending:

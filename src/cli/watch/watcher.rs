@@ -158,17 +158,9 @@ impl Watcher {
         if self.ledger.is_none() {
             let Manner { state_file, registry_url, .. } = &self.manner;
             let ledger = Ledger::open(state_file, &self.publisher.name, registry_url, self.client.is_some())?;
-            let refused: Vec<_> = ledger.refused().collect();
             let folder = self.folder.display();
             if !self.manner.once {
                 print::line(&format!("watching {folder} for checkpoints of {}", self.publisher.name));
-            }
-            if !refused.is_empty() {
-                print::line(&format!(
-                    "passed over, since they were refused before: {}; {} says why",
-                    refused.join(", "),
-                    state_file.display()
-                ));
             }
             self.ledger = Some(ledger);
         }
@@ -251,12 +243,14 @@ impl Watcher {
                 // Whoever refuses is there.
                 self.outage = None;
                 if let Some(ledger) = &mut self.ledger {
-                    ledger.note_refused(checkpoint, &why);
+                    ledger.note_refused(checkpoint);
                 }
                 if self.manner.once {
                     self.fail(checkpoint, failure);
                 } else {
-                    print::line(&format!("{file}: {why}; passed over until the file changes"));
+                    print::line(&format!(
+                        "{file}: {why}; passed over until the file changes or the watch starts anew"
+                    ));
                 }
             }
             Kind::Outage if self.manner.once => return Err(failure),
