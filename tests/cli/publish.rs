@@ -528,6 +528,28 @@ fn metadata_is_written_once_the_version_is_registered() {
 }
 
 #[test]
+fn a_uri_is_the_same_however_it_is_written() {
+    let scene = Scene::new();
+    scene.checkpoint("m.pt", "hello");
+    let at = ["--checkpoint-path=m.pt"];
+    for (version, flags) in [
+        ("a", &["--upload", "--artifact-uri=S3://models/up/m.pt"][..]),
+        ("b ", &["--upload", "--artifact-uri-template=s3://models/{name}/{version}"]),
+        ("c", &["--artifact-uri=gcs://elsewhere/m.pt"]),
+        ("d", &["--artifact-uri= https://elsewhere/m.pt "]),
+    ] {
+        let flags: Vec<_> = at.iter().chain(flags).chain(&["--version", version]).copied().collect();
+        let first = Ran::of(&mut scene.publish(flags.iter().copied()));
+        assert_eq!(first.code, 0, "{first:?}");
+        let again = Ran::of(&mut scene.publish(flags.iter().copied()));
+        assert_eq!((again.code, &again.stdout), (0, &first.stdout), "{again:?}");
+        assert!(again.stderr.ends_with(": nothing to do\n"), "{again:?}");
+    }
+    let uri = |id: u64| scene.server.get(&format!("/models/{id}"))["artifact_uri"].clone();
+    assert_eq!((uri(1), uri(3)), (value!("s3://models/up/m.pt"), value!("gs://elsewhere/m.pt")));
+}
+
+#[test]
 fn the_store_may_be_named_in_the_configuration_file() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.pt", "hello");

@@ -91,7 +91,7 @@ pub(super) struct Publisher {
 }
 
 impl Destination {
-    /// Where a checkpoint goes; `None` where only its digest says.
+    /// Where a checkpoint goes, in one form however it was written; `None` where only its digest says.
     fn uri(
         &self,
         name: &str,
@@ -100,14 +100,21 @@ impl Destination {
     ) -> Result<Option<String>, TemplateError> {
         match self {
             Self::Unsaid => Ok(sha256.map(|digest| format!("sha256:{digest}"))),
-            Self::At(uri) => Ok(Some(uri.trim().to_owned())),
+            Self::At(uri) => Ok(Some(in_one_form(uri))),
             Self::Made(template) if sha256.is_none() && template.has(Field::Sha256) => Ok(None),
             Self::Made(template) => {
                 let Naming { version, step, basename } = *naming;
-                template.expand(&Values { name, version, step, basename, sha256 }).map(Some)
+                let uri = template.expand(&Values { name, version, step, basename, sha256 })?;
+                Ok(Some(in_one_form(&uri)))
             }
         }
     }
+}
+
+/// A URI in the one form in which it is registered, compared and shown: `S3://b/k` and `s3://b/k` are one
+/// object.
+fn in_one_form(uri: &str) -> String {
+    ObjectUri::parse(uri).map_or_else(|_| uri.trim().to_owned(), |object| object.to_string())
 }
 
 impl Publisher {
