@@ -1,6 +1,6 @@
 //! `registry publish`: finds a checkpoint, uploads it and registers it.
 //!
-//! How that is done, and done again, is written in `publishing.rs`; here are the flags and the output.
+//! How that is done, and done again, is written in `publishing/mod.rs`; here are the flags and the output.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::{
     exit::{self, Failure, Faults},
     interrupt::Interrupt,
     print,
-    publishing::{Candidate, Destination, Publisher, UploadFlags},
+    publishing::{Candidate, Contact, Destination, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
@@ -121,9 +121,9 @@ impl Publish {
         if self.output.dry_run {
             return dry_run(&publisher, &candidate, &self.output);
         }
-        let client = connection.client()?;
+        let registry = Contact::new(connection.client()?, publisher.interrupt.clone());
         publisher.check_store(&candidate.naming()).map_err(|setback| setback.failure)?;
-        let publication = publisher.publish(&client, &candidate).map_err(|setback| setback.failure)?;
+        let publication = publisher.publish(&registry, &candidate).map_err(|setback| setback.failure)?;
         let printed = print::result(&publication.model);
         self.output.write_metadata(&publication.body)?;
         printed

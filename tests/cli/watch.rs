@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     KEY, Ran,
-    fake_registry::json,
+    fake_registry::{answer, json},
     gateway::{Fate, Gateway},
     object_server::{Fault, Gate, ObjectServer, until},
     registry,
@@ -268,6 +268,57 @@ fn a_registry_that_is_away_is_waited_for() {
     scene.gateway.mend();
     running.published(&["step-1"]);
     running.stopped("TERM");
+}
+
+#[test]
+fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
+    let scene = Scene::new();
+    let running = Running::of(&mut scene.watch([]));
+    scene.checkpoint(1, "one");
+    running.published(&["step-1"]);
+    // As a proxy answers during a redeploy, at first to all and then only to what is registered.
+    let lost = answer(404, "Content-Type: text/plain\r\n", "default backend - 404");
+    scene.gateway.fate("GET ", 1, Fate::Answered(lost.clone()));
+    scene.gateway.fate("POST ", 1, Fate::Answered(lost));
+    scene.checkpoint(2, "two");
+    running.published(&["step-1", "step-2"]);
+    scene.gateway.fate("POST ", 1, Fate::Answered(json(404, r#"{"detail":"Not Found"}"#)));
+    scene.checkpoint(3, "three");
+    running.published(&["step-1", "step-2", "step-3"]);
+    scene.gateway.fate("POST ", 1, Fate::Answered(json(429, r#"{"detail":"slow down"}"#)));
+    scene.checkpoint(4, "four");
+    running.published(&["step-1", "step-2", "step-3", "step-4"]);
+    let ran = running.stopped("TERM");
+    assert!(ran.stderr.contains("trying again until it works"), "{ran:?}");
+}
+
+#[test]
+fn what_never_was_a_registry_ends_the_watch() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    for body in ["<html>", r#"{"detail":"Not Found"}"#] {
+        scene.gateway.fate("", usize::MAX, Fate::Answered(json(404, body)));
+        let ran = Ran::of(&mut scene.watch([]));
+        assert_eq!(ran.code, 1, "{ran:?}");
+        scene.gateway.mend();
+    }
+}
+
+#[test]
+fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
+    for (request, said) in
+        [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
+    {
+        let scene = Scene::new();
+        scene.checkpoint(1, "one");
+        scene.gateway.fate(request, 1, Fate::Unanswered);
+        let running = Running::of(&mut scene.watch(["--once"]));
+        until("it asks", || !scene.gateway.requests(request).is_empty());
+        signal(running.child.id(), "INT");
+        let ran = running.ended();
+        assert_eq!(ran.code, 130, "{ran:?}");
+        assert!(ran.stderr.contains(said), "{ran:?}");
+    }
 }
 
 #[test]

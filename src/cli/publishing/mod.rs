@@ -23,13 +23,16 @@ use crate::{
         objects::{ObjectUri, Objects},
         read_config,
     },
-    client::{Client, ClientError, Registered},
+    client::{ClientError, Registered},
     domain::{Digest, Measurement, json::Object},
 };
 
+mod contact;
 mod held;
 mod upload_flags;
 
+pub(super) use contact::Contact;
+use contact::Unanswered;
 use held::{already, same};
 pub(super) use upload_flags::Upload;
 pub use upload_flags::UploadFlags;
@@ -181,10 +184,10 @@ impl Publisher {
     ///
     /// # Errors
     /// Why it is not published. An upload that failed has left nothing behind.
-    pub(super) fn publish(&self, client: &Client, candidate: &Candidate) -> Result<Publication, Setback> {
+    pub(super) fn publish(&self, registry: &Contact, candidate: &Candidate) -> Result<Publication, Setback> {
         let version = ModelRef::named(&self.name, &candidate.version);
         let config = self.config()?;
-        let held = self.held(client, candidate)?;
+        let held = self.held(registry, candidate)?;
         let size_bytes = candidate.opened.size_bytes();
         let early_uri = self.destination.uri(&self.name, &candidate.naming(), None)?;
         if let Some(model) = &held {
@@ -220,18 +223,19 @@ impl Publisher {
             }
             None => {
                 let stored = self.upload.as_ref().and(uri.as_deref());
-                self.register(client, candidate, &body, &checkpoint, stored, uri.as_deref())?
+                self.register(registry, candidate, &body, &checkpoint, stored, uri.as_deref())?
             }
         };
         Ok(Publication { model, body, checkpoint })
     }
 
     /// The version as the registry holds it, if it does.
-    fn held(&self, client: &Client, candidate: &Candidate) -> Result<Option<Value>, Setback> {
-        match client.model_by_name(&self.name, &candidate.version) {
+    fn held(&self, registry: &Contact, candidate: &Candidate) -> Result<Option<Value>, Setback> {
+        let (name, version) = (self.name.clone(), candidate.version.clone());
+        match registry.look(move |client| client.model_by_name(&name, &version)) {
             Ok(model) => Ok(Some(model)),
-            Err(ClientError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(Unanswered::Said(ClientError::NotFound { .. })) => Ok(None),
+            Err(unanswered) => Err(unanswered.into()),
         }
     }
 
@@ -317,7 +321,7 @@ impl Publisher {
     /// lost, that is as good if it is the same.
     fn register(
         &self,
-        client: &Client,
+        registry: &Contact,
         candidate: &Candidate,
         body: &Value,
         checkpoint: &Measurement,
@@ -325,12 +329,21 @@ impl Publisher {
         uri: Option<&str>,
     ) -> Result<Value, Setback> {
         let version = ModelRef::named(&self.name, &candidate.version);
-        let error = match client.register(body) {
+        let sent = body.clone();
+        let error = match registry.change(move |client| client.register(&sent)) {
             Ok(Registered { id, body }) => {
                 print::line(&registration::summary(&version, id, Some(checkpoint), None));
                 return Ok(body);
             }
-            Err(error) => error,
+            Err(Unanswered::Interrupted) => {
+                return Err(Setback {
+                    kind: Kind::Interrupted,
+                    failure: Failure::interrupted(format!(
+                        "interrupted; {version} may have been registered; the same command again finds out"
+                    )),
+                });
+            }
+            Err(unanswered) => unanswered,
         };
         let in_place = |setback: Setback| match stored {
             Some(stored) => setback.after(&format!(
@@ -340,8 +353,8 @@ impl Publisher {
             )),
             None => setback,
         };
-        if matches!(error, ClientError::Conflict { .. } | ClientError::AnswerLost { .. })
-            && let Ok(Some(model)) = self.held(client, candidate)
+        if matches!(error, Unanswered::Said(ClientError::Conflict { .. } | ClientError::AnswerLost { .. }))
+            && let Ok(Some(model)) = self.held(registry, candidate)
         {
             same(&version, &model, checkpoint, uri, false).map_err(in_place)?;
             print::line(&already(&version, &model, true));

@@ -1,6 +1,6 @@
 //! `registry watch`: publishes checkpoints as they appear in a folder.
 //!
-//! Here are the flags; `watcher.rs` looks, waits and decides, `publishing.rs` does the work.
+//! Here are the flags; `watcher.rs` looks, waits and decides, `publishing/mod.rs` does the work.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     details::Details,
     exit::{self, Failure},
     interrupt::Interrupt,
-    publishing::{Destination, Naming, Publisher, UploadFlags},
+    publishing::{Contact, Destination, Naming, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
@@ -118,7 +118,8 @@ impl Watch {
         let connection = self.remote.connection()?;
         let registry_url = connection.url.value.clone();
         let upload = self.upload.upload(&connection.config.profile);
-        let client = if self.dry_run { None } else { Some(connection.client()?) };
+        let registry =
+            if self.dry_run { None } else { Some(Contact::new(connection.client()?, interrupt.clone())) };
         let publisher = Publisher {
             upload,
             destination: Destination::Made(self.artifact_uri_template),
@@ -135,7 +136,7 @@ impl Watch {
         };
         let naming = Naming { version: &version, step: Some(sample.step), basename: "checkpoint_step_1.pt" };
         publisher.check(&naming).map_err(|setback| setback.failure)?;
-        if client.is_some() {
+        if registry.is_some() {
             publisher.check_store(&naming).map_err(|setback| setback.failure)?;
         }
         let manner = Manner {
@@ -146,7 +147,7 @@ impl Watch {
             state_file: self.state_file.unwrap_or_else(|| self.checkpoint_dir.join(STATE_FILE)),
             registry_url,
         };
-        Watcher::new(publisher, client, self.checkpoint_dir, manner).run()
+        Watcher::new(publisher, registry, self.checkpoint_dir, manner).run()
     }
 }
 

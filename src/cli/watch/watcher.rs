@@ -15,10 +15,9 @@ use crate::{
     cli::{
         exit::Failure,
         print,
-        publishing::{Candidate, Publisher},
+        publishing::{Candidate, Contact, Publisher},
         setback::{Kind, Setback},
     },
-    client::Client,
 };
 
 /// Between two looks, however much news there is.
@@ -38,7 +37,7 @@ pub(super) struct Manner {
 pub(super) struct Watcher {
     publisher: Publisher,
     /// Absent in a dry run.
-    client: Option<Client>,
+    registry: Option<Contact>,
     folder: PathBuf,
     manner: Manner,
     begun: Instant,
@@ -66,10 +65,15 @@ enum Became {
 }
 
 impl Watcher {
-    pub(super) fn new(publisher: Publisher, client: Option<Client>, folder: PathBuf, manner: Manner) -> Self {
+    pub(super) fn new(
+        publisher: Publisher,
+        registry: Option<Contact>,
+        folder: PathBuf,
+        manner: Manner,
+    ) -> Self {
         Self {
             publisher,
-            client,
+            registry,
             folder,
             begun: Instant::now(),
             settling: Settling::after(manner.stable),
@@ -157,7 +161,8 @@ impl Watcher {
     fn begin(&mut self) -> Result<(), Failure> {
         if self.ledger.is_none() {
             let Manner { state_file, registry_url, .. } = &self.manner;
-            let ledger = Ledger::open(state_file, &self.publisher.name, registry_url, self.client.is_some())?;
+            let ledger =
+                Ledger::open(state_file, &self.publisher.name, registry_url, self.registry.is_some())?;
             let folder = self.folder.display();
             if !self.manner.once {
                 print::line(&format!("watching {folder} for checkpoints of {}", self.publisher.name));
@@ -204,9 +209,9 @@ impl Watcher {
         };
         let version = checkpoint.name.to_string();
         let candidate = Candidate { opened, version, step: Some(checkpoint.name.step) };
-        let (shown, sha256): (Value, _) = match &self.client {
-            Some(client) => {
-                let publication = self.publisher.publish(client, &candidate)?;
+        let (shown, sha256): (Value, _) = match &self.registry {
+            Some(registry) => {
+                let publication = self.publisher.publish(registry, &candidate)?;
                 (publication.model, publication.checkpoint.sha256)
             }
             None => {
@@ -233,8 +238,10 @@ impl Watcher {
         let Setback { kind, failure } = setback;
         let file = checkpoint.path.display().to_string();
         let why = failure.text();
+        let has_answered = || self.registry.as_ref().is_some_and(Contact::has_answered);
         match kind {
             Kind::Setup => return Err(failure),
+            Kind::Stranger if !has_answered() => return Err(failure),
             Kind::Interrupted => {
                 print::line(&format!("{file}: {why}"));
                 return Ok(false);
@@ -253,9 +260,9 @@ impl Watcher {
                     ));
                 }
             }
-            Kind::Outage if self.manner.once => return Err(failure),
+            Kind::Outage | Kind::Stranger if self.manner.once => return Err(failure),
             Kind::Unready if self.manner.once => self.fail(checkpoint, failure),
-            Kind::Outage => {
+            Kind::Outage | Kind::Stranger => {
                 let now = self.now();
                 self.outage
                     .get_or_insert_default()
