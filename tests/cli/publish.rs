@@ -1,8 +1,10 @@
 //! `registry publish`, against a real registry and a real S3 server.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -525,6 +527,24 @@ fn metadata_is_written_once_the_version_is_registered() {
     let written: Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
     assert_eq!(written["artifact_uri"], value!("s3://models/m/model.pt"));
     assert_eq!(written["checkpoint_sha256"], value!(HELLO));
+}
+
+#[test]
+fn a_file_name_that_is_no_text_can_not_stand_in_a_uri() {
+    let scene = Scene::new();
+    let path = scene.path("").join(OsStr::from_bytes(b"m\xff.pt"));
+    fs::write(&path, "hello").unwrap();
+    let with = |template: &str| {
+        let mut command = scene.publish(["--version=v1", "--upload", "--artifact-uri-template", template]);
+        command.arg("--checkpoint-path").arg(&path);
+        Ran::of(&mut command)
+    };
+    let line = with("s3://models/m/{basename}").failed(2);
+    assert!(line.contains("is not UTF-8; rename the file"), "{line}");
+    let line = with("s3://models/m/{version}-{basename}").failed(2);
+    assert!(line.contains("is not UTF-8"), "{line}");
+    scene.nothing_was_done();
+    assert_eq!(with("s3://models/m/{version}").code, 0);
 }
 
 #[test]

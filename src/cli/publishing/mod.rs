@@ -59,13 +59,14 @@ pub(super) struct Candidate {
 pub(super) struct Naming<'a> {
     pub(super) version: &'a str,
     pub(super) step: Option<i64>,
-    pub(super) basename: &'a str,
+    /// Absent where the file's name is no text.
+    pub(super) basename: Option<&'a str>,
 }
 
 impl Candidate {
     pub(super) fn naming(&self) -> Naming<'_> {
         let basename = self.opened.path().file_name().and_then(|name| name.to_str());
-        Naming { version: &self.version, step: self.step, basename: basename.unwrap_or_default() }
+        Naming { version: &self.version, step: self.step, basename }
     }
 }
 

@@ -134,7 +134,8 @@ impl Watch {
             },
             interrupt,
         };
-        let naming = Naming { version: &version, step: Some(sample.step), basename: "checkpoint_step_1.pt" };
+        let naming =
+            Naming { version: &version, step: Some(sample.step), basename: Some("checkpoint_step_1.pt") };
         publisher.check(&naming).map_err(|setback| setback.failure)?;
         if registry.is_some() {
             publisher.check_store(&naming).map_err(|setback| setback.failure)?;
