@@ -139,6 +139,10 @@ impl Publish {
             (None, folder) => latest(folder.as_deref().unwrap_or(Path::new(".")))?,
         };
         let opened = Opened::open(&path)?;
+        if opened.size_bytes() == 0 {
+            let path = path.display();
+            return Err(Failure::failed(format!("{path} is empty; publish it once it has been written")));
+        }
         let file_name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let name = CheckpointName::parse(&file_name);
         let stem = || path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
@@ -159,7 +163,8 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
     let found = list_checkpoints(folder)?;
     found.into_iter().next_back().map(|latest| latest.path).ok_or_else(|| {
         Failure::failed(format!(
-            "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}; --checkpoint-path takes any other name",
+            "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}, and are not empty; --checkpoint-path \
+             takes any other name",
             folder.display()
         ))
     })

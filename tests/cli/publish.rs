@@ -166,6 +166,7 @@ fn the_latest_checkpoint_of_a_folder_is_found() {
     ] {
         scene.checkpoint(name, "hello");
     }
+    scene.checkpoint("checkpoint_step_12.pt", "");
     fs::create_dir(scene.path("checkpoint-500")).unwrap();
     let ran = Ran::of(&mut scene.publish([
         "--checkpoint-dir=.",
@@ -278,9 +279,11 @@ fn a_file_or_folder_that_is_not_there_is_named() {
     let scene = Scene::new();
     fs::create_dir(scene.path("empty")).unwrap();
     scene.checkpoint("file.txt", "hello");
+    scene.checkpoint("empty.pt", "");
     for (arguments, said) in [
         (["--checkpoint-path", "none.pt"], "none.pt does not exist"),
         (["--checkpoint-path", "empty"], "is a directory"),
+        (["--checkpoint-path", "empty.pt"], "empty.pt is empty; publish it once"),
         (["--checkpoint-dir", "none"], "none does not exist"),
         (["--checkpoint-dir", "file.txt"], "file.txt is not a folder"),
         (["--checkpoint-dir", "empty"], "empty holds no checkpoint; they are called checkpoint_step_N"),

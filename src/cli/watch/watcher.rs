@@ -330,12 +330,11 @@ struct Chosen<'a> {
 }
 
 fn choose<'a>(found: &'a [Checkpoint], all: bool, ledger: &Ledger) -> Chosen<'a> {
-    // Somebody is about to write an empty one, or has failed to.
-    let mut whole = found.iter().filter(|checkpoint| checkpoint.state.size_bytes > 0);
     if all {
-        return Chosen { open: whole.filter(|checkpoint| !ledger.knows(checkpoint)).collect(), past: None };
+        let open = found.iter().filter(|checkpoint| !ledger.knows(checkpoint));
+        return Chosen { open: open.collect(), past: None };
     }
-    match whole.next_back() {
+    match found.last() {
         Some(latest) if ledger.knows(latest) => Chosen::default(),
         Some(latest) if ledger.is_past(latest) => Chosen { open: Vec::new(), past: Some(latest) },
         latest => Chosen { open: latest.into_iter().collect(), past: None },
@@ -352,12 +351,12 @@ mod tests {
     #[test]
     fn the_latest_is_chosen_or_all_in_order_and_nothing_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let file = |step: i64, size_bytes| Checkpoint {
+        let file = |step: i64| Checkpoint {
             path: Path::new("d").join(format!("checkpoint_step_{step}.pt")),
             name: CheckpointName { step, is_final: false },
-            state: FileState { size_bytes, modified_ns: 1, inode: 1 },
+            state: FileState { size_bytes: 5, modified_ns: 1, inode: 1 },
         };
-        let found = [file(1, 5), file(2, 5), file(3, 5), file(4, 0)];
+        let found = [file(1), file(2), file(3)];
         for (published, latest, past, all) in [
             (&[][..], &[3][..], None, &[1, 2, 3][..]),
             (&[2], &[3], None, &[1, 3]),
@@ -366,7 +365,7 @@ mod tests {
         ] {
             let state_file = folder.path().join(format!("{published:?}"));
             let mut ledger = Ledger::open(&state_file, "m", "http://r", true).unwrap();
-            published.iter().for_each(|step| ledger.note_published(&file(*step, 5), None));
+            published.iter().for_each(|step| ledger.note_published(&file(*step), None));
             let steps = |chosen: &Chosen<'_>| chosen.open.iter().map(|it| it.name.step).collect::<Vec<_>>();
             let chosen = choose(&found, false, &ledger);
             assert_eq!((steps(&chosen).as_slice(), chosen.past.map(|it| it.name.step)), (latest, past));
