@@ -586,9 +586,11 @@ fn the_command_line_must_make_sense() {
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
         assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
     }
-    for (template, complaint) in
-        [("https://h/{step}", "s3://, gs:// and az:// are known"), ("s3://models/", "no object")]
-    {
+    for (template, complaint) in [
+        ("s3://models/{name}.pt", "is one place for all checkpoints"),
+        ("https://h/{step}", "s3://, gs:// and az:// are known"),
+        ("s3://models/{step}/", "ends with a slash"),
+    ] {
         let mut command = registry([
             "watch",
             "--name=m",

@@ -14,7 +14,7 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, CheckpointName, UriTemplate, list_checkpoints},
+    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, list_checkpoints},
     domain::Draft,
 };
 
@@ -110,6 +110,13 @@ impl Watch {
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        if self.upload.is_wanted() && !is_of_its_own(&self.artifact_uri_template) {
+            return Err(Failure::usage(format!(
+                "{} is one place for all checkpoints, and each would replace the one before; put {{version}}, \
+                 {{step}}, {{basename}} or {{sha256}} into it",
+                self.artifact_uri_template
+            )));
+        }
         match list_checkpoints(&self.checkpoint_dir) {
             Ok(_) => {}
             Err(ArtifactError::Missing { .. }) if !self.once => {}
@@ -150,6 +157,11 @@ impl Watch {
         };
         Watcher::new(publisher, registry, self.checkpoint_dir, manner).run()
     }
+}
+
+/// Whether each checkpoint gets a place of its own.
+fn is_of_its_own(template: &UriTemplate) -> bool {
+    [Field::Version, Field::Step, Field::Basename, Field::Sha256].into_iter().any(|field| template.has(field))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
