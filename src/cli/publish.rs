@@ -116,6 +116,7 @@ impl Publish {
             metrics,
             goes_on: "the same command again goes on from there",
             interrupt,
+            said: print::Said::default(),
         };
         publisher.check(&candidate.naming()).map_err(|setback| setback.failure)?;
         if self.output.dry_run {

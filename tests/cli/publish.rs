@@ -524,7 +524,8 @@ fn metadata_is_written_once_the_version_is_registered() {
     let metadata = scene.path("sent.json");
     let flags = ["--write-metadata", metadata.to_str().unwrap()];
     scene.gateway.fate("POST ", 1, Fate::Answered(json(422, r#"{"detail":"no"}"#)));
-    assert_eq!(Ran::of(&mut scene.upload(&path, flags)).code, 1);
+    let ran = Ran::of(&mut scene.upload(&path, flags));
+    assert!(ran.code == 1 && ran.stderr.contains("(mend that, and the same command again"), "{ran:?}");
     assert!(!metadata.exists(), "what was refused leaves no file");
     assert_eq!(Ran::of(&mut scene.upload(&path, flags)).code, 0);
     let written: Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();

@@ -324,13 +324,14 @@ fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
 #[test]
 fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
     let scene = Scene::new();
-    scene.gateway.fate("POST ", 1, Fate::Answered(json(503, r#"{"detail":"busy"}"#)));
+    scene.gateway.fate("POST ", 2, Fate::Answered(json(500, r#"{"detail":"broken"}"#)));
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
     running.said("s3://models/checkpoint_step_1.pt is in place");
     running.published(&["step-1"]);
-    assert_eq!(scene.writes(), (2, 1), "registered at the second try, uploaded at the first");
-    running.stopped("TERM");
+    assert_eq!(scene.writes(), (3, 1), "registered at the third try, uploaded at the first");
+    let ran = running.stopped("TERM");
+    assert_eq!(ran.stderr.matches("is uploaded already").count(), 1, "{ran:?}");
 }
 
 #[test]

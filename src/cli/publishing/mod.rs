@@ -89,9 +89,11 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
-    /// How the work goes on after a failure, in a clause.
+    /// How the work goes on once the registry is back, in a clause.
     pub(super) goes_on: &'static str,
     pub(super) interrupt: Interrupt,
+    /// What a further try need not repeat.
+    pub(super) said: print::Said,
 }
 
 impl Destination {
@@ -289,7 +291,7 @@ impl Publisher {
             {
                 return Err(differs(format!("its sha256 is {there}, the file's {here}")));
             }
-            print::line(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
+            self.said.once(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
             return Ok((here, false));
         }
         let begun = Instant::now();
@@ -313,7 +315,7 @@ impl Publisher {
         opened: &Opened,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, Setback> {
-        print::line(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
+        self.said.once(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
         Ok(objects.measure(uri, |done| bar.set(done), interrupted)?)
     }
@@ -333,6 +335,7 @@ impl Publisher {
         let sent = body.clone();
         let error = match registry.change(move |client| client.register(&sent)) {
             Ok(Registered { id, body }) => {
+                self.said.forget();
                 print::line(&registration::summary(&version, id, Some(checkpoint), None));
                 return Ok(body);
             }
@@ -346,13 +349,16 @@ impl Publisher {
             }
             Err(unanswered) => unanswered,
         };
-        let in_place = |setback: Setback| match stored {
-            Some(stored) => setback.after(&format!(
-                "{stored} is in place ({}), but {version} is not registered for it ({}): ",
-                full(checkpoint),
-                self.goes_on
-            )),
-            None => setback,
+        let in_place = |setback: Setback| {
+            let Some(stored) = stored else { return setback };
+            let goes_on = match setback.kind {
+                Kind::Outage | Kind::Stranger => self.goes_on,
+                _ => "mend that, and the same command again goes on from there",
+            };
+            let found = full(checkpoint);
+            setback.after(&format!(
+                "{stored} is in place ({found}), but {version} is not registered for it ({goes_on}): "
+            ))
         };
         if matches!(error, Unanswered::Said(ClientError::Conflict { .. } | ClientError::AnswerLost { .. }))
             && let Ok(Some(model)) = self.held(registry, candidate)

@@ -10,6 +10,7 @@ use super::{
     details::Details,
     exit::{self, Failure},
     interrupt::Interrupt,
+    print,
     publishing::{Contact, Destination, Naming, Publisher, UploadFlags},
     remote::Remote,
 };
@@ -140,6 +141,7 @@ impl Watch {
                 "that is tried again"
             },
             interrupt,
+            said: print::Said::default(),
         };
         let naming =
             Naming { version: &version, step: Some(sample.step), basename: Some("checkpoint_step_1.pt") };

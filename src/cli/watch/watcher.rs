@@ -50,7 +50,7 @@ pub(super) struct Watcher {
     /// What is wrong with single files for the time being.
     unready: HashMap<PathBuf, Retry>,
     /// What has been said and need not be repeated.
-    said: HashSet<String>,
+    said: print::Said,
     /// With `--once`: what was not published, how many were, and which files were given up.
     failure: Option<Failure>,
     published: usize,
@@ -82,7 +82,7 @@ impl Watcher {
             ledger: None,
             outage: None,
             unready: HashMap::new(),
-            said: HashSet::new(),
+            said: print::Said::default(),
             failure: None,
             published: 0,
             given_up: HashSet::new(),
@@ -97,6 +97,7 @@ impl Watcher {
             }
             let looked = self.now();
             let found = self.look()?;
+            self.unready.retain(|path, _| found.iter().any(|checkpoint| checkpoint.path == *path));
             let open = self.open(&found);
             if self.manner.once && open.is_empty() {
                 if self.published == 0 && self.failure.is_none() {
@@ -141,7 +142,7 @@ impl Watcher {
                     return Err(Failure::failed(error.to_string()));
                 }
                 self.notices.stop();
-                self.say_once(match error {
+                self.said.once(&match error {
                     ArtifactError::Missing { path } => {
                         format!("{} does not exist; waiting for it", path.display())
                     }
@@ -174,7 +175,7 @@ impl Watcher {
             && let Err(reason) = self.notices.await_from(&self.folder)
         {
             let seconds = self.manner.poll.as_secs_f64();
-            self.say_once(format!("no news of the folder ({reason}); looking every {seconds} s"));
+            self.said.once(&format!("no news of the folder ({reason}); looking every {seconds} s"));
         }
         Ok(())
     }
@@ -185,8 +186,15 @@ impl Watcher {
         let chosen = choose(found, self.manner.all, ledger);
         if let Some(past) = chosen.past {
             let path = past.path.display();
-            self.say_once(format!(
+            self.said.once(&format!(
                 "{path} is older than what was published last, so it is not; --all publishes every checkpoint"
+            ));
+        }
+        for other in &chosen.others {
+            let path = other.path.display();
+            self.said.once(&format!(
+                "{path} is another file of {}, and a version has one file, so it is passed over",
+                other.name
             ));
         }
         let open = chosen.open.into_iter().filter(|checkpoint| !self.given_up.contains(&checkpoint.path));
@@ -312,13 +320,6 @@ impl Watcher {
         }
         Ok(())
     }
-
-    fn say_once(&mut self, line: String) {
-        if !self.said.contains(&line) {
-            print::line(&line);
-            self.said.insert(line);
-        }
-    }
 }
 
 /// What there is to publish.
@@ -327,18 +328,30 @@ struct Chosen<'a> {
     open: Vec<&'a Checkpoint>,
     /// The latest, where a later one than that was published.
     past: Option<&'a Checkpoint>,
+    /// Of a version that has more than one file all but the one that counts.
+    others: Vec<&'a Checkpoint>,
 }
 
 fn choose<'a>(found: &'a [Checkpoint], all: bool, ledger: &Ledger) -> Chosen<'a> {
-    if all {
-        let open = found.iter().filter(|checkpoint| !ledger.knows(checkpoint));
-        return Chosen { open: open.collect(), past: None };
+    let mut chosen = Chosen::default();
+    let mut versions: Vec<_> = found.chunk_by(|one, other| one.name == other.name).collect();
+    if !all {
+        versions.drain(..versions.len().saturating_sub(1));
     }
-    match found.last() {
-        Some(latest) if ledger.knows(latest) => Chosen::default(),
-        Some(latest) if ledger.is_past(latest) => Chosen { open: Vec::new(), past: Some(latest) },
-        latest => Chosen { open: latest.into_iter().collect(), past: None },
+    for files in versions {
+        // The newest, as `publish` takes it, unless another one has become the version already.
+        let Some(file) = files.iter().find(|file| ledger.knows(file)).or(files.last()) else { continue };
+        chosen.others.extend(files.iter().filter(|other| *other != file));
+        if ledger.knows(file) {
+            continue;
+        }
+        if !all && ledger.is_past(file) {
+            chosen.past = Some(file);
+        } else {
+            chosen.open.push(file);
+        }
     }
+    chosen
 }
 
 #[cfg(test)]
@@ -370,6 +383,27 @@ mod tests {
             let chosen = choose(&found, false, &ledger);
             assert_eq!((steps(&chosen).as_slice(), chosen.past.map(|it| it.name.step)), (latest, past));
             assert_eq!(steps(&choose(&found, true, &ledger)), all, "after {published:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_version_one_file_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, modified_ns| Checkpoint {
+            path: Path::new("d").join(name),
+            name: CheckpointName::parse(name).unwrap(),
+            state: FileState { size_bytes: 5, modified_ns, inode: 1 },
+        };
+        let found = [file("checkpoint_step_1.pt", 1), file("checkpoint_step_1.safetensors", 2)];
+        let mut ledger = Ledger::open(&folder.path().join("state"), "m", "http://r", true).unwrap();
+        for all in [true, false] {
+            let chosen = choose(&found, all, &ledger);
+            assert_eq!((chosen.open, chosen.others), (vec![&found[1]], vec![&found[0]]), "the newest");
+        }
+        ledger.note_published(&found[0], None);
+        for all in [true, false] {
+            let chosen = choose(&found, all, &ledger);
+            assert_eq!((chosen.open, chosen.others), (vec![], vec![&found[1]]), "the published one");
         }
     }
 }
