@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde_json::{Value, json as value};
@@ -16,7 +17,7 @@ use crate::{
     KEY, Ran,
     fake_registry::{answer, json},
     gateway::{Fate, Gateway},
-    object_server::{Fault, Gate, ObjectServer, until},
+    object_server::{Fault, Gate, ObjectServer, until, until_within},
     registry,
     server::{Server, signal},
 };
@@ -342,11 +343,9 @@ fn a_store_that_is_away_is_waited_for() {
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
     // Those tries take their time, mostly some ten seconds.
-    let begun = std::time::Instant::now();
-    while !running.words.so_far().contains("is unavailable") {
-        assert!(begun.elapsed().as_secs() < 120, "{}", running.words.so_far());
-        thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until_within(Duration::from_secs(120), "is unavailable", || {
+        running.words.so_far().contains("is unavailable")
+    });
     running.published(&["step-1"]);
     let ran = running.stopped("TERM");
     assert_eq!(ran.stderr.matches("trying again until it works").count(), 1, "{ran:?}");
@@ -552,6 +551,25 @@ fn a_folder_may_come_into_being_later() {
     running.stopped("TERM");
     let line = Ran::of(&mut scene.watch(["--checkpoint-dir", "runs/checkpoint_step_1.pt"]));
     assert_eq!(line.code, 2, "given twice");
+}
+
+#[test]
+fn a_folder_that_takes_the_place_of_another_is_watched() {
+    let scene = Scene::new();
+    // Only news make it look before the test is given up.
+    let flags = ["--poll-seconds", "3600", "--state-file", "state.json"];
+    scene.checkpoint(1, "one");
+    let running = Running::of(&mut scene.watch_after("0", flags));
+    running.published(&["step-1"]);
+    fs::create_dir(scene.path("next")).unwrap();
+    fs::write(scene.path("next/checkpoint_step_2.pt"), "two").unwrap();
+    // In one step, as only an empty folder lets itself be replaced.
+    fs::remove_file(scene.file(1)).unwrap();
+    fs::rename(scene.path("next"), scene.path("runs")).unwrap();
+    running.published(&["step-1", "step-2"]);
+    scene.checkpoint(3, "three");
+    running.published(&["step-1", "step-2", "step-3"]);
+    running.stopped("TERM");
 }
 
 #[test]

@@ -170,8 +170,8 @@ impl Watcher {
             }
             self.ledger = Some(ledger);
         }
-        if !self.notices.are_awaited()
-            && !self.manner.once
+        if !self.manner.once
+            && !self.notices.are_awaited_from(&self.folder)
             && let Err(reason) = self.notices.await_from(&self.folder)
         {
             let seconds = self.manner.poll.as_secs_f64();
