@@ -33,7 +33,7 @@ impl Checkpoint {
 
 /// The checkpoints in `folder`, the latest one last: by step, final behind plain, and of the same version
 /// the newest behind the others. Links are followed; folders, and whatever else is no file, are passed over,
-/// as is what vanishes meanwhile.
+/// as is what vanishes meanwhile, and what is empty: somebody is about to write it, or has failed to.
 ///
 /// # Errors
 /// [`ArtifactError::Missing`], [`ArtifactError::NotAFolder`], [`ArtifactError::Unreadable`].
@@ -51,6 +51,7 @@ pub fn list_checkpoints(folder: &Path) -> Result<Vec<Checkpoint>, ArtifactError>
         let path = entry.path();
         if let Ok(metadata) = fs::metadata(&path)
             && metadata.is_file()
+            && metadata.len() > 0
         {
             found.push(Checkpoint { path, name, state: FileState::of(&metadata) });
         }
@@ -134,10 +135,12 @@ mod tests {
             (".checkpoint_step_12.pt", 0),
             ("notes.txt", 0),
         ] {
-            let file = fs::File::create(at(name)).unwrap();
+            fs::write(at(name), "x").unwrap();
+            let file = fs::File::options().write(true).open(at(name)).unwrap();
             file.set_modified(now - Duration::from_secs(age)).unwrap();
         }
         fs::create_dir(at("checkpoint_step_99.pt")).unwrap();
+        fs::write(at("checkpoint_step_97.pt"), "").unwrap();
         fs::create_dir(at("checkpoint-500")).unwrap();
         std::os::unix::fs::symlink("nowhere", at("checkpoint_step_98.pt")).unwrap();
         std::os::unix::fs::symlink("notes.txt", at("checkpoint_step_8.pt")).unwrap();

@@ -38,7 +38,7 @@ pub struct Values<'a> {
     pub name: &'a str,
     pub version: &'a str,
     pub step: Option<i64>,
-    pub basename: &'a str,
+    pub basename: Option<&'a str>,
     pub sha256: Option<Digest>,
 }
 
@@ -75,6 +75,12 @@ pub enum TemplateError {
         "the artifact's URI {template} needs a step, and the checkpoint's name has none; give --training-step"
     )]
     NoStep { template: String },
+    /// Bytes that are no text make no URI.
+    #[error(
+        "the artifact's URI {template} needs the file's name, which is not UTF-8; rename the file, or leave \
+         out {{basename}}"
+    )]
+    NoBasename { template: String },
     /// The digest is asked for before there is one.
     #[error("the artifact's URI {template} needs the checkpoint's digest, which is not known yet")]
     NoDigest { template: String },
@@ -147,7 +153,11 @@ impl UriTemplate {
                 Part::Text(text) => uri.push_str(text),
                 Part::Field(Field::Name) => uri.push_str(values.name),
                 Part::Field(Field::Version) => uri.push_str(values.version),
-                Part::Field(Field::Basename) => uri.push_str(values.basename),
+                Part::Field(Field::Basename) => {
+                    let basename =
+                        values.basename.ok_or_else(|| TemplateError::NoBasename { template: template() })?;
+                    uri.push_str(basename);
+                }
                 Part::Field(Field::Step) => {
                     let step = values.step.ok_or_else(|| TemplateError::NoStep { template: template() })?;
                     uri.push_str(&step.to_string());
@@ -168,7 +178,7 @@ mod tests {
     use super::*;
 
     const VALUES: Values<'_> =
-        Values { name: "tiny", version: "step-5", step: Some(5), basename: "c.pt", sha256: None };
+        Values { name: "tiny", version: "step-5", step: Some(5), basename: Some("c.pt"), sha256: None };
 
     fn expanded(template: &str, values: &Values<'_>) -> Result<String, TemplateError> {
         template.parse::<UriTemplate>()?.expand(values)

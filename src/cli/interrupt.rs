@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, bounded};
@@ -18,6 +19,9 @@ use super::{
     exit::{self, Failure},
     print,
 };
+
+/// A second signal so soon after the first is the same one.
+const DOUBLED: Duration = Duration::from_secs(1);
 
 /// Whether the user, or the system, wants this command to end.
 #[derive(Debug, Clone)]
@@ -65,7 +69,12 @@ impl Interrupt {
             set.store(true, Ordering::SeqCst);
             drop(connected);
             print::line("ending in order; once more to stop at once");
+            // Some send each signal twice, to the command and to its group.
+            let asked = Instant::now();
             next(None);
+            while asked.elapsed() < DOUBLED {
+                next(None);
+            }
             process::exit(i32::from(exit::INTERRUPTED));
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;

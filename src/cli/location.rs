@@ -1,6 +1,9 @@
 //! Where an artifact is: in a file of this machine, or in an object store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use url::Url;
 
@@ -14,19 +17,23 @@ pub(super) enum Location {
 }
 
 impl Location {
-    /// What a person gave: a path, `file://` with an absolute path, or the URI of an object.
+    /// What a person gave: a path, `file://` with an absolute path, or the URI of an object. One of a store
+    /// that is known here is never a path, whatever lies in the current folder; `./` before it makes it one.
     ///
     /// # Errors
     /// Where it is a URI of another kind, or one that names no object.
-    pub(super) fn given(text: &str) -> Result<Self, ObjectError> {
+    pub(super) fn given(given: &OsStr) -> Result<Self, ObjectError> {
+        // What is no text can only be a path.
+        let Some(text) = given.to_str() else { return Ok(Self::File(PathBuf::from(given))) };
         if let Some(path) = path_of(text) {
             return Ok(Self::File(path));
         }
-        // A file may be called like that, and then it is meant.
-        if text.contains("://") && !Path::new(text).exists() {
+        let has_scheme = text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['.', '/']));
+        let is_uri = has_scheme && !Path::new(text).exists();
+        if is_uri || ObjectUri::is_meant_by(text) {
             return ObjectUri::parse(text).map(Self::Object);
         }
-        Ok(Self::File(PathBuf::from(text)))
+        Ok(Self::File(PathBuf::from(given)))
     }
 
     /// What the registry says of an artifact; `None` where that can't be read from here.
@@ -76,9 +83,11 @@ mod tests {
             ("/a/m:1.pt", file("/a/m:1.pt")),
             ("file:///a/m.pt", file("/a/m.pt")),
             ("s3://b/k", object("s3://b/k")),
+            ("./s3://b/k", file("./s3://b/k")),
+            ("s3://b", None),
             ("https://h/m.pt", None),
         ] {
-            assert_eq!(Location::given(text).ok(), expected, "{text}");
+            assert_eq!(Location::given(OsStr::new(text)).ok(), expected, "{text}");
         }
     }
 }

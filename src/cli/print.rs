@@ -2,7 +2,11 @@
 //!
 //! Nothing here panics where the other end has been closed, as `println!` would.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    io::{self, ErrorKind, Write},
+};
 
 use serde_json::Value;
 
@@ -133,6 +137,24 @@ pub(super) fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{amount:.1} {}", UNITS[unit])
+}
+
+/// Lines on stderr that are told once, however often there is occasion to.
+#[derive(Debug, Default)]
+pub(super) struct Said(RefCell<HashSet<String>>);
+
+impl Said {
+    /// Tells it, unless it was told before.
+    pub(super) fn once(&self, text: &str) {
+        if self.0.borrow_mut().insert(text.to_owned()) {
+            line(text);
+        }
+    }
+
+    /// What comes now is another matter, and is told.
+    pub(super) fn forget(&self) {
+        self.0.borrow_mut().clear();
+    }
 }
 
 #[cfg(test)]

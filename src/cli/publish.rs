@@ -1,6 +1,6 @@
 //! `registry publish`: finds a checkpoint, uploads it and registers it.
 //!
-//! How that is done, and done again, is written in `publishing.rs`; here are the flags and the output.
+//! How that is done, and done again, is written in `publishing/mod.rs`; here are the flags and the output.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::{
     exit::{self, Failure, Faults},
     interrupt::Interrupt,
     print,
-    publishing::{Candidate, Destination, Publisher, UploadFlags},
+    publishing::{Candidate, Contact, Destination, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
@@ -116,14 +116,15 @@ impl Publish {
             metrics,
             goes_on: "the same command again goes on from there",
             interrupt,
+            said: print::Said::default(),
         };
         publisher.check(&candidate.naming()).map_err(|setback| setback.failure)?;
         if self.output.dry_run {
             return dry_run(&publisher, &candidate, &self.output);
         }
-        let client = connection.client()?;
+        let registry = Contact::new(connection.client()?, publisher.interrupt.clone());
         publisher.check_store(&candidate.naming()).map_err(|setback| setback.failure)?;
-        let publication = publisher.publish(&client, &candidate).map_err(|setback| setback.failure)?;
+        let publication = publisher.publish(&registry, &candidate).map_err(|setback| setback.failure)?;
         let printed = print::result(&publication.model);
         self.output.write_metadata(&publication.body)?;
         printed
@@ -139,6 +140,10 @@ impl Publish {
             (None, folder) => latest(folder.as_deref().unwrap_or(Path::new(".")))?,
         };
         let opened = Opened::open(&path)?;
+        if opened.size_bytes() == 0 {
+            let path = path.display();
+            return Err(Failure::failed(format!("{path} is empty; publish it once it has been written")));
+        }
         let file_name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let name = CheckpointName::parse(&file_name);
         let stem = || path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
@@ -159,7 +164,8 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
     let found = list_checkpoints(folder)?;
     found.into_iter().next_back().map(|latest| latest.path).ok_or_else(|| {
         Failure::failed(format!(
-            "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}; --checkpoint-path takes any other name",
+            "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}, and are not empty; --checkpoint-path \
+             takes any other name",
             folder.display()
         ))
     })

@@ -11,6 +11,9 @@ use crate::{
 pub(super) enum Kind {
     /// The registry or the store can't be asked now: nothing can be published, and later everything can.
     Outage,
+    /// Something else than a registry answers where it should be. If it was there before, that is an outage;
+    /// if not, the address is wrong.
+    Stranger,
     /// This file can't be had now, and perhaps later: it is still moving, or its disk fails.
     Unready,
     /// This file will not be published as it is, however often it is tried.
@@ -42,20 +45,27 @@ impl Setback {
 
 impl From<ClientError> for Setback {
     fn from(error: ClientError) -> Self {
-        let kind = match error {
-            ClientError::Unreachable { .. }
-            | ClientError::AnswerLost { .. }
-            | ClientError::Unavailable { .. }
-            | ClientError::ServerFailed { .. } => Kind::Outage,
-            ClientError::BadUrl(_)
-            | ClientError::BadKey(_)
-            | ClientError::KeyRefused { .. }
-            | ClientError::NotARegistry { .. } => Kind::Setup,
-            ClientError::NotFound { .. } | ClientError::Conflict { .. } | ClientError::Refused { .. } => {
-                Kind::Refused
-            }
-        };
+        let kind = meaning(&error);
         Self { kind, failure: error.into() }
+    }
+}
+
+/// What an error of the registry's client means.
+pub(super) fn meaning(error: &ClientError) -> Kind {
+    match error {
+        ClientError::Unreachable { .. }
+        | ClientError::AnswerLost { .. }
+        | ClientError::Unavailable { .. }
+        | ClientError::ServerFailed { .. }
+        // Whoever says that it is too slow, too early or too much may be asked again.
+        | ClientError::Refused { status: 408 | 425 | 429, .. } => Kind::Outage,
+        ClientError::BadUrl(_) | ClientError::BadKey(_) | ClientError::KeyRefused { .. } => Kind::Setup,
+        // All that a registry says of what it is sent. That it knows no such path, method or type it says
+        // to nobody who publishes.
+        ClientError::Conflict { .. } | ClientError::Refused { status: 400 | 413 | 422, .. } => Kind::Refused,
+        ClientError::NotFound { .. } | ClientError::Refused { .. } | ClientError::NotARegistry { .. } => {
+            Kind::Stranger
+        }
     }
 }
 
@@ -143,6 +153,11 @@ mod tests {
             (ClientError::KeyRefused { url: url(), found_in: None }, Kind::Setup, KEY),
             (ClientError::Conflict { detail: text() }, Kind::Refused, CONFLICT),
             (ClientError::Refused { status: 422, detail: text() }, Kind::Refused, FAILED),
+            (ClientError::Refused { status: 429, detail: text() }, Kind::Outage, FAILED),
+            (ClientError::Refused { status: 408, detail: text() }, Kind::Outage, FAILED),
+            (ClientError::Refused { status: 404, detail: text() }, Kind::Stranger, FAILED),
+            (ClientError::NotFound { detail: text() }, Kind::Stranger, FAILED),
+            (ClientError::NotARegistry { url: url(), reason: text() }, Kind::Stranger, FAILED),
         ] {
             let said = format!("{error:?}");
             let setback = Setback::from(error);

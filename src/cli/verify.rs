@@ -2,6 +2,8 @@
 //!
 //! It reads and changes nothing, so Ctrl-C may simply end it.
 
+use std::ffi::{OsStr, OsString};
+
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -44,7 +46,7 @@ pub struct Verify {
     /// The file, or an object like s3://bucket/key (gs:// and az:// too); without it the object that the
     /// registry names as the version's artifact
     #[arg(value_name = "FILE_OR_URI")]
-    source: Option<String>,
+    source: Option<OsString>,
     /// Say it as a JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -76,6 +78,7 @@ impl Verify {
         let registered = Registered::of(&self.model, &model)?;
         let source = self.source(&model)?;
         let found = self.measure(&source, registered.size_bytes)?;
+        let source = source.to_string_lossy();
         let difference = registered.difference(&found);
         if self.json {
             print::result(&json!({
@@ -98,15 +101,13 @@ impl Verify {
     }
 
     /// What is to be read: as it was given, or where the registry says that the artifact lies.
-    fn source(&self, model: &Value) -> Result<String, Failure> {
+    fn source(&self, model: &Value) -> Result<OsString, Failure> {
         if let Some(source) = &self.source {
             return Ok(source.clone());
         }
         match model["artifact_uri"].as_str() {
             // One that is meant so and is none is told as what it is when it is read.
-            Some(uri) if ObjectUri::is_meant_by(uri) || Location::registered(uri).is_some() => {
-                Ok(uri.to_owned())
-            }
+            Some(uri) if ObjectUri::is_meant_by(uri) || Location::registered(uri).is_some() => Ok(uri.into()),
             uri => Err(Failure::usage(format!(
                 "the artifact of {} is registered as {}, which can't be read from here; give the file to verify",
                 self.model,
@@ -116,7 +117,7 @@ impl Verify {
     }
 
     /// Digests it, unless its size tells already that it is another.
-    fn measure(&self, source: &str, expected_bytes: Option<u64>) -> Result<Measurement, Failure> {
+    fn measure(&self, source: &OsStr, expected_bytes: Option<u64>) -> Result<Measurement, Failure> {
         let differs = |size_bytes| expected_bytes.is_some_and(|expected| expected != size_bytes);
         let bars = progress::bars();
         let measured = match Location::given(source)? {

@@ -15,6 +15,8 @@ pub(crate) enum Fate {
     Dropped,
     /// The registry executes it, and the answer is lost.
     AnswerLost,
+    /// It gets no answer, and the registry never hears of it.
+    Unanswered,
     /// It gets this answer, and the registry never hears of it.
     Answered(String),
 }
@@ -90,6 +92,8 @@ fn pass_on(mut client: TcpStream, target: &str, state: &State) -> std::io::Resul
     match &fate {
         Some(Fate::Dropped) => return client.shutdown(Shutdown::Both),
         Some(Fate::Answered(answer)) => return client.write_all(answer.as_bytes()),
+        // Until the client hangs up.
+        Some(Fate::Unanswered) => return client.read(&mut [0]).map(drop),
         Some(Fate::AnswerLost) | None => {}
     }
     let mut server = TcpStream::connect(target)?;

@@ -82,10 +82,16 @@ impl Gate {
 
 /// Waits until `condition` holds, for up to half a minute.
 #[track_caller]
-pub(crate) fn until(otherwise: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(otherwise: &str, condition: impl FnMut() -> bool) {
+    until_within(Duration::from_secs(30), otherwise, condition);
+}
+
+/// Waits until `condition` holds, for up to `limit`.
+#[track_caller]
+pub(crate) fn until_within(limit: Duration, otherwise: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{otherwise}");
+        assert!(begun.elapsed() < limit, "{otherwise}");
         thread::sleep(Duration::from_millis(5));
     }
 }

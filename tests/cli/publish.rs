@@ -1,8 +1,10 @@
 //! `registry publish`, against a real registry and a real S3 server.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -164,6 +166,7 @@ fn the_latest_checkpoint_of_a_folder_is_found() {
     ] {
         scene.checkpoint(name, "hello");
     }
+    scene.checkpoint("checkpoint_step_12.pt", "");
     fs::create_dir(scene.path("checkpoint-500")).unwrap();
     let ran = Ran::of(&mut scene.publish([
         "--checkpoint-dir=.",
@@ -276,9 +279,11 @@ fn a_file_or_folder_that_is_not_there_is_named() {
     let scene = Scene::new();
     fs::create_dir(scene.path("empty")).unwrap();
     scene.checkpoint("file.txt", "hello");
+    scene.checkpoint("empty.pt", "");
     for (arguments, said) in [
         (["--checkpoint-path", "none.pt"], "none.pt does not exist"),
         (["--checkpoint-path", "empty"], "is a directory"),
+        (["--checkpoint-path", "empty.pt"], "empty.pt is empty; publish it once"),
         (["--checkpoint-dir", "none"], "none does not exist"),
         (["--checkpoint-dir", "file.txt"], "file.txt is not a folder"),
         (["--checkpoint-dir", "empty"], "empty holds no checkpoint; they are called checkpoint_step_N"),
@@ -554,12 +559,53 @@ fn metadata_is_written_once_the_version_is_registered() {
     let metadata = scene.path("sent.json");
     let flags = ["--write-metadata", metadata.to_str().unwrap()];
     scene.gateway.fate("POST ", 1, Fate::Answered(json(422, r#"{"detail":"no"}"#)));
-    assert_eq!(Ran::of(&mut scene.upload(&path, flags)).code, 1);
+    let ran = Ran::of(&mut scene.upload(&path, flags));
+    assert!(ran.code == 1 && ran.stderr.contains("(mend that, and the same command again"), "{ran:?}");
     assert!(!metadata.exists(), "what was refused leaves no file");
     assert_eq!(Ran::of(&mut scene.upload(&path, flags)).code, 0);
     let written: Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
     assert_eq!(written["artifact_uri"], value!("s3://models/m/model.pt"));
     assert_eq!(written["checkpoint_sha256"], value!(HELLO));
+}
+
+#[test]
+fn a_file_name_that_is_no_text_can_not_stand_in_a_uri() {
+    let scene = Scene::new();
+    let path = scene.path("").join(OsStr::from_bytes(b"m\xff.pt"));
+    fs::write(&path, "hello").unwrap();
+    let with = |template: &str| {
+        let mut command = scene.publish(["--version=v1", "--upload", "--artifact-uri-template", template]);
+        command.arg("--checkpoint-path").arg(&path);
+        Ran::of(&mut command)
+    };
+    let line = with("s3://models/m/{basename}").failed(2);
+    assert!(line.contains("is not UTF-8; rename the file"), "{line}");
+    let line = with("s3://models/m/{version}-{basename}").failed(2);
+    assert!(line.contains("is not UTF-8"), "{line}");
+    scene.nothing_was_done();
+    assert_eq!(with("s3://models/m/{version}").code, 0);
+}
+
+#[test]
+fn a_uri_is_the_same_however_it_is_written() {
+    let scene = Scene::new();
+    scene.checkpoint("m.pt", "hello");
+    let at = ["--checkpoint-path=m.pt"];
+    for (version, flags) in [
+        ("a", &["--upload", "--artifact-uri=S3://models/up/m.pt"][..]),
+        ("b ", &["--upload", "--artifact-uri-template=s3://models/{name}/{version}"]),
+        ("c", &["--artifact-uri=gcs://elsewhere/m.pt"]),
+        ("d", &["--artifact-uri= https://elsewhere/m.pt "]),
+    ] {
+        let flags: Vec<_> = at.iter().chain(flags).chain(&["--version", version]).copied().collect();
+        let first = Ran::of(&mut scene.publish(flags.iter().copied()));
+        assert_eq!(first.code, 0, "{first:?}");
+        let again = Ran::of(&mut scene.publish(flags.iter().copied()));
+        assert_eq!((again.code, &again.stdout), (0, &first.stdout), "{again:?}");
+        assert!(again.stderr.ends_with(": nothing to do\n"), "{again:?}");
+    }
+    let uri = |id: u64| scene.server.get(&format!("/models/{id}"))["artifact_uri"].clone();
+    assert_eq!((uri(1), uri(3)), (value!("s3://models/up/m.pt"), value!("gs://elsewhere/m.pt")));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `registry verify`, against a real registry and a real S3 server.
 
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -177,4 +179,25 @@ fn what_can_not_be_verified_says_why() {
         0,
         "a size that is not registered is not judged"
     );
+}
+
+#[test]
+fn a_file_whose_name_is_no_text_is_verified() {
+    let verifying = Verifying::start();
+    let path = verifying.folder.path().join(OsStr::from_bytes(b"m\xff.pt"));
+    fs::write(&path, "hello").unwrap();
+    let ran = Ran::of(verifying.command(["m:v1"]).arg(&path));
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn the_uri_of_a_store_is_no_path_whatever_lies_there() {
+    let verifying = Verifying::start();
+    fs::create_dir_all(verifying.folder.path().join("s3:/models")).unwrap();
+    fs::write(verifying.folder.path().join("s3:/models/m.pt"), "hello").unwrap();
+    let mut command = verifying.command(["m:v1", "s3://models/m.pt"]);
+    let line = Ran::of(command.current_dir(verifying.folder.path())).failed(1);
+    assert!(line.contains("s3://models/m.pt"), "{line}");
+    let mut command = verifying.command(["m:v1", "./s3://models/m.pt"]);
+    assert_eq!(Ran::of(command.current_dir(verifying.folder.path())).code, 0);
 }

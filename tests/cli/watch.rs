@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde_json::{Value, json as value};
@@ -14,9 +15,9 @@ use tempfile::TempDir;
 
 use crate::{
     KEY, Ran,
-    fake_registry::json,
+    fake_registry::{answer, json},
     gateway::{Fate, Gateway},
-    object_server::{Fault, Gate, ObjectServer, until},
+    object_server::{Fault, Gate, ObjectServer, until, until_within},
     registry,
     server::{Server, signal},
 };
@@ -271,15 +272,67 @@ fn a_registry_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
+    let scene = Scene::new();
+    let running = Running::of(&mut scene.watch([]));
+    scene.checkpoint(1, "one");
+    running.published(&["step-1"]);
+    // As a proxy answers during a redeploy, at first to all and then only to what is registered.
+    let lost = answer(404, "Content-Type: text/plain\r\n", "default backend - 404");
+    scene.gateway.fate("GET ", 1, Fate::Answered(lost.clone()));
+    scene.gateway.fate("POST ", 1, Fate::Answered(lost));
+    scene.checkpoint(2, "two");
+    running.published(&["step-1", "step-2"]);
+    scene.gateway.fate("POST ", 1, Fate::Answered(json(404, r#"{"detail":"Not Found"}"#)));
+    scene.checkpoint(3, "three");
+    running.published(&["step-1", "step-2", "step-3"]);
+    scene.gateway.fate("POST ", 1, Fate::Answered(json(429, r#"{"detail":"slow down"}"#)));
+    scene.checkpoint(4, "four");
+    running.published(&["step-1", "step-2", "step-3", "step-4"]);
+    let ran = running.stopped("TERM");
+    assert!(ran.stderr.contains("trying again until it works"), "{ran:?}");
+}
+
+#[test]
+fn what_never_was_a_registry_ends_the_watch() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    for body in ["<html>", r#"{"detail":"Not Found"}"#] {
+        scene.gateway.fate("", usize::MAX, Fate::Answered(json(404, body)));
+        let ran = Ran::of(&mut scene.watch([]));
+        assert_eq!(ran.code, 1, "{ran:?}");
+        scene.gateway.mend();
+    }
+}
+
+#[test]
+fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
+    for (request, said) in
+        [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
+    {
+        let scene = Scene::new();
+        scene.checkpoint(1, "one");
+        scene.gateway.fate(request, 1, Fate::Unanswered);
+        let running = Running::of(&mut scene.watch(["--once"]));
+        until("it asks", || !scene.gateway.requests(request).is_empty());
+        signal(running.child.id(), "INT");
+        let ran = running.ended();
+        assert_eq!(ran.code, 130, "{ran:?}");
+        assert!(ran.stderr.contains(said), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
     let scene = Scene::new();
-    scene.gateway.fate("POST ", 1, Fate::Answered(json(503, r#"{"detail":"busy"}"#)));
+    scene.gateway.fate("POST ", 2, Fate::Answered(json(500, r#"{"detail":"broken"}"#)));
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
     running.said("s3://models/checkpoint_step_1.pt is in place");
     running.published(&["step-1"]);
-    assert_eq!(scene.writes(), (2, 1), "registered at the second try, uploaded at the first");
-    running.stopped("TERM");
+    assert_eq!(scene.writes(), (3, 1), "registered at the third try, uploaded at the first");
+    let ran = running.stopped("TERM");
+    assert_eq!(ran.stderr.matches("is uploaded already").count(), 1, "{ran:?}");
 }
 
 #[test]
@@ -290,11 +343,9 @@ fn a_store_that_is_away_is_waited_for() {
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
     // Those tries take their time, mostly some ten seconds.
-    let begun = std::time::Instant::now();
-    while !running.words.so_far().contains("is unavailable") {
-        assert!(begun.elapsed().as_secs() < 120, "{}", running.words.so_far());
-        thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until_within(Duration::from_secs(120), "is unavailable", || {
+        running.words.so_far().contains("is unavailable")
+    });
     running.published(&["step-1"]);
     let ran = running.stopped("TERM");
     assert_eq!(ran.stderr.matches("trying again until it works").count(), 1, "{ran:?}");
@@ -322,12 +373,28 @@ fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
     assert!(ran.stderr.contains("passed over until the file changes"), "{ran:?}");
 
     let again = Running::of(&mut scene.watch(all));
-    again.said("passed over, since they were refused before: checkpoint_step_1.pt");
-    // Written anew it is tried anew.
+    // A new run tries it once more, and so does this one when it is written anew.
+    again.said("no size there and 3 bytes here");
     scene.checkpoint(1, "one, again");
-    again.said("and differs");
-    again.stopped("TERM");
+    again.said("and 10 bytes here");
+    let ran = again.stopped("TERM");
+    assert_eq!(ran.stderr.matches("and differs").count(), 2, "{ran:?}");
     assert_eq!(scene.server.get("/models/1")["artifact_uri"], "s3://elsewhere/x");
+}
+
+#[test]
+fn a_refusal_lasts_no_longer_than_its_run() {
+    let scene = Scene::new();
+    scene.checkpoint(1, "one");
+    fs::write(scene.store.path("checkpoint_step_1.pt"), "another").unwrap();
+    for _ in 0..2 {
+        let ran = Ran::of(&mut scene.watch(["--once"]));
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(ran.stderr.contains("--force-upload replaces it"), "{ran:?}");
+    }
+    let ran = Ran::of(&mut scene.watch(["--once", "--force-upload"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_1.pt")).unwrap(), "one");
 }
 
 #[test]
@@ -487,6 +554,25 @@ fn a_folder_may_come_into_being_later() {
 }
 
 #[test]
+fn a_folder_that_takes_the_place_of_another_is_watched() {
+    let scene = Scene::new();
+    // Only news make it look before the test is given up.
+    let flags = ["--poll-seconds", "3600", "--state-file", "state.json"];
+    scene.checkpoint(1, "one");
+    let running = Running::of(&mut scene.watch_after("0", flags));
+    running.published(&["step-1"]);
+    fs::create_dir(scene.path("next")).unwrap();
+    fs::write(scene.path("next/checkpoint_step_2.pt"), "two").unwrap();
+    // In one step, as only an empty folder lets itself be replaced.
+    fs::remove_file(scene.file(1)).unwrap();
+    fs::rename(scene.path("next"), scene.path("runs")).unwrap();
+    running.published(&["step-1", "step-2"]);
+    scene.checkpoint(3, "three");
+    running.published(&["step-1", "step-2", "step-3"]);
+    running.stopped("TERM");
+}
+
+#[test]
 fn a_dry_run_shows_what_would_be_sent_and_notes_nothing() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
@@ -519,9 +605,11 @@ fn the_command_line_must_make_sense() {
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
         assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
     }
-    for (template, complaint) in
-        [("https://h/{step}", "s3://, gs:// and az:// are known"), ("s3://models/", "no object")]
-    {
+    for (template, complaint) in [
+        ("s3://models/{name}.pt", "is one place for all checkpoints"),
+        ("https://h/{step}", "s3://, gs:// and az:// are known"),
+        ("s3://models/{step}/", "ends with a slash"),
+    ] {
         let mut command = registry([
             "watch",
             "--name=m",

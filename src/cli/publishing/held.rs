@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::in_one_form;
 use crate::{
     cli::{model_ref::ModelRef, setback::Setback},
     domain::Measurement,
@@ -31,7 +32,7 @@ pub(super) fn same(
         differences.push(format!("{there} there and {digest} here"));
     }
     if let Some(uri) = uri
-        && text("artifact_uri").map(str::trim) != Some(uri)
+        && text("artifact_uri").map(in_one_form).as_deref() != Some(uri)
     {
         differences.push(format!("{} there and {uri} here", text("artifact_uri").unwrap_or("no URI")));
     }
@@ -71,6 +72,8 @@ mod tests {
         for (model, found, uri, differs) in [
             (model(json!(5), json!(hex), "s3://b/k"), found, Some("s3://b/k"), None),
             (model(json!(5), json!(hex), " s3://b/k "), found, Some("s3://b/k"), None),
+            // Others may have registered it as they wrote it.
+            (model(json!(5), json!(hex), "GCS://b/k"), found, Some("gs://b/k"), None),
             (model(json!(5), json!(hex), "s3://b/k"), found, None, None),
             (model(json!(5), json!("00"), "s3://b/k"), sized, Some("s3://b/k"), None),
             (model(json!(6), json!(hex), "u"), sized, None, Some("6 bytes there and 5 bytes here")),

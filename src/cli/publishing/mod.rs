@@ -23,13 +23,16 @@ use crate::{
         objects::{ObjectError, ObjectUri, Objects, Replace},
         read_config,
     },
-    client::{Client, ClientError, Registered},
+    client::{ClientError, Registered},
     domain::{Digest, Measurement, json::Object},
 };
 
+mod contact;
 mod held;
 mod upload_flags;
 
+pub(super) use contact::Contact;
+use contact::Unanswered;
 use held::{already, same};
 pub(super) use upload_flags::Upload;
 pub use upload_flags::UploadFlags;
@@ -56,13 +59,14 @@ pub(super) struct Candidate {
 pub(super) struct Naming<'a> {
     pub(super) version: &'a str,
     pub(super) step: Option<i64>,
-    pub(super) basename: &'a str,
+    /// Absent where the file's name is no text.
+    pub(super) basename: Option<&'a str>,
 }
 
 impl Candidate {
     pub(super) fn naming(&self) -> Naming<'_> {
         let basename = self.opened.path().file_name().and_then(|name| name.to_str());
-        Naming { version: &self.version, step: self.step, basename: basename.unwrap_or_default() }
+        Naming { version: &self.version, step: self.step, basename }
     }
 }
 
@@ -85,13 +89,15 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
-    /// How the work goes on after a failure, in a clause.
+    /// How the work goes on once the registry is back, in a clause.
     pub(super) goes_on: &'static str,
     pub(super) interrupt: Interrupt,
+    /// What a further try need not repeat.
+    pub(super) said: print::Said,
 }
 
 impl Destination {
-    /// Where a checkpoint goes; `None` where only its digest says.
+    /// Where a checkpoint goes, in one form however it was written; `None` where only its digest says.
     fn uri(
         &self,
         name: &str,
@@ -100,14 +106,21 @@ impl Destination {
     ) -> Result<Option<String>, TemplateError> {
         match self {
             Self::Unsaid => Ok(sha256.map(|digest| format!("sha256:{digest}"))),
-            Self::At(uri) => Ok(Some(uri.trim().to_owned())),
+            Self::At(uri) => Ok(Some(in_one_form(uri))),
             Self::Made(template) if sha256.is_none() && template.has(Field::Sha256) => Ok(None),
             Self::Made(template) => {
                 let Naming { version, step, basename } = *naming;
-                template.expand(&Values { name, version, step, basename, sha256 }).map(Some)
+                let uri = template.expand(&Values { name, version, step, basename, sha256 })?;
+                Ok(Some(in_one_form(&uri)))
             }
         }
     }
+}
+
+/// A URI in the one form in which it is registered, compared and shown: `S3://b/k` and `s3://b/k` are one
+/// object.
+fn in_one_form(uri: &str) -> String {
+    ObjectUri::parse(uri).map_or_else(|_| uri.trim().to_owned(), |object| object.to_string())
 }
 
 impl Publisher {
@@ -174,10 +187,10 @@ impl Publisher {
     ///
     /// # Errors
     /// Why it is not published. An upload that failed has left nothing behind.
-    pub(super) fn publish(&self, client: &Client, candidate: &Candidate) -> Result<Publication, Setback> {
+    pub(super) fn publish(&self, registry: &Contact, candidate: &Candidate) -> Result<Publication, Setback> {
         let version = ModelRef::named(&self.name, &candidate.version);
         let config = self.config()?;
-        let held = self.held(client, candidate)?;
+        let held = self.held(registry, candidate)?;
         let size_bytes = candidate.opened.size_bytes();
         let early_uri = self.destination.uri(&self.name, &candidate.naming(), None)?;
         if let Some(model) = &held {
@@ -213,18 +226,19 @@ impl Publisher {
             }
             None => {
                 let stored = self.upload.as_ref().and(uri.as_deref());
-                self.register(client, candidate, &body, &checkpoint, stored, uri.as_deref())?
+                self.register(registry, candidate, &body, &checkpoint, stored, uri.as_deref())?
             }
         };
         Ok(Publication { model, body, checkpoint })
     }
 
     /// The version as the registry holds it, if it does.
-    fn held(&self, client: &Client, candidate: &Candidate) -> Result<Option<Value>, Setback> {
-        match client.model_by_name(&self.name, &candidate.version) {
+    fn held(&self, registry: &Contact, candidate: &Candidate) -> Result<Option<Value>, Setback> {
+        let (name, version) = (self.name.clone(), candidate.version.clone());
+        match registry.look(move |client| client.model_by_name(&name, &version)) {
             Ok(model) => Ok(Some(model)),
-            Err(ClientError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(Unanswered::Said(ClientError::NotFound { .. })) => Ok(None),
+            Err(unanswered) => Err(unanswered.into()),
         }
     }
 
@@ -284,7 +298,7 @@ impl Publisher {
                     Ok(()) => {}
                 }
             }
-            print::line(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
+            self.said.once(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
             return Ok((here, false));
         }
         let replace = if upload.force { Replace::Anything } else { Replace::Nothing };
@@ -309,7 +323,7 @@ impl Publisher {
         opened: &Opened,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, Setback> {
-        print::line(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
+        self.said.once(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
         Ok(objects.measure(uri, |done| bar.set(done), interrupted)?)
     }
@@ -318,7 +332,7 @@ impl Publisher {
     /// lost, that is as good if it is the same.
     fn register(
         &self,
-        client: &Client,
+        registry: &Contact,
         candidate: &Candidate,
         body: &Value,
         checkpoint: &Measurement,
@@ -326,23 +340,36 @@ impl Publisher {
         uri: Option<&str>,
     ) -> Result<Value, Setback> {
         let version = ModelRef::named(&self.name, &candidate.version);
-        let error = match client.register(body) {
+        let sent = body.clone();
+        let error = match registry.change(move |client| client.register(&sent)) {
             Ok(Registered { id, body }) => {
+                self.said.forget();
                 print::line(&registration::summary(&version, id, Some(checkpoint), None));
                 return Ok(body);
             }
-            Err(error) => error,
+            Err(Unanswered::Interrupted) => {
+                return Err(Setback {
+                    kind: Kind::Interrupted,
+                    failure: Failure::interrupted(format!(
+                        "interrupted; {version} may have been registered; the same command again finds out"
+                    )),
+                });
+            }
+            Err(unanswered) => unanswered,
         };
-        let in_place = |setback: Setback| match stored {
-            Some(stored) => setback.after(&format!(
-                "{stored} is in place ({}), but {version} is not registered for it ({}): ",
-                full(checkpoint),
-                self.goes_on
-            )),
-            None => setback,
+        let in_place = |setback: Setback| {
+            let Some(stored) = stored else { return setback };
+            let goes_on = match setback.kind {
+                Kind::Outage | Kind::Stranger => self.goes_on,
+                _ => "mend that, and the same command again goes on from there",
+            };
+            let found = full(checkpoint);
+            setback.after(&format!(
+                "{stored} is in place ({found}), but {version} is not registered for it ({goes_on}): "
+            ))
         };
-        if matches!(error, ClientError::Conflict { .. } | ClientError::AnswerLost { .. })
-            && let Ok(Some(model)) = self.held(client, candidate)
+        if matches!(error, Unanswered::Said(ClientError::Conflict { .. } | ClientError::AnswerLost { .. }))
+            && let Ok(Some(model)) = self.held(registry, candidate)
         {
             same(&version, &model, checkpoint, uri, false).map_err(in_place)?;
             print::line(&already(&version, &model, true));

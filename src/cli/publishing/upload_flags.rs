@@ -26,6 +26,11 @@ pub struct UploadFlags {
 }
 
 impl UploadFlags {
+    /// Whether anything is to be uploaded.
+    pub(in crate::cli) fn is_wanted(&self) -> bool {
+        self.upload
+    }
+
     /// How to upload, if at all; the configuration file completes what is said of the store.
     pub(in crate::cli) fn upload(&self, profile: &Profile) -> Option<Upload> {
         self.upload.then(|| Upload { force: self.force_upload, objects: self.objects.clone().or(profile) })

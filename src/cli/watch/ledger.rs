@@ -4,7 +4,7 @@
 //! twice; that is the registry, which is asked about whatever the state file does not know.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifact::{Checkpoint, CheckpointName, check_writable, write_atomically},
+    artifact::{Checkpoint, CheckpointName, FileState, check_writable, write_atomically},
     cli::{exit::Failure, print},
     domain::{Digest, json::Object},
 };
@@ -36,7 +36,7 @@ struct State {
     checkpoints: BTreeMap<String, Entry>,
 }
 
-/// What became of a file in the state that it was in.
+/// A file that was published, in the state that it was in.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Entry {
     version: String,
@@ -44,9 +44,6 @@ struct Entry {
     modified_ns: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
-    /// Why it was not published, where it was not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<String>,
 }
 
 /// The state file, as far as this run may write it.
@@ -54,6 +51,9 @@ struct Entry {
 pub(super) struct Ledger {
     path: PathBuf,
     state: State,
+    /// Files that can't be published as they are. They are known for this run only: whoever starts another
+    /// one may have mended what stood in the way, here, in the store or in the registry.
+    refused: HashMap<String, FileState>,
     /// Held as long as this run lasts; absent in one that writes nothing.
     lock: Option<File>,
     /// Whether the last attempt to write it failed, and that was said.
@@ -80,7 +80,7 @@ impl Ledger {
             Err(error) if error.kind() == ErrorKind::NotFound => State::default(),
             Err(error) => return Err(failed(format!("can't be read: {error}"))),
         };
-        let mut ledger = Self { path: path.to_owned(), state, lock, failing: false };
+        let mut ledger = Self { path: path.to_owned(), state, refused: HashMap::new(), lock, failing: false };
         ledger.belong_to(name, registry_url);
         Ok(ledger)
     }
@@ -103,6 +103,9 @@ impl Ledger {
 
     /// Whether it is known what became of this file, in the state that it is in.
     pub(super) fn knows(&self, checkpoint: &Checkpoint) -> bool {
+        if self.refused.get(checkpoint.file_name()) == Some(&checkpoint.state) {
+            return true;
+        }
         match self.state.checkpoints.get(checkpoint.file_name()) {
             Some(entry) => {
                 entry.size_bytes == checkpoint.state.size_bytes
@@ -129,7 +132,14 @@ impl Ledger {
 
     /// Notes that a checkpoint is published.
     pub(super) fn note_published(&mut self, checkpoint: &Checkpoint, sha256: Option<Digest>) {
-        self.note(checkpoint, sha256, None);
+        let entry = Entry {
+            version: checkpoint.name.to_string(),
+            size_bytes: checkpoint.state.size_bytes,
+            modified_ns: checkpoint.state.modified_ns,
+            sha256: sha256.map(|digest| digest.to_string()),
+        };
+        self.refused.remove(checkpoint.file_name());
+        self.state.checkpoints.insert(checkpoint.file_name().to_owned(), entry);
         if !self.is_past(checkpoint) {
             self.state.last_step = Some(checkpoint.name.step);
             self.state.last_path = Some(checkpoint.path.to_string_lossy().into_owned());
@@ -137,21 +147,9 @@ impl Ledger {
         self.save();
     }
 
-    /// Notes that a checkpoint can't be published as it is.
-    pub(super) fn note_refused(&mut self, checkpoint: &Checkpoint, why: &str) {
-        self.note(checkpoint, None, Some(why.to_owned()));
-        self.save();
-    }
-
-    fn note(&mut self, checkpoint: &Checkpoint, sha256: Option<Digest>, refused: Option<String>) {
-        let entry = Entry {
-            version: checkpoint.name.to_string(),
-            size_bytes: checkpoint.state.size_bytes,
-            modified_ns: checkpoint.state.modified_ns,
-            sha256: sha256.map(|digest| digest.to_string()),
-            refused,
-        };
-        self.state.checkpoints.insert(checkpoint.file_name().to_owned(), entry);
+    /// Notes that a checkpoint can't be published as it is, for as long as this run lasts.
+    pub(super) fn note_refused(&mut self, checkpoint: &Checkpoint) {
+        self.refused.insert(checkpoint.file_name().to_owned(), checkpoint.state);
     }
 
     /// Forgets files that are gone, so that the state does not grow for as long as a training lasts.
@@ -160,15 +158,7 @@ impl Ledger {
         // The last one says where the watch stands, also when its file has been tidied away.
         let last = self.last().map(|(name, _)| name.to_owned());
         self.state.checkpoints.retain(|name, _| names.contains(name.as_str()) || last.as_ref() == Some(name));
-    }
-
-    /// The files that were refused and not published since.
-    pub(super) fn refused(&self) -> impl Iterator<Item = &str> {
-        self.state
-            .checkpoints
-            .iter()
-            .filter(|(_, entry)| entry.refused.is_some())
-            .map(|(name, _)| name.as_str())
+        self.refused.retain(|name, _| names.contains(name.as_str()));
     }
 
     /// A disk that is full must not end a watch: what it could not note is found out from the registry.
@@ -225,7 +215,6 @@ fn lock(path: &Path) -> Result<Option<File>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::FileState;
 
     fn checkpoint(file_name: &str, modified_ns: i64) -> Checkpoint {
         Checkpoint {
@@ -248,7 +237,6 @@ mod tests {
             let mut ledger = open(&path).unwrap();
             ledger.note_published(&seven, Some(Digest::from_bytes([0xab; 32])));
             ledger.note_published(&five, None);
-            ledger.note_refused(&checkpoint("checkpoint_step_8.pt", 1), "taken");
         }
         let ledger = open(&path).unwrap();
         assert!(ledger.knows(&five) && ledger.knows(&seven));
@@ -256,12 +244,24 @@ mod tests {
         assert!(!ledger.knows(&checkpoint("checkpoint_step_6.pt", 1)));
         assert!(ledger.is_past(&checkpoint("checkpoint_step_6.pt", 1)), "the latest stays the latest");
         assert!(!ledger.is_past(&checkpoint("checkpoint_final_step_7.pt", 1)));
-        assert_eq!(ledger.refused().collect::<Vec<_>>(), ["checkpoint_step_8.pt"]);
         let text: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(
             (&text["last_step"], &text["last_path"]),
             (&7.into(), &"/runs/checkpoint_step_7.pt".into())
         );
+    }
+
+    #[test]
+    fn what_was_refused_is_known_until_it_changes_or_the_run_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STATE_FILE);
+        let eight = checkpoint("checkpoint_step_8.pt", 1);
+        {
+            let mut ledger = open(&path).unwrap();
+            ledger.note_refused(&eight);
+            assert!(ledger.knows(&eight) && !ledger.knows(&checkpoint("checkpoint_step_8.pt", 2)));
+        }
+        assert!(!open(&path).unwrap().knows(&eight));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `registry watch`: publishes checkpoints as they appear in a folder.
 //!
-//! Here are the flags; `watcher.rs` looks, waits and decides, `publishing.rs` does the work.
+//! Here are the flags; `watcher.rs` looks, waits and decides, `publishing/mod.rs` does the work.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,11 +10,12 @@ use super::{
     details::Details,
     exit::{self, Failure},
     interrupt::Interrupt,
-    publishing::{Destination, Naming, Publisher, UploadFlags},
+    print,
+    publishing::{Contact, Destination, Naming, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, CheckpointName, UriTemplate, list_checkpoints},
+    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, list_checkpoints},
     domain::Draft,
 };
 
@@ -47,7 +48,7 @@ What it does:
   and differently named files are passed over, so write elsewhere and rename where you can.
   A registry or store that is away is tried again, at most a minute apart, until it is back.
   A file that is refused, such as a version that is registered with other bytes, is told of once
-  and tried again when it changes. A wrong key, secret, bucket or address ends the watch.
+  and tried again when it changes, or by the next run. A wrong key, secret, bucket or address ends the watch.
   Without --all a checkpoint older than the last published one is passed over.
 
 Ending:
@@ -110,6 +111,13 @@ impl Watch {
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        if self.upload.is_wanted() && !is_of_its_own(&self.artifact_uri_template) {
+            return Err(Failure::usage(format!(
+                "{} is one place for all checkpoints, and each would replace the one before; put {{version}}, \
+                 {{step}}, {{basename}} or {{sha256}} into it",
+                self.artifact_uri_template
+            )));
+        }
         match list_checkpoints(&self.checkpoint_dir) {
             Ok(_) => {}
             Err(ArtifactError::Missing { .. }) if !self.once => {}
@@ -118,7 +126,8 @@ impl Watch {
         let connection = self.remote.connection()?;
         let registry_url = connection.url.value.clone();
         let upload = self.upload.upload(&connection.config.profile);
-        let client = if self.dry_run { None } else { Some(connection.client()?) };
+        let registry =
+            if self.dry_run { None } else { Some(Contact::new(connection.client()?, interrupt.clone())) };
         let publisher = Publisher {
             upload,
             destination: Destination::Made(self.artifact_uri_template),
@@ -132,10 +141,12 @@ impl Watch {
                 "that is tried again"
             },
             interrupt,
+            said: print::Said::default(),
         };
-        let naming = Naming { version: &version, step: Some(sample.step), basename: "checkpoint_step_1.pt" };
+        let naming =
+            Naming { version: &version, step: Some(sample.step), basename: Some("checkpoint_step_1.pt") };
         publisher.check(&naming).map_err(|setback| setback.failure)?;
-        if client.is_some() {
+        if registry.is_some() {
             publisher.check_store(&naming).map_err(|setback| setback.failure)?;
         }
         let manner = Manner {
@@ -146,8 +157,13 @@ impl Watch {
             state_file: self.state_file.unwrap_or_else(|| self.checkpoint_dir.join(STATE_FILE)),
             registry_url,
         };
-        Watcher::new(publisher, client, self.checkpoint_dir, manner).run()
+        Watcher::new(publisher, registry, self.checkpoint_dir, manner).run()
     }
+}
+
+/// Whether each checkpoint gets a place of its own.
+fn is_of_its_own(template: &UriTemplate) -> bool {
+    [Field::Version, Field::Step, Field::Basename, Field::Sha256].into_iter().any(|field| template.has(field))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -11,7 +11,7 @@ use notify::{
     event::{AccessKind, AccessMode, ModifyKind},
 };
 
-use crate::artifact::CheckpointName;
+use crate::artifact::{CheckpointName, FileIdentity};
 
 /// The bell that rings when there is news.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Notices {
     bell: Receiver<()>,
     ring: Sender<()>,
     watcher: Option<RecommendedWatcher>,
+    /// The folder that news come from. Another one may have taken its name.
+    folder: Option<FileIdentity>,
 }
 
 impl Notices {
@@ -26,12 +28,12 @@ impl Notices {
     pub(super) fn none() -> Self {
         // Rung twice before anybody listened, it calls for one look.
         let (ring, bell) = bounded(1);
-        Self { bell, ring, watcher: None }
+        Self { bell, ring, watcher: None, folder: None }
     }
 
-    /// Whether news of a folder are awaited.
-    pub(super) fn are_awaited(&self) -> bool {
-        self.watcher.is_some()
+    /// Whether news are awaited of what is called `folder` now.
+    pub(super) fn are_awaited_from(&self, folder: &Path) -> bool {
+        self.watcher.is_some() && self.folder == FileIdentity::at(folder)
     }
 
     /// Awaits news of `folder`.
@@ -39,15 +41,20 @@ impl Notices {
     /// # Errors
     /// Why the system gives none.
     pub(super) fn await_from(&mut self, folder: &Path) -> Result<(), String> {
-        let ring = self.ring.clone();
+        self.stop();
+        // Known before it is awaited: if another one takes its name in between, that is seen at the next look.
+        self.folder = FileIdentity::at(folder);
+        let (ring, awaited) = (self.ring.clone(), folder.to_owned());
         let heard = move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_news(&event)) {
+            if event.is_ok_and(|event| is_news(&event, &awaited)) {
                 let _ = ring.try_send(());
             }
         };
         let mut watcher = notify::recommended_watcher(heard).map_err(|error| error.to_string())?;
         watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
         self.watcher = Some(watcher);
+        // What came before was perhaps too late for the last look.
+        let _ = self.ring.try_send(());
         Ok(())
     }
 
@@ -62,9 +69,9 @@ impl Notices {
     }
 }
 
-/// Whether a checkpoint may have come, gone, or been closed by its writer. Each single write is no news:
+/// Whether a checkpoint may have come, gone, or been closed by its writer, or `folder` itself has gone. Each single write is no news:
 /// there are thousands of them, and whether they have ended is seen by looking.
-fn is_news(event: &Event) -> bool {
+fn is_news(event: &Event, folder: &Path) -> bool {
     let kind = match event.kind {
         EventKind::Any
         | EventKind::Create(_)
@@ -80,7 +87,7 @@ fn is_news(event: &Event) -> bool {
     };
     kind && (event.need_rescan()
         || event.paths.is_empty()
-        || event.paths.iter().any(|path| is_checkpoint(path)))
+        || event.paths.iter().any(|path| path == folder || is_checkpoint(path)))
 }
 
 #[cfg(test)]
@@ -102,9 +109,11 @@ mod tests {
             (event(close, "d/checkpoint_step_1.pt"), true),
             (event(close, "d/.publish_state.json"), false),
             (event(write, "d/checkpoint_step_1.pt"), false),
+            (event(EventKind::Modify(ModifyKind::Name(RenameMode::From)), "d"), true),
+            (event(EventKind::Remove(RemoveKind::Folder), "d"), true),
             (Event::new(EventKind::Other).set_flag(Flag::Rescan), true),
         ] {
-            assert_eq!(is_news(&event), news, "{event:?}");
+            assert_eq!(is_news(&event, Path::new("d")), news, "{event:?}");
         }
     }
 }

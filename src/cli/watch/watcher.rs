@@ -15,10 +15,9 @@ use crate::{
     cli::{
         exit::Failure,
         print,
-        publishing::{Candidate, Publisher},
+        publishing::{Candidate, Contact, Publisher},
         setback::{Kind, Setback},
     },
-    client::Client,
 };
 
 /// Between two looks, however much news there is.
@@ -38,7 +37,7 @@ pub(super) struct Manner {
 pub(super) struct Watcher {
     publisher: Publisher,
     /// Absent in a dry run.
-    client: Option<Client>,
+    registry: Option<Contact>,
     folder: PathBuf,
     manner: Manner,
     begun: Instant,
@@ -51,7 +50,7 @@ pub(super) struct Watcher {
     /// What is wrong with single files for the time being.
     unready: HashMap<PathBuf, Retry>,
     /// What has been said and need not be repeated.
-    said: HashSet<String>,
+    said: print::Said,
     /// With `--once`: what was not published, how many were, and which files were given up.
     failure: Option<Failure>,
     published: usize,
@@ -66,10 +65,15 @@ enum Became {
 }
 
 impl Watcher {
-    pub(super) fn new(publisher: Publisher, client: Option<Client>, folder: PathBuf, manner: Manner) -> Self {
+    pub(super) fn new(
+        publisher: Publisher,
+        registry: Option<Contact>,
+        folder: PathBuf,
+        manner: Manner,
+    ) -> Self {
         Self {
             publisher,
-            client,
+            registry,
             folder,
             begun: Instant::now(),
             settling: Settling::after(manner.stable),
@@ -78,7 +82,7 @@ impl Watcher {
             ledger: None,
             outage: None,
             unready: HashMap::new(),
-            said: HashSet::new(),
+            said: print::Said::default(),
             failure: None,
             published: 0,
             given_up: HashSet::new(),
@@ -93,6 +97,7 @@ impl Watcher {
             }
             let looked = self.now();
             let found = self.look()?;
+            self.unready.retain(|path, _| found.iter().any(|checkpoint| checkpoint.path == *path));
             let open = self.open(&found);
             if self.manner.once && open.is_empty() {
                 if self.published == 0 && self.failure.is_none() {
@@ -137,7 +142,7 @@ impl Watcher {
                     return Err(Failure::failed(error.to_string()));
                 }
                 self.notices.stop();
-                self.say_once(match error {
+                self.said.once(&match error {
                     ArtifactError::Missing { path } => {
                         format!("{} does not exist; waiting for it", path.display())
                     }
@@ -157,27 +162,20 @@ impl Watcher {
     fn begin(&mut self) -> Result<(), Failure> {
         if self.ledger.is_none() {
             let Manner { state_file, registry_url, .. } = &self.manner;
-            let ledger = Ledger::open(state_file, &self.publisher.name, registry_url, self.client.is_some())?;
-            let refused: Vec<_> = ledger.refused().collect();
+            let ledger =
+                Ledger::open(state_file, &self.publisher.name, registry_url, self.registry.is_some())?;
             let folder = self.folder.display();
             if !self.manner.once {
                 print::line(&format!("watching {folder} for checkpoints of {}", self.publisher.name));
             }
-            if !refused.is_empty() {
-                print::line(&format!(
-                    "passed over, since they were refused before: {}; {} says why",
-                    refused.join(", "),
-                    state_file.display()
-                ));
-            }
             self.ledger = Some(ledger);
         }
-        if !self.notices.are_awaited()
-            && !self.manner.once
+        if !self.manner.once
+            && !self.notices.are_awaited_from(&self.folder)
             && let Err(reason) = self.notices.await_from(&self.folder)
         {
             let seconds = self.manner.poll.as_secs_f64();
-            self.say_once(format!("no news of the folder ({reason}); looking every {seconds} s"));
+            self.said.once(&format!("no news of the folder ({reason}); looking every {seconds} s"));
         }
         Ok(())
     }
@@ -188,8 +186,15 @@ impl Watcher {
         let chosen = choose(found, self.manner.all, ledger);
         if let Some(past) = chosen.past {
             let path = past.path.display();
-            self.say_once(format!(
+            self.said.once(&format!(
                 "{path} is older than what was published last, so it is not; --all publishes every checkpoint"
+            ));
+        }
+        for other in &chosen.others {
+            let path = other.path.display();
+            self.said.once(&format!(
+                "{path} is another file of {}, and a version has one file, so it is passed over",
+                other.name
             ));
         }
         let open = chosen.open.into_iter().filter(|checkpoint| !self.given_up.contains(&checkpoint.path));
@@ -212,9 +217,9 @@ impl Watcher {
         };
         let version = checkpoint.name.to_string();
         let candidate = Candidate { opened, version, step: Some(checkpoint.name.step) };
-        let (shown, sha256): (Value, _) = match &self.client {
-            Some(client) => {
-                let publication = self.publisher.publish(client, &candidate)?;
+        let (shown, sha256): (Value, _) = match &self.registry {
+            Some(registry) => {
+                let publication = self.publisher.publish(registry, &candidate)?;
                 (publication.model, publication.checkpoint.sha256)
             }
             None => {
@@ -241,8 +246,10 @@ impl Watcher {
         let Setback { kind, failure } = setback;
         let file = checkpoint.path.display().to_string();
         let why = failure.text();
+        let has_answered = || self.registry.as_ref().is_some_and(Contact::has_answered);
         match kind {
             Kind::Setup => return Err(failure),
+            Kind::Stranger if !has_answered() => return Err(failure),
             Kind::Interrupted => {
                 print::line(&format!("{file}: {why}"));
                 return Ok(false);
@@ -251,17 +258,19 @@ impl Watcher {
                 // Whoever refuses is there.
                 self.outage = None;
                 if let Some(ledger) = &mut self.ledger {
-                    ledger.note_refused(checkpoint, &why);
+                    ledger.note_refused(checkpoint);
                 }
                 if self.manner.once {
                     self.fail(checkpoint, failure);
                 } else {
-                    print::line(&format!("{file}: {why}; passed over until the file changes"));
+                    print::line(&format!(
+                        "{file}: {why}; passed over until the file changes or the watch starts anew"
+                    ));
                 }
             }
-            Kind::Outage if self.manner.once => return Err(failure),
+            Kind::Outage | Kind::Stranger if self.manner.once => return Err(failure),
             Kind::Unready if self.manner.once => self.fail(checkpoint, failure),
-            Kind::Outage => {
+            Kind::Outage | Kind::Stranger => {
                 let now = self.now();
                 self.outage
                     .get_or_insert_default()
@@ -311,13 +320,6 @@ impl Watcher {
         }
         Ok(())
     }
-
-    fn say_once(&mut self, line: String) {
-        if !self.said.contains(&line) {
-            print::line(&line);
-            self.said.insert(line);
-        }
-    }
 }
 
 /// What there is to publish.
@@ -326,19 +328,30 @@ struct Chosen<'a> {
     open: Vec<&'a Checkpoint>,
     /// The latest, where a later one than that was published.
     past: Option<&'a Checkpoint>,
+    /// Of a version that has more than one file all but the one that counts.
+    others: Vec<&'a Checkpoint>,
 }
 
 fn choose<'a>(found: &'a [Checkpoint], all: bool, ledger: &Ledger) -> Chosen<'a> {
-    // Somebody is about to write an empty one, or has failed to.
-    let mut whole = found.iter().filter(|checkpoint| checkpoint.state.size_bytes > 0);
-    if all {
-        return Chosen { open: whole.filter(|checkpoint| !ledger.knows(checkpoint)).collect(), past: None };
+    let mut chosen = Chosen::default();
+    let mut versions: Vec<_> = found.chunk_by(|one, other| one.name == other.name).collect();
+    if !all {
+        versions.drain(..versions.len().saturating_sub(1));
     }
-    match whole.next_back() {
-        Some(latest) if ledger.knows(latest) => Chosen::default(),
-        Some(latest) if ledger.is_past(latest) => Chosen { open: Vec::new(), past: Some(latest) },
-        latest => Chosen { open: latest.into_iter().collect(), past: None },
+    for files in versions {
+        // The newest, as `publish` takes it, unless another one has become the version already.
+        let Some(file) = files.iter().find(|file| ledger.knows(file)).or(files.last()) else { continue };
+        chosen.others.extend(files.iter().filter(|other| *other != file));
+        if ledger.knows(file) {
+            continue;
+        }
+        if !all && ledger.is_past(file) {
+            chosen.past = Some(file);
+        } else {
+            chosen.open.push(file);
+        }
     }
+    chosen
 }
 
 #[cfg(test)]
@@ -351,12 +364,12 @@ mod tests {
     #[test]
     fn the_latest_is_chosen_or_all_in_order_and_nothing_twice() {
         let folder = tempfile::tempdir().unwrap();
-        let file = |step: i64, size_bytes| Checkpoint {
+        let file = |step: i64| Checkpoint {
             path: Path::new("d").join(format!("checkpoint_step_{step}.pt")),
             name: CheckpointName { step, is_final: false },
-            state: FileState { size_bytes, modified_ns: 1, inode: 1 },
+            state: FileState { size_bytes: 5, modified_ns: 1, inode: 1 },
         };
-        let found = [file(1, 5), file(2, 5), file(3, 5), file(4, 0)];
+        let found = [file(1), file(2), file(3)];
         for (published, latest, past, all) in [
             (&[][..], &[3][..], None, &[1, 2, 3][..]),
             (&[2], &[3], None, &[1, 3]),
@@ -365,11 +378,32 @@ mod tests {
         ] {
             let state_file = folder.path().join(format!("{published:?}"));
             let mut ledger = Ledger::open(&state_file, "m", "http://r", true).unwrap();
-            published.iter().for_each(|step| ledger.note_published(&file(*step, 5), None));
+            published.iter().for_each(|step| ledger.note_published(&file(*step), None));
             let steps = |chosen: &Chosen<'_>| chosen.open.iter().map(|it| it.name.step).collect::<Vec<_>>();
             let chosen = choose(&found, false, &ledger);
             assert_eq!((steps(&chosen).as_slice(), chosen.past.map(|it| it.name.step)), (latest, past));
             assert_eq!(steps(&choose(&found, true, &ledger)), all, "after {published:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_version_one_file_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, modified_ns| Checkpoint {
+            path: Path::new("d").join(name),
+            name: CheckpointName::parse(name).unwrap(),
+            state: FileState { size_bytes: 5, modified_ns, inode: 1 },
+        };
+        let found = [file("checkpoint_step_1.pt", 1), file("checkpoint_step_1.safetensors", 2)];
+        let mut ledger = Ledger::open(&folder.path().join("state"), "m", "http://r", true).unwrap();
+        for all in [true, false] {
+            let chosen = choose(&found, all, &ledger);
+            assert_eq!((chosen.open, chosen.others), (vec![&found[1]], vec![&found[0]]), "the newest");
+        }
+        ledger.note_published(&found[0], None);
+        for all in [true, false] {
+            let chosen = choose(&found, all, &ledger);
+            assert_eq!((chosen.open, chosen.others), (vec![], vec![&found[1]]), "the published one");
         }
     }
 }
