@@ -1,5 +1,10 @@
 //! The actor that moves committed pages from the WAL into the database, so that no writer has to wait for it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use crate::store::sqlite::Checkpointer as Store;
 
 use super::mailbox::Serve;
@@ -9,6 +14,8 @@ pub(super) struct CheckpointJob;
 
 pub(super) struct Checkpointer {
     pub(super) store: Store,
+    /// Tells the writer that it is through.
+    pub(super) moved: Arc<AtomicBool>,
 }
 
 impl Serve for Checkpointer {
@@ -16,7 +23,10 @@ impl Serve for Checkpointer {
 
     fn serve(&mut self, _: CheckpointJob, _waiting: &mut dyn Iterator<Item = CheckpointJob>) {
         match self.store.run() {
-            Ok(done) => tracing::debug!(done.wal_pages, done.moved_pages, "checkpoint"),
+            Ok(done) => {
+                self.moved.store(true, Ordering::Relaxed);
+                tracing::debug!(done.wal_pages, done.moved_pages, "checkpoint");
+            }
             Err(error) => tracing::warn!(%error, "a checkpoint failed; the write-ahead log keeps its pages"),
         }
     }

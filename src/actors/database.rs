@@ -1,6 +1,6 @@
 //! The handle to the database: `read` and `write` take an operation over the store and give its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::{
     domain::Timestamp,
@@ -53,7 +53,9 @@ impl Database {
     /// See [`OpenError`].
     pub fn open(options: &DatabaseOptions, now: Timestamp) -> Result<Self, OpenError> {
         let writer = SqliteWriter::open(&options.store, now)?;
-        let checkpointer = Checkpointer { store: sqlite::Checkpointer::open(&options.store)? };
+        let moved = Arc::new(AtomicBool::new(false));
+        let checkpointer =
+            Checkpointer { store: sqlite::Checkpointer::open(&options.store)?, moved: Arc::clone(&moved) };
         let readers = (0..options.readers.max(1))
             .map(|_| {
                 let store = SqliteReader::open(&options.store)?;
@@ -62,7 +64,7 @@ impl Database {
             .collect::<Result<Vec<_>, OpenError>>()?;
 
         let checkpointer = Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, vec![checkpointer]));
-        let writer = Writer::new(writer, options.store.clone(), Arc::clone(&checkpointer));
+        let writer = Writer::new(writer, options.store.clone(), Arc::clone(&checkpointer), moved);
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers),
             writer: Mailbox::start("write", options.write_queue, vec![writer]),

@@ -7,7 +7,11 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -29,8 +33,10 @@ use super::{
 const MAX_BATCH: usize = 128;
 /// The checkpointer is called each time the WAL has grown by so many pages (4 MB; SQLite's own default).
 const CHECKPOINT_PAGES: u32 = 1_000;
-/// Pages in the WAL from which the writer itself waits for a checkpoint (64 MB): under steady load the
-/// checkpointer alone never finds the moment to begin the log anew.
+/// How long the writer waits for readers to let go of a log that the checkpointer has just moved. Those of this
+/// process do so within a millisecond; where another process reads for long, the log grows meanwhile.
+const RESTART_PATIENCE: Duration = Duration::from_millis(4);
+/// Pages in the WAL from which the writer waits for readers as long as the busy timeout (64 MB).
 const MAX_WAL_PAGES: u32 = 16_384;
 
 /// One operation over the store, and where its answer goes.
@@ -98,6 +104,8 @@ pub(super) struct Writer {
     store: SqliteWriter,
     options: Options,
     checkpointer: Arc<Mailbox<CheckpointJob>>,
+    /// Set by the checkpointer when it is through.
+    moved: Arc<AtomicBool>,
     wal: WalWatch,
 }
 
@@ -106,8 +114,9 @@ impl Writer {
         store: SqliteWriter,
         options: Options,
         checkpointer: Arc<Mailbox<CheckpointJob>>,
+        moved: Arc<AtomicBool>,
     ) -> Self {
-        Self { store, options, checkpointer, wal: WalWatch::default() }
+        Self { store, options, checkpointer, moved, wal: WalWatch::default() }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
@@ -172,22 +181,27 @@ impl Writer {
         }
     }
 
-    /// Keeps the WAL short, off this thread as long as that is enough.
+    /// Keeps the WAL short. The checkpointer moves its pages while this thread goes on writing, so it is never
+    /// quite through; what came in meanwhile is little, and is moved here. From then on the log is overwritten from its
+    /// beginning, and to sync bytes that a file has already costs a third less than to sync some that make it longer.
     fn tend_wal(&mut self) {
         let pages = self.store.wal_pages();
-        match self.wal.due(pages) {
-            Due::Nothing => {}
+        let patience = match self.wal.due(pages, self.moved.swap(false, Ordering::Relaxed)) {
+            Due::Nothing => return,
             Due::Checkpoint => {
                 // A full mailbox means one is under way already.
                 let _ = self.checkpointer.post(CheckpointJob);
+                return;
             }
-            // Where a reader of another process stands in the way, this waits for the busy timeout; it is
-            // tried again when the log has grown as much again.
-            Due::Restart => {
-                if let Err(error) = self.store.restart_wal() {
-                    tracing::warn!(%error, pages, "the write-ahead log could not be begun anew");
-                }
+            Due::Restart => RESTART_PATIENCE,
+            Due::PatientRestart => self.options.busy_timeout,
+        };
+        match self.store.restart_wal(patience) {
+            Ok(_) => {}
+            Err(StoreError::Busy) if patience == RESTART_PATIENCE => {
+                tracing::debug!(pages, "a reader still needs the write-ahead log; it goes on growing");
             }
+            Err(error) => tracing::warn!(%error, pages, "the write-ahead log could not be begun anew"),
         }
     }
 }
@@ -204,8 +218,11 @@ enum Due {
     Nothing,
     /// By the checkpointer, while the writer goes on.
     Checkpoint,
-    /// By the writer.
+    /// By the writer, now that little is left to be moved.
     Restart,
+    /// By the writer, whatever it takes. Where a reader of another process stands in the way, it is tried again when
+    /// the log has grown as much again.
+    PatientRestart,
 }
 
 impl Default for WalWatch {
@@ -215,7 +232,8 @@ impl Default for WalWatch {
 }
 
 impl WalWatch {
-    fn due(&mut self, pages: u32) -> Due {
+    /// `moved` is whether the checkpointer has been through since this was last asked.
+    fn due(&mut self, pages: u32, moved: bool) -> Due {
         if pages < self.last_pages {
             // The log was begun anew.
             *self = Self::default();
@@ -223,6 +241,9 @@ impl WalWatch {
         self.last_pages = pages;
         if pages >= self.next_restart_pages {
             self.next_restart_pages = pages.saturating_add(MAX_WAL_PAGES);
+            return Due::PatientRestart;
+        }
+        if moved {
             return Due::Restart;
         }
         if pages >= self.next_checkpoint_pages {
@@ -258,22 +279,24 @@ mod tests {
     #[test]
     fn the_log_is_tended_as_it_grows_and_anew_once_it_was_begun_anew() {
         let mut wal = WalWatch::default();
-        for (pages, due) in [
-            (1, Due::Nothing),
-            (999, Due::Nothing),
-            (1_005, Due::Checkpoint),
-            (1_006, Due::Nothing),
-            (2_004, Due::Nothing),
-            (2_005, Due::Checkpoint),
-            (16_384, Due::Restart),
-            (16_385, Due::Checkpoint),
-            (32_767, Due::Checkpoint),
-            (32_768, Due::Restart),
-            (3, Due::Nothing),
-            (1_000, Due::Checkpoint),
-            (16_384, Due::Restart),
+        for (pages, moved, due) in [
+            (1, false, Due::Nothing),
+            (999, false, Due::Nothing),
+            (1_005, false, Due::Checkpoint),
+            (1_006, false, Due::Nothing),
+            (1_200, true, Due::Restart),
+            (1_210, false, Due::Nothing),
+            (2_004, false, Due::Nothing),
+            (2_005, false, Due::Checkpoint),
+            (16_384, true, Due::PatientRestart),
+            (16_385, false, Due::Checkpoint),
+            (32_767, false, Due::Checkpoint),
+            (32_768, false, Due::PatientRestart),
+            (3, false, Due::Nothing),
+            (1_000, false, Due::Checkpoint),
+            (16_384, false, Due::PatientRestart),
         ] {
-            assert_eq!(wal.due(pages), due, "{pages}");
+            assert_eq!(wal.due(pages, moved), due, "{pages}");
         }
     }
 }

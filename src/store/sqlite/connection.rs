@@ -43,6 +43,7 @@ impl From<rusqlite::Error> for StoreError {
 /// The connection that writes.
 pub struct SqliteWriter {
     pub(super) connection: Connection,
+    busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
 }
 
@@ -110,7 +111,7 @@ impl SqliteWriter {
                 Ok(())
             }))
             .map_err(failed)?;
-        Ok(Self { connection, wal_pages })
+        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages })
     }
 
     /// Pages in the WAL after the last commit of this connection.
@@ -174,12 +175,15 @@ impl SqliteWriter {
         !self.connection.is_autocommit()
     }
 
-    /// Moves all of the WAL into the database and begins it anew, once no reader needs it.
+    /// Moves all of the WAL into the database and begins it anew, once no reader needs it, waiting for that so long.
     ///
     /// # Errors
-    /// As SQLite's; the WAL is then as it was.
-    pub fn restart_wal(&mut self) -> Result<Checkpoint, StoreError> {
-        checkpoint(&self.connection, "RESTART")
+    /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
+    pub fn restart_wal(&mut self, patience: Duration) -> Result<Checkpoint, StoreError> {
+        self.connection.busy_timeout(patience)?;
+        let done = checkpoint(&self.connection, "RESTART");
+        self.connection.busy_timeout(self.busy_timeout)?;
+        done
     }
 
     /// Moves all of the WAL into the database and empties it.
