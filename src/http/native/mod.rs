@@ -18,9 +18,16 @@ use super::error::ApiError;
 /// What a handler gives back.
 type Answer = Result<HttpResponse, ApiError>;
 
-/// All paths of the contract.
+/// An id as nearly every caller writes it.
+const PLAIN_ID: &str = "{model_id:[0-9]+}";
+/// Whatever stands in its place, to be read leniently or refused.
+const ANY_ID: &str = "{model_id}";
+
+/// All paths of the contract. The router tries them one after the other, each by a regular expression, so those that are
+/// called most stand first.
 pub(super) fn configure(paths: &mut ServiceConfig) {
-    let (get, head, post, patch, delete) = (web::get, web::head, web::post, web::patch, web::delete);
+    let (get, head, post) = (web::get, web::head, web::post);
+    version(paths, PLAIN_ID);
     paths
         .service(at("/", "GET, HEAD").route(get().to(health::service)).route(head().to(health::service)))
         .service(at("/health", "GET, HEAD").route(get().to(health::health)).route(head().to(health::health)))
@@ -39,26 +46,9 @@ pub(super) fn configure(paths: &mut ServiceConfig) {
             at("/models/status/{status}", "GET, HEAD")
                 .route(get().to(models::list_by_status))
                 .route(head().to(models::list_by_status)),
-        )
-        .service(
-            at("/models/{model_id}", "GET, HEAD, PATCH, DELETE")
-                .route(get().to(models::get))
-                .route(head().to(models::get))
-                .route(patch().to(models::update))
-                .route(delete().to(models::delete)),
-        )
-        .service(at("/models/{model_id}/promote", "POST").route(post().to(promotion::promote)))
-        .service(
-            at("/models/{model_id}/metrics", "GET, HEAD, POST")
-                .route(get().to(metrics::suites))
-                .route(head().to(metrics::suites))
-                .route(post().to(metrics::record)),
-        )
-        .service(
-            at("/models/{model_id}/events", "GET, HEAD")
-                .route(get().to(events::list))
-                .route(head().to(events::list)),
-        )
+        );
+    version(paths, ANY_ID);
+    paths
         .service(
             at("/production/{name}", "GET, HEAD")
                 .route(get().to(promotion::production))
@@ -72,6 +62,31 @@ pub(super) fn configure(paths: &mut ServiceConfig) {
         .service(at("/stats", "GET, HEAD").route(get().to(overview::stats)).route(head().to(overview::stats)))
         .service(
             at("/queues", "GET, HEAD").route(get().to(overview::queues)).route(head().to(overview::queues)),
+        );
+}
+
+/// The paths of one version, where `id` is the pattern of its id.
+fn version(paths: &mut ServiceConfig, id: &str) {
+    let (get, head, post, patch, delete) = (web::get, web::head, web::post, web::patch, web::delete);
+    paths
+        .service(
+            at(&format!("/models/{id}"), "GET, HEAD, PATCH, DELETE")
+                .route(get().to(models::get))
+                .route(head().to(models::get))
+                .route(patch().to(models::update))
+                .route(delete().to(models::delete)),
+        )
+        .service(
+            at(&format!("/models/{id}/metrics"), "GET, HEAD, POST")
+                .route(get().to(metrics::suites))
+                .route(head().to(metrics::suites))
+                .route(post().to(metrics::record)),
+        )
+        .service(at(&format!("/models/{id}/promote"), "POST").route(post().to(promotion::promote)))
+        .service(
+            at(&format!("/models/{id}/events"), "GET, HEAD")
+                .route(get().to(events::list))
+                .route(head().to(events::list)),
         );
 }
 
