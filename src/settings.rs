@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use clap::ValueEnum as _;
 
-pub use flags::{LogFormat, ServeFlags};
+pub use flags::{Durability, LogFormat, ServeFlags};
 
 use crate::{
     actors::{DatabaseOptions, HasherOptions},
@@ -33,6 +33,9 @@ const DEFAULT_HASHERS: usize = 2;
 /// Jobs that may wait: what the readers and the writer get done well within a second.
 const DEFAULT_READ_QUEUE: usize = 4096;
 const DEFAULT_WRITE_QUEUE: usize = 4096;
+/// Readers by default, however many cores there are: each takes a lock of the log's at every read, which SQLite guards
+/// with one mutex for all connections of a process.
+const MAX_DEFAULT_READERS: usize = 16;
 /// Files are long; who comes later is better told to come back.
 const DEFAULT_HASH_QUEUE: usize = 64;
 const DEFAULT_LOG_LEVEL: &str = "info";
@@ -118,7 +121,8 @@ fn number(flag: Option<u64>, name: &str, default: u64, variable: impl Fn(&str) -
     given.filter(|number| *number > 0).unwrap_or(default)
 }
 
-/// Where the database is and how to use it: the same for the server and for who maintains its file.
+/// Where the database is and how to use it: the same for the server and for who maintains its file. Commits are synced
+/// in full.
 #[must_use]
 pub fn store(
     db_path: Option<PathBuf>,
@@ -178,6 +182,12 @@ impl Settings {
                 (None, None) => (DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(), Vec::new()),
             };
         let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
+        let synchronous =
+            flags.synchronous.or_else(|| Durability::from_str(&text("SYNCHRONOUS")?, true).ok());
+        let synchronous = match synchronous.unwrap_or_default() {
+            Durability::Full => Synchronous::Full,
+            Durability::Normal => Synchronous::Normal,
+        };
         Ok(Self {
             host: flags.host.or_else(|| text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: flags.port.or_else(|| text("PORT")?.parse().ok()).unwrap_or(DEFAULT_PORT),
@@ -212,8 +222,11 @@ impl Settings {
                 DEFAULT_MAX_METRICS_BODY_BYTES,
             ),
             database: DatabaseOptions {
-                store: store(flags.db_path, flags.sqlite_busy_timeout_ms, &variable),
-                readers: count(flags.readers, "READERS", cores),
+                store: Options {
+                    synchronous,
+                    ..store(flags.db_path, flags.sqlite_busy_timeout_ms, &variable)
+                },
+                readers: count(flags.readers, "READERS", cores.min(MAX_DEFAULT_READERS)),
                 read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
                 write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
             },
@@ -290,6 +303,7 @@ mod tests {
         assert!(settings.api_keys.is_empty());
         assert_eq!(settings.cors_origins.len(), 4);
         assert_eq!((settings.workers, settings.database.readers), (2, 2));
+        assert_eq!(settings.database.store.synchronous, Synchronous::Full);
         assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
         assert!(!settings.expose_local_paths);
     }
@@ -307,6 +321,29 @@ mod tests {
         }
         let settings = resolve(ServeFlags::default(), &[("MAX_HASH_BYTES", " 4 ")]);
         assert_eq!(settings.rules.max_hash_bytes, 4);
+    }
+
+    #[test]
+    fn commits_are_synced_in_full_unless_normal_is_asked_for_by_name() {
+        for (value, read) in [
+            ("normal", Synchronous::Normal),
+            ("NORMAL", Synchronous::Normal),
+            ("full", Synchronous::Full),
+            ("off", Synchronous::Full),
+            ("", Synchronous::Full),
+        ] {
+            let settings = resolve(ServeFlags::default(), &[("SYNCHRONOUS", value)]);
+            assert_eq!(settings.database.store.synchronous, read, "{value}");
+            let flags = ServeFlags { synchronous: Some(Durability::Full), ..ServeFlags::default() };
+            let settings = resolve(flags, &[("SYNCHRONOUS", value)]);
+            assert_eq!(settings.database.store.synchronous, Synchronous::Full, "{value}");
+        }
+    }
+
+    #[test]
+    fn many_cores_get_a_worker_each_and_a_bounded_number_of_readers() {
+        let settings = Settings::resolve(ServeFlags::default(), 64, |_| None).unwrap();
+        assert_eq!((settings.workers, settings.database.readers), (64, 16));
     }
 
     #[test]

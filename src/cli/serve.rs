@@ -18,7 +18,7 @@ use crate::{
     http,
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings, SettingsError},
-    store::sqlite::OpenError,
+    store::sqlite::{OpenError, Synchronous},
 };
 
 /// Connections that may wait to be accepted.
@@ -150,6 +150,11 @@ fn announce(address: SocketAddr, settings: &Settings) {
         tracing::warn!(
             origin,
             "CAIA_REGISTRY_CORS_ORIGINS holds what is no origin, like https://ml.example.org; it is passed over"
+        );
+    }
+    if settings.database.store.synchronous == Synchronous::Normal {
+        tracing::warn!(
+            "commits are not synced one by one: a loss of power may cost the last acknowledged writes"
         );
     }
     if settings.api_keys.is_empty() {

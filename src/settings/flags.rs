@@ -16,6 +16,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Durability {
+    /// Until the disk has it: what was acknowledged survives a loss of power.
+    #[default]
+    Full,
+    /// Until the system has it: a loss of power may cost the last commits, a crash of the server none.
+    Normal,
+}
+
 /// The flags of `registry serve`. Each stands beside its variable.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeFlags {
@@ -67,7 +77,10 @@ pub struct ServeFlags {
     /// [env: CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS] [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=MAX_BUSY_TIMEOUT_MS))]
     pub sqlite_busy_timeout_ms: Option<u64>,
-    /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores]
+    /// What a commit waits for before it is answered [env: CAIA_REGISTRY_SYNCHRONOUS] [default: full]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub synchronous: Option<Durability>,
+    /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores, at most 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub readers: Option<u64>,
     /// Threads that speak HTTP [env: CAIA_REGISTRY_WORKERS] [default: the cores]
