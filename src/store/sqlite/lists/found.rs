@@ -70,7 +70,6 @@ impl Search<'_> {
         let all = counts::all(asked)?.max(1) as f64;
         let share = |count: Option<u64>| count.map_or(1.0, |count| (count as f64 / all).min(1.0));
         let mut found = 1.0;
-        let mut total = None;
         if let Some(candidates) = &candidates {
             // Where a tag is all that is asked for, its count is kept, and need not be found out.
             let tag_alone = if wanted.part.is_none() { wanted.tag } else { None };
@@ -84,12 +83,14 @@ impl Search<'_> {
                 }
                 found = self.density(&first, all)?;
             }
-            if let Some(tag) = tag_alone
-                && (wanted.name, wanted.status) == (None, None)
-            {
-                total = counts::of_tag(asked, tag)?;
-            }
         }
+        // What is counted already: where there is one filter, and it is not a text.
+        let total = match (wanted.name, wanted.status, wanted.tag, &wanted.part) {
+            (Some(_), None, None, None) => of_name,
+            (None, Some(_), None, None) => of_status,
+            (None, None, Some(tag), None) => counts::of_tag(asked, tag)?,
+            _ => None,
+        };
 
         let sort = self.query.sort;
         let steps = if sort == Sort::CreatedAt { steps(asked.connection)? } else { None };

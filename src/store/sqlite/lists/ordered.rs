@@ -138,7 +138,11 @@ impl Walk<'_> {
                 format!("SELECT {columns} FROM models{filter}{}", conditions.join(" AND "))
             })
             .collect();
-        let by = format!("{key} {direction}, id {direction}");
+        let by = match stretch {
+            // SQLite does not see that an expression is the same in all of them.
+            Stretch::Ties(_) => format!("id {direction}"),
+            _ => format!("{key} {direction}, id {direction}"),
+        };
         let mut sql = format!("{} ORDER BY {by}", selects.join(" UNION ALL "));
         if limit.is_some() || offset > 0 {
             // -1 is SQLite's "all".
