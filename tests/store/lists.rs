@@ -140,8 +140,7 @@ impl File {
             0 | 1 => operations::delete(writer, id, true, &none, context).is_ok(),
             2 | 3 => operations::promote(writer, id, status, &none, context).is_ok(),
             _ => {
-                let patch =
-                    Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
+                let patch = Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
                 operations::update(writer, id, &patch, &none, context).is_ok()
             }
         });
@@ -172,7 +171,9 @@ impl File {
             5 => format!(
                 "INSERT INTO models {columns} {again} = {id} ON CONFLICT DO UPDATE SET description = 'upset', name = name"
             ),
-            6 => format!("UPDATE OR REPLACE models SET name = ?1, status = '{status}' WHERE id IN ({id}, {other})"),
+            6 => format!(
+                "UPDATE OR REPLACE models SET name = ?1, status = '{status}' WHERE id IN ({id}, {other})"
+            ),
             7 => format!(
                 "UPDATE OR REPLACE models SET (name, version) = (SELECT name, version FROM models WHERE id = {other}) \
                  WHERE id = {id} AND EXISTS (SELECT 1 FROM models WHERE id = {other})"
@@ -181,10 +182,14 @@ impl File {
             9 => format!("UPDATE models SET tags = ?3, description = ?2 WHERE id BETWEEN {id} AND {id} + 3"),
             10 => format!("UPDATE models SET tags = 'no json' WHERE id = {id}"),
             11 => format!("DELETE FROM models WHERE id BETWEEN {id} AND {id} + 2"),
-            12 => format!("UPDATE OR IGNORE models SET version = version || 'x' WHERE id < {id} AND id % 50 = 7"),
+            12 => format!(
+                "UPDATE OR IGNORE models SET version = version || 'x' WHERE id < {id} AND id % 50 = 7"
+            ),
             13 => format!("UPDATE models SET created_at = '{time}' WHERE id = {id}"),
             14 => format!("UPDATE OR REPLACE models SET id = {other} + 1 WHERE id = {id}"),
-            _ => format!("INSERT OR REPLACE INTO models (id, name, version, checkpoint_path) VALUES ({id}, ?1, 'F{number}', '/x')"),
+            _ => format!(
+                "INSERT OR REPLACE INTO models (id, name, version, checkpoint_path) VALUES ({id}, ?1, 'F{number}', '/x')"
+            ),
         };
         let mut statement = self.other.prepare(&sql).unwrap();
         let bound: [&dyn rusqlite::ToSql; 3] = [&name, &texts.0, &tags];
@@ -253,12 +258,16 @@ impl File {
         let query = self.query();
         let expected = expected(kept, &query);
         let fits = |page: &model_registry::domain::Page, place: &str| {
-            let alone = [query.q.is_some(), query.tag.is_some(), query.status.is_some(), query.name.is_some()];
+            let alone =
+                [query.q.is_some(), query.tag.is_some(), query.status.is_some(), query.name.is_some()];
             let filters = alone.iter().filter(|filter| **filter).count();
             let few = expected.len() + pending <= FEW && filters <= 1;
             let counted = filters == 0 || filters == 1 && query.q.is_none() && pending <= FEW;
             assert!(page.total.is_some() || !(few || counted), "{place} is counted: {query:?}");
-            assert!(page.total.is_none_or(|total| total == expected.len() as u64), "{place}: {query:?} {page:?}");
+            assert!(
+                page.total.is_none_or(|total| total == expected.len() as u64),
+                "{place}: {query:?} {page:?}"
+            );
         };
         let limit = query.limit.unwrap() as usize;
         // By its links, from the start and from the middle.
@@ -303,18 +312,18 @@ impl File {
 /// The ids of a whole list, the slow way.
 fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>().replace('ς', "σ");
-    let mut found: Vec<&Kept> = kept
-        .iter()
-        .filter(|model| {
-            let texts = [Some(&model.name), Some(&model.version), model.description.as_ref()];
-            query.status.is_none_or(|status| model.status.as_deref() == Some(status.as_str()))
-                && query.name.as_ref().is_none_or(|name| model.name == *name)
-                && query.tag.as_ref().is_none_or(|tag| model.tags.contains(tag))
-                && query.q.as_ref().is_none_or(|part| {
-                    texts.iter().flatten().any(|text| lower(text).contains(&lower(part)))
-                })
-        })
-        .collect();
+    let mut found: Vec<&Kept> =
+        kept.iter()
+            .filter(|model| {
+                let texts = [Some(&model.name), Some(&model.version), model.description.as_ref()];
+                query.status.is_none_or(|status| model.status.as_deref() == Some(status.as_str()))
+                    && query.name.as_ref().is_none_or(|name| model.name == *name)
+                    && query.tag.as_ref().is_none_or(|tag| model.tags.contains(tag))
+                    && query.q.as_ref().is_none_or(|part| {
+                        texts.iter().flatten().any(|text| lower(text).contains(&lower(part)))
+                    })
+            })
+            .collect();
     found.sort_by(|one, other| {
         let by_key = match query.sort {
             Sort::CreatedAt => one.created_at.cmp(&other.created_at),
@@ -350,7 +359,10 @@ fn walk(seed: u64, versions: usize, redates: bool) {
             file.compare(&kept, pending);
         }
     }
-    assert_eq!(file.count("SELECT count(*) FROM creation_steps WHERE typeof(earlier_latest) = 'blob'"), usize::from(redates));
+    assert_eq!(
+        file.count("SELECT count(*) FROM creation_steps WHERE typeof(earlier_latest) = 'blob'"),
+        usize::from(redates)
+    );
     file.write(true, 0, |_| ());
     assert_eq!(file.count("SELECT count(*) FROM index_pending"), 0);
     let unequal = "SELECT (SELECT count(*) FROM (SELECT tag, count(*) FROM model_tags GROUP BY tag EXCEPT SELECT tag, n FROM tag_counts)) \
@@ -404,7 +416,16 @@ fn every_list(file: &mut File) -> Vec<ListQuery> {
                         for order in [Order::Ascending, Order::Descending] {
                             let (name, q, tag) = (name.clone(), q.clone(), tag.clone());
                             let limit = Some(5);
-                            lists.push(ListQuery { status, name, q, tag, sort, order, limit, ..ListQuery::default() });
+                            lists.push(ListQuery {
+                                status,
+                                name,
+                                q,
+                                tag,
+                                sort,
+                                order,
+                                limit,
+                                ..ListQuery::default()
+                            });
                         }
                     }
                 }
@@ -425,7 +446,10 @@ fn expect_no_scan(PlannedStatement { sql, plan }: &PlannedStatement) {
     for line in plan {
         assert!(!line.contains("TEMP B-TREE"), "{sql} sorts: {plan:?}");
         assert!(!line.starts_with("SCAN models") || line.contains(" USING "), "{sql} reads all: {plan:?}");
-        assert!(!line.starts_with("SCAN models USING INDEX") || sql.contains("LIMIT") || sql.contains("ORDER BY"), "{sql}: {plan:?}");
+        assert!(
+            !line.starts_with("SCAN models USING INDEX") || sql.contains("LIMIT") || sql.contains("ORDER BY"),
+            "{sql}: {plan:?}"
+        );
     }
 }
 
@@ -434,7 +458,13 @@ fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
     let mut file = File::new(8);
     file.write(true, 3_200, File::register);
     let index_of = |file: &mut File, query: &ListQuery| -> String {
-        file.reader.planned(query).unwrap().into_iter().flat_map(|planned| planned.plan).collect::<Vec<_>>().join("\n")
+        file.reader
+            .planned(query)
+            .unwrap()
+            .into_iter()
+            .flat_map(|planned| planned.plan)
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     for analysed in [false, true] {
         if analysed {
@@ -461,7 +491,10 @@ fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
             (ListQuery { sort: Sort::UpdatedAt, ..query() }, "INDEX idx_models_status_updated (status=?)"),
             (ListQuery { sort: Sort::UpdatedAt, ..query() }, "INDEX idx_models_other_updated"),
             (ListQuery { sort: Sort::TrainingStep, ..query() }, "INDEX idx_models_step"),
-            (ListQuery { status: Some(Status::Staging), ..query() }, "INDEX idx_models_status_created (status=?)"),
+            (
+                ListQuery { status: Some(Status::Staging), ..query() },
+                "INDEX idx_models_status_created (status=?)",
+            ),
             (
                 ListQuery { status: Some(Status::Staging), sort: Sort::UpdatedAt, ..query() },
                 "INDEX idx_models_status_updated (status=?)",

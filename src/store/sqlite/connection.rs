@@ -14,8 +14,8 @@ use crate::domain::{Refusal, Timestamp};
 
 use super::{
     super::StoreError,
-    opening::{OpenError, Options, Synchronous, inspect_file},
     derived::settle,
+    opening::{OpenError, Options, Synchronous, inspect_file},
     schema,
 };
 

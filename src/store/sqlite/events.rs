@@ -15,8 +15,7 @@ pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type,
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
 /// Events of one version that are counted; beyond, a page comes without a total.
 const MAX_COUNTED: u64 = 10_000;
-const COUNT: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
     WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 /// The last event that is passed over; in the index alone, so that no payload is read for nothing.
@@ -28,9 +27,8 @@ pub(super) fn page(
     query: &EventQuery,
     visit: VisitEvent<'_>,
 ) -> Result<Page, StoreError> {
-    let counted: u64 = connection
-        .prepare_cached(COUNT)?
-        .query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
+    let counted: u64 =
+        connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
     let total = (counted <= MAX_COUNTED).then_some(counted);
     let mut before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
     if let Some(passed) = query.offset.checked_sub(1) {

@@ -62,7 +62,8 @@ pub(in super::super) fn asked(part: &str) -> String {
     let last = letters.len().saturating_sub(RUN);
     let side_by_side = letters.len().div_ceil(RUN);
     let count = side_by_side.min(MAX_ASKED);
-    let starts = (0..count).map(|place| if count == side_by_side { place * RUN } else { place * last / (count - 1) });
+    let starts =
+        (0..count).map(|place| if count == side_by_side { place * RUN } else { place * last / (count - 1) });
     let mut asked = String::new();
     for start in starts {
         let start = start.min(last);

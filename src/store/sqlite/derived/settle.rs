@@ -49,8 +49,7 @@ fn settle_one(connection: &Connection, id: i64) -> rusqlite::Result<()> {
         }
     };
     let mut known = connection.prepare_cached(KNOWN_TAGS)?;
-    let known =
-        known.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    let known = known.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     for tag in known.iter().filter(|tag| !tags.contains(tag)) {
         connection.prepare_cached(FORGET_TAG)?.execute((tag, id))?;
         connection.prepare_cached(ONE_LESS)?.execute([tag])?;
@@ -68,12 +67,15 @@ fn settle_one(connection: &Connection, id: i64) -> rusqlite::Result<()> {
 /// or a bare text, whose texts count too, as they always did.
 pub(in super::super) fn tags_of(value: ValueRef<'_>) -> Vec<String> {
     let Ok(text) = value.as_str() else { return Vec::new() };
-    let mut tags = serde_json::from_str::<Vec<String>>(text).unwrap_or_else(|_| match serde_json::from_str(text) {
-        Ok(serde_json::Value::Array(values)) => values.into_iter().filter_map(into_text).collect(),
-        Ok(serde_json::Value::Object(fields)) => fields.into_iter().filter_map(|(_, value)| into_text(value)).collect(),
-        Ok(value) => into_text(value).into_iter().collect(),
-        Err(_) => Vec::new(),
-    });
+    let mut tags =
+        serde_json::from_str::<Vec<String>>(text).unwrap_or_else(|_| match serde_json::from_str(text) {
+            Ok(serde_json::Value::Array(values)) => values.into_iter().filter_map(into_text).collect(),
+            Ok(serde_json::Value::Object(fields)) => {
+                fields.into_iter().filter_map(|(_, value)| into_text(value)).collect()
+            }
+            Ok(value) => into_text(value).into_iter().collect(),
+            Err(_) => Vec::new(),
+        });
     tags.sort_unstable();
     tags.dedup();
     tags

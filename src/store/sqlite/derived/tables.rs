@@ -224,7 +224,8 @@ pub(in super::super) fn rebuild(connection: &Connection) -> rusqlite::Result<()>
     connection.execute_batch(CREATE)?;
     for Counter { table, of, .. } in &COUNTERS {
         let of = of.replace("{row}", "models");
-        connection.execute_batch(&format!("INSERT INTO {table} SELECT {of}, count(*) FROM models GROUP BY 1"))?;
+        connection
+            .execute_batch(&format!("INSERT INTO {table} SELECT {of}, count(*) FROM models GROUP BY 1"))?;
     }
     connection.execute_batch("INSERT INTO index_pending SELECT id FROM models")?;
     fill_steps(connection)?;
@@ -233,6 +234,24 @@ pub(in super::super) fn rebuild(connection: &Connection) -> rusqlite::Result<()>
         let does = does.split_whitespace().collect::<Vec<_>>().join(" ");
         connection.execute_batch(&format!("CREATE TRIGGER {name} {does}"))
     })
+}
+
+/// Each table of counts, and the statement that counts its rows that are wrong, or missing.
+pub(in super::super) fn miscounts() -> Vec<(&'static str, String)> {
+    let tags = ("tag_counts", "tag", "tag".to_owned(), "model_tags");
+    let counters =
+        COUNTERS.iter().map(|counter| (counter.table, counter.key, counter.of("models"), "models"));
+    counters
+        .chain([tags])
+        .map(|(table, key, of, rows)| {
+            let (kept, counted) =
+                (format!("SELECT {key}, n FROM {table}"), format!("SELECT {of}, count(*) FROM {rows} GROUP BY 1"));
+            let wrong = format!(
+                "SELECT (SELECT count(*) FROM ({kept} EXCEPT {counted})) + (SELECT count(*) FROM ({counted} EXCEPT {kept}))"
+            );
+            (table, wrong)
+        })
+        .collect()
 }
 
 /// Walks the versions by id for the places where `created_at` falls.
@@ -262,8 +281,8 @@ fn fill_steps(connection: &Connection) -> rusqlite::Result<()> {
     if !known {
         return connection.execute_batch("INSERT INTO creation_steps VALUES (0, x'', NULL)");
     }
-    let mut insert = connection
-        .prepare("INSERT INTO creation_steps VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT))")?;
+    let mut insert =
+        connection.prepare("INSERT INTO creation_steps VALUES (?1, CAST(?2 AS TEXT), CAST(?3 AS TEXT))")?;
     steps.iter().try_for_each(|step| insert.execute((step.0, &step.1, &step.2)).map(drop))
 }
 

@@ -7,10 +7,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::{Row, Rows, types::Value};
 
-use crate::{
-    domain::Order,
-    store::sqlite::derived::letters,
-};
+use crate::{domain::Order, store::sqlite::derived::letters};
 
 use super::{Asked, Found, counts, wanted::Wanted};
 

@@ -74,7 +74,8 @@ mod tests {
     use super::*;
 
     const MILLION: Shares = Shares { all: 1e6, status: 1.0, name: 1.0, found: 1.0 };
-    const NONE: Ways = Ways { by_candidate: false, candidates: false, status_ordered: false, name_ordered: false };
+    const NONE: Ways =
+        Ways { by_candidate: false, candidates: false, status_ordered: false, name_ordered: false };
 
     #[test]
     fn the_way_is_the_one_that_reads_the_fewest_rows() {
@@ -84,9 +85,21 @@ mod tests {
             (by_id, Shares { found: 0.5, ..MILLION }, Way::Candidates),
             (by_id, Shares { found: 0.002, ..MILLION }, Way::Candidates),
             // A rare status among what is found everywhere.
-            (Ways { status_ordered: true, ..by_id }, Shares { found: 0.9, status: 0.002, ..MILLION }, Way::AlongStatus),
-            (Ways { status_ordered: true, ..by_id }, Shares { found: 0.002, status: 0.9, ..MILLION }, Way::Candidates),
-            (Ways { name_ordered: true, ..by_id }, Shares { found: 0.1, name: 0.002, ..MILLION }, Way::AlongName),
+            (
+                Ways { status_ordered: true, ..by_id },
+                Shares { found: 0.9, status: 0.002, ..MILLION },
+                Way::AlongStatus,
+            ),
+            (
+                Ways { status_ordered: true, ..by_id },
+                Shares { found: 0.002, status: 0.9, ..MILLION },
+                Way::Candidates,
+            ),
+            (
+                Ways { name_ordered: true, ..by_id },
+                Shares { found: 0.1, name: 0.002, ..MILLION },
+                Way::AlongName,
+            ),
             // By another sort.
             (found, Shares { found: 0.5, ..MILLION }, Way::AlongAll),
             (found, Shares { found: 0.004, ..MILLION }, Way::AlongCandidates),

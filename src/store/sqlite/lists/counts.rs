@@ -64,7 +64,8 @@ pub(super) fn of_tag(asked: &Asked<'_>, tag: &str) -> Found<Option<u64>> {
 /// The block of ids where the row stands that has `offset` rows before it, from either end, and how many of them
 /// stand in that block; `None` where there are not so many rows.
 pub(super) fn block_at(asked: &Asked<'_>, offset: u64, direction: &str) -> Found<Option<(Block, u64)>> {
-    let mut blocks = asked.prepare(&format!("SELECT block, n FROM model_blocks ORDER BY block {direction}"))?;
+    let mut blocks =
+        asked.prepare(&format!("SELECT block, n FROM model_blocks ORDER BY block {direction}"))?;
     let mut rows = blocks.query([])?;
     let mut left = offset;
     while let Some(row) = rows.next()? {

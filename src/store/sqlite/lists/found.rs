@@ -112,7 +112,12 @@ impl Search<'_> {
     }
 
     /// The ids that this way leads to, in order; `None` where it sorts in place of walking.
-    fn along(&self, way: Way, candidates: Option<&Candidates>, steps: Option<&[Step]>) -> Found<Option<Vec<i64>>> {
+    fn along(
+        &self,
+        way: Way,
+        candidates: Option<&Candidates>,
+        steps: Option<&[Step]>,
+    ) -> Found<Option<Vec<i64>>> {
         let all = Along::All;
         let judged = |along| self.judge_along(along).map(Some);
         match (way, candidates, steps, self.wanted.status, self.wanted.name) {

@@ -101,7 +101,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn sql(self, columns: &str, stretch: &Stretch<'_>, limit: Option<u64>, offset: u64) -> (String, Vec<Value>) {
+    fn sql(
+        self,
+        columns: &str,
+        stretch: &Stretch<'_>,
+        limit: Option<u64>,
+        offset: u64,
+    ) -> (String, Vec<Value>) {
         let mut values = Vec::new();
         let mut bind = |value: Value| {
             values.push(value);
@@ -121,7 +127,9 @@ impl Walk<'_> {
             Stretch::Beyond(cursor) => Some(format!("{key} {beyond} {}", bind(bound_key(cursor)))),
         };
         let branches = match self.along {
-            Along::Status(status) => vec![Some(format!("status = {}", bind(status.as_str().to_owned().into())))],
+            Along::Status(status) => {
+                vec![Some(format!("status = {}", bind(status.as_str().to_owned().into())))]
+            }
             Along::Name(name) => vec![Some(format!("name = {}", bind(name.to_owned().into())))],
             Along::All if self.sort == Sort::UpdatedAt => Status::NAMES
                 .iter()

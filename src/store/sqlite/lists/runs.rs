@@ -100,9 +100,7 @@ fn behind(search: &Search<'_>, run: &Run, cursor: &Place) -> Found<Option<(i64, 
     let (mut lowest, mut highest) = search
         .asked
         .prepare("SELECT ifnull((SELECT min(id) FROM models), 1), ifnull((SELECT max(id) FROM models), 0)")?
-        .query_row([], |row| {
-            Ok((run.lowest.max(row.get(0)?), run.highest.min(row.get(1)?)))
-        })?;
+        .query_row([], |row| Ok((run.lowest.max(row.get(0)?), run.highest.min(row.get(1)?))))?;
     let nearest = match order {
         Order::Descending => "id <= ?1 AND id >= ?2 ORDER BY id DESC",
         Order::Ascending => "id >= ?1 AND id <= ?2 ORDER BY id",
