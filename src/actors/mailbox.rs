@@ -1,9 +1,9 @@
 //! A bounded, named queue, and the actor threads that serve it.
 
-use std::{convert::Infallible, sync::Mutex, thread};
+use std::{convert::Infallible, sync::Mutex, thread, time::Duration};
 
 use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::ActorError;
 
@@ -41,6 +41,11 @@ pub(super) trait Serve: Unpin + Send + 'static {
     /// Does one job. `waiting` takes what has arrived behind it, without waiting for more.
     fn serve(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>);
 
+    /// What it does while nothing waits; when it is to be asked again, if still nothing has come. `None` for never.
+    fn idle(&mut self) -> Option<Duration> {
+        None
+    }
+
     /// The last thing it does.
     fn close(&mut self) {}
 }
@@ -74,8 +79,20 @@ impl<S: Serve> Handler<Attend> for Attendant<S> {
     fn handle(&mut self, _: Attend, _: &mut Self::Context) {
         let Some(Post { mut server, mail, _alive }) = self.post.take() else { return };
         let mut closing = false;
+        let mut pause = server.idle();
         while !closing {
-            let Ok(Mail::Job(first)) = mail.recv() else { break };
+            let received = match pause {
+                None => mail.recv().map_err(RecvTimeoutError::from),
+                Some(pause) => mail.recv_timeout(pause),
+            };
+            let first = match received {
+                Ok(Mail::Job(first)) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    pause = server.idle();
+                    continue;
+                }
+                Ok(Mail::Close) | Err(RecvTimeoutError::Disconnected) => break,
+            };
             let mut waiting = std::iter::from_fn(|| match mail.try_recv() {
                 Ok(Mail::Job(job)) => Some(job),
                 Ok(Mail::Close) => {

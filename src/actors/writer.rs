@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -38,6 +38,13 @@ const CHECKPOINT_PAGES: u32 = 1_000;
 const RESTART_PATIENCE: Duration = Duration::from_millis(4);
 /// Pages in the WAL from which the writer waits for readers as long as the busy timeout (64 MB).
 const MAX_WAL_PAGES: u32 = 16_384;
+
+/// Versions whose tags and texts are indexed at once: some milliseconds, which the next operation may have to wait.
+const INDEXED_AT_ONCE: usize = 256;
+/// How often an idle writer looks for what other processes wrote.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How long indexing is left alone after it has failed.
+const INDEX_REST: Duration = Duration::from_secs(10);
 
 /// One operation over the store, and where its answer goes.
 pub(super) trait WriteJob: Send {
@@ -102,6 +109,7 @@ where
 
 pub(super) struct Writer {
     store: SqliteWriter,
+    index: IndexCare,
     options: Options,
     checkpointer: Arc<Mailbox<CheckpointJob>>,
     /// Set by the checkpointer when it is through.
@@ -116,7 +124,7 @@ impl Writer {
         checkpointer: Arc<Mailbox<CheckpointJob>>,
         moved: Arc<AtomicBool>,
     ) -> Self {
-        Self { store, options, checkpointer, moved, wal: WalWatch::default() }
+        Self { store, index: IndexCare::default(), options, checkpointer, moved, wal: WalWatch::default() }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
@@ -142,7 +150,10 @@ impl Writer {
                 }
             }
         }
-        let outcome = outcome.and_then(|()| self.store.commit());
+        let outcome = outcome.and_then(|()| {
+            self.index.tend(&mut self.store);
+            self.store.commit()
+        });
         if self.store.in_transaction()
             && let Err(error) = self.store.rollback()
         {
@@ -206,6 +217,45 @@ impl Writer {
     }
 }
 
+/// Keeps the index of tags and texts up to date, in the transactions of others and while nothing else is done.
+/// Where that fails, lists are slower and still right, so it costs nobody the commit.
+#[derive(Default)]
+struct IndexCare {
+    /// Not before this, where it has failed.
+    rest_until: Option<Instant>,
+}
+
+impl IndexCare {
+    /// Does a share of what is to be done; whether there may be more.
+    fn tend(&mut self, store: &mut SqliteWriter) -> bool {
+        if self.rest_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        self.rest_until = None;
+        match store.settle_index(INDEXED_AT_ONCE) {
+            Ok(settled) => settled == INDEXED_AT_ONCE,
+            Err(error) => {
+                tracing::warn!(%error, "the index of tags and texts stays behind; lists are right, but slower");
+                self.rest_until = Some(Instant::now() + INDEX_REST);
+                false
+            }
+        }
+    }
+
+    /// The same with a transaction of its own.
+    fn tend_idle(&mut self, store: &mut SqliteWriter) -> Result<bool, StoreError> {
+        if !store.index_is_behind()? {
+            return Ok(false);
+        }
+        store.begin()?;
+        let more = self.tend(store);
+        match store.commit() {
+            Err(error) if store.in_transaction() => store.rollback().and(Err(error)),
+            committed => committed.map(|()| more),
+        }
+    }
+}
+
 /// When the WAL is to be tended, by how many pages it has.
 struct WalWatch {
     last_pages: u32,
@@ -263,6 +313,15 @@ impl Serve for Writer {
             self.transact(&mut batch);
         }
         self.tend_wal();
+    }
+
+    fn idle(&mut self) -> Option<Duration> {
+        let more = self.index.tend_idle(&mut self.store).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the index could not be tended while nothing else was to be done");
+            false
+        });
+        self.tend_wal();
+        Some(if more { Duration::ZERO } else { IDLE_LOOK })
     }
 
     fn close(&mut self) {

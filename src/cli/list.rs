@@ -202,6 +202,8 @@ impl<'c> Pages<'c> {
         self.offset += page.models.len() as u64;
         self.state = match &page.next {
             Some(next) => State::Linked(next.clone()),
+            // A registry that linked to this page would link to another one.
+            None if matches!(self.state, State::Linked(_)) => State::Last,
             None if page.total.is_none() && page.models.len() as u64 >= limit => State::Counted,
             None => State::Last,
         };

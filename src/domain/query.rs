@@ -213,8 +213,9 @@ impl Cursor {
 /// What a page is part of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// Rows that pass the filters, on all pages.
-    pub total: u64,
+    /// Rows that pass the filters, on all pages; `None` where there are so many that counting them would take
+    /// longer than finding this page.
+    pub total: Option<u64>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<Cursor>,
 }

@@ -194,3 +194,41 @@ fn a_full_queue_of_files_is_said_at_once_and_a_digest_nobody_waits_for_is_given_
         }
     });
 }
+
+#[test]
+fn what_another_process_writes_is_indexed_while_nothing_else_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Options {
+        path: folder.path().join("registry.db"),
+        busy_timeout: Duration::from_secs(5),
+        synchronous: Synchronous::Normal,
+    };
+    let path = store.path.clone();
+    let options = DatabaseOptions { store, readers: 1, read_queue: 1, write_queue: 1 };
+    actix::System::new().block_on(async {
+        let database = Database::open(&options, now()).unwrap();
+        database.write(insert).await.unwrap();
+        let other = rusqlite::Connection::open(path).unwrap();
+        other.busy_timeout(Duration::from_secs(5)).unwrap();
+        let pending = || -> i64 {
+            other.query_row("SELECT count(*) FROM index_pending", [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(pending(), 0, "what this process writes is indexed with it");
+        // More than is done at once.
+        other
+            .execute_batch(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600) \
+                 INSERT INTO models (name, version, checkpoint_path, tags) SELECT 'theirs', i, '/x', '[\"t\"]' FROM n",
+            )
+            .unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while pending() > 0 {
+            assert!(std::time::Instant::now() < deadline, "{} are still pending", pending());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let indexed: i64 =
+            other.query_row("SELECT n FROM tag_counts WHERE tag = 't'", [], |row| row.get(0)).unwrap();
+        assert_eq!(indexed, 600);
+        tokio::task::spawn_blocking(move || database.close()).await.unwrap();
+    });
+}

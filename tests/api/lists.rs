@@ -230,3 +230,59 @@ fn all_of_a_status_come_however_many_there_are() {
     app.get("/models/status/live").faults(&[("literal_error", r#"["path","status"]"#)]);
     app.get("/models/status/staging?limit=0").faults(&[("greater_than_equal", r#"["query","limit"]"#)]);
 }
+
+#[test]
+fn what_is_more_than_a_page_should_wait_for_is_not_counted_and_still_all_there() {
+    let app = TestApp::spawn();
+    let mine = app.register_with("mine", "1", &json!({"description": "needle", "tags": ["t"]}));
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+        INSERT INTO models (name, version, checkpoint_path, description, tags, artifact_uri)
+        SELECT 'theirs', i, '/x', 'of many', '[\"t\"]', 's3://t' FROM n";
+    app.other_process().execute_batch(many).unwrap();
+    let total = |query: &str| {
+        let answer = app.get(&format!("/models?limit=200&{query}"));
+        let total = answer.header("x-total-count").map(|total| total.parse::<usize>().unwrap());
+        let (mut seen, mut next) = (0, answer.next_page());
+        seen += ids(&answer.ok()).len();
+        while let Some(page) = next {
+            let answer = app.get(&page);
+            next = answer.next_page();
+            seen += ids(&answer.ok()).len();
+        }
+        (total, seen)
+    };
+    for round in ["pending", "indexed"] {
+        assert_eq!(total("q=of+many"), (None, 1200), "{round}");
+        assert_eq!(total("q=e&tag=t"), (None, 1201), "{round}");
+        for query in ["", "status=experimental", "status=experimental&sort=training_step"] {
+            assert_eq!(total(query), (Some(1201), 1201), "{round}: {query}");
+        }
+        assert_eq!(total("name=theirs&sort=updated_at"), (Some(1200), 1200), "{round}");
+        assert_eq!(app.ids("/models?name=mine&q=NEEDLE&tag=t"), [mine], "{round}");
+        app.until_indexed();
+        assert_eq!(total("tag=t"), (Some(1201), 1201));
+        assert_eq!(total("q=needle"), (Some(1), 1));
+    }
+}
+
+#[test]
+fn a_trail_that_is_very_long_is_not_counted_to_its_end() {
+    let app = TestApp::spawn();
+    let id = app.register("m", "1");
+    let path = format!("/models/{id}/events?limit=1");
+    let write = |count: u32| {
+        let sql = format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+             INSERT INTO model_events (model_id, event_type) SELECT {id}, 'scan' FROM n"
+        );
+        app.other_process().execute_batch(&sql).unwrap();
+    };
+    write(9_999);
+    assert_eq!(app.get(&path).header("x-total-count"), Some("10000"));
+    write(1);
+    let answer = app.get(&format!("{path}&offset=10000"));
+    assert_eq!((answer.header("x-total-count"), answer.header("link")), (None, None));
+    assert_eq!(answer.ok()[0]["event_type"], "create");
+    assert!(app.get(&path).header("link").is_some());
+    assert_eq!(app.get(&format!("{path}&offset=10001")).ok(), json!([]));
+}

@@ -1,5 +1,11 @@
 //! Files of older servers: opened in place, kept whole, and still of use to those servers.
 
+use std::time::Duration;
+
+use model_registry::store::sqlite::{
+    Options, Synchronous,
+    maintenance::{Source, Watch},
+};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -398,4 +404,73 @@ fn a_time_without_its_fraction_still_rises_and_still_guards_a_write() {
     let model = app.request("POST", "/models/1/metrics", &seen, Some(body)).ok();
     assert_eq!(model["updated_at"], "2025-01-02 03:04:05.001", "also where the clock is behind");
     app.request("PATCH", "/models/1", &[("If-Match", &tag), ("X-API-Key", KEY)], Some("{}")).refused(412);
+}
+
+/// Whether a file is as its versions say, by its own maintenance.
+fn expect_sound(path: &std::path::Path) {
+    let options = Options {
+        path: path.to_owned(),
+        busy_timeout: Duration::from_secs(5),
+        synchronous: Synchronous::Normal,
+    };
+    let watch = Watch::new(|| false, |_| {});
+    let report = Source::open(&options, &watch).unwrap().check(&watch).unwrap();
+    assert_eq!(report.errors.listed, []);
+}
+
+#[test]
+fn a_file_of_any_age_gets_its_counters_and_is_searched() {
+    let old =
+        "INSERT INTO models (name, version, checkpoint_path, status, tags, description, created_at) VALUES
+        ('m', '1', '/x', 'staging', '[\"a\"]', 'Größe', '2025-01-02 03:04:05'),
+        ('m', '2', '/x', NULL, '[\"a\", \"b\"]', NULL, '2025-01-01 03:04:05'),
+        ('n', '1', '/x', 'live', NULL, 'größer', '2025-01-03 03:04:05')";
+    // As schema 300 left it: no counters yet, and an index that is there no more.
+    let third = "DROP INDEX idx_model_events_model_id; PRAGMA user_version = 300;
+        CREATE INDEX idx_models_updated ON models (updated_at, id);
+        CREATE INDEX idx_models_created ON models (created_at, id);
+        CREATE INDEX idx_models_status_updated ON models (status, updated_at, id);
+        CREATE INDEX idx_model_events_model ON model_events (model_id, id);";
+    for statements in [&[FIRST, old][..], &[FIRST, SECOND, old], &[FIRST, SECOND, old, third]] {
+        let app = served(statements);
+        let stats = app.get("/stats").ok();
+        assert_eq!(stats["by_status"], json!({"experimental": 2, "staging": 1}));
+        assert_eq!(stats["by_name"], json!({"m": 2, "n": 1}));
+        assert_eq!(app.ids("/models"), [3, 1, 2], "created in another order than registered");
+        assert_eq!(app.ids("/models?q=GR%C3%96%C3%9F"), [3, 1]);
+        assert_eq!(app.ids("/models?tag=a"), [1, 2]);
+        let id = app.register_with("m", "3", &json!({"tags": ["a"]}));
+        assert_eq!(app.ids("/models?tag=a&name=m"), [id, 1, 2]);
+        let folder = app.stop();
+        expect_sound(&folder.path().join("registry.db"));
+    }
+}
+
+#[test]
+fn what_another_server_did_in_between_is_counted_when_the_file_is_opened_again() {
+    let app = TestApp::spawn();
+    for version in ["1", "2", "3"] {
+        app.register_with("m", version, &json!({"tags": ["a"]}));
+    }
+    let folder = app.stop();
+    let path = folder.path().join("registry.db");
+    let other = Connection::open(&path).unwrap();
+    // A tool that drops every trigger and sets the number to its own.
+    let drop = "SELECT group_concat('DROP TRIGGER ' || name, ';') FROM sqlite_schema WHERE type = 'trigger'";
+    let drop: String = other.query_row(drop, [], |row| row.get(0)).unwrap();
+    other
+        .execute_batch(&format!(
+            "{drop}; DELETE FROM models WHERE id = 1; UPDATE models SET name = 'n', tags = NULL WHERE id = 2;
+             UPDATE models SET created_at = '2001-01-01 00:00:00' WHERE id = 3; PRAGMA user_version = 2;"
+        ))
+        .unwrap();
+    std::mem::drop(other);
+    let app = TestApp::over(folder, |_| {});
+    assert_eq!(app.get("/stats").ok()["by_name"], json!({"m": 1, "n": 1}));
+    assert_eq!(
+        (app.ids("/models"), app.ids("/models?tag=a"), app.ids("/models?q=n")),
+        (vec![2, 3], vec![3], vec![2])
+    );
+    let folder = app.stop();
+    expect_sound(&folder.path().join("registry.db"));
 }

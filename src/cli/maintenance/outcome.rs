@@ -112,7 +112,16 @@ impl Outcome {
             );
         }
         if let Some(Timed { did, seconds }) = &self.optimize {
-            set("optimize", json!({"ran": did.ran, "log_emptied": did.log_emptied, "seconds": seconds}));
+            set(
+                "optimize",
+                json!({
+                    "ran": did.ran,
+                    "mended": did.mended,
+                    "indexed": did.indexed,
+                    "log_emptied": did.log_emptied,
+                    "seconds": seconds,
+                }),
+            );
         }
         if let Some(Timed { did, seconds }) = &self.check {
             set(
@@ -163,7 +172,14 @@ impl Outcome {
                 0 => "the statistics were fresh".to_owned(),
                 _ => format!("refreshed the statistics of {}", print::counted(count, "table")),
             };
-            lines.add(&format!("optimized {db_path}: {what}, {log} ({seconds:.1} s)"));
+            let indexed = match did.indexed {
+                0 => String::new(),
+                count => format!("indexed {}, ", print::counted(count, "version")),
+            };
+            lines.add(&format!("optimized {db_path}: {what}, {indexed}{log} ({seconds:.1} s)"));
+            for mended in &did.mended {
+                lines.add(&format!("  mended {mended}"));
+            }
         }
         if let Some(Timed { did, seconds }) = &self.check {
             let sound = if did.errors.total == 0 { "sound" } else { "NOT sound" };

@@ -91,10 +91,13 @@ impl List {
         self.0
     }
 
-    /// The list as a page, with its total and, where there is one, the next.
+    /// The list as a page, with its total where it is known and, where there is one, the next.
     pub(super) fn into_page(self, call: &Call, page: &Page) -> HttpResponse {
         let mut response = HttpResponse::Ok();
-        response.insert_header(header::ContentType::json()).insert_header((TOTAL_COUNT, page.total));
+        response.insert_header(header::ContentType::json());
+        if let Some(total) = page.total {
+            response.insert_header((TOTAL_COUNT, total));
+        }
         if let Some(next) = &page.next {
             let link = format!("<{}>; rel=\"next\"", call.next_page(&next.encode()));
             response.insert_header((header::LINK, link));

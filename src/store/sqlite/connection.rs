@@ -8,14 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, functions::FunctionFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::domain::{Refusal, Timestamp};
 
 use super::{
     super::StoreError,
+    derived::settle,
     opening::{OpenError, Options, Synchronous, inspect_file},
-    schema, search,
+    schema,
 };
 
 /// Older SQLite has a bug in resetting the WAL that can lose committed writes.
@@ -128,6 +129,39 @@ impl SqliteWriter {
         self.run("BEGIN IMMEDIATE")
     }
 
+    /// Brings the index of tags and texts up to date with up to `most` versions that were written since, by this
+    /// transaction or by other processes; how many it were. Lists are right whether it is done or not, and quick
+    /// where little is left to do.
+    ///
+    /// # Errors
+    /// As SQLite's; the transaction is then as it was before, if there still is one.
+    pub fn settle_index(&mut self, most: usize) -> Result<usize, StoreError> {
+        if !settle::is_pending(&self.connection)? {
+            return Ok(0);
+        }
+        self.begin_operation()?;
+        match settle::settle(&self.connection, most) {
+            Ok(settled) => {
+                self.keep_operation()?;
+                Ok(settled)
+            }
+            Err(error) => {
+                if self.in_transaction() {
+                    self.undo_operation()?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether [`SqliteWriter::settle_index`] has anything to do.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn index_is_behind(&self) -> Result<bool, StoreError> {
+        Ok(settle::is_pending(&self.connection)?)
+    }
+
     /// Makes the transaction durable.
     ///
     /// # Errors
@@ -211,16 +245,6 @@ impl SqliteReader {
         let connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
         prepare(&connection, options).map_err(failed)?;
         connection.pragma_update(None, "query_only", true).map_err(failed)?;
-        connection
-            .create_scalar_function(
-                search::CONTAINS_FUNCTION,
-                2,
-                FunctionFlags::SQLITE_UTF8
-                    | FunctionFlags::SQLITE_DETERMINISTIC
-                    | FunctionFlags::SQLITE_DIRECTONLY,
-                |context| search::contains_function(context),
-            )
-            .map_err(failed)?;
         Ok(Self { connection })
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::{
     domain::{Cursor, Event, EventQuery, Page, query::CursorKey},
@@ -13,21 +13,36 @@ use super::models::{answerable, integer, text};
 
 pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-const COUNT: &str = "SELECT count(*) FROM model_events WHERE model_id = ?1";
+/// Events of one version that are counted; beyond, a page comes without a total.
+const MAX_COUNTED: u64 = 10_000;
+const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
-    WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3 OFFSET ?4";
+    WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+/// The last event that is passed over; in the index alone, so that no payload is read for nothing.
+const LAST_PASSED: &str =
+    "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
 
 pub(super) fn page(
     connection: &Connection,
     query: &EventQuery,
     visit: VisitEvent<'_>,
 ) -> Result<Page, StoreError> {
-    let total = connection.prepare_cached(COUNT)?.query_row([query.model_id], |row| row.get(0))?;
-    let before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
-    let offset = i64::try_from(query.offset).unwrap_or(i64::MAX);
+    let counted: u64 =
+        connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
+    let total = (counted <= MAX_COUNTED).then_some(counted);
+    let mut before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
+    if let Some(passed) = query.offset.checked_sub(1) {
+        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+        let last = connection
+            .prepare_cached(LAST_PASSED)?
+            .query_row((query.model_id, before, passed), |row| row.get(0))
+            .optional()?;
+        let Some(last) = last else { return Ok(Page { total, next: None }) };
+        before = last;
+    }
     let mut statement = connection.prepare_cached(PAGE)?;
     // One more than asked for tells whether there is a next page.
-    let mut rows = statement.query((query.model_id, before, i64::from(query.limit) + 1, offset))?;
+    let mut rows = statement.query((query.model_id, before, i64::from(query.limit) + 1))?;
     let (mut seen, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         if seen == query.limit {

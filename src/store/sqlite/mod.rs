@@ -4,13 +4,15 @@
 //! one thread. The file stays one that 0.2.0 can open, and other processes may write it meanwhile.
 
 mod connection;
+mod derived;
 mod events;
+mod lists;
 pub mod maintenance;
 mod models;
 mod opening;
 mod schema;
-mod search;
 
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
+pub use lists::PlannedStatement;
 pub use opening::{OpenError, Options, Synchronous};
 pub use schema::SCHEMA_VERSION;

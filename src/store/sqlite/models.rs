@@ -15,7 +15,7 @@ use crate::{
     store::{ReadStore, StoreError, VisitEvent, VisitModel, WriteStore},
 };
 
-use super::{SqliteReader, SqliteWriter, events, search};
+use super::{SqliteReader, SqliteWriter, events, lists};
 
 /// The columns of a version, in the order [`read`] takes them.
 macro_rules! columns {
@@ -28,7 +28,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
 const PRODUCTION: &str =
     concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND status = 'production'");
@@ -163,7 +163,7 @@ impl ReadStore for SqliteReader {
     }
 
     fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError> {
-        self.snapshot(|connection| search::models(connection, query, visit))
+        self.snapshot(|connection| lists::models(connection, query, visit))
     }
 
     fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModel<'_>) -> Result<(), StoreError> {
@@ -183,7 +183,7 @@ impl ReadStore for SqliteReader {
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {
-        self.snapshot(search::stats)
+        self.snapshot(lists::stats)
     }
 }
 

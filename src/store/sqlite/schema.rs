@@ -13,10 +13,10 @@ use crate::domain::{
     promotion::{demotion_reason, surplus},
 };
 
-use super::{models::text, opening::OpenError};
+use super::{derived::tables, models::text, opening::OpenError};
 
 /// The `user_version` of a file in the shape below. Numbers below 300 are left to the Python servers.
-pub const SCHEMA_VERSION: i64 = 300;
+pub const SCHEMA_VERSION: i64 = 301;
 
 /// Who demotes surplus production versions, in the audit trail.
 const MIGRATION_ACTOR: &str = "registry:migration";
@@ -78,18 +78,37 @@ macro_rules! step_key {
 }
 pub(super) use step_key;
 
-const CREATE_INDEXES: &str = concat!(
-    "
-CREATE UNIQUE INDEX IF NOT EXISTS idx_models_one_production ON models (name) WHERE status = 'production';
-CREATE INDEX IF NOT EXISTS idx_models_created ON models (created_at, id);
-CREATE INDEX IF NOT EXISTS idx_models_updated ON models (updated_at, id);
-CREATE INDEX IF NOT EXISTS idx_models_step ON models (",
-    step_key!(),
-    ", id);
-CREATE INDEX IF NOT EXISTS idx_models_status_updated ON models (status, updated_at, id);
-CREATE INDEX IF NOT EXISTS idx_model_events_model ON model_events (model_id, id);
-"
-);
+/// The statuses there are, as SQL has them. A list of all versions by `updated_at` is put together of one index a
+/// status, and one for what another process may have made of a status: an index over all would be one more to
+/// be rewritten at each change.
+macro_rules! known_statuses {
+    () => {
+        "('experimental', 'staging', 'production', 'archived')"
+    };
+}
+pub(super) use known_statuses;
+
+/// Each index by name, and what it is on. SQLite puts the id behind the columns of each, so an order by these
+/// columns and the id needs no sorting.
+const INDEXES: [(&str, &str); 7] = [
+    ("idx_models_created", "models (created_at)"),
+    ("idx_models_step", concat!("models (", step_key!(), ")")),
+    ("idx_models_status_created", "models (status, created_at)"),
+    ("idx_models_status_updated", "models (status, updated_at)"),
+    (
+        "idx_models_other_updated",
+        concat!("models (updated_at) WHERE ifnull(status, '') NOT IN ", known_statuses!()),
+    ),
+    ("idx_models_name_created", "models (name, created_at)"),
+    ("idx_model_events_model", "model_events (model_id)"),
+];
+
+/// Guards a rule.
+const ONE_PRODUCTION: &str = "CREATE UNIQUE INDEX IF NOT EXISTS idx_models_one_production ON models (name) \
+    WHERE status = 'production'";
+
+/// Of schema 300: each change of a version wrote it anew, for no list that the others don't serve.
+const FORMER_INDEXES: [&str; 1] = ["idx_models_updated"];
 
 /// Moves `updated_at` where another process changed a row without doing so itself; always forward.
 const CREATE_TRIGGER: &str = "
@@ -167,8 +186,9 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if user_version(&transaction)? != SCHEMA_VERSION {
-        // The old trigger would count what follows as changes.
+        // The triggers would count what follows as changes, one by one.
         transaction.execute_batch("DROP TRIGGER IF EXISTS trg_models_set_updated_at")?;
+        tables::drop_triggers(&transaction)?;
         bring_up_models(&transaction)?;
         bring_up_events(&transaction)?;
         transaction.execute_batch(FILL_GAPS)?;
@@ -176,7 +196,8 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
             respell(&transaction, table, column)?;
         }
         demote_surplus(&transaction, now)?;
-        transaction.execute_batch(CREATE_INDEXES)?;
+        bring_up_indexes(&transaction)?;
+        tables::rebuild(&transaction)?;
         transaction.execute_batch(CREATE_TRIGGER)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
@@ -233,6 +254,21 @@ fn bring_up_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
             SELECT 'model_events', seq FROM sqlite_sequence WHERE name = 'model_events_bound';
          DROP TABLE model_events_bound;",
     )
+}
+
+fn bring_up_indexes(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for name in FORMER_INDEXES {
+        transaction.execute_batch(&format!("DROP INDEX IF EXISTS {name}"))?;
+    }
+    transaction.execute_batch(ONE_PRODUCTION)?;
+    for (name, on) in INDEXES {
+        let create = format!("CREATE INDEX {name} ON {on}");
+        let kept = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1 AND sql = ?2";
+        if transaction.query_row(kept, [name, &create], |_| Ok(())).optional()?.is_none() {
+            transaction.execute_batch(&format!("DROP INDEX IF EXISTS {name}; {create}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Brings JSON that a Python server wrote to the spelling in which it is answered.

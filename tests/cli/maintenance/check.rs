@@ -144,6 +144,63 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             Some(2),
             "run_id is no text but bytes",
         ),
+        (
+            "UPDATE name_counts SET n = n + 1",
+            "error",
+            "name_counts",
+            None,
+            "of its counts are not those of the rows",
+        ),
+        (
+            "INSERT INTO status_counts VALUES ('live', 3)",
+            "error",
+            "status_counts",
+            None,
+            "of its counts are not those of the rows",
+        ),
+        (
+            "DELETE FROM model_blocks",
+            "error",
+            "model_blocks",
+            None,
+            "of its counts are not those of the rows",
+        ),
+        (
+            "DELETE FROM index_pending; DELETE FROM model_grams WHERE rowid = 2",
+            "error",
+            "model_grams",
+            Some(2),
+            "is not indexed",
+        ),
+        (
+            "INSERT INTO model_grams (rowid, grams) VALUES (77, 'a')",
+            "error",
+            "model_grams",
+            Some(77),
+            "is gone and still indexed",
+        ),
+        (
+            "INSERT INTO model_tags VALUES ('x', 77); INSERT INTO tag_counts VALUES ('x', 1)",
+            "error",
+            "model_tags",
+            Some(77),
+            "is gone and still has tags",
+        ),
+        (
+            "INSERT INTO model_tags VALUES ('x', 2); INSERT INTO tag_counts VALUES ('x', 1)",
+            "error",
+            "model_tags",
+            Some(2),
+            "the tags that this version is found by",
+        ),
+        (
+            "DROP TRIGGER trg_models_redated; UPDATE models SET created_at = '2001-01-01 00:00:00' WHERE id = 2",
+            "error",
+            "creation_steps",
+            Some(2),
+            "created_at does not rise",
+        ),
+        ("DROP TABLE tag_counts", "error", "tag_counts", None, "there is no table tag_counts"),
         ("UPDATE models SET id = -5 WHERE id = 2", "error", "models", Some(-5), "id is -5"),
         (
             "DELETE FROM model_events WHERE model_id = 2",
@@ -284,6 +341,33 @@ fn what_a_check_advises_for_a_schema_that_lost_its_guards_mends_it() {
     });
     let told = done(maintenance(&server.db_path(), ["--check"]));
     assert_eq!((&told["check"]["ok"], &told["check"]["errors"]), (&json!(true), &json!([])));
+}
+
+#[test]
+fn what_a_check_advises_for_counters_and_the_index_mends_them() {
+    let folder = database();
+    let path = at(&folder, "registry.db");
+    done(maintenance(&path, ["--optimize"]));
+    let spoil = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    for sql in [
+        "UPDATE name_counts SET n = n + 1; DELETE FROM status_counts; DELETE FROM model_grams WHERE rowid = 1",
+        "INSERT INTO model_tags VALUES ('x', 2); INSERT INTO creation_steps VALUES (2, 'a', 'zz')",
+        "DROP TABLE model_blocks",
+    ] {
+        spoil(sql);
+        let ran = Ran::of(&mut maintenance(&path, ["--check"]));
+        assert!(ran.code == 1 && ran.stdout.contains("run `registry maintenance --optimize`"), "{ran:?}");
+        let told = done(maintenance(&path, ["--optimize", "--check"]));
+        assert!(!told["optimize"]["mended"].as_array().unwrap().is_empty(), "{sql}: {told}");
+        assert_eq!((&told["optimize"]["indexed"], &told["check"]["ok"]), (&json!(3), &json!(true)), "{sql}");
+        let again = done(maintenance(&path, ["--optimize"]));
+        assert_eq!((&again["optimize"]["mended"], &again["optimize"]["indexed"]), (&json!([]), &json!(0)));
+    }
+    // What another process has written is noted, and indexed.
+    spoil("UPDATE models SET description = 'other'");
+    let told = done(maintenance(&path, ["--optimize", "--vacuum", "--check"]));
+    assert_eq!((&told["optimize"]["mended"], &told["optimize"]["indexed"]), (&json!([]), &json!(3)));
+    assert_eq!(told["check"]["errors"], json!([]));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, types::ValueRef};
 use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, integrity};
 use crate::{
     domain::soundness::{EVENT_RULES, Fault, Kept, MODEL_RULES, Rule, Severity},
+    store::sqlite::derived::audit::{self, Drift},
     store::sqlite::schema::{SCHEMA_VERSION, has_column, has_table, reference, user_version},
 };
 
@@ -27,6 +28,7 @@ const PROMOTE: &str = "give the right one its status anew with `registry promote
 const BY_HAND: &str = "mend it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is given again";
+const OPTIMIZE: &str = "run `registry maintenance --optimize`, which makes it anew";
 const NO_NEED: &str = "nothing needs to be done";
 
 pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Report> {
@@ -49,6 +51,7 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
     check.section("models", Check::names)?;
     check.section("model_events", Check::events)?;
     check.section("sqlite_sequence", Check::sequences)?;
+    check.section("index", Check::derived)?;
     Ok(check.report)
 }
 
@@ -176,6 +179,16 @@ impl Check<'_> {
             if reference.query_row(known, [&name], |_| Ok(())).optional()?.is_none() {
                 let problem = format!("the trigger {name} is not the registry's, and acts on every change");
                 self.warn("schema", None, problem, "find out which other tool made it");
+            }
+        }
+        Ok(())
+    }
+
+    /// Counters and the index of tags and texts, which answer in place of the versions.
+    fn derived(&mut self) -> rusqlite::Result<()> {
+        if self.is_current {
+            for Drift { table, id, problem } in audit::drifts(self.connection)? {
+                self.fail(table, id, problem, OPTIMIZE);
             }
         }
         Ok(())

@@ -2,12 +2,17 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{MaintenanceError, Stage, Watch, connect, expect_file, expect_registry, patiently};
 use crate::store::{
     StoreError,
-    sqlite::{connection::checkpoint, opening::Options},
+    sqlite::{
+        connection::checkpoint,
+        derived::{audit, settle, tables},
+        opening::Options,
+        schema::{SCHEMA_VERSION, user_version},
+    },
 };
 
 /// Rows of an index that are looked at to learn how its values are spread; enough for a plan, and bounded.
@@ -16,6 +21,9 @@ const ANALYSIS_LIMIT: i64 = 1000;
 const OPTIMIZE_ALL: i64 = 0x10002;
 /// The same, to be told what it would do.
 const OPTIMIZE_TELL: i64 = 0x10003;
+
+/// Versions that are indexed in one transaction, for which a server beside this may have to wait.
+const INDEXED_AT_ONCE: usize = 1_000;
 
 /// What rewriting the file brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +41,10 @@ pub struct Vacuumed {
 pub struct Optimized {
     /// The statements that SQLite found worth running.
     pub ran: Vec<String>,
+    /// What of the counters and the index was not as the versions say, and was made anew.
+    pub mended: Vec<String>,
+    /// Versions whose tags and texts were indexed.
+    pub indexed: u64,
     /// Whether the write-ahead log was emptied into the database; not where others are reading it.
     pub log_emptied: bool,
 }
@@ -52,7 +64,9 @@ pub fn vacuum(options: &Options, watch: &Watch) -> Result<Vacuumed, MaintenanceE
     Ok(Vacuumed { before_bytes, after_bytes: size(&connection, path)?, settled })
 }
 
-/// Has SQLite look at how values are spread, where it finds that worth while, and empties the log.
+/// Has SQLite look at how values are spread, where it finds that worth while; makes counters and the index of tags
+/// and texts anew, where they are not as the versions say; and empties the log. A database of an older server has
+/// none of those.
 ///
 /// # Errors
 /// [`MaintenanceError::Held`] as for [`vacuum`].
@@ -66,7 +80,44 @@ pub fn optimize(options: &Options, watch: &Watch) -> Result<Optimized, Maintenan
         tell.query_map([], |row| row.get(0))?.collect()
     })?;
     patiently(options, watch, || connection.execute_batch(&format!("PRAGMA optimize({OPTIMIZE_ALL})")))?;
-    Ok(Optimized { ran, log_emptied: empty_log(&connection, path)? })
+    let (mut mended, mut indexed) = (Vec::new(), 0);
+    if user_version(&connection).map_err(failed)? == SCHEMA_VERSION {
+        mended = patiently(options, watch, || mend(&connection))?;
+        indexed = index(&connection, options, watch)?;
+    }
+    Ok(Optimized { ran, mended, indexed, log_emptied: empty_log(&connection, path)? })
+}
+
+/// Makes what is derived from the versions anew, where it has drifted from them.
+fn mend(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    if audit::drifts(connection)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Judged again where nobody writes: what another process is in the middle of is no drift.
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let drifts = audit::drifts(&transaction)?;
+    if !drifts.is_empty() {
+        tables::rebuild(&transaction)?;
+    }
+    transaction.commit()?;
+    Ok(drifts.into_iter().map(|drift| format!("{}: {}", drift.table, drift.problem)).collect())
+}
+
+/// Indexes what is pending, a share at a time, so that a server beside this goes on.
+fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u64, MaintenanceError> {
+    let failed = |error: rusqlite::Error| watch.failed(&options.path, &error);
+    let total: u64 =
+        connection.query_row("SELECT count(*) FROM index_pending", [], |row| row.get(0)).map_err(failed)?;
+    let mut indexed = 0;
+    while settle::is_pending(connection).map_err(failed)? {
+        indexed += patiently(options, watch, || {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            let settled = settle::settle(&transaction, INDEXED_AT_ONCE)?;
+            transaction.commit().map(|()| settled as u64)
+        })?;
+        watch.tell(Stage::Indexing, indexed, total.max(indexed));
+    }
+    Ok(indexed)
 }
 
 fn open(options: &Options, watch: &Watch) -> Result<Connection, MaintenanceError> {

@@ -104,6 +104,8 @@ pub enum Stage {
     Verifying,
     /// Counted in rows.
     Reading(&'static str),
+    /// Counted in versions.
+    Indexing,
     /// Not counted.
     Compacting,
 }

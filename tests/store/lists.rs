@@ -1,0 +1,511 @@
+//! Lists against a naive model of them, over whatever anybody does to the file; and that none reads all of it.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use fastrand::Rng;
+use model_registry::{
+    domain::{Draft, Gate, ListQuery, Order, Patch, Precondition, Sort, Status, Timestamp},
+    store::{
+        ReadStore,
+        operations::{self, Context},
+        sqlite::{Options, PlannedStatement, SqliteReader, SqliteWriter, Synchronous},
+    },
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+const START: i64 = 1_769_864_709_250;
+/// As many as the store judges one and all; lists of more go other ways.
+const FEW: usize = 1_000;
+
+/// A file with a writer and a reader of ours, and a process that knows nothing of either.
+struct File {
+    writer: SqliteWriter,
+    reader: SqliteReader,
+    other: Connection,
+    clock: i64,
+    registered: u64,
+    random: Rng,
+    _folder: TempDir,
+}
+
+/// What a list is about, as the table has it.
+#[derive(Debug, Clone)]
+struct Kept {
+    id: i64,
+    name: String,
+    version: String,
+    status: Option<String>,
+    description: Option<String>,
+    tags: Vec<String>,
+    created_at: String,
+    updated_at: String,
+    step: Option<i64>,
+}
+
+impl File {
+    fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            path: folder.path().join("registry.db"),
+            busy_timeout: std::time::Duration::from_secs(10),
+            synchronous: Synchronous::Normal,
+        };
+        let writer = SqliteWriter::open(&options, Timestamp::from_unix_millis(START)).unwrap();
+        let reader = SqliteReader::open(&options).unwrap();
+        let other = Connection::open(&options.path).unwrap();
+        let random = Rng::with_seed(seed);
+        Self { writer, reader, other, clock: START, registered: 0, random, _folder: folder }
+    }
+
+    /// Some of each in one transaction, as the writing actor does.
+    fn write(&mut self, settles: bool, operations: usize, mut operate: impl FnMut(&mut Self)) {
+        self.writer.begin().unwrap();
+        for _ in 0..operations {
+            operate(self);
+        }
+        if settles {
+            self.writer.settle_index(usize::MAX).unwrap();
+        }
+        self.writer.commit().unwrap();
+    }
+
+    fn now(&mut self) -> Timestamp {
+        self.clock += self.random.i64(0..3);
+        Timestamp::from_unix_millis(self.clock)
+    }
+
+    fn operate<T>(&mut self, operate: impl FnOnce(&mut SqliteWriter, &Context<'_>) -> T) -> T {
+        let context = Context {
+            actor: "ann",
+            now: self.now(),
+            gate: &Gate::default(),
+            max_event_payload_bytes: 65_536,
+        };
+        operate(&mut self.writer, &context)
+    }
+
+    fn register(&mut self) {
+        let (name, texts) = (self.name(), self.texts());
+        self.registered += 1;
+        let mut draft = Draft::named(&name, &format!("V{}", self.registered)).unwrap();
+        draft.artifact_uri = Some("s3://b".to_owned());
+        draft.description = texts.0;
+        draft.tags = texts.1;
+        draft.training_step = self.random.bool().then(|| self.random.i64(-3..4));
+        draft.status = self.random.choice(Status::ALL).unwrap();
+        self.operate(|writer, context| operations::register(writer, draft, context)).unwrap();
+    }
+
+    /// Some names have many versions, most have few.
+    fn name(&mut self) -> String {
+        match self.random.u8(0..10) {
+            0..=5 => "big".to_owned(),
+            other => format!("N{other}-{}", self.random.u8(0..60)),
+        }
+    }
+
+    fn texts(&mut self) -> (Option<String>, Vec<String>) {
+        let words = ["Größe", "ΟΔΟΣ", "100%", "a_b", "x\"y", "run", "rare", ""];
+        let description = self.random.bool().then(|| {
+            let common = if self.random.u8(0..10) < 7 { "of pile " } else { "" };
+            format!("{common}{} {}", self.random.choice(&words).unwrap(), self.random.u16(..))
+        });
+        let mut tags = Vec::new();
+        for (tag, share) in [("all", 240), ("half", 128), ("тег", 12), ("rare", 2)] {
+            if self.random.u8(..) < share {
+                tags.push(tag.to_owned());
+            }
+        }
+        (description, tags)
+    }
+
+    fn some_id(&mut self) -> i64 {
+        let highest: i64 =
+            self.other.query_row("SELECT ifnull(max(id), 1) FROM models", [], |row| row.get(0)).unwrap();
+        self.random.i64(1..=highest)
+    }
+
+    /// Something a client asks for; it may be refused.
+    fn change(&mut self) {
+        let id = {
+            let highest = i64::try_from(self.registered).unwrap();
+            self.random.i64(1..=highest)
+        };
+        let none = Precondition::default();
+        let (kind, status, texts) =
+            (self.random.u8(0..8), self.random.choice(Status::ALL).unwrap(), self.texts());
+        self.writer.begin_operation().unwrap();
+        let done = self.operate(|writer, context| match kind {
+            0 | 1 => operations::delete(writer, id, true, &none, context).is_ok(),
+            2 | 3 => operations::promote(writer, id, status, &none, context).is_ok(),
+            _ => {
+                let patch = Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
+                operations::update(writer, id, &patch, &none, context).is_ok()
+            }
+        });
+        if done {
+            self.writer.keep_operation().unwrap();
+        } else {
+            self.writer.undo_operation().unwrap();
+        }
+    }
+
+    /// Something another process does, in whatever way SQL allows.
+    fn interfere(&mut self, redates: bool) {
+        let (id, other) = (self.some_id(), self.some_id());
+        let (name, number) = (self.name(), self.random.u32(..));
+        let texts = self.texts();
+        let tags = serde_json::to_string(&texts.1).unwrap();
+        let time = Timestamp::from_unix_millis(self.clock - self.random.i64(0..50)).to_string();
+        let status = *self.random.choice(&["staging", "production", "archived", "live", ""]).unwrap();
+        let columns = "(name, version, status, checkpoint_path, description, tags, created_at, updated_at)";
+        let values = format!("(?1, 'F{number}', '{status}', '/x', ?2, ?3, '{time}', '{time}')");
+        let again = "SELECT name, version, 'staging', '/x', 'again', '[\"half\"]', created_at, created_at \
+                     FROM models WHERE id";
+        let sql = match self.random.u8(0..if redates { 16 } else { 13 }) {
+            0 | 1 => format!("INSERT OR REPLACE INTO models {columns} VALUES {values}"),
+            2 => format!("INSERT OR IGNORE INTO models {columns} VALUES {values}"),
+            3 => format!("INSERT OR REPLACE INTO models {columns} {again} IN ({id}, {other})"),
+            4 => format!("INSERT OR IGNORE INTO models {columns} {again} IN ({id}, {other})"),
+            5 => format!(
+                "INSERT INTO models {columns} {again} = {id} ON CONFLICT DO UPDATE SET description = 'upset', name = name"
+            ),
+            6 => format!(
+                "UPDATE OR REPLACE models SET name = ?1, status = '{status}' WHERE id IN ({id}, {other})"
+            ),
+            7 => format!(
+                "UPDATE OR REPLACE models SET (name, version) = (SELECT name, version FROM models WHERE id = {other}) \
+                 WHERE id = {id} AND EXISTS (SELECT 1 FROM models WHERE id = {other})"
+            ),
+            8 => format!("UPDATE OR IGNORE models SET name = 'big', status = 'production' WHERE id = {id}"),
+            9 => format!("UPDATE models SET tags = ?3, description = ?2 WHERE id BETWEEN {id} AND {id} + 3"),
+            10 => format!("UPDATE models SET tags = 'no json' WHERE id = {id}"),
+            11 => format!("DELETE FROM models WHERE id BETWEEN {id} AND {id} + 2"),
+            12 => format!(
+                "UPDATE OR IGNORE models SET version = version || 'x' WHERE id < {id} AND id % 50 = 7"
+            ),
+            13 => format!("UPDATE models SET created_at = '{time}' WHERE id = {id}"),
+            14 => format!("UPDATE OR REPLACE models SET id = {other} + 1 WHERE id = {id}"),
+            _ => format!(
+                "INSERT OR REPLACE INTO models (id, name, version, checkpoint_path) VALUES ({id}, ?1, 'F{number}', '/x')"
+            ),
+        };
+        let mut statement = self.other.prepare(&sql).unwrap();
+        let bound: [&dyn rusqlite::ToSql; 3] = [&name, &texts.0, &tags];
+        let done = statement.execute(&bound[..statement.parameter_count()]);
+        // One production version a name is guarded also here.
+        assert!(
+            done.as_ref().map_or_else(|error| error.to_string().contains("UNIQUE"), |_| true),
+            "{sql}: {done:?}"
+        );
+    }
+
+    fn kept(&self) -> Vec<Kept> {
+        let mut all = self
+            .other
+            .prepare(
+                "SELECT id, name, version, status, description, tags, created_at, updated_at, training_step \
+                 FROM models",
+            )
+            .unwrap();
+        let kept = all.query_map([], |row| {
+            let tags: Option<String> = row.get(5)?;
+            Ok(Kept {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                version: row.get(2)?,
+                status: row.get(3)?,
+                description: row.get(4)?,
+                tags: tags.and_then(|tags| serde_json::from_str(&tags).ok()).unwrap_or_default(),
+                created_at: row.get(6)?,
+                updated_at: row.get(7)?,
+                step: row.get(8)?,
+            })
+        });
+        kept.unwrap().map(Result::unwrap).collect()
+    }
+
+    fn list(&mut self, query: &ListQuery) -> (Vec<i64>, model_registry::domain::Page) {
+        let mut ids = Vec::new();
+        let page = self.reader.models(query, &mut |row| ids.push(row.id)).unwrap();
+        (ids, page)
+    }
+
+    fn query(&mut self) -> ListQuery {
+        let some = |random: &mut Rng, of: &[&str]| Some((*random.choice(of).unwrap()).to_owned());
+        let random = &mut self.random;
+        let filters = random.u8(..);
+        let set = |bit: u8| filters & filters.rotate_left(3) & bit != 0;
+        ListQuery {
+            status: set(1).then(|| random.choice(Status::ALL).unwrap()),
+            name: if set(2) { some(random, &["big", "N7-3", "N9-41", "none"]) } else { None },
+            q: if set(4) {
+                let parts = ["pile", "b", "V1", "grö", "ος", "0%", "_", "\"", "OF PILE R", "rare", "nothing"];
+                some(random, &parts)
+            } else {
+                None
+            },
+            tag: if set(8) { some(random, &["all", "half", "тег", "rare", "none"]) } else { None },
+            sort: random.choice(Sort::ALL).unwrap(),
+            order: if random.bool() { Order::Ascending } else { Order::Descending },
+            limit: Some(random.u32(1..40)),
+            ..ListQuery::default()
+        }
+    }
+
+    fn compare(&mut self, kept: &[Kept], pending: usize) {
+        let query = self.query();
+        let expected = expected(kept, &query);
+        let fits = |page: &model_registry::domain::Page, place: &str| {
+            let alone =
+                [query.q.is_some(), query.tag.is_some(), query.status.is_some(), query.name.is_some()];
+            let filters = alone.iter().filter(|filter| **filter).count();
+            let few = expected.len() + pending <= FEW && filters <= 1;
+            let counted = filters == 0 || filters == 1 && query.q.is_none() && pending <= FEW;
+            assert!(page.total.is_some() || !(few || counted), "{place} is counted: {query:?}");
+            assert!(
+                page.total.is_none_or(|total| total == expected.len() as u64),
+                "{place}: {query:?} {page:?}"
+            );
+        };
+        let limit = query.limit.unwrap() as usize;
+        // By its links, from the start and from the middle.
+        let offset = self.random.usize(0..=expected.len() + 1);
+        for offset in [0, offset] {
+            let mut next = ListQuery { offset: offset as u64, ..query.clone() };
+            let mut rest = expected.get(offset..).unwrap_or_default();
+            for page_number in 0..3 {
+                let (ids, page) = self.list(&next);
+                let wanted = &rest[..limit.min(rest.len())];
+                assert_eq!(ids, wanted, "page {page_number} from {offset}: {next:?}");
+                fits(&page, "a page");
+                rest = &rest[wanted.len()..];
+                assert_eq!(page.next.is_some(), !rest.is_empty(), "{next:?}");
+                next = ListQuery { after: page.next, offset: 0, ..query.clone() };
+                if next.after.is_none() {
+                    break;
+                }
+            }
+        }
+        let whole = ListQuery { limit: None, ..query.clone() };
+        assert_eq!(self.list(&whole).0, expected, "{whole:?}");
+    }
+
+    fn compare_stats(&mut self, kept: &[Kept]) {
+        let (mut names, mut statuses) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
+        for model in kept {
+            *names.entry(model.name.clone()).or_default() += 1;
+            *statuses.entry(model.status.clone().unwrap_or_default()).or_default() += 1;
+        }
+        let stats = self.reader.stats().unwrap();
+        assert_eq!(stats.by_name, names.into_iter().collect::<Vec<_>>());
+        assert_eq!(stats.by_status, statuses.into_iter().collect::<Vec<_>>());
+        assert_eq!(stats.total_models, kept.len() as u64);
+    }
+
+    fn count(&self, sql: &str) -> usize {
+        self.other.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// The ids of a whole list, the slow way.
+fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
+    let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>().replace('ς', "σ");
+    let mut found: Vec<&Kept> =
+        kept.iter()
+            .filter(|model| {
+                let texts = [Some(&model.name), Some(&model.version), model.description.as_ref()];
+                query.status.is_none_or(|status| model.status.as_deref() == Some(status.as_str()))
+                    && query.name.as_ref().is_none_or(|name| model.name == *name)
+                    && query.tag.as_ref().is_none_or(|tag| model.tags.contains(tag))
+                    && query.q.as_ref().is_none_or(|part| {
+                        texts.iter().flatten().any(|text| lower(text).contains(&lower(part)))
+                    })
+            })
+            .collect();
+    found.sort_by(|one, other| {
+        let by_key = match query.sort {
+            Sort::CreatedAt => one.created_at.cmp(&other.created_at),
+            Sort::UpdatedAt => one.updated_at.cmp(&other.updated_at),
+            Sort::TrainingStep => one.step.unwrap_or(i64::MIN).cmp(&other.step.unwrap_or(i64::MIN)),
+        };
+        let ascending = by_key.then(one.id.cmp(&other.id));
+        if query.order == Order::Ascending { ascending } else { Ordering::reverse(ascending) }
+    });
+    found.into_iter().map(|model| model.id).collect()
+}
+
+/// Whoever wrote, and whatever the clock did meanwhile.
+#[track_caller]
+fn walk(seed: u64, versions: usize, redates: bool) {
+    let mut file = File::new(seed);
+    file.write(true, versions, File::register);
+    for round in 0..14 {
+        if round % 4 == 3 {
+            // Back to before the start, or far ahead.
+            file.clock += if round % 8 == 3 { -4 * START / 1_000_000 } else { START / 1_000_000 };
+        }
+        let settles = file.random.bool();
+        file.write(settles, 12, File::register);
+        file.write(settles, 25, File::change);
+        for _ in 0..10 {
+            file.interfere(redates && round > 5);
+        }
+        let kept = file.kept();
+        file.compare_stats(&kept);
+        let pending = file.count("SELECT count(*) FROM index_pending");
+        for _ in 0..16 {
+            file.compare(&kept, pending);
+        }
+    }
+    assert_eq!(
+        file.count("SELECT count(*) FROM creation_steps WHERE typeof(earlier_latest) = 'blob'"),
+        usize::from(redates)
+    );
+    file.write(true, 0, |_| ());
+    assert_eq!(file.count("SELECT count(*) FROM index_pending"), 0);
+    let unequal = "SELECT (SELECT count(*) FROM (SELECT tag, count(*) FROM model_tags GROUP BY tag EXCEPT SELECT tag, n FROM tag_counts)) \
+        + (SELECT count(*) FROM (SELECT tag, n FROM tag_counts EXCEPT SELECT tag, count(*) FROM model_tags GROUP BY tag))";
+    assert_eq!(file.count(unequal), 0);
+}
+
+#[test]
+fn lists_of_a_small_file_are_those_of_a_naive_model_whoever_writes_it() {
+    for seed in 0..4 {
+        walk(seed, 60, seed % 2 == 1);
+    }
+}
+
+#[test]
+fn lists_of_a_large_file_are_those_of_a_naive_model_whoever_writes_it() {
+    walk(100, 3_000, false);
+}
+
+#[test]
+fn lists_of_a_large_file_stay_right_where_another_process_dates_versions_anew() {
+    walk(101, 3_000, true);
+}
+
+#[test]
+fn what_can_not_be_indexed_is_undone_alone_and_the_commit_goes_on() {
+    let mut file = File::new(7);
+    file.write(true, 3, File::register);
+    // A table of FTS5's own is gone, as after a repair with another tool.
+    file.other.execute_batch("DROP TABLE model_tags").unwrap();
+    file.writer.begin().unwrap();
+    file.register();
+    assert!(file.writer.settle_index(256).is_err());
+    assert!(file.writer.in_transaction());
+    file.writer.commit().unwrap();
+    assert_eq!(file.count("SELECT count(*) FROM models"), 4);
+    assert_eq!(file.count("SELECT count(*) FROM index_pending"), 1);
+    let query = ListQuery { q: Some("v".to_owned()), ..ListQuery::default() };
+    assert_eq!(file.list(&query).0.len(), 4);
+}
+
+/// Every list there can be, by what it is asked for.
+fn every_list(file: &mut File) -> Vec<ListQuery> {
+    let text = |text: &str| Some(text.to_owned());
+    let mut lists = Vec::new();
+    for status in [None, Some(Status::Staging), Some(Status::Production)] {
+        for name in [None, text("big"), text("N7-3")] {
+            for q in [None, text("pile"), text("b"), text("rare")] {
+                for tag in [None, text("all"), text("rare")] {
+                    for sort in Sort::ALL {
+                        for order in [Order::Ascending, Order::Descending] {
+                            let (name, q, tag) = (name.clone(), q.clone(), tag.clone());
+                            let limit = Some(5);
+                            lists.push(ListQuery {
+                                status,
+                                name,
+                                q,
+                                tag,
+                                sort,
+                                order,
+                                limit,
+                                ..ListQuery::default()
+                            });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut behind = Vec::new();
+    for list in &lists {
+        let after = file.list(list).1.next;
+        behind.extend(after.is_some().then(|| ListQuery { after, ..list.clone() }));
+        behind.push(ListQuery { offset: 3, ..list.clone() });
+    }
+    lists.extend(behind);
+    lists
+}
+
+fn expect_no_scan(PlannedStatement { sql, plan }: &PlannedStatement) {
+    for line in plan {
+        assert!(!line.contains("TEMP B-TREE"), "{sql} sorts: {plan:?}");
+        assert!(!line.starts_with("SCAN models") || line.contains(" USING "), "{sql} reads all: {plan:?}");
+        assert!(
+            !line.starts_with("SCAN models USING INDEX") || sql.contains("LIMIT") || sql.contains("ORDER BY"),
+            "{sql}: {plan:?}"
+        );
+    }
+}
+
+#[test]
+fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
+    let mut file = File::new(8);
+    file.write(true, 3_200, File::register);
+    let index_of = |file: &mut File, query: &ListQuery| -> String {
+        file.reader
+            .planned(query)
+            .unwrap()
+            .into_iter()
+            .flat_map(|planned| planned.plan)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    for analysed in [false, true] {
+        if analysed {
+            file.other.execute_batch("ANALYZE").unwrap();
+            let path = file._folder.path().join("registry.db");
+            let options = Options {
+                path,
+                busy_timeout: std::time::Duration::from_secs(10),
+                synchronous: Synchronous::Normal,
+            };
+            file.reader = SqliteReader::open(&options).unwrap();
+        }
+        let lists = every_list(&mut file);
+        assert!(lists.len() > 1_500);
+        for list in &lists {
+            for planned in file.reader.planned(list).unwrap() {
+                expect_no_scan(&planned);
+            }
+        }
+        let query = ListQuery::default;
+        let text = |text: &str| Some(text.to_owned());
+        for (query, index) in [
+            (query(), "INTEGER PRIMARY KEY (rowid<?)"),
+            (ListQuery { sort: Sort::UpdatedAt, ..query() }, "INDEX idx_models_status_updated (status=?)"),
+            (ListQuery { sort: Sort::UpdatedAt, ..query() }, "INDEX idx_models_other_updated"),
+            (ListQuery { sort: Sort::TrainingStep, ..query() }, "INDEX idx_models_step"),
+            (
+                ListQuery { status: Some(Status::Staging), ..query() },
+                "INDEX idx_models_status_created (status=?)",
+            ),
+            (
+                ListQuery { status: Some(Status::Staging), sort: Sort::UpdatedAt, ..query() },
+                "INDEX idx_models_status_updated (status=?)",
+            ),
+            (ListQuery { name: text("big"), ..query() }, "INDEX idx_models_name_created (name=?)"),
+            (ListQuery { tag: text("all"), ..query() }, "PRIMARY KEY (tag=? AND model_id>? AND model_id<?)"),
+            (ListQuery { q: text("pile"), ..query() }, "SCAN model_grams VIRTUAL TABLE INDEX"),
+            (ListQuery { offset: 5, ..query() }, "SCAN model_blocks"),
+        ] {
+            let plan = index_of(&mut file, &query);
+            assert!(plan.contains(index), "{query:?} by {index}: {plan}");
+        }
+    }
+}
