@@ -89,6 +89,14 @@ pub struct Production {
     pub(crate) demotions: u64,
 }
 
+impl Production {
+    /// Whether there is exactly one, once any was promoted, and it is a plausible one.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.ok
+    }
+}
+
 #[derive(Deserialize)]
 struct Event {
     id: u64,

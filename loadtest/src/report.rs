@@ -167,6 +167,26 @@ pub struct Report {
     pub(crate) versions: Versions,
 }
 
+impl Report {
+    /// Requests of the open loop that were due and could not be sent before the end.
+    #[must_use]
+    pub fn unsent(&self) -> u64 {
+        self.rate.as_ref().map_or(0, |rate| rate.unsent)
+    }
+
+    /// The name of all versions that the run made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.versions.name
+    }
+
+    /// Why those could not be deleted, where they should have been.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<&str> {
+        self.versions.error.as_deref()
+    }
+}
+
 /// What a run leaves.
 #[derive(Debug)]
 pub struct Outcome {
