@@ -13,6 +13,7 @@
 //! | `workers` | threads, each with its callers |
 //! | `tally`, `series` | histograms and counts, of the whole and over time |
 //! | `calls`, `prepare`, `readback` | what is done before and after the load |
+//! | `hgrm` | distributions as other tools read them |
 //! | `report`, `run` | what it comes to, and the order of it all |
 //!
 //! *Coordinated omission.* In the closed loop each caller waits for its answer, so a server that stalls is asked less
@@ -21,6 +22,7 @@
 
 mod calls;
 mod error;
+pub mod hgrm;
 mod http;
 mod ledger;
 mod plan;

@@ -1,8 +1,8 @@
 //! Where a run's results go. That they can be written is found out before the run.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{fs, io, path::{Path, PathBuf}};
 
-use registry_loadtest::Outcome;
+use registry_loadtest::{Outcome, hgrm};
 
 use super::is_same;
 use crate::{
@@ -56,9 +56,17 @@ impl Files {
         if let Some(path) = &self.hdr_out {
             faults.note(write_atomically(path, &distribution(outcome)?));
         }
-        if let Some(path) = &self.chart {
-            faults.note(write_atomically(path, page(outcome).as_bytes()));
-        }
+        // CHART
         faults.settle()
     }
+}
+
+/// All latencies of the run in one distribution.
+fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let failed = |error: io::Error| Failure::failed(format!("the distribution can't be made: {error}"));
+    for (_, latencies) in outcome.latencies.iter().take(1) {
+        hgrm::write(latencies, &mut text).map_err(failed)?;
+    }
+    Ok(text)
 }
