@@ -37,7 +37,8 @@ impl Drop for Display {
 }
 
 fn words(stage: Stage) -> String {
-    let of = |done: usize, all: usize| format!("{} of {}", print::count(done as u64), print::count(all as u64));
+    let of =
+        |done: usize, all: usize| format!("{} of {}", print::count(done as u64), print::count(all as u64));
     match stage {
         Stage::Preparing(done, all) => format!("registering versions: {}", of(done, all)),
         Stage::Loading(live) => loading(&live),
@@ -94,6 +95,8 @@ mod tests {
         };
         assert_eq!(loading(&live), "12,345/s, p50 0.41 ms, p99 2.10 ms, 1 failed, 8 s left");
         let counted = Live { warming_up: true, end: None, requests: Some(9000), ..live };
-        assert!(loading(&counted).starts_with("warming up: ") && loading(&counted).ends_with("5,000 of 9,000"));
+        assert!(
+            loading(&counted).starts_with("warming up: ") && loading(&counted).ends_with("5,000 of 9,000")
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! Where a run's results go. That they can be written is found out before the run.
 
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use registry_loadtest::{Outcome, hgrm};
 

@@ -233,7 +233,9 @@ fn failure(error: Error, url: &str) -> Failure {
             return Failure::interrupted("ended before the load began; there is no report");
         }
         Error::Halted(Halt::ServerGone) => {
-            return Failure::failed(format!("the server at {url} ended before the load began; look at its log"));
+            return Failure::failed(format!(
+                "the server at {url} ended before the load began; look at its log"
+            ));
         }
         Error::Client(error) => {
             return Failure::failed(format!("the load can't be made: {error}; fewer --connections may help"));

@@ -17,7 +17,10 @@ use registry_loadtest::Target;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{cli::{exit::Failure, interrupt::Interrupt}, client::read_base_url};
+use crate::{
+    cli::{exit::Failure, interrupt::Interrupt},
+    client::read_base_url,
+};
 
 /// Opening an empty database takes milliseconds, also on a machine that is busy with other things.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,7 +43,8 @@ impl OwnServer {
     /// # Errors
     /// Where it does not start.
     pub(super) fn start(interrupt: &Interrupt) -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::failed(format!("the server to be loaded can't be started: {error}"));
+        let failed =
+            |error: io::Error| Failure::failed(format!("the server to be loaded can't be started: {error}"));
         let folder = tempfile::Builder::new().prefix("registry-loadtest-").tempdir().map_err(failed)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random)
