@@ -13,7 +13,7 @@
 //! | `workers` | threads, each with its callers |
 //! | `tally`, `series` | histograms and counts, of the whole and over time |
 //! | `calls`, `prepare`, `readback` | what is done before and after the load |
-//! | `hgrm` | distributions as other tools read them |
+//! | `hgrm`, `chart` | distributions as other tools read them, and as a page |
 //! | `report`, `run` | what it comes to, and the order of it all |
 //!
 //! *Coordinated omission.* In the closed loop each caller waits for its answer, so a server that stalls is asked less
@@ -21,6 +21,7 @@
 //! requests are due at fixed times whatever the answers do, and latencies are counted from those times.
 
 mod calls;
+pub mod chart;
 mod error;
 pub mod hgrm;
 mod http;
@@ -46,5 +47,4 @@ pub use plan::{
 pub use readback::{Production, Readback};
 pub use report::{EndedBy, Latency, Outcome, Report};
 pub use run::{Live, Stage, Watch, run};
-pub use series::Stretch;
 pub use target::Target;

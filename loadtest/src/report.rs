@@ -6,9 +6,9 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
+    chart::Second,
     plan::Operation,
     readback::{Production, Readback},
-    series::Stretch,
     tally::Tally,
 };
 
@@ -144,8 +144,10 @@ pub struct Report {
     pub runtime_seconds: f64,
     /// Answered well.
     pub requests_per_second: f64,
-    pub(crate) scenario: &'static str,
-    pub(crate) connections: usize,
+    /// What was done.
+    pub scenario: &'static str,
+    /// Callers.
+    pub connections: usize,
     pub(crate) workers: usize,
     /// How it ended.
     pub ended_by: EndedBy,
@@ -174,6 +176,12 @@ impl Report {
         self.rate.as_ref().map_or(0, |rate| rate.unsent)
     }
 
+    /// Requests a second that were due, where there was a rate.
+    #[must_use]
+    pub fn rate_asked(&self) -> Option<f64> {
+        self.rate.as_ref().map(|rate| rate.asked)
+    }
+
     /// The name of all versions that the run made.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -194,8 +202,8 @@ pub struct Outcome {
     pub report: Report,
     /// Latencies in nanoseconds, by kind: all of them first, and for the open loop what the server took.
     pub latencies: Vec<(String, Histogram<u64>)>,
-    /// How it went over time.
-    pub stretches: Vec<Stretch>,
+    /// How it went over time, in pieces that are wider the longer it took.
+    pub stretches: Vec<Second>,
 }
 
 /// The parts that come from the tally alone.

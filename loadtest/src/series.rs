@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::tally::fold;
+use crate::{chart::Second, tally::fold};
 
 /// What workers tell at once. Theirs are merged, never averaged.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -29,19 +29,6 @@ impl Slice {
         self.unreachable += other.unreachable;
         fold(&mut self.latency, &other.latency);
     }
-}
-
-/// A stretch of the run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Stretch {
-    pub start_s: f64,
-    pub width_s: f64,
-    /// Requests that succeeded.
-    pub done: u64,
-    pub failed: u64,
-    pub p50_ns: u64,
-    pub p99_ns: u64,
 }
 
 /// All slices of a run, of one width.
@@ -77,7 +64,7 @@ impl Series {
     }
 
     /// From the start to `end`, where the last stretch may be cut short.
-    pub(crate) fn stretches(&self, end: Duration) -> Vec<Stretch> {
+    pub(crate) fn stretches(&self, end: Duration) -> Vec<Second> {
         let width = SLICE.as_secs_f64() * f64::from(1_u32 << self.joined.min(31));
         let mut stretches = Vec::with_capacity(self.slices.len());
         for (at, slice) in self.slices.iter().enumerate() {
@@ -87,7 +74,7 @@ impl Series {
                 _ => width,
             };
             let quantile = |of| slice.as_ref().map_or(0, |slice| slice.latency.value_at_quantile(of));
-            stretches.push(Stretch {
+            stretches.push(Second {
                 start_s,
                 width_s,
                 done: slice.as_ref().map_or(0, |slice| slice.done),

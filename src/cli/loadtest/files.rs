@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use registry_loadtest::{Outcome, hgrm};
+use registry_loadtest::{
+    Outcome,
+    chart::{self, Chart},
+    hgrm,
+};
 
 use super::is_same;
 use crate::{
@@ -59,7 +63,9 @@ impl Files {
         if let Some(path) = &self.hdr_out {
             faults.note(write_atomically(path, &distribution(outcome)?));
         }
-        // CHART
+        if let Some(path) = &self.chart {
+            faults.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
+        }
         faults.settle()
     }
 }
@@ -72,4 +78,34 @@ fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
         hgrm::write(latencies, &mut text).map_err(failed)?;
     }
     Ok(text)
+}
+
+/// What the page shows.
+fn picture(outcome: &Outcome) -> Chart {
+    let report = &outcome.report;
+    let latency = &report.latency_ms;
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let mut facts = vec![
+        fact("ok", if report.ok { "yes".to_owned() } else { "no".to_owned() }),
+        fact("connections", print::count(report.connections as u64)),
+        fact("requests", print::count(report.requests_total)),
+        fact("failed", print::count(report.requests_failed)),
+        fact("requests a second", print::count(report.requests_per_second.round() as u64)),
+        fact("time", format!("{:.2} s", report.runtime_seconds)),
+        fact("p50", format!("{:.2} ms", latency.p50)),
+        fact("p99", format!("{:.2} ms", latency.p99)),
+        fact("p99.9", format!("{:.2} ms", latency.p999)),
+        fact("acknowledged writes", print::count(report.readback.writes_acknowledged)),
+        fact("of them missing", print::count(report.readback.missing)),
+    ];
+    if let Some(asked) = report.rate_asked() {
+        facts.insert(2, fact("requests a second that were due", format!("{asked}")));
+        facts.push(fact("due and not sent in time", print::count(report.unsent())));
+    }
+    Chart {
+        title: format!("registry loadtest: {}", report.scenario),
+        facts,
+        latencies: outcome.latencies.clone(),
+        seconds: outcome.stretches.clone(),
+    }
 }
