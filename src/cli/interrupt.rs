@@ -3,9 +3,9 @@
 
 use std::{
     convert::Infallible,
-    fs, io, process,
+    fmt, fs, io, process,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -29,6 +29,17 @@ pub(super) struct Interrupt {
     requested: Arc<AtomicBool>,
     /// Nothing ever comes; it is disconnected once the end is wanted.
     channel: Receiver<Infallible>,
+    last_act: LastAct,
+}
+
+/// What is done where the end comes at once.
+#[derive(Clone, Default)]
+struct LastAct(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+
+impl fmt::Debug for LastAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LastAct")
+    }
 }
 
 impl Interrupt {
@@ -49,6 +60,8 @@ impl Interrupt {
         let (connected, channel) = bounded(0);
         let requested = Arc::new(AtomicBool::new(false));
         let set = Arc::clone(&requested);
+        let last_act = LastAct::default();
+        let last = last_act.clone();
         let wait = move || {
             let mut next = |hangup: Option<&mut Signal>| {
                 runtime.block_on(async {
@@ -75,10 +88,20 @@ impl Interrupt {
             while asked.elapsed() < DOUBLED {
                 next(None);
             }
+            if let Some(act) = last.0.lock().ok().and_then(|mut act| act.take()) {
+                act();
+            }
             process::exit(i32::from(exit::INTERRUPTED));
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
-        Ok(Self { requested, channel })
+        Ok(Self { requested, channel, last_act })
+    }
+
+    /// What is to be done where the end comes at once, and nothing is undone on the way.
+    pub(super) fn before_forced_end(&self, act: impl FnOnce() + Send + 'static) {
+        if let Ok(mut last) = self.last_act.0.lock() {
+            *last = Some(Box::new(act));
+        }
     }
 
     /// Whether the end is wanted.

@@ -21,6 +21,7 @@ pub mod help;
 pub mod ingest;
 mod interrupt;
 pub mod list;
+pub mod loadtest;
 mod location;
 pub mod maintenance;
 pub mod man;
@@ -79,6 +80,7 @@ enum Command {
     Bench(Box<bench::Bench>),
     Verify(Box<verify::Verify>),
     Maintenance(Box<maintenance::Maintenance>),
+    Loadtest(Box<loadtest::Loadtest>),
     List(Box<list::List>),
     Show(Box<show::Show>),
     Production(Box<production::Production>),
@@ -118,6 +120,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Publish(publish) => publish.run(),
         Command::Watch(watch) => watch.run(),
         Command::Maintenance(maintenance) => maintenance.run(),
+        Command::Loadtest(loadtest) => loadtest.run(),
         Command::List(list) => list.run(),
         Command::Show(show) => show.run(),
         Command::Production(production) => production.run(),

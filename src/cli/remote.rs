@@ -28,7 +28,7 @@ pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
 pub struct Remote {
     /// Where the registry is; else the variable CAIA_REGISTRY_URL, the configuration file, or
     /// http://localhost:8001
-    #[arg(long, value_name = "URL")]
+    #[arg(long, alias = "url", value_name = "URL")]
     registry_url: Option<String>,
     /// The key to show it; else the variable CAIA_REGISTRY_API_KEY, the first of CAIA_REGISTRY_API_KEYS, or
     /// the configuration file
@@ -85,6 +85,15 @@ impl Remote {
     /// # Errors
     /// Where there is no key, it can't be sent, or the URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
+        let (url, key) = self.named()?;
+        Ok(Client::new(&url, key)?)
+    }
+
+    /// The URL of that registry, and the key for it.
+    ///
+    /// # Errors
+    /// As [`Remote::client`].
+    pub(super) fn named(&self) -> Result<(String, SecretKey), Failure> {
         let variable = |name: &str| env::var(name).ok();
         let config = match self.config(variable) {
             Err(failure) if self.needs_no_config() => {
@@ -93,7 +102,18 @@ impl Remote {
             }
             read => read?,
         };
-        self.connection_in(config, variable)?.client()
+        self.connection_in(config, variable)?.complete()
+    }
+
+    /// Whether a flag says which registry, so that neither a variable nor a file that is always there decides it.
+    pub(super) fn names_a_registry(&self) -> bool {
+        self.registry_url.is_some() || self.profile.is_some()
+    }
+
+    /// The flag that says which key, where one does.
+    pub(super) fn key_flag(&self) -> Option<&'static str> {
+        let given = [(self.api_key.is_some(), "--api-key"), (self.api_key_file.is_some(), "--api-key-file")];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
     /// What the flags, variables and configuration come to.
@@ -221,13 +241,22 @@ fn leads_to_the_same(one: &str, other: &str) -> bool {
 }
 
 impl Connection {
+    /// Its URL and its key.
+    ///
+    /// # Errors
+    /// Where there is no key.
+    fn complete(self) -> Result<(String, SecretKey), Failure> {
+        let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
+        Ok((self.url.value, key.value.found_in(key.source)))
+    }
+
     /// A client that uses it.
     ///
     /// # Errors
     /// Where there is no key, or the URL is none.
     pub(super) fn client(self) -> Result<Client, Failure> {
-        let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
-        Ok(Client::new(&self.url.value, key.value.found_in(key.source))?)
+        let (url, key) = self.complete()?;
+        Ok(Client::new(&url, key)?)
     }
 }
 

@@ -44,6 +44,12 @@ impl SecretKey {
         &self.value
     }
 
+    /// The key itself, for a header that is written elsewhere.
+    pub(crate) fn reveal(&self) -> &str {
+        // It is printable ASCII, as it was checked to be.
+        self.value.to_str().unwrap_or_default()
+    }
+
     pub(super) fn place(&self) -> Option<&str> {
         self.found_in.as_deref()
     }

@@ -12,6 +12,7 @@ mod gateway;
 mod ingest;
 mod journey;
 mod listing;
+mod loadtest;
 mod maintenance;
 mod object_server;
 mod publish;

@@ -1,0 +1,123 @@
+//! What a run needs to be there, and what it takes away again: versions of one name that nobody else uses.
+
+use std::{cell::RefCell, rc::Rc};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Error,
+    calls::{self, Stop},
+    plan::Plan,
+    scenario::id_in,
+    target::Target,
+};
+
+/// What all names of load tests begin with, so that a person knows them.
+const PREFIX: &str = "loadtest-";
+const PAGE: usize = 200;
+
+/// A version that was registered for the run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Model {
+    pub(crate) id: u64,
+}
+
+/// A name that no other run has.
+pub(crate) fn fresh_name(rng: &mut fastrand::Rng) -> String {
+    format!("{PREFIX}{:016x}", rng.u64(..))
+}
+
+/// Finds out whether a registry answers there, and to this key.
+pub(crate) fn check(plan: &Plan, target: &Target) -> Result<(), Error> {
+    let answered = calls::once(target, plan.timeout, async |calls| calls.get("/stats").await)?;
+    let stats: Option<Value> = serde_json::from_slice(&answered.body).ok();
+    match stats.as_ref().and_then(|stats| stats.get("total_models")) {
+        Some(_) => Ok(()),
+        None => Err(Error::NotARegistry { reason: "it does not tell how many versions it has".to_owned() }),
+    }
+}
+
+/// Registers the versions that the run works with.
+pub(crate) fn register(
+    plan: &Plan,
+    target: &Target,
+    name: &str,
+    stop: &Stop,
+    tell: impl FnMut(usize),
+) -> Result<Vec<Model>, Error> {
+    let ids = Rc::new(RefCell::new(vec![None; plan.models]));
+    let (filled, name) = (Rc::clone(&ids), name.to_owned());
+    calls::each(target, plan.timeout, plan.models, stop, tell, async move |calls, job| {
+        let body = draft(&name, job).to_string();
+        let answered = calls.post("/models", body.as_bytes()).await?;
+        let id = id_in(&answered.body);
+        let no_id = || Error::NotARegistry { reason: "its answer to a registration names no id".to_owned() };
+        filled.borrow_mut()[job] = Some(Model { id: id.ok_or_else(no_id)? });
+        Ok(())
+    })?;
+    let models = ids.borrow().iter().flatten().copied().collect();
+    Ok(models)
+}
+
+/// As a training job would register it.
+fn draft(name: &str, number: usize) -> Value {
+    let parity = if number.is_multiple_of(2) { "loadtest-even" } else { "loadtest-odd" };
+    json!({
+        "name": name,
+        "version": format!("p{number:06}"),
+        "artifact_uri": format!("s3://loadtest/{name}/checkpoint_step_{number}.pt"),
+        "checkpoint_sha256": format!("{number:064x}"),
+        "checkpoint_size_bytes": 497_774_208,
+        "run_id": format!("run-{number}"),
+        "git_commit": "d126dec0d126dec0d126dec0d126dec0d126dec0",
+        "d_model": 768, "n_layers": 12, "n_heads": 12, "vocab_size": 50257, "params": 124_439_808,
+        "training_step": number,
+        "training_loss": 2.5,
+        "dataset": "loadtest",
+        "description": format!("loadtest prepared version {number}"),
+        "tags": ["loadtest", parity],
+    })
+}
+
+/// Deletes all versions of the run's name, also those whose registration nobody acknowledged. Their events stay,
+/// as events do. Returns how many there were.
+pub(crate) fn tidy(
+    plan: &Plan,
+    target: &Target,
+    name: &str,
+    stop: &Stop,
+    mut tell: impl FnMut(usize),
+) -> Result<usize, Error> {
+    #[derive(Deserialize)]
+    struct Found {
+        id: u64,
+    }
+    let mut deleted = 0;
+    loop {
+        let path = format!("/models?name={name}&limit={PAGE}");
+        let page = calls::once(target, plan.timeout, async |calls| calls.get(&path).await)?;
+        let found: Vec<Found> = serde_json::from_slice(&page.body)
+            .map_err(|error| Error::NotARegistry { reason: error.to_string() })?;
+        if found.is_empty() {
+            return Ok(deleted);
+        }
+        let count = found.len();
+        calls::each(
+            target,
+            plan.timeout,
+            count,
+            stop,
+            |done| tell(deleted + done),
+            async move |calls, job| {
+                let gone = calls.delete(&format!("/models/{}?force=true", found[job].id)).await;
+                match gone {
+                    // Somebody else was quicker.
+                    Err(Error::Refused { status: 404, .. }) => Ok(()),
+                    gone => gone.map(|_| ()),
+                }
+            },
+        )?;
+        deleted += count;
+    }
+}

@@ -1,0 +1,443 @@
+//! A run from beginning to end: check, prepare, load, read back, tidy up.
+//!
+//! Whatever goes wrong after the first request was sent ends in a report of what was seen.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    Error, Halt,
+    calls::Stop,
+    plan::{Extent, Pace, Plan},
+    prepare::{self, Model},
+    readback::{self, Written},
+    report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
+    scenario::Requests,
+    series::{SLICE, Series, Slice},
+    tally::{Tally, slice_histogram},
+    target::Target,
+    workers::{self, Shared, Told},
+};
+
+/// How often whoever watches is told.
+const TELL: Duration = Duration::from_millis(100);
+/// A server that nobody can connect to for so long is gone. One that is only restarted is back before.
+const GONE_AFTER: Duration = Duration::from_secs(2);
+/// How long answers are waited for once someone ended the run.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// What "now" means on the progress line, in slices.
+const NOW_SLICES: i64 = 10;
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stage {
+    /// Versions are registered: so many of so many.
+    Preparing(usize, usize),
+    /// The load is on.
+    Loading(Live),
+    /// The audit trail is read: so many versions of so many.
+    ReadingBack(usize, usize),
+    /// Versions are deleted: so many so far.
+    TidyingUp(usize),
+}
+
+/// How the load goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Live {
+    /// Nothing is counted yet.
+    pub warming_up: bool,
+    /// Since the load began.
+    pub elapsed: Duration,
+    /// Where time ends it: when, with the warm-up.
+    pub end: Option<Duration>,
+    /// Where a number of requests ends it: that number.
+    pub requests: Option<u64>,
+    /// Requests that ended, and failed, so far.
+    pub done: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// Of the last second: answered well, and how fast in nanoseconds.
+    pub per_second: f64,
+    #[allow(missing_docs, reason = "as above")]
+    pub p50_ns: u64,
+    #[allow(missing_docs, reason = "as above")]
+    pub p99_ns: u64,
+}
+
+/// Who makes a run, apart from the plan.
+pub struct Watch {
+    /// Asked every now and then.
+    pub stop: Stop,
+    /// Whether the server goes when the run is over, with all that it holds.
+    pub server_is_ours: bool,
+}
+
+/// Makes the run.
+///
+/// # Errors
+/// Where it could not begin. What was prepared by then is taken away again, as far as that is possible.
+pub fn run(
+    plan: &Plan,
+    target: &Target,
+    watch: &Watch,
+    tell: &mut dyn FnMut(Stage),
+) -> Result<Outcome, Error> {
+    prepare::check(plan, target)?;
+    let mut rng = fastrand::Rng::new();
+    let name = prepare::fresh_name(&mut rng);
+    let prepared = prepare::register(plan, target, &name, &watch.stop, |done| {
+        tell(Stage::Preparing(done, plan.models));
+    });
+    let loaded = prepared.and_then(|models| {
+        let loaded = load(plan, target, &name, &models, rng.u64(..), watch, tell)?;
+        Ok((models, loaded))
+    });
+    let (models, loaded) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tidy_up(plan, target, &name, watch, tell);
+            return Err(error);
+        }
+    };
+    let model_id = models.first().map(|model| model.id).unwrap_or_default();
+    let versions = Versions { name: name.clone(), prepared: models.len(), deleted: None, error: None };
+    let written = Written { ledgers: loaded.ledgers, models };
+    let checked = if written.is_empty() {
+        readback::Checked {
+            readback: readback::Readback { complete: true, ..Default::default() },
+            production: None,
+        }
+    } else {
+        let jobs = written.jobs();
+        // A second wish to end comes from whoever is tired of waiting, and ends the process; this one is known.
+        let stop = after(&watch.stop, loaded.halt);
+        readback::read(plan, target, &name, written, &stop, |done| tell(Stage::ReadingBack(done, jobs)))
+    };
+    let versions = match tidy_up(plan, target, &name, watch, tell) {
+        None => versions,
+        Some(Ok(deleted)) => Versions { deleted: Some(deleted), ..versions },
+        Some(Err(error)) => Versions { error: Some(error.to_string()), ..versions },
+    };
+    Ok(outcome(plan, loaded.seen, checked, model_id, versions))
+}
+
+/// Once the run was ended from outside, the same wish does not end what follows.
+fn after(stop: &Stop, halt: Option<Halt>) -> Stop {
+    match halt {
+        None => Arc::clone(stop),
+        Some(_) => Arc::new(|| None),
+    }
+}
+
+/// Deletes the run's versions, unless they are to stay or go with their server.
+fn tidy_up(
+    plan: &Plan,
+    target: &Target,
+    name: &str,
+    watch: &Watch,
+    tell: &mut dyn FnMut(Stage),
+) -> Option<Result<usize, Error>> {
+    if plan.keep || watch.server_is_ours {
+        return None;
+    }
+    // Whoever ends the run wants its versions gone all the same.
+    let stop: Stop = Arc::new(|| None);
+    Some(prepare::tidy(plan, target, name, &stop, |done| tell(Stage::TidyingUp(done))))
+}
+
+/// What was seen while the load was on.
+struct Seen {
+    tally: Tally,
+    series: Series,
+    ended_by: EndedBy,
+    abandoned: u64,
+    started: SystemTime,
+    /// From the start of the measured part to its end.
+    runtime: Duration,
+    rate: Option<(f64, u64, u64, Duration)>,
+}
+
+struct Loaded {
+    seen: Seen,
+    ledgers: Vec<crate::ledger::Ledger>,
+    halt: Option<Halt>,
+}
+
+fn load(
+    plan: &Plan,
+    target: &Target,
+    name: &str,
+    models: &[Model],
+    seed: u64,
+    watch: &Watch,
+    tell: &mut dyn FnMut(Stage),
+) -> Result<Loaded, Error> {
+    let requests = Arc::new(Requests::new(plan, target, name, models));
+    let shared = Arc::new(Shared::new(plan, target, requests, seed));
+    let (teller, told) = channel();
+    let threads = workers::start(&shared, &teller)?;
+    drop(teller);
+    for _ in &threads {
+        match told.recv() {
+            Ok(Told::Ready(Ok(()))) => {}
+            Ok(Told::Ready(Err(error))) => {
+                shared.give_up();
+                return Err(error);
+            }
+            _ => return Err(Error::Client(std::io::Error::other("a worker ended before it began"))),
+        }
+    }
+    let start = shared.open_the_gate().into_std();
+    let started = SystemTime::now() + plan.warmup;
+    let pacer = shared.schedule.map(|schedule| {
+        let shared = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("pacer".to_owned())
+            .spawn(move || workers::pace(&shared, schedule, start.into()))
+    });
+    let pacer = pacer.transpose()?;
+    let mut observer = Observer::new(plan, start);
+    let halt = observer.watch(&shared, &told, watch, tell);
+    // Nobody waits on it any more.
+    shared.stop();
+    for thread in threads.into_iter().chain(pacer) {
+        let _ = thread.join();
+    }
+    let Observer { series, tally, ledgers, abandoned, .. } = observer;
+    let measured = start + plan.warmup;
+    let ended_by = match (halt, plan.extent) {
+        (Some((Halt::Interrupted, _)), _) => EndedBy::Interrupt,
+        (Some((Halt::ServerGone, _)), _) => EndedBy::ServerGone,
+        (None, Extent::Duration(_)) => EndedBy::Duration,
+        (None, _) => EndedBy::Requests,
+    };
+    let cut = halt.map_or(Duration::ZERO, |(_, at)| at.saturating_duration_since(measured));
+    let rate = shared.schedule.map(|schedule| {
+        let end = halt.map_or(Duration::MAX, |(_, at)| at - start);
+        let due =
+            if halt.is_none() && schedule.end.is_none() { schedule.total } else { schedule.due_by(end) };
+        let taken = shared.taken().min(due);
+        let end = schedule.end.unwrap_or(end).min(end);
+        let oldest = if taken < due { end.saturating_sub(schedule.time_of(taken)) } else { Duration::ZERO };
+        let warming = schedule.due_by(plan.warmup);
+        let asked = match plan.pace {
+            Pace::Open(rate) => rate.per_second(),
+            Pace::Closed => 0.0,
+        };
+        (asked, due.saturating_sub(warming), due - taken, oldest)
+    });
+    let runtime = tally.last_end.max(cut);
+    let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
+    let seen = Seen { tally, series, ended_by, abandoned, started, runtime, rate };
+    Ok(Loaded { seen, ledgers, halt: halt.map(|(halt, _)| halt) })
+}
+
+/// Listens to the workers, and tells whoever watches.
+struct Observer<'a> {
+    plan: &'a Plan,
+    start: Instant,
+    series: Series,
+    tally: Tally,
+    ledgers: Vec<Option<crate::ledger::Ledger>>,
+    abandoned: u64,
+    /// The last slices, for what "now" is.
+    recent: VecDeque<(i64, Slice)>,
+    done: u64,
+    failed: u64,
+    working: usize,
+    /// Since when nobody could connect, and nobody was answered.
+    unreachable_since: Option<Instant>,
+}
+
+impl<'a> Observer<'a> {
+    fn new(plan: &'a Plan, start: Instant) -> Self {
+        Self {
+            plan,
+            start,
+            series: Series::default(),
+            tally: Tally::new(),
+            ledgers: vec![None; plan.connections],
+            abandoned: 0,
+            recent: VecDeque::new(),
+            done: 0,
+            failed: 0,
+            working: plan.workers,
+            unreachable_since: None,
+        }
+    }
+
+    /// Until all workers have ended. Returns what cut the run short, and when.
+    fn watch(
+        &mut self,
+        shared: &Shared,
+        told: &Receiver<Told>,
+        watch: &Watch,
+        tell: &mut dyn FnMut(Stage),
+    ) -> Option<(Halt, Instant)> {
+        let mut halted: Option<(Halt, Instant)> = None;
+        let mut next_tell = Instant::now();
+        while self.working > 0 {
+            match told.recv_timeout(TELL) {
+                Ok(told) => self.hear(told),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Instant::now();
+            if now < next_tell {
+                continue;
+            }
+            next_tell = now + TELL;
+            tell(Stage::Loading(self.live(now)));
+            match halted {
+                None => {
+                    let gone = self.unreachable_since.is_some_and(|since| now - since >= GONE_AFTER);
+                    let halt = (watch.stop)().or(gone.then_some(Halt::ServerGone));
+                    if let Some(halt) = halt {
+                        halted = Some((halt, now));
+                        shared.stop();
+                    }
+                }
+                Some((_, since)) if now - since >= LAST_ANSWERS => shared.give_up(),
+                Some(_) => {}
+            }
+        }
+        halted
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Ready(_) => {}
+            Told::Slice(number, slice) => {
+                self.done += slice.done + slice.failed;
+                self.failed += slice.failed;
+                let answered = slice.done + slice.failed > slice.unreachable;
+                self.unreachable_since = match (answered, slice.unreachable) {
+                    (true, _) => None,
+                    (false, 0) => self.unreachable_since,
+                    (false, _) => self.unreachable_since.or_else(|| Some(Instant::now())),
+                };
+                self.recent.push_back((number, slice.clone()));
+                let newest = self.recent.iter().map(|(number, _)| *number).max().unwrap_or_default();
+                self.recent.retain(|(number, _)| *number > newest - NOW_SLICES);
+                if let Ok(number) = u64::try_from(number) {
+                    self.series.add(number, slice);
+                }
+            }
+            Told::Done(worked) => {
+                self.working -= 1;
+                self.tally.add(worked.tally);
+                self.abandoned += worked.abandoned;
+                for (caller, ledger) in worked.ledgers {
+                    self.ledgers[caller] = Some(ledger);
+                }
+            }
+        }
+    }
+
+    fn live(&self, now: Instant) -> Live {
+        let elapsed = now - self.start;
+        let warmup = self.plan.warmup;
+        let (mut done, mut latency) = (0, slice_histogram());
+        for (_, slice) in &self.recent {
+            done += slice.done;
+            crate::tally::fold(&mut latency, &slice.latency);
+        }
+        let window = elapsed.saturating_sub(warmup).clamp(SLICE, SLICE * NOW_SLICES.unsigned_abs() as u32);
+        let callers = self.plan.connections as u64;
+        Live {
+            warming_up: elapsed < warmup,
+            elapsed,
+            end: match self.plan.extent {
+                Extent::Duration(duration) => Some(warmup + duration),
+                _ => None,
+            },
+            requests: match self.plan.extent {
+                Extent::Requests(count) => Some(count),
+                Extent::RequestsPerCaller(count) => Some(count.saturating_mul(callers)),
+                Extent::Duration(_) => None,
+            },
+            done: self.done,
+            failed: self.failed,
+            per_second: done as f64 / window.as_secs_f64(),
+            p50_ns: latency.value_at_quantile(0.5),
+            p99_ns: latency.value_at_quantile(0.99),
+        }
+    }
+}
+
+fn outcome(
+    plan: &Plan,
+    seen: Seen,
+    checked: readback::Checked,
+    model_id: u64,
+    versions: Versions,
+) -> Outcome {
+    let Seen { tally, series, ended_by, abandoned, started, runtime, rate } = seen;
+    let total = tally.total();
+    let (success, failed) = (total.success, total.failed);
+    let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let per_second = report::per_second(success, runtime);
+    let rate = rate.map(|(asked, due, unsent, oldest)| RateReport {
+        asked,
+        reached: per_second,
+        due,
+        unsent,
+        oldest_unsent_ms: (oldest.as_secs_f64() * 1e6).round() / 1000.0,
+        lateness_ms: Latency::of(&tally.lateness),
+        service_ms: Latency::of(&total.service),
+    });
+    let production_ok = checked.production.as_ref().is_none_or(|production| production.ok);
+    let whole = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0;
+    let mut latencies = vec![("all".to_owned(), total.latency.clone())];
+    if rate.is_some() {
+        latencies.push(("all, from when they were sent".to_owned(), total.service.clone()));
+    }
+    if plan.weights.operations().count() > 1 {
+        for (operation, tally) in crate::Operation::ALL.into_iter().zip(&tally.operations) {
+            if let Some(tally) = tally {
+                latencies.push((operation.name().to_owned(), tally.latency.clone()));
+            }
+        }
+    }
+    let report = Report {
+        ok: whole && success > 0 && failed == 0 && production_ok && checked.readback.is_ok(),
+        requests_total: success + failed,
+        requests_success: success,
+        requests_failed: failed,
+        locked_errors: tally.locked,
+        status_code_counts: report::statuses(&tally),
+        exception_type_counts: tally.kinds.iter().map(|(kind, count)| (kind.to_string(), *count)).collect(),
+        latency_ms: Latency::of(&total.latency),
+        errors_sample: tally.errors.clone(),
+        model_id,
+        started_at_epoch: report::seconds(epoch),
+        ended_at_epoch: report::seconds(epoch + runtime),
+        runtime_seconds: report::seconds(runtime),
+        requests_per_second: per_second,
+        scenario: plan.scenario.name(),
+        connections: plan.connections,
+        workers: plan.workers,
+        ended_by,
+        requests_abandoned: abandoned,
+        failed_latency_ms: report::failed_latency(&total.failed_latency),
+        rate,
+        warmup: (!plan.warmup.is_zero()).then(|| Warmup {
+            seconds: report::seconds(plan.warmup),
+            requests: tally.warmup_requests,
+            failed: tally.warmup_failed,
+        }),
+        bytes: Bytes { sent: tally.sent_bytes, received: tally.received_bytes },
+        operations: report::operations(&tally),
+        readback: checked.readback,
+        production: checked.production,
+        versions,
+    };
+    Outcome { report, latencies, stretches: series.stretches(runtime) }
+}

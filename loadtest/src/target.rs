@@ -1,0 +1,157 @@
+//! Where the server is: a URL taken apart, its addresses, and what stands in the head of every request.
+
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, crypto::ring, pki_types::ServerName};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use url::Url;
+
+use crate::Error;
+
+const USER_AGENT: &str = concat!("registry-loadtest/", env!("CARGO_PKG_VERSION"));
+
+/// TLS as it is to be spoken with one server.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) name: ServerName<'static>,
+}
+
+/// One server, and the key it is shown.
+#[derive(Clone)]
+pub struct Target {
+    /// Without a slash at its end.
+    url: String,
+    /// `host:port` as requests name it.
+    authority: String,
+    /// What comes before the registry's own paths; often nothing.
+    base_path: String,
+    key: String,
+    pub(crate) addresses: Arc<[SocketAddr]>,
+    pub(crate) tls: Option<Tls>,
+}
+
+impl Target {
+    /// Looks up the host. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] where the host's name leads nowhere, [`Error::BadTarget`] where the URL has no
+    /// host or TLS can't be set up.
+    pub fn resolve(url: &Url, key: &str) -> Result<Self, Error> {
+        let host = url.host_str().ok_or(Error::BadTarget("the URL names no host".to_owned()))?;
+        let port = url.port_or_known_default().ok_or(Error::BadTarget("the URL names no port".to_owned()))?;
+        // An address in brackets is looked up without them.
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let looked_up = (bare, port).to_socket_addrs();
+        let addresses: Arc<[SocketAddr]> = match looked_up {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => return Err(Error::Unreachable { reason: error.to_string(), refused: false }),
+        };
+        let tls = if url.scheme() == "https" { Some(Tls::new(bare)?) } else { None };
+        Ok(Self {
+            url: url.as_str().trim_end_matches('/').to_owned(),
+            authority: match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            },
+            base_path: url.path().trim_end_matches('/').to_owned(),
+            key: key.to_owned(),
+            addresses,
+            tls,
+        })
+    }
+
+    /// As it was given, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A request's head, up to the line break that ends it. `path` begins with a slash.
+    pub(crate) fn head(&self, method: &str, path: &str, body_bytes: Option<usize>) -> Vec<u8> {
+        let Self { base_path, authority, key, .. } = self;
+        let mut head = format!(
+            "{method} {base_path}{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\nX-API-Key: {key}\r\n"
+        );
+        if let Some(length) = body_bytes {
+            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+
+    /// The path of a link that the server gave, as [`Target::head`] takes it: without the part that all have.
+    pub(crate) fn own_path<'a>(&self, link: &'a str) -> Option<&'a str> {
+        let path = match link.find("://") {
+            Some(at) => {
+                let rest = &link[at + 3..];
+                &rest[rest.find('/')?..]
+            }
+            None => link,
+        };
+        let own = path.strip_prefix(self.base_path.as_str()).unwrap_or(path);
+        own.starts_with('/').then_some(own)
+    }
+}
+
+impl Tls {
+    fn new(host: &str) -> Result<Self, Error> {
+        let bad = |error: &dyn fmt::Display| Error::BadTarget(format!("TLS can't be set up: {error}"));
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_platform_verifier())
+            .map_err(|error| bad(&error))?
+            .with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| bad(&error))?;
+        Ok(Self { config: Arc::new(config), name })
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        Target::resolve(&url.parse().unwrap(), "hush").unwrap()
+    }
+
+    #[test]
+    fn a_head_names_host_key_and_length() {
+        let head =
+            String::from_utf8(target("http://127.0.0.1:8001/").head("GET", "/models/7", None)).unwrap();
+        assert!(head.starts_with("GET /models/7 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n"), "{head}");
+        assert!(head.contains("\r\nX-API-Key: hush\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        let head = String::from_utf8(target("http://127.0.0.1/r").head("POST", "/models", Some(3))).unwrap();
+        assert!(head.starts_with("POST /r/models HTTP/1.1\r\nHost: 127.0.0.1\r\n"), "{head}");
+        assert!(head.contains("\r\nContent-Length: 3\r\n"), "{head}");
+    }
+
+    #[test]
+    fn the_path_of_a_link_is_found_however_it_is_written() {
+        let target = target("http://127.0.0.1:8001/r");
+        for (link, path) in [
+            ("/r/models?cursor=a", Some("/models?cursor=a")),
+            ("http://elsewhere/r/models", Some("/models")),
+            ("/models", Some("/models")),
+            ("http://elsewhere", None),
+            ("?cursor=a", None),
+        ] {
+            assert_eq!(target.own_path(link), path, "{link}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        assert!(!format!("{:?}", target("http://127.0.0.1:8001")).contains("hush"));
+    }
+}

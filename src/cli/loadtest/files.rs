@@ -1,0 +1,111 @@
+//! Where a run's results go. That they can be written is found out before the run.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use registry_loadtest::{
+    Outcome,
+    chart::{self, Chart},
+    hgrm,
+};
+
+use super::is_same;
+use crate::{
+    artifact::{check_writable, folder_of, write_atomically},
+    cli::{
+        exit::{Failure, Faults},
+        print,
+    },
+};
+
+/// Files that can be written.
+pub(super) struct Files {
+    out: PathBuf,
+    hdr_out: Option<PathBuf>,
+    chart: Option<PathBuf>,
+}
+
+impl Files {
+    /// Makes the report's folder and tries all places.
+    ///
+    /// # Errors
+    /// All that can't be written to, or two that are one.
+    pub(super) fn check(out: &Path, hdr_out: Option<&Path>, chart: Option<&Path>) -> Result<Self, Failure> {
+        let named = [("--out", Some(out)), ("--hdr-out", hdr_out), ("--chart", chart)];
+        let named: Vec<_> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
+        for (at, (flag, path)) in named.iter().enumerate() {
+            if let Some((other, _)) = named[..at].iter().find(|(_, other)| is_same(path, other)) {
+                return Err(Failure::usage(format!("{other} and {flag} name one file, {}", path.display())));
+            }
+        }
+        // Where it can't be made, the check says so.
+        let _ = fs::create_dir_all(folder_of(out));
+        let mut faults = Faults::default();
+        for (_, path) in &named {
+            faults.note(check_writable(path));
+        }
+        faults.settle()?;
+        let owned = |path: Option<&Path>| path.map(Path::to_owned);
+        Ok(Self { out: out.to_owned(), hdr_out: owned(hdr_out), chart: owned(chart) })
+    }
+
+    /// Writes all of them, each whole or not at all.
+    ///
+    /// # Errors
+    /// All that could not be written after all.
+    pub(super) fn write(&self, outcome: &Outcome) -> Result<(), Failure> {
+        let report = serde_json::to_value(&outcome.report)
+            .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
+        let mut faults = Faults::default();
+        faults.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
+        if let Some(path) = &self.hdr_out {
+            faults.note(write_atomically(path, &distribution(outcome)?));
+        }
+        if let Some(path) = &self.chart {
+            faults.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
+        }
+        faults.settle()
+    }
+}
+
+/// All latencies of the run in one distribution.
+fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let failed = |error: io::Error| Failure::failed(format!("the distribution can't be made: {error}"));
+    for (_, latencies) in outcome.latencies.iter().take(1) {
+        hgrm::write(latencies, &mut text).map_err(failed)?;
+    }
+    Ok(text)
+}
+
+/// What the page shows.
+fn picture(outcome: &Outcome) -> Chart {
+    let report = &outcome.report;
+    let latency = &report.latency_ms;
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let mut facts = vec![
+        fact("ok", if report.ok { "yes".to_owned() } else { "no".to_owned() }),
+        fact("connections", print::count(report.connections as u64)),
+        fact("requests", print::count(report.requests_total)),
+        fact("failed", print::count(report.requests_failed)),
+        fact("requests a second", print::count(report.requests_per_second.round() as u64)),
+        fact("time", format!("{:.2} s", report.runtime_seconds)),
+        fact("p50", format!("{:.2} ms", latency.p50)),
+        fact("p99", format!("{:.2} ms", latency.p99)),
+        fact("p99.9", format!("{:.2} ms", latency.p999)),
+        fact("acknowledged writes", print::count(report.readback.writes_acknowledged)),
+        fact("of them missing", print::count(report.readback.missing)),
+    ];
+    if let Some(asked) = report.rate_asked() {
+        facts.insert(2, fact("requests a second that were due", format!("{asked}")));
+        facts.push(fact("due and not sent in time", print::count(report.unsent())));
+    }
+    Chart {
+        title: format!("registry loadtest: {}", report.scenario),
+        facts,
+        latencies: outcome.latencies.clone(),
+        seconds: outcome.stretches.clone(),
+    }
+}
