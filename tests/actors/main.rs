@@ -213,7 +213,7 @@ fn what_another_process_writes_is_indexed_while_nothing_else_is_done() {
         let pending = || -> i64 {
             other.query_row("SELECT count(*) FROM index_pending", [], |row| row.get(0)).unwrap()
         };
-        assert_eq!(pending(), 0, "what this process writes is indexed with it");
+        assert!(pending() <= 1, "a single one may wait until nothing else is done");
         // More than is done at once.
         other
             .execute_batch(
@@ -228,7 +228,7 @@ fn what_another_process_writes_is_indexed_while_nothing_else_is_done() {
         }
         let indexed: i64 =
             other.query_row("SELECT n FROM tag_counts WHERE tag = 't'", [], |row| row.get(0)).unwrap();
-        assert_eq!(indexed, 600);
+        assert_eq!(indexed, 600, "of all that were pending");
         tokio::task::spawn_blocking(move || database.close()).await.unwrap();
     });
 }

@@ -136,9 +136,6 @@ impl SqliteWriter {
     /// # Errors
     /// As SQLite's; the transaction is then as it was before, if there still is one.
     pub fn settle_index(&mut self, most: usize) -> Result<usize, StoreError> {
-        if !settle::is_pending(&self.connection)? {
-            return Ok(0);
-        }
         self.begin_operation()?;
         match settle::settle(&self.connection, most) {
             Ok(settled) => {
@@ -154,12 +151,12 @@ impl SqliteWriter {
         }
     }
 
-    /// Whether [`SqliteWriter::settle_index`] has anything to do.
+    /// Whether [`SqliteWriter::settle_index`] has at least so many versions to work through; about a microsecond.
     ///
     /// # Errors
     /// As SQLite's.
-    pub fn index_is_behind(&self) -> Result<bool, StoreError> {
-        Ok(settle::is_pending(&self.connection)?)
+    pub fn index_is_behind_by(&self, least: usize) -> Result<bool, StoreError> {
+        Ok(settle::are_pending(&self.connection, least)?)
     }
 
     /// Makes the transaction durable.

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, types::ValueRef};
 use super::letters;
 
 const PENDING: &str = "SELECT model_id FROM index_pending LIMIT ?1";
+const IS_PENDING: &str = "SELECT 1 FROM index_pending LIMIT 1 OFFSET ?1";
 const TEXTS: &str = "SELECT name, version, description, tags FROM models WHERE id = ?1";
 const KNOWN_TAGS: &str = "SELECT tag FROM model_tags WHERE model_id = ?1";
 const FORGET_TAG: &str = "DELETE FROM model_tags WHERE tag = ?1 AND model_id = ?2";
@@ -28,9 +29,10 @@ pub(in super::super) fn settle(connection: &Connection, most: usize) -> rusqlite
     Ok(pending.len())
 }
 
-/// Whether any version is pending.
-pub(in super::super) fn is_pending(connection: &Connection) -> rusqlite::Result<bool> {
-    Ok(connection.prepare_cached(PENDING)?.query_row([1], |_| Ok(())).optional()?.is_some())
+/// Whether at least so many versions are pending.
+pub(in super::super) fn are_pending(connection: &Connection, least: usize) -> rusqlite::Result<bool> {
+    let before = i64::try_from(least.saturating_sub(1)).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(IS_PENDING)?.query_row([before], |_| Ok(())).optional()?.is_some())
 }
 
 fn settle_one(connection: &Connection, id: i64) -> rusqlite::Result<()> {

@@ -9,7 +9,7 @@ use rusqlite::{Row, Rows, types::Value};
 
 use crate::{domain::Order, store::sqlite::derived::letters};
 
-use super::{Asked, Found, counts, wanted::Wanted};
+use super::{Asked, Found};
 
 /// Where to look for them in the index.
 #[derive(Debug, Clone)]
@@ -21,23 +21,20 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// For a list that wants a tag, a part or both: a rare tag alone, since the part is looked for in the row.
-    pub(super) fn of(asked: &Asked<'_>, wanted: &Wanted<'_>, few: u64) -> Found<Option<Self>> {
-        let part = wanted.part.as_deref().map(letters::asked).map(Value::from);
-        let tag = wanted.tag.map(|tag| Value::from(tag.to_owned()));
-        let (table, id, condition, values) = match (part, tag) {
-            (None, None) => return Ok(None),
-            (Some(part), None) => ("model_grams", "rowid", "model_grams MATCH ?3", vec![part]),
-            (Some(part), Some(tag))
-                if wanted.tag.map(|tag| counts::of_indexed_tag(asked, tag)).transpose()? > Some(few) =>
-            {
-                let both = "model_grams MATCH ?3 AND \
-                    EXISTS (SELECT 1 FROM model_tags WHERE tag = ?4 AND model_id = model_grams.rowid)";
-                ("model_grams", "rowid", both, vec![part, tag])
-            }
-            (_, Some(tag)) => ("model_tags", "model_id", "tag = ?3", vec![tag]),
-        };
-        Ok(Some(Self { table, id, condition, values }))
+    /// Those that may have a text.
+    pub(super) fn of_part(part: &str) -> Self {
+        let values = vec![letters::asked(part).into()];
+        Self { table: "model_grams", id: "rowid", condition: "model_grams MATCH ?3", values }
+    }
+
+    /// Those that may have a tag.
+    pub(super) fn of_tag(tag: &str) -> Self {
+        Self {
+            table: "model_tags",
+            id: "model_id",
+            condition: "tag = ?3",
+            values: vec![tag.to_owned().into()],
+        }
     }
 
     /// Visits those with ids from `lowest` to `highest`, each once, until `visit` has enough.

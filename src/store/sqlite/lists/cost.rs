@@ -14,8 +14,10 @@ pub(super) struct Shares {
     pub(super) all: f64,
     pub(super) status: f64,
     pub(super) name: f64,
-    /// Of tag and text together.
+    /// The candidates.
     pub(super) found: f64,
+    /// Of these filters the one that has to be looked for among the candidates.
+    pub(super) also: f64,
 }
 
 /// What can be done at all.
@@ -48,20 +50,20 @@ pub(super) enum Way {
 
 /// The cheapest way to so many rows.
 pub(super) fn cheapest(ways: Ways, shares: Shares, rows: f64) -> Way {
-    let Shares { all, status, name, found } = shares;
+    let Shares { all, status, name, found, also } = shares;
     let passing = |share: f64| if share > 0.0 { rows / share } else { f64::INFINITY };
     let in_order = |of: f64, others: f64| passing(others).min(of * all);
-    let mut ways_and_costs = vec![(Way::AlongAll, in_order(1.0, status * name * found))];
+    let mut ways_and_costs = vec![(Way::AlongAll, in_order(1.0, status * name * found * also))];
     let mut add = |possible: bool, way: Way, cost: f64| {
         if possible {
             ways_and_costs.push((way, cost));
         }
     };
-    add(ways.by_candidate, Way::Candidates, in_order(found, status * name));
-    add(ways.status_ordered, Way::AlongStatus, in_order(status, name * found));
-    add(ways.name_ordered, Way::AlongName, in_order(name, status * found));
-    let walked = in_order(1.0, status * name * found);
-    let judged = in_order(found, status * name);
+    add(ways.by_candidate, Way::Candidates, in_order(found, status * name * also));
+    add(ways.status_ordered, Way::AlongStatus, in_order(status, name * found * also));
+    add(ways.name_ordered, Way::AlongName, in_order(name, status * found * also));
+    let walked = in_order(1.0, status * name * found * also);
+    let judged = in_order(found, status * name * also);
     add(ways.candidates, Way::AlongCandidates, (found * all + walked) * INDEX_ROW + judged);
     add(name < 1.0, Way::SortName, name * all);
     add(status < 1.0, Way::SortStatus, status * all);
@@ -73,7 +75,7 @@ pub(super) fn cheapest(ways: Ways, shares: Shares, rows: f64) -> Way {
 mod tests {
     use super::*;
 
-    const MILLION: Shares = Shares { all: 1e6, status: 1.0, name: 1.0, found: 1.0 };
+    const MILLION: Shares = Shares { all: 1e6, status: 1.0, name: 1.0, found: 1.0, also: 1.0 };
     const NONE: Ways =
         Ways { by_candidate: false, candidates: false, status_ordered: false, name_ordered: false };
 

@@ -66,24 +66,43 @@ impl Search<'_> {
             return self.sort_all("status = ?1", wanted.status.map(Status::as_str));
         }
 
-        let candidates = Candidates::of(asked, wanted, FEW)?;
         let all = counts::all(asked)?.max(1) as f64;
         let share = |count: Option<u64>| count.map_or(1.0, |count| (count as f64 / all).min(1.0));
-        let mut found = 1.0;
-        if let Some(candidates) = &candidates {
-            // Where a tag is all that is asked for, its count is kept, and need not be found out.
-            let tag_alone = if wanted.part.is_none() { wanted.tag } else { None };
-            let of_tag = tag_alone.map(|tag| counts::of_indexed_tag(asked, tag)).transpose()?;
-            if of_tag.is_some_and(|count| count > FEW) {
-                found = share(of_tag);
-            } else {
-                let first = self.first(candidates, FEW as usize + 1)?;
+        // With their share of all.
+        let mut candidates: Option<(Candidates, f64)> = None;
+        if let Some(tag) = wanted.tag {
+            let tagged = Candidates::of_tag(tag);
+            let count = counts::of_indexed_tag(asked, tag)?;
+            if count <= FEW {
+                let first = self.first(&tagged, FEW as usize + 1)?;
                 if first.len() <= FEW as usize {
                     return self.sort_these(&first);
                 }
-                found = self.density(&first, all)?;
             }
+            candidates = Some((tagged, share(Some(count.max(FEW)))));
         }
+        let mut also = 1.0;
+        if let Some(part) = &wanted.part {
+            let with_part = Candidates::of_part(part);
+            let first = self.first(&with_part, FEW as usize + 1)?;
+            if first.len() <= FEW as usize {
+                return self.sort_these(&first);
+            }
+            let found = self.density(&first, all)?;
+            // Of two filters, the rarer one is walked along and the other one is looked for in the rows.
+            candidates = match candidates {
+                Some((tagged, of_tag)) if of_tag <= found => {
+                    also = found;
+                    Some((tagged, of_tag))
+                }
+                other => {
+                    also = other.map_or(1.0, |(_, of_tag)| of_tag);
+                    Some((with_part, found))
+                }
+            };
+        }
+        let found = candidates.as_ref().map_or(1.0, |(_, found)| *found);
+        let candidates = candidates.map(|(candidates, _)| candidates);
         // What is counted already: where there is one filter, and it is not a text.
         let total = match (wanted.name, wanted.status, wanted.tag, &wanted.part) {
             (Some(_), None, None, None) => of_name,
@@ -100,7 +119,7 @@ impl Search<'_> {
             status_ordered: wanted.status.is_some() && sort != Sort::TrainingStep,
             name_ordered: wanted.name.is_some() && sort == Sort::CreatedAt,
         };
-        let shares = Shares { all, status: share(of_status), name: share(of_name), found };
+        let shares = Shares { all, status: share(of_status), name: share(of_name), found, also };
         let rows = self.rows.map_or(f64::INFINITY, |rows| rows as f64);
         let way = cheapest(ways, shares, rows);
         let ids = self.along(way, candidates.as_ref(), steps.as_deref())?;

@@ -109,7 +109,7 @@ fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u6
     let total: u64 =
         connection.query_row("SELECT count(*) FROM index_pending", [], |row| row.get(0)).map_err(failed)?;
     let mut indexed = 0;
-    while settle::is_pending(connection).map_err(failed)? {
+    while settle::are_pending(connection, 1).map_err(failed)? {
         indexed += patiently(options, watch, || {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
             let settled = settle::settle(&transaction, INDEXED_AT_ONCE)?;
