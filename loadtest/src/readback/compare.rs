@@ -37,9 +37,9 @@ pub(super) struct Found {
     /// For each version, its promotions.
     pub(super) promotions: Vec<u64>,
     /// The newest promotion to production: its event and the version.
-    newest: Option<(u64, u64)>,
-    takeovers: u64,
-    demotions: u64,
+    pub(super) newest: Option<(u64, u64)>,
+    pub(super) takeovers: u64,
+    pub(super) demotions: u64,
     pub(super) readback: Readback,
 }
 
