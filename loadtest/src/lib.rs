@@ -14,6 +14,7 @@
 //! | `tally`, `series` | histograms and counts, of the whole and over time |
 //! | `calls`, `prepare`, `readback` | what is done before and after the load |
 //! | `hgrm`, `chart` | distributions as other tools read them, and as a page |
+//! | `observer` | how the load goes, and whether there is still a server |
 //! | `report`, `run` | what it comes to, and the order of it all |
 //!
 //! *Coordinated omission.* In the closed loop each caller waits for its answer, so a server that stalls is asked less
@@ -26,6 +27,7 @@ mod error;
 pub mod hgrm;
 mod http;
 mod ledger;
+mod observer;
 mod plan;
 mod prepare;
 mod readback;
@@ -40,11 +42,12 @@ mod workers;
 
 pub use calls::Stop;
 pub use error::{Error, Halt};
+pub use observer::Live;
 pub use plan::{
     BadValue, Extent, MAX_CONNECTIONS, MAX_MODELS, Operation, Order, Pace, Plan, PlanError, Rate, Scenario,
     Span, Weights,
 };
 pub use readback::{Production, Readback};
 pub use report::{EndedBy, Latency, Outcome, Report};
-pub use run::{Live, Stage, Watch, run};
+pub use run::{Stage, Watch, run};
 pub use target::Target;

@@ -3,37 +3,26 @@
 //! Whatever goes wrong after the first request was sent ends in a report of what was seen.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
+    sync::{Arc, mpsc::channel},
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
     Error, Halt,
     calls::Stop,
+    ledger::Ledger,
+    observer::{Live, Observer},
     plan::{Extent, Pace, Plan},
     prepare::{self, Model},
     readback::{self, Written},
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
-    series::{SLICE, Series, Slice},
-    tally::{Tally, slice_histogram},
+    series::Series,
+    tally::Tally,
     target::Target,
     workers::{self, Shared, Told},
 };
-
-/// How often whoever watches is told.
-const TELL: Duration = Duration::from_millis(100);
-/// A server that nobody can connect to for so long is gone. One that is only restarted is back before.
-const GONE_AFTER: Duration = Duration::from_secs(2);
-/// How long answers are waited for once someone ended the run.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// What "now" means on the progress line, in slices.
-const NOW_SLICES: i64 = 10;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,29 +35,6 @@ pub enum Stage {
     ReadingBack(usize, usize),
     /// Versions are deleted: so many so far.
     TidyingUp(usize),
-}
-
-/// How the load goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Live {
-    /// Nothing is counted yet.
-    pub warming_up: bool,
-    /// Since the load began.
-    pub elapsed: Duration,
-    /// Where time ends it: when, with the warm-up.
-    pub end: Option<Duration>,
-    /// Where a number of requests ends it: that number.
-    pub requests: Option<u64>,
-    /// Requests that ended, and failed, so far.
-    pub done: u64,
-    /// Those of them that failed.
-    pub failed: u64,
-    /// Of the last second: answered well, and how fast in nanoseconds.
-    pub per_second: f64,
-    #[allow(missing_docs, reason = "as above")]
-    pub p50_ns: u64,
-    #[allow(missing_docs, reason = "as above")]
-    pub p99_ns: u64,
 }
 
 /// Who makes a run, apart from the plan.
@@ -161,12 +127,21 @@ struct Seen {
     started: SystemTime,
     /// From the start of the measured part to its end.
     runtime: Duration,
-    rate: Option<(f64, u64, u64, Duration)>,
+    rate: Option<Kept>,
+}
+
+/// What became of a rate.
+struct Kept {
+    asked: f64,
+    due: u64,
+    unsent: u64,
+    /// How long the first that was not sent had waited at the end.
+    oldest_unsent: Duration,
 }
 
 struct Loaded {
     seen: Seen,
-    ledgers: Vec<crate::ledger::Ledger>,
+    ledgers: Vec<Ledger>,
     halt: Option<Halt>,
 }
 
@@ -231,145 +206,12 @@ fn load(
             Pace::Open(rate) => rate.per_second(),
             Pace::Closed => 0.0,
         };
-        (asked, due.saturating_sub(warming), due - taken, oldest)
+        Kept { asked, due: due.saturating_sub(warming), unsent: due - taken, oldest_unsent: oldest }
     });
     let runtime = tally.last_end.max(cut);
     let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
     let seen = Seen { tally, series, ended_by, abandoned, started, runtime, rate };
     Ok(Loaded { seen, ledgers, halt: halt.map(|(halt, _)| halt) })
-}
-
-/// Listens to the workers, and tells whoever watches.
-struct Observer<'a> {
-    plan: &'a Plan,
-    start: Instant,
-    series: Series,
-    tally: Tally,
-    ledgers: Vec<Option<crate::ledger::Ledger>>,
-    abandoned: u64,
-    /// The last slices, for what "now" is.
-    recent: VecDeque<(i64, Slice)>,
-    done: u64,
-    failed: u64,
-    working: usize,
-    /// Since when nobody could connect, and nobody was answered.
-    unreachable_since: Option<Instant>,
-}
-
-impl<'a> Observer<'a> {
-    fn new(plan: &'a Plan, start: Instant) -> Self {
-        Self {
-            plan,
-            start,
-            series: Series::default(),
-            tally: Tally::new(),
-            ledgers: vec![None; plan.connections],
-            abandoned: 0,
-            recent: VecDeque::new(),
-            done: 0,
-            failed: 0,
-            working: plan.workers,
-            unreachable_since: None,
-        }
-    }
-
-    /// Until all workers have ended. Returns what cut the run short, and when.
-    fn watch(
-        &mut self,
-        shared: &Shared,
-        told: &Receiver<Told>,
-        watch: &Watch,
-        tell: &mut dyn FnMut(Stage),
-    ) -> Option<(Halt, Instant)> {
-        let mut halted: Option<(Halt, Instant)> = None;
-        let mut next_tell = Instant::now();
-        while self.working > 0 {
-            match told.recv_timeout(TELL) {
-                Ok(told) => self.hear(told),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            let now = Instant::now();
-            if now < next_tell {
-                continue;
-            }
-            next_tell = now + TELL;
-            tell(Stage::Loading(self.live(now)));
-            match halted {
-                None => {
-                    let gone = self.unreachable_since.is_some_and(|since| now - since >= GONE_AFTER);
-                    let halt = (watch.stop)().or(gone.then_some(Halt::ServerGone));
-                    if let Some(halt) = halt {
-                        halted = Some((halt, now));
-                        shared.stop();
-                    }
-                }
-                Some((_, since)) if now - since >= LAST_ANSWERS => shared.give_up(),
-                Some(_) => {}
-            }
-        }
-        halted
-    }
-
-    fn hear(&mut self, told: Told) {
-        match told {
-            Told::Ready(_) => {}
-            Told::Slice(number, slice) => {
-                self.done += slice.done + slice.failed;
-                self.failed += slice.failed;
-                let answered = slice.done + slice.failed > slice.unreachable;
-                self.unreachable_since = match (answered, slice.unreachable) {
-                    (true, _) => None,
-                    (false, 0) => self.unreachable_since,
-                    (false, _) => self.unreachable_since.or_else(|| Some(Instant::now())),
-                };
-                self.recent.push_back((number, slice.clone()));
-                let newest = self.recent.iter().map(|(number, _)| *number).max().unwrap_or_default();
-                self.recent.retain(|(number, _)| *number > newest - NOW_SLICES);
-                if let Ok(number) = u64::try_from(number) {
-                    self.series.add(number, slice);
-                }
-            }
-            Told::Done(worked) => {
-                self.working -= 1;
-                self.tally.add(worked.tally);
-                self.abandoned += worked.abandoned;
-                for (caller, ledger) in worked.ledgers {
-                    self.ledgers[caller] = Some(ledger);
-                }
-            }
-        }
-    }
-
-    fn live(&self, now: Instant) -> Live {
-        let elapsed = now - self.start;
-        let warmup = self.plan.warmup;
-        let (mut done, mut latency) = (0, slice_histogram());
-        for (_, slice) in &self.recent {
-            done += slice.done;
-            crate::tally::fold(&mut latency, &slice.latency);
-        }
-        let window = elapsed.saturating_sub(warmup).clamp(SLICE, SLICE * NOW_SLICES.unsigned_abs() as u32);
-        let callers = self.plan.connections as u64;
-        Live {
-            warming_up: elapsed < warmup,
-            elapsed,
-            end: match self.plan.extent {
-                Extent::Duration(duration) => Some(warmup + duration),
-                _ => None,
-            },
-            requests: match self.plan.extent {
-                Extent::Requests(count) => Some(count),
-                Extent::RequestsPerCaller(count) => Some(count.saturating_mul(callers)),
-                Extent::Duration(_) => None,
-            },
-            done: self.done,
-            failed: self.failed,
-            per_second: done as f64 / window.as_secs_f64(),
-            p50_ns: latency.value_at_quantile(0.5),
-            p99_ns: latency.value_at_quantile(0.99),
-        }
-    }
 }
 
 fn outcome(
@@ -384,12 +226,12 @@ fn outcome(
     let (success, failed) = (total.success, total.failed);
     let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let per_second = report::per_second(success, runtime);
-    let rate = rate.map(|(asked, due, unsent, oldest)| RateReport {
-        asked,
+    let rate = rate.map(|kept| RateReport {
+        asked: kept.asked,
         reached: per_second,
-        due,
-        unsent,
-        oldest_unsent_ms: (oldest.as_secs_f64() * 1e6).round() / 1000.0,
+        due: kept.due,
+        unsent: kept.unsent,
+        oldest_unsent_ms: (kept.oldest_unsent.as_secs_f64() * 1e6).round() / 1000.0,
         lateness_ms: Latency::of(&tally.lateness),
         service_ms: Latency::of(&total.service),
     });

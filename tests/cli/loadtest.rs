@@ -338,7 +338,7 @@ fn a_rate_that_cannot_be_kept_is_told_with_what_was_never_sent() {
 fn under_way(folder: &TempDir, server: &Server) -> Child {
     let mut command = loadtest_of(folder.path(), &server.url, ["--duration", "60s"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("something was written", || {
+    until("nothing was written", || {
         let events = server.get("/models/1/events?limit=2");
         events.as_array().is_some_and(|events| events.iter().any(|event| event["event_type"] == "eval"))
     });
@@ -383,7 +383,7 @@ fn its_own_server_goes_with_it_also_after_ctrl_c() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = loadtest(folder.path(), ["--duration", "60s"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("its server has a database", || {
+    until("its server has no database", || {
         let folders = fs::read_dir(folder.path().join("tmp")).unwrap();
         folders.flatten().any(|folder| folder.path().join("registry.db").exists())
     });
