@@ -1,0 +1,155 @@
+//! The percentile distribution of a histogram as text, in the form that HdrHistogram's own tools print and read
+//! (`.hgrm`, for `plotFiles.html` and its like).
+//!
+//! It knows histograms of nanoseconds and writes milliseconds; where the text goes is the caller's.
+
+use std::io::{self, Write};
+
+use hdrhistogram::Histogram;
+
+/// Lines for each halving of what is left up to 100 %: HdrHistogram's own default.
+const TICKS_PER_HALF_DISTANCE: u32 = 5;
+const NANOS_PER_MILLI: f64 = 1e6;
+
+/// Writes the distribution of `histogram`, whose values are nanoseconds, in milliseconds.
+///
+/// Each line says: so many values (`TotalCount`), which are this share of all (`Percentile`), were at most
+/// `Value`. The last one, 100 %, has `inf` for 1/(1-Percentile), as HdrHistogram's C library writes it; readers
+/// of either form pass over it. As in HdrHistogram, values have as many decimals as the histogram keeps digits.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()> {
+    let decimals = usize::from(histogram.sigfig());
+    writeln!(out, "{:>12} {:>14} {:>10} {:>14}", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
+    writeln!(out)?;
+    let mut count = 0;
+    // With nothing recorded the iterator would divide by it.
+    let steps = (!histogram.is_empty()).then(|| histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE));
+    for step in steps.into_iter().flatten() {
+        count += step.count_since_last_iteration();
+        let value = step.value_iterated_to() as f64 / NANOS_PER_MILLI;
+        let quantile = step.quantile_iterated_to();
+        write!(out, "{value:>12.decimals$} {quantile:>14.12} {count:>10} ")?;
+        if quantile < 1.0 {
+            writeln!(out, "{:>14.2}", 1.0 / (1.0 - quantile))?;
+        } else {
+            writeln!(out, "{:>14}", "inf")?;
+        }
+    }
+    let (mean, deviation) = (histogram.mean() / NANOS_PER_MILLI, histogram.stdev() / NANOS_PER_MILLI);
+    let max = histogram.max() as f64 / NANOS_PER_MILLI;
+    writeln!(out, "#[Mean    = {mean:>12.decimals$}, StdDeviation   = {deviation:>12.decimals$}]")?;
+    writeln!(out, "#[Max     = {max:>12.decimals$}, Total count    = {:>12}]", histogram.len())?;
+    writeln!(out, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", histogram.buckets(), sub_buckets(histogram))
+}
+
+/// The histogram does not tell: the power of two that resolves twice as many values as its digits can name.
+fn sub_buckets(histogram: &Histogram<u64>) -> u64 {
+    (2 * 10_u64.pow(histogram.sigfig().into())).next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn histogram(values: &[u64]) -> Histogram<u64> {
+        let mut histogram = Histogram::new(3).unwrap();
+        for value in values {
+            histogram.record(*value).unwrap();
+        }
+        histogram
+    }
+
+    fn text(histogram: &Histogram<u64>) -> String {
+        let mut text = Vec::new();
+        write(histogram, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    /// The lines, read as `plotFiles.html` reads them: cut at blanks, four columns, none that begins with `#`.
+    fn parsed(text: &str) -> Vec<(f64, f64, u64, f64)> {
+        let lines = text.lines().filter(|line| !line.starts_with('#')).skip(1);
+        let cut = lines.map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|cut| !cut.is_empty());
+        cut.map(|cut| {
+            assert_eq!(cut.len(), 4, "{cut:?}");
+            let number = |at: usize| cut[at].parse::<f64>().unwrap();
+            (number(0), number(1), cut[2].parse().unwrap(), number(3))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn three_values_are_written_as_hdrhistogram_writes_them() {
+        // 1, 2 and 4 ms are kept to steps of 512, 1,024 and 2,048 ns and told by the step's upper end: 1,000,447,
+        // 2,000,895 and 4,001,791 ns. Ticks come every tenth up to 50 %, then every twentieth.
+        assert_eq!(
+            text(&histogram(&[1_000_000, 2_000_000, 4_000_000])),
+            "       Value     Percentile TotalCount 1/(1-Percentile)
+
+       1.000 0.000000000000          1           1.00
+       1.000 0.100000000000          1           1.11
+       1.000 0.200000000000          1           1.25
+       1.000 0.300000000000          1           1.43
+       2.001 0.400000000000          2           1.67
+       2.001 0.500000000000          2           2.00
+       2.001 0.550000000000          2           2.22
+       2.001 0.600000000000          2           2.50
+       2.001 0.650000000000          2           2.86
+       4.002 0.700000000000          3           3.33
+       4.002 1.000000000000          3            inf
+#[Mean    =        2.334, StdDeviation   =        1.247]
+#[Max     =        4.002, Total count    =            3]
+#[Buckets =           12, SubBuckets     =         2048]
+"
+        );
+    }
+
+    #[test]
+    fn nothing_recorded_gives_no_line_but_head_and_tail() {
+        let text = text(&histogram(&[]));
+        assert_eq!(parsed(&text), []);
+        assert!(
+            text.starts_with("       Value     Percentile TotalCount 1/(1-Percentile)\n\n#[Mean"),
+            "{text}"
+        );
+        assert!(text.contains("Total count    =            0]"), "{text}");
+        assert!(!text.contains("NaN"), "{text}");
+    }
+
+    #[test]
+    fn a_writer_that_fails_is_told_of() {
+        let mut full: &mut [u8] = &mut [0; 100];
+        let error = write(&histogram(&[1]), &mut full).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_histogram_reads_back_rising_from_the_least_to_all(
+            values in prop::collection::vec(0..u64::from(u32::MAX) * 100, 1..100),
+        ) {
+            let histogram = histogram(&values);
+            let lines = parsed(&text(&histogram));
+            for pair in lines.windows(2) {
+                let ((value, percentile, count, odds), next) = (pair[0], pair[1]);
+                prop_assert!(value <= next.0 && percentile < next.1 && count <= next.2 && odds <= next.3);
+            }
+            for (value, percentile, count, odds) in &lines {
+                prop_assert!(*count as f64 >= percentile * values.len() as f64 - 1e-6);
+                prop_assert!(odds.is_infinite() || (odds - 1.0 / (1.0 - percentile)).abs() <= odds * odds * 1e-9 + 0.005);
+                // In text, milliseconds with three decimals: the value may be off by half a microsecond.
+                let below = histogram.count_between(0, (value * 1e6) as u64 + 500);
+                prop_assert!(below >= *count);
+            }
+            let (value, percentile, count, odds) = lines[lines.len() - 1];
+            prop_assert_eq!((percentile, count), (1.0, values.len() as u64));
+            prop_assert!(odds.is_infinite());
+            prop_assert!((value - histogram.max() as f64 / 1e6).abs() <= 0.0005);
+        }
+    }
+}
