@@ -2,4 +2,5 @@
 //!
 //! This crate sees a server over HTTP only; it knows nothing of the registry's code.
 
+pub mod chart;
 pub mod hgrm;
