@@ -1,0 +1,245 @@
+//! What a request costs as the registry grows: the real server over HTTP, one connection, one request at a time.
+//!
+//! `cargo bench --bench curve` takes registries of 1,000 to 1,000,000 versions, which it makes once and keeps under
+//! `target/bench`; `-- --models 1000,10000` takes others. It starts `registry serve` on a copy of each, asks every
+//! kind of question up to 200 times or for 3 seconds, prints p50 and p95 as a table in Markdown, and draws p95
+//! into `docs/cost-curve.svg` (`--picture FILE` for another place). `--binary FILE` measures another server,
+//! say the one of last week. It has a main of its own, since criterion measures functions, not servers, and wants
+//! the same question twenty times where one answer may take a second.
+#![allow(missing_docs, reason = "no crate depends on a benchmark")]
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, svg};
+use support::{
+    Result,
+    flags::Flags,
+    http::Connection,
+    process::{KEY, Scratch, Server, end_cleanly, report},
+    seed,
+    table::{markdown, millis, quantile, whole},
+    words,
+};
+
+/// Requests of a kind at most, and at least, and for how long.
+const MOST: usize = 200;
+const LEAST: usize = 5;
+const SECONDS: f64 = 3.0;
+/// Requests before that, which are not measured.
+const WARM_UP: usize = 3;
+/// What lists and searches may take at 100,000.
+const WANTED_MS: f64 = 5.0;
+
+/// Where in the picture a kind of request stands.
+const PANELS: [&str; 4] = ["By key, and counts", "Lists", "Search", "Changes"];
+
+/// Path and body of a request, by its number.
+type Request = Box<dyn Fn(u64) -> (String, String)>;
+
+/// A kind of request.
+struct Kind {
+    name: &'static str,
+    panel: usize,
+    method: &'static str,
+    request: Request,
+}
+
+/// What a kind of request took, in milliseconds.
+#[derive(Clone, Copy)]
+struct Cost {
+    p50: f64,
+    p95: f64,
+}
+
+fn main() -> ExitCode {
+    report(run())
+}
+
+fn run() -> Result<()> {
+    let flags = Flags::of(&["--models", "--binary", "--picture"])?;
+    let mut sizes = flags.list("--models", "1000,10000,100000,1000000")?;
+    sizes.sort_unstable();
+    sizes.dedup();
+    let binary = flags.binary()?;
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cost-curve.svg");
+    let picture: PathBuf = flags.get("--picture", picture)?;
+    end_cleanly()?;
+
+    let mut names: Vec<(&str, usize)> = Vec::new();
+    let mut costs: Vec<Vec<Cost>> = Vec::new();
+    for models in &sizes {
+        let measured = measure(&binary, *models)?;
+        names = measured.iter().map(|(name, panel, _)| (*name, *panel)).collect();
+        costs.push(measured.into_iter().map(|(.., cost)| cost).collect());
+    }
+    println!("{}", table(&sizes, &names, &costs));
+    std::fs::write(&picture, draw(&sizes, &names, &costs))
+        .map_err(|error| format!("can't write {}: {error}", picture.display()))?;
+    eprintln!("drawn: {}", picture.display());
+    Ok(())
+}
+
+/// All kinds of requests on a registry of so many versions.
+fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Cost)>> {
+    let scratch = Scratch::new();
+    let database = seed::copy(models, scratch.path());
+    let server = Server::registry(binary, &database, &scratch.path().join("log"))?;
+    let mut connection = Connection::to(&server.url, KEY)?;
+    let deep = format!("/models?offset={}", models * 9 / 10);
+    let link = connection.call("GET", &deep, "")?.link.ok_or("a page in the middle has no next one")?;
+    let deep_cursor = link.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
+    let deep_cursor = deep_cursor.strip_prefix(&server.url).unwrap_or(&deep_cursor).to_owned();
+
+    let mut costs = Vec::new();
+    let mut turn = 0;
+    for kind in kinds(models, &deep_cursor) {
+        let cost = cost(&mut connection, &kind, &mut turn)?;
+        eprintln!(
+            "{models:>9} {:24} p50 {:>8} ms  p95 {:>8} ms",
+            kind.name,
+            millis(cost.p50),
+            millis(cost.p95)
+        );
+        costs.push((kind.name, kind.panel, cost));
+    }
+    Ok(costs)
+}
+
+fn cost(connection: &mut Connection, kind: &Kind, turn: &mut u64) -> Result<Cost> {
+    let mut took = Vec::new();
+    let mut warm = 0;
+    let mut begun = Instant::now();
+    while took.len() < MOST && (took.len() < LEAST || begun.elapsed().as_secs_f64() < SECONDS) {
+        *turn += 1;
+        let (path, body) = (kind.request)(*turn);
+        let sent = Instant::now();
+        connection.call(kind.method, &path, &body)?;
+        if warm == WARM_UP {
+            took.push(sent.elapsed().as_secs_f64() * 1e3);
+        } else {
+            warm += 1;
+            begun = Instant::now();
+        }
+    }
+    Ok(Cost { p50: quantile(&mut took, 0.5), p95: quantile(&mut took, 0.95) })
+}
+
+/// Every kind of request. Those that ask for one version ask for another each time; those that change something
+/// come last.
+fn kinds(models: u64, deep_cursor: &str) -> Vec<Kind> {
+    let id = move |turn: u64| words::hash(turn, 40) % models + 1;
+    let mut kinds = Vec::new();
+    let mut add = |panel, name, method, request: Request| kinds.push(Kind { name, panel, method, request });
+    let get = |path: String| -> Request { Box::new(move |_| (path.clone(), String::new())) };
+    let of_id = |rest: &'static str| -> Request {
+        Box::new(move |turn| (format!("/models/{}{rest}", id(turn)), String::new()))
+    };
+
+    add(0, "GET by id", "GET", of_id(""));
+    add(0, "events of one", "GET", of_id("/events"));
+    add(
+        0,
+        "compare 10 ids",
+        "GET",
+        Box::new(move |turn| {
+            let ids: Vec<_> = (0..10).map(|at| id(turn * 10 + at).to_string()).collect();
+            (format!("/compare?ids={}", ids.join(",")), String::new())
+        }),
+    );
+    add(0, "stats", "GET", get("/stats".to_owned()));
+    add(1, "first page", "GET", get("/models".to_owned()));
+    add(1, "status=staging", "GET", get("/models?status=staging".to_owned()));
+    add(1, "name=", "GET", get(format!("/models?name={}", words::name(0))));
+    add(1, "sort=updated_at", "GET", get("/models?sort=updated_at".to_owned()));
+    add(1, "sort=training_step", "GET", get("/models?sort=training_step".to_owned()));
+    add(1, "cursor, at 90 %", "GET", get(deep_cursor.to_owned()));
+    add(1, "offset, middle", "GET", get(format!("/models?offset={}", models / 2)));
+    add(1, "offset, end", "GET", get(format!("/models?offset={}", models.saturating_sub(50))));
+    let search = |name: &str, text: &str| get(format!("/models?{name}={}", text.replace(' ', "%20")));
+    add(2, "tag, on half", "GET", search("tag", words::BROAD_TAG));
+    add(2, "tag, rare", "GET", search("tag", words::RARE_TAG));
+    add(2, "q, in two of five", "GET", search("q", words::BROAD_TEXT));
+    add(2, "q, rare", "GET", search("q", words::RARE_TEXT));
+    add(2, "q, two letters, rare", "GET", search("q", words::TWO_LETTERS));
+    add(2, "q, no match", "GET", search("q", words::NO_TEXT));
+    add(
+        3,
+        "POST metrics",
+        "POST",
+        Box::new(move |turn| {
+            let body = format!(r#"{{"suite":"core-v1","metrics":{}}}"#, words::scores(turn));
+            (format!("/models/{}/metrics", id(turn)), body)
+        }),
+    );
+    add(3, "promote", "POST", of_id("/promote"));
+    add(
+        3,
+        "register",
+        "POST",
+        Box::new(move |turn| {
+            let name = words::name(turn % words::names(models));
+            let uri = format!("s3://models/{name}/measured-{turn}.pt");
+            let tags = format!(r#"["{}","measured"]"#, words::BROAD_TAG);
+            let body = format!(
+                r#"{{"name":"{name}","version":"measured-{turn}","artifact_uri":"{uri}","tags":{tags},"description":"measured"}}"#
+            );
+            ("/models".to_owned(), body)
+        }),
+    );
+    kinds
+}
+
+fn table(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{} models", whole(*size as f64))).collect();
+    let head: Vec<&str> = ["p50 / p95, ms"].into_iter().chain(heads.iter().map(String::as_str)).collect();
+    let rows: Vec<Vec<String>> = names
+        .iter()
+        .enumerate()
+        .map(|(at, (name, _))| {
+            let figures =
+                costs.iter().map(|costs| format!("{} / {}", millis(costs[at].p50), millis(costs[at].p95)));
+            [(*name).to_owned()].into_iter().chain(figures).collect()
+        })
+        .collect();
+    markdown(&head, &rows)
+}
+
+fn draw(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
+    let all = || costs.iter().flatten().map(|cost| cost.p95);
+    // One scale for all panels, in whole decades, so that heights can be compared.
+    let decade = |value: f64, round: fn(f64) -> f64| 10_f64.powf(round(value.log10()));
+    let low = decade(all().fold(WANTED_MS, f64::min), f64::floor);
+    let high = decade(all().fold(WANTED_MS, f64::max), f64::ceil);
+    let axis =
+        |title: &str, range| Axis { title: title.to_owned(), scale: Scale::Log, range, ..Axis::default() };
+    let panels = PANELS.iter().enumerate().map(|(panel, title)| Panel {
+        title: (*title).to_owned(),
+        x: axis("models", None),
+        y: axis("p95, ms", Some((low, high))),
+        series: names
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, of))| *of == panel)
+            .map(|(at, (name, _))| Series {
+                label: (*name).to_owned(),
+                points: sizes.iter().zip(costs).map(|(size, costs)| (*size as f64, costs[at].p95)).collect(),
+                mark: Mark::Line,
+            })
+            .collect(),
+        limit: (panel == 1 || panel == 2).then(|| (WANTED_MS, "wanted at 100,000: 5 ms".to_owned())),
+    });
+    svg(&Plot {
+        title: "What a request costs as the registry grows".to_owned(),
+        note: "p95 of one client on one connection, through HTTP, synchronous=FULL".to_owned(),
+        panels: panels.collect(),
+        columns: 2,
+        width: 960.0,
+        panel_height: 190.0,
+    })
+}

@@ -1,0 +1,358 @@
+//! How near the server comes to what the machine can do: its rates over HTTP beside a bare actix-web route and bare
+//! SQLite, all in one run.
+//!
+//! `cargo bench --bench ratios`, for which `wrk` is wanted (`apt-get install wrk`). It starts a bare actix-web route
+//! that answers a constant, in a process of its own, and `registry serve` on a fresh database of 1,000 versions
+//! under `target/bench`, at `synchronous=FULL`, both with a worker for each core; loads one after the other with
+//! `wrk -t1`, three rounds of five seconds (`--rounds`, `--seconds`); and prints a table in Markdown. A ratio is taken
+//! within each round and the median of the rounds is told, since what else runs on a machine comes and goes.
+//! `--binary FILE` measures another server. It has a main of its own, since criterion measures functions, not servers.
+#![allow(missing_docs, reason = "no crate depends on a benchmark")]
+
+mod support;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    thread::available_parallelism,
+    time::Instant,
+};
+
+use support::{
+    Result,
+    bare::{BareSqlite, SERVE_CONSTANT, serve_constant},
+    flags::Flags,
+    http::Connection,
+    process::{KEY, Scratch, Server, Usage, end_cleanly, output, report},
+    seed,
+    table::{markdown, median, millis, whole},
+    words,
+};
+
+/// Versions in the registry that is loaded, and in the one whose start is timed.
+const MODELS: u64 = 1_000;
+const MODELS_AT_START: u64 = 100_000;
+const STARTS: usize = 5;
+/// What 0.2.0 reached with `GET /models?limit=50` at ten connections, and how many times that is wanted.
+const WANTED_LISTS: f64 = 6_000.0;
+const WANTED_MEMORY_MIB: f64 = 48.0;
+const WANTED_START_MS: f64 = 150.0;
+const WANTED_BINARY_MB: f64 = 16.0;
+
+/// What a rate is held against.
+#[derive(Clone, Copy, PartialEq)]
+enum Limit {
+    Actix,
+    Sqlite,
+    /// A rate by itself.
+    Rate,
+    /// It is a limit.
+    Own,
+}
+
+/// A row of the table.
+struct Row {
+    what: &'static str,
+    connections: u32,
+    /// The file with the requests; none for a GET of `/`.
+    script: Option<&'static str>,
+    limit: Limit,
+    wanted: f64,
+    wanted_p99_ms: f64,
+}
+
+const ROWS: [Row; 9] = [
+    row("bare actix-web", 64, None, Limit::Own, 0.0, f64::INFINITY),
+    row("`GET /models/{id}`", 64, Some("read"), Limit::Actix, 0.60, 5.0),
+    row("`POST /models/{id}/metrics`, one model", 64, Some("write-one"), Limit::Actix, 0.25, 15.0),
+    row("`POST /models/{id}/metrics`, 1,000 models", 64, Some("write-many"), Limit::Actix, 0.25, 15.0),
+    row("bare actix-web", 10, None, Limit::Own, 0.0, f64::INFINITY),
+    row("`GET /models?limit=50`", 10, Some("list"), Limit::Rate, WANTED_LISTS, 10.0),
+    row("`POST /models/{id}/metrics`, one model", 10, Some("write-one"), Limit::Actix, 0.15, 5.0),
+    row("`POST /models/{id}/metrics`, 1,000 models", 10, Some("write-many"), Limit::Actix, 0.15, 5.0),
+    row("`POST /models/{id}/metrics`, one model", 1, Some("write-one"), Limit::Sqlite, 0.6, 2.0),
+];
+
+const fn row(
+    what: &'static str,
+    connections: u32,
+    script: Option<&'static str>,
+    limit: Limit,
+    wanted: f64,
+    wanted_p99_ms: f64,
+) -> Row {
+    Row { what, connections, script, limit, wanted, wanted_p99_ms }
+}
+
+/// One run of `wrk`.
+struct Load {
+    rate: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    failed: u64,
+}
+
+/// What the rounds gave for one row.
+#[derive(Default)]
+struct Found {
+    rates: Vec<f64>,
+    ratios: Vec<f64>,
+    p50s: Vec<f64>,
+    p99s: Vec<f64>,
+    failed: u64,
+}
+
+fn main() -> ExitCode {
+    if env::args().nth(1).as_deref() == Some(SERVE_CONSTANT) {
+        return report(serve_constant(cores()));
+    }
+    report(run())
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+fn run() -> Result<()> {
+    let flags = Flags::of(&["--rounds", "--seconds", "--binary"])?;
+    let (rounds, seconds) = (flags.get("--rounds", 3_u32)?, flags.get("--seconds", 5_u32)?);
+    if rounds == 0 || seconds == 0 {
+        return Err(Usage("--rounds and --seconds begin at 1".to_owned()).into());
+    }
+    let binary = flags.binary()?;
+    if Command::new("wrk").arg("--version").output().is_err() {
+        return Err(Usage(
+            "wrk is not there, which is the client; apt-get install wrk, or brew install wrk".to_owned(),
+        )
+        .into());
+    }
+    end_cleanly()?;
+
+    let scratch = Scratch::new();
+    let folder = scratch.path();
+    write_scripts(folder)?;
+    let bench = env::current_exe()?;
+    let mut constant = Command::new(bench);
+    constant.arg(SERVE_CONSTANT).stdin(std::process::Stdio::piped());
+    let actix = Server::start(constant, &folder.join("actix.log"))?;
+    let server = Server::registry(&binary, &seed::copy(MODELS, folder), &folder.join("registry.log"))?;
+    let bare_folder = folder.join("bare");
+    fs::create_dir(&bare_folder)?;
+    let mut sqlite = BareSqlite::open(&seed::copy(MODELS, &bare_folder))?;
+
+    let mut found: Vec<Found> = ROWS.iter().map(|_| Found::default()).collect();
+    let mut commits = Vec::new();
+    for round in 1..=rounds {
+        let mut actix_rate = f64::NAN;
+        for (row, found) in ROWS.iter().zip(&mut found) {
+            eprintln!("round {round} of {rounds}: {}, {} connections", row.what, row.connections);
+            let url = if row.limit == Limit::Own { &actix.url } else { &server.url };
+            let load = || wrk(url, row, folder, seconds);
+            let (load, limit) = if row.limit == Limit::Sqlite {
+                // Right before and right after: a disk's mood changes within a minute.
+                let before = sqlite.rate(f64::from(seconds) / 2.0)?;
+                let load = load()?;
+                let after = sqlite.rate(f64::from(seconds) / 2.0)?;
+                commits.push((before + after) / 2.0);
+                (load, (before + after) / 2.0)
+            } else {
+                let load = load()?;
+                if row.limit == Limit::Own {
+                    actix_rate = load.rate;
+                }
+                (load, if row.limit == Limit::Actix { actix_rate } else { 1.0 })
+            };
+            found.ratios.push(load.rate / limit);
+            found.rates.push(load.rate);
+            found.p50s.push(load.p50_ms);
+            found.p99s.push(load.p99_ms);
+            found.failed += load.failed;
+        }
+    }
+    let (resident, peak) = server.memory_mib()?;
+    drop((actix, server));
+
+    let head = [
+        "work",
+        "connections",
+        "a second",
+        "of its limit",
+        "wanted",
+        "p50, ms",
+        "p99, ms",
+        "p99 at most",
+        "failed",
+        "met",
+    ];
+    let mut rows: Vec<Vec<String>> = ROWS.iter().zip(found).map(|(row, found)| cells(row, found)).collect();
+    let bare = vec!["bare rusqlite, one commit each".to_owned(), "1".to_owned(), whole(median(commits))];
+    rows.insert(ROWS.len() - 1, bare.into_iter().chain((0..7).map(|_| "–".to_owned())).collect());
+    println!("{}", markdown(&head, &rows));
+
+    let mut rest = vec![fact("resident memory after that, MiB", resident, WANTED_MEMORY_MIB)];
+    rest.push(fact("the most it was, MiB", peak, WANTED_MEMORY_MIB));
+    rest.push(fact(
+        "start with 100,000 models to the first answer, ms",
+        start_ms(&binary, folder)?,
+        WANTED_START_MS,
+    ));
+    rest.push(match stripped_mb(&binary, folder) {
+        Ok(size) => fact("stripped binary, MB", size, WANTED_BINARY_MB),
+        Err(error) => {
+            vec![format!("stripped binary: {error}"), "–".to_owned(), "–".to_owned(), "–".to_owned()]
+        }
+    });
+    println!("{}", markdown(&["", "found", "at most", "met"], &rest));
+    println!("{}", default_load_test(&binary, folder)?);
+    Ok(())
+}
+
+fn cells(row: &Row, found: Found) -> Vec<String> {
+    let (ratio, p99) = (median(found.ratios), median(found.p99s));
+    let met = ratio >= row.wanted && p99 <= row.wanted_p99_ms && found.failed == 0;
+    let (of_limit, wanted) = match row.limit {
+        Limit::Own => ("–".to_owned(), "–".to_owned()),
+        Limit::Rate => ("–".to_owned(), format!("{} a second", whole(row.wanted))),
+        Limit::Actix | Limit::Sqlite => (format!("{ratio:.2}"), format!("{:.2}", row.wanted)),
+    };
+    let own = row.limit == Limit::Own;
+    vec![
+        row.what.to_owned(),
+        row.connections.to_string(),
+        whole(median(found.rates)),
+        of_limit,
+        wanted,
+        millis(median(found.p50s)),
+        millis(p99),
+        if own { "–".to_owned() } else { format!("{} ms", row.wanted_p99_ms) },
+        found.failed.to_string(),
+        if own { "–" } else { yes(met) }.to_owned(),
+    ]
+}
+
+fn yes(met: bool) -> &'static str {
+    if met { "yes" } else { "**no**" }
+}
+
+fn fact(name: &str, found: f64, at_most: f64) -> Vec<String> {
+    vec![name.to_owned(), format!("{found:.1}"), format!("{at_most:.0}"), yes(found <= at_most).to_owned()]
+}
+
+/// Writes what `wrk` sends. The requests are made once, so that its one thread has time to send them.
+fn write_scripts(folder: &Path) -> Result<()> {
+    let ids = |count: u64| (0..count).map(|turn| words::hash(turn, 40) % MODELS + 1);
+    let list =
+        |ids: &mut dyn Iterator<Item = u64>| ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let body = format!(r#"{{"suite":"smoke-v1","metrics":{}}}"#, words::scores(1));
+    for (name, method, path, ids) in [
+        ("read", "GET", r#""/models/" .. id"#, list(&mut ids(2000))),
+        ("list", "GET", r#""/models?limit=50""#, "1".to_owned()),
+        ("write-one", "POST", r#""/models/" .. id .. "/metrics""#, "1".to_owned()),
+        ("write-many", "POST", r#""/models/" .. id .. "/metrics""#, list(&mut (1..=1000))),
+    ] {
+        let body = if method == "POST" { format!("'{body}'") } else { "nil".to_owned() };
+        let script = format!(
+            "local ids, made, turn = {{{ids}}}, {{}}, 0\n\
+             local headers = {{[\"X-API-Key\"] = \"{KEY}\", [\"Content-Type\"] = \"application/json\"}}\n\
+             function request()\n\
+             \x20 if #made == 0 then\n\
+             \x20   for at, id in ipairs(ids) do made[at] = wrk.format(\"{method}\", {path}, headers, {body}) end\n\
+             \x20 end\n\
+             \x20 turn = turn % #made + 1\n\
+             \x20 return made[turn]\n\
+             end\n"
+        );
+        fs::write(folder.join(name).with_extension("lua"), script)?;
+    }
+    Ok(())
+}
+
+fn wrk(url: &str, row: &Row, folder: &Path, seconds: u32) -> Result<Load> {
+    let mut command = Command::new("wrk");
+    command.args(["-t1", "--latency", &format!("-c{}", row.connections), &format!("-d{seconds}s")]);
+    if let Some(script) = row.script {
+        command.arg("-s").arg(folder.join(script).with_extension("lua"));
+    }
+    read(&output(command.arg(url))?)
+}
+
+/// Reads what `wrk --latency` prints.
+fn read(text: &str) -> Result<Load> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
+        line.map(str::trim).ok_or_else(|| format!("wrk did not say {name:?}:\n{text}"))
+    };
+    let socket_errors = field("Socket errors:").map_or(0, |line| {
+        line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse::<u64>().ok()).sum()
+    });
+    let refused = field("Non-2xx or 3xx responses:").map_or(Ok(0), str::parse)?;
+    Ok(Load {
+        rate: field("Requests/sec:")?.parse()?,
+        p50_ms: duration_ms(field("50%")?)?,
+        p99_ms: duration_ms(field("99%")?)?,
+        failed: socket_errors + refused,
+    })
+}
+
+/// `1.23ms`, `812.00us`, `1.02s`
+fn duration_ms(text: &str) -> Result<f64> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+    let number: f64 = text[..text.len() - unit.len()].parse()?;
+    match unit {
+        "us" => Ok(number / 1e3),
+        "ms" => Ok(number),
+        "s" => Ok(number * 1e3),
+        "m" => Ok(number * 6e4),
+        _ => Err(format!("{text:?} is no duration of wrk's").into()),
+    }
+}
+
+/// From starting the process to an answer from a registry of 100,000; the median of a few.
+fn start_ms(binary: &Path, folder: &Path) -> Result<f64> {
+    let folder = folder.join("start");
+    fs::create_dir(&folder)?;
+    let database = seed::copy(MODELS_AT_START, &folder);
+    let mut took = Vec::new();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        let server = Server::registry(binary, &database, &folder.join("log"))?;
+        Connection::to(&server.url, KEY)?.call("GET", "/models/1", "")?;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(median(took))
+}
+
+fn stripped_mb(binary: &Path, folder: &Path) -> Result<f64> {
+    let copy = folder.join("stripped");
+    fs::copy(binary, &copy)?;
+    output(Command::new("strip").arg(&copy))?;
+    Ok(fs::metadata(&copy)?.len() as f64 / 1e6)
+}
+
+/// `registry loadtest` as it is typed, without arguments.
+fn default_load_test(binary: &Path, folder: &Path) -> Result<String> {
+    if !Command::new(binary).args(["loadtest", "--help"]).output()?.status.success() {
+        return Ok("This registry has no command `loadtest`.\n".to_owned());
+    }
+    let file: PathBuf = folder.join("loadtest.json");
+    // What it prints is for a person. It ends with 1 where not all went well, and the file tells that too.
+    let ran = Command::new(binary).arg("loadtest").arg("--out").arg(&file).current_dir(folder).output()?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let text = fs::read_to_string(&file)
+        .map_err(|error| format!("no report of registry loadtest ({error}): {said}"))?;
+    let seen: serde_json::Value = serde_json::from_str(&text)?;
+    let number = |of: &serde_json::Value, key: &str| of[key].as_f64().unwrap_or(f64::NAN);
+    let latency = &seen["latency_ms"];
+    let (p50, p95) = (number(latency, "p50"), number(latency, "p95"));
+    let failed = number(&seen, "requests_failed");
+    let met = p50 <= 1.0 && p95 <= 3.0 && failed == 0.0 && seen["ok"] == true;
+    let row = |name: &str, found: String, at_most: &str| vec![name.to_owned(), found, at_most.to_owned()];
+    let rows = [
+        row("p50, ms", millis(p50), "1"),
+        row("p95, ms", millis(p95), "3"),
+        row("failed", whole(failed), "0"),
+        row("met", yes(met).to_owned(), ""),
+    ];
+    Ok(markdown(&["default `registry loadtest`", "found", "at most"], &rows))
+}

@@ -1,0 +1,48 @@
+//! What the benchmarks share: a registry of any size that is always the same, the real server and other processes,
+//! one connection over HTTP, and tables of what was measured.
+#![allow(dead_code, reason = "each benchmark is a crate of its own and uses its part of this")]
+#![allow(missing_docs, unreachable_pub, reason = "nobody but the benchmarks reads it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark that can't go on has nothing to say"
+)]
+
+pub mod bare;
+pub mod flags;
+pub mod http;
+pub mod process;
+pub mod seed;
+pub mod table;
+pub mod words;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use model_registry::store::sqlite::{Options, Synchronous};
+
+/// Why a benchmark can't go on, in words.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// The folder for everything that is measured on: under `target/`, so on the disk that holds the sources. A
+/// temporary folder is often memory, where a sync costs nothing and every figure of a commit is a fairy tale.
+pub fn folder() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("can't make {}: {error}", folder.display()));
+    folder
+}
+
+/// A folder in [`folder`] that goes away with the value.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("run-").tempdir_in(folder()).expect("a folder under target/bench")
+}
+
+/// How the server opens its database.
+pub fn options(path: &Path) -> Options {
+    Options { path: path.to_owned(), busy_timeout: Duration::from_secs(5), synchronous: Synchronous::Full }
+}
