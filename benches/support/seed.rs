@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use model_registry::{
@@ -68,7 +68,7 @@ fn write(path: &Path, models: u64) {
             progress.reached(number + 1);
         }
         writer.commit().expect("a commit");
-        writer.restart_wal().expect("a checkpoint");
+        writer.restart_wal(Duration::from_secs(60)).expect("a checkpoint");
     }
     writer.truncate_wal().expect("a checkpoint");
 }
