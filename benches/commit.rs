@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use model_registry::{
@@ -54,7 +54,7 @@ fn commits(criterion: &mut Criterion) {
                 }
                 writer.commit().unwrap();
                 if writer.wal_pages() > MAX_WAL_PAGES {
-                    writer.restart_wal().unwrap();
+                    writer.restart_wal(Duration::from_secs(60)).unwrap();
                 }
             });
         });
