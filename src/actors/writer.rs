@@ -332,6 +332,10 @@ impl Serve for Writer {
     }
 
     fn close(&mut self) {
+        // What waited for company; where much is pending, the next start goes on with it.
+        if let Err(error) = self.index.tend_idle(&mut self.store) {
+            tracing::debug!(%error, "the index stays behind until the next start");
+        }
         if let Err(error) = self.store.truncate_wal() {
             tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
         }

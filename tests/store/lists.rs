@@ -88,7 +88,7 @@ impl File {
     fn register(&mut self) {
         let (name, texts) = (self.name(), self.texts());
         self.registered += 1;
-        let mut draft = Draft::named(&name, &format!("V{}", self.registered)).unwrap();
+        let mut draft = Draft::named(&name, format!("V{}", self.registered)).unwrap();
         draft.artifact_uri = Some("s3://b".to_owned());
         draft.description = texts.0;
         draft.tags = texts.1;
