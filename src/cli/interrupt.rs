@@ -32,9 +32,11 @@ pub(super) struct Interrupt {
     last_act: LastAct,
 }
 
+type Act = Box<dyn FnOnce() + Send>;
+
 /// What is done where the end comes at once.
 #[derive(Clone, Default)]
-struct LastAct(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+struct LastAct(Arc<Mutex<Option<Act>>>);
 
 impl fmt::Debug for LastAct {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
