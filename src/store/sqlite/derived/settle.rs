@@ -7,7 +7,7 @@ use super::letters;
 const PENDING: &str = "SELECT model_id FROM index_pending LIMIT ?1";
 const IS_PENDING: &str = "SELECT 1 FROM index_pending LIMIT 1 OFFSET ?1";
 const TEXTS: &str = "SELECT name, version, description, tags FROM models WHERE id = ?1";
-const KNOWN_TAGS: &str = "SELECT tag FROM model_tags WHERE model_id = ?1";
+const KNOWN_TAGS: &str = "SELECT tag FROM model_tags WHERE model_id = ?1 ORDER BY tag";
 const FORGET_TAG: &str = "DELETE FROM model_tags WHERE tag = ?1 AND model_id = ?2";
 const ONE_LESS: &str = "UPDATE tag_counts SET n = n - 1 WHERE tag = ?1";
 const NONE_LEFT: &str = "DELETE FROM tag_counts WHERE tag = ?1 AND n <= 0";
@@ -52,12 +52,13 @@ fn settle_one(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     };
     let mut known = connection.prepare_cached(KNOWN_TAGS)?;
     let known = known.query_map([id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
-    for tag in known.iter().filter(|tag| !tags.contains(tag)) {
+    // Both are sorted; a version may have thousands.
+    for tag in known.iter().filter(|tag| tags.binary_search(tag).is_err()) {
         connection.prepare_cached(FORGET_TAG)?.execute((tag, id))?;
         connection.prepare_cached(ONE_LESS)?.execute([tag])?;
         connection.prepare_cached(NONE_LEFT)?.execute([tag])?;
     }
-    for tag in tags.iter().filter(|tag| !known.contains(tag)) {
+    for tag in tags.iter().filter(|tag| known.binary_search(tag).is_err()) {
         connection.prepare_cached(ADD_TAG)?.execute((tag, id))?;
         connection.prepare_cached(ONE_MORE)?.execute([tag])?;
     }

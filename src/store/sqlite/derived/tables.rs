@@ -254,6 +254,17 @@ pub(in super::super) fn miscounts() -> Vec<(&'static str, String)> {
         .collect()
 }
 
+/// Looks anew how ids and `created_at` lie to each other, where that is unknown; whether it is known now. Inside a
+/// transaction.
+pub(in super::super) fn find_steps(connection: &Connection) -> rusqlite::Result<bool> {
+    if steps(connection)?.is_some() {
+        return Ok(false);
+    }
+    connection.execute_batch("DELETE FROM creation_steps")?;
+    fill_steps(connection)?;
+    Ok(steps(connection)?.is_some())
+}
+
 /// Walks the versions by id for the places where `created_at` falls.
 fn fill_steps(connection: &Connection) -> rusqlite::Result<()> {
     let unordered = "SELECT 1 FROM models WHERE typeof(created_at) <> 'text' LIMIT 1";

@@ -91,7 +91,7 @@ pub fn optimize(options: &Options, watch: &Watch) -> Result<Optimized, Maintenan
 /// Makes what is derived from the versions anew, where it has drifted from them.
 fn mend(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     if audit::drifts(connection)?.is_empty() {
-        return Ok(Vec::new());
+        return order_anew(connection);
     }
     // Judged again where nobody writes: what another process is in the middle of is no drift.
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
@@ -101,6 +101,18 @@ fn mend(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     }
     transaction.commit()?;
     Ok(drifts.into_iter().map(|drift| format!("{}: {}", drift.table, drift.problem)).collect())
+}
+
+/// Once another process has changed `created_at`, lists no longer go by ids; perhaps they can again.
+fn order_anew(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    if tables::steps(connection)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let found = tables::find_steps(&transaction)?;
+    transaction.commit()?;
+    let told = "creation_steps: lists of all versions can go by their ids again";
+    Ok(found.then(|| told.to_owned()).into_iter().collect())
 }
 
 /// Indexes what is pending, a share at a time, so that a server beside this goes on.
