@@ -232,7 +232,7 @@ fn draw(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
                 mark: Mark::Line,
             })
             .collect(),
-        limit: (panel == 1 || panel == 2).then(|| (WANTED_MS, "wanted at 100,000: 5 ms".to_owned())),
+        limit: (panel == 1 || panel == 2).then(|| (WANTED_MS, "wanted: 5 ms".to_owned())),
     });
     svg(&Plot {
         title: "What a request costs as the registry grows".to_owned(),

@@ -148,16 +148,12 @@ fn run() -> Result<()> {
         for (row, found) in ROWS.iter().zip(&mut found) {
             eprintln!("round {round} of {rounds}: {}, {} connections", row.what, row.connections);
             let url = if row.limit == Limit::Own { &actix.url } else { &server.url };
-            let load = || wrk(url, row, folder, seconds);
             let (load, limit) = if row.limit == Limit::Sqlite {
-                // Right before and right after: a disk's mood changes within a minute.
-                let before = sqlite.rate(f64::from(seconds) / 2.0)?;
-                let load = load()?;
-                let after = sqlite.rate(f64::from(seconds) / 2.0)?;
-                commits.push((before + after) / 2.0);
-                (load, (before + after) / 2.0)
+                let (load, bare) = in_turns(&mut sqlite, seconds, || wrk(url, row, folder, 1))?;
+                commits.push(bare);
+                (load, bare)
             } else {
-                let load = load()?;
+                let load = wrk(url, row, folder, seconds)?;
                 if row.limit == Limit::Own {
                     actix_rate = load.rate;
                 }
@@ -206,6 +202,26 @@ fn run() -> Result<()> {
     println!("{}", markdown(&["", "found", "at most", "met"], &rest));
     println!("{}", default_load_test(&binary, folder)?);
     Ok(())
+}
+
+/// Loads the server and commits to the bare file by turns, a second each: a disk that others use too is fast and
+/// slow within the time of one longer run. Returns what the server did, and how many commits a second SQLite did.
+fn in_turns(sqlite: &mut BareSqlite, turns: u32, load: impl Fn() -> Result<Load>) -> Result<(Load, f64)> {
+    let (mut loads, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..turns {
+        bare.push(sqlite.rate(1.0)?);
+        loads.push(load()?);
+    }
+    // Of rates over as many seconds each, the mean is the rate over all.
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / f64::from(turns);
+    let of_all = |of: fn(&Load) -> f64| median(loads.iter().map(of).collect());
+    let load = Load {
+        rate: mean(&mut loads.iter().map(|load| load.rate)),
+        p50_ms: of_all(|load| load.p50_ms),
+        p99_ms: of_all(|load| load.p99_ms),
+        failed: loads.iter().map(|load| load.failed).sum(),
+    };
+    Ok((load, mean(&mut bare.into_iter())))
 }
 
 fn cells(row: &Row, found: Found) -> Vec<String> {

@@ -114,7 +114,9 @@ impl Server {
         let url = line.split_whitespace().find(|word| word.starts_with("http://"));
         let Some(url) = url else {
             let said = fs::read_to_string(log).unwrap_or_default();
-            return Err(format!("a server did not start: {line}{said}").into());
+            let why = format!("{line}{said}");
+            let why = if why.trim().is_empty() { "it said nothing" } else { why.trim() };
+            return Err(format!("a server did not start: {why}").into());
         };
         url.clone_into(&mut server.url);
         Ok(server)

@@ -91,7 +91,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
     let draft = words::draft(number, models, name, nth);
     let model = operations::register(writer, draft, &context(0)).expect("a registration");
     let anything = Precondition::default();
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let suite = words::SUITES[words::hash(number, 32) as usize % words::SUITES.len()];
         operations::record_metrics(writer, model.id, evaluation(suite, number), &anything, &context(3_000))
             .expect("an evaluation");

@@ -99,7 +99,7 @@ pub fn draft(at: u64, models: u64, number: u64, nth: u64) -> Draft {
     draft.dataset = Some(dataset.to_owned());
     let rare = rare(at, models);
     let mut tags = vec![format!("team-{:02}", hash(number, 12) % TEAMS), size.to_owned()];
-    if hash(at, 13) % 2 == 0 {
+    if hash(at, 13).is_multiple_of(2) {
         tags.push(BROAD_TAG.to_owned());
     }
     if rare {
