@@ -1,6 +1,11 @@
 //! A bounded, named queue, and the actor threads that serve it.
 
-use std::{convert::Infallible, sync::Mutex, thread, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -46,6 +51,11 @@ pub(super) trait Serve: Unpin + Send + 'static {
         None
     }
 
+    /// How long it looks for its next job before it sleeps. To be woken may take longer than a short job does.
+    fn linger(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// The last thing it does.
     fn close(&mut self) {}
 }
@@ -69,6 +79,42 @@ struct Post<S: Serve> {
     _alive: Sender<Infallible>,
 }
 
+/// Looking for the next job for a moment before the thread goes to sleep.
+struct Linger {
+    longest: Duration,
+    /// Whether the last job came while it would have looked: callers who each wait for their answer come back soon.
+    pays: bool,
+}
+
+/// The next mail. Where it is likely to come soon, the thread looks for it in place of sleeping, and lets every other
+/// that has something to do go first.
+fn next<J>(
+    mail: &Receiver<Mail<J>>,
+    pause: Option<Duration>,
+    linger: &mut Linger,
+) -> Result<Mail<J>, RecvTimeoutError> {
+    if linger.longest.is_zero() {
+        return received(mail, pause);
+    }
+    let begun = Instant::now();
+    while linger.pays && begun.elapsed() < linger.longest {
+        if let Ok(mail) = mail.try_recv() {
+            return Ok(mail);
+        }
+        thread::yield_now();
+    }
+    let received = received(mail, pause);
+    linger.pays = received.is_ok() && begun.elapsed() < 2 * linger.longest;
+    received
+}
+
+fn received<J>(mail: &Receiver<Mail<J>>, pause: Option<Duration>) -> Result<Mail<J>, RecvTimeoutError> {
+    match pause {
+        None => mail.recv().map_err(RecvTimeoutError::from),
+        Some(pause) => mail.recv_timeout(pause),
+    }
+}
+
 impl<S: Serve> Actor for Attendant<S> {
     type Context = SyncContext<Self>;
 }
@@ -79,12 +125,10 @@ impl<S: Serve> Handler<Attend> for Attendant<S> {
     fn handle(&mut self, _: Attend, _: &mut Self::Context) {
         let Some(Post { mut server, mail, _alive }) = self.post.take() else { return };
         let mut closing = false;
+        let mut linger = Linger { longest: server.linger(), pays: true };
         let mut pause = server.idle();
         while !closing {
-            let received = match pause {
-                None => mail.recv().map_err(RecvTimeoutError::from),
-                Some(pause) => mail.recv_timeout(pause),
-            };
+            let received = next(&mail, pause, &mut linger);
             let first = match received {
                 Ok(Mail::Job(first)) => first,
                 Err(RecvTimeoutError::Timeout) => {

@@ -49,6 +49,10 @@ const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How long indexing is left alone after it has failed.
 const INDEX_REST: Duration = Duration::from_secs(10);
 
+/// How long the writer looks for the next operation before it sleeps: somewhat longer than a caller takes who sends the next
+/// as soon as the answer is there. Measured with one caller on two cores: a quarter more writes a second.
+const LINGER: Duration = Duration::from_micros(300);
+
 /// One operation over the store, and where its answer goes.
 pub(super) trait WriteJob: Send {
     /// Runs the operation inside the transaction.
@@ -329,6 +333,10 @@ impl Serve for Writer {
         });
         self.tend_wal();
         Some(if more { Duration::ZERO } else { IDLE_LOOK })
+    }
+
+    fn linger(&self) -> Duration {
+        LINGER
     }
 
     fn close(&mut self) {
