@@ -163,7 +163,7 @@ impl File {
         let values = format!("(?1, 'F{number}', '{status}', '/x', ?2, ?3, '{time}', '{time}')");
         let again = "SELECT name, version, 'staging', '/x', 'again', '[\"half\"]', created_at, created_at \
                      FROM models WHERE id";
-        let sql = match self.random.u8(0..if redates { 16 } else { 13 }) {
+        let sql = match self.random.u8(0..if redates { 19 } else { 14 }) {
             0 | 1 => format!("INSERT OR REPLACE INTO models {columns} VALUES {values}"),
             2 => format!("INSERT OR IGNORE INTO models {columns} VALUES {values}"),
             3 => format!("INSERT OR REPLACE INTO models {columns} {again} IN ({id}, {other})"),
@@ -185,8 +185,16 @@ impl File {
             12 => format!(
                 "UPDATE OR IGNORE models SET version = version || 'x' WHERE id < {id} AND id % 50 = 7"
             ),
-            13 => format!("UPDATE models SET created_at = '{time}' WHERE id = {id}"),
-            14 => format!("UPDATE OR REPLACE models SET id = {other} + 1 WHERE id = {id}"),
+            13 => format!(
+                "INSERT OR REPLACE INTO models (id, name, version, checkpoint_path, created_at) \
+                 SELECT max(id), ?1, 'F{number}', '/x', '{time}' FROM models HAVING max(id) > 0"
+            ),
+            14 => format!("UPDATE models SET created_at = '{time}' WHERE id = {id}"),
+            15 => format!("UPDATE OR REPLACE models SET rowid = {other} + 1 WHERE id = {id}"),
+            16 => format!(
+                "INSERT OR IGNORE INTO models (id, name, version, checkpoint_path) VALUES (-1, ?1, 'F{number}', '/x')"
+            ),
+            17 => format!("UPDATE OR REPLACE models SET id = {other} + 1 WHERE id = {id}"),
             _ => format!(
                 "INSERT OR REPLACE INTO models (id, name, version, checkpoint_path) VALUES ({id}, ?1, 'F{number}', '/x')"
             ),

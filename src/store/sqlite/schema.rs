@@ -181,11 +181,21 @@ pub(super) fn reference() -> rusqlite::Result<Connection> {
 /// Brings the file up to [`SCHEMA_VERSION`], in one transaction. Where two processes do so at once, the
 /// second waits and finds nothing left to do.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
-    if user_version(connection)? == SCHEMA_VERSION {
+    let is_current = |connection: &Connection| {
+        Ok::<_, rusqlite::Error>(
+            user_version(connection)? == SCHEMA_VERSION
+                && has_indexes(connection)?
+                && tables::are_whole(connection)?,
+        )
+    };
+    if is_current(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if user_version(&transaction)? != SCHEMA_VERSION {
+    if !is_current(&transaction)? {
+        if user_version(&transaction)? == SCHEMA_VERSION {
+            tracing::warn!("indexes or triggers of the database are gone; what they kept is made anew");
+        }
         // The triggers would count what follows as changes, one by one.
         transaction.execute_batch("DROP TRIGGER IF EXISTS trg_models_set_updated_at")?;
         tables::drop_triggers(&transaction)?;
@@ -256,15 +266,29 @@ fn bring_up_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     )
 }
 
+/// Whether the indexes are there, as they are to be.
+fn has_indexes(connection: &Connection) -> rusqlite::Result<bool> {
+    INDEXES.iter().try_fold(true, |all, (name, on)| Ok(all && has_index(connection, name, on)?))
+}
+
+fn has_index(connection: &Connection, name: &str, on: &str) -> rusqlite::Result<bool> {
+    let kept = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1 AND sql = ?2";
+    let create = create_index(name, on);
+    Ok(connection.query_row(kept, [name, &create], |_| Ok(())).optional()?.is_some())
+}
+
+fn create_index(name: &str, on: &str) -> String {
+    format!("CREATE INDEX {name} ON {on}")
+}
+
 fn bring_up_indexes(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     for name in FORMER_INDEXES {
         transaction.execute_batch(&format!("DROP INDEX IF EXISTS {name}"))?;
     }
     transaction.execute_batch(ONE_PRODUCTION)?;
     for (name, on) in INDEXES {
-        let create = format!("CREATE INDEX {name} ON {on}");
-        let kept = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1 AND sql = ?2";
-        if transaction.query_row(kept, [name, &create], |_| Ok(())).optional()?.is_none() {
+        if !has_index(transaction, name, on)? {
+            let create = create_index(name, on);
             transaction.execute_batch(&format!("DROP INDEX IF EXISTS {name}; {create}"))?;
         }
     }

@@ -353,6 +353,7 @@ fn what_a_check_advises_for_counters_and_the_index_mends_them() {
         "UPDATE name_counts SET n = n + 1; DELETE FROM status_counts; DELETE FROM model_grams WHERE rowid = 1",
         "INSERT INTO model_tags VALUES ('x', 2); INSERT INTO creation_steps VALUES (2, 'a', 'zz')",
         "DROP TABLE model_blocks",
+        "DROP TABLE model_grams_docsize",
     ] {
         spoil(sql);
         let ran = Ran::of(&mut maintenance(&path, ["--check"]));

@@ -16,11 +16,7 @@ const LETTER_BITS: usize = 21;
 /// and gives `%` and `_` a meaning.
 pub(in super::super) fn contains(text: &str, part: &str) -> bool {
     if text.is_ascii() && part.is_ascii() {
-        return part.is_empty()
-            || text
-                .as_bytes()
-                .windows(part.len())
-                .any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
+        return text.to_ascii_lowercase().contains(part);
     }
     folded(text).contains(part)
 }

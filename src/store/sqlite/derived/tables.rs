@@ -111,8 +111,11 @@ fn note_pending(id: &str) -> String {
 /// that is empty already, which would write a page.
 fn triggers() -> Vec<(&'static str, String)> {
     let forget = "DELETE FROM model_conflicts WHERE true;";
+    // Before an insert that leaves the id to SQLite, NEW.id is -1, and a row of that id stays where it is.
     let counted_out = format!(
-        "WHEN EXISTS (SELECT 1 FROM model_conflicts) BEGIN {}
+        "EXISTS (SELECT 1 FROM model_conflicts) BEGIN
+         DELETE FROM model_conflicts WHERE id IS NOT NEW.id AND id IN (SELECT id FROM models);
+         {}
          INSERT INTO index_pending SELECT id FROM model_conflicts
             WHERE NOT EXISTS (SELECT 1 FROM index_pending WHERE model_id = model_conflicts.id);
          {forget} END",
@@ -128,8 +131,14 @@ fn triggers() -> Vec<(&'static str, String)> {
              END"
         )
     };
-    let no_order = "BEGIN DELETE FROM creation_steps WHERE true;
-                    INSERT INTO creation_steps VALUES (NEW.id, x'', NULL); END";
+    let no_order = "DELETE FROM creation_steps WHERE true;
+                    INSERT INTO creation_steps VALUES (NEW.id, x'', NULL);";
+    // `UPDATE OF id` would pass over a statement that calls it rowid.
+    let moves = "NEW.id IS NOT OLD.id";
+    let step_back =
+        "NEW.created_at < (SELECT created_at FROM models WHERE id < NEW.id ORDER BY id DESC LIMIT 1)";
+    // Left by rows that are gone, or by the one that this replaces.
+    let stale = "FROM creation_steps WHERE id >= NEW.id AND typeof(earlier_latest) = 'text'";
     let recounted = |counter: &Counter, column: &str| {
         let changed = format!("WHEN NEW.{column} IS NOT OLD.{column}");
         format!(
@@ -144,15 +153,20 @@ fn triggers() -> Vec<(&'static str, String)> {
         (
             "trg_models_before_update",
             format!(
-                "BEFORE UPDATE OF id, name, version, status ON models {}",
+                "BEFORE UPDATE OF name, version, status ON models {}",
                 conflicts("AND id IS NOT OLD.id")
             ),
         ),
-        ("trg_models_insert_replaced", format!("AFTER INSERT ON models {counted_out}")),
+        (
+            "trg_models_before_move",
+            format!("BEFORE UPDATE ON models WHEN {moves} {}", conflicts("AND id IS NOT OLD.id")),
+        ),
+        ("trg_models_insert_replaced", format!("AFTER INSERT ON models WHEN {counted_out}")),
         (
             "trg_models_update_replaced",
-            format!("AFTER UPDATE OF id, name, version, status ON models {counted_out}"),
+            format!("AFTER UPDATE OF name, version, status ON models WHEN {counted_out}"),
         ),
+        ("trg_models_move_replaced", format!("AFTER UPDATE ON models WHEN {moves} AND {counted_out}")),
         (
             "trg_models_inserted",
             format!(
@@ -172,36 +186,50 @@ fn triggers() -> Vec<(&'static str, String)> {
         ),
         ("trg_models_renamed", recounted(names, "name")),
         ("trg_models_status_changed", recounted(statuses, "status")),
-        ("trg_models_moved", recounted(blocks, "id")),
         (
-            "trg_models_described",
+            "trg_models_moved",
             format!(
-                "AFTER UPDATE OF id, name, version, description, tags ON models BEGIN {} {} END",
+                "AFTER UPDATE ON models WHEN {moves} BEGIN {} {} {} {} {no_order} END",
+                blocks.one_less("OLD"),
+                blocks.one_more("NEW"),
                 note_pending("OLD.id"),
                 note_pending("NEW.id")
             ),
         ),
         (
+            "trg_models_described",
+            format!(
+                "AFTER UPDATE OF name, version, description, tags ON models BEGIN {} END",
+                note_pending("NEW.id")
+            ),
+        ),
+        (
             "trg_models_stepped_back",
-            "AFTER INSERT ON models WHEN NEW.created_at <
-                (SELECT created_at FROM models WHERE id < NEW.id ORDER BY id DESC LIMIT 1)
-             BEGIN INSERT INTO creation_steps
-                SELECT NEW.id, (SELECT max(created_at) FROM models), NEW.created_at
-                WHERE NOT EXISTS (SELECT 1 FROM creation_steps WHERE id = NEW.id); END"
-                .to_owned(),
+            format!(
+                "AFTER INSERT ON models WHEN {step_back} OR EXISTS (SELECT 1 {stale}) BEGIN
+                 DELETE {stale};
+                 INSERT INTO creation_steps SELECT NEW.id, (SELECT max(created_at) FROM models), NEW.created_at
+                    WHERE {step_back}
+                    AND NOT EXISTS (SELECT 1 FROM creation_steps WHERE typeof(earlier_latest) <> 'text');
+                 DELETE FROM creation_steps WHERE (SELECT count(*) FROM creation_steps) > {MAX_STEPS};
+                 INSERT INTO creation_steps SELECT NEW.id, x'', NULL
+                    WHERE {step_back} AND NOT EXISTS (SELECT 1 FROM creation_steps);
+                 END"
+            ),
         ),
         (
             "trg_models_out_of_turn",
             format!(
                 "AFTER INSERT ON models
-                 WHEN NEW.created_at IS NULL OR EXISTS (SELECT 1 FROM models WHERE id > NEW.id) {no_order}"
+                 WHEN NEW.created_at IS NULL OR EXISTS (SELECT 1 FROM models WHERE id > NEW.id)
+                 BEGIN {no_order} END"
             ),
         ),
         (
             "trg_models_redated",
             format!(
-                "AFTER UPDATE OF id, created_at ON models
-                 WHEN NEW.created_at IS NOT OLD.created_at OR NEW.id IS NOT OLD.id {no_order}"
+                "AFTER UPDATE OF created_at ON models WHEN NEW.created_at IS NOT OLD.created_at
+                 BEGIN {no_order} END"
             ),
         ),
     ]
@@ -229,11 +257,34 @@ pub(in super::super) fn rebuild(connection: &Connection) -> rusqlite::Result<()>
     }
     connection.execute_batch("INSERT INTO index_pending SELECT id FROM models")?;
     fill_steps(connection)?;
-    triggers().iter().try_for_each(|(name, does)| {
-        // One line, so that it reads well where a tool shows it.
-        let does = does.split_whitespace().collect::<Vec<_>>().join(" ");
-        connection.execute_batch(&format!("CREATE TRIGGER {name} {does}"))
-    })
+    triggers().iter().try_for_each(|(name, does)| connection.execute_batch(&create(name, does)))
+}
+
+/// The statement that makes a trigger, in one line, so that it reads well where a tool shows it.
+fn create(name: &str, does: &str) -> String {
+    let does = does.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("CREATE TRIGGER {name} {does}")
+}
+
+/// Whether the tables and the triggers are there. A tool that changes a table by making another one in its place
+/// loses the triggers without a word, and nothing would be counted from then on.
+pub(in super::super) fn are_whole(connection: &Connection) -> rusqlite::Result<bool> {
+    let has = |sql: &str, name: &str, made: &str| {
+        connection.prepare(sql)?.query_row([name, made], |_| Ok(())).optional().map(|found| found.is_some())
+    };
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = ?2 AND name = ?1";
+    let trigger = "SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?1 AND sql = ?2";
+    for name in TABLES {
+        if !has(table, name, "table")? {
+            return Ok(false);
+        }
+    }
+    for (name, does) in triggers() {
+        if !has(trigger, name, &create(name, &does))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Each table of counts, and the statement that counts its rows that are wrong, or missing.

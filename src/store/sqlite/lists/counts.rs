@@ -17,7 +17,14 @@ pub(super) fn stats(asked: &Asked<'_>) -> Found<Stats> {
         let mut statement = asked.prepare(sql)?;
         let rows = statement
             .query_map([], |row| Ok((text(row.get_ref(0)?).unwrap_or_default().into_owned(), row.get(1)?)))?;
-        rows.collect()
+        let mut counts = rows.collect::<Found<Vec<_>>>()?;
+        // What is no text, another process's blob, is answered as the empty one.
+        let blank: u64 = counts.iter().filter(|(key, _)| key.is_empty()).map(|(_, count)| count).sum();
+        counts.retain(|(key, _)| !key.is_empty());
+        if blank > 0 {
+            counts.insert(0, (String::new(), blank));
+        }
+        Ok(counts)
     };
     let by_status = counts("SELECT status, n FROM status_counts ORDER BY status")?;
     let by_name = counts("SELECT name, n FROM name_counts ORDER BY name")?;
