@@ -412,6 +412,62 @@ fn what_can_not_be_indexed_is_undone_alone_and_the_commit_goes_on() {
     assert_eq!(file.list(&query).0.len(), 4);
 }
 
+#[test]
+fn pages_of_a_search_go_on_behind_ids_as_low_and_as_high_as_numbers_go() {
+    let mut file = File::new(9);
+    let sql = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+        INSERT INTO models (id, name, version, status, checkpoint_path, description, tags, created_at, updated_at)
+        SELECT CASE i WHEN 0 THEN -9223372036854775808 WHEN 1500 THEN 9223372036854775807 ELSE i END,
+            'big', i, 'staging', '/x', 'pile', '[]', printf('2026-01-01T00:%02d:%02d.000Z', i / 60, i % 60), ''
+        FROM n";
+    file.other.execute_batch(sql).unwrap();
+    file.write(true, 0, |_| ());
+    let kept = file.kept();
+    for order in [Order::Ascending, Order::Descending] {
+        let q = Some("pile".to_owned());
+        let mut query = ListQuery { q, order, limit: Some(750), ..ListQuery::default() };
+        let expected = expected(&kept, &query);
+        let mut listed = Vec::new();
+        loop {
+            let (ids, page) = file.list(&query);
+            listed.extend(ids);
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed, expected, "{order:?}");
+        // Behind the very first and before the very last.
+        let (_, first) = file.list(&ListQuery { after: None, limit: Some(1), ..query.clone() });
+        let behind = ListQuery { after: first.next, limit: Some(1_499), ..query.clone() };
+        let (ids, page) = file.list(&behind);
+        assert_eq!(ids, expected[1..1_500], "{order:?}");
+        let last = ListQuery { after: page.next, ..query };
+        assert_eq!(file.list(&last).0, expected[1_500..], "{order:?}");
+    }
+}
+
+#[test]
+fn a_text_that_only_old_versions_have_is_found_along_the_index_of_texts() {
+    let mut file = File::new(10);
+    let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+        INSERT INTO models (id, name, version, status, checkpoint_path, description, tags, created_at, updated_at)
+        SELECT i, 'big', i, 'staging', '/x', iif(i <= 1500, 'pile', 'other'), '[]',
+            printf('2026-01-01T%02d:%02d:%02d.000Z', i / 3600, i / 60 % 60, i % 60), ''
+        FROM n";
+    file.other.execute_batch(sql).unwrap();
+    file.write(true, 0, |_| ());
+    for order in [Order::Ascending, Order::Descending] {
+        let q = Some("pile".to_owned());
+        let query = ListQuery { q, order, limit: Some(5), ..ListQuery::default() };
+        for PlannedStatement { sql, .. } in file.reader.planned(&query).unwrap() {
+            assert!(!(sql.contains("FROM models") && sql.contains("ORDER BY")), "{order:?}: {sql}");
+        }
+        let (ids, page) = file.list(&query);
+        assert_eq!((ids, page.total), (expected(&file.kept(), &query)[..5].to_vec(), None));
+    }
+}
+
 /// Every list there can be, by what it is asked for.
 fn every_list(file: &mut File) -> Vec<ListQuery> {
     let text = |text: &str| Some(text.to_owned());

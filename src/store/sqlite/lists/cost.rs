@@ -1,8 +1,8 @@
 //! Which way to a page is the shortest, by how many rows each is likely to read. Pure.
 //!
 //! A list with several filters can be had along several indexes, each of which knows some of them; the others are
-//! looked up in the rows. How many rows pass each filter is counted, or guessed for a text from where the first
-//! ones lie; that the filters have nothing to do with each other is an assumption, which costs time where it is
+//! looked up in the rows. How many rows pass each filter is counted, or guessed for a text from how far
+//! the first ones lie from where the list begins; that the filters have nothing to do with each other is an assumption, which costs time where it is
 //! wrong and nothing else.
 
 /// A row of an index, as a share of what reading and judging a version costs.
@@ -53,13 +53,15 @@ pub(super) fn cheapest(ways: Ways, shares: Shares, rows: f64) -> Way {
     let Shares { all, status, name, found, also } = shares;
     let passing = |share: f64| if share > 0.0 { rows / share } else { f64::INFINITY };
     let in_order = |of: f64, others: f64| passing(others).min(of * all);
-    let mut ways_and_costs = vec![(Way::AlongAll, in_order(1.0, status * name * found * also))];
+    let mut ways_and_costs = Vec::new();
     let mut add = |possible: bool, way: Way, cost: f64| {
         if possible {
             ways_and_costs.push((way, cost));
         }
     };
+    // Of equal costs the first wins: where the guess is wrong, candidates are the fewer rows.
     add(ways.by_candidate, Way::Candidates, in_order(found, status * name * also));
+    add(true, Way::AlongAll, in_order(1.0, status * name * found * also));
     add(ways.status_ordered, Way::AlongStatus, in_order(status, name * found * also));
     add(ways.name_ordered, Way::AlongName, in_order(name, status * found * also));
     let walked = in_order(1.0, status * name * found * also);
@@ -86,6 +88,8 @@ mod tests {
         for (ways, shares, way) in [
             (by_id, Shares { found: 0.5, ..MILLION }, Way::Candidates),
             (by_id, Shares { found: 0.002, ..MILLION }, Way::Candidates),
+            // Everywhere, as it seems.
+            (by_id, MILLION, Way::Candidates),
             // A rare status among what is found everywhere.
             (
                 Ways { status_ordered: true, ..by_id },

@@ -159,25 +159,31 @@ impl Search<'_> {
         }
     }
 
-    /// The newest candidates.
+    /// The candidates that a list by ids comes to first.
     fn first(&self, candidates: &Candidates, most: usize) -> Found<Vec<i64>> {
         let mut ids = Vec::new();
-        candidates.each(self.asked, (i64::MIN, i64::MAX), Order::Descending, |id| {
+        candidates.each(self.asked, (i64::MIN, i64::MAX), self.query.order, |id| {
             ids.push(id);
             Ok(if ids.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(ids)
     }
 
-    /// Which share of all versions the candidates are, going by how close the newest lie together.
-    fn density(&self, newest: &[i64], all: f64) -> Found<f64> {
-        let (Some(highest), Some(lowest)) = (newest.first(), newest.last()) else { return Ok(0.0) };
-        let among = highest.saturating_sub(*lowest) as f64 + 1.0;
-        let ids: f64 = self
+    /// Which share of all versions the candidates are, going by how far the first ones lie from the end at which a
+    /// list begins. That they lie close together says little: they may be the oldest, and all others come before.
+    fn density(&self, first: &[i64], all: f64) -> Found<f64> {
+        let Some(farthest) = first.last().map(|id| *id as f64) else { return Ok(0.0) };
+        let (lowest, highest): (f64, f64) = self
             .asked
-            .prepare("SELECT ifnull((SELECT max(id) FROM models) - (SELECT min(id) FROM models), 0) + 1.0")?
-            .query_row([], |row| row.get(0))?;
-        Ok((newest.len() as f64 / among * ids / all).clamp(1.0 / all, 1.0))
+            .prepare("SELECT ifnull((SELECT min(id) FROM models), 0) + 0.0, ifnull((SELECT max(id) FROM models), 0) + 0.0")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let among = match self.query.order {
+            Order::Descending => highest - farthest,
+            Order::Ascending => farthest - lowest,
+        };
+        // An id that is pending may be one that no version has any more.
+        let (among, ids) = (among.max(0.0) + 1.0, highest - lowest + 1.0);
+        Ok((first.len() as f64 / among * ids / all).clamp(1.0 / all, 1.0))
     }
 
     /// Judges all rows that a condition on one column leaves.

@@ -59,9 +59,7 @@ pub(super) fn walk(search: &Search<'_>, candidates: &Candidates, steps: &[Step])
     let most = search.rows.map_or(usize::MAX, |rows| usize::try_from(rows).unwrap_or(usize::MAX));
     let mut judge = search.judge()?;
     let mut best: Vec<Place> = Vec::new();
-    let runs = runs(steps, order);
-    let is_one = runs.len() == 1;
-    for run in runs {
+    for run in runs(steps, order) {
         if best.len() >= most
             && let (Some(worst), Some(key)) = (best.last(), &run.best)
             && match order {
@@ -77,18 +75,23 @@ pub(super) fn walk(search: &Search<'_>, candidates: &Candidates, steps: &[Step])
             Some(cursor) => behind(search, &run, cursor)?,
         };
         let Some(ids) = ids else { continue };
+        // Those of this run, and how many of the best so far come before the one that is looked at.
+        let (mut of_run, mut ahead) = (Vec::new(), 0);
         candidates.each(search.asked, ids, order, |id| {
             let Some((place, holds)) = judge.place(id)? else { return Ok(ControlFlow::Continue(())) };
-            if best.len() >= most && best.last().is_some_and(|worst| place.is_behind(worst, order)) {
-                return Ok(ControlFlow::Break(()));
+            while best.get(ahead).is_some_and(|known| place.is_behind(known, order)) {
+                ahead += 1;
             }
-            if holds {
-                let at = best.partition_point(|known| place.is_behind(known, order));
-                best.insert(at, place);
-                best.truncate(most);
+            if holds && ahead + of_run.len() < most {
+                of_run.push(place);
             }
-            Ok(if is_one && best.len() >= most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            let enough = ahead + of_run.len() >= most;
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
+        // Two sorted stretches, which this sort merges: a page may lie behind hundreds of thousands.
+        best.append(&mut of_run);
+        best.sort_by(|one, other| one.compare(other, order));
+        best.truncate(most);
     }
     Ok(best)
 }
@@ -114,19 +117,23 @@ fn behind(search: &Search<'_>, run: &Run, cursor: &Place) -> Found<Option<(i64, 
         let place = probe
             .query_row((middle, end), |row| Ok(Place { id: row.get(0)?, key: Key::of(row.get_ref(1)?) }))
             .optional()?;
-        // The version at the middle, or the nearest one farther down the list, shows in which half to go on.
-        match (place, order) {
-            (None, Order::Descending) => lowest = middle.saturating_add(1),
-            (None, Order::Ascending) => highest = middle.saturating_sub(1),
-            (Some(place), _) if place.is_behind(cursor, order) => {
+        // The version at the middle, or the nearest one farther down the list, shows in which half to go on: up the
+        // list, where versions that stand behind the cursor may be nearer to it, or down.
+        let (up, from) = match place {
+            None => (true, middle),
+            Some(place) if place.is_behind(cursor, order) => {
                 first = Some(place.id);
-                match order {
-                    Order::Descending => lowest = middle.saturating_add(1),
-                    Order::Ascending => highest = middle.saturating_sub(1),
-                }
+                (true, middle)
             }
-            (Some(place), Order::Descending) => highest = place.id.saturating_sub(1),
-            (Some(place), Order::Ascending) => lowest = place.id.saturating_add(1),
+            Some(place) => (false, place.id),
+        };
+        let to_higher_ids = up == (order == Order::Descending);
+        // Ids may be as high or as low as numbers go, and then nothing is left in that half.
+        let next = if to_higher_ids { from.checked_add(1) } else { from.checked_sub(1) };
+        match next {
+            None => break,
+            Some(next) if to_higher_ids => lowest = next,
+            Some(next) => highest = next,
         }
     }
     Ok(first.map(|first| match order {
