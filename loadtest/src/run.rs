@@ -3,7 +3,10 @@
 //! Whatever goes wrong after the first request was sent ends in a report of what was seen.
 
 use std::{
-    sync::{Arc, mpsc::channel},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,6 +26,9 @@ use crate::{
     target::Target,
     workers::{self, Shared, Told},
 };
+
+/// While connections are opened, how often it is asked whether the run is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +61,7 @@ pub fn run(
     watch: &Watch,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<Outcome, Error> {
-    prepare::check(plan, target)?;
+    prepare::check(plan, target, &watch.stop)?;
     let mut rng = fastrand::Rng::new();
     let name = prepare::fresh_name(&mut rng);
     let prepared = prepare::register(plan, target, &name, &watch.stop, |done| {
@@ -65,11 +71,13 @@ pub fn run(
         let loaded = load(plan, target, &name, &models, rng.u64(..), watch, tell)?;
         Ok((models, loaded))
     });
-    let (models, loaded) = match loaded {
+    let (models, mut loaded) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => {
-            tidy_up(plan, target, &name, watch, tell);
-            return Err(error);
+        Err(cause) => {
+            return Err(match tidy_up(plan, target, &name, watch, tell) {
+                Some(Err(why)) => Error::LeftBehind { name, why: why.to_string(), cause: Box::new(cause) },
+                _ => cause,
+            });
         }
     };
     let model_id = models.first().map(|model| model.id).unwrap_or_default();
@@ -79,24 +87,33 @@ pub fn run(
         readback::Checked {
             readback: readback::Readback { complete: true, ..Default::default() },
             production: None,
+            halted: None,
         }
     } else {
         let jobs = written.jobs();
-        // A second wish to end comes from whoever is tired of waiting, and ends the process; this one is known.
-        let stop = after(&watch.stop, loaded.halt);
+        let stop = later(&watch.stop);
         readback::read(plan, target, &name, written, &stop, |done| tell(Stage::ReadingBack(done, jobs)))
     };
+    if checked.halted == Some(Halt::Interrupted) {
+        loaded.seen.ended_by = EndedBy::Interrupt;
+    }
     let versions = match tidy_up(plan, target, &name, watch, tell) {
         None => versions,
         Some(Ok(deleted)) => Versions { deleted: Some(deleted), ..versions },
-        Some(Err(error)) => Versions { error: Some(error.to_string()), ..versions },
+        Some(Err(error)) => {
+            if matches!(error, Error::Halted(Halt::Interrupted)) {
+                loaded.seen.ended_by = EndedBy::Interrupt;
+            }
+            Versions { error: Some(error.to_string()), ..versions }
+        }
     };
     Ok(outcome(plan, loaded.seen, checked, model_id, versions))
 }
 
-/// Once the run was ended from outside, the same wish does not end what follows.
-fn after(stop: &Stop, halt: Option<Halt>) -> Stop {
-    match halt {
+/// Once the run was ended from outside, the same wish does not end what follows. A second one comes from whoever is
+/// tired of waiting, and ends the process.
+fn later(stop: &Stop) -> Stop {
+    match stop() {
         None => Arc::clone(stop),
         Some(_) => Arc::new(|| None),
     }
@@ -113,8 +130,8 @@ fn tidy_up(
     if plan.keep || watch.server_is_ours {
         return None;
     }
-    // Whoever ends the run wants its versions gone all the same.
-    let stop: Stop = Arc::new(|| None);
+    // Whoever ended the run wants its versions gone all the same.
+    let stop = later(&watch.stop);
     Some(prepare::tidy(plan, target, name, &stop, |done| tell(Stage::TidyingUp(done))))
 }
 
@@ -142,7 +159,6 @@ struct Kept {
 struct Loaded {
     seen: Seen,
     ledgers: Vec<Ledger>,
-    halt: Option<Halt>,
 }
 
 fn load(
@@ -159,15 +175,22 @@ fn load(
     let (teller, told) = channel();
     let threads = workers::start(&shared, &teller)?;
     drop(teller);
-    for _ in &threads {
-        match told.recv() {
-            Ok(Told::Ready(Ok(()))) => {}
-            Ok(Told::Ready(Err(error))) => {
-                shared.give_up();
-                return Err(error);
+    let mut ready = 0;
+    while ready < threads.len() {
+        let error = match told.recv_timeout(LOOK_AGAIN) {
+            Ok(Told::Ready(Ok(()))) => {
+                ready += 1;
+                continue;
             }
-            _ => return Err(Error::Client(std::io::Error::other("a worker ended before it began"))),
-        }
+            Err(RecvTimeoutError::Timeout) => match (watch.stop)() {
+                None => continue,
+                Some(halt) => Error::Halted(halt),
+            },
+            Ok(Told::Ready(Err(error))) => error,
+            _ => Error::Client(std::io::Error::other("a worker ended before it began")),
+        };
+        shared.give_up();
+        return Err(error);
     }
     let start = shared.open_the_gate().into_std();
     let started = SystemTime::now() + plan.warmup;
@@ -211,7 +234,7 @@ fn load(
     let runtime = tally.last_end.max(cut);
     let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
     let seen = Seen { tally, series, ended_by, abandoned, started, runtime, rate };
-    Ok(Loaded { seen, ledgers, halt: halt.map(|(halt, _)| halt) })
+    Ok(Loaded { seen, ledgers })
 }
 
 fn outcome(
@@ -249,7 +272,12 @@ fn outcome(
         }
     }
     let report = Report {
-        ok: whole && success > 0 && failed == 0 && production_ok && checked.readback.is_ok(),
+        ok: whole
+            && success > 0
+            && failed == 0
+            && production_ok
+            && checked.readback.is_ok()
+            && versions.error.is_none(),
         requests_total: success + failed,
         requests_success: success,
         requests_failed: failed,

@@ -177,7 +177,10 @@ fn work(shared: &Arc<Shared>, worker: usize, tell: &Sender<Told>) -> Result<Work
         .map(|number| Rc::new(RefCell::new(Caller::new(&shared.requests, *number, shared.seed))))
         .collect();
     local.block_on(&runtime, async {
-        let connections = open_all(shared, numbers.len()).await;
+        let connections = tokio::select! {
+            connections = open_all(shared, numbers.len()) => connections,
+            _ = shared.abandon.acquire() => return,
+        };
         let connections = match connections {
             Ok(connections) => connections,
             Err(error) => {

@@ -14,7 +14,7 @@ use std::{cell::RefCell, rc::Rc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error,
+    Error, Halt,
     calls::{self, Calls, Stop},
     ledger::{Bits, Ledger, Promoted},
     plan::{Operation, Plan},
@@ -189,7 +189,7 @@ pub(crate) fn read(
     let outcome = calls::each(target, plan.timeout, written.jobs(), stop, tell, work);
     let mut found = found.take();
     found.readback.complete = outcome.is_ok();
-    found.readback.error = outcome.err().map(|error| error.to_string());
+    let mut failed = outcome.err();
     found.readback.writes_acknowledged = written.acknowledged();
     found.readback.unacknowledged = written.unsure();
     if found.readback.complete {
@@ -197,15 +197,20 @@ pub(crate) fn read(
     }
     let mut production = None;
     if plan.weights.of(Operation::Promote) > 0 && found.readback.complete {
-        match standing(plan, target, name) {
+        match standing(plan, target, name, stop) {
             Ok(standing) => production = Some(found.production(&written, &standing)),
             Err(error) => {
                 found.readback.complete = false;
-                found.readback.error = Some(error.to_string());
+                failed = Some(error);
             }
         }
     }
-    Checked { readback: found.readback, production }
+    found.readback.error = failed.as_ref().map(Error::to_string);
+    let halted = match failed {
+        Some(Error::Halted(halt)) => Some(halt),
+        _ => None,
+    };
+    Checked { readback: found.readback, production, halted }
 }
 
 /// What a read-back comes to.
@@ -213,16 +218,18 @@ pub(crate) struct Checked {
     pub(crate) readback: Readback,
     /// Where versions were promoted.
     pub(crate) production: Option<Production>,
+    /// What ended it early.
+    pub(crate) halted: Option<Halt>,
 }
 
 /// The ids of all production versions of the name.
-fn standing(plan: &Plan, target: &Target, name: &str) -> Result<Vec<u64>, Error> {
+fn standing(plan: &Plan, target: &Target, name: &str, stop: &Stop) -> Result<Vec<u64>, Error> {
     #[derive(Deserialize)]
     struct Listed {
         id: u64,
     }
     let path = format!("/models?name={name}&status=production&limit=200");
-    let page = calls::once(target, plan.timeout, async |calls| calls.get(&path).await)?;
+    let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
     let listed: Vec<Listed> = parsed(&page.body)?;
     Ok(listed.into_iter().map(|listed| listed.id).collect())
 }

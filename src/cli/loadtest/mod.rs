@@ -228,6 +228,10 @@ fn load(
 fn failure(error: Error, url: &str) -> Failure {
     let url = url.to_owned();
     Failure::from(match error {
+        Error::LeftBehind { name, why, cause } => {
+            let left = format!("; versions named {name} may be left in the registry: {why}");
+            return failure(*cause, &url).followed_by(&left);
+        }
         Error::BadTarget(why) => return Failure::usage(format!("{url} can't be loaded: {why}")),
         Error::Halted(Halt::Interrupted) => {
             return Failure::interrupted("ended before the load began; there is no report");
