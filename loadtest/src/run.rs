@@ -16,19 +16,22 @@ use crate::{
     calls::Stop,
     ledger::Ledger,
     observer::{Live, Observer},
-    plan::{Extent, Pace, Plan},
+    plan::{Extent, Operation, Pace, Plan},
     prepare::{self, Model},
     readback::{self, Written},
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
     series::Series,
-    tally::Tally,
+    tally::{Tally, record},
     target::Target,
     workers::{self, Shared, Told},
 };
 
 /// While connections are opened, how often it is asked whether the run is to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Of requests that were not sent so many waiting times are recorded, the longest.
+const MAX_WAITED: u64 = 10_000_000;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,7 +88,7 @@ pub fn run(
     let written = Written { ledgers: loaded.ledgers, models };
     let checked = if written.is_empty() {
         readback::Checked {
-            readback: readback::Readback { complete: true, ..Default::default() },
+            readback: readback::Readback { complete: true, missing: Some(0), ..Default::default() },
             production: None,
             halted: None,
         }
@@ -154,6 +157,8 @@ struct Kept {
     unsent: u64,
     /// How long the first that was not sent had waited at the end.
     oldest_unsent: Duration,
+    /// How long each that was not sent had waited at the end: the least that its latency would have been.
+    waited: Vec<Duration>,
 }
 
 struct Loaded {
@@ -221,17 +226,26 @@ fn load(
         let end = halt.map_or(Duration::MAX, |(_, at)| at - start);
         let due =
             if halt.is_none() && schedule.end.is_none() { schedule.total } else { schedule.due_by(end) };
-        let taken = shared.taken().min(due);
+        let warming = schedule.due_by(plan.warmup).min(due);
+        // Those of the warm-up that were not sent are no part of what is measured.
+        let taken = shared.taken().clamp(warming, due);
         let end = schedule.end.unwrap_or(end).min(end);
-        let oldest = if taken < due { end.saturating_sub(schedule.time_of(taken)) } else { Duration::ZERO };
-        let warming = schedule.due_by(plan.warmup);
+        let waited: Vec<_> = (taken..due.min(taken.saturating_add(MAX_WAITED)))
+            .map(|number| end.saturating_sub(schedule.time_of(number)))
+            .collect();
         let asked = match plan.pace {
             Pace::Open(rate) => rate.per_second(),
             Pace::Closed => 0.0,
         };
-        Kept { asked, due: due.saturating_sub(warming), unsent: due - taken, oldest_unsent: oldest }
+        let oldest_unsent = waited.first().copied().unwrap_or_default();
+        Kept { asked, due: due - warming, unsent: due - taken, oldest_unsent, waited }
     });
-    let runtime = tally.last_end.max(cut);
+    // A span that was asked for is over at its end, and not with its last answer.
+    let asked = match (halt, plan.extent) {
+        (None, Extent::Duration(duration)) => duration,
+        _ => Duration::ZERO,
+    };
+    let runtime = tally.last_end.max(cut).max(asked);
     let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
     let seen = Seen { tally, series, ended_by, abandoned, started, runtime, rate };
     Ok(Loaded { seen, ledgers })
@@ -245,7 +259,11 @@ fn outcome(
     versions: Versions,
 ) -> Outcome {
     let Seen { tally, series, ended_by, abandoned, started, runtime, rate } = seen;
-    let total = tally.total();
+    let mut total = tally.total();
+    let unsent = rate.as_ref().map_or(0, |kept| kept.unsent);
+    for waited in rate.iter().flat_map(|kept| &kept.waited) {
+        record(&mut total.latency, *waited);
+    }
     let (success, failed) = (total.success, total.failed);
     let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let per_second = report::per_second(success, runtime);
@@ -259,7 +277,10 @@ fn outcome(
         service_ms: Latency::of(&total.service),
     });
     let production_ok = checked.production.as_ref().is_none_or(|production| production.ok);
-    let whole = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0;
+    let whole = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0 && unsent == 0;
+    // A gate that is closed to everything was loaded, and promoting was not.
+    let promote = tally.operations[Operation::Promote.index()].as_ref();
+    let promoted = promote.is_none_or(|promote| promote.refused == 0 || promote.success > 0);
     let mut latencies = vec![("all".to_owned(), total.latency.clone())];
     if rate.is_some() {
         latencies.push(("all, from when they were sent".to_owned(), total.service.clone()));
@@ -273,12 +294,13 @@ fn outcome(
     }
     let report = Report {
         ok: whole
+            && promoted
             && success > 0
             && failed == 0
             && production_ok
             && checked.readback.is_ok()
             && versions.error.is_none(),
-        requests_total: success + failed,
+        requests_total: success + failed + total.refused,
         requests_success: success,
         requests_failed: failed,
         locked_errors: tally.locked,
@@ -296,6 +318,7 @@ fn outcome(
         workers: plan.workers,
         ended_by,
         requests_abandoned: abandoned,
+        requests_refused: total.refused,
         failed_latency_ms: report::failed_latency(&total.failed_latency),
         rate,
         warmup: (!plan.warmup.is_zero()).then(|| Warmup {

@@ -366,7 +366,11 @@ fn a_rate_that_cannot_be_kept_is_told_with_what_was_never_sent() {
         ["--scenario", "read", "--models", "1", "--threads", "1", "--duration", "300ms", "--rate", "1000"];
     let ran = Ran::of(&mut loadtest_of(folder.path(), &url, arguments));
     let report = report(&ran, folder.path());
+    assert_eq!((ran.code, &report["ok"]), (1, &json!(false)), "{ran:?}");
     assert_eq!((&report["requests_total"], &report["rate"]["unsent"]), (&json!(1), &json!(299)), "{ran:?}");
+    // They waited for 1 to 299 ms, and the one that was sent for 600.
+    assert_eq!(report["latency_ms"]["count"], 300, "{report}");
+    assert!(report["latency_ms"]["p50"].as_f64().unwrap() >= 145.0, "{report}");
     assert!(report["rate"]["oldest_unsent_ms"].as_f64().unwrap() >= 298.0, "{report}");
     assert!(ran.stderr.contains("299 were due and could not be sent in time"), "{ran:?}");
 }

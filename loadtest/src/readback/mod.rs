@@ -6,8 +6,8 @@
 //! - *promote*: one caller makes all promotions of a version, one after the other; its n-th has an event exactly if
 //!   there are n.
 //!
-//! What nobody answered may or may not be there. Anything else that is there and that nobody wrote is as wrong as
-//! something that is missing.
+//! What nobody answered may or may not be there. An event on one of these versions that nobody wrote is as wrong as
+//! one that is missing. What else the registry holds is not looked at.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -39,8 +39,9 @@ pub struct Readback {
     pub writes_acknowledged: u64,
     /// Those of them whose event is there.
     pub events_found: u64,
-    /// Those of them whose event is not there.
-    pub missing: u64,
+    /// Those of them whose event is not there; absent where not all could be read, so that nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
     /// Some of them, in words.
     pub missing_sample: Vec<String>,
     /// Writes that nobody answered: each may be there or not.
@@ -60,11 +61,11 @@ impl Readback {
     /// Whether everything that was acknowledged is there, and nothing else.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.complete && self.missing == 0 && self.unexpected == 0
+        self.complete && self.missing.unwrap_or(0) == 0 && self.unexpected == 0
     }
 
     fn miss(&mut self, count: u64, words: impl FnOnce() -> String) {
-        self.missing += count;
+        *self.missing.get_or_insert(0) += count;
         if self.missing_sample.len() < SAMPLE {
             self.missing_sample.push(words());
         }
@@ -205,6 +206,8 @@ pub(crate) fn read(
             }
         }
     }
+    found.readback.missing =
+        if found.readback.complete { Some(found.readback.missing.unwrap_or(0)) } else { None };
     found.readback.error = failed.as_ref().map(Error::to_string);
     let halted = match failed {
         Some(Error::Halted(halt)) => Some(halt),
