@@ -162,11 +162,30 @@ where
 }
 
 /// Makes one call, or a few one after the other.
+///
+/// # Errors
+/// That of `work`; [`Error::Halted`] where `stop` says so, which is not made to wait for an answer.
 pub(crate) fn once<T>(
     target: &Target,
     timeout: Duration,
+    stop: &Stop,
     work: impl AsyncFnOnce(&mut Calls) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { work(&mut Calls::new(target, timeout)).await })
+    runtime.block_on(async {
+        let mut calls = Calls::new(target, timeout);
+        let halted = async {
+            let mut tick = interval(TICK);
+            loop {
+                tick.tick().await;
+                if let Some(halt) = stop() {
+                    return halt;
+                }
+            }
+        };
+        tokio::select! {
+            outcome = work(&mut calls) => outcome,
+            halt = halted => Err(Error::Halted(halt)),
+        }
+    })
 }

@@ -24,18 +24,23 @@ pub enum Error {
     NotARegistry { reason: String },
     #[error("refused ({status}): {detail}")]
     Refused { status: u16, detail: String },
-    #[error("ended before it began")]
+    #[error("{0}")]
     Halted(Halt),
+    /// The run could not begin, and what was registered for it could not be deleted.
+    #[error("{cause}; versions named {name} may be left in the registry: {why}")]
+    LeftBehind { name: String, why: String, cause: Box<Error> },
     #[error("the load generator itself failed: {0}")]
     Client(#[from] io::Error),
 }
 
 /// What ends a run from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
     /// Whoever started it wants it to end.
+    #[error("interrupted")]
     Interrupted,
     /// There is no server any more.
+    #[error("the server went away")]
     ServerGone,
 }
 

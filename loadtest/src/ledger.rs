@@ -1,4 +1,5 @@
-//! What one caller has written, so compactly that hours of it fit in memory: two bits a write.
+//! What one caller has written, compactly: two bits a write of scores or a registration, and 16 bytes more for each
+//! registration's number and id.
 //!
 //! A write counts as unsure from the moment it goes out. Its answer settles it, and a caller that never gets one
 //! has nothing to do.

@@ -62,8 +62,8 @@ pub(crate) struct Observer<'a> {
     done: u64,
     failed: u64,
     working: usize,
-    /// Since when nobody could connect, and nobody was answered.
-    unreachable_since: Option<Instant>,
+    /// When nobody could connect for the first and the last time, since somebody was answered.
+    unreachable: Option<(Instant, Instant)>,
 }
 
 impl<'a> Observer<'a> {
@@ -79,7 +79,7 @@ impl<'a> Observer<'a> {
             done: 0,
             failed: 0,
             working: plan.workers,
-            unreachable_since: None,
+            unreachable: None,
         }
     }
 
@@ -107,7 +107,8 @@ impl<'a> Observer<'a> {
             tell(Stage::Loading(self.live(now)));
             match halted {
                 None => {
-                    let gone = self.unreachable_since.is_some_and(|since| now - since >= GONE_AFTER);
+                    // One try that failed is none, however long ago: at a low rate the next comes late.
+                    let gone = self.unreachable.is_some_and(|(first, last)| last - first >= GONE_AFTER);
                     let halt = (watch.stop)().or(gone.then_some(Halt::ServerGone));
                     if let Some(halt) = halt {
                         halted = Some((halt, now));
@@ -128,10 +129,13 @@ impl<'a> Observer<'a> {
                 self.done += slice.done + slice.failed;
                 self.failed += slice.failed;
                 let answered = slice.done + slice.failed > slice.unreachable;
-                self.unreachable_since = match (answered, slice.unreachable) {
+                self.unreachable = match (answered, slice.unreachable) {
                     (true, _) => None,
-                    (false, 0) => self.unreachable_since,
-                    (false, _) => self.unreachable_since.or_else(|| Some(Instant::now())),
+                    (false, 0) => self.unreachable,
+                    (false, _) => {
+                        let now = Instant::now();
+                        Some((self.unreachable.map_or(now, |(first, _)| first), now))
+                    }
                 };
                 self.recent.push_back((number, slice.clone()));
                 let newest = self.recent.iter().map(|(number, _)| *number).max().unwrap_or_default();
@@ -159,7 +163,8 @@ impl<'a> Observer<'a> {
             done += slice.done;
             fold(&mut latency, &slice.latency);
         }
-        let window = elapsed.saturating_sub(warmup).clamp(SLICE, SLICE * NOW_SLICES.unsigned_abs() as u32);
+        // Those slices may be of the warm-up too.
+        let window = elapsed.clamp(SLICE, SLICE * NOW_SLICES.unsigned_abs() as u32);
         let callers = self.plan.connections as u64;
         Live {
             warming_up: elapsed < warmup,

@@ -1,6 +1,10 @@
 //! What a run needs to be there, and what it takes away again: versions of one name that nobody else uses.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    rc::Rc,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     Error,
     calls::{self, Stop},
-    plan::Plan,
+    plan::{Operation, Plan},
     scenario::id_in,
     target::Target,
 };
@@ -29,8 +33,8 @@ pub(crate) fn fresh_name(rng: &mut fastrand::Rng) -> String {
 }
 
 /// Finds out whether a registry answers there, and to this key.
-pub(crate) fn check(plan: &Plan, target: &Target) -> Result<(), Error> {
-    let answered = calls::once(target, plan.timeout, async |calls| calls.get("/stats").await)?;
+pub(crate) fn check(plan: &Plan, target: &Target, stop: &Stop) -> Result<(), Error> {
+    let answered = calls::once(target, plan.timeout, stop, async |calls| calls.get("/stats").await)?;
     let stats: Option<Value> = serde_json::from_slice(&answered.body).ok();
     match stats.as_ref().and_then(|stats| stats.get("total_models")) {
         Some(_) => Ok(()),
@@ -81,7 +85,9 @@ fn draft(name: &str, number: usize) -> Value {
 }
 
 /// Deletes all versions of the run's name, also those whose registration nobody acknowledged. Their events stay,
-/// as events do. Returns how many there were.
+/// as events do. Returns how many were deleted here.
+///
+/// What lies between may drop or ignore the question's filter, so each row is asked for its name before anything goes.
 pub(crate) fn tidy(
     plan: &Plan,
     target: &Target,
@@ -92,32 +98,43 @@ pub(crate) fn tidy(
     #[derive(Deserialize)]
     struct Found {
         id: u64,
+        name: String,
     }
-    let mut deleted = 0;
+    // Only a version in production needs it, and only that scenario makes one.
+    let query = if plan.weights.of(Operation::Promote) > 0 { "?force=true" } else { "" };
+    let (deleted, mut tried) = (Rc::new(Cell::new(0)), HashSet::new());
     loop {
         let path = format!("/models?name={name}&limit={PAGE}");
-        let page = calls::once(target, plan.timeout, async |calls| calls.get(&path).await)?;
+        let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
         let found: Vec<Found> = serde_json::from_slice(&page.body)
             .map_err(|error| Error::NotARegistry { reason: error.to_string() })?;
         if found.is_empty() {
-            return Ok(deleted);
+            return Ok(deleted.get());
         }
-        let count = found.len();
+        if found.iter().any(|row| row.name != name) {
+            return Err(Error::NotARegistry {
+                reason: "its list of one name holds versions of others, so none was deleted from it"
+                    .to_owned(),
+            });
+        }
+        let fresh: Vec<u64> = found.iter().map(|row| row.id).filter(|id| tried.insert(*id)).collect();
+        if fresh.is_empty() {
+            return Err(Error::NotARegistry {
+                reason: "its list still holds versions that it has deleted".to_owned(),
+            });
+        }
+        let (count, before, counted) = (fresh.len(), deleted.get(), Rc::clone(&deleted));
         calls::each(
             target,
             plan.timeout,
             count,
             stop,
-            |done| tell(deleted + done),
-            async move |calls, job| {
-                let gone = calls.delete(&format!("/models/{}?force=true", found[job].id)).await;
-                match gone {
-                    // Somebody else was quicker.
-                    Err(Error::Refused { status: 404, .. }) => Ok(()),
-                    gone => gone.map(|_| ()),
-                }
+            |done| tell(before + done),
+            async move |calls, job| match calls.delete(&format!("/models/{}{query}", fresh[job])).await {
+                // Somebody else was quicker.
+                Err(Error::Refused { status: 404, .. }) => Ok(()),
+                gone => gone.map(|_| counted.set(counted.get() + 1)),
             },
         )?;
-        deleted += count;
     }
 }

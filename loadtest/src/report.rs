@@ -75,7 +75,8 @@ pub(crate) struct RateReport {
     pub(crate) due: u64,
     /// Those that were due and could not be sent before the end, since every connection was waiting.
     pub(crate) unsent: u64,
-    /// How long the first of those had waited by then: their latencies are at least that, and counted nowhere.
+    /// How long the first of those had waited by then. Each of them is in the latencies with what it had waited, which
+    /// is the least that it would have taken.
     pub(crate) oldest_unsent_ms: f64,
     /// How long after their time requests were sent. It is a part of their latency.
     pub(crate) lateness_ms: Latency,
@@ -100,9 +101,16 @@ pub(crate) struct Bytes {
 pub(crate) struct OperationReport {
     success: u64,
     failed: u64,
+    #[serde(skip_serializing_if = "is_nought")]
+    refused: u64,
     latency_ms: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_latency_ms: Option<Latency>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "it is called so")]
+fn is_nought(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The versions that the run made.
@@ -128,12 +136,13 @@ pub struct Report {
     pub requests_total: u64,
     /// Requests that were answered well.
     pub requests_success: u64,
-    /// All others.
+    /// All others but those that were refused as they may be.
     pub requests_failed: u64,
     pub(crate) locked_errors: u64,
     pub(crate) status_code_counts: BTreeMap<String, u64>,
     pub(crate) exception_type_counts: BTreeMap<String, u64>,
-    /// Of the requests that were answered well; of the open loop from when they were due.
+    /// Of the requests that were answered well; of the open loop from when they were due, and with what those that
+    /// could not be sent had waited.
     pub latency_ms: Latency,
     pub(crate) errors_sample: Vec<String>,
     /// The first version that was prepared.
@@ -152,7 +161,9 @@ pub struct Report {
     /// How it ended.
     pub ended_by: EndedBy,
     /// Under way when the run was cut short.
-    pub(crate) requests_abandoned: u64,
+    pub requests_abandoned: u64,
+    /// Promotions to which the gate was closed: answered as they may be, and neither a success nor a failure.
+    pub requests_refused: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed_latency_ms: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -219,6 +230,7 @@ pub(crate) fn operations(tally: &Tally) -> BTreeMap<&'static str, OperationRepor
         let report = OperationReport {
             success: tally.success,
             failed: tally.failed,
+            refused: tally.refused,
             latency_ms: Latency::of(&tally.latency),
             failed_latency_ms: Latency::of_any(&tally.failed_latency),
         };

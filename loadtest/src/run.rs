@@ -3,7 +3,10 @@
 //! Whatever goes wrong after the first request was sent ends in a report of what was seen.
 
 use std::{
-    sync::{Arc, mpsc::channel},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -13,16 +16,22 @@ use crate::{
     calls::Stop,
     ledger::Ledger,
     observer::{Live, Observer},
-    plan::{Extent, Pace, Plan},
+    plan::{Extent, Operation, Pace, Plan},
     prepare::{self, Model},
     readback::{self, Written},
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
     series::Series,
-    tally::Tally,
+    tally::{Tally, record},
     target::Target,
     workers::{self, Shared, Told},
 };
+
+/// While connections are opened, how often it is asked whether the run is to end.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Of requests that were not sent so many waiting times are recorded, the longest.
+const MAX_WAITED: u64 = 10_000_000;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +64,7 @@ pub fn run(
     watch: &Watch,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<Outcome, Error> {
-    prepare::check(plan, target)?;
+    prepare::check(plan, target, &watch.stop)?;
     let mut rng = fastrand::Rng::new();
     let name = prepare::fresh_name(&mut rng);
     let prepared = prepare::register(plan, target, &name, &watch.stop, |done| {
@@ -65,11 +74,13 @@ pub fn run(
         let loaded = load(plan, target, &name, &models, rng.u64(..), watch, tell)?;
         Ok((models, loaded))
     });
-    let (models, loaded) = match loaded {
+    let (models, mut loaded) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => {
-            tidy_up(plan, target, &name, watch, tell);
-            return Err(error);
+        Err(cause) => {
+            return Err(match tidy_up(plan, target, &name, watch, tell) {
+                Some(Err(why)) => Error::LeftBehind { name, why: why.to_string(), cause: Box::new(cause) },
+                _ => cause,
+            });
         }
     };
     let model_id = models.first().map(|model| model.id).unwrap_or_default();
@@ -77,26 +88,35 @@ pub fn run(
     let written = Written { ledgers: loaded.ledgers, models };
     let checked = if written.is_empty() {
         readback::Checked {
-            readback: readback::Readback { complete: true, ..Default::default() },
+            readback: readback::Readback { complete: true, missing: Some(0), ..Default::default() },
             production: None,
+            halted: None,
         }
     } else {
         let jobs = written.jobs();
-        // A second wish to end comes from whoever is tired of waiting, and ends the process; this one is known.
-        let stop = after(&watch.stop, loaded.halt);
+        let stop = later(&watch.stop);
         readback::read(plan, target, &name, written, &stop, |done| tell(Stage::ReadingBack(done, jobs)))
     };
+    if checked.halted == Some(Halt::Interrupted) {
+        loaded.seen.ended_by = EndedBy::Interrupt;
+    }
     let versions = match tidy_up(plan, target, &name, watch, tell) {
         None => versions,
         Some(Ok(deleted)) => Versions { deleted: Some(deleted), ..versions },
-        Some(Err(error)) => Versions { error: Some(error.to_string()), ..versions },
+        Some(Err(error)) => {
+            if matches!(error, Error::Halted(Halt::Interrupted)) {
+                loaded.seen.ended_by = EndedBy::Interrupt;
+            }
+            Versions { error: Some(error.to_string()), ..versions }
+        }
     };
     Ok(outcome(plan, loaded.seen, checked, model_id, versions))
 }
 
-/// Once the run was ended from outside, the same wish does not end what follows.
-fn after(stop: &Stop, halt: Option<Halt>) -> Stop {
-    match halt {
+/// Once the run was ended from outside, the same wish does not end what follows. A second one comes from whoever is
+/// tired of waiting, and ends the process.
+fn later(stop: &Stop) -> Stop {
+    match stop() {
         None => Arc::clone(stop),
         Some(_) => Arc::new(|| None),
     }
@@ -113,8 +133,8 @@ fn tidy_up(
     if plan.keep || watch.server_is_ours {
         return None;
     }
-    // Whoever ends the run wants its versions gone all the same.
-    let stop: Stop = Arc::new(|| None);
+    // Whoever ended the run wants its versions gone all the same.
+    let stop = later(&watch.stop);
     Some(prepare::tidy(plan, target, name, &stop, |done| tell(Stage::TidyingUp(done))))
 }
 
@@ -137,12 +157,13 @@ struct Kept {
     unsent: u64,
     /// How long the first that was not sent had waited at the end.
     oldest_unsent: Duration,
+    /// How long each that was not sent had waited at the end: the least that its latency would have been.
+    waited: Vec<Duration>,
 }
 
 struct Loaded {
     seen: Seen,
     ledgers: Vec<Ledger>,
-    halt: Option<Halt>,
 }
 
 fn load(
@@ -159,15 +180,22 @@ fn load(
     let (teller, told) = channel();
     let threads = workers::start(&shared, &teller)?;
     drop(teller);
-    for _ in &threads {
-        match told.recv() {
-            Ok(Told::Ready(Ok(()))) => {}
-            Ok(Told::Ready(Err(error))) => {
-                shared.give_up();
-                return Err(error);
+    let mut ready = 0;
+    while ready < threads.len() {
+        let error = match told.recv_timeout(LOOK_AGAIN) {
+            Ok(Told::Ready(Ok(()))) => {
+                ready += 1;
+                continue;
             }
-            _ => return Err(Error::Client(std::io::Error::other("a worker ended before it began"))),
-        }
+            Err(RecvTimeoutError::Timeout) => match (watch.stop)() {
+                None => continue,
+                Some(halt) => Error::Halted(halt),
+            },
+            Ok(Told::Ready(Err(error))) => error,
+            _ => Error::Client(std::io::Error::other("a worker ended before it began")),
+        };
+        shared.give_up();
+        return Err(error);
     }
     let start = shared.open_the_gate().into_std();
     let started = SystemTime::now() + plan.warmup;
@@ -198,20 +226,29 @@ fn load(
         let end = halt.map_or(Duration::MAX, |(_, at)| at - start);
         let due =
             if halt.is_none() && schedule.end.is_none() { schedule.total } else { schedule.due_by(end) };
-        let taken = shared.taken().min(due);
+        let warming = schedule.due_by(plan.warmup).min(due);
+        // Those of the warm-up that were not sent are no part of what is measured.
+        let taken = shared.taken().clamp(warming, due);
         let end = schedule.end.unwrap_or(end).min(end);
-        let oldest = if taken < due { end.saturating_sub(schedule.time_of(taken)) } else { Duration::ZERO };
-        let warming = schedule.due_by(plan.warmup);
+        let waited: Vec<_> = (taken..due.min(taken.saturating_add(MAX_WAITED)))
+            .map(|number| end.saturating_sub(schedule.time_of(number)))
+            .collect();
         let asked = match plan.pace {
             Pace::Open(rate) => rate.per_second(),
             Pace::Closed => 0.0,
         };
-        Kept { asked, due: due.saturating_sub(warming), unsent: due - taken, oldest_unsent: oldest }
+        let oldest_unsent = waited.first().copied().unwrap_or_default();
+        Kept { asked, due: due - warming, unsent: due - taken, oldest_unsent, waited }
     });
-    let runtime = tally.last_end.max(cut);
+    // A span that was asked for is over at its end, and not with its last answer.
+    let asked = match (halt, plan.extent) {
+        (None, Extent::Duration(duration)) => duration,
+        _ => Duration::ZERO,
+    };
+    let runtime = tally.last_end.max(cut).max(asked);
     let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
     let seen = Seen { tally, series, ended_by, abandoned, started, runtime, rate };
-    Ok(Loaded { seen, ledgers, halt: halt.map(|(halt, _)| halt) })
+    Ok(Loaded { seen, ledgers })
 }
 
 fn outcome(
@@ -222,7 +259,11 @@ fn outcome(
     versions: Versions,
 ) -> Outcome {
     let Seen { tally, series, ended_by, abandoned, started, runtime, rate } = seen;
-    let total = tally.total();
+    let mut total = tally.total();
+    let unsent = rate.as_ref().map_or(0, |kept| kept.unsent);
+    for waited in rate.iter().flat_map(|kept| &kept.waited) {
+        record(&mut total.latency, *waited);
+    }
     let (success, failed) = (total.success, total.failed);
     let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
     let per_second = report::per_second(success, runtime);
@@ -236,7 +277,10 @@ fn outcome(
         service_ms: Latency::of(&total.service),
     });
     let production_ok = checked.production.as_ref().is_none_or(|production| production.ok);
-    let whole = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0;
+    let whole = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0 && unsent == 0;
+    // A gate that is closed to everything was loaded, and promoting was not.
+    let promote = tally.operations[Operation::Promote.index()].as_ref();
+    let promoted = promote.is_none_or(|promote| promote.refused == 0 || promote.success > 0);
     let mut latencies = vec![("all".to_owned(), total.latency.clone())];
     if rate.is_some() {
         latencies.push(("all, from when they were sent".to_owned(), total.service.clone()));
@@ -249,8 +293,14 @@ fn outcome(
         }
     }
     let report = Report {
-        ok: whole && success > 0 && failed == 0 && production_ok && checked.readback.is_ok(),
-        requests_total: success + failed,
+        ok: whole
+            && promoted
+            && success > 0
+            && failed == 0
+            && production_ok
+            && checked.readback.is_ok()
+            && versions.error.is_none(),
+        requests_total: success + failed + total.refused,
         requests_success: success,
         requests_failed: failed,
         locked_errors: tally.locked,
@@ -268,6 +318,7 @@ fn outcome(
         workers: plan.workers,
         ended_by,
         requests_abandoned: abandoned,
+        requests_refused: total.refused,
         failed_latency_ms: report::failed_latency(&total.failed_latency),
         rate,
         warmup: (!plan.warmup.is_zero()).then(|| Warmup {

@@ -289,7 +289,9 @@ fn judge(operation: Operation, answer: &Result<Received<'_>, Fault>) -> (Settled
         409 if operation == Operation::Promote => (Settled::Refused, None),
         status => {
             let said = String::from_utf8_lossy(answer.body);
-            let locked = said.to_ascii_lowercase().contains("locked");
+            // As a word: a server that says "blocked" speaks of something else.
+            let locked =
+                said.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w.eq_ignore_ascii_case("locked"));
             let words: String = said.trim().chars().take(MAX_WORDS).collect();
             let failure = Failure { locked, ..Failure::of_answer(format!("{status}: {words}")) };
             // A server that failed may have failed after it was done.
@@ -363,6 +365,7 @@ mod tests {
             (Operation::Metrics, answer(409, "{}"), Settled::Refused, true, false),
             (Operation::Metrics, answer(503, locked), Settled::Unsure, true, true),
             (Operation::Metrics, answer(503, "{}"), Settled::Unsure, true, false),
+            (Operation::Metrics, answer(503, r#"{"detail":"blocked"}"#), Settled::Unsure, true, false),
             (Operation::Read, answer(404, "{}"), Settled::Refused, true, false),
             (Operation::Metrics, answer(302, ""), Settled::Refused, true, false),
             (Operation::Metrics, Err(Fault::Timeout), Settled::Unsure, true, false),

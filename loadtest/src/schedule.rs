@@ -1,7 +1,8 @@
 //! When requests of the open loop are due. Pure: it knows no clock.
 //!
 //! What is due depends on the time alone and on no answer. A server that stalls finds all that became due meanwhile
-//! waiting, each from its own time: nothing is left out of the measurement because the server was slow.
+//! waiting, each from its own time. What was due and could not be sent before a run's end is counted apart, with what it
+//! had waited by then.
 
 use std::time::Duration;
 

@@ -11,6 +11,16 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 /// Before slices are joined in pairs: enough for a picture.
 const MAX_SLICES: usize = 240;
 
+/// The number of the slice that a request ended in, when `measured` of the measured part had passed; in the warm-up,
+/// which is still so far from its end, below 0 and rising.
+pub(crate) fn number_of(measured: Duration, warming: Option<Duration>) -> i64 {
+    let whole = |time: Duration| i64::try_from(time.as_nanos() / SLICE.as_nanos()).unwrap_or(i64::MAX - 1);
+    match warming {
+        None => whole(measured),
+        Some(left) => -1 - whole(left),
+    }
+}
+
 /// What ended within a slice of time.
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
@@ -66,19 +76,36 @@ impl Series {
     /// From the start to `end`, where the last stretch may be cut short.
     pub(crate) fn stretches(&self, end: Duration) -> Vec<Second> {
         let width = SLICE.as_secs_f64() * f64::from(1_u32 << self.joined.min(31));
-        let mut stretches = Vec::with_capacity(self.slices.len());
-        for (at, slice) in self.slices.iter().enumerate() {
+        let ends = ((end.as_secs_f64() / width).ceil() as usize).min(MAX_SLICES);
+        // To the end also where nothing ended any more: a server that stalled to the end is to be seen.
+        let mut count = self.slices.len().max(ends);
+        let left_at = |at: usize| end.as_secs_f64() - at as f64 * width;
+        // A sliver shows a rate of hardly anything: it goes to the stretch before it.
+        let sliver = count > 1 && left_at(count - 1) < width / 2.0 && left_at(count - 1) > 0.0;
+        count -= usize::from(sliver);
+        let mut stretches = Vec::with_capacity(count);
+        for at in 0..count {
+            let slice = self.slices.get(at).and_then(Option::as_ref);
+            let joined = match self.slices.get(at + 1) {
+                Some(Some(last)) if sliver && at + 1 == count => {
+                    let mut joined = last.clone();
+                    slice.inspect(|slice| joined.add(slice));
+                    Some(joined)
+                }
+                _ => None,
+            };
+            let slice = joined.as_ref().or(slice);
             let start_s = at as f64 * width;
-            let width_s = match end.as_secs_f64() - start_s {
-                left if left > 0.0 && left < width => left,
+            let width_s = match left_at(at) {
+                left if left > 0.0 && (left < width || (sliver && at + 1 == count)) => left,
                 _ => width,
             };
-            let quantile = |of| slice.as_ref().map_or(0, |slice| slice.latency.value_at_quantile(of));
+            let quantile = |of| slice.map_or(0, |slice| slice.latency.value_at_quantile(of));
             stretches.push(Second {
                 start_s,
                 width_s,
-                done: slice.as_ref().map_or(0, |slice| slice.done),
-                failed: slice.as_ref().map_or(0, |slice| slice.failed),
+                done: slice.map_or(0, |slice| slice.done),
+                failed: slice.map_or(0, |slice| slice.failed),
                 p50_ns: quantile(0.5),
                 p99_ns: quantile(0.99),
             });
@@ -103,6 +130,14 @@ mod tests {
         let mut latency = slice_histogram();
         latency.saturating_record(latency_ns);
         Slice { done: 1, failed: 0, unreachable: 0, latency }
+    }
+
+    #[test]
+    fn slices_of_the_warm_up_rise_to_those_that_count() {
+        let millis = Duration::from_millis;
+        let warming = [250, 150, 50, 0].map(|left| number_of(Duration::ZERO, Some(millis(left))));
+        assert_eq!(warming, [-3, -2, -1, -1]);
+        assert_eq!([0, 99, 100].map(|at| number_of(millis(at), None)), [0, 0, 1]);
     }
 
     #[test]
@@ -134,6 +169,12 @@ mod tests {
     fn a_stretch_in_which_nothing_ended_is_there_and_empty() {
         let mut series = Series::default();
         series.add(2, slice(5));
-        assert_eq!(series.stretches(SLICE * 3).iter().map(|s| s.done).collect::<Vec<_>>(), [0, 0, 1]);
+        let done = |series: &Series, end| {
+            series.stretches(end).iter().map(|stretch| stretch.done).collect::<Vec<_>>()
+        };
+        assert_eq!(done(&series, SLICE * 3), [0, 0, 1]);
+        assert_eq!(done(&series, SLICE * 5), [0, 0, 1, 0, 0], "to the end of the run");
+        series.add(3, slice(5));
+        assert_eq!(done(&series, SLICE * 3 + SLICE / 4), [0, 0, 2], "a sliver goes to the one before");
     }
 }

@@ -6,10 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use crate::{
-    plan::Operation,
-    series::{SLICE, Slice},
-};
+use crate::{plan::Operation, series::Slice};
 
 /// Longer ones are recorded as this: no timeout is longer than a week, and no digit of it would be believed.
 const MAX_LATENCY: Duration = Duration::from_secs(3600);
@@ -41,7 +38,7 @@ pub(crate) fn fold(into: &mut Histogram<u64>, from: &Histogram<u64>) {
     let _ = into.add(from);
 }
 
-fn record(histogram: &mut Histogram<u64>, span: Duration) {
+pub(crate) fn record(histogram: &mut Histogram<u64>, span: Duration) {
     // Two readings of the clock may be the same, and 0 is in no bucket.
     histogram.saturating_record(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1));
 }
@@ -52,6 +49,8 @@ pub(crate) struct Ended {
     pub(crate) operation: Operation,
     /// Since the measured part began; absent in the warm-up, of which nothing is counted.
     pub(crate) at: Option<Duration>,
+    /// The slice of time that it ended in: from 0 where it counts, below 0 in the warm-up.
+    pub(crate) slice: i64,
     /// From when it should have been sent.
     pub(crate) latency: Duration,
     /// From when it was sent.
@@ -61,6 +60,8 @@ pub(crate) struct Ended {
     /// Absent where there was no answer.
     pub(crate) status: Option<u16>,
     pub(crate) failure: Option<Failure>,
+    /// The server did nothing, as it may: no failure, and nothing that was done either.
+    pub(crate) refused: bool,
 }
 
 /// Why a request failed.
@@ -85,6 +86,8 @@ pub(crate) struct OperationTally {
     pub(crate) failed_latency: Histogram<u64>,
     pub(crate) success: u64,
     pub(crate) failed: u64,
+    /// Answered, and as may be, and yet nothing was done.
+    pub(crate) refused: u64,
 }
 
 impl OperationTally {
@@ -95,6 +98,7 @@ impl OperationTally {
             failed_latency: histogram(),
             success: 0,
             failed: 0,
+            refused: 0,
         }
     }
 
@@ -104,6 +108,7 @@ impl OperationTally {
         fold(&mut self.failed_latency, &other.failed_latency);
         self.success += other.success;
         self.failed += other.failed;
+        self.refused += other.refused;
     }
 }
 
@@ -124,7 +129,7 @@ pub(crate) struct Tally {
     pub(crate) received_bytes: u64,
     /// When the last request ended, since the measured part began.
     pub(crate) last_end: Duration,
-    /// The slice of time that is under way, and its number; -1 is all of the warm-up.
+    /// The slice of time that is under way, and its number; those of the warm-up are below 0.
     slice: Slice,
     slice_number: i64,
 }
@@ -150,11 +155,12 @@ impl Tally {
 
     /// Counts a request, and returns the slice before this one where that has ended.
     pub(crate) fn record(&mut self, ended: Ended) -> Option<(i64, Slice)> {
-        let flushed = self.turn_to(ended.at);
+        let flushed = self.turn_to(ended.slice);
         let unreachable = ended.failure.as_ref().is_some_and(|failure| failure.unreachable);
         self.slice.unreachable += u64::from(unreachable);
         match &ended.failure {
             Some(_) => self.slice.failed += 1,
+            None if ended.refused => {}
             None => {
                 self.slice.done += 1;
                 record(&mut self.slice.latency, ended.latency);
@@ -175,6 +181,7 @@ impl Tally {
         let tally =
             self.operations[ended.operation.index()].get_or_insert_with(|| Box::new(OperationTally::new()));
         match ended.failure {
+            None if ended.refused => tally.refused += 1,
             None => {
                 tally.success += 1;
                 record(&mut tally.latency, ended.latency);
@@ -207,8 +214,7 @@ impl Tally {
         Some((self.slice_number, std::mem::replace(&mut self.slice, empty_slice())))
     }
 
-    fn turn_to(&mut self, at: Option<Duration>) -> Option<(i64, Slice)> {
-        let number = at.map_or(-1, |at| i64::try_from(at.as_nanos() / SLICE.as_nanos()).unwrap_or(i64::MAX));
+    fn turn_to(&mut self, number: i64) -> Option<(i64, Slice)> {
         if number == self.slice_number {
             return None;
         }
@@ -268,12 +274,14 @@ mod tests {
         Ended {
             operation: Operation::Read,
             at: at_millis.map(Duration::from_millis),
+            slice: at_millis.map_or(-1, |millis| i64::try_from(millis / 100).unwrap()),
             latency: Duration::from_millis(latency_millis),
             service: Duration::from_millis(1),
             sent_bytes: 10,
             received_bytes: 20,
             status: Some(200),
             failure: None,
+            refused: false,
         }
     }
 

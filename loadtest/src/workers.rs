@@ -29,7 +29,7 @@ use crate::{
     plan::{Extent, Pace, Plan},
     scenario::{Caller, Requests},
     schedule::Schedule,
-    series::{SLICE, Slice},
+    series::{SLICE, Slice, number_of},
     tally::{Ended, Tally},
     target::Target,
 };
@@ -44,7 +44,7 @@ const MAX_NAP: Duration = Duration::from_millis(20);
 pub(crate) enum Told {
     /// Its connections stand, and each has answered once; or one could not.
     Ready(Result<(), Error>),
-    /// What ended in a slice of time; -1 is the warm-up.
+    /// What ended in a slice of time; those of the warm-up are below 0.
     Slice(i64, Slice),
     /// It has ended.
     Done(Box<Worked>),
@@ -177,7 +177,10 @@ fn work(shared: &Arc<Shared>, worker: usize, tell: &Sender<Told>) -> Result<Work
         .map(|number| Rc::new(RefCell::new(Caller::new(&shared.requests, *number, shared.seed))))
         .collect();
     local.block_on(&runtime, async {
-        let connections = open_all(shared, numbers.len()).await;
+        let connections = tokio::select! {
+            connections = open_all(shared, numbers.len()) => connections,
+            _ = shared.abandon.acquire() => return,
+        };
         let connections = match connections {
             Ok(connections) => connections,
             Err(error) => {
@@ -286,14 +289,18 @@ impl Lane {
                 Ok(answer) => (Some(answer.status), answer.bytes),
                 Err(_) => (None, 0),
             };
+            let at = now.saturating_duration_since(self.measured);
+            let warming = (!turn.counts).then(|| self.measured.saturating_duration_since(now));
             let told = self.tally.borrow_mut().record(Ended {
                 operation,
-                at: turn.counts.then(|| now.saturating_duration_since(self.measured)),
+                at: turn.counts.then_some(at),
+                slice: number_of(at, warming),
                 latency: now - turn.intended.unwrap_or(sent),
                 service: now - sent,
                 sent_bytes: request.len(),
                 received_bytes,
                 status,
+                refused: failure.is_none() && status == Some(409),
                 failure,
             });
             if let Some((number, slice)) = told {

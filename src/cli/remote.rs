@@ -26,9 +26,9 @@ pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Registry")]
 pub struct Remote {
-    /// Where the registry is; else the variable CAIA_REGISTRY_URL, the configuration file, or
+    /// Where the registry is; else, but for loadtest, the variable CAIA_REGISTRY_URL, the configuration file, or
     /// http://localhost:8001
-    #[arg(long, alias = "url", value_name = "URL")]
+    #[arg(long, visible_alias = "url", value_name = "URL")]
     registry_url: Option<String>,
     /// The key to show it; else the variable CAIA_REGISTRY_API_KEY, the first of CAIA_REGISTRY_API_KEYS, or
     /// the configuration file

@@ -7,7 +7,7 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -258,13 +258,12 @@ fn what_goes_wrong_on_the_way_is_counted_by_its_name_and_never_as_lost() {
     }
 }
 
-/// A server that keeps connections and answers as a registry of one version would. The first request for that
-/// version comes to it at a bad time.
-fn stalling(stall: Duration) -> String {
+/// A server that keeps connections; `answer` is given the request line and says what the answer's body is.
+fn answering(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let reads = Arc::new(AtomicUsize::new(0));
-    let converse = move |mut stream: TcpStream, reads: &AtomicUsize| -> std::io::Result<()> {
+    let answer = Arc::new(answer);
+    let converse = move |mut stream: TcpStream, answer: &dyn Fn(&str) -> String| -> std::io::Result<()> {
         let mut reader = BufReader::new(stream.try_clone()?);
         loop {
             let mut head = String::new();
@@ -276,17 +275,7 @@ fn stalling(stall: Duration) -> String {
             let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
             let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
             reader.read_exact(&mut body)?;
-            let body = match head.split(' ').nth(1).unwrap() {
-                "/stats" => r#"{"total_models":0}"#,
-                path if path.starts_with("/models?") => "[]",
-                "/models/1" => {
-                    if reads.fetch_add(1, Ordering::SeqCst) == 0 {
-                        thread::sleep(stall);
-                    }
-                    r#"{"id":1}"#
-                }
-                _ => r#"{"id":1}"#,
-            };
+            let body = answer(head.lines().next().unwrap());
             // In chunks, for a change.
             let chunks =
                 format!("{:x}\r\n{}\r\n{:x};x\r\n{}\r\n0\r\n\r\n", 1, &body[..1], body.len() - 1, &body[1..]);
@@ -298,11 +287,59 @@ fn stalling(stall: Duration) -> String {
     // They end with the process of the tests.
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let reads = Arc::clone(&reads);
-            thread::spawn(move || converse(stream?, &reads));
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || converse(stream?, &*answer));
         }
     });
     url
+}
+
+/// It answers as a registry of one version would. The first request for that version comes to it at a bad time.
+fn stalling(stall: Duration) -> String {
+    let reads = AtomicUsize::new(0);
+    answering(move |line| {
+        let body = match line.split(' ').nth(1).unwrap() {
+            "/stats" => r#"{"total_models":0}"#,
+            path if path.starts_with("/models?") => "[]",
+            "/models/1" => {
+                if line.starts_with("GET") && reads.fetch_add(1, Ordering::SeqCst) == 0 {
+                    thread::sleep(stall);
+                }
+                r#"{"id":1}"#
+            }
+            _ => r#"{"id":1}"#,
+        };
+        body.to_owned()
+    })
+}
+
+#[test]
+fn a_list_that_is_not_of_the_runs_name_alone_deletes_nothing_and_one_that_is_stale_ends_it() {
+    for (foreign, deletions, words) in [(true, 0, "holds versions of others"), (false, 1, "still holds")] {
+        let (name, deleted) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicUsize::new(0)));
+        let (known, counted) = (Arc::clone(&name), Arc::clone(&deleted));
+        let url = answering(move |line| {
+            if line.starts_with("DELETE") {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            let path = line.split(' ').nth(1).unwrap();
+            if let Some(query) = path.strip_prefix("/models?name=") {
+                *known.lock().unwrap() = query.split('&').next().unwrap().to_owned();
+                let own = json!({"id": 1, "name": *known.lock().unwrap()});
+                return match foreign {
+                    true => json!([own, {"id": 7, "name": "people-need-it"}]).to_string(),
+                    false => json!([own]).to_string(),
+                };
+            }
+            if path == "/stats" { r#"{"total_models":0}"#.to_owned() } else { r#"{"id":1}"#.to_owned() }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let ran = Ran::of(&mut loadtest_of(folder.path(), &url, ["--scenario", "read", "--models", "1"]));
+        assert_eq!((ran.code, deleted.load(Ordering::SeqCst)), (1, deletions), "{ran:?}");
+        assert_eq!(report(&ran, folder.path())["ok"], false);
+        let name = name.lock().unwrap().clone();
+        assert!(ran.stderr.contains(words) && ran.stderr.contains(&name), "{ran:?}");
+    }
 }
 
 #[test]
@@ -329,7 +366,11 @@ fn a_rate_that_cannot_be_kept_is_told_with_what_was_never_sent() {
         ["--scenario", "read", "--models", "1", "--threads", "1", "--duration", "300ms", "--rate", "1000"];
     let ran = Ran::of(&mut loadtest_of(folder.path(), &url, arguments));
     let report = report(&ran, folder.path());
+    assert_eq!((ran.code, &report["ok"]), (1, &json!(false)), "{ran:?}");
     assert_eq!((&report["requests_total"], &report["rate"]["unsent"]), (&json!(1), &json!(299)), "{ran:?}");
+    // They waited for 1 to 299 ms, and the one that was sent for 600.
+    assert_eq!(report["latency_ms"]["count"], 300, "{report}");
+    assert!(report["latency_ms"]["p50"].as_f64().unwrap() >= 145.0, "{report}");
     assert!(report["rate"]["oldest_unsent_ms"].as_f64().unwrap() >= 298.0, "{report}");
     assert!(ran.stderr.contains("299 were due and could not be sent in time"), "{ran:?}");
 }

@@ -6,15 +6,15 @@
 //! - *promote*: one caller makes all promotions of a version, one after the other; its n-th has an event exactly if
 //!   there are n.
 //!
-//! What nobody answered may or may not be there. Anything else that is there and that nobody wrote is as wrong as
-//! something that is missing.
+//! What nobody answered may or may not be there. An event on one of these versions that nobody wrote is as wrong as
+//! one that is missing. What else the registry holds is not looked at.
 
 use std::{cell::RefCell, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error,
+    Error, Halt,
     calls::{self, Calls, Stop},
     ledger::{Bits, Ledger, Promoted},
     plan::{Operation, Plan},
@@ -39,8 +39,9 @@ pub struct Readback {
     pub writes_acknowledged: u64,
     /// Those of them whose event is there.
     pub events_found: u64,
-    /// Those of them whose event is not there.
-    pub missing: u64,
+    /// Those of them whose event is not there; absent where not all could be read, so that nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
     /// Some of them, in words.
     pub missing_sample: Vec<String>,
     /// Writes that nobody answered: each may be there or not.
@@ -60,11 +61,11 @@ impl Readback {
     /// Whether everything that was acknowledged is there, and nothing else.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.complete && self.missing == 0 && self.unexpected == 0
+        self.complete && self.missing.unwrap_or(0) == 0 && self.unexpected == 0
     }
 
     fn miss(&mut self, count: u64, words: impl FnOnce() -> String) {
-        self.missing += count;
+        *self.missing.get_or_insert(0) += count;
         if self.missing_sample.len() < SAMPLE {
             self.missing_sample.push(words());
         }
@@ -189,7 +190,7 @@ pub(crate) fn read(
     let outcome = calls::each(target, plan.timeout, written.jobs(), stop, tell, work);
     let mut found = found.take();
     found.readback.complete = outcome.is_ok();
-    found.readback.error = outcome.err().map(|error| error.to_string());
+    let mut failed = outcome.err();
     found.readback.writes_acknowledged = written.acknowledged();
     found.readback.unacknowledged = written.unsure();
     if found.readback.complete {
@@ -197,15 +198,22 @@ pub(crate) fn read(
     }
     let mut production = None;
     if plan.weights.of(Operation::Promote) > 0 && found.readback.complete {
-        match standing(plan, target, name) {
+        match standing(plan, target, name, stop) {
             Ok(standing) => production = Some(found.production(&written, &standing)),
             Err(error) => {
                 found.readback.complete = false;
-                found.readback.error = Some(error.to_string());
+                failed = Some(error);
             }
         }
     }
-    Checked { readback: found.readback, production }
+    found.readback.missing =
+        if found.readback.complete { Some(found.readback.missing.unwrap_or(0)) } else { None };
+    found.readback.error = failed.as_ref().map(Error::to_string);
+    let halted = match failed {
+        Some(Error::Halted(halt)) => Some(halt),
+        _ => None,
+    };
+    Checked { readback: found.readback, production, halted }
 }
 
 /// What a read-back comes to.
@@ -213,16 +221,18 @@ pub(crate) struct Checked {
     pub(crate) readback: Readback,
     /// Where versions were promoted.
     pub(crate) production: Option<Production>,
+    /// What ended it early.
+    pub(crate) halted: Option<Halt>,
 }
 
 /// The ids of all production versions of the name.
-fn standing(plan: &Plan, target: &Target, name: &str) -> Result<Vec<u64>, Error> {
+fn standing(plan: &Plan, target: &Target, name: &str, stop: &Stop) -> Result<Vec<u64>, Error> {
     #[derive(Deserialize)]
     struct Listed {
         id: u64,
     }
     let path = format!("/models?name={name}&status=production&limit=200");
-    let page = calls::once(target, plan.timeout, async |calls| calls.get(&path).await)?;
+    let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
     let listed: Vec<Listed> = parsed(&page.body)?;
     Ok(listed.into_iter().map(|listed| listed.id).collect())
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use registry_loadtest::{
-    Outcome,
+    EndedBy, Outcome,
     chart::{self, Chart},
     hgrm,
 };
@@ -59,6 +59,7 @@ impl Files {
         let report = serde_json::to_value(&outcome.report)
             .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
         let mut faults = Faults::default();
+        // One that can't be written keeps none of the others from being written.
         faults.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
         if let Some(path) = &self.hdr_out {
             faults.note(write_atomically(path, &distribution(outcome)?));
@@ -80,6 +81,15 @@ fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
+fn ended_by(ended_by: EndedBy) -> &'static str {
+    match ended_by {
+        EndedBy::Requests => "its number of requests",
+        EndedBy::Duration => "its time",
+        EndedBy::Interrupt => "an interrupt",
+        EndedBy::ServerGone => "the server, which went away",
+    }
+}
+
 /// What the page shows.
 fn picture(outcome: &Outcome) -> Chart {
     let report = &outcome.report;
@@ -96,7 +106,16 @@ fn picture(outcome: &Outcome) -> Chart {
         fact("p99", format!("{:.2} ms", latency.p99)),
         fact("p99.9", format!("{:.2} ms", latency.p999)),
         fact("acknowledged writes", print::count(report.readback.writes_acknowledged)),
-        fact("of them missing", print::count(report.readback.missing)),
+        fact("of them missing", report.readback.missing.map_or_else(|| "unknown".to_owned(), print::count)),
+        fact("ended by", ended_by(report.ended_by).to_owned()),
+        fact("given up", print::count(report.requests_abandoned)),
+        fact(
+            "read back",
+            match &report.readback.error {
+                None => "yes".to_owned(),
+                Some(error) => format!("no: {}", print::one_line(error)),
+            },
+        ),
     ];
     if let Some(asked) = report.rate_asked() {
         facts.insert(2, fact("requests a second that were due", format!("{asked}")));

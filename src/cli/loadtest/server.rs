@@ -1,5 +1,5 @@
 //! A server of the load test's own: this program's `serve`, in its own process, on a temporary database and a free
-//! port. It goes when the run is over, however that ends.
+//! port. It goes when the run is over, unless this process is killed by what it can't heed.
 
 use std::{
     env,
