@@ -39,8 +39,11 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(4);
 /// Pages in the WAL from which the writer waits for readers as long as the busy timeout (64 MB).
 const MAX_WAL_PAGES: u32 = 16_384;
 
-/// Versions whose tags and texts are indexed at once: some milliseconds, which the next operation may have to wait.
+/// Versions whose tags and texts are indexed at once at most.
 const INDEXED_AT_ONCE: usize = 256;
+/// No further one is begun after this, as the next operation may have to wait. One with very long texts may take
+/// two tenths of a second by itself.
+const INDEXING_TIME: Duration = Duration::from_millis(5);
 /// Versions that a commit indexes rather than leave them to the next one. Indexing writes about twenty pages, for one
 /// as for many, and a search looks at some unindexed versions as fast as at others.
 const WORTH_INDEXING: usize = 32;
@@ -239,12 +242,14 @@ impl IndexCare {
             return false;
         }
         self.rest_until = None;
-        let settled = match store.index_is_behind_by(least) {
-            Ok(true) => store.settle_index(INDEXED_AT_ONCE),
-            found => found.map(|_| 0),
+        let more = match store.index_is_behind_by(least) {
+            Ok(true) => store
+                .settle_index_within(INDEXED_AT_ONCE, INDEXING_TIME)
+                .and_then(|_| store.index_is_behind_by(1)),
+            found => found,
         };
-        match settled {
-            Ok(settled) => settled == INDEXED_AT_ONCE,
+        match more {
+            Ok(more) => more,
             Err(error) => {
                 tracing::warn!(%error, "the index of tags and texts stays behind; lists are right, but slower");
                 self.rest_until = Some(Instant::now() + INDEX_REST);

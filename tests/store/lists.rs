@@ -468,6 +468,18 @@ fn a_text_that_only_old_versions_have_is_found_along_the_index_of_texts() {
     }
 }
 
+#[test]
+fn an_index_that_has_no_time_still_takes_in_one_version_at_a_time() {
+    let mut file = File::new(11);
+    file.write(false, 3, File::register);
+    for left in [2, 1, 0] {
+        file.writer.begin().unwrap();
+        assert_eq!(file.writer.settle_index_within(256, std::time::Duration::ZERO).unwrap(), 1);
+        file.writer.commit().unwrap();
+        assert_eq!(file.count("SELECT count(*) FROM index_pending"), left);
+    }
+}
+
 /// Every list there can be, by what it is asked for.
 fn every_list(file: &mut File) -> Vec<ListQuery> {
     let text = |text: &str| Some(text.to_owned());

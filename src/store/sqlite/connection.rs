@@ -136,8 +136,16 @@ impl SqliteWriter {
     /// # Errors
     /// As SQLite's; the transaction is then as it was before, if there still is one.
     pub fn settle_index(&mut self, most: usize) -> Result<usize, StoreError> {
+        self.settle_index_within(most, Duration::MAX)
+    }
+
+    /// The same, but none is begun once `time` has passed, save the first.
+    ///
+    /// # Errors
+    /// As [`SqliteWriter::settle_index`].
+    pub fn settle_index_within(&mut self, most: usize, time: Duration) -> Result<usize, StoreError> {
         self.begin_operation()?;
-        match settle::settle(&self.connection, most) {
+        match settle::settle(&self.connection, most, time) {
             Ok(settled) => {
                 self.keep_operation()?;
                 Ok(settled)

@@ -1,5 +1,7 @@
 //! Working through `index_pending`: tags and letters of versions that were written since.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::{Connection, OptionalExtension as _, types::ValueRef};
 
 use super::letters;
@@ -17,16 +19,27 @@ const SET_LETTERS: &str = "REPLACE INTO model_grams (rowid, grams) VALUES (?1, ?
 const FORGET_LETTERS: &str = "DELETE FROM model_grams WHERE rowid = ?1";
 const SETTLED: &str = "DELETE FROM index_pending WHERE model_id = ?1";
 
-/// Indexes up to `most` of the versions that are pending; how many it were. Inside a transaction, which is to be
+/// Indexes up to `most` of the versions that are pending, and begins none once `time` has passed, but always the
+/// first; how many it were. One with very long texts may take two tenths of a second. Inside a transaction, which is to be
 /// undone to where it was when this errs.
-pub(in super::super) fn settle(connection: &Connection, most: usize) -> rusqlite::Result<usize> {
+pub(in super::super) fn settle(
+    connection: &Connection,
+    most: usize,
+    time: Duration,
+) -> rusqlite::Result<usize> {
+    let begun = Instant::now();
     let mut pending = connection.prepare_cached(PENDING)?;
     let pending = pending.query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?;
     let pending = pending.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut settled = 0;
     for id in &pending {
+        if settled > 0 && begun.elapsed() >= time {
+            break;
+        }
         settle_one(connection, *id)?;
+        settled += 1;
     }
-    Ok(pending.len())
+    Ok(settled)
 }
 
 /// Whether at least so many versions are pending.

@@ -1,6 +1,6 @@
 //! Making the file smaller and its queries better planned, beside a server or without one.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
@@ -24,6 +24,8 @@ const OPTIMIZE_TELL: i64 = 0x10003;
 
 /// Versions that are indexed in one transaction, for which a server beside this may have to wait.
 const INDEXED_AT_ONCE: usize = 1_000;
+/// After this none more is begun in that transaction, as texts may be long.
+const INDEXING_TIME: Duration = Duration::from_millis(100);
 
 /// What rewriting the file brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +126,7 @@ fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u6
     while settle::are_pending(connection, 1).map_err(failed)? {
         indexed += patiently(options, watch, || {
             let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-            let settled = settle::settle(&transaction, INDEXED_AT_ONCE)?;
+            let settled = settle::settle(&transaction, INDEXED_AT_ONCE, INDEXING_TIME)?;
             transaction.commit().map(|()| settled as u64)
         })?;
         watch.tell(Stage::Indexing, indexed, total.max(indexed));
