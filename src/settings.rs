@@ -33,8 +33,7 @@ const DEFAULT_HASHERS: usize = 2;
 /// Jobs that may wait: what the readers and the writer get done well within a second.
 const DEFAULT_READ_QUEUE: usize = 4096;
 const DEFAULT_WRITE_QUEUE: usize = 4096;
-/// Readers by default, however many cores there are. A worker for every second core leaves them and the writer room: on
-/// two cores, one worker and two readers answer a fifth more than two and two do. Each reader takes a lock of the log's at every read, which SQLite guards
+/// Readers by default, however many cores there are: each takes a lock of the log's at every read, which SQLite guards
 /// with one mutex for all connections of a process.
 const MAX_DEFAULT_READERS: usize = 16;
 /// Files are long; who comes later is better told to come back.
@@ -231,7 +230,7 @@ impl Settings {
                 read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
                 write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
             },
-            workers: count(flags.workers, "WORKERS", (cores / 2).max(1)),
+            workers: count(flags.workers, "WORKERS", cores),
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
             hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
             log_format: flags
@@ -303,7 +302,7 @@ mod tests {
         assert_eq!(settings.rules.gate, Gate::default());
         assert!(settings.api_keys.is_empty());
         assert_eq!(settings.cors_origins.len(), 4);
-        assert_eq!((settings.workers, settings.database.readers), (1, 2));
+        assert_eq!((settings.workers, settings.database.readers), (2, 2));
         assert_eq!(settings.database.store.synchronous, Synchronous::Full);
         assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
         assert!(!settings.expose_local_paths);
@@ -342,8 +341,8 @@ mod tests {
     }
 
     #[test]
-    fn every_second_core_gets_a_worker_and_readers_are_bounded() {
-        for (cores, workers, readers) in [(1, 1, 1), (2, 1, 2), (3, 1, 3), (8, 4, 8), (64, 32, 16)] {
+    fn every_core_gets_a_worker_and_readers_are_bounded() {
+        for (cores, workers, readers) in [(1, 1, 1), (2, 2, 2), (8, 8, 8), (64, 64, 16)] {
             let settings = Settings::resolve(ServeFlags::default(), cores, |_| None).unwrap();
             assert_eq!((settings.workers, settings.database.readers), (workers, readers), "{cores}");
         }
