@@ -3,6 +3,7 @@
 //! Whatever goes wrong after the first request was sent ends in a report of what was seen.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, channel},
@@ -10,6 +11,8 @@ use std::{
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use hdrhistogram::Histogram;
 
 use crate::{
     Error, Halt,
@@ -22,7 +25,7 @@ use crate::{
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
     series::Series,
-    tally::{Tally, record},
+    tally::{Tally, fold, histogram, record_many},
     target::Target,
     workers::{self, Shared, Told},
 };
@@ -30,8 +33,9 @@ use crate::{
 /// While connections are opened, how often it is asked whether the run is to end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Of requests that were not sent so many waiting times are recorded, the longest.
-const MAX_WAITED: u64 = 10_000_000;
+/// Of requests that were never sent so many waiting times are looked at, evenly spread: a rate that nobody can keep
+/// leaves billions.
+const MAX_WAITS: u64 = 1_000_000;
 
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,8 +161,8 @@ struct Kept {
     unsent: u64,
     /// How long the first that was not sent had waited at the end.
     oldest_unsent: Duration,
-    /// How long each that was not sent had waited at the end: the least that its latency would have been.
-    waited: Vec<Duration>,
+    /// How long those that were not sent had waited at the end: the least that their latencies would have been.
+    waited: Histogram<u64>,
 }
 
 struct Loaded {
@@ -230,14 +234,13 @@ fn load(
         // Those of the warm-up that were not sent are no part of what is measured.
         let taken = shared.taken().clamp(warming, due);
         let end = schedule.end.unwrap_or(end).min(end);
-        let waited: Vec<_> = (taken..due.min(taken.saturating_add(MAX_WAITED)))
-            .map(|number| end.saturating_sub(schedule.time_of(number)))
-            .collect();
+        let wait_of = |number| end.saturating_sub(schedule.time_of(number));
+        let oldest_unsent = if taken < due { wait_of(taken) } else { Duration::ZERO };
+        let waited = spread(taken..due, wait_of);
         let asked = match plan.pace {
             Pace::Open(rate) => rate.per_second(),
             Pace::Closed => 0.0,
         };
-        let oldest_unsent = waited.first().copied().unwrap_or_default();
         Kept { asked, due: due - warming, unsent: due - taken, oldest_unsent, waited }
     });
     // A span that was asked for is over at its end, and not with its last answer.
@@ -251,6 +254,18 @@ fn load(
     Ok(Loaded { seen, ledgers })
 }
 
+/// The spans of these requests, each of those that are looked at standing for as many as lie to the next.
+fn spread(numbers: Range<u64>, span_of: impl Fn(u64) -> Duration) -> Histogram<u64> {
+    let mut spans = histogram();
+    let apart = (numbers.end - numbers.start).div_ceil(MAX_WAITS).max(1);
+    let mut number = numbers.start;
+    while number < numbers.end {
+        record_many(&mut spans, span_of(number), apart.min(numbers.end - number));
+        number += apart;
+    }
+    spans
+}
+
 fn outcome(
     plan: &Plan,
     seen: Seen,
@@ -261,8 +276,8 @@ fn outcome(
     let Seen { tally, series, ended_by, abandoned, started, runtime, rate } = seen;
     let mut total = tally.total();
     let unsent = rate.as_ref().map_or(0, |kept| kept.unsent);
-    for waited in rate.iter().flat_map(|kept| &kept.waited) {
-        record(&mut total.latency, *waited);
+    if let Some(kept) = &rate {
+        fold(&mut total.latency, &kept.waited);
     }
     let (success, failed) = (total.success, total.failed);
     let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -283,7 +298,7 @@ fn outcome(
     let promoted = promote.is_none_or(|promote| promote.refused == 0 || promote.success > 0);
     let mut latencies = vec![("all".to_owned(), total.latency.clone())];
     if rate.is_some() {
-        latencies.push(("all, from when they were sent".to_owned(), total.service.clone()));
+        latencies.push(("since sent".to_owned(), total.service.clone()));
     }
     if plan.weights.operations().count() > 1 {
         for (operation, tally) in crate::Operation::ALL.into_iter().zip(&tally.operations) {
@@ -333,4 +348,23 @@ fn outcome(
         versions,
     };
     Outcome { report, latencies, stretches: series.stretches(runtime) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_any_number_of_requests_all_count_and_none_is_kept_by_itself() {
+        for count in [0, 1, 1_000, MAX_WAITS, MAX_WAITS + 1, 7 * MAX_WAITS + 3, 1 << 50] {
+            let spans = spread(5..5 + count, |number| Duration::from_micros(1_000_005 - number % 1_000_000));
+            assert_eq!(spans.len(), count);
+        }
+        let waits = spread(0..2 * MAX_WAITS, Duration::from_micros);
+        for (quantile, millis) in [(0.25, 500.0), (0.5, 1_000.0), (0.75, 1_500.0)] {
+            let kept = waits.value_at_quantile(quantile) as f64 / 1e6;
+            // A histogram keeps three digits.
+            assert!((kept / millis - 1.0).abs() < 1e-3, "{quantile}: {kept}");
+        }
+    }
 }

@@ -38,9 +38,13 @@ pub(crate) fn fold(into: &mut Histogram<u64>, from: &Histogram<u64>) {
     let _ = into.add(from);
 }
 
-pub(crate) fn record(histogram: &mut Histogram<u64>, span: Duration) {
+fn record(histogram: &mut Histogram<u64>, span: Duration) {
+    record_many(histogram, span, 1);
+}
+
+pub(crate) fn record_many(histogram: &mut Histogram<u64>, span: Duration, count: u64) {
     // Two readings of the clock may be the same, and 0 is in no bucket.
-    histogram.saturating_record(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1));
+    histogram.saturating_record_n(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1), count);
 }
 
 /// One request that has ended.

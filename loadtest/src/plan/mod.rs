@@ -23,6 +23,44 @@ const DEFAULT_REQUESTS_PER_CALLER: u64 = 20;
 /// What the callers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
+    /// Always the same.
+    Only(Operation),
+    /// All but `health`, by [`Weights`].
+    Mixed,
+}
+
+impl Scenario {
+    /// All of them, as the help lists them.
+    pub const ALL: [Self; 7] = [
+        Self::Only(Operation::Metrics),
+        Self::Only(Operation::Read),
+        Self::Only(Operation::List),
+        Self::Only(Operation::Register),
+        Self::Only(Operation::Promote),
+        Self::Mixed,
+        Self::Only(Operation::Health),
+    ];
+
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Only(operation) => operation.name(),
+            Self::Mixed => "mixed",
+        }
+    }
+
+    fn weights(self) -> Weights {
+        match self {
+            Self::Only(operation) => Weights::only(operation),
+            Self::Mixed => Weights::default(),
+        }
+    }
+}
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
     /// Scores are recorded: a write with its event.
     Metrics,
     /// One version by its id.
@@ -33,54 +71,7 @@ pub enum Scenario {
     Register,
     /// Versions of one name take production from each other.
     Promote,
-    /// All of these, by [`Weights`].
-    Mixed,
     /// `GET /health`: neither a key nor a database, so the most that server and client can do.
-    Health,
-}
-
-impl Scenario {
-    /// All of them, as the help lists them.
-    pub const ALL: [Self; 7] =
-        [Self::Metrics, Self::Read, Self::List, Self::Register, Self::Promote, Self::Mixed, Self::Health];
-
-    /// Its name on the command line and in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Metrics => "metrics",
-            Self::Read => "read",
-            Self::List => "list",
-            Self::Register => "register",
-            Self::Promote => "promote",
-            Self::Mixed => "mixed",
-            Self::Health => "health",
-        }
-    }
-
-    fn weights(self) -> Weights {
-        let only = |operation| Weights::only(operation);
-        match self {
-            Self::Metrics => only(Operation::Metrics),
-            Self::Read => only(Operation::Read),
-            Self::List => only(Operation::List),
-            Self::Register => only(Operation::Register),
-            Self::Promote => only(Operation::Promote),
-            Self::Health => only(Operation::Health),
-            Self::Mixed => Weights::default(),
-        }
-    }
-}
-
-/// A kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "as the scenarios of these names")]
-pub enum Operation {
-    Metrics,
-    Read,
-    List,
-    Register,
-    Promote,
     Health,
 }
 
@@ -276,9 +267,9 @@ fn models(order: &Order, weights: &Weights) -> Result<usize, PlanError> {
     let connections = order.connections;
     let promotes = weights.of(Operation::Promote) > 0;
     let default = match order.scenario {
-        Scenario::Metrics | Scenario::Register | Scenario::Health => 1,
-        Scenario::Promote => connections,
-        Scenario::Read | Scenario::List | Scenario::Mixed => MANY_MODELS.max(connections),
+        Scenario::Only(Operation::Metrics | Operation::Register | Operation::Health) => 1,
+        Scenario::Only(Operation::Promote) => connections,
+        Scenario::Only(Operation::Read | Operation::List) | Scenario::Mixed => MANY_MODELS.max(connections),
     };
     let models = order.models.unwrap_or(default);
     if !(1..=MAX_MODELS).contains(&models) {
@@ -315,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_default_is_the_check_of_0_2_0() {
-        let plan = Plan::try_from(order(Scenario::Metrics)).unwrap();
+        let plan = Plan::try_from(order(Scenario::Only(Operation::Metrics))).unwrap();
         assert_eq!((plan.connections, plan.workers, plan.models), (10, 1, 1));
         assert_eq!((plan.extent, plan.pace), (Extent::RequestsPerCaller(20), Pace::Closed));
         assert_eq!((plan.suite.as_str(), plan.warmup), ("smoke-v1", Duration::ZERO));
@@ -324,7 +315,7 @@ mod tests {
     #[test]
     fn workers_leave_cores_to_the_server_and_are_no_more_than_connections() {
         for (cores, connections, workers) in [(1, 10, 1), (2, 10, 1), (8, 10, 4), (64, 100, 8), (64, 3, 3)] {
-            let order = Order { cores, connections, ..order(Scenario::Metrics) };
+            let order = Order { cores, connections, ..order(Scenario::Only(Operation::Metrics)) };
             assert_eq!(Plan::try_from(order).unwrap().workers, workers, "{cores} {connections}");
         }
     }
@@ -332,10 +323,10 @@ mod tests {
     #[test]
     fn scenarios_that_read_prepare_many_and_promotions_one_for_each_caller() {
         for (scenario, connections, models) in [
-            (Scenario::Read, 10, 300),
+            (Scenario::Only(Operation::Read), 10, 300),
             (Scenario::Mixed, 1000, 1000),
-            (Scenario::Promote, 7, 7),
-            (Scenario::Register, 10, 1),
+            (Scenario::Only(Operation::Promote), 7, 7),
+            (Scenario::Only(Operation::Register), 10, 1),
         ] {
             let order = Order { connections, ..order(scenario) };
             assert_eq!(Plan::try_from(order).unwrap().models, models, "{scenario:?}");
@@ -346,8 +337,11 @@ mod tests {
     fn a_run_ends_in_one_way() {
         let span = || Some("1s".parse().unwrap());
         for (change, expected) in [
-            (Order { requests: Some(7), ..order(Scenario::Read) }, Extent::Requests(7)),
-            (Order { duration: span(), ..order(Scenario::Read) }, Extent::Duration(Duration::from_secs(1))),
+            (Order { requests: Some(7), ..order(Scenario::Only(Operation::Read)) }, Extent::Requests(7)),
+            (
+                Order { duration: span(), ..order(Scenario::Only(Operation::Read)) },
+                Extent::Duration(Duration::from_secs(1)),
+            ),
         ] {
             assert_eq!(Plan::try_from(change).unwrap().extent, expected);
         }
@@ -356,7 +350,7 @@ mod tests {
     #[test]
     fn what_contradicts_itself_is_refused_with_the_flags_in_question() {
         let span = || Some("1s".parse().unwrap());
-        let base = || order(Scenario::Metrics);
+        let base = || order(Scenario::Only(Operation::Metrics));
         for (order, words) in [
             (Order { connections: 0, ..base() }, "--connections 0"),
             (Order { connections: 10_001, ..base() }, "--connections 10001"),
@@ -369,7 +363,7 @@ mod tests {
             (Order { requests: Some(1), requests_per_caller: Some(1), ..base() }, "not by both"),
             (Order { duration: span(), requests_per_caller: Some(1), ..base() }, "or by --duration"),
             (Order { weights: Some(Weights::default()), ..base() }, "not with metrics"),
-            (Order { models: Some(9), ..order(Scenario::Promote) }, "--models 9 is less"),
+            (Order { models: Some(9), ..order(Scenario::Only(Operation::Promote)) }, "--models 9 is less"),
             (Order { models: Some(9), ..order(Scenario::Mixed) }, "--models 9 is less"),
             (Order { suite: "  ".to_owned(), ..base() }, "--suite is blank"),
             (Order { suite: "x".repeat(1001), ..base() }, "longer than 1000"),

@@ -117,7 +117,7 @@ fn scenario_parser() -> impl TypedValueParser<Value = Scenario> {
     PossibleValuesParser::new(Scenario::ALL.map(Scenario::name)).map(|name| {
         let named = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
         // Only those names come this far.
-        named.unwrap_or(Scenario::Metrics)
+        named.unwrap_or(Scenario::Mixed)
     })
 }
 
