@@ -15,6 +15,7 @@ use crate::domain::{Refusal, Timestamp};
 use super::{
     super::StoreError,
     derived::settle,
+    log,
     opening::{OpenError, Options, Synchronous, inspect_file},
     schema,
 };
@@ -77,8 +78,13 @@ impl SqliteWriter {
             return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
         inspect_file(&options.path)?;
+        let found = log::inspect_to_write(options)?;
         let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+        if found.transactions > 0 {
+            log::leave(&writer.connection, true).map_err(failed)?;
+            log::holds_together(&writer.connection, options, found).map_err(failed)??;
+        }
         schema::recognize(&writer.connection, &options.path)?;
         if writer.connection.is_readonly("main").map_err(failed)? {
             let why = "the file is read-only".to_owned();
@@ -86,6 +92,12 @@ impl SqliteWriter {
         }
         use_wal(&writer.connection, options)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
+        if found.transactions > 0
+            && let Err(error) = writer.truncate_wal()
+        {
+            // Somebody else reads it. It is begun anew later, and was checked.
+            tracing::debug!(%error, "the log that was found stays for now");
+        }
         Ok(writer)
     }
 

@@ -7,6 +7,7 @@ mod connection;
 mod derived;
 mod events;
 mod lists;
+mod log;
 pub mod maintenance;
 mod models;
 mod opening;
@@ -14,5 +15,6 @@ mod schema;
 
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
+pub use log::LogFault;
 pub use opening::{OpenError, Options, Synchronous};
 pub use schema::SCHEMA_VERSION;

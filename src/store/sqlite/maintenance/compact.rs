@@ -4,12 +4,13 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{MaintenanceError, Stage, Watch, connect, expect_file, expect_registry, patiently};
+use super::{MaintenanceError, Stage, Watch, connect, expect_file, expect_registry, expect_whole, patiently};
 use crate::store::{
     StoreError,
     sqlite::{
         connection::checkpoint,
         derived::{audit, settle, tables},
+        log,
         opening::Options,
         schema::{SCHEMA_VERSION, user_version},
     },
@@ -136,13 +137,16 @@ fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u6
 
 fn open(options: &Options, watch: &Watch) -> Result<Connection, MaintenanceError> {
     expect_file(&options.path)?;
-    patiently(options, watch, || {
+    let found = log::inspect_to_write(options)?;
+    let connection = patiently(options, watch, || {
         let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
+        log::leave(&connection, found.transactions > 0)?;
         // The first look at the file may find it locked.
         connection.execute_batch("SELECT count(*) FROM sqlite_schema")?;
         Ok(connection)
-    })
-    .and_then(|connection| expect_registry(&connection, &options.path).map(|()| connection))
+    })?;
+    expect_whole(&connection, options, found, watch)?;
+    expect_registry(&connection, &options.path).map(|()| connection)
 }
 
 /// What the database holds as of now, wherever its pages lie.

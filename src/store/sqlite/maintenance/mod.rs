@@ -8,6 +8,7 @@ mod check;
 mod compact;
 mod report;
 mod restore;
+mod salvage;
 mod source;
 
 use std::{
@@ -22,10 +23,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 pub use compact::{Optimized, Vacuumed, optimize, vacuum};
 pub use report::{Finding, Findings, Report};
 pub use restore::{Abandoned, Exclusive, Replaced};
+pub use salvage::{Salvaged, salvage_log};
 pub use source::{Source, is_registry_at_rest};
 
 use super::{
     connection::RETRY_PAUSE,
+    log::{self, Found, LogFault},
     opening::Options,
     schema::{self, SCHEMA_VERSION},
 };
@@ -71,6 +74,8 @@ pub enum MaintenanceError {
     #[error(
         "{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
     Closed { path: PathBuf, why: String },
+    #[error(transparent)]
+    Log(#[from] LogFault),
     #[error("it was given up, and what was begun was undone")]
     Interrupted,
     #[error("{}: {why}; check its disk and its permissions", .path.display())]
@@ -210,6 +215,23 @@ fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
         }
         Err(error) => Err(MaintenanceError::Failed { path: path.to_owned(), why: error.to_string() }),
     }
+}
+
+/// Refuses what an unclean end has left where it does not make one whole, before this connection moves it into the database.
+fn expect_whole(
+    connection: &Connection,
+    options: &Options,
+    found: Found,
+    watch: &Watch,
+) -> Result<(), MaintenanceError> {
+    if found.transactions == 0 {
+        return Ok(());
+    }
+    let failed = |error: rusqlite::Error| watch.failed(&options.path, &error);
+    watch.tell(Stage::Verifying, 0, 0);
+    log::leave(connection, true).map_err(failed)?;
+    log::holds_together(connection, options, found).map_err(failed)??;
+    log::leave(connection, false).map_err(failed)
 }
 
 /// Refuses a database that is not a registry's.
