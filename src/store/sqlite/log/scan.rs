@@ -146,7 +146,7 @@ fn sound_header(bytes: &[u8]) -> Option<Header> {
 
 /// What lies behind the first frame that is not sound, that one included.
 struct Behind {
-    /// Those of this log; where its header is lost, what the first frame has.
+    /// Those of this log; where its header is lost, those of the first frame that has some.
     salts: Option<[u8; 8]>,
     order: Order,
     last: Last,
@@ -192,9 +192,12 @@ impl Behind {
     }
 
     fn add(&mut self, frame: &[u8]) {
-        let salts = *self.salts.get_or_insert_with(|| eight(frame, 8));
+        let salts = eight(frame, 8);
+        if self.salts.is_none() && salts != [0; 8] {
+            self.salts = Some(salts);
+        }
         let sums = self.last.sums.map(|sum| self.over(sum, frame));
-        if sums.contains(&Sum::kept(frame, 16)) && frame[8..16] == salts {
+        if sums.contains(&Sum::kept(frame, 16)) && self.salts == Some(salts) {
             // So the one before it was of this log too, whatever has become of its salts.
             self.count();
             self.is_certain |= self.last.is_end;

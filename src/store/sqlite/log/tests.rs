@@ -162,10 +162,11 @@ fn whatever_a_loss_of_power_leaves_of_the_last_transaction_is_no_damage() {
 }
 
 #[test]
-fn a_block_that_a_disk_lost_is_damage_unless_it_is_all_of_the_end() {
+fn a_block_that_a_disk_lost_is_damage_unless_it_may_be_of_the_last_transaction() {
     let mut written = Written::new();
     let whole = written.log.clone();
-    let end = HEADER_BYTES + written.ends[4] * FRAME;
+    // With it the end of the last but one may go, and then both look like one.
+    let end = HEADER_BYTES + written.ends[3] * FRAME;
     for block in (0..end).step_by(128) {
         written.log[block..(block + 512).min(end)].fill(0);
         let found = written.scan();
@@ -230,33 +231,35 @@ fn said(folder: &TempDir) -> String {
     said
 }
 
+/// Something that happens to one of the files.
+fn change(file: usize, change: impl Fn(&mut Vec<u8>)) -> impl Fn(&TempDir) {
+    move |folder| {
+        let path = &options(folder).files()[file];
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    }
+}
+
 #[test]
 fn what_lies_beside_the_database_is_judged_together() {
-    let change = |file: usize, change: &dyn Fn(&mut Vec<u8>)| {
-        move |folder: &TempDir| {
-            let path = &options(folder).files()[file];
-            let mut bytes = fs::read(path).unwrap();
-            change(&mut bytes);
-            fs::write(path, bytes).unwrap();
-        }
-    };
     let remove = |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
     let last = HEADER_BYTES + (Written::new().ends[5] - 1) * FRAME + 100;
     type Change<'c> = &'c dyn Fn(&TempDir);
     let cases: [(&str, &[Change<'_>], &str); 13] = [
         ("as a crash leaves it", &[], "6 taken over, torn: false"),
         ("without its index", &[&remove(2)], "6 taken over, torn: false"),
-        ("an index that is not in order", &[&change(2, &|bytes| bytes[20] ^= 1)], "6 taken over, torn: false"),
-        ("damaged early", &[&change(1, &|bytes| bytes[200] ^= 1)], "is damaged: 0 transactions in it are sound"),
-        ("its last transaction damaged", &[&change(1, &move |bytes| bytes[last] ^= 1)], "has lost what was committed"),
-        ("the same after a loss of power", &[&remove(2), &change(1, &move |bytes| bytes[last] ^= 1)], "5 taken over, torn: true"),
-        ("cut", &[&change(1, &move |bytes| bytes.truncate(last))], "has lost what was committed"),
-        ("emptied", &[&change(1, &|bytes| bytes.clear())], "has lost what was committed to it: of"),
+        ("an index that is not in order", &[&change(2, |bytes| bytes[20] ^= 1)], "6 taken over, torn: false"),
+        ("damaged early", &[&change(1, |bytes| bytes[200] ^= 1)], "is damaged: 0 transactions in it are sound"),
+        ("its last transaction damaged", &[&change(1, move |bytes| bytes[last] ^= 1)], "has lost what was committed"),
+        ("the same after a loss of power", &[&remove(2), &change(1, move |bytes| bytes[last] ^= 1)], "5 taken over, torn: true"),
+        ("cut", &[&change(1, move |bytes| bytes.truncate(last))], "has lost what was committed"),
+        ("emptied", &[&change(1, |bytes| bytes.clear())], "has lost what was committed to it: of"),
         ("gone", &[&remove(1)], "has lost what was committed to it: of"),
         ("without its database", &[&remove(0)], "is missing or empty, but its log"),
-        ("beside an empty database", &[&change(0, &|bytes| bytes.clear())], "with 6 transactions; put the database back"),
-        ("beside a backup", &[&change(0, &|bytes| bytes[18..20].fill(1))], "keeps no log, such as a backup"),
-        ("beside a changed database", &[&change(0, &|bytes| bytes[40..44].fill(9))], "was changed since"),
+        ("beside an empty database", &[&change(0, |bytes| bytes.clear())], "with 6 transactions; put the database back"),
+        ("beside a backup", &[&change(0, |bytes| bytes[18..20].fill(1))], "keeps no log, such as a backup"),
+        ("beside a changed database", &[&change(0, |bytes| bytes[40..44].fill(9))], "was changed since"),
     ];
     for (case, changes, expected) in cases {
         let folder = Written::new().folder;
