@@ -142,7 +142,8 @@ fn rows_are_what_their_events_say(file: &Connection, events: &[Event]) {
             expected.insert(event.model, Row { status: "experimental".to_owned(), number: None });
             continue;
         }
-        let row = expected.get_mut(&event.model).unwrap_or_else(|| panic!("it has no create event: {event:?}"));
+        let row =
+            expected.get_mut(&event.model).unwrap_or_else(|| panic!("it has no create event: {event:?}"));
         match event.kind.as_str() {
             "eval" => row.number = event.payload["metrics"]["n"].as_u64(),
             "promote" | "auto_demote" => {
@@ -165,7 +166,11 @@ fn each_step_down_stands_beside_its_cause(events: &[Event]) {
     for pair in events.windows(2) {
         let [event, next] = pair else { unreachable!() };
         if event.kind == "auto_demote" {
-            assert_eq!(event.payload["reason"], format!("new production: {}", next.model), "{event:?} {next:?}");
+            assert_eq!(
+                event.payload["reason"],
+                format!("new production: {}", next.model),
+                "{event:?} {next:?}"
+            );
             assert!(next.kind == "promote" && next.payload["to"] == "production", "{event:?} {next:?}");
             assert_eq!(next.id, event.id + 1);
         }

@@ -146,7 +146,8 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
 /// A crash is nothing that a server should have to complain of, then or afterwards.
 #[track_caller]
 fn expect_calm(log: &[String]) {
-    let bad = log.iter().find(|line| line.contains("panicked") || line.contains("ERROR") || line.contains("WARN"));
+    let bad =
+        log.iter().find(|line| line.contains("panicked") || line.contains("ERROR") || line.contains("WARN"));
     assert_eq!(bad, None);
 }
 
@@ -173,7 +174,9 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
     }
     file.server.stop();
     println!("{rounds} rounds in {:.1} s, lost: 0", began.elapsed().as_secs_f64());
-    println!("moment      rounds kills acknowledged unsure found absent in flight at the kill (least, median, most)");
+    println!(
+        "moment      rounds kills acknowledged unsure found absent in flight at the kill (least, median, most)"
+    );
     let mut under_load = 0;
     for (moment, mut tally) in tallies {
         tally.in_flight.sort_unstable();
@@ -181,10 +184,19 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
         let Unsure { found, absent } = tally.unsure;
         println!(
             "{:<11} {:>6} {:>5} {:>12} {:>6} {found:>5} {absent:>6} {} {} {}",
-            format!("{moment:?}"), tally.rounds, tally.kills, tally.acknowledged, found + absent,
-            flights[0], flights[flights.len() / 2], flights[flights.len() - 1]
+            format!("{moment:?}"),
+            tally.rounds,
+            tally.kills,
+            tally.acknowledged,
+            found + absent,
+            flights[0],
+            flights[flights.len() / 2],
+            flights[flights.len() - 1]
         );
         under_load += if moment == Moment::Load { flights[flights.len() / 2] } else { 0 };
     }
-    assert!(rounds < USUAL_ROUNDS || under_load >= WRITERS / 2, "the kills must hit in the middle: {under_load}");
+    assert!(
+        rounds < USUAL_ROUNDS || under_load >= WRITERS / 2,
+        "the kills must hit in the middle: {under_load}"
+    );
 }

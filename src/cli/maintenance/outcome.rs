@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{exit::Failure, print},
-    store::sqlite::maintenance::{Copied, Finding, Findings, MaintenanceError, Optimized, Report, Salvaged, Vacuumed},
+    store::sqlite::maintenance::{
+        Copied, Finding, Findings, MaintenanceError, Optimized, Report, Salvaged, Vacuumed,
+    },
 };
 
 /// What was done, and how long it took.
@@ -182,7 +184,9 @@ impl Outcome {
             match &did.lost {
                 None => lines.add(&format!("the log of {db_path} is sound, with {kept}; nothing was done")),
                 Some(lost) => {
-                    lines.add(&format!("salvaged the log of {db_path}: {kept} kept, lost: {lost} ({seconds:.1} s)"));
+                    lines.add(&format!(
+                        "salvaged the log of {db_path}: {kept} kept, lost: {lost} ({seconds:.1} s)"
+                    ));
                     if let Some(copy) = &did.kept_as {
                         lines.add(&format!("the log as it was is kept as {}", copy.display()));
                     }

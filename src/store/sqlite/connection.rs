@@ -79,10 +79,9 @@ impl SqliteWriter {
         }
         inspect_file(&options.path)?;
         let found = log::inspect_to_write(options)?;
-        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE, found)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         if found.transactions > 0 {
-            log::leave(&writer.connection, true).map_err(failed)?;
             log::holds_together(&writer.connection, options, found).map_err(failed)??;
         }
         schema::recognize(&writer.connection, &options.path)?;
@@ -107,13 +106,18 @@ impl SqliteWriter {
     /// # Errors
     /// See [`OpenError`].
     pub fn reopen(options: &Options) -> Result<Self, OpenError> {
-        Self::connect(options, OpenFlags::empty())
+        Self::connect(options, OpenFlags::empty(), log::NOTHING)
     }
 
-    fn connect(options: &Options, create: OpenFlags) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+    /// With a log that was found beside the database, closing the connection leaves that log until somebody has it checked.
+    fn connect(options: &Options, create: OpenFlags, found: log::Found) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| match found.incoherent(options, &error) {
+            Some(fault) => fault.into(),
+            None => OpenError::from_sqlite(&options.path, &error),
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        log::leave(&connection, found.transactions > 0).map_err(failed)?;
         prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);

@@ -196,19 +196,34 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
         if user_version(&transaction)? == SCHEMA_VERSION {
             tracing::warn!("indexes or triggers of the database are gone; what they kept is made anew");
         }
+        // A large file takes a while, and nobody should take that for a server that hangs.
+        let is_new = holds_nothing(&transaction)?;
+        let tell = |step: &str| {
+            if !is_new {
+                tracing::info!("bringing the database up to date: {step}");
+            }
+        };
+        tell("versions");
         // The triggers would count what follows as changes, one by one.
         transaction.execute_batch("DROP TRIGGER IF EXISTS trg_models_set_updated_at")?;
         tables::drop_triggers(&transaction)?;
         bring_up_models(&transaction)?;
+        tell("events");
         bring_up_events(&transaction)?;
+        tell("gaps");
         transaction.execute_batch(FILL_GAPS)?;
+        tell("spelling");
         for (table, column) in [("models", "tags"), ("models", "metrics"), ("model_events", "payload_json")] {
             respell(&transaction, table, column)?;
         }
+        tell("production");
         demote_surplus(&transaction, now)?;
+        tell("indexes");
         bring_up_indexes(&transaction)?;
+        tell("counters");
         tables::rebuild(&transaction)?;
         transaction.execute_batch(CREATE_TRIGGER)?;
+        tell("commit");
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()

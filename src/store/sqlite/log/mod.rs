@@ -67,7 +67,22 @@ pub(super) struct Found {
     pub(super) is_torn: bool,
 }
 
-const NOTHING: Found = Found { transactions: 0, is_torn: false };
+impl Found {
+    /// What an error means that came up as a connection read the database together with this log.
+    pub(super) fn incoherent(self, options: &Options, error: &rusqlite::Error) -> Option<LogFault> {
+        let is_corrupt =
+            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+        let [path, log, ..] = options.files();
+        (is_corrupt && self.transactions > 0).then(|| LogFault::Incoherent {
+            path,
+            log,
+            finding: error.to_string(),
+        })
+    }
+}
+
+/// No log, or none that has to be recovered.
+pub(super) const NOTHING: Found = Found { transactions: 0, is_torn: false };
 
 /// Looks at the log of a database that this process has not opened.
 ///
@@ -174,7 +189,11 @@ fn judge(
     let is_torn = tail == Tail::Torn;
     if head.is_empty() {
         let transactions = sound + if let Tail::Damaged(behind) = tail { behind } else { u64::from(is_torn) };
-        return if transactions == 0 { Ok(NOTHING) } else { Err(LogFault::Bereft { path, log, transactions }) };
+        return if transactions == 0 {
+            Ok(NOTHING)
+        } else {
+            Err(LogFault::Bereft { path, log, transactions })
+        };
     }
     let modes = head.get(MODES);
     if modes == Some(&WITHOUT_LOG) {
@@ -305,8 +324,8 @@ pub(super) fn holds_together(
     );
     let finding = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     let finding = match finding {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => error.to_string(),
-        finding => finding?,
+        Ok(finding) => finding,
+        Err(error) => return found.incoherent(options, &error).map(Err).ok_or(error),
     };
     if finding != "ok" {
         let finding = finding.lines().last().unwrap_or_default().to_owned();

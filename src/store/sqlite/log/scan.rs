@@ -75,8 +75,7 @@ impl Scan {
     pub(super) fn sound_bytes(&self) -> u64 {
         match self.header {
             Some(header) if self.frames > 0 => {
-                HEADER_BYTES as u64
-                    + self.frames * (FRAME_HEADER_BYTES as u64 + u64::from(header.page_bytes))
+                HEADER_BYTES as u64 + self.frames * (FRAME_HEADER_BYTES as u64 + u64::from(header.page_bytes))
             }
             _ => 0,
         }
@@ -85,14 +84,8 @@ impl Scan {
 
 /// Reads a log to its end. Where its header is not sound, its frames are looked for by the database's `page_bytes`.
 pub(super) fn scan(log: &mut impl Read, page_bytes: u32) -> io::Result<Scan> {
-    let mut scan = Scan {
-        header: None,
-        frames: 0,
-        transactions: 0,
-        pages: 0,
-        page_one: None,
-        tail: Tail::Unfinished,
-    };
+    let mut scan =
+        Scan { header: None, frames: 0, transactions: 0, pages: 0, page_one: None, tail: Tail::Unfinished };
     let mut bytes = [0; HEADER_BYTES];
     if !fill(log, &mut bytes)? {
         return Ok(scan);

@@ -104,7 +104,11 @@ impl Written {
                 assert_eq!(found.transactions, hit as u64, "bit {bit}: {found:?}");
             }
             None => {
-                assert_eq!((found.transactions, found.tail), (self.ends.len() as u64, Tail::Unfinished), "bit {bit}");
+                assert_eq!(
+                    (found.transactions, found.tail),
+                    (self.ends.len() as u64, Tail::Unfinished),
+                    "bit {bit}"
+                );
             }
         }
         self.flip(bit);
@@ -134,7 +138,10 @@ fn a_log_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
         written.log = whole[..end].to_owned();
         let found = written.scan();
         assert_eq!(found.tail, Tail::Unfinished, "{end}");
-        assert_eq!(found.transactions as usize, written.ends.iter().filter(|last| HEADER_BYTES + **last * FRAME <= end).count());
+        assert_eq!(
+            found.transactions as usize,
+            written.ends.iter().filter(|last| HEADER_BYTES + **last * FRAME <= end).count()
+        );
         if end % 7 == 0 {
             assert_eq!(found.transactions as usize, written.recovered(), "{end}");
         }
@@ -194,8 +201,12 @@ fn what_a_transaction_leaves_that_was_undone_is_no_damage() {
 #[test]
 fn every_bit_of_every_header_is_guarded() {
     let mut written = Written::new();
-    let sizes: Vec<_> = written.ends.iter().map(|end| word(&written.log, HEADER_BYTES + (end - 1) * FRAME + 4)).collect();
-    assert!(sizes[..5].iter().flatten().any(|size| size.is_power_of_two()), "one bit takes an end away: {sizes:?}");
+    let sizes: Vec<_> =
+        written.ends.iter().map(|end| word(&written.log, HEADER_BYTES + (end - 1) * FRAME + 4)).collect();
+    assert!(
+        sizes[..5].iter().flatten().any(|size| size.is_power_of_two()),
+        "one bit takes an end away: {sizes:?}"
+    );
     for bit in 0..HEADER_BYTES * 8 {
         written.expect_told(bit);
     }
@@ -243,21 +254,38 @@ fn change(file: usize, change: impl Fn(&mut Vec<u8>)) -> impl Fn(&TempDir) {
 
 #[test]
 fn what_lies_beside_the_database_is_judged_together() {
-    let remove = |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
+    let remove =
+        |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
     let last = HEADER_BYTES + (Written::new().ends[5] - 1) * FRAME + 100;
     type Change<'c> = &'c dyn Fn(&TempDir);
     let cases: [(&str, &[Change<'_>], &str); 13] = [
         ("as a crash leaves it", &[], "6 taken over, torn: false"),
         ("without its index", &[&remove(2)], "6 taken over, torn: false"),
         ("an index that is not in order", &[&change(2, |bytes| bytes[20] ^= 1)], "6 taken over, torn: false"),
-        ("damaged early", &[&change(1, |bytes| bytes[200] ^= 1)], "is damaged: 0 transactions in it are sound"),
-        ("its last transaction damaged", &[&change(1, move |bytes| bytes[last] ^= 1)], "has lost what was committed"),
-        ("the same after a loss of power", &[&remove(2), &change(1, move |bytes| bytes[last] ^= 1)], "5 taken over, torn: true"),
+        (
+            "damaged early",
+            &[&change(1, |bytes| bytes[200] ^= 1)],
+            "is damaged: 0 transactions in it are sound",
+        ),
+        (
+            "its last transaction damaged",
+            &[&change(1, move |bytes| bytes[last] ^= 1)],
+            "has lost what was committed",
+        ),
+        (
+            "the same after a loss of power",
+            &[&remove(2), &change(1, move |bytes| bytes[last] ^= 1)],
+            "5 taken over, torn: true",
+        ),
         ("cut", &[&change(1, move |bytes| bytes.truncate(last))], "has lost what was committed"),
         ("emptied", &[&change(1, |bytes| bytes.clear())], "has lost what was committed to it: of"),
         ("gone", &[&remove(1)], "has lost what was committed to it: of"),
         ("without its database", &[&remove(0)], "is missing or empty, but its log"),
-        ("beside an empty database", &[&change(0, |bytes| bytes.clear())], "with 6 transactions; put the database back"),
+        (
+            "beside an empty database",
+            &[&change(0, |bytes| bytes.clear())],
+            "with 6 transactions; put the database back",
+        ),
         ("beside a backup", &[&change(0, |bytes| bytes[18..20].fill(1))], "keeps no log, such as a backup"),
         ("beside a changed database", &[&change(0, |bytes| bytes[40..44].fill(9))], "was changed since"),
     ];
@@ -273,7 +301,9 @@ fn what_lies_beside_the_database_is_judged_together() {
 fn a_log_of_pages_of_another_size_is_another_database_s() {
     let (written, other) = (Written::new(), tempfile::tempdir().unwrap());
     let connection = Connection::open(options(&other).path).unwrap();
-    connection.execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; CREATE TABLE t (x)").unwrap();
+    connection
+        .execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+        .unwrap();
     drop(connection);
     fs::copy(options(&other).path, options(&written.folder).path).unwrap();
     let said = said(&written.folder);

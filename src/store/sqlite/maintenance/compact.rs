@@ -2,9 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{MaintenanceError, Stage, Watch, connect, expect_file, expect_registry, expect_whole, patiently};
+use super::{MaintenanceError, Stage, Watch, connect_to_write, expect_file, expect_registry, patiently};
 use crate::store::{
     StoreError,
     sqlite::{
@@ -138,14 +138,7 @@ fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u6
 fn open(options: &Options, watch: &Watch) -> Result<Connection, MaintenanceError> {
     expect_file(&options.path)?;
     let found = log::inspect_to_write(options)?;
-    let connection = patiently(options, watch, || {
-        let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
-        log::leave(&connection, found.transactions > 0)?;
-        // The first look at the file may find it locked.
-        connection.execute_batch("SELECT count(*) FROM sqlite_schema")?;
-        Ok(connection)
-    })?;
-    expect_whole(&connection, options, found, watch)?;
+    let connection = connect_to_write(options, watch, found)?;
     expect_registry(&connection, &options.path).map(|()| connection)
 }
 

@@ -19,7 +19,8 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::{
-    Copied, MaintenanceError, Source, Watch, connect, copy, copy_to_new, expect_file, expect_whole, leave_wal, patiently,
+    Copied, MaintenanceError, Source, Watch, connect, connect_to_write, copy, copy_to_new, expect_file,
+    leave_wal, patiently,
 };
 use crate::store::sqlite::{
     log,
@@ -87,12 +88,7 @@ impl Exclusive {
         expect_file(path)?;
         let found = log::inspect_to_write(options)?;
         if found.transactions > 0 {
-            let connection = patiently(options, watch, || {
-                let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
-                log::leave(&connection, true)?;
-                connection.execute_batch("SELECT count(*) FROM sqlite_schema").map(|()| connection)
-            })?;
-            expect_whole(&connection, options, found, watch)?;
+            drop(connect_to_write(options, watch, found)?);
         }
         // Each attempt with a connection of its own: one that failed may keep a part of its locks.
         let connection = patiently(options, watch, || {

@@ -46,7 +46,8 @@ pub fn salvage_log(options: &Options, watch: &Watch) -> Result<Salvaged, Mainten
         LogFault::Cut { has, known, .. } => format!("{} pages that the log no longer has", known - has),
         _ => return Err(fault.into()),
     };
-    let failed = |error: std::io::Error| MaintenanceError::Failed { path: log.clone(), why: error.to_string() };
+    let failed =
+        |error: std::io::Error| MaintenanceError::Failed { path: log.clone(), why: error.to_string() };
     let kept_as = match log::copy_aside(&log, "damaged") {
         Ok(copy) => Some(copy),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -73,7 +74,8 @@ pub fn salvage_log(options: &Options, watch: &Watch) -> Result<Salvaged, Mainten
 fn lock(options: &Options) -> Result<File, MaintenanceError> {
     let path = options.path.clone();
     let file = File::options().read(true).write(true).open(&path);
-    let file = file.map_err(|error| MaintenanceError::Closed { path: path.clone(), why: error.to_string() })?;
+    let file =
+        file.map_err(|error| MaintenanceError::Closed { path: path.clone(), why: error.to_string() })?;
     match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(std::io::Error::from) {
         Ok(()) => Ok(file),
         // POSIX leaves it to the system which of the two it is.
