@@ -111,7 +111,7 @@ fn against_ledgers(events: &[Event], ledgers: &mut [Ledger]) -> Unsure {
             let id = ids.get(&(version.name.clone(), version.version.clone())).copied();
             let kept = id.and_then(|id| found.remove(&id)).unwrap_or_default();
             if version.id.is_some() {
-                assert_eq!(version.id, id, "{version:?}");
+                assert_eq!(version.id, id, "LOST: {version:?}");
             }
             let acknowledged = version.acknowledged.len();
             assert!(

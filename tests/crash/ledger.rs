@@ -11,7 +11,7 @@ pub(crate) enum Change {
 }
 
 /// A version and its changes, in the order in which its only writer sent them, each after the answer to the one before.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -29,7 +29,7 @@ impl Version {
 }
 
 /// One writer's.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     pub(crate) versions: Vec<Version>,
     pub(crate) acknowledged: u64,

@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
     thread,
@@ -9,11 +10,12 @@ use std::{
 };
 
 use fastrand::Rng;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
     judge::{Unsure, judge},
-    ledger::Ledger,
+    ledger::{Change, Ledger},
     load::{self, Load, WRITERS},
     server::{Server, linger},
     wait_until,
@@ -114,7 +116,7 @@ impl File {
                 Moment::Ending => {
                     wait_until("writes are acknowledged", || acknowledged() >= 100);
                     server.terminate();
-                    linger(random, Duration::from_millis(30));
+                    linger(random, Duration::from_millis(8));
                 }
             }
             tally.in_flight.push(load.in_flight.count());
@@ -199,4 +201,71 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
         rounds < USUAL_ROUNDS || under_load >= WRITERS / 2,
         "the kills must hit in the middle: {under_load}"
     );
+}
+
+/// The judge is worth something only where it can condemn.
+#[test]
+fn the_judge_sees_what_is_missing_and_what_nobody_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    let mut server = Server::start(&path);
+    let (address, load) = (server.wait_for_address(), Load::default());
+    let mut ledgers = vec![Ledger::default(); WRITERS];
+    thread::scope(|scope| {
+        for (writer, ledger) in ledgers.iter_mut().enumerate() {
+            let load = &load;
+            scope.spawn(move || load::write(load, address, writer, ledger, Rng::with_seed(writer as u64)));
+        }
+        wait_until("writes are acknowledged", || load.acknowledged.load(Ordering::SeqCst) > 300);
+        load.resting.store(true, Ordering::SeqCst);
+    });
+    server.stop();
+    let condemned = |sql: &str, ledgers: &mut Vec<Ledger>| {
+        let other = tempfile::tempdir().unwrap();
+        let path = {
+            let to = other.path().join("registry.db");
+            fs::copy(&path, &to).unwrap();
+            to
+        };
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let judged = catch_unwind(AssertUnwindSafe(|| judge(&path, ledgers)));
+        let text = |panic: Box<dyn std::any::Any + Send>| {
+            panic.downcast_ref::<String>().cloned().unwrap_or_default()
+        };
+        judged.map(drop).map_err(text)
+    };
+    assert_eq!(condemned("", &mut ledgers.clone()), Ok(()), "as it is, it is sound");
+    for (sql, said) in [
+        (
+            "DELETE FROM model_events WHERE id = (SELECT max(id) FROM model_events WHERE event_type = 'eval')",
+            "LOST",
+        ),
+        ("DELETE FROM model_events WHERE id = (SELECT min(id) FROM model_events)", "LOST"),
+        ("DELETE FROM models WHERE id = (SELECT max(id) FROM models)", "left == right"),
+        ("UPDATE models SET metrics = NULL WHERE metrics NOT NULL", "left == right"),
+        ("UPDATE models SET status = 'archived' WHERE status = 'production'", "left == right"),
+        (
+            "INSERT INTO model_events (model_id, event_type, payload_json) SELECT max(id), 'eval', '{\"metrics\": {\"n\": 1}}' FROM models",
+            "nobody sent it",
+        ),
+        ("INSERT INTO models (name, version, checkpoint_path) VALUES ('m', 'x', '/x')", "left == right"),
+    ] {
+        let told = condemned(sql, &mut ledgers.clone()).expect_err(sql);
+        assert!(told.contains(said), "{sql}: {told}");
+    }
+    // One that was acknowledged and never came to the file.
+    let mut more = ledgers.clone();
+    let version =
+        more.iter_mut().flat_map(|ledger| &mut ledger.versions).find(|version| version.is_there()).unwrap();
+    version.acknowledged.push(Change::Record(7));
+    let told = condemned("", &mut more).unwrap_err();
+    assert!(told.contains("LOST"), "{told}");
+    // One that is unsure may be missing.
+    let version = ledgers
+        .iter_mut()
+        .flat_map(|ledger| &mut ledger.versions)
+        .find(|version| version.is_there())
+        .unwrap();
+    version.unsure = Some(Change::Record(7));
+    assert_eq!(condemned("", &mut ledgers), Ok(()));
 }
