@@ -243,6 +243,43 @@ fn a_log_beside_another_database_or_none_is_refused() {
     }
 }
 
+/// What was written between the copy and the log is in neither, and the two look sound together.
+#[test]
+fn a_log_beside_a_copy_of_its_own_database_from_another_time_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = at(&folder, "");
+    let register = |versions: std::ops::Range<u64>| {
+        let mut server = Server::start(&path);
+        let in_flight = InFlight::default();
+        let mut client = Client::new(server.wait_for_address(), &in_flight);
+        for version in versions {
+            let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://b"});
+            let fate = client.send("POST", "/models", "damage", Some(&body));
+            assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+        }
+        server
+    };
+    register(0..3).stop();
+    let earlier = copy(&folder);
+    let server = register(3..4);
+    // As a tool copies that knows nothing of a log.
+    let during = copy(&folder);
+    server.stop();
+    register(4..5).kill();
+    let later = copy(&folder);
+    for (copied, from) in [(&earlier, "before"), (&during, "while another log was written")] {
+        fs::copy(at(copied, ""), &path).unwrap();
+        let said = refused(&folder);
+        assert!(said.contains("begun on another state"), "{from}: {said}");
+    }
+    fs::copy(at(&later, ""), &path).unwrap();
+    let mut server = Server::run(&mut serve(&path));
+    server.wait_for_address();
+    assert!(server.log().join("\n").contains("its log is whole, and nothing is lost"), "{:?}", server.log());
+    server.stop();
+    assert_eq!(versions(&path), 5);
+}
+
 /// The database of a server that has seen more, at rest and in the mode that keeps a log.
 fn crashed_with_more() -> TempDir {
     let folder = tempfile::tempdir().unwrap();

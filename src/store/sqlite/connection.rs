@@ -15,7 +15,10 @@ use crate::domain::{Refusal, Timestamp};
 use super::{
     super::StoreError,
     derived::settle,
-    log,
+    log::{
+        self,
+        mark::{self, Mark},
+    },
     opening::{OpenError, Options, Synchronous, inspect_file},
     schema,
 };
@@ -47,6 +50,8 @@ pub struct SqliteWriter {
     pub(super) connection: Connection,
     busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
+    /// Whether the next transaction is the first of a log, and so has to tie it to the database.
+    begins_log: bool,
 }
 
 /// A connection that only reads.
@@ -91,11 +96,11 @@ impl SqliteWriter {
         }
         use_wal(&writer.connection, options)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
-        if found.transactions > 0
-            && let Err(error) = writer.truncate_wal()
+        if !found.is_in_use
+            && let Err(error) = writer.begin_first_log()
         {
-            // Somebody else reads it. It is begun anew later, and was checked.
-            tracing::debug!(%error, "the log that was found stays for now");
+            // Somebody else reads it, or it can't be written now. After a crash all of the file is checked then.
+            tracing::debug!(%error, "the log is not begun anew yet");
         }
         Ok(writer)
     }
@@ -128,7 +133,7 @@ impl SqliteWriter {
                 Ok(())
             }))
             .map_err(failed)?;
-        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages })
+        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages, begins_log: false })
     }
 
     /// Pages in the WAL after the last commit of this connection.
@@ -188,7 +193,14 @@ impl SqliteWriter {
     /// # Errors
     /// As SQLite's; the transaction is then still open or gone, see [`SqliteWriter::in_transaction`].
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        self.run("COMMIT")
+        if self.begins_log {
+            Mark::First.set(&self.connection)?;
+        }
+        let before = self.wal_pages();
+        self.run("COMMIT")?;
+        // Somebody else had it begin anew.
+        self.begins_log = self.wal_pages() < before && !self.begins_log;
+        Ok(())
     }
 
     /// Undoes the transaction.
@@ -236,7 +248,7 @@ impl SqliteWriter {
     /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
     pub fn restart_wal(&mut self, patience: Duration) -> Result<Checkpoint, StoreError> {
         self.connection.busy_timeout(patience)?;
-        let done = checkpoint(&self.connection, "RESTART");
+        let done = self.end_log("RESTART");
         self.connection.busy_timeout(self.busy_timeout)?;
         done
     }
@@ -246,7 +258,32 @@ impl SqliteWriter {
     /// # Errors
     /// As SQLite's; the WAL is then as it was.
     pub fn truncate_wal(&mut self) -> Result<Checkpoint, StoreError> {
-        checkpoint(&self.connection, "TRUNCATE")
+        self.end_log("TRUNCATE")
+    }
+
+    /// So that a second crash does not meet what is left of a log from before the first one.
+    fn begin_first_log(&mut self) -> Result<(), StoreError> {
+        mark::begin(&self.connection)?;
+        self.end_log("TRUNCATE").map(drop)
+    }
+
+    /// Marks the state that the next log will be begun on, and moves it into the database.
+    fn end_log(&mut self, mode: &str) -> Result<Checkpoint, StoreError> {
+        if self.wal_pages() > 0 || mark::is_of_many(&self.connection)? {
+            self.begin()?;
+            if let Err(error) =
+                Mark::Last.set(&self.connection).map_err(StoreError::from).and_then(|()| self.run("COMMIT"))
+            {
+                if self.in_transaction() {
+                    self.rollback()?;
+                }
+                return Err(error);
+            }
+        }
+        let done = checkpoint(&self.connection, mode)?;
+        self.wal_pages.store(0, Ordering::Relaxed);
+        self.begins_log = true;
+        Ok(done)
     }
 
     fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 //! descriptor of its files would drop the locks.
 
 mod index;
+pub(super) mod mark;
 mod scan;
 
 use std::{
@@ -20,12 +21,13 @@ use rusqlite::{Connection, ErrorCode, config::DbConfig};
 
 use self::{
     index::Index,
+    mark::{Kinship, kinship},
     scan::{HEADER_BYTES, PageOne, Scan, Tail, scan},
 };
 use super::opening::Options;
 
 /// As much of a database's first page as is looked at.
-const DATABASE_HEAD_BYTES: u64 = 64;
+const DATABASE_HEAD_BYTES: u64 = 100;
 /// Where it says whether a log is kept, once for readers and once for writers.
 const MODES: std::ops::Range<usize> = 18..20;
 const WITHOUT_LOG: [u8; 2] = [1, 1];
@@ -65,6 +67,10 @@ pub(super) struct Found {
     pub(super) transactions: u64,
     /// Whether a last one can't be, for it is not whole.
     pub(super) is_torn: bool,
+    /// Whether the log is known to have been begun on this very database.
+    pub(super) is_own: bool,
+    /// Whether another process has the database open.
+    pub(super) is_in_use: bool,
 }
 
 impl Found {
@@ -82,7 +88,7 @@ impl Found {
 }
 
 /// No log, or none that has to be recovered.
-pub(super) const NOTHING: Found = Found { transactions: 0, is_torn: false };
+pub(super) const NOTHING: Found = Found { transactions: 0, is_torn: false, is_own: false, is_in_use: false };
 
 /// Looks at the log of a database that this process has not opened.
 ///
@@ -94,7 +100,7 @@ pub(super) fn inspect(options: &Options) -> Result<Found, LogFault> {
     // A process that begins meanwhile may be seen in the middle of beginning the log anew. Damage stays.
     for _ in 0..2 {
         if index::is_in_use(&index) {
-            return Ok(NOTHING);
+            return Ok(Found { is_in_use: true, ..NOTHING });
         }
         match Looked::at(&path, &log, &index).and_then(|looked| looked.judged(&path, &log)) {
             Ok(found) => return Ok(found),
@@ -209,18 +215,26 @@ fn judge(
         return Err(LogFault::Cut { log, has, known: known.frames });
     }
     let Some(scan) = scan.filter(|scan| scan.transactions > 0) else {
-        return Ok(Found { transactions: 0, is_torn });
+        return Ok(Found { is_torn, ..NOTHING });
     };
     let foreign = |why| Err(LogFault::Foreign { path: path.clone(), log: log.clone(), why });
     if scan.header.is_some_and(|header| header.page_bytes != page_bytes(head)) {
         return foreign("its pages are of another size");
     }
-    if let (Some(last), Some(kept)) = (scan.page_one, PageOne::of(head))
-        && (kept.changes > last.changes || kept.schema_cookie > last.schema_cookie)
+    let Some(kept) = PageOne::of(head) else { return foreign("the database is cut") };
+    if scan
+        .page_one
+        .is_some_and(|last| kept.changes > last.changes || kept.schema_cookie > last.schema_cookie)
     {
         return foreign("the database was changed since by somebody who did not know of it");
     }
-    Ok(Found { transactions: scan.transactions, is_torn })
+    match kinship(kept, scan) {
+        Kinship::Foreign => foreign("it was begun on another state of it, or on another database"),
+        kin => {
+            let is_own = kin == Kinship::Own;
+            Ok(Found { transactions: scan.transactions, is_torn, is_own, ..NOTHING })
+        }
+    }
 }
 
 /// How many frames the log has, where that is fewer than its index knows to have been committed. What was moved into the database
@@ -306,8 +320,8 @@ pub(super) fn leave(connection: &Connection, on: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on).map(drop)
 }
 
-/// Whether a database and the log that was found beside it make one whole. SQLite reads all of its pages for that, so
-/// it is done after an end that was not in order, and else never. Until then closing the connection must leave the log.
+/// Whether a database and the log that was found beside it make one whole. Where marks don't tell, SQLite reads all of its
+/// pages for that. Until then closing the connection must leave the log.
 ///
 /// # Errors
 /// As SQLite's, where it could not be found out. What is wrong is returned.
@@ -316,11 +330,18 @@ pub(super) fn holds_together(
     options: &Options,
     found: Found,
 ) -> rusqlite::Result<Result<(), LogFault>> {
+    if found.is_own && !found.is_torn {
+        tracing::info!(
+            transactions = found.transactions,
+            "the database was not closed in order; its log is whole, and nothing is lost"
+        );
+        return Ok(Ok(()));
+    }
     let began = Instant::now();
     let [path, log, ..] = options.files();
     tracing::info!(
         transactions = found.transactions,
-        "the database was not closed in order; it and its log are checked"
+        "the database was not closed in order, and its log may be another's; all of it is checked, which may take a while"
     );
     let finding = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     let finding = match finding {
@@ -334,7 +355,7 @@ pub(super) fn holds_together(
     tracing::info!(
         transactions = found.transactions,
         milliseconds = began.elapsed().as_millis() as u64,
-        "the log is sound, and nothing in it is lost"
+        "the database and its log are sound"
     );
     Ok(Ok(()))
 }

@@ -27,7 +27,9 @@ pub(super) struct Scan {
     pub(super) transactions: u64,
     /// Pages the database has after those.
     pub(super) pages: u32,
-    /// The last of page one's heads in those.
+    /// Page one as the first of those wrote it, where it did.
+    pub(super) first_page_one: Option<PageOne>,
+    /// Page one as it is after those, where any wrote it.
     pub(super) page_one: Option<PageOne>,
     /// What lies behind.
     pub(super) tail: Tail,
@@ -49,6 +51,8 @@ pub(super) struct PageOne {
     pub(super) changes: u32,
     /// Rises with every change of the schema.
     pub(super) schema_cookie: u32,
+    /// See [`mark`](super::mark).
+    pub(super) mark: u32,
 }
 
 /// What lies behind the last sound transaction.
@@ -66,7 +70,7 @@ pub(super) enum Tail {
 impl PageOne {
     /// Of the first bytes of the page.
     pub(super) fn of(page: &[u8]) -> Option<Self> {
-        Some(Self { changes: word(page, 24)?, schema_cookie: word(page, 40)? })
+        Some(Self { changes: word(page, 24)?, schema_cookie: word(page, 40)?, mark: word(page, 68)? })
     }
 }
 
@@ -84,8 +88,15 @@ impl Scan {
 
 /// Reads a log to its end. Where its header is not sound, its frames are looked for by the database's `page_bytes`.
 pub(super) fn scan(log: &mut impl Read, page_bytes: u32) -> io::Result<Scan> {
-    let mut scan =
-        Scan { header: None, frames: 0, transactions: 0, pages: 0, page_one: None, tail: Tail::Unfinished };
+    let mut scan = Scan {
+        header: None,
+        frames: 0,
+        transactions: 0,
+        pages: 0,
+        first_page_one: None,
+        page_one: None,
+        tail: Tail::Unfinished,
+    };
     let mut bytes = [0; HEADER_BYTES];
     if !fill(log, &mut bytes)? {
         return Ok(scan);
@@ -115,6 +126,9 @@ pub(super) fn scan(log: &mut impl Read, page_bytes: u32) -> io::Result<Scan> {
                     (scan.frames, scan.pages) = (read, pages);
                     scan.transactions += 1;
                     scan.page_one = page_one.or(scan.page_one);
+                    if scan.transactions == 1 {
+                        scan.first_page_one = page_one;
+                    }
                 }
             }
             None => {

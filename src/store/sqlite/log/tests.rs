@@ -234,7 +234,9 @@ proptest! {
 fn said(folder: &TempDir) -> String {
     let before: Vec<_> = options(folder).files().iter().map(|file| fs::read(file).ok()).collect();
     let said = match inspect(&options(folder)) {
-        Ok(found) => format!("{} taken over, torn: {}", found.transactions, found.is_torn),
+        Ok(found) => {
+            format!("{} taken over, torn: {}, own: {}", found.transactions, found.is_torn, found.is_own)
+        }
         Err(fault) => fault.to_string(),
     };
     let after: Vec<_> = options(folder).files().iter().map(|file| fs::read(file).ok()).collect();

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use super::{MaintenanceError, Stage, Watch, connect_to_write, expect_file, expect_registry, patiently};
 use crate::store::{
@@ -10,7 +10,10 @@ use crate::store::{
     sqlite::{
         connection::checkpoint,
         derived::{audit, settle, tables},
-        log,
+        log::{
+            self,
+            mark::{self, Mark},
+        },
         opening::Options,
         schema::{SCHEMA_VERSION, user_version},
     },
@@ -150,6 +153,20 @@ fn size(connection: &Connection, path: &Path) -> Result<u64, MaintenanceError> {
 }
 
 fn empty_log(connection: &Connection, path: &Path) -> Result<bool, MaintenanceError> {
+    let mark = || {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        if mark::is_of_many(&transaction)? {
+            Mark::Last.set(&transaction)?;
+        }
+        transaction.commit()
+    };
+    // Where a server is writing, it sets its own.
+    match mark() {
+        Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+            return Err(MaintenanceError::of(path, &error));
+        }
+        _ => {}
+    }
     match checkpoint(connection, "TRUNCATE") {
         Ok(_) => Ok(true),
         Err(StoreError::Busy) => Ok(false),
