@@ -108,6 +108,10 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
             }
+            // Nothing more is read of this connection.
+            Self::Malformed(_) | Self::TooSlow { .. } | Self::BodyBroken(_) => {
+                response.force_close();
+            }
             Self::TooManyFailures { seconds } => {
                 response.insert_header((header::RETRY_AFTER, *seconds));
             }

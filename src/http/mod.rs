@@ -26,7 +26,7 @@ use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service,
 use actix_web::{
     App as ActixApp, Error,
     body::MessageBody,
-    dev::{AppConfig, ServiceFactory, ServiceRequest, ServiceResponse},
+    dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse},
     http::{Uri, uri::Authority},
     middleware::{Condition, from_fn},
     rt::net::TcpStream,
@@ -36,7 +36,7 @@ use actix_web::{
 use crate::registry::Registry;
 
 use auth::Doorkeeper;
-use connection::Admission;
+use connection::{Admission, Connection};
 pub use connection::{Capacity, Deadlines, Tls, TlsError};
 use error::ApiError;
 pub use hosts::Hosts;
@@ -133,6 +133,9 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
             .graceful_shutdown_signal(move || {
                 let ending = ending.clone();
                 async move { ending.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, extensions: &mut Extensions| {
+                extensions.insert(connection.exchange());
             })
             .h1(map_config(app, |()| AppConfig::default()));
         let admit = move |socket: TcpStream| {

@@ -1,6 +1,6 @@
 //! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
 
-use std::time::Instant;
+use std::{rc::Rc, time::Instant};
 
 use actix_web::{
     Error,
@@ -11,7 +11,7 @@ use actix_web::{
     web::Data,
 };
 
-use super::{App, error::plain_detail};
+use super::{App, connection::Exchange, error::plain_detail};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
@@ -32,6 +32,9 @@ pub(super) async fn observe(
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error).map_into_boxed_body(),
     };
+    if let Some(exchange) = response.request().conn_data::<Rc<Exchange>>() {
+        exchange.answer();
+    }
     log(&response, &id, started, app.as_ref());
     guard(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
     response.headers_mut().insert(REQUEST_ID, id.clone());

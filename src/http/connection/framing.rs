@@ -137,49 +137,58 @@ impl Framing {
     /// Judges what has come next. However the stream is cut into pieces, the verdict is the same.
     ///
     /// # Errors
-    /// [`Malformed`] where no request can go on like this; nothing more may be asked then.
-    pub(super) fn take(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
-        while let Some(&first) = bytes.first() {
-            match self.state {
-                State::Between { blank } => match (blank, first) {
-                    (Blank::None, b'\r') => {
-                        self.state = State::Between { blank: Blank::Half };
-                        bytes = &bytes[1..];
-                    }
-                    (Blank::Half, b'\n') => {
-                        self.state = State::Between { blank: Blank::Whole };
-                        bytes = &bytes[1..];
-                    }
-                    (Blank::Whole, b'\r') => {
-                        return Err(Malformed::Head("several empty lines stand before it".to_owned()));
-                    }
-                    (_, b'\n') | (Blank::Half, _) => return Err(Malformed::BareLineEnd("its head")),
-                    _ => {
-                        self.requests += 1;
-                        self.state = State::Head;
-                    }
-                },
-                State::Head => bytes = self.take_head(bytes)?,
-                State::Fixed { remaining } => {
-                    let taken = remaining.min(bytes.len() as u64);
-                    self.state = match remaining - taken {
-                        0 => State::Between { blank: Blank::None },
-                        remaining => State::Fixed { remaining },
-                    };
-                    // It is no more than there are bytes.
-                    bytes = &bytes[taken as usize..];
-                }
-                State::Chunked(chunk) => {
-                    let (next, rest) = chunk.step(bytes)?;
-                    self.state = match next {
-                        Chunk::End => State::Between { blank: Blank::None },
-                        next => State::Chunked(next),
-                    };
-                    bytes = rest;
-                }
-            }
+    /// [`Malformed`] where no request can go on like this, and how many of these bytes belong to what came before that;
+    /// nothing more may be asked then.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), (Malformed, usize)> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = self.step(rest).map_err(|malformed| (malformed, bytes.len() - rest.len()))?;
         }
         Ok(())
+    }
+
+    /// Goes on by at least one byte of `bytes`, which are not empty; what is left of them.
+    fn step<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Malformed> {
+        let first = bytes[0];
+        match self.state {
+            State::Between { blank } => match (blank, first) {
+                (Blank::None, b'\r') => {
+                    self.state = State::Between { blank: Blank::Half };
+                    Ok(&bytes[1..])
+                }
+                (Blank::Half, b'\n') => {
+                    self.state = State::Between { blank: Blank::Whole };
+                    Ok(&bytes[1..])
+                }
+                (Blank::Whole, b'\r') => {
+                    Err(Malformed::Head("several empty lines stand before it".to_owned()))
+                }
+                (_, b'\n') | (Blank::Half, _) => Err(Malformed::BareLineEnd("its head")),
+                _ => {
+                    self.requests += 1;
+                    self.state = State::Head;
+                    self.take_head(bytes)
+                }
+            },
+            State::Head => self.take_head(bytes),
+            State::Fixed { remaining } => {
+                let taken = remaining.min(bytes.len() as u64);
+                self.state = match remaining - taken {
+                    0 => State::Between { blank: Blank::None },
+                    remaining => State::Fixed { remaining },
+                };
+                // It is no more than there are bytes.
+                Ok(&bytes[taken as usize..])
+            }
+            State::Chunked(chunk) => {
+                let (next, rest) = chunk.step(bytes)?;
+                self.state = match next {
+                    Chunk::End => State::Between { blank: Blank::None },
+                    next => State::Chunked(next),
+                };
+                Ok(rest)
+            }
+        }
     }
 
     /// Takes what belongs to the head, and judges it once it is whole; what is left.

@@ -6,14 +6,16 @@
 //! the registry.
 
 mod admission;
+mod exchange;
 mod framing;
 mod refusing;
 mod tls;
 
 use std::{
-    io,
+    io, mem,
     net::IpAddr,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,10 +26,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::error::ApiError;
-
 pub use admission::Capacity;
 pub(super) use admission::{Admission, Place};
+use exchange::Cut;
+pub(super) use exchange::Exchange;
 pub(super) use framing::Malformed;
 use framing::{Framing, Stage};
 use refusing::Farewell;
@@ -46,6 +48,8 @@ pub struct Deadlines {
     pub keep_alive: Duration,
 }
 
+/// What is read of a body whose request has its answer already, so that the client can be done and read it.
+const MAX_SURPLUS_BYTES: usize = 1 << 20;
 /// What a slow client has to take of an answer within a deadline.
 const LEAST_TAKEN_BYTES: usize = 32 << 10;
 
@@ -74,6 +78,9 @@ pub(super) struct Connection {
     peer: IpAddr,
     deadlines: Deadlines,
     framing: Framing,
+    exchange: Rc<Exchange>,
+    /// What has come of a body whose request has its answer already.
+    surplus_bytes: usize,
     /// The request under way, counted from 1, and when its first byte came.
     request: (u64, Instant),
     /// Until when the rest of what is under way must have come.
@@ -90,6 +97,8 @@ pub(super) struct Connection {
 /// Whether and how the connection ends by this side's will.
 enum Ending {
     Not,
+    /// Nothing more is read; that is to be said once the requests before it have their answers.
+    Waiting(Cut),
     /// Nothing more is read; at its end this is said.
     Refused(Farewell),
     /// Nothing more is read, and nothing is to be said.
@@ -104,6 +113,8 @@ impl Connection {
             peer,
             deadlines,
             framing: Framing::new(),
+            exchange: Exchange::new(),
+            surplus_bytes: 0,
             request: (0, now),
             read_by: Some(now + deadlines.head),
             write_by: None,
@@ -114,8 +125,13 @@ impl Connection {
         }
     }
 
+    /// What the requests on this connection are to have at hand.
+    pub(super) fn exchange(&self) -> Rc<Exchange> {
+        Rc::clone(&self.exchange)
+    }
+
     /// Judges what was read, and sets the deadline for what is still to come.
-    fn arrived(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+    fn arrived(&mut self, bytes: &[u8]) -> Result<(), (Malformed, usize)> {
         self.framing.take(bytes)?;
         let span = match self.framing.stage() {
             // HTTP's library looks after connections that wait for their next request.
@@ -131,9 +147,18 @@ impl Connection {
         let number = self.framing.requests();
         if self.request.0 != number || self.framing.stage() == Stage::Blank {
             self.request = (number, Instant::now());
+            self.surplus_bytes = 0;
         }
         self.read_by = Some(self.request.1 + span);
         Ok(())
+    }
+
+    /// Whether the client goes on and on with a body that nobody waits for any more.
+    fn is_surplus(&mut self, count: usize) -> bool {
+        if self.framing.stage() == Stage::Body && self.exchange.answered() >= self.framing.requests() {
+            self.surplus_bytes += count;
+        }
+        self.surplus_bytes > MAX_SURPLUS_BYTES
     }
 
     /// What becomes of a request whose rest did not come in time.
@@ -141,13 +166,48 @@ impl Connection {
         match self.framing.stage() {
             // It has asked for nothing, so it waits for no answer.
             Stage::Idle | Stage::Blank => self.ending = Ending::Silent,
-            Stage::Head => self.refuse(&ApiError::TooSlow { part: "head" }),
-            Stage::Body => self.refuse(&ApiError::TooSlow { part: "body" }),
+            Stage::Head => self.end(Cut::TooSlow { part: "head" }),
+            Stage::Body => self.end(Cut::TooSlow { part: "body" }),
         }
     }
 
-    fn refuse(&mut self, error: &ApiError) {
-        self.ending = Ending::Refused(Farewell::new(error, self.peer));
+    /// Reads nothing more. A request whose head has come says why by itself; for any other the connection does.
+    fn end(&mut self, cut: Cut) {
+        if self.framing.stage() == Stage::Body {
+            self.exchange.cut(cut);
+            self.ending = Ending::Silent;
+        } else {
+            self.ending = Ending::Waiting(cut);
+        }
+    }
+
+    /// Whether the connection has been ended by this side, and with all requests before that answered.
+    fn has_ended(&mut self) -> bool {
+        if let Ending::Waiting(cut) = &mut self.ending {
+            // The one that is refused has begun, unless what came in its place was not even a beginning.
+            let refused = u64::from(self.framing.stage() == Stage::Head);
+            if self.exchange.answered() + refused < self.framing.requests() {
+                return false;
+            }
+            let error = mem::replace(cut, Cut::TooSlow { part: "head" }).into();
+            self.ending = Ending::Refused(Farewell::new(&error, self.peer));
+        }
+        !matches!(self.ending, Ending::Not)
+    }
+
+    /// What is read of a connection that this side has ended: nothing, once that may be seen.
+    fn ended(&mut self) -> Poll<io::Result<()>> {
+        if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Whether the client has not taken enough of what is written to it for too long.
+    fn is_stuck(&mut self, context: &mut Context<'_>) -> bool {
+        if self.write_by.is_none() {
+            self.write_by = Some(Instant::now() + self.deadlines.answer);
+            self.taken_bytes = 0;
+        }
+        let rang = self.wait(context);
+        rang && self.write_by.is_some_and(|by| by <= Instant::now())
     }
 
     /// Sees to it that the connection is looked at again by its next deadline; whether one of those is over.
@@ -173,15 +233,21 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let own = self.get_mut();
         if !matches!(own.ending, Ending::Not) {
-            return Poll::Ready(Ok(()));
+            return own.ended();
         }
         let before = buffer.filled().len();
         match Pin::new(&mut own.stream).poll_read(context, buffer)? {
             Poll::Ready(()) => {
-                if let Err(malformed) = own.arrived(&buffer.filled()[before..]) {
+                let count = buffer.filled().len() - before;
+                if let Err((malformed, sound)) = own.arrived(&buffer.filled()[before..]) {
                     // What is at fault is not passed on, and what comes behind it neither.
+                    buffer.set_filled(before + sound);
+                    own.end(Cut::Malformed(malformed));
+                    return if sound > 0 { Poll::Ready(Ok(())) } else { own.ended() };
+                }
+                if own.is_surplus(count) {
                     buffer.set_filled(before);
-                    own.refuse(&ApiError::Malformed(malformed));
+                    own.ending = Ending::Silent;
                 }
                 Poll::Ready(Ok(()))
             }
@@ -189,7 +255,7 @@ impl AsyncRead for Connection {
                 let rang = own.wait(context);
                 if rang && own.read_by.is_some_and(|by| by <= Instant::now()) {
                     own.too_slow();
-                    return Poll::Ready(Ok(()));
+                    return own.ended();
                 }
                 Poll::Pending
             }
@@ -208,18 +274,11 @@ impl AsyncWrite for Connection {
                 }
                 Poll::Ready(Ok(count))
             }
-            Poll::Pending => {
-                if own.write_by.is_none() {
-                    own.write_by = Some(Instant::now() + own.deadlines.answer);
-                    own.taken_bytes = 0;
-                }
-                let rang = own.wait(context);
-                if rang && own.write_by.is_some_and(|by| by <= Instant::now()) {
-                    tracing::info!(peer = %own.peer, "a client that does not take its answer was given up");
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending
+            Poll::Pending if own.is_stuck(context) => {
+                tracing::info!(peer = %own.peer, "a client that does not take its answer was given up");
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -228,6 +287,10 @@ impl AsyncWrite for Connection {
         ready!(Pin::new(&mut own.stream).poll_flush(context))?;
         // All that was written has been taken.
         own.write_by = None;
+        if matches!(own.ending, Ending::Waiting(_)) && own.has_ended() {
+            // The end is found where the next bytes are looked for.
+            context.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -235,7 +298,14 @@ impl AsyncWrite for Connection {
         let own = self.get_mut();
         match &mut own.ending {
             Ending::Refused(farewell) => farewell.poll(&mut own.stream, context),
-            Ending::Not | Ending::Silent => Pin::new(&mut own.stream).poll_shutdown(context),
+            Ending::Not | Ending::Waiting(_) | Ending::Silent => {
+                match Pin::new(&mut own.stream).poll_shutdown(context) {
+                    Poll::Pending if own.is_stuck(context) => {
+                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                    }
+                    ended => ended,
+                }
+            }
         }
     }
 }

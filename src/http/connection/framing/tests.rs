@@ -10,7 +10,7 @@ fn verdict(stream: &[u8], pieces: &[usize]) -> Result<(Stage, u64), Malformed> {
     while !rest.is_empty() {
         size = sizes.next().unwrap_or(size).max(1);
         let (piece, behind) = rest.split_at(size.min(rest.len()));
-        framing.take(piece)?;
+        framing.take(piece).map_err(|(malformed, _)| malformed)?;
         rest = behind;
     }
     Ok((framing.stage(), framing.requests()))
@@ -133,6 +133,22 @@ fn what_is_no_request_is_refused_by_what_is_wrong() {
     ] {
         let refused = judged(head.as_bytes());
         assert!(matches!(refused, Err(Malformed::Head(_))), "{head:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn what_stands_before_the_fault_is_told_from_it() {
+    let chunked = with("Transfer-Encoding: chunked");
+    for (sound, fault) in [
+        ("", "GET / HTTP/1.1\n"),
+        (GET, "GET / HTTP/1.1\n"),
+        (GET, "\n"),
+        (&chunked, "x"),
+        (&format!("{GET}{chunked}3\r\nabc"), "d"),
+        (&format!("{chunked}3;x"), "\n"),
+    ] {
+        let refused = Framing::new().take(format!("{sound}{fault}{GET}").as_bytes()).unwrap_err();
+        assert_eq!(refused.1, sound.len(), "{sound}{fault}");
     }
 }
 
