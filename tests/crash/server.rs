@@ -23,7 +23,7 @@ impl Server {
     /// Starts it, and does not wait for it.
     pub(crate) fn spawn(database: &Path) -> Self {
         let mut command = serve(database);
-        command.args(["--log-level", "warn"]);
+        command.args(["--log-level", "warn,model_registry::store=info"]);
         Self::run(&mut command)
     }
 
