@@ -125,6 +125,8 @@ fn a_log_that_a_kill_left_is_taken_over_whole() {
 #[test]
 fn a_damaged_log_is_refused_and_what_is_sound_in_it_is_salvaged_when_that_is_asked_for() {
     let crashed = crashed();
+    let whole = copy(&crashed);
+    Server::start(&at(&whole, "")).stop();
     let ends = ends(&fs::read(at(&crashed, "-wal")).unwrap());
     let (count, middle) = (ends.len(), ends.len() / 2);
     let in_the_middle = HEADER_BYTES + ends[middle - 1] * FRAME_BYTES + 24 + 1000;
@@ -147,6 +149,11 @@ fn a_damaged_log_is_refused_and_what_is_sound_in_it_is_salvaged_when_that_is_ask
             let counts = format!("{kept} transactions in it are sound, and {} that", count - kept);
             assert!(said.contains(&counts), "{case}: {said}");
         }
+
+        let backup = at(&whole, "");
+        let restored = maintenance(&folder, &["--restore", backup.to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&restored.stderr);
+        assert!(!restored.status.success() && text.contains("move it and its log away first"), "{text}");
 
         let done = maintenance(&folder, &["--salvage-log", "--check", "--json"]);
         assert!(done.status.success(), "{case}: {done:?}");

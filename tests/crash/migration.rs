@@ -14,7 +14,7 @@ use crate::{
 const FIRST: &str = include_str!("../old_files/before_0_2_0.sql");
 const SECOND: &str = include_str!("../old_files/0_2_0.sql");
 /// Enough for each step to take a while.
-const VERSIONS: usize = 3_000;
+const VERSIONS: usize = 1_500;
 const STEPS: [&str; 8] =
     ["versions", "events", "gaps", "spelling", "production", "indexes", "counters", "commit"];
 

@@ -23,7 +23,7 @@ const FRAME_HEADER_BYTES: usize = 24;
 const LOG_HEADER_BYTES: usize = 32;
 const WRITERS: usize = 8;
 /// Enough for the log to be begun anew.
-const WRITES: usize = 40;
+const WRITES: usize = 25;
 
 /// What the server did, as far as it matters here, in the order in which it began.
 #[derive(Debug)]
@@ -232,7 +232,7 @@ fn write(client: &mut Client<'_>, number: usize, filler: usize) {
 }
 
 /// One alone, and then several at once, with enough in each for the log to be begun anew.
-fn load(server: &mut Server) {
+fn load(server: &mut Server, writes: usize) {
     let address = server.wait_for_address();
     let in_flight = InFlight::default();
     let mut client = Client::new(address, &in_flight);
@@ -242,7 +242,7 @@ fn load(server: &mut Server) {
             let in_flight = &in_flight;
             scope.spawn(move || {
                 let mut client = Client::new(address, in_flight);
-                (0..WRITES).for_each(|number| write(&mut client, writer * 1_000 + number, 16_000));
+                (0..writes).for_each(|number| write(&mut client, writer * 1_000 + number, 20_000));
             });
         }
     });
@@ -250,7 +250,7 @@ fn load(server: &mut Server) {
 
 #[test]
 fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
-    let Some(calls) = traced("full", load) else { return };
+    let Some(calls) = traced("full", |server| load(server, WRITES)) else { return };
     let (judged, wrong) = answered_too_soon(&calls);
     assert_eq!((judged, wrong), (10 + WRITERS * WRITES, Vec::new()));
     let (times, wrong) = begun_anew(&calls);
@@ -272,8 +272,8 @@ fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
 
 #[test]
 fn the_same_look_sees_that_a_sync_is_missing() {
-    let Some(calls) = traced("normal", load) else { return };
+    let Some(calls) = traced("normal", |server| load(server, 3)) else { return };
     let (judged, wrong) = answered_too_soon(&calls);
-    assert_eq!(judged, 10 + WRITERS * WRITES);
+    assert_eq!(judged, 10 + WRITERS * 3);
     assert!(wrong.len() > judged / 2, "{} of {judged}", wrong.len());
 }

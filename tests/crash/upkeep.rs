@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// Enough for a copy to take a while.
-const VERSIONS: u32 = 4_000;
-const KILLS: u32 = 12;
+const VERSIONS: u32 = 2_500;
+const KILLS: u32 = 8;
 
 /// A registry's database at rest with so many versions.
 fn database(versions: u32) -> TempDir {
@@ -39,7 +39,7 @@ fn add(path: &Path, name: &str, versions: u32) {
         )
         .unwrap();
     for version in 0..versions {
-        insert.execute((name, version, "words ".repeat(50))).unwrap();
+        insert.execute((name, version, "words ".repeat(400))).unwrap();
     }
     let events = "INSERT INTO model_events (model_id, event_type, payload_json, actor) SELECT id, 'create', '{}', 'ann' \
                   FROM models WHERE id NOT IN (SELECT model_id FROM model_events)";
@@ -129,7 +129,7 @@ fn a_restore_that_is_killed_leaves_the_old_state_or_the_restored_one_and_a_serve
     for _ in 0..KILLS {
         let folder = tempfile::tempdir().unwrap();
         let path = copy(&folder);
-        killed(maintenance(&path, "--restore", &backup), whole, &mut random);
+        killed(maintenance(&path, "--restore", &backup), whole * 3 / 2, &mut random);
         half += u32::from(folder.path().join("registry.db-journal").exists());
         Server::start(&path).stop();
         let found = count(&path);

@@ -63,6 +63,12 @@ impl Written {
         Self { folder: left, log, ends }
     }
 
+    /// A sound header of a log with pages of 512 bytes.
+    fn header() -> [u8; HEADER_BYTES] {
+        static HEADER: std::sync::OnceLock<[u8; HEADER_BYTES]> = std::sync::OnceLock::new();
+        *HEADER.get_or_init(|| Self::new().log[..HEADER_BYTES].try_into().unwrap())
+    }
+
     fn scan(&self) -> Scan {
         scan(&mut &self.log[..], PAGE as u32).unwrap()
     }
@@ -310,4 +316,22 @@ fn a_log_of_pages_of_another_size_is_another_database_s() {
     fs::copy(options(&other).path, options(&written.folder).path).unwrap();
     let said = said(&written.folder);
     assert!(said.contains("of another size"), "{said}");
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_any_kind_are_read_to_their_end(
+        bytes in prop::collection::vec(any::<u8>(), 0..5_000),
+        head: [u8; HEADER_BYTES],
+        page_bytes: u32,
+        at in 0_usize..5_000,
+    ) {
+        let mut written = Written::header().to_vec();
+        written.extend(&bytes);
+        let _ = scan(&mut &bytes[..], page_bytes % 65_537).unwrap();
+        let _ = scan(&mut &written[..], 512).unwrap();
+        let at = at.min(written.len() - HEADER_BYTES);
+        written[at..at + HEADER_BYTES].copy_from_slice(&head);
+        let _ = scan(&mut &written[..], 512).unwrap();
+    }
 }
