@@ -129,7 +129,7 @@ fn a_restore_that_is_killed_leaves_the_old_state_or_the_restored_one_and_a_serve
     for _ in 0..KILLS {
         let folder = tempfile::tempdir().unwrap();
         let path = copy(&folder);
-        killed(maintenance(&path, "--restore", &backup), whole * 3 / 2, &mut random);
+        killed(maintenance(&path, "--restore", &backup), whole, &mut random);
         half += u32::from(folder.path().join("registry.db-journal").exists());
         Server::start(&path).stop();
         let found = count(&path);
