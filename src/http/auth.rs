@@ -4,6 +4,8 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use crate::domain::steers;
+
 use super::error::ApiError;
 
 /// The longest actor in the audit trail, in characters.
@@ -29,7 +31,8 @@ impl Keys {
     /// The actor a request's head speaks for.
     ///
     /// # Errors
-    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`].
+    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`]; with a good key
+    /// [`ApiError::ActorRefused`].
     pub(super) fn authenticate(&self, head: &HeaderMap) -> Result<String, ApiError> {
         if self.digests.is_empty() {
             return Err(ApiError::NoKeyConfigured);
@@ -42,16 +45,18 @@ impl Keys {
         if !bool::from(known) {
             return Err(ApiError::KeyRefused);
         }
-        Ok(self.actor(head, key))
+        self.actor(head, key)
     }
 
-    fn actor(&self, head: &HeaderMap, key: &[u8]) -> String {
+    fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
-            Some(actor) => actor.chars().take(MAX_ACTOR_CHARS).collect(),
+            // Whoever reads the audit trail must see one name on one line, whatever shows it.
+            Some(actor) if actor.contains(steers) => Err(ApiError::ActorRefused),
+            Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
             None => {
                 let prefix: String = String::from_utf8_lossy(key).chars().take(ACTOR_KEY_CHARS).collect();
-                format!("key:{prefix}…")
+                Ok(format!("key:{prefix}…"))
             }
         }
     }
@@ -139,5 +144,20 @@ mod tests {
             let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent)]);
             assert_eq!(keys.authenticate(&head).unwrap(), actor);
         }
+    }
+
+    #[test]
+    fn an_actor_that_would_steer_what_shows_it_is_refused_where_it_counts() {
+        for sent in ["a\tb", "a\u{9b}31mb", "a\u{85}b", "a\u{202e}b", "a\u{2028}b", "a\u{2066}b"] {
+            for (trusted, verdict) in [(true, "Err(ActorRefused)"), (false, "Ok(\"key:test…\")")] {
+                let keys = Keys::new(&["test-key".to_owned()], trusted);
+                let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent.as_bytes())]);
+                assert_eq!(format!("{:?}", keys.authenticate(&head)), verdict, "{sent:?}");
+            }
+        }
+        // In Latin-1, too.
+        let keys = Keys::new(&["test-key".to_owned()], true);
+        let head = head(&[("x-api-key", b"test-key"), ("x-actor", b"a\x9b31mb")]);
+        assert!(matches!(keys.authenticate(&head), Err(ApiError::ActorRefused)));
     }
 }

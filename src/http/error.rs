@@ -4,6 +4,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{domain::Refusal, registry::RegistryError};
@@ -27,6 +28,8 @@ pub(super) enum ApiError {
     KeyMissing,
     #[error("this API key is not valid here")]
     KeyRefused,
+    #[error("X-Actor holds a control character; send a plain name")]
+    ActorRefused,
     #[error("the body is larger than the {limit_bytes} bytes this server takes here")]
     BodyTooLarge { limit_bytes: usize },
     #[error("the body could not be read: {0}")]
@@ -41,6 +44,12 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Registry(refusal.into())
     }
+}
+
+/// The body of a 422 answer, written without a copy of what it shows of the request.
+#[derive(Serialize)]
+struct Unfit<'f> {
+    detail: &'f Faults,
 }
 
 impl ResponseError for ApiError {
@@ -64,7 +73,7 @@ impl ResponseError for ApiError {
             Self::NoKeyConfigured => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::ActorRefused | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -87,7 +96,7 @@ impl ResponseError for ApiError {
             _ => {}
         }
         match self {
-            Self::Unfit(faults) => response.json(json!({ "detail": faults.to_detail() })),
+            Self::Unfit(detail) => response.json(Unfit { detail }),
             // The middleware that knows the request's id says more.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
             _ => response.json(json!({ "detail": self.to_string() })),
