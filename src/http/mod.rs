@@ -27,6 +27,8 @@ use crate::registry::Registry;
 
 pub use auth::Keys;
 use error::ApiError;
+#[cfg(fuzzing)]
+pub use native::probe;
 
 /// How long a shutdown waits for what is running: well within the ten seconds that container engines give.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);

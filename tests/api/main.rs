@@ -7,6 +7,7 @@ mod conditional;
 mod cors;
 mod faults;
 mod foreign;
+mod hostile_json;
 mod limits;
 mod lists;
 mod local_paths;
