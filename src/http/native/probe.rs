@@ -4,7 +4,6 @@
 //! Built for tests and fuzzers only. Each function takes any bytes and panics where something does not hold.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "to panic is what they are for")]
-#![allow(unreachable_pub, reason = "only fuzzers reach them from outside")]
 
 use serde_json::{Value, json};
 
