@@ -323,6 +323,12 @@ impl Settings {
             hashers: self.hashers,
             hash_queue: self.hash_queue,
             forbidden: self.database.store.files().to_vec(),
+            secrets: self
+                .key_file
+                .iter()
+                .chain(self.tls_files.as_ref().map(|(_, key)| key))
+                .cloned()
+                .collect(),
             root: self.local_path_root.clone(),
         }
     }
@@ -500,7 +506,7 @@ mod tests {
         assert!(settings.hasher().root.is_some());
         assert!(!settings.rules.allow_local_paths, "a root allows nothing by itself");
         let flags = ServeFlags { local_path_root: Some(folder.path().join("none")), ..ServeFlags::default() };
-        let error = Settings::resolve(flags, 2, |_| Some(path.to_owned())).err();
+        let error = Settings::resolve(flags, 2, |_| None).err();
         let said = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(said.starts_with("--local-path-root: ") && said.contains("none does not exist"), "{said}");
     }

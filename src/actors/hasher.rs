@@ -34,6 +34,8 @@ pub struct HasherOptions {
     /// Files that are never opened: those of the database. Closing any descriptor of them would drop
     /// the locks that SQLite holds on them for this process.
     pub forbidden: Vec<PathBuf>,
+    /// Files that no client is to learn anything of: those that hold keys.
+    pub secrets: Vec<PathBuf>,
     /// The folder that paths have to stay in. Without one, whatever this process may read is digested.
     pub root: Option<LocalRoot>,
 }
@@ -54,22 +56,24 @@ struct Digester {
 
 /// Files that are never opened, whatever they are called.
 struct Forbidden {
-    paths: Vec<PathBuf>,
+    database: Vec<PathBuf>,
     /// Those that were ever seen at these paths: one that has been moved away since is open all the same.
     seen: Mutex<HashSet<FileIdentity>>,
+    /// Replaced now and then; what was there before is gone, and others may get its number.
+    secrets: Vec<PathBuf>,
 }
 
 impl Forbidden {
-    fn new(paths: Vec<PathBuf>) -> Self {
-        let seen = paths.iter().filter_map(|path| FileIdentity::at(path)).collect();
-        Self { paths, seen: Mutex::new(seen) }
+    fn new(database: Vec<PathBuf>, secrets: Vec<PathBuf>) -> Self {
+        let seen = database.iter().filter_map(|path| FileIdentity::at(path)).collect();
+        Self { database, seen: Mutex::new(seen), secrets }
     }
 
     fn holds(&self, identity: FileIdentity) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Some come while the server runs, and another process may put new ones in their place.
-        seen.extend(self.paths.iter().filter_map(|path| FileIdentity::at(path)));
-        seen.contains(&identity)
+        seen.extend(self.database.iter().filter_map(|path| FileIdentity::at(path)));
+        seen.contains(&identity) || self.secrets.iter().any(|path| FileIdentity::at(path) == Some(identity))
     }
 }
 
@@ -77,7 +81,7 @@ impl Hasher {
     /// Starts the actors. Must be called inside an actix system.
     #[must_use]
     pub fn start(options: HasherOptions) -> Self {
-        let forbidden = Arc::new(Forbidden::new(options.forbidden));
+        let forbidden = Arc::new(Forbidden::new(options.forbidden, options.secrets));
         let digester = |_| Digester { root: options.root.clone(), forbidden: Arc::clone(&forbidden) };
         let servers = (0..options.hashers.max(1)).map(digester).collect();
         Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers)) }
@@ -165,7 +169,7 @@ impl Serve for Digester {
 
 impl Digester {
     /// Opens a file that clients may have digested: one of a disk, beneath the root if there is one, and none of the
-    /// database's. It is judged before it is opened.
+    /// registry's own. It is judged before it is opened.
     fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
         let found = match &self.root {
             Some(root) => root.find(path)?,

@@ -62,7 +62,7 @@ pub enum ArtifactError {
     #[error("{} is not a folder; give the path of the folder itself", .path.display())]
     NotAFolder { path: PathBuf },
     /// A file that is not to be opened for this.
-    #[error("{} is the registry's own database; register the artifact's file instead", .path.display())]
+    #[error("{} is the registry's own, its database or its keys; register the artifact's file instead", .path.display())]
     Forbidden { path: PathBuf },
     /// Nobody waits for it any more.
     #[error("reading {} was given up, since nobody waits for it any more", .path.display())]

@@ -57,15 +57,12 @@ fn no_request_forges_a_line_of_the_log() {
         server.signal("TERM");
         let log = server.ended().log;
         assert!(!log.contains(|letter| steers(letter) && letter != '\n'), "{log:?}");
-        let requests = log.split_terminator('\n').filter(|line| {
-            let fields = match format {
-                "json" => serde_json::from_str::<Value>(line).unwrap()["status"].is_number(),
-                _ => {
-                    assert!(line.starts_with("20") && line.get(10..11) == Some("T"), "{line:?}");
-                    line.contains(" INFO request method=")
-                }
-            };
-            fields
+        let requests = log.split_terminator('\n').filter(|line| match format {
+            "json" => serde_json::from_str::<Value>(line).unwrap()["status"].is_number(),
+            _ => {
+                assert!(line.starts_with("20") && line.get(10..11) == Some("T"), "{line:?}");
+                line.contains(" INFO request method=")
+            }
         });
         assert_eq!(requests.count(), sent, "{log}");
     }

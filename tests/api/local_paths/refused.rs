@@ -139,6 +139,32 @@ fn files_that_the_kernel_makes_up_are_refused_at_once_and_tell_nothing() {
 }
 
 #[test]
+fn files_with_keys_are_refused_by_any_name_and_so_are_those_that_replaced_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let [keys, certificate] = ["keys", "tls"].map(|name| folder.path().join(name));
+    fs::write(&keys, "first").unwrap();
+    fs::write(&certificate, "{}").unwrap();
+    let app = TestApp::over(folder, |settings| {
+        settings.rules.allow_local_paths = true;
+        settings.key_file = Some(keys.clone());
+        settings.tls_files = Some((PathBuf::from("certificate"), certificate.clone()));
+    });
+    symlink(&keys, app.folder.path().join("by-link")).unwrap();
+    fs::hard_link(&certificate, app.folder.path().join("by-hard-link")).unwrap();
+    let refused = |name: &str| {
+        let path = text(&app.folder.path().join(name));
+        for field in ["checkpoint_path", "config_path"] {
+            let detail = register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400);
+            assert!(detail.contains("its keys"), "{name}: {detail}");
+        }
+    };
+    ["keys", "tls", "by-link", "by-hard-link"].into_iter().for_each(refused);
+    let old = file(&app, "next", "second");
+    fs::rename(old, &keys).unwrap();
+    refused("keys");
+}
+
+#[test]
 fn the_database_is_not_reached_through_what_the_server_has_open() {
     let app = allowing();
     app.register("kept", "1");
