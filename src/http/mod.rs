@@ -41,6 +41,8 @@ pub use connection::{Capacity, Deadlines, Tls, TlsError};
 use error::ApiError;
 pub use hosts::Hosts;
 pub use keys::{KeyFileError, Keys};
+#[cfg(fuzzing)]
+pub use native::probe;
 pub use peer::Proxies;
 
 /// How long a shutdown waits for what is running: well within the ten seconds that container engines give.

@@ -173,7 +173,13 @@ fn a_full_queue_of_files_is_said_at_once_and_a_digest_nobody_waits_for_is_given_
     let folder = tempfile::tempdir().unwrap();
     let path = endless(folder.path());
     actix::System::new().block_on(async {
-        let hasher = Hasher::start(HasherOptions { hashers: 1, hash_queue: 1, forbidden: Vec::new() });
+        let hasher = Hasher::start(HasherOptions {
+            hashers: 1,
+            hash_queue: 1,
+            forbidden: Vec::new(),
+            secrets: Vec::new(),
+            root: None,
+        });
         {
             let mut running = pin!(hasher.measure(path.clone(), u64::MAX));
             begin(running.as_mut());

@@ -8,6 +8,7 @@ mod cors;
 mod faults;
 mod foreign;
 mod hostile_bytes;
+mod hostile_json;
 mod limits;
 mod lists;
 mod local_paths;

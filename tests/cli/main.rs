@@ -9,6 +9,7 @@ mod completions;
 mod configuring;
 mod fake_registry;
 mod gateway;
+mod hostile;
 mod ingest;
 mod journey;
 mod listing;
