@@ -5,6 +5,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     artifact::{ArtifactError, FileIdentity, MAX_JSON_BYTES, MeasureOptions, Measured, Opened, parse_config},
     domain::{Measurement, json::Object},
+    telemetry::{Hashing, Telemetry},
 };
 
 use super::{
@@ -43,16 +45,18 @@ type HashJob = Box<dyn FnOnce(&Digester) + Send>;
 
 struct Digester {
     forbidden: Arc<[PathBuf]>,
+    counts: Hashing,
 }
 
 impl Hasher {
     /// Starts the actors. Must be called inside an actix system.
     #[must_use]
-    pub fn start(options: HasherOptions) -> Self {
+    pub fn start(options: HasherOptions, telemetry: &Telemetry) -> Self {
         let forbidden: Arc<[PathBuf]> = options.forbidden.into();
-        let servers =
-            (0..options.hashers.max(1)).map(|_| Digester { forbidden: Arc::clone(&forbidden) }).collect();
-        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers)) }
+        let digester = |_| Digester { forbidden: Arc::clone(&forbidden), counts: telemetry.hashing.clone() };
+        let servers = (0..options.hashers.max(1)).map(digester).collect();
+        let refused = telemetry.queues.refused("hash");
+        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers, refused)) }
     }
 
     /// Reads a file once, from end to end: its size and, up to `digest_limit_bytes`, its digest. Gives up as
@@ -62,8 +66,8 @@ impl Hasher {
     /// [`ActorError::File`] for what can't be read, is no regular file, or changes meanwhile.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
         let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
-        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
-            Ok(opened.measure_while(&options, |_| go_on())?.measurement)
+        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
+            Ok(opened.measure_while(&options, go_on)?.measurement)
         };
         self.submit(path, read).await
     }
@@ -81,13 +85,13 @@ impl Hasher {
             digest_limit_bytes: Some(digest_limit_bytes),
             keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
         };
-        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
+        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
             let path = opened.path();
             let too_large = || ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES };
             if opened.size_bytes() > MAX_JSON_BYTES {
                 return Err(too_large());
             }
-            let Measured { measurement, content } = opened.measure_while(&options, |_| go_on())?;
+            let Measured { measurement, content } = opened.measure_while(&options, go_on)?;
             Ok((measurement, parse_config(&content.ok_or_else(too_large)?, path)?))
         };
         self.submit(path, read).await
@@ -96,15 +100,22 @@ impl Hasher {
     async fn submit<T: Send + 'static>(
         &self,
         path: PathBuf,
-        read: impl FnOnce(&Opened, &dyn Fn() -> bool) -> Result<T, ArtifactError> + Send + 'static,
+        read: impl FnOnce(&Opened, &mut dyn FnMut(u64) -> bool) -> Result<T, ArtifactError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (reply, answer) = oneshot::channel();
         let job = move |digester: &Digester| {
-            let go_on = || !reply.is_closed();
-            if !go_on() {
+            if reply.is_closed() {
                 return;
             }
-            let result = catch_unwind(AssertUnwindSafe(|| read(&digester.open(path)?, &go_on)));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let opened = digester.open(path)?;
+                digester.counted(|count| {
+                    read(&opened, &mut |bytes| {
+                        count(bytes);
+                        !reply.is_closed()
+                    })
+                })
+            }));
             let result = match result {
                 Ok(result) => result.map_err(ActorError::from),
                 Err(panic) => Err(ActorError::Panicked(panic_text(&*panic))),
@@ -136,6 +147,19 @@ impl Serve for Digester {
 }
 
 impl Digester {
+    /// Counts what `read` reads; it tells how many bytes it has done each time that is more.
+    fn counted<T, E>(&self, read: impl FnOnce(&mut dyn FnMut(u64)) -> Result<T, E>) -> Result<T, E> {
+        let (mut counted_bytes, mut since) = (0, Instant::now());
+        let result = read(&mut |bytes| {
+            self.counts.add(bytes.saturating_sub(counted_bytes), since.elapsed());
+            (counted_bytes, since) = (bytes, Instant::now());
+        });
+        if result.is_ok() && counted_bytes > 0 {
+            self.counts.files.inc();
+        }
+        result
+    }
+
     /// Opens a file, but none of the database's.
     fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
         let is_forbidden = |identity: FileIdentity| {

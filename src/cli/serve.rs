@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
     process,
+    sync::Arc,
     thread::available_parallelism,
 };
 
@@ -18,7 +19,8 @@ use crate::{
     http,
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings, SettingsError},
-    store::sqlite::{OpenError, Synchronous},
+    store::sqlite::{OpenError, Synchronous, sqlite_version},
+    telemetry::Telemetry,
 };
 
 /// Connections that may wait to be accepted.
@@ -80,12 +82,14 @@ impl Serve {
 
 async fn serve(listener: TcpListener, settings: &Settings) -> Result<(), ServeError> {
     let clock = system_clock();
-    let database = Database::open(&settings.database, clock())?;
-    let hasher = Hasher::start(settings.hasher());
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
+    let telemetry = Arc::new(Telemetry::new(&build));
+    let database = Database::open(&settings.database, clock(), &telemetry)?;
+    let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server = http::serve(listener, registry.clone(), &settings.http())?;
+    let server = http::serve(listener, registry.clone(), &settings.http(), telemetry)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
     announce(address, settings);

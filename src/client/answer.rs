@@ -35,7 +35,8 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
             };
             Err(ClientError::NotARegistry { url, reason })
         }
-        (503, _) => {
+        // Overloaded, or its disk is full: later it may go.
+        (503 | 507, _) => {
             Err(ClientError::Unavailable { url, detail: said(detail), retry_after: retry_after(headers) })
         }
         (429, _) => {

@@ -6,7 +6,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{domain::Refusal, registry::RegistryError};
+use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
 use super::fault::Faults;
 
@@ -19,6 +19,8 @@ const RETRY_AFTER_SECONDS: &str = "1";
 pub(super) enum ApiError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error("not ready: {0}")]
+    NotReady(#[from] NotReady),
     #[error("the request does not fit its schema")]
     Unfit(Faults),
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and start it again")]
@@ -35,6 +37,17 @@ pub(super) enum ApiError {
     UnknownPath,
     #[error("this path takes {0} only")]
     MethodNotAllowed(&'static str),
+}
+
+impl ApiError {
+    /// What was wrong with a key, as it is counted.
+    pub(super) fn authentication_failure(&self) -> &'static str {
+        match self {
+            Self::KeyMissing => "missing",
+            Self::NoKeyConfigured => "unconfigured",
+            _ => "wrong",
+        }
+    }
 }
 
 impl From<Refusal> for ApiError {
@@ -57,11 +70,14 @@ impl ResponseError for ApiError {
                 RegistryError::Overloaded { .. }
                 | RegistryError::Busy
                 | RegistryError::ShuttingDown
-                | RegistryError::Unwritable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                | RegistryError::Unwritable(_)
+                | RegistryError::DiskFailing(_)
+                | RegistryError::InDoubt(_) => StatusCode::SERVICE_UNAVAILABLE,
+                RegistryError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 RegistryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NoKeyConfigured => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
@@ -80,8 +96,12 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
             }
+            // Who can't know what became of a write should look first.
+            Self::Registry(RegistryError::InDoubt(_)) => {}
             // Without a key configured, trying again does not help.
-            Self::Registry(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            Self::Registry(_)
+                if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) =>
+            {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
             }
             _ => {}

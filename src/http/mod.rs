@@ -12,7 +12,7 @@ mod native;
 mod observe;
 mod request;
 
-use std::{io, net::TcpListener, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -23,7 +23,7 @@ use actix_web::{
     web::{self, Data},
 };
 
-use crate::registry::Registry;
+use crate::{registry::Registry, telemetry::Telemetry};
 
 pub use auth::Keys;
 use error::ApiError;
@@ -50,6 +50,8 @@ pub struct HttpOptions {
     pub max_metrics_body_bytes: usize,
     /// Whether answers name paths on the server's disk.
     pub expose_local_paths: bool,
+    /// Whether `/metrics` is shown to who has no key.
+    pub public_metrics: bool,
 }
 
 /// What every handler has at hand.
@@ -59,28 +61,43 @@ struct App {
     max_write_body_bytes: usize,
     max_metrics_body_bytes: usize,
     expose_local_paths: bool,
+    public_metrics: bool,
+    telemetry: Arc<Telemetry>,
 }
+
+/// How requests that no path matches are counted.
+const UNMATCHED: &str = "unmatched";
 
 /// Serves the registry on a listener, until the server's handle stops it. Must be called inside an
 /// actix system; signals are the caller's.
 ///
 /// # Errors
 /// Where the listener can't be used.
-pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -> io::Result<Server> {
+pub fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    options: &HttpOptions,
+    telemetry: Arc<Telemetry>,
+) -> io::Result<Server> {
+    let requests = telemetry.requests.clone();
     let app = Data::new(App {
         registry,
         keys: options.keys.clone(),
         max_write_body_bytes: options.max_write_body_bytes,
         max_metrics_body_bytes: options.max_metrics_body_bytes,
         expose_local_paths: options.expose_local_paths,
+        public_metrics: options.public_metrics,
+        telemetry,
     });
     let origins = options.cors_origins.clone();
     let server = HttpServer::new(move || {
         ActixApp::new()
             .app_data(app.clone())
+            // Each thread has counts of its own.
+            .app_data(requests.route(UNMATCHED))
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
             .wrap(from_fn(observe::observe))
-            .configure(native::configure)
+            .configure(|paths| native::configure(paths, &requests))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     })
     .workers(options.workers.max(1))

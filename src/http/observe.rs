@@ -1,6 +1,9 @@
 //! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     Error,
@@ -10,13 +13,15 @@ use actix_web::{
     middleware::Next,
 };
 
+use crate::telemetry::RouteCounts;
+
 use super::error::plain_detail;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Gives the request an id, logs one line of it, and completes its answer.
+/// Gives the request an id, counts it, logs one line of it, and completes its answer.
 pub(super) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -24,7 +29,9 @@ pub(super) async fn observe(
     let started = Instant::now();
     let id = request_id(request.headers());
     let mut response = next.call(request).await?.map_into_boxed_body();
-    log(&response, &id, started);
+    let time = started.elapsed();
+    count(&response, time);
+    log(&response, &id, time);
     response.headers_mut().insert(REQUEST_ID, id.clone());
     let status = response.status();
     let has_form = response
@@ -55,7 +62,15 @@ fn request_id(head: &HeaderMap) -> HeaderValue {
     })
 }
 
-fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant) {
+/// Counts it where its path counts: the innermost route that knows, else the app's own for what no path matches.
+fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
+    let request = response.request();
+    if let Some(route) = request.app_data::<Arc<RouteCounts>>() {
+        route.count(request.method().as_str(), response.status().as_u16(), time);
+    }
+}
+
+fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration) {
     let request = response.request();
     let status = response.status();
     // What follows would be put together for nobody.
@@ -66,7 +81,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant) 
     let (method, path) = (request.method().as_str(), request.uri().path());
     let id = id.to_str().unwrap_or_default();
     let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
-    let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
+    let milliseconds = time.as_micros() as f64 / 1000.0;
     match error {
         Some(error) => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")

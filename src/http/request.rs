@@ -48,7 +48,9 @@ impl FromRequest for Call {
 impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
-        let actor = app.keys.authenticate(request.headers())?;
+        let actor = app.keys.authenticate(request.headers()).inspect_err(|error| {
+            app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
+        })?;
         let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
         Ok(Self {
             app,
