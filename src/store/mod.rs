@@ -84,8 +84,11 @@ pub trait WriteStore {
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes what changes nothing, so that the transaction has something to commit: what shows whether a write can be
+    /// Writes what changes nothing, so that the transaction has something to commit: what shows whether writes can be
     /// kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] also where there would be room for this one, but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
     /// Takes a version away; its events stay.
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError>;

@@ -194,10 +194,10 @@ mod tests {
             format!("registry_http_requests_total{{{labels},status=\"200\"}} 4000"),
             format!("registry_http_requests_total{{{labels},status=\"404\"}} 1"),
             format!("registry_http_request_duration_seconds_count{{{labels}}} 4001"),
-            format!("registry_http_request_duration_seconds_bucket{{le=\"0.0001\",{labels}}} 0"),
-            format!("registry_http_request_duration_seconds_bucket{{le=\"0.00025\",{labels}}} 4000"),
-            format!("registry_http_request_duration_seconds_bucket{{le=\"10.0\",{labels}}} 4000"),
-            format!("registry_http_request_duration_seconds_bucket{{le=\"+Inf\",{labels}}} 4001"),
+            format!("registry_http_request_duration_seconds_bucket{{{labels},le=\"0.0001\"}} 0"),
+            format!("registry_http_request_duration_seconds_bucket{{{labels},le=\"0.00025\"}} 4000"),
+            format!("registry_http_request_duration_seconds_bucket{{{labels},le=\"10\"}} 4000"),
+            format!("registry_http_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} 4001"),
             format!("registry_http_request_duration_seconds_sum{{{labels}}} 11.8"),
         ] {
             assert!(lines.contains(&line), "{line} is missing in {lines:#?}");

@@ -18,4 +18,5 @@ mod promotion;
 mod register;
 mod schema;
 mod support;
+mod telemetry;
 mod update;

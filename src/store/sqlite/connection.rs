@@ -86,10 +86,6 @@ impl SqliteWriter {
         let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         schema::recognize(&writer.connection, &options.path)?;
-        if writer.connection.is_readonly("main").map_err(failed)? {
-            let why = "the file is read-only".to_owned();
-            return Err(OpenError::NotWritable { path: options.path.clone(), why });
-        }
         use_wal(&writer.connection, options)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
         // The log is there now too.
@@ -116,6 +112,11 @@ impl SqliteWriter {
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        // Before anything is read, which would leave an empty log behind that nobody here may write.
+        if connection.is_readonly("main").map_err(failed)? {
+            let why = "the file is read-only".to_owned();
+            return Err(OpenError::NotWritable { path: options.path.clone(), why });
+        }
         prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);

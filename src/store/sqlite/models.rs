@@ -287,6 +287,10 @@ impl WriteStore for SqliteWriter {
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {
+        // A page may find room in what the log has had before, where no other write will.
+        if self.place.is_full() {
+            return Err(StoreError::Full);
+        }
         Ok(failing::touch(&self.connection)?)
     }
 

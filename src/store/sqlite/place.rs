@@ -12,6 +12,9 @@ use std::{
 
 use super::{super::StoreError, opening::Options};
 
+/// Room for the log to grow by a few small commits.
+const ROOM_BYTES: u64 = 64 << 10;
+
 /// Where the database and its log are, and which files those were when they were opened.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -82,10 +85,10 @@ impl Place {
         (self.database.bytes, self.log.bytes)
     }
 
-    /// Whether the disk has no room for as much as a page of the log.
+    /// Whether the disk has no room left to speak of. A disk that tells no sizes has.
     pub(super) fn is_full(&self) -> bool {
-        const ROOM_BYTES: u64 = 64 << 10;
         let folder = self.log.path.parent().unwrap_or(Path::new("/"));
-        rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES)
+        rustix::fs::statvfs(folder)
+            .is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES)
     }
 }
