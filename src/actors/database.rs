@@ -59,7 +59,7 @@ fn open_as_it_may_be(
     now: Timestamp,
 ) -> Result<Result<SqliteWriter, ReadOnly>, OpenError> {
     let unwritable = match SqliteWriter::open(options, now) {
-        Err(unwritable @ OpenError::NotWritable { .. }) => unwritable,
+        Err(unwritable @ (OpenError::NotWritable { .. } | OpenError::DiskFull { .. })) => unwritable,
         opened => return opened.map(Ok),
     };
     // What is not there, or can't be read either, is no database to be served.

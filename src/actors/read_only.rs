@@ -63,10 +63,7 @@ impl Shut {
     }
 
     fn refusal(&self) -> StoreError {
-        let why = &self.found.why;
-        StoreError::Unwritable(format!(
-            "{why}; give it write access to the file and its folder: it looks again by itself"
-        ))
+        StoreError::Unwritable(format!("{}: the server looks again by itself", self.found.why))
     }
 }
 

@@ -156,6 +156,11 @@ mod tests {
                 ClientError::Unavailable { url: url(), detail: "busy".to_owned(), retry_after: None },
             ),
             (
+                507,
+                r#"{"detail":"full"}"#,
+                ClientError::Unavailable { url: url(), detail: "full".to_owned(), retry_after: None },
+            ),
+            (
                 502,
                 "<html>",
                 ClientError::ServerFailed { url: url(), status: 502, detail: unsaid(), request_id: None },

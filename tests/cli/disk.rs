@@ -195,7 +195,7 @@ fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up(
         let server = start(&disk.db_path());
         let mut kept = vec!["first".to_owned()];
         assert_eq!(register(&server, "first").status, 200);
-        for round in 0..8 {
+        for round in 0..6 {
             disk.fill();
             let (mut accepted, mut refused) = (Vec::new(), Vec::new());
             // The log may have room from before; it ends.
@@ -227,15 +227,19 @@ fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up(
             assert!(refused.len() >= 12, "in round {round} only {} were refused", refused.len());
             kept.extend(accepted);
             assert_eq!(total(&server), kept.len() as u64, "reads go on");
-            let not_ready = ready(&server, 503);
-            assert!(not_ready.detail().contains("disk of the database is full"), "{not_ready:?}");
-            assert!(!not_ready.detail().contains('/'), "no path is told: {not_ready:?}");
-
+            // An answer of that stands for a second.
+            if round < 2 {
+                let not_ready = ready(&server, 503);
+                assert!(not_ready.detail().contains("disk of the database is full"), "{not_ready:?}");
+                assert!(!not_ready.detail().contains('/'), "no path is told: {not_ready:?}");
+            }
             disk.free();
             let next = format!("after-{round}");
             assert_eq!(register(&server, &next).status, 200, "at once, with no restart");
             kept.push(next);
-            ready(&server, 200);
+            if round < 2 {
+                ready(&server, 200);
+            }
             let mut there = names(&disk.db_path());
             there.sort();
             kept.sort();
@@ -268,6 +272,26 @@ fn a_crash_on_a_full_disk_loses_nothing_and_brings_back_nothing_that_was_refused
             end(server, "KILL");
             assert_eq!(names(&disk.db_path()).len(), before + 1 + accepted);
         }
+    });
+}
+
+#[test]
+fn a_server_that_starts_on_a_full_disk_is_read_and_written_once_there_is_room() {
+    in_a_namespace("a_server_that_starts_on_a_full_disk_is_read_and_written_once_there_is_room", || {
+        let disk = Disk::of(2500);
+        let server = start(&disk.db_path());
+        assert_eq!(register(&server, "before").status, 200);
+        end(server, "TERM");
+        disk.fill();
+        let server = start(&disk.db_path());
+        assert_eq!(total(&server), 1);
+        let refused = register(&server, "refused");
+        assert!(refused.status == 503 && refused.detail().contains("its disk is full"), "{refused:?}");
+        disk.free();
+        register_in_the_end(&server, "after");
+        assert_eq!(total(&server), 2);
+        end(server, "KILL");
+        assert_eq!(names(&disk.db_path()), ["before", "after"]);
     });
 }
 
@@ -411,14 +435,17 @@ fn a_database_that_is_moved_away_or_replaced_takes_no_write_until_it_is_back() {
             let detail = refused.detail();
             assert!(detail.contains("moved, deleted or replaced") && !detail.contains("home"), "{detail}");
             assert_eq!(total(&server), kept.len() as u64, "reads go on");
-            assert!(ready(&server, 503).detail().contains("moved, deleted or replaced"));
+            // An answer of that stands for a second.
+            if !replaced {
+                assert!(ready(&server, 503).detail().contains("moved, deleted or replaced"));
+            }
             fs::rename(&away, moved).unwrap();
             let name = format!("back-{place}-{replaced}");
             assert_eq!(register(&server, &name).status, 200, "with no restart");
             kept.push(name);
-            ready(&server, 200);
         }
     }
+    ready(&server, 200);
     end(server, "KILL");
     assert_eq!(names(&db_path), kept);
 }

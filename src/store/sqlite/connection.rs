@@ -52,6 +52,8 @@ pub struct SqliteWriter {
     busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
     pub(super) place: Place,
+    /// Whether what a log that was taken away held is in the database.
+    pub(super) log_rescued: bool,
 }
 
 /// A connection that only reads.
@@ -128,7 +130,7 @@ impl SqliteWriter {
             }))
             .map_err(failed)?;
         let place = Place::of(options);
-        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages, place })
+        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages, place, log_rescued: false })
     }
 
     /// Sizes of the database's file and its log's, as they were at the last commit.

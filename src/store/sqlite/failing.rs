@@ -28,8 +28,8 @@ pub(super) fn what_failed(error: &rusqlite::Error) -> &'static str {
     }
 }
 
-/// Whether the index of the log could not grow, which is the last step of a commit.
-fn is_of_index(error: &rusqlite::Error) -> bool {
+/// Whether the index of the log could not grow: the last step of a commit, and the first of opening.
+pub(super) fn is_of_index(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(code, Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP))
 }
@@ -46,6 +46,7 @@ impl SqliteWriter {
             self.rescue_log();
             return Err(displaced);
         }
+        self.log_rescued = false;
         let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         let Err(error) = committed else {
             // Moved away in between: what was written counts if that very file comes back.
@@ -59,7 +60,7 @@ impl SqliteWriter {
         {
             tracing::error!(%error, "a transaction that was not committed could not be rolled back");
         }
-        tracing::warn!(%error, "a commit failed");
+        tracing::debug!(%error, "a commit failed");
         match StoreError::from(error) {
             // Of these nothing is in the log that could pass for committed.
             error @ (StoreError::Full | StoreError::Busy) => Err(error),
@@ -96,11 +97,14 @@ impl SqliteWriter {
         if self.in_transaction() && self.rollback().is_err() {
             return;
         }
-        if !self.place.only_the_log_is_gone() {
+        if !self.place.only_the_log_is_gone() || self.log_rescued {
             return;
         }
         match self.truncate_wal() {
-            Ok(_) => tracing::warn!("the write-ahead log was taken away; what it held is in the database"),
+            Ok(_) => {
+                self.log_rescued = true;
+                tracing::warn!("the write-ahead log was taken away; what it held is in the database");
+            }
             Err(error) => {
                 tracing::error!(%error, "the write-ahead log was taken away, and what it holds can't be moved into the database");
             }

@@ -85,10 +85,14 @@ impl Place {
         (self.database.bytes, self.log.bytes)
     }
 
-    /// Whether the disk has no room left to speak of. A disk that tells no sizes has.
+    /// Whether the disk has no room left to speak of.
     pub(super) fn is_full(&self) -> bool {
-        let folder = self.log.path.parent().unwrap_or(Path::new("/"));
-        rustix::fs::statvfs(folder)
-            .is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES)
+        is_full(self.log.path.parent().unwrap_or(Path::new("/")))
     }
+}
+
+/// Whether the disk of a folder has no room left to speak of. A disk that tells no sizes has.
+pub(super) fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder)
+        .is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES)
 }

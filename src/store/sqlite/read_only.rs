@@ -1,4 +1,4 @@
-//! A database that may be read and not written: its file, its folder or its disk does not let this user.
+//! A database that may be read and not written: its file, its folder or its disk does not let this user, or is full.
 //!
 //! SQLite reads a log by an index beside it, which it has to make where there is none. Where no log is left behind, none
 //! is needed: the file is then read as one that nobody changes (`immutable`). It is opened anew for each read, so that
@@ -17,7 +17,7 @@ use rustix::fs::{Access, access};
 use super::{
     connection::{SqliteReader, prepare},
     opening::{OpenError, Options, inspect_file},
-    schema,
+    place, schema,
 };
 
 /// What stands for itself in the path of a URI.
@@ -26,7 +26,7 @@ const KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').r
 /// Why a database is served without writing.
 #[derive(Debug, Clone)]
 pub struct ReadOnly {
-    /// What is to be said to who wants to write; names no path.
+    /// What is to be said to who wants to write, and what is to be done; names no path.
     pub why: String,
 }
 
@@ -55,10 +55,13 @@ fn why_not(path: &Path) -> String {
     let refused = |what: &str, path: &Path| {
         let refusal = access(path, Access::WRITE_OK).err()?;
         let refusal = std::io::Error::from_raw_os_error(refusal.raw_os_error());
-        Some(format!("the server may not write {what} ({refusal})"))
+        Some(format!(
+            "the server may not write {what} ({refusal}); give it write access to the file and its folder"
+        ))
     };
     refused("its file", path)
         .or_else(|| refused("the folder of its file", folder))
+        .or_else(|| place::is_full(folder).then(|| "its disk is full; free space there".to_owned()))
         .unwrap_or_else(|| "it can only be read here".to_owned())
 }
 
@@ -74,7 +77,9 @@ impl SqliteReader {
             return open(options, true);
         }
         open(options, false).or_else(|error| match (&error, bytes(&log).max(bytes(&journal))) {
-            (OpenError::NotWritable { .. }, None | Some(0)) => open(options, true),
+            (OpenError::NotWritable { .. } | OpenError::DiskFull { .. }, None | Some(0)) => {
+                open(options, true)
+            }
             (OpenError::NotWritable { path, why }, _) => {
                 Err(OpenError::LogUnread { path: path.clone(), why: why.clone() })
             }
