@@ -6,11 +6,41 @@ use std::sync::{
 };
 
 use crate::{
-    store::sqlite::{Checkpointer as Store, OpenError, Options},
+    store::{
+        StoreError,
+        sqlite::{Checkpointer as Store, OpenError, Options},
+    },
     telemetry::Writing,
 };
 
 use super::mailbox::Serve;
+
+/// What the writer and the checkpointer tell each other of the WAL.
+#[derive(Default)]
+pub(super) struct LogState {
+    /// Set by the checkpointer when it is through.
+    pub(super) moved: AtomicBool,
+    /// Set for good where a checkpoint could not be synced: nothing is moved or begun anew from then on.
+    kept: AtomicBool,
+}
+
+impl LogState {
+    /// Whether the WAL is to be left as it is.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Takes down why a checkpoint failed.
+    pub(super) fn failed(&self, error: &StoreError) {
+        if matches!(error, StoreError::InDoubt(_)) && !self.kept.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                %error,
+                "the write-ahead log is kept whole from now on and grows; look after the disk, then end the server and \
+                 start it again: it recovers all of the log"
+            );
+        }
+    }
+}
 
 /// Move what can be moved now.
 pub(super) struct CheckpointJob;
@@ -19,19 +49,13 @@ pub(super) struct Checkpointer {
     /// Absent until the first job where the database could not be written when the server started.
     store: Option<Store>,
     options: Options,
-    /// Tells the writer that it is through.
-    moved: Arc<AtomicBool>,
+    log: Arc<LogState>,
     counts: Writing,
 }
 
 impl Checkpointer {
-    pub(super) fn new(
-        store: Option<Store>,
-        options: Options,
-        moved: Arc<AtomicBool>,
-        counts: Writing,
-    ) -> Self {
-        Self { store, options, moved, counts }
+    pub(super) fn new(store: Option<Store>, options: Options, log: Arc<LogState>, counts: Writing) -> Self {
+        Self { store, options, log, counts }
     }
 
     fn store(&mut self) -> Result<&mut Store, OpenError> {
@@ -46,13 +70,19 @@ impl Serve for Checkpointer {
     type Job = CheckpointJob;
 
     fn serve(&mut self, _: CheckpointJob, _waiting: &mut dyn Iterator<Item = CheckpointJob>) {
+        if self.log.is_kept() {
+            return;
+        }
+        let log = Arc::clone(&self.log);
         let done = match self.store() {
-            Ok(store) => store.run().map_err(|error| error.to_string()),
+            Ok(store) => {
+                store.run().inspect_err(|error| log.failed(error)).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         match done {
             Ok(done) => {
-                self.moved.store(true, Ordering::Relaxed);
+                self.log.moved.store(true, Ordering::Relaxed);
                 self.counts.checkpoints.inc();
                 tracing::debug!(done.wal_pages, done.moved_pages, "checkpoint");
             }

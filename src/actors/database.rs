@@ -1,7 +1,7 @@
 //! The handle to the database: `read` and `write` take an operation over the store and give its answer.
 
 use std::{
-    sync::{Arc, RwLock, atomic::AtomicBool},
+    sync::{Arc, RwLock},
     time::Instant,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     ActorError, QueueDepth,
-    checkpointer::{CheckpointJob, Checkpointer},
+    checkpointer::{CheckpointJob, Checkpointer, LogState},
     mailbox::Mailbox,
     probe::{NotReady, Probe},
     read_only::{Desk, Shut},
@@ -83,10 +83,10 @@ impl Database {
         let opened = open_as_it_may_be(store, now)?;
         let can_write = opened.is_ok();
         let writable: Writable = Arc::new(RwLock::new(can_write));
-        let moved = Arc::new(AtomicBool::new(false));
+        let log = Arc::new(LogState::default());
         let counts = telemetry.writing.clone();
         let checkpointer = can_write.then(|| sqlite::Checkpointer::open(store)).transpose()?;
-        let checkpointer = Checkpointer::new(checkpointer, store.clone(), Arc::clone(&moved), counts.clone());
+        let checkpointer = Checkpointer::new(checkpointer, store.clone(), Arc::clone(&log), counts.clone());
         let readers = (0..options.readers.max(1))
             .map(|_| {
                 let opened = can_write.then(|| SqliteReader::open(store)).transpose()?;
@@ -99,7 +99,7 @@ impl Database {
         // A full queue of checkpoints refuses nobody anything: one is under way already.
         let checkpointer =
             Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, checkpointer, Default::default()));
-        let parts = WriterParts { checkpointer: Arc::clone(&checkpointer), moved, counts };
+        let parts = WriterParts { checkpointer: Arc::clone(&checkpointer), log, counts };
         let desk = match opened {
             Ok(writer) => Desk::Open(Box::new(Writer::new(writer, store.clone(), parts))),
             Err(found) => Desk::Shut(Box::new(Shut {

@@ -7,10 +7,7 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -26,7 +23,7 @@ use crate::{
 
 use super::{
     ActorError,
-    checkpointer::CheckpointJob,
+    checkpointer::{CheckpointJob, LogState},
     mailbox::{Mailbox, Serve},
     panic_text,
 };
@@ -143,8 +140,7 @@ pub(super) struct Writer {
 #[derive(Clone)]
 pub(super) struct WriterParts {
     pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
-    /// Set by the checkpointer when it is through.
-    pub(super) moved: Arc<AtomicBool>,
+    pub(super) log: Arc<LogState>,
     pub(super) counts: Writing,
 }
 
@@ -253,8 +249,11 @@ impl Writer {
     /// quite through; what came in meanwhile is little, and is moved here. From then on the log is overwritten from its
     /// beginning, and to sync bytes that a file has already costs a third less than to sync some that make it longer.
     fn tend_wal(&mut self) {
+        if self.parts.log.is_kept() {
+            return;
+        }
         let pages = self.store.wal_pages();
-        let patience = match self.wal.due(pages, self.parts.moved.swap(false, Ordering::Relaxed)) {
+        let patience = match self.wal.due(pages, self.parts.log.moved.swap(false, Ordering::Relaxed)) {
             Due::Nothing => return,
             Due::Checkpoint => {
                 // A full mailbox means one is under way already.
@@ -272,6 +271,7 @@ impl Writer {
                 tracing::debug!(pages, "a reader still needs the write-ahead log; it goes on growing");
             }
             Err(error) => {
+                self.parts.log.failed(&error);
                 self.parts.counts.failed_checkpoints.inc();
                 tracing::warn!(%error, pages, "the write-ahead log could not be begun anew");
             }
@@ -406,7 +406,16 @@ impl Serve for Writer {
         if let Err(error) = self.index.tend_idle(&mut self.store) {
             tracing::debug!(%error, "the index stays behind until the next start");
         }
+        if self.parts.log.is_kept() {
+            if let Err(error) = self.store.leave_log() {
+                tracing::error!(%error, "the write-ahead log could not be left whole");
+            }
+            return;
+        }
         if let Err(error) = self.store.truncate_wal() {
+            if matches!(error, StoreError::InDoubt(_)) {
+                let _ = self.store.leave_log();
+            }
             tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
         }
     }

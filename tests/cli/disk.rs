@@ -535,3 +535,46 @@ fn as_long_as_nobody_can_say_what_became_of_a_write_that_is_said() {
     end(server, "KILL");
     assert_eq!(names(&db_path), ["kept", "next"], "the write after it has settled the matter");
 }
+
+#[test]
+fn after_a_checkpoint_that_could_not_be_synced_the_log_is_kept_whole_for_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = faulty_disk(folder.path()) else { return };
+    let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
+    let log = folder.path().join("registry.db-wal");
+    let start = || {
+        start_with(&db_path, |command| {
+            command.env("LD_PRELOAD", &library).env("FAULTY_DISK", &control);
+        })
+    };
+    let failed = |server: &Server| {
+        let request = ureq::get(format!("{}/metrics", server.url)).header("X-API-Key", KEY).call();
+        let page = request.unwrap().body_mut().read_to_string().unwrap();
+        !page.contains("registry_checkpoints_failed_total 0")
+    };
+    let server = start();
+    fs::write(control.with_extension("database"), "").unwrap();
+    let mut kept = 0;
+    while !failed(&server) {
+        assert!(kept < 3000, "no checkpoint is tried");
+        for _ in 0..50 {
+            assert_eq!(register(&server, &format!("m{kept}")).status, 200, "commits go on");
+            kept += 1;
+        }
+    }
+    fs::remove_file(control.with_extension("database")).unwrap();
+    for _ in 0..300 {
+        assert_eq!(register(&server, &format!("m{kept}")).status, 200);
+        kept += 1;
+    }
+    let before = fs::metadata(&log).unwrap().len();
+    let said = end(server, "TERM");
+    assert!(said.contains("the write-ahead log is kept whole from now on"), "{said}");
+    assert!(fs::metadata(&log).unwrap().len() >= before, "nothing of it was given up");
+
+    let server = start();
+    assert_eq!(total(&server), kept);
+    end(server, "TERM");
+    assert!(!log.exists(), "all of it was moved");
+    assert_eq!(names(&db_path).len() as u64, kept);
+}

@@ -309,10 +309,20 @@ impl Checkpointer {
     }
 }
 
+/// Moves pages from the WAL into the database.
+///
+/// # Errors
+/// [`StoreError::InDoubt`] where they could not be synced: what was moved so far may not be on the disk, so the WAL must
+/// be kept whole.
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    let (blocked, wal_pages, moved_pages): (bool, i64, i64) =
-        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let done = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (blocked, wal_pages, moved_pages): (bool, i64, i64) = done.map_err(|error| {
+        if failing::is_of_sync(&error) {
+            return StoreError::InDoubt("syncing what was moved into the database failed".to_owned());
+        }
+        error.into()
+    })?;
     if blocked && mode != "PASSIVE" {
         return Err(StoreError::Busy);
     }

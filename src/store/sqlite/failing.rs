@@ -8,8 +8,11 @@
 //!
 //! A sync that has failed once may succeed later without having written anything. That does no harm here:
 //! what was acknowledged was synced before by its own commit (`synchronous=FULL`), and what failed is written anew.
+//! A checkpoint is another matter: SQLite syncs the database only when all of the log has been moved, and after a failed sync
+//! moves the last part anew, but not what it had moved before. So after that the log is kept whole: whoever opens the
+//! database next recovers it from its beginning.
 
-use rusqlite::{Transaction, TransactionBehavior, ffi};
+use rusqlite::{Transaction, TransactionBehavior, config::DbConfig, ffi};
 
 use super::{super::StoreError, connection::SqliteWriter, schema};
 
@@ -32,6 +35,12 @@ pub(super) fn what_failed(error: &rusqlite::Error) -> &'static str {
 pub(super) fn is_of_index(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(code, Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP))
+}
+
+/// Whether syncing failed.
+pub(super) fn is_of_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
 }
 
 impl SqliteWriter {
@@ -67,6 +76,14 @@ impl SqliteWriter {
             error if self.make_void() => Err(self.judged(error)),
             error => Err(StoreError::InDoubt(error.to_string())),
         }
+    }
+
+    /// Leaves the log beside the database when this connection is closed, for whoever opens it next.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn leave_log(&mut self) -> Result<(), StoreError> {
+        Ok(self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)?)
     }
 
     /// Overwrites what a failed commit may have left in the log; whether that is certain.
