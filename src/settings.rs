@@ -102,6 +102,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Whether answers name paths on the server's disk.
     pub expose_local_paths: bool,
+    /// Whether `/metrics` is shown to who has no key.
+    pub public_metrics: bool,
     /// The largest body of a registration or change.
     pub max_write_body_bytes: u64,
     /// The largest body of metrics.
@@ -262,6 +264,7 @@ impl Settings {
                 max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
             },
             expose_local_paths: truth(flags.expose_local_paths, "EXPOSE_LOCAL_PATHS"),
+            public_metrics: truth(flags.public_metrics, "PUBLIC_METRICS"),
             max_write_body_bytes: number(
                 flags.max_write_body_bytes,
                 "MAX_WRITE_BODY_BYTES",
@@ -313,6 +316,7 @@ impl Settings {
             max_write_body_bytes: size(self.max_write_body_bytes),
             max_metrics_body_bytes: size(self.max_metrics_body_bytes),
             expose_local_paths: self.expose_local_paths,
+            public_metrics: self.public_metrics,
         }
     }
 
@@ -372,7 +376,7 @@ mod tests {
         assert_eq!((settings.workers, settings.database.readers), (2, 2));
         assert_eq!(settings.database.store.synchronous, Synchronous::Full);
         assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
-        assert!(!settings.expose_local_paths);
+        assert!(!settings.expose_local_paths && !settings.public_metrics);
     }
 
     #[test]

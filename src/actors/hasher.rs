@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -16,6 +17,7 @@ use crate::{
         parse_config,
     },
     domain::{Measurement, json::Object},
+    telemetry::{Hashing, Telemetry},
 };
 
 use super::{
@@ -52,6 +54,7 @@ type HashJob = Box<dyn FnOnce(&Digester) + Send>;
 struct Digester {
     root: Option<LocalRoot>,
     forbidden: Arc<Forbidden>,
+    counts: Hashing,
 }
 
 /// Files that are never opened, whatever they are called.
@@ -80,11 +83,16 @@ impl Forbidden {
 impl Hasher {
     /// Starts the actors. Must be called inside an actix system.
     #[must_use]
-    pub fn start(options: HasherOptions) -> Self {
+    pub fn start(options: HasherOptions, telemetry: &Telemetry) -> Self {
         let forbidden = Arc::new(Forbidden::new(options.forbidden, options.secrets));
-        let digester = |_| Digester { root: options.root.clone(), forbidden: Arc::clone(&forbidden) };
+        let digester = |_| Digester {
+            root: options.root.clone(),
+            forbidden: Arc::clone(&forbidden),
+            counts: telemetry.hashing.clone(),
+        };
         let servers = (0..options.hashers.max(1)).map(digester).collect();
-        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers)) }
+        let refused = telemetry.queues.refused("hash");
+        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers, refused)) }
     }
 
     /// Reads a file once, from end to end: its size and, up to `digest_limit_bytes`, its digest. Gives up as
@@ -94,8 +102,8 @@ impl Hasher {
     /// [`ActorError::File`] for what can't be read, is no regular file, or changes meanwhile.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
         let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
-        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
-            Ok(opened.measure_while(&options, |_| go_on())?.measurement)
+        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
+            Ok(opened.measure_while(&options, go_on)?.measurement)
         };
         self.submit(path, read).await
     }
@@ -113,13 +121,13 @@ impl Hasher {
             digest_limit_bytes: Some(digest_limit_bytes),
             keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
         };
-        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
+        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
             let path = opened.path();
             let too_large = || ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES };
             if opened.size_bytes() > MAX_JSON_BYTES {
                 return Err(too_large());
             }
-            let Measured { measurement, content } = opened.measure_while(&options, |_| go_on())?;
+            let Measured { measurement, content } = opened.measure_while(&options, go_on)?;
             Ok((measurement, parse_config(&content.ok_or_else(too_large)?, path)?))
         };
         self.submit(path, read).await
@@ -128,15 +136,22 @@ impl Hasher {
     async fn submit<T: Send + 'static>(
         &self,
         path: PathBuf,
-        read: impl FnOnce(&Opened, &dyn Fn() -> bool) -> Result<T, ArtifactError> + Send + 'static,
+        read: impl FnOnce(&Opened, &mut dyn FnMut(u64) -> bool) -> Result<T, ArtifactError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (reply, answer) = oneshot::channel();
         let job = move |digester: &Digester| {
-            let go_on = || !reply.is_closed();
-            if !go_on() {
+            if reply.is_closed() {
                 return;
             }
-            let result = catch_unwind(AssertUnwindSafe(|| read(&digester.open(path)?, &go_on)));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let opened = digester.open(path)?;
+                digester.counted(|count| {
+                    read(&opened, &mut |bytes| {
+                        count(bytes);
+                        !reply.is_closed()
+                    })
+                })
+            }));
             let result = match result {
                 Ok(result) => result.map_err(ActorError::from),
                 Err(panic) => Err(ActorError::Panicked(panic_text(&*panic))),
@@ -168,6 +183,19 @@ impl Serve for Digester {
 }
 
 impl Digester {
+    /// Counts what `read` reads; it tells how many bytes it has done each time that is more.
+    fn counted<T, E>(&self, read: impl FnOnce(&mut dyn FnMut(u64)) -> Result<T, E>) -> Result<T, E> {
+        let (mut counted_bytes, mut since) = (0, Instant::now());
+        let result = read(&mut |bytes| {
+            self.counts.add(bytes.saturating_sub(counted_bytes), since.elapsed());
+            (counted_bytes, since) = (bytes, Instant::now());
+        });
+        if result.is_ok() && counted_bytes > 0 {
+            self.counts.files.inc();
+        }
+        result
+    }
+
     /// Opens a file that clients may have digested: one of a disk, beneath the root if there is one, and none of the
     /// registry's own. It is judged before it is opened.
     fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {

@@ -21,4 +21,5 @@ mod promotion;
 mod register;
 mod schema;
 mod support;
+mod telemetry;
 mod update;

@@ -7,6 +7,7 @@ mod changing;
 mod comparing;
 mod completions;
 mod configuring;
+mod disk;
 mod fake_registry;
 mod gateway;
 mod hostile;
