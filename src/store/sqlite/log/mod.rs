@@ -281,8 +281,8 @@ fn keep_torn(options: &Options) {
     };
     tracing::warn!(
         log = %log.display(), copy, error,
-        "the last transaction in the log is not whole, as a loss of power leaves one that was not acknowledged yet; it is dropped, \
-         and the copy of the log can be deleted"
+        "the last transaction in the log is not whole, as a loss of power or a failed sync leaves one that was not acknowledged; it is \
+         dropped, and the copy of the log can be deleted"
     );
 }
 

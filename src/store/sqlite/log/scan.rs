@@ -60,8 +60,8 @@ pub(super) struct PageOne {
 pub(super) enum Tail {
     /// Nothing that was ever committed here: the beginning of a transaction, or what is left from before the log was begun anew.
     Unfinished,
-    /// One transaction with its end and not all of the rest. A loss of power leaves that where it came before the sync, and so
-    /// before the answer. A disk that has changed it since leaves the same.
+    /// A transaction with its end and not all of the rest. A loss of power leaves that where it came before the sync, and so
+    /// before the answer; and so does a commit that failed and was overwritten. A disk that has changed it since leaves the same.
     Torn,
     /// Committed transactions: so many, the damaged one among them.
     Damaged(u64),
@@ -246,7 +246,8 @@ impl Behind {
     fn tail(&self) -> Tail {
         match self.ends {
             0 => Tail::Unfinished,
-            1 if !self.is_certain => Tail::Torn,
+            // More than one are left where commits failed and were overwritten, one after the other.
+            _ if !self.is_certain => Tail::Torn,
             ends => Tail::Damaged(ends),
         }
     }

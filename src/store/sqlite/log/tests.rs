@@ -204,6 +204,32 @@ fn what_a_transaction_leaves_that_was_undone_is_no_damage() {
     }
 }
 
+/// A commit whose sync failed is overwritten by the next one, and what is left of it behind that ends in an end.
+#[test]
+fn what_commits_leave_that_failed_and_were_overwritten_is_no_damage() {
+    let written = Written::new();
+    let with_one_more = |log: &[u8], size: u32| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(options(&written.folder).path, options(&folder).path).unwrap();
+        fs::write(&options(&folder).files()[1], log).unwrap();
+        let connection = open(&folder);
+        connection.execute("INSERT INTO t (x) VALUES (randomblob(?1))", [size]).unwrap();
+        fs::read(&options(&folder).files()[1]).unwrap()
+    };
+    let mut log = written.log.clone();
+    for failed in [6_000, 3_000] {
+        let sound = scan(&mut &log[..], PAGE as u32).unwrap();
+        let with_failed = with_one_more(&log, failed);
+        let overwritten = with_one_more(&log, 1);
+        let end = scan(&mut &overwritten[..], PAGE as u32).unwrap();
+        assert_eq!(end.transactions, sound.transactions + 1);
+        let end = end.sound_bytes() as usize;
+        log = [&overwritten[..end], &with_failed[end..]].concat();
+        let found = scan(&mut &log[..], PAGE as u32).unwrap();
+        assert_eq!((found.transactions, found.tail), (sound.transactions + 1, Tail::Torn));
+    }
+}
+
 #[test]
 fn every_bit_of_every_header_is_guarded() {
     let mut written = Written::new();
