@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
@@ -70,11 +70,38 @@ fn traced(synchronous: &str, load: impl FnOnce(&mut Server)) -> Option<Vec<Call>
         .args(served.get_args())
         .args(["--log-level", "warn", "--synchronous", synchronous]);
     at_home(&mut command);
-    let mut server = Server::run(&mut command);
-    load(&mut server);
-    drop(server);
-    // strace lets go of the server when it is killed, and the server ends as its pipes do.
-    Some(parse(&fs::read_to_string(&trace).unwrap(), &database))
+    let mut traced = Traced { server: Some(Server::run(&mut command)), trace };
+    if let Some(server) = &mut traced.server {
+        load(server);
+    }
+    traced.end();
+    Some(parse(&fs::read_to_string(&traced.trace).unwrap(), &database))
+}
+
+/// A server under strace. strace alone can't be killed: the server would go on without it.
+struct Traced {
+    server: Option<Server>,
+    trace: PathBuf,
+}
+
+impl Traced {
+    /// Kills the server, and waits for strace to come to its end by that.
+    fn end(&mut self) {
+        let Some(mut strace) = self.server.take() else { return };
+        let trace = fs::read_to_string(&self.trace).unwrap_or_default();
+        // Each line begins with a thread; the first one is the process.
+        let process = trace.split_whitespace().next().unwrap_or_default();
+        let killed = Command::new("kill").args(["-s", "KILL", process]).status();
+        if killed.is_ok_and(|status| status.success()) {
+            strace.ended();
+        }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 fn parse(trace: &str, database: &Path) -> Vec<Call> {
