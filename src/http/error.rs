@@ -34,7 +34,7 @@ pub(super) enum ApiError {
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path takes {0} only")]
-    MethodNotAllowed(&'static str),
+    MethodNotAllowed(String),
 }
 
 impl From<Refusal> for ApiError {
@@ -78,7 +78,7 @@ impl ResponseError for ApiError {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             Self::MethodNotAllowed(allowed) => {
-                response.insert_header((header::ALLOW, *allowed));
+                response.insert_header((header::ALLOW, allowed.as_str()));
             }
             // Without a key configured, trying again does not help.
             Self::Registry(_) if status == StatusCode::SERVICE_UNAVAILABLE => {

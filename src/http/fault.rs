@@ -37,6 +37,28 @@ pub(super) enum FaultKind {
 }
 
 impl FaultKind {
+    /// What each is called on the wire.
+    pub(super) const TYPE_NAMES: [&str; 18] = [
+        "missing",
+        "extra_forbidden",
+        "string_type",
+        "int_parsing",
+        "int_type",
+        "int_from_float",
+        "int_parsing_size",
+        "float_parsing",
+        "float_type",
+        "bool_parsing",
+        "bool_type",
+        "list_type",
+        "dict_type",
+        "literal_error",
+        "greater_than_equal",
+        "less_than_equal",
+        "model_attributes_type",
+        "json_invalid",
+    ];
+
     fn type_name(&self) -> &'static str {
         match self {
             Self::Missing => "missing",

@@ -5,11 +5,14 @@
 
 mod auth;
 mod body;
+mod docs;
+mod endpoint;
 mod error;
 mod fault;
 mod lenient;
 mod native;
 mod observe;
+mod openapi;
 mod request;
 
 use std::{io, net::TcpListener, time::Duration};
@@ -81,6 +84,7 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
             .wrap(from_fn(observe::observe))
             .configure(native::configure)
+            .configure(docs::configure)
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     })
     .workers(options.workers.max(1))
