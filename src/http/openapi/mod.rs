@@ -145,8 +145,9 @@ fn shared(components: ComponentsBuilder) -> ComponentsBuilder {
         HeaderBuilder::new().schema(Some(text)).description(Some("The caller's own id where it was sane."));
     let components = components
         .header("X-Request-Id", id.build())
+        // Spelled so, tools that guess what belongs together don't take it for the id of some "request".
         .parameter("X-Actor", optional("X-Actor", X_ACTOR))
-        .parameter("X-Request-Id", optional("X-Request-Id", X_REQUEST_ID));
+        .parameter("X-Request-Id", optional("X-Request-ID", X_REQUEST_ID));
     Refused::responses().into_iter().fold(components, |components, (status, mut answer)| {
         with_request_id(&mut answer);
         components.response(shared_name(&status), answer)
