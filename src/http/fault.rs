@@ -174,6 +174,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_names_of_types_are_those_of_the_kinds() {
+        use FaultKind::*;
+        let kinds = [
+            Missing,
+            ExtraForbidden,
+            StringType,
+            IntParsing,
+            IntType,
+            IntFromFloat,
+            IntParsingSize,
+            FloatParsing,
+            FloatType,
+            BoolParsing,
+            BoolType,
+            ListType,
+            DictType,
+            Literal(&[]),
+            GreaterThanEqual(0),
+            LessThanEqual(0),
+            ModelAttributesType,
+            JsonInvalid(String::new()),
+        ];
+        assert_eq!(kinds.map(|kind| kind.type_name()), FaultKind::TYPE_NAMES);
+    }
+
+    #[test]
     fn a_fault_says_type_place_message_and_input() {
         let mut faults = Faults::default();
         faults.note(FaultKind::Literal(&["a", "b", "c"]), ["query".into(), "sort".into()], "x".into());

@@ -1,5 +1,8 @@
 //! Keys and actors: judged by the head of a request alone, before anything else of it.
 
+use std::net::Ipv4Addr;
+
+use model_registry::http::{Keys, Proxies};
 use serde_json::json;
 
 use crate::support::{Answer, KEY, TestApp};
@@ -27,21 +30,26 @@ fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
 
 #[test]
 fn nothing_but_two_paths_is_answered_without_a_key() {
-    let app = TestApp::spawn();
+    // Behind a proxy, so that each request comes from an address of its own: whoever sends many wrong keys is not judged.
+    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     app.register("m", "1");
     let before = app.everything();
+    let mut addresses = (0_u32..).map(|number| Ipv4Addr::from_bits(number).to_string());
     for (path, methods) in PRIVATE {
         for method in methods.iter().filter(|method| **method != "HEAD") {
             for headers in
                 ["", "X-API-Key: \r\n", "X-API-Key: wrong\r\n", "Authorization: Basic dGVzdC1rZXk=\r\n"]
             {
-                let answer = bare(&app, method, path, headers);
+                let headers = format!("{headers}X-Forwarded-For: {}\r\n", addresses.next().unwrap());
+                let answer = bare(&app, method, path, &headers);
                 assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{method} {path}");
                 answer.refused(401);
             }
         }
         if methods.contains(&"HEAD") {
-            let head = app.request("HEAD", path, &[("X-API-Key", "wrong")], None);
+            let address = addresses.next().unwrap();
+            let head = [("X-API-Key", "wrong"), ("X-Forwarded-For", address.as_str())];
+            let head = app.request("HEAD", path, &head, None);
             assert_eq!((head.status, head.text.as_str()), (401, ""), "{path}");
         }
     }
@@ -55,7 +63,7 @@ fn nothing_but_two_paths_is_answered_without_a_key() {
 
 #[test]
 fn a_key_comes_by_header_or_bearer_token_and_the_header_wins() {
-    let app = TestApp::with(|settings| settings.api_keys = vec!["first".to_owned(), "sch lüssel".to_owned()]);
+    let app = TestApp::with(|settings| settings.keys = Keys::of(["first", "sch lüssel"]));
     for (headers, status) in [
         ("X-API-Key: first\r\n", 200),
         ("x-api-key:   first  \r\n", 200),
@@ -97,7 +105,7 @@ fn a_key_that_is_no_text_is_a_wrong_one() {
 
 #[test]
 fn without_a_key_configured_nothing_private_is_served() {
-    let app = TestApp::with(|settings| settings.api_keys = Vec::new());
+    let app = TestApp::with(|settings| settings.keys = Keys::of([]));
     for headers in ["", "X-API-Key: test-key\r\n", "X-API-Key: \r\n"] {
         for (path, methods) in PRIVATE {
             for method in methods.iter().filter(|method| **method != "HEAD") {
@@ -126,7 +134,6 @@ fn unknown_paths_and_methods_are_told_key_or_no_key() {
             "//models",
             "/Models",
             "/production",
-            "/docs",
             "/models/by-name/m",
         ] {
             if path == "/models/by-name/m" {
@@ -247,7 +254,7 @@ fn the_actor_is_the_key_unless_its_header_is_trusted() {
 fn every_change_is_signed_by_who_made_it() {
     let app = TestApp::with(|settings| {
         settings.trust_actor_header = true;
-        settings.api_keys.push("bob-key".to_owned());
+        settings.keys = Keys::of([KEY, "bob-key"]);
     });
     let id = app.register("m", "1");
     let (path, body) = (format!("/models/{id}"), Some(r#"{"description": "d"}"#));

@@ -61,13 +61,32 @@ impl ToSchema for FaultType {
     }
 }
 
-/// What may come of a call with a key before its handler has a say, and where the server is at its limits.
+/// What may come of any call, before it is known who makes it.
+#[derive(IntoResponses)]
+pub(super) enum AnyRefused {
+    /// The server is not called what `Host` says. Nothing else of the request was looked at.
+    #[response(status = 421)]
+    WrongHost(Failure),
+}
+
+/// What may come of a call that has a body, while that is read.
+#[derive(IntoResponses)]
+pub(super) enum BodyRefused {
+    /// The body did not come in time.
+    #[response(status = 408)]
+    TooSlow(Failure),
+}
+
+/// What may come of a call that wants a key before its handler has a say, and where the server is at its limits.
 #[derive(IntoResponses)]
 pub(super) enum Refused {
+    /// Something that is sent can't be used: an `X-Actor` with a control character, where it is heeded.
+    #[response(status = 400)]
+    Unusable(Failure),
     /// No key, or one that is not valid here. Nothing else of the request was looked at.
     #[response(status = 401, headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
     Key(Failure),
-    /// Too many refused keys from this address; or more requests than it may send.
+    /// Too many wrong keys have come from this address; this one was not judged.
     #[response(status = 429, headers(("Retry-After" = u64, description = "After how many seconds to try again.")))]
     TooMany(Failure),
     /// A fault of the server; its log says more under the request's id.

@@ -89,11 +89,19 @@ fn completed(endpoint: Endpoint) -> Operation {
     parameters.push(RefOr::Ref(Ref::new("#/components/parameters/X-Request-Id")));
     if is_public {
         operation.security = Some(Vec::new());
-    } else {
-        let statuses = Refused::responses().into_keys();
-        let shared =
-            statuses.map(|status| (status.clone(), Ref::from_response_name(shared_name(&status)).into()));
-        operation.responses.responses.extend(shared);
+    }
+    let mut shared = AnyRefused::responses();
+    if operation.request_body.is_some() {
+        shared.extend(BodyRefused::responses());
+    }
+    if !is_public {
+        shared.extend(Refused::responses());
+    }
+    let answers = &mut operation.responses.responses;
+    for status in shared.into_keys() {
+        // What a call says of a status itself says more.
+        let answer = || Ref::from_response_name(shared_name(&status)).into();
+        answers.entry(status.clone()).or_insert_with(answer);
     }
     operation.responses.responses.values_mut().for_each(with_request_id);
     operation
@@ -148,7 +156,8 @@ fn shared(components: ComponentsBuilder) -> ComponentsBuilder {
         // Spelled so, tools that guess what belongs together don't take it for the id of some "request".
         .parameter("X-Actor", optional("X-Actor", X_ACTOR))
         .parameter("X-Request-Id", optional("X-Request-ID", X_REQUEST_ID));
-    Refused::responses().into_iter().fold(components, |components, (status, mut answer)| {
+    let answers = [AnyRefused::responses(), BodyRefused::responses(), Refused::responses()];
+    answers.into_iter().flatten().fold(components, |components, (status, mut answer)| {
         with_request_id(&mut answer);
         components.response(shared_name(&status), answer)
     })
