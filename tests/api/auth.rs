@@ -289,3 +289,55 @@ fn a_request_keeps_its_id_where_it_is_sane_and_gets_one_where_not() {
     let made = || bare(&app, "GET", "/models", "").header("x-request-id").unwrap().to_owned();
     assert_ne!(made(), made());
 }
+
+#[test]
+fn whoever_tries_many_keys_is_not_judged_and_others_are() {
+    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.0/8"]).unwrap());
+    let from = |address: &str, key: &str| {
+        app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", address)], None)
+    };
+    let guesses: Vec<_> = (0..60).map(|number| from("198.51.100.7", &format!("guess-{number}"))).collect();
+    assert!(guesses[..20].iter().all(|answer| answer.status == 401));
+    let refused = guesses.iter().filter(|answer| answer.status == 429).count();
+    assert!(refused >= 20, "{refused}");
+    for answer in guesses.into_iter().filter(|answer| answer.status == 429) {
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let detail = answer.refused(429);
+        assert!(detail.contains("wrong API keys") && !detail.contains("guess"), "{detail}");
+    }
+    for address in ["198.51.100.8", "2001:db8::1"] {
+        from(address, KEY).ok();
+    }
+    // What needs no key is not touched by this.
+    app.request("GET", "/health", &[("X-Forwarded-For", "198.51.100.7")], None).ok();
+}
+
+#[test]
+fn the_callers_address_is_the_one_that_a_trusted_proxy_names() {
+    let register = |app: &TestApp, version: &str, chain: &str| {
+        let body = json!({"name": "m", "version": version, "artifact_uri": "s3://b"}).to_string();
+        app.request("POST", "/models", &[("X-Forwarded-For", chain)], Some(&body)).ok()["source_host"].clone()
+    };
+    let behind = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
+    assert_eq!(register(&behind, "1", "6.6.6.6, 198.51.100.7"), "198.51.100.7");
+    assert_eq!(register(&behind, "2", "nonsense"), "127.0.0.1");
+    let open = TestApp::spawn();
+    assert_eq!(register(&open, "1", "198.51.100.7"), "127.0.0.1");
+}
+
+#[test]
+fn answers_tell_browsers_to_be_careful() {
+    let app = TestApp::spawn();
+    for answer in
+        [app.get("/health"), app.get("/stats"), app.get("/nowhere"), bare(&app, "GET", "/stats", "")]
+    {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cache-control", "private, no-cache"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{answer:?}");
+        }
+        assert_eq!(answer.header("strict-transport-security"), None);
+    }
+}

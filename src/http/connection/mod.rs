@@ -197,6 +197,7 @@ impl Connection {
 
     /// What is read of a connection that this side has ended: nothing, once that may be seen.
     fn ended(&mut self) -> Poll<io::Result<()>> {
+        self.read_by = None;
         if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -206,22 +207,25 @@ impl Connection {
             self.write_by = Some(Instant::now() + self.deadlines.answer);
             self.taken_bytes = 0;
         }
-        let rang = self.wait(context);
-        rang && self.write_by.is_some_and(|by| by <= Instant::now())
+        let now = self.wait(context);
+        self.write_by.is_some_and(|by| by <= now)
     }
 
-    /// Sees to it that the connection is looked at again by its next deadline; whether one of those is over.
-    fn wait(&mut self, context: &mut Context<'_>) -> bool {
-        let next = match (self.read_by, self.write_by) {
-            (Some(read), Some(write)) => read.min(write),
-            (Some(by), None) | (None, Some(by)) => by,
-            (None, None) => return false,
-        };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(next)));
-        if alarm.deadline() != next {
-            alarm.as_mut().reset(next);
+    /// Sees to it that the connection is looked at again by the next of its deadlines that is not over yet; what time
+    /// it is.
+    fn wait(&mut self, context: &mut Context<'_>) -> Instant {
+        let now = Instant::now();
+        let deadlines = [self.read_by, self.write_by];
+        if let Some(next) = deadlines.into_iter().flatten().filter(|by| *by > now).min() {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if alarm.deadline() != next {
+                alarm.as_mut().reset(next);
+            }
+            if alarm.as_mut().poll(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
         }
-        alarm.as_mut().poll(context).is_ready()
+        now
     }
 }
 
@@ -252,12 +256,12 @@ impl AsyncRead for Connection {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                let rang = own.wait(context);
-                if rang && own.read_by.is_some_and(|by| by <= Instant::now()) {
-                    own.too_slow();
-                    return own.ended();
+                let Some(by) = own.read_by else { return Poll::Pending };
+                if by > own.wait(context) {
+                    return Poll::Pending;
                 }
-                Poll::Pending
+                own.too_slow();
+                own.ended()
             }
         }
     }
