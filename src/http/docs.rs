@@ -81,7 +81,9 @@ pub(super) fn configure(paths: &mut ServiceConfig) {
     security(()),
     params(Unless),
     responses(
-        (status = 200, description = "The API as OpenAPI 3.1 describes it.", body = Object, content_type = "application/json",
+        (status = 200,
+            description = "The API as OpenAPI 3.1 describes it.",
+            body = Object, content_type = "application/json",
             headers(("ETag" = String, description = "The tag of this description."))),
         (status = 304, description = "It is still the one that `If-None-Match` names.",
             headers(("ETag" = String, description = "The tag of this description."))),
@@ -99,7 +101,9 @@ pub(super) async fn description(request: HttpRequest) -> HttpResponse {
     security(()),
     params(Unless),
     responses(
-        (status = 200, description = "A page for people; calls can be tried in it.", body = String, content_type = "text/html",
+        (status = 200,
+            description = "A page for people; calls can be tried in it.",
+            body = String, content_type = "text/html",
             headers(("ETag" = String, description = "The tag of this page."))),
         (status = 304, description = "It is still the one that `If-None-Match` names.",
             headers(("ETag" = String, description = "The tag of this page."))),

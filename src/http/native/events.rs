@@ -3,10 +3,13 @@
 use crate::domain::{Event, EventQuery};
 
 use super::{
-    super::{openapi::*, request::Call},
+    super::{
+        openapi::{BadCursor, DoesNotFit},
+        request::Call,
+    },
     Answer,
     answer::{List, write_event},
-    schema::{self, *},
+    schema::{self, ById, EventListParameters},
 };
 
 /// List the changes of a version

@@ -5,11 +5,13 @@ use crate::domain::{Evaluation, Refusal};
 use super::{
     super::{
         body::Fields,
-        openapi::*,
+        openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
     Answer, answer,
-    schema::*,
+    schema::{
+        ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery, SuiteParameters,
+    },
 };
 
 /// Record scores
@@ -23,9 +25,14 @@ use super::{
     request_body = NewScores,
     responses(
         ChangedVersion,
-        (status = 400, description = "A value that can't be: a blank suite, or a `_meta` that is no object.", body = Failure),
+        (status = 400,
+            description = "A value that can't be: a blank suite, or a `_meta` that is no object.",
+            body = Failure),
         NotFound,
-        (status = 409, description = "Another `updated_at` was seen, or the version's metrics hold something else in the place of suites.", body = Failure),
+        (status = 409,
+            description = "Another `updated_at` was seen, or the version's metrics hold something else in the place of \
+                suites.",
+            body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
 )]

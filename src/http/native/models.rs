@@ -9,12 +9,15 @@ use crate::domain::{
 use super::{
     super::{
         body::Fields,
-        openapi::*,
+        openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
     Answer,
     answer::{self, List, write_model},
-    schema::*,
+    schema::{
+        ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
+        NewModel, NotModified, OfStatus, OneVersion, OnlyIf, StatusListParameters, Unless,
+    },
 };
 
 /// Register a version
@@ -27,8 +30,13 @@ use super::{
     request_body = NewModel,
     responses(
         ChangedVersion,
-        (status = 400, description = "A value that can't be: a blank name, a digest that is none, neither URI nor digest, a file that the server may not or can't read.", body = Failure),
-        (status = 409, description = "This name and version are registered already, or the gate to production is closed to it.", body = Failure),
+        (status = 400,
+            description = "A value that can't be: a blank name, a digest that is none, neither URI nor digest, a file \
+                that the server may not or can't read.",
+            body = Failure),
+        (status = 409,
+            description = "This name and version are registered already, or the gate to production is closed to it.",
+            body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
 )]
@@ -52,9 +60,15 @@ pub(super) async fn register(mut call: Call) -> Answer {
     request_body = ModelChanges,
     responses(
         ChangedVersion,
-        (status = 400, description = "A value that can't be: a blank URI or path, a digest that is none, a negative size, a file that the server may not or can't read.", body = Failure),
+        (status = 400,
+            description = "A value that can't be: a blank URI or path, a digest that is none, a negative size, a file \
+                that the server may not or can't read.",
+            body = Failure),
         NotFound,
-        (status = 409, description = "What is to be changed is settled, since the version is in production or frozen; or the gate to production is closed to it.", body = Failure),
+        (status = 409,
+            description = "What is to be changed is settled, since the version is in production or frozen; or the gate \
+                to production is closed to it.",
+            body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
 )]

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::domain::{Comparison, Contender, ModelRow};
 
 use super::{
-    super::{lenient, openapi::*, request::Call},
+    super::{lenient, openapi::DoesNotFit, request::Call},
     Answer,
     answer::{self, List, ObjectWriter, write_counts, write_model},
     schema::{self, CompareParameters, Queue},

@@ -3,9 +3,12 @@
 use crate::domain::Status;
 
 use super::{
-    super::{openapi::*, request::Call},
+    super::{
+        openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed},
+        request::Call,
+    },
     Answer, answer,
-    schema::*,
+    schema::{ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Unless},
 };
 
 /// Give a version a status

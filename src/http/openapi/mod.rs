@@ -31,7 +31,7 @@ const X_REQUEST_ID: &str = "An id for this request, kept where it is 1 to 128 le
                             server's log. Otherwise the server makes one.";
 const ABOUT: &str = include_str!("about.md");
 /// The two ways to send a key.
-const SECURITY_SCHEMES: [&str; 2] = ["key", "bearer"];
+const SECURITY_SCHEMES: [&str; 2] = ["api_key", "bearer"];
 /// The groups that calls are shown in.
 const TAGS: [(&str, &str); 6] = [
     ("models", "Register, find, change and delete versions."),
