@@ -11,6 +11,8 @@ use actix_web::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::telemetry::Requests;
+
 use super::{
     endpoint::{self, Endpoint, endpoints},
     native::schema::Unless,
@@ -63,12 +65,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// The description, the page, and the files that make up the page, which are no part of the API.
-pub(super) fn configure(paths: &mut ServiceConfig) {
+pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let described = endpoints();
-    endpoint::serve(paths, &described.iter().collect::<Vec<_>>(), str::to_owned);
+    endpoint::serve(paths, requests, &described.iter().collect::<Vec<_>>(), str::to_owned);
     for (path, file) in PARTS.iter() {
         let answer = move |request: HttpRequest| std::future::ready(file.answer(&request));
-        let resource = endpoint::at(path, "GET, HEAD".to_owned());
+        let resource = endpoint::at(requests, path, path, "GET, HEAD".to_owned());
         paths.service(resource.route(get().to(answer)).route(head().to(answer)));
     }
 }

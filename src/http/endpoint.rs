@@ -10,6 +10,8 @@ use actix_web::{
 };
 use utoipa::openapi::{HttpMethod, path::Operation};
 
+use crate::telemetry::Requests;
+
 use super::error::ApiError;
 
 /// A call and who answers it.
@@ -67,7 +69,12 @@ impl Endpoint {
 }
 
 /// Has `endpoints` answered, in the order of their paths; `pattern` makes what the router matches of a path.
-pub(super) fn serve(paths: &mut ServiceConfig, endpoints: &[&Endpoint], pattern: impl Fn(&str) -> String) {
+pub(super) fn serve(
+    paths: &mut ServiceConfig,
+    requests: &Requests,
+    endpoints: &[&Endpoint],
+    pattern: impl Fn(&str) -> String,
+) {
     let mut paths_so_far = Vec::new();
     for Endpoint { path, .. } in endpoints {
         if paths_so_far.contains(&path) {
@@ -80,7 +87,7 @@ pub(super) fn serve(paths: &mut ServiceConfig, endpoints: &[&Endpoint], pattern:
             .flat_map(|endpoint| endpoint.methods().into_iter().map(|method| (method, endpoint.route)))
             .collect();
         let allowed: Vec<_> = routes.iter().map(|(method, _)| method.as_str()).collect();
-        let resource = at(&pattern(path), allowed.join(", "));
+        let resource = at(requests, path, &pattern(path), allowed.join(", "));
         let add = |resource: Resource, (method, route): (Method, fn() -> Route)| {
             resource.route(route().method(method))
         };
@@ -89,8 +96,11 @@ pub(super) fn serve(paths: &mut ServiceConfig, endpoints: &[&Endpoint], pattern:
 }
 
 /// A path that answers methods other than its own with 405 and the list of those, key or no key.
-pub(super) fn at(path: &str, allowed: String) -> Resource {
-    web::resource(path).default_service(web::to(move || {
+/// What is asked there is counted as `path`, which is what `pattern` matches.
+pub(super) fn at(requests: &Requests, path: &str, pattern: &str, allowed: String) -> Resource {
+    // Found by `observe`, which counts.
+    let counts = requests.route(path.replace("{model_id}", "{id}"));
+    web::resource(pattern).app_data(counts).default_service(web::to(move || {
         std::future::ready(Err::<&str, _>(ApiError::MethodNotAllowed(allowed.clone())))
     }))
 }

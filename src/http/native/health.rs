@@ -1,9 +1,17 @@
 //! The public endpoints.
 
-use actix_web::HttpResponse;
+use actix_web::{
+    HttpResponse,
+    http::header::{CACHE_CONTROL, HeaderValue},
+    web::Data,
+};
 use serde_json::json;
 
-use super::schema::{Health, Service};
+use super::{
+    super::{App, openapi::Failure},
+    Answer,
+    schema::{Health, Service},
+};
 
 /// What this is
 #[utoipa::path(
@@ -27,4 +35,23 @@ pub(super) async fn service() -> HttpResponse {
 )]
 pub(super) async fn health() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "healthy" }))
+}
+
+/// Whether a write would be kept now
+///
+/// That the server runs is what `/health` says.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    operation_id = "get_ready",
+    security(()),
+    responses(
+        (status = 200, description = "It would.", body = Health),
+        (status = 503, description = "It would not: `detail` says why.", body = Failure),
+    ),
+)]
+pub(super) async fn ready(app: Data<App>) -> Answer {
+    app.registry.ready().await?;
+    let status = json!({ "status": "ready" });
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).json(status))
 }

@@ -6,10 +6,16 @@ mod health;
 mod metrics;
 mod models;
 mod overview;
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "only fuzzers reach it from outside")]
+pub mod probe;
 mod promotion;
 pub(super) mod schema;
+mod telemetry;
 
 use actix_web::{HttpResponse, web::ServiceConfig};
+
+use crate::telemetry::Requests;
 
 use super::{
     endpoint::{self, Endpoint, endpoints},
@@ -39,17 +45,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         "metrics" => [metrics::suites, metrics::record],
         "promotion" => [promotion::promote, promotion::production],
         "audit" => [events::list],
-        "overview" => [overview::compare, overview::stats, overview::queues],
-        "server" => [health::service, health::health],
+        "overview" => [overview::compare, overview::stats, overview::queues, telemetry::metrics],
+        "server" => [health::service, health::health, health::ready],
     }
 }
 
-/// Has them answered. The router tries paths one after the other, each by a regular expression, so those that are called
+/// Has them answered, each counted in `requests` by its path. The router tries paths one after the other, each by a regular expression, so those that are called
 /// most stand first; and those that take any id stand last, since it could be a word of another path.
-pub(super) fn configure(paths: &mut ServiceConfig) {
+pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let all = endpoints();
     let (versions, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.path.contains(ANY_ID));
-    endpoint::serve(paths, &versions, |path| path.replace(ANY_ID, PLAIN_ID));
-    endpoint::serve(paths, &others, str::to_owned);
-    endpoint::serve(paths, &versions, str::to_owned);
+    endpoint::serve(paths, requests, &versions, |path| path.replace(ANY_ID, PLAIN_ID));
+    endpoint::serve(paths, requests, &others, str::to_owned);
+    endpoint::serve(paths, requests, &versions, str::to_owned);
 }

@@ -92,8 +92,8 @@ pub(super) enum Refused {
     /// A fault of the server; its log says more under the request's id.
     #[response(status = 500)]
     Failed(Failure),
-    /// A queue is full, the database is held or can't be written, or the server is ending: nothing was changed. Or no key is configured,
-    /// where trying again does not help.
+    /// A queue is full, the database is held or can't be written, or the server is ending: nothing was changed, and the same may be
+    /// tried again where `Retry-After` says so. Or no key is configured. Or nobody can say what became of a write, which `detail` tells.
     #[response(status = 503, headers(("Retry-After" = u64, description = "After how many seconds to try again.")))]
     Unavailable(Failure),
 }
@@ -125,5 +125,5 @@ pub(in crate::http) struct DoesNotFit(Unfit);
 
 /// The server's disk is full. Nothing was changed.
 #[derive(IntoResponses)]
-#[response(status = 507)]
+#[response(status = 507, headers(("Retry-After" = u64, description = "After how many seconds to try again.")))]
 pub(in crate::http) struct DiskFull(Failure);

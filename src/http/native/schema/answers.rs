@@ -163,7 +163,7 @@ pub(in crate::http) struct Service {
     status: String,
 }
 
-/// That it runs.
+/// How it is.
 #[derive(ToSchema)]
 #[schema(examples(json!({"status": "healthy"})))]
 pub(in crate::http) struct Health {
