@@ -55,7 +55,7 @@ pub(super) enum ApiError {
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path takes {0} only")]
-    MethodNotAllowed(&'static str),
+    MethodNotAllowed(String),
 }
 
 impl ApiError {
@@ -133,7 +133,7 @@ impl ResponseError for ApiError {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             Self::MethodNotAllowed(allowed) => {
-                response.insert_header((header::ALLOW, *allowed));
+                response.insert_header((header::ALLOW, allowed.as_str()));
             }
             // Nothing more is read of this connection.
             Self::Malformed(_) | Self::TooSlow { .. } | Self::BodyBroken(_) => {

@@ -42,6 +42,28 @@ pub(super) enum FaultKind {
 }
 
 impl FaultKind {
+    /// What each is called on the wire.
+    pub(super) const TYPE_NAMES: [&str; 18] = [
+        "missing",
+        "extra_forbidden",
+        "string_type",
+        "int_parsing",
+        "int_type",
+        "int_from_float",
+        "int_parsing_size",
+        "float_parsing",
+        "float_type",
+        "bool_parsing",
+        "bool_type",
+        "list_type",
+        "dict_type",
+        "literal_error",
+        "greater_than_equal",
+        "less_than_equal",
+        "model_attributes_type",
+        "json_invalid",
+    ];
+
     fn type_name(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -166,6 +188,32 @@ impl Serialize for Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_types_are_those_of_the_kinds() {
+        use FaultKind::*;
+        let kinds = [
+            Missing,
+            ExtraForbidden,
+            StringType,
+            IntParsing,
+            IntType,
+            IntFromFloat,
+            IntParsingSize,
+            FloatParsing,
+            FloatType,
+            BoolParsing,
+            BoolType,
+            ListType,
+            DictType,
+            Literal(&[]),
+            GreaterThanEqual(0),
+            LessThanEqual(0),
+            ModelAttributesType,
+            JsonInvalid(String::new()),
+        ];
+        assert_eq!(kinds.map(|kind| kind.type_name()), FaultKind::TYPE_NAMES);
+    }
 
     #[test]
     fn a_fault_says_type_place_message_and_input() {

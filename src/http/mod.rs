@@ -6,6 +6,8 @@
 mod auth;
 mod body;
 mod connection;
+mod docs;
+mod endpoint;
 mod error;
 mod fault;
 mod hosts;
@@ -13,6 +15,7 @@ mod keys;
 mod lenient;
 mod native;
 mod observe;
+mod openapi;
 mod peer;
 mod request;
 mod throttle;
@@ -192,6 +195,7 @@ fn application(
         .wrap(Condition::new(!origins.is_empty(), cors(origins)))
         .wrap(from_fn(observe::observe))
         .configure(|paths| native::configure(paths, requests))
+        .configure(|paths| docs::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }
 

@@ -247,7 +247,7 @@ pub(super) struct EntityTag {
 
 impl EntityTags {
     /// Reads a list of tags; one without its quotes counts as well.
-    fn read(head: &HeaderMap, name: &str) -> Self {
+    pub(super) fn read(head: &HeaderMap, name: &str) -> Self {
         let mut values = head.get_all(name).peekable();
         if values.peek().is_none() {
             return Self::Absent;

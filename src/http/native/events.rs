@@ -3,11 +3,31 @@
 use crate::domain::{Event, EventQuery};
 
 use super::{
-    super::request::Call,
+    super::{
+        openapi::{BadCursor, DoesNotFit},
+        request::Call,
+    },
     Answer,
     answer::{List, write_event},
+    schema::{self, ById, EventListParameters},
 };
 
+/// List the changes of a version
+///
+/// The newest first. They stay when the version is deleted; of an id that never was there are none.
+#[utoipa::path(
+    get,
+    path = "/models/{model_id}/events",
+    operation_id = "list_events",
+    params(ById, EventListParameters),
+    responses(
+        (status = 200, description = "A page of events.", body = Vec<schema::Event>, headers(
+            ("X-Total-Count" = u64, description = "How many there are. Left out where counting would take longer than the page."),
+            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page; left out on the last one."),
+        )),
+        BadCursor, DoesNotFit,
+    ),
+)]
 pub(super) async fn list(mut call: Call) -> Answer {
     let model_id = call.model_id();
     let limit = call.query_integer("limit", 1, EventQuery::MAX_LIMIT).unwrap_or(EventQuery::DEFAULT_LIMIT);

@@ -5,11 +5,37 @@ use crate::domain::{Evaluation, Refusal};
 use super::{
     super::{
         body::Fields,
+        openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
     Answer, answer,
+    schema::{
+        ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery, SuiteParameters,
+    },
 };
 
+/// Record scores
+///
+/// The suite's `_meta` then says who recorded them, when and on what.
+#[utoipa::path(
+    post,
+    path = "/models/{model_id}/metrics",
+    operation_id = "record_metrics",
+    params(ById, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery),
+    request_body = NewScores,
+    responses(
+        ChangedVersion,
+        (status = 400,
+            description = "A value that can't be: a blank suite, or a `_meta` that is no object.",
+            body = Failure),
+        NotFound,
+        (status = 409,
+            description = "Another `updated_at` was seen, or the version's metrics hold something else in the place of \
+                suites.",
+            body = Failure),
+        PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
 pub(super) async fn record(mut call: Call) -> Answer {
     let id = call.model_id();
     let mut fields = call.body(BodyLimit::Metrics).await?;
@@ -21,6 +47,18 @@ pub(super) async fn record(mut call: Call) -> Answer {
     Ok(answer::changed(&call, model))
 }
 
+/// Get scores
+#[utoipa::path(
+    get,
+    path = "/models/{model_id}/metrics",
+    operation_id = "get_metrics",
+    params(ById, SuiteParameters),
+    responses(
+        (status = 200, description = "The version's scores, by suite.", body = inline(BTreeMap<String, serde_json::Value>)),
+        (status = 404, description = "There is no such version, or it has no scores of this suite.", body = Failure),
+        DoesNotFit,
+    ),
+)]
 pub(super) async fn suites(mut call: Call) -> Answer {
     let id = call.model_id();
     call.settle()?;

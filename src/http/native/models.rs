@@ -9,12 +9,37 @@ use crate::domain::{
 use super::{
     super::{
         body::Fields,
+        openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
     Answer,
     answer::{self, List, write_model},
+    schema::{
+        ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
+        NewModel, NotModified, OfStatus, OneVersion, OnlyIf, StatusListParameters, Unless,
+    },
 };
 
+/// Register a version
+///
+/// Its configuration, in `config_json` or in the file at `config_path`, fills the architecture fields that are not given.
+#[utoipa::path(
+    post,
+    path = "/models",
+    operation_id = "register_model",
+    request_body = NewModel,
+    responses(
+        ChangedVersion,
+        (status = 400,
+            description = "A value that can't be: a blank name, a digest that is none, neither URI nor digest, a file \
+                that the server may not or can't read.",
+            body = Failure),
+        (status = 409,
+            description = "This name and version are registered already, or the gate to production is closed to it.",
+            body = Failure),
+        TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
 pub(super) async fn register(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Write).await?;
     let draft = read_draft(&mut fields);
@@ -24,6 +49,29 @@ pub(super) async fn register(mut call: Call) -> Answer {
     Ok(answer::changed(&call, model))
 }
 
+/// Change a version
+///
+/// Only what is given is changed. Where nothing is given, nothing is, and there is no event of it.
+#[utoipa::path(
+    patch,
+    path = "/models/{model_id}",
+    operation_id = "update_model",
+    params(ById, OnlyIf),
+    request_body = ModelChanges,
+    responses(
+        ChangedVersion,
+        (status = 400,
+            description = "A value that can't be: a blank URI or path, a digest that is none, a negative size, a file \
+                that the server may not or can't read.",
+            body = Failure),
+        NotFound,
+        (status = 409,
+            description = "What is to be changed is settled, since the version is in production or frozen; or the gate \
+                to production is closed to it.",
+            body = Failure),
+        PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
 pub(super) async fn update(mut call: Call) -> Answer {
     let id = call.model_id();
     let mut fields = call.body(BodyLimit::Write).await?;
@@ -34,17 +82,48 @@ pub(super) async fn update(mut call: Call) -> Answer {
     Ok(answer::changed(&call, model))
 }
 
+/// Get a version
+#[utoipa::path(
+    get,
+    path = "/models/{model_id}",
+    operation_id = "get_model",
+    params(ById, Unless),
+    responses(OneVersion, NotModified, NotFound, DoesNotFit)
+)]
 pub(super) async fn get(mut call: Call) -> Answer {
     let id = call.model_id();
     call.settle()?;
     Ok(call.registry().model(id, answer::view(&call)).await?.into_response())
 }
 
+/// Get a version by its name
+#[utoipa::path(
+    get,
+    path = "/models/by-name/{name}/{version}",
+    operation_id = "get_model_by_name",
+    params(ByName, Unless),
+    responses(OneVersion, NotModified, NotFound)
+)]
 pub(super) async fn get_by_name(call: Call) -> Answer {
     let (name, version) = (call.path_text(2)?, call.path_text(3)?);
     Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response())
 }
 
+/// Delete a version
+///
+/// Its events stay. A version that is in production or frozen goes only where that is asked for.
+#[utoipa::path(
+    delete,
+    path = "/models/{model_id}",
+    operation_id = "delete_model",
+    params(ById, DeleteParameters, OnlyIf),
+    responses(
+        (status = 200, description = "It is gone.", body = Deleted),
+        NotFound,
+        (status = 409, description = "The version is in production or frozen.", body = Failure),
+        PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
 pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
     let force = call.query_flag("force");
@@ -53,6 +132,20 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "deleted", "id": id })))
 }
 
+/// List versions
+#[utoipa::path(
+    get,
+    path = "/models",
+    operation_id = "list_models",
+    params(ListParameters),
+    responses(
+        (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
+            ("X-Total-Count" = u64, description = "How many there are. Left out where counting would take longer than the page."),
+            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page; left out on the last one."),
+        )),
+        BadCursor, DoesNotFit,
+    ),
+)]
 pub(super) async fn list(mut call: Call) -> Answer {
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
     let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
@@ -72,7 +165,22 @@ pub(super) async fn list(mut call: Call) -> Answer {
     answer_list(&call, query).await
 }
 
-/// All of a status; a page of them where `limit` is given.
+/// List the versions with a status
+///
+/// All of them, the one changed last first; or a page where `limit` is given.
+#[utoipa::path(
+    get,
+    path = "/models/status/{status}",
+    operation_id = "list_models_by_status",
+    params(OfStatus, StatusListParameters),
+    responses(
+        (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
+            ("X-Total-Count" = u64, description = "How many there are. Left out where counting would take longer than the page."),
+            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page; left out on the last one."),
+        )),
+        BadCursor, DoesNotFit,
+    ),
+)]
 pub(super) async fn list_by_status(mut call: Call) -> Answer {
     let status = call.path_choice(2, "status", &Status::NAMES, Status::parse);
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT);

@@ -6,11 +6,23 @@ use serde_json::json;
 use crate::domain::{Comparison, Contender, ModelRow};
 
 use super::{
-    super::{lenient, request::Call},
+    super::{lenient, openapi::DoesNotFit, request::Call},
     Answer,
     answer::{self, List, ObjectWriter, write_counts, write_model},
+    schema::{self, CompareParameters, Queue},
 };
 
+/// Compare versions
+#[utoipa::path(
+    get,
+    path = "/compare",
+    operation_id = "compare_models",
+    params(CompareParameters),
+    responses(
+        (status = 200, description = "The versions, in three orders.", body = schema::Comparison),
+        DoesNotFit,
+    ),
+)]
 pub(super) async fn compare(mut call: Call) -> Answer {
     let text = call.required_query("ids").unwrap_or_default();
     let ids: Result<Vec<_>, _> = text.split(',').map(lenient::integer_text).collect();
@@ -58,6 +70,13 @@ pub(super) async fn compare(mut call: Call) -> Answer {
     Ok(answer::json(body))
 }
 
+/// Count versions
+#[utoipa::path(
+    get,
+    path = "/stats",
+    operation_id = "get_stats",
+    responses((status = 200, description = "How many there are.", body = schema::Stats)),
+)]
 pub(super) async fn stats(call: Call) -> Answer {
     let stats = call.registry().stats().await?;
     let mut body = Vec::new();
@@ -72,7 +91,15 @@ pub(super) async fn stats(call: Call) -> Answer {
     Ok(answer::json(body))
 }
 
-/// What waits in each queue of the server, and how much could.
+/// See how busy the server is
+///
+/// What waits in each of its queues, and how much could.
+#[utoipa::path(
+    get,
+    path = "/queues",
+    operation_id = "get_queues",
+    responses((status = 200, description = "The queues by name.", body = inline(BTreeMap<String, Queue>))),
+)]
 pub(super) async fn queues(call: Call) -> Answer {
     let queues: serde_json::Map<_, _> = call
         .registry()

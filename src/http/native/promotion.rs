@@ -2,8 +2,31 @@
 
 use crate::domain::Status;
 
-use super::{super::request::Call, Answer, answer};
+use super::{
+    super::{
+        openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed},
+        request::Call,
+    },
+    Answer, answer,
+    schema::{ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Unless},
+};
 
+/// Give a version a status
+///
+/// On the way to production it has to pass the gate, if the server has one; what was in production steps down to staging in the same
+/// transaction.
+#[utoipa::path(
+    post,
+    path = "/models/{model_id}/promote",
+    operation_id = "promote_model",
+    params(ById, PromoteParameters, OnlyIf),
+    responses(
+        ChangedVersion,
+        NotFound,
+        (status = 409, description = "The gate to production is closed to it.", body = Failure),
+        PreconditionFailed, DoesNotFit, DiskFull,
+    ),
+)]
 pub(super) async fn promote(mut call: Call) -> Answer {
     let id = call.model_id();
     let to = call.query_choice("to_status", &Status::NAMES, Status::parse).unwrap_or(Status::Production);
@@ -12,6 +35,17 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     Ok(answer::changed(&call, model))
 }
 
+/// Get the production version of a name
+#[utoipa::path(
+    get,
+    path = "/production/{name}",
+    operation_id = "get_production_model",
+    params(OfName, Unless),
+    responses(
+        OneVersion, NotModified,
+        (status = 404, description = "No version of this name is in production.", body = Failure),
+    ),
+)]
 pub(super) async fn production(call: Call) -> Answer {
     let name = call.path_text(1)?;
     Ok(call.registry().production(name, answer::view(&call)).await?.into_response())

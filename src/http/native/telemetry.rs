@@ -13,6 +13,20 @@ use super::{
     Answer,
 };
 
+/// Get what the server counts of itself
+///
+/// For Prometheus: requests, queues, commits. A server may be set to answer this without a key.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "get_server_metrics",
+    responses(
+        (status = 200, description = "The counts, in the form that `Accept` asks for.", content(
+            (String = "text/plain"),
+            (String = "application/openmetrics-text"),
+        )),
+    ),
+)]
 pub(super) async fn metrics(request: HttpRequest, payload: Payload, app: Data<App>) -> Answer {
     if !app.public_metrics {
         Call::from_request(&request, &mut payload.into_inner()).await?;

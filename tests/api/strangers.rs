@@ -1,0 +1,145 @@
+//! What somebody without a key gets: nothing but what is public, and from that nothing of the database.
+
+use std::net::Ipv4Addr;
+
+use model_registry::http::Proxies;
+use serde_json::{Value, json};
+
+use crate::{
+    openapi::{Call, calls},
+    support::{Answer, KEY, TestApp},
+};
+
+/// Keys that are none.
+const NO_KEYS: [(&str, &str); 5] = [
+    ("X-API-Key", ""),
+    ("X-API-Key", "wrong"),
+    ("Authorization", "Bearer wrong"),
+    ("Authorization", "Bearer "),
+    ("Authorization", "Basic dGVzdC1rZXk="),
+];
+
+/// Somebody who calls from another address each time, so that no request is refused for the ones before it.
+struct Stranger<'a> {
+    app: &'a TestApp,
+    address: u32,
+}
+
+impl Stranger<'_> {
+    fn send(&mut self, method: &str, path: &str, key: (&str, &str), body: Option<&str>) -> Answer {
+        self.address += 1;
+        let address = Ipv4Addr::from_bits(self.address).to_string();
+        // The app's own key is sent unless there is a header of that name.
+        let headers = [("X-Forwarded-For", address.as_str()), key];
+        let bearer = [("X-Forwarded-For", address.as_str()), key, ("X-API-Key", "")];
+        let headers = if key.0 == "X-API-Key" { &headers[..] } else { &bearer[..] };
+        self.app.request(method, path, headers, body)
+    }
+}
+
+fn behind_a_proxy() -> TestApp {
+    TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
+}
+
+/// A path as it is, and with what can't be in each place of it.
+fn broken(path: &str) -> Vec<String> {
+    let query = "limit=x&offset=-1&cursor=x&ids=x&force=x&to_status=x";
+    let mut paths = vec![path.to_owned(), format!("{path}?{query}")];
+    let places = [
+        ("/models/1", "/models/x"),
+        ("/models/1", "/models/999999999999999999999"),
+        ("/by-name/m/", "/by-name/%FF/"),
+        ("/production/m", "/production/%FF"),
+        ("/status/staging", "/status/nowhere"),
+    ];
+    let other = |(place, other): (&str, &str)| path.contains(place).then(|| path.replace(place, other));
+    paths.extend(places.into_iter().filter_map(other));
+    paths
+}
+
+fn takes_a_body(call: &Call) -> bool {
+    call.operation.get("requestBody").is_some()
+}
+
+#[test]
+fn every_call_but_the_public_ones_is_refused_before_anything_of_it_is_looked_at() {
+    let app = behind_a_proxy();
+    app.register_with("m", "1", &json!({"status": "staging"}));
+    let (before, document) = (app.everything(), app.get("/openapi.json").ok());
+    let mut stranger = Stranger { app: &app, address: 0 };
+    let huge = format!("{{\"name\": \"{}\"", "x".repeat(300 << 10));
+    let mut refused = 0;
+    for call in calls(&document) {
+        for key in NO_KEYS {
+            if call.is_public {
+                let answer = stranger.send(&call.method, &call.path, key, None);
+                assert_eq!(answer.status, 200, "{} {}", call.method, call.path);
+                continue;
+            }
+            let bodies = [None, Some("{}"), Some("{bad"), Some("[[[["), Some(huge.as_str())];
+            let bodies = if takes_a_body(&call) { &bodies[..] } else { &bodies[..1] };
+            for path in broken(&call.path) {
+                for body in bodies {
+                    let answer = stranger.send(&call.method, &path, key, *body);
+                    assert_eq!(answer.status, 401, "{} {path} {key:?}", call.method);
+                    assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 400, "{refused}");
+    assert_eq!(app.everything(), before, "nothing was stored");
+}
+
+/// All that a stranger can get out of a server, without what differs from answer to answer.
+fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, Answer)> {
+    let mut stranger = Stranger { app, address: 0 };
+    let mut seen = Vec::new();
+    let mut paths: Vec<_> = calls(document).into_iter().map(|call| (call.method, call.path)).collect();
+    for path in [
+        "/docs/start.js",
+        "/nowhere",
+        "/models/2",
+        "/models/by-name/secret-name/1",
+        "/production/secret-name",
+    ] {
+        paths.extend(["GET", "PUT", "OPTIONS"].map(|method| (method.to_owned(), path.to_owned())));
+    }
+    for (method, path) in paths {
+        for key in NO_KEYS {
+            let mut answer = stranger.send(&method, &path, key, None);
+            for header in ["date", "x-request-id"] {
+                answer.headers.remove(header);
+            }
+            // Which headers a page of another origin may read is told in any order.
+            answer.headers.remove("access-control-expose-headers");
+            seen.push((format!("{method} {path} {key:?}"), answer));
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_stranger_can_not_tell_a_full_registry_from_an_empty_one() {
+    let (empty, full) = (behind_a_proxy(), behind_a_proxy());
+    for version in 0..7 {
+        let id = full.register_with("secret-name", &version.to_string(), &json!({"tags": ["secret-tag"]}));
+        full.record(id, "secret-suite", json!({"score": 0.5})).ok();
+    }
+    full.promote(1).ok();
+    let document = full.get("/openapi.json").ok();
+    let theirs = everything_a_stranger_sees(&empty, &document);
+    for ((call, seen), (_, of_empty)) in everything_a_stranger_sees(&full, &document).into_iter().zip(theirs)
+    {
+        assert_eq!((seen.status, &seen.text), (of_empty.status, &of_empty.text), "{call}");
+        assert_eq!(seen.headers, of_empty.headers, "{call}");
+        let folder = full.folder.path().to_str().unwrap();
+        let told = format!("{} {:?}", seen.text, seen.headers);
+        for secret in ["secret", KEY, folder, "registry.db"] {
+            assert!(!told.contains(secret), "{call} tells {secret}");
+        }
+        let is_description = call.contains("/openapi.json");
+        assert!(is_description || !told.contains(env!("CARGO_PKG_VERSION")), "{call} tells the version");
+    }
+}
