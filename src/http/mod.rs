@@ -47,9 +47,16 @@ pub use connection::{Capacity, Deadlines, Tls, TlsError};
 use error::ApiError;
 pub use hosts::Hosts;
 pub use keys::{KeyFileError, Keys};
-#[cfg(fuzzing)]
-pub use native::probe;
 pub use peer::Proxies;
+
+/// What fuzzers drive that is private otherwise.
+#[cfg(fuzzing)]
+pub mod probe {
+    pub use super::{
+        connection::probe::framing,
+        native::probe::{draft, evaluation, patch},
+    };
+}
 
 /// How long a shutdown waits for what is running: well within the ten seconds that container engines give.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);

@@ -8,6 +8,8 @@
 mod admission;
 mod exchange;
 mod framing;
+#[cfg(fuzzing)]
+pub mod probe;
 mod refusing;
 mod tls;
 
