@@ -1,6 +1,7 @@
 //! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
 
 use std::{
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,11 +12,12 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
+    web::Data,
 };
 
 use crate::telemetry::RouteCounts;
 
-use super::error::plain_detail;
+use super::{App, connection::Exchange, error::plain_detail};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
@@ -28,10 +30,21 @@ pub(super) async fn observe(
 ) -> Result<ServiceResponse<EitherBody<BoxBody, BoxBody>>, Error> {
     let started = Instant::now();
     let id = request_id(request.headers());
-    let mut response = next.call(request).await?.map_into_boxed_body();
+    let app = request.app_data::<Data<App>>().cloned();
+    let meant = app.as_ref().map_or(Ok(()), |app| {
+        app.hosts.check(request.headers().get(header::HOST).map(HeaderValue::as_bytes))
+    });
+    let mut response = match meant {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => request.error_response(error).map_into_boxed_body(),
+    };
+    if let Some(exchange) = response.request().conn_data::<Rc<Exchange>>() {
+        exchange.answer();
+    }
     let time = started.elapsed();
     count(&response, time);
-    log(&response, &id, time);
+    log(&response, &id, time, app.as_ref());
+    guard(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
     response.headers_mut().insert(REQUEST_ID, id.clone());
     let status = response.status();
     let has_form = response
@@ -48,6 +61,23 @@ pub(super) async fn observe(
     Ok(response.map_body(|_, _| EitherBody::right(BoxBody::new(detail))))
 }
 
+/// What tells browsers to be careful with an answer: it is what it says it is, runs nothing, stands in no other page, and is
+/// kept for nobody else. Where a page says otherwise for itself, that counts.
+fn guard(head: &mut HeaderMap, is_encrypted: bool) {
+    const NO_SCRIPTS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+    head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !head.contains_key(header::CONTENT_SECURITY_POLICY) {
+        head.insert(header::CONTENT_SECURITY_POLICY, NO_SCRIPTS);
+    }
+    if !head.contains_key(header::CACHE_CONTROL) {
+        head.insert(header::CACHE_CONTROL, PRIVATE);
+    }
+    if is_encrypted {
+        head.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}
+
 /// The client's own id, where it can stand in a log and a header as it is; else a new one.
 fn request_id(head: &HeaderMap) -> HeaderValue {
     let sane = |value: &&HeaderValue| {
@@ -56,10 +86,14 @@ fn request_id(head: &HeaderMap) -> HeaderValue {
             && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
     };
     head.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
-        let id = format!("{:032x}", fastrand::u128(..));
         // Hex digits can stand in a header.
-        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-"))
+        HeaderValue::from_str(&new_request_id()).unwrap_or(HeaderValue::from_static("-"))
     })
+}
+
+/// An id that no other request has.
+pub(super) fn new_request_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 /// Counts it where its path counts: the innermost route that knows, else the app's own for what no path matches.
@@ -70,7 +104,7 @@ fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
     }
 }
 
-fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration) {
+fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, app: Option<&Data<App>>) {
     let request = response.request();
     let status = response.status();
     // What follows would be put together for nobody.
@@ -80,7 +114,8 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration) {
     let error = response.response().error().filter(|_| status.is_server_error()).map(ToString::to_string);
     let (method, path) = (request.method().as_str(), request.uri().path());
     let id = id.to_str().unwrap_or_default();
-    let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+    let peer = app.and_then(|app| app.proxies.client(request.peer_addr(), request.headers()));
+    let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
     let milliseconds = time.as_micros() as f64 / 1000.0;
     match error {
         Some(error) => {

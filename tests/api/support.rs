@@ -18,7 +18,7 @@ use actix_web::dev::ServerHandle;
 use model_registry::{
     actors::{Database, Hasher},
     domain::Timestamp,
-    http,
+    http::{self, Keys},
     registry::{Clock, Registry},
     settings::{ServeFlags, Settings},
     telemetry::Telemetry,
@@ -160,10 +160,12 @@ impl TestApp {
     pub fn over(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let flags = ServeFlags {
             db_path: Some(folder.path().join("registry.db")),
-            api_keys: vec![KEY.to_owned()],
+            // What tests write into requests by hand.
+            allowed_hosts: vec!["x".to_owned()],
             ..ServeFlags::default()
         };
         let mut settings = Settings::resolve(flags, 2, |_| None).unwrap();
+        settings.keys = Keys::of([KEY]);
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -17,6 +17,7 @@ mod loadtest;
 mod maintenance;
 mod object_server;
 mod publish;
+mod secrets;
 mod serve;
 mod server;
 mod showing;
