@@ -2,16 +2,20 @@
 //! stands in the way of a query.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use tokio::sync::oneshot;
 
 use crate::{
-    artifact::{ArtifactError, FileIdentity, MAX_JSON_BYTES, MeasureOptions, Measured, Opened, parse_config},
+    artifact::{
+        ArtifactError, FileIdentity, Found, LocalRoot, MAX_JSON_BYTES, MeasureOptions, Measured, Opened,
+        parse_config,
+    },
     domain::{Measurement, json::Object},
     telemetry::{Hashing, Telemetry},
 };
@@ -32,6 +36,10 @@ pub struct HasherOptions {
     /// Files that are never opened: those of the database. Closing any descriptor of them would drop
     /// the locks that SQLite holds on them for this process.
     pub forbidden: Vec<PathBuf>,
+    /// Files that no client is to learn anything of: those that hold keys.
+    pub secrets: Vec<PathBuf>,
+    /// The folder that paths have to stay in. Without one, whatever this process may read is digested.
+    pub root: Option<LocalRoot>,
 }
 
 /// A handle to the actors; clones share them.
@@ -44,16 +52,44 @@ pub struct Hasher {
 type HashJob = Box<dyn FnOnce(&Digester) + Send>;
 
 struct Digester {
-    forbidden: Arc<[PathBuf]>,
+    root: Option<LocalRoot>,
+    forbidden: Arc<Forbidden>,
     counts: Hashing,
+}
+
+/// Files that are never opened, whatever they are called.
+struct Forbidden {
+    database: Vec<PathBuf>,
+    /// Those that were ever seen at these paths: one that has been moved away since is open all the same.
+    seen: Mutex<HashSet<FileIdentity>>,
+    /// Replaced now and then; what was there before is gone, and others may get its number.
+    secrets: Vec<PathBuf>,
+}
+
+impl Forbidden {
+    fn new(database: Vec<PathBuf>, secrets: Vec<PathBuf>) -> Self {
+        let seen = database.iter().filter_map(|path| FileIdentity::at(path)).collect();
+        Self { database, seen: Mutex::new(seen), secrets }
+    }
+
+    fn holds(&self, identity: FileIdentity) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Some come while the server runs, and another process may put new ones in their place.
+        seen.extend(self.database.iter().filter_map(|path| FileIdentity::at(path)));
+        seen.contains(&identity) || self.secrets.iter().any(|path| FileIdentity::at(path) == Some(identity))
+    }
 }
 
 impl Hasher {
     /// Starts the actors. Must be called inside an actix system.
     #[must_use]
     pub fn start(options: HasherOptions, telemetry: &Telemetry) -> Self {
-        let forbidden: Arc<[PathBuf]> = options.forbidden.into();
-        let digester = |_| Digester { forbidden: Arc::clone(&forbidden), counts: telemetry.hashing.clone() };
+        let forbidden = Arc::new(Forbidden::new(options.forbidden, options.secrets));
+        let digester = |_| Digester {
+            root: options.root.clone(),
+            forbidden: Arc::clone(&forbidden),
+            counts: telemetry.hashing.clone(),
+        };
         let servers = (0..options.hashers.max(1)).map(digester).collect();
         let refused = telemetry.queues.refused("hash");
         Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers, refused)) }
@@ -160,20 +196,20 @@ impl Digester {
         result
     }
 
-    /// Opens a file, but none of the database's.
+    /// Opens a file that clients may have digested: one of a disk, beneath the root if there is one, and none of the
+    /// registry's own. It is judged before it is opened.
     fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
-        let is_forbidden = |identity: FileIdentity| {
-            self.forbidden.iter().any(|file| FileIdentity::at(file) == Some(identity))
+        let found = match &self.root {
+            Some(root) => root.find(path)?,
+            None => Found::at(path)?,
         };
-        if FileIdentity::at(&path).is_some_and(is_forbidden) {
-            return Err(ArtifactError::Forbidden { path });
+        let path = || found.path().to_owned();
+        if self.forbidden.holds(found.identity()) {
+            return Err(ArtifactError::Forbidden { path: path() });
         }
-        let opened = Opened::open(&path)?;
-        if is_forbidden(opened.identity()) {
-            // Swapped in since. The descriptor is left open on purpose: closing it would drop SQLite's locks.
-            std::mem::forget(opened);
-            return Err(ArtifactError::Forbidden { path });
+        if let Some(file_system) = found.made_up_by() {
+            return Err(ArtifactError::MadeUp { path: path(), file_system });
         }
-        Ok(opened)
+        found.open()
     }
 }

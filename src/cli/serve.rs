@@ -233,6 +233,11 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
             "commits are not synced one by one: a loss of power may cost the last acknowledged writes"
         );
     }
+    if settings.rules.allow_local_paths && settings.local_path_root.is_none() {
+        tracing::warn!(
+            "clients may have every file digested that this server can read; keep them to a folder with --local-path-root"
+        );
+    }
     if options.keys.count() == 0 {
         tracing::warn!(
             "no API key is configured, so all but / and /health answer 503; set CAIA_REGISTRY_API_KEY, or try --dev"

@@ -4,6 +4,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
@@ -29,6 +30,8 @@ pub(super) enum ApiError {
     KeyMissing,
     #[error("this API key is not valid here")]
     KeyRefused,
+    #[error("X-Actor holds a control character; send a plain name")]
+    ActorRefused,
     #[error(
         "too many wrong API keys have come from this address; the next is judged in {seconds} s, so correct the key first"
     )]
@@ -61,7 +64,8 @@ impl ApiError {
         match self {
             Self::KeyMissing => "missing",
             Self::NoKeyConfigured => "unconfigured",
-            Self::TooManyFailures { .. } => "throttled",
+            Self::TooManyFailures { .. } => "not judged",
+            Self::ActorRefused => "actor",
             _ => "wrong",
         }
     }
@@ -71,6 +75,12 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Registry(refusal.into())
     }
+}
+
+/// The body of a 422 answer, written without a copy of what it shows of the request.
+#[derive(Serialize)]
+struct Unfit<'f> {
+    detail: &'f Faults,
 }
 
 impl ResponseError for ApiError {
@@ -97,7 +107,7 @@ impl ResponseError for ApiError {
             Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::ActorRefused | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Malformed(malformed) => match malformed {
@@ -143,7 +153,7 @@ impl ResponseError for ApiError {
             _ => {}
         }
         match self {
-            Self::Unfit(faults) => response.json(json!({ "detail": faults.to_detail() })),
+            Self::Unfit(detail) => response.json(Unfit { detail }),
             // The middleware that knows the request's id says more.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
             _ => response.json(json!({ "detail": self.to_string() })),

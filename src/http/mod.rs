@@ -44,6 +44,8 @@ pub use connection::{Capacity, Deadlines, Tls, TlsError};
 use error::ApiError;
 pub use hosts::Hosts;
 pub use keys::{KeyFileError, Keys};
+#[cfg(fuzzing)]
+pub use native::probe;
 pub use peer::Proxies;
 
 /// How long a shutdown waits for what is running: well within the ten seconds that container engines give.
@@ -138,9 +140,8 @@ pub fn serve(
     let ending = builder.graceful_shutdown_signal();
     let builder = builder.listen("registry", listener, move || {
         let (admission, ending) = (admission.clone(), ending.clone());
-        let app = application(app.clone(), &origins, &requests)
-            .into_factory()
-            .map_err(|error: Error| error.error_response());
+        let app = application(app.clone(), &origins, &requests);
+        let app = app.into_factory().map_err(|error: Error| error.error_response());
         let http = HttpService::build()
             .keep_alive(deadlines.keep_alive)
             // `connection` has deadlines for each request.

@@ -82,6 +82,10 @@ pub struct ServeFlags {
     /// Let clients name files on this server's disk to be digested [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,
+    /// Folder that such files have to lie in; relative paths begin there. Without one, every file that this
+    /// server may read can be named [env: CAIA_REGISTRY_LOCAL_PATH_ROOT]
+    #[arg(long, value_name = "DIR")]
+    pub local_path_root: Option<PathBuf>,
     /// Show such paths in answers [env: CAIA_REGISTRY_EXPOSE_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub expose_local_paths: Option<bool>,

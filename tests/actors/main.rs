@@ -174,7 +174,13 @@ fn a_full_queue_of_files_is_said_at_once_and_a_digest_nobody_waits_for_is_given_
     let folder = tempfile::tempdir().unwrap();
     let path = endless(folder.path());
     actix::System::new().block_on(async {
-        let options = HasherOptions { hashers: 1, hash_queue: 1, forbidden: Vec::new() };
+        let options = HasherOptions {
+            hashers: 1,
+            hash_queue: 1,
+            forbidden: Vec::new(),
+            secrets: Vec::new(),
+            root: None,
+        };
         let hasher = Hasher::start(options, &Telemetry::new(&[]));
         {
             let mut running = pin!(hasher.measure(path.clone(), u64::MAX));

@@ -10,6 +10,7 @@ mod configuring;
 mod disk;
 mod fake_registry;
 mod gateway;
+mod hostile;
 mod ingest;
 mod journey;
 mod listing;

@@ -4,12 +4,16 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use actix_web::rt::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::telemetry::{Connections, Gauge};
+use crate::telemetry::Connections;
 
 use super::{
     super::error::ApiError,
@@ -19,7 +23,7 @@ use super::{
 };
 
 /// Connections that are being refused at the same time; further ones are closed without a word.
-const MAX_REFUSALS: i64 = 128;
+const MAX_REFUSALS: usize = 128;
 /// Descriptors for what is no connection: the listener, the event loops, the log, the database and its readers, digests.
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// Descriptors of a reader: the database, its log and the log's index are shared, but each opens them for itself.
@@ -48,28 +52,53 @@ impl Capacity {
 /// Lets connections in; clones share the count.
 #[derive(Clone)]
 pub(in crate::http) struct Admission {
-    most: i64,
-    counts: Connections,
-    refusals: Gauge,
+    most: usize,
+    open: Arc<AtomicUsize>,
+    refusals: Arc<AtomicUsize>,
     tls: Option<Tls>,
     deadlines: Deadlines,
+    counts: Connections,
 }
 
 /// A place among those that there are; given back when it is dropped.
-pub(in crate::http) struct Place(Gauge);
+struct Place(Arc<AtomicUsize>);
+
+/// The place of a connection that was let in, which counts as open.
+pub(super) struct Seat {
+    _place: Place,
+    counts: Connections,
+}
+
+impl Seat {
+    fn take(place: Place, counts: Connections) -> Self {
+        counts.open.inc();
+        Self { _place: place, counts }
+    }
+
+    /// Where it is counted why a connection ends.
+    pub(super) fn counts(&self) -> &Connections {
+        &self.counts
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.counts.open.dec();
+    }
+}
 
 impl Place {
     /// One of `most`, if one is free.
-    fn among(count: &Gauge, most: i64) -> Option<Self> {
-        let place = Self(count.clone());
+    fn among(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let place = Self(Arc::clone(count));
         // Where there was none left, dropping `place` takes this back.
-        (count.inc() < most).then_some(place)
+        (count.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -80,8 +109,7 @@ impl Admission {
         deadlines: Deadlines,
         counts: Connections,
     ) -> Self {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        Self { most, counts, refusals: Gauge::default(), tls, deadlines }
+        Self { most, open: Arc::default(), refusals: Arc::default(), tls, deadlines, counts }
     }
 
     /// Lets a connection in, or says why not and ends it. With TLS that is done once it is encrypted.
@@ -91,7 +119,7 @@ impl Admission {
     pub(in crate::http) async fn admit(&self, socket: TcpStream) -> io::Result<Connection> {
         let peer =
             socket.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        let Some(place) = Place::among(&self.counts.open, self.most) else {
+        let Some(place) = Place::among(&self.open, self.most) else {
             self.counts.refused("limit").inc();
             // Over TLS a word would cost a handshake, which is what there is no room for.
             let free = Place::among(&self.refusals, MAX_REFUSALS).filter(|_| self.tls.is_none());
@@ -100,29 +128,28 @@ impl Admission {
             }
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
+        let seat = Seat::take(place, self.counts.clone());
         // Answers are written whole: there is nothing to wait for.
         socket.set_nodelay(true)?;
         let stream = match &self.tls {
             None => Stream::Plain(socket),
-            Some(tls) => match timeout(self.deadlines.head, self.encrypt(tls, socket, peer)).await {
-                Ok(encrypted) => encrypted?,
-                Err(_) => {
+            Some(tls) => {
+                let encrypted = timeout(self.deadlines.head, self.encrypt(tls, socket, peer)).await;
+                let encrypted = encrypted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                encrypted.inspect_err(|_| {
                     self.counts.refused("tls").inc();
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-            },
+                })?
+            }
         };
-        Ok(Connection::new(stream, peer, self.deadlines, place))
+        Ok(Connection::new(stream, peer, self.deadlines, seat))
     }
 
     async fn encrypt(&self, tls: &Tls, socket: TcpStream, peer: IpAddr) -> io::Result<Stream> {
         if tls::speaks_plainly(&socket).await? {
-            self.counts.refused("plain").inc();
             refuse(socket, &ApiError::PlainOnTls, peer).await;
             return Err(io::ErrorKind::InvalidData.into());
         }
         let encrypted = tls.accept(socket).await.inspect_err(|error| {
-            self.counts.refused("tls").inc();
             tracing::debug!(%peer, %error, "a TLS handshake failed");
         })?;
         Ok(Stream::Encrypted(Box::new(encrypted)))
@@ -156,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back() {
-        let count = Gauge::default();
+        let count = Arc::default();
         let (one, two) = (Place::among(&count, 2), Place::among(&count, 2));
         assert!(one.is_some() && two.is_some() && Place::among(&count, 2).is_none());
         drop(one);

@@ -26,8 +26,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub(super) use admission::Admission;
 pub use admission::Capacity;
-pub(super) use admission::{Admission, Place};
+use admission::Seat;
 use exchange::Cut;
 pub(super) use exchange::Exchange;
 pub(super) use framing::Malformed;
@@ -91,7 +92,7 @@ pub(super) struct Connection {
     /// Wakes the connection for the next of its deadlines. It may ring too early.
     alarm: Option<Pin<Box<Sleep>>>,
     ending: Ending,
-    _place: Place,
+    seat: Seat,
 }
 
 /// Whether and how the connection ends by this side's will.
@@ -106,7 +107,7 @@ enum Ending {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, place: Place) -> Self {
+    fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, seat: Seat) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -121,7 +122,7 @@ impl Connection {
             taken_bytes: 0,
             alarm: None,
             ending: Ending::Not,
-            _place: place,
+            seat,
         }
     }
 
@@ -165,7 +166,10 @@ impl Connection {
     fn too_slow(&mut self) {
         match self.framing.stage() {
             // It has asked for nothing, so it waits for no answer.
-            Stage::Idle | Stage::Blank => self.ending = Ending::Silent,
+            Stage::Idle | Stage::Blank => {
+                self.seat.counts().refused("silent").inc();
+                self.ending = Ending::Silent;
+            }
             Stage::Head => self.end(Cut::TooSlow { part: "head" }),
             Stage::Body => self.end(Cut::TooSlow { part: "body" }),
         }
@@ -173,6 +177,8 @@ impl Connection {
 
     /// Reads nothing more. A request whose head has come says why by itself; for any other the connection does.
     fn end(&mut self, cut: Cut) {
+        let reason = if matches!(cut, Cut::Malformed(_)) { "malformed" } else { "slow" };
+        self.seat.counts().refused(reason).inc();
         if self.framing.stage() == Stage::Body {
             self.exchange.cut(cut);
             self.ending = Ending::Silent;

@@ -6,6 +6,9 @@ mod health;
 mod metrics;
 mod models;
 mod overview;
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "only fuzzers reach it from outside")]
+pub mod probe;
 mod promotion;
 mod telemetry;
 

@@ -16,6 +16,10 @@ use super::{
     super::StoreError,
     derived::settle,
     failing,
+    log::{
+        self,
+        mark::{self, Mark},
+    },
     opening::{OpenError, Options, Synchronous, inspect_file},
     place::Place,
     schema,
@@ -54,6 +58,8 @@ pub struct SqliteWriter {
     pub(super) place: Place,
     /// Whether what a log that was taken away held is in the database.
     pub(super) log_rescued: bool,
+    /// Whether the next transaction is the first of a log, and so has to tie it to the database.
+    pub(super) begins_log: bool,
 }
 
 /// A connection that only reads.
@@ -85,13 +91,23 @@ impl SqliteWriter {
             return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
         inspect_file(&options.path)?;
-        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let found = log::inspect_to_write(options)?;
+        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE, found)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+        if found.transactions > 0 {
+            log::holds_together(&writer.connection, options, found).map_err(failed)??;
+        }
         schema::recognize(&writer.connection, &options.path)?;
         use_wal(&writer.connection, options)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
         // The log is there now too.
         writer.place = Place::of(options);
+        if !found.is_in_use
+            && let Err(error) = writer.begin_first_log()
+        {
+            // Somebody else reads it, or it can't be written now. After a crash all of the file is checked then.
+            tracing::debug!(%error, "the log is not begun anew yet");
+        }
         Ok(writer)
     }
 
@@ -104,14 +120,18 @@ impl SqliteWriter {
         let displaced =
             |why: StoreError| OpenError::Failed { path: options.path.clone(), why: why.to_string() };
         self.place.check().map_err(displaced)?;
-        let fresh = Self::connect(options, OpenFlags::empty())?;
+        let fresh = Self::connect(options, OpenFlags::empty(), log::NOTHING)?;
         self.place.check().map_err(displaced)?;
-        *self = Self { place: self.place.clone(), ..fresh };
+        *self = Self { place: self.place.clone(), begins_log: self.begins_log, ..fresh };
         Ok(())
     }
 
-    fn connect(options: &Options, create: OpenFlags) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+    /// With a log that was found beside the database, closing the connection leaves that log until somebody has it checked.
+    fn connect(options: &Options, create: OpenFlags, found: log::Found) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| match found.incoherent(options, &error) {
+            Some(fault) => fault.into(),
+            None => OpenError::from_sqlite(&options.path, &error),
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
         // Before anything is read, which would leave an empty log behind that nobody here may write.
@@ -119,6 +139,7 @@ impl SqliteWriter {
             let why = "the file is read-only".to_owned();
             return Err(OpenError::NotWritable { path: options.path.clone(), why });
         }
+        log::leave(&connection, found.transactions > 0).map_err(failed)?;
         prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);
@@ -130,7 +151,14 @@ impl SqliteWriter {
             }))
             .map_err(failed)?;
         let place = Place::of(options);
-        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages, place, log_rescued: false })
+        Ok(Self {
+            connection,
+            busy_timeout: options.busy_timeout,
+            wal_pages,
+            place,
+            log_rescued: false,
+            begins_log: false,
+        })
     }
 
     /// Sizes of the database's file and its log's, as they were at the last commit.
@@ -236,7 +264,7 @@ impl SqliteWriter {
     /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
     pub fn restart_wal(&mut self, patience: Duration) -> Result<Checkpoint, StoreError> {
         self.connection.busy_timeout(patience)?;
-        let done = checkpoint(&self.connection, "RESTART");
+        let done = self.end_log("RESTART");
         self.connection.busy_timeout(self.busy_timeout)?;
         done
     }
@@ -246,7 +274,32 @@ impl SqliteWriter {
     /// # Errors
     /// As SQLite's; the WAL is then as it was.
     pub fn truncate_wal(&mut self) -> Result<Checkpoint, StoreError> {
-        checkpoint(&self.connection, "TRUNCATE")
+        self.end_log("TRUNCATE")
+    }
+
+    /// So that a second crash does not meet what is left of a log from before the first one.
+    fn begin_first_log(&mut self) -> Result<(), StoreError> {
+        mark::begin(&self.connection)?;
+        self.end_log("TRUNCATE").map(drop)
+    }
+
+    /// Marks the state that the next log will be begun on, and moves it into the database.
+    fn end_log(&mut self, mode: &str) -> Result<Checkpoint, StoreError> {
+        if self.wal_pages() > 0 || mark::is_of_many(&self.connection)? {
+            self.begin()?;
+            if let Err(error) =
+                Mark::Last.set(&self.connection).map_err(StoreError::from).and_then(|()| self.run("COMMIT"))
+            {
+                if self.in_transaction() {
+                    self.rollback()?;
+                }
+                return Err(error);
+            }
+        }
+        let done = checkpoint(&self.connection, mode)?;
+        self.wal_pages.store(0, Ordering::Relaxed);
+        self.begins_log = true;
+        Ok(done)
     }
 
     pub(super) fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@
 
 use rusqlite::{Transaction, TransactionBehavior, config::DbConfig, ffi};
 
-use super::{super::StoreError, connection::SqliteWriter, schema};
+use super::{super::StoreError, connection::SqliteWriter, log::mark::Mark, schema};
 
 /// What failed, by SQLite's extended code.
 pub(super) fn what_failed(error: &rusqlite::Error) -> &'static str {
@@ -56,8 +56,12 @@ impl SqliteWriter {
             return Err(displaced);
         }
         self.log_rescued = false;
-        let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let before = self.wal_pages();
+        let marked = if self.begins_log { Mark::First.set(&self.connection) } else { Ok(()) };
+        let committed = marked.and_then(|()| self.connection.prepare_cached("COMMIT")?.execute([]));
         let Err(error) = committed else {
+            // Where somebody else had the log begin anew, this one could not know.
+            self.begins_log = self.wal_pages() < before && !self.begins_log;
             // Moved away in between: what was written counts if that very file comes back.
             return self.place.check().map_err(|displaced| {
                 self.rescue_log();
@@ -88,10 +92,18 @@ impl SqliteWriter {
 
     /// Overwrites what a failed commit may have left in the log; whether that is certain.
     fn make_void(&mut self) -> bool {
+        let begins_log = self.begins_log;
+        let overwrite = |transaction: &Transaction<'_>| match begins_log {
+            true => Mark::First.set(transaction),
+            false => touch(transaction),
+        };
         let overwritten = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
-            .and_then(|transaction| touch(&transaction).and_then(|()| transaction.commit()));
+            .and_then(|transaction| overwrite(&transaction).and_then(|()| transaction.commit()));
         match overwritten {
-            Ok(()) => true,
+            Ok(()) => {
+                self.begins_log = false;
+                true
+            }
             // By then its frame has been written and synced.
             Err(error) if is_of_index(&error) => true,
             Err(error) => {

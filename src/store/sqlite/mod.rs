@@ -8,6 +8,7 @@ mod derived;
 mod events;
 mod failing;
 mod lists;
+mod log;
 pub mod maintenance;
 mod models;
 mod opening;
@@ -17,6 +18,7 @@ mod schema;
 
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
+pub use log::LogFault;
 pub use opening::{OpenError, Options, Synchronous};
 pub use read_only::{ReadOnly, look_without_writing};
 pub use schema::SCHEMA_VERSION;

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::ErrorCode;
 
-use super::{failing, schema};
+use super::{failing, log::LogFault, schema};
 
 /// Where `user_version` stands in the header of a SQLite file, big-endian in four bytes.
 const USER_VERSION_OFFSET: usize = 60;
@@ -94,6 +94,8 @@ pub enum OpenError {
     NoWal { path: PathBuf, mode: String },
     #[error("SQLite {found} is too old: before 3.51.3 it can lose committed writes")]
     OldSqlite { found: &'static str },
+    #[error(transparent)]
+    Log(#[from] LogFault),
     #[error("{path} can't be opened: {why}")]
     Failed { path: PathBuf, why: String },
 }
