@@ -1,6 +1,10 @@
 //! `/metrics` and `/ready`.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -198,4 +202,25 @@ fn a_full_queue_of_writes_is_not_ready() {
         assert!(app.get("/ready").refused(503).contains("the queue of writes is full"));
         drop(held);
     });
+}
+
+#[test]
+fn connections_are_counted_also_those_that_were_not_let_in() {
+    let app = TestApp::with(|settings| settings.max_connections = 2);
+    app.get("/health").ok();
+    // Its answer shows that it was let in before the next one comes.
+    let mut held = std::net::TcpStream::connect(app.address).unwrap();
+    held.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    held.read_exact(&mut [0; 12]).unwrap();
+    let refused = app.exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(refused.status, 503);
+    let page = app.get("/metrics").text;
+    assert_eq!(value(&page, "registry_http_connections_open"), 2.0);
+    assert_eq!(value(&page, "registry_http_connections_refused_total{reason=\"limit\"}"), 1.0);
+    drop(held);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while value(&app.get("/metrics").text, "registry_http_connections_open") != 1.0 {
+        assert!(std::time::Instant::now() < deadline, "a closed connection still counts");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
