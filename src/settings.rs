@@ -19,6 +19,7 @@ pub use flags::{Durability, LogFormat, ServeFlags};
 
 use crate::{
     actors::{DatabaseOptions, HasherOptions},
+    artifact::{LocalRoot, RootError},
     domain::Gate,
     http::{Deadlines, Hosts, HttpOptions, Keys, Proxies, is_origin},
     registry::Rules,
@@ -66,6 +67,8 @@ pub enum SettingsError {
         "{origin:?} is no origin; --cors-origins takes some like https://ml.example.org, comma-separated"
     )]
     CorsOrigin { origin: String },
+    #[error("--local-path-root: {0}")]
+    LocalPathRoot(#[from] RootError),
     #[error("{text:?} is no address and no network; --trusted-proxy takes some like 10.0.0.7 or 10.0.0.0/8")]
     TrustedProxy { text: String },
     #[error("HTTPS wants both a certificate and its key: --tls-cert and --tls-key, or their variables")]
@@ -105,6 +108,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Whether answers name paths on the server's disk.
     pub expose_local_paths: bool,
+    /// Whether `/metrics` is shown to who has no key.
+    pub public_metrics: bool,
     /// The largest body of a registration or change.
     pub max_write_body_bytes: u64,
     /// The largest body of metrics.
@@ -117,6 +122,8 @@ pub struct Settings {
     pub hashers: usize,
     /// Files that may wait to be digested.
     pub hash_queue: usize,
+    /// The folder that files to be digested have to lie in.
+    pub local_path_root: Option<LocalRoot>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
@@ -242,6 +249,7 @@ impl Settings {
                 (None, Some(list)) => read(&list).into_iter().partition(|origin| is_origin(origin)),
                 (None, None) => (DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(), Vec::new()),
             };
+        let local_path_root = flags.local_path_root.or_else(|| text("LOCAL_PATH_ROOT").map(PathBuf::from));
         let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
         let synchronous =
             flags.synchronous.or_else(|| Durability::from_str(&text("SYNCHRONOUS")?, true).ok());
@@ -278,6 +286,7 @@ impl Settings {
                 max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
             },
             expose_local_paths: truth(flags.expose_local_paths, "EXPOSE_LOCAL_PATHS"),
+            public_metrics: truth(flags.public_metrics, "PUBLIC_METRICS"),
             max_write_body_bytes: number(
                 flags.max_write_body_bytes,
                 "MAX_WRITE_BODY_BYTES",
@@ -300,6 +309,7 @@ impl Settings {
             workers: count(flags.workers, "WORKERS", cores),
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
             hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
+            local_path_root: local_path_root.map(|path| LocalRoot::open(&path)).transpose()?,
             log_format: flags
                 .log_format
                 .or_else(|| LogFormat::from_str(&text("LOG_FORMAT")?, true).ok())
@@ -328,6 +338,7 @@ impl Settings {
             max_write_body_bytes: size(self.max_write_body_bytes),
             max_metrics_body_bytes: size(self.max_metrics_body_bytes),
             expose_local_paths: self.expose_local_paths,
+            public_metrics: self.public_metrics,
         }
     }
 
@@ -338,6 +349,13 @@ impl Settings {
             hashers: self.hashers,
             hash_queue: self.hash_queue,
             forbidden: self.database.store.files().to_vec(),
+            secrets: self
+                .key_file
+                .iter()
+                .chain(self.tls_files.as_ref().map(|(_, key)| key))
+                .cloned()
+                .collect(),
+            root: self.local_path_root.clone(),
         }
     }
 }
@@ -380,7 +398,7 @@ mod tests {
         assert_eq!((settings.workers, settings.database.readers), (2, 2));
         assert_eq!(settings.database.store.synchronous, Synchronous::Full);
         assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
-        assert!(!settings.expose_local_paths);
+        assert!(!settings.expose_local_paths && !settings.public_metrics);
     }
 
     #[test]
@@ -522,6 +540,21 @@ mod tests {
     fn a_busy_timeout_beyond_what_sqlite_counts_is_brought_to_its_end() {
         let settings = resolve(ServeFlags::default(), &[("SQLITE_BUSY_TIMEOUT_MS", "99999999999999")]);
         assert_eq!(settings.database.store.busy_timeout, Duration::from_millis(MAX_BUSY_TIMEOUT_MS));
+    }
+
+    #[test]
+    fn the_root_of_local_paths_is_a_folder_or_there_is_no_server() {
+        let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", " ")]);
+        assert!(settings.local_path_root.is_none() && settings.hasher().root.is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", path)]);
+        assert!(settings.hasher().root.is_some());
+        assert!(!settings.rules.allow_local_paths, "a root allows nothing by itself");
+        let flags = ServeFlags { local_path_root: Some(folder.path().join("none")), ..ServeFlags::default() };
+        let error = Settings::resolve(flags, 2, |_| None).err();
+        let said = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.starts_with("--local-path-root: ") && said.contains("none does not exist"), "{said}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::{
         Options,
         maintenance::{
             Abandoned, Copied, Exclusive, MaintenanceError, Source, Watch, is_registry_at_rest, optimize,
-            vacuum,
+            salvage_log, vacuum,
         },
     },
 };
@@ -45,10 +45,13 @@ Examples:
     registry maintenance --check --db-path /backup/registry.db
   Back to a backup. Stop the server first; what the database held is kept beside it:
     registry maintenance --restore /backup/registry.db --check
+  A server that does not start since its write-ahead log is damaged; the log is copied aside:
+    registry maintenance --salvage-log --check
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --optimize --json | jq .backup.size_bytes
 
-What is given together is done in this order: backup, vacuum, optimize, check. --restore goes with --check only.
+What is given together is done in this order: backup, vacuum, optimize, check. --restore and --salvage-log go
+with --check only.
 Backup and check change nothing, and a server goes on beside them. While --vacuum runs, a server's writes wait
 and may be refused; stop it where the database is large. A backup is one file, which needs no -wal beside it.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder of what was written, which can be deleted.
@@ -72,6 +75,9 @@ pub struct Maintenance {
     /// Make the database what this backup holds; refused while a server, or anybody else, has it open
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "vacuum", "optimize"])]
     restore: Option<PathBuf>,
+    /// Where the write-ahead log is damaged: copy it aside, and go on with what is sound in it
+    #[arg(long, conflicts_with_all = ["backup", "restore", "vacuum", "optimize"])]
+    salvage_log: bool,
     /// Hold the database against every rule of the registry, and tell what is wrong and what to do
     #[arg(long)]
     check: bool,
@@ -107,9 +113,10 @@ impl Maintenance {
     /// # Errors
     /// The first thing that failed; what was done before it is told all the same.
     pub fn run(self) -> Result<(), Failure> {
-        if self.backup.is_none() && self.restore.is_none() && !(self.check || self.vacuum || self.optimize) {
+        let has_flag = self.check || self.vacuum || self.optimize || self.salvage_log;
+        if self.backup.is_none() && self.restore.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --check, --vacuum or --optimize",
+                "nothing to do; give --backup FILE, --restore FILE, --check, --vacuum, --optimize or --salvage-log",
             ));
         }
         let interrupt = Interrupt::listen()?;
@@ -132,6 +139,9 @@ impl Maintenance {
         if let Some(from) = &self.restore {
             let restored = act("the restore", outcome, || restore(from, options, watch))?;
             outcome.restore.insert(restored).did.expect_settled(path)?;
+        }
+        if self.salvage_log {
+            outcome.salvage = Some(act("the salvage", outcome, || Ok(salvage_log(options, watch)?))?);
         }
         if let Some(to) = &self.backup {
             outcome.backup = Some(act("the backup", outcome, || back_up(to, options, watch))?);
@@ -233,6 +243,10 @@ fn beyond_opening(failure: NotRestored, path: &Path) -> Failure {
                 path.display()
             ))
         }
+        NotRestored::Database(MaintenanceError::Log(fault)) => Failure::failed(format!(
+            "{} can't be kept as a database: {fault}. To restore all the same, move it and its log away first",
+            path.display()
+        )),
         NotRestored::Database(error) => error.into(),
         NotRestored::Other(failure) => failure,
     }

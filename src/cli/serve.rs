@@ -4,6 +4,7 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
     process,
+    sync::Arc,
     thread::available_parallelism,
 };
 
@@ -19,7 +20,8 @@ use crate::{
     http::{self, Capacity, HttpOptions, KeyFileError, Tls, TlsError},
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings, SettingsError},
-    store::sqlite::{OpenError, Synchronous},
+    store::sqlite::{OpenError, Synchronous, sqlite_version},
+    telemetry::Telemetry,
 };
 
 /// Connections that may wait to be accepted.
@@ -150,13 +152,15 @@ async fn serve(
     dev_key: Option<String>,
 ) -> Result<(), ServeError> {
     let clock = system_clock();
-    let database = Database::open(&settings.database, clock())?;
-    let hasher = Hasher::start(settings.hasher());
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
+    let telemetry = Arc::new(Telemetry::new(&build));
+    let database = Database::open(&settings.database, clock(), &telemetry)?;
+    let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     reload_on_hangup(options, settings)?;
-    let server = http::serve(listener, registry.clone(), options)?;
+    let server = http::serve(listener, registry.clone(), options, telemetry)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
     announce(address, settings, options, dev_key);
@@ -227,6 +231,11 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
     if settings.database.store.synchronous == Synchronous::Normal {
         tracing::warn!(
             "commits are not synced one by one: a loss of power may cost the last acknowledged writes"
+        );
+    }
+    if settings.rules.allow_local_paths && settings.local_path_root.is_none() {
+        tracing::warn!(
+            "clients may have every file digested that this server can read; keep them to a folder with --local-path-root"
         );
     }
     if options.keys.count() == 0 {

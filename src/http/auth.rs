@@ -7,6 +7,8 @@ use std::{
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
 
+use crate::domain::steers;
+
 use super::{
     error::ApiError,
     keys::{Keys, digest_of},
@@ -34,7 +36,8 @@ impl Doorkeeper {
     /// The actor a request's head speaks for. `peer` is the client it came from.
     ///
     /// # Errors
-    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`].
+    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`];
+    /// with a good key [`ApiError::ActorRefused`].
     pub(super) fn authenticate(&self, head: &HeaderMap, peer: Option<IpAddr>) -> Result<String, ApiError> {
         if self.keys.are_none() {
             return Err(ApiError::NoKeyConfigured);
@@ -51,16 +54,18 @@ impl Doorkeeper {
             return Err(ApiError::KeyRefused);
         }
         self.throttle.right(peer, &digest, now);
-        Ok(self.actor(head, key))
+        self.actor(head, key)
     }
 
-    fn actor(&self, head: &HeaderMap, key: &[u8]) -> String {
+    fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
-            Some(actor) => actor.chars().take(MAX_ACTOR_CHARS).collect(),
+            // Whoever reads the audit trail must see one name on one line, whatever shows it.
+            Some(actor) if actor.contains(steers) => Err(ApiError::ActorRefused),
+            Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
             None => {
                 let prefix: String = String::from_utf8_lossy(key).chars().take(ACTOR_KEY_CHARS).collect();
-                format!("key:{prefix}…")
+                Ok(format!("key:{prefix}…"))
             }
         }
     }
@@ -167,5 +172,20 @@ mod tests {
             let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent)]);
             assert_eq!(doorkeeper.authenticate(&head, None).unwrap(), actor);
         }
+    }
+
+    #[test]
+    fn an_actor_that_would_steer_what_shows_it_is_refused_where_it_counts() {
+        for sent in ["a\tb", "a\u{9b}31mb", "a\u{85}b", "a\u{202e}b", "a\u{2028}b", "a\u{2066}b"] {
+            for (trusted, verdict) in [(true, "Err(ActorRefused)"), (false, "Ok(\"key:test…\")")] {
+                let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), trusted);
+                let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent.as_bytes())]);
+                assert_eq!(format!("{:?}", doorkeeper.authenticate(&head, None)), verdict, "{sent:?}");
+            }
+        }
+        // In Latin-1, too.
+        let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), true);
+        let head = head(&[("x-api-key", b"test-key"), ("x-actor", b"a\x9b31mb")]);
+        assert!(matches!(doorkeeper.authenticate(&head, None), Err(ApiError::ActorRefused)));
     }
 }

@@ -4,9 +4,10 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use serde::Serialize;
 use serde_json::json;
 
-use crate::{domain::Refusal, registry::RegistryError};
+use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
 use super::{connection::Malformed, fault::Faults};
 
@@ -19,6 +20,8 @@ const RETRY_AFTER_SECONDS: &str = "1";
 pub(super) enum ApiError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error("not ready: {0}")]
+    NotReady(#[from] NotReady),
     #[error("the request does not fit its schema")]
     Unfit(Faults),
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and start it again")]
@@ -27,6 +30,8 @@ pub(super) enum ApiError {
     KeyMissing,
     #[error("this API key is not valid here")]
     KeyRefused,
+    #[error("X-Actor holds a control character; send a plain name")]
+    ActorRefused,
     #[error(
         "too many wrong API keys have come from this address; the next is judged in {seconds} s, so correct the key first"
     )]
@@ -53,10 +58,29 @@ pub(super) enum ApiError {
     MethodNotAllowed(&'static str),
 }
 
+impl ApiError {
+    /// What was wrong with a key, as it is counted.
+    pub(super) fn authentication_failure(&self) -> &'static str {
+        match self {
+            Self::KeyMissing => "missing",
+            Self::NoKeyConfigured => "unconfigured",
+            Self::TooManyFailures { .. } => "not judged",
+            Self::ActorRefused => "actor",
+            _ => "wrong",
+        }
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Registry(refusal.into())
     }
+}
+
+/// The body of a 422 answer, written without a copy of what it shows of the request.
+#[derive(Serialize)]
+struct Unfit<'f> {
+    detail: &'f Faults,
 }
 
 impl ResponseError for ApiError {
@@ -73,14 +97,17 @@ impl ResponseError for ApiError {
                 RegistryError::Overloaded { .. }
                 | RegistryError::Busy
                 | RegistryError::ShuttingDown
-                | RegistryError::Unwritable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                | RegistryError::Unwritable(_)
+                | RegistryError::DiskFailing(_)
+                | RegistryError::InDoubt(_) => StatusCode::SERVICE_UNAVAILABLE,
+                RegistryError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 RegistryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NoKeyConfigured => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::ActorRefused | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Malformed(malformed) => match malformed {
@@ -115,14 +142,18 @@ impl ResponseError for ApiError {
             Self::TooManyFailures { seconds } => {
                 response.insert_header((header::RETRY_AFTER, *seconds));
             }
+            // Who can't know what became of a write should look first.
+            Self::Registry(RegistryError::InDoubt(_)) => {}
             // Without a key configured, trying again does not help.
-            Self::Registry(_) | Self::TooManyConnections if status == StatusCode::SERVICE_UNAVAILABLE => {
+            Self::Registry(_) | Self::TooManyConnections
+                if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) =>
+            {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
             }
             _ => {}
         }
         match self {
-            Self::Unfit(faults) => response.json(json!({ "detail": faults.to_detail() })),
+            Self::Unfit(detail) => response.json(Unfit { detail }),
             // The middleware that knows the request's id says more.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
             _ => response.json(json!({ "detail": self.to_string() })),

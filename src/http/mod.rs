@@ -17,7 +17,7 @@ mod peer;
 mod request;
 mod throttle;
 
-use std::{io, net::TcpListener, time::Duration};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_cors::Cors;
 use actix_http::{HttpService, error::DispatchError};
@@ -33,7 +33,10 @@ use actix_web::{
     web::{self, Data},
 };
 
-use crate::registry::Registry;
+use crate::{
+    registry::Registry,
+    telemetry::{Requests, Telemetry},
+};
 
 use auth::Doorkeeper;
 use connection::{Admission, Connection};
@@ -41,6 +44,8 @@ pub use connection::{Capacity, Deadlines, Tls, TlsError};
 use error::ApiError;
 pub use hosts::Hosts;
 pub use keys::{KeyFileError, Keys};
+#[cfg(fuzzing)]
+pub use native::probe;
 pub use peer::Proxies;
 
 /// How long a shutdown waits for what is running: well within the ten seconds that container engines give.
@@ -79,6 +84,8 @@ pub struct HttpOptions {
     pub max_metrics_body_bytes: usize,
     /// Whether answers name paths on the server's disk.
     pub expose_local_paths: bool,
+    /// Whether `/metrics` is shown to who has no key.
+    pub public_metrics: bool,
 }
 
 /// What every handler has at hand.
@@ -91,14 +98,25 @@ struct App {
     max_write_body_bytes: usize,
     max_metrics_body_bytes: usize,
     expose_local_paths: bool,
+    public_metrics: bool,
+    telemetry: Arc<Telemetry>,
 }
+
+/// How requests that no path matches are counted.
+const UNMATCHED: &str = "unmatched";
 
 /// Serves the registry on a listener, until the server's handle stops it. Must be called inside an
 /// actix system; signals are the caller's.
 ///
 /// # Errors
 /// Where the listener can't be used.
-pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -> io::Result<Server> {
+pub fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    options: &HttpOptions,
+    telemetry: Arc<Telemetry>,
+) -> io::Result<Server> {
+    let (requests, connections) = (telemetry.requests.clone(), telemetry.connections.clone());
     let app = Data::new(App {
         registry,
         doorkeeper: Doorkeeper::new(options.keys.clone(), options.trust_actor_header),
@@ -108,9 +126,11 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
         max_write_body_bytes: options.max_write_body_bytes,
         max_metrics_body_bytes: options.max_metrics_body_bytes,
         expose_local_paths: options.expose_local_paths,
+        public_metrics: options.public_metrics,
+        telemetry,
     });
     let (origins, deadlines) = (options.cors_origins.clone(), options.deadlines);
-    let admission = Admission::new(options.max_connections, options.tls.clone(), deadlines);
+    let admission = Admission::new(options.max_connections, options.tls.clone(), deadlines, connections);
     let builder = Server::build()
         .workers(options.workers.max(1))
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
@@ -120,8 +140,8 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
     let ending = builder.graceful_shutdown_signal();
     let builder = builder.listen("registry", listener, move || {
         let (admission, ending) = (admission.clone(), ending.clone());
-        let app =
-            application(app.clone(), &origins).into_factory().map_err(|error: Error| error.error_response());
+        let app = application(app.clone(), &origins, &requests);
+        let app = app.into_factory().map_err(|error: Error| error.error_response());
         let http = HttpService::build()
             .keep_alive(deadlines.keep_alive)
             // `connection` has deadlines for each request.
@@ -155,6 +175,7 @@ pub fn serve(listener: TcpListener, registry: Registry, options: &HttpOptions) -
 fn application(
     app: Data<App>,
     origins: &[String],
+    requests: &Requests,
 ) -> ActixApp<
     impl ServiceFactory<
         ServiceRequest,
@@ -166,9 +187,11 @@ fn application(
 > {
     ActixApp::new()
         .app_data(app)
+        // Each thread has counts of its own.
+        .app_data(requests.route(UNMATCHED))
         .wrap(Condition::new(!origins.is_empty(), cors(origins)))
         .wrap(from_fn(observe::observe))
-        .configure(native::configure)
+        .configure(|paths| native::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }
 

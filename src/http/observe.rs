@@ -1,6 +1,10 @@
 //! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     Error,
@@ -11,13 +15,15 @@ use actix_web::{
     web::Data,
 };
 
+use crate::telemetry::RouteCounts;
+
 use super::{App, connection::Exchange, error::plain_detail};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Gives the request an id, logs one line of it, and completes its answer.
+/// Gives the request an id, counts it, logs one line of it, and completes its answer.
 pub(super) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -35,7 +41,9 @@ pub(super) async fn observe(
     if let Some(exchange) = response.request().conn_data::<Rc<Exchange>>() {
         exchange.answer();
     }
-    log(&response, &id, started, app.as_ref());
+    let time = started.elapsed();
+    count(&response, time);
+    log(&response, &id, time, app.as_ref());
     guard(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
     response.headers_mut().insert(REQUEST_ID, id.clone());
     let status = response.status();
@@ -88,7 +96,15 @@ pub(super) fn new_request_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant, app: Option<&Data<App>>) {
+/// Counts it where its path counts: the innermost route that knows, else the app's own for what no path matches.
+fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
+    let request = response.request();
+    if let Some(route) = request.app_data::<Arc<RouteCounts>>() {
+        route.count(request.method().as_str(), response.status().as_u16(), time);
+    }
+}
+
+fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, app: Option<&Data<App>>) {
     let request = response.request();
     let status = response.status();
     // What follows would be put together for nobody.
@@ -100,7 +116,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant, 
     let id = id.to_str().unwrap_or_default();
     let peer = app.and_then(|app| app.proxies.client(request.peer_addr(), request.headers()));
     let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
-    let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
+    let milliseconds = time.as_micros() as f64 / 1000.0;
     match error {
         Some(error) => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")

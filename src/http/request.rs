@@ -50,7 +50,9 @@ impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
         let peer = app.proxies.client(request.peer_addr(), request.headers());
-        let actor = app.doorkeeper.authenticate(request.headers(), peer)?;
+        let actor = app.doorkeeper.authenticate(request.headers(), peer).inspect_err(|error| {
+            app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
+        })?;
         let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
         Ok(Self {
             app,

@@ -82,9 +82,16 @@ pub struct ServeFlags {
     /// Let clients name files on this server's disk to be digested [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,
+    /// Folder that such files have to lie in; relative paths begin there. Without one, every file that this
+    /// server may read can be named [env: CAIA_REGISTRY_LOCAL_PATH_ROOT]
+    #[arg(long, value_name = "DIR")]
+    pub local_path_root: Option<PathBuf>,
     /// Show such paths in answers [env: CAIA_REGISTRY_EXPOSE_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub expose_local_paths: Option<bool>,
+    /// Show /metrics without a key [env: CAIA_REGISTRY_PUBLIC_METRICS]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub public_metrics: Option<bool>,
     /// Larger files are sized and not digested [env: CAIA_REGISTRY_MAX_HASH_BYTES] [default: 268435456]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_hash_bytes: Option<u64>,

@@ -95,6 +95,25 @@ fn requests_before_a_malformed_one_are_run_and_those_in_it_are_not() {
 }
 
 #[test]
+fn a_request_before_a_malformed_one_gets_its_own_answer_first() {
+    let app = TestApp::spawn();
+    let other = app.other_process();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut stream = TcpStream::connect(app.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all((registration("first") + "GET / HTTP/1.1\n").as_bytes()).unwrap();
+    while app.get("/queues").ok()["write"]["depth"] != 0 {
+        std::thread::yield_now();
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut said = String::new();
+    let _ = stream.read_to_string(&mut said);
+    let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "400"], "{said}");
+    assert_eq!(app.get("/stats").ok()["total_models"], 1);
+}
+
+#[test]
 fn huge_heads_are_refused_and_large_ones_are_not() {
     let app = TestApp::spawn();
     let with =

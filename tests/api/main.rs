@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod auth;
+mod clock;
 mod concurrency;
 mod conditional;
 mod cors;
 mod faults;
 mod foreign;
 mod hostile_bytes;
+mod hostile_json;
 mod limits;
 mod lists;
 mod local_paths;
@@ -20,4 +22,5 @@ mod promotion;
 mod register;
 mod schema;
 mod support;
+mod telemetry;
 mod update;

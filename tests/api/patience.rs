@@ -141,32 +141,61 @@ fn whoever_comes_beyond_the_last_connection_is_told_at_once_and_places_are_given
     }
 }
 
+/// How many slow clients there are, of three kinds. By hand it is tried with thousands (docs/RELIABILITY.md).
+fn slow_connections() -> usize {
+    std::env::var("REGISTRY_SLOW_CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
+}
+
 #[test]
-fn hundreds_of_slow_connections_hurt_nobody() {
-    let app = TestApp::spawn();
+fn many_slow_connections_hurt_nobody_and_are_all_given_up() {
+    let app = TestApp::with(|settings| settings.request_timeout = Duration::from_secs(3));
     let id = app.register("m", "1");
     let heads = [
         String::new(),
         "GET /mod".to_owned(),
         format!(
-            "POST /models/{id}/metrics HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 100\r\n\r\n{{"
+            "POST /models/{id}/metrics HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 999\r\n\r\n{{"
         ),
     ];
-    let slow: Vec<_> = (0..600)
+    let mut slow: Vec<_> = (0..slow_connections())
         .map(|number| {
             let mut stream = connect(app.address);
             stream.write_all(heads[number % 3].as_bytes()).unwrap();
-            stream
+            stream.set_nonblocking(true).unwrap();
+            (number % 3, stream)
         })
         .collect();
-    let answers = at_once(8, |place| {
-        (0..20)
-            .map(|step| app.record(id, &format!("s{place}"), json!({"step": step})).status)
-            .collect::<Vec<_>>()
+    let begun = Instant::now();
+    let latencies = std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            at_once(8, |place| {
+                let record = |step| {
+                    let begun = Instant::now();
+                    app.record(id, &format!("s{place}"), json!({"step": step})).ok();
+                    begun.elapsed()
+                };
+                (0..20).map(record).collect::<Vec<_>>()
+            })
+        });
+        // A byte of each by turns, but of those that are silent, until the server has ended all of them.
+        while !slow.is_empty() {
+            assert!(begun.elapsed() < 3 * PATIENCE, "{} are still held", slow.len());
+            slow.retain_mut(|(kind, stream)| {
+                let goes_on = *kind == 0 || stream.write_all(b"x").is_ok();
+                goes_on && matches!(stream.read(&mut [0; 1024]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+            });
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        others.join().unwrap()
     });
-    assert!(answers.concat().iter().all(|status| *status == 200), "{answers:?}");
+    let mut latencies = latencies.concat();
+    latencies.sort();
+    println!(
+        "others: median {:?}, longest {:?}",
+        latencies[latencies.len() / 2],
+        latencies[latencies.len() - 1]
+    );
     assert_eq!(app.event_types(id).len(), 161);
-    drop(slow);
 }
 
 #[test]

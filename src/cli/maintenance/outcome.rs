@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{exit::Failure, print},
-    store::sqlite::maintenance::{Copied, Finding, Findings, MaintenanceError, Optimized, Report, Vacuumed},
+    store::sqlite::maintenance::{
+        Copied, Finding, Findings, MaintenanceError, Optimized, Report, Salvaged, Vacuumed,
+    },
 };
 
 /// What was done, and how long it took.
@@ -50,6 +52,7 @@ impl Restored {
 pub(super) struct Outcome {
     db_path: PathBuf,
     pub(super) restore: Option<Timed<Restored>>,
+    pub(super) salvage: Option<Timed<Salvaged>>,
     pub(super) backup: Option<Timed<BackedUp>>,
     pub(super) vacuum: Option<Timed<Vacuumed>>,
     pub(super) optimize: Option<Timed<Optimized>>,
@@ -59,12 +62,21 @@ pub(super) struct Outcome {
 impl Outcome {
     pub(super) fn new(db_path: &Path) -> Self {
         let db_path = db_path.to_owned();
-        Self { db_path, restore: None, backup: None, vacuum: None, optimize: None, check: None }
+        Self {
+            db_path,
+            restore: None,
+            salvage: None,
+            backup: None,
+            vacuum: None,
+            optimize: None,
+            check: None,
+        }
     }
 
     /// Whether nothing was done.
     pub(super) fn is_empty(&self) -> bool {
         self.restore.is_none()
+            && self.salvage.is_none()
             && self.backup.is_none()
             && self.vacuum.is_none()
             && self.optimize.is_none()
@@ -85,6 +97,17 @@ impl Outcome {
                     "schema_version": did.schema_version,
                     "size_bytes": did.copied.size_bytes,
                     "pages": did.copied.pages,
+                    "seconds": seconds,
+                }),
+            );
+        }
+        if let Some(Timed { did, seconds }) = &self.salvage {
+            set(
+                "salvage",
+                json!({
+                    "kept_as": did.kept_as.as_deref().map(text),
+                    "transactions": did.transactions,
+                    "lost": did.lost,
                     "seconds": seconds,
                 }),
             );
@@ -154,6 +177,20 @@ impl Outcome {
             lines.add(&format!("restored {db_path} from {from} ({size}, {seconds:.1} s)"));
             if !did.kept_as.is_empty() {
                 lines.add(told(&did.kept_as).trim_start_matches("; "));
+            }
+        }
+        if let Some(Timed { did, seconds }) = &self.salvage {
+            let kept = print::counted(did.transactions, "transaction");
+            match &did.lost {
+                None => lines.add(&format!("the log of {db_path} is sound, with {kept}; nothing was done")),
+                Some(lost) => {
+                    lines.add(&format!(
+                        "salvaged the log of {db_path}: {kept} kept, lost: {lost} ({seconds:.1} s)"
+                    ));
+                    if let Some(copy) = &did.kept_as {
+                        lines.add(&format!("the log as it was is kept as {}", copy.display()));
+                    }
+                }
             }
         }
         if let Some(Timed { did, seconds }) = &self.backup {

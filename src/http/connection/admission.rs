@@ -13,6 +13,8 @@ use std::{
 use actix_web::rt::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::telemetry::Connections;
+
 use super::{
     super::error::ApiError,
     Connection, Deadlines, Stream,
@@ -55,10 +57,35 @@ pub(in crate::http) struct Admission {
     refusals: Arc<AtomicUsize>,
     tls: Option<Tls>,
     deadlines: Deadlines,
+    counts: Connections,
 }
 
 /// A place among those that there are; given back when it is dropped.
-pub(in crate::http) struct Place(Arc<AtomicUsize>);
+struct Place(Arc<AtomicUsize>);
+
+/// The place of a connection that was let in, which counts as open.
+pub(super) struct Seat {
+    _place: Place,
+    counts: Connections,
+}
+
+impl Seat {
+    fn take(place: Place, counts: Connections) -> Self {
+        counts.open.inc();
+        Self { _place: place, counts }
+    }
+
+    /// Where it is counted why a connection ends.
+    pub(super) fn counts(&self) -> &Connections {
+        &self.counts
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.counts.open.dec();
+    }
+}
 
 impl Place {
     /// One of `most`, if one is free.
@@ -76,8 +103,13 @@ impl Drop for Place {
 }
 
 impl Admission {
-    pub(in crate::http) fn new(most: usize, tls: Option<Tls>, deadlines: Deadlines) -> Self {
-        Self { most, open: Arc::default(), refusals: Arc::default(), tls, deadlines }
+    pub(in crate::http) fn new(
+        most: usize,
+        tls: Option<Tls>,
+        deadlines: Deadlines,
+        counts: Connections,
+    ) -> Self {
+        Self { most, open: Arc::default(), refusals: Arc::default(), tls, deadlines, counts }
     }
 
     /// Lets a connection in, or says why not and ends it. With TLS that is done once it is encrypted.
@@ -88,6 +120,7 @@ impl Admission {
         let peer =
             socket.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let Some(place) = Place::among(&self.open, self.most) else {
+            self.counts.refused("limit").inc();
             // Over TLS a word would cost a handshake, which is what there is no room for.
             let free = Place::among(&self.refusals, MAX_REFUSALS).filter(|_| self.tls.is_none());
             if let Some(_refusal) = free {
@@ -95,16 +128,20 @@ impl Admission {
             }
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
+        let seat = Seat::take(place, self.counts.clone());
         // Answers are written whole: there is nothing to wait for.
         socket.set_nodelay(true)?;
         let stream = match &self.tls {
             None => Stream::Plain(socket),
-            Some(tls) => match timeout(self.deadlines.head, self.encrypt(tls, socket, peer)).await {
-                Ok(encrypted) => encrypted?,
-                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-            },
+            Some(tls) => {
+                let encrypted = timeout(self.deadlines.head, self.encrypt(tls, socket, peer)).await;
+                let encrypted = encrypted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                encrypted.inspect_err(|_| {
+                    self.counts.refused("tls").inc();
+                })?
+            }
         };
-        Ok(Connection::new(stream, peer, self.deadlines, place))
+        Ok(Connection::new(stream, peer, self.deadlines, seat))
     }
 
     async fn encrypt(&self, tls: &Tls, socket: TcpStream, peer: IpAddr) -> io::Result<Stream> {

@@ -26,8 +26,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub(super) use admission::Admission;
 pub use admission::Capacity;
-pub(super) use admission::{Admission, Place};
+use admission::Seat;
 use exchange::Cut;
 pub(super) use exchange::Exchange;
 pub(super) use framing::Malformed;
@@ -91,7 +92,7 @@ pub(super) struct Connection {
     /// Wakes the connection for the next of its deadlines. It may ring too early.
     alarm: Option<Pin<Box<Sleep>>>,
     ending: Ending,
-    _place: Place,
+    seat: Seat,
 }
 
 /// Whether and how the connection ends by this side's will.
@@ -106,7 +107,7 @@ enum Ending {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, place: Place) -> Self {
+    fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, seat: Seat) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -121,7 +122,7 @@ impl Connection {
             taken_bytes: 0,
             alarm: None,
             ending: Ending::Not,
-            _place: place,
+            seat,
         }
     }
 
@@ -165,7 +166,10 @@ impl Connection {
     fn too_slow(&mut self) {
         match self.framing.stage() {
             // It has asked for nothing, so it waits for no answer.
-            Stage::Idle | Stage::Blank => self.ending = Ending::Silent,
+            Stage::Idle | Stage::Blank => {
+                self.seat.counts().refused("silent").inc();
+                self.ending = Ending::Silent;
+            }
             Stage::Head => self.end(Cut::TooSlow { part: "head" }),
             Stage::Body => self.end(Cut::TooSlow { part: "body" }),
         }
@@ -173,6 +177,8 @@ impl Connection {
 
     /// Reads nothing more. A request whose head has come says why by itself; for any other the connection does.
     fn end(&mut self, cut: Cut) {
+        let reason = if matches!(cut, Cut::Malformed(_)) { "malformed" } else { "slow" };
+        self.seat.counts().refused(reason).inc();
         if self.framing.stage() == Stage::Body {
             self.exchange.cut(cut);
             self.ending = Ending::Silent;
@@ -197,6 +203,7 @@ impl Connection {
 
     /// What is read of a connection that this side has ended: nothing, once that may be seen.
     fn ended(&mut self) -> Poll<io::Result<()>> {
+        self.read_by = None;
         if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -206,22 +213,25 @@ impl Connection {
             self.write_by = Some(Instant::now() + self.deadlines.answer);
             self.taken_bytes = 0;
         }
-        let rang = self.wait(context);
-        rang && self.write_by.is_some_and(|by| by <= Instant::now())
+        let now = self.wait(context);
+        self.write_by.is_some_and(|by| by <= now)
     }
 
-    /// Sees to it that the connection is looked at again by its next deadline; whether one of those is over.
-    fn wait(&mut self, context: &mut Context<'_>) -> bool {
-        let next = match (self.read_by, self.write_by) {
-            (Some(read), Some(write)) => read.min(write),
-            (Some(by), None) | (None, Some(by)) => by,
-            (None, None) => return false,
-        };
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(next)));
-        if alarm.deadline() != next {
-            alarm.as_mut().reset(next);
+    /// Sees to it that the connection is looked at again by the next of its deadlines that is not over yet; what time
+    /// it is.
+    fn wait(&mut self, context: &mut Context<'_>) -> Instant {
+        let now = Instant::now();
+        let deadlines = [self.read_by, self.write_by];
+        if let Some(next) = deadlines.into_iter().flatten().filter(|by| *by > now).min() {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if alarm.deadline() != next {
+                alarm.as_mut().reset(next);
+            }
+            if alarm.as_mut().poll(context).is_ready() {
+                context.waker().wake_by_ref();
+            }
         }
-        alarm.as_mut().poll(context).is_ready()
+        now
     }
 }
 
@@ -252,12 +262,12 @@ impl AsyncRead for Connection {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                let rang = own.wait(context);
-                if rang && own.read_by.is_some_and(|by| by <= Instant::now()) {
-                    own.too_slow();
-                    return own.ended();
+                let Some(by) = own.read_by else { return Poll::Pending };
+                if by > own.wait(context) {
+                    return Poll::Pending;
                 }
-                Poll::Pending
+                own.too_slow();
+                own.ended()
             }
         }
     }

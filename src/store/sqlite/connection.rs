@@ -15,7 +15,13 @@ use crate::domain::{Refusal, Timestamp};
 use super::{
     super::StoreError,
     derived::settle,
+    failing,
+    log::{
+        self,
+        mark::{self, Mark},
+    },
     opening::{OpenError, Options, Synchronous, inspect_file},
+    place::Place,
     schema,
 };
 
@@ -30,8 +36,11 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::Unwritable("its disk is full".to_owned()),
+            Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::ReadOnly) => Self::Unwritable("it is read-only".to_owned()),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::Failing(failing::what_failed(&error).to_owned())
+            }
             Some(ErrorCode::TooBig) => Refusal::TooLarge(
                 "this version would hold more than the database can keep in one row".to_owned(),
             )
@@ -46,6 +55,11 @@ pub struct SqliteWriter {
     pub(super) connection: Connection,
     busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
+    pub(super) place: Place,
+    /// Whether what a log that was taken away held is in the database.
+    pub(super) log_rescued: bool,
+    /// Whether the next transaction is the first of a log, and so has to tie it to the database.
+    pub(super) begins_log: bool,
 }
 
 /// A connection that only reads.
@@ -77,31 +91,55 @@ impl SqliteWriter {
             return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
         inspect_file(&options.path)?;
-        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let found = log::inspect_to_write(options)?;
+        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE, found)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        schema::recognize(&writer.connection, &options.path)?;
-        if writer.connection.is_readonly("main").map_err(failed)? {
-            let why = "the file is read-only".to_owned();
-            return Err(OpenError::NotWritable { path: options.path.clone(), why });
+        if found.transactions > 0 {
+            log::holds_together(&writer.connection, options, found).map_err(failed)??;
         }
+        schema::recognize(&writer.connection, &options.path)?;
         use_wal(&writer.connection, options)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
+        // The log is there now too.
+        writer.place = Place::of(options);
+        if !found.is_in_use
+            && let Err(error) = writer.begin_first_log()
+        {
+            // Somebody else reads it, or it can't be written now. After a crash all of the file is checked then.
+            tracing::debug!(%error, "the log is not begun anew yet");
+        }
         Ok(writer)
     }
 
-    /// Opens once more a database that [`SqliteWriter::open`] has opened in this process. The file is not looked
-    /// at: closing any descriptor of it would drop the locks of the connections that are open.
+    /// Takes a new connection to the database that [`SqliteWriter::open`] has opened in this process. The file is not
+    /// looked at: closing any descriptor of it would drop the locks of the connections that are open.
     ///
     /// # Errors
-    /// See [`OpenError`].
-    pub fn reopen(options: &Options) -> Result<Self, OpenError> {
-        Self::connect(options, OpenFlags::empty())
+    /// See [`OpenError`], and where the path no longer leads to that database; the connection is then the old one.
+    pub fn reopen(&mut self, options: &Options) -> Result<(), OpenError> {
+        let displaced =
+            |why: StoreError| OpenError::Failed { path: options.path.clone(), why: why.to_string() };
+        self.place.check().map_err(displaced)?;
+        let fresh = Self::connect(options, OpenFlags::empty(), log::NOTHING)?;
+        self.place.check().map_err(displaced)?;
+        *self = Self { place: self.place.clone(), begins_log: self.begins_log, ..fresh };
+        Ok(())
     }
 
-    fn connect(options: &Options, create: OpenFlags) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+    /// With a log that was found beside the database, closing the connection leaves that log until somebody has it checked.
+    fn connect(options: &Options, create: OpenFlags, found: log::Found) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| match found.incoherent(options, &error) {
+            Some(fault) => fault.into(),
+            None => OpenError::from_sqlite(&options.path, &error),
+        };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        // Before anything is read, which would leave an empty log behind that nobody here may write.
+        if connection.is_readonly("main").map_err(failed)? {
+            let why = "the file is read-only".to_owned();
+            return Err(OpenError::NotWritable { path: options.path.clone(), why });
+        }
+        log::leave(&connection, found.transactions > 0).map_err(failed)?;
         prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);
@@ -112,7 +150,21 @@ impl SqliteWriter {
                 Ok(())
             }))
             .map_err(failed)?;
-        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages })
+        let place = Place::of(options);
+        Ok(Self {
+            connection,
+            busy_timeout: options.busy_timeout,
+            wal_pages,
+            place,
+            log_rescued: false,
+            begins_log: false,
+        })
+    }
+
+    /// Sizes of the database's file and its log's, as they were at the last commit.
+    #[must_use]
+    pub fn file_bytes(&self) -> (u64, u64) {
+        self.place.bytes()
     }
 
     /// Pages in the WAL after the last commit of this connection.
@@ -167,14 +219,6 @@ impl SqliteWriter {
         Ok(settle::are_pending(&self.connection, least)?)
     }
 
-    /// Makes the transaction durable.
-    ///
-    /// # Errors
-    /// As SQLite's; the transaction is then still open or gone, see [`SqliteWriter::in_transaction`].
-    pub fn commit(&mut self) -> Result<(), StoreError> {
-        self.run("COMMIT")
-    }
-
     /// Undoes the transaction.
     ///
     /// # Errors
@@ -220,7 +264,7 @@ impl SqliteWriter {
     /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
     pub fn restart_wal(&mut self, patience: Duration) -> Result<Checkpoint, StoreError> {
         self.connection.busy_timeout(patience)?;
-        let done = checkpoint(&self.connection, "RESTART");
+        let done = self.end_log("RESTART");
         self.connection.busy_timeout(self.busy_timeout)?;
         done
     }
@@ -230,10 +274,35 @@ impl SqliteWriter {
     /// # Errors
     /// As SQLite's; the WAL is then as it was.
     pub fn truncate_wal(&mut self) -> Result<Checkpoint, StoreError> {
-        checkpoint(&self.connection, "TRUNCATE")
+        self.end_log("TRUNCATE")
     }
 
-    fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
+    /// So that a second crash does not meet what is left of a log from before the first one.
+    fn begin_first_log(&mut self) -> Result<(), StoreError> {
+        mark::begin(&self.connection)?;
+        self.end_log("TRUNCATE").map(drop)
+    }
+
+    /// Marks the state that the next log will be begun on, and moves it into the database.
+    fn end_log(&mut self, mode: &str) -> Result<Checkpoint, StoreError> {
+        if self.wal_pages() > 0 || mark::is_of_many(&self.connection)? {
+            self.begin()?;
+            if let Err(error) =
+                Mark::Last.set(&self.connection).map_err(StoreError::from).and_then(|()| self.run("COMMIT"))
+            {
+                if self.in_transaction() {
+                    self.rollback()?;
+                }
+                return Err(error);
+            }
+        }
+        let done = checkpoint(&self.connection, mode)?;
+        self.wal_pages.store(0, Ordering::Relaxed);
+        self.begins_log = true;
+        Ok(done)
+    }
+
+    pub(super) fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
         self.connection.prepare_cached(sql)?.execute([])?;
         Ok(())
     }
@@ -293,10 +362,20 @@ impl Checkpointer {
     }
 }
 
+/// Moves pages from the WAL into the database.
+///
+/// # Errors
+/// [`StoreError::InDoubt`] where they could not be synced: what was moved so far may not be on the disk, so the WAL must
+/// be kept whole.
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    let (blocked, wal_pages, moved_pages): (bool, i64, i64) =
-        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let done = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (blocked, wal_pages, moved_pages): (bool, i64, i64) = done.map_err(|error| {
+        if failing::is_of_sync(&error) {
+            return StoreError::InDoubt("syncing what was moved into the database failed".to_owned());
+        }
+        error.into()
+    })?;
     if blocked && mode != "PASSIVE" {
         return Err(StoreError::Busy);
     }
@@ -304,7 +383,7 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoi
 }
 
 /// What is set on every connection.
-fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+pub(super) fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "foreign_keys", true)?;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
 use crate::domain::{
     EventDraft, Status, Timestamp,
@@ -13,7 +13,7 @@ use crate::domain::{
     promotion::{demotion_reason, surplus},
 };
 
-use super::{derived::tables, models::text, opening::OpenError};
+use super::{derived::tables, log, models::text, opening::OpenError};
 
 /// The `user_version` of a file in the shape below. Numbers below 300 are left to the Python servers.
 pub const SCHEMA_VERSION: i64 = 301;
@@ -147,10 +147,10 @@ pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
 /// write-ahead log, when it is closed.
 pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
-    let leave_log = |on| connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on);
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    leave_log(std::fs::metadata(log).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
+    let leave_log = |on| log::leave(connection, on);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("-wal");
+    leave_log(std::fs::metadata(beside).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
     check_version(user_version(connection).map_err(failed)?, path)?;
     if !holds_nothing(connection).map_err(failed)? && !is_registry(connection).map_err(failed)? {
         return Err(OpenError::NotARegistry { path: path.to_owned() });
@@ -181,13 +181,6 @@ pub(super) fn reference() -> rusqlite::Result<Connection> {
 /// Brings the file up to [`SCHEMA_VERSION`], in one transaction. Where two processes do so at once, the
 /// second waits and finds nothing left to do.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
-    let is_current = |connection: &Connection| {
-        Ok::<_, rusqlite::Error>(
-            user_version(connection)? == SCHEMA_VERSION
-                && has_indexes(connection)?
-                && tables::are_whole(connection)?,
-        )
-    };
     if is_current(connection)? {
         return Ok(());
     }
@@ -196,22 +189,44 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
         if user_version(&transaction)? == SCHEMA_VERSION {
             tracing::warn!("indexes or triggers of the database are gone; what they kept is made anew");
         }
+        // A large file takes a while, and nobody should take that for a server that hangs.
+        let is_new = holds_nothing(&transaction)?;
+        let tell = |step: &str| {
+            if !is_new {
+                tracing::info!("bringing the database up to date: {step}");
+            }
+        };
+        tell("versions");
         // The triggers would count what follows as changes, one by one.
         transaction.execute_batch("DROP TRIGGER IF EXISTS trg_models_set_updated_at")?;
         tables::drop_triggers(&transaction)?;
         bring_up_models(&transaction)?;
+        tell("events");
         bring_up_events(&transaction)?;
+        tell("gaps");
         transaction.execute_batch(FILL_GAPS)?;
+        tell("spelling");
         for (table, column) in [("models", "tags"), ("models", "metrics"), ("model_events", "payload_json")] {
             respell(&transaction, table, column)?;
         }
+        tell("production");
         demote_surplus(&transaction, now)?;
+        tell("indexes");
         bring_up_indexes(&transaction)?;
+        tell("counters");
         tables::rebuild(&transaction)?;
         transaction.execute_batch(CREATE_TRIGGER)?;
+        tell("commit");
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()
+}
+
+/// Whether nothing is left to be brought up.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(user_version(connection)? == SCHEMA_VERSION
+        && has_indexes(connection)?
+        && tables::are_whole(connection)?)
 }
 
 pub(super) fn user_version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -2,14 +2,18 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-use super::{MaintenanceError, Stage, Watch, connect, expect_file, expect_registry, patiently};
+use super::{MaintenanceError, Stage, Watch, connect_to_write, expect_file, expect_registry, patiently};
 use crate::store::{
     StoreError,
     sqlite::{
         connection::checkpoint,
         derived::{audit, settle, tables},
+        log::{
+            self,
+            mark::{self, Mark},
+        },
         opening::Options,
         schema::{SCHEMA_VERSION, user_version},
     },
@@ -136,13 +140,9 @@ fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u6
 
 fn open(options: &Options, watch: &Watch) -> Result<Connection, MaintenanceError> {
     expect_file(&options.path)?;
-    patiently(options, watch, || {
-        let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
-        // The first look at the file may find it locked.
-        connection.execute_batch("SELECT count(*) FROM sqlite_schema")?;
-        Ok(connection)
-    })
-    .and_then(|connection| expect_registry(&connection, &options.path).map(|()| connection))
+    let found = log::inspect_to_write(options)?;
+    let connection = connect_to_write(options, watch, found)?;
+    expect_registry(&connection, &options.path).map(|()| connection)
 }
 
 /// What the database holds as of now, wherever its pages lie.
@@ -153,6 +153,20 @@ fn size(connection: &Connection, path: &Path) -> Result<u64, MaintenanceError> {
 }
 
 fn empty_log(connection: &Connection, path: &Path) -> Result<bool, MaintenanceError> {
+    let mark = || {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        if mark::is_of_many(&transaction)? {
+            Mark::Last.set(&transaction)?;
+        }
+        transaction.commit()
+    };
+    // Where a server is writing, it sets its own.
+    match mark() {
+        Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+            return Err(MaintenanceError::of(path, &error));
+        }
+        _ => {}
+    }
     match checkpoint(connection, "TRUNCATE") {
         Ok(_) => Ok(true),
         Err(StoreError::Busy) => Ok(false),

@@ -8,6 +8,7 @@ mod check;
 mod compact;
 mod report;
 mod restore;
+mod salvage;
 mod source;
 
 use std::{
@@ -22,10 +23,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 pub use compact::{Optimized, Vacuumed, optimize, vacuum};
 pub use report::{Finding, Findings, Report};
 pub use restore::{Abandoned, Exclusive, Replaced};
+pub use salvage::{Salvaged, salvage_log};
 pub use source::{Source, is_registry_at_rest};
 
 use super::{
     connection::RETRY_PAUSE,
+    log::{self, Found, LogFault},
     opening::Options,
     schema::{self, SCHEMA_VERSION},
 };
@@ -71,6 +74,8 @@ pub enum MaintenanceError {
     #[error(
         "{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
     Closed { path: PathBuf, why: String },
+    #[error(transparent)]
+    Log(#[from] LogFault),
     #[error("it was given up, and what was begun was undone")]
     Interrupted,
     #[error("{}: {why}; check its disk and its permissions", .path.display())]
@@ -171,9 +176,12 @@ pub struct Copied {
 fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(std::time::Duration::ZERO)?;
+    // Where the log is not the database's own, this may fail, and must not bring the two together as it is closed.
+    log::leave(&connection, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    log::leave(&connection, false)?;
     let cancelled = Arc::clone(&watch.cancelled);
     connection.progress_handler(INSTRUCTIONS_A_LOOK, Some(move || cancelled()))?;
     Ok(connection)
@@ -210,6 +218,30 @@ fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
         }
         Err(error) => Err(MaintenanceError::Failed { path: path.to_owned(), why: error.to_string() }),
     }
+}
+
+/// A connection that may write, to a database whose log, where an end that was not in order has left one, makes one whole with it.
+fn connect_to_write(options: &Options, watch: &Watch, found: Found) -> Result<Connection, MaintenanceError> {
+    let fault = |error: &rusqlite::Error| found.incoherent(options, error).map(MaintenanceError::from);
+    let mut incoherent = None;
+    let connection = patiently(options, watch, || {
+        let attempt = || {
+            let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
+            log::leave(&connection, found.transactions > 0)?;
+            // The first look at the file may find it locked.
+            connection.execute_batch("SELECT count(*) FROM sqlite_schema")?;
+            Ok(connection)
+        };
+        attempt().inspect_err(|error| incoherent = fault(error))
+    });
+    let connection = connection.map_err(|error| incoherent.unwrap_or(error))?;
+    if found.transactions > 0 {
+        let failed = |error: rusqlite::Error| watch.failed(&options.path, &error);
+        watch.tell(Stage::Verifying, 0, 0);
+        log::holds_together(&connection, options, found).map_err(failed)??;
+        log::leave(&connection, false).map_err(failed)?;
+    }
+    Ok(connection)
 }
 
 /// Refuses a database that is not a registry's.

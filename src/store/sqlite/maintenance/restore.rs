@@ -19,9 +19,11 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::{
-    Copied, MaintenanceError, Source, Watch, connect, copy, copy_to_new, expect_file, leave_wal, patiently,
+    Copied, MaintenanceError, Source, Watch, connect, connect_to_write, copy, copy_to_new, expect_file,
+    leave_wal, patiently,
 };
 use crate::store::sqlite::{
+    log,
     opening::Options,
     schema::{holds_nothing, is_registry},
 };
@@ -84,6 +86,10 @@ impl Exclusive {
     pub fn open(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
         let path = &options.path;
         expect_file(path)?;
+        let found = log::inspect_to_write(options)?;
+        if found.transactions > 0 {
+            drop(connect_to_write(options, watch, found)?);
+        }
         // Each attempt with a connection of its own: one that failed may keep a part of its locks.
         let connection = patiently(options, watch, || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;

@@ -14,6 +14,7 @@ use super::{
     expect_registry, patiently,
 };
 use crate::store::sqlite::{
+    log,
     opening::Options,
     schema::{SCHEMA_VERSION, is_registry, user_version},
 };
@@ -53,6 +54,7 @@ impl Source {
     pub fn open(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
         let path = &options.path;
         expect_file(path)?;
+        log::inspect(options)?;
         let [_, log, _, journal] = options.files();
         let flags = if log.exists() || journal.exists() {
             OpenFlags::SQLITE_OPEN_READ_ONLY

@@ -1,0 +1,90 @@
+//! A client that knows for each request whether it was answered, and never sends one twice.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use serde_json::Value;
+
+use crate::{DEADLINE, KEY};
+
+/// Requests that were sent, of all clients together, and have no answer yet.
+#[derive(Default)]
+pub(crate) struct InFlight(AtomicUsize);
+
+impl InFlight {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    Answered(u16, Value),
+    /// Sent, perhaps in part, and the connection died.
+    Unsure,
+    /// Nobody was there to send it to.
+    NotSent,
+}
+
+pub(crate) struct Client<'c> {
+    address: SocketAddr,
+    in_flight: &'c InFlight,
+    stream: Option<TcpStream>,
+}
+
+impl<'c> Client<'c> {
+    pub(crate) fn new(address: SocketAddr, in_flight: &'c InFlight) -> Self {
+        Self { address, in_flight, stream: None }
+    }
+
+    pub(crate) fn send(&mut self, method: &str, path: &str, id: &str, body: Option<&Value>) -> Fate {
+        if self.stream.is_none() {
+            let Ok(stream) = TcpStream::connect(self.address) else { return Fate::NotSent };
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            self.stream = Some(stream);
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nX-Request-Id: {id}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.in_flight.0.fetch_add(1, Ordering::SeqCst);
+        let answer = self.stream.as_mut().and_then(|stream| {
+            stream.write_all(request.as_bytes()).ok()?;
+            read(stream)
+        });
+        self.in_flight.0.fetch_sub(1, Ordering::SeqCst);
+        answer.map_or(Fate::Unsure, |(status, body)| Fate::Answered(status, body))
+    }
+}
+
+/// A whole answer, or nothing where the connection ended before.
+fn read(stream: &mut TcpStream) -> Option<(u16, Value)> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 8192]);
+    loop {
+        if let Some(answer) = parse(&bytes) {
+            return Some(answer);
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) => return None,
+            Ok(length) => bytes.extend_from_slice(&chunk[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("no answer in a minute"),
+            Err(_) => return None,
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(u16, Value)> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let (head, body) = (String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase(), &bytes[head + 4..]);
+    let status = head.split(' ').nth(1)?.parse().unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let body = body.get(..length.trim().parse().unwrap())?;
+    Some((status, serde_json::from_slice(body).unwrap()))
+}

@@ -1,0 +1,313 @@
+//! A log that is damaged, cut, gone or another's, beside the database of a server that was killed: each is recovered or
+//! refused in words, and what is refused is left as it was.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    client::{Client, Fate, InFlight},
+    judge::is_sound,
+    registry,
+    server::{Server, serve},
+};
+
+/// Versions that are registered, each acknowledged before the next.
+const VERSIONS: u64 = 12;
+const HEADER_BYTES: usize = 32;
+const FRAME_BYTES: usize = 24 + 4096;
+
+/// A folder that a killed server has left, with a log of one registration after the other.
+fn crashed() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    Server::start(&path).stop();
+    let mut server = Server::start(&path);
+    let in_flight = InFlight::default();
+    let mut client = Client::new(server.wait_for_address(), &in_flight);
+    for version in 0..VERSIONS {
+        let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://b"});
+        let fate = client.send("POST", "/models", "damage", Some(&body));
+        assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+    }
+    server.kill();
+    folder
+}
+
+fn copy(from: &TempDir) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(from.path()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+/// Every file but the index of the log, which whoever reads makes anew, and which is no data.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .filter(|path| !path.to_string_lossy().ends_with("-shm"))
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+fn at(folder: &TempDir, suffix: &str) -> PathBuf {
+    folder.path().join(format!("registry.db{suffix}"))
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+fn versions(path: &Path) -> u64 {
+    Connection::open(path).unwrap().query_row("SELECT count(*) FROM models", [], |row| row.get(0)).unwrap()
+}
+
+fn maintenance(folder: &TempDir, arguments: &[&str]) -> Output {
+    registry(["maintenance", "--db-path"]).arg(at(folder, "")).args(arguments).output().unwrap()
+}
+
+/// The line of a server, and of maintenance, that does not begin.
+#[track_caller]
+fn refused(folder: &TempDir) -> String {
+    let before = files(folder.path());
+    let backup = tempfile::tempdir().unwrap();
+    let backup = backup.path().join("b.db");
+    let mut said = Vec::new();
+    for output in [
+        serve(&at(folder, "")).output().unwrap(),
+        maintenance(folder, &["--check"]),
+        maintenance(folder, &["--optimize"]),
+        maintenance(folder, &["--backup", backup.to_str().unwrap()]),
+    ] {
+        let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        said.push(stderr.lines().last().unwrap().to_owned());
+        assert!(files(folder.path()) == before, "{stderr}");
+    }
+    assert!(!backup.exists());
+    said.swap_remove(0)
+}
+
+/// How the log ends transaction by transaction: the frames up to the end of each.
+fn ends(log: &[u8]) -> Vec<usize> {
+    let frames = log[HEADER_BYTES..].chunks_exact(FRAME_BYTES);
+    frames.enumerate().filter(|(_, frame)| frame[4..8] != [0; 4]).map(|(at, _)| at + 1).collect()
+}
+
+#[test]
+fn a_log_that_a_kill_left_is_taken_over_whole() {
+    let crashed = crashed();
+    let log = fs::read(at(&crashed, "-wal")).unwrap();
+    assert!(ends(&log).len() as u64 >= VERSIONS);
+    for without_index in [false, true] {
+        let folder = copy(&crashed);
+        if without_index {
+            fs::remove_file(at(&folder, "-shm")).unwrap();
+        }
+        Server::start(&at(&folder, "")).stop();
+        assert_eq!(versions(&at(&folder, "")), VERSIONS);
+        is_sound(&at(&folder, ""));
+    }
+}
+
+#[test]
+fn a_damaged_log_is_refused_and_what_is_sound_in_it_is_salvaged_when_that_is_asked_for() {
+    let crashed = crashed();
+    let whole = copy(&crashed);
+    Server::start(&at(&whole, "")).stop();
+    let ends = ends(&fs::read(at(&crashed, "-wal")).unwrap());
+    let (count, middle) = (ends.len(), ends.len() / 2);
+    let in_the_middle = HEADER_BYTES + ends[middle - 1] * FRAME_BYTES + 24 + 1000;
+    let in_the_last = HEADER_BYTES + ends[count - 2] * FRAME_BYTES + 24 + 1000;
+    for (case, keeps_index, at_byte, kept) in [
+        ("the middle", true, in_the_middle, middle),
+        ("the middle, after a loss of power", false, in_the_middle, middle),
+        ("the header", true, 13, 0),
+        ("the last transaction", true, in_the_last, count - 1),
+    ] {
+        let folder = copy(&crashed);
+        change(&at(&folder, "-wal"), |log| log[at_byte] ^= 0x10);
+        if !keeps_index {
+            fs::remove_file(at(&folder, "-shm")).unwrap();
+        }
+        let before = fs::read(at(&folder, "-wal")).unwrap();
+        let said = refused(&folder);
+        assert!(said.contains("registry.db-wal") && said.contains("--salvage-log"), "{case}: {said}");
+        if case != "the last transaction" {
+            let counts = format!("{kept} transactions in it are sound, and {} that", count - kept);
+            assert!(said.contains(&counts), "{case}: {said}");
+        }
+
+        let backup = at(&whole, "");
+        let restored = maintenance(&folder, &["--restore", backup.to_str().unwrap()]);
+        let text = String::from_utf8_lossy(&restored.stderr);
+        assert!(!restored.status.success() && text.contains("move it and its log away first"), "{text}");
+
+        let done = maintenance(&folder, &["--salvage-log", "--check", "--json"]);
+        assert!(done.status.success(), "{case}: {done:?}");
+        let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(told["salvage"]["transactions"], kept, "{told}");
+        assert!(told["salvage"]["lost"].is_string(), "{told}");
+        let kept_as = told["salvage"]["kept_as"].as_str().unwrap();
+        assert!(fs::read(kept_as).unwrap() == before, "the log as it was is kept");
+        let again = maintenance(&folder, &["--salvage-log", "--json"]);
+        let told: Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!((&told["salvage"]["lost"], &told["salvage"]["kept_as"]), (&Value::Null, &Value::Null));
+        Server::start(&at(&folder, "")).stop();
+        is_sound(&at(&folder, ""));
+        let there = versions(&at(&folder, ""));
+        assert_eq!(there, VERSIONS.saturating_sub((count - kept) as u64), "{case}");
+    }
+}
+
+#[test]
+fn the_last_transaction_not_whole_after_a_loss_of_power_is_dropped_and_the_log_kept() {
+    let folder = crashed();
+    let ends = ends(&fs::read(at(&folder, "-wal")).unwrap());
+    change(&at(&folder, "-wal"), |log| log[HEADER_BYTES + ends[ends.len() - 2] * FRAME_BYTES + 2000] ^= 1);
+    fs::remove_file(at(&folder, "-shm")).unwrap();
+    let before = fs::read(at(&folder, "-wal")).unwrap();
+    let mut server = Server::run(&mut serve(&at(&folder, "")));
+    server.wait_for_address();
+    let log = server.log().join("\n");
+    assert!(
+        log.contains("the last transaction in the log is not whole") && log.contains("registry.db-wal.torn"),
+        "{log}"
+    );
+    server.stop();
+    assert_eq!(versions(&at(&folder, "")), VERSIONS - 1);
+    assert!(fs::read(at(&folder, "-wal.torn")).unwrap() == before);
+}
+
+#[test]
+fn a_log_that_was_cut_emptied_or_taken_away_is_refused() {
+    let crashed = crashed();
+    let ends = ends(&fs::read(at(&crashed, "-wal")).unwrap());
+    let cut = HEADER_BYTES + ends[ends.len() - 2] * FRAME_BYTES;
+    for length in [Some(cut), Some(cut + 100), Some(HEADER_BYTES), Some(0), None] {
+        let folder = copy(&crashed);
+        match length {
+            Some(length) => change(&at(&folder, "-wal"), |log| log.truncate(length)),
+            None => fs::remove_file(at(&folder, "-wal")).unwrap(),
+        }
+        let said = refused(&folder);
+        assert!(said.contains("has lost what was committed to it"), "{length:?}: {said}");
+        let done = maintenance(&folder, &["--salvage-log", "--check"]);
+        assert!(done.status.success(), "{done:?}");
+        Server::start(&at(&folder, "")).stop();
+        is_sound(&at(&folder, ""));
+    }
+}
+
+#[test]
+fn a_log_beside_another_database_or_none_is_refused() {
+    let crashed = crashed();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let backup = elsewhere.path().join("b.db");
+    let whole = copy(&crashed);
+    let done = maintenance(&whole, &["--backup", backup.to_str().unwrap()]);
+    assert!(done.status.success(), "{done:?}");
+
+    let folder = copy(&crashed);
+    fs::copy(&backup, at(&folder, "")).unwrap();
+    let said = refused(&folder);
+    assert!(said.contains("keeps no log, such as a backup") && said.contains("move the log away"), "{said}");
+    // As it says.
+    fs::rename(at(&folder, "-wal"), folder.path().join("moved")).unwrap();
+    Server::start(&at(&folder, "")).stop();
+    assert_eq!(versions(&at(&folder, "")), VERSIONS);
+
+    // A database that keeps a log, and is another one.
+    let other = crashed_with_more();
+    let folder = copy(&crashed);
+    fs::copy(at(&other, ""), at(&folder, "")).unwrap();
+    let said = refused(&folder);
+    assert!(said.contains("move the log away"), "{said}");
+
+    for empty in [false, true] {
+        let folder = copy(&crashed);
+        fs::remove_file(at(&folder, "")).unwrap();
+        if empty {
+            fs::write(at(&folder, ""), "").unwrap();
+        }
+        let before = files(folder.path());
+        let output = serve(&at(&folder, "")).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("is missing or empty, but its log"), "{said}");
+        assert!(files(folder.path()) == before);
+    }
+}
+
+/// What was written between the copy and the log is in neither, and the two look sound together.
+#[test]
+fn a_log_beside_a_copy_of_its_own_database_from_another_time_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = at(&folder, "");
+    let register = |versions: std::ops::Range<u64>| {
+        let mut server = Server::start(&path);
+        let in_flight = InFlight::default();
+        let mut client = Client::new(server.wait_for_address(), &in_flight);
+        for version in versions {
+            let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://b"});
+            let fate = client.send("POST", "/models", "damage", Some(&body));
+            assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+        }
+        server
+    };
+    register(0..3).stop();
+    let earlier = copy(&folder);
+    let server = register(3..4);
+    // As a tool copies that knows nothing of a log.
+    let during = copy(&folder);
+    server.stop();
+    register(4..5).kill();
+    let later = copy(&folder);
+    for (copied, from) in [(&earlier, "before"), (&during, "while another log was written")] {
+        fs::copy(at(copied, ""), &path).unwrap();
+        let said = refused(&folder);
+        assert!(said.contains("begun on another state"), "{from}: {said}");
+    }
+    fs::copy(at(&later, ""), &path).unwrap();
+    let mut server = Server::run(&mut serve(&path));
+    server.wait_for_address();
+    assert!(server.log().join("\n").contains("its log is whole, and nothing is lost"), "{:?}", server.log());
+    server.stop();
+    assert_eq!(versions(&path), 5);
+}
+
+/// The database of a server that has seen more, at rest and in the mode that keeps a log.
+fn crashed_with_more() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = at(&folder, "");
+    Server::start(&path).stop();
+    let other = Connection::open(&path).unwrap();
+    for version in 0..2_000 {
+        let sql = "INSERT INTO models (name, version, checkpoint_path) VALUES ('other', ?1, '/x')";
+        other.execute(sql, [version]).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn what_holds_the_database_open_is_not_salvaged_under() {
+    let folder = crashed();
+    let server = Server::start(&at(&folder, ""));
+    let refused = maintenance(&folder, &["--salvage-log"]);
+    assert_eq!(refused.status.code(), Some(5), "{refused:?}");
+    // And a log that is being written is none to be judged: whoever has it open knows it.
+    let checked = maintenance(&folder, &["--check"]);
+    assert!(checked.status.success(), "{checked:?}");
+    server.stop();
+}

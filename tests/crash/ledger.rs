@@ -1,0 +1,38 @@
+//! What a writer has sent, and what it knows of it.
+
+/// A change of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    Register,
+    /// With a number that no other write has.
+    Record(u64),
+    Promote(&'static str),
+    Delete,
+}
+
+/// A version and its changes, in the order in which its only writer sent them, each after the answer to the one before.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// Not known as long as the registration is not acknowledged.
+    pub(crate) id: Option<i64>,
+    pub(crate) acknowledged: Vec<Change>,
+    /// The last one, where the connection died before its answer. Its writer sends nothing more in that round.
+    pub(crate) unsure: Option<Change>,
+}
+
+impl Version {
+    pub(crate) fn is_there(&self) -> bool {
+        self.id.is_some() && self.unsure.is_none() && self.acknowledged.last() != Some(&Change::Delete)
+    }
+}
+
+/// One writer's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) acknowledged: u64,
+    /// Numbers given to what was sent.
+    pub(crate) sent: u64,
+}

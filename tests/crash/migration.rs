@@ -1,0 +1,146 @@
+//! Files of older servers, and a server that is killed while it brings them up to date.
+
+use std::{fs, path::Path, time::Duration};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::{
+    judge::is_sound,
+    server::{Server, linger, serve},
+    wait_until,
+};
+
+const FIRST: &str = include_str!("../old_files/before_0_2_0.sql");
+const SECOND: &str = include_str!("../old_files/0_2_0.sql");
+/// Enough for each step to take a while.
+const VERSIONS: usize = 1_500;
+const STEPS: [&str; 8] =
+    ["versions", "events", "gaps", "spelling", "production", "indexes", "counters", "commit"];
+
+/// A file as an older server leaves it: of 0.2.0, or of the one before that.
+fn old_file(is_0_2_0: bool) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Connection::open(folder.path().join("registry.db")).unwrap();
+    file.pragma_update(None, "foreign_keys", false).unwrap();
+    file.execute_batch(FIRST).unwrap();
+    if is_0_2_0 {
+        file.execute_batch(SECOND).unwrap();
+    }
+    file.execute_batch("BEGIN").unwrap();
+    let mut insert = file
+        .prepare(
+            "INSERT INTO models (name, version, checkpoint_path, status, tags, metrics, created_at, updated_at) VALUES
+             ('name-' || ?1 % 50, ?1, '/data/' || ?1, CASE WHEN ?1 % 9 = 0 THEN 'production' WHEN ?1 % 7 = 0 THEN NULL
+              ELSE 'staging' END, '[\"a\", \"b\\u0442\"]', '{\"loss\": 1.0, \"up\": NaN}', '2025-01-02 03:04:05', '2025-01-02 03:04:06')",
+        )
+        .unwrap();
+    for version in 1..=VERSIONS {
+        insert.execute([version]).unwrap();
+    }
+    if is_0_2_0 {
+        file.execute_batch(
+            "INSERT INTO model_events (model_id, event_type, payload_json, actor) SELECT id, 'create', '{\"name\": \"m\"}', 'ann' FROM models",
+        )
+        .unwrap();
+    }
+    file.execute_batch("COMMIT").unwrap();
+    folder
+}
+
+fn copy(folder: &TempDir) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(folder.path().join("registry.db"), copy.path().join("registry.db")).unwrap();
+    copy
+}
+
+/// All that a migration settles, but for the moment when it did.
+fn contents(path: &Path) -> Vec<String> {
+    let file = Connection::open(path).unwrap();
+    let mut rows = Vec::new();
+    for sql in [
+        "SELECT id, name, version, status, artifact_uri, frozen, checkpoint_path, tags, metrics, created_at FROM models ORDER BY id",
+        "SELECT id, model_id, event_type, payload_json, actor, '', '', '', '', '' FROM model_events ORDER BY id",
+        "SELECT name, n, '', '', '', '', '', '', '', '' FROM name_counts ORDER BY 1",
+        "SELECT status, n, '', '', '', '', '', '', '', '' FROM status_counts ORDER BY 1",
+        "SELECT type, name, sql, '', '', '', '', '', '', '' FROM sqlite_schema ORDER BY 1, 2",
+        "PRAGMA user_version",
+    ] {
+        let mut statement = file.prepare(sql).unwrap();
+        let columns = statement.column_count();
+        let mut found = statement.query([]).unwrap();
+        while let Some(row) = found.next().unwrap() {
+            let row: Vec<_> = (0..columns).map(|at| format!("{:?}", row.get_ref(at).unwrap())).collect();
+            rows.push(row.join(" "));
+        }
+    }
+    rows
+}
+
+/// What becomes of the file where nothing happens meanwhile.
+fn migrated(old: &TempDir) -> Vec<String> {
+    let folder = copy(old);
+    let path = folder.path().join("registry.db");
+    Server::start(&path).stop();
+    contents(&path)
+}
+
+fn told(log: &[String]) -> Option<&'static str> {
+    let is_told = |step: &&&str| log.iter().any(|line| line.contains(&format!("up to date: {step}")));
+    STEPS.iter().rev().find(is_told).copied()
+}
+
+#[test]
+fn a_migration_that_is_killed_at_any_step_and_again_is_done_whole_by_the_next_start() {
+    let mut random = fastrand::Rng::new();
+    for is_0_2_0 in [true, false] {
+        let old = old_file(is_0_2_0);
+        let expected = migrated(&old);
+        for step in STEPS {
+            let folder = copy(&old);
+            let path = folder.path().join("registry.db");
+            for attempt in 0..2 {
+                let mut server = Server::run(&mut serve(&path));
+                wait_until(step, || {
+                    let log = server.log();
+                    log.iter().any(|line| line.contains(&format!("up to date: {step}")))
+                        // The attempt before came through.
+                        || attempt > 0 && server.address().is_some()
+                        || server.has_ended()
+                });
+                if step == "commit" {
+                    linger(&mut random, Duration::from_millis(20));
+                }
+                let log = server.kill();
+                assert!(attempt > 0 || told(&log).is_some(), "{log:?}");
+                println!(
+                    "0.2.0: {is_0_2_0}, kill {attempt} at {step}, the last it told was {:?}",
+                    told(&log)
+                );
+            }
+            Server::start(&path).stop();
+            assert!(contents(&path) == expected, "0.2.0: {is_0_2_0}, {step}");
+            is_sound(&path);
+        }
+    }
+}
+
+#[test]
+fn two_servers_that_start_at_once_on_an_old_file_bring_it_up_once_and_both_serve() {
+    for is_0_2_0 in [true, false] {
+        let old = old_file(is_0_2_0);
+        let expected = migrated(&old);
+        let folder = copy(&old);
+        let path = folder.path().join("registry.db");
+        let mut servers = [(); 2].map(|()| Server::run(&mut serve(&path)));
+        for server in &mut servers {
+            server.wait_for_address();
+        }
+        let logs: Vec<_> = servers.iter().map(Server::log).collect();
+        let brought_up = logs.iter().filter(|log| told(log) == Some("commit")).count();
+        assert_eq!(brought_up, 1, "{logs:?}");
+        servers.into_iter().for_each(Server::stop);
+        assert!(contents(&path) == expected);
+        is_sound(&path);
+    }
+}

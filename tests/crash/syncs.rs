@@ -1,0 +1,279 @@
+//! In which order the server writes, syncs and answers, as the system saw it: an answer to a write never leaves before the
+//! log that carries it was synced.
+//!
+//! It needs `strace` and the right to trace; where one is missing, that is said and nothing is shown.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+use serde_json::json;
+
+use crate::{
+    at_home,
+    client::{Client, Fate, InFlight},
+    server::{Server, serve},
+};
+
+const FRAME_HEADER_BYTES: usize = 24;
+const LOG_HEADER_BYTES: usize = 32;
+const WRITERS: usize = 8;
+/// Enough for the log to be begun anew.
+const WRITES: usize = 25;
+
+/// What the server did, as far as it matters here, in the order in which it began.
+#[derive(Debug)]
+struct Call {
+    kind: Kind,
+    /// Where in the trace it began and where it was through.
+    began: usize,
+    ended: usize,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Into the log.
+    Log(Vec<u8>),
+    /// Into the database.
+    Database,
+    SyncLog,
+    SyncDatabase,
+    SyncFolder,
+    /// The request it answers, and whether with success.
+    Answer(String),
+}
+
+/// Runs a server under strace, lets `load` use it, and gives what it did.
+fn traced(synchronous: &str, load: impl FnOnce(&mut Server)) -> Option<Vec<Call>> {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut probe = Command::new("strace");
+    let probe = probe.args(["-f", "-o"]).arg(&trace).arg("true").stderr(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: strace is missing or may not trace, so no order of writes and syncs was shown");
+        return None;
+    }
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let database = folder.path().join("data/registry.db");
+    let served = serve(&database);
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-y", "-xx", "-s", "4200", "-e", "signal=none"])
+        .args(["-e", "trace=write,writev,pwrite64,pwritev,sendto,sendmsg,fsync,fdatasync,sync_file_range"])
+        .arg("-o")
+        .arg(&trace)
+        .arg(served.get_program())
+        .args(served.get_args())
+        .args(["--log-level", "warn", "--synchronous", synchronous]);
+    at_home(&mut command);
+    let mut server = Server::run(&mut command);
+    load(&mut server);
+    drop(server);
+    // strace lets go of the server when it is killed, and the server ends as its pipes do.
+    Some(parse(&fs::read_to_string(&trace).unwrap(), &database))
+}
+
+fn parse(trace: &str, database: &Path) -> Vec<Call> {
+    let folder = database.parent().unwrap().to_str().unwrap().to_owned();
+    let database = database.to_str().unwrap();
+    let mut calls: Vec<Call> = Vec::new();
+    let mut unfinished = HashMap::<&str, usize>::new();
+    for (at, line) in trace.lines().enumerate() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if rest.starts_with("<... ") {
+            if let Some(call) = unfinished.remove(thread) {
+                calls[call].ended = at;
+            }
+            continue;
+        }
+        let Some((name, arguments)) = rest.split_once('(') else { continue };
+        let Some((file, arguments)) = arguments.split_once('<').and_then(|(_, rest)| rest.split_once('>'))
+        else {
+            continue;
+        };
+        let file = unescaped(file);
+        let syncs = matches!(name, "fsync" | "fdatasync");
+        let kind = match file.as_str() {
+            file if file == format!("{database}-wal") && syncs => Kind::SyncLog,
+            file if file == format!("{database}-wal") => Kind::Log(bytes(arguments)),
+            file if file == database && syncs => Kind::SyncDatabase,
+            file if file == database => Kind::Database,
+            file if file == folder && syncs => Kind::SyncFolder,
+            _ => {
+                let text = String::from_utf8_lossy(&bytes(arguments)).to_ascii_lowercase();
+                let id = text.split_once("x-request-id: ").and_then(|(_, rest)| rest.split_once("\r\n"));
+                match id {
+                    Some((id, _)) if text.starts_with("http/1.1 200") => Kind::Answer(id.to_owned()),
+                    _ => continue,
+                }
+            }
+        };
+        if rest.ends_with("<unfinished ...>") {
+            unfinished.insert(thread, calls.len());
+        }
+        // One that never came back did not end in time for anything.
+        let ended = if rest.ends_with("<unfinished ...>") { usize::MAX } else { at };
+        calls.push(Call { kind, began: at, ended });
+    }
+    calls
+}
+
+/// The bytes of the strings among a call's arguments, all in hexadecimal.
+fn bytes(arguments: &str) -> Vec<u8> {
+    let digits = arguments.split('"').skip(1).step_by(2).flat_map(|text| text.split("\\x").skip(1));
+    digits.filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok()).collect()
+}
+
+fn unescaped(text: &str) -> String {
+    if text.contains("\\x") {
+        String::from_utf8_lossy(&bytes(&format!("\"{text}\""))).into_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// What is wrong with the order: each answer that left before what it acknowledges was synced.
+fn answered_too_soon(calls: &[Call]) -> (usize, Vec<String>) {
+    let mut judged = 0;
+    let mut wrong = Vec::new();
+    let pages = pages(calls);
+    for answer in calls {
+        let Kind::Answer(id) = &answer.kind else { continue };
+        let Some(marker) = id.strip_prefix("probe-") else { continue };
+        judged += 1;
+        // The first page that has it, and then the end of the transaction: a header that gives the size of the database, and its page.
+        let Some(page) = pages.get(marker).copied() else {
+            wrong.push(format!("{id} is in no write to the log"));
+            continue;
+        };
+        let is_end = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == FRAME_HEADER_BYTES && bytes[4..8] != [0; 4]);
+        // The page may be the last one itself, behind its header.
+        let mut log = calls[page - 1..]
+            .iter()
+            .filter(|call| matches!(call.kind, Kind::Log(_)))
+            .skip_while(|call| !is_end(call));
+        let Some(end) = log.nth(1) else {
+            wrong.push(format!("{id} is in a transaction that does not end"));
+            continue;
+        };
+        let synced = calls.iter().any(|call| {
+            matches!(call.kind, Kind::SyncLog) && call.began > end.ended && call.ended < answer.began
+        });
+        if !synced {
+            wrong.push(format!(
+                "{id} was answered at line {} with no sync since line {}",
+                answer.began, end.ended
+            ));
+        }
+    }
+    (judged, wrong)
+}
+
+/// For each marker the first page in the log that has it.
+fn pages(calls: &[Call]) -> HashMap<String, usize> {
+    let mut pages = HashMap::new();
+    for (at, call) in calls.iter().enumerate() {
+        let Kind::Log(bytes) = &call.kind else { continue };
+        let text = String::from_utf8_lossy(bytes);
+        for rest in text.split("marker<").skip(1) {
+            if let Some((marker, _)) = rest.split_once('>') {
+                pages.entry(marker.to_owned()).or_insert(at);
+            }
+        }
+    }
+    pages
+}
+
+/// Where the log was begun anew: each time, all that was written to the database has to be synced before.
+fn begun_anew(calls: &[Call]) -> (usize, Vec<String>) {
+    let is_header = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == LOG_HEADER_BYTES);
+    let headers: Vec<_> = calls.iter().filter(is_header).collect();
+    let mut wrong = Vec::new();
+    for header in headers.iter().skip(1) {
+        let last = |kind: fn(&Kind) -> bool| {
+            calls
+                .iter()
+                .filter(|call| kind(&call.kind) && call.ended < header.began)
+                .map(|call| call.ended)
+                .max()
+        };
+        let (written, synced) =
+            (last(|kind| matches!(kind, Kind::Database)), last(|kind| matches!(kind, Kind::SyncDatabase)));
+        if written.is_none() || synced < written {
+            wrong.push(format!(
+                "the log was begun anew at line {}: written {written:?}, synced {synced:?}",
+                header.began
+            ));
+        }
+        let first_frame =
+            calls.iter().find(|call| matches!(call.kind, Kind::Log(_)) && call.began > header.began);
+        let is_synced = |call: &Call| {
+            matches!(call.kind, Kind::SyncLog)
+                && call.began > header.ended
+                && first_frame.is_none_or(|frame| call.ended < frame.began)
+        };
+        if !calls.iter().any(is_synced) {
+            wrong.push(format!("the header at line {} was not synced before the first frame", header.began));
+        }
+    }
+    (headers.len() - 1, wrong)
+}
+
+fn write(client: &mut Client<'_>, number: usize, filler: usize) {
+    let body = json!({"name": "m", "version": format!("marker<{number}>"), "artifact_uri": "s3://b",
+        "description": "x".repeat(filler)});
+    let fate = client.send("POST", "/models", &format!("probe-{number}"), Some(&body));
+    assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+}
+
+/// One alone, and then several at once, with enough in each for the log to be begun anew.
+fn load(server: &mut Server, writes: usize) {
+    let address = server.wait_for_address();
+    let in_flight = InFlight::default();
+    let mut client = Client::new(address, &in_flight);
+    (0..10).for_each(|number| write(&mut client, number, 10));
+    thread::scope(|scope| {
+        for writer in 1..=WRITERS {
+            let in_flight = &in_flight;
+            scope.spawn(move || {
+                let mut client = Client::new(address, in_flight);
+                (0..writes).for_each(|number| write(&mut client, writer * 1_000 + number, 20_000));
+            });
+        }
+    });
+}
+
+#[test]
+fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
+    let Some(calls) = traced("full", |server| load(server, WRITES)) else { return };
+    let (judged, wrong) = answered_too_soon(&calls);
+    assert_eq!((judged, wrong), (10 + WRITERS * WRITES, Vec::new()));
+    let (times, wrong) = begun_anew(&calls);
+    assert_eq!(wrong, [] as [String; 0]);
+    assert!(times > 0, "the log was begun anew");
+    // The names of the files are on the disk as well, before anything is acknowledged.
+    let first_answer = calls.iter().find(|call| matches!(call.kind, Kind::Answer(_))).unwrap();
+    let first_log = calls.iter().find(|call| matches!(call.kind, Kind::Log(_))).unwrap();
+    let folder_synced = |call: &Call| {
+        matches!(call.kind, Kind::SyncFolder)
+            && call.began > first_log.began
+            && call.ended < first_answer.began
+    };
+    assert!(calls.iter().any(folder_synced), "the folder is synced once the log is there");
+    println!(
+        "{judged} answers, each after a sync of the log; the log begun anew {times} times, each after a sync of the database"
+    );
+}
+
+#[test]
+fn the_same_look_sees_that_a_sync_is_missing() {
+    let Some(calls) = traced("normal", |server| load(server, 3)) else { return };
+    let (judged, wrong) = answered_too_soon(&calls);
+    assert_eq!(judged, 10 + WRITERS * 3);
+    assert!(wrong.len() > judged / 2, "{} of {judged}", wrong.len());
+}

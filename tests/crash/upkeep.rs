@@ -1,0 +1,158 @@
+//! `registry maintenance`, killed while it copies, and while it puts a copy back.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::{
+    judge::is_sound,
+    registry,
+    server::{Server, linger},
+};
+
+/// Enough for a copy to take a while.
+const VERSIONS: u32 = 2_500;
+const KILLS: u32 = 8;
+
+/// A registry's database at rest with so many versions.
+fn database(versions: u32) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.db");
+    Server::start(&path).stop();
+    add(&path, "m", versions);
+    folder
+}
+
+/// Registers versions as another tool would: in one transaction, and with their events.
+fn add(path: &Path, name: &str, versions: u32) {
+    let file = Connection::open(path).unwrap();
+    file.execute_batch("BEGIN").unwrap();
+    let mut insert = file
+        .prepare(
+            "INSERT INTO models (name, version, checkpoint_path, artifact_uri, description) VALUES (?1, ?2, '/x', 's3://b', ?3)",
+        )
+        .unwrap();
+    for version in 0..versions {
+        insert.execute((name, version, "words ".repeat(400))).unwrap();
+    }
+    let events = "INSERT INTO model_events (model_id, event_type, payload_json, actor) SELECT id, 'create', '{}', 'ann' \
+                  FROM models WHERE id NOT IN (SELECT model_id FROM model_events)";
+    file.execute_batch(events).unwrap();
+    file.execute_batch("COMMIT").unwrap();
+}
+
+fn count(path: &Path) -> u32 {
+    Connection::open(path).unwrap().query_row("SELECT count(*) FROM models", [], |row| row.get(0)).unwrap()
+}
+
+fn maintenance(database: &Path, flag: &str, file: &Path) -> Command {
+    let mut command = registry(["maintenance", "--db-path"]);
+    command.arg(database).arg(flag).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// How long it takes where nobody kills it.
+fn time(mut command: Command) -> Duration {
+    let began = Instant::now();
+    assert!(command.status().unwrap().success());
+    began.elapsed()
+}
+
+/// Runs it for a part of that time; whether it was through before it was killed.
+fn killed(mut command: Command, most: Duration, random: &mut fastrand::Rng) -> bool {
+    let mut child = command.spawn().unwrap();
+    linger(random, most);
+    child.kill().unwrap();
+    child.wait().unwrap().success()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// What is taken for a backup, and is not one, or not whole, would be restored one day.
+#[test]
+fn a_backup_that_is_killed_leaves_the_old_one_or_the_new_one_whole_and_the_database_untouched() {
+    let mut random = fastrand::Rng::new();
+    let (folder, elsewhere) = (database(VERSIONS), tempfile::tempdir().unwrap());
+    let (path, backup) = (folder.path().join("registry.db"), elsewhere.path().join("b.db"));
+    let whole = time(maintenance(&path, "--backup", &backup));
+    let mut held = VERSIONS;
+    let mut through = 0;
+    for kill in 0..KILLS {
+        let now = VERSIONS + (kill + 1) * 10;
+        add(&path, &format!("more-{kill}"), 10);
+        let before = fs::read(&path).unwrap();
+        through += u32::from(killed(maintenance(&path, "--backup", &backup), whole, &mut random));
+        assert!(fs::read(&path).unwrap() == before, "the database is as it was");
+        for name in names(folder.path()) {
+            let is_empty_log =
+                name == "registry.db-wal" && fs::read(folder.path().join(&name)).unwrap().is_empty();
+            assert!(is_empty_log || name == "registry.db" || name == "registry.db-shm", "{name}");
+        }
+        let found = count(&backup);
+        assert!(found == held || found == now, "{found}, neither {held} nor {now}");
+        held = found;
+        is_sound(&backup);
+        for name in names(elsewhere.path()) {
+            assert!(name == "b.db" || name.starts_with(".registry-"), "{name}");
+        }
+    }
+    println!("{KILLS} backups killed within {whole:?}, {through} were through");
+    assert!(through < KILLS, "some were killed in the middle");
+    time(maintenance(&path, "--backup", &backup));
+    assert_eq!(count(&backup), VERSIONS + KILLS * 10);
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_the_old_state_or_the_restored_one_and_a_server_finds_it() {
+    let mut random = fastrand::Rng::new();
+    let (old, backup) = (database(VERSIONS / 2), database(VERSIONS));
+    let (path, backup) = (old.path().join("registry.db"), backup.path().join("registry.db"));
+    let copy = |to: &TempDir| -> PathBuf {
+        let to = to.path().join("registry.db");
+        fs::copy(&path, &to).unwrap();
+        to
+    };
+    let unharmed = tempfile::tempdir().unwrap();
+    let whole = time(maintenance(&copy(&unharmed), "--restore", &backup));
+    let (mut restored, mut half) = (0, 0);
+    for _ in 0..KILLS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = copy(&folder);
+        killed(maintenance(&path, "--restore", &backup), whole * 3 / 2, &mut random);
+        half += u32::from(folder.path().join("registry.db-journal").exists());
+        Server::start(&path).stop();
+        let found = count(&path);
+        assert!(found == VERSIONS || found == VERSIONS / 2, "{found}");
+        restored += u32::from(found == VERSIONS);
+        is_sound(&path);
+        for name in names(folder.path()) {
+            let kept = name.starts_with("registry.db.before-restore-");
+            // A journal that was begun, and nothing of the database was changed yet: nobody ever takes it for one.
+            let begun = name == "registry.db-journal"
+                && fs::read(folder.path().join(&name)).unwrap().first().is_none_or(|byte| *byte == 0);
+            // Beside that, a check reads without the right to tidy up.
+            let is_empty_log =
+                name == "registry.db-wal" && fs::read(folder.path().join(&name)).unwrap().is_empty();
+            let is_left = is_empty_log || name == "registry.db-shm" || name.starts_with(".registry-");
+            assert!(name == "registry.db" || kept || begun || is_left, "{name}");
+            if kept {
+                assert_eq!(count(&folder.path().join(&name)), VERSIONS / 2, "the copy that is kept is whole");
+            }
+        }
+        // And it can be done again.
+        time(maintenance(&path, "--restore", &backup));
+        assert_eq!(count(&path), VERSIONS);
+    }
+    println!("{KILLS} restores killed within {whole:?}: {restored} were restored, {half} left a journal");
+}
