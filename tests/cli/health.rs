@@ -20,6 +20,7 @@ fn a_server_that_runs_is_healthy_for_whoever_asks() {
     let port = server.url.rsplit(':').next().unwrap();
     let told = format!("{} is healthy\n", server.url);
     assert_eq!(health(&server.url, &[]).shown(), told);
+    assert_eq!(health(&server.url, &["--ready"]).shown(), format!("{} is ready\n", server.url));
     let by_variable = |name, value: &str| Ran::of(registry(["health"]).env(name, value)).shown();
     assert_eq!(by_variable("CAIA_REGISTRY_URL", &server.url), told);
     assert_eq!(by_variable("CAIA_REGISTRY_PORT", port), told, "the variables of the server lead there too");
