@@ -5,7 +5,13 @@
 
 mod flags;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::ValueEnum as _;
 
@@ -165,6 +171,22 @@ pub fn store(
         busy_timeout: Duration::from_millis(busy_timeout.min(MAX_BUSY_TIMEOUT_MS)),
         synchronous: Synchronous::Full,
     }
+}
+
+/// How a server with these variables is called from its own machine.
+#[must_use]
+pub fn own_url(variable: impl Fn(&str) -> Option<String>) -> String {
+    let host = text("HOST", &variable).unwrap_or_else(|| DEFAULT_HOST.to_owned());
+    let port = text("PORT", &variable).and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT);
+    let scheme = if text("TLS_CERT", &variable).is_some() { "https" } else { "http" };
+    let host = match host.trim_start_matches('[').trim_end_matches(']').parse() {
+        // All addresses of the machine are no address that one could call.
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => format!("[{}]", Ipv6Addr::LOCALHOST),
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => host,
+    };
+    format!("{scheme}://{host}:{port}")
 }
 
 impl Settings {
@@ -475,6 +497,26 @@ mod tests {
         assert!(
             failed(&[("TRUSTED_PROXIES", "proxy")]).is_some_and(|error| error.starts_with("\"proxy\" is no"))
         );
+    }
+
+    #[test]
+    fn a_server_is_called_at_its_own_address_and_port() {
+        for (variables, url) in [
+            (&[][..], "http://127.0.0.1:8001"),
+            (&[("HOST", "0.0.0.0"), ("PORT", "9000")], "http://127.0.0.1:9000"),
+            (&[("HOST", "::")], "http://[::1]:8001"),
+            (&[("HOST", "[::]"), ("PORT", "x")], "http://[::1]:8001"),
+            (&[("HOST", "fd00::7")], "http://[fd00::7]:8001"),
+            (&[("HOST", "10.0.0.7")], "http://10.0.0.7:8001"),
+            (&[("HOST", "ml.example.org"), ("TLS_CERT", "c")], "https://ml.example.org:8001"),
+        ] {
+            let found = |name: &str| {
+                let known =
+                    variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
+                known.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(own_url(found), url);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::Cli;
 /// What one wants to do, and the commands for it in that order. A command that is not named here stands under
 /// the last title.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run a registry", &["serve", "maintenance", "loadtest"]),
+    ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch"]),
     ("Look", &["list", "show", "production", "metrics", "compare", "events", "stats", "verify"]),
     ("Change", &["bench", "promote", "update", "delete"]),

@@ -17,6 +17,7 @@ pub mod details;
 mod digesting;
 pub mod events;
 pub mod exit;
+pub mod health;
 pub mod help;
 pub mod ingest;
 mod interrupt;
@@ -74,6 +75,7 @@ enum Color {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Health(health::Health),
     Ingest(Box<ingest::Ingest>),
     Publish(Box<publish::Publish>),
     Watch(Box<watch::Watch>),
@@ -114,6 +116,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
     let outcome = match cli.command {
         Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
+        Command::Health(health) => health.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Bench(bench) => bench.run(),
         Command::Verify(verify) => verify.run(),

@@ -16,11 +16,15 @@ use crate::client::{Client, SecretKey, read_base_url};
 
 const DEFAULT_URL: &str = "http://localhost:8001";
 const URL_FLAG: &str = "--registry-url";
-const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
+pub(super) const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
 const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
 const KEY_FILE_VARIABLE: &str = "CAIA_REGISTRY_API_KEY_FILE";
 pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
+
+/// All variables that the commands read beside those of the server.
+pub const VARIABLES: [&str; 6] =
+    [URL_VARIABLE, KEY_VARIABLE, KEYS_VARIABLE, KEY_FILE_VARIABLE, PROFILE_VARIABLE, config::CONFIG_VARIABLE];
 
 /// The flags of every command that talks to a registry.
 #[derive(Debug, Default, clap::Args)]
@@ -277,7 +281,7 @@ fn keyless(config: &Config, by_profile: bool) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{cell::RefCell, collections::BTreeSet, fs};
 
     use super::*;
 
@@ -318,6 +322,18 @@ mod tests {
         assert_eq!(key_source(&flag, &all).as_deref(), Some("--api-key"));
         let blank = Remote { api_key: Some(KeyText(" ".to_owned())), ..flag };
         assert_eq!(key_source(&blank, &all).as_deref(), Some(KEY_VARIABLE));
+    }
+
+    #[test]
+    fn all_variables_are_named_and_read() {
+        let asked = RefCell::new(BTreeSet::new());
+        let connection = Remote::default().connection_with(|name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            // A file that is empty, and not the one of whoever runs this.
+            (name == config::CONFIG_VARIABLE).then(|| "/dev/null".to_owned())
+        });
+        assert!(connection.is_ok());
+        assert_eq!(asked.into_inner(), VARIABLES.map(str::to_owned).into());
     }
 
     #[test]

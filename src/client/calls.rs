@@ -202,6 +202,18 @@ impl Client {
         self.expect(self.get("/stats")?, counts, "its answer counts no models")
     }
 
+    /// Whether the server runs, and with `ready` whether it would keep a write now. Asked once: whoever watches over a
+    /// server asks again by itself.
+    ///
+    /// # Errors
+    /// As any call; [`ClientError::Unavailable`] where it runs and is not ready.
+    pub fn health(&self, ready: bool) -> Result<(), ClientError> {
+        let (path, expected) = if ready { ("/ready", "ready") } else { ("/health", "healthy") };
+        let (_, body) = self.exchange(Method::GET, path, &HeaderMap::new(), ())?;
+        let is_so = |body: &Value| body.get("status").and_then(Value::as_str) == Some(expected);
+        self.expect(body, is_so, "its answer says nothing of its health").map(|_| ())
+    }
+
     fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.send(Method::GET, path, &HeaderMap::new(), None).map(|(_, body)| body)
     }

@@ -56,8 +56,10 @@ pub struct Registered {
 pub struct Client {
     /// Without a slash at its end.
     base_url: String,
-    key: SecretKey,
+    /// None only where nothing is asked but what needs none.
+    key: Option<SecretKey>,
     agent: Agent,
+    call_timeout: Duration,
 }
 
 impl Client {
@@ -66,12 +68,25 @@ impl Client {
     /// # Errors
     /// [`ClientError::BadUrl`] where `base_url` is no plain http or https URL.
     pub fn new(base_url: &str, api_key: SecretKey) -> Result<Self, ClientError> {
+        Self::with(base_url, Some(api_key), CALL_TIMEOUT)
+    }
+
+    /// One that shows no key, and so may ask for nothing but [`Client::health`]; it waits no longer than
+    /// `call_timeout` for an answer.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn without_key(base_url: &str, call_timeout: Duration) -> Result<Self, ClientError> {
+        Self::with(base_url, None, call_timeout)
+    }
+
+    fn with(base_url: &str, key: Option<SecretKey>, call_timeout: Duration) -> Result<Self, ClientError> {
         let url = read_base_url(base_url)?;
         let mut config = Agent::config_builder()
             .user_agent(USER_AGENT)
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(CALL_TIMEOUT))
+            .timeout_global(Some(call_timeout))
             // Every status is an answer to be read, redirects among them: a key is not carried elsewhere.
             .http_status_as_error(false)
             .max_redirects(0)
@@ -82,7 +97,7 @@ impl Client {
             config = config.proxy(None);
         }
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { base_url, key: api_key, agent: config.build().new_agent() })
+        Ok(Self { base_url, key, agent: config.build().new_agent(), call_timeout })
     }
 
     /// Sends a request, again where that is safe, and returns headers and JSON of a successful answer.
@@ -119,12 +134,13 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url))
-            .header(API_KEY_HEADER, self.key.header())
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json")
             .body(payload)
             .map_err(|error| ClientError::BadUrl(format!("can't be used: {error}")))?;
-        request.headers_mut().extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let key = self.key.iter().map(|key| (API_KEY_HEADER, key.header().clone()));
+        let others = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        request.headers_mut().extend(key.chain(others));
         let response = self.agent.run(request).map_err(|error| self.no_answer(error))?;
         let (parts, body) = response.into_parts();
         let body = body
@@ -135,7 +151,8 @@ impl Client {
         match answer::judge(&self.base_url, parts.status.as_u16(), &parts.headers, &body) {
             Ok(body) => Ok((parts.headers, body)),
             Err(ClientError::KeyRefused { url, .. }) => {
-                Err(ClientError::KeyRefused { url, found_in: self.key.place().map(str::to_owned) })
+                let found_in = self.key.as_ref().and_then(SecretKey::place).map(str::to_owned);
+                Err(ClientError::KeyRefused { url, found_in })
             }
             Err(error) => Err(error),
         }
@@ -176,7 +193,7 @@ impl Client {
                 return ClientError::NotARegistry { url, reason: error.to_string() };
             }
             ureq::Error::Timeout(_) => {
-                let reason = format!("no whole answer within {} s", CALL_TIMEOUT.as_secs());
+                let reason = format!("no whole answer within {} s", self.call_timeout.as_secs_f64());
                 return ClientError::AnswerLost { url, reason, timed_out: true };
             }
             error => {

@@ -1,0 +1,85 @@
+//! `registry health`: what a container engine learns of a server by an exit code.
+
+use std::net::TcpListener;
+
+use crate::{
+    Ran,
+    fake_registry::{FakeRegistry, answer, json},
+    registry,
+    server::Server,
+};
+
+/// `registry health` of what is at `url`.
+fn health(url: &str, arguments: &[&str]) -> Ran {
+    Ran::of(registry(["health", "--registry-url", url]).args(arguments))
+}
+
+#[test]
+fn a_server_that_runs_is_healthy_for_whoever_asks() {
+    let server = Server::start();
+    let port = server.url.rsplit(':').next().unwrap();
+    let told = format!("{} is healthy\n", server.url);
+    assert_eq!(health(&server.url, &[]).shown(), told);
+    assert_eq!(health(&server.url, &["--ready"]).shown(), format!("{} is ready\n", server.url));
+    let by_variable = |name, value: &str| Ran::of(registry(["health"]).env(name, value)).shown();
+    assert_eq!(by_variable("CAIA_REGISTRY_URL", &server.url), told);
+    assert_eq!(by_variable("CAIA_REGISTRY_PORT", port), told, "the variables of the server lead there too");
+}
+
+#[test]
+fn a_server_that_has_no_key_is_healthy_all_the_same() {
+    let server = Server::with(tempfile::tempdir().unwrap(), 0, |_| {});
+    assert!(health(&server.url, &[]).shown().ends_with(" is healthy\n"));
+}
+
+#[test]
+fn ready_asks_for_more_and_no_key_is_shown() {
+    let fake = FakeRegistry::answering([json(200, r#"{"status":"ready"}"#)]);
+    let url = fake.url.clone();
+    let mut command = registry(["health", "--ready", "--url", &url]);
+    assert_eq!(
+        Ran::of(command.env("CAIA_REGISTRY_API_KEY", crate::KEY)).shown(),
+        format!("{url} is ready\n")
+    );
+    let received = fake.received();
+    assert!(received[0].head.starts_with("get /ready http/1.1\r\n"), "{}", received[0].head);
+    assert!(!received[0].head.contains("x-api-key") && !received[0].head.contains(crate::KEY));
+}
+
+#[test]
+fn whatever_is_wrong_is_one_line_and_code_1_after_one_question() {
+    for (reply, said) in [
+        (json(503, r#"{"detail":"the disk is full"}"#), "is not ready: the disk is full"),
+        (json(500, r#"{"detail":"internal error"}"#), "failed (500): internal error"),
+        (json(200, r#"{"status":"sick"}"#), "its answer says nothing of its health"),
+        (json(404, r#"{"detail":"Not Found"}"#), "it knows no such path (404)"),
+        (answer(200, "Content-Type: text/html\r\n", "<html>"), "not JSON but text/html"),
+        (answer(302, "Location: https://elsewhere/\r\n", ""), "it redirects to https://elsewhere/"),
+        (String::new(), "did not answer: "),
+    ] {
+        let fake = FakeRegistry::answering([reply]);
+        let line = health(&fake.url, &["--ready"]).failed(1);
+        assert!(line.contains(said), "{line}");
+        assert!(!line.contains("may have been done"), "{line}");
+        assert_eq!(fake.received().len(), 1);
+    }
+}
+
+#[test]
+fn where_nothing_listens_or_nothing_answers_it_is_not_healthy() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let line = health(&format!("http://{free}"), &[]).failed(1);
+    assert!(line.contains("connection refused"), "{line}");
+
+    // Connections wait in its queue, and nobody takes them out.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let line = health(&url, &["--timeout-ms", "200"]).failed(1);
+    assert!(line.contains("no whole answer within 0.2 s"), "{line}");
+}
+
+#[test]
+fn what_is_no_url_is_a_usage_error() {
+    let line = health("localhost:8001", &[]).failed(2);
+    assert!(line.contains("--registry-url takes one like"), "{line}");
+}

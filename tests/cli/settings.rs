@@ -1,0 +1,166 @@
+//! The variables of the code, and the texts that name them: `.env.example`, the README, the help, and what is packaged.
+//!
+//! The code is the source: the server's are those that `Settings::resolve` asks for, the commands' those of
+//! `cli::remote::VARIABLES`. A setting that is forgotten in one of the texts, or lives on there, fails here.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use model_registry::{
+    cli::remote,
+    settings::{self, ServeFlags, Settings},
+};
+
+use crate::{Ran, registry};
+
+const PREFIX: &str = "CAIA_REGISTRY_";
+
+type Names = BTreeSet<String>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the server asks its environment for, where it is told nothing.
+fn of_server() -> Names {
+    let asked = RefCell::new(Names::new());
+    let settings = Settings::resolve(ServeFlags::default(), 2, |name| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    });
+    assert!(settings.is_ok());
+    asked.into_inner()
+}
+
+fn of_commands() -> Names {
+    remote::VARIABLES.map(str::to_owned).into()
+}
+
+fn all() -> Names {
+    &of_server() | &of_commands()
+}
+
+/// The variables that a text names.
+fn named(text: &str) -> Names {
+    let rest = |start: usize| {
+        let text = &text[start..];
+        let end = text.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    // The prefix alone names none, as in a sentence on all of them.
+    text.match_indices(PREFIX).map(|(start, _)| rest(start)).filter(|name| name != PREFIX).collect()
+}
+
+/// `.env.example`: each name with its default.
+fn example() -> BTreeMap<String, String> {
+    let text = read(".env.example");
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+        let (name, value) = line.strip_prefix('#').and_then(|line| line.split_once('=')).unwrap_or_else(|| {
+            panic!("each line is a sentence behind \"# \" or a variable behind \"#\", so that copying sets none: {line}")
+        });
+        assert!(found.insert(name.to_owned(), value.to_owned()).is_none(), "{name} stands there twice");
+    }
+    found
+}
+
+/// The files beneath `path` in the repository; none in a package, which holds fewer.
+fn files(path: &str) -> Vec<PathBuf> {
+    let path = root().join(path);
+    if path.is_dir() {
+        let entries = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+        return entries.flat_map(|entry| files(entry.to_str().unwrap())).collect();
+    }
+    path.is_file().then_some(path).into_iter().collect()
+}
+
+#[test]
+fn the_example_names_every_variable_with_its_default_and_no_secret() {
+    let example = example();
+    let ours = example.keys().filter(|name| name.starts_with(PREFIX)).cloned().collect::<Names>();
+    assert_eq!(ours, all());
+    for secret in ["API_KEY", "API_KEYS"].map(|name| format!("{PREFIX}{name}")) {
+        assert_eq!(example[&secret], "", "{secret}");
+    }
+    for secret in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_PASSWORD"] {
+        assert_eq!(example[secret], "", "{secret}");
+    }
+    // Who takes away every # and fills in nothing gets what who sets nothing gets.
+    let told = Settings::resolve(ServeFlags::default(), 2, |name| example.get(name).cloned()).unwrap();
+    let untold = Settings::resolve(ServeFlags::default(), 2, |_| None).unwrap();
+    assert_eq!(format!("{told:?}"), format!("{untold:?}"));
+    assert_eq!(told.cors_origins, untold.cors_origins);
+    assert_eq!(format!("{:?}", told.http()), format!("{:?}", untold.http()));
+    assert_eq!((told.hashers, told.hash_queue), (untold.hashers, untold.hash_queue));
+    assert_eq!((told.log_format, &told.log_level), (untold.log_format, &untold.log_level));
+    assert_eq!(settings::own_url(|name| example.get(name).cloned()), settings::own_url(|_| None));
+}
+
+#[test]
+fn the_readme_names_every_variable_and_no_other() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("\n## Settings\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let table = section.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n");
+    assert_eq!(named(&table), of_server(), "the table has those of the server");
+    assert_eq!(named(section), all(), "the section has those of the commands too");
+    assert!(named(&readme).is_subset(&all()), "{:?}", &named(&readme) - &all());
+}
+
+#[test]
+fn the_help_of_the_server_names_its_variables_and_the_defaults_of_the_example() {
+    let help = Ran::of(&mut registry(["serve", "--help"])).shown();
+    assert_eq!(named(&help), of_server());
+    let example = example();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut compared = 0;
+    for (_, rest) in help.match_indices("[env: ").map(|(start, found)| help[start..].split_at(found.len())) {
+        let Some((name, rest)) = rest.split_once(']') else { continue };
+        let Some((default, _)) = rest.strip_prefix(" [default: ").and_then(|rest| rest.split_once(']'))
+        else {
+            continue;
+        };
+        // Words in place of a value, such as "the cores", have none in the example.
+        let (value, told) = (example[name].as_str(), default.split(',').next().unwrap());
+        if value.is_empty() {
+            assert!(default.contains(' '), "{name}: {default}");
+        } else if !told.contains(' ') {
+            assert_eq!(value, told, "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 12, "{compared}");
+}
+
+#[test]
+fn the_help_of_the_commands_names_theirs() {
+    let help = Ran::of(&mut registry(["list", "--help"])).shown();
+    assert_eq!(named(&help), of_commands());
+}
+
+#[test]
+fn nothing_else_names_a_variable_that_nobody_reads() {
+    let known = all();
+    let mut looked_at = 0;
+    for place in
+        ["src", "docs", "packaging", ".github", "Dockerfile", "compose.yaml", "CHANGELOG.md", "SECURITY.md"]
+    {
+        for path in files(place) {
+            // Pictures name none.
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let others = &named(&text) - &known;
+            assert!(others.is_empty(), "{}: {others:?}", path.display());
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 100, "{looked_at}");
+}
