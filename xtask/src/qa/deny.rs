@@ -53,7 +53,10 @@ fn judged(said: &Said) -> Ended {
         let reason =
             said.logged.first().map_or("it gave no summary", |line| line.lines().next().unwrap_or(line));
         return match said.could_not_fetch() {
-            true => Ended::unavailable(format!("the advisory database can't be reached: {}", cut(reason))),
+            true => Ended::unavailable(format!(
+                "the advisory database can't be reached: {}",
+                reason.split(" with ").next().unwrap_or(reason)
+            )),
             false => Ended::failed(format!("cargo deny failed: {}", cut(reason)))
                 .because("cargo deny", said.problems()),
         };
@@ -195,7 +198,7 @@ mod tests_of_deny {
 
     #[test]
     fn a_database_out_of_reach_leaves_the_figures_unknown() {
-        let raw = json!({"type": "log", "fields": {"level": "ERROR", "message": "failed to fetch advisory database x\nmore"}});
+        let raw = json!({"type": "log", "fields": {"level": "ERROR", "message": "failed to fetch advisory database x with cli: more"}});
         let ended = judged(&read(&raw.to_string(), false));
         assert_eq!((ended.outcome, ended.figures.len()), (Outcome::Unavailable, 0));
         assert_eq!(ended.note, "the advisory database can't be reached: failed to fetch advisory database x");

@@ -151,7 +151,7 @@ fn run_all(context: &Context<'_>) -> Result<Vec<StepResult>, Error> {
             return Err(Error::Interrupted(said));
         }
         let result = StepResult::of(step, ended, started.elapsed().as_secs_f64(), context);
-        eprintln!("        {}, {:.1} s{}", result.words(), result.seconds, result.log_words());
+        eprintln!("        {}, {:.1} s{}", result.words(), result.seconds, log_words(&result, context));
         results.push(result);
     }
     Ok(results)
@@ -171,8 +171,11 @@ impl StepResult {
             Outcome::NotSelected => "left out".to_owned(),
         }
     }
+}
 
-    fn log_words(&self) -> String {
-        self.log.as_ref().map(|log| format!(" ({log})")).unwrap_or_default()
-    }
+/// Where more is to be read.
+fn log_words(result: &StepResult, context: &Context<'_>) -> String {
+    let shown =
+        |log: &String| context.out.strip_prefix(&context.repository.root).unwrap_or(context.out).join(log);
+    result.log.as_ref().map(|log| format!("; log: {}", shown(log).display())).unwrap_or_default()
 }

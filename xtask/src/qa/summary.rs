@@ -24,7 +24,7 @@ pub(super) fn summary(report: &Report, json: &Path, page: &Path) -> String {
         }
     }
     let _ = writeln!(text, "{:<12} {:<12} {:>8}  WHAT", "STEP", "OUTCOME", "SECONDS");
-    for result in &report.results {
+    for result in report.results.iter().filter(|result| result.outcome != Outcome::NotSelected) {
         let (step, seconds) = (result.step.name(), result.seconds);
         let _ = writeln!(text, "{step:<12} {:<12} {seconds:>8.1}  {}", outcome(report, result), result.note);
     }
