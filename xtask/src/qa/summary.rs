@@ -17,8 +17,7 @@ pub(super) fn summary(report: &Report, json: &Path, page: &Path) -> String {
     for result in &report.results {
         for failure in &result.ended.failures {
             let _ = writeln!(text, "{}: {}", result.step.name(), failure.name);
-            let lines: Vec<_> = failure.output.lines().collect();
-            for line in &lines[lines.len().saturating_sub(OUTPUT_LINES)..] {
+            for line in telling(&failure.output) {
                 let _ = writeln!(text, "    {line}");
             }
         }
@@ -36,6 +35,15 @@ pub(super) fn summary(report: &Report, json: &Path, page: &Path) -> String {
     let _ = writeln!(text, "report: {}, page: {}", json.display(), page.display());
     let _ = write!(text, "{}", verdict(report));
     text
+}
+
+/// From where a test panicked up to its backtrace, else the end.
+fn telling(output: &str) -> Vec<&str> {
+    let lines: Vec<_> = output.lines().collect();
+    let from = lines.iter().position(|line| line.contains("panicked at"));
+    let from = from.unwrap_or(lines.len().saturating_sub(OUTPUT_LINES));
+    let told = lines[from..].iter().copied().take_while(|line| line.trim() != "stack backtrace:");
+    told.filter(|line| !line.trim().is_empty()).take(OUTPUT_LINES).collect()
 }
 
 fn outcome(report: &Report, result: &StepResult) -> &'static str {
@@ -90,6 +98,14 @@ mod tests_of_summary {
         },
         *,
     };
+
+    #[test]
+    fn of_a_test_that_panicked_the_panic_is_told_and_not_the_backtrace() {
+        let output = "running 1 test\n\nthread 'a' panicked at x.rs:1\nleft: 1\nstack backtrace:\n 0: main\n";
+        assert_eq!(telling(output), ["thread 'a' panicked at x.rs:1", "left: 1"]);
+        let long: String = (0..40).map(|line| format!("{line}\n")).collect();
+        assert_eq!((telling(&long).len(), telling(&long)[11]), (12, "39"));
+    }
 
     #[test]
     fn the_summary_says_why_it_is_not_ok_and_what_is_not_known() {
