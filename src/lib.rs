@@ -16,3 +16,4 @@ pub mod http;
 pub mod registry;
 pub mod settings;
 pub mod store;
+pub mod telemetry;

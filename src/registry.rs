@@ -8,7 +8,7 @@ mod error;
 use std::sync::Arc;
 
 use crate::{
-    actors::{Database, Hasher, QueueDepth},
+    actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model, ModelId,
         ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
@@ -167,6 +167,14 @@ impl Registry {
     /// How many versions there are.
     pub async fn stats(&self) -> Result<Stats> {
         Ok(self.parts.database.read(|store| store.stats()).await?)
+    }
+
+    /// Whether a change could be kept now.
+    ///
+    /// # Errors
+    /// [`NotReady`] says why not.
+    pub async fn ready(&self) -> std::result::Result<(), NotReady> {
+        self.parts.database.ready().await
     }
 
     /// How full the queues are.

@@ -13,8 +13,9 @@ pub use flags::{Durability, LogFormat, ServeFlags};
 
 use crate::{
     actors::{DatabaseOptions, HasherOptions},
+    artifact::{LocalRoot, RootError},
     domain::Gate,
-    http::{HttpOptions, Keys, is_origin},
+    http::{Deadlines, Hosts, HttpOptions, Keys, Proxies, is_origin},
     registry::Rules,
     store::sqlite::{Options, Synchronous},
 };
@@ -30,6 +31,10 @@ const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_WRITE_BODY_BYTES: u64 = 256 << 10;
 const DEFAULT_HASHERS: usize = 2;
+/// More than the clients of a large team, and at some 20 KB each well within a small machine's memory.
+const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
+/// For the largest body of metrics over a line of 20 kbit/s.
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Jobs that may wait: what the readers and the writer get done well within a second.
 const DEFAULT_READ_QUEUE: usize = 4096;
 const DEFAULT_WRITE_QUEUE: usize = 4096;
@@ -56,6 +61,12 @@ pub enum SettingsError {
         "{origin:?} is no origin; --cors-origins takes some like https://ml.example.org, comma-separated"
     )]
     CorsOrigin { origin: String },
+    #[error("--local-path-root: {0}")]
+    LocalPathRoot(#[from] RootError),
+    #[error("{text:?} is no address and no network; --trusted-proxy takes some like 10.0.0.7 or 10.0.0.0/8")]
+    TrustedProxy { text: String },
+    #[error("HTTPS wants both a certificate and its key: --tls-cert and --tls-key, or their variables")]
+    HalfOfTls,
 }
 
 /// The settings of a server.
@@ -65,10 +76,22 @@ pub struct Settings {
     pub host: String,
     /// Port to listen on; 0 for any free one.
     pub port: u16,
-    /// Keys that callers may use. Shown nowhere but where `--dev` made one.
-    pub api_keys: Vec<String>,
-    /// The key that `--dev` made.
+    /// Keys that callers may use, of those that stand in variables.
+    pub keys: Keys,
+    /// A file with more of them.
+    pub key_file: Option<PathBuf>,
+    /// The key that `--dev` made, to be shown once.
     pub dev_key: Option<String>,
+    /// Certificate and private key.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
+    /// Whose word on the client's address is believed.
+    pub proxies: Proxies,
+    /// Names by which the server may be called, beside those of loopback.
+    pub allowed_hosts: Vec<String>,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// How long a client may take over a request.
+    pub request_timeout: Duration,
     /// Whether the actor of the audit trail may come from a header.
     pub trust_actor_header: bool,
     /// Origins whose scripts may call.
@@ -79,6 +102,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Whether answers name paths on the server's disk.
     pub expose_local_paths: bool,
+    /// Whether `/metrics` is shown to who has no key.
+    pub public_metrics: bool,
     /// The largest body of a registration or change.
     pub max_write_body_bytes: u64,
     /// The largest body of metrics.
@@ -91,6 +116,8 @@ pub struct Settings {
     pub hashers: usize,
     /// Files that may wait to be digested.
     pub hash_queue: usize,
+    /// The folder that files to be digested have to lie in.
+    pub local_path_root: Option<LocalRoot>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
@@ -98,12 +125,12 @@ pub struct Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Without the keys.
+    /// Without the key that `--dev` made.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("host", &self.host)
             .field("port", &self.port)
-            .field("api_keys", &format_args!("{} of them", self.api_keys.len()))
+            .field("keys", &self.keys)
             .field("rules", &self.rules)
             .field("database", &self.database)
             .finish_non_exhaustive()
@@ -160,12 +187,31 @@ impl Settings {
         };
 
         let listed = text("API_KEYS").unwrap_or_default();
-        let given = flags.api_keys.into_iter().chain(text("API_KEY"));
-        let keys = given.chain(listed.split(',').map(str::to_owned)).map(|key| key.trim().to_owned());
+        let single = text("API_KEY");
+        let keys = listed.split(',').chain(single.as_deref()).map(str::trim);
         let keys: BTreeSet<_> = keys.filter(|key| !key.is_empty()).collect();
-        let mut api_keys: Vec<_> = keys.into_iter().collect();
-        let dev_key = (flags.dev && api_keys.is_empty()).then(random_key);
-        api_keys.extend(dev_key.clone());
+        let key_file = flags.api_key_file.or_else(|| text("API_KEY_FILE").map(PathBuf::from));
+        let dev_key = (flags.dev && keys.is_empty() && key_file.is_none()).then(random_key);
+        let keys = Keys::of(keys.into_iter().chain(dev_key.as_deref()));
+
+        let file = |flag: Option<PathBuf>, name| flag.or_else(|| text(name).map(PathBuf::from));
+        let tls_files = match (file(flags.tls_cert, "TLS_CERT"), file(flags.tls_key, "TLS_KEY")) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err(SettingsError::HalfOfTls),
+        };
+        let list = |flag: Vec<String>, name| match flag.is_empty() {
+            true => text(name).unwrap_or_default().split(',').map(|one| one.trim().to_owned()).collect(),
+            false => flag,
+        };
+        let proxies: Vec<String> = list(flags.trusted_proxies, "TRUSTED_PROXIES");
+        let proxies = Proxies::parse(proxies.iter().map(String::as_str))
+            .map_err(|text| SettingsError::TrustedProxy { text })?;
+        let request_timeout = number(
+            flags.request_timeout_ms,
+            "REQUEST_TIMEOUT_MS",
+            DEFAULT_REQUEST_TIMEOUT.as_millis() as u64,
+        );
 
         let read = |list: &str| -> Vec<String> {
             // Browsers send scheme and host in lower case, and no slash.
@@ -181,6 +227,7 @@ impl Settings {
                 (None, Some(list)) => read(&list).into_iter().partition(|origin| is_origin(origin)),
                 (None, None) => (DEFAULT_CORS_ORIGINS.map(str::to_owned).to_vec(), Vec::new()),
             };
+        let local_path_root = flags.local_path_root.or_else(|| text("LOCAL_PATH_ROOT").map(PathBuf::from));
         let required_suite = flags.promotion_required_suite.or_else(|| text("PROMOTION_REQUIRED_SUITE"));
         let synchronous =
             flags.synchronous.or_else(|| Durability::from_str(&text("SYNCHRONOUS")?, true).ok());
@@ -191,8 +238,14 @@ impl Settings {
         Ok(Self {
             host: flags.host.or_else(|| text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
             port: flags.port.or_else(|| text("PORT")?.parse().ok()).unwrap_or(DEFAULT_PORT),
-            api_keys,
+            keys,
+            key_file,
             dev_key,
+            tls_files,
+            proxies,
+            allowed_hosts: list(flags.allowed_hosts, "ALLOWED_HOSTS"),
+            max_connections: count(flags.max_connections, "MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS),
+            request_timeout: Duration::from_millis(request_timeout),
             trust_actor_header: truth(flags.trust_actor_header, "TRUST_ACTOR_HEADER"),
             cors_origins,
             ignored_origins,
@@ -211,6 +264,7 @@ impl Settings {
                 max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
             },
             expose_local_paths: truth(flags.expose_local_paths, "EXPOSE_LOCAL_PATHS"),
+            public_metrics: truth(flags.public_metrics, "PUBLIC_METRICS"),
             max_write_body_bytes: number(
                 flags.max_write_body_bytes,
                 "MAX_WRITE_BODY_BYTES",
@@ -233,6 +287,7 @@ impl Settings {
             workers: count(flags.workers, "WORKERS", cores),
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
             hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
+            local_path_root: local_path_root.map(|path| LocalRoot::open(&path)).transpose()?,
             log_format: flags
                 .log_format
                 .or_else(|| LogFormat::from_str(&text("LOG_FORMAT")?, true).ok())
@@ -244,17 +299,24 @@ impl Settings {
         })
     }
 
-    /// What the HTTP server needs of them.
+    /// What the HTTP server needs of them; files of keys and certificates are still to be read.
     #[must_use]
     pub fn http(&self) -> HttpOptions {
         let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         HttpOptions {
-            keys: Keys::new(&self.api_keys, self.trust_actor_header),
+            keys: self.keys.clone(),
+            trust_actor_header: self.trust_actor_header,
             workers: self.workers,
+            max_connections: self.max_connections,
+            deadlines: Deadlines::of_request(self.request_timeout),
+            tls: None,
+            hosts: Hosts::of(&self.host, &self.allowed_hosts),
+            proxies: self.proxies.clone(),
             cors_origins: self.cors_origins.clone(),
             max_write_body_bytes: size(self.max_write_body_bytes),
             max_metrics_body_bytes: size(self.max_metrics_body_bytes),
             expose_local_paths: self.expose_local_paths,
+            public_metrics: self.public_metrics,
         }
     }
 
@@ -265,6 +327,13 @@ impl Settings {
             hashers: self.hashers,
             hash_queue: self.hash_queue,
             forbidden: self.database.store.files().to_vec(),
+            secrets: self
+                .key_file
+                .iter()
+                .chain(self.tls_files.as_ref().map(|(_, key)| key))
+                .cloned()
+                .collect(),
+            root: self.local_path_root.clone(),
         }
     }
 }
@@ -300,12 +369,14 @@ mod tests {
         assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
         assert_eq!((settings.max_metrics_body_bytes, settings.max_write_body_bytes), (65_536, 262_144));
         assert_eq!(settings.rules.gate, Gate::default());
-        assert!(settings.api_keys.is_empty());
+        assert_eq!(settings.keys.count(), 0);
+        assert_eq!((settings.max_connections, settings.request_timeout), (10_000, Duration::from_secs(30)));
+        assert!(settings.tls_files.is_none() && settings.key_file.is_none());
         assert_eq!(settings.cors_origins.len(), 4);
         assert_eq!((settings.workers, settings.database.readers), (2, 2));
         assert_eq!(settings.database.store.synchronous, Synchronous::Full);
         assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
-        assert!(!settings.expose_local_paths);
+        assert!(!settings.expose_local_paths && !settings.public_metrics);
     }
 
     #[test]
@@ -366,22 +437,44 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_from_both_variables_and_flags() {
-        let flags = ServeFlags { api_keys: vec!["k3".to_owned()], ..ServeFlags::default() };
-        let settings = resolve(flags, &[("API_KEY", " test-key "), ("API_KEYS", "k1, k2,,")]);
-        assert_eq!(settings.api_keys, ["k1", "k2", "k3", "test-key"]);
+    fn keys_come_from_both_variables_and_are_kept_as_digests() {
+        let variables = [("API_KEY", " test-key "), ("API_KEYS", "k1, k2,,k1"), ("API_KEY_FILE", "keys")];
+        let settings = resolve(ServeFlags::default(), &variables);
+        assert_eq!(settings.keys.count(), 3);
+        assert_eq!(settings.key_file, Some(PathBuf::from("keys")));
         assert!(!format!("{settings:?}").contains("test-key"));
     }
 
     #[test]
     fn dev_makes_a_key_only_where_none_is_configured() {
         let dev = || ServeFlags { dev: true, ..ServeFlags::default() };
-        let settings = resolve(dev(), &[("API_KEY", "mine")]);
-        assert_eq!((settings.api_keys.as_slice(), settings.dev_key), (&["mine".to_owned()][..], None));
+        for configured in [("API_KEY", "mine"), ("API_KEYS", "mine"), ("API_KEY_FILE", "mine")] {
+            assert_eq!(resolve(dev(), &[configured]).dev_key, None);
+        }
         let (one, other) = (resolve(dev(), &[]), resolve(dev(), &[]));
-        assert_eq!(one.dev_key.as_ref(), one.api_keys.first());
-        assert_eq!(one.api_keys[0].len(), 2 * DEV_KEY_BYTES);
+        assert_eq!(one.keys.count(), 1);
+        assert_eq!(one.dev_key.as_ref().map(String::len), Some(2 * DEV_KEY_BYTES));
         assert_ne!(one.dev_key, other.dev_key);
+        assert!(!format!("{one:?}").contains(&one.dev_key.unwrap()));
+    }
+
+    #[test]
+    fn https_wants_both_files_and_proxies_are_addresses() {
+        let failed = |variables: &[(&str, &str)]| {
+            let found = |name: &str| {
+                let variable =
+                    variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
+                variable.map(|(_, value)| (*value).to_owned())
+            };
+            Settings::resolve(ServeFlags::default(), 2, found).err().map(|error| error.to_string())
+        };
+        assert!(failed(&[("TLS_CERT", "c")]).is_some_and(|error| error.contains("--tls-cert and --tls-key")));
+        assert!(failed(&[("TLS_KEY", "k")]).is_some());
+        assert_eq!(failed(&[("TLS_CERT", "c"), ("TLS_KEY", "k")]), None);
+        assert_eq!(failed(&[("TRUSTED_PROXIES", "10.0.0.1, 10.0.0.0/8,::1")]), None);
+        assert!(
+            failed(&[("TRUSTED_PROXIES", "proxy")]).is_some_and(|error| error.starts_with("\"proxy\" is no"))
+        );
     }
 
     #[test]
@@ -405,6 +498,21 @@ mod tests {
     fn a_busy_timeout_beyond_what_sqlite_counts_is_brought_to_its_end() {
         let settings = resolve(ServeFlags::default(), &[("SQLITE_BUSY_TIMEOUT_MS", "99999999999999")]);
         assert_eq!(settings.database.store.busy_timeout, Duration::from_millis(MAX_BUSY_TIMEOUT_MS));
+    }
+
+    #[test]
+    fn the_root_of_local_paths_is_a_folder_or_there_is_no_server() {
+        let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", " ")]);
+        assert!(settings.local_path_root.is_none() && settings.hasher().root.is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", path)]);
+        assert!(settings.hasher().root.is_some());
+        assert!(!settings.rules.allow_local_paths, "a root allows nothing by itself");
+        let flags = ServeFlags { local_path_root: Some(folder.path().join("none")), ..ServeFlags::default() };
+        let error = Settings::resolve(flags, 2, |_| None).err();
+        let said = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.starts_with("--local-path-root: ") && said.contains("none does not exist"), "{said}");
     }
 
     #[test]

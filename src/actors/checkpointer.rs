@@ -5,29 +5,91 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::store::sqlite::Checkpointer as Store;
+use crate::{
+    store::{
+        StoreError,
+        sqlite::{Checkpointer as Store, OpenError, Options},
+    },
+    telemetry::Writing,
+};
 
 use super::mailbox::Serve;
+
+/// What the writer and the checkpointer tell each other of the WAL.
+#[derive(Default)]
+pub(super) struct LogState {
+    /// Set by the checkpointer when it is through.
+    pub(super) moved: AtomicBool,
+    /// Set for good where a checkpoint could not be synced: nothing is moved or begun anew from then on.
+    kept: AtomicBool,
+}
+
+impl LogState {
+    /// Whether the WAL is to be left as it is.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Takes down why a checkpoint failed.
+    pub(super) fn failed(&self, error: &StoreError) {
+        if matches!(error, StoreError::InDoubt(_)) && !self.kept.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                %error,
+                "the write-ahead log is kept whole from now on and grows; look after the disk, then end the server and \
+                 start it again: it recovers all of the log"
+            );
+        }
+    }
+}
 
 /// Move what can be moved now.
 pub(super) struct CheckpointJob;
 
 pub(super) struct Checkpointer {
-    pub(super) store: Store,
-    /// Tells the writer that it is through.
-    pub(super) moved: Arc<AtomicBool>,
+    /// Absent until the first job where the database could not be written when the server started.
+    store: Option<Store>,
+    options: Options,
+    log: Arc<LogState>,
+    counts: Writing,
+}
+
+impl Checkpointer {
+    pub(super) fn new(store: Option<Store>, options: Options, log: Arc<LogState>, counts: Writing) -> Self {
+        Self { store, options, log, counts }
+    }
+
+    fn store(&mut self) -> Result<&mut Store, OpenError> {
+        match &mut self.store {
+            Some(store) => Ok(store),
+            none => Ok(none.insert(Store::open(&self.options)?)),
+        }
+    }
 }
 
 impl Serve for Checkpointer {
     type Job = CheckpointJob;
 
     fn serve(&mut self, _: CheckpointJob, _waiting: &mut dyn Iterator<Item = CheckpointJob>) {
-        match self.store.run() {
+        if self.log.is_kept() {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        let done = match self.store() {
+            Ok(store) => {
+                store.run().inspect_err(|error| log.failed(error)).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match done {
             Ok(done) => {
-                self.moved.store(true, Ordering::Relaxed);
+                self.log.moved.store(true, Ordering::Relaxed);
+                self.counts.checkpoints.inc();
                 tracing::debug!(done.wal_pages, done.moved_pages, "checkpoint");
             }
-            Err(error) => tracing::warn!(%error, "a checkpoint failed; the write-ahead log keeps its pages"),
+            Err(error) => {
+                self.counts.failed_checkpoints.inc();
+                tracing::warn!(%error, "a checkpoint failed; the write-ahead log keeps its pages");
+            }
         }
     }
 }

@@ -1,21 +1,27 @@
 //! The handle to the database: `read` and `write` take an operation over the store and give its answer.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, RwLock},
+    time::Instant,
+};
 
 use crate::{
     domain::Timestamp,
     store::{
         ReadStore, StoreError, WriteStore,
-        sqlite::{self, OpenError, SqliteReader, SqliteWriter},
+        sqlite::{self, OpenError, ReadOnly, SqliteReader, SqliteWriter},
     },
+    telemetry::Telemetry,
 };
 
 use super::{
     ActorError, QueueDepth,
-    checkpointer::{CheckpointJob, Checkpointer},
+    checkpointer::{CheckpointJob, Checkpointer, LogState},
     mailbox::Mailbox,
-    reader::{self, ReadJob, Reader},
-    writer::{self, WriteJob, Writer},
+    probe::{NotReady, Probe},
+    read_only::{Desk, Shut},
+    reader::{self, ReadJob, Reader, Writable},
+    writer::{self, WriteJob, Writer, WriterParts},
 };
 
 /// Checkpoints that may wait: one is enough, a second finds nothing left to do.
@@ -44,33 +50,82 @@ struct Actors {
     readers: Mailbox<ReadJob>,
     writer: Mailbox<Box<dyn WriteJob>>,
     checkpointer: Arc<Mailbox<CheckpointJob>>,
+    probe: Probe,
+}
+
+/// Opens the database for writing or, where that may not be, looks why and whether it can be read.
+fn open_as_it_may_be(
+    options: &sqlite::Options,
+    now: Timestamp,
+) -> Result<Result<SqliteWriter, ReadOnly>, OpenError> {
+    let unwritable = match SqliteWriter::open(options, now) {
+        Err(unwritable @ (OpenError::NotWritable { .. } | OpenError::DiskFull { .. })) => unwritable,
+        opened => return opened.map(Ok),
+    };
+    // What is not there, or can't be read either, is no database to be served.
+    let found = sqlite::look_without_writing(options).map_err(|error| match error {
+        OpenError::NotWritable { .. } => unwritable,
+        error => error,
+    })?;
+    let path = options.path.display();
+    tracing::warn!(%path, why = found.why, "the database can't be written: reads are served, writes refused with 503");
+    Ok(Err(found))
 }
 
 impl Database {
-    /// Opens the database and starts its actors. Must be called inside an actix system.
+    /// Opens the database and starts its actors. Must be called inside an actix system. Where the database may be read and
+    /// not written, reads are served, and writes once they can be.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(options: &DatabaseOptions, now: Timestamp) -> Result<Self, OpenError> {
-        let writer = SqliteWriter::open(&options.store, now)?;
-        let moved = Arc::new(AtomicBool::new(false));
-        let checkpointer =
-            Checkpointer { store: sqlite::Checkpointer::open(&options.store)?, moved: Arc::clone(&moved) };
+    pub fn open(options: &DatabaseOptions, now: Timestamp, telemetry: &Telemetry) -> Result<Self, OpenError> {
+        let store = &options.store;
+        let opened = open_as_it_may_be(store, now)?;
+        let can_write = opened.is_ok();
+        let writable: Writable = Arc::new(RwLock::new(can_write));
+        let log = Arc::new(LogState::default());
+        let counts = telemetry.writing.clone();
+        let checkpointer = can_write.then(|| sqlite::Checkpointer::open(store)).transpose()?;
+        let checkpointer = Checkpointer::new(checkpointer, store.clone(), Arc::clone(&log), counts.clone());
         let readers = (0..options.readers.max(1))
             .map(|_| {
-                let store = SqliteReader::open(&options.store)?;
-                Ok(Reader { store, options: options.store.clone() })
+                let opened = can_write.then(|| SqliteReader::open(store)).transpose()?;
+                Ok(Reader { store: opened, writable: Arc::clone(&writable), options: store.clone() })
             })
             .collect::<Result<Vec<_>, OpenError>>()?;
 
-        let checkpointer = Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, vec![checkpointer]));
-        let writer = Writer::new(writer, options.store.clone(), Arc::clone(&checkpointer), moved);
+        let refused = |queue| telemetry.queues.refused(queue);
+        let checkpointer = vec![checkpointer];
+        // A full queue of checkpoints refuses nobody anything: one is under way already.
+        let checkpointer =
+            Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, checkpointer, Default::default()));
+        let parts = WriterParts { checkpointer: Arc::clone(&checkpointer), log, counts };
+        let desk = match opened {
+            Ok(writer) => Desk::Open(Box::new(Writer::new(writer, store.clone(), parts))),
+            Err(found) => Desk::Shut(Box::new(Shut {
+                found,
+                options: store.clone(),
+                now,
+                writable,
+                looked: Instant::now(),
+                parts,
+            })),
+        };
         let actors = Actors {
-            readers: Mailbox::start("read", options.read_queue, readers),
-            writer: Mailbox::start("write", options.write_queue, vec![writer]),
+            readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
+            writer: Mailbox::start("write", options.write_queue, vec![desk], refused("write")),
             checkpointer,
+            probe: Probe::default(),
         };
         Ok(Self { actors: Arc::new(actors) })
+    }
+
+    /// Whether the writer can write, found out by writing; one answer is shared by all who ask within a second.
+    ///
+    /// # Errors
+    /// [`NotReady`] says why not.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        self.actors.probe.ask(&self.actors.writer).await
     }
 
     /// Runs an operation that reads, on one of the readers.

@@ -2,16 +2,22 @@
 //! stands in the way of a query.
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 
 use crate::{
-    artifact::{ArtifactError, FileIdentity, MAX_JSON_BYTES, MeasureOptions, Measured, Opened, parse_config},
+    artifact::{
+        ArtifactError, FileIdentity, Found, LocalRoot, MAX_JSON_BYTES, MeasureOptions, Measured, Opened,
+        parse_config,
+    },
     domain::{Measurement, json::Object},
+    telemetry::{Hashing, Telemetry},
 };
 
 use super::{
@@ -30,6 +36,10 @@ pub struct HasherOptions {
     /// Files that are never opened: those of the database. Closing any descriptor of them would drop
     /// the locks that SQLite holds on them for this process.
     pub forbidden: Vec<PathBuf>,
+    /// Files that no client is to learn anything of: those that hold keys.
+    pub secrets: Vec<PathBuf>,
+    /// The folder that paths have to stay in. Without one, whatever this process may read is digested.
+    pub root: Option<LocalRoot>,
 }
 
 /// A handle to the actors; clones share them.
@@ -42,17 +52,47 @@ pub struct Hasher {
 type HashJob = Box<dyn FnOnce(&Digester) + Send>;
 
 struct Digester {
-    forbidden: Arc<[PathBuf]>,
+    root: Option<LocalRoot>,
+    forbidden: Arc<Forbidden>,
+    counts: Hashing,
+}
+
+/// Files that are never opened, whatever they are called.
+struct Forbidden {
+    database: Vec<PathBuf>,
+    /// Those that were ever seen at these paths: one that has been moved away since is open all the same.
+    seen: Mutex<HashSet<FileIdentity>>,
+    /// Replaced now and then; what was there before is gone, and others may get its number.
+    secrets: Vec<PathBuf>,
+}
+
+impl Forbidden {
+    fn new(database: Vec<PathBuf>, secrets: Vec<PathBuf>) -> Self {
+        let seen = database.iter().filter_map(|path| FileIdentity::at(path)).collect();
+        Self { database, seen: Mutex::new(seen), secrets }
+    }
+
+    fn holds(&self, identity: FileIdentity) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Some come while the server runs, and another process may put new ones in their place.
+        seen.extend(self.database.iter().filter_map(|path| FileIdentity::at(path)));
+        seen.contains(&identity) || self.secrets.iter().any(|path| FileIdentity::at(path) == Some(identity))
+    }
 }
 
 impl Hasher {
     /// Starts the actors. Must be called inside an actix system.
     #[must_use]
-    pub fn start(options: HasherOptions) -> Self {
-        let forbidden: Arc<[PathBuf]> = options.forbidden.into();
-        let servers =
-            (0..options.hashers.max(1)).map(|_| Digester { forbidden: Arc::clone(&forbidden) }).collect();
-        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers)) }
+    pub fn start(options: HasherOptions, telemetry: &Telemetry) -> Self {
+        let forbidden = Arc::new(Forbidden::new(options.forbidden, options.secrets));
+        let digester = |_| Digester {
+            root: options.root.clone(),
+            forbidden: Arc::clone(&forbidden),
+            counts: telemetry.hashing.clone(),
+        };
+        let servers = (0..options.hashers.max(1)).map(digester).collect();
+        let refused = telemetry.queues.refused("hash");
+        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers, refused)) }
     }
 
     /// Reads a file once, from end to end: its size and, up to `digest_limit_bytes`, its digest. Gives up as
@@ -62,8 +102,8 @@ impl Hasher {
     /// [`ActorError::File`] for what can't be read, is no regular file, or changes meanwhile.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
         let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
-        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
-            Ok(opened.measure_while(&options, |_| go_on())?.measurement)
+        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
+            Ok(opened.measure_while(&options, go_on)?.measurement)
         };
         self.submit(path, read).await
     }
@@ -81,13 +121,13 @@ impl Hasher {
             digest_limit_bytes: Some(digest_limit_bytes),
             keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
         };
-        let read = move |opened: &Opened, go_on: &dyn Fn() -> bool| {
+        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
             let path = opened.path();
             let too_large = || ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES };
             if opened.size_bytes() > MAX_JSON_BYTES {
                 return Err(too_large());
             }
-            let Measured { measurement, content } = opened.measure_while(&options, |_| go_on())?;
+            let Measured { measurement, content } = opened.measure_while(&options, go_on)?;
             Ok((measurement, parse_config(&content.ok_or_else(too_large)?, path)?))
         };
         self.submit(path, read).await
@@ -96,15 +136,22 @@ impl Hasher {
     async fn submit<T: Send + 'static>(
         &self,
         path: PathBuf,
-        read: impl FnOnce(&Opened, &dyn Fn() -> bool) -> Result<T, ArtifactError> + Send + 'static,
+        read: impl FnOnce(&Opened, &mut dyn FnMut(u64) -> bool) -> Result<T, ArtifactError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (reply, answer) = oneshot::channel();
         let job = move |digester: &Digester| {
-            let go_on = || !reply.is_closed();
-            if !go_on() {
+            if reply.is_closed() {
                 return;
             }
-            let result = catch_unwind(AssertUnwindSafe(|| read(&digester.open(path)?, &go_on)));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let opened = digester.open(path)?;
+                digester.counted(|count| {
+                    read(&opened, &mut |bytes| {
+                        count(bytes);
+                        !reply.is_closed()
+                    })
+                })
+            }));
             let result = match result {
                 Ok(result) => result.map_err(ActorError::from),
                 Err(panic) => Err(ActorError::Panicked(panic_text(&*panic))),
@@ -136,20 +183,33 @@ impl Serve for Digester {
 }
 
 impl Digester {
-    /// Opens a file, but none of the database's.
+    /// Counts what `read` reads; it tells how many bytes it has done each time that is more.
+    fn counted<T, E>(&self, read: impl FnOnce(&mut dyn FnMut(u64)) -> Result<T, E>) -> Result<T, E> {
+        let (mut counted_bytes, mut since) = (0, Instant::now());
+        let result = read(&mut |bytes| {
+            self.counts.add(bytes.saturating_sub(counted_bytes), since.elapsed());
+            (counted_bytes, since) = (bytes, Instant::now());
+        });
+        if result.is_ok() && counted_bytes > 0 {
+            self.counts.files.inc();
+        }
+        result
+    }
+
+    /// Opens a file that clients may have digested: one of a disk, beneath the root if there is one, and none of the
+    /// registry's own. It is judged before it is opened.
     fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
-        let is_forbidden = |identity: FileIdentity| {
-            self.forbidden.iter().any(|file| FileIdentity::at(file) == Some(identity))
+        let found = match &self.root {
+            Some(root) => root.find(path)?,
+            None => Found::at(path)?,
         };
-        if FileIdentity::at(&path).is_some_and(is_forbidden) {
-            return Err(ArtifactError::Forbidden { path });
+        let path = || found.path().to_owned();
+        if self.forbidden.holds(found.identity()) {
+            return Err(ArtifactError::Forbidden { path: path() });
         }
-        let opened = Opened::open(&path)?;
-        if is_forbidden(opened.identity()) {
-            // Swapped in since. The descriptor is left open on purpose: closing it would drop SQLite's locks.
-            std::mem::forget(opened);
-            return Err(ArtifactError::Forbidden { path });
+        if let Some(file_system) = found.made_up_by() {
+            return Err(ArtifactError::MadeUp { path: path(), file_system });
         }
-        Ok(opened)
+        found.open()
     }
 }

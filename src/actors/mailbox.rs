@@ -11,6 +11,7 @@ use actix::{Actor, Handler, Message, SyncArbiter, SyncContext};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::ActorError;
+use crate::telemetry::Counter;
 
 /// How full a queue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) struct Mailbox<J> {
     capacity: usize,
     threads: usize,
     sender: Sender<Mail<J>>,
+    /// Jobs there was no room for.
+    refused: Counter,
     /// Never receives anything: it is disconnected once the last thread has ended.
     ended: Receiver<Infallible>,
 }
@@ -157,7 +160,12 @@ impl<S: Serve> Handler<Attend> for Attendant<S> {
 impl<J: Send + 'static> Mailbox<J> {
     /// Starts one actor thread for each of `servers`, all serving the same queue of `capacity` jobs.
     /// Must be called inside an actix system.
-    pub(super) fn start<S: Serve<Job = J>>(name: &'static str, capacity: usize, servers: Vec<S>) -> Self {
+    pub(super) fn start<S: Serve<Job = J>>(
+        name: &'static str,
+        capacity: usize,
+        servers: Vec<S>,
+        refused: Counter,
+    ) -> Self {
         let threads = servers.len();
         let (sender, mail) = bounded(capacity);
         let (alive, ended) = bounded(0);
@@ -179,13 +187,16 @@ impl<J: Send + 'static> Mailbox<J> {
         for _ in 0..threads {
             address.do_send(Attend);
         }
-        Self { name, capacity, threads, sender, ended }
+        Self { name, capacity, threads, sender, refused, ended }
     }
 
     /// Puts a job into the queue.
     pub(super) fn post(&self, job: J) -> Result<(), ActorError> {
         self.sender.try_send(Mail::Job(job)).map_err(|error| match error {
-            TrySendError::Full(_) => ActorError::Overloaded { queue: self.name },
+            TrySendError::Full(_) => {
+                self.refused.inc();
+                ActorError::Overloaded { queue: self.name }
+            }
             TrySendError::Disconnected(_) => ActorError::Closed,
         })
     }

@@ -9,12 +9,15 @@ mod checkpointer;
 mod database;
 mod hasher;
 mod mailbox;
+mod probe;
+mod read_only;
 mod reader;
 mod writer;
 
 pub use database::{Database, DatabaseOptions};
 pub use hasher::{Hasher, HasherOptions};
 pub use mailbox::QueueDepth;
+pub use probe::NotReady;
 
 use crate::{artifact::ArtifactError, store::StoreError};
 

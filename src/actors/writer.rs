@@ -7,23 +7,23 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use crate::store::{
-    StoreError, WriteStore,
-    sqlite::{Options, SqliteWriter},
+use crate::{
+    store::{
+        StoreError, WriteStore,
+        sqlite::{Options, SqliteWriter},
+    },
+    telemetry::Writing,
 };
 
 use super::{
     ActorError,
-    checkpointer::CheckpointJob,
+    checkpointer::{CheckpointJob, LogState},
     mailbox::{Mailbox, Serve},
     panic_text,
 };
@@ -60,6 +60,8 @@ const LINGER: Duration = Duration::from_micros(300);
 pub(super) trait WriteJob: Send {
     /// Runs the operation inside the transaction.
     fn run(&mut self, store: &mut dyn WriteStore) -> Verdict;
+    /// The store's own error that the operation ended with.
+    fn failure(&self) -> Option<&StoreError>;
     /// Answers: with the operation's own result, or with what became of its transaction.
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
 }
@@ -108,6 +110,13 @@ where
         verdict
     }
 
+    fn failure(&self) -> Option<&StoreError> {
+        match &self.result {
+            Some(Err(ActorError::Store(error))) => Some(error),
+            _ => None,
+        }
+    }
+
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>) {
         let result = match transaction {
             Ok(()) => self.result.unwrap_or(Err(ActorError::Closed)),
@@ -121,39 +130,45 @@ pub(super) struct Writer {
     store: SqliteWriter,
     index: IndexCare,
     options: Options,
-    checkpointer: Arc<Mailbox<CheckpointJob>>,
-    /// Set by the checkpointer when it is through.
-    moved: Arc<AtomicBool>,
+    parts: WriterParts,
     wal: WalWatch,
+    /// Whether the connection is to be opened anew before it is used again.
+    distrusted: bool,
+}
+
+/// What the writer works with, besides its connection.
+#[derive(Clone)]
+pub(super) struct WriterParts {
+    pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
+    pub(super) log: Arc<LogState>,
+    pub(super) counts: Writing,
 }
 
 impl Writer {
-    pub(super) fn new(
-        store: SqliteWriter,
-        options: Options,
-        checkpointer: Arc<Mailbox<CheckpointJob>>,
-        moved: Arc<AtomicBool>,
-    ) -> Self {
-        Self { store, index: IndexCare::default(), options, checkpointer, moved, wal: WalWatch::default() }
+    pub(super) fn new(store: SqliteWriter, options: Options, parts: WriterParts) -> Self {
+        parts.counts.writable.set(1);
+        let (index, wal) = (IndexCare::default(), WalWatch::default());
+        Self { store, index, options, parts, wal, distrusted: false }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
     /// SQLite has ended the transaction by itself, what comes after needs a new one.
     fn transact(&mut self, waiting: &mut VecDeque<Box<dyn WriteJob>>) {
-        if let Err(error) = self.store.begin() {
+        let begun = Instant::now();
+        if let Err(error) = self.renew().and_then(|()| self.store.begin()) {
+            self.count(begun, 0, Some(&error));
             for job in waiting.drain(..) {
                 job.answer(Err(error.clone()));
             }
             return;
         }
         let mut run = Vec::with_capacity(waiting.len());
-        let mut panicked = false;
         let mut outcome = Ok(());
         while let Some(mut job) = waiting.pop_front() {
             let verdict = self.run_one(&mut *job);
             run.push(job);
             match verdict {
-                Ok(verdict) => panicked |= verdict == Verdict::Panicked,
+                Ok(verdict) => self.distrusted |= verdict == Verdict::Panicked,
                 Err(error) => {
                     outcome = Err(error);
                     break;
@@ -168,17 +183,51 @@ impl Writer {
             && let Err(error) = self.store.rollback()
         {
             tracing::error!(%error, "a transaction could not be rolled back");
-            panicked = true;
+            self.distrusted = true;
         }
         if let Err(error) = &outcome {
             tracing::error!(%error, operations = run.len(), "a transaction was not committed");
         }
+        self.count(begun, run.len(), outcome.as_ref().err());
         for job in run {
             job.answer(outcome.clone());
         }
-        if panicked {
-            self.reopen();
+        // Where that fails, the next one tries again before it begins.
+        let _ = self.renew();
+    }
+
+    /// Takes a new connection where the one at hand can't be trusted.
+    fn renew(&mut self) -> Result<(), StoreError> {
+        if self.distrusted {
+            if let Err(error) = self.store.reopen(&self.options) {
+                tracing::error!(%error, "the writer could not open its database again");
+                return Err(StoreError::Failing("it can't be opened again".to_owned()));
+            }
+            self.distrusted = false;
         }
+        Ok(())
+    }
+
+    fn count(&self, begun: Instant, operations: usize, failure: Option<&StoreError>) {
+        let counts = &self.parts.counts;
+        match failure {
+            None => {
+                counts.operations.observe(operations as f64);
+                counts.commit_seconds.observe(begun.elapsed().as_secs_f64());
+                counts.writable.set(1);
+            }
+            Some(error) => {
+                counts.failed_commits.inc();
+                // Another process that writes for long says nothing of the disk.
+                if !matches!(error, StoreError::Busy) {
+                    counts.writable.set(0);
+                }
+            }
+        }
+        let (database_bytes, wal_bytes) = self.store.file_bytes();
+        counts.database_bytes.set(i64::try_from(database_bytes).unwrap_or(i64::MAX));
+        counts.wal_bytes.set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
+        counts.wal_pages.set(self.store.wal_pages().into());
     }
 
     /// Runs one operation in its savepoint. An error is one of the transaction, which is lost whole.
@@ -186,7 +235,8 @@ impl Writer {
         self.store.begin_operation()?;
         let verdict = job.run(&mut self.store);
         if !self.store.in_transaction() {
-            return Err(StoreError::Unwritable("the disk may be full or failing".to_owned()));
+            let ended = job.failure().cloned();
+            return Err(ended.unwrap_or_else(|| StoreError::Failing("a transaction was lost".to_owned())));
         }
         match verdict {
             Verdict::Keep => self.store.keep_operation()?,
@@ -195,34 +245,36 @@ impl Writer {
         Ok(verdict)
     }
 
-    fn reopen(&mut self) {
-        match SqliteWriter::reopen(&self.options) {
-            Ok(fresh) => self.store = fresh,
-            Err(error) => tracing::error!(%error, "the writer could not open its database again"),
-        }
-    }
-
     /// Keeps the WAL short. The checkpointer moves its pages while this thread goes on writing, so it is never
     /// quite through; what came in meanwhile is little, and is moved here. From then on the log is overwritten from its
     /// beginning, and to sync bytes that a file has already costs a third less than to sync some that make it longer.
     fn tend_wal(&mut self) {
+        if self.parts.log.is_kept() {
+            return;
+        }
         let pages = self.store.wal_pages();
-        let patience = match self.wal.due(pages, self.moved.swap(false, Ordering::Relaxed)) {
+        let patience = match self.wal.due(pages, self.parts.log.moved.swap(false, Ordering::Relaxed)) {
             Due::Nothing => return,
             Due::Checkpoint => {
                 // A full mailbox means one is under way already.
-                let _ = self.checkpointer.post(CheckpointJob);
+                let _ = self.parts.checkpointer.post(CheckpointJob);
                 return;
             }
             Due::Restart => RESTART_PATIENCE,
             Due::PatientRestart => self.options.busy_timeout,
         };
         match self.store.restart_wal(patience) {
-            Ok(_) => {}
+            Ok(_) => {
+                self.parts.counts.checkpoints.inc();
+            }
             Err(StoreError::Busy) if patience == RESTART_PATIENCE => {
                 tracing::debug!(pages, "a reader still needs the write-ahead log; it goes on growing");
             }
-            Err(error) => tracing::warn!(%error, pages, "the write-ahead log could not be begun anew"),
+            Err(error) => {
+                self.parts.log.failed(&error);
+                self.parts.counts.failed_checkpoints.inc();
+                tracing::warn!(%error, pages, "the write-ahead log could not be begun anew");
+            }
         }
     }
 }
@@ -260,15 +312,20 @@ impl IndexCare {
 
     /// The same with a transaction of its own.
     fn tend_idle(&mut self, store: &mut SqliteWriter) -> Result<bool, StoreError> {
-        if !store.index_is_behind_by(1)? {
+        let rests = self.rest_until.is_some_and(|until| Instant::now() < until);
+        if rests || !store.index_is_behind_by(1)? {
             return Ok(false);
         }
         store.begin()?;
         let more = self.tend(store, 1);
-        match store.commit() {
-            Err(error) if store.in_transaction() => store.rollback().and(Err(error)),
-            committed => committed.map(|()| more),
+        let committed = store.commit();
+        if committed.is_err() {
+            self.rest_until = Some(Instant::now() + INDEX_REST);
         }
+        if store.in_transaction() {
+            store.rollback()?;
+        }
+        committed.map(|()| more)
     }
 }
 
@@ -349,7 +406,16 @@ impl Serve for Writer {
         if let Err(error) = self.index.tend_idle(&mut self.store) {
             tracing::debug!(%error, "the index stays behind until the next start");
         }
+        if self.parts.log.is_kept() {
+            if let Err(error) = self.store.leave_log() {
+                tracing::error!(%error, "the write-ahead log could not be left whole");
+            }
+            return;
+        }
         if let Err(error) = self.store.truncate_wal() {
+            if matches!(error, StoreError::InDoubt(_)) {
+                let _ = self.store.leave_log();
+            }
             tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
         }
     }

@@ -10,17 +10,21 @@ use std::{io, path::PathBuf};
 mod checkpoint;
 mod config;
 mod folder;
+mod found;
 mod measure;
 pub mod objects;
 mod opened;
+mod root;
 mod template;
 mod write;
 
 pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
 pub use config::{MAX_JSON_BYTES, parse_config, parse_object, read_config, read_object_file};
 pub use folder::{Checkpoint, Settling, list_checkpoints};
+pub use found::Found;
 pub use measure::{MeasureOptions, Measured};
 pub use opened::{FileIdentity, FileState, Opened};
+pub use root::{LocalRoot, RootError};
 pub use template::{Field, TemplateError, UriTemplate, Values};
 pub use write::{Replacement, check_writable, folder_of, followed, free_bytes, write_atomically};
 
@@ -37,11 +41,28 @@ pub enum ArtifactError {
     /// A directory, a FIFO, a device, a socket; `kind` comes with its article.
     #[error("{} is {kind}, not a regular file; give the path of the file itself", .path.display())]
     NotRegular { path: PathBuf, kind: &'static str },
+    /// A file of a file system that keeps none.
+    #[error(
+        "{} is no file of a disk but one that the kernel makes up ({file_system}); give the path of a file that \
+         was written",
+        .path.display()
+    )]
+    MadeUp { path: PathBuf, file_system: &'static str },
+    /// Not beneath the folder that paths have to stay in, whether or not there is anything.
+    #[error(
+        "{} is not in the folder that files are read from here; give a path from that folder on, through no link \
+         that leads out of it",
+        .path.display()
+    )]
+    Outside { path: PathBuf },
+    /// Too many links, or one that leads where a process has something open.
+    #[error("{} leads through links in a circle, or through those of /proc; give the path of the file itself", .path.display())]
+    Entangled { path: PathBuf },
     /// Something else than a folder.
     #[error("{} is not a folder; give the path of the folder itself", .path.display())]
     NotAFolder { path: PathBuf },
     /// A file that is not to be opened for this.
-    #[error("{} is the registry's own database; register the artifact's file instead", .path.display())]
+    #[error("{} is the registry's own, its database or its keys; register the artifact's file instead", .path.display())]
     Forbidden { path: PathBuf },
     /// Nobody waits for it any more.
     #[error("reading {} was given up, since nobody waits for it any more", .path.display())]

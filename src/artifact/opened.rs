@@ -12,6 +12,9 @@ use std::{
 
 use super::ArtifactError;
 
+/// Opens without waiting for the other end of a FIFO or the holder of a lease, and without taking a terminal over.
+pub(super) const GENTLY: i32 = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
+
 /// Which file it is, whatever its name: two paths with the same identity lead to the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
@@ -28,7 +31,7 @@ impl FileIdentity {
         fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 
-    fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
@@ -93,14 +96,14 @@ impl Opened {
     /// Where there is nothing, nothing that may be read, or no regular file.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
         let path = path.into();
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
-            .open(&path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) => return Err(not_opened(path, error)),
-        };
+        match OpenOptions::new().read(true).custom_flags(GENTLY).open(&path) {
+            Ok(file) => Self::of(path, file),
+            Err(error) => Err(not_opened(path, error)),
+        }
+    }
+
+    /// The file that was opened as the one at `path`.
+    pub(super) fn of(path: PathBuf, file: File) -> Result<Self, ArtifactError> {
         let metadata = match file.metadata() {
             Ok(metadata) => metadata,
             Err(source) => return Err(ArtifactError::Unreadable { path, source }),

@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::exit::Failure;
+use crate::domain::{steers, text::turns};
 
 /// `value` as indented JSON with a line break at its end.
 pub(super) fn pretty(value: &Value) -> String {
@@ -22,10 +23,10 @@ pub(super) fn compact(value: &Value) -> String {
     format!("{}\n", harmless_json(value.to_string()))
 }
 
-/// The same JSON with those control characters escaped that JSON would let pass, but a terminal obeys. They can
-/// only stand in its texts.
+/// The same JSON with those letters escaped that JSON would let pass, but a terminal obeys. They can only stand in its
+/// texts.
 fn harmless_json(json: String) -> String {
-    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || turns(c);
     if !json.contains(obeyed) {
         return json;
     }
@@ -97,10 +98,6 @@ pub(super) fn line(text: &str) {
 /// `text` without what could break the line, steer a terminal or turn the order of its letters: file names and
 /// servers may hold anything.
 pub(super) fn one_line(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
@@ -190,9 +187,9 @@ mod tests {
 
     #[test]
     fn json_keeps_its_meaning_and_steers_no_terminal() {
-        let value = serde_json::json!({"a": "x\u{9b}2J\u{7f}\u{1b}é"});
+        let value = serde_json::json!({"a\u{2028}": "x\u{9b}2J\u{7f}\u{1b}é\u{202e}b"});
         for text in [pretty(&value), compact(&value)] {
-            assert!(!text.trim_end().contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert!(!text.trim_end().contains(|c: char| steers(c) && c != '\n'), "{text:?}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
     }

@@ -4,10 +4,12 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
     process,
+    sync::Arc,
     thread::available_parallelism,
 };
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
@@ -15,10 +17,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     actors::{Database, Hasher},
-    http,
+    http::{self, Capacity, HttpOptions, KeyFileError, Tls, TlsError},
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings, SettingsError},
-    store::sqlite::{OpenError, Synchronous},
+    store::sqlite::{OpenError, Synchronous, sqlite_version},
+    telemetry::Telemetry,
 };
 
 /// Connections that may wait to be accepted.
@@ -37,6 +40,8 @@ Signals:
   SIGTERM and SIGINT end it in order: it stops accepting, finishes what runs (for at most
   8 seconds: a client that never sends the rest of its body holds it no longer) and closes the database.
   A second one ends it at once; nothing that was acknowledged is lost by that.
+  SIGHUP reads the files of --api-key-file, --tls-cert and --tls-key again. What can't be used is logged, and
+  what was in force stays.
 
 Exit codes:
   0 ended in order   1 could not start (one line on stderr says why)   2 wrong usage")]
@@ -59,6 +64,10 @@ pub enum ServeError {
     Database(#[from] OpenError),
     #[error("--log-level {level:?} is no level or filter: {why}")]
     LogLevel { level: String, why: String },
+    #[error("--api-key-file: {0}")]
+    Keys(#[from] KeyFileError),
+    #[error("--tls-cert, --tls-key: {0}")]
+    Tls(#[from] TlsError),
     #[error("the server failed: {0}")]
     Failed(#[from] io::Error),
 }
@@ -70,25 +79,91 @@ impl Serve {
     /// [`ServeError`] where it could not start.
     pub fn run(self) -> Result<(), ServeError> {
         let cores = available_parallelism().map_or(1, usize::from);
-        let settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
+        let mut settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
+        let dev_key = settings.dev_key.take();
         let _flushed_at_the_end = start_log(&settings)?;
-        // Before the database is touched: where the port is taken, nothing changes on disk.
+        // Before the database is touched: where one of these fails, nothing changes on disk.
+        let options = network(&settings)?;
         let listener = listen(&settings.host, settings.port)?;
-        actix::System::new().block_on(serve(listener, &settings))
+        actix::System::new().block_on(serve(listener, &settings, &options, dev_key))
     }
 }
 
-async fn serve(listener: TcpListener, settings: &Settings) -> Result<(), ServeError> {
+/// What the HTTP server is given, with the files that it reads and the descriptors that there are.
+fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
+    let mut options = settings.http();
+    if let Some(path) = &settings.key_file {
+        options.keys = options.keys.with_file(path)?;
+        if let Some(path) = options.keys.exposed_file() {
+            tracing::warn!(path = %path.display(), "others on this machine can read the file of API keys; chmod 600 it");
+        }
+    }
+    if let Some((cert, key)) = &settings.tls_files {
+        options.tls = Some(Tls::read(cert, key)?);
+    }
+    let threads = settings.workers + settings.database.readers + settings.hashers;
+    let capacity = Capacity::within(options.max_connections, raise_descriptor_limit(), threads);
+    if capacity.cut {
+        tracing::warn!(
+            wanted = options.max_connections,
+            possible = capacity.connections,
+            "the limit of open files allows fewer connections than --max-connections; raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
+    options.max_connections = capacity.connections;
+    Ok(options)
+}
+
+/// Takes as many descriptors as this process may have; how many those are.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Reads keys and certificate again at each SIGHUP, where they come from files.
+fn reload_on_hangup(options: &HttpOptions, settings: &Settings) -> io::Result<()> {
+    if settings.key_file.is_none() && options.tls.is_none() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (keys, tls) = (options.keys.clone(), options.tls.clone());
+    actix_web::rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Err(error) = keys.reload() {
+                tracing::error!(%error, "the API keys in force stay");
+            }
+            if let Some(Err(error)) = tls.as_ref().map(Tls::reload) {
+                tracing::error!(%error, "the certificate in force stays");
+            }
+            tracing::info!(keys = keys.count(), "SIGHUP: keys and certificate were read again");
+        }
+    });
+    Ok(())
+}
+
+async fn serve(
+    listener: TcpListener,
+    settings: &Settings,
+    options: &HttpOptions,
+    dev_key: Option<String>,
+) -> Result<(), ServeError> {
     let clock = system_clock();
-    let database = Database::open(&settings.database, clock())?;
-    let hasher = Hasher::start(settings.hasher());
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
+    let telemetry = Arc::new(Telemetry::new(&build));
+    let database = Database::open(&settings.database, clock(), &telemetry)?;
+    let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let server = http::serve(listener, registry.clone(), &settings.http())?;
+    reload_on_hangup(options, settings)?;
+    let server = http::serve(listener, registry.clone(), options, telemetry)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
-    announce(address, settings);
+    announce(address, settings, options, dev_key);
 
     let name = tokio::select! {
         ended = &mut running => return Ok(ended.map_err(io::Error::other)??),
@@ -136,14 +211,15 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Says on stdout where it listens and, where `--dev` made a key, which and how to use it. Where stdout is
 /// closed nobody wants to know.
-fn announce(address: SocketAddr, settings: &Settings) {
+fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev_key: Option<String>) {
     let mut out = io::stdout().lock();
     let version = env!("CARGO_PKG_VERSION");
     let database = settings.database.store.path.display();
-    let _ = writeln!(out, "registry {version} listens on http://{address} (database {database})");
-    if let Some(key) = &settings.dev_key {
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let _ = writeln!(out, "registry {version} listens on {scheme}://{address} (database {database})");
+    if let Some(key) = dev_key {
         let _ = writeln!(out, "key for this run: {key}");
-        let _ = writeln!(out, "try: curl -H 'X-API-Key: {key}' http://{address}/stats");
+        let _ = writeln!(out, "try: curl -H 'X-API-Key: {key}' {scheme}://{address}/stats");
     }
     let _ = out.flush();
     for origin in &settings.ignored_origins {
@@ -157,7 +233,12 @@ fn announce(address: SocketAddr, settings: &Settings) {
             "commits are not synced one by one: a loss of power may cost the last acknowledged writes"
         );
     }
-    if settings.api_keys.is_empty() {
+    if settings.rules.allow_local_paths && settings.local_path_root.is_none() {
+        tracing::warn!(
+            "clients may have every file digested that this server can read; keep them to a folder with --local-path-root"
+        );
+    }
+    if options.keys.count() == 0 {
         tracing::warn!(
             "no API key is configured, so all but / and /health answer 503; set CAIA_REGISTRY_API_KEY, or try --dev"
         );

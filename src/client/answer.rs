@@ -35,7 +35,8 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
             };
             Err(ClientError::NotARegistry { url, reason })
         }
-        (503, _) => {
+        // Overloaded, or its disk is full: later it may go.
+        (503 | 507, _) => {
             Err(ClientError::Unavailable { url, detail: said(detail), retry_after: retry_after(headers) })
         }
         (429, _) => {
@@ -153,6 +154,11 @@ mod tests {
                 503,
                 r#"{"detail":"busy"}"#,
                 ClientError::Unavailable { url: url(), detail: "busy".to_owned(), retry_after: None },
+            ),
+            (
+                507,
+                r#"{"detail":"full"}"#,
+                ClientError::Unavailable { url: url(), detail: "full".to_owned(), retry_after: None },
             ),
             (
                 502,

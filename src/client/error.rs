@@ -32,7 +32,7 @@ pub enum ClientError {
     /// Any other 4xx. The faults of a 422 stand in `detail` one after another.
     #[error("the registry refused this ({status}): {detail}")]
     Refused { status: u16, detail: String },
-    /// 503 or 429: nothing was executed.
+    /// 503, 507 or 429: nothing was executed, or its answer says that this is in doubt.
     #[error("the registry at {url} is unavailable: {detail}; try again later")]
     Unavailable { url: String, detail: String, retry_after: Option<Duration> },
     /// Any other 5xx.

@@ -16,6 +16,7 @@ pub mod query;
 pub mod soundness;
 pub mod status;
 pub mod suites;
+pub mod text;
 pub mod timestamp;
 
 pub use comparison::{Comparison, Contender};
@@ -29,6 +30,7 @@ pub use promotion::Gate;
 pub use query::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats};
 pub use status::Status;
 pub use suites::Evaluation;
+pub use text::steers;
 pub use timestamp::Timestamp;
 
 /// Why the registry will not do what was asked. The text says what was wrong and what to do.

@@ -1,57 +1,71 @@
 //! Who calls: keys, and the name a caller has in the audit trail. Decided from the head of a request alone.
 
-use actix_web::http::header::{HeaderMap, HeaderValue};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
 
-use super::error::ApiError;
+use actix_web::http::header::{HeaderMap, HeaderValue};
+
+use crate::domain::steers;
+
+use super::{
+    error::ApiError,
+    keys::{Keys, digest_of},
+    throttle::{Throttle, Verdict},
+};
 
 /// The longest actor in the audit trail, in characters.
 const MAX_ACTOR_CHARS: usize = 200;
 /// How much of a key names its holder.
 const ACTOR_KEY_CHARS: usize = 4;
 
-/// The keys of this server, as digests: equal in length, so comparing them tells nothing of a key.
-#[derive(Debug, Clone)]
-pub struct Keys {
-    digests: Vec<[u8; 32]>,
+/// Who may call, and how a caller is named.
+#[derive(Debug)]
+pub(super) struct Doorkeeper {
+    keys: Keys,
+    throttle: Throttle,
     trust_actor_header: bool,
 }
 
-impl Keys {
-    /// Takes the keys over; they themselves are not kept.
-    #[must_use]
-    pub fn new(keys: &[String], trust_actor_header: bool) -> Self {
-        let digests = keys.iter().map(|key| Sha256::digest(key.as_bytes()).into()).collect();
-        Self { digests, trust_actor_header }
+impl Doorkeeper {
+    pub(super) fn new(keys: Keys, trust_actor_header: bool) -> Self {
+        Self { keys, throttle: Throttle::default(), trust_actor_header }
     }
 
-    /// The actor a request's head speaks for.
+    /// The actor a request's head speaks for. `peer` is the client it came from.
     ///
     /// # Errors
-    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`].
-    pub(super) fn authenticate(&self, head: &HeaderMap) -> Result<String, ApiError> {
-        if self.digests.is_empty() {
+    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`];
+    /// with a good key [`ApiError::ActorRefused`].
+    pub(super) fn authenticate(&self, head: &HeaderMap, peer: Option<IpAddr>) -> Result<String, ApiError> {
+        if self.keys.are_none() {
             return Err(ApiError::NoKeyConfigured);
         }
         let key = presented(head).ok_or(ApiError::KeyMissing)?;
-        let digest: [u8; 32] = Sha256::digest(key).into();
-        // All are compared, so that the time does not tell which one it was.
-        let known =
-            self.digests.iter().fold(subtle::Choice::from(0), |known, one| known | one.ct_eq(&digest));
-        if !bool::from(known) {
+        let (digest, now) = (digest_of(key), Instant::now());
+        // A connection without an address is none that anybody could guess over.
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        if let Verdict::NotBefore(wait) = self.throttle.admit(peer, &digest, now) {
+            return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
+        }
+        if !self.keys.include(&digest) {
+            self.throttle.wrong(peer, now);
             return Err(ApiError::KeyRefused);
         }
-        Ok(self.actor(head, key))
+        self.throttle.right(peer, &digest, now);
+        self.actor(head, key)
     }
 
-    fn actor(&self, head: &HeaderMap, key: &[u8]) -> String {
+    fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
-            Some(actor) => actor.chars().take(MAX_ACTOR_CHARS).collect(),
+            // Whoever reads the audit trail must see one name on one line, whatever shows it.
+            Some(actor) if actor.contains(steers) => Err(ApiError::ActorRefused),
+            Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
             None => {
                 let prefix: String = String::from_utf8_lossy(key).chars().take(ACTOR_KEY_CHARS).collect();
-                format!("key:{prefix}…")
+                Ok(format!("key:{prefix}…"))
             }
         }
     }
@@ -91,8 +105,7 @@ mod tests {
     }
 
     fn verdict(keys: &[&str], fields: &[(&'static str, &[u8])]) -> String {
-        let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
-        match Keys::new(&keys, false).authenticate(&head(fields)) {
+        match Doorkeeper::new(Keys::of(keys.iter().copied()), false).authenticate(&head(fields), None) {
             Ok(actor) => actor,
             Err(error) => format!("{error:?}"),
         }
@@ -125,6 +138,26 @@ mod tests {
     }
 
     #[test]
+    fn whoever_guesses_is_not_judged_any_more() {
+        let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), false);
+        let peer = Some("198.51.100.7".parse().unwrap());
+        let judged = |key: &'static [u8]| match doorkeeper.authenticate(&head(&[("x-api-key", key)]), peer) {
+            Ok(actor) => actor,
+            Err(error) => format!("{error:?}"),
+        };
+        let guesses: Vec<_> = (0..25).map(|_| judged(b"guess")).collect();
+        assert!(guesses[..20].iter().all(|verdict| verdict == "KeyRefused"), "{guesses:?}");
+        assert_eq!(guesses[24], "TooManyFailures { seconds: 1 }");
+        assert_eq!(judged(b"test-key"), "TooManyFailures { seconds: 1 }");
+        assert_eq!(
+            doorkeeper.authenticate(&head(&[]), peer).unwrap_err().to_string(),
+            ApiError::KeyMissing.to_string()
+        );
+        let other = Some("198.51.100.8".parse().unwrap());
+        assert!(doorkeeper.authenticate(&head(&[("x-api-key", b"test-key")]), other).is_ok());
+    }
+
+    #[test]
     fn the_actor_header_counts_where_it_is_trusted() {
         let long = "é".repeat(300);
         for (sent, trusted, actor) in [
@@ -135,9 +168,24 @@ mod tests {
             (b"Jos\xe9", true, "José".to_owned()),
             ("José".as_bytes(), true, "José".to_owned()),
         ] {
-            let keys = Keys::new(&["test-key".to_owned()], trusted);
+            let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), trusted);
             let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent)]);
-            assert_eq!(keys.authenticate(&head).unwrap(), actor);
+            assert_eq!(doorkeeper.authenticate(&head, None).unwrap(), actor);
         }
+    }
+
+    #[test]
+    fn an_actor_that_would_steer_what_shows_it_is_refused_where_it_counts() {
+        for sent in ["a\tb", "a\u{9b}31mb", "a\u{85}b", "a\u{202e}b", "a\u{2028}b", "a\u{2066}b"] {
+            for (trusted, verdict) in [(true, "Err(ActorRefused)"), (false, "Ok(\"key:test…\")")] {
+                let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), trusted);
+                let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent.as_bytes())]);
+                assert_eq!(format!("{:?}", doorkeeper.authenticate(&head, None)), verdict, "{sent:?}");
+            }
+        }
+        // In Latin-1, too.
+        let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), true);
+        let head = head(&[("x-api-key", b"test-key"), ("x-actor", b"a\x9b31mb")]);
+        assert!(matches!(doorkeeper.authenticate(&head, None), Err(ApiError::ActorRefused)));
     }
 }

@@ -1,5 +1,7 @@
 //! Bodies: read under their cap, and taken apart field by field with every fault noted.
 
+use std::rc::Rc;
+
 use actix_web::{
     HttpRequest, dev,
     http::header::CONTENT_LENGTH,
@@ -11,6 +13,7 @@ use serde_json::Value;
 use crate::domain::json::{MAX_DEPTH, Object, depth, has_reserved_key};
 
 use super::{
+    connection::Exchange,
     error::ApiError,
     fault::{FaultKind, Faults},
     lenient,
@@ -20,7 +23,7 @@ use super::{
 ///
 /// # Errors
 /// [`ApiError::BodyTooLarge`], at the first byte over the limit or the announcement of it;
-/// [`ApiError::BodyBroken`] where the connection or its encoding fails.
+/// [`ApiError::BodyBroken`], [`ApiError::Malformed`], [`ApiError::TooSlow`] where the connection or its encoding fails.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
@@ -33,7 +36,10 @@ pub(super) async fn read(
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
+        let chunk = chunk.map_err(|error| {
+            let why = request.conn_data::<Rc<Exchange>>().and_then(|exchange| exchange.why_cut());
+            why.unwrap_or_else(|| ApiError::BodyBroken(error.to_string()))
+        })?;
         if body.len() + chunk.len() > limit_bytes {
             return Err(ApiError::BodyTooLarge { limit_bytes });
         }

@@ -4,11 +4,12 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
+use serde::Serialize;
 use serde_json::json;
 
-use crate::{domain::Refusal, registry::RegistryError};
+use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
-use super::fault::Faults;
+use super::{connection::Malformed, fault::Faults};
 
 /// After how many seconds a refused client may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -19,6 +20,8 @@ const RETRY_AFTER_SECONDS: &str = "1";
 pub(super) enum ApiError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error("not ready: {0}")]
+    NotReady(#[from] NotReady),
     #[error("the request does not fit its schema")]
     Unfit(Faults),
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and start it again")]
@@ -27,6 +30,24 @@ pub(super) enum ApiError {
     KeyMissing,
     #[error("this API key is not valid here")]
     KeyRefused,
+    #[error("X-Actor holds a control character; send a plain name")]
+    ActorRefused,
+    #[error(
+        "too many wrong API keys have come from this address; the next is judged in {seconds} s, so correct the key first"
+    )]
+    TooManyFailures { seconds: u64 },
+    #[error(
+        "this server is not called {host:?}; if it is meant to be, start it with --allowed-host {host} (or CAIA_REGISTRY_ALLOWED_HOSTS)"
+    )]
+    WrongHost { host: String },
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the request's {part} did not come in time; send it faster, or in smaller requests")]
+    TooSlow { part: &'static str },
+    #[error("all connections this server has are in use; try again")]
+    TooManyConnections,
+    #[error("this port speaks HTTPS; use https:// in place of http://")]
+    PlainOnTls,
     #[error("the body is larger than the {limit_bytes} bytes this server takes here")]
     BodyTooLarge { limit_bytes: usize },
     #[error("the body could not be read: {0}")]
@@ -37,10 +58,29 @@ pub(super) enum ApiError {
     MethodNotAllowed(&'static str),
 }
 
+impl ApiError {
+    /// What was wrong with a key, as it is counted.
+    pub(super) fn authentication_failure(&self) -> &'static str {
+        match self {
+            Self::KeyMissing => "missing",
+            Self::NoKeyConfigured => "unconfigured",
+            Self::TooManyFailures { .. } => "not judged",
+            Self::ActorRefused => "actor",
+            _ => "wrong",
+        }
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Registry(refusal.into())
     }
+}
+
+/// The body of a 422 answer, written without a copy of what it shows of the request.
+#[derive(Serialize)]
+struct Unfit<'f> {
+    detail: &'f Faults,
 }
 
 impl ResponseError for ApiError {
@@ -57,14 +97,29 @@ impl ResponseError for ApiError {
                 RegistryError::Overloaded { .. }
                 | RegistryError::Busy
                 | RegistryError::ShuttingDown
-                | RegistryError::Unwritable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                | RegistryError::Unwritable(_)
+                | RegistryError::DiskFailing(_)
+                | RegistryError::InDoubt(_) => StatusCode::SERVICE_UNAVAILABLE,
+                RegistryError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 RegistryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NoKeyConfigured => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::ActorRefused | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::Malformed(malformed) => match malformed {
+                Malformed::HeadTooLarge | Malformed::TooManyFields => {
+                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                }
+                Malformed::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                _ => StatusCode::BAD_REQUEST,
+            },
+            Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -80,18 +135,51 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, *allowed));
             }
+            // Nothing more is read of this connection.
+            Self::Malformed(_) | Self::TooSlow { .. } | Self::BodyBroken(_) => {
+                response.force_close();
+            }
+            Self::TooManyFailures { seconds } => {
+                response.insert_header((header::RETRY_AFTER, *seconds));
+            }
+            // Who can't know what became of a write should look first.
+            Self::Registry(RegistryError::InDoubt(_)) => {}
             // Without a key configured, trying again does not help.
-            Self::Registry(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            Self::Registry(_) | Self::TooManyConnections
+                if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) =>
+            {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
             }
             _ => {}
         }
         match self {
-            Self::Unfit(faults) => response.json(json!({ "detail": faults.to_detail() })),
+            Self::Unfit(detail) => response.json(Unfit { detail }),
             // The middleware that knows the request's id says more.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
             _ => response.json(json!({ "detail": self.to_string() })),
         }
+    }
+}
+
+impl ApiError {
+    /// The whole answer as it goes over a connection that ends with it, where HTTP's library has no part in it any more.
+    pub(super) fn to_bytes(&self, request_id: &str) -> Vec<u8> {
+        let status = self.status_code();
+        let answer = self.error_response();
+        let body = json!({ "detail": self.to_string() }).to_string();
+        let mut bytes = format!(
+            "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\nx-request-id: {request_id}\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default(),
+            body.len(),
+        )
+        .into_bytes();
+        for (name, value) in answer.headers() {
+            bytes.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(body.as_bytes());
+        bytes
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! Types and messages are those of 0.2.0 (pydantic's), which its clients may tell apart.
 
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// Faults that are told one by one. A request with more of them is no slip, and each takes far more room in the answer
+/// than it took in the request.
+const MAX_TOLD: usize = 1_000;
 
 /// One fault, and where it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,14 +108,21 @@ fn alternatives(texts: &[&str]) -> String {
     }
 }
 
-/// The faults of a request so far.
+/// The faults of a request so far. They are written as the `detail` of the 422 answer.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    told: Vec<Fault>,
+    untold: usize,
+}
 
 impl Faults {
     /// Notes a fault at `part` (`path`, `query`, `body`) and the names below it.
     pub(super) fn note(&mut self, kind: FaultKind, location: impl IntoIterator<Item = Value>, input: Value) {
-        self.0.push(Fault { kind, location: location.into_iter().collect(), input });
+        if self.told.len() < MAX_TOLD {
+            self.told.push(Fault { kind, location: location.into_iter().collect(), input });
+        } else {
+            self.untold += 1;
+        }
     }
 
     /// The value of `read`, or its fault noted at `part` and `name`.
@@ -127,23 +139,27 @@ impl Faults {
     /// Whether there is none.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty()
     }
+}
 
-    /// The body of the 422 answer.
-    #[must_use]
-    pub(super) fn to_detail(&self) -> Value {
-        self.0
-            .iter()
-            .map(|fault| {
-                json!({
-                    "type": fault.kind.type_name(),
-                    "loc": fault.location,
-                    "msg": fault.kind.message(),
-                    "input": fault.input,
-                })
-            })
-            .collect()
+impl Serialize for Faults {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Told<'f> {
+            r#type: &'static str,
+            loc: &'f [Value],
+            msg: String,
+            input: &'f Value,
+        }
+        let last = self.told.len().saturating_sub(1);
+        serializer.collect_seq(self.told.iter().enumerate().map(|(place, fault)| {
+            let mut msg = fault.kind.message();
+            if place == last && self.untold > 0 {
+                msg.push_str(&format!("; {} more faults are not listed", self.untold));
+            }
+            Told { r#type: fault.kind.type_name(), loc: &fault.location, msg, input: &fault.input }
+        }))
     }
 }
 
@@ -157,8 +173,23 @@ mod tests {
         faults.note(FaultKind::Literal(&["a", "b", "c"]), ["query".into(), "sort".into()], "x".into());
         faults.note(FaultKind::StringType, ["body".into(), "tags".into(), 1.into()], 5.into());
         assert_eq!(
-            faults.to_detail().to_string(),
+            serde_json::to_string(&faults).unwrap(),
             r#"[{"type":"literal_error","loc":["query","sort"],"msg":"Input should be 'a', 'b' or 'c'","input":"x"},{"type":"string_type","loc":["body","tags",1],"msg":"Input should be a valid string","input":5}]"#
         );
+    }
+
+    #[test]
+    fn faults_beyond_what_anybody_reads_are_counted() {
+        let mut faults = Faults::default();
+        for place in 0..MAX_TOLD + 7 {
+            faults.note(FaultKind::StringType, ["body".into(), "tags".into(), place.into()], 5.into());
+        }
+        let told = serde_json::to_value(&faults).unwrap();
+        let told = told.as_array().unwrap();
+        assert_eq!(told.len(), MAX_TOLD);
+        assert_eq!(told[0]["msg"], "Input should be a valid string");
+        let last = &told[MAX_TOLD - 1];
+        assert_eq!(last["msg"], "Input should be a valid string; 7 more faults are not listed");
+        assert_eq!(last["loc"][2], MAX_TOLD - 1);
     }
 }

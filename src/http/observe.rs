@@ -1,6 +1,10 @@
 //! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
 
-use std::time::Instant;
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     Error,
@@ -8,23 +12,39 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::header::{self, HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
+    web::Data,
 };
 
-use super::error::plain_detail;
+use crate::telemetry::RouteCounts;
+
+use super::{App, connection::Exchange, error::plain_detail};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Gives the request an id, logs one line of it, and completes its answer.
+/// Gives the request an id, counts it, logs one line of it, and completes its answer.
 pub(super) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<BoxBody, BoxBody>>, Error> {
     let started = Instant::now();
     let id = request_id(request.headers());
-    let mut response = next.call(request).await?.map_into_boxed_body();
-    log(&response, &id, started);
+    let app = request.app_data::<Data<App>>().cloned();
+    let meant = app.as_ref().map_or(Ok(()), |app| {
+        app.hosts.check(request.headers().get(header::HOST).map(HeaderValue::as_bytes))
+    });
+    let mut response = match meant {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => request.error_response(error).map_into_boxed_body(),
+    };
+    if let Some(exchange) = response.request().conn_data::<Rc<Exchange>>() {
+        exchange.answer();
+    }
+    let time = started.elapsed();
+    count(&response, time);
+    log(&response, &id, time, app.as_ref());
+    guard(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
     response.headers_mut().insert(REQUEST_ID, id.clone());
     let status = response.status();
     let has_form = response
@@ -41,6 +61,23 @@ pub(super) async fn observe(
     Ok(response.map_body(|_, _| EitherBody::right(BoxBody::new(detail))))
 }
 
+/// What tells browsers to be careful with an answer: it is what it says it is, runs nothing, stands in no other page, and is
+/// kept for nobody else. Where a page says otherwise for itself, that counts.
+fn guard(head: &mut HeaderMap, is_encrypted: bool) {
+    const NO_SCRIPTS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+    head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !head.contains_key(header::CONTENT_SECURITY_POLICY) {
+        head.insert(header::CONTENT_SECURITY_POLICY, NO_SCRIPTS);
+    }
+    if !head.contains_key(header::CACHE_CONTROL) {
+        head.insert(header::CACHE_CONTROL, PRIVATE);
+    }
+    if is_encrypted {
+        head.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}
+
 /// The client's own id, where it can stand in a log and a header as it is; else a new one.
 fn request_id(head: &HeaderMap) -> HeaderValue {
     let sane = |value: &&HeaderValue| {
@@ -49,13 +86,25 @@ fn request_id(head: &HeaderMap) -> HeaderValue {
             && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
     };
     head.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
-        let id = format!("{:032x}", fastrand::u128(..));
         // Hex digits can stand in a header.
-        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-"))
+        HeaderValue::from_str(&new_request_id()).unwrap_or(HeaderValue::from_static("-"))
     })
 }
 
-fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant) {
+/// An id that no other request has.
+pub(super) fn new_request_id() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
+/// Counts it where its path counts: the innermost route that knows, else the app's own for what no path matches.
+fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
+    let request = response.request();
+    if let Some(route) = request.app_data::<Arc<RouteCounts>>() {
+        route.count(request.method().as_str(), response.status().as_u16(), time);
+    }
+}
+
+fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, app: Option<&Data<App>>) {
     let request = response.request();
     let status = response.status();
     // What follows would be put together for nobody.
@@ -65,8 +114,9 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, started: Instant) 
     let error = response.response().error().filter(|_| status.is_server_error()).map(ToString::to_string);
     let (method, path) = (request.method().as_str(), request.uri().path());
     let id = id.to_str().unwrap_or_default();
-    let peer = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
-    let milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
+    let peer = app.and_then(|app| app.proxies.client(request.peer_addr(), request.headers()));
+    let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+    let milliseconds = time.as_micros() as f64 / 1000.0;
     match error {
         Some(error) => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")

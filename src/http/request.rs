@@ -1,6 +1,6 @@
 //! A call: a request whose key was accepted, and what is read of its path, query, head and body.
 
-use std::{borrow::Cow, future::Ready};
+use std::{borrow::Cow, future::Ready, net::IpAddr};
 
 use actix_web::{FromRequest, HttpRequest, dev, http::header::HeaderMap, web::Data};
 use percent_encoding::{PercentDecode, percent_decode_str};
@@ -32,6 +32,7 @@ pub(super) struct Call {
     request: HttpRequest,
     payload: dev::Payload,
     actor: String,
+    peer: Option<IpAddr>,
     query: Vec<(String, String)>,
     faults: Faults,
 }
@@ -48,13 +49,17 @@ impl FromRequest for Call {
 impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
-        let actor = app.keys.authenticate(request.headers())?;
+        let peer = app.proxies.client(request.peer_addr(), request.headers());
+        let actor = app.doorkeeper.authenticate(request.headers(), peer).inspect_err(|error| {
+            app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
+        })?;
         let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
         Ok(Self {
             app,
             request: request.clone(),
             payload: payload.take(),
             actor,
+            peer,
             query,
             faults: Faults::default(),
         })
@@ -65,8 +70,7 @@ impl Call {
     }
 
     pub(super) fn caller(&self) -> Caller {
-        let host = self.request.peer_addr().map(|peer| peer.ip().to_string());
-        Caller { actor: self.actor.clone(), host }
+        Caller { actor: self.actor.clone(), host: self.peer.map(|peer| peer.to_string()) }
     }
 
     /// A segment of the path, counted from 0, as it was sent. The router's own decoding leaves `%2F` as it is.

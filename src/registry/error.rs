@@ -20,9 +20,22 @@ pub enum RegistryError {
     /// The server is ending. Nothing was begun.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
+    /// The disk of the database is full. Nothing was changed.
+    #[error(
+        "the disk of the database is full, so nothing was changed; free space there and try again: no restart is needed"
+    )]
+    DiskFull,
     /// The database can't be written now. Nothing was changed.
-    #[error("the database can't be written: {0}")]
+    #[error("the database can't be written, so nothing was changed: {0}")]
     Unwritable(String),
+    /// The disk of the database fails. Nothing was changed.
+    #[error(
+        "the disk of the database fails, so nothing was changed: {0}; once it works again no restart is needed"
+    )]
+    DiskFailing(String),
+    /// Nobody can say yet whether this write was kept.
+    #[error("{0}; whether this write is kept can't be said yet, so look before you send it again")]
+    InDoubt(String),
     /// A fault of ours. The text is for the log.
     #[error("{0}")]
     Failed(String),
@@ -45,7 +58,10 @@ impl From<StoreError> for RegistryError {
         match error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
             StoreError::Busy => Self::Busy,
+            StoreError::Full => Self::DiskFull,
             StoreError::Unwritable(why) => Self::Unwritable(why),
+            StoreError::Failing(why) => Self::DiskFailing(why),
+            StoreError::InDoubt(why) => Self::InDoubt(why),
             StoreError::Failed(_) => Self::Failed(error.to_string()),
         }
     }

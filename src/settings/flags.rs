@@ -41,10 +41,34 @@ pub struct ServeFlags {
     /// Make a random key for this run where none is configured, and show it
     #[arg(long)]
     pub dev: bool,
-    /// A key that callers may use; repeatable. Better a variable: other users of this machine can see
-    /// flags [env: CAIA_REGISTRY_API_KEY, CAIA_REGISTRY_API_KEYS]
-    #[arg(long = "api-key", value_name = "KEY")]
-    pub api_keys: Vec<String>,
+    /// File of keys that callers may use, one a line; read again on SIGHUP. Keys are never flags: other users of this
+    /// machine can see those [env: CAIA_REGISTRY_API_KEY_FILE, beside CAIA_REGISTRY_API_KEY and CAIA_REGISTRY_API_KEYS]
+    #[arg(long, value_name = "FILE")]
+    pub api_key_file: Option<PathBuf>,
+    /// Certificate for HTTPS, with those of its issuers behind it, in PEM form; read again on SIGHUP
+    /// [env: CAIA_REGISTRY_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, in PEM form [env: CAIA_REGISTRY_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Proxy (an address or a network, like 10.0.0.0/8) whose X-Forwarded-For is believed; repeatable
+    /// [env: CAIA_REGISTRY_TRUSTED_PROXIES]
+    #[arg(long = "trusted-proxy", value_name = "ADDRESS", value_delimiter = ',')]
+    pub trusted_proxies: Vec<String>,
+    /// Name by which this server may be called, beside localhost, so that no page of another name can reach it through
+    /// a browser here; * for any; repeatable [env: CAIA_REGISTRY_ALLOWED_HOSTS] [default: any, where --host is no
+    /// loopback address]
+    #[arg(long = "allowed-host", value_name = "HOST", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+    /// Connections at the same time; whoever comes beyond that gets 503 at once
+    /// [env: CAIA_REGISTRY_MAX_CONNECTIONS] [default: 10000, or what the limit of open files allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_connections: Option<u64>,
+    /// How long a client may take to send a request, and to take each part of an answer
+    /// [env: CAIA_REGISTRY_REQUEST_TIMEOUT_MS] [default: 30000]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub request_timeout_ms: Option<u64>,
     /// Take the actor of the audit trail from the header X-Actor [env: CAIA_REGISTRY_TRUST_ACTOR_HEADER]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub trust_actor_header: Option<bool>,
@@ -58,9 +82,16 @@ pub struct ServeFlags {
     /// Let clients name files on this server's disk to be digested [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,
+    /// Folder that such files have to lie in; relative paths begin there. Without one, every file that this
+    /// server may read can be named [env: CAIA_REGISTRY_LOCAL_PATH_ROOT]
+    #[arg(long, value_name = "DIR")]
+    pub local_path_root: Option<PathBuf>,
     /// Show such paths in answers [env: CAIA_REGISTRY_EXPOSE_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub expose_local_paths: Option<bool>,
+    /// Show /metrics without a key [env: CAIA_REGISTRY_PUBLIC_METRICS]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub public_metrics: Option<bool>,
     /// Larger files are sized and not digested [env: CAIA_REGISTRY_MAX_HASH_BYTES] [default: 268435456]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_hash_bytes: Option<u64>,

@@ -20,9 +20,18 @@ pub enum StoreError {
     /// Another process holds the database longer than the busy timeout. Nothing was changed.
     #[error("the database is locked by another process")]
     Busy,
-    /// The database can't take a write now: its disk is full, or it may not be written.
+    /// The disk of the database is full. Nothing was changed.
+    #[error("the disk of the database is full")]
+    Full,
+    /// The database may not be written, or is no longer where it was. Nothing was changed.
     #[error("the database can't be written: {0}")]
     Unwritable(String),
+    /// The disk of the database fails at what was asked. Nothing was changed.
+    #[error("the disk of the database fails: {0}")]
+    Failing(String),
+    /// A commit failed in a way that leaves open whether it will be there later. It can't be seen now.
+    #[error("a commit is in doubt: {0}")]
+    InDoubt(String),
     /// The store itself failed. The text is for the log, not for a client.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -75,6 +84,12 @@ pub trait WriteStore {
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
+    /// Writes what changes nothing, so that the transaction has something to commit: what shows whether writes can be
+    /// kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] also where there would be room for this one, but for hardly any other.
+    fn touch(&mut self) -> Result<(), StoreError>;
     /// Takes a version away; its events stay.
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError>;
     /// Appends to the audit trail.

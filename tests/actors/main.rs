@@ -18,6 +18,7 @@ use model_registry::{
         StoreError, WriteStore,
         sqlite::{Options, Synchronous},
     },
+    telemetry::Telemetry,
 };
 
 fn now() -> Timestamp {
@@ -34,7 +35,7 @@ fn with_database<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
     };
     let options = DatabaseOptions { store, readers: 1, read_queue: 1, write_queue: 1 };
     actix::System::new().block_on(async {
-        let database = Database::open(&options, now()).unwrap();
+        let database = Database::open(&options, now(), &Telemetry::new(&[])).unwrap();
         // The system's loop, which the tests hold up, has to bring each actor its first message.
         database.read(|store| store.stats()).await.unwrap();
         database.write(|store| store.find(1)).await.unwrap();
@@ -173,7 +174,14 @@ fn a_full_queue_of_files_is_said_at_once_and_a_digest_nobody_waits_for_is_given_
     let folder = tempfile::tempdir().unwrap();
     let path = endless(folder.path());
     actix::System::new().block_on(async {
-        let hasher = Hasher::start(HasherOptions { hashers: 1, hash_queue: 1, forbidden: Vec::new() });
+        let options = HasherOptions {
+            hashers: 1,
+            hash_queue: 1,
+            forbidden: Vec::new(),
+            secrets: Vec::new(),
+            root: None,
+        };
+        let hasher = Hasher::start(options, &Telemetry::new(&[]));
         {
             let mut running = pin!(hasher.measure(path.clone(), u64::MAX));
             begin(running.as_mut());
@@ -206,7 +214,7 @@ fn what_another_process_writes_is_indexed_while_nothing_else_is_done() {
     let path = store.path.clone();
     let options = DatabaseOptions { store, readers: 1, read_queue: 1, write_queue: 1 };
     actix::System::new().block_on(async {
-        let database = Database::open(&options, now()).unwrap();
+        let database = Database::open(&options, now(), &Telemetry::new(&[])).unwrap();
         database.write(insert).await.unwrap();
         let other = rusqlite::Connection::open(path).unwrap();
         other.busy_timeout(Duration::from_secs(5)).unwrap();

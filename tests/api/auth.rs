@@ -1,5 +1,8 @@
 //! Keys and actors: judged by the head of a request alone, before anything else of it.
 
+use std::net::Ipv4Addr;
+
+use model_registry::http::{Keys, Proxies};
 use serde_json::json;
 
 use crate::support::{Answer, KEY, TestApp};
@@ -27,21 +30,26 @@ fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
 
 #[test]
 fn nothing_but_two_paths_is_answered_without_a_key() {
-    let app = TestApp::spawn();
+    // Behind a proxy, so that each request comes from an address of its own: whoever sends many wrong keys is not judged.
+    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     app.register("m", "1");
     let before = app.everything();
+    let mut addresses = (0_u32..).map(|number| Ipv4Addr::from_bits(number).to_string());
     for (path, methods) in PRIVATE {
         for method in methods.iter().filter(|method| **method != "HEAD") {
             for headers in
                 ["", "X-API-Key: \r\n", "X-API-Key: wrong\r\n", "Authorization: Basic dGVzdC1rZXk=\r\n"]
             {
-                let answer = bare(&app, method, path, headers);
+                let headers = format!("{headers}X-Forwarded-For: {}\r\n", addresses.next().unwrap());
+                let answer = bare(&app, method, path, &headers);
                 assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{method} {path}");
                 answer.refused(401);
             }
         }
         if methods.contains(&"HEAD") {
-            let head = app.request("HEAD", path, &[("X-API-Key", "wrong")], None);
+            let address = addresses.next().unwrap();
+            let head = [("X-API-Key", "wrong"), ("X-Forwarded-For", address.as_str())];
+            let head = app.request("HEAD", path, &head, None);
             assert_eq!((head.status, head.text.as_str()), (401, ""), "{path}");
         }
     }
@@ -55,7 +63,7 @@ fn nothing_but_two_paths_is_answered_without_a_key() {
 
 #[test]
 fn a_key_comes_by_header_or_bearer_token_and_the_header_wins() {
-    let app = TestApp::with(|settings| settings.api_keys = vec!["first".to_owned(), "sch lüssel".to_owned()]);
+    let app = TestApp::with(|settings| settings.keys = Keys::of(["first", "sch lüssel"]));
     for (headers, status) in [
         ("X-API-Key: first\r\n", 200),
         ("x-api-key:   first  \r\n", 200),
@@ -97,7 +105,7 @@ fn a_key_that_is_no_text_is_a_wrong_one() {
 
 #[test]
 fn without_a_key_configured_nothing_private_is_served() {
-    let app = TestApp::with(|settings| settings.api_keys = Vec::new());
+    let app = TestApp::with(|settings| settings.keys = Keys::of([]));
     for headers in ["", "X-API-Key: test-key\r\n", "X-API-Key: \r\n"] {
         for (path, methods) in PRIVATE {
             for method in methods.iter().filter(|method| **method != "HEAD") {
@@ -247,7 +255,7 @@ fn the_actor_is_the_key_unless_its_header_is_trusted() {
 fn every_change_is_signed_by_who_made_it() {
     let app = TestApp::with(|settings| {
         settings.trust_actor_header = true;
-        settings.api_keys.push("bob-key".to_owned());
+        settings.keys = Keys::of([KEY, "bob-key"]);
     });
     let id = app.register("m", "1");
     let (path, body) = (format!("/models/{id}"), Some(r#"{"description": "d"}"#));
@@ -281,4 +289,56 @@ fn a_request_keeps_its_id_where_it_is_sane_and_gets_one_where_not() {
     }
     let made = || bare(&app, "GET", "/models", "").header("x-request-id").unwrap().to_owned();
     assert_ne!(made(), made());
+}
+
+#[test]
+fn whoever_tries_many_keys_is_not_judged_and_others_are() {
+    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.0/8"]).unwrap());
+    let from = |address: &str, key: &str| {
+        app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", address)], None)
+    };
+    let guesses: Vec<_> = (0..60).map(|number| from("198.51.100.7", &format!("guess-{number}"))).collect();
+    assert!(guesses[..20].iter().all(|answer| answer.status == 401));
+    let refused = guesses.iter().filter(|answer| answer.status == 429).count();
+    assert!(refused >= 20, "{refused}");
+    for answer in guesses.into_iter().filter(|answer| answer.status == 429) {
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let detail = answer.refused(429);
+        assert!(detail.contains("wrong API keys") && !detail.contains("guess"), "{detail}");
+    }
+    for address in ["198.51.100.8", "2001:db8::1"] {
+        from(address, KEY).ok();
+    }
+    // What needs no key is not touched by this.
+    app.request("GET", "/health", &[("X-Forwarded-For", "198.51.100.7")], None).ok();
+}
+
+#[test]
+fn the_callers_address_is_the_one_that_a_trusted_proxy_names() {
+    let register = |app: &TestApp, version: &str, chain: &str| {
+        let body = json!({"name": "m", "version": version, "artifact_uri": "s3://b"}).to_string();
+        app.request("POST", "/models", &[("X-Forwarded-For", chain)], Some(&body)).ok()["source_host"].clone()
+    };
+    let behind = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
+    assert_eq!(register(&behind, "1", "6.6.6.6, 198.51.100.7"), "198.51.100.7");
+    assert_eq!(register(&behind, "2", "nonsense"), "127.0.0.1");
+    let open = TestApp::spawn();
+    assert_eq!(register(&open, "1", "198.51.100.7"), "127.0.0.1");
+}
+
+#[test]
+fn answers_tell_browsers_to_be_careful() {
+    let app = TestApp::spawn();
+    for answer in
+        [app.get("/health"), app.get("/stats"), app.get("/nowhere"), bare(&app, "GET", "/stats", "")]
+    {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("cache-control", "private, no-cache"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{answer:?}");
+        }
+        assert_eq!(answer.header("strict-transport-security"), None);
+    }
 }

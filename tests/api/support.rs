@@ -18,9 +18,10 @@ use actix_web::dev::ServerHandle;
 use model_registry::{
     actors::{Database, Hasher},
     domain::Timestamp,
-    http,
+    http::{self, Keys},
     registry::{Clock, Registry},
     settings::{ServeFlags, Settings},
+    telemetry::Telemetry,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -159,10 +160,12 @@ impl TestApp {
     pub fn over(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let flags = ServeFlags {
             db_path: Some(folder.path().join("registry.db")),
-            api_keys: vec![KEY.to_owned()],
+            // What tests write into requests by hand.
+            allowed_hosts: vec!["x".to_owned()],
             ..ServeFlags::default()
         };
         let mut settings = Settings::resolve(flags, 2, |_| None).unwrap();
+        settings.keys = Keys::of([KEY]);
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -375,10 +378,11 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
 }
 
 async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
-    let database = Database::open(&settings.database, clock()).unwrap();
-    let hasher = Hasher::start(settings.hasher());
+    let telemetry = Arc::new(Telemetry::new(&[("version", "test")]));
+    let database = Database::open(&settings.database, clock(), &telemetry).unwrap();
+    let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
-    let server = http::serve(listener, registry.clone(), &settings.http()).unwrap();
+    let server = http::serve(listener, registry.clone(), &settings.http(), telemetry).unwrap();
     started.send(server.handle()).unwrap();
     server.await.unwrap();
     tokio::task::spawn_blocking(move || registry.close()).await.unwrap();

@@ -161,10 +161,28 @@ fn what_keeps_it_from_starting_is_one_line_and_changes_nothing() {
         (["--port", "0", "--db-path", "/proc/self/registry.db"], "can't be written"),
         (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is no origin"),
         (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is no level"),
+        (["--local-path-root", &at("none"), "--db-path", &fresh], "none does not exist; create the folder"),
+        (["--local-path-root", &at("text.db"), "--db-path", &fresh], "text.db is no folder"),
     ] {
         let line = Ran::of(registry(["serve"]).args(arguments)).failed(1);
         assert!(line.contains(expected), "{arguments:?}: {line}");
         assert_eq!(snapshot(folder.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn paths_that_may_lead_anywhere_are_warned_of() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().to_str().unwrap();
+    for (arguments, warned) in
+        [(&["--allow-local-paths"][..], true), (&["--allow-local-paths", "--local-path-root", root], false)]
+    {
+        let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY).args(arguments);
+        });
+        server.signal("TERM");
+        let log = server.ended().log;
+        assert_eq!(log.contains("keep them to a folder with --local-path-root"), warned, "{log}");
     }
 }
 

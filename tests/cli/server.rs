@@ -57,7 +57,7 @@ impl Server {
             line.trim_end().to_owned()
         };
         let first = line();
-        let url = first.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = first.split_whitespace().find(|word| word.contains("://"));
         let url = url.unwrap_or_else(|| panic!("no address in {first:?}")).to_owned();
         let greeting = (0..greeting).map(|_| line()).collect();
         Self { url, greeting, child, stdout, log: Some(log), folder: Some(folder) }

@@ -14,6 +14,8 @@ pub(crate) struct Manifest {
     pub(crate) workspace_version: Option<String>,
     /// Dependencies by a path that also name a version.
     pub(crate) path_dependencies: Vec<(String, String)>,
+    /// Whether it is that of a workspace.
+    pub(crate) is_workspace: bool,
     /// Whether `cargo publish` would take it.
     pub(crate) is_published: bool,
 }
@@ -41,6 +43,7 @@ pub(crate) fn read(path: &str, text: &str) -> Result<Manifest, Error> {
                 .as_bool()
                 .unwrap_or_else(|| publish.as_array().is_none_or(|registries| !registries.is_empty()))
         });
+    let is_workspace = document.contains_key("workspace");
     let workspace = document.get("workspace").and_then(|workspace| workspace.get("package"));
     let workspace_version =
         workspace.and_then(|package| package.get("version")).and_then(Item::as_str).map(str::to_owned);
@@ -48,7 +51,7 @@ pub(crate) fn read(path: &str, text: &str) -> Result<Manifest, Error> {
     each_path_dependency(&mut document, &mut |name, version| {
         path_dependencies.push((name.to_owned(), version.as_str().unwrap_or_default().to_owned()));
     });
-    Ok(Manifest { name, version, workspace_version, path_dependencies, is_published })
+    Ok(Manifest { name, version, workspace_version, path_dependencies, is_workspace, is_published })
 }
 
 /// The same text with its versions raised from `from` to `to`: the workspace's, the package's own, and those of path
@@ -138,7 +141,7 @@ far = { path = "far", version = "7.0" }
         assert_eq!(found.workspace_version.as_deref(), Some("0.3.0"));
         let expected = [("part", "0.3.0"), ("piece", "=0.3.0"), ("far", "7.0")];
         assert_eq!(found.path_dependencies, expected.map(|(name, v)| (name.to_owned(), v.to_owned())));
-        assert!(found.is_published);
+        assert!(found.is_published && found.is_workspace);
         for publish in ["false", "[]"] {
             let text = format!("[package]\nname = \"x\"\nversion = \"1.0.0\"\npublish = {publish}\n");
             let found = read("Cargo.toml", &text).unwrap();

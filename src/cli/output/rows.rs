@@ -9,9 +9,12 @@ use super::{
     terminal::Terminal,
     yaml,
 };
-use crate::cli::{
-    exit::Failure,
-    print::{self, Reader},
+use crate::{
+    cli::{
+        exit::Failure,
+        print::{self, Reader},
+    },
+    domain::steers,
 };
 
 /// A list that is being shown.
@@ -167,10 +170,8 @@ fn csv(columns: &[Column], header: bool, rows: &[Value]) -> Result<String, Failu
 fn csv_field(value: &Value) -> String {
     match value {
         Value::String(text) => {
-            let text: String = text
-                .chars()
-                .map(|c| if c.is_control() && c != '\n' && c != '\t' { ' ' } else { c })
-                .collect();
+            let text: String =
+                text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { ' ' } else { c }).collect();
             let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\n']);
             if is_formula { format!("'{text}") } else { text }
         }
@@ -202,7 +203,7 @@ mod tests {
             (json!("=1+1"), json!("@x"), "'=1+1,'@x\n"),
             (json!(-5), json!("-5"), "-5,'-5\n"),
             (json!(["=1", "b"]), json!({"k": 1.50}), "\"[\"\"=1\"\",\"\"b\"\"]\",\"{\"\"k\"\":1.5}\"\n"),
-            (json!("a\u{1b}[2J"), json!(true), "a [2J,true\n"),
+            (json!("a\u{1b}[2J\u{202e}"), json!(true), "a [2J ,true\n"),
         ] {
             let text = csv(&columns, true, &[json!({"a": a, "b": b})]).unwrap();
             assert_eq!(text, format!("a,b\n{line}"));

@@ -2,6 +2,9 @@
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
+
+use crate::domain::text::turns;
 
 /// `value` as YAML with a line break at its end.
 ///
@@ -12,7 +15,30 @@ pub(super) fn yaml(value: &Value) -> Result<String, String> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Ok(text)
+    if !text.contains(turns) {
+        return Ok(text);
+    }
+    // They stand between double quotes, but for those in keys.
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match letter {
+            letter if turns(letter) => escaped.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            letter => escaped.push(letter),
+        }
+    }
+    Ok(escaped)
+}
+
+/// A text, which gets double quotes where it holds what is to be escaped and YAML would let pass.
+struct Text<'v>(&'v str);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.contains(turns) {
+            return DoubleQuoted(self.0).serialize(serializer);
+        }
+        serializer.serialize_str(self.0)
+    }
 }
 
 /// JSON in the words of a serializer that knows no numbers of any length. Whole numbers keep their digits, as a
@@ -45,7 +71,7 @@ impl Serialize for Plain<'_> {
             }
             Value::Null => serializer.serialize_unit(),
             Value::Bool(truth) => serializer.serialize_bool(*truth),
-            Value::String(text) => serializer.serialize_str(text),
+            Value::String(text) => Text(text).serialize(serializer),
         }
     }
 }
@@ -55,6 +81,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::steers;
 
     #[test]
     fn what_looks_like_something_else_is_quoted_and_nothing_steers_a_terminal() {
@@ -84,6 +111,22 @@ mod tests {
             let value: Value = serde_json::from_str(number).unwrap();
             assert_eq!(yaml(&value).unwrap().trim_end().trim_matches('"'), text);
         }
+    }
+
+    #[test]
+    fn letters_that_turn_the_order_are_escaped_between_double_quotes() {
+        for (value, text) in [
+            (json!("\u{202e}"), r#""\u202E""#),
+            // The library quotes no key for it; what is read then is the escape.
+            (json!({"a\u{202e}b": "c\u{2066}d"}), r#"a\u202Eb: "c\u2066d""#),
+            (
+                json!(["x \u{202e}\nnew \"line\" \\", "'\u{200f}'"]),
+                "- \"x \\u202E\\nnew \\\"line\\\" \\\\\"\n- \"'\\u200F'\"",
+            ),
+        ] {
+            assert_eq!(yaml(&value).unwrap().trim_end(), text);
+        }
+        assert!(!yaml(&json!("a\u{2028}b\u{2029}")).unwrap().trim_end().contains(steers));
     }
 
     #[test]

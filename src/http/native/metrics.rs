@@ -28,7 +28,7 @@ pub(super) async fn suites(mut call: Call) -> Answer {
     Ok(answer::json(suites.into_bytes()))
 }
 
-fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
+pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
     let suite = fields.required_text("suite");
     let metrics = fields.required_object("metrics");
     let dataset = fields.text("dataset");

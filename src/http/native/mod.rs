@@ -6,12 +6,18 @@ mod health;
 mod metrics;
 mod models;
 mod overview;
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "only fuzzers reach it from outside")]
+pub mod probe;
 mod promotion;
+mod telemetry;
 
 use actix_web::{
     HttpResponse, Resource,
     web::{self, ServiceConfig},
 };
+
+use crate::telemetry::Requests;
 
 use super::error::ApiError;
 
@@ -23,11 +29,12 @@ const PLAIN_ID: &str = "{model_id:[0-9]+}";
 /// Whatever stands in its place, to be read leniently or refused.
 const ANY_ID: &str = "{model_id}";
 
-/// All paths of the contract. The router tries them one after the other, each by a regular expression, so those that are
-/// called most stand first.
-pub(super) fn configure(paths: &mut ServiceConfig) {
+/// All paths of the contract, each counted in `requests` by its pattern. The router tries them one after the other, each
+/// by a regular expression, so those that are called most stand first.
+pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let (get, head, post) = (web::get, web::head, web::post);
-    version(paths, PLAIN_ID);
+    let at = |path: &str, allowed| at(requests, path, allowed);
+    version(paths, requests, PLAIN_ID);
     paths
         .service(at("/", "GET, HEAD").route(get().to(health::service)).route(head().to(health::service)))
         .service(at("/health", "GET, HEAD").route(get().to(health::health)).route(head().to(health::health)))
@@ -47,7 +54,7 @@ pub(super) fn configure(paths: &mut ServiceConfig) {
                 .route(get().to(models::list_by_status))
                 .route(head().to(models::list_by_status)),
         );
-    version(paths, ANY_ID);
+    version(paths, requests, ANY_ID);
     paths
         .service(
             at("/production/{name}", "GET, HEAD")
@@ -62,12 +69,19 @@ pub(super) fn configure(paths: &mut ServiceConfig) {
         .service(at("/stats", "GET, HEAD").route(get().to(overview::stats)).route(head().to(overview::stats)))
         .service(
             at("/queues", "GET, HEAD").route(get().to(overview::queues)).route(head().to(overview::queues)),
+        )
+        .service(at("/ready", "GET, HEAD").route(get().to(health::ready)).route(head().to(health::ready)))
+        .service(
+            at("/metrics", "GET, HEAD")
+                .route(get().to(telemetry::metrics))
+                .route(head().to(telemetry::metrics)),
         );
 }
 
 /// The paths of one version, where `id` is the pattern of its id.
-fn version(paths: &mut ServiceConfig, id: &str) {
+fn version(paths: &mut ServiceConfig, requests: &Requests, id: &str) {
     let (get, head, post, patch, delete) = (web::get, web::head, web::post, web::patch, web::delete);
+    let at = |path: &str, allowed| at(requests, path, allowed);
     paths
         .service(
             at(&format!("/models/{id}"), "GET, HEAD, PATCH, DELETE")
@@ -91,7 +105,10 @@ fn version(paths: &mut ServiceConfig, id: &str) {
 }
 
 /// A path that answers methods other than its own with 405 and the list of those, key or no key.
-fn at(path: &str, allowed: &'static str) -> Resource {
+fn at(requests: &Requests, path: &str, allowed: &'static str) -> Resource {
+    // Found by `observe`, which counts what was asked here.
+    let counts = requests.route(path.replace(PLAIN_ID, "{id}").replace(ANY_ID, "{id}"));
     web::resource(path)
+        .app_data(counts)
         .default_service(web::to(move || async move { Answer::Err(ApiError::MethodNotAllowed(allowed)) }))
 }

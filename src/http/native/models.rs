@@ -94,7 +94,7 @@ async fn answer_list(call: &Call, query: ListQuery) -> Answer {
     Ok(list.into_page(call, &page))
 }
 
-fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
+pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
     // Everything is read before anything is judged: a field left unread would count as unknown.
     let (name, version) = (fields.required_text("name"), fields.required_text("version"));
     let status = fields.choice_not_null("status", &Status::NAMES, Status::parse).unwrap_or_default();
@@ -133,7 +133,7 @@ fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
     Ok(draft)
 }
 
-fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
+pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
     let status = fields.choice("status", &Status::NAMES, Status::parse);
     let artifact_uri = fields.text("artifact_uri");
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));

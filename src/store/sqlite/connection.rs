@@ -15,7 +15,9 @@ use crate::domain::{Refusal, Timestamp};
 use super::{
     super::StoreError,
     derived::settle,
+    failing,
     opening::{OpenError, Options, Synchronous, inspect_file},
+    place::Place,
     schema,
 };
 
@@ -30,8 +32,11 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::Unwritable("its disk is full".to_owned()),
+            Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::ReadOnly) => Self::Unwritable("it is read-only".to_owned()),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::Failing(failing::what_failed(&error).to_owned())
+            }
             Some(ErrorCode::TooBig) => Refusal::TooLarge(
                 "this version would hold more than the database can keep in one row".to_owned(),
             )
@@ -46,6 +51,9 @@ pub struct SqliteWriter {
     pub(super) connection: Connection,
     busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
+    pub(super) place: Place,
+    /// Whether what a log that was taken away held is in the database.
+    pub(super) log_rescued: bool,
 }
 
 /// A connection that only reads.
@@ -80,28 +88,37 @@ impl SqliteWriter {
         let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         schema::recognize(&writer.connection, &options.path)?;
-        if writer.connection.is_readonly("main").map_err(failed)? {
-            let why = "the file is read-only".to_owned();
-            return Err(OpenError::NotWritable { path: options.path.clone(), why });
-        }
         use_wal(&writer.connection, options)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
+        // The log is there now too.
+        writer.place = Place::of(options);
         Ok(writer)
     }
 
-    /// Opens once more a database that [`SqliteWriter::open`] has opened in this process. The file is not looked
-    /// at: closing any descriptor of it would drop the locks of the connections that are open.
+    /// Takes a new connection to the database that [`SqliteWriter::open`] has opened in this process. The file is not
+    /// looked at: closing any descriptor of it would drop the locks of the connections that are open.
     ///
     /// # Errors
-    /// See [`OpenError`].
-    pub fn reopen(options: &Options) -> Result<Self, OpenError> {
-        Self::connect(options, OpenFlags::empty())
+    /// See [`OpenError`], and where the path no longer leads to that database; the connection is then the old one.
+    pub fn reopen(&mut self, options: &Options) -> Result<(), OpenError> {
+        let displaced =
+            |why: StoreError| OpenError::Failed { path: options.path.clone(), why: why.to_string() };
+        self.place.check().map_err(displaced)?;
+        let fresh = Self::connect(options, OpenFlags::empty())?;
+        self.place.check().map_err(displaced)?;
+        *self = Self { place: self.place.clone(), ..fresh };
+        Ok(())
     }
 
     fn connect(options: &Options, create: OpenFlags) -> Result<Self, OpenError> {
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
         let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+        // Before anything is read, which would leave an empty log behind that nobody here may write.
+        if connection.is_readonly("main").map_err(failed)? {
+            let why = "the file is read-only".to_owned();
+            return Err(OpenError::NotWritable { path: options.path.clone(), why });
+        }
         prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);
@@ -112,7 +129,14 @@ impl SqliteWriter {
                 Ok(())
             }))
             .map_err(failed)?;
-        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages })
+        let place = Place::of(options);
+        Ok(Self { connection, busy_timeout: options.busy_timeout, wal_pages, place, log_rescued: false })
+    }
+
+    /// Sizes of the database's file and its log's, as they were at the last commit.
+    #[must_use]
+    pub fn file_bytes(&self) -> (u64, u64) {
+        self.place.bytes()
     }
 
     /// Pages in the WAL after the last commit of this connection.
@@ -165,14 +189,6 @@ impl SqliteWriter {
     /// As SQLite's.
     pub fn index_is_behind_by(&self, least: usize) -> Result<bool, StoreError> {
         Ok(settle::are_pending(&self.connection, least)?)
-    }
-
-    /// Makes the transaction durable.
-    ///
-    /// # Errors
-    /// As SQLite's; the transaction is then still open or gone, see [`SqliteWriter::in_transaction`].
-    pub fn commit(&mut self) -> Result<(), StoreError> {
-        self.run("COMMIT")
     }
 
     /// Undoes the transaction.
@@ -233,7 +249,7 @@ impl SqliteWriter {
         checkpoint(&self.connection, "TRUNCATE")
     }
 
-    fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
+    pub(super) fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
         self.connection.prepare_cached(sql)?.execute([])?;
         Ok(())
     }
@@ -293,10 +309,20 @@ impl Checkpointer {
     }
 }
 
+/// Moves pages from the WAL into the database.
+///
+/// # Errors
+/// [`StoreError::InDoubt`] where they could not be synced: what was moved so far may not be on the disk, so the WAL must
+/// be kept whole.
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    let (blocked, wal_pages, moved_pages): (bool, i64, i64) =
-        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let done = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    let (blocked, wal_pages, moved_pages): (bool, i64, i64) = done.map_err(|error| {
+        if failing::is_of_sync(&error) {
+            return StoreError::InDoubt("syncing what was moved into the database failed".to_owned());
+        }
+        error.into()
+    })?;
     if blocked && mode != "PASSIVE" {
         return Err(StoreError::Busy);
     }
@@ -304,7 +330,7 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoi
 }
 
 /// What is set on every connection.
-fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+pub(super) fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.pragma_update(None, "foreign_keys", true)?;

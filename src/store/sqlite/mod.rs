@@ -6,13 +6,23 @@
 mod connection;
 mod derived;
 mod events;
+mod failing;
 mod lists;
 pub mod maintenance;
 mod models;
 mod opening;
+mod place;
+mod read_only;
 mod schema;
 
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
 pub use opening::{OpenError, Options, Synchronous};
+pub use read_only::{ReadOnly, look_without_writing};
 pub use schema::SCHEMA_VERSION;
+
+/// The version of SQLite inside.
+#[must_use]
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}

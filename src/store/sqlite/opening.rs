@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::ErrorCode;
 
-use super::schema;
+use super::{failing, schema};
 
 /// Where `user_version` stands in the header of a SQLite file, big-endian in four bytes.
 const USER_VERSION_OFFSET: usize = 60;
@@ -78,6 +78,16 @@ pub enum OpenError {
     TooNew { path: PathBuf, found: i64, known: i64 },
     #[error("{path} can't be written ({why}); give this user write access to the file and its folder")]
     NotWritable { path: PathBuf, why: String },
+    #[error("{path} can't be opened for writing: its disk is full; free space there")]
+    DiskFull { path: PathBuf },
+    #[error(
+        "{path} has an older schema, and it can't be brought up to date: {why}; give this user write access to the file and its folder, or let a registry with such access open it once"
+    )]
+    OldAndUnwritable { path: PathBuf, why: String },
+    #[error(
+        "{path} can't be read without writing: beside it lies a log with writes it does not hold yet ({why}); give this user write access to its folder, or copy the file and its -wal to where it has that"
+    )]
+    LogUnread { path: PathBuf, why: String },
     #[error("{path} is locked by another process; stop it, or wait until it is done")]
     Locked { path: PathBuf },
     #[error("{path} can't use a write-ahead log (journal_mode is {mode:?}); put it on a local disk")]
@@ -98,6 +108,9 @@ impl OpenError {
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Self::NotWritable { path, why }
             }
+            // The index of the log is the first thing to need room.
+            Some(ErrorCode::DiskFull) => Self::DiskFull { path },
+            _ if failing::is_of_index(error) => Self::DiskFull { path },
             _ => Self::Failed { path, why },
         }
     }

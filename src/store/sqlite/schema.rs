@@ -181,13 +181,6 @@ pub(super) fn reference() -> rusqlite::Result<Connection> {
 /// Brings the file up to [`SCHEMA_VERSION`], in one transaction. Where two processes do so at once, the
 /// second waits and finds nothing left to do.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
-    let is_current = |connection: &Connection| {
-        Ok::<_, rusqlite::Error>(
-            user_version(connection)? == SCHEMA_VERSION
-                && has_indexes(connection)?
-                && tables::are_whole(connection)?,
-        )
-    };
     if is_current(connection)? {
         return Ok(());
     }
@@ -212,6 +205,13 @@ pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()
+}
+
+/// Whether nothing is left to be brought up.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(user_version(connection)? == SCHEMA_VERSION
+        && has_indexes(connection)?
+        && tables::are_whole(connection)?)
 }
 
 pub(super) fn user_version(connection: &Connection) -> rusqlite::Result<i64> {

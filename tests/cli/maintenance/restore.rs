@@ -49,6 +49,7 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
     let elsewhere = tempfile::tempdir().unwrap();
     let backup = at(&elsewhere, "b.db");
     done(back_up(&server.db_path(), &backup));
+    register("2");
     let folder = server.db_path().parent().unwrap().to_owned();
     let away = folder.join("away.db");
     fs::rename(server.db_path(), &away).unwrap();
@@ -60,8 +61,7 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
     );
     assert_eq!(names(&folder), before, "its log stays where it looks for it");
 
-    // So what it acknowledged after that is not lost either.
-    register("2");
+    // So what it acknowledged since the backup is not lost either; it takes no more.
     server.signal("TERM");
     let folder = server.ended().folder;
     let told = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));

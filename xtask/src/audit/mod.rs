@@ -142,16 +142,17 @@ pub(crate) type Manifests = BTreeMap<String, manifest::Manifest>;
 
 pub(crate) const ROOT_MANIFEST: &str = "Cargo.toml";
 
-/// Those of the workspace's members, which are all that are tracked.
+/// Those of the workspace's members: all that are tracked, but for workspaces of their own.
 pub(crate) fn manifests(tracked: &[Tracked]) -> Result<Manifests, Error> {
     let is_manifest = |path: &str| path == ROOT_MANIFEST || path.ends_with("/Cargo.toml");
-    let manifests = tracked.iter().filter(|file| is_manifest(&file.path));
-    manifests
-        .map(|file| {
-            let read = manifest::read(&file.path, file.text.as_deref().unwrap_or_default())?;
-            Ok((file.path.clone(), read))
-        })
-        .collect()
+    let mut manifests = Manifests::new();
+    for file in tracked.iter().filter(|file| is_manifest(&file.path)) {
+        let read = manifest::read(&file.path, file.text.as_deref().unwrap_or_default())?;
+        if file.path == ROOT_MANIFEST || !read.is_workspace {
+            manifests.insert(file.path.clone(), read);
+        }
+    }
+    Ok(manifests)
 }
 
 /// The version that all of them share.
@@ -220,7 +221,11 @@ mod tests {
         }
         assert_eq!(fixture.read("CHANGELOG.md"), changelog);
         assert_eq!(failures(&fixture, &usual), [""; 0]);
-        // Links are judged by where they point, and what is deleted is no longer there.
+        // A workspace of its own has versions of its own.
+        fixture.write("fuzz/Cargo.toml", "[workspace]\n[package]\nname = \"fuzz\"\nversion = \"0.0.0\"\n");
+        fixture.git(&["add", "--all"]);
+        assert_eq!(failures(&fixture, &usual), [""; 0]);
+        // What is deleted is no longer there.
         std::fs::remove_file(fixture.repository.root.join("LICENSE")).unwrap();
         let failures = failures(&fixture, &release);
         assert!(failures.iter().any(|failure| failure.starts_with("[FAIL] working tree: ")), "{failures:?}");

@@ -6,8 +6,17 @@ const CHECK: &str = "package";
 /// What a package with a program must hold.
 const WANTED: [&str; 6] = ["Cargo.lock", "Cargo.toml", "CHANGELOG.md", "LICENSE", "README.md", "src/main.rs"];
 /// What is the maintainers' own.
-const OURS: [&str; 8] =
-    [".ci/", ".config/", ".github/", "deny.toml", "Makefile", "qa_artifacts/", "xtask/", "loadtest/"];
+const OURS: [&str; 9] = [
+    ".ci/",
+    ".config/",
+    ".github/",
+    "deny.toml",
+    "fuzz/",
+    "loadtest/",
+    "Makefile",
+    "qa_artifacts/",
+    "xtask/",
+];
 
 /// A package as it would be published.
 #[derive(Debug)]

@@ -1,13 +1,11 @@
 //! The report as a page that needs nothing else. Its pictures are those of the load test's own page.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::Value;
-
 use super::{
     context::{Outcome, StepResult},
-    report::Report,
+    report::{self, Report},
     summary::{plain, verdict},
 };
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// What stands at the top: key, what it is, and its unit.
 const FIGURES: [(&str, &str, &str); 12] = [
@@ -189,8 +187,18 @@ fn slow_tests(report: &Report) -> Markup {
 }
 
 fn unknown(report: &Report) -> Markup {
-XX            table { tbody {
-                @for (key, reason) in reasons { tr { td.name { (key) } td { (plain(reason as &Value)) } } }
+    // Of a step that was left out, the table of steps says enough.
+    let left_out = |key: &str| {
+        let result = report.results.iter().find(|result| report::step_of(key) == Some(result.step));
+        result.is_some_and(|result| result.outcome == Outcome::NotSelected)
+    };
+    let reasons = report.value("unavailable").as_object().into_iter().flatten();
+    let reasons: Vec<_> = reasons.filter(|(key, _)| !left_out(key)).collect();
+    html! {
+        @if !reasons.is_empty() {
+            h2 { "What is not known" }
+            table { tbody {
+                @for (key, reason) in reasons { tr { td.name { (key) } td { (plain(reason)) } } }
             } }
         }
     }

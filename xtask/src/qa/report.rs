@@ -52,6 +52,11 @@ const KEYS: [(&str, Option<Step>); 15] = [
     ("rustc", None),
 ];
 
+/// The step that knows the value of a key.
+pub(super) fn step_of(key: &str) -> Option<Step> {
+    KEYS_OF_OLD.into_iter().chain(KEYS).find(|(known, _)| *known == key).and_then(|(_, step)| step)
+}
+
 /// What is known of the run itself.
 #[derive(Debug, Clone)]
 pub(super) struct About {

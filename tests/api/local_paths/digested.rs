@@ -1,45 +1,17 @@
-//! Files on the server's disk: read where that is allowed, and only what may be read.
+//! Files that may be read are digested, and held against what was said of them.
 
 use std::{
     fs,
     io::{Seek as _, SeekFrom, Write as _},
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::Duration,
 };
 
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::json;
 
-use crate::support::{Answer, TestApp};
-
-fn allowing() -> TestApp {
-    TestApp::with(|settings| settings.rules.allow_local_paths = true)
-}
-
-/// A file beside the database.
-fn file(app: &TestApp, name: &str, content: impl AsRef<[u8]>) -> String {
-    let path = app.folder.path().join(name);
-    fs::write(&path, content).unwrap();
-    text(&path)
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
-}
-
-fn sha256(content: impl AsRef<[u8]>) -> String {
-    hex::encode(Sha256::digest(content))
-}
-
-fn register(app: &TestApp, fields: &Value) -> Answer {
-    let mut body = json!({"name": "m", "version": "1"});
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    app.post("/models", &body)
-}
+use super::{allowing, file, register, sha256, text};
+use crate::support::TestApp;
 
 #[test]
 fn digest_and_size_are_those_of_the_file() {
@@ -124,149 +96,6 @@ fn what_is_claimed_of_a_file_must_be_so() {
         "checkpoint_size_bytes": "5", "config_path": config, "config_size_bytes": 2,
     });
     assert_eq!(register(&app, &agreeing).ok()["checkpoint_sha256"], digest);
-}
-
-/// Lets go of whoever still waits for a writer of this FIFO, so that a test which fails also ends.
-struct Released(PathBuf);
-
-impl Drop for Released {
-    fn drop(&mut self) {
-        drop(fs::File::options().read(true).write(true).open(&self.0));
-    }
-}
-
-#[test]
-fn what_is_no_regular_file_that_can_be_read_is_refused_at_once() {
-    let app = allowing();
-    let folder = app.folder.path();
-    let fifo = folder.join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let _released_at_the_end = Released(fifo.clone());
-    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).unwrap();
-    symlink("loop", folder.join("loop")).unwrap();
-    symlink(&fifo, folder.join("to-fifo")).unwrap();
-    symlink(folder.join("gone"), folder.join("dangling")).unwrap();
-    let file_as_folder = file(&app, "model.pt", "x") + "/x";
-    for path in [
-        text(&folder.join("none.pt")),
-        text(folder),
-        text(&fifo),
-        text(&folder.join("to-fifo")),
-        text(&folder.join("socket")),
-        text(&folder.join("loop")),
-        text(&folder.join("dangling")),
-        file_as_folder,
-        "/dev/zero".to_owned(),
-        "/dev/tty".to_owned(),
-        "\u{0}".to_owned(),
-        "x".repeat(5_000),
-    ] {
-        for field in ["checkpoint_path", "config_path"] {
-            let answer = register(&app, &json!({"artifact_uri": "s3://x", field: path}));
-            assert_eq!(answer.status, 400, "{path:?}: {}", answer.text);
-            answer.refused(400);
-        }
-    }
-    assert_eq!(app.get("/models").ok(), json!([]));
-}
-
-#[test]
-fn a_configuration_that_is_no_object_is_refused() {
-    let app = allowing();
-    for content in ["[1]", "\"text\"", "null", "{half", "", "{} {}"] {
-        let path = file(&app, "config.json", content);
-        let detail = register(&app, &json!({"artifact_uri": "s3://x", "config_path": path})).refused(400);
-        assert!(detail.contains("config.json"), "{detail}");
-    }
-    let path = file(&app, "config.json", b"{\"a\": \"\xff\"}");
-    register(&app, &json!({"artifact_uri": "s3://x", "config_path": path})).refused(400);
-    let path = file(&app, "config.json", "[".repeat(100_000));
-    register(&app, &json!({"artifact_uri": "s3://x", "config_path": path})).refused(400);
-    assert_eq!(app.get("/models").ok(), json!([]));
-}
-
-/// Where [`a_process_of_its_own_looks_at_the_database`] finds the database.
-const DATABASE: &str = "REGISTRY_TEST_DATABASE";
-
-#[test]
-fn the_databases_own_files_are_refused_also_where_it_is_reached_through_a_link() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("real")).unwrap();
-    symlink("real/r.db", folder.path().join("registry.db")).unwrap();
-    let app = TestApp::over(folder, |settings| settings.rules.allow_local_paths = true);
-    app.register("kept", "1");
-    let real = app.folder.path().join("real");
-    symlink(real.join("r.db-shm"), app.folder.path().join("shm-by-link")).unwrap();
-    for path in [
-        app.db_path(),
-        real.join("r.db"),
-        real.join("r.db-wal"),
-        real.join("r.db-shm"),
-        app.folder.path().join("shm-by-link"),
-    ] {
-        assert!(path.exists(), "{path:?}");
-        let detail = register(&app, &json!({"artifact_uri": "s3://x", "checkpoint_path": text(&path)}));
-        assert!(detail.refused(400).contains("database"), "{path:?}");
-    }
-}
-
-/// Not a test but the other process of the one below: locks between processes do not hold within one.
-#[test]
-#[ignore = "run by another test, as a process of its own"]
-fn a_process_of_its_own_looks_at_the_database() {
-    let Some(path) = std::env::var_os(DATABASE) else { return };
-    let connection = rusqlite::Connection::open(path).unwrap();
-    connection.busy_timeout(Duration::ZERO).unwrap();
-    let refused = connection.execute_batch("BEGIN IMMEDIATE").unwrap_err();
-    assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy));
-    // Were it the last connection, closing it would take the write-ahead log away.
-    connection.close().unwrap();
-}
-
-#[test]
-fn the_databases_own_files_are_refused_by_any_name_and_its_locks_hold() {
-    let app = allowing();
-    app.register("kept", "1");
-    let folder = app.folder.path().to_owned();
-    symlink("registry.db", folder.join("by-link")).unwrap();
-    fs::hard_link(app.db_path(), folder.join("by-hard-link")).unwrap();
-    symlink("registry.db-wal", folder.join("wal-by-link")).unwrap();
-    symlink(&folder, folder.join("around")).unwrap();
-    for name in [
-        "registry.db",
-        "registry.db-wal",
-        "registry.db-shm",
-        "by-link",
-        "by-hard-link",
-        "wal-by-link",
-        "./registry.db",
-        "around/around/registry.db",
-    ] {
-        for field in ["checkpoint_path", "config_path"] {
-            let path = text(&folder.join(name));
-            let detail = register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400);
-            assert!(detail.contains("database"), "{name}: {detail}");
-            let detail = app.patch(1, &json!({field: path})).refused(400);
-            assert!(detail.contains("database"), "{name}: {detail}");
-        }
-    }
-    // A connection of this process holds the lock to write, and another process must see it.
-    let holder = app.other_process();
-    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let looked = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "local_paths::a_process_of_its_own_looks_at_the_database"])
-        .env(DATABASE, app.db_path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&looked.stdout);
-    assert!(looked.status.success() && said.contains("1 passed"), "{said}");
-    holder.execute_batch("COMMIT").unwrap();
-    assert!(folder.join("registry.db-wal").exists(), "the other process took itself for the last one");
-    let id = app.register("after", "1");
-    let seen: i64 = holder.query_row("SELECT max(id) FROM models", [], |row| row.get(0)).unwrap();
-    assert_eq!(seen, id);
-    let verdict: String = holder.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(verdict, "ok");
 }
 
 #[test]
@@ -364,28 +193,6 @@ fn a_patch_with_a_path_replaces_the_record_of_its_file() {
     let body = json!({"checkpoint_path": new}).to_string();
     app.request("PATCH", &path, &[("If-Match", "\"old\"")], Some(&body)).refused(412);
     assert_eq!(app.everything(), before);
-}
-
-#[test]
-fn paths_are_refused_where_they_are_not_allowed_whether_or_not_there_is_a_file() {
-    let app = TestApp::spawn();
-    app.register("kept", "1");
-    let before = app.everything();
-    let there = file(&app, "model.pt", "x");
-    let mut details = Vec::new();
-    for path in [there, "/nowhere".to_owned(), "/dev/zero".to_owned(), text(&app.db_path())] {
-        for field in ["checkpoint_path", "config_path"] {
-            details.push(register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400));
-            details.push(app.patch(1, &json!({field: path})).refused(400));
-            details.push(app.patch(999, &json!({field: path})).refused(400));
-        }
-    }
-    details.dedup();
-    assert_eq!(details.len(), 1, "nothing of the disk shows: {details:?}");
-    assert!(details[0].contains("CAIA_REGISTRY_ALLOW_LOCAL_PATHS"), "{}", details[0]);
-    assert_eq!(app.everything(), before);
-    // A blank path is none.
-    register(&app, &json!({"artifact_uri": "s3://x", "checkpoint_path": " ", "config_path": ""})).ok();
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! TLS: a certificate and its key from two files, read again when asked to.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use actix_web::rt::net::TcpStream;
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// The first byte of a TLS connection: that of a handshake record.
+const HANDSHAKE: u8 = 22;
+
+/// Why there is no TLS with these files. What was in force before stays.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum TlsError {
+    #[error("{path} can't be read: {why}; it is to hold the {what} in PEM form")]
+    Unreadable { what: &'static str, path: PathBuf, why: String },
+    #[error("{path} holds no {what} in PEM form")]
+    Empty { what: &'static str, path: PathBuf },
+    #[error("certificate {cert} and key {key} can't be used: {why}")]
+    Unusable { cert: PathBuf, key: PathBuf, why: String },
+}
+
+/// A certificate with its key; clones share it, and see it replaced.
+#[derive(Clone)]
+pub struct Tls {
+    files: Arc<(PathBuf, PathBuf)>,
+    config: Arc<ArcSwap<ServerConfig>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads a certificate (with those of its issuers behind it) and its key, both PEM.
+    ///
+    /// # Errors
+    /// [`TlsError`] where they can't be read or do not belong together.
+    pub fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let config = Arc::new(ArcSwap::from_pointee(configure(cert, key)?));
+        Ok(Self { files: Arc::new((cert.to_owned(), key.to_owned())), config })
+    }
+
+    /// Reads both files again, for the connections that come from now on.
+    ///
+    /// # Errors
+    /// As [`Tls::read`]; those in force stay then.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.config.store(Arc::new(configure(&self.files.0, &self.files.1)?));
+        Ok(())
+    }
+
+    pub(super) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        TlsAcceptor::from(self.config.load_full()).accept(socket).await
+    }
+}
+
+/// Whether a client speaks HTTP where TLS is wanted, by its first byte.
+pub(super) async fn speaks_plainly(socket: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(socket.peek(&mut first).await? == 1 && first[0] != HANDSHAKE && first[0].is_ascii_alphabetic())
+}
+
+fn configure(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    let unreadable = |what, path: &Path, error: pem::Error| match error {
+        pem::Error::NoItemsFound => TlsError::Empty { what, path: path.to_owned() },
+        error => TlsError::Unreadable { what, path: path.to_owned(), why: error.to_string() },
+    };
+    const CERTIFICATE: &str = "certificate";
+    let failed = |error| unreadable(CERTIFICATE, cert, error);
+    let chain = CertificateDer::pem_file_iter(cert).map_err(failed)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty { what: CERTIFICATE, path: cert.to_owned() });
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("private key", key, error))?;
+    let unusable = |error: rustls::Error| TlsError::Unusable {
+        cert: cert.to_owned(),
+        key: key.to_owned(),
+        why: error.to_string(),
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,27 @@
+//! What the server counts of itself, for Prometheus.
+
+use actix_web::{
+    FromRequest as _, HttpRequest, HttpResponse,
+    http::header::{ACCEPT, CONTENT_TYPE},
+    web::{Data, Payload},
+};
+
+use crate::{registry::RegistryError, telemetry::Form};
+
+use super::{
+    super::{App, request::Call},
+    Answer,
+};
+
+pub(super) async fn metrics(request: HttpRequest, payload: Payload, app: Data<App>) -> Answer {
+    if !app.public_metrics {
+        Call::from_request(&request, &mut payload.into_inner()).await?;
+    }
+    for queue in app.registry.queue_depths() {
+        app.telemetry.queues.set(queue.queue, queue.depth, queue.capacity);
+    }
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let form = Form::accepted(accept);
+    let page = app.telemetry.render(form).map_err(|error| RegistryError::Failed(error.to_string()))?;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, form.content_type())).body(page))
+}

@@ -1,0 +1,176 @@
+//! Bytes that are no HTTP/1 request, or might be two: refused with a sentence, and nothing behind them is run.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::support::{KEY, TestApp};
+
+/// A registration, so that it would be seen if it was run.
+fn registration(name: &str) -> String {
+    let body = json!({"name": name, "version": "1", "artifact_uri": "s3://b"}).to_string();
+    format!(
+        "POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn post(framing: &str, body: &str) -> String {
+    format!("POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n{body}")
+}
+
+/// All that comes back on a connection on which nothing more is sent.
+fn everything_said(app: &TestApp, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(app.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // A server that has answered may close before it has read all of it.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_run() {
+    let app = TestApp::spawn();
+    let hidden = registration("hidden");
+    let both = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", hidden.len() + 5);
+    for (what, status, request) in [
+        ("both lengths", 400, post(&both, "0\r\n\r\n")),
+        ("lengths that differ", 400, post("Content-Length: 0\r\nContent-Length: 5", "")),
+        ("lengths that are the same", 400, post("Content-Length: 0\r\nContent-Length: 0", "")),
+        ("a list of lengths", 400, post("Content-Length: 0, 0", "")),
+        ("a length with a sign", 400, post("Content-Length: +0", "")),
+        ("a length beyond 64 bits", 400, post("Content-Length: 18446744073709551616", "")),
+        ("another coding", 400, post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n")),
+        ("a coding that looks like chunked", 400, post("Transfer-Encoding: \u{b}chunked", "0\r\n\r\n")),
+        ("two codings", 400, post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", "0\r\n\r\n")),
+        ("a folded header", 400, post("Transfer-Encoding:\r\n chunked", "0\r\n\r\n")),
+        ("a space before the colon", 400, post("Content-Length : 0", "")),
+        ("a bare line feed in the head", 400, post("Content-Length: 0\nX: y", "")),
+        ("a bare carriage return in the head", 400, post("Content-Length: 0\rX: y", "")),
+        ("a head of bare line feeds", 400, format!("GET /models HTTP/1.1\nHost: x\nX-API-Key: {KEY}\n\n")),
+        ("a NUL in the head", 400, post("X: a\0b", "")),
+        ("a bare line feed behind a chunk's length", 400, post("Transfer-Encoding: chunked", "0\n\n")),
+        ("a chunk's length that overflows", 400, post("Transfer-Encoding: chunked", "FFFFFFFFFFFFFFFFF\r\n")),
+        ("a chunk's length with a sign", 400, post("Transfer-Encoding: chunked", "-1\r\n")),
+        ("a chunk's length that is a word", 400, post("Transfer-Encoding: chunked", "0x1\r\nA\r\n0\r\n\r\n")),
+        (
+            "a chunk that is longer than it says",
+            400,
+            post("Transfer-Encoding: chunked", "1\r\nAB\r\n0\r\n\r\n"),
+        ),
+        ("a bare line feed in the trailers", 400, post("Transfer-Encoding: chunked", "0\r\nX: y\n\r\n")),
+        ("two hosts", 400, "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned()),
+        ("no host", 400, "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("a tunnel", 400, "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned()),
+        ("HTTP/2", 505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
+        ("no HTTP", 400, "hello\r\n\r\n".to_owned()),
+        ("TLS", 400, "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\r\n\r\n".to_owned()),
+    ] {
+        let said = everything_said(&app, (request.clone() + &hidden).as_bytes());
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {said}");
+        assert_eq!(said.matches("\r\nx-request-id: ").count(), 1, "{what}: {said}");
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("connection: close") && head.contains("x-request-id: "), "{what}: {said}");
+        let detail = serde_json::from_str::<serde_json::Value>(body).unwrap()["detail"].clone();
+        assert!(detail.as_str().is_some_and(|detail| detail.len() > 20), "{what}: {said}");
+        assert_eq!(app.get("/stats").ok()["total_models"], 0, "{what}");
+    }
+}
+
+#[test]
+fn requests_before_a_malformed_one_are_run_and_those_in_it_are_not() {
+    let app = TestApp::spawn();
+    app.exchange(registration("first").as_bytes()).ok();
+    let mixed =
+        post("Content-Length: 0\r\nTransfer-Encoding: chunked", "0\r\n\r\n") + &registration("hidden");
+    everything_said(&app, mixed.as_bytes());
+    assert_eq!(app.get("/stats").ok()["by_name"], json!({"first": 1}));
+}
+
+#[test]
+fn a_request_before_a_malformed_one_gets_its_own_answer_first() {
+    let app = TestApp::spawn();
+    let other = app.other_process();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut stream = TcpStream::connect(app.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all((registration("first") + "GET / HTTP/1.1\n").as_bytes()).unwrap();
+    while app.get("/queues").ok()["write"]["depth"] != 0 {
+        std::thread::yield_now();
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut said = String::new();
+    let _ = stream.read_to_string(&mut said);
+    let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "400"], "{said}");
+    assert_eq!(app.get("/stats").ok()["total_models"], 1);
+}
+
+#[test]
+fn huge_heads_are_refused_and_large_ones_are_not() {
+    let app = TestApp::spawn();
+    let with =
+        |field: String| format!("GET /stats HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{field}\r\n\r\n");
+    app.exchange(with(format!("X: {}", "y".repeat(60_000))).as_bytes()).ok();
+    let detail = app.exchange(with(format!("X: {}", "y".repeat(70_000))).as_bytes()).refused(431);
+    assert!(detail.contains("65536 bytes"), "{detail}");
+    let detail = app.exchange(with("X: y\r\n".repeat(95)).as_bytes()).refused(431);
+    assert!(detail.contains("96 headers"), "{detail}");
+    let endless = "GET /".to_owned() + &"a".repeat(1 << 20);
+    app.exchange(endless.as_bytes()).refused(431);
+}
+
+#[test]
+fn an_endless_body_is_refused_at_its_cap_and_read_no_further() {
+    let app = TestApp::spawn();
+    let mut stream = TcpStream::connect(app.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(post("Transfer-Encoding: chunked", "").as_bytes()).unwrap();
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    let mut sent = 0;
+    // Until the server takes no more of it.
+    while stream.write_all(chunk.as_bytes()).is_ok() {
+        sent += chunk.len();
+        assert!(sent < 8 << 30, "it is read without end");
+    }
+    let mut said = String::new();
+    let _ = stream.read_to_string(&mut said);
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 413 "), "{said}");
+    assert_eq!(app.get("/stats").ok()["total_models"], 0);
+}
+
+#[test]
+fn odd_but_sound_requests_are_answered() {
+    let app = TestApp::spawn();
+    let body = r#"{"name":"c","version":"1","artifact_uri":"s3://b"}"#;
+    let chunks = format!(
+        "{:X};ext=\"x\"\r\n{}\r\n{:04x}\r\n{}\r\n0\r\nTrailer: x\r\n\r\n",
+        20,
+        &body[..20],
+        body.len() - 20,
+        &body[20..]
+    );
+    for request in [
+        format!("\r\n{}", registration("a")),
+        format!(
+            "POST /models HTTP/1.0\r\nX-API-Key: {KEY}\r\nContent-Length: 51\r\n\r\n{:51}",
+            r#"{"name":"b","version":"1","artifact_uri":"s3://b"}"#
+        ),
+        post("transfer-encoding:  Chunked ", &chunks),
+        format!("GET http://x/stats HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n"),
+        format!(
+            "GET /stats HTTP/1.1\r\nhOST:x\r\nX-api-KEY:{KEY}\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n"
+        ),
+    ] {
+        app.exchange(request.as_bytes()).ok();
+    }
+    assert_eq!(app.get("/stats").ok()["by_name"], json!({"a": 1, "b": 1, "c": 1}));
+}

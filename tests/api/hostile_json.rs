@@ -1,0 +1,556 @@
+//! Bodies, paths and heads that mean harm: each is refused with a reason or kept as it was sent, what is refused
+//! leaves nothing behind, and none costs more than its size.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, KEY, TestApp, encoded};
+
+/// What a body of the largest size may take, on a machine that builds other things meanwhile. What takes time by the
+/// square of it takes a minute.
+const BOUNDED: Duration = Duration::from_secs(5);
+/// The caps on bodies.
+const WRITE_BYTES: usize = 262_144;
+const METRICS_BYTES: usize = 65_536;
+
+/// Sends a request as it is.
+#[track_caller]
+fn send(app: &TestApp, method: &str, path: impl AsRef<[u8]>, head: impl AsRef<[u8]>, body: &[u8]) -> Answer {
+    let mut request = Vec::new();
+    for part in [
+        method.as_bytes(),
+        b" ",
+        path.as_ref(),
+        b" HTTP/1.1\r\nHost: x\r\nX-API-Key: ",
+        KEY.as_bytes(),
+        b"\r\n",
+        head.as_ref(),
+        format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes(),
+        body,
+    ] {
+        request.extend_from_slice(part);
+    }
+    app.exchange(&request)
+}
+
+#[track_caller]
+fn post(app: &TestApp, path: &str, body: impl AsRef<[u8]>) -> Answer {
+    send(app, "POST", path, "", body.as_ref())
+}
+
+/// A registration whose last field is `field`, as it is.
+fn registration(version: &str, field: impl AsRef<[u8]>) -> Vec<u8> {
+    let head = format!(r#"{{"name":"m","version":"{version}","artifact_uri":"s3://x","#);
+    [head.as_bytes(), field.as_ref(), b"}"].concat()
+}
+
+/// `inner` inside so many lists, objects, or both in turn.
+fn nested(levels: usize, kind: &str, inner: &str) -> String {
+    let (open, close) = match kind {
+        "lists" => ("[", "]"),
+        "objects" => (r#"{"a":"#, "}"),
+        _ => (r#"[{"a":"#, "}]"),
+    };
+    let times = if kind == "both" { levels / 2 } else { levels };
+    open.repeat(times) + inner + &close.repeat(times)
+}
+
+/// The type of the one fault of a body.
+#[track_caller]
+fn fault(answer: Answer) -> (String, String) {
+    assert_eq!(answer.status, 422, "{}", answer.text);
+    let faults = answer.json()["detail"].clone();
+    assert_eq!(faults.as_array().map(Vec::len), Some(1), "{faults}");
+    assert_eq!(faults[0]["loc"], json!(["body"]));
+    let text = |field: &str| faults[0][field].as_str().unwrap().to_owned();
+    (text("type"), text("msg"))
+}
+
+#[test]
+fn what_is_no_object_of_json_is_refused_with_its_place_and_changes_nothing() {
+    let app = TestApp::spawn();
+    app.register("kept", "1");
+    let before = app.everything();
+    let whole = registration("2", r#""frozen":false"#);
+    let with = |before: &[u8], after: &[u8]| [before, &whole, after].concat();
+    for (body, kind, word) in [
+        (Vec::new(), "missing", "required"),
+        (b" \r\n\t".to_vec(), "json_invalid", "EOF"),
+        (b"\0".to_vec(), "json_invalid", "line 1 column 1"),
+        (with(b"\xef\xbb\xbf", b""), "json_invalid", "line 1 column 1"),
+        (with(b"\xc2\xa0", b""), "json_invalid", "line 1 column 1"),
+        (with(b"/**/", b""), "json_invalid", "line 1 column 1"),
+        (with(b"", b"x"), "json_invalid", "trailing"),
+        (with(b"", b"\0"), "json_invalid", "trailing"),
+        (with(b"", b"\n{}"), "json_invalid", "trailing characters at line 2 column 1"),
+        (with(b"", &whole), "json_invalid", "trailing"),
+        (whole[..whole.len() - 1].to_vec(), "json_invalid", "EOF"),
+        (registration("2", r#""frozen":false,"#), "json_invalid", "trailing comma"),
+        (b"{'name':'m'}".to_vec(), "json_invalid", "key must be a string"),
+        (b"[]".to_vec(), "model_attributes_type", "dictionary"),
+        (b"null".to_vec(), "model_attributes_type", "dictionary"),
+        (b"\"{}\"".to_vec(), "model_attributes_type", "dictionary"),
+        (b"1".to_vec(), "model_attributes_type", "dictionary"),
+        (
+            String::from_utf8(whole.clone()).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            "json_invalid",
+            "key must be a string",
+        ),
+        (registration("2", r#""description":NaN"#), "json_invalid", "expected value"),
+        (registration("2", r#""metrics":{"a":Infinity}"#), "json_invalid", "expected value"),
+        (registration("2", r#""params":01"#), "json_invalid", "invalid number"),
+        (registration("2", r#""params":+1"#), "json_invalid", "expected value"),
+        (registration("2", r#""params":1."#), "json_invalid", "invalid number"),
+        (registration("2", r#""params":0x1"#), "json_invalid", "expected `,` or `}`"),
+        (registration("2", b"\"description\":\"a\x00b\""), "json_invalid", "control character"),
+        (registration("2", b"\"description\":\"a\nb\""), "json_invalid", "control character"),
+        (registration("2", b"\"description\":\"\xff\""), "json_invalid", "unicode"),
+        (registration("2", b"\"description\":\"\xc0\xaf\""), "json_invalid", "unicode"),
+        (registration("2", b"\"description\":\"\xed\xa0\x80\""), "json_invalid", "unicode"),
+        (registration("2", b"\"description\":\"\xf4\x90\x80\x80\""), "json_invalid", "unicode"),
+        (registration("2", b"\"\xff\":1"), "json_invalid", "unicode"),
+        (registration("2", r#""description":"\ud800""#), "json_invalid", "hex escape"),
+        (registration("2", r#""description":"\udc00""#), "json_invalid", "surrogate"),
+        (registration("2", r#""description":"\udc00\ud800""#), "json_invalid", "surrogate"),
+        (registration("2", r#""metrics":{"\ud800":1}"#), "json_invalid", "hex escape"),
+        (registration("2", r#""tags":["\ud800\u0041"]"#), "json_invalid", "surrogate"),
+        (registration("2", r#""description":"\u12g4""#), "json_invalid", "escape"),
+        (registration("2", r#""description":"\x41""#), "json_invalid", "escape"),
+        (registration("2", r#""metrics":{"$serde_json::private::Number":"1"}"#), "json_invalid", "reserves"),
+        (
+            registration("2", r#""metrics":{"a":[{"\u0024serde_json::private::Number":1}]}"#),
+            "json_invalid",
+            "reserves",
+        ),
+    ] {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        for (method, path) in [("POST", "/models"), ("PATCH", "/models/1"), ("POST", "/models/1/metrics")] {
+            let (found, message) = fault(send(&app, method, path, "", &body));
+            assert!(found == kind && message.contains(word), "{method} {shown}: {found}: {message}");
+        }
+    }
+    assert_eq!(app.everything(), before);
+}
+
+#[test]
+fn what_nests_too_deeply_is_refused_wherever_it_stands_and_what_does_not_is_served_back() {
+    let app = TestApp::spawn();
+    app.register("kept", "1");
+    let before = app.everything();
+    for kind in ["lists", "objects", "both"] {
+        for levels in [96, 126, 128, 10_000] {
+            for field in ["metrics", "config_json", "description", "unknown"] {
+                let body = registration("2", format!(r#""{field}":{}"#, nested(levels, kind, "1")));
+                for (method, path) in
+                    [("POST", "/models"), ("PATCH", "/models/1"), ("POST", "/models/1/metrics")]
+                {
+                    let (found, message) = fault(send(&app, method, path, "", &body));
+                    assert_eq!(found, "json_invalid", "{levels} {kind}");
+                    assert!(message.contains("deeper") || message.contains("recursion"), "{message}");
+                }
+            }
+        }
+        for open in [r#"{"a":["#, "[", r#"{"a":"#] {
+            fault(post(&app, "/models", open.repeat(WRITE_BYTES / open.len())));
+        }
+    }
+    assert_eq!(app.everything(), before);
+    // The body is one level, `metrics` the next.
+    for (version, kind) in ["lists", "objects", "both"].into_iter().enumerate() {
+        let value: Value = serde_json::from_str(&nested(94, kind, "1")).unwrap();
+        let body = registration(&version.to_string(), format!(r#""metrics":{{"deep":{value}}}"#));
+        let model = post(&app, "/models", body).ok();
+        assert_eq!(model["metrics"], json!({"deep": value}));
+        let id = model["id"].as_i64().unwrap();
+        // Scores are kept two levels further down, and merged once more.
+        for suite in ["s", "s", "t"] {
+            app.record(id, suite, json!({"deep": value})).ok();
+        }
+        assert_eq!(app.model(id)["metrics"]["suites"]["t"]["deep"], value);
+        assert_eq!(app.last_payload(id)["metrics"]["deep"], value);
+    }
+}
+
+#[test]
+fn numbers_of_any_size_are_read_exactly_or_refused() {
+    let app = TestApp::spawn();
+    let ones = "1".repeat(400);
+    let tiny = format!("0.{}1", "0".repeat(400));
+    for (place, (sent, loss, step)) in [
+        ("1e400", "float_parsing", "int_parsing_size"),
+        ("-1e400", "float_parsing", "int_parsing_size"),
+        ("1e-400", "0.0", "0"),
+        ("-0", "-0.0", "0"),
+        ("-0.0", "-0.0", "0"),
+        ("1E3", "1000.0", "1000"),
+        ("9223372036854775807", "9.223372036854775807e18", "9223372036854775807"),
+        ("9223372036854775808", "9.223372036854775807e18", "int_parsing_size"),
+        ("-9223372036854775809", "-9.223372036854775807e18", "int_parsing_size"),
+        ("1e99999999999999999999", "float_parsing", "int_parsing_size"),
+        ("1e-99999999999999999999", "0.0", "0"),
+        (&ones, "float_parsing", "int_parsing_size"),
+        (&format!("{ones}.5"), "float_parsing", "int_parsing_size"),
+        // Its fraction is less than any float can tell.
+        (&tiny, "0.0", "0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (field, expected) in [("training_loss", loss), ("training_step", step)] {
+            let answer = post(
+                &app,
+                "/models",
+                registration(&format!("{place} {field}"), format!(r#""{field}":{sent}"#)),
+            );
+            match expected.parse::<f64>() {
+                Ok(expected) => assert_eq!(answer.ok()[field].as_f64(), Some(expected), "{field} {sent}"),
+                Err(_) => answer.faults(&[(expected, &format!(r#"["body","{field}"]"#))]),
+            }
+        }
+        // Where any number may stand it is kept digit by digit.
+        let body = registration(&format!("{place} metrics"), format!(r#""metrics":{{"a":{sent}}}"#));
+        let kept = post(&app, "/models", body).ok()["metrics"]["a"].to_string();
+        assert_eq!(kept, serde_json::from_str::<Value>(sent).unwrap().to_string());
+    }
+}
+
+#[test]
+fn of_a_field_given_twice_the_last_counts_and_the_first_is_not_judged() {
+    let app = TestApp::spawn();
+    let body = r#"{"name":5,"version":"1","version":"2","name":"m","artifact_uri":"s3://x","metrics":{"a":1,"b":2,"a":3}}"#;
+    let model = post(&app, "/models", body).ok();
+    assert_eq!((&model["name"], &model["version"]), (&json!("m"), &json!("2")));
+    assert_eq!(model["metrics"].to_string(), r#"{"a":3,"b":2}"#);
+    let body = r#"{"name":"m","version":"3","artifact_uri":"s3://x","params":1,"params":"x"}"#;
+    post(&app, "/models", body).faults(&[("int_parsing", r#"["body","params"]"#)]);
+    assert_eq!(app.get("/stats").ok()["total_models"], 1);
+}
+
+#[test]
+fn texts_of_any_letters_are_kept_found_and_served_back() {
+    let app = TestApp::spawn();
+    let texts = [
+        "\0",
+        "a\0b",
+        "a\nb\r\nc",
+        "\u{1b}[2J\u{1b}]0;title\u{7}",
+        "\u{202e}gnp.tfel",
+        "a\u{2028}b\u{2029}c",
+        "\u{feff}bom",
+        "\u{ffff}\u{fffd}",
+        "\u{7f}\u{85}\u{9b}31m",
+        "..",
+        "%2F%00",
+        "a/b?c#d&e=f;g+h",
+        "'; DROP TABLE models; --",
+        "😀\u{200d}\u{e0001}",
+        "\\\"\u{8}",
+    ];
+    for text in texts {
+        let fields = json!({
+            "description": text, "run_id": text, "created_by": text, "source_host": text, "dataset": text,
+            "tags": [text], "metrics": {text: text},
+        });
+        let id = app.register_with(text, text, &fields);
+        app.record(id, text, json!({text: 1})).ok();
+        let model = app.model(id);
+        for field in ["name", "version", "description", "run_id", "created_by", "source_host", "dataset"] {
+            assert_eq!(model[field], text, "{field} of {text:?}");
+        }
+        assert_eq!((&model["tags"], &model["metrics"][text]), (&json!([text]), &json!(text)));
+        let path = encoded(text);
+        assert_eq!(app.get(&format!("/models/by-name/{path}/{path}")).ok(), model, "{text:?}");
+        assert_eq!(
+            app.get(&format!("/models/{id}/metrics?suite={path}")).status,
+            if text.trim().is_empty() { 404 } else { 200 }
+        );
+        for filter in ["name", "tag", "q"] {
+            let found = app.ids(&format!("/models?{filter}={path}"));
+            assert!(found.contains(&id), "{filter}={text:?} finds {found:?}");
+        }
+        app.promote(id).ok();
+        assert_eq!(app.get(&format!("/production/{path}")).ok()["id"], id);
+        assert_eq!(app.get("/stats").ok()["by_name"][text], 1, "{text:?}");
+        assert_eq!(app.last_payload(id), json!({"from": "experimental", "to": "production"}));
+        let created = &app.events(id)[0]["payload"];
+        assert_eq!((&created["name"], &created["version"]), (&json!(text), &json!(text)));
+    }
+    assert_eq!(app.get("/models?limit=200").ok().as_array().unwrap().len(), texts.len());
+}
+
+/// The worst bodies of their size for a registration: of each kind the one that should cost the most.
+fn heavy() -> Vec<(&'static str, Vec<u8>)> {
+    let many = |one: &dyn Fn(usize) -> String, room: usize| {
+        let mut text = String::new();
+        for place in 0.. {
+            let next = one(place);
+            if text.len() + next.len() + 1 > room {
+                break;
+            }
+            text.push_str(if text.is_empty() { "" } else { "," });
+            text.push_str(&next);
+        }
+        text
+    };
+    let room = WRITE_BYTES - 64;
+    let number = |text: String| registration("1", format!(r#""params":{text}"#));
+    vec![
+        ("open lists", "[".repeat(WRITE_BYTES).into()),
+        ("open objects", r#"{"a":"#.repeat(WRITE_BYTES / 5).into()),
+        ("one key", format!("{{{}}}", many(&|_| r#""a":1"#.to_owned(), room)).into()),
+        ("one escaped key", format!("{{{}}}", many(&|_| r#""\u0041":1"#.to_owned(), room)).into()),
+        ("unknown fields", format!("{{{}}}", many(&|place| format!(r#""{place:x}":0"#), room)).into()),
+        ("wrong tags", format!(r#"{{"tags":[{}]}}"#, many(&|_| "0".to_owned(), room)).into()),
+        ("texts", format!(r#"{{"unknown":[{}]}}"#, many(&|_| "\"\"".to_owned(), room)).into()),
+        ("quotes", "\"".repeat(WRITE_BYTES).into()),
+        ("keys and spaces", r#""\u0041" "#.repeat(WRITE_BYTES / 9).into()),
+        ("backslashes", format!(r#"{{"a":"{}"#, "\\".repeat(room)).into()),
+        ("spaces", " ".repeat(WRITE_BYTES).into()),
+        ("digits", number("1".repeat(room - 64))),
+        ("digits behind a point", number(format!("0.{}", "1".repeat(room - 64)))),
+        ("digits of an exponent", number(format!("1e{}", "9".repeat(room - 64)))),
+        ("digits with underscores", number(format!("\"{}\"", "1_".repeat((room - 64) / 2)))),
+        ("bytes that are no text", vec![0xff; WRITE_BYTES]),
+    ]
+}
+
+#[test]
+fn the_worst_bodies_are_answered_soon_and_with_little() {
+    let app = TestApp::spawn();
+    app.register("kept", "1");
+    let before = app.everything();
+    for (what, body) in heavy() {
+        assert!(body.len() <= WRITE_BYTES, "{what}");
+        let asked = Instant::now();
+        let answer = post(&app, "/models", &body);
+        assert!(asked.elapsed() < BOUNDED, "{what} took {:?}", asked.elapsed());
+        assert!((400..500).contains(&answer.status), "{what}: {}", answer.status);
+        // What is wrong is shown again, two missing fields with all there is.
+        assert!(answer.text.len() < 4 * WRITE_BYTES, "{what}: {} bytes", answer.text.len());
+    }
+    for body in ["[".repeat(METRICS_BYTES), r#"{"a":"#.repeat(METRICS_BYTES / 5)] {
+        fault(post(&app, "/models/1/metrics", body));
+    }
+    assert_eq!(app.everything(), before);
+    let ids = vec!["1"; 32_000].join(",");
+    for (path, status) in [
+        (format!("/compare?ids={ids}"), 200),
+        (format!("/compare?ids={}", ",".repeat(60_000)), 422),
+        (format!("/models?cursor={}", "W1tb".repeat(15_000)), 400),
+        (format!("/models?q={}", "a".repeat(60_000)), 200),
+        (format!("/models?q={}", "%".repeat(60_000)), 200),
+        (format!("/models?tag={}", "+".repeat(60_000)), 200),
+        (format!("/models?status={}", "a".repeat(60_000)), 422),
+        (format!("/models?{}", "a&".repeat(30_000)), 200),
+        (format!("/models?limit={}", "1".repeat(60_000)), 422),
+        (format!("/models/{}", "1".repeat(60_000)), 422),
+        (format!("/models/{}", "a/".repeat(30_000)), 404),
+        (format!("/models/by-name/{}/1", "%2f".repeat(20_000)), 404),
+    ] {
+        let asked = Instant::now();
+        let answer = app.get(&path);
+        let shown = &path[..24.min(path.len())];
+        assert!(asked.elapsed() < BOUNDED, "{shown}… took {:?}", asked.elapsed());
+        assert_eq!(answer.status, status, "{shown}…: {}", answer.text);
+    }
+}
+
+#[test]
+fn a_request_with_more_faults_than_anybody_reads_says_how_many_more() {
+    let app = TestApp::spawn();
+    let tags = vec![0; 1_200];
+    let answer =
+        app.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://x", "tags": tags}));
+    assert_eq!(answer.status, 422);
+    let faults = answer.json()["detail"].clone();
+    let faults = faults.as_array().unwrap();
+    assert_eq!((faults.len(), &faults[999]["loc"][2]), (1_000, &json!(999)));
+    assert!(faults[999]["msg"].as_str().unwrap().ends_with("; 200 more faults are not listed"));
+}
+
+#[test]
+fn paths_and_queries_are_decoded_once_and_what_is_no_text_names_nothing() {
+    let app = TestApp::spawn();
+    app.register("/", "1");
+    app.register("a", "1");
+    app.register("%2F", "1");
+    for (path, status) in [
+        ("/models/by-name/%2F/1", 200),
+        ("/models/by-name/%252F/1", 200),
+        ("/models/by-name/%2f/%31", 200),
+        ("/models/by-name/%61/1", 200),
+        ("/models/by-name/%00/1", 404),
+        ("/models/by-name/a%00/1", 404),
+        ("/models/by-name/%c0%af/1", 404),
+        ("/models/by-name/%ed%a0%80/1", 404),
+        ("/models/by-name/%/1", 404),
+        ("/models/by-name/%zz/1", 404),
+        ("/models/by-name/%2/1", 404),
+        ("/models/by-name/a/1/", 404),
+        ("/models/by-name//1", 404),
+        ("/models/%31", 200),
+        ("/models/1%00", 422),
+        ("/models/1;x=y", 422),
+        ("/models/1%2Fevents", 422),
+        ("/models/%c0%b1", 422),
+        ("/models/../stats", 404),
+        ("/models/%2e%2e/stats", 404),
+        ("//stats", 404),
+        ("/stats/", 404),
+        ("/STATS", 404),
+        ("/models?q=%c0%af", 200),
+        ("/models?q=%00", 200),
+        ("/models?q=%", 200),
+        ("/models?limit=%31", 200),
+        ("/models?limit=1%00", 422),
+        ("/models?limit=1;offset=1", 422),
+        ("/models?limit=x&limit=1", 200),
+        ("/models?limit=1&limit=x", 422),
+        ("/models?status=%00", 422),
+        ("/models?cursor=%00", 400),
+        ("/models?cursor=W10", 400),
+        ("/models?=&&=&a%00=1", 200),
+        ("/compare?ids=1,", 422),
+        ("/compare?ids=1%2C2", 200),
+        ("/compare?ids=1;2", 422),
+    ] {
+        let answer = send(&app, "GET", path, "", b"");
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+        if status >= 400 {
+            assert!(!answer.json()["detail"].is_null(), "{path}");
+        }
+    }
+    // Bytes that no request line may hold don't come as far as a path.
+    for path in [&b"/models/\xc3\xa9"[..], b"/models?q=\xff", b"/models?q=\x7f"] {
+        assert_eq!(send(&app, "GET", path, "", b"").status, 400, "{path:?}");
+    }
+}
+
+#[test]
+fn an_actor_that_would_forge_a_line_is_refused_and_changes_nothing() {
+    let app = TestApp::with(|settings| settings.trust_actor_header = true);
+    app.register("kept", "1");
+    let before = app.everything();
+    let body = br#"{"suite":"s","metrics":{"a":1}}"#;
+    for actor in [
+        "a\tb",
+        "a\u{85}b",
+        "a\u{9b}31mb",
+        "a\u{202e}b",
+        "a\u{2028}b",
+        "a\u{1b}[2Jb",
+        "a\u{7f}b",
+        "a\0b",
+        "a\u{1}b",
+    ] {
+        for (method, path) in
+            [("POST", "/models/1/metrics"), ("POST", "/models/1/promote"), ("DELETE", "/models/1")]
+        {
+            let head = format!("X-Actor: {actor}\r\n");
+            assert_eq!(send(&app, method, path, head, body).status, 400, "{method} {actor:?}");
+        }
+    }
+    let latin_1 = send(&app, "POST", "/models/1/metrics", b"X-Actor: a\x9b31mb\r\n", body);
+    assert!(latin_1.refused(400).contains("X-Actor"));
+    assert_eq!(app.everything(), before);
+    for (sent, actor) in
+        [(&b"Jos\xe9"[..], "José"), ("模·é".as_bytes(), "模·é"), (&[b'a'; 60_000], &"a".repeat(200))]
+    {
+        let head = [b"X-Actor: ", sent, b"\r\n"].concat();
+        send(&app, "POST", "/models/1/metrics", head, body).ok();
+        assert_eq!(app.events(1).last().unwrap()["actor"], actor);
+    }
+    // What is no text in a condition fits no state.
+    for (head, status) in [
+        (&b"If-Match: \xff\r\n"[..], 412),
+        (b"If-Match: \"\xc3\"\r\n", 412),
+        (b"If-Updated-At: \xff\r\n", 409),
+    ] {
+        send(&app, "POST", "/models/1/metrics", head, body).refused(status);
+    }
+}
+
+/// Any value of JSON, with numbers and texts that nobody means.
+fn any_value() -> impl Strategy<Value = Value> {
+    let number = "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?";
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        number.prop_map(|text| serde_json::from_str(&text).unwrap()),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(8, 64, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((any::<String>(), inner), 0..6)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+#[test]
+fn whatever_is_sent_is_refused_whole_or_stored_and_served_back() {
+    let app = TestApp::spawn();
+    let fields = prop::sample::select(vec![
+        "name",
+        "version",
+        "status",
+        "artifact_uri",
+        "checkpoint_sha256",
+        "frozen",
+        "config_json",
+        "d_model",
+        "training_loss",
+        "description",
+        "run_id",
+        "tags",
+        "metrics",
+        "unknown",
+    ]);
+    let objects = prop::collection::vec((any::<String>(), any_value()), 0..6)
+        .prop_map(|fields| Value::Object(fields.into_iter().collect()));
+    let body = (
+        prop::collection::vec((fields, any_value()), 0..3),
+        objects,
+        prop::collection::vec(any::<String>(), 0..5),
+    );
+    let total = || app.get("/stats").ok()["total_models"].as_u64().unwrap();
+    let (stored, versions) = (Cell::new(0_u64), Cell::new(0_u64));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let ran = runner.run(&body, |(fields, metrics, tags)| {
+        versions.set(versions.get() + 1);
+        let version = versions.get();
+        let mut sent = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://x", "metrics": metrics, "tags": tags});
+        for (field, value) in fields {
+            sent[field] = value;
+        }
+        let answer = post(&app, "/models", sent.to_string());
+        if answer.status != 200 {
+            prop_assert!([400, 409, 422].contains(&answer.status), "{} for {sent}: {}", answer.status, answer.text);
+            prop_assert!(!answer.json()["detail"].is_null());
+            prop_assert_eq!(total(), stored.get());
+            return Ok(());
+        }
+        stored.set(stored.get() + 1);
+        let model = answer.json();
+        prop_assert_eq!(app.model(model["id"].as_i64().unwrap()), model.clone());
+        for (field, empty) in [("name", json!("")), ("version", json!("")), ("description", json!(null)), ("tags", json!([])), ("metrics", json!({}))] {
+            let kept = if sent[field] == empty { &Value::Null } else { &sent[field] };
+            prop_assert_eq!(&model[field], kept, "{}", field);
+        }
+        Ok(())
+    });
+    ran.unwrap();
+    let stored = stored.get();
+    assert!(stored > 20 && stored < 200, "{stored} of 200 were stored");
+    assert_eq!(total(), stored);
+}

@@ -1,0 +1,580 @@
+//! A disk that is full, read-only, failing or gone: what is answered, what is kept, and that no restart is needed.
+//!
+//! Faults are made, not imagined: a tmpfs in a namespace of its own is filled and remounted, files are moved, and syncs
+//! fail by a library that is preloaded. Where the system allows none of that, a test says on stderr that it was skipped.
+
+use std::{
+    env,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{KEY, Ran, registry, server::Server};
+
+/// Set in the process that runs a test inside its namespace.
+const INSIDE: &str = "REGISTRY_TEST_NAMESPACE";
+
+/// An answer: status, body, whether it says when to come back.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    body: Value,
+    retry_after: bool,
+}
+
+impl Answer {
+    #[track_caller]
+    fn detail(&self) -> &str {
+        self.body["detail"].as_str().unwrap_or_else(|| panic!("no detail: {self:?}"))
+    }
+}
+
+fn ask(url: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(format!("{url}{path}"))
+        .header("X-API-Key", KEY)
+        .body(body.map(Value::to_string).unwrap_or_default())
+        .unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut answer = agent.run(request).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let text = answer.body_mut().read_to_string().unwrap();
+    Answer {
+        status: answer.status().as_u16(),
+        body: serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+        retry_after: answer.headers().contains_key("retry-after"),
+    }
+}
+
+fn draft(name: &str) -> Value {
+    json!({"name": name, "version": "1", "artifact_uri": format!("s3://b/{name}"), "description": "x".repeat(2000)})
+}
+
+fn register(server: &Server, name: &str) -> Answer {
+    ask(&server.url, "POST", "/models", Some(&draft(name)))
+}
+
+/// Registers a version as soon as that is possible again; how it went without a restart.
+#[track_caller]
+fn register_in_the_end(server: &Server, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = register(server, name);
+        if answer.status == 200 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Waits until `/ready` answers with this status; its answer. One answer stands for a second.
+#[track_caller]
+fn ready(server: &Server, status: u16) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = ask(&server.url, "GET", "/ready", None);
+        if answer.status == status {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn total(server: &Server) -> u64 {
+    server.get("/stats")["total_models"].as_u64().unwrap()
+}
+
+fn start(db_path: &Path) -> Server {
+    start_with(db_path, |_| {})
+}
+
+fn start_with(db_path: &Path, change: impl FnOnce(&mut Command)) -> Server {
+    Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).arg("--db-path").arg(db_path);
+        change(command);
+    })
+}
+
+fn end(server: Server, signal: &str) -> String {
+    server.signal(signal);
+    server.ended().log
+}
+
+fn names(db_path: &Path) -> Vec<String> {
+    let file = rusqlite::Connection::open(db_path).unwrap();
+    file.busy_timeout(Duration::from_secs(10)).unwrap();
+    let sound: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    let mut names = file.prepare("SELECT name FROM models ORDER BY id").unwrap();
+    names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// Runs `test` where file systems may be mounted: as this test once more, in a namespace of its own.
+fn in_a_namespace(name: &str, test: impl FnOnce()) {
+    if env::var_os(INSIDE).is_some() {
+        return test();
+    }
+    let unshare = [&["--user", "--map-root-user", "--mount"][..], &["--mount"]];
+    let works = |flags: &&&[&str]| {
+        let mount = "mount -t tmpfs -o size=64k tmpfs /tmp";
+        let tried = Command::new("unshare").args(**flags).args(["sh", "-c", mount]).output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    let Some(flags) = unshare.iter().find(works) else {
+        eprintln!("skipped: this system lets nobody mount a tmpfs, so no disk can be filled");
+        return;
+    };
+    let test = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+    let ran = Command::new("unshare")
+        .args(*flags)
+        .arg(env::current_exe().unwrap())
+        .args([&test, "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success() && out.contains("1 passed"), "{out}{err}");
+}
+
+/// A disk of its own; inside a namespace only.
+struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    fn of(kilobytes: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        mount(&["-t", "tmpfs", "-o", &format!("size={kilobytes}k"), "tmpfs"], folder.path());
+        Self { folder }
+    }
+
+    fn db_path(&self) -> PathBuf {
+        self.folder.path().join("registry.db")
+    }
+
+    fn remount(&self, how: &str) {
+        mount(&["-o", &format!("remount,{how}")], self.folder.path());
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut file = File::create(self.folder.path().join("fill")).unwrap();
+        for bytes in [&[7; 4096][..], &[7]] {
+            while file.write_all(bytes).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.folder.path().join("fill")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+    }
+}
+
+fn mount(arguments: &[&str], at: &Path) {
+    assert!(Command::new("mount").args(arguments).arg(at).status().unwrap().success());
+}
+
+#[test]
+fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up() {
+    in_a_namespace("on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up", || {
+        let disk = Disk::of(3000);
+        let server = start(&disk.db_path());
+        let mut kept = vec!["first".to_owned()];
+        assert_eq!(register(&server, "first").status, 200);
+        for round in 0..6 {
+            disk.fill();
+            let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+            // The log may have room from before; it ends.
+            for wave in 0..200 {
+                let answers: Vec<_> = thread::scope(|scope| {
+                    let writers: Vec<_> = (0..6)
+                        .map(|writer| {
+                            let (name, server) = (format!("r{round}-{wave}-{writer}"), &server);
+                            scope.spawn(move || (register(server, &name), name))
+                        })
+                        .collect();
+                    writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+                });
+                for (answer, name) in answers {
+                    match answer.status {
+                        200 => accepted.push(name),
+                        status => {
+                            assert!(matches!(status, 503 | 507) && answer.retry_after, "{answer:?}");
+                            assert!(answer.detail().contains("nothing was changed"), "{answer:?}");
+                            assert!(answer.detail().contains("disk of the database is full"), "{answer:?}");
+                            refused.push(name);
+                        }
+                    }
+                }
+                if refused.len() >= 12 {
+                    break;
+                }
+            }
+            assert!(refused.len() >= 12, "in round {round} only {} were refused", refused.len());
+            kept.extend(accepted);
+            assert_eq!(total(&server), kept.len() as u64, "reads go on");
+            // An answer of that stands for a second.
+            if round < 2 {
+                let not_ready = ready(&server, 503);
+                assert!(not_ready.detail().contains("disk of the database is full"), "{not_ready:?}");
+                assert!(!not_ready.detail().contains('/'), "no path is told: {not_ready:?}");
+            }
+            disk.free();
+            let next = format!("after-{round}");
+            assert_eq!(register(&server, &next).status, 200, "at once, with no restart");
+            kept.push(next);
+            if round < 2 {
+                ready(&server, 200);
+            }
+            let mut there = names(&disk.db_path());
+            there.sort();
+            kept.sort();
+            assert_eq!(there, kept, "round {round}");
+        }
+        let log = end(server, "TERM");
+        assert!(!log.contains("panicked"), "{log}");
+        assert_eq!(names(&disk.db_path()).len(), kept.len());
+    });
+}
+
+#[test]
+fn a_crash_on_a_full_disk_loses_nothing_and_brings_back_nothing_that_was_refused() {
+    in_a_namespace("a_crash_on_a_full_disk_loses_nothing_and_brings_back_nothing_that_was_refused", || {
+        let disk = Disk::of(2500);
+        for round in 0..3 {
+            let server = start(&disk.db_path());
+            let before = names(&disk.db_path()).len();
+            assert_eq!(register(&server, &format!("ok-{round}")).status, 200);
+            disk.fill();
+            let mut accepted = 0;
+            while register(&server, &format!("r{round}-{accepted}")).status == 200 {
+                accepted += 1;
+                assert!(accepted < 2000, "the disk is never full");
+            }
+            end(server, "KILL");
+            disk.free();
+            let server = start(&disk.db_path());
+            assert_eq!(total(&server), (before + 1 + accepted) as u64);
+            end(server, "KILL");
+            assert_eq!(names(&disk.db_path()).len(), before + 1 + accepted);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_starts_on_a_full_disk_is_read_and_written_once_there_is_room() {
+    in_a_namespace("a_server_that_starts_on_a_full_disk_is_read_and_written_once_there_is_room", || {
+        let disk = Disk::of(2500);
+        let server = start(&disk.db_path());
+        assert_eq!(register(&server, "before").status, 200);
+        end(server, "TERM");
+        disk.fill();
+        let server = start(&disk.db_path());
+        assert_eq!(total(&server), 1);
+        let refused = register(&server, "refused");
+        assert!(refused.status == 503 && refused.detail().contains("its disk is full"), "{refused:?}");
+        disk.free();
+        register_in_the_end(&server, "after");
+        assert_eq!(total(&server), 2);
+        end(server, "KILL");
+        assert_eq!(names(&disk.db_path()), ["before", "after"]);
+    });
+}
+
+#[test]
+fn a_read_only_disk_is_read_says_why_it_is_not_written_and_is_written_once_it_can_be() {
+    in_a_namespace(
+        "a_read_only_disk_is_read_says_why_it_is_not_written_and_is_written_once_it_can_be",
+        || {
+            // Ended in order, there is one file; killed, there is a log with what is not in it yet.
+            for signal in ["TERM", "KILL"] {
+                let disk = Disk::of(8000);
+                let server = start(&disk.db_path());
+                assert_eq!(register(&server, "before").status, 200);
+                end(server, signal);
+                disk.remount("ro");
+                let server = start(&disk.db_path());
+                for _ in 0..20 {
+                    assert_eq!(ask(&server.url, "GET", "/models/1", None).body["name"], "before", "{signal}");
+                }
+                let refused = register(&server, "refused");
+                assert!(refused.status == 503 && refused.retry_after, "{refused:?}");
+                let detail = refused.detail();
+                assert!(detail.contains("nothing was changed") && detail.contains("Read-only"), "{detail}");
+                assert!(detail.contains("give it write access") && !detail.contains("/tmp"), "{detail}");
+                assert!(ready(&server, 503).detail().contains("Read-only"));
+
+                disk.remount("rw");
+                register_in_the_end(&server, "after");
+                ready(&server, 200);
+                assert_eq!(total(&server), 2, "readers see what was written since");
+                let log = end(server, "TERM");
+                assert!(log.contains("WARN") && log.contains("can't be written: reads are served"), "{log}");
+                assert_eq!(names(&disk.db_path()), ["before", "after"]);
+            }
+        },
+    );
+}
+
+#[test]
+fn what_can_not_be_served_from_a_read_only_disk_is_said_in_one_line() {
+    in_a_namespace("what_can_not_be_served_from_a_read_only_disk_is_said_in_one_line", || {
+        let disk = Disk::of(8000);
+        let server = start(&disk.db_path());
+        assert_eq!(register(&server, "before").status, 200);
+        let log = fs::read(disk.folder.path().join("registry.db-wal")).unwrap();
+        end(server, "TERM");
+        let at = |name: &str| disk.folder.path().join(name);
+        fs::copy(disk.db_path(), at("old.db")).unwrap();
+        rusqlite::Connection::open(at("old.db")).unwrap().pragma_update(None, "user_version", 300).unwrap();
+        fs::copy(disk.db_path(), at("log.db")).unwrap();
+        fs::write(at("log.db-wal"), log).unwrap();
+        disk.remount("ro");
+        for (name, said) in [
+            ("old.db", "has an older schema, and it can't be brought up to date"),
+            ("log.db", "can't be read without writing: beside it lies a log"),
+            ("none.db", "can't be written"),
+        ] {
+            let path = at(name);
+            let run = ["serve", "--port", "0", "--db-path", path.to_str().unwrap()];
+            let line =
+                Ran::of(registry(run).env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_LOG", "off"))
+                    .failed(1);
+            assert!(line.contains(said), "{name}: {line}");
+        }
+        disk.remount("rw");
+    });
+}
+
+/// A server that has no rights but those the files give; `None` where that can't be had.
+fn start_without_rights(folder: &Path) -> Option<Server> {
+    let db_path = folder.join("registry.db");
+    let is_root =
+        fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).ok() == Some(0);
+    if !is_root {
+        return Some(start(&db_path));
+    }
+    let drop_to = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let binary = env!("CARGO_BIN_EXE_registry");
+    let tried = Command::new("setpriv").args(drop_to).args([binary, "--version"]).output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("skipped: root reads and writes all, and nobody may run {binary}");
+        return None;
+    }
+    Some(start_with(&db_path, |command| {
+        let mut dropped = Command::new("setpriv");
+        dropped.args(drop_to).arg(command.get_program()).args(command.get_args());
+        dropped.env("CAIA_REGISTRY_API_KEY", KEY).current_dir("/");
+        dropped.stdout(Stdio::piped()).stderr(Stdio::piped());
+        *command = dropped;
+    }))
+}
+
+fn permit(path: &Path, mode: u32) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_or_folder_without_write_permission_is_read_and_nothing_is_left_beside_it() {
+    for (folder_mode, file_mode) in [(0o555, 0o444), (0o777, 0o444), (0o555, 0o666)] {
+        let folder = tempfile::tempdir().unwrap();
+        let db_path = folder.path().join("registry.db");
+        let server = start(&db_path);
+        assert_eq!(register(&server, "before").status, 200);
+        end(server, "TERM");
+        permit(&db_path, file_mode);
+        permit(folder.path(), folder_mode);
+        if let Some(server) = start_without_rights(folder.path()) {
+            assert_eq!(total(&server), 1);
+            let refused = register(&server, "refused");
+            assert_eq!(refused.status, 503, "{refused:?}");
+            assert!(refused.detail().contains("Permission denied"), "{refused:?}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "{folder_mode:o} {file_mode:o}");
+            permit(folder.path(), 0o777);
+            permit(&db_path, 0o666);
+            register_in_the_end(&server, "after");
+            assert_eq!(total(&server), 2);
+            end(server, "TERM");
+        }
+        permit(folder.path(), 0o755);
+    }
+}
+
+#[test]
+fn a_database_that_is_moved_away_or_replaced_takes_no_write_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let [db_path, log] = ["registry.db", "registry.db-wal"].map(|name| home.join(name));
+    let server = start(&db_path);
+    assert_eq!(register(&server, "first").status, 200);
+    let away = folder.path().join("away");
+    let mut kept = vec!["first".to_owned()];
+    for (place, moved) in [&db_path, &home, &log].into_iter().enumerate() {
+        for replaced in [false, true] {
+            fs::rename(moved, &away).unwrap();
+            if replaced && moved != &home {
+                fs::copy(&away, moved).unwrap();
+            }
+            let refused = register(&server, "lost");
+            assert!(refused.status == 503 && refused.retry_after, "{refused:?}");
+            let detail = refused.detail();
+            assert!(detail.contains("moved, deleted or replaced") && !detail.contains("home"), "{detail}");
+            assert_eq!(total(&server), kept.len() as u64, "reads go on");
+            // An answer of that stands for a second.
+            if !replaced {
+                assert!(ready(&server, 503).detail().contains("moved, deleted or replaced"));
+            }
+            fs::rename(&away, moved).unwrap();
+            let name = format!("back-{place}-{replaced}");
+            assert_eq!(register(&server, &name).status, 200, "with no restart");
+            kept.push(name);
+        }
+    }
+    ready(&server, 200);
+    end(server, "KILL");
+    assert_eq!(names(&db_path), kept);
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_log_that_somebody_deletes() {
+    let folder = tempfile::tempdir().unwrap();
+    let db_path = folder.path().join("registry.db");
+    let server = start(&db_path);
+    for place in 0..20 {
+        assert_eq!(register(&server, &format!("m{place}")).status, 200);
+    }
+    fs::remove_file(folder.path().join("registry.db-wal")).unwrap();
+    let refused = register(&server, "refused");
+    assert!(refused.status == 503 && refused.detail().contains("write-ahead log"), "{refused:?}");
+    end(server, "KILL");
+    // Only what the database itself holds is there now.
+    fs::remove_file(folder.path().join("registry.db-shm")).unwrap();
+    assert_eq!(names(&db_path).len(), 20);
+}
+
+/// The library that makes syncs fail; `None` where it can't be built.
+fn faulty_disk(folder: &Path) -> Option<PathBuf> {
+    let library = folder.join("faulty_disk.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/faulty_disk.c");
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+    if !built.is_ok_and(|built| built.success()) {
+        eprintln!("skipped: there is no C compiler for the library that makes syncs fail");
+        return None;
+    }
+    Some(library)
+}
+
+#[test]
+fn a_write_whose_sync_failed_is_refused_and_no_crash_brings_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = faulty_disk(folder.path()) else { return };
+    let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
+    let start = || {
+        start_with(&db_path, |command| {
+            command.env("LD_PRELOAD", &library).env("FAULTY_DISK", &control);
+        })
+    };
+    let mut kept = Vec::new();
+    for round in 0..3 {
+        let server = start();
+        let name = format!("kept-{round}");
+        assert_eq!(register(&server, &name).status, 200);
+        kept.push(name);
+        fs::write(control.with_extension("once"), "").unwrap();
+        let refused = register(&server, &format!("refused-{round}"));
+        assert!(refused.status == 503 && refused.retry_after, "{refused:?}");
+        let detail = refused.detail();
+        assert!(detail.contains("syncing failed") && detail.contains("nothing was changed"), "{detail}");
+        assert_eq!(total(&server), kept.len() as u64);
+        if round == 1 {
+            let name = format!("next-{round}");
+            assert_eq!(register(&server, &name).status, 200, "with no restart");
+            kept.push(name);
+        }
+        end(server, "KILL");
+        assert_eq!(names(&db_path), kept, "round {round}");
+    }
+}
+
+#[test]
+fn as_long_as_nobody_can_say_what_became_of_a_write_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = faulty_disk(folder.path()) else { return };
+    let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
+    let server = start_with(&db_path, |command| {
+        command.env("LD_PRELOAD", &library).env("FAULTY_DISK", &control);
+    });
+    assert_eq!(register(&server, "kept").status, 200);
+    fs::write(control.with_extension("always"), "").unwrap();
+    for _ in 0..3 {
+        let doubtful = register(&server, "doubtful");
+        assert!(doubtful.status == 503 && !doubtful.retry_after, "{doubtful:?}");
+        assert!(doubtful.detail().contains("can't be said yet, so look before"), "{doubtful:?}");
+        assert_eq!(total(&server), 1, "it is not there now");
+    }
+    assert!(ready(&server, 503).detail().contains("syncing failed"));
+    fs::remove_file(control.with_extension("always")).unwrap();
+    assert_eq!(register(&server, "next").status, 200, "with no restart");
+    ready(&server, 200);
+    end(server, "KILL");
+    assert_eq!(names(&db_path), ["kept", "next"], "the write after it has settled the matter");
+}
+
+#[test]
+fn after_a_checkpoint_that_could_not_be_synced_the_log_is_kept_whole_for_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = faulty_disk(folder.path()) else { return };
+    let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
+    let log = folder.path().join("registry.db-wal");
+    let start = || {
+        start_with(&db_path, |command| {
+            command.env("LD_PRELOAD", &library).env("FAULTY_DISK", &control);
+        })
+    };
+    let failed = |server: &Server| {
+        let request = ureq::get(format!("{}/metrics", server.url)).header("X-API-Key", KEY).call();
+        let page = request.unwrap().body_mut().read_to_string().unwrap();
+        !page.contains("registry_checkpoints_failed_total 0")
+    };
+    let server = start();
+    fs::write(control.with_extension("database"), "").unwrap();
+    let mut kept = 0;
+    while !failed(&server) {
+        assert!(kept < 3000, "no checkpoint is tried");
+        for _ in 0..50 {
+            assert_eq!(register(&server, &format!("m{kept}")).status, 200, "commits go on");
+            kept += 1;
+        }
+    }
+    fs::remove_file(control.with_extension("database")).unwrap();
+    for _ in 0..300 {
+        assert_eq!(register(&server, &format!("m{kept}")).status, 200);
+        kept += 1;
+    }
+    let before = fs::metadata(&log).unwrap().len();
+    let said = end(server, "TERM");
+    assert!(said.contains("the write-ahead log is kept whole from now on"), "{said}");
+    assert!(fs::metadata(&log).unwrap().len() >= before, "nothing of it was given up");
+
+    let server = start();
+    assert_eq!(total(&server), kept);
+    end(server, "TERM");
+    assert!(!log.exists(), "all of it was moved");
+    assert_eq!(names(&db_path).len() as u64, kept);
+}

@@ -1,0 +1,163 @@
+//! Keys and certificates: where they come from, how they are replaced without a restart, and where they are never seen.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{KEY, Ran, registry, server::Server};
+
+/// Until when a test waits for what is to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Tries until it holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: never");
+    }
+}
+
+/// A certificate of its own authority for `localhost`, and its key, in these files.
+fn make_certificate(cert: &Path, key: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    fs::write(cert, made.cert.pem()).unwrap();
+    fs::write(key, made.signing_key.serialize_pem()).unwrap();
+}
+
+/// `registry stats` of the server at `url`, with `key`, by a client that trusts nothing but `authority`.
+fn stats(url: &str, key: &str, authority: Option<&Path>) -> Ran {
+    let mut command = registry(["stats", "--registry-url", url, "-o", "json"]);
+    command.env("CAIA_REGISTRY_API_KEY", key);
+    if let Some(authority) = authority {
+        command.env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR");
+    }
+    Ran::of(&mut command)
+}
+
+fn https(folder: &Path) -> (PathBuf, PathBuf) {
+    let files = (folder.join("cert.pem"), folder.join("key.pem"));
+    make_certificate(&files.0, &files.1);
+    files
+}
+
+#[test]
+fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = https(folder.path());
+    let first = folder.path().join("first.pem");
+    fs::copy(&cert, &first).unwrap();
+    let server = Server::with(folder, 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+    });
+    let url = server.url.replace("127.0.0.1", "localhost");
+    assert!(url.starts_with("https://"), "{url}");
+    let ran = stats(&url, KEY, Some(&first));
+    assert!(ran.stdout.contains("\"total_models\""), "{ran:?}");
+    assert_eq!(stats(&url, KEY, None).code, 3, "nobody vouches for this certificate");
+
+    make_certificate(&cert, &key);
+    server.signal("HUP");
+    until("the new certificate", || stats(&url, KEY, Some(&cert)).code == 0);
+    assert_eq!(stats(&url, KEY, Some(&first)).code, 3);
+
+    // A broken one does not take the place of a sound one.
+    let second = first.with_file_name("second.pem");
+    fs::copy(&cert, &second).unwrap();
+    fs::write(&key, "no key").unwrap();
+    server.signal("HUP");
+    assert_eq!(stats(&url, KEY, Some(&second)).code, 0);
+    server.signal("TERM");
+    let log = server.ended().log;
+    assert!(log.contains("the certificate in force stays"), "{log}");
+    assert!(log.contains("holds no private key in PEM form"), "{log}");
+}
+
+#[test]
+fn who_speaks_http_to_an_https_port_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = https(folder.path());
+    let server = Server::with(folder, 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+    });
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("https://")).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("use https://"), "{said}");
+}
+
+#[test]
+fn certificates_and_keys_that_can_not_be_used_keep_it_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = https(folder.path());
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    make_certificate(Path::new(&at("other.pem")), Path::new(&at("other-key.pem")));
+    for (name, text) in [("empty", ""), ("remarks", "# none\n\n"), ("text", "no PEM")] {
+        fs::write(at(name), text).unwrap();
+    }
+    for (arguments, expected) in [
+        (vec!["--tls-cert", cert], "both a certificate and its key"),
+        (vec!["--tls-cert", cert, "--tls-key", &at("none")], "none can't be read"),
+        (vec!["--tls-cert", &at("text"), "--tls-key", key], "holds no certificate in PEM form"),
+        (vec!["--tls-cert", cert, "--tls-key", cert], "holds no private key in PEM form"),
+        (vec!["--tls-cert", cert, "--tls-key", &at("other-key.pem")], "can't be used"),
+        (vec!["--api-key-file", &at("none")], "none can't be read"),
+        (vec!["--api-key-file", &at("empty")], "holds no API key"),
+        (vec!["--api-key-file", &at("remarks")], "holds no API key"),
+        (vec!["--trusted-proxy", "proxy.example"], "is no address and no network"),
+    ] {
+        let line =
+            Ran::of(registry(["serve", "--port", "0", "--db-path", &at("registry.db")]).args(&arguments))
+                .failed(1);
+        assert!(line.contains(expected), "{arguments:?}: {line}");
+        assert!(!Path::new(&at("registry.db")).exists());
+    }
+}
+
+#[test]
+fn keys_of_a_file_are_replaced_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    fs::write(&keys, format!("# of the team\n{KEY}\nleaving\n")).unwrap();
+    let server = Server::with(folder, 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", "configured").arg("--api-key-file").arg(&keys);
+    });
+    for key in [KEY, "leaving", "configured"] {
+        assert_eq!(stats(&server.url, key, None).code, 0, "{key}");
+    }
+    fs::write(&keys, format!("{KEY}\ncoming\n")).unwrap();
+    server.signal("HUP");
+    until("the new key", || stats(&server.url, "coming", None).code == 0);
+    assert_eq!(stats(&server.url, "leaving", None).code, 4);
+    assert_eq!(stats(&server.url, "configured", None).code, 0);
+    fs::remove_file(&keys).unwrap();
+    server.signal("HUP");
+    assert_eq!(stats(&server.url, "coming", None).code, 0);
+    server.signal("TERM");
+    let log = server.ended().log;
+    assert!(log.contains("the API keys in force stay") && log.contains("chmod 600"), "{log}");
+    assert!(!log.contains(KEY) && !log.contains("coming"), "{log}");
+}
+
+#[test]
+fn no_key_is_seen_among_the_processes() {
+    // There is no flag that takes one.
+    let ran = Ran::of(&mut registry(["serve", "--api-key", "geheim"]));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("--api-key-file"), "{ran:?}");
+    let server = Server::start();
+    let listed = Command::new("ps").args(["-eo", "args"]).output();
+    // A machine without ps can show nobody anything.
+    if let Ok(listed) = listed {
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(listed.contains("serve --port 0"), "{listed}");
+        assert!(!listed.contains(KEY), "{listed}");
+    }
+    drop(server);
+}
