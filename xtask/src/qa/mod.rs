@@ -46,7 +46,7 @@ const PAGE: &str = "qa_report.html";
 /// Say whether this tree can ship: lints, tests, coverage, load, licences, and a report of it all
 #[derive(Debug, Args)]
 pub(crate) struct Qa {
-    /// Where the report and what it is made of go
+    /// Where the report and what it is made of go, from the root of the repository
     #[arg(long, value_name = "DIR", default_value = "qa_artifacts")]
     out: PathBuf,
     /// Leave a step out; may be given several times
