@@ -33,7 +33,7 @@ const MAX_PARTS: u64 = 10_000;
 /// How files are cut up. The defaults are right for every store; tests set smaller ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
-    /// A part; larger only where [`MAX_PARTS`] of them would not hold the file. S3 wants 5 MiB at least.
+    /// A part; larger only where `MAX_PARTS` of them would not hold the file. S3 wants 5 MiB at least.
     pub part_bytes: usize,
     /// Parts on their way at once. One more is being filled, and that is all the memory it takes.
     pub parts_at_once: usize,
