@@ -65,7 +65,9 @@ pub(super) fn float(value: &Value) -> Result<f64, FaultKind> {
         Value::Bool(flag) => Ok(f64::from(u8::from(*flag))),
         _ => return Err(FaultKind::FloatType),
     };
-    number.ok().filter(|number: &f64| number.is_finite()).ok_or(FaultKind::FloatParsing)
+    // SQLite keeps no zero below zero, and what is answered is what is kept.
+    let number = number.map(|number: f64| if number == 0.0 { 0.0 } else { number });
+    number.ok().filter(|number| number.is_finite()).ok_or(FaultKind::FloatParsing)
 }
 
 /// A boolean: one of JSON, 0 or 1, or a word for it.
@@ -154,6 +156,7 @@ mod tests {
             ("3", Ok(3.0)),
             ("0.25", Ok(0.25)),
             ("true", Ok(1.0)),
+            ("-0", Ok(0.0)),
             (r#""0.25""#, Ok(0.25)),
             (r#"" 1.5 ""#, Ok(1.5)),
             (r#""1_000.5""#, Ok(1000.5)),
@@ -171,7 +174,9 @@ mod tests {
             ("[]", Err(FloatType)),
             ("null", Err(FloatType)),
         ] {
-            assert_eq!(float(&json(sent)), read, "{sent}");
+            let found = float(&json(sent));
+            assert_eq!(found, read, "{sent}");
+            assert!(!found.is_ok_and(|number| number == 0.0 && number.is_sign_negative()), "{sent}");
         }
     }
 
