@@ -16,6 +16,8 @@ use crate::error::Error;
 /// The profile in `.config/nextest.toml`.
 const PROFILE: &str = "qa";
 const JUNIT: &str = "junit.xml";
+/// Where nextest puts it, wherever cargo builds.
+const STORE: &str = "target/nextest";
 /// How many of the slowest are told.
 const SLOW_TESTS: usize = 10;
 
@@ -42,9 +44,7 @@ fn by_nextest(context: &Context<'_>, measured: bool) -> Result<Ended, Error> {
     let begin: &[&str] = if measured { &["llvm-cov", "nextest", "--no-report"] } else { &["nextest", "run"] };
     let mut command = context.cargo([begin, &["--workspace", "--locked"]].concat());
     command.env("NEXTEST_PROFILE", PROFILE);
-    let target = target_folder(context)?;
-    let target = if measured { target.join("llvm-cov-target") } else { target };
-    let written = target.join("nextest").join(PROFILE).join(JUNIT);
+    let written = context.repository.root.join(STORE).join(PROFILE).join(JUNIT);
     context.forget(&written)?;
     context.forget(&context.out.join(JUNIT))?;
     let ran = context.run(Step::Tests, &mut command)?;
@@ -163,12 +163,6 @@ pub(super) fn doctests(context: &Context<'_>) -> Result<Ended, Error> {
         ended = ended.because("cargo test --doc", ran.log);
     }
     Ok(ended)
-}
-
-/// Where cargo builds.
-fn target_folder(context: &Context<'_>) -> Result<std::path::PathBuf, Error> {
-    let metadata = metadata(context)?;
-    Ok(metadata["target_directory"].as_str().unwrap_or("target").into())
 }
 
 fn metadata(context: &Context<'_>) -> Result<Value, Error> {
