@@ -10,10 +10,14 @@ use std::{io, path::PathBuf};
 mod checkpoint;
 mod config;
 mod folder;
+#[cfg(target_os = "linux")]
 mod found;
 mod measure;
 pub mod objects;
 mod opened;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+#[cfg(target_os = "linux")]
 mod root;
 mod template;
 mod write;
@@ -21,10 +25,14 @@ mod write;
 pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
 pub use config::{MAX_JSON_BYTES, parse_config, parse_object, read_config, read_object_file};
 pub use folder::{Checkpoint, Settling, list_checkpoints};
+#[cfg(target_os = "linux")]
 pub use found::Found;
 pub use measure::{MeasureOptions, Measured};
 pub use opened::{FileIdentity, FileState, Opened};
-pub use root::{LocalRoot, RootError};
+#[cfg(not(target_os = "linux"))]
+pub use portable::{Found, LocalRoot};
+#[cfg(target_os = "linux")]
+pub use root::LocalRoot;
 pub use template::{Field, TemplateError, UriTemplate, Values};
 pub use write::{Replacement, check_writable, folder_of, followed, free_bytes, write_atomically};
 
@@ -85,4 +93,22 @@ pub enum ArtifactError {
     /// The system would not let the file be written.
     #[error("{} can't be written: {source}; choose another path or make room there", .path.display())]
     Unwritable { path: PathBuf, source: io::Error },
+}
+
+/// Why a folder can't be one that paths stay in.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum RootError {
+    #[error("{} does not exist; create the folder, or name another", .path.display())]
+    Missing { path: PathBuf },
+    #[error("{} is no folder; name one", .path.display())]
+    NotAFolder { path: PathBuf },
+    #[error("{} can't be used: {source}", .path.display())]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error(
+        "this system can't keep paths beneath {}: it has no openat2 (Linux 5.6), or its sandbox forbids it; \
+         do without, or allow that call",
+        .path.display()
+    )]
+    Unguarded { path: PathBuf },
 }

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use super::{
-    ArtifactError,
+    ArtifactError, RootError,
     found::{Found, is_unknown, look, not_found},
 };
 
@@ -35,24 +35,6 @@ pub struct LocalRoot {
     folder: Arc<OwnedFd>,
     /// What an absolute path to something beneath begins with: as the folder was given, and as it really lies.
     names: [PathBuf; 2],
-}
-
-/// Why a folder can't be one that paths stay in.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum RootError {
-    #[error("{} does not exist; create the folder, or name another", .path.display())]
-    Missing { path: PathBuf },
-    #[error("{} is no folder; name one", .path.display())]
-    NotAFolder { path: PathBuf },
-    #[error("{} can't be used: {source}", .path.display())]
-    Unusable { path: PathBuf, source: io::Error },
-    #[error(
-        "this system can't keep paths beneath {}: it has no openat2 (Linux 5.6), or its sandbox forbids it; \
-         do without, or allow that call",
-        .path.display()
-    )]
-    Unguarded { path: PathBuf },
 }
 
 impl LocalRoot {
