@@ -37,7 +37,7 @@ const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_WRITE_BODY_BYTES: u64 = 256 << 10;
 const DEFAULT_HASHERS: usize = 2;
-/// More than the clients of a large team, and at some 20 KB each well within a small machine's memory.
+/// More than the clients of a large team. An idle one takes about 20 KB; heads that are not whole are bounded together.
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 /// For the largest body of metrics over a line of 20 kbit/s.
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -133,13 +133,17 @@ fn reload_on_hangup(options: &HttpOptions, settings: &Settings) -> io::Result<()
     let (keys, tls) = (options.keys.clone(), options.tls.clone());
     actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            if let Err(error) = keys.reload() {
-                tracing::error!(%error, "the API keys in force stay");
+            match keys.reload() {
+                Ok(()) => {
+                    tracing::info!(keys = keys.count(), "SIGHUP: the API keys in force are those of now")
+                }
+                Err(error) => tracing::error!(%error, "the API keys in force stay"),
             }
-            if let Some(Err(error)) = tls.as_ref().map(Tls::reload) {
-                tracing::error!(%error, "the certificate in force stays");
+            match tls.as_ref().map(Tls::reload) {
+                None => {}
+                Some(Ok(())) => tracing::info!("SIGHUP: the certificate in force is that of now"),
+                Some(Err(error)) => tracing::error!(%error, "the certificate in force stays"),
             }
-            tracing::info!(keys = keys.count(), "SIGHUP: keys and certificate were read again");
         }
     });
     Ok(())
@@ -240,7 +244,7 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
     }
     if options.keys.count() == 0 {
         tracing::warn!(
-            "no API key is configured, so all but / and /health answer 503; set CAIA_REGISTRY_API_KEY, or try --dev"
+            "no API key is configured, so all but /, /health, /ready, /openapi.json and /docs answer 503; set CAIA_REGISTRY_API_KEY, or try --dev"
         );
     }
 }

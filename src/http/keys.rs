@@ -102,7 +102,7 @@ pub(super) fn digest_of(key: &[u8]) -> Digest {
 }
 
 /// All are compared, so that the time does not tell which one it was.
-pub(super) fn one_of(digests: &[Digest], digest: &Digest) -> bool {
+fn one_of(digests: &[Digest], digest: &Digest) -> bool {
     digests.iter().fold(Choice::from(0), |known, one| known | one.ct_eq(digest)).into()
 }
 

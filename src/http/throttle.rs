@@ -7,13 +7,15 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::keys::{Digest, one_of};
+use arc_swap::ArcSwap;
+
+use super::keys::Digest;
 
 /// Wrong keys in a row that cost nothing: a client with an old key, and some more.
 const BURST: f64 = 20.0;
@@ -21,13 +23,20 @@ const BURST: f64 = 20.0;
 const REFILL: Duration = Duration::from_secs(1);
 /// Addresses that are remembered. Beyond that one is forgotten for each that comes.
 const MAX_SUSPECTS: usize = 8_192;
+/// Right keys that are remembered with the addresses they came from, likewise.
+const MAX_REGULARS: usize = 8_192;
+/// How long they are remembered, and how often that is noted at most.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3_600);
+const NOTED_EVERY: Duration = Duration::from_secs(3_600);
 
-/// The addresses from which wrong keys have come lately.
+/// Who has sent wrong keys lately, and who right ones.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     suspects: Mutex<HashMap<IpAddr, Suspect>>,
     /// How many those are: where there are none, as is usual, nobody takes the lock.
     count: AtomicUsize,
+    /// Right keys by the address they came from, and when that was noted. Read by every request and seldom replaced.
+    regulars: ArcSwap<HashMap<(IpAddr, Digest), Instant>>,
 }
 
 #[derive(Debug)]
@@ -35,8 +44,6 @@ struct Suspect {
     /// Wrong keys that it may still send.
     budget: f64,
     at: Instant,
-    /// Keys that were right since the first wrong one.
-    known: Vec<Digest>,
 }
 
 /// Whether a key may be judged.
@@ -55,12 +62,13 @@ impl Throttle {
         if self.count.load(Ordering::Relaxed) == 0 {
             return Verdict::Judge;
         }
+        let peer = network(peer);
         let mut suspects = self.lock();
-        let Some(suspect) = suspects.get_mut(&network(peer)) else { return Verdict::Judge };
+        let Some(suspect) = suspects.get_mut(&peer) else { return Verdict::Judge };
         suspect.refill(now);
         if suspect.budget >= 1.0 {
             Verdict::Judge
-        } else if suspect.knows(digest) {
+        } else if self.regulars.load().contains_key(&(peer, *digest)) {
             Verdict::Known
         } else {
             Verdict::NotBefore(REFILL.mul_f64(1.0 - suspect.budget))
@@ -69,20 +77,23 @@ impl Throttle {
 
     /// The key was right.
     pub(super) fn right(&self, peer: IpAddr, digest: &Digest, now: Instant) {
-        if self.count.load(Ordering::Relaxed) == 0 {
+        let (regulars, regular) = (self.regulars.load(), (network(peer), *digest));
+        let since = |at: &Instant| now.saturating_duration_since(*at);
+        if regulars.get(&regular).is_some_and(|at| since(at) < NOTED_EVERY) {
             return;
         }
-        let mut suspects = self.lock();
-        let peer = network(peer);
-        let Some(suspect) = suspects.get_mut(&peer) else { return };
-        suspect.refill(now);
-        if suspect.budget >= BURST {
-            suspects.remove(&peer);
-            self.count.store(suspects.len(), Ordering::Relaxed);
-        } else if !suspect.knows(digest) {
-            // There are no more of them than there are keys.
-            suspect.known.push(*digest);
+        let mut regulars = HashMap::clone(&regulars);
+        if regulars.len() >= MAX_REGULARS {
+            regulars.retain(|_, at| since(at) < REMEMBERED);
+            if regulars.len() >= MAX_REGULARS
+                && let Some(oldest) = regulars.iter().min_by_key(|(_, at)| **at).map(|(one, _)| *one)
+            {
+                regulars.remove(&oldest);
+            }
         }
+        regulars.insert(regular, now);
+        // Where somebody else notes another at just this moment, one of them is noted with its next request.
+        self.regulars.store(Arc::new(regulars));
     }
 
     /// The key was wrong.
@@ -100,7 +111,7 @@ impl Throttle {
                 suspects.remove(&some);
             }
         }
-        let fresh = || Suspect { budget: BURST, at: now, known: Vec::new() };
+        let fresh = || Suspect { budget: BURST, at: now };
         let suspect = suspects.entry(peer).or_insert_with(fresh);
         suspect.refill(now);
         suspect.budget = (suspect.budget - 1.0).max(0.0);
@@ -114,10 +125,6 @@ impl Throttle {
 }
 
 impl Suspect {
-    fn knows(&self, digest: &Digest) -> bool {
-        one_of(&self.known, digest)
-    }
-
     fn refill(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.at);
         self.budget = (self.budget + since.div_duration_f64(REFILL)).min(BURST);
@@ -165,22 +172,32 @@ mod tests {
     #[test]
     fn a_key_that_was_right_from_there_goes_on_being_right() {
         let (throttle, now, peer) = (Throttle::default(), Instant::now(), address("198.51.100.7"));
-        throttle.wrong(peer, now);
         throttle.right(peer, &KEY, now);
         for _ in 0..30 {
             throttle.wrong(peer, now);
         }
         assert_eq!(throttle.admit(peer, &KEY, now), Verdict::Known);
         assert!(matches!(throttle.admit(peer, &GUESS, now), Verdict::NotBefore(_)));
+        let other = address("198.51.100.8");
+        for _ in 0..30 {
+            throttle.wrong(other, now);
+        }
+        assert!(matches!(throttle.admit(other, &KEY, now), Verdict::NotBefore(_)), "it was right elsewhere");
     }
 
     #[test]
-    fn who_does_not_guess_any_more_is_forgotten() {
-        let (throttle, now, peer) = (Throttle::default(), Instant::now(), address("198.51.100.7"));
-        throttle.wrong(peer, now);
-        throttle.right(peer, &KEY, now + 25 * REFILL);
-        assert_eq!(throttle.lock().len(), 0);
-        assert_eq!(throttle.count.load(Ordering::Relaxed), 0);
+    fn those_who_come_back_are_remembered_longer_than_others_and_take_bounded_room() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        let regular = |number: u32| IpAddr::V4(number.into());
+        for number in 0..MAX_REGULARS as u32 {
+            throttle.right(regular(number), &KEY, now);
+        }
+        let later = now + 2 * NOTED_EVERY;
+        throttle.right(regular(0), &KEY, later);
+        throttle.right(regular(u32::MAX), &KEY, later);
+        let regulars = throttle.regulars.load();
+        assert_eq!(regulars.len(), MAX_REGULARS);
+        assert!([0, u32::MAX].iter().all(|number| regulars.contains_key(&(regular(*number), KEY))));
     }
 
     #[test]

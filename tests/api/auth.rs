@@ -313,6 +313,18 @@ fn whoever_tries_many_keys_is_not_judged_and_others_are() {
 }
 
 #[test]
+fn whoever_had_the_right_key_before_somebody_guessed_goes_on() {
+    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
+    let from_there = |key: &str| {
+        app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", "198.51.100.7")], None)
+    };
+    from_there(KEY).ok();
+    let refused = (0..60).filter(|number| from_there(&format!("guess-{number}")).status == 429).count();
+    assert!(refused >= 20, "{refused}");
+    from_there(KEY).ok();
+}
+
+#[test]
 fn the_callers_address_is_the_one_that_a_trusted_proxy_names() {
     let register = |app: &TestApp, version: &str, chain: &str| {
         let body = json!({"name": "m", "version": version, "artifact_uri": "s3://b"}).to_string();

@@ -6,7 +6,14 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
 
 use crate::{KEY, Ran, registry, server::Server};
@@ -75,6 +82,61 @@ fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
     let log = server.ended().log;
     assert!(log.contains("the certificate in force stays"), "{log}");
     assert!(log.contains("holds no private key in PEM form"), "{log}");
+}
+
+/// A connection to a server at `address` that trusts nothing but `authority`.
+fn encrypted(address: &str, authority: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    StreamOwned::new(client, TcpStream::connect(address).unwrap())
+}
+
+/// What is answered to a request that is the last of its connection.
+fn asked(address: &str, authority: &Path, request: &str, body: &str) -> String {
+    let mut stream = encrypted(address, authority);
+    let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nConnection: close\r\n");
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    // It may end without saying goodbye.
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer:.200}");
+    answer
+}
+
+#[test]
+fn an_encrypted_answer_that_nobody_takes_is_given_up_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = https(folder.path());
+    let server = Server::with(folder, 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).args(["--request-timeout-ms", "1500"]);
+        command.arg("--tls-cert").arg(&cert).arg("--tls-key").arg(&key);
+    });
+    let address = server.url.trim_start_matches("https://");
+    for version in 0..30 {
+        let description = "x".repeat(200_000);
+        let body = format!(
+            r#"{{"name":"m","version":"{version}","artifact_uri":"s3://b","description":"{description}"}}"#
+        );
+        asked(address, &cert, "POST /models", &body);
+    }
+    let idle: Vec<_> = (0..12)
+        .map(|_| {
+            let mut stream = encrypted(address, &cert);
+            write!(stream, "GET /models HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // The one that asks is open itself.
+    until("all of them given up", || {
+        asked(address, &cert, "GET /metrics", "").contains("registry_http_connections_open 1\n")
+    });
+    drop(idle);
 }
 
 #[test]

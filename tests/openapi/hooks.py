@@ -11,7 +11,7 @@ import itertools
 import schemathesis
 
 BODIES = ("NewModel", "ModelChanges", "NewScores")
-# Files of the server's disk: a server refuses them unless it is set to read them, which this one is not. tests/api/local_paths.rs is about them.
+# Files of the server's disk: a server refuses them unless it is set to read them, which this one is not. tests/api/local_paths/ is about them.
 FILES = ("checkpoint_path", "config_path")
 
 INTEGER_TEXT = {"type": "string", "pattern": r"^\s*\+?[0-9]{1,18}(\.0+)?\s*$"}

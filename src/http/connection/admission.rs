@@ -29,6 +29,11 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// Descriptors of a reader: the database, its log and the log's index are shared, but each opens them for itself.
 const DESCRIPTORS_PER_THREAD: u64 = 4;
 
+/// Bytes of heads that are not whole yet, of all connections together. HTTP's library holds as much again.
+const MAX_HELD_BYTES: usize = 16 << 20;
+/// So much of a head any connection may hold: more than nearly every one has.
+const FREE_HELD_BYTES: usize = 4 << 10;
+
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
@@ -54,6 +59,7 @@ impl Capacity {
 pub(in crate::http) struct Admission {
     most: usize,
     open: Arc<AtomicUsize>,
+    held_bytes: Arc<AtomicUsize>,
     refusals: Arc<AtomicUsize>,
     tls: Option<Tls>,
     deadlines: Deadlines,
@@ -67,12 +73,28 @@ struct Place(Arc<AtomicUsize>);
 pub(super) struct Seat {
     _place: Place,
     counts: Connections,
+    /// What is held here, and what by all together.
+    held_bytes: (usize, Arc<AtomicUsize>),
 }
 
 impl Seat {
-    fn take(place: Place, counts: Connections) -> Self {
+    fn take(place: Place, counts: Connections, held_bytes: Arc<AtomicUsize>) -> Self {
         counts.open.inc();
-        Self { _place: place, counts }
+        Self { _place: place, counts, held_bytes: (0, held_bytes) }
+    }
+
+    /// Takes down that so much is held for a head that is not whole yet; whether there is room for that.
+    pub(super) fn hold(&mut self, bytes: usize) -> bool {
+        let bytes = bytes.saturating_sub(FREE_HELD_BYTES);
+        let (held, all) = &mut self.held_bytes;
+        if bytes == *held {
+            return true;
+        }
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        all.fetch_sub(*held, Ordering::Relaxed);
+        let is_more = bytes > *held;
+        *held = bytes;
+        !is_more || before < MAX_HELD_BYTES
     }
 
     /// Where it is counted why a connection ends.
@@ -84,6 +106,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.counts.open.dec();
+        self.held_bytes.1.fetch_sub(self.held_bytes.0, Ordering::Relaxed);
     }
 }
 
@@ -109,7 +132,8 @@ impl Admission {
         deadlines: Deadlines,
         counts: Connections,
     ) -> Self {
-        Self { most, open: Arc::default(), refusals: Arc::default(), tls, deadlines, counts }
+        let [open, held_bytes, refusals] = [(); 3].map(|()| Arc::default());
+        Self { most, open, held_bytes, refusals, tls, deadlines, counts }
     }
 
     /// Lets a connection in, or says why not and ends it. With TLS that is done once it is encrypted.
@@ -128,7 +152,7 @@ impl Admission {
             }
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
-        let seat = Seat::take(place, self.counts.clone());
+        let seat = Seat::take(place, self.counts.clone(), Arc::clone(&self.held_bytes));
         // Answers are written whole: there is nothing to wait for.
         socket.set_nodelay(true)?;
         let stream = match &self.tls {
@@ -179,6 +203,22 @@ mod tests {
             let capacity = Capacity::within(wanted, descriptors, threads);
             assert_eq!(capacity, Capacity { connections, cut }, "{descriptors}");
         }
+    }
+
+    #[test]
+    fn heads_that_are_not_whole_take_bounded_room_together() {
+        let (count, held) = (Arc::default(), Arc::default());
+        let seat = || {
+            let place = Place::among(&count, usize::MAX).unwrap();
+            Seat::take(place, Connections::default(), Arc::clone(&held))
+        };
+        let mut seats: Vec<_> = (0..1_000).map(|_| seat()).collect();
+        let refused = seats.iter_mut().map(|seat| seat.hold(60 << 10)).filter(|held| !held).count();
+        assert!((600..1_000).contains(&refused), "{refused}");
+        assert!(seats[0].hold(4 << 10), "a usual head always has room");
+        assert!(seats[1].hold(0), "a head that is whole is held no longer");
+        drop(seats);
+        assert_eq!(held.load(Ordering::Relaxed), 0);
     }
 
     #[test]

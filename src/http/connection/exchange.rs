@@ -19,7 +19,22 @@ pub(in crate::http) struct Exchange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Cut {
     Malformed(Malformed),
-    TooSlow { part: &'static str },
+    TooSlow {
+        part: &'static str,
+    },
+    /// Too much is held for heads that are not whole yet.
+    Crowded,
+}
+
+impl Cut {
+    /// As it is counted.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::TooSlow { .. } => "slow",
+            Self::Crowded => "crowded",
+        }
+    }
 }
 
 impl Exchange {
@@ -53,6 +68,7 @@ impl From<Cut> for ApiError {
         match cut {
             Cut::Malformed(malformed) => Self::Malformed(malformed),
             Cut::TooSlow { part } => Self::TooSlow { part },
+            Cut::Crowded => Self::TooManyConnections,
         }
     }
 }

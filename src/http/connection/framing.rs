@@ -41,6 +41,8 @@ pub(in crate::http) enum Malformed {
     BothLengths,
     #[error("the request is malformed: this server is no proxy and takes no CONNECT")]
     Connect,
+    #[error("this server speaks no WebSocket; ask without Upgrade")]
+    WebSocket,
     #[error("the request is malformed: {0} of its chunked body")]
     Chunk(&'static str),
     #[error("the request's head is larger than the {MAX_HEAD_BYTES} bytes this server takes")]
@@ -123,6 +125,11 @@ impl Framing {
     /// Requests that have begun so far.
     pub(super) fn requests(&self) -> u64 {
         self.requests
+    }
+
+    /// Bytes of a head that is not whole yet.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.partial.len()
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -268,6 +275,12 @@ fn judge(head: &[u8]) -> Result<Body, Malformed> {
     for field in request.headers.iter() {
         match field.name.len() {
             4 if field.name.eq_ignore_ascii_case("host") => hosts = hosts.saturating_add(1),
+            // The parser behind this would take all that follows for its body.
+            7 if field.name.eq_ignore_ascii_case("upgrade")
+                && field.value.trim_ascii().eq_ignore_ascii_case(b"websocket") =>
+            {
+                return Err(Malformed::WebSocket);
+            }
             14 if field.name.eq_ignore_ascii_case("content-length") => {
                 let digits = field.value.trim_ascii();
                 let number = digits.iter().all(u8::is_ascii_digit).then_some(digits);

@@ -14,11 +14,11 @@ mod refusing;
 mod tls;
 
 use std::{
-    io, mem,
+    io,
     net::IpAddr,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -167,6 +167,10 @@ impl Connection {
     /// What becomes of a request whose rest did not come in time.
     fn too_slow(&mut self) {
         match self.framing.stage() {
+            // While it waits for an answer it may say nothing as long as it likes.
+            Stage::Idle | Stage::Blank if self.exchange.answered() < self.framing.requests() => {
+                self.read_by = Some(Instant::now() + self.deadlines.keep_alive);
+            }
             // It has asked for nothing, so it waits for no answer.
             Stage::Idle | Stage::Blank => {
                 self.seat.counts().refused("silent").inc();
@@ -179,28 +183,27 @@ impl Connection {
 
     /// Reads nothing more. A request whose head has come says why by itself; for any other the connection does.
     fn end(&mut self, cut: Cut) {
-        let reason = if matches!(cut, Cut::Malformed(_)) { "malformed" } else { "slow" };
-        self.seat.counts().refused(reason).inc();
+        self.seat.counts().refused(cut.reason()).inc();
         if self.framing.stage() == Stage::Body {
-            self.exchange.cut(cut);
-            self.ending = Ending::Silent;
-        } else {
-            self.ending = Ending::Waiting(cut);
+            self.exchange.cut(cut.clone());
         }
+        self.ending = Ending::Waiting(cut);
     }
 
     /// Whether the connection has been ended by this side, and with all requests before that answered.
     fn has_ended(&mut self) -> bool {
-        if let Ending::Waiting(cut) = &mut self.ending {
-            // The one that is refused has begun, unless what came in its place was not even a beginning.
-            let refused = u64::from(self.framing.stage() == Stage::Head);
-            if self.exchange.answered() + refused < self.framing.requests() {
-                return false;
-            }
-            let error = mem::replace(cut, Cut::TooSlow { part: "head" }).into();
-            self.ending = Ending::Refused(Farewell::new(&error, self.peer));
+        let Ending::Waiting(cut) = &self.ending else { return !matches!(self.ending, Ending::Not) };
+        let stage = self.framing.stage();
+        // The one that is refused has begun, unless what came in its place was not even a beginning.
+        let refused = u64::from(matches!(stage, Stage::Head | Stage::Body));
+        if self.exchange.answered() + refused < self.framing.requests() {
+            return false;
         }
-        !matches!(self.ending, Ending::Not)
+        self.ending = match stage {
+            Stage::Body => Ending::Silent,
+            _ => Ending::Refused(Farewell::new(&cut.clone().into(), self.peer)),
+        };
+        true
     }
 
     /// What is read of a connection that this side has ended: nothing, once that may be seen.
@@ -209,14 +212,18 @@ impl Connection {
         if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Whether the client has not taken enough of what is written to it for too long.
-    fn is_stuck(&mut self, context: &mut Context<'_>) -> bool {
+    /// Waits for the client to take what is written to it, but not for good.
+    fn given_up<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.write_by.is_none() {
             self.write_by = Some(Instant::now() + self.deadlines.answer);
             self.taken_bytes = 0;
         }
         let now = self.wait(context);
-        self.write_by.is_some_and(|by| by <= now)
+        if self.write_by.is_none_or(|by| by > now) {
+            return Poll::Pending;
+        }
+        tracing::info!(peer = %self.peer, "a client that does not take its answer was given up");
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Sees to it that the connection is looked at again by the next of its deadlines that is not over yet; what time
@@ -260,6 +267,10 @@ impl AsyncRead for Connection {
                 if own.is_surplus(count) {
                     buffer.set_filled(before);
                     own.ending = Ending::Silent;
+                } else if !own.seat.hold(own.framing.held_bytes()) {
+                    buffer.set_filled(before);
+                    own.end(Cut::Crowded);
+                    return own.ended();
                 }
                 Poll::Ready(Ok(()))
             }
@@ -269,6 +280,10 @@ impl AsyncRead for Connection {
                     return Poll::Pending;
                 }
                 own.too_slow();
+                if matches!(own.ending, Ending::Not) {
+                    own.wait(context);
+                    return Poll::Pending;
+                }
                 own.ended()
             }
         }
@@ -286,17 +301,17 @@ impl AsyncWrite for Connection {
                 }
                 Poll::Ready(Ok(count))
             }
-            Poll::Pending if own.is_stuck(context) => {
-                tracing::info!(peer = %own.peer, "a client that does not take its answer was given up");
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => own.given_up(context),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let own = self.get_mut();
-        ready!(Pin::new(&mut own.stream).poll_flush(context))?;
+        match Pin::new(&mut own.stream).poll_flush(context)? {
+            Poll::Ready(()) => {}
+            // What TLS has encrypted lies in a buffer of its own.
+            Poll::Pending => return own.given_up(context),
+        }
         // All that was written has been taken.
         own.write_by = None;
         if matches!(own.ending, Ending::Waiting(_)) && own.has_ended() {
@@ -312,9 +327,7 @@ impl AsyncWrite for Connection {
             Ending::Refused(farewell) => farewell.poll(&mut own.stream, context),
             Ending::Not | Ending::Waiting(_) | Ending::Silent => {
                 match Pin::new(&mut own.stream).poll_shutdown(context) {
-                    Poll::Pending if own.is_stuck(context) => {
-                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                    }
+                    Poll::Pending => own.given_up(context),
                     ended => ended,
                 }
             }

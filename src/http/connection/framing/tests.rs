@@ -76,6 +76,7 @@ fn what_is_no_request_is_refused_by_what_is_wrong() {
         ("GET / HTTP/2.0\r\nHost: x\r\n\r\n".to_owned(), Malformed::Version),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), Malformed::Version),
         ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), Malformed::Connect),
+        (with("Upgrade:  WebSocket \r\nContent-Length: 2"), Malformed::WebSocket),
         (with("Content-Length: 3\r\nContent-Length: 3"), Malformed::ContentLength),
         (with("Content-Length: +3"), Malformed::ContentLength),
         (with("Content-Length: -3"), Malformed::ContentLength),
