@@ -61,7 +61,7 @@ pub struct ServeFlags {
     /// loopback address]
     #[arg(long = "allowed-host", value_name = "HOST", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
-    /// Connections at the same time; whoever comes beyond that gets 503 at once
+    /// Connections at the same time; whoever comes beyond that is refused at once, with 503 over plain HTTP
     /// [env: CAIA_REGISTRY_MAX_CONNECTIONS] [default: 10000, or what the limit of open files allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_connections: Option<u64>,
