@@ -4,7 +4,10 @@
 //! room and its sync, and files that are where they were. All who ask within a second share one answer, so that strangers
 //! can't load the writer by asking.
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{Mutex, oneshot},
@@ -41,7 +44,10 @@ pub enum NotReady {
     Store(StoreError),
     /// A fault of ours.
     #[error("the writer failed; the server's log says how")]
-    Failed,
+    Failed {
+        /// For the log: it may name what strangers are not told.
+        cause: String,
+    },
 }
 
 impl From<ActorError> for NotReady {
@@ -50,13 +56,11 @@ impl From<ActorError> for NotReady {
             ActorError::Overloaded { .. } => Self::Overloaded,
             ActorError::Closed => Self::Closed,
             ActorError::Store(error @ (StoreError::Refused(_) | StoreError::Failed(_))) => {
-                tracing::error!(%error, "the writer can't write");
-                Self::Failed
+                Self::Failed { cause: error.to_string() }
             }
             ActorError::Store(error) => Self::Store(error),
             error @ (ActorError::Panicked(_) | ActorError::File(_)) => {
-                tracing::error!(%error, "the writer can't write");
-                Self::Failed
+                Self::Failed { cause: error.to_string() }
             }
         }
     }
@@ -85,8 +89,22 @@ impl Probe {
             return answer.clone();
         }
         let answer = state.answer(writer).await;
+        tell(state.answered.as_ref().and_then(|(_, before)| before.as_ref().err()), answer.as_ref().err());
         state.answered = Some((Instant::now(), answer.clone()));
         answer
+    }
+}
+
+/// Tells the log where it is another answer than the last one; probes come every few seconds, also through a night of a full disk.
+fn tell(before: Option<&NotReady>, now: Option<&NotReady>) {
+    if before.map(mem::discriminant) == now.map(mem::discriminant) {
+        return;
+    }
+    match now {
+        None => tracing::info!("the writer can write again"),
+        Some(NotReady::Closed) => {}
+        Some(NotReady::Failed { cause }) => tracing::error!(error = cause, "the writer can't write"),
+        Some(error) => tracing::error!(%error, "the writer can't write"),
     }
 }
 

@@ -415,6 +415,55 @@ fn a_file_or_folder_without_write_permission_is_read_and_nothing_is_left_beside_
 }
 
 #[test]
+fn a_torn_log_is_copied_once_and_only_when_the_file_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let [db_path, log, index] =
+        ["registry.db", "registry.db-wal", "registry.db-shm"].map(|name| folder.path().join(name));
+    let server = start(&db_path);
+    for name in ["first", "second", "torn"] {
+        assert_eq!(register(&server, name).status, 200);
+    }
+    end(server, "KILL");
+    let mut torn = fs::read(&log).unwrap();
+    // In the last page of its last transaction; what the index knew is gone with the power.
+    let last = torn.len() - 1_000;
+    torn[last] ^= 1;
+    fs::write(&log, &torn).unwrap();
+    fs::write(&index, "").unwrap();
+    [&db_path, &log, &index]
+        .into_iter()
+        .for_each(|path| permit(path, if *path == db_path { 0o444 } else { 0o666 }));
+    permit(folder.path(), 0o777);
+    let copies = || {
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().contains(".torn")).count()
+    };
+    let Some(server) = start_without_rights(folder.path()) else { return };
+    assert_eq!(total(&server), 2);
+    let began = Instant::now();
+    // It looks again each second.
+    while began.elapsed() < Duration::from_millis(2_500) {
+        ready(&server, 503);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(copies(), 0);
+    permit(&db_path, 0o666);
+    register_in_the_end(&server, "after");
+    assert_eq!(copies(), 1);
+    assert!(fs::read(folder.path().join("registry.db-wal.torn")).unwrap() == torn);
+    ready(&server, 200);
+    let log = end(server, "TERM");
+    for once in [
+        "the last transaction in the log is not whole",
+        "the writer can't write",
+        "the writer can write again",
+    ] {
+        assert_eq!(log.matches(once).count(), 1, "{once}: {log}");
+    }
+    assert_eq!(names(&db_path), ["first", "second", "after"]);
+}
+
+#[test]
 fn a_database_that_is_moved_away_or_replaced_takes_no_write_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");

@@ -191,6 +191,45 @@ fn the_last_transaction_not_whole_after_a_loss_of_power_is_dropped_and_the_log_k
     assert!(fs::read(at(&folder, "-wal.torn")).unwrap() == before);
 }
 
+/// The log is synced at checkpoints only then, so the system may have written later transactions and not an earlier one.
+#[test]
+fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_before() {
+    let crashed = crashed();
+    let ends = ends(&fs::read(at(&crashed, "-wal")).unwrap());
+    let (count, kept) = (ends.len(), ends.len() / 2);
+    let left = VERSIONS - (count - kept) as u64;
+    for keeps_index in [true, false] {
+        let folder = copy(&crashed);
+        let start = HEADER_BYTES + ends[kept - 1] * FRAME_BYTES;
+        change(&at(&folder, "-wal"), |log| log[start..start + FRAME_BYTES].fill(0));
+        if !keeps_index {
+            fs::remove_file(at(&folder, "-shm")).unwrap();
+        }
+        let before = fs::read(at(&folder, "-wal")).unwrap();
+        assert!(refused(&folder).contains("is damaged"), "with full it can't be that");
+
+        let mut server = Server::run(serve(&at(&folder, "")).args(["--synchronous", "normal"]));
+        let address = server.wait_for_address();
+        let log = server.log().join("\n");
+        let hole =
+            log.lines().find(|line| line.contains("the log has a hole")).unwrap_or_else(|| panic!("{log}"));
+        for told in ["registry.db-wal.torn", &format!("kept={kept}"), "transactions="] {
+            assert!(hole.contains(told), "{told}: {hole}");
+        }
+        assert!(log.contains("the database and its log are sound"), "{log}");
+        assert!(fs::read(at(&folder, "-wal.torn")).unwrap() == before);
+        let in_flight = InFlight::default();
+        let body = json!({"name": "m", "version": "after", "artifact_uri": "s3://b"});
+        let fate = Client::new(address, &in_flight).send("POST", "/models", "damage", Some(&body));
+        assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+        server.kill();
+        // Nothing of what lay behind the hole comes back.
+        Server::start(&at(&folder, "")).stop();
+        assert_eq!(versions(&at(&folder, "")), left + 1);
+        is_sound(&at(&folder, ""));
+    }
+}
+
 #[test]
 fn a_log_that_was_cut_emptied_or_taken_away_is_refused() {
     let crashed = crashed();

@@ -91,14 +91,15 @@ impl SqliteWriter {
             return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
         inspect_file(&options.path)?;
-        let found = log::inspect_to_write(options)?;
+        let found = log::inspect(options)?;
         let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE, found)?;
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        if found.transactions > 0 {
+        if found.is_to_be_checked() {
             log::holds_together(&writer.connection, options, found).map_err(failed)??;
         }
         schema::recognize(&writer.connection, &options.path)?;
         use_wal(&writer.connection, options)?;
+        log::keep_dropped(&writer.connection, options, found).map_err(failed)?;
         schema::migrate(&mut writer.connection, now).map_err(failed)?;
         // The log is there now too.
         writer.place = Place::of(options);
@@ -139,7 +140,7 @@ impl SqliteWriter {
             let why = "the file is read-only".to_owned();
             return Err(OpenError::NotWritable { path: options.path.clone(), why });
         }
-        log::leave(&connection, found.transactions > 0).map_err(failed)?;
+        log::leave(&connection, found.is_to_be_left()).map_err(failed)?;
         prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&wal_pages);

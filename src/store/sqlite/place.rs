@@ -44,18 +44,27 @@ impl Known {
 }
 
 /// Which file a name leads to, and its size. No more is asked: since Linux 6.13 whoever asks for a file's times has the next
-/// write to it take down finer ones, and with the log that made each commit a quarter slower.
+/// write to it take down finer ones, and with the log that made each commit a quarter slower. A system that does not have
+/// that question, or forbids it (a container's filter of calls), is asked the usual one.
 #[cfg(target_os = "linux")]
 fn seen(path: &Path) -> io::Result<((u64, u64), u64)> {
-    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    use rustix::{
+        fs::{AtFlags, CWD, StatxFlags, makedev, statx},
+        io::Errno,
+    };
 
-    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE)?;
-    let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
+    let found = match statx(CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE) {
+        Err(Errno::NOSYS | Errno::PERM) => return seen_with_times(path),
+        found => found?,
+    };
+    let device = makedev(found.stx_dev_major, found.stx_dev_minor);
     Ok(((device, found.stx_ino), found.stx_size))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn seen(path: &Path) -> io::Result<((u64, u64), u64)> {
+use seen_with_times as seen;
+
+fn seen_with_times(path: &Path) -> io::Result<((u64, u64), u64)> {
     use std::os::unix::fs::MetadataExt as _;
 
     std::fs::metadata(path).map(|metadata| ((metadata.dev(), metadata.ino()), metadata.len()))
@@ -108,4 +117,22 @@ impl Place {
 pub(super) fn is_full(folder: &Path) -> bool {
     rustix::fs::statvfs(folder)
         .is_ok_and(|disk| disk.f_blocks > 0 && disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_ask_tell_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry.db");
+        std::fs::write(&path, "1234").unwrap();
+        let (file, bytes) = seen(&path).unwrap();
+        assert_eq!(seen_with_times(&path).unwrap(), (file, bytes));
+        assert_eq!(bytes, 4);
+        for asked in [seen, seen_with_times] {
+            assert_eq!(asked(&folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
 }

@@ -121,7 +121,7 @@ pub(super) fn told(
             let text = format!("the OpenAPI document says {told:?}, {ROOT_MANIFEST} {version}");
             Finding::fail(VERSIONS, text)
         }
-        Err(reason) => Finding::warn(VERSIONS, format!("no OpenAPI document to look at: {reason}")),
+        Err(reason) => Finding::fail(VERSIONS, format!("the server gives no OpenAPI document: {reason}")),
     });
     findings
 }
@@ -213,13 +213,13 @@ mod tests {
 
     #[test]
     fn a_binary_or_a_document_of_another_version_is_a_failure() {
-        use Level::{Fail, Pass, Warn};
+        use Level::{Fail, Pass};
         let ok = |text: &str| Ok::<_, String>(text.to_owned());
         let none = || Err::<String, _>("there is none".to_owned());
         for (binary, document, expected) in [
             (ok("registry 0.3.0\n"), ok("0.3.0"), [Pass, Pass]),
             (ok("registry 0.2.0\n"), ok("0.2.0"), [Fail, Fail]),
-            (none(), none(), [Fail, Warn]),
+            (none(), none(), [Fail, Fail]),
         ] {
             assert_eq!(levels(&told(Some("0.3.0"), &binary, &document)), expected);
         }

@@ -74,6 +74,7 @@ fn served(binary: &str, interrupt: &Interrupt) -> Result<String, String> {
     command
         .args(["serve", "--host", "127.0.0.1", "--port", "0", "--db-path"])
         .arg(folder.path().join("registry.db"));
+    own_settings(&mut command);
     command.env("CAIA_REGISTRY_API_KEY", "audit").stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = Running::start(&mut command).map_err(|error| error.to_string())?;
     let line = first_line(&mut server, interrupt)?;
@@ -81,6 +82,15 @@ fn served(binary: &str, interrupt: &Interrupt) -> Result<String, String> {
     let address = address.ok_or_else(|| format!("the server did not start: {}", line.trim()))?;
     let answer = get(address.trim_end_matches('/')).map_err(|error| format!("{DOCUMENT}: {error}"))?;
     document_version(&answer)
+}
+
+/// Takes away what somebody's environment says of a registry of theirs.
+pub(crate) fn own_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CAIA_REGISTRY_") {
+            command.env_remove(name);
+        }
+    }
 }
 
 fn first_line(server: &mut Running, interrupt: &Interrupt) -> Result<String, String> {

@@ -21,7 +21,7 @@ mod package;
 mod places;
 mod secrets;
 
-pub(crate) use gather::built;
+pub(crate) use gather::{built, own_settings};
 
 /// Say whether this tree may be released: secrets, stray files, versions, changelog, lock file, package
 #[derive(Debug, Default, Args)]

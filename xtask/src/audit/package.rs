@@ -6,14 +6,21 @@ const CHECK: &str = "package";
 /// What a package with a program must hold.
 const WANTED: [&str; 6] = ["Cargo.lock", "Cargo.toml", "CHANGELOG.md", "LICENSE", "README.md", "src/main.rs"];
 /// What is the maintainers' own.
-const OURS: [&str; 9] = [
+const OURS: [&str; 16] = [
     ".ci/",
     ".config/",
+    ".dockerignore",
     ".github/",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "Dockerfile",
+    "RELEASE.md",
+    "compose.yaml",
     "deny.toml",
     "fuzz/",
     "loadtest/",
     "Makefile",
+    "packaging/",
     "qa_artifacts/",
     "xtask/",
 ];

@@ -31,10 +31,21 @@ pub(super) fn unwanted(path: &str) -> Option<&'static str> {
         return Some("credentials or remains");
     }
     let name = name.to_ascii_lowercase();
+    if is_database_copy(&name) {
+        return Some("a database");
+    }
     let bare = BESIDE_DATABASES.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     let (_, extension) = bare.rsplit_once('.')?;
     let kinds = [(&DATABASES[..], "a database"), (&KEYS, "a key"), (&REMAINS, "remains of a run")];
     kinds.into_iter().find(|(extensions, _)| extensions.contains(&extension)).map(|(_, kind)| kind)
+}
+
+/// Copies bear a database's name and more behind it: `registry.db.before-restore-…`, `registry.db-wal.torn`, `x.sqlite-copy`.
+fn is_database_copy(name: &str) -> bool {
+    DATABASES.iter().any(|extension| {
+        let ending = format!(".{extension}");
+        name.match_indices(&ending).any(|(at, found)| name[at + found.len()..].starts_with(['.', '-']))
+    })
 }
 
 /// Tracked files that are such.
@@ -62,6 +73,10 @@ mod tests {
             "x.sqlite",
             "x.SQLITE3",
             "x.sqlite3-journal",
+            "registry.db.before-restore-2026-11-23T015904.721Z",
+            "registry.db-wal.torn-1",
+            "x.sqlite-copy",
+            "backup.db.gz",
             "qa_artifacts/qa_report.json",
             "sub/target/debug/x",
             "server.pem",

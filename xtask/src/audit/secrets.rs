@@ -15,11 +15,13 @@ const HOMES: &str = "home paths";
 
 /// The rule for what stands behind a telling word.
 const BEHIND_A_WORD: &str = "key-value";
+/// And for credentials of the header `Authorization`.
+const BEARER: &str = "bearer";
 /// In bits a letter: what a person would call random. Words are below, drawn hexadecimal digits above.
 const MIN_ENTROPY_BITS: f64 = 3.0;
 
 /// Rules by name. Where one has a group, that is the secret.
-const RULES: [(&str, &str); 14] = [
+const RULES: [(&str, &str); 15] = [
     ("aws-key", r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b"),
     ("private-key", r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"),
     ("github", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})"),
@@ -32,7 +34,8 @@ const RULES: [(&str, &str); 14] = [
     ("npm", r"\bnpm_[A-Za-z0-9]{36}\b"),
     ("azure", r"\bAccountKey=[A-Za-z0-9+/=]{40,}"),
     ("jwt", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
-    ("url", r"\b[a-z][a-z0-9+]*://[^\s/:@\x22']+:([^\s/:@\x22'{}<>$]{8,})@"),
+    ("url", r"\b[a-z][a-z0-9+]*://[^\s/:@\x22']*:([^\s/:@\x22'{}<>$]{8,})@"),
+    (BEARER, r"(?i)\b(?:bearer|basic)\s+([a-z0-9+/_=.-]{16,})"),
     (
         BEHIND_A_WORD,
         r#"(?i)(?:passw(?:or)?d|passphrase|secret|api[_-]?keys?|access[_-]?key|private[_-]?key|auth|token)[a-z_-]*["']?\s*(?:=>|:=|[=:]|\s)\s*["']?([a-z0-9+/_=.-]{16,})"#,
@@ -61,7 +64,9 @@ pub(super) fn secrets(tracked: &[Tracked], allowed: &mut Allowed) -> Vec<Finding
                 else {
                     continue;
                 };
-                if (name == BEHIND_A_WORD && !looks_random(found)) || allowed.allows(name, path, found) {
+                if ([BEHIND_A_WORD, BEARER].contains(&name) && !looks_random(found))
+                    || allowed.allows(name, path, found)
+                {
                     continue;
                 }
                 let shown = shown(found);
@@ -158,6 +163,8 @@ mod tests {
             ("azure", joined(&["Account", "Key=", drawn, "abcd=="]), drawn),
             ("jwt", joined(&["ey", "J", drawn, ".eyJ", drawn, ".", drawn]), drawn),
             ("url", joined(&["postgres://ann:", "correct-horse", "@db/x"]), "correct-horse"),
+            ("url", joined(&["redis://", ":correct-", "horse@db/x"]), "correct-horse"),
+            ("bearer", joined(&["Authorization: Bea", "rer ", drawn]), drawn),
             ("key-value", joined(&["pass", "word = \"", drawn, "\""]), drawn),
             ("key-value", joined(&["MY_API", "_KEY=", "0123456789abcdef01234567"]), "0123456789abcdef"),
             ("key-value", joined(&["--api", "-key ", drawn]), drawn),

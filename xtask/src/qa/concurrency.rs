@@ -26,6 +26,7 @@ pub(super) fn run(context: &Context<'_>) -> Result<Ended, Error> {
         Err(reason) => return Ok(Ended::failed("the binary can't be built").because("cargo build", reason)),
     };
     let mut command = command::plain(&context.repository.root, &binary);
+    audit::own_settings(&mut command);
     command.arg("loadtest").arg("--out").arg(context.out.join(ARTIFACT));
     command.arg("--hdr-out").arg(context.out.join(DISTRIBUTION)).arg("--chart").arg(context.out.join(CHART));
     let ran = context.run_apart(Step::Concurrency, &mut command)?;

@@ -128,7 +128,7 @@ impl Said {
 }
 
 fn checked(context: &Context<'_>, step: Step, artifact: &str, what: &[&str]) -> Result<Said, Error> {
-    let args = [&["deny", "--format", "json", "check"], what].concat();
+    let args = [&["deny", "--workspace", "--format", "json", "check"], what].concat();
     // Cargo-deny writes its messages to stderr.
     let ran = context.run_apart(step, &mut context.cargo(args))?;
     let said = read(&ran.log, ran.success);

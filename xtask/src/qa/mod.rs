@@ -123,7 +123,11 @@ impl Qa {
 fn prepare(out: &Path) -> Result<(), Error> {
     let unwritable = |source| Error::Unwritable { path: out.to_owned(), source };
     fs::create_dir_all(out.join(context::LOGS)).map_err(unwritable)?;
-    for name in [REPORT, PAGE] {
+    // What an earlier run left would stand beside, or in, a report that is not its own.
+    let artifacts =
+        ["clippy.jsonl", "coverage.json", "deny-advisories.jsonl", "deny-licences.jsonl", "junit.xml"];
+    let load = ["concurrency.hgrm", "concurrency.html", "concurrency.json"];
+    for name in [REPORT, PAGE].into_iter().chain(artifacts).chain(load) {
         let path = out.join(name);
         if path.exists() {
             fs::remove_file(path).map_err(unwritable)?;

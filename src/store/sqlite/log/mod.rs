@@ -3,15 +3,16 @@
 //! SQLite recovers a log that a crash has left, and does so without a word where it can't: it drops whatever lies behind
 //! damage, replays a log onto a file it was never written for, and deletes it where the database is empty. So
 //! the log is looked at first. What a crash leaves is left to SQLite; for the rest the server does not start, and
-//! nothing is touched. Only to be used while this process has no connection to the database: closing any
-//! descriptor of its files would drop the locks.
+//! nothing is touched. Only to be looked at while this process has no connection to the database: closing any
+//! descriptor of it or of the log's index would drop the locks. The log itself carries none.
 
+mod aside;
 mod index;
 pub(super) mod mark;
 mod scan;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufReader, ErrorKind, Read as _},
     path::{Path, PathBuf},
     time::Instant,
@@ -19,12 +20,13 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, config::DbConfig};
 
+pub(super) use self::aside::{copy_aside, keep_dropped};
 use self::{
     index::Index,
     mark::{Kinship, kinship},
     scan::{HEADER_BYTES, PageOne, Scan, Tail, scan},
 };
-use super::opening::Options;
+use super::opening::{Options, Synchronous};
 
 /// As much of a database's first page as is looked at.
 const DATABASE_HEAD_BYTES: u64 = 100;
@@ -55,8 +57,8 @@ pub enum LogFault {
     #[error(
         "{} and its log {} don't hold together ({finding}); nothing was changed. If a copy was put in the place of the database, move the log away; otherwise restore a backup", .path.display(), .log.display())]
     Incoherent { path: PathBuf, log: PathBuf, finding: String },
-    #[error("{} can't be read ({why}); check its disk and its permissions", .log.display())]
-    Unreadable { log: PathBuf, why: String },
+    #[error("{} can't be read ({why}); check its disk and its permissions", .file.display())]
+    Unreadable { file: PathBuf, why: String },
 }
 
 /// What was found beside a database.
@@ -65,21 +67,44 @@ pub(super) struct Found {
     /// Transactions that SQLite will take over from the log; 0 where another process has the database open, and
     /// so nothing has to be recovered.
     pub(super) transactions: u64,
-    /// Whether a last one can't be, for it is not whole.
-    pub(super) is_torn: bool,
+    /// What it won't.
+    pub(super) dropped: Dropped,
     /// Whether the log is known to have been begun on this very database.
     pub(super) is_own: bool,
     /// Whether another process has the database open.
     pub(super) is_in_use: bool,
 }
 
+/// What lies in a log, or lay there, and is not taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// Nothing that was ever committed.
+    Nothing,
+    /// A last transaction that is not whole.
+    Torn,
+    /// With [`Synchronous::Normal`]: so many transactions, at a hole and behind it.
+    Transactions(u64),
+    /// With [`Synchronous::Normal`]: so many pages that the index knows and the log does not have.
+    Pages(u64),
+}
+
 impl Found {
+    /// Whether the log is to be left as it is until it was checked, and what is dropped of it kept.
+    pub(super) fn is_to_be_left(self) -> bool {
+        self.transactions > 0 || self.dropped != Dropped::Nothing
+    }
+
+    /// Whether what SQLite makes of the two has to be checked.
+    pub(super) fn is_to_be_checked(self) -> bool {
+        self.transactions > 0 || matches!(self.dropped, Dropped::Transactions(_) | Dropped::Pages(_))
+    }
+
     /// What an error means that came up as a connection read the database together with this log.
     pub(super) fn incoherent(self, options: &Options, error: &rusqlite::Error) -> Option<LogFault> {
         let is_corrupt =
             matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
         let [path, log, ..] = options.files();
-        (is_corrupt && self.transactions > 0).then(|| LogFault::Incoherent {
+        (is_corrupt && self.is_to_be_checked()).then(|| LogFault::Incoherent {
             path,
             log,
             finding: error.to_string(),
@@ -88,7 +113,8 @@ impl Found {
 }
 
 /// No log, or none that has to be recovered.
-pub(super) const NOTHING: Found = Found { transactions: 0, is_torn: false, is_own: false, is_in_use: false };
+pub(super) const NOTHING: Found =
+    Found { transactions: 0, dropped: Dropped::Nothing, is_own: false, is_in_use: false };
 
 /// Looks at the log of a database that this process has not opened.
 ///
@@ -102,25 +128,14 @@ pub(super) fn inspect(options: &Options) -> Result<Found, LogFault> {
         if index::is_in_use(&index) {
             return Ok(Found { is_in_use: true, ..NOTHING });
         }
-        match Looked::at(&path, &log, &index).and_then(|looked| looked.judged(&path, &log)) {
+        match Looked::at(&path, &log, &index)
+            .and_then(|looked| looked.judged(&path, &log, options.synchronous))
+        {
             Ok(found) => return Ok(found),
             Err(error) => fault = Some(error),
         }
     }
     fault.map_or(Ok(NOTHING), Err)
-}
-
-/// The same, before a connection that writes: SQLite overwrites the end of a log whose last transaction is not whole, so a
-/// copy is kept. Should that have been acknowledged, and the disk have changed it since, it can still be looked into.
-///
-/// # Errors
-/// As [`inspect`].
-pub(super) fn inspect_to_write(options: &Options) -> Result<Found, LogFault> {
-    let found = inspect(options)?;
-    if found.is_torn {
-        keep_torn(options);
-    }
-    Ok(found)
 }
 
 /// A log that is to be salvaged, and what is wrong with it.
@@ -140,7 +155,7 @@ pub(super) struct Salvageable {
 pub(super) fn look_to_salvage(options: &Options) -> Result<Salvageable, LogFault> {
     let [path, log, index, _] = options.files();
     let looked = Looked::at(&path, &log, &index)?;
-    let fault = looked.judged(&path, &log).err();
+    let fault = looked.judged(&path, &log, Synchronous::Full).err();
     let scan = looked.scan.filter(|scan| match (scan.header, looked.known) {
         (Some(header), Some(known)) => header.salts != known.salts || known.moved < scan.frames,
         _ => true,
@@ -163,21 +178,26 @@ struct Looked {
 
 impl Looked {
     fn at(path: &Path, log: &Path, index: &Path) -> Result<Self, LogFault> {
-        let head = head(path);
-        let known = index::read(index);
+        let head = head(path)
+            .map_err(|error| LogFault::Unreadable { file: path.to_owned(), why: error.to_string() })?;
+        let mut known = index::read(index);
         let scan = match read(log, page_bytes(&head)) {
             Ok(scan) => scan,
-            // Where it may not be read, SQLite will say so.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => None,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                // SQLite will say so. Nothing is known to be missing from it.
+                known = None;
+                None
+            }
             Err(error) => {
-                return Err(LogFault::Unreadable { log: log.to_owned(), why: error.to_string() });
+                return Err(LogFault::Unreadable { file: log.to_owned(), why: error.to_string() });
             }
         };
         Ok(Self { head, scan, known })
     }
 
-    fn judged(&self, path: &Path, log: &Path) -> Result<Found, LogFault> {
-        judge(path, log, &self.head, self.scan.as_ref(), self.known.as_ref())
+    fn judged(&self, path: &Path, log: &Path, synchronous: Synchronous) -> Result<Found, LogFault> {
+        judge(path, log, &self.head, self.scan.as_ref(), self.known.as_ref(), synchronous)
     }
 }
 
@@ -188,6 +208,7 @@ fn judge(
     head: &[u8],
     scan: Option<&Scan>,
     known: Option<&Index>,
+    synchronous: Synchronous,
 ) -> Result<Found, LogFault> {
     let (path, log) = (path.to_owned(), log.to_owned());
     let tail = scan.map_or(Tail::Unfinished, |scan| scan.tail);
@@ -206,16 +227,18 @@ fn judge(
         let why = "the database is one that keeps no log, such as a backup";
         return if sound == 0 { Ok(NOTHING) } else { Err(LogFault::Foreign { path, log, why }) };
     }
-    if let Tail::Damaged(behind) = tail {
-        return Err(LogFault::Damaged { log, sound, behind });
-    }
-    if let Some(known) = known
-        && let Some(has) = cut(scan, known)
-    {
-        return Err(LogFault::Cut { log, has, known: known.frames });
-    }
+    let may_miss = synchronous == Synchronous::Normal && scan.is_some_and(|scan| may_miss(scan, known));
+    let cut = known.and_then(|known| cut(scan, known).map(|has| (has, known.frames)));
+    let dropped = match (tail, cut) {
+        (Tail::Damaged(behind), _) if may_miss => Dropped::Transactions(behind),
+        (Tail::Damaged(behind), _) => return Err(LogFault::Damaged { log, sound, behind }),
+        (_, Some((has, known))) if may_miss => Dropped::Pages(known - has),
+        (_, Some((has, known))) => return Err(LogFault::Cut { log, has, known }),
+        (Tail::Torn, None) => Dropped::Torn,
+        (Tail::Unfinished, None) => Dropped::Nothing,
+    };
     let Some(scan) = scan.filter(|scan| scan.transactions > 0) else {
-        return Ok(Found { is_torn, ..NOTHING });
+        return Ok(Found { dropped, ..NOTHING });
     };
     let foreign = |why| Err(LogFault::Foreign { path: path.clone(), log: log.clone(), why });
     if scan.header.is_some_and(|header| header.page_bytes != page_bytes(head)) {
@@ -232,9 +255,18 @@ fn judge(
         Kinship::Foreign => foreign("it was begun on another state of it, or on another database"),
         kin => {
             let is_own = kin == Kinship::Own;
-            Ok(Found { transactions: scan.transactions, is_torn, is_own, ..NOTHING })
+            Ok(Found { transactions: scan.transactions, dropped, is_own, ..NOTHING })
         }
     }
+}
+
+/// Whether what the log lacks may have been lost with the power by a server that synced it at checkpoints only: the system then
+/// writes its pages in any order, and whole transactions lie behind a hole. The header is synced before the first frame also then,
+/// and all that was moved into the database before it was moved.
+fn may_miss(scan: &Scan, known: Option<&Index>) -> bool {
+    scan.header.is_some_and(|header| {
+        known.is_none_or(|known| known.salts != header.salts || known.moved <= scan.frames)
+    })
 }
 
 /// How many frames the log has, where that is fewer than its index knows to have been committed. What was moved into the database
@@ -246,14 +278,14 @@ fn cut(scan: Option<&Scan>, known: &Index) -> Option<u64> {
     }
 }
 
-/// The beginning of the database; empty where there is none.
-fn head(path: &Path) -> Vec<u8> {
+/// The beginning of the database; empty where there is none. What can't be read is not taken for missing.
+fn head(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(DATABASE_HEAD_BYTES as usize);
-    let read = File::open(path).and_then(|file| file.take(DATABASE_HEAD_BYTES).read_to_end(&mut head));
-    if read.is_err() {
-        head.clear();
+    match File::open(path).and_then(|file| file.take(DATABASE_HEAD_BYTES).read_to_end(&mut head)) {
+        Ok(_) => Ok(head),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
-    head
 }
 
 fn page_bytes(head: &[u8]) -> u32 {
@@ -273,48 +305,6 @@ fn read(log: &Path, page_bytes: u32) -> io::Result<Option<Scan>> {
     scan(&mut BufReader::with_capacity(BUFFER_BYTES, file), page_bytes).map(Some)
 }
 
-fn keep_torn(options: &Options) {
-    let [_, log, ..] = options.files();
-    let (copy, error) = match copy_aside(&log, "torn") {
-        Ok(copy) => (copy.display().to_string(), String::new()),
-        Err(error) => ("none".to_owned(), error.to_string()),
-    };
-    tracing::warn!(
-        log = %log.display(), copy, error,
-        "the last transaction in the log is not whole, as a loss of power or a failed sync leaves one that was not acknowledged; it is \
-         dropped, and the copy of the log can be deleted"
-    );
-}
-
-/// Copies a log to the first name that is free, `registry.db-wal.torn` and the like, with its rights and down to the disk.
-pub(super) fn copy_aside(log: &Path, why: &str) -> io::Result<PathBuf> {
-    let mut number = 0_u32;
-    let (copy, mut to) = loop {
-        let mut name = log.as_os_str().to_owned();
-        name.push(if number == 0 { format!(".{why}") } else { format!(".{why}-{number}") });
-        let name = PathBuf::from(name);
-        match File::create_new(&name) {
-            Ok(file) => break (name, file),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-            Err(error) => return Err(error),
-        }
-    };
-    let mut from = File::open(log)?;
-    let copied = to
-        .set_permissions(from.metadata()?.permissions())
-        .and_then(|()| io::copy(&mut from, &mut to))
-        .and_then(|_| to.sync_all());
-    if let Err(error) = copied {
-        let _ = fs::remove_file(&copy);
-        return Err(error);
-    }
-    if let Some(folder) = copy.parent() {
-        // Some file systems can't sync a folder; the copy is there all the same.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    }
-    Ok(copy)
-}
-
 /// Sees to it that closing a connection leaves the log as it is.
 pub(super) fn leave(connection: &Connection, on: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on).map(drop)
@@ -330,7 +320,7 @@ pub(super) fn holds_together(
     options: &Options,
     found: Found,
 ) -> rusqlite::Result<Result<(), LogFault>> {
-    if found.is_own && !found.is_torn {
+    if found.is_own && found.dropped == Dropped::Nothing {
         tracing::info!(
             transactions = found.transactions,
             "the database was not closed in order; its log is whole, and nothing is lost"
@@ -341,7 +331,7 @@ pub(super) fn holds_together(
     let [path, log, ..] = options.files();
     tracing::info!(
         transactions = found.transactions,
-        "the database was not closed in order, and its log may be another's; all of it is checked, which may take a while"
+        "the database was not closed in order, and its log may be another's or is not whole; all of it is checked, which may take a while"
     );
     let finding = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     let finding = match finding {

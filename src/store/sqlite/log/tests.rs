@@ -1,6 +1,6 @@
 //! Logs that SQLite itself wrote: cut, torn and changed in every place.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -20,11 +20,11 @@ struct Written {
 }
 
 fn options(folder: &TempDir) -> Options {
-    Options {
-        path: folder.path().join("registry.db"),
-        busy_timeout: Duration::ZERO,
-        synchronous: Synchronous::Full,
-    }
+    options_with(folder, Synchronous::Full)
+}
+
+fn options_with(folder: &TempDir, synchronous: Synchronous) -> Options {
+    Options { path: folder.path().join("registry.db"), busy_timeout: Duration::ZERO, synchronous }
 }
 
 fn open(folder: &TempDir) -> Connection {
@@ -263,11 +263,11 @@ proptest! {
 }
 
 /// What is said of a database and its log, as they lie in the folder.
-fn said(folder: &TempDir) -> String {
+fn said(folder: &TempDir, synchronous: Synchronous) -> String {
     let before: Vec<_> = options(folder).files().iter().map(|file| fs::read(file).ok()).collect();
-    let said = match inspect(&options(folder)) {
+    let said = match inspect(&options_with(folder, synchronous)) {
         Ok(found) => {
-            format!("{} taken over, torn: {}, own: {}", found.transactions, found.is_torn, found.is_own)
+            format!("{} taken over, dropped: {:?}, own: {}", found.transactions, found.dropped, found.is_own)
         }
         Err(fault) => fault.to_string(),
     };
@@ -293,9 +293,13 @@ fn what_lies_beside_the_database_is_judged_together() {
     let last = HEADER_BYTES + (Written::new().ends[5] - 1) * FRAME + 100;
     type Change<'c> = &'c dyn Fn(&TempDir);
     let cases: [(&str, &[Change<'_>], &str); 13] = [
-        ("as a crash leaves it", &[], "6 taken over, torn: false"),
-        ("without its index", &[&remove(2)], "6 taken over, torn: false"),
-        ("an index that is not in order", &[&change(2, |bytes| bytes[20] ^= 1)], "6 taken over, torn: false"),
+        ("as a crash leaves it", &[], "6 taken over, dropped: Nothing"),
+        ("without its index", &[&remove(2)], "6 taken over, dropped: Nothing"),
+        (
+            "an index that is not in order",
+            &[&change(2, |bytes| bytes[20] ^= 1)],
+            "6 taken over, dropped: Nothing",
+        ),
         (
             "damaged early",
             &[&change(1, |bytes| bytes[200] ^= 1)],
@@ -309,7 +313,7 @@ fn what_lies_beside_the_database_is_judged_together() {
         (
             "the same after a loss of power",
             &[&remove(2), &change(1, move |bytes| bytes[last] ^= 1)],
-            "5 taken over, torn: true",
+            "5 taken over, dropped: Torn",
         ),
         ("cut", &[&change(1, move |bytes| bytes.truncate(last))], "has lost what was committed"),
         ("emptied", &[&change(1, |bytes| bytes.clear())], "has lost what was committed to it: of"),
@@ -326,9 +330,87 @@ fn what_lies_beside_the_database_is_judged_together() {
     for (case, changes, expected) in cases {
         let folder = Written::new().folder;
         changes.iter().for_each(|change| change(&folder));
-        let said = said(&folder);
+        let said = said(&folder, Synchronous::Full);
         assert!(said.contains(expected), "{case}: {said}");
     }
+}
+
+#[test]
+fn with_synchronous_normal_what_a_loss_of_power_may_take_is_dropped_and_nothing_else() {
+    let remove =
+        |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
+    let hole = |transaction: usize| {
+        let start = HEADER_BYTES + Written::new().ends[transaction - 1] * FRAME;
+        change(1, move |bytes| bytes[start..start + FRAME].fill(0))
+    };
+    let moved = |frames: u32| change(2, move |bytes| bytes[96..100].copy_from_slice(&frames.to_ne_bytes()));
+    type Change<'c> = &'c dyn Fn(&TempDir);
+    let ends = Written::new().ends;
+    let cases: [(&str, &[Change<'_>], &str); 11] = [
+        ("as a crash leaves it", &[], "6 taken over, dropped: Nothing"),
+        ("a hole", &[&hole(2)], "2 taken over, dropped: Transactions("),
+        ("the same without the index", &[&remove(2), &hole(2)], "2 taken over, dropped: Transactions("),
+        ("two holes", &[&hole(1), &hole(4)], "1 taken over, dropped: Transactions("),
+        (
+            "a hole at the beginning",
+            &[&change(1, |bytes| bytes[32..600].fill(0))],
+            "0 taken over, dropped: Tr",
+        ),
+        (
+            "the end lost",
+            &[&change(1, move |bytes| bytes.truncate(HEADER_BYTES + ends[4] * FRAME))],
+            "5 taken over, dropped: Pages(",
+        ),
+        // What follows was synced also then.
+        ("the header", &[&change(1, |bytes| bytes[13] ^= 1)], "is damaged"),
+        ("emptied", &[&change(1, |bytes| bytes.clear())], "has lost what was committed to it"),
+        ("gone", &[&remove(1)], "has lost what was committed to it"),
+        ("moved already, and a hole", &[&moved(20), &hole(2)], "is damaged: 2 transactions in it are sound"),
+        ("without its database", &[&remove(0)], "is missing or empty, but its log"),
+    ];
+    for (case, changes, expected) in cases {
+        let folder = Written::new().folder;
+        changes.iter().for_each(|change| change(&folder));
+        let said = said(&folder, Synchronous::Normal);
+        assert!(said.contains(expected), "{case}: {said}");
+    }
+}
+
+#[test]
+fn a_database_that_can_not_be_read_is_not_taken_for_a_missing_one() {
+    type Put<'p> = &'p dyn Fn(&Path);
+    let cases: [(&str, Put<'_>, &str); 4] = [
+        ("missing", &|_| (), "is missing or empty, but its log"),
+        ("empty", &|path| fs::write(path, "").unwrap(), "is missing or empty, but its log"),
+        ("a folder", &|path| fs::create_dir(path).unwrap(), "registry.db can't be read (Is a directory"),
+        (
+            "a link to itself",
+            &|path| std::os::unix::fs::symlink(path, path).unwrap(),
+            "registry.db can't be read (Too many levels",
+        ),
+    ];
+    for (case, put, expected) in cases {
+        let folder = Written::new().folder;
+        let path = options(&folder).path;
+        fs::remove_file(&path).unwrap();
+        put(&path);
+        let said = said(&folder, Synchronous::Full);
+        assert!(said.contains(expected), "{case}: {said}");
+    }
+}
+
+#[test]
+fn a_log_is_copied_once_however_often_that_is_asked_for() {
+    let written = Written::new();
+    let log = &options(&written.folder).files()[1];
+    let copies = || fs::read_dir(written.folder.path()).unwrap().count() - 3;
+    let first = copy_aside(log, "torn").unwrap();
+    assert_eq!(copy_aside(log, "torn").unwrap(), first);
+    assert_eq!((copies(), fs::read(&first).unwrap()), (1, written.log.clone()));
+    change(1, |bytes| bytes[9_000] ^= 1)(&written.folder);
+    let second = copy_aside(log, "torn").unwrap();
+    assert_eq!(copy_aside(log, "torn").unwrap(), second);
+    assert!(second != first && copies() == 2);
 }
 
 #[test]
@@ -340,7 +422,7 @@ fn a_log_of_pages_of_another_size_is_another_database_s() {
         .unwrap();
     drop(connection);
     fs::copy(options(&other).path, options(&written.folder).path).unwrap();
-    let said = said(&written.folder);
+    let said = said(&written.folder, Synchronous::Full);
     assert!(said.contains("of another size"), "{said}");
 }
 

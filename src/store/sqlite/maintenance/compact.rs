@@ -140,7 +140,7 @@ fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u6
 
 fn open(options: &Options, watch: &Watch) -> Result<Connection, MaintenanceError> {
     expect_file(&options.path)?;
-    let found = log::inspect_to_write(options)?;
+    let found = log::inspect(options)?;
     let connection = connect_to_write(options, watch, found)?;
     expect_registry(&connection, &options.path).map(|()| connection)
 }

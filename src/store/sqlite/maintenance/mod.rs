@@ -227,7 +227,7 @@ fn connect_to_write(options: &Options, watch: &Watch, found: Found) -> Result<Co
     let connection = patiently(options, watch, || {
         let attempt = || {
             let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
-            log::leave(&connection, found.transactions > 0)?;
+            log::leave(&connection, found.is_to_be_left())?;
             // The first look at the file may find it locked.
             connection.execute_batch("SELECT count(*) FROM sqlite_schema")?;
             Ok(connection)
@@ -235,10 +235,13 @@ fn connect_to_write(options: &Options, watch: &Watch, found: Found) -> Result<Co
         attempt().inspect_err(|error| incoherent = fault(error))
     });
     let connection = connection.map_err(|error| incoherent.unwrap_or(error))?;
-    if found.transactions > 0 {
+    if found.is_to_be_left() {
         let failed = |error: rusqlite::Error| watch.failed(&options.path, &error);
         watch.tell(Stage::Verifying, 0, 0);
-        log::holds_together(&connection, options, found).map_err(failed)??;
+        if found.is_to_be_checked() {
+            log::holds_together(&connection, options, found).map_err(failed)??;
+        }
+        log::keep_dropped(&connection, options, found).map_err(failed)?;
         log::leave(&connection, false).map_err(failed)?;
     }
     Ok(connection)

@@ -86,8 +86,8 @@ impl Exclusive {
     pub fn open(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
         let path = &options.path;
         expect_file(path)?;
-        let found = log::inspect_to_write(options)?;
-        if found.transactions > 0 {
+        let found = log::inspect(options)?;
+        if found.is_to_be_left() {
             drop(connect_to_write(options, watch, found)?);
         }
         // Each attempt with a connection of its own: one that failed may keep a part of its locks.
