@@ -22,7 +22,11 @@ fn main() {
     println!("registry at http://{}", listener.local_addr().unwrap());
     for connection in listener.incoming() {
         let mut connection = connection.unwrap();
-        let _ = connection.read(&mut [0; 4096]);
+        let (mut head, mut piece) = (Vec::new(), [0; 4096]);
+        while !head.ends_with(b"\r\n\r\n") {
+            let count = connection.read(&mut piece).unwrap();
+            head.extend_from_slice(&piece[..count]);
+        }
         let body = format!("{{\"info\": {{\"version\": \"{}\"}}}}", env!("CARGO_PKG_VERSION"));
         let _ = write!(connection, "HTTP/1.0 200 OK\r\n\r\n{body}");
     }

@@ -117,7 +117,8 @@ fn first_line(server: &mut Running, interrupt: &Interrupt) -> Result<String, Str
 fn get(address: &str) -> io::Result<String> {
     let mut connection = TcpStream::connect(address)?;
     connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    write!(connection, "GET {DOCUMENT} HTTP/1.0\r\nHost: {address}\r\nX-API-Key: audit\r\n\r\n")?;
+    let request = format!("GET {DOCUMENT} HTTP/1.0\r\nHost: {address}\r\nX-API-Key: audit\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
