@@ -10,7 +10,10 @@ use actix_web::{
     Error,
     body::{BoxBody, EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web::Data,
 };
@@ -118,8 +121,12 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, ap
     let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
     let milliseconds = time.as_micros() as f64 / 1000.0;
     match error {
-        Some(error) => {
+        Some(error) if status == StatusCode::INTERNAL_SERVER_ERROR => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
+        }
+        // It has more to do than it can, or can't write: that is no fault of its own.
+        Some(error) => {
+            tracing::warn!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
         }
         None => tracing::info!(method, path, status = status.as_u16(), milliseconds, id, peer, "request"),
     }
