@@ -8,12 +8,13 @@
 //! `cli, http → registry → actors → store → domain`, with [`artifact`] and [`client`] beside them.
 
 pub mod actors;
-pub mod artifact;
 pub mod cli;
-pub mod client;
-pub mod domain;
 pub mod http;
 pub mod registry;
 pub mod settings;
-pub mod store;
 pub mod telemetry;
+
+pub use registry_artifact as artifact;
+pub use registry_client as client;
+pub use registry_domain as domain;
+pub use registry_store as store;

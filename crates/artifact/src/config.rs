@@ -1,0 +1,165 @@
+//! Reading JSON files: a model's configuration, and objects in general.
+//!
+//! What a file means is judged by its bytes alone; where they came from serves only the error's text.
+
+use std::path::Path;
+
+use super::{ArtifactError, MeasureOptions, Opened};
+use registry_domain::{
+    Measurement,
+    json::{Object, Value, read_object},
+};
+
+/// The largest JSON file that is read. A configuration with a whole vocabulary in it is about half of this;
+/// read into memory it takes some ten times its size.
+pub const MAX_JSON_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Digests a configuration and reads it, in one pass.
+///
+/// # Errors
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`Opened::measure`] and [`parse_config`].
+pub fn read_config(
+    opened: &Opened,
+    progress: impl FnMut(u64),
+) -> Result<(Measurement, Object), ArtifactError> {
+    let (measurement, content) = read(opened, None, progress)?;
+    Ok((measurement, parse_config(&content, opened.path())?))
+}
+
+/// Reads the JSON object in the file at `path`.
+///
+/// # Errors
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`Opened::open`], [`Opened::measure`] and
+/// [`parse_object`].
+pub fn read_object_file(path: &Path) -> Result<Object, ArtifactError> {
+    // A file over the digest's limit is read only to be kept, and nobody asks for this digest.
+    let (_, content) = read(&Opened::open(path)?, Some(0), |_| {})?;
+    parse_object(&content, path)
+}
+
+fn read(
+    opened: &Opened,
+    digest_limit_bytes: Option<u64>,
+    progress: impl FnMut(u64),
+) -> Result<(Measurement, Vec<u8>), ArtifactError> {
+    let keep_up_to_bytes = usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX);
+    let too_large =
+        || ArtifactError::TooLarge { path: opened.path().to_owned(), limit_bytes: MAX_JSON_BYTES };
+    if opened.size_bytes() > MAX_JSON_BYTES {
+        return Err(too_large());
+    }
+    let measured = opened.measure(&MeasureOptions { digest_limit_bytes, keep_up_to_bytes }, progress)?;
+    Ok((measured.measurement, measured.content.ok_or_else(too_large)?))
+}
+
+/// Reads a model's configuration. `NaN` and `Infinity`, which Python writes into such files, are `null`.
+///
+/// # Errors
+/// [`ArtifactError::NotJson`] with line and column, [`ArtifactError::NotAnObject`]; both name `path`.
+pub fn parse_config(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> {
+    match parse_object(bytes, path) {
+        Err(ArtifactError::NotJson { path, reason }) => std::str::from_utf8(bytes)
+            .ok()
+            .and_then(read_object)
+            .ok_or(ArtifactError::NotJson { path, reason }),
+        read => read,
+    }
+}
+
+/// Reads an object from strict JSON.
+///
+/// # Errors
+/// As [`parse_config`].
+pub fn parse_object(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> {
+    let found = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(object)) => return Ok(object),
+        Ok(Value::Array(_)) => "a list",
+        Ok(Value::String(_)) => "a text",
+        Ok(Value::Number(_)) => "a number",
+        Ok(Value::Bool(_)) => "a boolean",
+        Ok(Value::Null) => "null",
+        Err(error) => {
+            return Err(ArtifactError::NotJson { path: path.to_owned(), reason: error.to_string() });
+        }
+    };
+    Err(ArtifactError::NotAnObject { path: path.to_owned(), found })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    fn refusal(text: &[u8]) -> String {
+        parse_config(text, Path::new("c.json")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_object_is_read_in_its_order() {
+        let config = parse_config(br#"{"b": 1.50, "a": {"c": []}}"#, Path::new("c.json")).unwrap();
+        assert_eq!(Value::Object(config).to_string(), r#"{"b":1.50,"a":{"c":[]}}"#);
+    }
+
+    #[test]
+    fn a_syntax_error_says_where() {
+        let text = refusal(b"{\n  \"a\": 1,\n  b\n}");
+        assert!(text.starts_with("c.json is not JSON: "), "{text}");
+        assert!(text.contains("line 3 column 3"), "{text}");
+        for bad in [&b""[..], b"{half", b"\xff\xfe", b"{\"a\": \"\xff\"}", b"{} {}"] {
+            let text = refusal(bad);
+            assert!(text.contains("is not JSON") && text.contains("line 1 column"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_named() {
+        for (text, found) in [
+            ("[1]", "a list"),
+            ("\"x\"", "a text"),
+            ("1", "a number"),
+            ("true", "a boolean"),
+            ("null", "null"),
+        ] {
+            let refused = refusal(text.as_bytes());
+            assert!(refused.contains(&format!("c.json holds {found} where a JSON object")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn nan_is_null_in_a_configuration_and_an_error_elsewhere() {
+        let text = br#"{"d_model": 8, "clip": Infinity, "loss": NaN}"#;
+        let config = parse_config(text, Path::new("c.json")).unwrap();
+        assert_eq!(Value::Object(config).to_string(), r#"{"d_model":8,"clip":null,"loss":null}"#);
+        assert!(matches!(parse_object(text, Path::new("m.json")), Err(ArtifactError::NotJson { .. })));
+    }
+
+    #[test]
+    fn a_configuration_may_not_nest_without_end() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(refusal(deep.as_bytes()).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_configuration_is_digested_and_read_in_one_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.json");
+        fs::write(&path, "{}").unwrap();
+        let (measurement, config) = read_config(&Opened::open(&path).unwrap(), |_| {}).unwrap();
+        // `{}`, by `sha256sum`.
+        let digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!(measurement.sha256.unwrap().to_string(), digest);
+        assert_eq!((measurement.size_bytes, config), (2, Object::new()));
+        assert_eq!(read_object_file(&path).unwrap(), Object::new());
+    }
+
+    #[test]
+    fn a_file_too_large_for_json_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        File::create(&path).unwrap().set_len(MAX_JSON_BYTES + 1).unwrap();
+        let refused = read_config(&Opened::open(&path).unwrap(), |_| panic!("it was read")).unwrap_err();
+        assert!(refused.to_string().contains("model.pt is larger than 32 MiB"), "{refused}");
+        assert!(matches!(read_object_file(&path), Err(ArtifactError::TooLarge { .. })));
+    }
+}

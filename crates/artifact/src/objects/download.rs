@@ -1,0 +1,116 @@
+//! Reading an object for its digest, without keeping it.
+//!
+//! The network and the digest work side by side, with a few chunks between them. A stream that breaks off
+//! is taken up where it ended, as long as it is still the same object.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use object_store::{GetOptions, GetRange};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc::{Sender, channel};
+
+use super::{Connected, ObjectError, ObjectUri, Objects, error::classify, path, patience::Waits};
+use registry_domain::{Digest, Measurement};
+
+/// Chunks between the network and the digest. One is what a connection has read at once, some 100 kB.
+const CHUNKS: usize = 16;
+
+impl Objects {
+    /// Reads the object from its first byte to its last and digests it, in memory that does not grow with it.
+    /// `progress` hears how many bytes are done.
+    ///
+    /// # Errors
+    /// [`ObjectError::Missing`], [`ObjectError::Replaced`] where it became another one meanwhile,
+    /// [`ObjectError::Interrupted`], or any reason why the store could not be asked.
+    pub fn measure(
+        &self,
+        uri: &ObjectUri,
+        mut progress: impl FnMut(u64),
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Measurement, ObjectError> {
+        self.check_bucket(uri)?;
+        let (chunks, mut received) = channel(CHUNKS);
+        let (shared, of) = (Arc::clone(&self.shared), uri.clone());
+        let fetching = self.runtime.spawn(async move { shared.fetch(&of, &chunks).await });
+        let mut hasher = Sha256::new();
+        let mut size_bytes = 0;
+        loop {
+            match self.wait(interrupted, received.recv()) {
+                None => {
+                    fetching.abort();
+                    return Err(ObjectError::Interrupted { uri: uri.clone() });
+                }
+                Some(None) => break,
+                Some(Some(chunk)) => {
+                    let chunk: Bytes = chunk;
+                    hasher.update(&chunk);
+                    size_bytes += chunk.len() as u64;
+                    progress(size_bytes);
+                }
+            }
+            if interrupted() {
+                fetching.abort();
+                return Err(ObjectError::Interrupted { uri: uri.clone() });
+            }
+        }
+        let failed = |reason: String| ObjectError::Failed { uri: uri.clone(), reason };
+        let promised = self.runtime.block_on(fetching).map_err(|error| failed(error.to_string()))??;
+        if size_bytes != promised {
+            return Err(failed(format!("{size_bytes} bytes came where it holds {promised}; try again")));
+        }
+        Ok(Measurement { sha256: Some(Digest::from_bytes(hasher.finalize().into())), size_bytes })
+    }
+}
+
+impl Connected {
+    /// Sends the object's bytes in order and returns how many there are.
+    async fn fetch(&self, uri: &ObjectUri, chunks: &Sender<Bytes>) -> Result<u64, ObjectError> {
+        let path = path(uri)?;
+        let failed = |error: &object_store::Error| classify(&self.target, uri, error);
+        let mut waits = Waits::new();
+        let (mut offset, mut size_bytes, mut e_tag) = (0, None, None);
+        while size_bytes.is_none_or(|size| offset < size) {
+            let mut options = GetOptions::new();
+            if size_bytes.is_some() {
+                options.range = Some(GetRange::Offset(offset));
+                options.if_match.clone_from(&e_tag);
+            }
+            // It is tried again by the client itself; what it gives up on is not worth more tries.
+            let answer =
+                self.backend.store().get_opts(&path, options).await.map_err(|error| failed(&error))?;
+            if size_bytes.is_some_and(|size| size != answer.meta.size)
+                || (e_tag.is_some() && e_tag != answer.meta.e_tag)
+            {
+                return Err(ObjectError::Replaced { uri: uri.clone() });
+            }
+            size_bytes = Some(answer.meta.size);
+            e_tag.clone_from(&answer.meta.e_tag);
+            let mut stream = answer.into_stream();
+            let broke = loop {
+                match stream.next().await {
+                    None => break None,
+                    Some(Err(error)) => break Some(error),
+                    Some(Ok(chunk)) => {
+                        offset += chunk.len() as u64;
+                        waits = Waits::new();
+                        if chunks.send(chunk).await.is_err() {
+                            return Ok(offset);
+                        }
+                    }
+                }
+            };
+            match broke {
+                None if size_bytes == Some(offset) => break,
+                // A store that sends less than it promised, and says that this was all, does so again.
+                None => break,
+                Some(error) => match waits.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failed(&error)),
+                },
+            }
+        }
+        Ok(size_bytes.unwrap_or(0))
+    }
+}

@@ -1,0 +1,259 @@
+//! Templates of artifact URIs, such as `s3://models/{name}/{version}/{basename}`.
+//!
+//! A template is read once, before anything else is done, and a field that does not exist is found then.
+
+use std::{fmt, str::FromStr};
+
+use registry_domain::Digest;
+
+/// What a template may speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The model's name.
+    Name,
+    /// Its version.
+    Version,
+    /// The step of the checkpoint.
+    Step,
+    /// The checkpoint's file name.
+    Basename,
+    /// The checkpoint's digest: 64 lower-case hex digits.
+    Sha256,
+}
+
+impl Field {
+    const ALL: [(Self, &str); 5] = [
+        (Self::Name, "name"),
+        (Self::Version, "version"),
+        (Self::Step, "step"),
+        (Self::Basename, "basename"),
+        (Self::Sha256, "sha256"),
+    ];
+}
+
+/// What stands in for the fields. What is absent can't be asked for.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "named as in `Field`")]
+pub struct Values<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
+    pub step: Option<i64>,
+    pub basename: Option<&'a str>,
+    pub sha256: Option<Digest>,
+}
+
+/// A URI with fields in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UriTemplate {
+    text: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Field(Field),
+}
+
+/// Why a template is none, or can't be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are what the texts name")]
+pub enum TemplateError {
+    /// A field that does not exist.
+    #[error(
+        "{{{field}}} is no field; there are {{name}}, {{version}}, {{step}}, {{basename}} and {{sha256}}"
+    )]
+    UnknownField { field: String },
+    /// A brace without its other half.
+    #[error("{brace:?} stands alone; a field is written like {{step}}, a brace itself as {{{{ or }}}}")]
+    LoneBrace { brace: char },
+    /// Nothing at all.
+    #[error("it is blank; give one like s3://models/{{name}}/{{version}}/{{basename}}")]
+    Blank,
+    /// A field that has no value this time.
+    #[error(
+        "the artifact's URI {template} needs a step, and the checkpoint's name has none; give --training-step"
+    )]
+    NoStep { template: String },
+    /// Bytes that are no text make no URI.
+    #[error(
+        "the artifact's URI {template} needs the file's name, which is not UTF-8; rename the file, or leave \
+         out {{basename}}"
+    )]
+    NoBasename { template: String },
+    /// The digest is asked for before there is one.
+    #[error("the artifact's URI {template} needs the checkpoint's digest, which is not known yet")]
+    NoDigest { template: String },
+}
+
+impl FromStr for UriTemplate {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(TemplateError::Blank);
+        }
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            let brace = if rest[at..].starts_with('{') { '{' } else { '}' };
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix(brace) {
+                literal.push(brace);
+                rest = after;
+                continue;
+            }
+            let (true, Some((field, after))) = (brace == '{', rest.split_once('}')) else {
+                return Err(TemplateError::LoneBrace { brace });
+            };
+            let known = Field::ALL.iter().find(|(_, name)| *name == field);
+            let Some((field, _)) = known else {
+                return Err(TemplateError::UnknownField { field: field.to_owned() });
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Field(*field));
+            rest = after;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self { text: text.to_owned(), parts })
+    }
+}
+
+/// As it was written.
+impl fmt::Display for UriTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl UriTemplate {
+    /// Whether it speaks of `field`.
+    #[must_use]
+    pub fn has(&self, field: Field) -> bool {
+        self.parts.contains(&Part::Field(field))
+    }
+
+    /// The URI with `values` in place of the fields.
+    ///
+    /// # Errors
+    /// Where it speaks of what `values` lacks.
+    pub fn expand(&self, values: &Values<'_>) -> Result<String, TemplateError> {
+        let template = || self.text.clone();
+        let mut uri = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => uri.push_str(text),
+                Part::Field(Field::Name) => uri.push_str(values.name),
+                Part::Field(Field::Version) => uri.push_str(values.version),
+                Part::Field(Field::Basename) => {
+                    let basename =
+                        values.basename.ok_or_else(|| TemplateError::NoBasename { template: template() })?;
+                    uri.push_str(basename);
+                }
+                Part::Field(Field::Step) => {
+                    let step = values.step.ok_or_else(|| TemplateError::NoStep { template: template() })?;
+                    uri.push_str(&step.to_string());
+                }
+                Part::Field(Field::Sha256) => {
+                    let digest =
+                        values.sha256.ok_or_else(|| TemplateError::NoDigest { template: template() })?;
+                    uri.push_str(&digest.to_string());
+                }
+            }
+        }
+        Ok(uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUES: Values<'_> =
+        Values { name: "tiny", version: "step-5", step: Some(5), basename: Some("c.pt"), sha256: None };
+
+    fn expanded(template: &str, values: &Values<'_>) -> Result<String, TemplateError> {
+        template.parse::<UriTemplate>()?.expand(values)
+    }
+
+    #[test]
+    fn fields_are_replaced_and_doubled_braces_are_braces() {
+        for (template, expected) in [
+            ("s3://b/{name}/{version}/{basename}", "s3://b/tiny/step-5/c.pt"),
+            ("s3://b/{step}{step}.pt", "s3://b/55.pt"),
+            (" s3://b/m.pt ", "s3://b/m.pt"),
+            ("{{{name}}}", "{tiny}"),
+            ("a{{}}b", "a{}b"),
+            ("{{name}}", "{name}"),
+            ("ü/{name}é", "ü/tinyé"),
+        ] {
+            assert_eq!(expanded(template, &VALUES).as_deref(), Ok(expected), "{template}");
+        }
+        let digest = Some(Digest::from_bytes([0xab; 32]));
+        assert_eq!(expanded("{sha256}", &Values { sha256: digest, ..VALUES }), Ok("ab".repeat(32)));
+    }
+
+    #[test]
+    fn what_is_no_template_says_what_is() {
+        for (template, expected) in [
+            (
+                "s3://b/{stpe}",
+                "{stpe} is no field; there are {name}, {version}, {step}, {basename} and {sha256}",
+            ),
+            ("{}", "{} is no field"),
+            ("{ name }", "{ name } is no field"),
+            ("{name:>5}", "{name:>5} is no field"),
+            ("a}b", "'}' stands alone; a field is written like {step}, a brace itself as {{ or }}"),
+            ("a{b", "'{' stands alone"),
+            ("{", "'{' stands alone"),
+            ("{{{", "'{' stands alone"),
+            (" ", "it is blank; give one like s3://models/{name}/{version}/{basename}"),
+        ] {
+            let text = template.parse::<UriTemplate>().unwrap_err().to_string();
+            assert!(text.starts_with(expected), "{template}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_can_not_be_asked_for() {
+        let without = Values { step: None, ..VALUES };
+        assert_eq!(
+            expanded("s3://b/{step}", &without),
+            Err(TemplateError::NoStep { template: "s3://b/{step}".to_owned() })
+        );
+        assert!(matches!(expanded("{sha256}", &VALUES), Err(TemplateError::NoDigest { .. })));
+        assert_eq!(expanded("{name}", &without).as_deref(), Ok("tiny"));
+    }
+
+    #[test]
+    fn it_knows_what_it_speaks_of() {
+        let template: UriTemplate = "{name}/{sha256}/{{step}}".parse().unwrap();
+        assert!(template.has(Field::Sha256) && !template.has(Field::Step));
+        assert_eq!(template.to_string(), "{name}/{sha256}/{{step}}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_template_or_refused(text in r"([{}]|name|sha256|\PC){0,20}") {
+            if let Ok(template) = text.parse::<UriTemplate>() {
+                let _ = template.expand(&VALUES);
+            }
+        }
+
+        #[test]
+        fn text_with_its_braces_doubled_expands_to_itself(text in r"[{}a-z/: ]{0,20}") {
+            let doubled = text.replace('{', "{{").replace('}', "}}");
+            if let Ok(template) = doubled.parse::<UriTemplate>() {
+                assert_eq!(template.expand(&VALUES).as_deref(), Ok(text.trim()));
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The calls of a registry, one method each: which path, which body, what comes back.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use url::form_urlencoded;
+
+use super::{Client, ClientError, Registered, answer};
+use registry_domain::{ModelId, Status};
+
+/// What stays as it is in a segment of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const NO_MODEL: &str = "its answer names no model";
+
+const IF_UPDATED_AT: HeaderName = HeaderName::from_static("if-updated-at");
+
+/// A part of a list, as the registry gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The versions on this page.
+    pub models: Vec<Value>,
+    /// How many there are on all pages, where the registry says so.
+    pub total: Option<u64>,
+    /// Where the next page is, for [`Client::next_page`]; absent on the last one.
+    pub next: Option<String>,
+}
+
+/// What must be true of a version for a write to it to happen.
+#[derive(Debug, Clone, Default)]
+pub struct Condition {
+    /// The `updated_at` that was seen (metrics only).
+    pub if_updated_at: Option<String>,
+    /// The ETag that was seen.
+    pub if_match: Option<String>,
+}
+
+impl Condition {
+    fn headers(&self) -> Result<HeaderMap, ClientError> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in [(IF_UPDATED_AT, &self.if_updated_at), (header::IF_MATCH, &self.if_match)] {
+            let Some(text) = text else { continue };
+            let value = HeaderValue::from_str(text.trim()).map_err(|_| ClientError::Refused {
+                status: 400,
+                detail: format!("{text:?} can't be sent as {name}; give it as the registry showed it"),
+            })?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
+}
+
+impl Client {
+    /// Registers a version; `body` is what `POST /models` takes.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but those that a client or a key is made with; so for every call.
+    pub fn register(&self, body: &Value) -> Result<Registered, ClientError> {
+        let body = self.post("/models", body, &Condition::default())?;
+        match id_in(&body) {
+            Some(id) => Ok(Registered { id, body }),
+            None => Err(self.not_a_registry(NO_MODEL)),
+        }
+    }
+
+    /// One version by its id.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`], or as any call.
+    pub fn model(&self, id: ModelId) -> Result<Value, ClientError> {
+        self.expect_model(self.get(&format!("/models/{id}"))?)
+    }
+
+    /// One version by its id, and the ETag of the state it was seen in, where the registry gives one.
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub fn model_with_etag(&self, id: ModelId) -> Result<(Value, Option<String>), ClientError> {
+        let (headers, body) = self.send(Method::GET, &format!("/models/{id}"), &HeaderMap::new(), None)?;
+        let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok((self.expect_model(body)?, etag))
+    }
+
+    /// One version by its name and version.
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub fn model_by_name(&self, name: &str, version: &str) -> Result<Value, ClientError> {
+        self.expect_model(self.get(&format!("/models/by-name/{}/{}", segment(name), segment(version)))?)
+    }
+
+    /// The version of a name that is in production.
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub fn production(&self, name: &str) -> Result<Value, ClientError> {
+        self.expect_model(self.get(&format!("/production/{}", segment(name)))?)
+    }
+
+    /// The first page of a list; `query` is what `GET /models` takes, unescaped.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn models(&self, query: &[(&str, &str)]) -> Result<Page, ClientError> {
+        self.page(&with_query("/models", query))
+    }
+
+    /// The page that [`Page::next`] of the one before leads to.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn next_page(&self, next: &str) -> Result<Page, ClientError> {
+        self.page(next)
+    }
+
+    /// The suites of a version with their scores, or only the one that is named.
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub fn metrics(&self, id: ModelId, suite: Option<&str>) -> Result<Value, ClientError> {
+        let query: Vec<_> = suite.iter().map(|suite| ("suite", *suite)).collect();
+        let body = self.get(&with_query(&format!("/models/{id}/metrics"), &query))?;
+        self.expect(body, Value::is_object, "its answer holds no suites")
+    }
+
+    /// Merges scores into a suite; `body` is what `POST /models/{id}/metrics` takes.
+    ///
+    /// # Errors
+    /// [`ClientError::Conflict`] where `condition` does not hold, else as [`Client::model`].
+    pub fn record_metrics(
+        &self,
+        id: ModelId,
+        body: &Value,
+        condition: &Condition,
+    ) -> Result<Value, ClientError> {
+        self.expect_model(self.post(&format!("/models/{id}/metrics"), body, condition)?)
+    }
+
+    /// The audit trail of a version, newest first.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn events(&self, id: ModelId, limit: u32, offset: u64) -> Result<Vec<Value>, ClientError> {
+        let body = self.get(&format!("/models/{id}/events?limit={limit}&offset={offset}"))?;
+        self.array(body)
+    }
+
+    /// Gives a version a status.
+    ///
+    /// # Errors
+    /// [`ClientError::Conflict`] where the gate, or `condition`, says no; else as [`Client::model`].
+    pub fn promote(&self, id: ModelId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
+        let path = with_query(&format!("/models/{id}/promote"), &[("to_status", to.as_str())]);
+        let (_, body) = self.send(Method::POST, &path, &condition.headers()?, Some(&[]))?;
+        self.expect_model(body)
+    }
+
+    /// Changes a version; `body` is what `PATCH /models/{id}` takes.
+    ///
+    /// # Errors
+    /// [`ClientError::Conflict`] for what is settled, or where `condition` does not hold; else as [`Client::model`].
+    pub fn update(&self, id: ModelId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
+        let path = format!("/models/{id}");
+        let body = body.to_string();
+        let (_, body) = self.send(Method::PATCH, &path, &condition.headers()?, Some(body.as_bytes()))?;
+        self.expect_model(body)
+    }
+
+    /// Takes a version away. Its events stay.
+    ///
+    /// # Errors
+    /// [`ClientError::Conflict`] for a production or frozen version without `force`, else as [`Client::model`].
+    pub fn delete(&self, id: ModelId, force: bool, condition: &Condition) -> Result<Value, ClientError> {
+        let path = format!("/models/{id}?force={force}");
+        let (_, body) = self.send(Method::DELETE, &path, &condition.headers()?, None)?;
+        self.expect(body, Value::is_object, "its answer does not say what was deleted")
+    }
+
+    /// Versions side by side: `{"models": […], "comparison": {…}}`. Unknown ids are left out.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn compare(&self, ids: &[ModelId]) -> Result<Value, ClientError> {
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        let body = self.get(&with_query("/compare", &[("ids", &ids.join(","))]))?;
+        self.expect(
+            body,
+            |body| body.get("models").is_some_and(Value::is_array),
+            "its answer holds no models",
+        )
+    }
+
+    /// `{"total_models", "by_status": {…}, "by_name": {…}}`.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn stats(&self) -> Result<Value, ClientError> {
+        let counts = |body: &Value| {
+            let is_map = |field: &str| body.get(field).is_some_and(Value::is_object);
+            body.get("total_models").is_some_and(Value::is_u64) && is_map("by_status") && is_map("by_name")
+        };
+        self.expect(self.get("/stats")?, counts, "its answer counts no models")
+    }
+
+    /// Whether the server runs, and with `ready` whether it would keep a write now. Asked once: whoever watches over a
+    /// server asks again by itself.
+    ///
+    /// # Errors
+    /// As any call; [`ClientError::Unavailable`] where it runs and is not ready.
+    pub fn health(&self, ready: bool) -> Result<(), ClientError> {
+        let (path, expected) = if ready { ("/ready", "ready") } else { ("/health", "healthy") };
+        let (_, body) = self.exchange(Method::GET, path, &HeaderMap::new(), ())?;
+        let is_so = |body: &Value| body.get("status").and_then(Value::as_str) == Some(expected);
+        self.expect(body, is_so, "its answer says nothing of its health").map(|_| ())
+    }
+
+    fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.send(Method::GET, path, &HeaderMap::new(), None).map(|(_, body)| body)
+    }
+
+    fn post(&self, path: &str, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
+        let body = body.to_string();
+        self.send(Method::POST, path, &condition.headers()?, Some(body.as_bytes())).map(|(_, body)| body)
+    }
+
+    fn page(&self, path: &str) -> Result<Page, ClientError> {
+        let (headers, body) = self.send(Method::GET, path, &HeaderMap::new(), None)?;
+        let models = self.array(body)?;
+        Ok(Page { models, total: answer::total_count(&headers), next: answer::next_link(&headers) })
+    }
+
+    fn array(&self, body: Value) -> Result<Vec<Value>, ClientError> {
+        match body {
+            Value::Array(items) => Ok(items),
+            _ => Err(self.not_a_registry("its answer is no list")),
+        }
+    }
+
+    /// `body`, where it is a version: an object with an id. Anything else would be told as a success of nothing.
+    fn expect_model(&self, body: Value) -> Result<Value, ClientError> {
+        self.expect(body, |body| id_in(body).is_some(), NO_MODEL)
+    }
+
+    fn expect(
+        &self,
+        body: Value,
+        is_expected: impl Fn(&Value) -> bool,
+        otherwise: &str,
+    ) -> Result<Value, ClientError> {
+        if is_expected(&body) { Ok(body) } else { Err(self.not_a_registry(otherwise)) }
+    }
+
+    fn not_a_registry(&self, reason: &str) -> ClientError {
+        ClientError::NotARegistry { url: self.base_url.clone(), reason: reason.to_owned() }
+    }
+}
+
+fn id_in(body: &Value) -> Option<ModelId> {
+    body.get("id").and_then(Value::as_i64)
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+    if query.is_empty() {
+        return path.to_owned();
+    }
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    format!("{path}?{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_makes_one_segment_and_any_text_one_value() {
+        assert_eq!(segment("org/m:1 ü%.b~"), "org%2Fm%3A1%20%C3%BC%25.b~");
+        assert_eq!(with_query("/models", &[]), "/models");
+        assert_eq!(
+            with_query("/models", &[("q", "a&b=ü c"), ("tag", "")]),
+            "/models?q=a%26b%3D%C3%BC+c&tag="
+        );
+    }
+
+    #[test]
+    fn a_condition_that_no_header_can_carry_is_refused() {
+        let condition = Condition { if_match: Some("a\nb".to_owned()), ..Condition::default() };
+        let text = condition.headers().unwrap_err().to_string();
+        assert!(text.contains("can't be sent as if-match"), "{text}");
+    }
+}

@@ -1,0 +1,319 @@
+//! What a registration brings: a version that has no id yet.
+
+use super::{
+    Digest, Measurement, Model, ModelId, Refusal, Status, Timestamp,
+    json::{Object, Value, compact},
+};
+
+/// What is said of one file: a checkpoint or a configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FileRecord {
+    /// Where the server can read it, if it is to.
+    pub path: Option<String>,
+    /// Its digest.
+    pub sha256: Option<Digest>,
+    /// Its size in bytes; never negative.
+    pub size_bytes: Option<i64>,
+}
+
+impl FileRecord {
+    /// Reads what a client says of the file `what` (`checkpoint`, `config`).
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for a malformed digest or a negative size.
+    pub fn claimed(
+        what: &str,
+        path: Option<String>,
+        sha256: Option<&str>,
+        size_bytes: Option<i64>,
+    ) -> Result<Self, Refusal> {
+        let sha256 = Digest::parse(&format!("{what}_sha256"), sha256.unwrap_or_default())?;
+        if size_bytes.is_some_and(|size| size < 0) {
+            return Err(Refusal::Invalid(format!("{what}_size_bytes can't be negative")));
+        }
+        Ok(Self { path, sha256, size_bytes })
+    }
+
+    /// Takes over what reading the file found, where it agrees with what was claimed.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where it does not.
+    pub fn measured(&mut self, what: &str, found: &Measurement) -> Result<(), Refusal> {
+        found.confirm(what, self.sha256, self.size_bytes)?;
+        self.sha256 = found.sha256.or(self.sha256);
+        self.size_bytes = Some(found.size_for_row());
+        Ok(())
+    }
+}
+
+/// Where a version comes from.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[allow(missing_docs, reason = "named as in `Model`")]
+pub struct Provenance {
+    pub run_id: Option<String>,
+    pub git_commit: Option<String>,
+    pub created_by: Option<String>,
+    pub source_host: Option<String>,
+}
+
+/// The shape of a model, as its configuration gives it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as in `Model`")]
+pub struct Architecture {
+    pub d_model: Option<i64>,
+    pub n_layers: Option<i64>,
+    pub n_heads: Option<i64>,
+    pub vocab_size: Option<i64>,
+}
+
+impl Architecture {
+    /// Reads a configuration: its `architecture` object where it has one, else its top level.
+    /// What is no whole number there is passed over.
+    #[must_use]
+    pub fn from_config(config: &Object) -> Self {
+        let source = match config.get("architecture") {
+            Some(Value::Object(inner)) => inner,
+            _ => config,
+        };
+        Self {
+            d_model: whole(source, "d_model"),
+            n_layers: whole(source, "n_layers"),
+            n_heads: whole(source, "n_heads"),
+            vocab_size: whole(source, "vocab_size"),
+        }
+    }
+
+    /// Reads the same of a configuration in the names of Hugging Face's transformers: those of BERT and
+    /// LLaMA, else those of GPT-2.
+    #[must_use]
+    pub fn from_transformers_config(config: &Object) -> Self {
+        let either = |one: &str, other: &str| whole(config, one).or_else(|| whole(config, other));
+        Self {
+            d_model: either("hidden_size", "n_embd"),
+            n_layers: either("num_hidden_layers", "n_layer"),
+            n_heads: either("num_attention_heads", "n_head"),
+            vocab_size: whole(config, "vocab_size"),
+        }
+    }
+
+    /// `self`, with what it leaves open taken from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            d_model: self.d_model.or(other.d_model),
+            n_layers: self.n_layers.or(other.n_layers),
+            n_heads: self.n_heads.or(other.n_heads),
+            vocab_size: self.vocab_size.or(other.vocab_size),
+        }
+    }
+}
+
+/// A whole number among the fields of a configuration.
+fn whole(config: &Object, key: &str) -> Option<i64> {
+    let number = config.get(key)?.as_number()?;
+    number.as_i64().or_else(|| {
+        let float = number.as_f64()?;
+        // Exact below 2^53, and no shape of a model lies beyond it.
+        (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64)
+    })
+}
+
+/// A version to be registered.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "named as in `Model`")]
+pub struct Draft {
+    pub name: String,
+    pub version: String,
+    pub status: Status,
+    pub artifact_uri: Option<String>,
+    pub checkpoint: FileRecord,
+    pub config: FileRecord,
+    pub provenance: Provenance,
+    pub frozen: bool,
+    pub architecture: Architecture,
+    pub params: Option<i64>,
+    pub training_step: Option<i64>,
+    pub training_loss: Option<f64>,
+    pub dataset: Option<String>,
+    pub description: Option<String>,
+    pub tags: Vec<String>,
+    pub metrics: Object,
+}
+
+impl Draft {
+    /// A draft with nothing but its name and version.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where one of them is blank: such a version could never be asked for by name.
+    pub fn named(name: impl Into<String>, version: impl Into<String>) -> Result<Self, Refusal> {
+        let (name, version) = (name.into(), version.into());
+        for (field, text) in [("name", &name), ("version", &version)] {
+            if text.trim().is_empty() {
+                return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
+            }
+        }
+        Ok(Self {
+            name,
+            version,
+            status: Status::default(),
+            artifact_uri: None,
+            checkpoint: FileRecord::default(),
+            config: FileRecord::default(),
+            provenance: Provenance::default(),
+            frozen: false,
+            architecture: Architecture::default(),
+            params: None,
+            training_step: None,
+            training_loss: None,
+            dataset: None,
+            description: None,
+            tags: Vec::new(),
+            metrics: Object::new(),
+        })
+    }
+
+    /// Settles the artifact's URI: what was given, trimmed; else `sha256:` and the checkpoint's digest.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where there is neither.
+    pub fn settle_artifact_uri(&mut self) -> Result<(), Refusal> {
+        let given = self.artifact_uri.as_deref().map(str::trim).filter(|uri| !uri.is_empty());
+        let uri = match (given, self.checkpoint.sha256) {
+            (Some(uri), _) => uri.to_owned(),
+            (None, Some(digest)) => format!("sha256:{digest}"),
+            (None, None) => {
+                return Err(Refusal::Invalid(
+                    "artifact_uri is missing, and so is checkpoint_sha256 to make one of; give either"
+                        .to_owned(),
+                ));
+            }
+        };
+        self.artifact_uri = Some(uri);
+        Ok(())
+    }
+
+    /// The version this becomes once it has an id. Empty tags and metrics are none.
+    #[must_use]
+    pub fn into_model(self, id: ModelId, now: Timestamp) -> Model {
+        let now = now.to_string();
+        let Provenance { run_id, git_commit, created_by, source_host } = self.provenance;
+        Model {
+            id,
+            name: self.name,
+            version: self.version,
+            status: self.status,
+            checkpoint_sha256: self.checkpoint.sha256.map(|digest| digest.to_string()),
+            checkpoint_size_bytes: self.checkpoint.size_bytes,
+            config_sha256: self.config.sha256.map(|digest| digest.to_string()),
+            config_size_bytes: self.config.size_bytes,
+            run_id,
+            git_commit,
+            created_by,
+            source_host,
+            frozen: self.frozen,
+            checkpoint_path: self.checkpoint.path.or_else(|| self.artifact_uri.clone()),
+            artifact_uri: self.artifact_uri,
+            config_path: self.config.path,
+            d_model: self.architecture.d_model,
+            n_layers: self.architecture.n_layers,
+            n_heads: self.architecture.n_heads,
+            vocab_size: self.architecture.vocab_size,
+            params: self.params,
+            training_step: self.training_step,
+            training_loss: self.training_loss,
+            dataset: self.dataset,
+            description: self.description,
+            tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
+            metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
+            created_at: now.clone(),
+            updated_at: now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::read_object;
+
+    #[test]
+    fn a_blank_name_or_version_is_refused() {
+        for (name, version, fault) in [("", "1", "name"), (" \t", "1", "name"), ("m", " ", "version")] {
+            let refusal = Draft::named(name, version).unwrap_err();
+            assert!(refusal.to_string().starts_with(fault), "{refusal}");
+        }
+        assert!(Draft::named("na me/ü", "v 1").is_ok());
+    }
+
+    #[test]
+    fn the_artifact_uri_is_given_or_made_of_the_digest() {
+        let hex = "a".repeat(64);
+        for (uri, sha256, settled) in [
+            (Some(" s3://b/m "), None, Some("s3://b/m".to_owned())),
+            (Some("s3://b/m"), Some(&hex), Some("s3://b/m".to_owned())),
+            (Some("  "), Some(&hex), Some(format!("sha256:{hex}"))),
+            (None, Some(&hex), Some(format!("sha256:{hex}"))),
+            (Some(" "), None, None),
+            (None, None, None),
+        ] {
+            let mut draft = Draft::named("m", "1").unwrap();
+            draft.artifact_uri = uri.map(str::to_owned);
+            draft.checkpoint =
+                FileRecord::claimed("checkpoint", None, sha256.map(String::as_str), None).unwrap();
+            assert_eq!(draft.settle_artifact_uri().is_ok(), settled.is_some(), "{uri:?}");
+            if settled.is_some() {
+                assert_eq!(draft.artifact_uri, settled);
+            }
+        }
+    }
+
+    #[test]
+    fn the_architecture_comes_from_its_object_or_the_top_level() {
+        for (config, expected) in [
+            (
+                r#"{"architecture":{"d_model":64,"n_layers":2,"n_heads":4,"vocab_size":100}}"#,
+                [Some(64), Some(2), Some(4), Some(100)],
+            ),
+            (r#"{"d_model":64,"n_layers":3.0}"#, [Some(64), Some(3), None, None]),
+            (r#"{"architecture":"none","d_model":8}"#, [Some(8), None, None, None]),
+            (r#"{"architecture":{},"d_model":8}"#, [None; 4]),
+            (r#"{"d_model":"64","n_layers":1.5,"n_heads":null,"vocab_size":1e300}"#, [None; 4]),
+        ] {
+            let read = Architecture::from_config(&read_object(config).unwrap());
+            assert_eq!([read.d_model, read.n_layers, read.n_heads, read.vocab_size], expected, "{config}");
+        }
+        let bert = r#"{"hidden_size":384,"num_hidden_layers":6,"num_attention_heads":12,"vocab_size":30522}"#;
+        let gpt2 = r#"{"n_embd":384,"n_layer":6,"n_head":12,"vocab_size":30522}"#;
+        for config in [bert, gpt2] {
+            let read = Architecture::from_transformers_config(&read_object(config).unwrap());
+            let shape = [read.d_model, read.n_layers, read.n_heads, read.vocab_size];
+            assert_eq!(shape, [Some(384), Some(6), Some(12), Some(30522)], "{config}");
+        }
+        let given = Architecture { d_model: Some(1), ..Architecture::default() };
+        let config = Architecture { d_model: Some(64), n_layers: Some(3), ..Architecture::default() };
+        assert_eq!(given.or(config), Architecture { n_layers: Some(3), ..given });
+    }
+
+    #[test]
+    fn empty_tags_and_metrics_are_none_and_the_path_falls_back_to_the_uri() {
+        let mut draft = Draft::named("m", "1").unwrap();
+        draft.artifact_uri = Some("s3://b/m".to_owned());
+        let model = draft.clone().into_model(7, Timestamp::from_unix_millis(0));
+        assert_eq!((model.id, model.tags.as_deref(), model.metrics.as_deref()), (7, None, None));
+        assert_eq!(model.checkpoint_path.as_deref(), Some("s3://b/m"));
+
+        draft.tags = vec!["тег".to_owned(), "a\"b".to_owned()];
+        draft.metrics = read_object(r#"{"x": {"y": [1, 2.50]}}"#).unwrap();
+        let model = draft.into_model(7, Timestamp::from_unix_millis(0));
+        assert_eq!(model.tags.as_deref(), Some(r#"["тег","a\"b"]"#));
+        assert_eq!(model.metrics.as_deref(), Some(r#"{"x":{"y":[1,2.50]}}"#));
+    }
+
+    #[test]
+    fn a_file_over_the_limit_keeps_the_digest_that_was_claimed() {
+        let claimed = Digest::from_bytes([7; 32]);
+        let mut record = FileRecord { sha256: Some(claimed), ..FileRecord::default() };
+        record.measured("checkpoint", &Measurement { sha256: None, size_bytes: 6 }).unwrap();
+        assert_eq!(record, FileRecord { path: None, sha256: Some(claimed), size_bytes: Some(6) });
+    }
+}

@@ -1,0 +1,336 @@
+//! What a change of a version brings, and what of it a settled version lets through.
+
+use super::{
+    Digest, FileRecord, Measurement, Model, Provenance, Refusal, Status,
+    draft::Architecture,
+    json::{Object, Value, compact},
+};
+
+/// Fields that may change on a production or frozen version; all others are settled then.
+const FREE_FIELDS: [&str; 8] =
+    ["status", "frozen", "training_step", "training_loss", "dataset", "description", "tags", "metrics"];
+
+/// The fields to change; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[allow(missing_docs, reason = "named as in `Model`")]
+pub struct Patch {
+    pub status: Option<Status>,
+    pub artifact_uri: Option<String>,
+    pub checkpoint: FileRecord,
+    pub config: FileRecord,
+    pub provenance: Provenance,
+    pub frozen: Option<bool>,
+    pub architecture: Architecture,
+    pub params: Option<i64>,
+    pub training_step: Option<i64>,
+    pub training_loss: Option<f64>,
+    pub dataset: Option<String>,
+    pub description: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub metrics: Option<Object>,
+}
+
+impl Patch {
+    /// Refuses what no version could take.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for a blank URI or path.
+    pub fn check(mut self) -> Result<Self, Refusal> {
+        for (field, text) in [
+            ("artifact_uri", &mut self.artifact_uri),
+            ("checkpoint_path", &mut self.checkpoint.path),
+            ("config_path", &mut self.config.path),
+        ] {
+            let Some(text) = text else { continue };
+            if text.trim().is_empty() {
+                return Err(Refusal::Invalid(format!(
+                    "{field} is blank; leave it out to keep what is registered"
+                )));
+            }
+            if field == "artifact_uri" {
+                *text = text.trim().to_owned();
+            }
+        }
+        Ok(self)
+    }
+
+    /// Takes over what reading the files at the given paths found.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] where a file is not what the patch claims.
+    pub fn measured(
+        &mut self,
+        checkpoint: Option<&Measurement>,
+        config: Option<&Measurement>,
+    ) -> Result<(), Refusal> {
+        if let Some(found) = checkpoint {
+            self.checkpoint.measured("checkpoint", found)?;
+        }
+        if let Some(found) = config {
+            self.config.measured("config", found)?;
+        }
+        Ok(())
+    }
+
+    /// The names of the fields that are given, in the order of the audit trail.
+    #[must_use]
+    pub fn updated_fields(&self) -> Vec<&'static str> {
+        let file = |record: &FileRecord| {
+            // A new path brings digest and size along, also where the digest is thereby gone.
+            let moved = record.path.is_some();
+            [moved, moved || record.sha256.is_some(), moved || record.size_bytes.is_some()]
+        };
+        let [checkpoint_path, checkpoint_sha256, checkpoint_size] = file(&self.checkpoint);
+        let [config_path, config_sha256, config_size] = file(&self.config);
+        [
+            ("status", self.status.is_some()),
+            ("artifact_uri", self.artifact_uri.is_some()),
+            ("local_checkpoint_path", checkpoint_path),
+            ("checkpoint_sha256", checkpoint_sha256),
+            ("checkpoint_size_bytes", checkpoint_size),
+            ("local_config_path", config_path),
+            ("config_sha256", config_sha256),
+            ("config_size_bytes", config_size),
+            ("run_id", self.provenance.run_id.is_some()),
+            ("git_commit", self.provenance.git_commit.is_some()),
+            ("created_by", self.provenance.created_by.is_some()),
+            ("source_host", self.provenance.source_host.is_some()),
+            ("frozen", self.frozen.is_some()),
+            ("d_model", self.architecture.d_model.is_some()),
+            ("n_layers", self.architecture.n_layers.is_some()),
+            ("n_heads", self.architecture.n_heads.is_some()),
+            ("vocab_size", self.architecture.vocab_size.is_some()),
+            ("params", self.params.is_some()),
+            ("training_step", self.training_step.is_some()),
+            ("training_loss", self.training_loss.is_some()),
+            ("dataset", self.dataset.is_some()),
+            ("description", self.description.is_some()),
+            ("tags", self.tags.is_some()),
+            ("metrics", self.metrics.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect()
+    }
+
+    /// Whether `model` may take this change.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] where it would thaw a frozen version, or touch what is settled.
+    pub fn permitted<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
+        if model.frozen && self.frozen == Some(false) {
+            return Err(Refusal::Conflict(
+                "a frozen version stays frozen; register a new version instead".to_owned(),
+            ));
+        }
+        if !model.is_settled() {
+            return Ok(());
+        }
+        let settled: Vec<_> =
+            self.updated_fields().into_iter().filter(|field| !FREE_FIELDS.contains(field)).collect();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let why = if model.frozen { "frozen" } else { "in production" };
+        Err(Refusal::Conflict(format!(
+            "this version is {why}, so {} can't change; register a new version instead",
+            settled.join(", ")
+        )))
+    }
+
+    /// Makes the change. The caller has asked [`Patch::permitted`] and sets `updated_at`.
+    pub fn apply(&self, model: &mut Model) {
+        fn set<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
+            if given.is_some() {
+                field.clone_from(given);
+            }
+        }
+        let had_no_path = model.checkpoint_path == model.artifact_uri;
+        set(&mut model.artifact_uri, &self.artifact_uri);
+        if had_no_path {
+            model.checkpoint_path.clone_from(&model.artifact_uri);
+        }
+        if let Some(status) = self.status {
+            model.status = status;
+        }
+        if let Some(frozen) = self.frozen {
+            model.frozen = frozen;
+        }
+        apply_file(
+            &self.checkpoint,
+            &mut model.checkpoint_path,
+            &mut model.checkpoint_sha256,
+            &mut model.checkpoint_size_bytes,
+        );
+        apply_file(
+            &self.config,
+            &mut model.config_path,
+            &mut model.config_sha256,
+            &mut model.config_size_bytes,
+        );
+        set(&mut model.run_id, &self.provenance.run_id);
+        set(&mut model.git_commit, &self.provenance.git_commit);
+        set(&mut model.created_by, &self.provenance.created_by);
+        set(&mut model.source_host, &self.provenance.source_host);
+        set(&mut model.d_model, &self.architecture.d_model);
+        set(&mut model.n_layers, &self.architecture.n_layers);
+        set(&mut model.n_heads, &self.architecture.n_heads);
+        set(&mut model.vocab_size, &self.architecture.vocab_size);
+        set(&mut model.params, &self.params);
+        set(&mut model.training_step, &self.training_step);
+        set(&mut model.training_loss, &self.training_loss);
+        set(&mut model.dataset, &self.dataset);
+        set(&mut model.description, &self.description);
+        if let Some(tags) = &self.tags {
+            model.tags = Some(Value::from(tags.clone()).to_string());
+        }
+        if let Some(metrics) = &self.metrics {
+            model.metrics = Some(compact(metrics));
+        }
+    }
+}
+
+/// A new path replaces the whole record: a digest that was not taken of this file is not its digest.
+fn apply_file(
+    given: &FileRecord,
+    path: &mut Option<String>,
+    sha256: &mut Option<String>,
+    size_bytes: &mut Option<i64>,
+) {
+    let digest = given.sha256.as_ref().map(Digest::to_string);
+    if given.path.is_some() {
+        path.clone_from(&given.path);
+        *sha256 = digest;
+        *size_bytes = given.size_bytes;
+        return;
+    }
+    if digest.is_some() {
+        *sha256 = digest;
+    }
+    if given.size_bytes.is_some() {
+        *size_bytes = given.size_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::sample;
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn path(to: &str) -> FileRecord {
+        FileRecord { path: text(to), ..FileRecord::default() }
+    }
+
+    /// One patch for each field that may be given, by the name it has in the audit trail.
+    fn one_of_each() -> Vec<(&'static str, Patch)> {
+        let none = Patch::default;
+        let sha256 = Some(Digest::from_bytes([1; 32]));
+        let provenance = |provenance| Patch { provenance, ..none() };
+        let architecture = |architecture| Patch { architecture, ..none() };
+        vec![
+            ("status", Patch { status: Some(Status::Staging), ..none() }),
+            ("artifact_uri", Patch { artifact_uri: text("s3://x"), ..none() }),
+            (
+                "checkpoint_sha256",
+                Patch { checkpoint: FileRecord { sha256, ..FileRecord::default() }, ..none() },
+            ),
+            (
+                "checkpoint_size_bytes",
+                Patch { checkpoint: FileRecord { size_bytes: Some(1), ..FileRecord::default() }, ..none() },
+            ),
+            ("config_sha256", Patch { config: FileRecord { sha256, ..FileRecord::default() }, ..none() }),
+            (
+                "config_size_bytes",
+                Patch { config: FileRecord { size_bytes: Some(1), ..FileRecord::default() }, ..none() },
+            ),
+            ("run_id", provenance(Provenance { run_id: text("r"), ..Provenance::default() })),
+            ("git_commit", provenance(Provenance { git_commit: text("g"), ..Provenance::default() })),
+            ("created_by", provenance(Provenance { created_by: text("c"), ..Provenance::default() })),
+            ("source_host", provenance(Provenance { source_host: text("h"), ..Provenance::default() })),
+            ("frozen", Patch { frozen: Some(true), ..none() }),
+            ("d_model", architecture(Architecture { d_model: Some(1), ..Architecture::default() })),
+            ("n_layers", architecture(Architecture { n_layers: Some(1), ..Architecture::default() })),
+            ("n_heads", architecture(Architecture { n_heads: Some(1), ..Architecture::default() })),
+            ("vocab_size", architecture(Architecture { vocab_size: Some(1), ..Architecture::default() })),
+            ("params", Patch { params: Some(1), ..none() }),
+            ("training_step", Patch { training_step: Some(1), ..none() }),
+            ("training_loss", Patch { training_loss: Some(1.0), ..none() }),
+            ("dataset", Patch { dataset: text("d"), ..none() }),
+            ("description", Patch { description: text("d"), ..none() }),
+            ("tags", Patch { tags: Some(vec![]), ..none() }),
+            ("metrics", Patch { metrics: Some(Object::new()), ..none() }),
+        ]
+    }
+
+    #[test]
+    fn settled_versions_let_through_what_is_free_and_nothing_else() {
+        let open = sample();
+        let frozen = Model { frozen: true, ..sample() };
+        let production = Model { status: Status::Production, ..sample() };
+        for (field, patch) in one_of_each() {
+            assert_eq!(patch.updated_fields(), [field]);
+            assert_eq!(patch.permitted(&open), Ok(()), "{field}");
+            for model in [&frozen, &production] {
+                assert_eq!(patch.permitted(model).is_ok(), FREE_FIELDS.contains(&field), "{field}");
+            }
+            let mut changed = open.clone();
+            patch.apply(&mut changed);
+            assert_ne!(changed, open, "{field} was applied");
+        }
+    }
+
+    #[test]
+    fn an_empty_patch_names_no_field_and_changes_nothing() {
+        let mut model = sample();
+        assert!(Patch::default().updated_fields().is_empty());
+        Patch::default().apply(&mut model);
+        assert_eq!(model, sample());
+    }
+
+    #[test]
+    fn frozen_never_goes_back() {
+        let thaw = Patch { frozen: Some(false), ..Patch::default() };
+        assert_eq!(thaw.permitted(&sample()), Ok(()));
+        assert!(thaw.permitted(&Model { frozen: true, ..sample() }).is_err());
+    }
+
+    #[test]
+    fn blank_uris_and_paths_are_refused_and_uris_trimmed() {
+        for patch in [
+            Patch { artifact_uri: text(" "), ..Patch::default() },
+            Patch { checkpoint: path(""), ..Patch::default() },
+            Patch { config: path(" \t"), ..Patch::default() },
+        ] {
+            assert!(matches!(patch.check(), Err(Refusal::Invalid(_))));
+        }
+        let patch = Patch { artifact_uri: text(" s3://x "), ..Patch::default() }.check().unwrap();
+        assert_eq!(patch.artifact_uri, text("s3://x"));
+    }
+
+    #[test]
+    fn a_new_path_replaces_digest_and_size_also_where_the_file_was_too_large_to_digest() {
+        let mut model =
+            Model { checkpoint_sha256: text(&"a".repeat(64)), checkpoint_size_bytes: Some(16), ..sample() };
+        let mut patch = Patch { checkpoint: path("/data/new"), ..Patch::default() };
+        patch.measured(Some(&Measurement { sha256: None, size_bytes: 7 }), None).unwrap();
+        let fields = ["local_checkpoint_path", "checkpoint_sha256", "checkpoint_size_bytes"];
+        assert_eq!(patch.updated_fields(), fields);
+        patch.apply(&mut model);
+        assert_eq!(model.checkpoint_path, text("/data/new"));
+        assert_eq!((model.checkpoint_sha256, model.checkpoint_size_bytes), (None, Some(7)));
+    }
+
+    #[test]
+    fn the_path_that_stands_for_the_uri_moves_with_it() {
+        let mut model = sample();
+        Patch { artifact_uri: text("s3://x"), ..Patch::default() }.apply(&mut model);
+        assert_eq!(model.checkpoint_path, text("s3://x"));
+        model.checkpoint_path = text("/data/a");
+        Patch { artifact_uri: text("s3://y"), ..Patch::default() }.apply(&mut model);
+        assert_eq!(model.checkpoint_path, text("/data/a"));
+    }
+}

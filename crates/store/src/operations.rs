@@ -1,0 +1,211 @@
+//! The changes a registry makes, each `read → rule → write → event`, over any [`WriteStore`].
+//!
+//! Each runs inside one transaction and is all or nothing: an error means the caller rolls back.
+
+use registry_domain::{
+    Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
+    Timestamp, json, promotion::demotion_reason,
+};
+
+use super::{StoreError, WriteStore};
+
+/// Who changes something, when, and by which rules.
+#[derive(Debug, Clone)]
+pub struct Context<'a> {
+    /// Written into the audit trail.
+    pub actor: &'a str,
+    /// The clock, read once for the operation.
+    pub now: Timestamp,
+    /// What a production version has to show.
+    pub gate: &'a Gate,
+    /// The largest payload of an event, in bytes.
+    pub max_event_payload_bytes: usize,
+}
+
+impl Context<'_> {
+    fn note(&self, store: &mut dyn WriteStore, id: ModelId, event: EventDraft) -> Result<(), StoreError> {
+        let event = event.within(self.max_event_payload_bytes)?;
+        store.append_event(id, &event, self.actor, &self.now.to_string())
+    }
+
+    fn after(&self, model: &Model) -> String {
+        self.now.after(&model.updated_at).to_string()
+    }
+}
+
+/// Registers a version.
+///
+/// # Errors
+/// [`Refusal::Conflict`] where name and version are taken or the gate is closed to it,
+/// [`Refusal::TooLarge`] where its event would be.
+pub fn register(
+    store: &mut dyn WriteStore,
+    draft: Draft,
+    context: &Context<'_>,
+) -> Result<Model, StoreError> {
+    let event = EventDraft::identity(
+        EventKind::Create,
+        &draft.name,
+        &draft.version,
+        draft.status,
+        draft.artifact_uri.as_deref(),
+    )
+    .within(context.max_event_payload_bytes)?;
+    let metrics = (draft.status == Status::Production).then(|| json::compact(&draft.metrics));
+    let incumbent = make_room(store, &draft.name, None, draft.status, metrics.as_deref(), context)?;
+    let model = store.insert(draft, context.now)?;
+    if let Some(incumbent) = incumbent {
+        note_demotion(store, incumbent, model.id, context)?;
+    }
+    context.note(store, model.id, event)?;
+    Ok(model)
+}
+
+/// Changes the fields of a version that `patch` gives.
+///
+/// # Errors
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] where the version is settled or the gate closed;
+/// [`Refusal::PreconditionFailed`] where it is not as the caller saw it.
+pub fn update(
+    store: &mut dyn WriteStore,
+    id: ModelId,
+    patch: &Patch,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Model, StoreError> {
+    let mut model = existing(store, id, precondition)?;
+    patch.permitted(&model)?;
+    let fields = patch.updated_fields();
+    if fields.is_empty() {
+        return Ok(model);
+    }
+    let before = model.clone();
+    patch.apply(&mut model);
+    model.updated_at = context.after(&model);
+    let (now, metrics) = (model.status, model.metrics.as_deref());
+    let incumbent = make_room(store, &model.name, Some(before.status), now, metrics, context)?;
+    store.update(&before, &model)?;
+    if let Some(incumbent) = incumbent {
+        note_demotion(store, incumbent, id, context)?;
+    }
+    context.note(store, id, EventDraft::update(&fields))?;
+    Ok(model)
+}
+
+/// Gives a version another status.
+///
+/// # Errors
+/// As [`update`].
+pub fn promote(
+    store: &mut dyn WriteStore,
+    id: ModelId,
+    to: Status,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Model, StoreError> {
+    let mut model = existing(store, id, precondition)?;
+    let from = model.status;
+    let incumbent = make_room(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
+    model.status = to;
+    model.updated_at = context.after(&model);
+    store.set_status(id, to, &model.updated_at)?;
+    if let Some(incumbent) = incumbent {
+        note_demotion(store, incumbent, id, context)?;
+    }
+    context.note(store, id, EventDraft::promote(from, to))?;
+    Ok(model)
+}
+
+/// Merges the scores of a suite into a version's metrics.
+///
+/// # Errors
+/// [`Refusal::NotFound`], [`Refusal::TooLarge`], [`Refusal::PreconditionFailed`], and
+/// [`Refusal::Conflict`] where another `updated_at` was seen or the metrics can't take a suite.
+pub fn record_metrics(
+    store: &mut dyn WriteStore,
+    id: ModelId,
+    evaluation: Evaluation,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Model, StoreError> {
+    let mut model = existing(store, id, precondition)?;
+    let recorded = evaluation.record(model.metrics.as_deref(), context.actor, context.now)?;
+    model.updated_at = context.after(&model);
+    store.set_metrics(id, &recorded.metrics, &model.updated_at)?;
+    model.metrics = Some(recorded.metrics);
+    context.note(store, id, recorded.event)?;
+    Ok(model)
+}
+
+/// Takes a version away. A settled one only with `force`.
+///
+/// # Errors
+/// [`Refusal::NotFound`], [`Refusal::Conflict`], [`Refusal::PreconditionFailed`].
+pub fn delete(
+    store: &mut dyn WriteStore,
+    id: ModelId,
+    force: bool,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<(), StoreError> {
+    let model = existing(store, id, precondition)?;
+    if model.is_settled() && !force {
+        let why = if model.status == Status::Production { "in production" } else { "frozen" };
+        return Err(Refusal::Conflict(format!(
+            "model {id} is {why}; delete it with ?force=true if that is meant"
+        ))
+        .into());
+    }
+    store.delete(id)?;
+    let event = EventDraft::identity(
+        EventKind::Delete,
+        &model.name,
+        &model.version,
+        model.status,
+        model.artifact_uri.as_deref(),
+    );
+    // What is registered already can be taken away, however long its URI has become.
+    store.append_event(id, &event, context.actor, &context.now.to_string())
+}
+
+fn existing(
+    store: &mut dyn WriteStore,
+    id: ModelId,
+    precondition: &Precondition,
+) -> Result<Model, StoreError> {
+    let model = store.find(id)?.ok_or_else(|| Refusal::no_model(id))?;
+    precondition.check(&model)?;
+    Ok(model)
+}
+
+/// Where a version of `name` becomes the production version by going `from` a status (none where it is new)
+/// `to` another: asks the gate whether one with these `metrics` may, and sends the production version before it
+/// to staging. Returns who stepped down: the event of it names the successor, which may have no id yet.
+fn make_room(
+    store: &mut dyn WriteStore,
+    name: &str,
+    from: Option<Status>,
+    to: Status,
+    metrics: Option<&str>,
+    context: &Context<'_>,
+) -> Result<Option<ModelId>, StoreError> {
+    if to != Status::Production || from == Some(to) {
+        return Ok(None);
+    }
+    let incumbent = store.find_production(name)?;
+    let standing = incumbent.as_ref().and_then(|model| model.metrics.as_deref());
+    context.gate.admit(metrics, standing)?;
+    if let Some(incumbent) = &incumbent {
+        store.set_status(incumbent.id, Status::Staging, &context.after(incumbent))?;
+    }
+    Ok(incumbent.map(|model| model.id))
+}
+
+fn note_demotion(
+    store: &mut dyn WriteStore,
+    incumbent: ModelId,
+    successor: ModelId,
+    context: &Context<'_>,
+) -> Result<(), StoreError> {
+    context.note(store, incumbent, EventDraft::auto_demote(&demotion_reason(successor)))
+}

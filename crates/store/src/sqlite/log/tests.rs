@@ -1,0 +1,445 @@
+//! Logs that SQLite itself wrote: cut, torn and changed in every place.
+
+use std::{fs, time::Duration};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{scan::word, *};
+use crate::sqlite::Synchronous;
+
+const PAGE: usize = 512;
+const FRAME: usize = PAGE + 24;
+
+/// A database whose log holds some transactions of several pages each, and behind them what is left of an earlier, longer log.
+struct Written {
+    folder: TempDir,
+    log: Vec<u8>,
+    /// Frames at the end of each transaction.
+    ends: Vec<usize>,
+}
+
+fn options(folder: &TempDir) -> Options {
+    options_with(folder, Synchronous::Full)
+}
+
+fn options_with(folder: &TempDir, synchronous: Synchronous) -> Options {
+    Options { path: folder.path().join("registry.db"), busy_timeout: Duration::ZERO, synchronous }
+}
+
+fn open(folder: &TempDir) -> Connection {
+    let connection = Connection::open(options(folder).path).unwrap();
+    connection
+        .execute_batch("PRAGMA page_size = 512; PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 10")
+        .unwrap();
+    connection
+}
+
+impl Written {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open(&folder);
+        connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY, x)").unwrap();
+        connection.execute_batch("INSERT INTO t (x) VALUES (zeroblob(20000)); DELETE FROM t").unwrap();
+        connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+        connection.execute_batch("VACUUM").unwrap();
+        connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+        let mut ends = Vec::new();
+        for number in 0..6_i32 {
+            let size = [10, 300, 700, 10, 1500, 600][number as usize];
+            connection.execute("INSERT INTO t (n, x) VALUES (?1, randomblob(?2))", (number, size)).unwrap();
+            let (frames, _): (usize, i64) = connection
+                .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)))
+                .unwrap();
+            ends.push(frames);
+        }
+        // As a crash leaves them.
+        let left = tempfile::tempdir().unwrap();
+        for (file, copy) in options(&folder).files().iter().zip(options(&left).files()).take(3) {
+            fs::copy(file, copy).unwrap();
+        }
+        let log = fs::read(&options(&left).files()[1]).unwrap();
+        assert!(log.len() > HEADER_BYTES + ends[5] * FRAME + 5 * FRAME, "older frames lie behind");
+        Self { folder: left, log, ends }
+    }
+
+    /// A sound header of a log with pages of 512 bytes.
+    fn header() -> [u8; HEADER_BYTES] {
+        static HEADER: std::sync::OnceLock<[u8; HEADER_BYTES]> = std::sync::OnceLock::new();
+        *HEADER.get_or_init(|| Self::new().log[..HEADER_BYTES].try_into().unwrap())
+    }
+
+    fn scan(&self) -> Scan {
+        scan(&mut &self.log[..], PAGE as u32).unwrap()
+    }
+
+    /// What SQLite makes of this log: the rows of the table.
+    fn recovered(&self) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(options(&self.folder).path, options(&folder).path).unwrap();
+        fs::write(&options(&folder).files()[1], &self.log).unwrap();
+        let connection = Connection::open(options(&folder).path).unwrap();
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    /// Which transaction a byte belongs to.
+    fn transaction_at(&self, at: usize) -> Option<usize> {
+        let frame = at.checked_sub(HEADER_BYTES)? / FRAME;
+        self.ends.iter().position(|end| frame < *end)
+    }
+
+    fn flip(&mut self, bit: usize) {
+        self.log[bit / 8] ^= 1 << (bit % 8);
+    }
+
+    /// Whether the scan tells of one flipped bit.
+    fn expect_told(&mut self, bit: usize) {
+        self.flip(bit);
+        let found = self.scan();
+        let (at, last) = (bit / 8, self.ends.len() - 1);
+        match self.transaction_at(at) {
+            _ if at < HEADER_BYTES => {
+                assert!(matches!(found.tail, Tail::Damaged(_)), "bit {bit} of the header: {found:?}")
+            }
+            Some(hit) if hit == last => {
+                assert_eq!(found.transactions, last as u64, "bit {bit}: {found:?}");
+                assert_ne!(found.tail, Tail::Unfinished, "bit {bit}: {found:?}");
+            }
+            Some(hit) => {
+                assert!(matches!(found.tail, Tail::Damaged(_)), "bit {bit} of transaction {hit}: {found:?}");
+                assert_eq!(found.transactions, hit as u64, "bit {bit}: {found:?}");
+            }
+            None => {
+                assert_eq!(
+                    (found.transactions, found.tail),
+                    (self.ends.len() as u64, Tail::Unfinished),
+                    "bit {bit}"
+                );
+            }
+        }
+        self.flip(bit);
+    }
+}
+
+#[test]
+fn a_sound_log_holds_what_sqlite_finds_in_it() {
+    let written = Written::new();
+    let found = written.scan();
+    assert_eq!((found.transactions, found.tail), (6, Tail::Unfinished));
+    assert_eq!(found.frames as usize, written.ends[5]);
+    assert_eq!(found.sound_bytes() as usize, HEADER_BYTES + written.ends[5] * FRAME);
+    assert_eq!(written.recovered(), 6);
+    assert!(found.page_one.is_some());
+}
+
+#[test]
+fn a_log_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
+    let mut written = Written::new();
+    let whole = written.log.clone();
+    let ends = [0, 1, 31, 32, 33, 55].into_iter().chain((0..written.ends[5]).flat_map(|frame| {
+        let start = HEADER_BYTES + frame * FRAME;
+        [start, start + 1, start + 24, start + FRAME - 1]
+    }));
+    for end in ends {
+        written.log = whole[..end].to_owned();
+        let found = written.scan();
+        assert_eq!(found.tail, Tail::Unfinished, "{end}");
+        assert_eq!(
+            found.transactions as usize,
+            written.ends.iter().filter(|last| HEADER_BYTES + **last * FRAME <= end).count()
+        );
+        if end % 7 == 0 {
+            assert_eq!(found.transactions as usize, written.recovered(), "{end}");
+        }
+    }
+}
+
+#[test]
+fn whatever_a_loss_of_power_leaves_of_the_last_transaction_is_no_damage() {
+    let mut written = Written::new();
+    let whole = written.log.clone();
+    let (first, last) = (written.ends[4], written.ends[5]);
+    assert!(last - first >= 3);
+    for old in [0_u8, 0xa5] {
+        for lost in 1_u32..1 << (last - first) {
+            for frame in (first..last).filter(|frame| lost >> (frame - first) & 1 == 1) {
+                let start = HEADER_BYTES + frame * FRAME;
+                written.log[start..start + FRAME].fill(old);
+            }
+            let found = written.scan();
+            assert_eq!(found.transactions, 5);
+            assert!(!matches!(found.tail, Tail::Damaged(_)), "{lost:b}: {found:?}");
+            written.log.clone_from(&whole);
+        }
+    }
+}
+
+#[test]
+fn a_block_that_a_disk_lost_is_damage_unless_it_may_be_of_the_last_transaction() {
+    let mut written = Written::new();
+    let whole = written.log.clone();
+    // With it the end of the last but one may go, and then both look like one.
+    let end = HEADER_BYTES + written.ends[3] * FRAME;
+    for block in (0..end).step_by(128) {
+        written.log[block..(block + 512).min(end)].fill(0);
+        let found = written.scan();
+        assert!(matches!(found.tail, Tail::Damaged(_)), "{block}: {found:?}");
+        written.log.clone_from(&whole);
+    }
+}
+
+#[test]
+fn what_a_transaction_leaves_that_was_undone_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let connection = open(&folder);
+    connection.execute_batch("CREATE TABLE t (x)").unwrap();
+    // More than the cache holds, so it is in the log before it is undone.
+    connection.execute_batch("BEGIN; INSERT INTO t VALUES (randomblob(40000)); ROLLBACK").unwrap();
+    for _ in 0..3 {
+        connection.execute_batch("INSERT INTO t VALUES (randomblob(900))").unwrap();
+        let log = fs::read(&options(&folder).files()[1]).unwrap();
+        let found = scan(&mut &log[..], PAGE as u32).unwrap();
+        assert!(log.len() as u64 > found.sound_bytes() + 10 * FRAME as u64);
+        assert_eq!(found.tail, Tail::Unfinished);
+    }
+}
+
+/// A commit whose sync failed is overwritten by the next one, and what is left of it behind that ends in an end.
+#[test]
+fn what_commits_leave_that_failed_and_were_overwritten_is_no_damage() {
+    let written = Written::new();
+    let with_one_more = |log: &[u8], size: u32| {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(options(&written.folder).path, options(&folder).path).unwrap();
+        fs::write(&options(&folder).files()[1], log).unwrap();
+        let connection = open(&folder);
+        connection.execute("INSERT INTO t (x) VALUES (randomblob(?1))", [size]).unwrap();
+        fs::read(&options(&folder).files()[1]).unwrap()
+    };
+    let mut log = written.log.clone();
+    for failed in [6_000, 3_000] {
+        let sound = scan(&mut &log[..], PAGE as u32).unwrap();
+        let with_failed = with_one_more(&log, failed);
+        let overwritten = with_one_more(&log, 1);
+        let end = scan(&mut &overwritten[..], PAGE as u32).unwrap();
+        assert_eq!(end.transactions, sound.transactions + 1);
+        let end = end.sound_bytes() as usize;
+        log = [&overwritten[..end], &with_failed[end..]].concat();
+        let found = scan(&mut &log[..], PAGE as u32).unwrap();
+        assert_eq!((found.transactions, found.tail), (sound.transactions + 1, Tail::Torn));
+    }
+}
+
+#[test]
+fn every_bit_of_every_header_is_guarded() {
+    let mut written = Written::new();
+    let sizes: Vec<_> =
+        written.ends.iter().map(|end| word(&written.log, HEADER_BYTES + (end - 1) * FRAME + 4)).collect();
+    assert!(
+        sizes[..5].iter().flatten().any(|size| size.is_power_of_two()),
+        "one bit takes an end away: {sizes:?}"
+    );
+    for bit in 0..HEADER_BYTES * 8 {
+        written.expect_told(bit);
+    }
+    for frame in 0..written.ends[5] + 2 {
+        let start = (HEADER_BYTES + frame * FRAME) * 8;
+        for bit in start..start + 24 * 8 {
+            written.expect_told(bit);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn a_flipped_bit_never_takes_a_committed_transaction_away_unseen(bits in prop::collection::vec(any::<prop::sample::Index>(), 64)) {
+        let mut written = Written::new();
+        let all = written.log.len() * 8;
+        for bit in bits {
+            written.expect_told(bit.index(all));
+        }
+    }
+}
+
+/// What is said of a database and its log, as they lie in the folder.
+fn said(folder: &TempDir, synchronous: Synchronous) -> String {
+    let before: Vec<_> = options(folder).files().iter().map(|file| fs::read(file).ok()).collect();
+    let said = match inspect(&options_with(folder, synchronous)) {
+        Ok(found) => {
+            format!("{} taken over, dropped: {:?}, own: {}", found.transactions, found.dropped, found.is_own)
+        }
+        Err(fault) => fault.to_string(),
+    };
+    let after: Vec<_> = options(folder).files().iter().map(|file| fs::read(file).ok()).collect();
+    assert_eq!(before, after);
+    said
+}
+
+/// Something that happens to one of the files.
+fn change(file: usize, change: impl Fn(&mut Vec<u8>)) -> impl Fn(&TempDir) {
+    move |folder| {
+        let path = &options(folder).files()[file];
+        let mut bytes = fs::read(path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_beside_the_database_is_judged_together() {
+    let remove =
+        |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
+    let last = HEADER_BYTES + (Written::new().ends[5] - 1) * FRAME + 100;
+    type Change<'c> = &'c dyn Fn(&TempDir);
+    let cases: [(&str, &[Change<'_>], &str); 13] = [
+        ("as a crash leaves it", &[], "6 taken over, dropped: Nothing"),
+        ("without its index", &[&remove(2)], "6 taken over, dropped: Nothing"),
+        (
+            "an index that is not in order",
+            &[&change(2, |bytes| bytes[20] ^= 1)],
+            "6 taken over, dropped: Nothing",
+        ),
+        (
+            "damaged early",
+            &[&change(1, |bytes| bytes[200] ^= 1)],
+            "is damaged: 0 transactions in it are sound",
+        ),
+        (
+            "its last transaction damaged",
+            &[&change(1, move |bytes| bytes[last] ^= 1)],
+            "has lost what was committed",
+        ),
+        (
+            "the same after a loss of power",
+            &[&remove(2), &change(1, move |bytes| bytes[last] ^= 1)],
+            "5 taken over, dropped: Torn",
+        ),
+        ("cut", &[&change(1, move |bytes| bytes.truncate(last))], "has lost what was committed"),
+        ("emptied", &[&change(1, |bytes| bytes.clear())], "has lost what was committed to it: of"),
+        ("gone", &[&remove(1)], "has lost what was committed to it: of"),
+        ("without its database", &[&remove(0)], "is missing or empty, but its log"),
+        (
+            "beside an empty database",
+            &[&change(0, |bytes| bytes.clear())],
+            "with 6 transactions; put the database back",
+        ),
+        ("beside a backup", &[&change(0, |bytes| bytes[18..20].fill(1))], "keeps no log, such as a backup"),
+        ("beside a changed database", &[&change(0, |bytes| bytes[40..44].fill(9))], "was changed since"),
+    ];
+    for (case, changes, expected) in cases {
+        let folder = Written::new().folder;
+        changes.iter().for_each(|change| change(&folder));
+        let said = said(&folder, Synchronous::Full);
+        assert!(said.contains(expected), "{case}: {said}");
+    }
+}
+
+#[test]
+fn with_synchronous_normal_what_a_loss_of_power_may_take_is_dropped_and_nothing_else() {
+    let remove =
+        |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
+    let hole = |transaction: usize| {
+        let start = HEADER_BYTES + Written::new().ends[transaction - 1] * FRAME;
+        change(1, move |bytes| bytes[start..start + FRAME].fill(0))
+    };
+    let moved = |frames: u32| change(2, move |bytes| bytes[96..100].copy_from_slice(&frames.to_ne_bytes()));
+    type Change<'c> = &'c dyn Fn(&TempDir);
+    let ends = Written::new().ends;
+    let cases: [(&str, &[Change<'_>], &str); 11] = [
+        ("as a crash leaves it", &[], "6 taken over, dropped: Nothing"),
+        ("a hole", &[&hole(2)], "2 taken over, dropped: Transactions("),
+        ("the same without the index", &[&remove(2), &hole(2)], "2 taken over, dropped: Transactions("),
+        ("two holes", &[&hole(1), &hole(4)], "1 taken over, dropped: Transactions("),
+        (
+            "a hole at the beginning",
+            &[&change(1, |bytes| bytes[32..600].fill(0))],
+            "0 taken over, dropped: Tr",
+        ),
+        (
+            "the end lost",
+            &[&change(1, move |bytes| bytes.truncate(HEADER_BYTES + ends[4] * FRAME))],
+            "5 taken over, dropped: Pages(",
+        ),
+        // What follows was synced also then.
+        ("the header", &[&change(1, |bytes| bytes[13] ^= 1)], "is damaged"),
+        ("emptied", &[&change(1, |bytes| bytes.clear())], "has lost what was committed to it"),
+        ("gone", &[&remove(1)], "has lost what was committed to it"),
+        ("moved already, and a hole", &[&moved(20), &hole(2)], "is damaged: 2 transactions in it are sound"),
+        ("without its database", &[&remove(0)], "is missing or empty, but its log"),
+    ];
+    for (case, changes, expected) in cases {
+        let folder = Written::new().folder;
+        changes.iter().for_each(|change| change(&folder));
+        let said = said(&folder, Synchronous::Normal);
+        assert!(said.contains(expected), "{case}: {said}");
+    }
+}
+
+#[test]
+fn a_database_that_can_not_be_read_is_not_taken_for_a_missing_one() {
+    type Put<'p> = &'p dyn Fn(&Path);
+    let cases: [(&str, Put<'_>, &str); 4] = [
+        ("missing", &|_| (), "is missing or empty, but its log"),
+        ("empty", &|path| fs::write(path, "").unwrap(), "is missing or empty, but its log"),
+        ("a folder", &|path| fs::create_dir(path).unwrap(), "registry.db can't be read (Is a directory"),
+        (
+            "a link to itself",
+            &|path| std::os::unix::fs::symlink(path, path).unwrap(),
+            "registry.db can't be read (Too many levels",
+        ),
+    ];
+    for (case, put, expected) in cases {
+        let folder = Written::new().folder;
+        let path = options(&folder).path;
+        fs::remove_file(&path).unwrap();
+        put(&path);
+        let said = said(&folder, Synchronous::Full);
+        assert!(said.contains(expected), "{case}: {said}");
+    }
+}
+
+#[test]
+fn a_log_is_copied_once_however_often_that_is_asked_for() {
+    let written = Written::new();
+    let log = &options(&written.folder).files()[1];
+    let copies = || fs::read_dir(written.folder.path()).unwrap().count() - 3;
+    let first = copy_aside(log, "torn").unwrap();
+    assert_eq!(copy_aside(log, "torn").unwrap(), first);
+    assert_eq!((copies(), fs::read(&first).unwrap()), (1, written.log.clone()));
+    change(1, |bytes| bytes[9_000] ^= 1)(&written.folder);
+    let second = copy_aside(log, "torn").unwrap();
+    assert_eq!(copy_aside(log, "torn").unwrap(), second);
+    assert!(second != first && copies() == 2);
+}
+
+#[test]
+fn a_log_of_pages_of_another_size_is_another_database_s() {
+    let (written, other) = (Written::new(), tempfile::tempdir().unwrap());
+    let connection = Connection::open(options(&other).path).unwrap();
+    connection
+        .execute_batch("PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+        .unwrap();
+    drop(connection);
+    fs::copy(options(&other).path, options(&written.folder).path).unwrap();
+    let said = said(&written.folder, Synchronous::Full);
+    assert!(said.contains("of another size"), "{said}");
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_any_kind_are_read_to_their_end(
+        bytes in prop::collection::vec(any::<u8>(), 0..5_000),
+        head: [u8; HEADER_BYTES],
+        page_bytes: u32,
+        at in 0_usize..5_000,
+    ) {
+        let mut written = Written::header().to_vec();
+        written.extend(&bytes);
+        let _ = scan(&mut &bytes[..], page_bytes % 65_537).unwrap();
+        let _ = scan(&mut &written[..], 512).unwrap();
+        let at = at.min(written.len() - HEADER_BYTES);
+        written[at..at + HEADER_BYTES].copy_from_slice(&head);
+        let _ = scan(&mut &written[..], 512).unwrap();
+    }
+}
