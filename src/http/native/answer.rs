@@ -241,7 +241,13 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::model::tests::sample;
+    use crate::domain::{Draft, Timestamp};
+
+    fn sample() -> Model {
+        let mut draft = Draft::named("m", "1").unwrap();
+        draft.artifact_uri = Some("s3://b/m".to_owned());
+        draft.into_model(1, Timestamp::parse("2026-01-31 13:05:09.250").unwrap())
+    }
 
     #[test]
     fn a_version_is_written_as_json_that_holds_what_the_row_holds() {
