@@ -90,8 +90,7 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
     let server = Process::start();
     let metrics = json!({ "suites": { "s": { "score": 1, "notes": "x".repeat(METRICS_BYTES) } } });
     for version in 0..VERSIONS {
-        let body =
-            json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://x", "metrics": metrics});
+        let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://x", "metrics": metrics});
         server.send("POST", "/models", &body.to_string());
     }
     let scores = json!({ "suite": "s", "metrics": { "notes": "y".repeat(METRICS_BYTES) } }).to_string();
@@ -117,9 +116,11 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
     let waited = begun.elapsed();
     let list = server.send("GET", "/models?limit=200", "");
     assert_eq!(ids(&list).len(), VERSIONS);
-    assert!(list.as_array().unwrap().iter().skip(1).all(|model| {
-        model["metrics"]["suites"]["s"]["notes"].as_str().unwrap().len() == METRICS_BYTES
-    }));
+    assert!(
+        list.as_array().unwrap().iter().skip(1).all(|model| {
+            model["metrics"]["suites"]["s"]["notes"].as_str().unwrap().len() == METRICS_BYTES
+        })
+    );
     let peak = server.memory_kib("VmHWM");
     let grown = peak.saturating_sub(before);
     assert!(grown < MEMORY_LIMIT_KIB, "{before} KiB before, {peak} KiB at most: {grown} KiB more");
@@ -132,7 +133,11 @@ fn with_large_rows(versions: usize) -> TestApp {
     let app = TestApp::with(|settings| settings.max_write_body_bytes = 4_000_000);
     for version in 0..versions {
         let notes = "x".repeat(version * 7_919 % 180_000);
-        app.register_with("m", &version.to_string(), &json!({"metrics": {"notes": notes}, "params": version}));
+        app.register_with(
+            "m",
+            &version.to_string(),
+            &json!({"metrics": {"notes": notes}, "params": version}),
+        );
     }
     app
 }
@@ -140,7 +145,11 @@ fn with_large_rows(versions: usize) -> TestApp {
 #[test]
 fn a_large_list_holds_the_same_versions_in_the_same_order_as_small_pages() {
     let app = with_large_rows(40);
-    for path in ["/models?limit=200&order=asc", "/models?limit=40&sort=updated_at", "/models?limit=200&name=m&sort=training_step"] {
+    for path in [
+        "/models?limit=200&order=asc",
+        "/models?limit=40&sort=updated_at",
+        "/models?limit=200&name=m&sort=training_step",
+    ] {
         let answer = app.get(path);
         assert_eq!(answer.header("x-total-count"), Some("40"), "{path}");
         assert_eq!(answer.header("link"), None, "{path}");
@@ -173,7 +182,10 @@ fn a_large_list_of_a_status_a_comparison_and_a_version_are_whole() {
     for id in [1, 20, 22, 23] {
         let answer = app.get(&format!("/models/{id}"));
         assert_eq!(answer.header("content-length"), Some(&*answer.text.len().to_string()));
-        assert_eq!(answer.json()["metrics"]["notes"].as_str().unwrap().len() as i64, (id - 1) * 7_919 % 180_000);
+        assert_eq!(
+            answer.json()["metrics"]["notes"].as_str().unwrap().len() as i64,
+            (id - 1) * 7_919 % 180_000
+        );
     }
 }
 
@@ -203,7 +215,7 @@ fn a_list_under_way_survives_changes_and_deletions() {
     let app = with_large_rows(60);
     let lists = at_once(3, |place| match place {
         0 => {
-            for id in 1..=60 {
+            for id in (1..=60).filter(|id| id % 3 != 1) {
                 app.patch(id, &json!({"description": "changed"})).ok();
             }
             Vec::new()
@@ -238,5 +250,5 @@ fn more_than_200_versions_are_not_compared() {
         format!("/compare?ids={}", ids.join(","))
     };
     assert_eq!(app.get(&path(200)).status, 200);
-    app.get(&path(201)).faults(&[("too_long", r#"["query","ids"]"#)]);
+    app.get(&path(201)).faults(&[("less_than_equal", r#"["query","ids"]"#)]);
 }

@@ -10,7 +10,8 @@ pub mod sqlite;
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal, Stats, Status,
+    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    Stats, Status,
 };
 
 /// Why a store did not do what it was asked.
@@ -99,11 +100,7 @@ pub trait ReadStore {
     /// As [`ReadStore::events`], until the visitor stops; the result still describes the whole page.
     ///
     /// The default reads the events that are not visited too; a store that can read their ids alone should.
-    fn events_until(
-        &mut self,
-        query: &EventQuery,
-        visit: VisitEventUntil<'_>,
-    ) -> Result<Page, StoreError> {
+    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
         let mut flow = ControlFlow::Continue(());
         self.events(query, &mut |event| {
             if flow.is_continue() {

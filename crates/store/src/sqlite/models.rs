@@ -5,13 +5,11 @@ use std::{borrow::Cow, ops::ControlFlow};
 use rusqlite::{OptionalExtension as _, Row, ToSql, types::ValueRef};
 
 use registry_domain::{
-    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal, Stats, Status,
-    Timestamp, json::servable,
+    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    Stats, Status, Timestamp, json::servable,
 };
 
-use crate::{
-    ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore,
-};
+use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
 
 use super::{SqliteReader, SqliteWriter, events, failing, lists};
 
@@ -221,11 +219,7 @@ impl ReadStore for SqliteReader {
         self.events_until(query, visit)
     }
 
-    fn events_until(
-        &mut self,
-        query: &EventQuery,
-        visit: VisitEventUntil<'_>,
-    ) -> Result<Page, StoreError> {
+    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::page(connection, query, visit))
     }
 

@@ -17,9 +17,7 @@ use std::{cell::RefCell, ops::ControlFlow};
 
 use rusqlite::{CachedStatement, Connection, Row};
 
-use registry_domain::{
-    Cursor, ListQuery, ModelId, ModelRow, Order, Page, Sort, Stats, query::CursorKey,
-};
+use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Order, Page, Sort, Stats, query::CursorKey};
 
 use crate::{StoreError, VisitModelUntil};
 
@@ -95,11 +93,7 @@ impl SqliteReader {
     }
 }
 
-fn page(
-    asked: &Asked<'_>,
-    query: &ListQuery,
-    visit: VisitModelUntil<'_>,
-) -> Found<(Page, Vec<ModelId>)> {
+fn page(asked: &Asked<'_>, query: &ListQuery, visit: VisitModelUntil<'_>) -> Found<(Page, Vec<ModelId>)> {
     let mut rows = Rows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
     let wanted = Wanted::of(query);
     let total = match in_one_index(query, &wanted) {
@@ -244,10 +238,10 @@ impl Rows<'_, '_> {
             self.more = self.rest.len() > left;
             self.rest.truncate(left);
         }
-        if let Some(last) = self.rest.last().filter(|_| self.more) {
-            if let Some(row) = statement.query([last])?.next()? {
-                self.last = Some(cursor(self.query, &read(row)?));
-            }
+        if let Some(last) = self.rest.last().filter(|_| self.more)
+            && let Some(row) = statement.query([last])?.next()?
+        {
+            self.last = Some(cursor(self.query, &read(row)?));
         }
         Ok(())
     }
