@@ -180,7 +180,7 @@ impl Metrics {
         }
         let suite = self.suite.as_deref().unwrap_or_default();
         // What the registry would refuse is refused before anything is sent.
-        Evaluation::of(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        Evaluation::new(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
         let eval_config =
             self.eval_config.as_deref().map(read_object_file).transpose().map_err(file_failure)?;
         let mut body = Body::default();

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::exit::Failure;
-use crate::domain::{steers, text::turns};
+use crate::domain::{is_unsafe_to_display, text::is_bidi_control};
 
 /// `value` as indented JSON with a line break at its end.
 pub(super) fn pretty(value: &Value) -> String {
@@ -26,7 +26,7 @@ pub(super) fn compact(value: &Value) -> String {
 /// The same JSON with those letters escaped that JSON would let pass, but a terminal obeys. They can only stand in its
 /// texts.
 fn harmless_json(json: String) -> String {
-    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || turns(c);
+    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || is_bidi_control(c);
     if !json.contains(obeyed) {
         return json;
     }
@@ -98,7 +98,7 @@ pub(super) fn line(text: &str) {
 /// `text` without what could break the line, steer a terminal or turn the order of its letters: file names and
 /// servers may hold anything.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_unsafe_to_display(c) { ' ' } else { c }).collect()
 }
 
 /// `1,234`
@@ -189,7 +189,7 @@ mod tests {
     fn json_keeps_its_meaning_and_steers_no_terminal() {
         let value = serde_json::json!({"a\u{2028}": "x\u{9b}2J\u{7f}\u{1b}é\u{202e}b"});
         for text in [pretty(&value), compact(&value)] {
-            assert!(!text.trim_end().contains(|c: char| steers(c) && c != '\n'), "{text:?}");
+            assert!(!text.trim_end().contains(|c: char| is_unsafe_to_display(c) && c != '\n'), "{text:?}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
     }

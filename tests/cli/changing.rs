@@ -69,7 +69,7 @@ fn what_the_gate_refuses_changes_nothing_and_names_the_next_step() {
     }
     assert_eq!(server.get("/production/m")["version"], "v2");
     let line = server.run(["promote", "m:v1", "--if-match", "\"1-older\""]).failed(5);
-    assert!(line.contains("its ETag is now"), "{line}");
+    assert!(line.contains("its revision is now"), "{line}");
 }
 
 #[test]
