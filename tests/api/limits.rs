@@ -180,12 +180,12 @@ fn metrics_that_are_over_the_limit_already_are_read_and_may_shrink() {
 }
 
 #[test]
-fn three_hundred_suites_of_legal_size_make_no_row_that_slows_the_writer() {
+fn suites_of_legal_size_make_no_row_that_slows_the_writer() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let scores = json!({"blob": "x".repeat(60_000)});
-    let refused = (0..300).filter(|n| app.record(id, &format!("s{n}"), scores.clone()).status == 413).count();
-    assert!(refused > 250, "{refused}");
+    let refused = (0..30).filter(|n| app.record(id, &format!("s{n}"), scores.clone()).status == 413).count();
+    assert_eq!(refused, 30 - 17);
     assert!(app.get(&format!("/models/{id}")).text.len() < 1_100_000);
 }
 

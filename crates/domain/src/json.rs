@@ -135,7 +135,8 @@ fn escape(text: &str) -> (usize, Option<&'static str>) {
     }
 }
 
-/// The canonical form that `prior_metrics_sha256` is computed from, equal to that of 0.2.0: Python's `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
+/// The canonical form that `prior_metrics_sha256` is computed from. As in 0.2.0 it equals Python's
+/// `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
 #[must_use]
 pub fn canonical(object: &Object) -> String {
     let mut text = String::new();

@@ -196,7 +196,7 @@ impl Patch {
     }
 }
 
-/// A new path replaces the whole record, because the former digest is that of another file.
+/// A new path replaces the whole record, because the former digest belongs to another file.
 fn apply_file(
     given: &FileRecord,
     path: &mut Option<String>,
