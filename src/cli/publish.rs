@@ -100,7 +100,7 @@ impl Publish {
             faults.note(Opened::open(path));
         }
         self.output.check_writable(&mut faults);
-        faults.settle()?;
+        faults.check()?;
 
         let connection = self.remote.connection()?;
         let publisher = Publisher {

@@ -91,7 +91,7 @@ fn pages_that_can_not_be_written_are_one_line() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let line = Ran::of(registry(["man", "--dir"]).arg(file.join("man1"))).failed(1);
-    assert!(line.contains("can't be made"), "{line}");
+    assert!(line.contains("can't create the folder"), "{line}");
 }
 
 #[test]

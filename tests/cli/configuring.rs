@@ -60,7 +60,7 @@ fn it_shows_what_is_in_force_and_where_it_comes_from() {
 fn without_a_file_it_says_where_one_would_be() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(&folder, &[]).shown();
-    assert!(text.contains("caia/registry.toml (there is none)\n"), "{text}");
+    assert!(text.contains("caia/registry.toml (does not exist)\n"), "{text}");
     assert!(text.contains("registry       http://localhost:8001 (default)\n"), "{text}");
 }
 

@@ -113,7 +113,7 @@ fn nothing_found_is_no_failure_and_for_programs_an_empty_list() {
     assert_eq!(csv, "id,name\n");
     server.add("m", "1", &json!({}));
     let (_, said) = server.run(["list", "--offset", "5"]).done();
-    assert_eq!(said, "no models: 1 match, and --offset passes over them all\n");
+    assert_eq!(said, "no models: 1 match, and --offset skips all of them\n");
 }
 
 #[test]
@@ -218,13 +218,13 @@ fn a_name_that_is_no_name_is_met_with_what_was_meant() {
         (
             &["list", "--json", "name,version"][..],
             "[]\n",
-            "no models match; name,version was taken for a NAME, since --json takes no fields; \
-             --columns name,version -o csv shows those, or jq takes them out of --json\n",
+            "no models match; name,version was read as NAME, because --json has no value; \
+             use --columns name,version -o csv for these fields, or jq\n",
         ),
         (
             &["list", "m:v1"],
             "",
-            "no models match; NAME is a name alone; `registry show m:v1` shows one version\n",
+            "no models match; NAME is a name without a version; `registry show m:v1` shows one version\n",
         ),
         (&["list", "n,o"], "", "no models match\n"),
         (&["list", "a,b:c", "-o", "name"], "a,b:c:v1\n", ""),

@@ -97,19 +97,19 @@ fn what_is_not_there_is_told_with_how_to_find_it() {
     server.score(scored, "s", &json!({"score": 1}));
     server.score(scored, "t", &json!({"score": 1}));
     for (arguments, said) in [
-        (&["show", "m:v2"][..], "there is no model m:v2; `registry list` shows what there is"),
+        (&["show", "m:v2"][..], "there is no model m:v2; `registry list` shows all versions"),
         (&["show", "7"], "there is no model 7;"),
         (&["show", "m@production"], "m@production: no version is in production;"),
         (&["production", "m"], "no version is in production"),
         (&["production", "none"], "no version is in production"),
         (&["events", "m:v2"], "there is no model m:v2"),
         (&["metrics", "m:v2"], "there is no model m:v2"),
-        (&["metrics", "7"], "there is no model 7; `registry list` shows what there is"),
-        (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows what there is"),
+        (&["metrics", "7"], "there is no model 7; `registry list` shows all versions"),
+        (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows all versions"),
         (&["metrics", "1", "--suite", "s"], "no scores of 1 in the suite s; it has no scores at all"),
         (
             &["metrics", "m:v3", "--suite", "nope"],
-            "no scores of m:v3 in the suite nope; it has those of s, t",
+            "no scores of m:v3 in the suite nope; it has the suites s, t",
         ),
         (
             &["bench", "--model-id", "99", "--suite", "smoke-v1"],
@@ -120,7 +120,7 @@ fn what_is_not_there_is_told_with_how_to_find_it() {
         (&["update", "7", "--add-tag", "a"], "there is no model 7"),
         (&["delete", "7", "--yes"], "there is no model 7"),
         (&["compare", "1", "7"], "there is no model 7"),
-        (&["compare", "--name", "none"], "none has 0 versions, and comparing takes two"),
+        (&["compare", "--name", "none"], "none has 0 versions, and a comparison needs two"),
     ] {
         let line = server.run(arguments).failed(1);
         assert!(line.contains(said), "{arguments:?}: {line}");

@@ -198,7 +198,7 @@ impl Rule {
 
             (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => None,
             (Self::EventType, Text(text)) if !text.trim().is_empty() => {
-                says(Warning, "which this registry never writes", OTHER_TOOLS)
+                says(Warning, "which this registry does not write", OTHER_TOOLS)
             }
             (Self::EventType, _) => says(Error, "not an event type", REPAIR),
 
