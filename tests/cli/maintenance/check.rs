@@ -235,7 +235,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "model_events",
             Some(2),
-            "nothing says what happened",
+            "not an event type",
         ),
         (
             "UPDATE model_events SET model_id = 99 WHERE id = 2",
