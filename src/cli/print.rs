@@ -134,20 +134,20 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{amount:.1} {}", UNITS[unit])
 }
 
-/// Lines on stderr that are told once, however often there is occasion to.
+/// Prints lines to stderr, each of them only once.
 #[derive(Debug, Default)]
-pub(super) struct Said(RefCell<HashSet<String>>);
+pub(super) struct OncePrinter(RefCell<HashSet<String>>);
 
-impl Said {
-    /// Tells it, unless it was told before.
+impl OncePrinter {
+    /// Prints `text`, unless it was printed before.
     pub(super) fn once(&self, text: &str) {
         if self.0.borrow_mut().insert(text.to_owned()) {
             line(text);
         }
     }
 
-    /// What comes now is another matter, and is told.
-    pub(super) fn forget(&self) {
+    /// Lets every line be printed again.
+    pub(super) fn reset(&self) {
         self.0.borrow_mut().clear();
     }
 }
