@@ -16,6 +16,8 @@ use super::{exit::Failure, print};
 
 /// The variable that names another configuration file.
 pub(super) const CONFIG_VARIABLE: &str = "CAIA_REGISTRY_CONFIG";
+/// The variable that names a profile.
+pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
 /// Relative to `XDG_CONFIG_HOME`, by default `~/.config`.
 const DEFAULT_FILE: &str = "caia/registry.toml";
 
@@ -68,7 +70,7 @@ pub(super) struct Config {
 
 impl Config {
     /// Reads the file that `explicit` or the variable names, or else the default file, which may be absent. The profile
-    /// is `profile`, or else that of the variable, or else that of the file's own `profile`.
+    /// is `profile`, or else the variable's, or else the file's own `profile`.
     ///
     /// # Errors
     /// If a named file is missing, or the file can't be read or parsed, or has no such profile.
@@ -93,7 +95,7 @@ impl Config {
             None => None,
         };
         let path = path.filter(|_| text.is_some());
-        let wanted = profile.map(str::to_owned).or_else(|| set(&variable, super::remote::PROFILE_VARIABLE));
+        let wanted = profile.map(str::to_owned).or_else(|| set(&variable, PROFILE_VARIABLE));
         let (Some(path), Some(text)) = (path, text) else {
             return match wanted {
                 Some(name) => Err(Failure::failed(format!(
@@ -150,7 +152,7 @@ impl Config {
 }
 
 impl Profile {
-    /// Fills missing fields from the top level of the file. A key is only used with the URL that it stands beside.
+    /// Fills missing fields from the top level of the file. A key is only used with the URL next to it.
     fn over(self, top: Self) -> Self {
         let has_key = self.api_key.is_some() || self.api_key_file.is_some();
         let inherits_key = !has_key && self.url.is_none();

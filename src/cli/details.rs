@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::{
     exit::{Failure, Faults},
     print,
-    registration::Provenance,
     values::{finite, object, status_parser, tag},
 };
 use crate::{
@@ -37,6 +36,24 @@ pub struct Details {
     pub(super) dataset: Option<String>,
     #[command(flatten)]
     pub(super) provenance: Provenance,
+}
+
+/// Provenance flags.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Provenance")]
+pub struct Provenance {
+    /// Training run
+    #[arg(long, value_name = "ID")]
+    pub(super) run_id: Option<String>,
+    /// Commit of the training code
+    #[arg(long, value_name = "COMMIT")]
+    pub(super) git_commit: Option<String>,
+    /// Creator [default: the variable USER]
+    #[arg(long, value_name = "WHO")]
+    pub(super) created_by: Option<String>,
+    /// Host that registers it [default: this host's name]
+    #[arg(long, value_name = "HOST")]
+    pub(super) source_host: Option<String>,
 }
 
 /// Flags that apply to one checkpoint of a training.

@@ -65,9 +65,9 @@ impl Events {
             let id_of = |event: &Value| event.get("id").and_then(Value::as_i64);
             page.retain(|event| id_of(event).is_none_or(|id| id < oldest));
             oldest = page.last().and_then(id_of).unwrap_or(oldest);
-            let room = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
-            more |= page.len() > room;
-            page.truncate(room);
+            let remaining = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
+            more |= page.len() > remaining;
+            page.truncate(remaining);
             if rows.page(&page)? == Reader::HasLeft {
                 return Ok(());
             }

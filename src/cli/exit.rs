@@ -1,8 +1,5 @@
-//! How a command ends: exit codes for scripts, and messages on stderr.
+//! How a command ends: exit codes for scripts, and the messages of a failure.
 
-use std::process::ExitCode;
-
-use super::print;
 use crate::{
     artifact::{ArtifactError, objects::ObjectError},
     client::ClientError,
@@ -71,6 +68,11 @@ impl Failure {
     /// The exit code.
     pub fn code(&self) -> u8 {
         self.code
+    }
+
+    /// The messages, one line each.
+    pub(super) fn messages(&self) -> &[String] {
+        &self.messages
     }
 
     /// All messages, in one line.
@@ -178,15 +180,6 @@ impl Faults {
         }
         Err(Failure { code: FAILED, messages: std::mem::take(&mut self.0) })
     }
-}
-
-/// Prints a failure to stderr and returns the exit code.
-pub(super) fn report(outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::from(DONE) };
-    for message in &failure.messages {
-        print::line(&format!("error: {message}"));
-    }
-    ExitCode::from(failure.code)
 }
 
 #[cfg(test)]

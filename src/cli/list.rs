@@ -118,9 +118,9 @@ pub(super) fn show(
             break;
         };
         total = page.total.or(total);
-        let room = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
-        more = page.models.len() > room || !matches!(pages.state, State::Last);
-        page.models.truncate(room);
+        let remaining = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
+        more = page.models.len() > remaining || !matches!(pages.state, State::Last);
+        page.models.truncate(remaining);
         if rows.page(&page.models)? == Reader::HasLeft {
             return Ok(());
         }

@@ -138,5 +138,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };
-    exit::report(outcome)
+    let Err(failure) = outcome else { return ExitCode::from(exit::DONE) };
+    for message in failure.messages() {
+        print::line(&format!("error: {message}"));
+    }
+    ExitCode::from(failure.code())
 }

@@ -1,29 +1,15 @@
-//! The request body that registers a version, and the flags for its provenance.
+//! The request body that registers a version.
 
 use std::env;
 
 use serde_json::Value;
 
-use super::{details::Details, model_ref::ModelRef, print};
+use super::{
+    details::{Details, Provenance},
+    model_ref::ModelRef,
+    print,
+};
 use crate::domain::{Architecture, Measurement, ModelId, json::Object};
-
-/// Provenance flags.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Provenance")]
-pub struct Provenance {
-    /// Training run
-    #[arg(long, value_name = "ID")]
-    run_id: Option<String>,
-    /// Commit of the training code
-    #[arg(long, value_name = "COMMIT")]
-    git_commit: Option<String>,
-    /// Creator [default: the variable USER]
-    #[arg(long, value_name = "WHO")]
-    created_by: Option<String>,
-    /// Host that registers it [default: this host's name]
-    #[arg(long, value_name = "HOST")]
-    source_host: Option<String>,
-}
 
 /// A request body, with fields in the order of answers and without those that are not given.
 #[derive(Debug, Default)]

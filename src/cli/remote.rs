@@ -20,11 +20,16 @@ pub(super) const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
 const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
 const KEY_FILE_VARIABLE: &str = "CAIA_REGISTRY_API_KEY_FILE";
-pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
 
 /// The variables that the commands read, besides those of the server.
-pub const VARIABLES: [&str; 6] =
-    [URL_VARIABLE, KEY_VARIABLE, KEYS_VARIABLE, KEY_FILE_VARIABLE, PROFILE_VARIABLE, config::CONFIG_VARIABLE];
+pub const VARIABLES: [&str; 6] = [
+    URL_VARIABLE,
+    KEY_VARIABLE,
+    KEYS_VARIABLE,
+    KEY_FILE_VARIABLE,
+    config::PROFILE_VARIABLE,
+    config::CONFIG_VARIABLE,
+];
 
 /// The flags of every command that talks to a registry.
 #[derive(Debug, Default, clap::Args)]
@@ -364,7 +369,7 @@ mod tests {
         let variable = |name: &str| match name {
             URL_VARIABLE => Some("http://v".to_owned()),
             KEY_VARIABLE => Some("v".to_owned()),
-            PROFILE_VARIABLE => Some("p".to_owned()),
+            config::PROFILE_VARIABLE => Some("p".to_owned()),
             _ => None,
         };
         assert_eq!(remote.connection_with(variable).unwrap().url.value, "http://v");

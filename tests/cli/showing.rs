@@ -1,4 +1,4 @@
-//! `registry show`, `production`, `events`, and `metrics` where it records nothing.
+//! `registry show`, `production`, `events`, and reading with `metrics`.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ Newest events
 }
 
 #[test]
-fn a_version_is_found_by_each_of_its_names_and_shown_in_each_format() {
+fn a_version_is_found_by_id_name_and_status_and_shown_in_each_format() {
     let server = stocked();
     let model = server.get("/models/1");
     for name in ["1", "tiny:v1", "tiny@production"] {
@@ -90,7 +90,7 @@ fn a_version_is_found_by_each_of_its_names_and_shown_in_each_format() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_how_to_find_it() {
+fn a_missing_version_is_an_error_with_a_hint() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     let scored = server.add("m", "v3", &json!({}));
@@ -155,12 +155,12 @@ TIME                  EVENT        ACTOR      WHAT
     assert_eq!(two.lines().count(), 2);
     assert_eq!(said, "2 shown; --all shows the rest\n");
     let five = server.run(["events", "1", "--limit", "5", "-o", "csv"]).shown();
-    assert_eq!(five.lines().count(), 6, "there are no more, so nothing is said");
+    assert_eq!(five.lines().count(), 6, "no hint at the last page");
     assert_eq!(server.run(["events", "99"]).done(), (String::new(), "no events of 99\n".to_owned()));
 }
 
 #[test]
-fn all_events_are_had_over_several_pages() {
+fn all_events_are_fetched_over_several_pages() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     for at in 0..520 {
@@ -198,7 +198,7 @@ smoke-v1  ok       true  2026-01-31 13:05Z  key:hush…
 }
 
 #[test]
-fn a_uri_that_stands_in_the_place_of_a_path_is_shown_once() {
+fn a_path_that_repeats_the_uri_is_not_shown() {
     let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", crate::KEY).env("CAIA_REGISTRY_EXPOSE_LOCAL_PATHS", "true");
     });

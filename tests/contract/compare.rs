@@ -128,7 +128,7 @@ fn masked(value: &Value, key: &str) -> Value {
     }
 }
 
-/// Returns true for `2026-01-31 13:05:09`, with `between` between date and time and at most so many decimals.
+/// Returns true for `2026-01-31 13:05:09`, with `between` between date and time and at most `max_decimals` decimals.
 fn is_time(text: &str, between: char, max_decimals: usize) -> bool {
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let form: String = seconds.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
