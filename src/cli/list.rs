@@ -4,7 +4,7 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     exit::{self, Failure},
-    output::{Format, OutputFlags, Rows, models::MODELS},
+    output::{OutputFlags, Rows, models::MODELS},
     print::{self, Reader},
     remote::Remote,
     values::status_parser,
@@ -129,7 +129,7 @@ pub(super) fn show(
     rows.end()?;
     match total {
         _ if shown == 0 && total.is_none_or(|total| total == 0) => {
-            let hint = filter.name.as_deref().and_then(|name| misread(name, output)).unwrap_or_default();
+            let hint = filter.name.as_deref().and_then(misread).unwrap_or_default();
             print::line(&format!("no models match{hint}"));
         }
         Some(total) if shown == 0 => {
@@ -146,14 +146,8 @@ pub(super) fn show(
     Ok(())
 }
 
-/// A hint if NAME, which no version has, looks like something else.
-fn misread(name: &str, output: &OutputFlags) -> Option<String> {
-    if name.contains(',') && output.format() == Format::Json {
-        return Some(format!(
-            "; {name} was read as NAME, because --json has no value; use --columns {name} -o csv for these fields, \
-             or jq"
-        ));
-    }
+/// A hint if NAME, which no version has, looks like a version.
+fn misread(name: &str) -> Option<String> {
     (name.contains(':') || name.ends_with("@production"))
         .then(|| format!("; NAME is a name without a version; `registry show {name}` shows one version"))
 }

@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::{exit::Failure, help, interrupt::Interrupt, print};
+use super::{exit::Failure, help, print};
 use crate::artifact::write_atomically;
 
 const EXAMPLES: &str = "\
@@ -43,14 +43,9 @@ impl Manual {
         fs::create_dir_all(&dir).map_err(|error| {
             Failure::failed(format!("can't create the folder {}: {error}; choose another", dir.display()))
         })?;
-        // An interrupt waits for the current page, so that no temporary file stays behind.
-        let interrupt = Interrupt::listen()?;
         let mut pages = 0;
         for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
         {
-            if interrupt.requested() {
-                return Err(Failure::interrupted(format!("{pages} pages were written to {}", dir.display())));
-            }
             let (name, text) = page(command).map_err(failed)?;
             write_atomically(&dir.join(name), text.as_bytes())
                 .map_err(|error| Failure::failed(error.to_string()))?;

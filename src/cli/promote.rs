@@ -16,9 +16,6 @@ use crate::{
     domain::Status,
 };
 
-/// Events of the former production version to search for its demotion.
-const EVENTS_LOOKED_AT: u32 = 10;
-
 const EXAMPLES: &str = "\
 Examples:
   Into production; the current production version goes to staging:
@@ -71,7 +68,7 @@ impl Promote {
             format!("{}: {from} → {to}\n", label_with_id(&after))
         };
         if let Some(incumbent) = incumbent.filter(|incumbent| incumbent.get("id") != after.get("id"))
-            && was_demoted(&client, &incumbent, id)
+            && was_demoted(&client, &incumbent)
         {
             message.push_str(&format!("{}: production → staging\n", label_with_id(&incumbent)));
         }
@@ -107,17 +104,9 @@ fn incumbent(client: &Client, model: &Value) -> Result<Option<Value>, Failure> {
     }
 }
 
-/// Returns true if the audit trail says that `incumbent` was demoted for `successor`; another client may have promoted
-/// a third version at the same time. The promotion is done, so an error here is not a failure.
-fn was_demoted(client: &Client, incumbent: &Value, successor: i64) -> bool {
-    let reason = format!("new production: {successor}");
-    let trail = incumbent
-        .get("id")
-        .and_then(Value::as_i64)
-        .and_then(|id| client.events(id, EVENTS_LOOKED_AT, 0).ok())
-        .unwrap_or_default();
-    trail.iter().any(|event| {
-        event.get("event_type").is_some_and(|kind| kind == "auto_demote")
-            && event.pointer("/payload/reason").is_some_and(|given| *given == reason.as_str())
-    })
+/// Returns true if `incumbent` is in staging now. The promotion is done, so an error here is not a failure.
+fn was_demoted(client: &Client, incumbent: &Value) -> bool {
+    let id = incumbent.get("id").and_then(Value::as_i64);
+    let now = id.and_then(|id| client.model(id).ok());
+    now.is_some_and(|now| now.get("status").is_some_and(|status| *status == Status::Staging.as_str()))
 }
