@@ -225,13 +225,13 @@ impl Call {
     /// The revisions `If-Match` lets a write go over. Weak tags never match for a write.
     pub(super) fn precondition(&self) -> Precondition {
         let tags = EntityTags::read(self.request.headers(), "if-match");
-        let if_match = match tags {
+        let revisions = match tags {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
                 Some(tags.into_iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect())
             }
         };
-        Precondition { if_match, if_updated_at: None }
+        Precondition { revisions, if_updated_at: None }
     }
 
     /// As [`Call::precondition`], with 0.2.0's own: the header `If-Updated-At`, else the parameter.

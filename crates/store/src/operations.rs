@@ -4,7 +4,7 @@
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
-    Timestamp, json, promotion::demotion_reason,
+    Timestamp, json, limits::check_metrics, promotion::demotion_reason,
 };
 
 use super::{StoreError, WriteStore};
@@ -20,6 +20,8 @@ pub struct Context<'a> {
     pub gate: &'a Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
+    /// The largest metrics of a version, in bytes of JSON.
+    pub max_metrics_bytes: usize,
 }
 
 impl Context<'_> {
@@ -51,8 +53,9 @@ pub fn register(
         draft.artifact_uri.as_deref(),
     )
     .within(context.max_event_payload_bytes)?;
-    let metrics = (draft.status == Status::Production).then(|| json::compact(&draft.metrics));
-    let incumbent = demote_incumbent(store, &draft.name, None, draft.status, metrics.as_deref(), context)?;
+    let metrics = json::compact(&draft.metrics);
+    check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
+    let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = store.insert(draft, context.now)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, model.id, context)?;
@@ -64,7 +67,7 @@ pub fn register(
 /// Changes the fields of a version that `patch` gives.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] where the version is settled or the gate closed;
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if the version is immutable or the gate closed;
 /// [`Refusal::PreconditionFailed`] where it is not as the caller saw it.
 pub fn update(
     store: &mut dyn WriteStore,
@@ -81,6 +84,9 @@ pub fn update(
     }
     let before = model.clone();
     patch.apply(&mut model);
+    if let (Some(metrics), true) = (&model.metrics, patch.metrics.is_some()) {
+        check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
+    }
     model.updated_at = context.after(&model);
     let (now, metrics) = (model.status, model.metrics.as_deref());
     let incumbent = demote_incumbent(store, &model.name, Some(before.status), now, metrics, context)?;
@@ -129,7 +135,10 @@ pub fn record_metrics(
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
+    let suite = evaluation.suite.clone();
     let recorded = evaluation.record(model.metrics.as_deref(), context.actor, context.now)?;
+    let before = model.metrics.as_deref();
+    check_metrics(before, &recorded.metrics, Some(&suite), context.max_metrics_bytes)?;
     model.updated_at = context.after(&model);
     store.set_metrics(id, &recorded.metrics, &model.updated_at)?;
     model.metrics = Some(recorded.metrics);
@@ -137,7 +146,7 @@ pub fn record_metrics(
     Ok(model)
 }
 
-/// Takes a version away. A settled one only with `force`.
+/// Deletes a version. An immutable one needs `force`.
 ///
 /// # Errors
 /// [`Refusal::NotFound`], [`Refusal::Conflict`], [`Refusal::PreconditionFailed`].
@@ -149,12 +158,9 @@ pub fn delete(
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let model = load_checked(store, id, precondition)?;
-    if model.is_settled() && !force {
-        let why = if model.status == Status::Production { "in production" } else { "frozen" };
-        return Err(Refusal::Conflict(format!(
-            "model {id} is {why}; delete it with ?force=true if that is meant"
-        ))
-        .into());
+    if model.is_immutable() && !force {
+        let state = if model.status == Status::Production { "in production" } else { "frozen" };
+        return Err(Refusal::ForceRequired { id, state }.into());
     }
     store.delete(id)?;
     let event = EventDraft::identity(
@@ -164,7 +170,7 @@ pub fn delete(
         model.status,
         model.artifact_uri.as_deref(),
     );
-    // What is registered already can be taken away, however long its URI has become.
+    // No size limit here: a version can be deleted however long its URI is.
     store.append_event(id, &event, context.actor, &context.now.to_string())
 }
 
