@@ -7,7 +7,7 @@ use std::{
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
 
-use crate::domain::steers;
+use crate::domain::is_unsafe_to_display;
 
 use super::{
     error::ApiError,
@@ -61,7 +61,7 @@ impl Authenticator {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
             // Control characters could make the audit trail show another name than it holds.
-            Some(actor) if actor.contains(steers) => Err(ApiError::ActorRefused),
+            Some(actor) if actor.contains(is_unsafe_to_display) => Err(ApiError::ActorRefused),
             Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
             None => {
                 let prefix: String = String::from_utf8_lossy(key).chars().take(ACTOR_KEY_CHARS).collect();

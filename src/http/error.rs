@@ -90,9 +90,11 @@ impl ResponseError for ApiError {
                 RegistryError::Refused(refusal) => match refusal {
                     Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-                    Refusal::Conflict(_) => StatusCode::CONFLICT,
+                    Refusal::Conflict(_) | Refusal::ForceRequired { .. } => StatusCode::CONFLICT,
                     Refusal::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
-                    Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                    Refusal::TooLarge(_)
+                    | Refusal::EventTooLarge { .. }
+                    | Refusal::MetricsTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 },
                 RegistryError::Overloaded { .. }
                 | RegistryError::Busy
@@ -162,17 +164,31 @@ impl ResponseError for ApiError {
             }
             // The middleware, which knows the request's id, writes the body.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
-            _ => response.json(json!({ "detail": self.to_string() })),
+            _ => response.json(json!({ "detail": self.detail() })),
         }
     }
 }
 
 impl ApiError {
+    /// The sentence for the client: the rule's own, and what this API offers against it.
+    fn detail(&self) -> String {
+        let hint = match self {
+            Self::Registry(RegistryError::Refused(refusal)) => match refusal {
+                Refusal::ForceRequired { .. } => "; delete it with ?force=true if that is meant",
+                Refusal::EventTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES",
+                Refusal::MetricsTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_METRICS_BYTES",
+                _ => "",
+            },
+            _ => "",
+        };
+        format!("{self}{hint}")
+    }
+
     /// The whole answer as bytes, for a connection that is closed after it without actix.
     pub(super) fn to_bytes(&self, request_id: &str) -> Vec<u8> {
         let status = self.status_code();
         let answer = self.error_response();
-        let body = json!({ "detail": self.to_string() }).to_string();
+        let body = json!({ "detail": self.detail() }).to_string();
         let mut bytes = format!(
             "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\nx-request-id: {request_id}\r\n",
             status.as_str(),

@@ -224,13 +224,13 @@ impl Call {
     /// The revisions that `If-Match` allows. Weak tags never match for a write.
     pub(super) fn precondition(&self) -> Precondition {
         let tags = EntityTags::read(self.request.headers(), "if-match");
-        let if_match = match tags {
+        let revisions = match tags {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
                 Some(tags.into_iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect())
             }
         };
-        Precondition { if_match, if_updated_at: None }
+        Precondition { revisions, if_updated_at: None }
     }
 
     /// As [`Call::precondition`], plus that of 0.2.0: the header `If-Updated-At`, else the query parameter.

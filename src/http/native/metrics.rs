@@ -72,5 +72,5 @@ pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Ref
     let eval_commit = fields.text("eval_commit");
     let eval_config = fields.object("eval_config");
     let notes = fields.text("notes");
-    Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::of(&suite, metrics)? })
+    Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::new(&suite, metrics)? })
 }

@@ -236,7 +236,7 @@ pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
     for path in [&mut draft.checkpoint.path, &mut draft.config.path] {
         path.take_if(|path| path.trim().is_empty());
     }
-    Ok(draft)
+    draft.check()
 }
 
 pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {

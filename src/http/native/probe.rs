@@ -44,7 +44,7 @@ fn read<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> Result<T, Refusal>
 
 fn read_registration(body: &[u8]) -> Option<Draft> {
     let mut draft = read(body, read_draft)?;
-    draft.settle_artifact_uri().ok()?;
+    draft.resolve_artifact_uri().ok()?;
     Some(draft)
 }
 
