@@ -91,7 +91,7 @@ impl<S: Source> Begun<S> {
             Some(length) if is_head => {
                 return BoxBody::new(SizedStream::new(length as u64, stream::empty::<Result<_, ApiError>>()));
             }
-            // Nobody reads the body of an answer to HEAD, so none is read from the database.
+            // The answer to HEAD has no body, so no more rows are read.
             None if is_head => return BoxBody::new(BodyStream::new(stream::empty::<Result<_, ApiError>>())),
             _ => {}
         }
@@ -297,7 +297,7 @@ mod tests {
         })
     }
 
-    /// One test, because the budget is that of the process.
+    /// One test, because the process has one budget.
     #[tokio::test]
     async fn a_body_is_the_same_with_and_without_budget_and_is_cut_off_if_its_rows_change() {
         let sizes = Arc::new(Mutex::new(SIZES.to_vec()));
