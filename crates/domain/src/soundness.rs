@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use crate::{
     digest::Digest,
     event::EventKind,
-    json::{Value, read_object, servable},
+    json::{Value, read_object, respelled},
     status::Status,
     timestamp::Timestamp,
 };
