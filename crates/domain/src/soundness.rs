@@ -143,7 +143,7 @@ impl Rule {
 
     /// Severity, expectation and remedy.
     fn violated_by(self, kept: Kept<'_>) -> Option<(Severity, &'static str, &'static str)> {
-        use Kept::{Bytes, Integer, Null, Real, Text};
+        use Kept::{Integer, Null, Real, Text};
         use Severity::{Error, FixedByUpgrade, Warning};
         Some(match (self, kept) {
             (
