@@ -116,7 +116,7 @@ pub struct Settings {
     /// The largest body of metrics.
     pub max_metrics_body_bytes: u64,
     /// The database and who serves it.
-    pub database: DatabaseOptions,
+    pub database: DatabaseOptions<Options>,
     /// Threads that speak HTTP.
     pub workers: usize,
     /// Threads that digest files.

@@ -50,7 +50,7 @@ fn a_body_over_its_limit_is_refused_by_its_announcement() {
     let before = app.everything();
     for (method, path, body, limit) in writes(id) {
         let detail = app.request(method, &path, &[], Some(&padded(&body, limit + 1))).refused(413);
-        assert!(detail.contains(&limit.to_string()), "{detail}");
+        assert!(detail.contains(&limit.to_string()) && detail.contains("CAIA_REGISTRY_MAX_"), "{detail}");
         // Nothing of the body is sent, and none is waited for.
         let announced = head(method, &path, &format!("Content-Length: {}", limit + 1));
         app.exchange(announced.as_bytes()).refused(413);

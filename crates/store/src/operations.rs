@@ -55,7 +55,7 @@ pub fn register(
     .within(context.max_event_payload_bytes)?;
     let metrics = json::compact(&draft.metrics);
     check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
-    let incumbent = make_room(store, &draft.name, None, draft.status, Some(&metrics), context)?;
+    let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = store.insert(draft, context.now)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, model.id, context)?;
@@ -76,7 +76,7 @@ pub fn update(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let mut model = existing(store, id, precondition)?;
+    let mut model = load_checked(store, id, precondition)?;
     patch.permitted(&model)?;
     let fields = patch.updated_fields();
     if fields.is_empty() {
@@ -89,7 +89,7 @@ pub fn update(
     }
     model.updated_at = context.after(&model);
     let (now, metrics) = (model.status, model.metrics.as_deref());
-    let incumbent = make_room(store, &model.name, Some(before.status), now, metrics, context)?;
+    let incumbent = demote_incumbent(store, &model.name, Some(before.status), now, metrics, context)?;
     store.update(&before, &model)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, id, context)?;
@@ -109,9 +109,9 @@ pub fn promote(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let mut model = existing(store, id, precondition)?;
+    let mut model = load_checked(store, id, precondition)?;
     let from = model.status;
-    let incumbent = make_room(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
+    let incumbent = demote_incumbent(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
     model.status = to;
     model.updated_at = context.after(&model);
     store.set_status(id, to, &model.updated_at)?;
@@ -134,7 +134,7 @@ pub fn record_metrics(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let mut model = existing(store, id, precondition)?;
+    let mut model = load_checked(store, id, precondition)?;
     let suite = evaluation.suite.clone();
     let recorded = evaluation.record(model.metrics.as_deref(), context.actor, context.now)?;
     let before = model.metrics.as_deref();
@@ -157,7 +157,7 @@ pub fn delete(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
-    let model = existing(store, id, precondition)?;
+    let model = load_checked(store, id, precondition)?;
     if model.is_immutable() && !force {
         let state = if model.status == Status::Production { "in production" } else { "frozen" };
         return Err(Refusal::ForceRequired { id, state }.into());
@@ -174,7 +174,7 @@ pub fn delete(
     store.append_event(id, &event, context.actor, &context.now.to_string())
 }
 
-fn existing(
+fn load_checked(
     store: &mut dyn WriteStore,
     id: ModelId,
     precondition: &Precondition,
@@ -184,10 +184,11 @@ fn existing(
     Ok(model)
 }
 
-/// Where a version of `name` becomes the production version by going `from` a status (none where it is new)
-/// `to` another: asks the gate whether one with these `metrics` may, and sends the production version before it
-/// to staging. Returns who stepped down: the event of it names the successor, which may have no id yet.
-fn make_room(
+/// If a version of `name` goes to production: checks the gate with its `metrics`, and moves the incumbent to staging.
+///
+/// `from` is the version's status before, `None` for a new one. Returns the incumbent, whose event is written once the
+/// successor has an id.
+fn demote_incumbent(
     store: &mut dyn WriteStore,
     name: &str,
     from: Option<Status>,

@@ -125,6 +125,6 @@ fn picture(outcome: &Outcome) -> Chart {
         title: format!("registry loadtest: {}", report.scenario),
         facts,
         latencies: outcome.latencies.clone(),
-        seconds: outcome.stretches.clone(),
+        intervals: outcome.intervals.clone(),
     }
 }
