@@ -170,7 +170,7 @@ impl ResponseError for ApiError {
 }
 
 impl ApiError {
-    /// The sentence for the client: the rule's own, and what this API offers against it.
+    /// The sentence for the client: the domain's text, and a hint in terms of this API.
     fn detail(&self) -> String {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {

@@ -127,6 +127,8 @@ pub fn serve(
     options: &HttpOptions,
     telemetry: Arc<Telemetry>,
 ) -> io::Result<Server> {
+    // Accepted sockets inherit it.
+    socket2::SockRef::from(&listener).set_send_buffer_size(stream::SOCKET_BYTES)?;
     let (requests, connections) = (telemetry.requests.clone(), telemetry.connections.clone());
     let app = Data::new(App {
         registry,

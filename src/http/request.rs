@@ -233,7 +233,7 @@ impl Call {
         Precondition { revisions, if_updated_at: None }
     }
 
-    /// As [`Call::precondition`], plus that of 0.2.0: the header `If-Updated-At`, else the query parameter.
+    /// As [`Call::precondition`], with the form of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
     pub(super) fn precondition_with_updated_at(&self) -> Precondition {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
