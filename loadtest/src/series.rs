@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_interval_in_which_nothing_ended_is_there_and_empty() {
+    fn an_interval_without_requests_is_empty() {
         let mut series = Series::default();
         series.add(2, slice(5));
         let done = |series: &Series, end| {

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_more_than_nothing() {
+    fn rates_are_above_zero() {
         assert_eq!("0.5".parse(), Ok(Rate(0.5)));
         for (text, error) in [
             ("0", ValueError::Standstill),
