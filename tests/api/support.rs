@@ -21,6 +21,7 @@ use model_registry::{
     http::{self, Keys},
     registry::{Clock, Registry},
     settings::{ServeFlags, Settings},
+    store::sqlite::Sqlite,
     telemetry::Telemetry,
 };
 use serde_json::{Value, json};
