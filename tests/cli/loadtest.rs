@@ -315,7 +315,7 @@ fn stalling(stall: Duration) -> String {
 
 #[test]
 fn a_list_with_other_names_deletes_nothing_and_a_stale_list_ends_the_deleting() {
-    for (foreign, deletions, words) in [(true, 0, "holds versions of others"), (false, 1, "still holds")] {
+    for (foreign, deletions, words) in [(true, 0, "has versions of other names"), (false, 1, "still has")] {
         let (name, deleted) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicUsize::new(0)));
         let (known, counted) = (Arc::clone(&name), Arc::clone(&deleted));
         let url = answering(move |line| {
@@ -440,12 +440,12 @@ fn invalid_flags_are_a_usage_error() {
     for (arguments, words) in [
         (&["--rate", "0"][..], "must be more than 0"),
         (&["--rate", "-5"], "must be more than 0"),
-        (&["--duration", "0s"], "longer than nothing"),
+        (&["--duration", "0s"], "longer than 0"),
         (&["--duration", "soon"], "such as 10s"),
-        (&["--timeout", "0s"], "longer than nothing"),
+        (&["--timeout", "0s"], "longer than 0"),
         (&["--threads", "0"], "--connections 0"),
         (&["--threads", "3", "--connections", "4"], "cannot be used multiple times"),
-        (&["--requests", "0"], "--requests 0"),
+        (&["--requests", "0"], "--requests must be at least 1"),
         (&["--requests", "5", "--duration", "1s"], "not by both"),
         (&["--requests", "5", "--requests-per-thread", "1"], "not by both"),
         (&["--workers", "11"], "--workers 11"),
@@ -457,7 +457,7 @@ fn invalid_flags_are_a_usage_error() {
         (&["--suite", " "], "--suite is blank"),
         (&["--api-key", "x"], "--api-key goes with --url"),
         (&["--keep"], "--keep goes with --url"),
-        (&["--out", "a.json", "--chart", "./a.json"], "name one file"),
+        (&["--out", "a.json", "--chart", "./a.json"], "name the same file"),
         (&["--url", "localhost:8001", "--api-key", "x"], "takes one like"),
     ] {
         let ran = Ran::of(&mut loadtest(folder.path(), arguments.iter().copied()));
@@ -496,11 +496,11 @@ fn without_a_registry_it_ends_before_the_run() {
         (format!("http://{free}"), KEY, 3, "Connection refused"),
         ("http://nowhere.invalid".to_owned(), KEY, 3, "no registry at http://nowhere.invalid"),
         (server.url.clone(), "wrong", 4, "refused the API key"),
-        (silent_url, KEY, 3, "no whole answer in time"),
+        (silent_url, KEY, 3, "no complete answer in time"),
         (FakeRegistry::answering([answer(200, "", "<html>")]).url, KEY, 1, "does not answer like a registry"),
         (FakeRegistry::answering([json_answer(200, "{}")]).url, KEY, 1, "does not answer like a registry"),
         (FakeRegistry::answering([answer(302, "Location: /login\r\n", "")]).url, KEY, 1, "it answers 302"),
-        (FakeRegistry::answering(["SSH-2.0-x\r\n\r\n".to_owned()]).url, KEY, 1, "no HTTP"),
+        (FakeRegistry::answering(["SSH-2.0-x\r\n\r\n".to_owned()]).url, KEY, 1, "not HTTP"),
     ] {
         let arguments = ["--url", &url, "--api-key", key, "--timeout", "1s"];
         let line = Ran::of(&mut loadtest(folder.path(), arguments)).failed(code);
