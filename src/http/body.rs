@@ -1,6 +1,6 @@
 //! Bodies: read under their cap, and taken apart field by field with every fault noted.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, dev,
@@ -13,33 +13,44 @@ use serde_json::Value;
 use crate::domain::json::{MAX_DEPTH, Object, depth, has_reserved_key};
 
 use super::{
-    connection::Exchange,
+    connection::ConnectionState,
     error::ApiError,
     fault::{FaultKind, Faults},
     lenient,
 };
 
-/// Reads a body that holds at most `limit_bytes`, whether its length is announced or not.
+/// Reads a body that holds at most `limit_bytes`, whether its length is announced or not, within `deadline`.
 ///
 /// # Errors
-/// [`ApiError::BodyTooLarge`], at the first byte over the limit or the announcement of it;
-/// [`ApiError::BodyBroken`], [`ApiError::Malformed`], [`ApiError::TooSlow`] where the connection or its encoding fails.
+/// [`ApiError::BodyTooLarge`], at the first byte over the limit or the announcement of it; [`ApiError::TooSlow`];
+/// [`ApiError::BodyBroken`] if the connection or the encoding of the body fails.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
     limit_bytes: usize,
+    deadline: Duration,
 ) -> Result<Bytes, ApiError> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
         return Err(ApiError::BodyTooLarge { limit_bytes });
     }
+    let body = tokio::time::timeout(deadline, collect(payload, limit_bytes, announced)).await;
+    let body = body.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
+    if let Some(connection) = request.conn_data::<Rc<ConnectionState>>() {
+        connection.body_read();
+    }
+    Ok(body)
+}
+
+async fn collect(
+    payload: &mut dev::Payload,
+    limit_bytes: usize,
+    announced: Option<u64>,
+) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| {
-            let why = request.conn_data::<Rc<Exchange>>().and_then(|exchange| exchange.why_cut());
-            why.unwrap_or_else(|| ApiError::BodyBroken(error.to_string()))
-        })?;
+        let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
         if body.len() + chunk.len() > limit_bytes {
             return Err(ApiError::BodyTooLarge { limit_bytes });
         }

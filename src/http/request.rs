@@ -168,7 +168,7 @@ impl Call {
             BodyLimit::Write => self.app.max_write_body_bytes,
             BodyLimit::Metrics => self.app.max_metrics_body_bytes,
         };
-        let body = body::read(&self.request, &mut self.payload, limit_bytes).await?;
+        let body = body::read(&self.request, &mut self.payload, limit_bytes, self.app.body_deadline).await?;
         Ok(Fields::parse(&body, &mut self.faults))
     }
 

@@ -1,51 +1,51 @@
-//! What a server counts of itself, and how Prometheus reads it.
+//! The server's metrics, and their text for Prometheus.
 //!
-//! One [`Telemetry`] is made for one server and handed to whoever has something to count; nothing here is global,
-//! since a process may run several servers. The other rooms count into handles, each of which is an atomic or a few:
-//! nobody waits for anybody. This room imports none of them; HTTP, SQL and queues are labels here.
+//! One [`Telemetry`] belongs to one server; nothing is global, since a process may run several. Other modules count into handles
+//! that they get from here. This module must not know them: HTTP, SQL and queues are labels here.
 
 mod requests;
 
 use std::{
     fmt,
+    sync::atomic::AtomicU64,
     time::{Duration, SystemTime},
 };
 
 use prometheus_client::{
     encoding::{prometheus_text, text},
     metrics::{family::Family, histogram::Histogram},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 pub use requests::{Requests, RouteCounts};
 
-/// Upper bounds of operations in one commit.
+/// Upper bounds of the operations in one commit.
 const OPERATION_BOUNDS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
-/// Upper bounds of what a commit takes, in seconds: from a fast disk's sync to a disk that is about to fail.
+/// Upper bounds of the time of a commit, in seconds: from the sync of a fast disk to a disk that is about to fail.
 const COMMIT_BOUNDS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-/// A label and its value. Values are words of this program's, never of a caller's: as many series as words.
+/// A label and its value. Values are words of this program, never of a caller, so there are few series.
 type Label = [(&'static str, &'static str); 1];
 
-/// Counts of one server.
+/// The metrics of one server.
 #[derive(Debug)]
 pub struct Telemetry {
-    /// Who connects, and who is turned away before a request is read.
+    /// Connections and authentication.
     pub connections: Connections,
     /// Requests by route, method and status.
     pub requests: Requests,
-    /// What waits.
+    /// The queues in front of the actors.
     pub queues: Queues,
-    /// What is committed.
+    /// Commits and the files they go to.
     pub writing: Writing,
-    /// What is digested.
+    /// Digests of local files.
     pub hashing: Hashing,
     registry: Registry,
 }
 
-/// Who connects, and who is turned away.
+/// Connections and authentication.
 #[derive(Debug, Clone, Default)]
 pub struct Connections {
     /// Connections that are open.
@@ -55,6 +55,18 @@ pub struct Connections {
 }
 
 impl Connections {
+    fn new(to: &mut Registry) -> Self {
+        Self {
+            open: add(to, "registry_http_connections_open", "Connections that are open"),
+            refused: add(to, "registry_http_connections_refused", "Connections closed unserved, by reason"),
+            authentication_failures: add(
+                to,
+                "registry_authentication_failures",
+                "Requests without a valid key, by what was wrong",
+            ),
+        }
+    }
+
     /// Connections that were closed unserved for this reason.
     #[must_use]
     pub fn refused(&self, reason: &'static str) -> Counter {
@@ -68,7 +80,7 @@ impl Connections {
     }
 }
 
-/// What waits.
+/// The queues in front of the actors.
 #[derive(Debug, Clone, Default)]
 pub struct Queues {
     depth: Family<Label, Gauge>,
@@ -77,64 +89,106 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Takes down how full a queue is. To be told before what was counted is shown.
-    pub fn set(&self, queue: &'static str, depth: usize, capacity: usize) {
-        self.depth.get_or_create_owned(&[("queue", queue)]).set(gauged(depth));
-        self.capacity.get_or_create_owned(&[("queue", queue)]).set(gauged(capacity));
+    fn new(to: &mut Registry) -> Self {
+        Self {
+            depth: add(to, "registry_queue_depth", "Jobs that wait in a queue"),
+            capacity: add(to, "registry_queue_capacity", "Jobs that can wait in a queue"),
+            refused: add(to, "registry_queue_refused", "Jobs refused at once because their queue was full"),
+        }
     }
 
-    /// Jobs that this queue had no room for.
+    /// Sets the depth of a queue. To be called before the metrics are rendered.
+    pub fn set(&self, queue: &'static str, depth: usize, capacity: usize) {
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.depth.get_or_create(&[("queue", queue)]).set(gauge(depth));
+        self.capacity.get_or_create(&[("queue", queue)]).set(gauge(capacity));
+    }
+
+    /// Jobs that were refused because this queue was full.
     #[must_use]
     pub fn refused(&self, queue: &'static str) -> Counter {
         self.refused.get_or_create_owned(&[("queue", queue)])
     }
 }
 
-/// What is committed, and the files it goes into.
+/// Commits and the files they go to.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "their help says it")]
 pub struct Writing {
-    /// Operations in each commit.
     pub operations: Histogram,
-    /// From the beginning of a transaction to its synced commit, in seconds.
     pub commit_seconds: Histogram,
-    /// Transactions that were not committed.
     pub failed_commits: Counter,
-    /// 1 where the last transaction was committed, 0 where it was not.
     pub writable: Gauge,
-    /// Pages in the write-ahead log.
     pub wal_pages: Gauge,
-    /// Bytes of the log's file.
     pub wal_bytes: Gauge,
-    /// Bytes of the database's file.
     pub database_bytes: Gauge,
-    /// Times that pages were moved from the log into the database.
     pub checkpoints: Counter,
-    /// Times that this failed.
     pub failed_checkpoints: Counter,
 }
 
-/// What is digested.
-#[derive(Debug, Clone, Default)]
+impl Writing {
+    fn new(to: &mut Registry) -> Self {
+        Self {
+            operations: add_metric(
+                to,
+                "registry_commit_operations",
+                "Operations in a commit",
+                Histogram::new(OPERATION_BOUNDS),
+            ),
+            commit_seconds: add_metric(
+                to,
+                "registry_commit_duration_seconds",
+                "From the beginning of a transaction to its synced commit",
+                Histogram::new(COMMIT_BOUNDS),
+            ),
+            failed_commits: add(to, "registry_commits_failed", "Transactions that could not be committed"),
+            writable: add(to, "registry_writable", "1 if the last commit succeeded, else 0"),
+            wal_pages: add(to, "registry_wal_pages", "Pages in use in the write-ahead log"),
+            wal_bytes: add(to, "registry_wal_bytes", "Size of the file of the write-ahead log"),
+            database_bytes: add(to, "registry_database_bytes", "Size of the file of the database"),
+            checkpoints: add(to, "registry_checkpoints", "Checkpoints of the write-ahead log"),
+            failed_checkpoints: add(to, "registry_checkpoints_failed", "Checkpoints that failed"),
+        }
+    }
+}
+
+/// Digests of local files.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "their help says it")]
 pub struct Hashing {
-    /// Bytes read to be digested.
     pub bytes: Counter,
-    /// Seconds that took, summed over the threads.
+    /// Summed over the threads.
     pub seconds: Counter<f64>,
-    /// Files that were read to their end.
     pub files: Counter,
 }
 
-/// The two forms in which Prometheus and its kin read.
+impl Hashing {
+    fn new(to: &mut Registry) -> Self {
+        Self {
+            bytes: add(to, "registry_hash_bytes", "Bytes of local files read to be digested"),
+            seconds: add(to, "registry_hash_seconds", "Time spent reading and digesting them"),
+            files: add(to, "registry_hash_files", "Local files read to their end"),
+        }
+    }
+
+    /// Adds bytes that were read and the time that took.
+    pub fn add(&self, bytes: u64, time: Duration) {
+        self.bytes.inc_by(bytes);
+        self.seconds.inc_by(time.as_secs_f64());
+    }
+}
+
+/// The two text formats of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Version 0.0.4 of Prometheus' text.
+    /// Version 0.0.4 of the Prometheus text format.
     Prometheus,
     /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
 impl Form {
-    /// The form that a scraper asks for by its `Accept`; without, the one that all can read.
+    /// The format that a scraper requests by its `Accept`, else the one that all can read.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let named = accept.to_ascii_lowercase().contains("application/openmetrics-text");
@@ -152,33 +206,31 @@ impl Form {
 }
 
 impl Telemetry {
-    /// Counts from nothing. `build` is what the program consists of: each part and its version.
+    /// Metrics that are all zero. `build` is what the program consists of: each part and its version.
     #[must_use]
     pub fn new(build: &[(&'static str, &'static str)]) -> Self {
         let mut registry = Registry::default();
-        let started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let start = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-        start.set(started.as_secs_f64());
-        registry.register("process_start_time_seconds", "When the server was started, since 1970", start);
-        let parts = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
-        parts.get_or_create_owned(&build.to_vec()).set(1);
-        registry.register("registry_build_info", "Always 1; what the server is made of", parts);
-        let requests = Requests::default();
-        registry.register_collector(Box::new(requests.clone()));
+        let to = &mut registry;
+        let start: Gauge<f64, AtomicU64> =
+            add(to, "process_start_time_seconds", "When the server was started, since 1970");
+        start.set(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64());
+        let parts: Family<Vec<(&str, &str)>, Gauge> =
+            add(to, "registry_build_info", "Always 1; what the server is made of");
+        parts.get_or_create(&build.to_vec()).set(1);
         Self {
-            connections: Connections::registered(&mut registry),
-            requests,
-            queues: Queues::registered(&mut registry),
-            writing: Writing::registered(&mut registry),
-            hashing: Hashing::registered(&mut registry),
+            connections: Connections::new(to),
+            requests: Requests::new(to),
+            queues: Queues::new(to),
+            writing: Writing::new(to),
+            hashing: Hashing::new(to),
             registry,
         }
     }
 
-    /// All that was counted.
+    /// All metrics as text.
     ///
     /// # Errors
-    /// None of its own: writing into a string does not fail.
+    /// None in practice: writing to a string does not fail.
     pub fn render(&self, form: Form) -> Result<String, fmt::Error> {
         let mut page = String::new();
         match form {
@@ -189,100 +241,14 @@ impl Telemetry {
     }
 }
 
-// Counters are named without the `_total` that the encoder puts behind them.
-
-impl Connections {
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self::default();
-        to.register("registry_http_connections_open", "Connections that are open", own.open.clone());
-        to.register(
-            "registry_http_connections_refused",
-            "Connections closed unserved, by reason",
-            own.refused.clone(),
-        );
-        to.register(
-            "registry_authentication_failures",
-            "Requests without a valid key, by what was wrong",
-            own.authentication_failures.clone(),
-        );
-        own
-    }
+/// Registers a metric that begins at zero. The encoder adds `_total` to the names of counters.
+fn add<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    add_metric(to, name, help, M::default())
 }
 
-impl Queues {
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self::default();
-        to.register("registry_queue_depth", "Jobs that wait in a queue", own.depth.clone());
-        to.register("registry_queue_capacity", "Jobs that can wait in a queue", own.capacity.clone());
-        to.register(
-            "registry_queue_refused",
-            "Jobs refused at once because their queue was full",
-            own.refused.clone(),
-        );
-        own
-    }
-}
-
-impl Writing {
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self {
-            operations: Histogram::new(OPERATION_BOUNDS),
-            commit_seconds: Histogram::new(COMMIT_BOUNDS),
-            failed_commits: Counter::default(),
-            writable: Gauge::default(),
-            wal_pages: Gauge::default(),
-            wal_bytes: Gauge::default(),
-            database_bytes: Gauge::default(),
-            checkpoints: Counter::default(),
-            failed_checkpoints: Counter::default(),
-        };
-        to.register("registry_commit_operations", "Operations in a commit", own.operations.clone());
-        to.register(
-            "registry_commit_duration_seconds",
-            "From the beginning of a transaction to its synced commit",
-            own.commit_seconds.clone(),
-        );
-        to.register(
-            "registry_commits_failed",
-            "Transactions that could not be committed",
-            own.failed_commits.clone(),
-        );
-        to.register("registry_writable", "1 where the last commit succeeded, else 0", own.writable.clone());
-        to.register("registry_wal_pages", "Pages in use in the write-ahead log", own.wal_pages.clone());
-        to.register("registry_wal_bytes", "Size of the write-ahead log's file", own.wal_bytes.clone());
-        to.register("registry_database_bytes", "Size of the database's file", own.database_bytes.clone());
-        to.register(
-            "registry_checkpoints",
-            "Times that pages were moved from the log into the database",
-            own.checkpoints.clone(),
-        );
-        to.register(
-            "registry_checkpoints_failed",
-            "Times that moving pages from the log into the database failed",
-            own.failed_checkpoints.clone(),
-        );
-        own
-    }
-}
-
-impl Hashing {
-    /// Takes down bytes read, and for how long it was at them.
-    pub fn add(&self, bytes: u64, time: Duration) {
-        self.bytes.inc_by(bytes);
-        self.seconds.inc_by(time.as_secs_f64());
-    }
-
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self::default();
-        to.register("registry_hash_bytes", "Bytes of local files read to be digested", own.bytes.clone());
-        to.register("registry_hash_seconds", "Time spent reading and digesting them", own.seconds.clone());
-        to.register("registry_hash_files", "Local files read to their end", own.files.clone());
-        own
-    }
-}
-
-fn gauged(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn add_metric<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    to.register(name, help, metric.clone());
+    metric
 }
 
 #[cfg(test)]
