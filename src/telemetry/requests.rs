@@ -45,19 +45,18 @@ pub struct RouteCounts {
 impl Requests {
     pub(super) fn new(to: &mut Registry) -> Self {
         let times = Family::new_with_constructor((|| Histogram::new(LATENCY_BOUNDS)) as fn() -> Histogram);
-        Self {
-            counts: super::add(
-                to,
-                "registry_http_requests",
-                "Requests by route, method and status of the answer",
-            ),
-            times: super::add_metric(
-                to,
-                "registry_http_request_duration_seconds",
-                "From the head of a request to its answer, without the time to send that",
-                times,
-            ),
-        }
+        let requests = Self { counts: Family::default(), times };
+        to.register(
+            "registry_http_requests",
+            "Requests by route, method and status",
+            requests.counts.clone(),
+        );
+        to.register(
+            "registry_http_request_duration_seconds",
+            "From the head of a request to its answer, without the time to send that",
+            requests.times.clone(),
+        );
+        requests
     }
 
     /// The requests of one route. `route` is its pattern, never a requested path: there must be few.

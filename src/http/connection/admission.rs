@@ -171,6 +171,8 @@ async fn handshake(tls: &Tls, socket: TcpStream, peer: IpAddr) -> io::Result<Str
 
 #[cfg(test)]
 mod tests {
+    use crate::telemetry::Telemetry;
+
     use super::*;
 
     #[test]
@@ -184,10 +186,10 @@ mod tests {
 
     #[test]
     fn partial_heads_are_bounded_together() {
-        let (count, held) = (Arc::default(), Arc::default());
+        let (count, held, counts) = (Arc::default(), Arc::default(), Telemetry::new(&[]).connections);
         let guard = || {
             let permit = Permit::acquire(&count, usize::MAX).unwrap();
-            ConnectionGuard::new(permit, Connections::default(), Arc::clone(&held))
+            ConnectionGuard::new(permit, counts.clone(), Arc::clone(&held))
         };
         let mut guards: Vec<_> = (0..1_000).map(|_| guard()).collect();
         let refused = guards.iter_mut().map(|guard| guard.hold(60 << 10)).filter(|held| !held).count();
