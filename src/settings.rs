@@ -35,6 +35,7 @@ const MAX_BUSY_TIMEOUT_MS: u64 = i32::MAX as u64;
 const DEFAULT_MAX_HASH_BYTES: u64 = 256 << 20;
 const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
+const DEFAULT_MAX_METRICS_BYTES: u64 = 1 << 20;
 const DEFAULT_MAX_WRITE_BODY_BYTES: u64 = 256 << 10;
 const DEFAULT_HASHERS: usize = 2;
 /// More than the clients of a large team. An idle connection takes about 20 KB.
@@ -113,7 +114,7 @@ pub struct Settings {
     /// The largest body of metrics, in bytes.
     pub max_metrics_body_bytes: u64,
     /// The database and its threads.
-    pub database: DatabaseOptions,
+    pub database: DatabaseOptions<Options>,
     /// Threads that serve HTTP.
     pub workers: usize,
     /// Threads that digest files.
@@ -231,6 +232,11 @@ impl Settings {
                     flags.max_event_payload_bytes,
                     "MAX_EVENT_PAYLOAD_BYTES",
                     DEFAULT_MAX_EVENT_PAYLOAD_BYTES as usize,
+                ),
+                max_metrics_bytes: count(
+                    flags.max_metrics_bytes,
+                    "MAX_METRICS_BYTES",
+                    DEFAULT_MAX_METRICS_BYTES as usize,
                 ),
                 allow_local_paths: boolean(flags.allow_local_paths, "ALLOW_LOCAL_PATHS"),
                 max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),

@@ -17,6 +17,7 @@ mod observe;
 mod openapi;
 mod peer;
 mod request;
+mod stream;
 mod throttle;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
@@ -39,7 +40,7 @@ use crate::{
     telemetry::{Requests, Telemetry},
 };
 
-use auth::Doorkeeper;
+use auth::Authenticator;
 use connection::{Admission, Connection};
 pub use connection::{Deadlines, Tls, TlsError, descriptors_besides_connections, max_connections_within};
 use error::ApiError;
@@ -98,7 +99,7 @@ pub struct HttpOptions {
 /// What every handler shares.
 struct App {
     registry: Registry,
-    doorkeeper: Doorkeeper,
+    authenticator: Authenticator,
     hosts: Hosts,
     proxies: Proxies,
     is_encrypted: bool,
@@ -126,7 +127,7 @@ pub fn serve(
     let admission = Admission::new(options.max_connections, options.tls.clone(), deadlines, connections);
     let app = Data::new(App {
         registry,
-        doorkeeper: Doorkeeper::new(options.keys.clone(), options.trust_actor_header),
+        authenticator: Authenticator::new(options.keys.clone(), options.trust_actor_header),
         hosts: options.hosts.clone(),
         proxies: options.proxies.clone(),
         is_encrypted: options.tls.is_some(),

@@ -16,6 +16,7 @@ fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
     assert_eq!(settings.database.store.busy_timeout, Duration::from_secs(5));
     assert_eq!(settings.rules.max_hash_bytes, 268_435_456);
     assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
+    assert_eq!(settings.rules.max_metrics_bytes, 1_048_576);
     assert_eq!((settings.max_metrics_body_bytes, settings.max_write_body_bytes), (65_536, 262_144));
     assert_eq!(settings.rules.gate, Gate::default());
     assert_eq!(settings.keys.count(), 0);

@@ -3,6 +3,7 @@
 //! [`SqliteWriter`] owns the connection that writes, [`SqliteReader`] one that can't. Each is used by
 //! one thread. The file stays one that 0.2.0 can open, and other processes may write it meanwhile.
 
+mod backend;
 mod connection;
 mod derived;
 mod events;
@@ -16,6 +17,7 @@ mod place;
 mod read_only;
 mod schema;
 
+pub use backend::{Sqlite, SqliteMaintenance};
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
 pub use log::LogFault;
