@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{Cursor, Event, EventQuery, Page, query::CursorKey};
 
-use crate::{StoreError, VisitEvent};
+use crate::{StoreError, VisitEventUntil};
 
 use super::models::{answerable, integer, text};
 
@@ -17,6 +17,8 @@ const MAX_COUNTED: u64 = 10_000;
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
     WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+/// Events after one, in the index alone.
+const IDS: &str = "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 /// The last event that is passed over; in the index alone, so that no payload is read for nothing.
 const LAST_PASSED: &str =
     "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
@@ -24,7 +26,7 @@ const LAST_PASSED: &str =
 pub(super) fn page(
     connection: &Connection,
     query: &EventQuery,
-    visit: VisitEvent<'_>,
+    visit: VisitEventUntil<'_>,
 ) -> Result<Page, StoreError> {
     let counted: u64 =
         connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
@@ -45,15 +47,35 @@ pub(super) fn page(
     let (mut seen, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         if seen == query.limit {
-            let list = EventQuery::LIST_NAME.to_owned();
-            let next = last.map(|id| Cursor { list, key: CursorKey::Integer(None), id });
-            return Ok(Page { total, next });
+            return Ok(Page { total, next: last.map(cursor) });
         }
         let event = read(row)?;
-        (seen, last) = (seen + 1, Some(event.id));
-        visit(event);
+        let id = event.id;
+        (seen, last) = (seen + 1, Some(id));
+        if visit(event).is_break() {
+            return Ok(Page { total, next: next(connection, query, id, query.limit - seen)? });
+        }
     }
     Ok(Page { total, next: None })
+}
+
+/// Where a page ends that has `left` more events after the event `last`; `None` if no page follows it.
+fn next(
+    connection: &Connection,
+    query: &EventQuery,
+    last: i64,
+    left: u32,
+) -> Result<Option<Cursor>, StoreError> {
+    let mut ids = connection.prepare_cached(IDS)?;
+    let ids = ids.query_map((query.model_id, last, i64::from(left) + 1), |row| row.get(0))?;
+    let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let follows = ids.len() > left as usize;
+    let last = ids.get((left as usize).wrapping_sub(1)).copied().unwrap_or(last);
+    Ok(follows.then(|| cursor(last)))
+}
+
+fn cursor(id: i64) -> Cursor {
+    Cursor { list: EventQuery::LIST_NAME.to_owned(), key: CursorKey::Integer(None), id }
 }
 
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {

@@ -1,15 +1,15 @@
 //! Versions: their rows, and the statements that read and write one.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 use rusqlite::{OptionalExtension as _, Row, ToSql, types::ValueRef};
 
 use registry_domain::{
-    Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal, Stats, Status,
-    Timestamp, json::servable,
+    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    Stats, Status, Timestamp, json::servable,
 };
 
-use crate::{ReadStore, StoreError, VisitEvent, VisitModel, WriteStore};
+use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
 
 use super::{SqliteReader, SqliteWriter, events, failing, lists};
 
@@ -25,6 +25,8 @@ macro_rules! columns {
 pub(super) use columns;
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
+/// The columns before `metrics`, which may be large, so that SQLite stops reading there.
+const CONTENDER: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
 const PRODUCTION: &str =
     concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND status = 'production'");
@@ -159,22 +161,65 @@ impl ReadStore for SqliteReader {
     }
 
     fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError> {
+        let visit = &mut |row: ModelRow<'_>| {
+            visit(row);
+            ControlFlow::Continue(())
+        };
+        Ok(self.models_until(query, visit)?.0)
+    }
+
+    fn models_until(
+        &mut self,
+        query: &ListQuery,
+        visit: VisitModelUntil<'_>,
+    ) -> Result<(Page, Vec<ModelId>), StoreError> {
         self.snapshot(|connection| lists::models(connection, query, visit))
     }
 
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModel<'_>) -> Result<(), StoreError> {
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        ids.dedup();
+    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError> {
         self.snapshot(|connection| {
+            let mut flow = ControlFlow::Continue(());
             for id in ids {
-                visit_one(connection, BY_ID, [id], &mut *visit)?;
+                visit_one(connection, BY_ID, [id], &mut |row| flow = visit(row))?;
+                if flow.is_break() {
+                    break;
+                }
             }
             Ok(())
         })
     }
 
+    fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        self.snapshot(|connection| {
+            let mut contenders = Vec::new();
+            let mut statement = connection.prepare_cached(CONTENDER)?;
+            for id in ids {
+                let mut rows = statement.query([id])?;
+                if let Some(row) = rows.next()? {
+                    contenders.push(Contender {
+                        id,
+                        params: integer(row.get_ref(1)?),
+                        training_loss: float(row.get_ref(2)?),
+                        training_step: integer(row.get_ref(3)?),
+                    });
+                }
+            }
+            Ok(contenders)
+        })
+    }
+
     fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError> {
+        let visit = &mut |event: Event<'_>| {
+            visit(event);
+            ControlFlow::Continue(())
+        };
+        self.events_until(query, visit)
+    }
+
+    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::page(connection, query, visit))
     }
 

@@ -15,11 +15,11 @@ mod wanted;
 
 use std::{cell::RefCell, ops::ControlFlow};
 
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::{CachedStatement, Connection, Row};
 
-use registry_domain::{Cursor, ListQuery, ModelRow, Order, Page, Sort, Stats, query::CursorKey};
+use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Order, Page, Sort, Stats, query::CursorKey};
 
-use crate::{StoreError, VisitModel};
+use crate::{StoreError, VisitModelUntil};
 
 use super::{
     SqliteReader,
@@ -60,8 +60,8 @@ impl<'c> Asked<'c> {
 pub(super) fn models(
     connection: &Connection,
     query: &ListQuery,
-    visit: VisitModel<'_>,
-) -> Result<Page, StoreError> {
+    visit: VisitModelUntil<'_>,
+) -> Result<(Page, Vec<ModelId>), StoreError> {
     Ok(page(&Asked { connection, noted: None }, query, visit)?)
 }
 
@@ -78,7 +78,7 @@ impl SqliteReader {
     pub fn planned(&mut self, query: &ListQuery) -> Result<Vec<PlannedStatement>, StoreError> {
         self.snapshot(|connection| {
             let asked = Asked { connection, noted: Some(RefCell::default()) };
-            page(&asked, query, &mut |_| ())?;
+            page(&asked, query, &mut |_| ControlFlow::Continue(()))?;
             let mut planned: Vec<PlannedStatement> = Vec::new();
             for sql in asked.noted.map(RefCell::into_inner).unwrap_or_default() {
                 if planned.iter().any(|known| known.sql == sql) {
@@ -93,8 +93,8 @@ impl SqliteReader {
     }
 }
 
-fn page(asked: &Asked<'_>, query: &ListQuery, visit: VisitModel<'_>) -> Found<Page> {
-    let mut rows = Rows { query, visit, seen: 0, last: None, more: false };
+fn page(asked: &Asked<'_>, query: &ListQuery, visit: VisitModelUntil<'_>) -> Found<(Page, Vec<ModelId>)> {
+    let mut rows = Rows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
     let wanted = Wanted::of(query);
     let total = match in_one_index(query, &wanted) {
         Some(along) => {
@@ -111,7 +111,7 @@ fn page(asked: &Asked<'_>, query: &ListQuery, visit: VisitModel<'_>) -> Found<Pa
             found.total
         }
     };
-    Ok(Page { total, next: rows.next() })
+    Ok((Page { total, next: rows.last.filter(|_| rows.more) }, rows.rest))
 }
 
 /// The index that has the rows of a list, no others, in its order.
@@ -129,29 +129,43 @@ fn in_one_index<'q>(query: &ListQuery, wanted: &Wanted<'q>) -> Option<Along<'q>>
 
 fn in_order(asked: &Asked<'_>, along: Along<'_>, rows: &mut Rows<'_, '_>) -> Found<()> {
     let &ListQuery { sort, order, offset, ref after, .. } = rows.query;
-    if along == Along::All && sort == Sort::CreatedAt && after.is_none() {
-        let steps = tables::steps(asked.connection)?;
-        if steps.is_some_and(|steps| steps.is_empty()) {
-            return by_id(asked, rows);
+    let steps = match along {
+        Along::All if sort == Sort::CreatedAt && after.is_none() => tables::steps(asked.connection)?,
+        _ => None,
+    };
+    let in_order_of_id = steps.is_some_and(|steps| steps.is_empty());
+    let (walk, most) = (Walk { along, sort, order }, rows.wanted());
+    let each = |columns: &str, visit: &mut dyn FnMut(&Row<'_>) -> Found<ControlFlow<()>>| {
+        if in_order_of_id {
+            by_id(asked, columns, order, offset, visit)
+        } else {
+            walk.each(asked, columns, after.as_ref(), most, offset, visit)
+        }
+    };
+    if in_order_of_id || offset == 0 {
+        each(columns!(), &mut |row| Ok(rows.add(read(row)?)))?;
+        if !rows.stopped {
+            return Ok(());
         }
     }
-    let walk = Walk { along, sort, order };
-    let after = after.as_ref();
-    if offset == 0 {
-        return walk.each(asked, columns!(), after, rows.wanted(), 0, |row| Ok(rows.add(read(row)?)));
-    }
-    // What is passed over is read in the index alone.
+    // The rest of a page after the visitor has stopped, and what is passed over, are read in the index alone.
     let mut ids = Vec::new();
-    walk.each(asked, walk.id_column(), after, rows.wanted(), offset, |row| {
+    each(walk.id_column(), &mut |row| {
         ids.push(row.get(0)?);
-        Ok(ControlFlow::Continue(()))
+        let enough = most.is_some_and(|most| ids.len() as u64 >= most);
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     rows.fetch(asked, &ids)
 }
 
 /// All versions where order by id is the order of the list. What is passed over is counted by the block.
-fn by_id(asked: &Asked<'_>, rows: &mut Rows<'_, '_>) -> Found<()> {
-    let &ListQuery { order, offset, .. } = rows.query;
+fn by_id(
+    asked: &Asked<'_>,
+    columns: &str,
+    order: Order,
+    offset: u64,
+    visit: &mut dyn FnMut(&Row<'_>) -> Found<ControlFlow<()>>,
+) -> Found<()> {
     let (start, direction) = match order {
         Order::Descending => (i64::MAX, "DESC"),
         Order::Ascending => (i64::MIN, "ASC"),
@@ -166,17 +180,21 @@ fn by_id(asked: &Asked<'_>, rows: &mut Rows<'_, '_>) -> Found<()> {
             }
         },
     };
-    each_by_id(asked, columns!(), order, from, offset, |row| Ok(rows.add(read(row)?)))
+    each_by_id(asked, columns, order, from, offset, visit)
 }
 
 /// The rows of a page, visited as they come.
 struct Rows<'q, 'v> {
     query: &'q ListQuery,
-    visit: VisitModel<'v>,
+    visit: VisitModelUntil<'v>,
     seen: u32,
     last: Option<Cursor>,
     /// Whether a row was left that belongs to the next page.
     more: bool,
+    /// Whether the visitor has stopped.
+    stopped: bool,
+    /// Versions of the page after that.
+    rest: Vec<ModelId>,
 }
 
 impl Rows<'_, '_> {
@@ -194,25 +212,38 @@ impl Rows<'_, '_> {
         if Some(self.seen) == self.query.limit {
             self.last = Some(cursor(self.query, &model));
         }
-        (self.visit)(model);
-        ControlFlow::Continue(())
+        let flow = (self.visit)(model);
+        self.stopped = flow.is_break();
+        flow
     }
 
+    /// Visits the versions of a page, whose ids are given and the one behind it, save those it has seen. Once the
+    /// visitor has stopped, the ids are all that is read of them.
     fn fetch(&mut self, asked: &Asked<'_>, ids: &[i64]) -> Found<()> {
         let mut statement = asked.prepare(BY_ID)?;
-        for id in ids {
+        let mut left = ids[(self.seen as usize).min(ids.len())..].iter();
+        while !self.stopped {
+            let Some(id) = left.next() else { return Ok(()) };
             let mut rows = statement.query([id])?;
             if let Some(row) = rows.next()?
                 && self.add(read(row)?).is_break()
+                && !self.stopped
             {
-                break;
+                return Ok(());
             }
         }
+        self.rest = left.copied().collect();
+        if let Some(limit) = self.query.limit {
+            let left = (limit - self.seen) as usize;
+            self.more = self.rest.len() > left;
+            self.rest.truncate(left);
+        }
+        if let Some(last) = self.rest.last().filter(|_| self.more)
+            && let Some(row) = statement.query([last])?.next()?
+        {
+            self.last = Some(cursor(self.query, &read(row)?));
+        }
         Ok(())
-    }
-
-    fn next(self) -> Option<Cursor> {
-        self.last.filter(|_| self.more)
     }
 }
 
