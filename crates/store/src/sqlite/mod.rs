@@ -4,16 +4,18 @@
 //! one thread. The file stays one that 0.2.0 can open, and other processes may write it meanwhile.
 
 mod connection;
-mod derived;
 mod events;
 mod failing;
 mod lists;
 mod log;
+mod lookup;
 pub mod maintenance;
 mod models;
+mod ngrams;
 mod opening;
 mod place;
 mod read_only;
+mod rows;
 mod schema;
 
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
