@@ -70,13 +70,6 @@ fn write(path: &Path, models: u64) {
         writer.commit().expect("a commit");
         writer.restart_wal(Duration::from_secs(60)).expect("a checkpoint");
     }
-    // What a server does while nothing else is to be done.
-    while writer.index_is_behind_by(1).expect("a registry") {
-        writer.begin().expect("a transaction");
-        writer.settle_index(CHUNK as usize).expect("an index");
-        writer.commit().expect("a commit");
-        writer.restart_wal(Duration::from_secs(60)).expect("a checkpoint");
-    }
     writer.truncate_wal().expect("a checkpoint");
 }
 
