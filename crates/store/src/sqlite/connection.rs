@@ -14,6 +14,7 @@ use registry_domain::{Refusal, Timestamp};
 
 use super::{
     super::StoreError,
+    backend::WalUpkeep,
     failing,
     log::{
         self,
@@ -59,6 +60,8 @@ pub struct SqliteWriter {
     pub(super) log_rescued: bool,
     /// Whether the next transaction is the first of a log, and so has to tie it to the database.
     pub(super) begins_log: bool,
+    /// When the WAL is checkpointed and restarted.
+    pub(super) upkeep: WalUpkeep,
 }
 
 /// A connection that only reads.
@@ -158,6 +161,7 @@ impl SqliteWriter {
             place,
             log_rescued: false,
             begins_log: false,
+            upkeep: WalUpkeep::default(),
         })
     }
 
@@ -179,6 +183,22 @@ impl SqliteWriter {
     /// [`StoreError::Busy`] after that.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.run("BEGIN IMMEDIATE")
+    }
+
+    /// As [`SqliteWriter::begin`], waiting at most `patience`.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] after that.
+    pub(super) fn begin_within(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(patience)?;
+        let begun = self.begin();
+        self.connection.busy_timeout(self.busy_timeout)?;
+        begun
+    }
+
+    /// How long this connection waits for other processes.
+    pub(super) fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
     }
 
     /// Undoes the transaction.

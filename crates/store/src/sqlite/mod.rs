@@ -3,6 +3,7 @@
 //! [`SqliteWriter`] owns the connection that writes, [`SqliteReader`] one that can't. Each is used by
 //! one thread. The file stays one that 0.2.0 can open, and other processes may write it meanwhile.
 
+mod backend;
 mod connection;
 mod events;
 mod failing;
@@ -18,6 +19,7 @@ mod read_only;
 mod rows;
 mod schema;
 
+pub use backend::{Sqlite, SqliteMaintenance};
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
 pub use log::LogFault;
