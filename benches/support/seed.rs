@@ -21,7 +21,7 @@ use model_registry::{
 
 use super::{folder, options, words};
 
-/// To be raised with every change of what is written.
+/// Raise it when the content of the registries changes.
 const RECIPE: u32 = 2;
 /// Versions in one transaction.
 const CHUNK: u64 = 20_000;
@@ -31,7 +31,7 @@ const APART_MS: i64 = 10_000;
 
 /// The file with a registry of `models` versions, made now if there is none.
 ///
-/// Nobody may write to it; what writes takes a [`copy`].
+/// It must not be written to; a benchmark that writes uses a [`copy`].
 pub fn registry(models: u64) -> PathBuf {
     let path = folder().join(format!("models-{models}-recipe-{RECIPE}-schema-{SCHEMA_VERSION}.db"));
     if path.exists() {

@@ -25,7 +25,7 @@ const THIRD: &str = include_str!("../old_files/0_3_0.sql");
 fn database(statements: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let connection = Connection::open(folder.path().join("registry.db")).unwrap();
-    // As Python's: nobody enforces the foreign key.
+    // As in Python, the foreign key is not enforced.
     connection.pragma_update(None, "foreign_keys", false).unwrap();
     for sql in statements {
         connection.execute_batch(sql).unwrap();
@@ -134,7 +134,7 @@ fn a_version_that_has_events_can_be_deleted_and_they_stay() {
     app.delete(1).ok();
     app.get("/models/1").refused(404);
     assert_eq!(app.event_types(1), ["create", "delete"]);
-    // The next id goes on from where the old server was.
+    // The next id follows the last one of the old server.
     assert_eq!(app.register("m", "1"), 2);
     assert_eq!(app.events(2)[0]["id"], 3);
 }
@@ -352,7 +352,7 @@ fn a_time_without_its_fraction_still_rises_and_still_guards_a_write() {
     app.request("PATCH", "/models/1", &[("If-Match", "\"other\"")], Some("{}")).refused(412);
     app.clock.stop_at(1_000);
     let model = app.request("POST", "/models/1/metrics", &seen, Some(body)).ok();
-    assert_eq!(model["updated_at"], "2025-01-02 03:04:05.001", "also where the clock is behind");
+    assert_eq!(model["updated_at"], "2025-01-02 03:04:05.001", "also if the clock is behind");
     app.request("PATCH", "/models/1", &[("If-Match", &tag), ("X-API-Key", KEY)], Some("{}")).refused(412);
 }
 
