@@ -207,7 +207,7 @@ impl Call {
             BodyLimit::Write => self.app.max_write_body_bytes,
             BodyLimit::Metrics => self.app.max_metrics_body_bytes,
         };
-        body::read(&self.request, &mut self.payload, max_bytes, limit.setting()).await
+        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.body_deadline).await
     }
 
     /// Fails if any faults were noted. Call it once everything has been read.

@@ -262,7 +262,11 @@ fn a_digest_whose_client_has_gone_is_given_up_and_the_next_one_begun() {
     let mut leaving = std::net::TcpStream::connect(app.address).unwrap();
     leaving.write_all(request.as_bytes()).unwrap();
     drop(leaving);
-    // It waits for the one thread that digests; were that busy for good, this would end in a time-out.
+    // The one thread that digests takes the file of the client that left.
+    while app.get("/queues").ok()["hash"]["depth"] != 0 {
+        std::thread::yield_now();
+    }
+    // This waits for that thread; if it were busy for good, this would end in a time-out.
     let path = file(&app, "small.pt", "hello");
     let model = register(&app, &json!({"version": "2", "checkpoint_path": path})).ok();
     assert_eq!(model["checkpoint_sha256"], json!(sha256("hello")));
