@@ -5,7 +5,7 @@ use actix_web::{
     http::header::{self, HeaderName},
 };
 
-use crate::domain::{Event, Model, ModelId, ModelRow, Page, json::servable};
+use crate::domain::{Event, Model, ModelId, ModelRow, Page};
 
 use super::{
     super::{
@@ -71,9 +71,6 @@ pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + S
 
 /// Answers with a version as it is after a change.
 pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
-    let answerable = |text: &Option<String>| text.as_deref().map(|text| servable(text).into_owned());
-    let (tags, metrics) = (answerable(&model.tags), answerable(&model.metrics));
-    let model = Model { tags, metrics, ..model };
     ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response(call)
 }
 

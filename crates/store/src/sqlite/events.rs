@@ -1,4 +1,4 @@
-//! The audit trail's statements.
+//! The audit trail: how events are added, and read page by page.
 
 use std::borrow::Cow;
 
@@ -8,18 +8,18 @@ use registry_domain::{Cursor, Event, EventQuery, Page, query::CursorKey};
 
 use crate::{StoreError, VisitEventUntil};
 
-use super::models::{answerable, integer, text};
+use super::rows::text;
 
 pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-/// Events of one version that are counted; beyond, a page comes without a total.
+/// Events of one version that are counted. A page of a longer trail has no total.
 const MAX_COUNTED: u64 = 10_000;
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
     WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 /// Events after one, in the index alone.
 const IDS: &str = "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
-/// The last event that is passed over; in the index alone, so that no payload is read for nothing.
+/// The last event that an offset skips; from the index alone, so that no payload is read.
 const LAST_PASSED: &str =
     "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
 
@@ -42,7 +42,7 @@ pub(super) fn page(
         before = last;
     }
     let mut statement = connection.prepare_cached(PAGE)?;
-    // One more than asked for tells whether there is a next page.
+    // One more than the limit shows if there is a next page.
     let mut rows = statement.query((query.model_id, before, i64::from(query.limit) + 1))?;
     let (mut seen, mut last) = (0, None);
     while let Some(row) = rows.next()? {
@@ -59,7 +59,7 @@ pub(super) fn page(
     Ok(Page { total, next: None })
 }
 
-/// Where a page ends that has `left` more events after the event `last`; `None` if no page follows it.
+/// Returns the cursor of a page with `left` more events after the event `last`; `None` if no page follows.
 fn next(
     connection: &Connection,
     query: &EventQuery,
@@ -81,10 +81,10 @@ fn cursor(id: i64) -> Cursor {
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {
     Ok(Event {
         id: row.get(0)?,
-        model_id: integer(row.get_ref(1)?).unwrap_or_default(),
-        event_type: text(row.get_ref(2)?).unwrap_or_default(),
-        payload: text(row.get_ref(3)?).and_then(answerable).unwrap_or(Cow::Borrowed("null")),
-        actor: text(row.get_ref(4)?),
-        created_at: text(row.get_ref(5)?).unwrap_or_default(),
+        model_id: row.get(1)?,
+        event_type: text(row, 2)?.unwrap_or_default(),
+        payload: text(row, 3)?.unwrap_or(Cow::Borrowed("null")),
+        actor: text(row, 4)?,
+        created_at: text(row, 5)?.unwrap_or_default(),
     })
 }

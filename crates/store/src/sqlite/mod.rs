@@ -5,16 +5,18 @@
 
 mod backend;
 mod connection;
-mod derived;
 mod events;
 mod failing;
 mod lists;
 mod log;
+mod lookup;
 pub mod maintenance;
 mod models;
+mod ngrams;
 mod opening;
 mod place;
 mod read_only;
+mod rows;
 mod schema;
 
 pub use backend::{Sqlite, SqliteMaintenance};

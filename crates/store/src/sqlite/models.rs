@@ -1,30 +1,23 @@
-//! Versions: their rows, and the statements that read and write one.
+//! The store's primitives: the statements that read and write one version.
+//!
+//! Each write keeps the [`lookup`] tables in the same transaction.
 
-use std::{borrow::Cow, ops::ControlFlow};
+use std::ops::ControlFlow;
 
-use rusqlite::{OptionalExtension as _, Row, ToSql, types::ValueRef};
+use rusqlite::{OptionalExtension as _, ToSql};
 
 use registry_domain::{
     Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
-    Stats, Status, Timestamp, json::servable,
+    Stats, Status, Timestamp,
 };
 
 use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
 
-use super::{SqliteReader, SqliteWriter, events, failing, lists};
+use super::{
+    SqliteReader, SqliteWriter, events, failing, lists, lookup,
+    rows::{BY_ID, columns, read},
+};
 
-/// The columns of a version, in the order [`read`] takes them.
-macro_rules! columns {
-    () => {
-        "id, name, version, status, artifact_uri, checkpoint_sha256, checkpoint_size_bytes, \
-         config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, frozen, \
-         checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, \
-         training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at"
-    };
-}
-pub(super) use columns;
-
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
 /// The columns before `metrics`, which may be large, so that SQLite stops reading there.
 const CONTENDER: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
@@ -38,94 +31,10 @@ const INSERT: &str = "INSERT INTO models (name, version, status, artifact_uri, c
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
+const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
 const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
-
-/// A version from a row of [`columns`], to be answered. Whatever another process wrote there, this does not
-/// fail: what is not of its column's kind counts as absent.
-pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
-    let model = read_as_kept(row)?;
-    Ok(Model { tags: model.tags.and_then(answerable), metrics: model.metrics.and_then(answerable), ..model })
-}
-
-/// The same, with the text of `tags` and `metrics` as it is kept, also where it is no JSON: to be changed, and
-/// what is not changed is to be left as it is.
-fn read_as_kept<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
-    let mut next = 0;
-    let mut value = || {
-        next += 1;
-        row.get_ref(next - 1)
-    };
-    Ok(Model {
-        id: integer(value()?).unwrap_or_default(),
-        name: text(value()?).unwrap_or_default(),
-        version: text(value()?).unwrap_or_default(),
-        status: text(value()?).and_then(|status| Status::parse(&status)).unwrap_or_default(),
-        artifact_uri: text(value()?),
-        checkpoint_sha256: text(value()?),
-        checkpoint_size_bytes: integer(value()?),
-        config_sha256: text(value()?),
-        config_size_bytes: integer(value()?),
-        run_id: text(value()?),
-        git_commit: text(value()?),
-        created_by: text(value()?),
-        source_host: text(value()?),
-        frozen: integer(value()?).unwrap_or_default() != 0,
-        checkpoint_path: text(value()?),
-        config_path: text(value()?),
-        d_model: integer(value()?),
-        n_layers: integer(value()?),
-        n_heads: integer(value()?),
-        vocab_size: integer(value()?),
-        params: integer(value()?),
-        training_step: integer(value()?),
-        training_loss: float(value()?),
-        dataset: text(value()?),
-        description: text(value()?),
-        tags: text(value()?),
-        metrics: text(value()?),
-        created_at: text(value()?).unwrap_or_default(),
-        updated_at: text(value()?).unwrap_or_default(),
-    })
-}
-
-pub(super) fn text(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
-    match value {
-        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
-        ValueRef::Integer(number) => Some(number.to_string().into()),
-        ValueRef::Real(number) => Some(number.to_string().into()),
-        ValueRef::Null | ValueRef::Blob(_) => None,
-    }
-}
-
-/// JSON text that may go out as it is; `None` where it says nothing but `null`.
-pub(super) fn answerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let servable = match text {
-        Cow::Borrowed(text) => servable(text),
-        Cow::Owned(text) => servable(&text).into_owned().into(),
-    };
-    (servable != "null").then_some(servable)
-}
-
-/// The column's affinity has made an integer of whatever spells one.
-pub(super) fn integer(value: ValueRef<'_>) -> Option<i64> {
-    match value {
-        ValueRef::Integer(number) => Some(number),
-        _ => None,
-    }
-}
-
-/// JSON has no infinity, which 0.2.0 could store.
-fn float(value: ValueRef<'_>) -> Option<f64> {
-    let number = match value {
-        ValueRef::Real(number) => number,
-        ValueRef::Integer(number) => number as f64,
-        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.trim().parse().ok()?,
-        _ => return None,
-    };
-    number.is_finite().then_some(number)
-}
 
 fn visit_one(
     connection: &rusqlite::Connection,
@@ -173,7 +82,7 @@ impl ReadStore for SqliteReader {
         query: &ListQuery,
         visit: VisitModelUntil<'_>,
     ) -> Result<(Page, Vec<ModelId>), StoreError> {
-        self.snapshot(|connection| lists::models(connection, query, visit))
+        self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
     }
 
     fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError> {
@@ -201,9 +110,9 @@ impl ReadStore for SqliteReader {
                 if let Some(row) = rows.next()? {
                     contenders.push(Contender {
                         id,
-                        params: integer(row.get_ref(1)?),
-                        training_loss: float(row.get_ref(2)?),
-                        training_step: integer(row.get_ref(3)?),
+                        params: row.get(1)?,
+                        training_loss: row.get(2)?,
+                        training_step: row.get(3)?,
                     });
                 }
             }
@@ -224,7 +133,7 @@ impl ReadStore for SqliteReader {
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {
-        self.snapshot(lists::stats)
+        self.snapshot(|connection| Ok(lists::stats(connection)?))
     }
 }
 
@@ -236,7 +145,7 @@ fn find(
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
     match rows.next()? {
-        Some(row) => Ok(Some(read_as_kept(row)?.into_owned())),
+        Some(row) => Ok(Some(read(row)?.into_owned())),
         None => Ok(None),
     }
 }
@@ -291,6 +200,7 @@ impl WriteStore for SqliteWriter {
             model.updated_at,
         ])?;
         model.id = self.connection.last_insert_rowid();
+        lookup::add(&self.connection, &model)?;
         Ok(model)
     }
 
@@ -316,12 +226,15 @@ impl WriteStore for SqliteWriter {
         let sql = format!("UPDATE models SET {} WHERE id = ?", columns.join(", "));
         let values = changed.iter().map(|(.., value)| *value).chain([&after.id as &dyn ToSql]);
         self.connection.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
-        Ok(())
+        Ok(lookup::change(&self.connection, before, after)?)
     }
 
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError> {
+        let before: String =
+            self.connection.prepare_cached(STATUS)?.query_row([id], |row| row.get(0))?;
         self.connection.prepare_cached(SET_STATUS)?.execute((id, status.as_str(), updated_at))?;
-        Ok(())
+        let before = Status::parse(&before).unwrap_or_default();
+        Ok(lookup::change_status(&self.connection, before, status)?)
     }
 
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
@@ -330,7 +243,7 @@ impl WriteStore for SqliteWriter {
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {
-        // A page may find room in what the log has had before, where no other write will.
+        // This page may still fit into the WAL when no other write does.
         if self.place.is_full() {
             return Err(StoreError::Full);
         }
@@ -338,7 +251,10 @@ impl WriteStore for SqliteWriter {
     }
 
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError> {
-        self.connection.prepare_cached(DELETE)?.execute([id])?;
+        if let Some(model) = self.find(id)? {
+            self.connection.prepare_cached(DELETE)?.execute([id])?;
+            lookup::remove(&self.connection, &model)?;
+        }
         Ok(())
     }
 
