@@ -8,7 +8,7 @@ use std::sync::{
 use crate::{
     store::{
         StoreError,
-        sqlite::{Checkpointer as Store, OpenError, Options},
+        sqlite::Checkpointer as Store,
     },
     telemetry::Writing,
 };
@@ -46,23 +46,14 @@ impl LogState {
 pub(super) struct CheckpointJob;
 
 pub(super) struct Checkpointer {
-    /// Absent until the first job where the database could not be written when the server started.
-    store: Option<Store>,
-    options: Options,
+    store: Store,
     log: Arc<LogState>,
     counts: Writing,
 }
 
 impl Checkpointer {
-    pub(super) fn new(store: Option<Store>, options: Options, log: Arc<LogState>, counts: Writing) -> Self {
-        Self { store, options, log, counts }
-    }
-
-    fn store(&mut self) -> Result<&mut Store, OpenError> {
-        match &mut self.store {
-            Some(store) => Ok(store),
-            none => Ok(none.insert(Store::open(&self.options)?)),
-        }
+    pub(super) fn new(store: Store, log: Arc<LogState>, counts: Writing) -> Self {
+        Self { store, log, counts }
     }
 }
 
@@ -73,13 +64,7 @@ impl Serve for Checkpointer {
         if self.log.is_kept() {
             return;
         }
-        let log = Arc::clone(&self.log);
-        let done = match self.store() {
-            Ok(store) => {
-                store.run().inspect_err(|error| log.failed(error)).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        };
+        let done = self.store.run().inspect_err(|error| self.log.failed(error));
         match done {
             Ok(done) => {
                 self.log.moved.store(true, Ordering::Relaxed);

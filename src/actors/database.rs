@@ -1,15 +1,12 @@
 //! The handle to the database: `read` and `write` take an operation over the store and give its answer.
 
-use std::{
-    sync::{Arc, RwLock},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use crate::{
     domain::Timestamp,
     store::{
         ReadStore, StoreError, WriteStore,
-        sqlite::{self, OpenError, ReadOnly, SqliteReader, SqliteWriter},
+        sqlite::{self, OpenError, SqliteReader, SqliteWriter},
     },
     telemetry::Telemetry,
 };
@@ -19,8 +16,7 @@ use super::{
     checkpointer::{CheckpointJob, Checkpointer, LogState},
     mailbox::Mailbox,
     probe::{NotReady, Probe},
-    read_only::{Desk, Shut},
-    reader::{self, ReadJob, Reader, Writable},
+    reader::{self, ReadJob, Reader},
     writer::{self, WriteJob, Writer, WriterParts},
 };
 
@@ -53,44 +49,22 @@ struct Actors {
     probe: Probe,
 }
 
-/// Opens the database for writing or, where that may not be, looks why and whether it can be read.
-fn open_as_it_may_be(
-    options: &sqlite::Options,
-    now: Timestamp,
-) -> Result<Result<SqliteWriter, ReadOnly>, OpenError> {
-    let unwritable = match SqliteWriter::open(options, now) {
-        Err(unwritable @ (OpenError::NotWritable { .. } | OpenError::DiskFull { .. })) => unwritable,
-        opened => return opened.map(Ok),
-    };
-    // What is not there, or can't be read either, is no database to be served.
-    let found = sqlite::look_without_writing(options).map_err(|error| match error {
-        OpenError::NotWritable { .. } => unwritable,
-        error => error,
-    })?;
-    let path = options.path.display();
-    tracing::warn!(%path, why = found.why, "the database can't be written: reads are served, writes refused with 503");
-    Ok(Err(found))
-}
-
 impl Database {
-    /// Opens the database and starts its actors. Must be called inside an actix system. Where the database may be read and
-    /// not written, reads are served, and writes once they can be.
+    /// Opens the database and starts its actors. Must be called inside an actix system.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(options: &DatabaseOptions, now: Timestamp, telemetry: &Telemetry) -> Result<Self, OpenError> {
         let store = &options.store;
-        let opened = open_as_it_may_be(store, now)?;
-        let can_write = opened.is_ok();
-        let writable: Writable = Arc::new(RwLock::new(can_write));
+        let writer = SqliteWriter::open(store, now)?;
         let log = Arc::new(LogState::default());
         let counts = telemetry.writing.clone();
-        let checkpointer = can_write.then(|| sqlite::Checkpointer::open(store)).transpose()?;
-        let checkpointer = Checkpointer::new(checkpointer, store.clone(), Arc::clone(&log), counts.clone());
+        let checkpointer = sqlite::Checkpointer::open(store)?;
+        let checkpointer = Checkpointer::new(checkpointer, Arc::clone(&log), counts.clone());
         let readers = (0..options.readers.max(1))
             .map(|_| {
-                let opened = can_write.then(|| SqliteReader::open(store)).transpose()?;
-                Ok(Reader { store: opened, writable: Arc::clone(&writable), options: store.clone() })
+                let store = SqliteReader::open(&options.store)?;
+                Ok(Reader { store, options: options.store.clone() })
             })
             .collect::<Result<Vec<_>, OpenError>>()?;
 
@@ -100,20 +74,10 @@ impl Database {
         let checkpointer =
             Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, checkpointer, Default::default()));
         let parts = WriterParts { checkpointer: Arc::clone(&checkpointer), log, counts };
-        let desk = match opened {
-            Ok(writer) => Desk::Open(Box::new(Writer::new(writer, store.clone(), parts))),
-            Err(found) => Desk::Shut(Box::new(Shut {
-                found,
-                options: store.clone(),
-                now,
-                writable,
-                looked: Instant::now(),
-                parts,
-            })),
-        };
+        let writer = Writer::new(writer, store.clone(), parts);
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
-            writer: Mailbox::start("write", options.write_queue, vec![desk], refused("write")),
+            writer: Mailbox::start("write", options.write_queue, vec![writer], refused("write")),
             checkpointer,
             probe: Probe::default(),
         };

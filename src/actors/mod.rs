@@ -10,7 +10,6 @@ mod database;
 mod hasher;
 mod mailbox;
 mod probe;
-mod read_only;
 mod reader;
 mod writer;
 

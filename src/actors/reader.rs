@@ -1,25 +1,18 @@
 //! The actors that read: as many as there are cores, each with a connection that can't write.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::oneshot;
 
 use crate::store::{
     ReadStore, StoreError,
-    sqlite::{OpenError, Options, SqliteReader},
+    sqlite::{Options, SqliteReader},
 };
 
 use super::{ActorError, mailbox::Serve, panic_text};
 
 /// One operation over the store, and where its answer goes.
 pub(super) type ReadJob = Box<dyn FnOnce(Result<&mut dyn ReadStore, StoreError>) -> Outcome + Send>;
-
-/// Whether the database is open for writing. While it is not, readers hold this for as long as they have it open, so that
-/// whoever opens it for writing does so alone.
-pub(super) type Writable = Arc<RwLock<bool>>;
 
 /// Whether the connection can go on being used.
 #[derive(PartialEq, Eq)]
@@ -29,9 +22,7 @@ pub(super) enum Outcome {
 }
 
 pub(super) struct Reader {
-    /// Absent while the database can't be written: it is then opened for each read.
-    pub(super) store: Option<SqliteReader>,
-    pub(super) writable: Writable,
+    pub(super) store: SqliteReader,
     pub(super) options: Options,
 }
 
@@ -59,42 +50,13 @@ impl Serve for Reader {
     type Job = ReadJob;
 
     fn serve(&mut self, first: ReadJob, _waiting: &mut dyn Iterator<Item = ReadJob>) {
-        let Some(store) = &mut self.store else { return self.serve_without_connection(first) };
-        if first(Ok(store)) == Outcome::Sound {
+        if first(Ok(&mut self.store)) == Outcome::Sound {
             return;
         }
         // The panic may have left a snapshot open.
         match SqliteReader::open(&self.options) {
-            Ok(fresh) => self.store = Some(fresh),
+            Ok(fresh) => self.store = fresh,
             Err(error) => tracing::error!(%error, "a reader could not open its database again"),
         }
     }
-}
-
-impl Reader {
-    fn serve_without_connection(&mut self, job: ReadJob) {
-        let writable = Arc::clone(&self.writable);
-        let writable = writable.read().unwrap_or_else(PoisonError::into_inner);
-        let opened = if *writable {
-            SqliteReader::open(&self.options)
-        } else {
-            SqliteReader::open_without_writing(&self.options)
-        };
-        match opened {
-            Ok(mut store) => {
-                let outcome = job(Ok(&mut store));
-                // Kept once the writer has the database open too.
-                self.store = Some(store).filter(|_| *writable && outcome == Outcome::Sound);
-            }
-            Err(error) => {
-                job(Err(unreadable(&error)));
-            }
-        }
-    }
-}
-
-/// What is said to who wants to read; the log says more.
-fn unreadable(error: &OpenError) -> StoreError {
-    tracing::error!(%error, "a reader could not open its database");
-    StoreError::Failing("it can't be opened".to_owned())
 }

@@ -407,16 +407,16 @@ impl Serve for Writer {
             tracing::debug!(%error, "the index stays behind until the next start");
         }
         if self.parts.log.is_kept() {
-            if let Err(error) = self.store.leave_log() {
+            if let Err(error) = self.store.keep_wal_on_close() {
                 tracing::error!(%error, "the write-ahead log could not be left whole");
             }
             return;
         }
         if let Err(error) = self.store.truncate_wal() {
             if matches!(error, StoreError::InDoubt(_)) {
-                let _ = self.store.leave_log();
+                let _ = self.store.keep_wal_on_close();
             }
-            tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
+            tracing::warn!(%error, "the write-ahead log stays beside the database; the next start recovers it");
         }
     }
 }

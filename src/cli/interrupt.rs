@@ -99,6 +99,17 @@ impl Interrupt {
         Ok(Self { requested, channel, last_act })
     }
 
+    /// Makes a write beyond the file size limit (`ulimit -f`) fail like one to a full disk, instead of ending the process.
+    ///
+    /// # Errors
+    /// If the system does not let signals be handled.
+    pub(super) fn survive_file_size_limit(&self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::failed(format!("signals can't be handled: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        let _context = runtime.enter();
+        survive_file_size_limit().map_err(failed)
+    }
+
     /// What is to be done where the end comes at once, and nothing is undone on the way.
     pub(super) fn before_forced_end(&self, act: impl FnOnce() + Send + 'static) {
         if let Ok(mut last) = self.last_act.0.lock() {
@@ -115,6 +126,12 @@ impl Interrupt {
     pub(super) fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
     }
+}
+
+/// Handles SIGXFSZ, whose default action ends the process. The handler outlives the stream that is dropped here. Must be
+/// called in a runtime.
+pub(super) fn survive_file_size_limit() -> io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Whether this process is to go on once its terminal is closed, as `nohup` has it. It is also so where nobody can

@@ -11,7 +11,7 @@ use registry_domain::{
 
 use crate::{ReadStore, StoreError, VisitEvent, VisitModel, WriteStore};
 
-use super::{SqliteReader, SqliteWriter, events, failing, lists};
+use super::{SqliteReader, SqliteWriter, commit, events, lists};
 
 /// The columns of a version, in the order [`read`] takes them.
 macro_rules! columns {
@@ -286,10 +286,10 @@ impl WriteStore for SqliteWriter {
 
     fn touch(&mut self) -> Result<(), StoreError> {
         // A page may find room in what the log has had before, where no other write will.
-        if self.place.is_full() {
+        if self.files.is_full() {
             return Err(StoreError::Full);
         }
-        Ok(failing::touch(&self.connection)?)
+        Ok(commit::touch(&self.connection)?)
     }
 
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError> {

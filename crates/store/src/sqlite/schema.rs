@@ -13,7 +13,7 @@ use registry_domain::{
     promotion::{demotion_reason, surplus},
 };
 
-use super::{derived::tables, log, models::text, opening::OpenError};
+use super::{derived::tables, models::text, opening::OpenError};
 
 /// The `user_version` of a file in the shape below. Numbers below 300 are left to the Python servers.
 pub const SCHEMA_VERSION: i64 = 301;
@@ -143,20 +143,19 @@ pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
     Err(OpenError::TooNew { path: path.to_owned(), found, known: SCHEMA_VERSION })
 }
 
-/// Refuses a file that is none of ours, before anything is written to it: neither here nor, where it has a
-/// write-ahead log, when it is closed.
+/// Refuses a file that is not a registry's, before anything is written to it.
 pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
-    let leave_log = |on| log::leave(connection, on);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push("-wal");
-    leave_log(std::fs::metadata(beside).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
     check_version(user_version(connection).map_err(failed)?, path)?;
     if !holds_nothing(connection).map_err(failed)? && !is_registry(connection).map_err(failed)? {
         return Err(OpenError::NotARegistry { path: path.to_owned() });
     }
-    leave_log(false).map_err(failed)?;
     Ok(())
+}
+
+/// Returns true if the file is not empty and has an older schema.
+pub(super) fn needs_upgrade(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(user_version(connection)? < SCHEMA_VERSION && !holds_nothing(connection)?)
 }
 
 /// Whether the database has no table yet.

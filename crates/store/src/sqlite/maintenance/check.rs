@@ -382,7 +382,7 @@ impl Check<'_> {
             tell(self, row, &mut judged);
             done += 1;
             if done % ROWS_A_LOOK == 0 {
-                self.watch.tell(Stage::Reading(table), done, total);
+                self.watch.report(Stage::Reading(table), done, total);
             }
         }
         Ok(())
