@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    store::{
-        StoreError,
-        sqlite::Checkpointer as Store,
-    },
+    store::{StoreError, sqlite::Checkpointer as Store},
     telemetry::Writing,
 };
 

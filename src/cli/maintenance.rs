@@ -212,8 +212,13 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
     let schema_version = source.schema_version()?;
     let old = fs::metadata(path).ok();
     let replacement = Replacement::like(path, if old.is_some() { path } else { from })?;
-    let [size, old_size] = [fs::metadata(from).ok().as_ref(), old.as_ref()].map(|file| file.map_or(0, |file| file.len()));
-    expect_space(replacement.destination(), size + old_size, "the old database is kept beside the restored one")?;
+    let [size, old_size] =
+        [fs::metadata(from).ok().as_ref(), old.as_ref()].map(|file| file.map_or(0, |file| file.len()));
+    expect_space(
+        replacement.destination(),
+        size + old_size,
+        "the old database is kept beside the restored one",
+    )?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     drop(source);
     if let Some(old) = &old {
@@ -244,7 +249,8 @@ fn unless_folded(error: MaintenanceError, path: &Path) -> Failure {
 /// would take a WAL for its own.
 fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
     let aside = aside_name(path);
-    let failed = |what: &Path, error: io::Error| Failure::failed(format!("{} can't be kept: {error}", what.display()));
+    let failed =
+        |what: &Path, error: io::Error| Failure::failed(format!("{} can't be kept: {error}", what.display()));
     let mut kept_as = Vec::new();
     if database.exists() {
         let copy = Replacement::like(&aside, database)?;
@@ -255,7 +261,8 @@ fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
     let [_, beside @ ..] = Options::files_of(database);
     let [_, names @ ..] = Options::files_of(&aside);
     for (stray, name) in beside.iter().zip(names).filter(|(stray, _)| stray.exists()) {
-        fs::rename(stray, &name).map_err(|error| failed(stray, error).followed_by(&kept_as_note(&kept_as)))?;
+        fs::rename(stray, &name)
+            .map_err(|error| failed(stray, error).followed_by(&kept_as_note(&kept_as)))?;
         kept_as.push(name);
     }
     Ok(kept_as)

@@ -77,7 +77,18 @@ fn contents(path: &Path) -> Vec<String> {
     rows
 }
 
-/// What becomes of the file where nothing happens meanwhile.
+/// Every row of the versions, as an older server wrote them.
+fn rows(path: &Path) -> Vec<String> {
+    let file = Connection::open(path).unwrap();
+    let mut statement = file.prepare("SELECT * FROM models ORDER BY id").unwrap();
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        (0..columns).map(|at| Ok(format!("{:?}", row.get_ref(at)?))).collect::<Result<Vec<_>, _>>()
+    });
+    rows.unwrap().map(|row| row.unwrap().join(" ")).collect()
+}
+
+/// What becomes of the file if nothing happens meanwhile.
 fn migrated(old: &TempDir) -> Vec<String> {
     let folder = copy(old);
     let path = folder.path().join("registry.db");
@@ -121,25 +132,33 @@ fn a_migration_that_is_killed_at_any_step_and_again_is_done_whole_by_the_next_st
             Server::start(&path).stop();
             assert!(contents(&path) == expected, "0.2.0: {is_0_2_0}, {step}");
             is_sound(&path);
+            // However often it was begun, it left one backup, of the file as it was.
+            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            let backups: Vec<_> =
+                names.filter(|path| path.to_string_lossy().contains("before-upgrade")).collect();
+            assert_eq!(backups.len(), 1, "{backups:?}");
+            assert!(rows(&backups[0]) == rows(&old.path().join("registry.db")), "0.2.0: {is_0_2_0}, {step}");
         }
     }
 }
 
 #[test]
-fn two_servers_that_start_at_once_on_an_old_file_bring_it_up_once_and_both_serve() {
+fn of_two_servers_that_start_at_once_on_an_old_file_one_upgrades_it_and_the_other_is_refused() {
     for is_0_2_0 in [true, false] {
         let old = old_file(is_0_2_0);
         let expected = migrated(&old);
         let folder = copy(&old);
         let path = folder.path().join("registry.db");
         let mut servers = [(); 2].map(|()| Server::run(&mut serve(&path)));
-        for server in &mut servers {
-            server.wait_for_address();
-        }
-        let logs: Vec<_> = servers.iter().map(Server::log).collect();
-        let brought_up = logs.iter().filter(|log| told(log) == Some("commit")).count();
-        assert_eq!(brought_up, 1, "{logs:?}");
-        servers.into_iter().for_each(Server::stop);
+        wait_until("one is refused", || servers.iter_mut().any(Server::has_ended));
+        let (mut refused, mut serving): (Vec<_>, Vec<_>) =
+            servers.into_iter().map(|mut server| (server.has_ended(), server)).partition(|(ended, _)| *ended);
+        let (status, log) = refused.pop().unwrap().1.ended();
+        assert!(!status.success() && log.join("\n").contains("is in use by process "), "{log:?}");
+        let (_, mut server) = serving.pop().unwrap();
+        server.wait_for_address();
+        assert_eq!(told(&server.log()), Some("commit"));
+        server.stop();
         assert!(contents(&path) == expected);
         is_sound(&path);
     }

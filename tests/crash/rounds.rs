@@ -145,14 +145,12 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|found| found.modified()).ok()
 }
 
-/// A crash is nothing that a server should have to complain of, then or afterwards.
+/// A crash gives a server no reason to complain, then or afterwards.
 #[track_caller]
 fn expect_calm(log: &[String]) {
     let bad =
         log.iter().find(|line| line.contains("panicked") || line.contains("ERROR") || line.contains("WARN"));
     assert_eq!(bad, None);
-    // Nor that takes long: a log that a server of ours left is known to be the database's own.
-    assert!(!log.iter().any(|line| line.contains("all of it is checked")), "{log:?}");
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -168,7 +168,9 @@ impl Outcome {
                 None => lines.add(&format!("the WAL of {db_path} is sound, with {kept}; nothing was done")),
                 Some(copy) => {
                     let lost = print::counted(did.lost_transactions, "transaction");
-                    lines.add(&format!("salvaged the WAL of {db_path}: {kept} kept, {lost} lost ({seconds:.1} s)"));
+                    lines.add(&format!(
+                        "salvaged the WAL of {db_path}: {kept} kept, {lost} lost ({seconds:.1} s)"
+                    ));
                     lines.add(&format!("the WAL as it was is kept as {}", copy.display()));
                 }
             }

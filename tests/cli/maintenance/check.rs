@@ -359,24 +359,24 @@ fn what_a_check_advises_for_counters_and_the_index_mends_them() {
         let ran = Ran::of(&mut maintenance(&path, ["--check"]));
         assert!(ran.code == 1 && ran.stdout.contains("run `registry maintenance --optimize`"), "{ran:?}");
         let told = done(maintenance(&path, ["--optimize", "--check"]));
-        assert!(!told["optimize"]["mended"].as_array().unwrap().is_empty(), "{sql}: {told}");
+        assert!(!told["optimize"]["rebuilt"].as_array().unwrap().is_empty(), "{sql}: {told}");
         assert_eq!((&told["optimize"]["indexed"], &told["check"]["ok"]), (&json!(3), &json!(true)), "{sql}");
         let again = done(maintenance(&path, ["--optimize"]));
-        assert_eq!((&again["optimize"]["mended"], &again["optimize"]["indexed"]), (&json!([]), &json!(0)));
+        assert_eq!((&again["optimize"]["rebuilt"], &again["optimize"]["indexed"]), (&json!([]), &json!(0)));
     }
     // What another process has written is noted, and indexed.
     spoil("UPDATE models SET description = 'other'");
     let told = done(maintenance(&path, ["--optimize", "--vacuum", "--check"]));
-    assert_eq!((&told["optimize"]["mended"], &told["optimize"]["indexed"]), (&json!([]), &json!(3)));
+    assert_eq!((&told["optimize"]["rebuilt"], &told["optimize"]["indexed"]), (&json!([]), &json!(3)));
     assert_eq!(told["check"]["errors"], json!([]));
     // Lists don't go by ids where another process has redated a version, until this has looked.
     spoil("UPDATE models SET created_at = '2020-01-01 00:00:00.000' WHERE id = 1");
     let told = done(maintenance(&path, ["--check"]));
     assert_eq!(told["check"]["errors"], json!([]), "it is slower, not wrong");
     let told = done(maintenance(&path, ["--optimize"]));
-    assert!(told["optimize"]["mended"][0].as_str().unwrap().starts_with("creation_steps"), "{told}");
+    assert!(told["optimize"]["rebuilt"][0].as_str().unwrap().starts_with("creation_steps"), "{told}");
     let again = done(maintenance(&path, ["--optimize", "--check"]));
-    assert_eq!((&again["optimize"]["mended"], &again["check"]["errors"]), (&json!([]), &json!([])));
+    assert_eq!((&again["optimize"]["rebuilt"], &again["check"]["errors"]), (&json!([]), &json!([])));
 }
 
 #[test]

@@ -19,8 +19,7 @@ use super::{
     lock::DatabaseLock,
     maintenance::back_up_before_upgrade,
     opening::{OpenError, Options, Synchronous, inspect_file},
-    schema,
-    wal,
+    schema, wal,
     watched_files::WatchedFiles,
 };
 
@@ -101,7 +100,8 @@ impl SqliteWriter {
         schema::recognize(&connection, &options.path)?;
         if schema::needs_upgrade(&connection).map_err(failed)? {
             let backup = back_up_before_upgrade(options);
-            let backup = backup.map_err(|why| OpenError::UpgradeBackup { path: options.path.clone(), why })?;
+            let backup =
+                backup.map_err(|why| OpenError::UpgradeBackup { path: options.path.clone(), why })?;
             tracing::info!(backup = %backup.display(), "the database has an older schema; a verified backup was made before its upgrade");
         }
         keep_wal_on_close(&connection, false).map_err(failed)?;
@@ -337,7 +337,11 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoi
 }
 
 /// Opens a connection that writes and counts the pages of the WAL.
-fn connect(options: &Options, create: OpenFlags, wal_pages: &Arc<AtomicU32>) -> Result<Connection, OpenError> {
+fn connect(
+    options: &Options,
+    create: OpenFlags,
+    wal_pages: &Arc<AtomicU32>,
+) -> Result<Connection, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;

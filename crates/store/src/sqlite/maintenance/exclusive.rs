@@ -60,8 +60,11 @@ pub fn vacuum(options: &Options, watch: &Watch) -> Result<Vacuumed, MaintenanceE
 /// [`MaintenanceError`].
 pub fn optimize(options: &Options, watch: &Watch) -> Result<Optimized, MaintenanceError> {
     with_exclusive(options, watch, |connection| {
-        let rebuilt =
-            if user_version(connection)? == SCHEMA_VERSION { rebuild_drifted(connection)? } else { Vec::new() };
+        let rebuilt = if user_version(connection)? == SCHEMA_VERSION {
+            rebuild_drifted(connection)?
+        } else {
+            Vec::new()
+        };
         connection.pragma_update(None, "analysis_limit", ANALYSIS_LIMIT)?;
         let mut dry_run = connection.prepare(&format!("PRAGMA optimize({OPTIMIZE_DRY_RUN})"))?;
         let ran = dry_run.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;

@@ -112,7 +112,10 @@ pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalFault> {
         );
     }
     if transactions > 0 {
-        tracing::info!(transactions, "the database was not closed cleanly; its WAL is sound up to its last commit and is recovered");
+        tracing::info!(
+            transactions,
+            "the database was not closed cleanly; its WAL is sound up to its last commit and is recovered"
+        );
     }
     Ok(())
 }

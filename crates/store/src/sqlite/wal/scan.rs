@@ -47,9 +47,7 @@ impl WalScan {
     pub(super) fn sound_bytes(&self) -> u64 {
         match self.frames {
             0 => 0,
-            frames => {
-                HEADER_BYTES as u64 + frames * (FRAME_HEADER_BYTES as u64 + u64::from(self.page_bytes))
-            }
+            frames => HEADER_BYTES as u64 + frames * (FRAME_HEADER_BYTES as u64 + u64::from(self.page_bytes)),
         }
     }
 }
@@ -82,13 +80,13 @@ pub(super) fn scan(wal: &mut impl Read, page_bytes: u32) -> io::Result<WalScan> 
     let mut salts = is_sound_header.then(|| eight(&header, 16));
     let mut found = WalScan { page_bytes, ..WalScan::default() };
     let (mut is_sound, mut is_certain) = (is_sound_header, false);
-    let mut previous =
-        Previous { sums: [Sum::stated(&header, 24), sum], is_commit: false, is_current: true };
+    let mut previous = Previous { sums: [Sum::stated(&header, 24), sum], is_commit: false, is_current: true };
     let mut frame = vec![0; FRAME_HEADER_BYTES + page_bytes as usize];
     let mut frames = 0;
     while fill(wal, &mut frame)? {
         frames += 1;
-        let sums = previous.sums.map(|sum| sum.over(&frame[..8], order).over(&frame[FRAME_HEADER_BYTES..], order));
+        let sums =
+            previous.sums.map(|sum| sum.over(&frame[..8], order).over(&frame[FRAME_HEADER_BYTES..], order));
         let stated = Sum::stated(&frame, 16);
         let own_salts = eight(&frame, 8);
         if own_salts != [0; 8] {

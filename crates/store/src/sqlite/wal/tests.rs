@@ -292,9 +292,21 @@ fn a_database_and_its_wal_are_judged_together() {
     let cases: [(&str, &[Change<'_>], &str); 11] = [
         ("as a crash leaves it", &[], "6 recovered, then Unfinished"),
         ("without its index", &[&remove(2)], "6 recovered, then Unfinished"),
-        ("damaged early", &[&change(1, |bytes| bytes[200] ^= 1)], "is damaged: 0 transactions in it are sound"),
-        ("a lost header", &[&change(1, |bytes| bytes[13] ^= 1)], "is damaged: 0 transactions in it are sound, and 6"),
-        ("the last transaction damaged", &[&change(1, move |bytes| bytes[last] ^= 1)], "5 recovered, then Torn"),
+        (
+            "damaged early",
+            &[&change(1, |bytes| bytes[200] ^= 1)],
+            "is damaged: 0 transactions in it are sound",
+        ),
+        (
+            "a lost header",
+            &[&change(1, |bytes| bytes[13] ^= 1)],
+            "is damaged: 0 transactions in it are sound, and 6",
+        ),
+        (
+            "the last transaction damaged",
+            &[&change(1, move |bytes| bytes[last] ^= 1)],
+            "5 recovered, then Torn",
+        ),
         ("gone", &[&remove(1)], "0 recovered, then Unfinished"),
         ("without its database", &[&remove(0)], "is missing or empty, but its WAL"),
         (
@@ -303,7 +315,11 @@ fn a_database_and_its_wal_are_judged_together() {
             "has 6 transactions; put the database back",
         ),
         ("beside a backup", &[&change(0, |bytes| bytes[18..20].fill(1))], "without a WAL, such as a backup"),
-        ("of other pages", &[&change(0, |bytes| bytes[16..18].copy_from_slice(&[16, 0]))], "have another size"),
+        (
+            "of other pages",
+            &[&change(0, |bytes| bytes[16..18].copy_from_slice(&[16, 0]))],
+            "have another size",
+        ),
         (
             "of a database with two names",
             &[&|folder| fs::hard_link(options(folder).path, folder.path().join("twin.db")).unwrap()],
