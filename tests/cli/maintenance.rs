@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod restore;
+mod upgrade;
 
 use std::{
     fs::{self, File},

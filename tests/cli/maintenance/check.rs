@@ -242,7 +242,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "model_events",
             Some(2),
-            "the highest id that was ever given is 3",
+            "the highest id ever used is 3",
         ),
         (
             "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'models'",
@@ -285,14 +285,14 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "schema",
             None,
-            "models gives the id of a deleted row",
+            "models reuses the id of a deleted row",
         ),
         (
             &remade(&good, "model_events", "AUTOINCREMENT", ""),
             "error",
             "schema",
             None,
-            "model_events gives the id of a deleted row",
+            "model_events reuses the id of a deleted row",
         ),
         (many, "error", "model_events", Some(6), "payload_json is \"no json\""),
     ] {

@@ -92,11 +92,13 @@ impl SqliteWriter {
         inspect_file(&options.path)?;
         let lock = DatabaseLock::acquire(options)?;
         wal::inspect_to_recover(options)?;
+        let [_, wal, ..] = options.files();
+        let has_wal = std::fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         let wal_pages = Arc::new(AtomicU32::new(0));
         let mut connection = connect(options, OpenFlags::SQLITE_OPEN_CREATE, &wal_pages)?;
-        // A file of another program keeps its WAL, too.
-        keep_wal_on_close(&connection, true).map_err(failed)?;
+        // A file that turns out to be another program's keeps its WAL, and gets none.
+        keep_wal_on_close(&connection, has_wal).map_err(failed)?;
         schema::recognize(&connection, &options.path)?;
         if schema::needs_upgrade(&connection).map_err(failed)? {
             let backup = back_up_before_upgrade(options);
