@@ -49,11 +49,11 @@ fn copy(from: &TempDir) -> TempDir {
     copy
 }
 
-/// Every file but the index of the log, which whoever reads makes anew, and which is no data.
+/// Every file but the WAL index and the lock, which hold no data and are rewritten by the next process.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries
-        .filter(|path| !path.to_string_lossy().ends_with("-shm"))
+        .filter(|path| !["-shm", ".lock"].iter().any(|end| path.to_string_lossy().ends_with(end)))
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
     files.sort();

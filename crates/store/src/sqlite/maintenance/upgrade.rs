@@ -15,6 +15,8 @@ use crate::sqlite::{
 
 /// Bytes that are compared at once.
 const CHUNK_BYTES: usize = 1 << 16;
+/// Where the header of a SQLite file holds the journal mode, the change counter, and the writer's version.
+const VARYING_HEADER_BYTES: [std::ops::Range<usize>; 3] = [18..20, 24..28, 92..100];
 
 /// Leaves a verified backup like `registry.db.before-upgrade-0.3.0` beside the database. It never overwrites a file, and
 /// reuses a backup of the same state, so that an upgrade that is interrupted again and again leaves one backup.
@@ -62,19 +64,31 @@ pub(in crate::sqlite) fn back_up_before_upgrade(options: &Options) -> Result<Pat
     unreachable!("a name is free")
 }
 
+/// Compares two databases of one file each. The journal mode and the counters of changes may differ: an upgrade that was
+/// interrupted has turned the WAL on already.
 fn are_equal(one: &Path, other: &Path) -> io::Result<bool> {
     if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
         return Ok(false);
     }
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut files = [File::open(one)?, File::open(other)?];
+    let mut chunks = [Vec::new(), Vec::new()];
+    let mut is_first = true;
     loop {
-        ours.clear();
-        theirs.clear();
-        (&mut one).take(CHUNK_BYTES as u64).read_to_end(&mut ours)?;
-        (&mut other).take(CHUNK_BYTES as u64).read_to_end(&mut theirs)?;
+        for (file, chunk) in files.iter_mut().zip(&mut chunks) {
+            chunk.clear();
+            file.take(CHUNK_BYTES as u64).read_to_end(chunk)?;
+            if is_first {
+                VARYING_HEADER_BYTES
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|at| chunk.get_mut(at))
+                    .for_each(|byte| *byte = 0);
+            }
+        }
+        let [ours, theirs] = &chunks;
         if ours != theirs || ours.is_empty() {
             return Ok(ours == theirs);
         }
+        is_first = false;
     }
 }
