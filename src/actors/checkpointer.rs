@@ -14,14 +14,14 @@ use super::mailbox::Serve;
 
 /// What the writer and the checkpointer tell each other of the WAL.
 #[derive(Default)]
-pub(super) struct LogState {
+pub(super) struct WalState {
     /// Set by the checkpointer when it is through.
     pub(super) moved: AtomicBool,
     /// Set for good where a checkpoint could not be synced: nothing is moved or begun anew from then on.
     kept: AtomicBool,
 }
 
-impl LogState {
+impl WalState {
     /// Whether the WAL is to be left as it is.
     pub(super) fn is_kept(&self) -> bool {
         self.kept.load(Ordering::Relaxed)
@@ -44,12 +44,12 @@ pub(super) struct CheckpointJob;
 
 pub(super) struct Checkpointer {
     store: Store,
-    log: Arc<LogState>,
+    log: Arc<WalState>,
     counts: Writing,
 }
 
 impl Checkpointer {
-    pub(super) fn new(store: Store, log: Arc<LogState>, counts: Writing) -> Self {
+    pub(super) fn new(store: Store, log: Arc<WalState>, counts: Writing) -> Self {
         Self { store, log, counts }
     }
 }

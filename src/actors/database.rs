@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     ActorError, QueueDepth,
-    checkpointer::{CheckpointJob, Checkpointer, LogState},
+    checkpointer::{CheckpointJob, Checkpointer, WalState},
     mailbox::Mailbox,
     probe::{NotReady, Probe},
     reader::{self, ReadJob, Reader},
@@ -57,7 +57,7 @@ impl Database {
     pub fn open(options: &DatabaseOptions, now: Timestamp, telemetry: &Telemetry) -> Result<Self, OpenError> {
         let store = &options.store;
         let writer = SqliteWriter::open(store, now)?;
-        let log = Arc::new(LogState::default());
+        let log = Arc::new(WalState::default());
         let counts = telemetry.writing.clone();
         let checkpointer = sqlite::Checkpointer::open(store)?;
         let checkpointer = Checkpointer::new(checkpointer, Arc::clone(&log), counts.clone());

@@ -23,7 +23,7 @@ use crate::{
 
 use super::{
     ActorError,
-    checkpointer::{CheckpointJob, LogState},
+    checkpointer::{CheckpointJob, WalState},
     mailbox::{Mailbox, Serve},
     panic_text,
 };
@@ -39,19 +39,8 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(4);
 /// Pages in the WAL from which the writer waits for readers as long as the busy timeout (64 MB).
 const MAX_WAL_PAGES: u32 = 16_384;
 
-/// Versions whose tags and texts are indexed at once at most.
-const INDEXED_AT_ONCE: usize = 256;
-/// No further one is begun after this, as the next operation may have to wait. One with very long texts may take
-/// two tenths of a second by itself.
-const INDEXING_TIME: Duration = Duration::from_millis(5);
-/// Versions that a commit indexes rather than leave them to the next one. Indexing writes about twenty pages, for one
-/// as for many, and a search looks at some unindexed versions as fast as at others.
-const WORTH_INDEXING: usize = 32;
-/// How often an idle writer looks for what is not indexed yet.
+/// How often an idle writer looks at the size of the WAL.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// How long indexing is left alone after it has failed.
-const INDEX_REST: Duration = Duration::from_secs(10);
-
 /// How long the writer looks for the next operation before it sleeps: somewhat longer than a caller takes who sends the next
 /// as soon as the answer is there. Measured with one caller on two cores: a quarter more writes a second.
 const LINGER: Duration = Duration::from_micros(300);
@@ -128,7 +117,6 @@ where
 
 pub(super) struct Writer {
     store: SqliteWriter,
-    index: IndexCare,
     options: Options,
     parts: WriterParts,
     wal: WalWatch,
@@ -140,15 +128,14 @@ pub(super) struct Writer {
 #[derive(Clone)]
 pub(super) struct WriterParts {
     pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
-    pub(super) log: Arc<LogState>,
+    pub(super) log: Arc<WalState>,
     pub(super) counts: Writing,
 }
 
 impl Writer {
     pub(super) fn new(store: SqliteWriter, options: Options, parts: WriterParts) -> Self {
         parts.counts.writable.set(1);
-        let (index, wal) = (IndexCare::default(), WalWatch::default());
-        Self { store, index, options, parts, wal, distrusted: false }
+        Self { store, options, parts, wal: WalWatch::default(), distrusted: false }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
@@ -175,10 +162,7 @@ impl Writer {
                 }
             }
         }
-        let outcome = outcome.and_then(|()| {
-            self.index.tend(&mut self.store, WORTH_INDEXING);
-            self.store.commit()
-        });
+        let outcome = outcome.and_then(|()| self.store.commit());
         if self.store.in_transaction()
             && let Err(error) = self.store.rollback()
         {
@@ -279,56 +263,6 @@ impl Writer {
     }
 }
 
-/// Keeps the index of tags and texts up to date, in the transactions of others and while nothing else is done.
-/// Where that fails, lists are slower and still right, so it costs nobody the commit.
-#[derive(Default)]
-struct IndexCare {
-    /// Not before this, where it has failed.
-    rest_until: Option<Instant>,
-}
-
-impl IndexCare {
-    /// Does a share of what is to be done, where it is about so many versions; whether there may be more.
-    fn tend(&mut self, store: &mut SqliteWriter, least: usize) -> bool {
-        if self.rest_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        self.rest_until = None;
-        let more = match store.index_is_behind_by(least) {
-            Ok(true) => store
-                .settle_index_within(INDEXED_AT_ONCE, INDEXING_TIME)
-                .and_then(|_| store.index_is_behind_by(1)),
-            found => found,
-        };
-        match more {
-            Ok(more) => more,
-            Err(error) => {
-                tracing::warn!(%error, "the index of tags and texts stays behind; lists are right, but slower");
-                self.rest_until = Some(Instant::now() + INDEX_REST);
-                false
-            }
-        }
-    }
-
-    /// The same with a transaction of its own.
-    fn tend_idle(&mut self, store: &mut SqliteWriter) -> Result<bool, StoreError> {
-        let rests = self.rest_until.is_some_and(|until| Instant::now() < until);
-        if rests || !store.index_is_behind_by(1)? {
-            return Ok(false);
-        }
-        store.begin()?;
-        let more = self.tend(store, 1);
-        let committed = store.commit();
-        if committed.is_err() {
-            self.rest_until = Some(Instant::now() + INDEX_REST);
-        }
-        if store.in_transaction() {
-            store.rollback()?;
-        }
-        committed.map(|()| more)
-    }
-}
-
 /// When the WAL is to be tended, by how many pages it has.
 struct WalWatch {
     last_pages: u32,
@@ -389,12 +323,8 @@ impl Serve for Writer {
     }
 
     fn idle(&mut self) -> Option<Duration> {
-        let more = self.index.tend_idle(&mut self.store).unwrap_or_else(|error| {
-            tracing::debug!(%error, "the index could not be tended while nothing else was to be done");
-            false
-        });
         self.tend_wal();
-        Some(if more { Duration::ZERO } else { IDLE_LOOK })
+        Some(IDLE_LOOK)
     }
 
     fn linger(&self) -> Duration {
@@ -402,10 +332,6 @@ impl Serve for Writer {
     }
 
     fn close(&mut self) {
-        // What waited for company; where much is pending, the next start goes on with it.
-        if let Err(error) = self.index.tend_idle(&mut self.store) {
-            tracing::debug!(%error, "the index stays behind until the next start");
-        }
         if self.parts.log.is_kept() {
             if let Err(error) = self.store.keep_wal_on_close() {
                 tracing::error!(%error, "the write-ahead log could not be left whole");

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::interrupt::survive_file_size_limit;
 use crate::{
@@ -254,17 +254,18 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
 /// Sends the log to stderr, through a thread of its own: no request waits for a terminal.
 fn start_log(settings: &Settings) -> Result<WorkerGuard, ServeError> {
     let level = &settings.log_level;
-    // What the HTTP library says of its threads, and of clients that speak no HTTP, helps only who looks
-    // for a fault there.
-    let quiet = if level == "info" { "info,actix_server=warn,actix_http=off" } else { level };
-    let filter = EnvFilter::try_new(quiet)
-        .map_err(|error| ServeError::LogLevel { level: level.clone(), why: error.to_string() })?;
+    // What the HTTP library logs about its threads, and about clients that speak no HTTP, is noise at `info`.
+    let directives = if level == "info" { "info,actix_server=warn,actix_http=off" } else { level };
+    let filter: Targets = directives.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
+        ServeError::LogLevel { level: level.clone(), why: error.to_string() }
+    })?;
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     let started = match settings.log_format {
-        LogFormat::Text => log.with_ansi(colour).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(colour)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     started.map_err(io::Error::other)?;
     Ok(guard)

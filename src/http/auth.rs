@@ -71,17 +71,16 @@ impl Doorkeeper {
     }
 }
 
-/// The key of `X-API-Key`, else of `Authorization: Bearer`; blank is none.
+/// Returns the key of `X-API-Key` or, if that is absent or blank, of `Authorization: Bearer`.
 fn presented(head: &HeaderMap) -> Option<&[u8]> {
-    let key = match head.get("x-api-key") {
-        Some(key) => key.as_bytes(),
-        None => {
-            let credentials = head.get("authorization")?.as_bytes().trim_ascii();
-            let (scheme, key) = credentials.split_at_checked("bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)?
-        }
-    };
-    Some(key.trim_ascii()).filter(|key| !key.is_empty())
+    let not_blank = |key: &&[u8]| !key.is_empty();
+    let own = head.get("x-api-key").map(|key| key.as_bytes().trim_ascii()).filter(not_blank);
+    own.or_else(|| {
+        let credentials = head.get("authorization")?.as_bytes().trim_ascii();
+        let (scheme, key) = credentials.split_at_checked("bearer ".len())?;
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+        is_bearer.then(|| key.trim_ascii()).filter(not_blank)
+    })
 }
 
 /// A header as text: UTF-8, or else Latin-1, which HTTP once said it was.
@@ -127,6 +126,9 @@ mod tests {
             (&[("authorization", b"Bearer")], "KeyMissing"),
             (&[("authorization", b"Bearer ")], "KeyMissing"),
             (&[("x-api-key", b"")], "KeyMissing"),
+            (&[("x-api-key", b" "), ("authorization", b"Bearer test-key")], "key:test…"),
+            (&[("x-api-key", b""), ("authorization", b"Bearer wrong")], "KeyRefused"),
+            (&[("x-api-key", b" "), ("authorization", b"Bearer ")], "KeyMissing"),
             (&[("x-api-key", b"caf\xe9")], "KeyRefused"),
             (&[("x-api-key", b"test-ke")], "KeyRefused"),
             (&[], "KeyMissing"),

@@ -19,7 +19,7 @@ use super::{
     lenient,
 };
 
-/// Reads a body that holds at most `limit_bytes`, whether its length is announced or not.
+/// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not.
 ///
 /// # Errors
 /// [`ApiError::BodyTooLarge`], at the first byte over the limit or the announcement of it;
@@ -28,11 +28,12 @@ pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
     limit_bytes: usize,
+    setting: &'static str,
 ) -> Result<Bytes, ApiError> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
-        return Err(ApiError::BodyTooLarge { limit_bytes });
+        return Err(ApiError::BodyTooLarge { limit_bytes, setting });
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
@@ -41,7 +42,7 @@ pub(super) async fn read(
             why.unwrap_or_else(|| ApiError::BodyBroken(error.to_string()))
         })?;
         if body.len() + chunk.len() > limit_bytes {
-            return Err(ApiError::BodyTooLarge { limit_bytes });
+            return Err(ApiError::BodyTooLarge { limit_bytes, setting });
         }
         if body.is_empty() && announced == Some(chunk.len() as u64) {
             return Ok(chunk);
@@ -179,6 +180,20 @@ impl<'f> Fields<'f> {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         self.optional(name, |value| chosen(value, names, parse))
+    }
+
+    /// As [`Fields::choice`], for a choice that the query may have made: the two must not differ.
+    pub(super) fn choice_as_in_query<T: Copy + PartialEq>(
+        &mut self,
+        name: &str,
+        names: &'static [&'static str],
+        parse: impl Fn(&str) -> Option<T>,
+        in_query: Option<T>,
+    ) -> Option<T> {
+        let Some(wanted) = in_query else { return self.choice(name, names, parse) };
+        let is_wanted = |name: &&str| parse(name) == in_query;
+        let only = names.iter().position(is_wanted).map_or(names, |place| &names[place..=place]);
+        self.choice(name, only, |text| parse(text).filter(|choice| *choice == wanted)).or(in_query)
     }
 
     /// As [`Fields::choice`], but null is a fault.

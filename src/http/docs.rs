@@ -18,6 +18,7 @@ use super::{
     native::schema::Unless,
     openapi,
     request::EntityTags,
+    stream,
 };
 
 /// What the page may load and do: its own files, requests to this server, and the pictures inside its style sheet.
@@ -147,6 +148,6 @@ impl File {
         if self.is_gzipped {
             answer.insert_header((header::CONTENT_ENCODING, "gzip"));
         }
-        answer.body(self.bytes.clone())
+        answer.body(stream::shared(self.bytes.clone()))
     }
 }

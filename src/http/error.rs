@@ -48,8 +48,10 @@ pub(super) enum ApiError {
     TooManyConnections,
     #[error("this port speaks HTTPS; use https:// in place of http://")]
     PlainOnTls,
-    #[error("the body is larger than the {limit_bytes} bytes this server takes here")]
-    BodyTooLarge { limit_bytes: usize },
+    #[error("the body is larger than {limit_bytes} bytes; send less, or raise {setting} on the server")]
+    BodyTooLarge { limit_bytes: usize, setting: &'static str },
+    #[error("the server holds as many large answers as it can; try again")]
+    TooManyLargeAnswers,
     #[error("the body could not be read: {0}")]
     BodyBroken(String),
     #[error("there is nothing at this path")]
@@ -118,7 +120,7 @@ impl ResponseError for ApiError {
                 _ => StatusCode::BAD_REQUEST,
             },
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -145,7 +147,7 @@ impl ResponseError for ApiError {
             // Who can't know what became of a write should look first.
             Self::Registry(RegistryError::InDoubt(_)) => {}
             // Without a key configured, trying again does not help.
-            Self::Registry(_) | Self::TooManyConnections
+            Self::Registry(_) | Self::TooManyConnections | Self::TooManyLargeAnswers
                 if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) =>
             {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));

@@ -37,6 +37,8 @@ pub(super) enum FaultKind {
     Literal(&'static [&'static str]),
     GreaterThanEqual(i64),
     LessThanEqual(i64),
+    /// More values than this. The frozen list of types has none of its own for it.
+    TooMany(usize),
     ModelAttributesType,
     JsonInvalid(String),
 }
@@ -81,7 +83,7 @@ impl FaultKind {
             Self::DictType => "dict_type",
             Self::Literal(_) => "literal_error",
             Self::GreaterThanEqual(_) => "greater_than_equal",
-            Self::LessThanEqual(_) => "less_than_equal",
+            Self::LessThanEqual(_) | Self::TooMany(_) => "less_than_equal",
             Self::ModelAttributesType => "model_attributes_type",
             Self::JsonInvalid(_) => "json_invalid",
         }
@@ -113,6 +115,7 @@ impl FaultKind {
             Self::Literal(expected) => format!("Input should be {}", alternatives(expected)),
             Self::GreaterThanEqual(least) => format!("Input should be greater than or equal to {least}"),
             Self::LessThanEqual(most) => format!("Input should be less than or equal to {most}"),
+            Self::TooMany(most) => format!("Input should have at most {most} values"),
             Self::ModelAttributesType => {
                 "Input should be a valid dictionary or object to extract fields from".to_owned()
             }

@@ -18,6 +18,7 @@ mod observe;
 mod openapi;
 mod peer;
 mod request;
+mod stream;
 mod throttle;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};

@@ -2,8 +2,13 @@
 
 use std::{borrow::Cow, future::Ready, net::IpAddr};
 
-use actix_web::{FromRequest, HttpRequest, dev, http::header::HeaderMap, web::Data};
+use actix_web::{
+    FromRequest, HttpRequest, dev,
+    http::{Method, header::HeaderMap},
+    web::{Bytes, Data},
+};
 use percent_encoding::{PercentDecode, percent_decode_str};
+use serde_json::Value;
 
 use crate::{
     domain::{ModelId, Precondition, Refusal},
@@ -23,6 +28,15 @@ use super::{
 pub(super) enum BodyLimit {
     Write,
     Metrics,
+}
+
+impl BodyLimit {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Write => "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES",
+            Self::Metrics => "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES",
+        }
+    }
 }
 
 /// An authenticated request. The first thing a handler takes: without a valid key nothing else of the
@@ -63,6 +77,10 @@ impl Call {
             query,
             faults: Faults::default(),
         })
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.request.method() == Method::HEAD
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -116,17 +134,25 @@ impl Call {
         self.query(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
-    /// A parameter that must be there.
-    pub(super) fn required_query(&mut self, name: &str) -> Option<String> {
-        let value = self.query(name).map(str::to_owned);
-        if value.is_none() {
-            self.fault_in_query(FaultKind::Missing, name, serde_json::Value::Null);
-        }
-        value
+    /// Ids separated by commas, at least one and at most `most`.
+    pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
+        let Some(text) = self.query(name).map(str::to_owned) else {
+            self.faults.note(FaultKind::Missing, ["query".into(), name.into()], Value::Null);
+            return Vec::new();
+        };
+        let read = match text.split(',').nth(most) {
+            Some(_) => Err(FaultKind::TooMany(most)),
+            None => text.split(',').map(lenient::integer_text).collect(),
+        };
+        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
     }
 
-    pub(super) fn fault_in_query(&mut self, kind: FaultKind, name: &str, input: serde_json::Value) {
-        self.faults.note(kind, ["query".into(), name.into()], input);
+    /// Notes a fault for each parameter that is not one of `known`.
+    pub(super) fn only_query(&mut self, known: &[&str]) {
+        for (name, value) in self.query.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            let location = ["query".into(), name.as_str().into()];
+            self.faults.note(FaultKind::ExtraForbidden, location, value.as_str().into());
+        }
     }
 
     /// A number from `least` to `most`, if it is given.
@@ -164,12 +190,25 @@ impl Call {
     /// # Errors
     /// As [`body::read`]; what is wrong with its JSON is noted.
     pub(super) async fn body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
-        let limit_bytes = match limit {
+        let body = self.body_bytes(limit).await?;
+        Ok(Fields::parse(&body, &mut self.faults))
+    }
+
+    /// The fields of a body that may be empty.
+    ///
+    /// # Errors
+    /// As [`Call::body`].
+    pub(super) async fn optional_body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
+        let body = self.body_bytes(limit).await?;
+        Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, &mut self.faults))
+    }
+
+    async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
+        let max_bytes = match limit {
             BodyLimit::Write => self.app.max_write_body_bytes,
             BodyLimit::Metrics => self.app.max_metrics_body_bytes,
         };
-        let body = body::read(&self.request, &mut self.payload, limit_bytes).await?;
-        Ok(Fields::parse(&body, &mut self.faults))
+        body::read(&self.request, &mut self.payload, max_bytes, limit.setting()).await
     }
 
     /// To be called once everything has been read: answers the faults noted so far, if any.

@@ -254,29 +254,3 @@ fn a_checkpoint_moves_the_log_into_the_database_while_others_work() {
     let log = options.files()[1].metadata().unwrap().len();
     assert_eq!(log, 0, "the log is empty");
 }
-
-#[test]
-fn a_table_that_another_tool_has_made_anew_without_its_triggers_gets_them_back_when_it_is_opened() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path().join("registry.db"));
-    drop(SqliteWriter::open(&options, now()).unwrap());
-    let other = rusqlite::Connection::open(&options.path).unwrap();
-    let register = |version: &str| {
-        let sql = "INSERT INTO models (name, version, checkpoint_path) VALUES ('m', ?1, '/x')";
-        other.execute(sql, [version]).unwrap();
-    };
-    register("1");
-    other
-        .execute_batch("CREATE TABLE anew AS SELECT * FROM models; DROP TABLE models; ALTER TABLE anew RENAME TO models;")
-        .unwrap();
-    register("2");
-    let counted = || {
-        let mut reader = SqliteReader::open(&options).unwrap();
-        reader.stats().unwrap().total_models
-    };
-    assert_eq!(counted(), 1, "nobody counted");
-    drop(SqliteWriter::open(&options, now()).unwrap());
-    assert_eq!(counted(), 2);
-    register("3");
-    assert_eq!(counted(), 3);
-}

@@ -1,26 +1,35 @@
-//! Answers, written from rows without building a tree in between.
+//! Answers as JSON, written from rows without a tree in between.
 
 use actix_web::{
     HttpResponse,
+    body::BoxBody,
     http::header::{self, HeaderName},
 };
 
-use crate::domain::{Event, Model, ModelRow, Page, json::servable};
+use crate::domain::{Event, Model, ModelId, ModelRow, Page};
 
-use super::super::request::{Call, EntityTags};
+use super::{
+    super::{
+        error::ApiError,
+        request::{Call, EntityTags},
+        stream::{self, Begun, Source},
+    },
+    rows::Versions,
+};
 
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
-/// What a version without metrics takes, roughly; saves growing the buffer.
+/// The usual size of a version without metrics, so that its buffer need not grow, in bytes.
 const MODEL_BYTES: usize = 1024;
 
-/// A version as it is answered, and the tag of that state.
+/// A version as it is answered, and the revision it has.
 pub(super) enum ModelAnswer {
-    /// The caller has this state already.
+    /// The caller has this revision already.
     NotModified {
         revision: String,
     },
     Body {
         revision: String,
+        id: ModelId,
         json: Vec<u8>,
     },
 }
@@ -33,77 +42,63 @@ impl ModelAnswer {
         }
         let mut json = Vec::with_capacity(MODEL_BYTES);
         write_model(&mut json, model, expose_paths);
-        Self::Body { revision, json }
+        Self::Body { revision, id: model.id, json }
     }
 
-    pub(super) fn into_response(self) -> HttpResponse {
+    pub(super) fn into_response(self, call: &Call) -> HttpResponse {
         let tag = |revision: &str| (header::ETAG, format!("\"{revision}\""));
         match self {
             Self::NotModified { revision } => {
                 HttpResponse::NotModified().insert_header(tag(&revision)).finish()
             }
-            Self::Body { revision, json: body } => HttpResponse::Ok()
-                .insert_header(tag(&revision))
-                .insert_header(header::ContentType::json())
-                .body(body),
+            Self::Body { revision, id, json } => {
+                let version = Versions::one(call.registry(), call.app.expose_local_paths, id, json);
+                HttpResponse::Ok()
+                    .insert_header(tag(&revision))
+                    .insert_header(header::ContentType::json())
+                    .body(version.into_body(call.is_head()))
+            }
         }
     }
 }
 
-/// What makes the answer to a call of the version that was asked for.
+/// Returns what turns the version that was asked for into the answer to `call`.
 pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
     let (seen, expose_paths) = (call.seen(), call.app.expose_local_paths);
     move |model: &ModelRow<'_>| ModelAnswer::of(model, &seen, expose_paths)
 }
 
-/// The version as it is after a change.
+/// Answers with a version as it is after a change.
 pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
-    // A change leaves what it does not touch as another process may have written it.
-    let answerable = |text: &Option<String>| text.as_deref().map(|text| servable(text).into_owned());
-    let (tags, metrics) = (answerable(&model.tags), answerable(&model.metrics));
-    let model = Model { tags, metrics, ..model };
-    ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response()
+    ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response(call)
 }
 
-/// A body that is JSON already.
-pub(super) fn json(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(header::ContentType::json()).body(body)
+/// Answers with a body that is JSON already.
+///
+/// # Errors
+/// As [`stream::whole`].
+pub(super) fn json(body: Vec<u8>) -> Result<HttpResponse, ApiError> {
+    let body = stream::whole(body)?;
+    Ok(HttpResponse::Ok().insert_header(header::ContentType::json()).body(body))
 }
 
-/// A list under way: `[`, then rows, then `]`.
-pub(super) struct List(Vec<u8>);
+/// Answers with rows.
+pub(super) fn rows<S: Source>(call: &Call, rows: Begun<S>) -> HttpResponse {
+    HttpResponse::Ok().insert_header(header::ContentType::json()).body(rows.into_body(call.is_head()))
+}
 
-impl List {
-    pub(super) fn new() -> Self {
-        Self(vec![b'['])
+/// Answers with a page of a list, its total if it is known, and a link to the next page if there is one.
+pub(super) fn page<S: Source>(call: &Call, rows: Begun<S>, page: &Page) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header(header::ContentType::json());
+    if let Some(total) = page.total {
+        response.insert_header((TOTAL_COUNT, total));
     }
-
-    /// Where the next row is written.
-    pub(super) fn row(&mut self) -> &mut Vec<u8> {
-        if self.0.len() > 1 {
-            self.0.push(b',');
-        }
-        &mut self.0
+    if let Some(next) = &page.next {
+        let link = format!("<{}>; rel=\"next\"", call.next_page(&next.encode()));
+        response.insert_header((header::LINK, link));
     }
-
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.0.push(b']');
-        self.0
-    }
-
-    /// The list as a page, with its total where it is known and, where there is one, the next.
-    pub(super) fn into_page(self, call: &Call, page: &Page) -> HttpResponse {
-        let mut response = HttpResponse::Ok();
-        response.insert_header(header::ContentType::json());
-        if let Some(total) = page.total {
-            response.insert_header((TOTAL_COUNT, total));
-        }
-        if let Some(next) = &page.next {
-            let link = format!("<{}>; rel=\"next\"", call.next_page(&next.encode()));
-            response.insert_header((header::LINK, link));
-        }
-        response.body(self.finish())
-    }
+    response.body::<BoxBody>(rows.into_body(call.is_head()))
 }
 
 /// Writes a version, its fields in the order of the contract.

@@ -1,14 +1,14 @@
 //! `/models/{id}/events`: the audit trail of a version.
 
-use crate::domain::{Event, EventQuery};
+use crate::domain::EventQuery;
 
 use super::{
     super::{
         openapi::{BadCursor, DoesNotFit},
         request::Call,
     },
-    Answer,
-    answer::{List, write_event},
+    Answer, answer,
+    rows::Events,
     schema::{self, ById, EventListParameters},
 };
 
@@ -37,7 +37,6 @@ pub(super) async fn list(mut call: Call) -> Answer {
     // The limit was checked to be small.
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = EventQuery { model_id, limit, offset: offset.unsigned_abs(), after };
-    let add = |list: &mut List, event: &Event<'_>| write_event(list.row(), event);
-    let (page, list) = call.registry().events(query, List::new(), add).await?;
-    Ok(list.into_page(&call, &page))
+    let (events, page) = Events::list(call.registry(), query).await?;
+    Ok(answer::page(&call, events, &page))
 }

@@ -63,7 +63,7 @@ pub(super) async fn suites(mut call: Call) -> Answer {
     let id = call.model_id();
     call.settle()?;
     let suites = call.registry().suites(id, call.query_text("suite")).await?;
-    Ok(answer::json(suites.into_bytes()))
+    answer::json(suites.into_bytes())
 }
 
 pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {

@@ -10,6 +10,7 @@ mod overview;
 #[allow(unreachable_pub, reason = "only fuzzers reach it from outside")]
 pub mod probe;
 mod promotion;
+mod rows;
 pub(super) mod schema;
 mod telemetry;
 

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 
 use crate::domain::{
-    Architecture, Draft, FileRecord, ListQuery, ModelRow, Order, Patch, Provenance, Refusal, Sort, Status,
+    Architecture, Draft, FileRecord, ListQuery, Order, Patch, Provenance, Refusal, Sort, Status,
 };
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer,
-    answer::{self, List, write_model},
+    Answer, answer,
+    rows::Versions,
     schema::{
         ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
         NewModel, NotModified, OfStatus, OneVersion, OnlyIf, StatusListParameters, Unless,
@@ -93,7 +93,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     let id = call.model_id();
     call.settle()?;
-    Ok(call.registry().model(id, answer::view(&call)).await?.into_response())
+    Ok(call.registry().model(id, answer::view(&call)).await?.into_response(&call))
 }
 
 /// Get a version by its name
@@ -106,7 +106,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 )]
 pub(super) async fn get_by_name(call: Call) -> Answer {
     let (name, version) = (call.path_text(2)?, call.path_text(3)?);
-    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response())
+    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response(&call))
 }
 
 /// Delete a version
@@ -196,10 +196,8 @@ pub(super) async fn list_by_status(mut call: Call) -> Answer {
 }
 
 async fn answer_list(call: &Call, query: ListQuery) -> Answer {
-    let expose = call.app.expose_local_paths;
-    let add = move |list: &mut List, model: &ModelRow<'_>| write_model(list.row(), model, expose);
-    let (page, list) = call.registry().models(query, List::new(), add).await?;
-    Ok(list.into_page(call, &page))
+    let (versions, page) = Versions::list(call.registry(), query, call.app.expose_local_paths).await?;
+    Ok(answer::page(call, versions, &page))
 }
 
 pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {

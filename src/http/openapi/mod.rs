@@ -172,6 +172,7 @@ fn components() -> Components {
     let components = taken::<schema::NewModel>(components);
     let components = taken::<schema::ModelChanges>(components);
     let components = taken::<schema::NewScores>(components);
+    let components = taken::<schema::Promotion>(components);
     let components = answered::<schema::Model>(components);
     let components = answered::<schema::Event>(components);
     let components = answered::<schema::Deleted>(components);

@@ -15,7 +15,6 @@ use registry_domain::{Refusal, Timestamp};
 use super::{
     super::StoreError,
     commit::{self, keep_wal_on_close},
-    derived::settle,
     lock::DatabaseLock,
     maintenance::back_up_before_upgrade,
     opening::{OpenError, Options, Synchronous, inspect_file},
@@ -154,44 +153,6 @@ impl SqliteWriter {
     /// [`StoreError::Busy`] after that.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.run("BEGIN IMMEDIATE")
-    }
-
-    /// Brings the index of tags and texts up to date with up to `most` versions that were written since, by this
-    /// transaction or by other processes; how many it were. Lists are right whether it is done or not, and quick
-    /// where little is left to do.
-    ///
-    /// # Errors
-    /// As SQLite's; the transaction is then as it was before, if there still is one.
-    pub fn settle_index(&mut self, most: usize) -> Result<usize, StoreError> {
-        self.settle_index_within(most, Duration::MAX)
-    }
-
-    /// The same, but none is begun once `time` has passed, save the first.
-    ///
-    /// # Errors
-    /// As [`SqliteWriter::settle_index`].
-    pub fn settle_index_within(&mut self, most: usize, time: Duration) -> Result<usize, StoreError> {
-        self.begin_operation()?;
-        match settle::settle(&self.connection, most, time) {
-            Ok(settled) => {
-                self.keep_operation()?;
-                Ok(settled)
-            }
-            Err(error) => {
-                if self.in_transaction() {
-                    self.undo_operation()?;
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Whether [`SqliteWriter::settle_index`] has at least so many versions to work through; about a microsecond.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn index_is_behind_by(&self, least: usize) -> Result<bool, StoreError> {
-        Ok(settle::are_pending(&self.connection, least)?)
     }
 
     /// Undoes the transaction.

@@ -5,13 +5,15 @@
 
 mod commit;
 mod connection;
-mod derived;
 mod events;
 mod lists;
 mod lock;
+mod lookup;
 pub mod maintenance;
 mod models;
+mod ngrams;
 mod opening;
+mod rows;
 mod schema;
 mod wal;
 mod watched_files;

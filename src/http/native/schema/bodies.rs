@@ -148,6 +148,14 @@ pub(in crate::http) struct NewScores {
     notes: Option<String>,
 }
 
+/// The status a version gets, if the query does not name it. Without a body, `{}` is meant. A field that is not listed is a fault.
+#[derive(ToSchema)]
+#[schema(examples(json!({"to_status": "production"})))]
+pub(in crate::http) struct Promotion {
+    /// `production` by default. If the query has it too, both must be the same.
+    to_status: Option<StatusName>,
+}
+
 /// Scores by name.
 #[derive(ToSchema)]
 #[schema(as = Scores)]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, types::ValueRef};
 use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, integrity};
 use registry_domain::soundness::{EVENT_RULES, Fault, Kept, MODEL_RULES, Rule, Severity};
 
-use crate::sqlite::derived::audit::{self, Drift};
+use crate::sqlite::lookup::{self, Drift};
 use crate::sqlite::schema::{SCHEMA_VERSION, has_column, has_table, reference, user_version};
 
 /// Event types of other tools that are counted one by one.
@@ -189,7 +189,7 @@ impl Check<'_> {
     /// Counters and the index of tags and texts, which answer in place of the versions.
     fn derived(&mut self) -> rusqlite::Result<()> {
         if self.is_current {
-            for Drift { table, id, problem } in audit::drifts(self.connection)? {
+            for Drift { table, id, problem } in lookup::drifts(self.connection)? {
                 self.fail(table, id, problem, OPTIMIZE);
             }
         }

@@ -8,8 +8,8 @@ use super::{
     MaintenanceError, Source, Stage, Watch, connect, expect_file, expect_registry, leave_wal, patiently,
 };
 use crate::sqlite::{
-    derived::{audit, tables},
     lock::DatabaseLock,
+    lookup,
     opening::Options,
     schema::{SCHEMA_VERSION, user_version},
     wal::{self, Salvaged},
@@ -134,10 +134,10 @@ fn connect_exclusively(
 }
 
 fn rebuild_drifted(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let drifts = audit::drifts(connection)?;
+    let drifts = lookup::drifts(connection)?;
     if !drifts.is_empty() {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        tables::rebuild(connection)?;
+        lookup::rebuild(connection)?;
         connection.execute_batch("COMMIT")?;
     }
     Ok(drifts.into_iter().map(|drift| format!("{}: {}", drift.table, drift.problem)).collect())

@@ -77,12 +77,10 @@ fn are_equal(one: &Path, other: &Path) -> io::Result<bool> {
         for (file, chunk) in files.iter_mut().zip(&mut chunks) {
             chunk.clear();
             file.take(CHUNK_BYTES as u64).read_to_end(chunk)?;
-            if is_first {
-                VARYING_HEADER_BYTES
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|at| chunk.get_mut(at))
-                    .for_each(|byte| *byte = 0);
+            for at in VARYING_HEADER_BYTES.into_iter().flatten().filter(|_| is_first) {
+                if let Some(byte) = chunk.get_mut(at) {
+                    *byte = 0;
+                }
             }
         }
         let [ours, theirs] = &chunks;
