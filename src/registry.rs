@@ -38,6 +38,8 @@ pub struct Rules {
     pub gate: Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
+    /// The largest metrics of a version, in bytes of JSON.
+    pub max_metrics_bytes: usize,
     /// Whether the server reads files of its own disk that a client names.
     pub allow_local_paths: bool,
     /// The largest file that is digested, in bytes.
@@ -242,7 +244,7 @@ impl Registry {
                 draft.architecture = draft.architecture.or(Architecture::from_config(&config));
             }
         }
-        draft.settle_artifact_uri()?;
+        draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());
         draft.provenance.source_host = draft.provenance.source_host.or_else(|| caller.host.clone());
         self.change(caller, move |store, context| operations::register(store, draft, context)).await
@@ -302,7 +304,7 @@ impl Registry {
         .await
     }
 
-    /// Takes a version away; a settled one only with `force`.
+    /// Deletes a version; an immutable one only with `force`.
     pub async fn delete(
         &self,
         id: ModelId,
@@ -339,6 +341,7 @@ impl Registry {
                 now: (parts.clock)(),
                 gate: &parts.rules.gate,
                 max_event_payload_bytes: parts.rules.max_event_payload_bytes,
+                max_metrics_bytes: parts.rules.max_metrics_bytes,
             };
             operation(store, &context)
         };

@@ -35,6 +35,7 @@ const MAX_BUSY_TIMEOUT_MS: u64 = i32::MAX as u64;
 const DEFAULT_MAX_HASH_BYTES: u64 = 256 << 20;
 const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
 const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
+const DEFAULT_MAX_METRICS_BYTES: u64 = 1 << 20;
 const DEFAULT_MAX_WRITE_BODY_BYTES: u64 = 256 << 10;
 const DEFAULT_HASHERS: usize = 2;
 /// More than the clients of a large team. An idle one takes about 20 KB; heads that are not whole are bounded together.
@@ -115,7 +116,7 @@ pub struct Settings {
     /// The largest body of metrics.
     pub max_metrics_body_bytes: u64,
     /// The database and who serves it.
-    pub database: DatabaseOptions,
+    pub database: DatabaseOptions<Options>,
     /// Threads that speak HTTP.
     pub workers: usize,
     /// Threads that digest files.
@@ -282,6 +283,11 @@ impl Settings {
                     "MAX_EVENT_PAYLOAD_BYTES",
                     DEFAULT_MAX_EVENT_PAYLOAD_BYTES as usize,
                 ),
+                max_metrics_bytes: count(
+                    flags.max_metrics_bytes,
+                    "MAX_METRICS_BYTES",
+                    DEFAULT_MAX_METRICS_BYTES as usize,
+                ),
                 allow_local_paths: truth(flags.allow_local_paths, "ALLOW_LOCAL_PATHS"),
                 max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
             },
@@ -389,6 +395,7 @@ mod tests {
         assert_eq!(settings.database.store.busy_timeout, Duration::from_secs(5));
         assert_eq!(settings.rules.max_hash_bytes, 268_435_456);
         assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
+        assert_eq!(settings.rules.max_metrics_bytes, 1_048_576);
         assert_eq!((settings.max_metrics_body_bytes, settings.max_write_body_bytes), (65_536, 262_144));
         assert_eq!(settings.rules.gate, Gate::default());
         assert_eq!(settings.keys.count(), 0);

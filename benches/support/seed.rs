@@ -94,6 +94,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
         now: at(number as i64 * APART_MS + later_ms),
         gate: &gate,
         max_event_payload_bytes: 65_536,
+        max_metrics_bytes: 1 << 20,
     };
     let draft = words::draft(number, models, name, nth);
     let model = operations::register(writer, draft, &context(0)).expect("a registration");
@@ -113,7 +114,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
 /// The evaluation that `POST /models/{id}/metrics` brings.
 pub fn evaluation(suite: &str, number: u64) -> Evaluation {
     let scores = json::read_object(&words::scores(number).to_string()).expect("an object");
-    Evaluation::of(suite, scores).expect("a suite")
+    Evaluation::new(suite, scores).expect("a suite")
 }
 
 /// A time in a registry that is seeded, so long after its beginning.

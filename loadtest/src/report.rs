@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
-    chart::Second,
+    chart::Interval,
     plan::Operation,
     readback::{Production, Readback},
     tally::Tally,
@@ -214,7 +214,7 @@ pub struct Outcome {
     /// Latencies in nanoseconds, by kind: all of them first, and for the open loop what the server took.
     pub latencies: Vec<(String, Histogram<u64>)>,
     /// How it went over time, in pieces that are wider the longer it took.
-    pub stretches: Vec<Second>,
+    pub intervals: Vec<Interval>,
 }
 
 /// The parts that come from the tally alone.

@@ -347,7 +347,7 @@ fn outcome(
         production: checked.production,
         versions,
     };
-    Outcome { report, latencies, stretches: series.stretches(runtime) }
+    Outcome { report, latencies, intervals: series.intervals(runtime) }
 }
 
 #[cfg(test)]

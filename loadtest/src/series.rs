@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::{chart::Second, tally::fold};
+use crate::{chart::Interval, tally::fold};
 
 /// What workers tell at once. Theirs are merged, never averaged.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
@@ -73,17 +73,17 @@ impl Series {
         self.joined += 1;
     }
 
-    /// From the start to `end`, where the last stretch may be cut short.
-    pub(crate) fn stretches(&self, end: Duration) -> Vec<Second> {
+    /// From the start to `end`, where the last interval may be cut short.
+    pub(crate) fn intervals(&self, end: Duration) -> Vec<Interval> {
         let width = SLICE.as_secs_f64() * f64::from(1_u32 << self.joined.min(31));
         let ends = ((end.as_secs_f64() / width).ceil() as usize).min(MAX_SLICES);
         // To the end also where nothing ended any more: a server that stalled to the end is to be seen.
         let mut count = self.slices.len().max(ends);
         let left_at = |at: usize| end.as_secs_f64() - at as f64 * width;
-        // A sliver shows a rate of hardly anything: it goes to the stretch before it.
+        // A sliver shows a rate of hardly anything: it goes to the interval before it.
         let sliver = count > 1 && left_at(count - 1) < width / 2.0 && left_at(count - 1) > 0.0;
         count -= usize::from(sliver);
-        let mut stretches = Vec::with_capacity(count);
+        let mut intervals = Vec::with_capacity(count);
         for at in 0..count {
             let slice = self.slices.get(at).and_then(Option::as_ref);
             let joined = match self.slices.get(at + 1) {
@@ -101,16 +101,15 @@ impl Series {
                 _ => width,
             };
             let quantile = |of| slice.map_or(0, |slice| slice.latency.value_at_quantile(of));
-            stretches.push(Second {
+            intervals.push(Interval {
                 start_s,
                 width_s,
                 done: slice.map_or(0, |slice| slice.done),
                 failed: slice.map_or(0, |slice| slice.failed),
-                p50_ns: quantile(0.5),
-                p99_ns: quantile(0.99),
+                percentiles_ns: [0.5, 0.95, 0.99].map(quantile),
             });
         }
-        stretches
+        intervals
     }
 }
 
@@ -147,10 +146,10 @@ mod tests {
             for number in 0..slices {
                 series.add(number, slice(1000));
             }
-            let stretches = series.stretches(SLICE * u32::try_from(slices).unwrap());
-            assert!(stretches.len() <= MAX_SLICES, "{slices}");
-            assert_eq!(stretches.iter().map(|stretch| stretch.done).sum::<u64>(), slices);
-            let seconds: f64 = stretches.iter().map(|stretch| stretch.width_s).sum();
+            let intervals = series.intervals(SLICE * u32::try_from(slices).unwrap());
+            assert!(intervals.len() <= MAX_SLICES, "{slices}");
+            assert_eq!(intervals.iter().map(|interval| interval.done).sum::<u64>(), slices);
+            let seconds: f64 = intervals.iter().map(|interval| interval.width_s).sum();
             assert!((seconds - slices as f64 / 10.0).abs() < 0.001, "{slices} {seconds}");
         }
     }
@@ -161,16 +160,16 @@ mod tests {
         for latency in [1_000_u64, 1_000, 1_000, 9_000_000] {
             series.add(0, slice(latency));
         }
-        let [stretch] = series.stretches(SLICE).try_into().unwrap();
-        assert!(stretch.p50_ns < 1_100 && stretch.p99_ns > 8_900_000, "{stretch:?}");
+        let [interval] = series.intervals(SLICE).try_into().unwrap();
+        assert!(interval.percentiles_ns[0] < 1_100 && interval.percentiles_ns[2] > 8_900_000, "{interval:?}");
     }
 
     #[test]
-    fn a_stretch_in_which_nothing_ended_is_there_and_empty() {
+    fn a_interval_in_which_nothing_ended_is_there_and_empty() {
         let mut series = Series::default();
         series.add(2, slice(5));
         let done = |series: &Series, end| {
-            series.stretches(end).iter().map(|stretch| stretch.done).collect::<Vec<_>>()
+            series.intervals(end).iter().map(|interval| interval.done).collect::<Vec<_>>()
         };
         assert_eq!(done(&series, SLICE * 3), [0, 0, 1]);
         assert_eq!(done(&series, SLICE * 5), [0, 0, 1, 0, 0], "to the end of the run");

@@ -1,33 +1,30 @@
-//! The handle to the database: `read` and `write` take an operation over the store and give its answer.
+//! The handle to the database: `read` and `write` run an operation over the store and return its result.
 
 use std::sync::Arc;
 
 use crate::{
     domain::Timestamp,
-    store::{
-        ReadStore, StoreError, WriteStore,
-        sqlite::{self, OpenError, SqliteReader, SqliteWriter},
-    },
+    store::{Backend, ReadStore, StoreError, WriteStore},
     telemetry::Telemetry,
 };
 
 use super::{
     ActorError, QueueDepth,
-    checkpointer::{CheckpointJob, Checkpointer, WalState},
     mailbox::Mailbox,
+    maintenance::{Maintainer, MaintenanceJob},
     probe::{NotReady, Probe},
     reader::{self, ReadJob, Reader},
-    writer::{self, WriteJob, Writer, WriterParts},
+    writer::{self, BoxedWriteJob, Writer},
 };
 
-/// Checkpoints that may wait: one is enough, a second finds nothing left to do.
-const CHECKPOINT_QUEUE: usize = 1;
+/// Rounds of maintenance that may wait: one is enough, a second would find nothing left to do.
+const MAINTENANCE_QUEUE: usize = 1;
 
 /// How the database is served.
 #[derive(Debug, Clone)]
-pub struct DatabaseOptions {
-    /// The file.
-    pub store: sqlite::Options,
+pub struct DatabaseOptions<O> {
+    /// The backend's own options: where the database is and how it is used.
+    pub store: O,
     /// Threads that read; at least one.
     pub readers: usize,
     /// Reads that may wait.
@@ -44,8 +41,8 @@ pub struct Database {
 
 struct Actors {
     readers: Mailbox<ReadJob>,
-    writer: Mailbox<Box<dyn WriteJob>>,
-    checkpointer: Arc<Mailbox<CheckpointJob>>,
+    writer: Mailbox<BoxedWriteJob>,
+    maintenance: Arc<Mailbox<MaintenanceJob>>,
     probe: Probe,
 }
 
@@ -53,38 +50,36 @@ impl Database {
     /// Opens the database and starts its actors. Must be called inside an actix system.
     ///
     /// # Errors
-    /// See [`OpenError`].
-    pub fn open(options: &DatabaseOptions, now: Timestamp, telemetry: &Telemetry) -> Result<Self, OpenError> {
-        let store = &options.store;
-        let writer = SqliteWriter::open(store, now)?;
-        let log = Arc::new(WalState::default());
+    /// As the backend's.
+    pub fn open<B: Backend>(
+        options: &DatabaseOptions<B::Options>,
+        now: Timestamp,
+        telemetry: &Telemetry,
+    ) -> Result<Self, B::OpenError> {
+        let (backend, writer) = B::open(&options.store, now)?;
+        let backend = Arc::new(backend);
         let counts = telemetry.writing.clone();
-        let checkpointer = sqlite::Checkpointer::open(store)?;
-        let checkpointer = Checkpointer::new(checkpointer, Arc::clone(&log), counts.clone());
+        let maintainer = Maintainer { store: backend.maintenance()?, counts: counts.clone() };
         let readers = (0..options.readers.max(1))
-            .map(|_| {
-                let store = SqliteReader::open(&options.store)?;
-                Ok(Reader { store, options: options.store.clone() })
-            })
-            .collect::<Result<Vec<_>, OpenError>>()?;
+            .map(|_| Ok(Reader { store: backend.reader()?, backend: Arc::clone(&backend) }))
+            .collect::<Result<Vec<_>, B::OpenError>>()?;
 
         let refused = |queue| telemetry.queues.refused(queue);
-        let checkpointer = vec![checkpointer];
-        // A full queue of checkpoints refuses nobody anything: one is under way already.
-        let checkpointer =
-            Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, checkpointer, Default::default()));
-        let parts = WriterParts { checkpointer: Arc::clone(&checkpointer), log, counts };
-        let writer = Writer::new(writer, store.clone(), parts);
+        // A full maintenance queue is no refusal: a round is running already.
+        let maintenance =
+            Mailbox::start("checkpoint", MAINTENANCE_QUEUE, vec![maintainer], Default::default());
+        let maintenance = Arc::new(maintenance);
+        let writer = Writer::new(writer, backend, Arc::clone(&maintenance), counts);
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
             writer: Mailbox::start("write", options.write_queue, vec![writer], refused("write")),
-            checkpointer,
+            maintenance,
             probe: Probe::default(),
         };
         Ok(Self { actors: Arc::new(actors) })
     }
 
-    /// Whether the writer can write, found out by writing; one answer is shared by all who ask within a second.
+    /// Commits a write to find out if writes work. Callers within one second share the result.
     ///
     /// # Errors
     /// [`NotReady`] says why not.
@@ -101,12 +96,12 @@ impl Database {
         read: impl FnOnce(&mut dyn ReadStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (job, answer) = reader::job(read);
-        self.actors.readers.post(job)?;
+        self.actors.readers.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// Runs an operation that writes, in a transaction; all of it is kept or, where it errs, none. The
-    /// answer comes after the commit.
+    /// Runs an operation that writes, in a transaction that keeps all of it or, if it errs, nothing. The result comes
+    /// after the commit.
     ///
     /// # Errors
     /// See [`ActorError`].
@@ -115,19 +110,19 @@ impl Database {
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (job, answer) = writer::job(write);
-        self.actors.writer.post(job)?;
+        self.actors.writer.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// How full the queues are.
+    /// Returns the depth of each queue.
     #[must_use]
     pub fn depths(&self) -> Vec<QueueDepth> {
-        vec![self.actors.readers.depth(), self.actors.writer.depth(), self.actors.checkpointer.depth()]
+        vec![self.actors.readers.depth(), self.actors.writer.depth(), self.actors.maintenance.depth()]
     }
 
-    /// Does what is waiting, moves the WAL into the database and ends the actors. Blocks; to be called once.
+    /// Finishes what is queued and stops the actors. Blocks; called once.
     pub fn close(&self) {
-        self.actors.checkpointer.close();
+        self.actors.maintenance.close();
         self.actors.readers.close();
         self.actors.writer.close();
     }

@@ -21,7 +21,7 @@ use crate::{
     http::{self, Capacity, HttpOptions, KeyFileError, Tls, TlsError},
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings, SettingsError},
-    store::sqlite::{OpenError, Synchronous, sqlite_version},
+    store::sqlite::{OpenError, Sqlite, Synchronous, sqlite_version},
     telemetry::Telemetry,
 };
 
@@ -160,7 +160,7 @@ async fn serve(
     let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
     let telemetry = Arc::new(Telemetry::new(&build));
     survive_file_size_limit()?;
-    let database = Database::open(&settings.database, clock(), &telemetry)?;
+    let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry)?;
     let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr()?;

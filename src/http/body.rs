@@ -1,4 +1,4 @@
-//! Bodies: read under their cap, and taken apart field by field with every fault noted.
+//! Request bodies: read within a limit, and split into fields with every fault noted.
 
 use std::rc::Rc;
 
@@ -22,8 +22,8 @@ use super::{
 /// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not.
 ///
 /// # Errors
-/// [`ApiError::BodyTooLarge`], at the first byte over the limit or the announcement of it;
-/// [`ApiError::BodyBroken`], [`ApiError::Malformed`], [`ApiError::TooSlow`] where the connection or its encoding fails.
+/// [`ApiError::BodyTooLarge`], at the first byte over the limit or once such a length is announced;
+/// [`ApiError::BodyBroken`], [`ApiError::Malformed`], [`ApiError::TooSlow`] if the connection or its encoding fails.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
@@ -52,16 +52,15 @@ pub(super) async fn read(
     Ok(body.freeze())
 }
 
-/// The fields of a body that are still to be taken. Each method takes one, notes what is wrong with it,
-/// and gives a value that stands in for it until the faults are answered.
+/// The fields of a body that have not been read yet. Each method removes one, and notes a fault if it is invalid.
 pub(super) struct Fields<'f> {
-    /// `None` where the body as a whole is at fault, which is noted already.
+    /// `None` if the body as a whole is invalid, which is noted already.
     fields: Option<Object>,
     faults: &'f mut Faults,
 }
 
 impl<'f> Fields<'f> {
-    /// Takes a body for an object of JSON.
+    /// Parses a body as a JSON object.
     pub(super) fn parse(body: &[u8], faults: &'f mut Faults) -> Self {
         let mut whole = |kind, input| {
             faults.note(kind, ["body".into()], input);
@@ -73,7 +72,7 @@ impl<'f> Fields<'f> {
             let reserved = std::str::from_utf8(body).is_ok_and(has_reserved_key);
             match serde_json::from_slice(body) {
                 _ if reserved => {
-                    let why = "a key is used that this server reserves for itself".to_owned();
+                    let why = "it uses a key that this server reserves for itself".to_owned();
                     whole(FaultKind::JsonInvalid(why), Value::Null)
                 }
                 Ok(value) if depth(&value) > MAX_DEPTH => {
@@ -97,7 +96,7 @@ impl<'f> Fields<'f> {
         None
     }
 
-    /// A field that may be left out, but not be null.
+    /// An optional field that may not be null.
     fn not_null<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, FaultKind>) -> Option<T> {
         let value = self.take(name)?;
         match read(&value) {
@@ -106,7 +105,7 @@ impl<'f> Fields<'f> {
         }
     }
 
-    /// A field that may be left out; null is left out.
+    /// An optional field; null means not given.
     fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, FaultKind>) -> Option<T> {
         let value = self.take(name).filter(|value| !value.is_null())?;
         match read(&value) {
@@ -115,7 +114,7 @@ impl<'f> Fields<'f> {
         }
     }
 
-    /// A text that must be given.
+    /// A required text.
     pub(super) fn required_text(&mut self, name: &str) -> String {
         let text = match self.take(name) {
             Some(Value::String(text)) => Some(text),
@@ -125,7 +124,7 @@ impl<'f> Fields<'f> {
         text.unwrap_or_default()
     }
 
-    /// An object that must be given.
+    /// A required object.
     pub(super) fn required_object(&mut self, name: &str) -> Object {
         let object = match self.take(name) {
             Some(Value::Object(object)) => Some(object),
@@ -172,7 +171,7 @@ impl<'f> Fields<'f> {
         self.not_null(name, lenient::boolean)
     }
 
-    /// One of `names`, as `parse` reads it.
+    /// One of `names`, which `parse` reads.
     pub(super) fn choice<T>(
         &mut self,
         name: &str,
@@ -213,11 +212,11 @@ impl<'f> Fields<'f> {
             other => return self.note(FaultKind::ListType, name, other),
         };
         let mut texts = Vec::with_capacity(items.len());
-        for (place, item) in items.into_iter().enumerate() {
+        for (index, item) in items.into_iter().enumerate() {
             match item {
                 Value::String(text) => texts.push(text),
                 other => {
-                    let location = ["body".into(), name.into(), place.into()];
+                    let location = ["body".into(), name.into(), index.into()];
                     self.faults.note(FaultKind::StringType, location, other);
                 }
             }
@@ -225,7 +224,7 @@ impl<'f> Fields<'f> {
         Some(texts)
     }
 
-    /// Notes what is left: nothing of it is known here.
+    /// Notes a fault for every field that is left: no field of that name is known.
     pub(super) fn finish(self) {
         for (name, value) in self.fields.into_iter().flatten() {
             self.faults.note(FaultKind::ExtraForbidden, ["body".into(), name.into()], value);

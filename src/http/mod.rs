@@ -42,7 +42,7 @@ use crate::{
     telemetry::{Requests, Telemetry},
 };
 
-use auth::Doorkeeper;
+use auth::Authenticator;
 use connection::{Admission, Connection};
 pub use connection::{Capacity, Deadlines, Tls, TlsError};
 use error::ApiError;
@@ -102,7 +102,7 @@ pub struct HttpOptions {
 /// What every handler has at hand.
 struct App {
     registry: Registry,
-    doorkeeper: Doorkeeper,
+    authenticator: Authenticator,
     hosts: Hosts,
     proxies: Proxies,
     is_encrypted: bool,
@@ -130,7 +130,7 @@ pub fn serve(
     let (requests, connections) = (telemetry.requests.clone(), telemetry.connections.clone());
     let app = Data::new(App {
         registry,
-        doorkeeper: Doorkeeper::new(options.keys.clone(), options.trust_actor_header),
+        authenticator: Authenticator::new(options.keys.clone(), options.trust_actor_header),
         hosts: options.hosts.clone(),
         proxies: options.proxies.clone(),
         is_encrypted: options.tls.is_some(),

@@ -249,3 +249,74 @@ impl Source for NoSource {
         match self {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    /// Rows of these sizes, each filled with its own letter.
+    #[derive(Clone)]
+    struct Letters {
+        sizes: Arc<Mutex<Vec<usize>>>,
+        at: usize,
+    }
+
+    impl Source for Letters {
+        async fn prepare(self) -> Result<Self, RegistryError> {
+            Ok(self)
+        }
+
+        async fn read(mut self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>), RegistryError> {
+            let sizes = self.sizes.lock().unwrap().clone();
+            let mut read = Vec::new();
+            while read.len() < limit_bytes && self.at < sizes.len() {
+                read.resize(read.len() + sizes[self.at], b'a' + self.at as u8);
+                self.at += 1;
+            }
+            Ok((read, (self.at < sizes.len()).then_some(self)))
+        }
+    }
+
+    const SIZES: [usize; 6] = [10, 700_000, 5_000, 90_000, 1, 300_000];
+
+    fn begin(sizes: &Arc<Mutex<Vec<usize>>>) -> impl Stream<Item = Result<Bytes, RegistryError>> {
+        let before = Letters { sizes: Arc::clone(sizes), at: 0 };
+        slices(Held {
+            bytes: Bytes::new(),
+            permit: None,
+            next: Some(Next { source: before, resume: None }),
+            taken_bytes: 0,
+        })
+    }
+
+    /// One test, because the budget is that of the process.
+    #[tokio::test]
+    async fn a_body_is_the_same_with_and_without_budget_and_is_cut_off_if_its_rows_change() {
+        let sizes = Arc::new(Mutex::new(SIZES.to_vec()));
+        let expected: Vec<u8> =
+            (0..).zip(SIZES).flat_map(|(row, size): (u8, _)| std::iter::repeat_n(b'a' + row, size)).collect();
+        for is_exhausted in [false, true] {
+            let taken = is_exhausted.then(|| BUDGET.try_acquire_many(BUDGET_KIB as u32).unwrap());
+            let mut body = std::pin::pin!(begin(&sizes));
+            let mut read = Vec::new();
+            while let Some(slice) = body.next().await {
+                let slice = slice.unwrap();
+                assert!((1..=SLICE_BYTES).contains(&slice.len()));
+                read.extend_from_slice(&slice);
+            }
+            assert!(read == expected, "{is_exhausted}");
+            assert_eq!(taken.is_some(), BUDGET.available_permits() == 0);
+        }
+        assert_eq!(BUDGET.available_permits(), BUDGET_KIB, "all of it is given back");
+
+        let _taken = BUDGET.try_acquire_many(BUDGET_KIB as u32).unwrap();
+        let mut body = std::pin::pin!(begin(&sizes));
+        body.next().await.unwrap().unwrap();
+        sizes.lock().unwrap()[1] += 1;
+        assert!(body.next().await.unwrap().is_err());
+    }
+}

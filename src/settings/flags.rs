@@ -101,6 +101,9 @@ pub struct ServeFlags {
     /// Largest payload of an audit event [env: CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES] [default: 65536]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_event_payload_bytes: Option<u64>,
+    /// Largest metrics of a version, all suites together [env: CAIA_REGISTRY_MAX_METRICS_BYTES] [default: 1048576]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_metrics_bytes: Option<u64>,
     /// Largest body of a registration or change [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_write_body_bytes: Option<u64>,

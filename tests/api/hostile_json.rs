@@ -339,7 +339,7 @@ fn the_worst_bodies_are_answered_soon_and_with_little() {
     assert_eq!(app.everything(), before);
     let ids = vec!["1"; 32_000].join(",");
     for (path, status) in [
-        (format!("/compare?ids={ids}"), 200),
+        (format!("/compare?ids={ids}"), 422),
         (format!("/compare?ids={}", ",".repeat(60_000)), 422),
         (format!("/models?cursor={}", "W1tb".repeat(15_000)), 400),
         (format!("/models?q={}", "a".repeat(60_000)), 200),
@@ -356,7 +356,7 @@ fn the_worst_bodies_are_answered_soon_and_with_little() {
         let answer = app.get(&path);
         let shown = &path[..24.min(path.len())];
         assert!(asked.elapsed() < BOUNDED, "{shown}… took {:?}", asked.elapsed());
-        assert_eq!(answer.status, status, "{shown}…: {}", answer.text);
+        assert_eq!(answer.status, status, "{shown}…: {}", &answer.text[..answer.text.len().min(200)]);
     }
 }
 

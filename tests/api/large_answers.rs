@@ -190,6 +190,22 @@ fn a_large_list_of_a_status_a_comparison_and_a_version_are_whole() {
 }
 
 #[test]
+fn a_status_with_thousands_of_versions_is_listed_whole() {
+    const VERSIONS: usize = 2_100;
+    let app = TestApp::spawn();
+    at_once(20, |thread| {
+        for number in (thread..VERSIONS).step_by(20) {
+            app.register("m", &number.to_string());
+        }
+    });
+    let answer = app.get("/models/status/experimental");
+    assert_eq!((answer.header("x-total-count"), answer.header("link")), (Some("2100"), None));
+    let mut listed = ids(&answer.json());
+    listed.sort_unstable();
+    assert_eq!(listed, (1..=VERSIONS as i64).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_large_audit_trail_is_whole_and_pages_on() {
     let app = TestApp::with(|settings| {
         settings.max_metrics_body_bytes = 4_000_000;

@@ -21,6 +21,7 @@ use model_registry::{
     http::{self, Keys},
     registry::{Clock, Registry},
     settings::{ServeFlags, Settings},
+    store::sqlite::Sqlite,
     telemetry::Telemetry,
 };
 use serde_json::{Value, json};
@@ -379,7 +380,7 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
 
 async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
     let telemetry = Arc::new(Telemetry::new(&[("version", "test")]));
-    let database = Database::open(&settings.database, clock(), &telemetry).unwrap();
+    let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap();
     let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let server = http::serve(listener, registry.clone(), &settings.http(), telemetry).unwrap();

@@ -116,6 +116,19 @@ fn tags_and_metrics_are_replaced_whole_and_may_become_empty() {
 }
 
 #[test]
+fn metrics_that_do_not_mention_suites_keep_them() {
+    let app = TestApp::spawn();
+    let id = app.register_with("m", "1", &json!({"metrics": {"x": 1}}));
+    let suites = app.record(id, "s", json!({"score": 0.5})).ok()["metrics"]["suites"].clone();
+    let metrics = |body: Value| app.patch(id, &json!({"metrics": body})).ok()["metrics"].clone();
+    assert_eq!(metrics(json!({"y": 2})), json!({"y": 2, "suites": suites}));
+    assert_eq!(metrics(json!({})), json!({"suites": suites}));
+    assert_eq!(app.model(id)["metrics"], json!({"suites": suites}));
+    assert_eq!(metrics(json!({"suites": {"t": {}}})), json!({"suites": {"t": {}}}));
+    assert_eq!(metrics(json!({"suites": null, "z": 3})), json!({"suites": null, "z": 3}));
+}
+
+#[test]
 fn uris_are_trimmed_digests_made_bare_and_numbers_in_texts_taken() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");

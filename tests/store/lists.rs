@@ -94,6 +94,7 @@ impl File {
             now: self.now(),
             gate: &Gate::default(),
             max_event_payload_bytes: 65_536,
+            max_metrics_bytes: 1 << 20,
         };
         operate(&mut self.writer, &context)
     }

@@ -2,28 +2,28 @@
 
 use std::fmt;
 
-/// Where a version stands. The texts are those of the wire and of the file.
+/// The stage of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Status {
     /// Just registered; the default.
     #[default]
     Experimental,
-    /// A candidate, or a version that stepped down from production.
+    /// A candidate, or a version that was demoted from production.
     Staging,
-    /// The one version of its name that is in use.
+    /// The version in use; at most one of each name.
     Production,
     /// Kept for the record.
     Archived,
 }
 
 impl Status {
-    /// All of them, in the order in which a version usually passes through them.
+    /// All statuses, in the order of a version's life.
     pub const ALL: [Self; 4] = [Self::Experimental, Self::Staging, Self::Production, Self::Archived];
 
     /// The texts of [`Status::ALL`].
     pub const NAMES: [&str; 4] = ["experimental", "staging", "production", "archived"];
 
-    /// The text on the wire and in the file.
+    /// The text on the wire and in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

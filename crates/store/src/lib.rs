@@ -4,8 +4,11 @@
 //! registry are written once over them, in [`operations`], so every store keeps the same rules. This
 //! room knows SQL; it must not know HTTP, threads or queues.
 
+mod backend;
 pub mod operations;
 pub mod sqlite;
+
+pub use backend::{Backend, Maintenance, StoreSize, Transaction, Upkeep};
 
 use std::ops::ControlFlow;
 

@@ -46,7 +46,7 @@ impl Files {
         for (_, path) in &named {
             faults.note(check_writable(path));
         }
-        faults.settle()?;
+        faults.check()?;
         let owned = |path: Option<&Path>| path.map(Path::to_owned);
         Ok(Self { out: out.to_owned(), hdr_out: owned(hdr_out), chart: owned(chart) })
     }
@@ -67,7 +67,7 @@ impl Files {
         if let Some(path) = &self.chart {
             faults.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
         }
-        faults.settle()
+        faults.check()
     }
 }
 
@@ -125,6 +125,6 @@ fn picture(outcome: &Outcome) -> Chart {
         title: format!("registry loadtest: {}", report.scenario),
         facts,
         latencies: outcome.latencies.clone(),
-        seconds: outcome.stretches.clone(),
+        intervals: outcome.intervals.clone(),
     }
 }

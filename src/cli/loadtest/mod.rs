@@ -141,7 +141,7 @@ impl Loadtest {
                 let server = OwnServer::start(&interrupt)?;
                 let (target, server) = (server.target()?, Arc::new(Mutex::new(server)));
                 let at_forced_end = Arc::clone(&server);
-                interrupt.before_forced_end(move || server::kill(&at_forced_end));
+                interrupt.before_forced_exit(move || server::kill(&at_forced_end));
                 let outcome = load(&plan, &target, interrupt, Some(&server));
                 server::end(&server);
                 outcome?

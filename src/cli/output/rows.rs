@@ -14,7 +14,7 @@ use crate::{
         exit::Failure,
         print::{self, Reader},
     },
-    domain::steers,
+    domain::is_unsafe_to_display,
 };
 
 /// A list that is being shown.
@@ -170,8 +170,10 @@ fn csv(columns: &[Column], header: bool, rows: &[Value]) -> Result<String, Failu
 fn csv_field(value: &Value) -> String {
     match value {
         Value::String(text) => {
-            let text: String =
-                text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { ' ' } else { c }).collect();
+            let text: String = text
+                .chars()
+                .map(|c| if is_unsafe_to_display(c) && c != '\n' && c != '\t' { ' ' } else { c })
+                .collect();
             let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\n']);
             if is_formula { format!("'{text}") } else { text }
         }

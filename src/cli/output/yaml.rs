@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::DoubleQuoted;
 
-use crate::domain::text::turns;
+use crate::domain::text::is_bidi_control;
 
 /// `value` as YAML with a line break at its end.
 ///
@@ -15,14 +15,14 @@ pub(super) fn yaml(value: &Value) -> Result<String, String> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    if !text.contains(turns) {
+    if !text.contains(is_bidi_control) {
         return Ok(text);
     }
     // They stand between double quotes, but for those in keys.
     let mut escaped = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
         match letter {
-            letter if turns(letter) => escaped.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            letter if is_bidi_control(letter) => escaped.push_str(&format!("\\u{:04X}", u32::from(letter))),
             letter => escaped.push(letter),
         }
     }
@@ -34,7 +34,7 @@ struct Text<'v>(&'v str);
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.contains(turns) {
+        if self.0.contains(is_bidi_control) {
             return DoubleQuoted(self.0).serialize(serializer);
         }
         serializer.serialize_str(self.0)
@@ -81,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::steers;
+    use crate::domain::is_unsafe_to_display;
 
     #[test]
     fn what_looks_like_something_else_is_quoted_and_nothing_steers_a_terminal() {
@@ -126,7 +126,7 @@ mod tests {
         ] {
             assert_eq!(yaml(&value).unwrap().trim_end(), text);
         }
-        assert!(!yaml(&json!("a\u{2028}b\u{2029}")).unwrap().trim_end().contains(steers));
+        assert!(!yaml(&json!("a\u{2028}b\u{2029}")).unwrap().trim_end().contains(is_unsafe_to_display));
     }
 
     #[test]

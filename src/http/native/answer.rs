@@ -2,7 +2,6 @@
 
 use actix_web::{
     HttpResponse,
-    body::BoxBody,
     http::header::{self, HeaderName},
 };
 
@@ -12,7 +11,7 @@ use super::{
     super::{
         error::ApiError,
         request::{Call, EntityTags},
-        stream::{self, Begun, Source},
+        stream::{self, Begun, SMALL_BYTES, Source},
     },
     rows::Versions,
 };
@@ -52,11 +51,13 @@ impl ModelAnswer {
                 HttpResponse::NotModified().insert_header(tag(&revision)).finish()
             }
             Self::Body { revision, id, json } => {
+                let mut response = HttpResponse::Ok();
+                response.insert_header(tag(&revision)).insert_header(header::ContentType::json());
+                if json.len() <= SMALL_BYTES {
+                    return response.body(json);
+                }
                 let version = Versions::one(call.registry(), call.app.expose_local_paths, id, json);
-                HttpResponse::Ok()
-                    .insert_header(tag(&revision))
-                    .insert_header(header::ContentType::json())
-                    .body(version.into_body(call.is_head()))
+                response.body(version.into_body(call.is_head()))
             }
         }
     }
@@ -98,10 +99,10 @@ pub(super) fn page<S: Source>(call: &Call, rows: Begun<S>, page: &Page) -> HttpR
         let link = format!("<{}>; rel=\"next\"", call.next_page(&next.encode()));
         response.insert_header((header::LINK, link));
     }
-    response.body::<BoxBody>(rows.into_body(call.is_head()))
+    response.body(rows.into_body(call.is_head()))
 }
 
-/// Writes a version, its fields in the order of the contract.
+/// Writes a version with its fields in the order of the contract.
 pub(super) fn write_model<S: AsRef<str>>(out: &mut Vec<u8>, model: &Model<S>, expose_paths: bool) {
     let path = |path: &Option<S>| -> Option<String> {
         path.as_ref().filter(|_| expose_paths).map(|path| path.as_ref().to_owned())
@@ -161,7 +162,7 @@ pub(super) fn write_counts(out: &mut Vec<u8>, counts: &[(String, u64)]) {
     object.end();
 }
 
-/// Writes the fields of an object one after the other.
+/// Writes the fields of an object one after another.
 pub(super) struct ObjectWriter<'o> {
     pub(super) out: &'o mut Vec<u8>,
     empty: bool,
@@ -177,7 +178,7 @@ impl<'o> ObjectWriter<'o> {
         self.out.push(b'}');
     }
 
-    /// A key that needs no escaping; its value is to follow.
+    /// Writes a key that needs no escaping. The caller writes its value.
     pub(super) fn key(&mut self, key: &'static str) {
         self.separate();
         self.out.push(b'"');
@@ -214,14 +215,14 @@ impl<'o> ObjectWriter<'o> {
         }
     }
 
-    /// A finite number; others are no JSON and count as absent.
+    /// Writes a number; `null` if it is not finite, which JSON can't express.
     fn float(&mut self, key: &'static str, value: Option<f64>) {
         self.key(key);
-        // A Vec takes whatever is written; a float that is not finite becomes null.
+        // Writing to a Vec does not fail.
         let _ = serde_json::to_writer(&mut *self.out, &value);
     }
 
-    /// JSON text.
+    /// Writes JSON text as it is.
     fn raw(&mut self, key: &'static str, value: Option<impl AsRef<str>>) {
         self.key(key);
         self.out.extend_from_slice(value.as_ref().map_or("null", |json| json.as_ref()).as_bytes());
@@ -229,7 +230,7 @@ impl<'o> ObjectWriter<'o> {
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    // A Vec takes whatever is written, and any text is JSON.
+    // Writing a string to a Vec does not fail.
     let _ = serde_json::to_writer(out, text);
 }
 
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_written_as_json_that_holds_what_the_row_holds() {
+    fn a_version_is_written_as_json_with_the_values_of_its_row() {
         let model = Model {
             name: "na \"me\"\n/ü".to_owned(),
             training_loss: Some(0.5),
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_null() {
+    fn a_number_that_is_not_finite_is_null() {
         let mut out = Vec::new();
         write_model(&mut out, &Model { training_loss: Some(f64::INFINITY), ..sample() }, false);
         let text = String::from_utf8(out).unwrap();

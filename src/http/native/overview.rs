@@ -1,4 +1,4 @@
-//! Versions side by side, counts, and how busy the server is.
+//! Comparison, counts, and the load of the server.
 
 use actix_web::HttpResponse;
 use serde_json::json;
@@ -27,7 +27,7 @@ const MOST_COMPARED: usize = 200;
 )]
 pub(super) async fn compare(mut call: Call) -> Answer {
     let ids = call.query_ids("ids", MOST_COMPARED);
-    call.settle()?;
+    call.check()?;
     let versions = Versions::compared(call.registry(), ids, call.app.expose_local_paths).await?;
     Ok(answer::rows(&call, versions))
 }
@@ -37,7 +37,7 @@ pub(super) async fn compare(mut call: Call) -> Answer {
     get,
     path = "/stats",
     operation_id = "get_stats",
-    responses((status = 200, description = "How many there are.", body = schema::Stats)),
+    responses((status = 200, description = "The counts.", body = schema::Stats)),
 )]
 pub(super) async fn stats(call: Call) -> Answer {
     let stats = call.registry().stats().await?;
@@ -53,9 +53,9 @@ pub(super) async fn stats(call: Call) -> Answer {
     answer::json(body)
 }
 
-/// See how busy the server is
+/// Get the load of the server
 ///
-/// What waits in each of its queues, and how much could.
+/// The jobs that wait in each of its queues, and how many may wait.
 #[utoipa::path(
     get,
     path = "/queues",

@@ -13,10 +13,10 @@ use super::{
     },
 };
 
-/// Give a version a status
+/// Change the status of a version
 ///
-/// On the way to production it has to pass the gate, if the server has one; what was in production steps down to staging in the same
-/// transaction.
+/// A version must pass the gate to become the production version, if the server has a gate. The production version before it goes to
+/// staging in the same transaction. Unknown query parameters are errors.
 #[utoipa::path(
     post,
     path = "/models/{model_id}/promote",
@@ -26,7 +26,7 @@ use super::{
     responses(
         ChangedVersion,
         NotFound,
-        (status = 409, description = "The gate to production is closed to it.", body = Failure),
+        (status = 409, description = "The version does not pass the gate to production.", body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
 )]
@@ -37,7 +37,7 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     let mut fields = call.optional_body(BodyLimit::Write).await?;
     let to = fields.choice_as_in_query("to_status", &Status::NAMES, Status::parse, in_query);
     fields.finish();
-    call.settle()?;
+    call.check()?;
     let to = to.unwrap_or(Status::Production);
     let model = call.registry().promote(id, to, call.precondition(), call.caller()).await?;
     Ok(answer::changed(&call, model))

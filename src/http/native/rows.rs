@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    super::stream::{Begun, Source, first_limit_bytes},
+    super::stream::{Begun, SMALL_BYTES, Source, first_limit_bytes},
     answer::{write_event, write_model},
 };
 
@@ -93,7 +93,13 @@ impl Versions {
         let written = 1 + ids.len();
         let versions = ids.iter().chain(&rest).copied().map(Piece::Version);
         let end = then.is_none().then_some(Piece::Text("]"));
-        let pieces = [Piece::Text("[")].into_iter().chain(versions).chain(end).collect();
+        let is_small = is_complete && bytes.len() <= SMALL_BYTES;
+        // A small answer is never read again.
+        let pieces = if is_small {
+            Vec::new()
+        } else {
+            [Piece::Text("[")].into_iter().chain(versions).chain(end).collect()
+        };
         let then = then.map(|after| next_part(&query, after));
         let before = Self { then, ..Self::new(registry, expose_paths, pieces) };
         let after = Self { at: written, comma: !ids.is_empty(), ..before.clone() };

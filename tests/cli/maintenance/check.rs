@@ -88,7 +88,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "models",
             Some(2),
-            "not a JSON list of texts",
+            "not a JSON list of strings",
         ),
         ("UPDATE models SET metrics = '[1]' WHERE id = 2", "error", "models", Some(2), "not a JSON object"),
         (
@@ -96,7 +96,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "warning",
             "models",
             Some(2),
-            "suites are no objects",
+            "suites are not objects",
         ),
         ("UPDATE models SET metrics = '{\"a\": NaN}' WHERE id = 2", "warning", "models", Some(2), "NaN"),
         (
@@ -142,7 +142,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "models",
             Some(2),
-            "run_id is no text but bytes",
+            "run_id is bytes, not text",
         ),
         (
             "UPDATE name_counts SET n = n + 1",
@@ -235,7 +235,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "model_events",
             Some(2),
-            "nothing says what happened",
+            "not an event type",
         ),
         (
             "UPDATE model_events SET model_id = 99 WHERE id = 2",

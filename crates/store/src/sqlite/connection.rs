@@ -14,6 +14,7 @@ use registry_domain::{Refusal, Timestamp};
 
 use super::{
     super::StoreError,
+    backend::WalUpkeep,
     commit::{self, keep_wal_on_close},
     lock::DatabaseLock,
     maintenance::back_up_before_upgrade,
@@ -55,6 +56,8 @@ pub struct SqliteWriter {
     pub(super) files: WatchedFiles,
     /// True once what a WAL that was taken away held is in the database.
     pub(super) is_wal_rescued: bool,
+    /// When the WAL is checkpointed and restarted.
+    pub(super) upkeep: WalUpkeep,
     /// Released last, once the connection is closed.
     _lock: DatabaseLock,
 }
@@ -114,6 +117,7 @@ impl SqliteWriter {
             wal_pages,
             files: WatchedFiles::of(options),
             is_wal_rescued: false,
+            upkeep: WalUpkeep::default(),
             _lock: lock,
         })
     }
@@ -153,6 +157,22 @@ impl SqliteWriter {
     /// [`StoreError::Busy`] after that.
     pub fn begin(&mut self) -> Result<(), StoreError> {
         self.run("BEGIN IMMEDIATE")
+    }
+
+    /// As [`SqliteWriter::begin`], waiting at most `patience`.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] after that.
+    pub(super) fn begin_within(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(patience)?;
+        let begun = self.begin();
+        self.connection.busy_timeout(self.busy_timeout)?;
+        begun
+    }
+
+    /// How long this connection waits for other processes.
+    pub(super) fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
     }
 
     /// Undoes the transaction.

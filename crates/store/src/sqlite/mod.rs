@@ -3,6 +3,7 @@
 //! [`SqliteWriter`] owns the file and the connection that writes, [`SqliteReader`] a connection that can't. Each is used by
 //! one thread. Other processes may read the file, and none may write it.
 
+mod backend;
 mod commit;
 mod connection;
 mod events;
@@ -18,6 +19,7 @@ mod schema;
 mod wal;
 mod watched_files;
 
+pub use backend::{Sqlite, SqliteMaintenance};
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
 pub use lock::{DatabaseLock, LockError};

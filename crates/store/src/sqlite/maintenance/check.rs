@@ -330,9 +330,7 @@ impl Check<'_> {
     fn fault(&mut self, table: &'static str, id: i64, fault: Fault) {
         match fault.severity {
             Severity::Error => self.fail(table, Some(id), fault.problem, fault.remedy),
-            Severity::MendedByMigration => {
-                self.fail_unless_older(table, Some(id), fault.problem, fault.remedy)
-            }
+            Severity::FixedByUpgrade => self.fail_unless_older(table, Some(id), fault.problem, fault.remedy),
             Severity::Warning => self.warn(table, Some(id), fault.problem, fault.remedy),
         }
     }
