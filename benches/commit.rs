@@ -21,7 +21,7 @@ use model_registry::{
 
 use support::{bare::BareSqlite, options, scratch, seed, words};
 
-/// Versions in the registry, and the pages of WAL after which it is begun anew; 64 MB as in the server.
+/// Versions in the registry, and the pages of WAL after which it is restarted; 64 MB as in the server.
 const MODELS: u64 = 1_000;
 const MAX_WAL_PAGES: u32 = 16_384;
 

@@ -1,4 +1,4 @@
-//! 422: what does not fit its schema is told with type and place, all of it at once.
+//! 422: every fault of a request, with its type and location, in one answer.
 
 use serde_json::{Value, json};
 

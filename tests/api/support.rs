@@ -203,18 +203,6 @@ impl TestApp {
         self.folder.path().join("registry.db")
     }
 
-    /// Waits until the server has indexed what other processes wrote.
-    pub fn until_indexed(&self) {
-        let other = self.other_process();
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        let pending =
-            || other.query_row("SELECT count(*) FROM index_pending", [], |row| row.get::<_, i64>(0));
-        while pending().unwrap() > 0 {
-            assert!(std::time::Instant::now() < deadline, "{:?} are still pending", pending());
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
     /// The database file as another process would open it.
     pub fn other_process(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.db_path()).unwrap();

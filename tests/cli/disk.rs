@@ -116,7 +116,7 @@ fn in_a_namespace(name: &str, test: impl FnOnce()) {
         tried.is_ok_and(|tried| tried.status.success())
     };
     let Some(flags) = unshare.iter().find(works) else {
-        eprintln!("skipped: this system lets nobody mount a tmpfs, so no disk can be filled");
+        eprintln!("skipped: this system allows no mount of a tmpfs, so no disk can be filled");
         return;
     };
     let test = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
@@ -217,7 +217,7 @@ fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up(
             if round < 2 {
                 let not_ready = ready(&server, 503);
                 assert!(not_ready.detail().contains("disk of the database is full"), "{not_ready:?}");
-                assert!(!not_ready.detail().contains('/'), "no path is told: {not_ready:?}");
+                assert!(!not_ready.detail().contains('/'), "no path is shown: {not_ready:?}");
             }
             disk.free();
             let next = format!("after-{round}");
@@ -417,7 +417,7 @@ fn what_was_acknowledged_outlives_a_log_that_somebody_deletes() {
     assert_eq!(names(&db_path).len(), 20);
 }
 
-/// The library that makes syncs fail; `None` where it can't be built.
+/// The library that makes syncs fail; `None` if it can't be built.
 fn faulty_disk(folder: &Path) -> Option<PathBuf> {
     let library = folder.join("faulty_disk.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/faulty_disk.c");
@@ -483,7 +483,7 @@ fn as_long_as_nobody_can_say_what_became_of_a_write_that_is_said() {
     assert_eq!(register(&server, "next").status, 200, "with no restart");
     ready(&server, 200);
     end(server, "KILL");
-    assert_eq!(names(&db_path), ["kept", "next"], "the write after it has settled the matter");
+    assert_eq!(names(&db_path), ["kept", "next"], "the write after it has voided it");
 }
 
 #[test]

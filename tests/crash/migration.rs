@@ -1,4 +1,4 @@
-//! Files of older servers, and a server that is killed while it brings them up to date.
+//! Files of older servers, and a server that is killed while it upgrades them.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -13,10 +13,9 @@ use crate::{
 
 const FIRST: &str = include_str!("../old_files/before_0_2_0.sql");
 const SECOND: &str = include_str!("../old_files/0_2_0.sql");
-/// Enough for each step to take a while.
+/// Enough to make each step take a while.
 const VERSIONS: usize = 1_500;
-const STEPS: [&str; 8] =
-    ["versions", "events", "gaps", "spelling", "production", "indexes", "counters", "commit"];
+const STEPS: [&str; 5] = ["tables", "values", "indexes", "counts and search", "commit"];
 
 /// A file as an older server leaves it: of 0.2.0, or of the one before that.
 fn old_file(is_0_2_0: bool) -> TempDir {
@@ -54,15 +53,15 @@ fn copy(folder: &TempDir) -> TempDir {
     copy
 }
 
-/// All that a migration settles, but for the moment when it did.
+/// Everything that an upgrade writes, except its time.
 fn contents(path: &Path) -> Vec<String> {
     let file = Connection::open(path).unwrap();
     let mut rows = Vec::new();
     for sql in [
         "SELECT id, name, version, status, artifact_uri, frozen, checkpoint_path, tags, metrics, created_at FROM models ORDER BY id",
         "SELECT id, model_id, event_type, payload_json, actor, '', '', '', '', '' FROM model_events ORDER BY id",
-        "SELECT name, n, '', '', '', '', '', '', '', '' FROM name_counts ORDER BY 1",
-        "SELECT status, n, '', '', '', '', '', '', '', '' FROM status_counts ORDER BY 1",
+        "SELECT kind, value, count, '', '', '', '', '', '', '' FROM model_counts ORDER BY 1, 2",
+        "SELECT tag, model_id, '', '', '', '', '', '', '', '' FROM model_tags ORDER BY 1, 2",
         "SELECT type, name, sql, '', '', '', '', '', '', '' FROM sqlite_schema ORDER BY 1, 2",
         "PRAGMA user_version",
     ] {
@@ -88,7 +87,7 @@ fn rows(path: &Path) -> Vec<String> {
     rows.unwrap().map(|row| row.unwrap().join(" ")).collect()
 }
 
-/// What becomes of the file if nothing happens meanwhile.
+/// What becomes of the file if the upgrade is not interrupted.
 fn migrated(old: &TempDir) -> Vec<String> {
     let folder = copy(old);
     let path = folder.path().join("registry.db");
@@ -97,7 +96,8 @@ fn migrated(old: &TempDir) -> Vec<String> {
 }
 
 fn told(log: &[String]) -> Option<&'static str> {
-    let is_told = |step: &&&str| log.iter().any(|line| line.contains(&format!("up to date: {step}")));
+    let is_told =
+        |step: &&&str| log.iter().any(|line| line.contains(&format!("upgrading the database: {step}")));
     STEPS.iter().rev().find(is_told).copied()
 }
 
@@ -114,7 +114,7 @@ fn a_migration_that_is_killed_at_any_step_and_again_is_done_whole_by_the_next_st
                 let mut server = Server::run(&mut serve(&path));
                 wait_until(step, || {
                     let log = server.log();
-                    log.iter().any(|line| line.contains(&format!("up to date: {step}")))
+                    log.iter().any(|line| line.contains(&format!("upgrading the database: {step}")))
                         // The attempt before came through.
                         || attempt > 0 && server.address().is_some()
                         || server.has_ended()

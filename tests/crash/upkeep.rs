@@ -62,7 +62,7 @@ fn maintenance(database: &Path, flag: &str, file: &Path) -> Command {
     command
 }
 
-/// How long it takes where nobody kills it.
+/// How long it takes if it is not killed.
 fn time(mut command: Command) -> Duration {
     let began = Instant::now();
     assert!(command.status().unwrap().success());
@@ -84,7 +84,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What is taken for a backup, and is not one, or not whole, would be restored one day.
+/// A half backup that looks like one would be restored one day.
 #[test]
 fn a_backup_that_is_killed_leaves_the_old_one_or_the_new_one_whole_and_the_database_untouched() {
     let mut random = fastrand::Rng::new();

@@ -65,7 +65,7 @@ fn a_copy_is_of_one_moment_and_is_not_begun_again_however_much_is_written_meanwh
                 told.lock().unwrap().push(progress);
                 let (writer, number) = &mut *writer.lock().unwrap();
                 *number += 1;
-                register(writer, &format!("meanwhile {number}"));
+                register(writer, &format!("during {number}"));
             }
         }
     });

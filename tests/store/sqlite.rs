@@ -1,4 +1,4 @@
-//! What is SQLite's own: opening, migrating, the write-ahead log.
+//! Only for SQLite: opening, upgrading, the WAL.
 
 use std::{
     fs,
@@ -116,7 +116,7 @@ fn what_is_no_registry_is_refused_and_left_as_it_was() {
     drop(clean);
     assert!(std::process::Command::new("mkfifo").arg(at("fifo.db")).status().unwrap().success());
 
-    // The index of a log is rebuilt by whoever reads it; it is no data.
+    // SQLite rebuilds the -shm file when it opens the WAL; it holds no data.
     let snapshot = |folder: &Path| {
         let mut files = snapshot(folder);
         files.retain(|(path, _)| !path.ends_with("hot.db-shm"));
@@ -203,7 +203,7 @@ fn an_empty_file_and_an_open_registry_are_opened_and_stay_as_they_are() {
     };
     let before = schema(&path);
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
-    // A Python server may set the number to its own; what is there already is then left alone.
+    // Another tool may set the number; the upgrade then makes the same tables again.
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     assert_eq!(schema(&path), before);

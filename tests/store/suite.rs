@@ -1,4 +1,4 @@
-//! What the registry's operations rely on in a store, whichever it is.
+//! What the registry's operations rely on in every store.
 
 use std::ops::ControlFlow;
 
@@ -10,9 +10,9 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-/// A store of its own for one test, empty at the start.
+/// An empty store for one test.
 pub trait Fixture {
-    /// Runs `write` in a transaction: kept where it succeeds, undone where it errs.
+    /// Runs `write` in a transaction: kept if it succeeds, undone if it fails.
     fn write<T>(
         &mut self,
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,

@@ -59,7 +59,7 @@ pub(super) fn page(
     Ok(Page { total, next: None })
 }
 
-/// Where a page ends that has `left` more events after the event `last`; `None` if no page follows it.
+/// Returns the cursor of a page with `left` more events after the event `last`; `None` if no page follows.
 fn next(
     connection: &Connection,
     query: &EventQuery,

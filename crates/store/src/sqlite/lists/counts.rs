@@ -1,4 +1,4 @@
-//! What is counted already.
+//! Reads the counters.
 
 use rusqlite::OptionalExtension as _;
 

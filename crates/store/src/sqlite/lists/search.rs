@@ -29,7 +29,7 @@ const FEW_CANDIDATES: u64 = 1_000;
 const MAX_SORTED_CANDIDATES: u64 = 10_000;
 
 /// The versions of a page.
-pub(super) struct Found {
+pub(super) struct PageIds {
     /// Their ids, and the one behind them.
     pub(super) ids: Vec<i64>,
     /// How many versions pass the filters, if that is known.
@@ -83,7 +83,7 @@ pub(super) fn find(
     statements: &Statements<'_>,
     query: &ListQuery,
     filter: &RowFilter<'_>,
-) -> rusqlite::Result<Found> {
+) -> rusqlite::Result<PageIds> {
     let rows = query.limit.map(|limit| query.offset.saturating_add(u64::from(limit) + 1));
     let after = query.after.as_ref().map(SortPosition::of_cursor);
     Search { statements, query, filter, after, rows }.find()
@@ -93,14 +93,14 @@ struct Search<'s> {
     statements: &'s Statements<'s>,
     query: &'s ListQuery,
     filter: &'s RowFilter<'s>,
-    /// Where the page before this one ended.
+    /// The last row of the previous page.
     after: Option<SortPosition>,
     /// Rows to find behind that: the offset, the page, and one more, which shows if there is a next page.
     rows: Option<u64>,
 }
 
 impl Search<'_> {
-    fn find(&self) -> rusqlite::Result<Found> {
+    fn find(&self) -> rusqlite::Result<PageIds> {
         let all = counts::all(self.statements)?;
         let mut sources = self.counted_sources()?;
         // A single filter is counted already.
@@ -162,7 +162,7 @@ impl Search<'_> {
         rows.saturating_mul(all).isqrt().clamp(FEW_CANDIDATES, MAX_SORTED_CANDIDATES)
     }
 
-    /// The ids of the first candidates with a text, from the end where the list begins.
+    /// The ids of the first candidates with a text, from the list's end of the ids.
     fn first(&self, text: &str, most: u64) -> rusqlite::Result<Vec<i64>> {
         let order = self.query.order.as_str();
         let mut ids = self.statements.prepare(&format!(
@@ -171,7 +171,7 @@ impl Search<'_> {
         ids.query_map((text, i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?.collect()
     }
 
-    /// Estimates how many candidates there are by how far the first ones are from the end where the list begins.
+    /// Estimates how many candidates there are by how far the first ones are from that end.
     fn estimate(&self, first: &[i64], all: u64) -> rusqlite::Result<u64> {
         let (lowest, highest): (i64, i64) = self
             .statements
@@ -184,7 +184,7 @@ impl Search<'_> {
     }
 
     /// Judges all candidates, and sorts those that pass.
-    fn sort_all(&self, source: &Source<'_>) -> rusqlite::Result<Found> {
+    fn sort_all(&self, source: &Source<'_>) -> rusqlite::Result<PageIds> {
         let (tables, condition) = source.select();
         let columns = judged_columns(self.query.sort);
         let mut rows =
@@ -315,11 +315,11 @@ impl Search<'_> {
     }
 
     /// Cuts the page out of the first rows behind the cursor. If those are all rows of the list, they are its total.
-    fn cut(&self, mut ids: Vec<i64>, total: Option<u64>) -> Found {
+    fn cut(&self, mut ids: Vec<i64>, total: Option<u64>) -> PageIds {
         let is_whole = self.after.is_none() && !self.is_full(&ids);
         let total = total.or_else(|| is_whole.then_some(ids.len() as u64));
         let skipped = usize::try_from(self.query.offset).unwrap_or(usize::MAX).min(ids.len());
         ids.drain(..skipped);
-        Found { ids, total }
+        PageIds { ids, total }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
     check.section("models", Check::names)?;
     check.section("model_events", Check::events)?;
     check.section("sqlite_sequence", Check::sequences)?;
-    check.section("index", Check::derived)?;
+    check.section("index", Check::lookup_tables)?;
     Ok(check.report)
 }
 
@@ -187,7 +187,7 @@ impl Check<'_> {
     }
 
     /// Counters and the index of tags and texts, which answer in place of the versions.
-    fn derived(&mut self) -> rusqlite::Result<()> {
+    fn lookup_tables(&mut self) -> rusqlite::Result<()> {
         if self.is_current {
             for Drift { table, id, problem } in lookup::drifts(self.connection)? {
                 self.fail(table, id, problem, OPTIMIZE);

@@ -13,6 +13,7 @@ use registry_domain::{
     EventDraft, Status, Timestamp,
     json::{respelled, servable},
     promotion::{demotion_reason, surplus},
+    soundness::{EVENT_RULES, MODEL_RULES, Rule},
 };
 
 use super::{
@@ -48,65 +49,6 @@ UPDATE models SET updated_at = created_at WHERE updated_at IS NULL;
 UPDATE models SET frozen = 0 WHERE frozen IS NULL;
 ";
 
-/// What a column holds.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// A text that identifies the row.
-    Label,
-    /// A time, which may be blank.
-    Time,
-    /// A text, or nothing.
-    Text,
-    /// The id of a version.
-    ModelId,
-    /// An integer, or nothing.
-    Integer,
-    /// A finite number, or nothing.
-    Real,
-    /// 0 or 1.
-    Flag,
-    /// JSON as it is answered, or nothing.
-    Json,
-}
-
-const MODEL_COLUMNS: [(&str, Kind); 27] = [
-    ("name", Kind::Label),
-    ("version", Kind::Label),
-    ("artifact_uri", Kind::Text),
-    ("checkpoint_sha256", Kind::Text),
-    ("checkpoint_size_bytes", Kind::Integer),
-    ("config_sha256", Kind::Text),
-    ("config_size_bytes", Kind::Integer),
-    ("run_id", Kind::Text),
-    ("git_commit", Kind::Text),
-    ("created_by", Kind::Text),
-    ("source_host", Kind::Text),
-    ("frozen", Kind::Flag),
-    ("checkpoint_path", Kind::Label),
-    ("config_path", Kind::Text),
-    ("d_model", Kind::Integer),
-    ("n_layers", Kind::Integer),
-    ("n_heads", Kind::Integer),
-    ("vocab_size", Kind::Integer),
-    ("params", Kind::Integer),
-    ("training_step", Kind::Integer),
-    ("training_loss", Kind::Real),
-    ("dataset", Kind::Text),
-    ("description", Kind::Text),
-    ("tags", Kind::Json),
-    ("metrics", Kind::Json),
-    ("created_at", Kind::Time),
-    ("updated_at", Kind::Time),
-];
-
-const EVENT_COLUMNS: [(&str, Kind); 5] = [
-    ("model_id", Kind::ModelId),
-    ("event_type", Kind::Label),
-    ("payload_json", Kind::Json),
-    ("actor", Kind::Text),
-    ("created_at", Kind::Time),
-];
-
 /// Makes the tables, or brings older ones to this schema. Runs inside a transaction.
 pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     let is_new = holds_nothing(transaction)?;
@@ -121,8 +63,8 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     create_models(transaction)?;
     create_events(transaction)?;
     report("values");
-    normalize(transaction, "models", &MODEL_COLUMNS)?;
-    normalize(transaction, "model_events", &EVENT_COLUMNS)?;
+    normalize(transaction, "models", &MODEL_RULES)?;
+    normalize(transaction, "model_events", &EVENT_RULES)?;
     transaction.execute_batch(FILL_GAPS)?;
     demote_surplus(transaction, now)?;
     report("indexes");
@@ -137,7 +79,8 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     Ok(())
 }
 
-/// Drops what is made again, or not needed any more. Without triggers the upgrade changes no `updated_at`.
+/// Drops indexes and triggers, which are made again, and tables that nothing reads any more. Without triggers the upgrade
+/// changes no `updated_at`.
 fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let names = transaction
         .prepare(
@@ -194,21 +137,24 @@ fn create_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 /// Brings each value to the type of its column, and JSON to the spelling of an answer.
-fn normalize(connection: &Connection, table: &str, columns: &[(&str, Kind)]) -> rusqlite::Result<()> {
+fn normalize(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> rusqlite::Result<()> {
     let mut updates = Vec::new();
     for (column, _) in columns {
         updates.push(connection.prepare(&format!("UPDATE {table} SET {column} = ?2 WHERE id = ?1"))?);
     }
     let names: Vec<_> = columns.iter().map(|(column, _)| *column).collect();
-    let mut rows =
-        connection.prepare(&format!("SELECT id, {} FROM {table} NOT INDEXED", names.join(", ")))?;
+    let mut rows = connection.prepare(&format!("SELECT {} FROM {table} NOT INDEXED", names.join(", ")))?;
     let mut rows = rows.query([])?;
     // Rows change while they are read, which is safe because ids, and so the order of the rows, stay.
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
-        for (position, ((_, kind), update)) in columns.iter().zip(&mut updates).enumerate() {
-            let kept = row.get_ref(position + 1)?;
-            let value = normalized(kept, *kind, id);
+        for (position, ((column, rule), update)) in columns.iter().zip(&mut updates).enumerate() {
+            let kept = row.get_ref(position)?;
+            let value = match normalized(kept, *rule, id) {
+                // The column can't be empty.
+                Value::Null if *column == "checkpoint_path" => Value::Text(String::new()),
+                value => value,
+            };
             if ValueRef::from(&value) != kept {
                 update.execute((id, value))?;
             }
@@ -217,21 +163,24 @@ fn normalize(connection: &Connection, table: &str, columns: &[(&str, Kind)]) -> 
     Ok(())
 }
 
-fn normalized(kept: ValueRef<'_>, kind: Kind, id: i64) -> Value {
-    let value: Option<Value> = match (kind, kept) {
+fn normalized(kept: ValueRef<'_>, rule: Rule, id: i64) -> Value {
+    let text = || text(kept).map(Cow::into_owned);
+    let value: Option<Value> = match (rule, kept) {
         (_, ValueRef::Null) => None,
-        (Kind::Label, _) => Some(text(kept).map_or_else(|| format!("legacy:{id}"), Cow::into_owned).into()),
-        (Kind::Time, _) => Some(text(kept).unwrap_or_default().into_owned().into()),
-        (Kind::Text, _) => text(kept).map(|text| text.into_owned().into()),
-        (Kind::Integer | Kind::ModelId, ValueRef::Integer(number)) => Some(number.into()),
-        (Kind::Integer, _) => None,
-        (Kind::ModelId, _) => Some(0.into()),
-        (Kind::Flag, _) => Some(i64::from(matches!(kept, ValueRef::Integer(number) if number != 0)).into()),
-        (Kind::Real, _) => text(kept)
+        (Rule::Id | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => Some(number.into()),
+        (Rule::Id, _) => Some(0.into()),
+        (Rule::Size | Rule::Whole, _) => None,
+        (Rule::Flag, _) => Some(i64::from(matches!(kept, ValueRef::Integer(number) if number != 0)).into()),
+        (Rule::Number, _) => text()
             .and_then(|text| text.trim().parse::<f64>().ok())
             .filter(|number| number.is_finite())
             .map(Value::from),
-        (Kind::Json, _) => text(kept).and_then(|text| json(&text)).map(Value::from),
+        (Rule::Label | Rule::EventType, _) => Some(text().unwrap_or_else(|| format!("legacy:{id}")).into()),
+        (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
+        (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
+        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => {
+            text().and_then(|text| json(&text)).map(Value::from)
+        }
     };
     value.unwrap_or(Value::Null)
 }
@@ -246,7 +195,7 @@ fn text(kept: ValueRef<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Returns the JSON that is answered for a text; `None` for `null` and for what is no JSON.
+/// Returns the JSON that is answered for a text; `None` for `null` and for anything but JSON.
 fn json(text: &str) -> Option<String> {
     let spelled = respelled(text).unwrap_or_else(|| servable(text).into_owned());
     (spelled != "null").then_some(spelled)
