@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use super::interrupt::survive_file_size_limit;
 use crate::{
     actors::{Database, Hasher},
     http::{self, HttpOptions, KeyFileError, Tls, TlsError},
@@ -169,6 +170,7 @@ async fn serve(
     let clock = system_clock();
     let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
     let telemetry = Arc::new(Telemetry::new(&build));
+    survive_file_size_limit()?;
     let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry)?;
     let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
