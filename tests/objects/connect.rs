@@ -87,7 +87,7 @@ fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
     server.fault("GET /none", 1, Fault::Answer(403));
     let refused = connect(("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/none", server.url)));
     assert!(matches!(refused, ObjectError::CredentialsRefused { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("none were handed out: it answered 403"), "{refused}");
+    assert!(refused.to_string().contains("their provider refused: it answered 403"), "{refused}");
 
     let changed = [
         ("AWS_ACCESS_KEY_ID", ""),
