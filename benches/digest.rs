@@ -1,7 +1,7 @@
-//! Digesting a file of 64 MiB that lies in the page cache, beside SHA-256 over memory, which is the limit.
+//! Digests a file of 64 MiB in the page cache, compared with SHA-256 over memory, which is the limit.
 //!
-//! `cargo bench --bench digest`. The file is read once, in chunks, by a thread of its own; what is left between the
-//! two figures is what reading costs.
+//! `cargo bench --bench digest`. The file is read once, in chunks, by its own thread; the difference of the two figures is
+//! the cost of reading.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

@@ -101,7 +101,7 @@ fn a_configuration_that_is_none_scores_nothing() {
         assert_eq!(metrics["metrics"]["artifact_accessible"], value!(false));
     }
     let ran = Ran::of(&mut bench(&server.url, &["--model-id=1", "--suite=smoke-v1"]));
-    assert!(ran.stderr.contains("--config-path says it"), "{ran:?}");
+    assert!(ran.stderr.contains("its location is unknown; give --config-path"), "{ran:?}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn any_error_answer_is_one_line_and_an_exit_code() {
         (
             json_answer(401, r#"{"detail":"no"}"#),
             4,
-            "refused the API key from CAIA_REGISTRY_API_KEY; give the right one there",
+            "refused the API key from CAIA_REGISTRY_API_KEY; correct it there",
         ),
         (json_answer(429, r#"{"detail":"slow down"}"#), 3, "is unavailable: slow down; try again later"),
         (answer(429, "", "<html>"), 3, "is unavailable: too many requests (429); try again later"),

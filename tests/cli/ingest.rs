@@ -217,7 +217,7 @@ fn metadata_is_written_as_it_is_sent() {
 #[test]
 fn nobody_waits_for_the_digest_of_a_large_checkpoint_to_hear_of_other_faults() {
     let files = files();
-    // Takes no room, and minutes to digest: a run that did so first would not be missed.
+    // A sparse file that takes minutes to digest, so that a test would notice a run that starts with it.
     File::create(&files.checkpoint).unwrap().set_len(1 << 40).unwrap();
     let run = |flag: &str, path: &Path| {
         let mut command = ingest(["--dry-run"]);

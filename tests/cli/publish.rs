@@ -185,7 +185,7 @@ fn the_latest_checkpoint_of_a_folder_is_found() {
 }
 
 #[test]
-fn a_dry_run_asks_nobody_and_needs_no_key() {
+fn a_dry_run_sends_nothing_and_needs_no_key() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.safetensors", "hello");
     let metadata = scene.path("sent.json");
@@ -203,7 +203,7 @@ fn a_dry_run_asks_nobody_and_needs_no_key() {
 }
 
 #[test]
-fn without_an_upload_only_what_it_is_travels() {
+fn without_an_upload_only_metadata_is_sent() {
     let scene = Scene::new();
     scene.checkpoint("checkpoint_step_5.pt", "hello");
     scene.checkpoint("config.json", r#"{"d_model": 64}"#);
@@ -249,8 +249,8 @@ fn the_command_line_must_make_sense() {
         assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(complaint), "{}", ran.stderr);
     }
     for (arguments, complaint) in [
-        (&["--upload"][..], "--upload needs to know where to; give --artifact-uri"),
-        (&["--upload", "--artifact-uri= "], "--upload needs to know where to"),
+        (&["--upload"][..], "--upload needs a destination; give --artifact-uri"),
+        (&["--upload", "--artifact-uri= "], "--upload needs a destination"),
         (&["--upload", "--artifact-uri=https://host/m.pt"], "use s3://, gs:// or az://"),
         (&["--upload", "--artifact-uri=s3://models"], "names a bucket, but no object"),
         (&["--upload", "--artifact-uri-template={name}/{basename}"], "no scheme"),
@@ -271,7 +271,7 @@ fn the_help_has_examples_and_exit_codes() {
     for text in ["Examples:", "--artifact-uri-template", "Exit codes:", "  5  conflict", "Running it again"] {
         assert!(ran.stdout.contains(text), "{text}");
     }
-    assert!(!ran.stdout.contains('\u{1b}'), "no colour where there is no terminal");
+    assert!(!ran.stdout.contains('\u{1b}'), "no colour without a terminal");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn an_object_that_differs_is_a_conflict_unless_forced() {
 }
 
 #[test]
-fn the_same_object_is_not_uploaded_again_whoever_put_it_there() {
+fn an_object_of_another_tool_with_the_same_bytes_is_not_uploaded_again() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.pt", "hello");
     fs::create_dir(scene.store.path("m")).unwrap();
@@ -352,13 +352,13 @@ fn the_same_object_is_not_uploaded_again_whoever_put_it_there() {
 }
 
 #[test]
-fn an_object_that_another_publisher_put_there_meanwhile_is_a_conflict() {
+fn an_object_that_another_publisher_created_during_the_upload_is_a_conflict() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.pt", "hello");
     let gate = Gate::new();
     scene.store.fault("PUT /models/m/model.pt ", 1, Fault::Hold(gate.clone()));
     let child = spawned(&mut scene.upload(&path, []));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     fs::create_dir(scene.store.path("m")).unwrap();
     fs::write(scene.store.path("m/model.pt"), "other").unwrap();
     gate.open();
@@ -491,7 +491,7 @@ fn a_file_that_changes_while_it_is_uploaded_leaves_nothing() {
     let gate = Gate::new();
     scene.store.fault("partNumber=1&", 1, Fault::Hold(gate.clone()));
     let child = spawned(&mut scene.upload(&path, []));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     let mut file = File::options().write(true).open(&path).unwrap();
     file.write_all(b"changed").unwrap();
     drop(file);
@@ -510,7 +510,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
         let gate = Gate::new();
         scene.store.fault("partNumber=2&", 1, Fault::Hold(gate.clone()));
         let child = spawned(&mut scene.upload(&path, []));
-        gate.wait_for_somebody();
+        gate.wait_for_a_request();
         crate::server::signal(child.id(), signal);
         let ran = ended(child);
         assert_eq!((ran.code, ran.stdout.as_str()), (130, ""), "{ran:?}");

@@ -63,7 +63,7 @@ impl Scene {
         self.watch_after("0.05", arguments)
     }
 
-    /// The same, where a file is complete once it has been the same for so many seconds.
+    /// The same with another quiet period, in seconds.
     fn watch_after<'a>(&self, quiet: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = registry(["watch", "--name", "m", "--checkpoint-dir", "runs"]);
         command
@@ -265,7 +265,7 @@ fn a_registry_that_is_away_is_waited_for() {
     let lines = running.words.so_far().lines().count();
     let asked = scene.gateway.requests("").len();
     until("it tries again", || scene.gateway.requests("").len() > asked);
-    assert_eq!(running.words.so_far().lines().count(), lines, "it is told once");
+    assert_eq!(running.words.so_far().lines().count(), lines, "it is reported once");
     scene.gateway.mend();
     running.published(&["step-1"]);
     running.stopped("TERM");
@@ -373,7 +373,7 @@ fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
     assert!(ran.stderr.contains("skipped until the file changes"), "{ran:?}");
 
     let again = Running::of(&mut scene.watch(all));
-    // A new run tries it once more, and so does this one when it is written anew.
+    // A new run retries it, and so does this one when it is written again.
     again.said("no size there and 3 bytes here");
     scene.checkpoint(1, "one, again");
     again.said("and 10 bytes here");
@@ -458,7 +458,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     let gate = Gate::new();
     scene.store.fault("partNumber=2&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch([]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     let ran = running.stopped("TERM");
     assert!(
         ran.stderr.contains("interrupted; s3://models/checkpoint_step_1.pt is as it was before"),
@@ -467,7 +467,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     assert!(!scene.store.path("checkpoint_step_1.pt").exists());
     assert_eq!(scene.store.unfinished(), [""; 0]);
     gate.open();
-    // Started again it goes on where it was.
+    // Started again, it continues.
     assert_eq!(Ran::of(&mut scene.watch(["--once"])).code, 0);
     assert_eq!(scene.server.get("/stats")["total_models"], 1);
 }
@@ -479,7 +479,7 @@ fn a_signal_ends_one_look_with_the_code_of_an_interruption() {
     let gate = Gate::new();
     scene.store.fault("partNumber=1&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch(["--once"]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     signal(running.child.id(), "INT");
     assert_eq!(running.ended().code, 130);
     gate.open();
@@ -492,7 +492,7 @@ fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
     let gate = Gate::new();
     scene.store.fault("checkpoint_step_1.pt?partNumber=1&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     File::options().append(true).open(scene.file(1)).unwrap().write_all(b"more").unwrap();
     gate.open();
     running.said("changed while it was read");
@@ -515,7 +515,7 @@ fn a_state_file_that_makes_no_sense_is_an_error_that_says_what_to_do() {
     let line = Ran::of(&mut scene.watch(["--state-file", "none/state.json"])).failed(1);
     assert!(line.contains("none/state.json"), "{line}");
     assert_eq!(scene.writes(), (0, 0));
-    // That of 0.2.0 is read.
+    // A state file of 0.2.0 is read.
     let old = r#"{"last_step": 1, "last_path": "/old/runs/checkpoint_step_1.pt"}"#;
     fs::write(scene.path("runs/.publish_state.json"), old).unwrap();
     let ran = Ran::of(&mut scene.watch(["--once"]));
@@ -603,7 +603,7 @@ fn the_command_line_must_make_sense() {
         assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
     }
     for (template, complaint) in [
-        ("s3://models/{name}.pt", "is one place for all checkpoints"),
+        ("s3://models/{name}.pt", "is the same URI for all checkpoints"),
         ("https://h/{step}", "use s3://, gs:// or az://"),
         ("s3://models/{step}/", "ends with a slash"),
     ] {

@@ -9,7 +9,12 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use object_store::{Attribute, GetOptions, HeaderValue, aws::AwsAuthorizer, client::HttpRequest, path::Path};
+use object_store::{
+    Attribute, GetOptions, HeaderValue,
+    aws::AwsAuthorizer,
+    client::{HttpRequest, HttpService as _},
+    path::Path,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::runtime::Runtime;
 use ureq::http::Method;
@@ -216,7 +221,7 @@ impl StoreClient {
             let authorizer = AwsAuthorizer::new(&credential, "s3", &self.target.region);
             authorizer.try_authorize(&mut request, None).ok()?;
         }
-        let answer = self.http.execute(request).await.ok()?;
+        let answer = self.http.call(request).await.ok()?;
         let header = |name: &str| answer.headers().get(name)?.to_str().ok();
         if header("x-amz-checksum-type").is_some_and(|kind| kind != "FULL_OBJECT") {
             return None;

@@ -9,13 +9,12 @@ use object_store::{
     ClientOptions, ObjectStore,
     aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder},
-    client::{HttpClient, HttpConnector as _},
     gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
 use super::{
     error::{ObjectError, credentials_failed, innermost},
-    http::UreqConnector,
+    http::UreqClient,
     retry,
     settings::{
         AZ_VARIABLES, GS_VARIABLES, S3_VARIABLES, check_variables, endpoint_url, is_label, is_true,
@@ -76,8 +75,7 @@ impl Backend {
 pub(super) struct StoreClient {
     pub(super) backend: Backend,
     pub(super) target: Target,
-    /// For the one request that the stores' client does not support.
-    pub(super) http: HttpClient,
+    pub(super) http: UreqClient,
 }
 
 /// Builds a client for the bucket of `uri`. Must run inside the runtime that will serve it.
@@ -96,13 +94,12 @@ pub(super) async fn connect(
             innermost(&error)
         ))
     };
-    let connector = UreqConnector::from_environment();
-    let http = connector.connect(&client).map_err(bad)?;
+    let http = UreqClient::from_environment();
     check_variables(uri.scheme(), &set)?;
     let (backend, target) = match uri.scheme() {
-        Scheme::S3 => s3(uri, options, &set, client, connector, bad)?,
-        Scheme::Gs => gs(uri, &set, client, connector, bad)?,
-        Scheme::Az => az(uri, &set, client, connector, bad)?,
+        Scheme::S3 => s3(uri, options, &set, client, http.clone(), bad)?,
+        Scheme::Gs => gs(uri, &set, client, http.clone(), bad)?,
+        Scheme::Az => az(uri, &set, client, http.clone(), bad)?,
     };
     if !target.anonymous {
         let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await;
@@ -131,7 +128,7 @@ fn s3(
     options: &ObjectOptions,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
-    connector: UreqConnector,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let given = |flag: &Option<String>| {
@@ -153,7 +150,7 @@ fn s3(
     };
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client)
-        .with_http_connector(connector)
+        .with_http_connector(http)
         .with_retry(retry::for_requests())
         .with_bucket_name(uri.bucket())
         .with_region(&region)
@@ -181,12 +178,12 @@ fn gs(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
-    connector: UreqConnector,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_client_options(client)
-        .with_http_connector(connector)
+        .with_http_connector(http)
         .with_retry(retry::for_requests())
         .with_bucket_name(uri.bucket());
     for name in GS_VARIABLES {
@@ -208,12 +205,12 @@ fn az(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
-    connector: UreqConnector,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(client)
-        .with_http_connector(connector)
+        .with_http_connector(http)
         .with_retry(retry::for_requests())
         .with_container_name(uri.bucket());
     for name in AZ_VARIABLES {

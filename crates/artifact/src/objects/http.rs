@@ -1,19 +1,20 @@
 //! The HTTP connector of the stores' client, over the HTTP client that the commands use.
 //!
 //! `object_store` is asynchronous and `ureq` blocks, so each request runs on a thread of its own; uploads limit how many
-//! there are. A request whose future is dropped stops sending, so an aborted upload leaves no part behind.
+//! there are. A request whose future is dropped stops sending. If it is sent already, it can still be executed, so an
+//! upload drains such requests before it is aborted.
 
 use std::{
     fmt,
     io::{self, ErrorKind, Read},
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -41,56 +42,84 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a connection may be silent while it transfers bytes; then it is dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the answers to abandoned requests are awaited.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// How often that is checked.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 /// Bytes that are read from a connection at once.
 const CHUNK_BYTES: usize = 128 << 10;
 /// Chunks of an answer between the network and their reader.
 const CHUNKS: usize = 4;
 
-/// Makes clients over `ureq`.
-#[derive(Debug, Clone)]
-pub(super) struct UreqConnector {
-    proxies: Arc<Proxies>,
+/// The HTTP client of one connection to a store; clones share it.
+#[derive(Clone)]
+pub(super) struct UreqClient(Arc<Shared>);
+
+struct Shared {
+    agent: Mutex<Agent>,
+    proxies: Proxies,
+    /// Requests whose threads have not ended.
+    in_flight: AtomicUsize,
 }
 
-impl UreqConnector {
-    /// A connector with the proxies that the environment names.
-    pub(super) fn from_environment() -> Self {
-        Self { proxies: Arc::new(Proxies::read(|name| std::env::var(name).ok())) }
+impl fmt::Debug for UreqClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UreqClient").finish_non_exhaustive()
     }
 }
 
-impl HttpConnector for UreqConnector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+impl UreqClient {
+    /// Creates a client with the proxies that the environment names.
+    pub(super) fn from_environment() -> Self {
         let config = Agent::config_builder()
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_write(Some(IDLE_TIMEOUT))
             .proxy(None)
-            // The stores' client judges every status, and a signature is valid for one address only.
+            // The stores' client interprets every status, and a signature is valid for one address only.
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-        let service = UreqService { agent: config.build().new_agent(), proxies: Arc::clone(&self.proxies) };
-        Ok(HttpClient::new(service))
+        Self(Arc::new(Shared {
+            agent: Mutex::new(config.build().new_agent()),
+            proxies: Proxies::read(|name| std::env::var(name).ok()),
+            in_flight: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Ends requests whose futures were dropped. Waits for the answers of those that are sent already, at most
+    /// [`DRAIN_WITHIN`], and then closes their connections.
+    pub(super) async fn drain(&self) {
+        let deadline = Instant::now() + DRAIN_WITHIN;
+        while self.0.in_flight.load(Ordering::Acquire) > 0 {
+            if Instant::now() >= deadline {
+                let mut agent = self.0.agent();
+                let next = agent.config().new_agent();
+                std::mem::replace(&mut *agent, next).shutdown();
+                return;
+            }
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+        }
     }
 }
 
-struct UreqService {
-    agent: Agent,
-    proxies: Arc<Proxies>,
+impl Shared {
+    fn agent(&self) -> MutexGuard<'_, Agent> {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl fmt::Debug for UreqService {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UreqService").finish_non_exhaustive()
+impl HttpConnector for UreqClient {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
     }
 }
 
 /// The head of an answer, and its body in chunks.
 type Answer = Response<mpsc::Receiver<Result<Bytes, HttpError>>>;
 
-impl HttpService for UreqService {
+impl HttpService for UreqClient {
     // An asynchronous method as its trait declares it, spelled out.
     fn call<'s, 'f>(&'s self, request: HttpRequest) -> BoxFuture<'f, Result<HttpResponse, HttpError>>
     where
@@ -102,11 +131,7 @@ impl HttpService for UreqService {
             let body = body.collect().await?.to_bytes();
             let (reply, answer) = oneshot::channel();
             let cancelled = CancelOnDrop::default();
-            let exchange = Exchange {
-                agent: self.agent.clone(),
-                proxies: Arc::clone(&self.proxies),
-                cancelled: Arc::clone(&cancelled.0),
-            };
+            let exchange = Exchange::new(Arc::clone(&self.0), Arc::clone(&cancelled.0));
             thread::Builder::new()
                 .name("object-http".to_owned())
                 .spawn(move || exchange.run(Request::from_parts(head, body), reply))
@@ -148,12 +173,22 @@ impl Read for CancellableBody {
 
 /// One request and its answer, on a thread of their own.
 struct Exchange {
-    agent: Agent,
-    proxies: Arc<Proxies>,
+    client: Arc<Shared>,
     cancelled: Arc<AtomicBool>,
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.client.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
 impl Exchange {
+    fn new(client: Arc<Shared>, cancelled: Arc<AtomicBool>) -> Self {
+        client.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { client, cancelled }
+    }
+
     /// Sends the request, replies with the head of its answer, and passes on its body until the reader drops it.
     fn run(self, request: Request<Bytes>, reply: oneshot::Sender<Result<Answer, HttpError>>) {
         let (head, body) = match self.send(request) {
@@ -189,7 +224,8 @@ impl Exchange {
 
     fn send(&self, request: Request<Bytes>) -> Result<Response<ureq::Body>, ureq::Error> {
         let (mut head, body) = request.into_parts();
-        let proxy = self.proxies.proxy_for(&head.uri).cloned();
+        let agent = self.client.agent().clone();
+        let proxy = self.client.proxies.proxy_for(&head.uri).cloned();
         let timeout =
             if matches!(head.method, Method::GET | Method::HEAD) { IDLE_TIMEOUT } else { ANSWER_TIMEOUT };
         let has_body = !body.is_empty() || matches!(head.method, Method::PUT | Method::POST);
@@ -197,13 +233,13 @@ impl Exchange {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
             let mut body = CancellableBody { body, cancelled: Arc::clone(&self.cancelled) };
             let request = Request::from_parts(head, SendBody::from_reader(&mut body));
-            let config = self.agent.configure_request(request).proxy(proxy);
-            self.agent.run(config.timeout_per_read(Some(timeout)).build())
+            let config = agent.configure_request(request).proxy(proxy);
+            agent.run(config.timeout_per_read(Some(timeout)).build())
         } else {
             // Azure signs a length of zero for a request without a body, which must not send one.
             head.headers.remove(CONTENT_LENGTH);
-            let config = self.agent.configure_request(Request::from_parts(head, ())).proxy(proxy);
-            self.agent.run(config.timeout_per_read(Some(timeout)).build())
+            let config = agent.configure_request(Request::from_parts(head, ())).proxy(proxy);
+            agent.run(config.timeout_per_read(Some(timeout)).build())
         }
     }
 }

@@ -179,6 +179,7 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
         let aborted = self.objects.runtime.block_on(async {
             // A part that arrived after the abort would remain.
             self.tasks.shutdown().await;
+            self.objects.client.http.drain().await;
             tokio::time::timeout(ABORT_WITHIN, self.upload.abort()).await
         });
         match aborted {

@@ -136,7 +136,7 @@ impl Objects {
             match self.find(uri, interrupted) {
                 Ok(None) => {}
                 Ok(Some(there)) if there.is(size_bytes, digest) => {
-                    // Somebody else has uploaded the same file, which is as good if this upload can be aborted.
+                    // Another client has uploaded the same file, which is as good if this upload can be aborted.
                     return match parts.abort(ObjectError::Exists { uri: uri.clone() }) {
                         ObjectError::Exists { .. } => Ok(()),
                         left => Err(left),
