@@ -1,4 +1,4 @@
-# For those who look for one. What is done stands in xtask/; `cargo xtask --help` tells more.
+# Shortcuts for `cargo xtask` (see `cargo xtask --help`) and the tests.
 
 .PHONY: qa audit test changelog
 

@@ -21,7 +21,7 @@ use model_registry::{
 
 use support::{bare::BareSqlite, options, scratch, seed, words};
 
-/// Versions in the registry, and the pages of WAL after which it is begun anew; 64 MB as in the server.
+/// Versions in the registry, and the pages of WAL after which it is restarted; 64 MB as in the server.
 const MODELS: u64 = 1_000;
 const MAX_WAL_PAGES: u32 = 16_384;
 
@@ -43,8 +43,13 @@ fn commits(criterion: &mut Criterion) {
                 for _ in 0..batch {
                     turn += 1;
                     let now = seed::at(turn);
-                    let context =
-                        Context { actor: "key:hush…", now, gate: &gate, max_event_payload_bytes: 65_536 };
+                    let context = Context {
+                        actor: "key:hush…",
+                        now,
+                        gate: &gate,
+                        max_event_payload_bytes: 65_536,
+                        max_metrics_bytes: 1 << 20,
+                    };
                     let evaluation = seed::evaluation(words::SUITES[0], turn as u64);
                     writer.begin_operation().unwrap();
                     let id = ids.next().unwrap();

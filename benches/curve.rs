@@ -216,8 +216,7 @@ fn draw(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
     let decade = |value: f64, round: fn(f64) -> f64| 10_f64.powf(round(value.log10()));
     let low = decade(all().fold(WANTED_MS, f64::min), f64::floor);
     let high = decade(all().fold(WANTED_MS, f64::max), f64::ceil);
-    let axis =
-        |title: &str, range| Axis { title: title.to_owned(), scale: Scale::Log, range, ..Axis::default() };
+    let axis = |title: &str, range| Axis { title: title.to_owned(), scale: Scale::Log, range };
     let panels = PANELS.iter().enumerate().map(|(panel, title)| Panel {
         title: (*title).to_owned(),
         x: axis("models", None),
@@ -239,7 +238,7 @@ fn draw(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
         note: "p95 of one client on one connection, through HTTP, synchronous=FULL".to_owned(),
         panels: panels.collect(),
         columns: 2,
-        width: 960.0,
-        panel_height: 190.0,
+        width: 960,
+        panel_height: 260,
     })
 }

@@ -2,7 +2,7 @@
 //! queues and HTTP. `curve` measures the same through the server.
 //!
 //! `cargo bench --bench query`, or `cargo bench --bench query -- 'q rare'` for some. The registries are made at the
-//! first run and kept under `target/bench`. A row that hardly grows from one size to the next is what is wanted.
+//! first run and kept under `target/bench`. A good row hardly grows from one size to the next.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -19,7 +19,7 @@ use support::{options, seed, words};
 
 const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 
-/// What is asked, by name.
+/// The queries by name.
 fn queries(models: u64, deep: Option<Cursor>) -> Vec<(&'static str, ListQuery)> {
     let text = |text: &str| Some(text.to_owned());
     let all = ListQuery::default;

@@ -5,13 +5,13 @@
 
 mod error;
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model, ModelId,
-        ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
+        Architecture, Contender, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model,
+        ModelId, ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
         suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
@@ -38,6 +38,8 @@ pub struct Rules {
     pub gate: Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
+    /// The largest metrics of a version, in bytes of JSON.
+    pub max_metrics_bytes: usize,
     /// Whether the server reads files of its own disk that a client names.
     pub allow_local_paths: bool,
     /// The largest file that is digested, in bytes.
@@ -111,26 +113,27 @@ impl Registry {
         found.ok_or_else(|| missing.into())
     }
 
-    /// A page of versions; `add` puts each into `answer`.
+    /// A page of versions; `add` puts each into `answer`, until it stops. Also returns the ids of the versions on the
+    /// page that come after that.
     pub async fn models<A: Send + 'static>(
         &self,
         query: ListQuery,
         mut answer: A,
-        add: impl Fn(&mut A, &ModelRow<'_>) + Send + 'static,
-    ) -> Result<(Page, A)> {
+        add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<(A, Page, Vec<ModelId>)> {
         let read = move |store: &mut dyn ReadStore| {
-            let page = store.models(&query, &mut |row| add(&mut answer, &row))?;
-            Ok((page, answer))
+            let (page, rest) = store.models_until(&query, &mut |row| add(&mut answer, &row))?;
+            Ok((answer, page, rest))
         };
         Ok(self.parts.database.read(read).await?)
     }
 
-    /// Those of `ids` that exist, by rising id; `add` puts each into `answer`.
+    /// Those of `ids` that exist, in this order; `add` puts each into `answer`, until it stops.
     pub async fn models_with_ids<A: Send + 'static>(
         &self,
         ids: Vec<ModelId>,
         mut answer: A,
-        add: impl Fn(&mut A, &ModelRow<'_>) + Send + 'static,
+        add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
     ) -> Result<A> {
         let read = move |store: &mut dyn ReadStore| {
             store.models_with_ids(&ids, &mut |row| add(&mut answer, &row))?;
@@ -139,16 +142,21 @@ impl Registry {
         Ok(self.parts.database.read(read).await?)
     }
 
-    /// A page of a version's events; `add` puts each into `answer`.
+    /// What versions are compared by: those of `ids` that exist, by rising id.
+    pub async fn contenders(&self, ids: Vec<ModelId>) -> Result<Vec<Contender>> {
+        Ok(self.parts.database.read(move |store| store.contenders(&ids)).await?)
+    }
+
+    /// A page of a version's events; `add` puts each into `answer`, until it stops.
     pub async fn events<A: Send + 'static>(
         &self,
         query: EventQuery,
         mut answer: A,
-        add: impl Fn(&mut A, &Event<'_>) + Send + 'static,
-    ) -> Result<(Page, A)> {
+        add: impl Fn(&mut A, &Event<'_>) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<(A, Page)> {
         let read = move |store: &mut dyn ReadStore| {
-            let page = store.events(&query, &mut |event| add(&mut answer, &event))?;
-            Ok((page, answer))
+            let page = store.events_until(&query, &mut |event| add(&mut answer, &event))?;
+            Ok((answer, page))
         };
         Ok(self.parts.database.read(read).await?)
     }
@@ -236,7 +244,7 @@ impl Registry {
                 draft.architecture = draft.architecture.or(Architecture::from_config(&config));
             }
         }
-        draft.settle_artifact_uri()?;
+        draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());
         draft.provenance.source_host = draft.provenance.source_host.or_else(|| caller.host.clone());
         self.change(caller, move |store, context| operations::register(store, draft, context)).await
@@ -296,7 +304,7 @@ impl Registry {
         .await
     }
 
-    /// Takes a version away; a settled one only with `force`.
+    /// Deletes a version; an immutable one only with `force`.
     pub async fn delete(
         &self,
         id: ModelId,
@@ -333,6 +341,7 @@ impl Registry {
                 now: (parts.clock)(),
                 gate: &parts.rules.gate,
                 max_event_payload_bytes: parts.rules.max_event_payload_bytes,
+                max_metrics_bytes: parts.rules.max_metrics_bytes,
             };
             operation(store, &context)
         };

@@ -21,7 +21,7 @@ pub struct Connection {
 /// What came back.
 pub struct Answer {
     pub status: u16,
-    /// The header `Link`, where there is one.
+    /// The `Link` header, if there is one.
     pub link: Option<String>,
     pub body: Vec<u8>,
 }

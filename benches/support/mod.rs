@@ -1,7 +1,7 @@
 //! What the benchmarks share: a registry of any size that is always the same, the real server and other processes,
 //! one connection over HTTP, and tables of what was measured.
 #![allow(dead_code, reason = "each benchmark is a crate of its own and uses its part of this")]
-#![allow(missing_docs, unreachable_pub, reason = "nobody but the benchmarks reads it")]
+#![allow(missing_docs, unreachable_pub, reason = "only the benchmarks use it")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +28,7 @@ use model_registry::store::sqlite::{Options, Synchronous};
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// The folder for everything that is measured on: under `target/`, so on the disk that holds the sources. A
-/// temporary folder is often memory, where a sync costs nothing and every figure of a commit is a fairy tale.
+/// temporary folder is often memory, where a sync costs nothing and a commit can't be measured.
 pub fn folder() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));

@@ -21,7 +21,7 @@ use model_registry::{
 
 use super::{folder, options, words};
 
-/// To be raised with every change of what is written.
+/// Raise it when the content of the registries changes.
 const RECIPE: u32 = 2;
 /// Versions in one transaction.
 const CHUNK: u64 = 20_000;
@@ -31,7 +31,7 @@ const APART_MS: i64 = 10_000;
 
 /// The file with a registry of `models` versions, made now if there is none.
 ///
-/// Nobody may write to it; what writes takes a [`copy`].
+/// It must not be written to; a benchmark that writes uses a [`copy`].
 pub fn registry(models: u64) -> PathBuf {
     let path = folder().join(format!("models-{models}-recipe-{RECIPE}-schema-{SCHEMA_VERSION}.db"));
     if path.exists() {
@@ -70,13 +70,6 @@ fn write(path: &Path, models: u64) {
         writer.commit().expect("a commit");
         writer.restart_wal(Duration::from_secs(60)).expect("a checkpoint");
     }
-    // What a server does while nothing else is to be done.
-    while writer.index_is_behind_by(1).expect("a registry") {
-        writer.begin().expect("a transaction");
-        writer.settle_index(CHUNK as usize).expect("an index");
-        writer.commit().expect("a commit");
-        writer.restart_wal(Duration::from_secs(60)).expect("a checkpoint");
-    }
     writer.truncate_wal().expect("a checkpoint");
 }
 
@@ -94,6 +87,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
         now: at(number as i64 * APART_MS + later_ms),
         gate: &gate,
         max_event_payload_bytes: 65_536,
+        max_metrics_bytes: 1 << 20,
     };
     let draft = words::draft(number, models, name, nth);
     let model = operations::register(writer, draft, &context(0)).expect("a registration");
@@ -113,7 +107,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
 /// The evaluation that `POST /models/{id}/metrics` brings.
 pub fn evaluation(suite: &str, number: u64) -> Evaluation {
     let scores = json::read_object(&words::scores(number).to_string()).expect("an object");
-    Evaluation::of(suite, scores).expect("a suite")
+    Evaluation::new(suite, scores).expect("a suite")
 }
 
 /// A time in a registry that is seeded, so long after its beginning.

@@ -1,18 +1,18 @@
-//! How a run went over time: slices that get wider as it gets longer, so that any run fits in the same memory.
+//! A run over time, in slices that become wider as it becomes longer, so that any run fits in the same memory.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::{chart::Second, tally::fold};
+use crate::{chart::Interval, tally::fold};
 
-/// What workers tell at once. Theirs are merged, never averaged.
+/// The slices that workers report. They are merged, never averaged.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
-/// Before slices are joined in pairs: enough for a picture.
+/// With more, slices are joined in pairs. It is enough for a picture.
 const MAX_SLICES: usize = 240;
 
-/// The number of the slice that a request ended in, when `measured` of the measured part had passed; in the warm-up,
-/// which is still so far from its end, below 0 and rising.
+/// The number of the slice in which a request ended, `measured` after the warm-up. In the warm-up, with `warming` left
+/// of it, numbers are below 0 and rise.
 pub(crate) fn number_of(measured: Duration, warming: Option<Duration>) -> i64 {
     let whole = |time: Duration| i64::try_from(time.as_nanos() / SLICE.as_nanos()).unwrap_or(i64::MAX - 1);
     match warming {
@@ -21,14 +21,14 @@ pub(crate) fn number_of(measured: Duration, warming: Option<Duration>) -> i64 {
     }
 }
 
-/// What ended within a slice of time.
+/// The requests that ended in a slice of time.
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
     pub(crate) done: u64,
     pub(crate) failed: u64,
-    /// Connections that did not come about.
+    /// Connections that failed.
     pub(crate) unreachable: u64,
-    /// Nanoseconds of those that succeeded, to two digits: it is for pictures.
+    /// Of successful requests, in nanoseconds to two digits, which is enough for pictures.
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -41,16 +41,16 @@ impl Slice {
     }
 }
 
-/// All slices of a run, of one width.
+/// All slices of a run, all of one width.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     slices: Vec<Option<Slice>>,
-    /// How often slices were joined in pairs.
+    /// How often slices were joined.
     joined: u32,
 }
 
 impl Series {
-    /// Takes what ended in the slice of this number, counted in [`SLICE`]s.
+    /// Adds a slice; `number` counts in [`SLICE`]s.
     pub(crate) fn add(&mut self, number: u64, slice: Slice) {
         while number >> self.joined >= MAX_SLICES as u64 {
             self.join();
@@ -73,17 +73,17 @@ impl Series {
         self.joined += 1;
     }
 
-    /// From the start to `end`, where the last stretch may be cut short.
-    pub(crate) fn stretches(&self, end: Duration) -> Vec<Second> {
+    /// The intervals from the start to `end`. The last one may be shorter.
+    pub(crate) fn intervals(&self, end: Duration) -> Vec<Interval> {
         let width = SLICE.as_secs_f64() * f64::from(1_u32 << self.joined.min(31));
         let ends = ((end.as_secs_f64() / width).ceil() as usize).min(MAX_SLICES);
-        // To the end also where nothing ended any more: a server that stalled to the end is to be seen.
+        // Up to the end even if no request ended, so that a server that stalled to the end is seen.
         let mut count = self.slices.len().max(ends);
         let left_at = |at: usize| end.as_secs_f64() - at as f64 * width;
-        // A sliver shows a rate of hardly anything: it goes to the stretch before it.
+        // A very short last interval would show a meaningless rate, so it is joined to the one before.
         let sliver = count > 1 && left_at(count - 1) < width / 2.0 && left_at(count - 1) > 0.0;
         count -= usize::from(sliver);
-        let mut stretches = Vec::with_capacity(count);
+        let mut intervals = Vec::with_capacity(count);
         for at in 0..count {
             let slice = self.slices.get(at).and_then(Option::as_ref);
             let joined = match self.slices.get(at + 1) {
@@ -101,16 +101,15 @@ impl Series {
                 _ => width,
             };
             let quantile = |of| slice.map_or(0, |slice| slice.latency.value_at_quantile(of));
-            stretches.push(Second {
+            intervals.push(Interval {
                 start_s,
                 width_s,
                 done: slice.map_or(0, |slice| slice.done),
                 failed: slice.map_or(0, |slice| slice.failed),
-                p50_ns: quantile(0.5),
-                p99_ns: quantile(0.99),
+                percentiles_ns: [0.5, 0.95, 0.99].map(quantile),
             });
         }
-        stretches
+        intervals
     }
 }
 
@@ -147,30 +146,30 @@ mod tests {
             for number in 0..slices {
                 series.add(number, slice(1000));
             }
-            let stretches = series.stretches(SLICE * u32::try_from(slices).unwrap());
-            assert!(stretches.len() <= MAX_SLICES, "{slices}");
-            assert_eq!(stretches.iter().map(|stretch| stretch.done).sum::<u64>(), slices);
-            let seconds: f64 = stretches.iter().map(|stretch| stretch.width_s).sum();
+            let intervals = series.intervals(SLICE * u32::try_from(slices).unwrap());
+            assert!(intervals.len() <= MAX_SLICES, "{slices}");
+            assert_eq!(intervals.iter().map(|interval| interval.done).sum::<u64>(), slices);
+            let seconds: f64 = intervals.iter().map(|interval| interval.width_s).sum();
             assert!((seconds - slices as f64 / 10.0).abs() < 0.001, "{slices} {seconds}");
         }
     }
 
     #[test]
-    fn percentiles_are_those_of_all_and_no_average() {
+    fn percentiles_are_those_of_all_requests_and_not_averages() {
         let mut series = Series::default();
         for latency in [1_000_u64, 1_000, 1_000, 9_000_000] {
             series.add(0, slice(latency));
         }
-        let [stretch] = series.stretches(SLICE).try_into().unwrap();
-        assert!(stretch.p50_ns < 1_100 && stretch.p99_ns > 8_900_000, "{stretch:?}");
+        let [interval] = series.intervals(SLICE).try_into().unwrap();
+        assert!(interval.percentiles_ns[0] < 1_100 && interval.percentiles_ns[2] > 8_900_000, "{interval:?}");
     }
 
     #[test]
-    fn a_stretch_in_which_nothing_ended_is_there_and_empty() {
+    fn an_interval_without_requests_is_empty() {
         let mut series = Series::default();
         series.add(2, slice(5));
         let done = |series: &Series, end| {
-            series.stretches(end).iter().map(|stretch| stretch.done).collect::<Vec<_>>()
+            series.intervals(end).iter().map(|interval| interval.done).collect::<Vec<_>>()
         };
         assert_eq!(done(&series, SLICE * 3), [0, 0, 1]);
         assert_eq!(done(&series, SLICE * 5), [0, 0, 1, 0, 0], "to the end of the run");

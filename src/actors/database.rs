@@ -1,37 +1,30 @@
-//! The handle to the database: `read` and `write` take an operation over the store and give its answer.
+//! The handle to the database: `read` and `write` run an operation over the store and return its result.
 
-use std::{
-    sync::{Arc, RwLock},
-    time::Instant,
-};
+use std::sync::Arc;
 
 use crate::{
     domain::Timestamp,
-    store::{
-        ReadStore, StoreError, WriteStore,
-        sqlite::{self, OpenError, ReadOnly, SqliteReader, SqliteWriter},
-    },
+    store::{Backend, ReadStore, StoreError, WriteStore},
     telemetry::Telemetry,
 };
 
 use super::{
     ActorError, QueueDepth,
-    checkpointer::{CheckpointJob, Checkpointer, LogState},
     mailbox::Mailbox,
+    maintenance::{Maintainer, MaintenanceJob},
     probe::{NotReady, Probe},
-    read_only::{Desk, Shut},
-    reader::{self, ReadJob, Reader, Writable},
-    writer::{self, WriteJob, Writer, WriterParts},
+    reader::{self, ReadJob, Reader},
+    writer::{self, BoxedWriteJob, Writer},
 };
 
-/// Checkpoints that may wait: one is enough, a second finds nothing left to do.
-const CHECKPOINT_QUEUE: usize = 1;
+/// Rounds of maintenance that may wait: one is enough, a second would find nothing left to do.
+const MAINTENANCE_QUEUE: usize = 1;
 
 /// How the database is served.
 #[derive(Debug, Clone)]
-pub struct DatabaseOptions {
-    /// The file.
-    pub store: sqlite::Options,
+pub struct DatabaseOptions<O> {
+    /// The backend's own options: where the database is and how it is used.
+    pub store: O,
     /// Threads that read; at least one.
     pub readers: usize,
     /// Reads that may wait.
@@ -48,79 +41,45 @@ pub struct Database {
 
 struct Actors {
     readers: Mailbox<ReadJob>,
-    writer: Mailbox<Box<dyn WriteJob>>,
-    checkpointer: Arc<Mailbox<CheckpointJob>>,
+    writer: Mailbox<BoxedWriteJob>,
+    maintenance: Arc<Mailbox<MaintenanceJob>>,
     probe: Probe,
 }
 
-/// Opens the database for writing or, where that may not be, looks why and whether it can be read.
-fn open_as_it_may_be(
-    options: &sqlite::Options,
-    now: Timestamp,
-) -> Result<Result<SqliteWriter, ReadOnly>, OpenError> {
-    let unwritable = match SqliteWriter::open(options, now) {
-        Err(unwritable @ (OpenError::NotWritable { .. } | OpenError::DiskFull { .. })) => unwritable,
-        opened => return opened.map(Ok),
-    };
-    // What is not there, or can't be read either, is no database to be served.
-    let found = sqlite::look_without_writing(options).map_err(|error| match error {
-        OpenError::NotWritable { .. } => unwritable,
-        error => error,
-    })?;
-    let path = options.path.display();
-    tracing::warn!(%path, why = found.why, "the database can't be written: reads are served, writes refused with 503");
-    Ok(Err(found))
-}
-
 impl Database {
-    /// Opens the database and starts its actors. Must be called inside an actix system. Where the database may be read and
-    /// not written, reads are served, and writes once they can be.
+    /// Opens the database and starts its actors. Must be called inside an actix system.
     ///
     /// # Errors
-    /// See [`OpenError`].
-    pub fn open(options: &DatabaseOptions, now: Timestamp, telemetry: &Telemetry) -> Result<Self, OpenError> {
-        let store = &options.store;
-        let opened = open_as_it_may_be(store, now)?;
-        let can_write = opened.is_ok();
-        let writable: Writable = Arc::new(RwLock::new(can_write));
-        let log = Arc::new(LogState::default());
+    /// As the backend's.
+    pub fn open<B: Backend>(
+        options: &DatabaseOptions<B::Options>,
+        now: Timestamp,
+        telemetry: &Telemetry,
+    ) -> Result<Self, B::OpenError> {
+        let (backend, writer) = B::open(&options.store, now)?;
+        let backend = Arc::new(backend);
         let counts = telemetry.writing.clone();
-        let checkpointer = can_write.then(|| sqlite::Checkpointer::open(store)).transpose()?;
-        let checkpointer = Checkpointer::new(checkpointer, store.clone(), Arc::clone(&log), counts.clone());
+        let maintainer = Maintainer { store: backend.maintenance()?, counts: counts.clone() };
         let readers = (0..options.readers.max(1))
-            .map(|_| {
-                let opened = can_write.then(|| SqliteReader::open(store)).transpose()?;
-                Ok(Reader { store: opened, writable: Arc::clone(&writable), options: store.clone() })
-            })
-            .collect::<Result<Vec<_>, OpenError>>()?;
+            .map(|_| Ok(Reader { store: backend.reader()?, backend: Arc::clone(&backend) }))
+            .collect::<Result<Vec<_>, B::OpenError>>()?;
 
         let refused = |queue| telemetry.queues.refused(queue);
-        let checkpointer = vec![checkpointer];
-        // A full queue of checkpoints refuses nobody anything: one is under way already.
-        let checkpointer =
-            Arc::new(Mailbox::start("checkpoint", CHECKPOINT_QUEUE, checkpointer, Default::default()));
-        let parts = WriterParts { checkpointer: Arc::clone(&checkpointer), log, counts };
-        let desk = match opened {
-            Ok(writer) => Desk::Open(Box::new(Writer::new(writer, store.clone(), parts))),
-            Err(found) => Desk::Shut(Box::new(Shut {
-                found,
-                options: store.clone(),
-                now,
-                writable,
-                looked: Instant::now(),
-                parts,
-            })),
-        };
+        // A full maintenance queue is no refusal: a round is running already.
+        let maintenance =
+            Mailbox::start("checkpoint", MAINTENANCE_QUEUE, vec![maintainer], Default::default());
+        let maintenance = Arc::new(maintenance);
+        let writer = Writer::new(writer, backend, Arc::clone(&maintenance), counts);
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
-            writer: Mailbox::start("write", options.write_queue, vec![desk], refused("write")),
-            checkpointer,
+            writer: Mailbox::start("write", options.write_queue, vec![writer], refused("write")),
+            maintenance,
             probe: Probe::default(),
         };
         Ok(Self { actors: Arc::new(actors) })
     }
 
-    /// Whether the writer can write, found out by writing; one answer is shared by all who ask within a second.
+    /// Commits a write to find out if writes work. Callers within one second share the result.
     ///
     /// # Errors
     /// [`NotReady`] says why not.
@@ -137,12 +96,12 @@ impl Database {
         read: impl FnOnce(&mut dyn ReadStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (job, answer) = reader::job(read);
-        self.actors.readers.post(job)?;
+        self.actors.readers.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// Runs an operation that writes, in a transaction; all of it is kept or, where it errs, none. The
-    /// answer comes after the commit.
+    /// Runs an operation that writes, in a transaction that keeps all of it or, if it errs, nothing. The result comes
+    /// after the commit.
     ///
     /// # Errors
     /// See [`ActorError`].
@@ -151,19 +110,19 @@ impl Database {
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (job, answer) = writer::job(write);
-        self.actors.writer.post(job)?;
+        self.actors.writer.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// How full the queues are.
+    /// Returns the depth of each queue.
     #[must_use]
     pub fn depths(&self) -> Vec<QueueDepth> {
-        vec![self.actors.readers.depth(), self.actors.writer.depth(), self.actors.checkpointer.depth()]
+        vec![self.actors.readers.depth(), self.actors.writer.depth(), self.actors.maintenance.depth()]
     }
 
-    /// Does what is waiting, moves the WAL into the database and ends the actors. Blocks; to be called once.
+    /// Finishes what is queued and stops the actors. Blocks; called once.
     pub fn close(&self) {
-        self.actors.checkpointer.close();
+        self.actors.maintenance.close();
         self.actors.readers.close();
         self.actors.writer.close();
     }

@@ -1,5 +1,4 @@
-//! The actors that digest files of the server's disk. They have their own threads: a long file never
-//! stands in the way of a query.
+//! The actors that digest files on the server's disk, on their own threads, so that no query waits for a long file.
 
 use std::{
     collections::HashSet,
@@ -22,7 +21,7 @@ use crate::{
 
 use super::{
     ActorError, QueueDepth,
-    mailbox::{Mailbox, Serve},
+    mailbox::{Mailbox, Worker},
     panic_text,
 };
 
@@ -33,12 +32,12 @@ pub struct HasherOptions {
     pub hashers: usize,
     /// Files that may wait.
     pub hash_queue: usize,
-    /// Files that are never opened: those of the database. Closing any descriptor of them would drop
-    /// the locks that SQLite holds on them for this process.
+    /// The database's files, which are never opened: closing any descriptor of them would drop the locks that SQLite
+    /// holds for this process.
     pub forbidden: Vec<PathBuf>,
-    /// Files that no client is to learn anything of: those that hold keys.
+    /// Files that hold keys, about which clients learn nothing.
     pub secrets: Vec<PathBuf>,
-    /// The folder that paths have to stay in. Without one, whatever this process may read is digested.
+    /// The folder that paths are restricted to. Without one, clients may have any file digested that this process can read.
     pub root: Option<LocalRoot>,
 }
 
@@ -57,12 +56,12 @@ struct Digester {
     counts: Hashing,
 }
 
-/// Files that are never opened, whatever they are called.
+/// Files that are never opened, by any path.
 struct Forbidden {
     database: Vec<PathBuf>,
-    /// Those that were ever seen at these paths: one that has been moved away since is open all the same.
+    /// Files ever seen at these paths: SQLite keeps one open even after it has been moved away.
     seen: Mutex<HashSet<FileIdentity>>,
-    /// Replaced now and then; what was there before is gone, and others may get its number.
+    /// Checked at each call: a replaced key file may leave its inode number to another file.
     secrets: Vec<PathBuf>,
 }
 
@@ -74,7 +73,7 @@ impl Forbidden {
 
     fn holds(&self, identity: FileIdentity) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Some come while the server runs, and another process may put new ones in their place.
+        // Some are created while the server runs, or replaced by another process.
         seen.extend(self.database.iter().filter_map(|path| FileIdentity::at(path)));
         seen.contains(&identity) || self.secrets.iter().any(|path| FileIdentity::at(path) == Some(identity))
     }
@@ -95,11 +94,11 @@ impl Hasher {
         Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers, refused)) }
     }
 
-    /// Reads a file once, from end to end: its size and, up to `digest_limit_bytes`, its digest. Gives up as
-    /// soon as the caller is gone.
+    /// Reads a whole file once and returns its size and, up to `digest_limit_bytes`, its digest. Stops when the caller
+    /// is gone.
     ///
     /// # Errors
-    /// [`ActorError::File`] for what can't be read, is no regular file, or changes meanwhile.
+    /// [`ActorError::File`] if it can't be read, is no regular file, or changes while it is read.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
         let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
         let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
@@ -108,10 +107,10 @@ impl Hasher {
         self.submit(path, read).await
     }
 
-    /// The same of a configuration, and what it says.
+    /// As [`Hasher::measure`], and parses the file as a configuration.
     ///
     /// # Errors
-    /// As [`Hasher::measure`], and for what is no JSON object or larger than one can sensibly be.
+    /// As [`Hasher::measure`], and if the file is no JSON object or larger than [`MAX_JSON_BYTES`].
     pub async fn read_config(
         &self,
         path: PathBuf,
@@ -158,32 +157,32 @@ impl Hasher {
             };
             let _ = reply.send(result);
         };
-        self.actors.post(Box::new(job))?;
+        self.actors.send(Box::new(job))?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// How full the queue is.
+    /// Returns the depth of the queue.
     #[must_use]
     pub fn depth(&self) -> QueueDepth {
         self.actors.depth()
     }
 
-    /// Does what is waiting and ends the actors. Blocks; to be called once.
+    /// Finishes what is queued and stops the actors. Blocks; called once.
     pub fn close(&self) {
         self.actors.close();
     }
 }
 
-impl Serve for Digester {
+impl Worker for Digester {
     type Job = HashJob;
 
-    fn serve(&mut self, job: HashJob, _waiting: &mut dyn Iterator<Item = HashJob>) {
+    fn work(&mut self, job: HashJob, _waiting: &mut dyn Iterator<Item = HashJob>) {
         job(self);
     }
 }
 
 impl Digester {
-    /// Counts what `read` reads; it tells how many bytes it has done each time that is more.
+    /// Counts the bytes that `read` reports; each report is a running total.
     fn counted<T, E>(&self, read: impl FnOnce(&mut dyn FnMut(u64)) -> Result<T, E>) -> Result<T, E> {
         let (mut counted_bytes, mut since) = (0, Instant::now());
         let result = read(&mut |bytes| {
@@ -196,8 +195,8 @@ impl Digester {
         result
     }
 
-    /// Opens a file that clients may have digested: one of a disk, beneath the root if there is one, and none of the
-    /// registry's own. It is judged before it is opened.
+    /// Opens a file that clients may have digested: on a disk, inside the root if there is one, and not one of the
+    /// registry's own. Checks come before the file is opened.
     fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
         let found = match &self.root {
             Some(root) => root.find(path)?,

@@ -1,4 +1,4 @@
-//! A bounded, named queue, and the actor threads that serve it.
+//! A bounded, named queue and the actor threads that serve it.
 
 use std::{
     convert::Infallible,
@@ -18,9 +18,9 @@ use crate::telemetry::Counter;
 pub struct QueueDepth {
     /// The queue's name.
     pub queue: &'static str,
-    /// What is waiting in it.
+    /// Jobs that wait in it.
     pub depth: usize,
-    /// How much can wait in it.
+    /// Jobs that can wait in it.
     pub capacity: usize,
 }
 
@@ -30,67 +30,66 @@ pub(super) struct Mailbox<J> {
     capacity: usize,
     threads: usize,
     sender: Sender<Mail<J>>,
-    /// Jobs there was no room for.
+    /// Jobs refused because the queue was full.
     refused: Counter,
-    /// Never receives anything: it is disconnected once the last thread has ended.
+    /// Receives nothing; disconnected once the last thread has ended.
     ended: Receiver<Infallible>,
 }
 
 enum Mail<J> {
     Job(J),
-    /// One for each thread: the last mail it takes.
+    /// One for each thread, which ends when it takes it.
     Close,
 }
 
-/// What an actor does with its mail.
-pub(super) trait Serve: Unpin + Send + 'static {
+/// What the threads of a mailbox do.
+pub(super) trait Worker: Unpin + Send + 'static {
     type Job: Unpin + Send + 'static;
 
-    /// Does one job. `waiting` takes what has arrived behind it, without waiting for more.
-    fn serve(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>);
+    /// Runs one job. `waiting` yields the jobs queued behind it, without waiting for more.
+    fn work(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>);
 
-    /// What it does while nothing waits; when it is to be asked again, if still nothing has come. `None` for never.
+    /// Runs while the queue is empty. Returns when to run again if it stays empty; `None` for never.
     fn idle(&mut self) -> Option<Duration> {
         None
     }
 
-    /// How long it looks for its next job before it sleeps. To be woken may take longer than a short job does.
+    /// How long to poll for the next job before sleeping: waking a thread may take longer than a short job.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// The last thing it does.
+    /// Runs once, before the thread ends.
     fn close(&mut self) {}
 }
 
-/// Told to each actor once, at its start: serve your mailbox until it is closed.
-struct Attend;
+/// Sent to each actor once, at its start: serve the mailbox until it is closed.
+struct Run;
 
-impl Message for Attend {
+impl Message for Run {
     type Result = ();
 }
 
-struct Attendant<S: Serve> {
-    /// Taken by the first [`Attend`], which ends with the server.
-    post: Option<Post<S>>,
+struct WorkerActor<W: Worker> {
+    /// Taken by the first [`Run`], which lasts as long as the mailbox.
+    assignment: Option<Assignment<W>>,
 }
 
-struct Post<S: Serve> {
-    server: S,
-    mail: Receiver<Mail<S::Job>>,
-    /// Dropped last, and only then the thread counts as ended.
+struct Assignment<W: Worker> {
+    worker: W,
+    mail: Receiver<Mail<W::Job>>,
+    /// Dropped last: only then the thread counts as ended.
     _alive: Sender<Infallible>,
 }
 
-/// Looking for the next job for a moment before the thread goes to sleep.
+/// Polling for the next job for a moment before the thread sleeps.
 struct Linger {
     longest: Duration,
-    /// Whether the last job came while it would have looked: callers who each wait for their answer come back soon.
+    /// True if the last job came within that moment: a caller that waits for each answer soon sends the next job.
     pays: bool,
 }
 
-/// The next mail. Where it is likely to come soon, the thread looks for it in place of sleeping, and lets every other
-/// that has something to do go first.
+/// Returns the next mail. If one is likely to come soon, polls for it instead of sleeping, yielding to other threads.
 fn next<J>(
     mail: &Receiver<Mail<J>>,
     pause: Option<Duration>,
@@ -118,24 +117,24 @@ fn received<J>(mail: &Receiver<Mail<J>>, pause: Option<Duration>) -> Result<Mail
     }
 }
 
-impl<S: Serve> Actor for Attendant<S> {
+impl<W: Worker> Actor for WorkerActor<W> {
     type Context = SyncContext<Self>;
 }
 
-impl<S: Serve> Handler<Attend> for Attendant<S> {
+impl<W: Worker> Handler<Run> for WorkerActor<W> {
     type Result = ();
 
-    fn handle(&mut self, _: Attend, _: &mut Self::Context) {
-        let Some(Post { mut server, mail, _alive }) = self.post.take() else { return };
+    fn handle(&mut self, _: Run, _: &mut Self::Context) {
+        let Some(Assignment { mut worker, mail, _alive }) = self.assignment.take() else { return };
         let mut closing = false;
-        let mut linger = Linger { longest: server.linger(), pays: true };
-        let mut pause = server.idle();
+        let mut linger = Linger { longest: worker.linger(), pays: true };
+        let mut pause = worker.idle();
         while !closing {
             let received = next(&mail, pause, &mut linger);
             let first = match received {
                 Ok(Mail::Job(first)) => first,
                 Err(RecvTimeoutError::Timeout) => {
-                    pause = server.idle();
+                    pause = worker.idle();
                     continue;
                 }
                 Ok(Mail::Close) | Err(RecvTimeoutError::Disconnected) => break,
@@ -149,49 +148,55 @@ impl<S: Serve> Handler<Attend> for Attendant<S> {
                 Err(_) => None,
             })
             .fuse();
-            server.serve(first, &mut waiting);
+            worker.work(first, &mut waiting);
         }
-        server.close();
-        // Its connection is closed before the thread counts as ended.
-        drop(server);
+        worker.close();
+        // Its connection closes before the thread counts as ended.
+        drop(worker);
     }
 }
 
 impl<J: Send + 'static> Mailbox<J> {
-    /// Starts one actor thread for each of `servers`, all serving the same queue of `capacity` jobs.
+    /// Starts one actor thread for each of `workers`, all serving the same queue of `capacity` jobs.
     /// Must be called inside an actix system.
-    pub(super) fn start<S: Serve<Job = J>>(
+    pub(super) fn start<W: Worker<Job = J>>(
         name: &'static str,
         capacity: usize,
-        servers: Vec<S>,
+        workers: Vec<W>,
         refused: Counter,
     ) -> Self {
-        let threads = servers.len();
+        let threads = workers.len();
         let (sender, mail) = bounded(capacity);
         let (alive, ended) = bounded(0);
-        let posts =
-            servers.into_iter().map(|server| Post { server, mail: mail.clone(), _alive: alive.clone() });
-        let posts = Mutex::new(posts.collect::<Vec<_>>());
+        let assignments = workers.into_iter().map(|worker| Assignment {
+            worker,
+            mail: mail.clone(),
+            _alive: alive.clone(),
+        });
+        let assignments = Mutex::new(assignments.collect::<Vec<_>>());
         drop((mail, alive));
         let address = SyncArbiter::start_with_thread_builder(
             threads,
             || thread::Builder::new().name(format!("registry-{name}")),
             move || {
-                // A poisoned lock still holds the posts that are left.
-                let mut posts = posts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                Attendant { post: posts.pop() }
+                // A poisoned lock still holds the assignments that are left.
+                let mut assignments = assignments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                WorkerActor { assignment: assignments.pop() }
             },
         );
-        // Each thread takes one and is busy with it to its end. The address goes out of scope here, so
-        // that the threads end with their mailbox.
+        // Each thread takes one message and is busy with it to its end. The address is dropped here, so the threads end
+        // with their mailbox.
         for _ in 0..threads {
-            address.do_send(Attend);
+            address.do_send(Run);
         }
         Self { name, capacity, threads, sender, refused, ended }
     }
 
-    /// Puts a job into the queue.
-    pub(super) fn post(&self, job: J) -> Result<(), ActorError> {
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// [`ActorError::Overloaded`] or [`ActorError::Closed`].
+    pub(super) fn send(&self, job: J) -> Result<(), ActorError> {
         self.sender.try_send(Mail::Job(job)).map_err(|error| match error {
             TrySendError::Full(_) => {
                 self.refused.inc();
@@ -205,14 +210,14 @@ impl<J: Send + 'static> Mailbox<J> {
         QueueDepth { queue: self.name, depth: self.sender.len(), capacity: self.capacity }
     }
 
-    /// Waits until every job that is in the queue has been done and the threads have ended. Blocks.
+    /// Waits until every queued job has run and the threads have ended. Blocks.
     pub(super) fn close(&self) {
         for _ in 0..self.threads {
             if self.sender.send(Mail::Close).is_err() {
                 break;
             }
         }
-        // Disconnected is the only answer there is.
+        // Returns when the channel is disconnected.
         let _ = self.ended.recv();
     }
 }

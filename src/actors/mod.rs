@@ -1,16 +1,14 @@
-//! Who does the work: actors with threads of their own, and the queues before them.
+//! The actors that do the work, each on its own threads behind a bounded queue.
 //!
-//! Each actor is started by actix's SyncArbiter and serves a mailbox of ours: a bounded queue, since
-//! SyncArbiter's own has no bound. What does not fit is refused at once ([`ActorError::Overloaded`]).
-//! A panic in an operation ends that operation and nothing else. This room knows threads and queues;
-//! it must not know SQL or HTTP.
+//! SyncArbiter starts each actor, which then serves a [`mailbox`] of ours, since SyncArbiter's own queue is unbounded. A
+//! full queue refuses a job at once ([`ActorError::Overloaded`]). A panic ends only the operation that panicked.
+//! This module knows threads and queues; it must not know SQL, HTTP or any particular database.
 
-mod checkpointer;
 mod database;
 mod hasher;
 mod mailbox;
+mod maintenance;
 mod probe;
-mod read_only;
 mod reader;
 mod writer;
 
@@ -21,22 +19,22 @@ pub use probe::NotReady;
 
 use crate::{artifact::ArtifactError, store::StoreError};
 
-/// Why an actor did not do what it was asked.
+/// Why an actor did not run an operation.
 #[derive(Debug, thiserror::Error)]
 pub enum ActorError {
-    /// The store could not or would not.
+    /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The queue is full. Nothing was begun.
+    /// The queue is full. The operation was not started.
     #[error("the {queue} queue is full")]
     Overloaded {
         /// The queue's name.
         queue: &'static str,
     },
-    /// The actor has ended, or is about to. Nothing was begun.
+    /// The server is shutting down. The operation was not started.
     #[error("the server is shutting down")]
     Closed,
-    /// The operation panicked. What it had written was undone.
+    /// The operation panicked. Its changes were undone.
     #[error("an operation panicked: {0}")]
     Panicked(String),
     /// A file could not be digested.
@@ -44,7 +42,7 @@ pub enum ActorError {
     File(#[from] ArtifactError),
 }
 
-/// The text a panic was raised with.
+/// Returns the message of a panic.
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()

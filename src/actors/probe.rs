@@ -1,8 +1,6 @@
-//! Asking the writer whether it can write, by having it write.
+//! The readiness probe: commits a write that changes nothing, through the queue and the commit of all others.
 //!
-//! A page that changes nothing is committed in its turn, with everything a commit needs: the queue, the lock, the disk's
-//! room and its sync, and files that are where they were. All who ask within a second share one answer, so that strangers
-//! can't load the writer by asking.
+//! Callers within one second share one result, so that unauthenticated callers can't load the writer.
 
 use std::{
     mem,
@@ -19,33 +17,33 @@ use crate::store::StoreError;
 use super::{
     ActorError,
     mailbox::Mailbox,
-    writer::{WriteJob, job},
+    writer::{BoxedWriteJob, job},
 };
 
-/// How long an answer is good for.
+/// How long a result is shared.
 const SHARED: Duration = Duration::from_secs(1);
 /// A writer that takes longer is not ready.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why the writer can't write. Names no path: it is said to strangers.
+/// Why the writer can't write. Names no path: unauthenticated callers see it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotReady {
-    /// It is stuck, or far behind.
+    /// The writer is stuck or far behind.
     #[error("the writer has not answered for {} seconds", PATIENCE.as_secs())]
     Stuck,
-    /// No more writes are taken.
+    /// The queue is full.
     #[error("the queue of writes is full")]
     Overloaded,
-    /// The server is ending.
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     Closed,
     /// A commit failed for this reason.
     #[error(transparent)]
     Store(StoreError),
-    /// A fault of ours.
+    /// The server itself failed.
     #[error("the writer failed; the server's log says how")]
     Failed {
-        /// For the log: it may name what strangers are not told.
+        /// For the log only.
         cause: String,
     },
 }
@@ -66,7 +64,7 @@ impl From<ActorError> for NotReady {
     }
 }
 
-/// What was asked last, and what is being asked.
+/// The last result, and the probe that is running.
 #[derive(Default)]
 pub(super) struct Probe {
     state: Mutex<State>,
@@ -75,13 +73,13 @@ pub(super) struct Probe {
 #[derive(Default)]
 struct State {
     answered: Option<(Instant, Result<(), NotReady>)>,
-    /// Asked and not answered yet, be it that its caller has gone: there is never more than one in the queue.
-    asked: Option<oneshot::Receiver<Result<(), ActorError>>>,
+    /// The probe in the queue, of which there is at most one, even if its caller has gone.
+    pending: Option<oneshot::Receiver<Result<(), ActorError>>>,
 }
 
 impl Probe {
-    pub(super) async fn ask(&self, writer: &Mailbox<Box<dyn WriteJob>>) -> Result<(), NotReady> {
-        // Whoever comes while one asks waits here and takes over the answer.
+    pub(super) async fn ask(&self, writer: &Mailbox<BoxedWriteJob>) -> Result<(), NotReady> {
+        // Concurrent callers wait here and share the result.
         let mut state = self.state.lock().await;
         if let Some((when, answer)) = &state.answered
             && when.elapsed() < SHARED
@@ -89,14 +87,17 @@ impl Probe {
             return answer.clone();
         }
         let answer = state.answer(writer).await;
-        tell(state.answered.as_ref().and_then(|(_, before)| before.as_ref().err()), answer.as_ref().err());
+        log_change(
+            state.answered.as_ref().and_then(|(_, before)| before.as_ref().err()),
+            answer.as_ref().err(),
+        );
         state.answered = Some((Instant::now(), answer.clone()));
         answer
     }
 }
 
-/// Tells the log where it is another answer than the last one; probes come every few seconds, also through a night of a full disk.
-fn tell(before: Option<&NotReady>, now: Option<&NotReady>) {
+/// Logs a result that differs from the last one: probes come every few seconds, for as long as a disk is full.
+fn log_change(before: Option<&NotReady>, now: Option<&NotReady>) {
     if before.map(mem::discriminant) == now.map(mem::discriminant) {
         return;
     }
@@ -109,17 +110,17 @@ fn tell(before: Option<&NotReady>, now: Option<&NotReady>) {
 }
 
 impl State {
-    async fn answer(&mut self, writer: &Mailbox<Box<dyn WriteJob>>) -> Result<(), NotReady> {
-        let asked = match &mut self.asked {
-            Some(asked) => asked,
+    async fn answer(&mut self, writer: &Mailbox<BoxedWriteJob>) -> Result<(), NotReady> {
+        let pending = match &mut self.pending {
+            Some(pending) => pending,
             none => {
                 let (job, answer) = job(|store| store.touch());
-                writer.post(job)?;
+                writer.send(job)?;
                 none.insert(answer)
             }
         };
-        let answer = timeout(PATIENCE, asked).await.map_err(|_| NotReady::Stuck)?;
-        self.asked = None;
+        let answer = timeout(PATIENCE, pending).await.map_err(|_| NotReady::Stuck)?;
+        self.pending = None;
         Ok(answer.unwrap_or(Err(ActorError::Closed))?)
     }
 }

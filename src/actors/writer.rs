@@ -1,94 +1,77 @@
-//! The actor that writes: one, with the only connection of this process that changes anything.
+//! The actor that writes, with the only connection that changes the database.
 //!
-//! It commits what it finds waiting as one transaction, each operation in a savepoint of its own, and
-//! answers each caller only after that commit. It never waits for a batch to fill: under load the
-//! queue fills while it syncs.
+//! It commits the operations that wait as one transaction, each in its own savepoint, and replies after the commit.
+//! It never waits for a batch to fill: under load the queue fills while it syncs.
 
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
 use crate::{
-    store::{
-        StoreError, WriteStore,
-        sqlite::{Options, SqliteWriter},
-    },
+    store::{Backend, StoreError, Transaction, Upkeep, WriteStore},
     telemetry::Writing,
 };
 
 use super::{
     ActorError,
-    checkpointer::{CheckpointJob, LogState},
-    mailbox::{Mailbox, Serve},
+    mailbox::{Mailbox, Worker},
+    maintenance::MaintenanceJob,
     panic_text,
 };
 
-/// Operations in one transaction at most. What one sync costs is shared well before that, and the
-/// first of the batch should not wait for too many others.
+/// Operations in one transaction. The cost of a sync is shared well before this, and the first operation of a batch
+/// should not wait for too many others.
 const MAX_BATCH: usize = 128;
-/// The checkpointer is called each time the WAL has grown by so many pages (4 MB; SQLite's own default).
-const CHECKPOINT_PAGES: u32 = 1_000;
-/// How long the writer waits for readers to let go of a log that the checkpointer has just moved. Those of this
-/// process do so within a millisecond; where another process reads for long, the log grows meanwhile.
-const RESTART_PATIENCE: Duration = Duration::from_millis(4);
-/// Pages in the WAL from which the writer waits for readers as long as the busy timeout (64 MB).
-const MAX_WAL_PAGES: u32 = 16_384;
-
-/// Versions whose tags and texts are indexed at once at most.
-const INDEXED_AT_ONCE: usize = 256;
-/// No further one is begun after this, as the next operation may have to wait. One with very long texts may take
-/// two tenths of a second by itself.
-const INDEXING_TIME: Duration = Duration::from_millis(5);
-/// Versions that a commit indexes rather than leave them to the next one. Indexing writes about twenty pages, for one
-/// as for many, and a search looks at some unindexed versions as fast as at others.
-const WORTH_INDEXING: usize = 32;
-/// How often an idle writer looks for what is not indexed yet.
-const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// How long indexing is left alone after it has failed.
-const INDEX_REST: Duration = Duration::from_secs(10);
-
-/// How long the writer looks for the next operation before it sleeps: somewhat longer than a caller takes who sends the next
-/// as soon as the answer is there. Measured with one caller on two cores: a quarter more writes a second.
+/// How often an idle writer looks for maintenance that is due.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the writer polls for the next operation before it sleeps: slightly longer than a caller takes that sends
+/// its next request as soon as it has an answer. Measured with one caller on two cores: a quarter more writes per second.
 const LINGER: Duration = Duration::from_micros(300);
 
-/// One operation over the store, and where its answer goes.
+/// A [`WriteJob`] in the queue.
+pub(super) type BoxedWriteJob = Box<dyn WriteJob>;
+
+/// One operation over the store, and where its result goes.
 pub(super) trait WriteJob: Send {
     /// Runs the operation inside the transaction.
     fn run(&mut self, store: &mut dyn WriteStore) -> Verdict;
-    /// The store's own error that the operation ended with.
+    /// Returns the store's error that the operation ended with.
     fn failure(&self) -> Option<&StoreError>;
-    /// Answers: with the operation's own result, or with what became of its transaction.
+    /// Replies with the operation's own result or, if its transaction failed, with that error.
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
+    /// How long ago the job was admitted to the queue.
+    fn age(&self) -> Duration;
 }
 
-/// What is to become of what an operation wrote.
+/// What happens to what an operation wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Keep,
     Undo,
-    /// Undo, and trust the connection no longer.
+    /// Undo, and replace the connection.
     Panicked,
 }
 
 struct Job<F, T> {
+    admitted: Instant,
     write: Option<F>,
     result: Option<Result<T, ActorError>>,
     reply: oneshot::Sender<Result<T, ActorError>>,
 }
 
-/// Wraps `write` so that its answer, or that it panicked, reaches whoever holds the receiver.
-pub(super) fn job<F, T>(write: F) -> (Box<dyn WriteJob>, oneshot::Receiver<Result<T, ActorError>>)
+/// Wraps `write` so that its result, or the fact that it panicked, reaches the receiver.
+pub(super) fn job<F, T>(write: F) -> (BoxedWriteJob, oneshot::Receiver<Result<T, ActorError>>)
 where
     F: FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     T: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Job { write: Some(write), result: None, reply }), answer)
+    (Box::new(Job { admitted: Instant::now(), write: Some(write), result: None, reply }), answer)
 }
 
 impl<F, T> WriteJob for Job<F, T>
@@ -97,7 +80,7 @@ where
     T: Send,
 {
     fn run(&mut self, store: &mut dyn WriteStore) -> Verdict {
-        // Whoever asked has gone before it was begun, and can't take it for done.
+        // A caller that left before the operation began can't take it for done.
         let Some(write) = self.write.take().filter(|_| !self.reply.is_closed()) else {
             return Verdict::Undo;
         };
@@ -124,43 +107,39 @@ where
         };
         let _ = self.reply.send(result);
     }
+
+    fn age(&self) -> Duration {
+        self.admitted.elapsed()
+    }
 }
 
-pub(super) struct Writer {
-    store: SqliteWriter,
-    index: IndexCare,
-    options: Options,
-    parts: WriterParts,
-    wal: WalWatch,
-    /// Whether the connection is to be opened anew before it is used again.
+pub(super) struct Writer<B: Backend> {
+    store: B::Writer,
+    backend: Arc<B>,
+    maintenance: Arc<Mailbox<MaintenanceJob>>,
+    counts: Writing,
+    /// True if the connection must be replaced before it is used again.
     distrusted: bool,
 }
 
-/// What the writer works with, besides its connection.
-#[derive(Clone)]
-pub(super) struct WriterParts {
-    pub(super) checkpointer: Arc<Mailbox<CheckpointJob>>,
-    pub(super) log: Arc<LogState>,
-    pub(super) counts: Writing,
-}
-
-impl Writer {
-    pub(super) fn new(store: SqliteWriter, options: Options, parts: WriterParts) -> Self {
-        parts.counts.writable.set(1);
-        let (index, wal) = (IndexCare::default(), WalWatch::default());
-        Self { store, index, options, parts, wal, distrusted: false }
+impl<B: Backend> Writer<B> {
+    pub(super) fn new(
+        store: B::Writer,
+        backend: Arc<B>,
+        maintenance: Arc<Mailbox<MaintenanceJob>>,
+        counts: Writing,
+    ) -> Self {
+        counts.writable.set(1);
+        Self { store, backend, maintenance, counts, distrusted: false }
     }
 
-    /// Runs jobs from the front of `waiting` in one transaction and answers them. Some may be left: where
-    /// SQLite has ended the transaction by itself, what comes after needs a new one.
-    fn transact(&mut self, waiting: &mut VecDeque<Box<dyn WriteJob>>) {
+    /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves the rest if the store ends the
+    /// transaction by itself, or if another process holds the lock and they may wait longer.
+    fn transact(&mut self, waiting: &mut VecDeque<BoxedWriteJob>) {
         let begun = Instant::now();
-        if let Err(error) = self.renew().and_then(|()| self.store.begin()) {
-            self.count(begun, 0, Some(&error));
-            for job in waiting.drain(..) {
-                job.answer(Err(error.clone()));
-            }
-            return;
+        if let Err(error) = self.begin(waiting) {
+            self.record(begun, 0, Some(&error));
+            return self.refuse(waiting, &error);
         }
         let mut run = Vec::with_capacity(waiting.len());
         let mut outcome = Ok(());
@@ -175,10 +154,7 @@ impl Writer {
                 }
             }
         }
-        let outcome = outcome.and_then(|()| {
-            self.index.tend(&mut self.store, WORTH_INDEXING);
-            self.store.commit()
-        });
+        let outcome = outcome.and_then(|()| self.store.commit());
         if self.store.in_transaction()
             && let Err(error) = self.store.rollback()
         {
@@ -188,19 +164,39 @@ impl Writer {
         if let Err(error) = &outcome {
             tracing::error!(%error, operations = run.len(), "a transaction was not committed");
         }
-        self.count(begun, run.len(), outcome.as_ref().err());
+        self.record(begun, run.len(), outcome.as_ref().err());
         for job in run {
             job.answer(outcome.clone());
         }
-        // Where that fails, the next one tries again before it begins.
+        // If that fails, the next transaction tries again.
         let _ = self.renew();
     }
 
-    /// Takes a new connection where the one at hand can't be trusted.
+    /// Begins a transaction, waiting for another process until the oldest job has waited long enough.
+    fn begin(&mut self, waiting: &VecDeque<BoxedWriteJob>) -> Result<(), StoreError> {
+        self.renew()?;
+        let waited = waiting.front().map_or(Duration::ZERO, |job| job.age());
+        self.store.begin(self.backend.write_patience().saturating_sub(waited))
+    }
+
+    /// Answers the jobs that can't be run. While another process holds the lock, jobs that may still wait stay, so each
+    /// waits once for its own time, however many batches are queued before it.
+    fn refuse(&self, waiting: &mut VecDeque<BoxedWriteJob>, error: &StoreError) {
+        // The store's timer may be a little early.
+        let patience = self.backend.write_patience().saturating_sub(Duration::from_millis(5));
+        let stays = |job: &BoxedWriteJob| matches!(error, StoreError::Busy) && job.age() < patience;
+        while waiting.front().is_some_and(|job| !stays(job))
+            && let Some(job) = waiting.pop_front()
+        {
+            job.answer(Err(error.clone()));
+        }
+    }
+
+    /// Replaces a connection that can't be trusted.
     fn renew(&mut self) -> Result<(), StoreError> {
         if self.distrusted {
-            if let Err(error) = self.store.reopen(&self.options) {
-                tracing::error!(%error, "the writer could not open its database again");
+            if let Err(error) = self.backend.reopen(&mut self.store) {
+                tracing::error!(%error, "the writer could not reopen its database");
                 return Err(StoreError::Failing("it can't be opened again".to_owned()));
             }
             self.distrusted = false;
@@ -208,8 +204,8 @@ impl Writer {
         Ok(())
     }
 
-    fn count(&self, begun: Instant, operations: usize, failure: Option<&StoreError>) {
-        let counts = &self.parts.counts;
+    fn record(&self, begun: Instant, operations: usize, failure: Option<&StoreError>) {
+        let counts = &self.counts;
         match failure {
             None => {
                 counts.operations.observe(operations as f64);
@@ -218,19 +214,19 @@ impl Writer {
             }
             Some(error) => {
                 counts.failed_commits.inc();
-                // Another process that writes for long says nothing of the disk.
+                // Another process that holds the lock says nothing about the disk.
                 if !matches!(error, StoreError::Busy) {
                     counts.writable.set(0);
                 }
             }
         }
-        let (database_bytes, wal_bytes) = self.store.file_bytes();
-        counts.database_bytes.set(i64::try_from(database_bytes).unwrap_or(i64::MAX));
-        counts.wal_bytes.set(i64::try_from(wal_bytes).unwrap_or(i64::MAX));
-        counts.wal_pages.set(self.store.wal_pages().into());
+        let size = self.store.size();
+        counts.database_bytes.set(i64::try_from(size.database_bytes).unwrap_or(i64::MAX));
+        counts.wal_bytes.set(i64::try_from(size.wal_bytes).unwrap_or(i64::MAX));
+        counts.wal_pages.set(size.wal_pages.into());
     }
 
-    /// Runs one operation in its savepoint. An error is one of the transaction, which is lost whole.
+    /// Runs one operation in its savepoint. An error means that the whole transaction is lost.
     fn run_one(&mut self, job: &mut dyn WriteJob) -> Result<Verdict, StoreError> {
         self.store.begin_operation()?;
         let verdict = job.run(&mut self.store);
@@ -245,156 +241,38 @@ impl Writer {
         Ok(verdict)
     }
 
-    /// Keeps the WAL short. The checkpointer moves its pages while this thread goes on writing, so it is never
-    /// quite through; what came in meanwhile is little, and is moved here. From then on the log is overwritten from its
-    /// beginning, and to sync bytes that a file has already costs a third less than to sync some that make it longer.
-    fn tend_wal(&mut self) {
-        if self.parts.log.is_kept() {
-            return;
-        }
-        let pages = self.store.wal_pages();
-        let patience = match self.wal.due(pages, self.parts.log.moved.swap(false, Ordering::Relaxed)) {
-            Due::Nothing => return,
-            Due::Checkpoint => {
-                // A full mailbox means one is under way already.
-                let _ = self.parts.checkpointer.post(CheckpointJob);
-                return;
+    fn maintain(&mut self) {
+        match self.store.maintain() {
+            Ok(Upkeep::Nothing) => {}
+            Ok(Upkeep::Done) => {
+                self.counts.checkpoints.inc();
             }
-            Due::Restart => RESTART_PATIENCE,
-            Due::PatientRestart => self.options.busy_timeout,
-        };
-        match self.store.restart_wal(patience) {
-            Ok(_) => {
-                self.parts.counts.checkpoints.inc();
-            }
-            Err(StoreError::Busy) if patience == RESTART_PATIENCE => {
-                tracing::debug!(pages, "a reader still needs the write-ahead log; it goes on growing");
+            Ok(Upkeep::Background) => {
+                // A full mailbox means that a round is running already.
+                let _ = self.maintenance.send(MaintenanceJob);
             }
             Err(error) => {
-                self.parts.log.failed(&error);
-                self.parts.counts.failed_checkpoints.inc();
-                tracing::warn!(%error, pages, "the write-ahead log could not be begun anew");
+                self.counts.failed_checkpoints.inc();
+                tracing::warn!(%error, "maintenance of the database failed; it is retried later");
             }
         }
     }
 }
 
-/// Keeps the index of tags and texts up to date, in the transactions of others and while nothing else is done.
-/// Where that fails, lists are slower and still right, so it costs nobody the commit.
-#[derive(Default)]
-struct IndexCare {
-    /// Not before this, where it has failed.
-    rest_until: Option<Instant>,
-}
+impl<B: Backend> Worker for Writer<B> {
+    type Job = BoxedWriteJob;
 
-impl IndexCare {
-    /// Does a share of what is to be done, where it is about so many versions; whether there may be more.
-    fn tend(&mut self, store: &mut SqliteWriter, least: usize) -> bool {
-        if self.rest_until.is_some_and(|until| Instant::now() < until) {
-            return false;
-        }
-        self.rest_until = None;
-        let more = match store.index_is_behind_by(least) {
-            Ok(true) => store
-                .settle_index_within(INDEXED_AT_ONCE, INDEXING_TIME)
-                .and_then(|_| store.index_is_behind_by(1)),
-            found => found,
-        };
-        match more {
-            Ok(more) => more,
-            Err(error) => {
-                tracing::warn!(%error, "the index of tags and texts stays behind; lists are right, but slower");
-                self.rest_until = Some(Instant::now() + INDEX_REST);
-                false
-            }
-        }
-    }
-
-    /// The same with a transaction of its own.
-    fn tend_idle(&mut self, store: &mut SqliteWriter) -> Result<bool, StoreError> {
-        let rests = self.rest_until.is_some_and(|until| Instant::now() < until);
-        if rests || !store.index_is_behind_by(1)? {
-            return Ok(false);
-        }
-        store.begin()?;
-        let more = self.tend(store, 1);
-        let committed = store.commit();
-        if committed.is_err() {
-            self.rest_until = Some(Instant::now() + INDEX_REST);
-        }
-        if store.in_transaction() {
-            store.rollback()?;
-        }
-        committed.map(|()| more)
-    }
-}
-
-/// When the WAL is to be tended, by how many pages it has.
-struct WalWatch {
-    last_pages: u32,
-    next_checkpoint_pages: u32,
-    next_restart_pages: u32,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Due {
-    Nothing,
-    /// By the checkpointer, while the writer goes on.
-    Checkpoint,
-    /// By the writer, now that little is left to be moved.
-    Restart,
-    /// By the writer, whatever it takes. Where a reader of another process stands in the way, it is tried again when
-    /// the log has grown as much again.
-    PatientRestart,
-}
-
-impl Default for WalWatch {
-    fn default() -> Self {
-        Self { last_pages: 0, next_checkpoint_pages: CHECKPOINT_PAGES, next_restart_pages: MAX_WAL_PAGES }
-    }
-}
-
-impl WalWatch {
-    /// `moved` is whether the checkpointer has been through since this was last asked.
-    fn due(&mut self, pages: u32, moved: bool) -> Due {
-        if pages < self.last_pages {
-            // The log was begun anew.
-            *self = Self::default();
-        }
-        self.last_pages = pages;
-        if pages >= self.next_restart_pages {
-            self.next_restart_pages = pages.saturating_add(MAX_WAL_PAGES);
-            return Due::PatientRestart;
-        }
-        if moved {
-            return Due::Restart;
-        }
-        if pages >= self.next_checkpoint_pages {
-            self.next_checkpoint_pages = pages.saturating_add(CHECKPOINT_PAGES);
-            return Due::Checkpoint;
-        }
-        Due::Nothing
-    }
-}
-
-impl Serve for Writer {
-    type Job = Box<dyn WriteJob>;
-
-    fn serve(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>) {
+    fn work(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>) {
         let mut batch: VecDeque<_> = std::iter::once(first).chain(waiting.take(MAX_BATCH - 1)).collect();
         while !batch.is_empty() {
             self.transact(&mut batch);
         }
-        self.tend_wal();
+        self.maintain();
     }
 
     fn idle(&mut self) -> Option<Duration> {
-        let more = self.index.tend_idle(&mut self.store).unwrap_or_else(|error| {
-            tracing::debug!(%error, "the index could not be tended while nothing else was to be done");
-            false
-        });
-        self.tend_wal();
-        Some(if more { Duration::ZERO } else { IDLE_LOOK })
+        self.maintain();
+        Some(IDLE_INTERVAL)
     }
 
     fn linger(&self) -> Duration {
@@ -402,50 +280,6 @@ impl Serve for Writer {
     }
 
     fn close(&mut self) {
-        // What waited for company; where much is pending, the next start goes on with it.
-        if let Err(error) = self.index.tend_idle(&mut self.store) {
-            tracing::debug!(%error, "the index stays behind until the next start");
-        }
-        if self.parts.log.is_kept() {
-            if let Err(error) = self.store.leave_log() {
-                tracing::error!(%error, "the write-ahead log could not be left whole");
-            }
-            return;
-        }
-        if let Err(error) = self.store.truncate_wal() {
-            if matches!(error, StoreError::InDoubt(_)) {
-                let _ = self.store.leave_log();
-            }
-            tracing::warn!(%error, "the write-ahead log stays beside the database; nothing is lost by it");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_is_tended_as_it_grows_and_anew_once_it_was_begun_anew() {
-        let mut wal = WalWatch::default();
-        for (pages, moved, due) in [
-            (1, false, Due::Nothing),
-            (999, false, Due::Nothing),
-            (1_005, false, Due::Checkpoint),
-            (1_006, false, Due::Nothing),
-            (1_200, true, Due::Restart),
-            (1_210, false, Due::Nothing),
-            (2_004, false, Due::Nothing),
-            (2_005, false, Due::Checkpoint),
-            (16_384, true, Due::PatientRestart),
-            (16_385, false, Due::Checkpoint),
-            (32_767, false, Due::Checkpoint),
-            (32_768, false, Due::PatientRestart),
-            (3, false, Due::Nothing),
-            (1_000, false, Due::Checkpoint),
-            (16_384, false, Due::PatientRestart),
-        ] {
-            assert_eq!(wal.due(pages, moved), due, "{pages}");
-        }
+        self.store.close();
     }
 }

@@ -1,4 +1,4 @@
-//! `registry compare`: versions side by side, and one metric through all of them.
+//! `registry compare`: versions side by side, or a chart of one metric.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     list::{Filter, Pages},
-    model_ref::{ModelRef, label},
+    model_ref::{ModelRef, label, missing},
     output::{
         OutputFlags, View,
         chart::{self, Entry},
@@ -23,16 +23,16 @@ use super::{
 };
 use crate::{client::Client, domain::ModelId};
 
-/// More columns than this nobody reads.
+/// More columns don't fit a terminal.
 const MAX_VERSIONS: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  Two versions, what differs marked with ≠:
+  Two versions, with differences marked by ≠:
     registry compare tiny-gpt:v1 tiny-gpt:v2
-  A candidate with what is in production, only what differs:
+  A candidate and the version in production, only differences:
     registry compare tiny-gpt@production tiny-gpt:v7 --diff-only
-  How a score went through the versions of a name:
+  A score over the versions of a name:
     registry compare --name tiny-gpt --metric smoke-v1/score
   For a script:
     registry compare 1 2 3 --json | jq '.comparison.by_loss[0].id'";
@@ -41,21 +41,21 @@ const FIELDS: View = View { table: Vec::new, wide: Vec::new, fields: &models::FI
 
 /// Compare versions, field by field and score by score.
 ///
-/// A row is a field or a score, a column a version. Rows that differ are marked with ≠ (* where only ASCII can be shown). With --metric there is a chart in
-/// place of the table, in the order in which the versions were registered.
+/// A row is a field or a score, a column is a version. Rows that differ are marked with ≠ (* on terminals without
+/// Unicode). --metric draws a chart instead, in the order of registration.
 #[derive(Debug, Args)]
 #[command(visible_alias = "diff", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Compare {
-    /// The versions, 2 to 20: name:version, ids, or name@production
+    /// 2 to 20 versions: name:version, ids, or name@production
     #[arg(value_name = "MODEL", required_unless_present = "name", conflicts_with = "name")]
     models: Vec<ModelRef>,
     /// The newest versions of this name, at most 20
     #[arg(long)]
     name: Option<String>,
-    /// Only rows that differ
+    /// Show only rows that differ
     #[arg(long, conflicts_with = "metric")]
     diff_only: bool,
-    /// A chart of this: SUITE/METRIC, training_loss, params or another field; give it again for more
+    /// Draw a chart of SUITE/METRIC, training_loss, params or another field; repeatable
     #[arg(long, value_name = "METRIC")]
     metric: Vec<Path>,
     #[command(flatten)]
@@ -68,13 +68,11 @@ impl Compare {
     /// Compares.
     ///
     /// # Errors
-    /// Where there are not at least two versions, or no numbers to draw; or as any call.
+    /// If there are fewer than two versions, or no numbers to draw; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         FIELDS.check(&self.output)?;
         if !self.metric.is_empty() && !self.output.is_for_people() {
-            return Err(Failure::usage(
-                "--metric draws a chart for people; leave it or the output format out",
-            ));
+            return Err(Failure::usage("--metric draws a chart for people; omit it or the output format"));
         }
         let client = self.remote.client()?;
         let ids = self.ids(&client)?;
@@ -82,12 +80,8 @@ impl Compare {
         let found: Vec<Value> = answer.get("models").and_then(Value::as_array).cloned().unwrap_or_default();
         let id_of = |model: &Value| model.get("id").and_then(Value::as_i64);
         let find = |id: &ModelId| found.iter().find(|model| id_of(model) == Some(*id)).cloned();
-        // As they were named; the registry answers by id.
-        let versions = ids.iter().map(|id| {
-            find(id).ok_or_else(|| {
-                Failure::failed(format!("there is no model {id}; `registry list` shows what there is"))
-            })
-        });
+        // In the order of the command line; the registry answers in the order of ids.
+        let versions = ids.iter().map(|id| find(id).ok_or_else(|| missing(id)));
         let mut versions: Vec<Value> = versions.collect::<Result<_, _>>()?;
         let terminal = Terminal::of_stdout();
         if self.metric.is_empty() {
@@ -120,21 +114,20 @@ impl Compare {
             return match ids.len() {
                 2..=MAX_VERSIONS => Ok(ids),
                 count => Err(Failure::usage(format!(
-                    "2 to {MAX_VERSIONS} different versions can be compared, and here {} given",
-                    if count == 1 { "is 1".to_owned() } else { format!("are {count}") }
+                    "expected 2 to {MAX_VERSIONS} different versions, got {count}"
                 ))),
             };
         };
         let filter = Filter { name: Some(name.clone()), ..Filter::default() };
         let Some(page) = Pages::of(client, &filter).next(MAX_VERSIONS as u64)? else { return Ok(Vec::new()) };
-        // The newest were asked for; they are shown as they came into being.
+        // The list has the newest first; the comparison shows the oldest first.
         let mut ids: Vec<_> =
             page.models.iter().filter_map(|model| model.get("id").and_then(Value::as_i64)).collect();
         ids.reverse();
         if ids.len() < 2 {
             let (name, count) = (print::one_line(name), ids.len());
             return Err(Failure::failed(format!(
-                "{name} has {count} version{}, and comparing takes two; `registry list` shows what there is",
+                "{name} has {count} version{}, and a comparison needs two; `registry list` shows all versions",
                 if count == 1 { "" } else { "s" }
             )));
         }
@@ -145,7 +138,7 @@ impl Compare {
     }
 }
 
-/// Which version the registry puts first, where that means something.
+/// The versions that the registry ranks first, by field.
 struct Marks(Vec<(&'static str, &'static str, Vec<Value>)>);
 
 impl Marks {
@@ -160,7 +153,7 @@ impl Marks {
                 .into_iter()
                 .filter_map(|(field, order, word)| {
                     let ordered = comparison?.get(order)?.as_array()?;
-                    // All that share the first place.
+                    // Several versions may share the best value.
                     let best = ordered.first()?.get(field)?;
                     let first = ordered.iter().take_while(|model| model.get(field) == Some(best));
                     Some((field, word, first.filter_map(|model| model.get("id").cloned()).collect()))
@@ -175,7 +168,7 @@ impl Marks {
     }
 }
 
-/// The fields of a model in the order of the comparison, each with how it is told.
+/// The fields in the order of the comparison, with their formats.
 const ROWS: [(&str, Kind); 23] = [
     ("status", Kind::Status),
     ("frozen", Kind::Plain),
@@ -202,7 +195,7 @@ const ROWS: [(&str, Kind); 23] = [
     ("updated_at", Kind::Minute),
 ];
 
-/// Of every version other than any other: that they differ says nothing.
+/// Fields that differ between any two versions.
 const ALWAYS_DIFFERENT: [&str; 2] = ["created_at", "updated_at"];
 
 fn side_by_side(
@@ -215,9 +208,9 @@ fn side_by_side(
     let sign = if terminal.unicode { "≠" } else { "*" };
     let mut rows = Vec::new();
     let mut row = |title: &str, values: Vec<Option<&Value>>, kind: Kind, field: &str| {
-        let says_something =
+        let is_informative =
             |value: &&Value| !value.is_null() && **value != json!(false) && plain(value) != "-";
-        if !values.iter().flatten().any(says_something) {
+        if !values.iter().flatten().any(is_informative) {
             return;
         }
         let differs = values.iter().any(|value| value != &values[0]);
@@ -266,10 +259,10 @@ fn side_by_side(
     Table::new(Some(titles), terminal).lines(&rows)
 }
 
-/// A metric that some version has.
+/// A metric of some version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Metric {
-    /// `smoke-v1/score`, or the key alone beside the suites.
+    /// `smoke-v1/score`, or `metrics.KEY` outside of suites.
     title: String,
     suite: Option<String>,
     key: String,
@@ -286,7 +279,7 @@ impl Metric {
     }
 }
 
-/// All metrics that the versions have, in order of their names.
+/// The metrics of all versions, by name.
 fn metrics_of(versions: &[Value]) -> BTreeSet<Metric> {
     let mut metrics = BTreeSet::new();
     for model in versions {
@@ -326,7 +319,7 @@ fn drawn(versions: &[Value], metric: &Path, terminal: Terminal) -> Result<String
     Ok(chart::bars(&print::one_line(&metric.to_string()), &entries, terminal))
 }
 
-/// A number that can be drawn, and how it was written.
+/// A number that can be drawn, and its text.
 fn number(value: &Value) -> Option<(f64, String)> {
     let text = value.as_number()?.to_string();
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
@@ -355,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_marked_and_what_says_nothing_is_left_out() {
+    fn differences_are_marked_and_empty_rows_are_left_out() {
         assert_eq!(
             table(false),
             "   FIELD          m:v1     m:v2\n\
@@ -369,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_no_version_has_is_told_with_those_there_are() {
+    fn the_message_for_an_unknown_metric_lists_the_known_ones() {
         let terminal = Terminal { width: None, unicode: false };
         let draw = |metric: &str| drawn(&versions(), &metric.parse().unwrap(), terminal);
         assert!(draw("s/score").is_ok() && draw("training_loss").is_ok() && draw("metrics.x").is_ok());

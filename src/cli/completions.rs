@@ -1,4 +1,4 @@
-//! `registry completions`: a script that teaches a shell the commands and flags.
+//! `registry completions`: a script for shells that completes commands and flags.
 
 use clap::Args;
 use clap_complete::Shell;
@@ -14,7 +14,7 @@ Examples:
   fish:
     registry completions fish > ~/.config/fish/completions/registry.fish";
 
-/// Print a script for a shell that completes commands and flags.
+/// Print a shell script that completes commands and flags.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Completions {
@@ -23,13 +23,13 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Prints it.
+    /// Prints the script.
     ///
     /// # Errors
-    /// Where stdout can't be written.
+    /// If stdout can't be written.
     pub fn run(self) -> Result<(), Failure> {
         let mut script = Vec::new();
-        // Into memory first: on a closed pipe it would panic.
+        // Into memory first, because clap panics on a closed pipe.
         clap_complete::generate(self.shell, &mut help::command(), "registry", &mut script);
         print::text(&String::from_utf8_lossy(&script)).map(|_| ())
     }

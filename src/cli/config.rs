@@ -1,6 +1,6 @@
-//! The configuration file of the commands: which registries there are, and where their keys are kept.
+//! The configuration file of the commands: URLs of registries and their keys.
 //!
-//! It is read by the commands only; `registry serve` has its flags and variables.
+//! Only the commands read it; `registry serve` has flags and variables.
 
 use std::{
     collections::BTreeMap,
@@ -14,12 +14,14 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{exit::Failure, print};
 
-/// The variable that names another file.
+/// The variable that names another configuration file.
 pub(super) const CONFIG_VARIABLE: &str = "CAIA_REGISTRY_CONFIG";
-/// Beneath the folder for configurations, `~/.config` unless XDG_CONFIG_HOME says otherwise.
+/// The variable that names a profile.
+pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
+/// Relative to `XDG_CONFIG_HOME`, by default `~/.config`.
 const DEFAULT_FILE: &str = "caia/registry.toml";
 
-/// What may stand in a `[profiles.NAME]`.
+/// The fields of a `[profiles.NAME]`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table with url, api_key or api_key_file and such")]
 pub(super) struct Profile {
@@ -31,7 +33,7 @@ pub(super) struct Profile {
     pub(super) s3_region: Option<String>,
 }
 
-/// What may stand at the top level. The fields of a profile are listed again: flattened ones lose their lines.
+/// The top level of the file. It repeats the fields of a profile, because flattened fields lose their line numbers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -46,20 +48,20 @@ struct File {
     s3_region: Option<String>,
 }
 
-/// A key that nobody put in quotes may be a number or a date; the parser's own words would show it.
+/// A key without quotes may parse as a number or a date, and the parser's message would show it.
 fn quoted_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     match toml::Value::deserialize(deserializer)? {
         toml::Value::String(key) => Ok(Some(key)),
-        _ => Err(D::Error::custom("api_key must be a text in quotes")),
+        _ => Err(D::Error::custom("api_key must be a string in quotes")),
     }
 }
 
-/// The part of the file that counts for this run.
+/// The part of the file that applies to this run.
 #[derive(Default)]
 pub(super) struct Config {
-    /// The file, where there is one.
+    /// The file, if it exists.
     pub(super) path: Option<PathBuf>,
-    /// The profile, where one was chosen.
+    /// The chosen profile, if any.
     pub(super) profile_name: Option<String>,
     pub(super) profile: Profile,
     /// All profiles of the file.
@@ -67,11 +69,11 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the file at `explicit`, else at the variable, else at its usual place, where it may be absent.
-    /// `profile` chooses among its profiles, else the variable, else the file's own `profile`.
+    /// Reads the file that `explicit` or the variable names, or else the default file, which may be absent. The profile
+    /// is `profile`, or else the variable's, or else the file's own `profile`.
     ///
     /// # Errors
-    /// Where a file that was named is missing, can't be read or understood, or has no such profile.
+    /// If a named file is missing, or the file can't be read or parsed, or has no such profile.
     pub(super) fn read(
         explicit: Option<&Path>,
         profile: Option<&str>,
@@ -93,7 +95,7 @@ impl Config {
             None => None,
         };
         let path = path.filter(|_| text.is_some());
-        let wanted = profile.map(str::to_owned).or_else(|| set(&variable, super::remote::PROFILE_VARIABLE));
+        let wanted = profile.map(str::to_owned).or_else(|| set(&variable, PROFILE_VARIABLE));
         let (Some(path), Some(text)) = (path, text) else {
             return match wanted {
                 Some(name) => Err(Failure::failed(format!(
@@ -105,7 +107,7 @@ impl Config {
         };
         let bad = |what: &str| {
             Failure::failed(format!(
-                "the configuration {} is wrong: {what}; mend it and try again",
+                "the configuration {} is wrong: {what}; correct it and try again",
                 path.display()
             ))
         };
@@ -124,21 +126,20 @@ impl Config {
         Ok(Self { path: Some(path), profile_name, profile, profile_names })
     }
 
-    /// Where the key stands: this file, or one that it names.
+    /// The file that holds the key: this one, or the one that it names.
     pub(super) fn key_path(&self) -> Option<PathBuf> {
         let path = self.path.as_ref()?;
         match (&self.profile.api_key, &self.profile.api_key_file) {
             (Some(_), _) => Some(path.clone()),
-            (None, Some(file)) => Some(beside(path, file)),
+            (None, Some(file)) => Some(resolve(path, file)),
             (None, None) => None,
         }
     }
 
-    /// The key that is there. Says so where others can read it, which is why it is only called for a key that
-    /// is going to be used.
+    /// Reads the key, and warns if other users can read it too. Called only for a key that is used.
     ///
     /// # Errors
-    /// Where the file of a key can't be read.
+    /// If the key's file can't be read.
     pub(super) fn api_key(&self) -> Result<Option<String>, Failure> {
         let Some(path) = self.key_path() else { return Ok(None) };
         let key = match &self.profile.api_key {
@@ -151,7 +152,7 @@ impl Config {
 }
 
 impl Profile {
-    /// What a profile leaves open comes from the top level of the file; but a key stays with its own URL.
+    /// Fills missing fields from the top level of the file. A key is only used with the URL next to it.
     fn over(self, top: Self) -> Self {
         let has_key = self.api_key.is_some() || self.api_key_file.is_some();
         let inherits_key = !has_key && self.url.is_none();
@@ -170,15 +171,15 @@ pub(super) fn named(explicit: Option<&Path>, variable: impl Fn(&str) -> Option<S
     explicit.map(Path::to_owned).or_else(|| set(&variable, CONFIG_VARIABLE).map(PathBuf::from))
 }
 
-/// Where the file lies unless something else is said.
+/// The path of the default file.
 pub(super) fn default_path() -> Option<PathBuf> {
     etcetera::base_strategy::choose_base_strategy().ok().map(|base| base.config_dir().join(DEFAULT_FILE))
 }
 
-/// Reads a file that holds a key and nothing else.
+/// Reads a file that holds only a key.
 ///
 /// # Errors
-/// Where it can't be read or is blank.
+/// If it can't be read or is blank.
 pub(super) fn read_key_file(path: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::key(format!("the API key in {} can't be read: {error}", path.display())))?;
@@ -194,8 +195,8 @@ pub(super) fn set(variable: impl Fn(&str) -> Option<String>, name: &str) -> Opti
     variable(name).filter(|value| !value.trim().is_empty())
 }
 
-/// A path in the file is read from where the file is; `~/` is the user's own folder.
-fn beside(config: &Path, path: &Path) -> PathBuf {
+/// Resolves a path in the file: relative to the file's folder, and `~/` to the home directory.
+fn resolve(config: &Path, path: &Path) -> PathBuf {
     if let Ok(rest) = path.strip_prefix("~")
         && let Ok(home) = etcetera::home_dir()
     {
@@ -204,20 +205,20 @@ fn beside(config: &Path, path: &Path) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(path)
 }
 
-/// The parser's own text shows the line itself, and with it the key that may stand there; and what it says of
-/// a wrong type or value repeats that value, which may be a key in the wrong place.
+/// A message without keys. The parser's own display shows the whole line, and its message for a wrong type or value
+/// repeats that value.
 fn where_and_what(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let message = error.message();
-    let said = match (message.split_once(": "), message.rsplit_once(", expected ")) {
+    let message = match (message.split_once(": "), message.rsplit_once(", expected ")) {
         (Some((what @ ("invalid type" | "invalid value"), _)), Some((_, expected))) => {
             format!("{what}, expected {expected}")
         }
         _ => message.to_owned(),
     };
     match line {
-        Some(line) => format!("line {line}: {said}"),
-        None => said,
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
     }
 }
 
@@ -241,7 +242,7 @@ mod tests {
         fs::write(&path, text).unwrap();
         fs::write(folder.path().join("key"), " filed \n").unwrap();
         let config = Config::read(Some(&path), profile, |_| None)?;
-        // Read while the folder is still there.
+        // Read before the folder is removed.
         let key = config.api_key()?;
         Ok(Config { profile: Profile { api_key: key, ..config.profile }, ..config })
     }
@@ -259,7 +260,7 @@ mod tests {
         url = 'http://elsewhere'";
 
     #[test]
-    fn a_profile_goes_over_the_top_level_and_a_key_stays_with_its_url() {
+    fn a_profile_overrides_the_top_level_and_a_key_stays_with_its_url() {
         for (profile, url, key, region) in [
             (None, "http://top", Some("top-key"), "eu-1"),
             (Some("staging"), "http://staging", Some("filed"), "eu-1"),
@@ -278,15 +279,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_file_is_said_without_showing_a_key() {
+    fn messages_about_a_wrong_file_never_show_a_key() {
         for (text, said) in [
             ("url = 'a'\napi_key = s3cret", "line 2"),
             ("url = 'a'\napi_kee = 's3cret'", "line 2: unknown field `api_kee`"),
             ("[profiles.a]\napi_key = 's3cret'\nkey = 1", "line 3: unknown field `key`"),
-            ("\napi_key = ['s3cret']", "line 2: api_key must be a text in quotes"),
-            ("url = 'a'\napi_key = 123456789", "line 2: api_key must be a text in quotes"),
-            ("api_key = 1979-05-27", "line 1: api_key must be a text in quotes"),
-            ("[profiles.a]\napi_key = 123456789", "line 2: api_key must be a text in quotes"),
+            ("\napi_key = ['s3cret']", "line 2: api_key must be a string in quotes"),
+            ("url = 'a'\napi_key = 123456789", "line 2: api_key must be a string in quotes"),
+            ("api_key = 1979-05-27", "line 1: api_key must be a string in quotes"),
+            ("[profiles.a]\napi_key = 123456789", "line 2: api_key must be a string in quotes"),
             ("api_key_file = 123456789", "line 1: invalid type, expected "),
             ("[profiles]\napi_key = 's3cret'", "line 2: invalid type, expected a table"),
             ("[profiles]\na = ', expected s3cret'", "line 2: invalid type, expected a table"),
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_named_must_be_there() {
+    fn a_named_file_must_exist() {
         let failure = Config::read(Some(Path::new("/no/such.toml")), None, |_| None).err().unwrap();
         assert!(format!("{failure:?}").contains("/no/such.toml can't be read"));
     }

@@ -1,4 +1,4 @@
-//! `registry config`: what the flags, variables and the configuration file come to.
+//! `registry config`: the registry and key that flags, variables and configuration file yield.
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -17,14 +17,14 @@ use super::{
 
 const EXAMPLES: &str = "\
 Examples:
-  Which registry would be asked, with a key from where:
+  The registry that commands talk to, and the source of the key:
     registry config
     registry config --profile staging
-  A configuration to begin with:
+  Create a configuration:
     mkdir -p \"$(dirname \"$(registry config path)\")\"
     registry config path | xargs $EDITOR
 
-The file is TOML. A key may stand in it, or better in a file of its own:
+The file is TOML. It may hold the key, but a separate file is better:
 
   url = \"https://registry.example.org\"
   api_key_file = \"~/.secrets/registry-key\"
@@ -33,8 +33,8 @@ The file is TOML. A key may stand in it, or better in a file of its own:
   url = \"https://staging.example.org\"
   api_key_file = \"~/.secrets/staging-key\"
 
-A flag wins over a profile that a flag chose, that over a variable (CAIA_REGISTRY_URL, CAIA_REGISTRY_API_KEY,
-CAIA_REGISTRY_API_KEY_FILE, CAIA_REGISTRY_PROFILE), and that over the file.";
+A flag wins over --profile, which wins over variables (CAIA_REGISTRY_URL, CAIA_REGISTRY_API_KEY,
+CAIA_REGISTRY_API_KEY_FILE, CAIA_REGISTRY_PROFILE), which win over the file.";
 
 const SETTINGS: View = View {
     table: || vec![Column::of("SETTING", "setting", Kind::Plain), Column::of("VALUE", "value", Kind::Plain)],
@@ -43,11 +43,11 @@ const SETTINGS: View = View {
     name: None,
 };
 
-/// Show which registry the commands talk to, and why; never a key.
+/// Show the registry that commands talk to, and the sources of URL and key; never a key.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct ConfigCommand {
-    /// All of it, or only where the file is or would be
+    /// All settings, or only the path of the configuration file
     #[arg(value_enum, default_value = "show")]
     what: What,
     #[command(flatten)]
@@ -58,24 +58,24 @@ pub struct ConfigCommand {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum What {
-    /// The registry, where its address and its key come from, and the profiles
+    /// URL, profiles, and the sources of URL and key
     Show,
     /// The path of the configuration file
     Path,
 }
 
 impl ConfigCommand {
-    /// Shows it.
+    /// Shows the settings.
     ///
     /// # Errors
-    /// Where the configuration is wrong.
+    /// If the configuration is wrong.
     pub fn run(self) -> Result<(), Failure> {
         SETTINGS.check(&self.output)?;
         let path = self.remote.config_path().map(|path| path.display().to_string());
         if matches!(self.what, What::Path) {
             let path = path.ok_or_else(|| {
                 Failure::failed(
-                    "there is no home directory to keep a configuration in; set HOME or use --config",
+                    "there is no home directory for a configuration file; set HOME or use --config",
                 )
             })?;
             return print::text(&format!("{path}\n")).map(|_| ());
@@ -93,7 +93,7 @@ impl ConfigCommand {
         let lines = [
             (
                 "configuration",
-                format!("{}{}", listed("config_path"), if exists { "" } else { " (there is none)" }),
+                format!("{}{}", listed("config_path"), if exists { "" } else { " (does not exist)" }),
             ),
             ("profile", listed("profile")),
             ("profiles", listed("profiles")),

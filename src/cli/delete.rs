@@ -1,4 +1,4 @@
-//! `registry delete`: takes versions away, once somebody said yes.
+//! `registry delete`: deletes versions, after confirmation.
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
@@ -18,16 +18,16 @@ use crate::client::{ClientError, Condition};
 
 const EXAMPLES: &str = "\
 Examples:
-  Asks before it does anything:
+  With confirmation:
     registry delete tiny-gpt:v1
-  Several, in a script:
+  Several, without confirmation:
     registry delete tiny-gpt:v1 tiny-gpt:v2 --yes
-  All that is archived:
+  All archived versions:
     registry list --status archived --all --columns id --no-header | xargs -r registry delete --yes
-  What is in production or frozen:
+  A version that is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
-What the registry knew of a version is gone then; its events stay, and its artifact is not touched.";
+This deletes the record of a version. Its events and its artifact stay.";
 
 const DELETED: View = View {
     table: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
@@ -45,10 +45,10 @@ pub struct Delete {
     /// The versions: name:version or ids
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<ModelRef>,
-    /// Also what is in production or frozen
+    /// Delete versions in production and frozen ones, too
     #[arg(long)]
     force: bool,
-    /// Don't ask
+    /// Don't ask for confirmation
     #[arg(long, short = 'y')]
     yes: bool,
     #[command(flatten)]
@@ -58,11 +58,11 @@ pub struct Delete {
 }
 
 impl Delete {
-    /// Finds all of them, asks, and deletes one after the other.
+    /// Finds all versions, asks, and deletes one after the other.
     ///
     /// # Errors
-    /// Where one is not there, nobody said yes, or the registry refuses one; what was deleted before that has
-    /// been told of.
+    /// If a version does not exist, the user does not confirm, or the registry refuses a deletion; those before it are
+    /// done and printed.
     pub fn run(self) -> Result<(), Failure> {
         DELETED.check(&self.output)?;
         let client = self.remote.client()?;
@@ -101,12 +101,12 @@ impl Delete {
 }
 
 fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
-    // The registry speaks of its own interface; here the same is a flag.
+    // The registry's message names its query parameter.
     let error = match error {
         ClientError::Conflict { detail } => {
             let mut detail = detail.replace("?force=true", FORCE);
             if !forced && !detail.contains(FORCE) {
-                detail.push_str("; give --force if that is meant");
+                detail.push_str("; use --force if that is meant");
             }
             ClientError::Conflict { detail }
         }
@@ -116,7 +116,7 @@ fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failur
     Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
-/// Asks on the terminal.
+/// Asks the user on the terminal.
 fn confirm(labels: &[&str]) -> Result<(), Failure> {
     let what = match labels {
         [one] => (*one).to_owned(),
@@ -124,7 +124,7 @@ fn confirm(labels: &[&str]) -> Result<(), Failure> {
     };
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "nobody can be asked whether to delete {what}; give --yes if that is meant"
+            "can't ask whether to delete {what}, since stdin is not a terminal; give --yes to confirm"
         )));
     }
     match ask(&format!("delete {what}? [y/N] "), io::stdin().lock(), io::stderr().lock()) {
@@ -133,13 +133,13 @@ fn confirm(labels: &[&str]) -> Result<(), Failure> {
     }
 }
 
-/// Whether the answer is yes; anything else, or none, is no.
+/// Returns true if the answer is yes; anything else is no.
 fn ask(question: &str, mut answers: impl BufRead, mut terminal: impl Write) -> bool {
     let _ = write!(terminal, "{}", print::one_line(question));
     let _ = terminal.flush();
     let mut answer = String::new();
     let read = answers.read_line(&mut answer);
-    // At the end of the input nobody pressed return, and the cursor still stands behind the question.
+    // At the end of the input there was no return key, so the cursor is still after the question.
     if !answer.ends_with('\n') {
         let _ = writeln!(terminal);
     }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_yes_is_one_and_the_next_line_begins_at_its_start() {
+    fn only_yes_confirms_and_the_next_line_starts_at_column_one() {
         for (typed, yes, end) in [
             ("y\n", true, ""),
             ("YES\n", true, ""),

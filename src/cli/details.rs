@@ -1,4 +1,4 @@
-//! The flags that describe a version, shared by whatever registers one, and what becomes of its metadata.
+//! The flags that describe a version, shared by the commands that register one.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::{
     exit::{Failure, Faults},
     print,
-    registration::Provenance,
     values::{finite, object, status_parser, tag},
 };
 use crate::{
@@ -16,93 +15,111 @@ use crate::{
     domain::{Status, json::Object},
 };
 
-/// What is said of a version, whatever its checkpoint.
+/// Flags that apply to every checkpoint of a training.
 #[derive(Debug, Args)]
 pub struct Details {
-    /// Where the version stands
+    /// Status
     #[arg(long, default_value = "experimental", value_parser = status_parser())]
     pub(super) status: Status,
-    /// What it is, in words
+    /// Description
     #[arg(long, value_name = "TEXT")]
     pub(super) description: Option<String>,
-    /// A tag; give it again for more
+    /// A tag; repeatable
     #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
     pub(super) tags: Vec<String>,
-    /// The configuration, a JSON object: to be digested, and read for the shape of the model (d_model,
-    /// n_layers, n_heads, vocab_size, or what transformers calls them)
+    /// Configuration, a JSON object; it is digested, and read for d_model, n_layers, n_heads and vocab_size, or what
+    /// transformers calls them
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     pub(super) config_path: Option<PathBuf>,
-    /// What it was trained on
+    /// Training dataset
     #[arg(long, help_heading = "Training")]
     pub(super) dataset: Option<String>,
     #[command(flatten)]
     pub(super) provenance: Provenance,
 }
 
-/// What is said of one state of the training.
+/// Provenance flags.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Provenance")]
+pub struct Provenance {
+    /// Training run
+    #[arg(long, value_name = "ID")]
+    pub(super) run_id: Option<String>,
+    /// Commit of the training code
+    #[arg(long, value_name = "COMMIT")]
+    pub(super) git_commit: Option<String>,
+    /// Creator [default: the variable USER]
+    #[arg(long, value_name = "WHO")]
+    pub(super) created_by: Option<String>,
+    /// Host that registers it [default: this host's name]
+    #[arg(long, value_name = "HOST")]
+    pub(super) source_host: Option<String>,
+}
+
+/// Flags that apply to one checkpoint of a training.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Training")]
 pub struct Training {
-    /// The step of the checkpoint
+    /// Training step of the checkpoint
     #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
     pub(super) training_step: Option<i64>,
-    /// The loss at that step
+    /// Loss at that step
     #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = finite)]
     pub(super) training_loss: Option<f64>,
-    /// Metrics as the text of a JSON object
+    /// Metrics, as a JSON object
     #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "metrics_path")]
     metrics_json: Option<Object>,
-    /// A file that holds metrics as a JSON object
+    /// File with metrics as a JSON object
     #[arg(long, value_name = "FILE")]
     pub(super) metrics_path: Option<PathBuf>,
 }
 
 impl Training {
-    /// The metrics, wherever they stand; a file that can't be read is noted among `faults`.
+    /// The metrics of the flag or the file; a file that can't be read goes to `faults`.
     pub(super) fn metrics(&self, faults: &mut Faults) -> Option<Object> {
         let read = self.metrics_path.as_deref().map(read_object_file);
         read.and_then(|read| faults.note(read)).or_else(|| self.metrics_json.clone())
     }
 }
 
-/// Where what is sent goes besides the registry.
+/// Output besides the registry.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct Output {
-    /// Also write what is sent to this file, once the registry has accepted it or the run is dry
+    /// Also write the request body to this file, after registration or in a dry run
     #[arg(long, value_name = "FILE")]
     write_metadata: Option<PathBuf>,
-    /// Show on stdout what would be sent, and send nothing; needs no key
+    /// Print the request body to stdout and send nothing; needs no key
     #[arg(long)]
     pub(super) dry_run: bool,
 }
 
 impl Output {
     /// # Errors
-    /// Where the metadata would take the place of one of `inputs`.
+    /// If the metadata file would overwrite one of `inputs`.
     pub(super) fn check<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
         match &self.write_metadata {
             Some(path) if inputs.into_iter().any(|input| same_file(input, path)) => {
                 let path = path.display();
                 Err(Failure::usage(format!(
-                    "--write-metadata {path} would overwrite a file that this reads; choose another path"
+                    "--write-metadata {path} would overwrite an input file; choose another path"
                 )))
             }
             _ => Ok(()),
         }
     }
 
-    /// Finds out before long work whether the metadata can be written; what is wrong goes to `faults`.
+    /// Checks, before long work, that the metadata file can be written; an error goes to `faults`.
     pub(super) fn check_writable(&self, faults: &mut Faults) {
         if let Some(path) = &self.write_metadata {
             faults.note(check_writable(path));
         }
     }
 
-    /// Writes the metadata, where they are wanted.
+    /// Writes the metadata file, if the flag is set.
     ///
     /// # Errors
-    /// Where that can't be done, saying what has been.
+    /// If it can't be written; the message says if the version is registered.
     pub(super) fn write_metadata(&self, body: &Value) -> Result<(), Failure> {
         let Some(path) = &self.write_metadata else { return Ok(()) };
         let sent = if self.dry_run { "" } else { "the version is registered, but " };
@@ -111,7 +128,7 @@ impl Output {
     }
 }
 
-/// Whether both paths lead to one file that is there and can be read.
+/// Returns true if both paths lead to one readable file.
 fn same_file(one: &Path, other: &Path) -> bool {
     let identity = |path: &Path| Opened::open(path).ok().map(|opened| opened.identity());
     identity(one).is_some_and(|found| identity(other) == Some(found))

@@ -1,4 +1,4 @@
-//! Digesting a checkpoint and its configuration side by side, with a bar for each on a terminal.
+//! Digests a checkpoint and its configuration in parallel, with a progress bar for each.
 
 use std::{panic, thread};
 
@@ -13,25 +13,25 @@ use crate::{
     domain::{Measurement, json::Object},
 };
 
-/// What the two files are.
+/// Digests and sizes of the two files.
 #[derive(Debug, Default)]
 pub(super) struct Digested {
     pub(super) checkpoint: Option<Measurement>,
     pub(super) config: Option<(Measurement, Object)>,
 }
 
-/// Reads each file once. A checkpoint takes minutes and a configuration no time, so nobody waits for the
-/// first to hear of faults in the second, or of those that `faults` holds already.
+/// Reads each file once. A checkpoint takes minutes, so faults of the configuration, or those in `faults`, are reported
+/// without waiting for it.
 ///
 /// # Errors
-/// All that is known to be wrong by then.
+/// All faults that are known by then.
 pub(super) fn digest(
     checkpoint: Option<Opened>,
     config: Option<Opened>,
     mut faults: Faults,
 ) -> Result<Digested, Failure> {
     let bars = progress::bars();
-    // What can still be wrong with a checkpoint takes minutes to find: not worth it if all is in vain.
+    // Digesting would be in vain if there are faults already.
     let checkpoint = checkpoint.filter(|_| faults.is_empty());
     let measuring = match checkpoint.map(|opened| measure_apart(opened, &bars)) {
         Some(started) => faults.note(started),
@@ -44,17 +44,17 @@ pub(super) fn digest(
         faults.note(read)
     });
     if !faults.is_empty() {
-        // The other thread is left to itself; it ends with the process, and must not draw any more.
+        // The other thread runs on until the process exits, and must not draw any more.
         bars.set_draw_target(ProgressDrawTarget::hidden());
     }
-    faults.settle()?;
+    faults.check()?;
 
     let checkpoint = measuring.and_then(|thread| {
         let measured = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
         faults.note(measured)
     });
     let _ = bars.clear();
-    faults.settle()?;
+    faults.check()?;
     Ok(Digested { checkpoint, config })
 }
 

@@ -1,4 +1,4 @@
-//! `registry events`: the audit trail of a version, also of one that is gone.
+//! `registry events`: the audit trail of a version, even of a deleted one.
 
 use clap::Args;
 use serde_json::Value;
@@ -14,11 +14,11 @@ use crate::domain::EventQuery;
 
 const EXAMPLES: &str = "\
 Examples:
-  Who did what to a version, the newest first:
+  The changes of a version, newest first:
     registry events tiny-gpt:v1
-  All of it, as it was recorded:
+  All events, with their payloads:
     registry events tiny-gpt:v1 --all -o jsonl
-  Of a version that was deleted, by the id it had:
+  Events of a deleted version, by its id:
     registry events 7";
 
 /// Show the audit trail of a version.
@@ -27,14 +27,14 @@ Examples:
 pub struct Events {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
-    /// At most so many
+    /// Most events to show
     #[arg(long, value_name = "N", default_value_t = EventQuery::DEFAULT_LIMIT as u64,
           value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// Every one of them
+    /// Show all events
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-    /// Pass over so many of the newest ones
+    /// Newest events to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
     #[command(flatten)]
@@ -44,10 +44,10 @@ pub struct Events {
 }
 
 impl Events {
-    /// Shows them.
+    /// Shows the events.
     ///
     /// # Errors
-    /// Where there is no such version; or as any call.
+    /// If there is no such version; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         let mut rows = Rows::begin(&self.output, &EVENTS)?;
         let client = self.remote.client()?;
@@ -56,18 +56,18 @@ impl Events {
         let (mut offset, mut oldest) = (self.offset, i64::MAX);
         let mut more = true;
         while more && rows.shown() < limit {
-            // One more than is wanted tells whether there are more.
+            // One extra event shows if there are more.
             let wanted = (limit - rows.shown()).saturating_add(1).min(EventQuery::MAX_LIMIT as u64);
             let mut page = client.events(id, u32::try_from(wanted).unwrap_or(u32::MAX), offset)?;
             offset += page.len() as u64;
             more = page.len() as u64 == wanted;
-            // Events that are added meanwhile push known ones onto the next page.
+            // New events push known ones onto the next page.
             let id_of = |event: &Value| event.get("id").and_then(Value::as_i64);
             page.retain(|event| id_of(event).is_none_or(|id| id < oldest));
             oldest = page.last().and_then(id_of).unwrap_or(oldest);
-            let room = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
-            more |= page.len() > room;
-            page.truncate(room);
+            let remaining = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
+            more |= page.len() > remaining;
+            page.truncate(remaining);
             if rows.page(&page)? == Reader::HasLeft {
                 return Ok(());
             }

@@ -1,40 +1,37 @@
-//! How a command ends: the exit codes that scripts go by, and the words on stderr.
+//! How a command ends: exit codes for scripts, and the messages of a failure.
 
-use std::process::ExitCode;
-
-use super::print;
 use crate::{
     artifact::{ArtifactError, objects::ObjectError},
     client::ClientError,
 };
 
-/// Done.
+/// The command succeeded.
 pub const DONE: u8 = 0;
-/// A file, a configuration or the registry's rules stood in the way.
+/// A file, the configuration or a rule of the registry prevented it.
 pub const FAILED: u8 = 1;
-/// The command line makes no sense. It is also what the parser of the command line ends with.
+/// The command line is invalid. The parser of the command line uses the same code.
 pub const USAGE: u8 = 2;
-/// No registry or object store there, or none that can answer now. Trying again later may help.
+/// No registry or object store answers. Trying again later may help.
 pub const UNREACHABLE: u8 = 3;
-/// No key or credentials, or some that the registry or the store refused.
+/// Keys or credentials are missing, or were refused.
 pub const KEY: u8 = 4;
-/// The registry holds something that this contradicts, such as the same version already.
+/// The change contradicts what the registry holds, such as a version that exists already.
 pub const CONFLICT: u8 = 5;
-/// Ctrl-C, SIGTERM or a closed terminal ended it; what was begun was undone. As shells count: 128 and the number of SIGINT.
+/// Ctrl-C, SIGTERM or a closed terminal ended it, and it cleaned up. Shells use the same code: 128 plus SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
-/// The codes, as the help of a command shows them.
+/// The exit codes for the help of a command.
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  failed: a file, a configuration, or an error of the registry
-  2  the command line makes no sense
-  3  no registry or object store there, or it is unavailable; try again later
-  4  no API key or credentials, or they were refused
+  1  failed: a file, the configuration, or an error of the registry
+  2  invalid command line
+  3  registry or object store not reachable or unavailable; try again later
+  4  API key or credentials missing or refused
   5  conflict, such as a version that is registered already
   130  ended by Ctrl-C, SIGTERM or a closed terminal";
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     code: u8,
@@ -43,49 +40,54 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Something stood in the way; `message` says what, and what to do.
+    /// `message` says what was wrong and what to do.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { code: FAILED, messages: vec![message.into()] }
     }
 
-    /// The flags make no sense together.
+    /// The command line is invalid.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { code: USAGE, messages: vec![message.into()] }
     }
 
-    /// There is no key.
+    /// The key is missing or can't be used.
     pub fn key(message: impl Into<String>) -> Self {
         Self { code: KEY, messages: vec![message.into()] }
     }
 
-    /// What the registry or a store holds contradicts what was asked.
+    /// The request contradicts what the registry or a store holds.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self { code: CONFLICT, messages: vec![message.into()] }
     }
 
-    /// The user ended it; `message` says what was undone, or what is left.
+    /// The user ended it; `message` says what was undone, or what remains.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self { code: INTERRUPTED, messages: vec![message.into()] }
     }
 
-    /// One of the codes above.
+    /// The exit code.
     pub fn code(&self) -> u8 {
         self.code
     }
 
-    /// What is wrong, in one line.
+    /// The messages, one line each.
+    pub(super) fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
+    /// All messages, in one line.
     pub fn text(&self) -> String {
         self.messages.join("; ")
     }
 
-    /// Both failures; the first one's code counts.
+    /// Both failures, with the code of the first.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.messages.extend(other.messages);
         self
     }
 
-    /// The same failure, with what else there is to know said before it.
+    /// This failure, with `context` before its message.
     #[must_use]
     pub fn after(mut self, context: &str) -> Self {
         if let Some(first) = self.messages.first_mut() {
@@ -94,7 +96,7 @@ impl Failure {
         self
     }
 
-    /// The same failure, with what else there is to know said behind it.
+    /// This failure, with `next` after its message.
     #[must_use]
     pub fn followed_by(mut self, next: &str) -> Self {
         if let Some(last) = self.messages.last_mut() {
@@ -156,14 +158,14 @@ impl From<ArtifactError> for Failure {
     }
 }
 
-/// Faults of files that are told together, so that nobody mends one only to hear of the next.
+/// Faults of several files, reported together so that the user can fix all of them at once.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<String>);
 
 impl Faults {
-    /// What was found, or `None` once its fault is noted.
-    pub(super) fn note<T>(&mut self, found: Result<T, ArtifactError>) -> Option<T> {
-        found.map_err(|error| self.0.push(error.to_string())).ok()
+    /// Returns the value, or notes the error and returns `None`.
+    pub(super) fn note<T>(&mut self, result: Result<T, ArtifactError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error.to_string())).ok()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -171,22 +173,13 @@ impl Faults {
     }
 
     /// # Errors
-    /// All that were noted, where there are any.
-    pub(super) fn settle(&mut self) -> Result<(), Failure> {
+    /// All noted faults, if there are any.
+    pub(super) fn check(&mut self) -> Result<(), Failure> {
         if self.is_empty() {
             return Ok(());
         }
         Err(Failure { code: FAILED, messages: std::mem::take(&mut self.0) })
     }
-}
-
-/// Tells a failure on stderr and turns the outcome into an exit code.
-pub(super) fn report(outcome: Result<(), Failure>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::from(DONE) };
-    for message in &failure.messages {
-        print::line(&format!("error: {message}"));
-    }
-    ExitCode::from(failure.code)
 }
 
 #[cfg(test)]
@@ -203,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_together() {
+    fn faults_are_reported_together() {
         let missing = |name: &str| Err::<(), _>(ArtifactError::Missing { path: PathBuf::from(name) });
         let mut faults = Faults::default();
         assert_eq!(faults.note(Ok(7)), Some(7));
-        assert!(faults.settle().is_ok());
+        assert!(faults.check().is_ok());
         assert_eq!((faults.note(missing("a")), faults.note(missing("b"))), (None, None));
-        let failure = faults.settle().unwrap_err();
+        let failure = faults.check().unwrap_err();
         assert_eq!((failure.code, failure.messages.len()), (FAILED, 2));
     }
 }

@@ -1,11 +1,10 @@
-//! The first page of the help: what commands there are, by what one wants to do.
+//! The first page of the help: the commands, grouped by task.
 
 use clap::{Command, CommandFactory as _};
 
 use super::Cli;
 
-/// What one wants to do, and the commands for it in that order. A command that is not named here stands under
-/// the last title.
+/// Tasks and their commands, in order. A command that is missing here goes under [`OTHERS`].
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch"]),
@@ -24,14 +23,14 @@ Examples:
   registry promote tiny-gpt:v1
 
 A version is named name:version, by its id, or name@production.
-`registry COMMAND --help` tells all of a command, with examples; `registry COMMAND -h` only the flags.";
+`registry COMMAND --help` shows flags, examples and exit codes; `registry COMMAND -h` only the flags.";
 
-/// The command line with its first page in groups.
+/// The command line, with a first page in groups.
 #[must_use]
 pub fn command() -> Command {
     let command = Cli::command();
     let commands = groups(&command);
-    // Braces would be taken for places to fill in.
+    // clap would read braces as placeholders.
     let commands = commands.replace('{', "(").replace('}', ")");
     command
         .help_template(format!(
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_on_the_first_page_once_and_says_what_it_does() {
+    fn every_command_is_on_the_first_page_once_with_its_description() {
         let page = command().render_help().to_string();
         for subcommand in command().get_subcommands() {
             let start = format!("  {} ", subcommand.get_name());
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_shows_examples_and_those_that_ask_a_registry_their_exit_codes() {
+    fn every_command_shows_examples_and_clients_of_a_registry_their_exit_codes() {
         for subcommand in command().get_subcommands() {
             let name = subcommand.get_name();
             let help = subcommand.get_after_long_help().map(ToString::to_string).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Ctrl-C, SIGTERM and a closed terminal as something that work can look at, so that it ends with nothing
-//! half-written.
+//! Ctrl-C, SIGTERM and a closed terminal as a flag and a channel, so that commands can stop and clean up.
 
 use std::{
     convert::Infallible,
@@ -20,36 +19,36 @@ use super::{
     print,
 };
 
-/// A second signal so soon after the first is the same one.
-const DOUBLED: Duration = Duration::from_secs(1);
+/// Signals this close together count as one: some senders signal both the command and its group.
+const DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// Whether the user, or the system, wants this command to end.
+/// A request to stop this command, from the user or the system.
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt {
     requested: Arc<AtomicBool>,
-    /// Nothing ever comes; it is disconnected once the end is wanted.
+    /// Carries nothing; disconnected once a stop is requested.
     channel: Receiver<Infallible>,
-    last_act: LastAct,
+    before_exit: BeforeExit,
 }
 
-type Act = Box<dyn FnOnce() + Send>;
+type Action = Box<dyn FnOnce() + Send>;
 
-/// What is done where the end comes at once.
+/// The action before a forced exit.
 #[derive(Clone, Default)]
-struct LastAct(Arc<Mutex<Option<Act>>>);
+struct BeforeExit(Arc<Mutex<Option<Action>>>);
 
-impl fmt::Debug for LastAct {
+impl fmt::Debug for BeforeExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LastAct")
+        f.write_str("BeforeExit")
     }
 }
 
 impl Interrupt {
-    /// Takes the signals over from here on: the first one asks for the end, the second brings it at once. A
-    /// terminal that is closed only asks: the system and the shell may both tell of it.
+    /// Handles signals from now on: the first requests a stop, the second exits at once. A closed terminal only
+    /// requests a stop, because system and shell may both send SIGHUP.
     ///
     /// # Errors
-    /// Where the system won't let signals be handled.
+    /// If the system does not allow signal handlers.
     pub(super) fn listen() -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::failed(format!("signals can't be handled: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
@@ -62,8 +61,8 @@ impl Interrupt {
         let (connected, channel) = bounded(0);
         let requested = Arc::new(AtomicBool::new(false));
         let set = Arc::clone(&requested);
-        let last_act = LastAct::default();
-        let last = last_act.clone();
+        let before_exit = BeforeExit::default();
+        let before = before_exit.clone();
         let wait = move || {
             let mut next = |hangup: Option<&mut Signal>| {
                 runtime.block_on(async {
@@ -83,47 +82,45 @@ impl Interrupt {
             next(hangup.as_mut());
             set.store(true, Ordering::SeqCst);
             drop(connected);
-            print::line("ending in order; once more to stop at once");
-            // Some send each signal twice, to the command and to its group.
-            let asked = Instant::now();
+            print::line("stopping; press Ctrl-C again to stop at once");
+            let requested_at = Instant::now();
             next(None);
-            while asked.elapsed() < DOUBLED {
+            while requested_at.elapsed() < DEBOUNCE {
                 next(None);
             }
-            if let Some(act) = last.0.lock().ok().and_then(|mut act| act.take()) {
-                act();
+            if let Some(action) = before.0.lock().ok().and_then(|mut action| action.take()) {
+                action();
             }
             process::exit(i32::from(exit::INTERRUPTED));
         };
         thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(failed)?;
-        Ok(Self { requested, channel, last_act })
+        Ok(Self { requested, channel, before_exit })
     }
 
-    /// What is to be done where the end comes at once, and nothing is undone on the way.
-    pub(super) fn before_forced_end(&self, act: impl FnOnce() + Send + 'static) {
-        if let Ok(mut last) = self.last_act.0.lock() {
-            *last = Some(Box::new(act));
+    /// Sets the action before a forced exit, which skips all other clean-up.
+    pub(super) fn before_forced_exit(&self, action: impl FnOnce() + Send + 'static) {
+        if let Ok(mut before) = self.before_exit.0.lock() {
+            *before = Some(Box::new(action));
         }
     }
 
-    /// Whether the end is wanted.
+    /// Returns true once a stop is requested.
     pub(super) fn requested(&self) -> bool {
         self.requested.load(Ordering::SeqCst)
     }
 
-    /// A channel that ends when the end is wanted, to wait for it together with other things.
+    /// A channel that disconnects once a stop is requested, for use in a select.
     pub(super) fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
     }
 }
 
-/// Whether this process is to go on once its terminal is closed, as `nohup` has it. It is also so where nobody can
-/// tell, since listening would undo that.
+/// Returns true if SIGHUP is ignored, as under `nohup`; a handler would undo that. Also true if that can't be read.
 fn outlives_terminal() -> bool {
     fs::read_to_string("/proc/self/status").ok().and_then(|status| ignores_hangup(&status)).unwrap_or(true)
 }
 
-/// Reads the set of ignored signals; SIGHUP is the first of them.
+/// Reads the set of ignored signals, whose first bit is SIGHUP.
 fn ignores_hangup(status: &str) -> Option<bool> {
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     Some(u64::from_str_radix(ignored.trim(), 16).ok()? & 1 == 1)
@@ -134,7 +131,7 @@ mod tests {
     use super::ignores_hangup;
 
     #[test]
-    fn whether_a_hangup_is_ignored_is_read_as_the_system_writes_it() {
+    fn an_ignored_hangup_is_read_from_the_status_file() {
         for (status, expected) in [
             ("Name:\tregistry\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001000\n", Some(false)),
             ("SigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n", Some(true)),

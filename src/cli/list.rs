@@ -4,7 +4,7 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     exit::{self, Failure},
-    output::{Format, OutputFlags, Rows, models::MODELS},
+    output::{OutputFlags, Rows, models::MODELS},
     print::{self, Reader},
     remote::Remote,
     values::status_parser,
@@ -18,9 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   The newest versions:
     registry list
-  All versions of one name, the one trained longest first:
+  All versions of one name, by training step:
     registry list tiny-gpt --sort training_step --all
-  What is in staging and tagged:
+  Versions in staging with a tag:
     registry list --status staging --tag nightly
   A table of scores, and the same for a spreadsheet:
     registry list tiny-gpt --columns version,smoke-v1/score,training_loss
@@ -35,14 +35,14 @@ Examples:
 pub struct List {
     #[command(flatten)]
     filter: Filter,
-    /// At most so many
+    /// Most versions to show
     #[arg(long, value_name = "N", default_value_t = ListQuery::DEFAULT_LIMIT as u64,
           value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// Every one of them, however many pages that takes
+    /// Show all versions
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-    /// Pass over so many of the first ones
+    /// Versions to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
     #[command(flatten)]
@@ -51,24 +51,24 @@ pub struct List {
     remote: Remote,
 }
 
-/// Which versions, and in which order.
+/// Filters and order.
 #[derive(Debug, Default, Args)]
 pub(super) struct Filter {
-    /// Only versions of exactly this name
+    /// Only versions of this exact name
     pub(super) name: Option<String>,
     /// Only versions with this status
     #[arg(long, value_parser = status_parser())]
     pub(super) status: Option<Status>,
-    /// Only versions with this text in name, version or description, whatever the case of its letters
+    /// Only versions with this text in name, version or description, ignoring case
     #[arg(long, short = 'q', alias = "q", value_name = "TEXT")]
     pub(super) search: Option<String>,
     /// Only versions with this tag
     #[arg(long)]
     pub(super) tag: Option<String>,
-    /// What to sort by
+    /// Sort key
     #[arg(long, value_parser = PossibleValuesParser::new(Sort::NAMES))]
     pub(super) sort: Option<String>,
-    /// From which end
+    /// Sort order
     #[arg(long, value_parser = PossibleValuesParser::new(Order::NAMES))]
     pub(super) order: Option<String>,
 }
@@ -90,17 +90,17 @@ impl Filter {
 }
 
 impl List {
-    /// Lists.
+    /// Lists the versions.
     ///
     /// # Errors
-    /// Where the flags make no sense, or a page can't be had.
+    /// If the flags are invalid, or a page can't be fetched.
     pub fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
         show(&self.filter, self.offset, limit, &self.output, &self.remote)
     }
 }
 
-/// Shows up to `limit` versions behind the first `offset` ones.
+/// Shows up to `limit` versions after the first `offset` ones.
 pub(super) fn show(
     filter: &Filter,
     offset: u64,
@@ -118,9 +118,9 @@ pub(super) fn show(
             break;
         };
         total = page.total.or(total);
-        let room = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
-        more = page.models.len() > room || !matches!(pages.state, State::Last);
-        page.models.truncate(room);
+        let remaining = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
+        more = page.models.len() > remaining || !matches!(pages.state, State::Last);
+        page.models.truncate(remaining);
         if rows.page(&page.models)? == Reader::HasLeft {
             return Ok(());
         }
@@ -129,14 +129,11 @@ pub(super) fn show(
     rows.end()?;
     match total {
         _ if shown == 0 && total.is_none_or(|total| total == 0) => {
-            let hint = filter.name.as_deref().and_then(|name| misread(name, output)).unwrap_or_default();
+            let hint = filter.name.as_deref().and_then(misread).unwrap_or_default();
             print::line(&format!("no models match{hint}"));
         }
         Some(total) if shown == 0 => {
-            print::line(&format!(
-                "no models: {} match, and --offset passes over them all",
-                print::count(total)
-            ));
+            print::line(&format!("no models: {} match, and --offset skips all of them", print::count(total)));
         }
         Some(total) if shown.saturating_add(offset) < total => print::line(&format!(
             "{} of {} shown; --all shows the rest",
@@ -149,33 +146,26 @@ pub(super) fn show(
     Ok(())
 }
 
-/// What to use instead where NAME looks like something else. Names may hold anything, so this is for those that
-/// no version has.
-fn misread(name: &str, output: &OutputFlags) -> Option<String> {
-    if name.contains(',') && output.format() == Format::Json {
-        return Some(format!(
-            "; {name} was taken for a NAME, since --json takes no fields; --columns {name} -o csv shows those, \
-             or jq takes them out of --json"
-        ));
-    }
+/// A hint if NAME, which no version has, looks like a version.
+fn misread(name: &str) -> Option<String> {
     (name.contains(':') || name.ends_with("@production"))
-        .then(|| format!("; NAME is a name alone; `registry show {name}` shows one version"))
+        .then(|| format!("; NAME is a name without a version; `registry show {name}` shows one version"))
 }
 
-/// The pages of a list, each fetched when it is needed.
+/// The pages of a list, fetched as needed.
 pub(super) struct Pages<'c> {
     client: &'c Client,
     filter: &'c Filter,
-    /// Of the next page, for a registry that gives no way to it.
+    /// Offset of the next page, for a registry without links to it.
     offset: u64,
     state: State,
 }
 
 enum State {
     First,
-    /// The registry said where it is.
+    /// The registry linked to the next page.
     Linked(String),
-    /// The last page was full, and the registry says nothing of another: 0.2.0 never does.
+    /// The last page was full and had no link, which 0.2.0 never sends.
     Counted,
     Last,
 }
@@ -186,7 +176,7 @@ impl<'c> Pages<'c> {
         Self { client, filter, offset: 0, state: State::First }
     }
 
-    /// The next page, of `wanted` versions where that many fit.
+    /// The next page, of up to `wanted` versions.
     pub(super) fn next(&mut self, wanted: u64) -> Result<Option<Page>, Failure> {
         let limit = wanted.min(ListQuery::MAX_LIMIT as u64);
         let page = match &self.state {
@@ -202,7 +192,7 @@ impl<'c> Pages<'c> {
         self.offset += page.models.len() as u64;
         self.state = match &page.next {
             Some(next) => State::Linked(next.clone()),
-            // A registry that linked to this page would link to another one.
+            // A registry that links to pages links to all of them.
             None if matches!(self.state, State::Linked(_)) => State::Last,
             None if page.total.is_none() && page.models.len() as u64 >= limit => State::Counted,
             None => State::Last,

@@ -1,4 +1,4 @@
-//! Where an artifact is: in a file of this machine, or in an object store.
+//! The location of an artifact: a local file, or an object in a store.
 
 use std::{
     ffi::OsStr,
@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::artifact::objects::{ObjectError, ObjectUri};
 
-/// A place that can be read from here.
+/// A location that can be read from this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Location {
     File(PathBuf),
@@ -17,13 +17,13 @@ pub(super) enum Location {
 }
 
 impl Location {
-    /// What a person gave: a path, `file://` with an absolute path, or the URI of an object. One of a store
-    /// that is known here is never a path, whatever lies in the current folder; `./` before it makes it one.
+    /// Parses an argument: a path, `file://` with an absolute path, or the URI of an object. The URI of a known store is
+    /// never read as a path, even if such a file exists; `./` before it makes it a path.
     ///
     /// # Errors
-    /// Where it is a URI of another kind, or one that names no object.
+    /// If it is another kind of URI, or names no object.
     pub(super) fn given(given: &OsStr) -> Result<Self, ObjectError> {
-        // What is no text can only be a path.
+        // Only a path can be other than UTF-8.
         let Some(text) = given.to_str() else { return Ok(Self::File(PathBuf::from(given))) };
         if let Some(path) = path_of(text) {
             return Ok(Self::File(path));
@@ -36,13 +36,13 @@ impl Location {
         Ok(Self::File(PathBuf::from(given)))
     }
 
-    /// What the registry says of an artifact; `None` where that can't be read from here.
+    /// Parses the registered URI of an artifact; `None` if it can't be read from this machine.
     pub(super) fn registered(uri: &str) -> Option<Self> {
         path_of(uri).map(Self::File).or_else(|| ObjectUri::parse(uri).ok().map(Self::Object))
     }
 }
 
-/// The path of a `file://` URI, unless it is one of another machine.
+/// The path of a `file://` URI, unless it names another host.
 fn path_of(uri: &str) -> Option<PathBuf> {
     let url = Url::parse(uri.trim()).ok().filter(|url| url.scheme() == "file")?;
     url.to_file_path().ok()
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_registry_says_is_a_file_an_object_or_out_of_reach() {
+    fn a_registered_uri_is_a_file_an_object_or_out_of_reach() {
         for (uri, expected) in [
             ("file:///a/m%20x.pt", file("/a/m x.pt")),
             (" s3://b/k ", object("s3://b/k")),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_gives_is_a_path_unless_it_is_a_uri() {
+    fn an_argument_is_a_path_unless_it_is_a_uri() {
         for (text, expected) in [
             ("m.pt", file("m.pt")),
             ("/a/m:1.pt", file("/a/m:1.pt")),

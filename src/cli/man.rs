@@ -1,4 +1,4 @@
-//! `registry man`: the help as pages for `man`, one for each command.
+//! `registry man`: the help as manual pages, one for each command.
 
 use std::{fs, io, path::PathBuf};
 
@@ -8,14 +8,14 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::{exit::Failure, help, interrupt::Interrupt, print};
+use super::{exit::Failure, help, print};
 use crate::artifact::write_atomically;
 
 const EXAMPLES: &str = "\
 Examples:
   Read the main page:
     registry man | man -l -
-  Install all of them for yourself:
+  Install all pages for yourself:
     registry man --dir ~/.local/share/man/man1
     man registry-list";
 
@@ -23,34 +23,29 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Manual {
-    /// Write registry.1, registry-list.1 and so on into this folder, which is made where it is missing
+    /// Write registry.1, registry-list.1 and so on into this folder; creates the folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
 impl Manual {
-    /// Prints or writes.
+    /// Prints or writes the pages.
     ///
     /// # Errors
-    /// Where a page can't be written.
+    /// If a page can't be written.
     pub fn run(self) -> Result<(), Failure> {
         let mut command = help::command().disable_help_subcommand(true);
         command.build();
-        let failed = |error: io::Error| Failure::failed(format!("a manual page can't be made: {error}"));
+        let failed = |error: io::Error| Failure::failed(format!("can't create a manual page: {error}"));
         let Some(dir) = self.dir else {
             return print::text(&page(&command).map_err(failed)?.1).map(|_| ());
         };
         fs::create_dir_all(&dir).map_err(|error| {
-            Failure::failed(format!("the folder {} can't be made: {error}; choose another", dir.display()))
+            Failure::failed(format!("can't create the folder {}: {error}; choose another", dir.display()))
         })?;
-        // A page under way is finished, so that none is left half-written under another name.
-        let interrupt = Interrupt::listen()?;
         let mut pages = 0;
         for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
         {
-            if interrupt.requested() {
-                return Err(Failure::interrupted(format!("{pages} pages were written to {}", dir.display())));
-            }
             let (name, text) = page(command).map_err(failed)?;
             write_atomically(&dir.join(name), text.as_bytes())
                 .map_err(|error| Failure::failed(error.to_string()))?;
@@ -61,10 +56,10 @@ impl Manual {
     }
 }
 
-/// The name of a command's page, and its text.
+/// File name and text of a command's page.
 fn page(command: &Command) -> io::Result<(String, String)> {
     let manual = Man::new(command.clone()).source(concat!("registry ", env!("CARGO_PKG_VERSION")));
-    // An empty date would be left out, and what follows it be taken for it.
+    // mangen leaves out an empty date, and the next field would take its place.
     let manual = manual.date(" ").manual("Model registry");
     let name = manual.get_filename();
     let mut text = Vec::new();
@@ -82,7 +77,7 @@ fn page(command: &Command) -> io::Result<(String, String)> {
     Ok((name, String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Examples and exit codes with their line breaks, each under a title of its own.
+/// Examples and exit codes with their line breaks, each in its own section.
 fn lines_as_they_are(text: &str) -> Roff {
     let mut roff = Roff::new();
     let title = |line: &str| match line {

@@ -1,4 +1,4 @@
-//! `registry metrics`: the scores of a version by suite, and recording some.
+//! `registry metrics`: shows and records the scores of a version by suite.
 
 use std::{
     io::{self, Read as _},
@@ -30,7 +30,7 @@ Examples:
   The scores of a version:
     registry metrics tiny-gpt:v1
     registry metrics tiny-gpt:v1 --suite smoke-v1 --json
-  Record scores; others of the suite stay:
+  Record scores; other scores of the suite stay:
     registry metrics tiny-gpt:v1 --suite smoke-v1 --set score=0.82 --set recall@10=0.91
     registry metrics tiny-gpt:v1 --suite core-v1 --from-json scores.json --dataset c4 --eval-commit \"$(git rev-parse HEAD)\"
     evaluate model.pt | registry metrics tiny-gpt:v1 --suite core-v1 --from-json -";
@@ -63,8 +63,8 @@ const SCORES: View = View {
 
 /// Show the scores of a version, or record some.
 ///
-/// With --set or --from-json it records: the scores are merged into those of the suite, key by key. What
-/// is shown is then the suite as it is afterwards.
+/// --set and --from-json record scores: they are merged into the suite, key by key. The output is the suite after
+/// the change.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("scores").multiple(true),
@@ -73,31 +73,30 @@ const SCORES: View = View {
 pub struct Metrics {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
-    /// Only this suite; the one to record into
+    /// Suite to show, or to record into
     #[arg(long)]
     suite: Option<String>,
 
-    /// A score, such as score=0.82; numbers, true, false and JSON lists and objects are told from text. Give it
-    /// again for more
+    /// A score, like score=0.82; the value is JSON or else text; repeatable
     #[arg(long, value_name = "METRIC=VALUE", value_parser = score, group = "scores", requires = "suite",
           help_heading = "Recording")]
     set: Vec<(String, Value)>,
-    /// A file that holds scores as a JSON object; - for stdin
+    /// File with scores as a JSON object; - for stdin
     #[arg(long, value_name = "FILE", group = "scores", requires = "suite", help_heading = "Recording")]
     from_json: Option<PathBuf>,
-    /// What was evaluated on
+    /// Dataset of the evaluation
     #[arg(long, requires = "scores", help_heading = "Recording")]
     dataset: Option<String>,
-    /// The commit of the evaluation's code
+    /// Commit of the evaluation's code
     #[arg(long, value_name = "COMMIT", requires = "scores", help_heading = "Recording")]
     eval_commit: Option<String>,
-    /// A file that holds the evaluation's configuration as a JSON object
+    /// File with the evaluation's configuration as a JSON object
     #[arg(long, value_name = "FILE", requires = "scores", help_heading = "Recording")]
     eval_config: Option<PathBuf>,
-    /// What else there is to say of it
+    /// Notes
     #[arg(long, value_name = "TEXT", requires = "scores", help_heading = "Recording")]
     notes: Option<String>,
-    /// Record only if nobody has changed the version since this updated_at
+    /// Record only if the version still has this updated_at
     #[arg(long, value_name = "TIME", requires = "scores", help_heading = "Recording")]
     if_updated_at: Option<String>,
 
@@ -108,10 +107,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Records, where there is something to, and shows.
+    /// Records the given scores, if any, and shows scores.
     ///
     /// # Errors
-    /// Where the scores can't be read or sent; or as any call.
+    /// If the scores can't be read or sent; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         SCORES.check(&self.output)?;
         if self.set.is_empty() && self.from_json.is_none() {
@@ -145,7 +144,7 @@ impl Metrics {
         self.output.answer(&SCORES, &answer, &rows).map(|_| ())
     }
 
-    /// Whether it is the version that is not there, or the suite; then with those there are.
+    /// The failure for a missing version, or for a missing suite with the names of the others.
     fn missing(&self, client: &Client, id: ModelId, error: ClientError) -> Failure {
         let (ClientError::NotFound { .. }, Some(suite)) = (&error, &self.suite) else {
             return self.model.or_missing(error);
@@ -156,7 +155,7 @@ impl Metrics {
                     all.as_object().into_iter().flatten().map(|(suite, _)| suite.as_str()).collect();
                 let known = match suites.as_slice() {
                     [] => "it has no scores at all".to_owned(),
-                    _ => format!("it has those of {}", suites.join(", ")),
+                    _ => format!("it has the suites {}", suites.join(", ")),
                 };
                 Failure::failed(format!("no scores of {} in the suite {suite}; {known}", self.model))
             }
@@ -164,7 +163,7 @@ impl Metrics {
         }
     }
 
-    /// What is to be sent.
+    /// The body of the request.
     fn body(&self) -> Result<Value, Failure> {
         let file_failure = |error: crate::artifact::ArtifactError| Failure::failed(error.to_string());
         let mut scores = match self.from_json.as_deref() {
@@ -179,8 +178,8 @@ impl Metrics {
             scores.insert(metric.clone(), value.clone());
         }
         let suite = self.suite.as_deref().unwrap_or_default();
-        // What the registry would refuse is refused before anything is sent.
-        Evaluation::of(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        // Refuses before the request what the registry would refuse.
+        Evaluation::new(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
         let eval_config =
             self.eval_config.as_deref().map(read_object_file).transpose().map_err(file_failure)?;
         let mut body = Body::default();
@@ -208,23 +207,22 @@ fn from_stdin() -> Result<Object, Failure> {
 
 /// `recall@10=0.91`
 fn score(text: &str) -> Result<(String, Value), String> {
-    let (metric, value) = text.split_once('=').ok_or("METRIC=VALUE is wanted, like score=0.82")?;
+    let (metric, value) = text.split_once('=').ok_or("expected METRIC=VALUE, like score=0.82")?;
     let metric = metric.trim();
     if metric.is_empty() {
-        return Err("there is no metric before the =; METRIC=VALUE is wanted, like score=0.82".to_owned());
+        return Err("there is no metric before the =; expected METRIC=VALUE, like score=0.82".to_owned());
     }
     score_value(value.trim()).map(|value| (metric.to_owned(), value))
 }
 
-/// JSON where it is JSON, a number where people write one otherwise, else the text itself.
+/// Reads JSON, or a number in another notation, or else text.
 fn score_value(text: &str) -> Result<Value, String> {
-    let not_finite =
-        || format!("{text} is no number that JSON has; leave the metric out, or give it as a text");
+    let not_finite = || format!("{text} is not a JSON number; omit the metric, or give it as text in quotes");
     match serde_json::from_str(text) {
-        Ok(Value::Null) => Err("null is no score; leave the metric out".to_owned()),
+        Ok(Value::Null) => Err("null is not a score; omit the metric".to_owned()),
         Ok(Value::Number(number)) if number.as_f64().is_none_or(f64::is_infinite) => Err(not_finite()),
         Ok(value) => Ok(value),
-        // `.5`, `+1`, `05`: a text in the place of a number would not be compared.
+        // `.5`, `+1`, `05`: as text, a score would not be compared.
         Err(_) => match text.parse::<f64>() {
             Ok(number) => Number::from_f64(number).map(Value::Number).ok_or_else(not_finite),
             Err(_) => Ok(Value::from(text)),
@@ -232,7 +230,7 @@ fn score_value(text: &str) -> Result<Value, String> {
     }
 }
 
-/// A row a score, with what is known of how it was recorded.
+/// One row per score, with the metadata of its suite.
 fn rows(suites: &Value) -> Vec<Value> {
     let mut rows = Vec::new();
     for (suite, scores) in suites.as_object().into_iter().flatten() {
@@ -254,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scores_are_told_from_texts() {
+    fn scores_are_distinguished_from_text() {
         for (text, expected) in [
             ("score=0.820", Some(("score", "0.820"))),
             ("recall@10=1", Some(("recall@10", "1"))),

@@ -1,6 +1,6 @@
 //! The commands: one file each, with its flags and a `run`.
 //!
-//! Nobody imports this room. It owns the terminal: what goes to stdout, what to stderr, and the exit code.
+//! No other module imports this one. It owns the terminal: stdout, stderr and the exit code.
 
 use std::process::ExitCode;
 
@@ -35,11 +35,11 @@ pub mod production;
 mod progress;
 pub mod promote;
 pub mod publish;
+mod publish_error;
 pub mod publishing;
 pub mod registration;
 pub mod remote;
 pub mod serve;
-mod setback;
 pub mod show;
 pub mod stats;
 pub mod update;
@@ -47,13 +47,13 @@ mod values;
 pub mod verify;
 pub mod watch;
 
-/// A registry of model versions: what bytes they are, how well they scored, which one is in production.
+/// A registry of model versions: their digests, their scores, and which one is in production.
 #[derive(Debug, Parser)]
 #[command(name = "registry", version, about)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Colours: auto is only on a terminal, and not with the variable NO_COLOR
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(
         long,
         global = true,
@@ -98,18 +98,18 @@ enum Command {
     Man(man::Manual),
 }
 
-/// Reads the command line. Where it makes no sense, or asks for help, this ends the process.
+/// Reads the command line. Ends the process if it is invalid or asks for help.
 #[must_use]
 pub fn parse() -> Cli {
     let matches = help::command().get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Runs what was asked for and says how it ended.
+/// Runs the command and returns its exit code.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     match cli.color {
-        // The streams look for themselves.
+        // The streams detect a terminal themselves.
         Color::Auto => {}
         Color::Always => ColorChoice::Always.write_global(),
         Color::Never => ColorChoice::Never.write_global(),
@@ -138,5 +138,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };
-    exit::report(outcome)
+    let Err(failure) = outcome else { return ExitCode::from(exit::DONE) };
+    for message in failure.messages() {
+        print::line(&format!("error: {message}"));
+    }
+    ExitCode::from(failure.code())
 }

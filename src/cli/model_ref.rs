@@ -1,4 +1,4 @@
-//! How a person names a version: `name:version`, its id, or `name@production`.
+//! How a command line names a version: `name:version`, its id, or `name@production`.
 
 use std::{fmt, str::FromStr};
 
@@ -16,17 +16,26 @@ const PRODUCTION: &str = "@production";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRef {
     text: String,
-    kind: Kind,
-    /// Whether name and version were given apart, so that there is one way to read them.
-    is_exact: bool,
+    /// Names and versions may hold colons, and versions may end with `@production`, so a text can have several.
+    readings: Vec<Reading>,
 }
 
+/// One way to read the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum Reading {
     Id(ModelId),
-    /// Where the colons stand. A name or a version may itself hold some, so each of them may be the one.
-    Named(Vec<usize>),
-    Production,
+    Version { name: String, version: String },
+    Production { name: String },
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print::one_line(&match self {
+            Self::Id(id) => format!("id {id}"),
+            Self::Version { name, version } => format!("version {version} of {name}"),
+            Self::Production { name } => format!("production of {name}"),
+        }))
+    }
 }
 
 impl FromStr for ModelRef {
@@ -34,22 +43,26 @@ impl FromStr for ModelRef {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        // A colon at either end leaves a blank name or version, which no model has.
-        let is_inside = |at: usize| !text[..at].trim().is_empty() && !text[at + 1..].trim().is_empty();
-        let colons: Vec<_> = text.match_indices(':').map(|(at, _)| at).filter(|at| is_inside(*at)).collect();
-        let kind = if let Ok(id) = text.parse() {
-            Kind::Id(id)
-        } else if !colons.is_empty() {
-            Kind::Named(colons)
-        } else if text.strip_suffix(PRODUCTION).is_some_and(|name| !name.trim().is_empty()) {
-            Kind::Production
-        } else {
-            return Err(
-                "a version is named name:version, like tiny-gpt:v1, or by its id, or name@production"
-                    .to_owned(),
-            );
+        if let Ok(id) = text.parse() {
+            return Ok(Self::of_id(id));
+        }
+        let versions = text.match_indices(':').map(|(at, _)| Reading::Version {
+            name: text[..at].to_owned(),
+            version: text[at + 1..].to_owned(),
+        });
+        let production =
+            text.strip_suffix(PRODUCTION).map(|name| Reading::Production { name: name.to_owned() });
+        // No model has a blank name or version.
+        let is_possible = |reading: &Reading| match reading {
+            Reading::Id(_) => true,
+            Reading::Version { name, version } => !name.trim().is_empty() && !version.trim().is_empty(),
+            Reading::Production { name } => !name.trim().is_empty(),
         };
-        Ok(Self { text: text.to_owned(), kind, is_exact: false })
+        let readings: Vec<_> = versions.chain(production).filter(is_possible).collect();
+        if readings.is_empty() {
+            return Err("expected name:version, like tiny-gpt:v1, an id, or name@production".to_owned());
+        }
+        Ok(Self { text: text.to_owned(), readings })
     }
 }
 
@@ -60,103 +73,100 @@ impl fmt::Display for ModelRef {
 }
 
 impl ModelRef {
-    /// The version with that name and version.
+    /// The version with this name and version, even if they hold colons.
     #[must_use]
     pub fn named(name: &str, version: &str) -> Self {
-        Self { text: format!("{name}:{version}"), kind: Kind::Named(vec![name.len()]), is_exact: true }
+        let reading = Reading::Version { name: name.to_owned(), version: version.to_owned() };
+        Self { text: format!("{name}:{version}"), readings: vec![reading] }
     }
 
-    /// The version with that id.
+    /// The version with this id.
     #[must_use]
     pub(super) fn of_id(id: ModelId) -> Self {
-        Self { text: id.to_string(), kind: Kind::Id(id), is_exact: true }
+        Self { text: id.to_string(), readings: vec![Reading::Id(id)] }
     }
 
-    /// The version of that name that is in production.
+    /// The version of this name that is in production.
     #[must_use]
     pub(super) fn production_of(name: &str) -> Self {
-        Self { text: format!("{name}{PRODUCTION}"), kind: Kind::Production, is_exact: false }
+        let reading = Reading::Production { name: name.to_owned() };
+        Self { text: format!("{name}{PRODUCTION}"), readings: vec![reading] }
     }
 
-    /// Asks the registry for the version. Where colons, or `@production` behind one, can be read in several
-    /// ways, it asks for each of them: a guess might be wrong, and another one once the first is deleted.
+    /// Fetches the version. It tries every reading of the text, because a guess could name another version, or
+    /// change its meaning once one of them is deleted.
     ///
     /// # Errors
-    /// Where there is none, saying how to find one, or several, saying which; or as any call.
+    /// If no reading names a version, or several do; or as any call.
     pub fn fetch(&self, client: &Client) -> Result<Value, Failure> {
-        let production = self.text.strip_suffix(PRODUCTION).filter(|name| !name.trim().is_empty());
-        let mut found: Vec<(Value, String)> = Vec::new();
-        let mut add = |answer: Result<Value, ClientError>, read_as: String| match answer {
-            Ok(model) if found.iter().all(|(known, _)| known.get("id") != model.get("id")) => {
-                found.push((model, read_as));
-                Ok(())
-            }
-            Ok(_) | Err(ClientError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        };
-        match &self.kind {
-            Kind::Id(id) => add(client.model(*id), String::new())?,
-            Kind::Production => {}
-            Kind::Named(colons) => {
-                for at in colons {
-                    let (name, version) = (&self.text[..*at], &self.text[at + 1..]);
-                    add(client.model_by_name(name, version), format!("version {version} of {name}"))?;
+        let mut found: Vec<(Value, &Reading)> = Vec::new();
+        for reading in &self.readings {
+            let answer = match reading {
+                Reading::Id(id) => client.model(*id),
+                Reading::Version { name, version } => client.model_by_name(name, version),
+                Reading::Production { name } => client.production(name),
+            };
+            match answer {
+                Ok(model) if found.iter().all(|(known, _)| known.get("id") != model.get("id")) => {
+                    found.push((model, reading));
                 }
+                Ok(_) | Err(ClientError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
-        }
-        if let (false, Some(name)) = (matches!(self.kind, Kind::Id(_)) || self.is_exact, production) {
-            add(client.production(name), format!("production of {name}"))?;
         }
         if found.len() > 1 {
             let models: Vec<_> = found
                 .iter()
-                .map(|(model, read_as)| format!("model {} ({})", id_text(model), print::one_line(read_as)))
+                .map(|(model, reading)| format!("model {} ({reading})", id_text(model)))
                 .collect();
             return Err(Failure::failed(format!("{self} may be {}; use the id", models.join(" or "))));
         }
-        found.pop().map(|(model, _)| model).ok_or_else(|| {
-            Failure::failed(match self.kind {
-                Kind::Production => {
-                    format!("{self}: no version is in production; `registry list` shows what there is")
-                }
-                _ => format!("there is no model {self}; `registry list` shows what there is"),
-            })
+        found.pop().map(|(model, _)| model).ok_or_else(|| match self.readings[..] {
+            [Reading::Production { .. }] => {
+                Failure::failed(format!("{self}: no version is in production; {LIST_ALL}"))
+            }
+            _ => missing(self),
         })
     }
 
-    /// What to say where an id turns out to name nothing; other failures are told as they are.
+    /// The failure for a call by id; if it found nothing, the message names the version as the user did.
     pub(super) fn or_missing(&self, error: ClientError) -> Failure {
         match error {
-            ClientError::NotFound { .. } => {
-                Failure::failed(format!("there is no model {self}; `registry list` shows what there is"))
-            }
+            ClientError::NotFound { .. } => missing(self),
             other => other.into(),
         }
     }
 
-    /// The id of the version; asks the registry only where it was not named by it.
+    /// The id of the version, fetched unless the user gave it.
     ///
     /// # Errors
     /// As [`ModelRef::fetch`].
     pub fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
-        match self.kind {
-            Kind::Id(id) => Ok(id),
+        match self.readings[..] {
+            [Reading::Id(id)] => Ok(id),
             _ => self.id_in(&self.fetch(client)?),
         }
     }
 
-    /// The id in what the registry answered for this version.
+    /// The id in the registry's answer for this version.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If it has none.
     pub(super) fn id_in(&self, model: &Value) -> Result<ModelId, Failure> {
         model.get("id").and_then(Value::as_i64).ok_or_else(|| {
-            Failure::failed(format!("the registry's answer for {self} holds no id; is it a registry?"))
+            Failure::failed(format!("the registry's answer for {self} has no id; is it a registry?"))
         })
     }
 }
 
-/// `name:version` of an answer.
+const LIST_ALL: &str = "`registry list` shows all versions";
+
+/// The failure for a version that does not exist.
+pub(super) fn missing(model: impl fmt::Display) -> Failure {
+    Failure::failed(format!("there is no model {model}; {LIST_ALL}"))
+}
+
+/// `name:version` of a model.
 pub(super) fn label(model: &Value) -> String {
     let text = |field: &str| model.get(field).and_then(Value::as_str).unwrap_or("?");
     print::one_line(&format!("{}:{}", text("name"), text("version")))
@@ -175,27 +185,36 @@ fn id_text(model: &Value) -> String {
 mod tests {
     use super::*;
 
+    fn version(name: &str, version: &str) -> Reading {
+        Reading::Version { name: name.to_owned(), version: version.to_owned() }
+    }
+
+    fn production(name: &str) -> Reading {
+        Reading::Production { name: name.to_owned() }
+    }
+
     #[test]
     fn a_version_is_named_in_three_ways() {
         for (text, expected) in [
-            ("7", Some(Kind::Id(7))),
-            (" 12 ", Some(Kind::Id(12))),
-            ("m:v1", Some(Kind::Named(vec![1]))),
-            ("m:7", Some(Kind::Named(vec![1]))),
-            ("host:5000/m:v1", Some(Kind::Named(vec![4, 11]))),
-            ("über:ü", Some(Kind::Named(vec![5]))),
-            ("m@production", Some(Kind::Production)),
-            ("m@production:v1", Some(Kind::Named(vec![12]))),
-            ("m", None),
-            (":v1", None),
-            ("m:", None),
-            ("m: ", None),
-            ("@production", None),
-            ("m@staging", None),
-            ("", None),
+            ("7", vec![Reading::Id(7)]),
+            (" 12 ", vec![Reading::Id(12)]),
+            ("m:v1", vec![version("m", "v1")]),
+            ("m:7", vec![version("m", "7")]),
+            ("host:5000/m:v1", vec![version("host", "5000/m:v1"), version("host:5000/m", "v1")]),
+            ("über:ü", vec![version("über", "ü")]),
+            ("m@production", vec![production("m")]),
+            ("m@production:v1", vec![version("m@production", "v1")]),
+            ("a:b@production", vec![version("a", "b@production"), production("a:b")]),
+            ("m", vec![]),
+            (":v1", vec![]),
+            ("m:", vec![]),
+            ("m: ", vec![]),
+            ("@production", vec![]),
+            ("m@staging", vec![]),
+            ("", vec![]),
         ] {
-            assert_eq!(text.parse::<ModelRef>().ok().map(|read| read.kind), expected, "{text:?}");
+            assert_eq!(text.parse::<ModelRef>().map_or(vec![], |read| read.readings), expected, "{text:?}");
         }
-        assert_eq!(ModelRef::named("a:b", "v").kind, Kind::Named(vec![3]));
+        assert_eq!(ModelRef::named("a:b", "v").readings, [version("a:b", "v")]);
     }
 }

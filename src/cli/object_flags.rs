@@ -1,25 +1,25 @@
-//! The flags of every command that talks to an object store.
+//! The flags of commands that use an object store.
 
 use std::env;
 
 use super::config::{self, Profile};
 use crate::artifact::objects::{ObjectError, ObjectOptions, ObjectUri, Objects, S3_ENDPOINT_VARIABLES};
 
-/// Where the object store is; its credentials come from the variables of its own tools.
+/// Endpoint and region of the store; credentials come from the usual variables of its tools.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Object store")]
 pub struct ObjectFlags {
-    /// Where the S3 server is; else the variable ARTIFACT_S3_ENDPOINT_URL, AWS_S3_ENDPOINT_URL or
-    /// AWS_ENDPOINT_URL, the configuration file, or Amazon
+    /// URL of the S3 server; else ARTIFACT_S3_ENDPOINT_URL, AWS_S3_ENDPOINT_URL or AWS_ENDPOINT_URL, the
+    /// configuration file, or Amazon
     #[arg(long, value_name = "URL")]
     s3_endpoint_url: Option<String>,
-    /// Its region; else the variable AWS_REGION, the configuration file, or us-east-1
+    /// Its region; else AWS_REGION, the configuration file, or us-east-1
     #[arg(long, value_name = "REGION")]
     s3_region: Option<String>,
 }
 
 impl ObjectFlags {
-    /// The same, with what neither a flag nor a variable says taken from the configuration file.
+    /// These flags, with values from the configuration file if neither flag nor variable is set.
     #[must_use]
     pub(super) fn or(self, profile: &Profile) -> Self {
         let unset =
@@ -33,10 +33,10 @@ impl ObjectFlags {
         }
     }
 
-    /// A connection for objects in the bucket of `uri`.
+    /// A client for the bucket of `uri`.
     ///
     /// # Errors
-    /// Where the flags or variables can't be used, or there are no credentials.
+    /// If flags or variables are invalid, or there are no credentials.
     pub(super) fn connect(&self, uri: &ObjectUri) -> Result<Objects, ObjectError> {
         let options = ObjectOptions {
             s3_endpoint_url: self.s3_endpoint_url.clone(),

@@ -1,6 +1,6 @@
-//! What goes to the terminal. Results go to stdout as JSON, words for a person to stderr.
+//! Output to stdout (results) and stderr (messages).
 //!
-//! Nothing here panics where the other end has been closed, as `println!` would.
+//! Nothing here panics on a closed pipe, as `println!` would.
 
 use std::{
     cell::RefCell,
@@ -11,39 +11,38 @@ use std::{
 use serde_json::Value;
 
 use super::exit::Failure;
-use crate::domain::{steers, text::turns};
+use crate::domain::{is_unsafe_to_display, text::is_bidi_control};
 
 /// `value` as indented JSON with a line break at its end.
 pub(super) fn pretty(value: &Value) -> String {
-    format!("{}\n", harmless_json(format!("{value:#}")))
+    format!("{}\n", escaped_for_terminal(format!("{value:#}")))
 }
 
 /// `value` as one line of JSON with a line break at its end.
 pub(super) fn compact(value: &Value) -> String {
-    format!("{}\n", harmless_json(value.to_string()))
+    format!("{}\n", escaped_for_terminal(value.to_string()))
 }
 
-/// The same JSON with those letters escaped that JSON would let pass, but a terminal obeys. They can only stand in its
-/// texts.
-fn harmless_json(json: String) -> String {
-    let obeyed = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || turns(c);
-    if !json.contains(obeyed) {
+/// Escapes the characters that JSON allows in strings but that a terminal interprets.
+fn escaped_for_terminal(json: String) -> String {
+    let is_unsafe = |c: char| matches!(c, '\u{7f}'..='\u{9f}') || is_bidi_control(c);
+    if !json.contains(is_unsafe) {
         return json;
     }
     let mut escaped = String::with_capacity(json.len() + 8);
     for c in json.chars() {
         match c {
-            c if obeyed(c) => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if is_unsafe(c) => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => escaped.push(c),
         }
     }
     escaped
 }
 
-/// Writes a result to stdout. A reader that has seen enough and left, like `head`, is no failure.
+/// Writes a result to stdout. A reader that closes the pipe early, like `head`, is not an error.
 ///
 /// # Errors
-/// Where stdout can't be written, for example to a full disk.
+/// If stdout can't be written, for example on a full disk.
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
     text(&pretty(value)).map(|_| ())
 }
@@ -56,11 +55,11 @@ pub(super) fn result_line(line: &str) -> Result<(), Failure> {
     text(&format!("{}\n", one_line(line))).map(|_| ())
 }
 
-/// Whether anybody still reads stdout.
+/// The state of the reader of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     Listens,
-    /// The other end of the pipe is closed: nothing more needs to be found out.
+    /// The reader closed the pipe, so the command can stop.
     HasLeft,
 }
 
@@ -72,7 +71,7 @@ pub(super) fn text(text: &str) -> Result<Reader, Failure> {
     written(io::stdout().lock(), text)
 }
 
-/// Writes text with styles to stdout, which loses them where that is no terminal or colours are not wanted.
+/// Writes text with styles to stdout. The stream strips them if stdout is not a terminal, or colours are off.
 ///
 /// # Errors
 /// As [`result`].
@@ -90,15 +89,14 @@ fn written(mut stdout: impl Write, text: &str) -> Result<Reader, Failure> {
     }
 }
 
-/// Writes one line to stderr. Where that is closed there is nobody left to tell.
+/// Writes one line to stderr, and ignores errors of it.
 pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", one_line(text));
 }
 
-/// `text` without what could break the line, steer a terminal or turn the order of its letters: file names and
-/// servers may hold anything.
+/// `text` with characters that are unsafe to display replaced by spaces. File names and answers may hold any.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_unsafe_to_display(c) { ' ' } else { c }).collect()
 }
 
 /// `1,234`
@@ -128,7 +126,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
     let mut amount = bytes as f64 / 1000.0;
     let mut unit = 0;
-    // What would be rounded to 1000.0 belongs to the next unit.
+    // Values that round to 1000.0 belong to the next unit.
     while amount >= 999.95 && unit + 1 < UNITS.len() {
         amount /= 1000.0;
         unit += 1;
@@ -136,20 +134,20 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{amount:.1} {}", UNITS[unit])
 }
 
-/// Lines on stderr that are told once, however often there is occasion to.
+/// Prints lines to stderr, each of them only once.
 #[derive(Debug, Default)]
-pub(super) struct Said(RefCell<HashSet<String>>);
+pub(super) struct OncePrinter(RefCell<HashSet<String>>);
 
-impl Said {
-    /// Tells it, unless it was told before.
+impl OncePrinter {
+    /// Prints `text`, unless it was printed before.
     pub(super) fn once(&self, text: &str) {
         if self.0.borrow_mut().insert(text.to_owned()) {
             line(text);
         }
     }
 
-    /// What comes now is another matter, and is told.
-    pub(super) fn forget(&self) {
+    /// Lets every line be printed again.
+    pub(super) fn reset(&self) {
         self.0.borrow_mut().clear();
     }
 }
@@ -159,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_as_people_say_them() {
+    fn sizes_have_a_unit_and_one_decimal() {
         for (bytes, text) in [
             (0, "0 B"),
             (999, "999 B"),
@@ -175,27 +173,27 @@ mod tests {
     }
 
     #[test]
-    fn one_is_no_plural() {
+    fn one_has_no_plural() {
         assert_eq!([0, 1, 2].map(|number| counted(number, "error")), ["0 errors", "1 error", "2 errors"]);
     }
 
     #[test]
-    fn nothing_breaks_the_line_or_steers_the_terminal() {
+    fn one_line_has_no_unsafe_characters() {
         assert_eq!(one_line("a\nb\u{1b}[2Jc\u{9b}é\r"), "a b [2Jc é ");
         assert_eq!(one_line("a\u{202e}b\u{2066}c\u{2028}d"), "a b c d");
     }
 
     #[test]
-    fn json_keeps_its_meaning_and_steers_no_terminal() {
+    fn json_keeps_its_meaning_without_unsafe_characters() {
         let value = serde_json::json!({"a\u{2028}": "x\u{9b}2J\u{7f}\u{1b}é\u{202e}b"});
         for text in [pretty(&value), compact(&value)] {
-            assert!(!text.trim_end().contains(|c: char| steers(c) && c != '\n'), "{text:?}");
+            assert!(!text.trim_end().contains(|c: char| is_unsafe_to_display(c) && c != '\n'), "{text:?}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         }
     }
 
     #[test]
-    fn counts_are_set_in_groups_of_three() {
+    fn counts_have_groups_of_three_digits() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }

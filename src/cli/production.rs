@@ -1,4 +1,4 @@
-//! `registry production`: what is in production, of one name or of all.
+//! `registry production`: the versions in production, of one name or of all.
 
 use clap::Args;
 
@@ -14,15 +14,15 @@ use crate::domain::Status;
 
 const EXAMPLES: &str = "\
 Examples:
-  What is in production:
+  All versions in production:
     registry production
   The production version of one name, and where its artifact is:
     registry production tiny-gpt
     registry production tiny-gpt --json | jq -r .artifact_uri
-  Other commands take NAME@production for it:
+  Other commands accept NAME@production:
     registry metrics tiny-gpt@production";
 
-/// Show what is in production.
+/// Show the versions in production.
 #[derive(Debug, Args)]
 #[command(visible_alias = "prod", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Production {
@@ -35,10 +35,10 @@ pub struct Production {
 }
 
 impl Production {
-    /// Shows it.
+    /// Shows them.
     ///
     /// # Errors
-    /// Where the name has no production version; or as any call.
+    /// If the name has no production version; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         let Some(name) = &self.name else {
             let filter = Filter { status: Some(Status::Production), ..Filter::default() };
@@ -50,6 +50,6 @@ impl Production {
         }
         let client = self.remote.client()?;
         let found = ModelRef::production_of(name).fetch(&client)?;
-        self.output.one(&MODELS, &found, || show::tell(&client, &found, 0))
+        self.output.one(&MODELS, &found, || show::describe(&client, &found, 0))
     }
 }

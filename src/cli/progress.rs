@@ -1,4 +1,4 @@
-//! Bars for work that takes its time. They are drawn on a terminal only, and on stderr.
+//! Progress bars on stderr, only if it is a terminal.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -9,11 +9,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::print;
 
-/// Of 80 columns it leaves 16 to the bar itself.
+/// On 80 columns this leaves 16 for the bar itself.
 const BAR: &str = "{prefix:20!} {wide_bar} {decimal_bytes:>9}/{decimal_total_bytes:9} \
                    {decimal_bytes_per_sec:>12} {eta:>4} left";
 
-/// Room for bars side by side.
+/// A set of bars.
 pub(super) fn bars() -> MultiProgress {
     MultiProgress::with_draw_target(if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
@@ -22,23 +22,23 @@ pub(super) fn bars() -> MultiProgress {
     })
 }
 
-/// A bar for something of this name and size among `bars`.
+/// Adds a bar with this name and size.
 pub(super) fn add_bar(bars: &MultiProgress, name: &str, size_bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
     bars.add(ProgressBar::new(size_bytes).with_style(style).with_prefix(print::one_line(name)))
 }
 
-/// The same for work that has only one. It leaves no trace on the terminal, however that ends.
+/// A single bar, which disappears when it is dropped.
 pub(super) fn only_bar(path: &Path, size_bytes: u64) -> OnlyBar {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     OnlyBar(add_bar(&bars(), &name, size_bytes))
 }
 
-/// A bar that goes when its work ends.
+/// A bar that disappears when it is dropped.
 pub(super) struct OnlyBar(ProgressBar);
 
 impl OnlyBar {
-    /// So many bytes are done.
+    /// Sets the bytes that are done.
     pub(super) fn set(&self, done_bytes: u64) {
         self.0.set_position(done_bytes);
     }

@@ -1,4 +1,4 @@
-//! `registry promote`: a version gets a status; who was in production steps down.
+//! `registry promote`: sets the status of a version; the one in production before is demoted.
 
 use clap::Args;
 use serde_json::Value;
@@ -16,12 +16,9 @@ use crate::{
     domain::Status,
 };
 
-/// Among the newest events of the version before is the one that says why it stepped down.
-const EVENTS_LOOKED_AT: u32 = 10;
-
 const EXAMPLES: &str = "\
 Examples:
-  Into production; the version that is there steps down to staging:
+  Into production; the current production version goes to staging:
     registry promote tiny-gpt:v2
   To another status:
     registry promote tiny-gpt:v2 --to staging
@@ -29,19 +26,19 @@ Examples:
   Back to the version before:
     registry promote tiny-gpt:v1";
 
-/// Give a version a status, by default production.
+/// Set the status of a version, by default production.
 ///
-/// A name has one version in production: the one before steps down to staging in the same instant. The
-/// registry may be set to let only versions with certain scores pass; what it refuses changes nothing.
+/// A name has at most one version in production: the one before goes to staging in the same transaction. A registry
+/// may require scores of a suite; if it refuses a promotion, nothing changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Promote {
     /// The version: name:version or its id
     model: ModelRef,
-    /// The status to give it
+    /// New status
     #[arg(long, value_name = "STATUS", default_value = "production", value_parser = status_parser())]
     to: Status,
-    /// Only if the version is still in the state with this ETag
+    /// Only if the version still has this ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
     #[command(flatten)]
@@ -51,10 +48,10 @@ pub struct Promote {
 }
 
 impl Promote {
-    /// Promotes, and says what happened.
+    /// Promotes the version and prints the changes of status.
     ///
     /// # Errors
-    /// Where the gate refuses it; or as any call.
+    /// If the gate refuses it; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         MODELS.check(&self.output)?;
         let client = self.remote.client()?;
@@ -65,19 +62,19 @@ impl Promote {
         let after = client.promote(id, self.to, &condition).map_err(|error| self.refusal(error, &before))?;
         let from = before.get("status").and_then(Value::as_str).unwrap_or("?");
         let to = after.get("status").and_then(Value::as_str).unwrap_or(self.to.as_str());
-        let mut told = if from == to {
+        let mut message = if from == to {
             format!("{} was in {to} already\n", label_with_id(&after))
         } else {
             format!("{}: {from} → {to}\n", label_with_id(&after))
         };
         if let Some(incumbent) = incumbent.filter(|incumbent| incumbent.get("id") != after.get("id"))
-            && stepped_down(&client, &incumbent, id)
+            && was_demoted(&client, &incumbent)
         {
-            told.push_str(&format!("{}: production → staging\n", label_with_id(&incumbent)));
+            message.push_str(&format!("{}: production → staging\n", label_with_id(&incumbent)));
         }
-        self.output.one(&MODELS, &after, || Ok(told.clone()))?;
+        self.output.one(&MODELS, &after, || Ok(message.clone()))?;
         if !self.output.is_for_people() {
-            told.lines().for_each(print::line);
+            message.lines().for_each(print::line);
         }
         Ok(())
     }
@@ -86,7 +83,7 @@ impl Promote {
         let next = match &error {
             ClientError::Conflict { .. } if self.to == Status::Production && self.if_match.is_none() => {
                 format!(
-                    "; nothing was changed; `registry metrics {}` shows its scores, with --suite and --set it records some",
+                    "; nothing was changed; `registry metrics {}` shows its scores, and records some with --suite and --set",
                     label(before)
                 )
             }
@@ -107,17 +104,9 @@ fn incumbent(client: &Client, model: &Value) -> Result<Option<Value>, Failure> {
     }
 }
 
-/// Whether its audit trail says that it made room for `successor`. Somebody else may have promoted yet another
-/// version meanwhile; and what is done is done, so not knowing is no failure.
-fn stepped_down(client: &Client, incumbent: &Value, successor: i64) -> bool {
-    let reason = format!("new production: {successor}");
-    let trail = incumbent
-        .get("id")
-        .and_then(Value::as_i64)
-        .and_then(|id| client.events(id, EVENTS_LOOKED_AT, 0).ok())
-        .unwrap_or_default();
-    trail.iter().any(|event| {
-        event.get("event_type").is_some_and(|kind| kind == "auto_demote")
-            && event.pointer("/payload/reason").is_some_and(|given| *given == reason.as_str())
-    })
+/// Returns true if `incumbent` is in staging now. The promotion is done, so an error here is not a failure.
+fn was_demoted(client: &Client, incumbent: &Value) -> bool {
+    let id = incumbent.get("id").and_then(Value::as_i64);
+    let now = id.and_then(|id| client.model(id).ok());
+    now.is_some_and(|now| now.get("status").is_some_and(|status| *status == Status::Staging.as_str()))
 }

@@ -100,7 +100,7 @@ impl Publish {
             faults.note(Opened::open(path));
         }
         self.output.check_writable(&mut faults);
-        faults.settle()?;
+        faults.check()?;
 
         let connection = self.remote.connection()?;
         let publisher = Publisher {
@@ -116,15 +116,15 @@ impl Publish {
             metrics,
             goes_on: "the same command again goes on from there",
             interrupt,
-            said: print::Said::default(),
+            printed: print::OncePrinter::default(),
         };
-        publisher.check(&candidate.naming()).map_err(|setback| setback.failure)?;
+        publisher.check(&candidate.naming()).map_err(|error| error.failure)?;
         if self.output.dry_run {
             return dry_run(&publisher, &candidate, &self.output);
         }
         let registry = Contact::new(connection.client()?, publisher.interrupt.clone());
-        publisher.check_store(&candidate.naming()).map_err(|setback| setback.failure)?;
-        let publication = publisher.publish(&registry, &candidate).map_err(|setback| setback.failure)?;
+        publisher.check_store(&candidate.naming()).map_err(|error| error.failure)?;
+        let publication = publisher.publish(&registry, &candidate).map_err(|error| error.failure)?;
         let printed = print::result(&publication.model);
         self.output.write_metadata(&publication.body)?;
         printed
@@ -172,7 +172,7 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn dry_run(publisher: &Publisher, candidate: &Candidate, output: &Output) -> Result<(), Failure> {
-    let plan = publisher.plan(candidate).map_err(|setback| setback.failure)?;
+    let plan = publisher.plan(candidate).map_err(|error| error.failure)?;
     output.write_metadata(&plan.body)?;
     print::result(&plan.body)?;
     print::line(&publisher.intent(candidate, &plan));

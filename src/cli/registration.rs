@@ -1,42 +1,28 @@
-//! The body that registers a version, and the flags that say where a version comes from.
+//! The request body that registers a version.
 
 use std::env;
 
 use serde_json::Value;
 
-use super::{details::Details, model_ref::ModelRef, print};
+use super::{
+    details::{Details, Provenance},
+    model_ref::ModelRef,
+    print,
+};
 use crate::domain::{Architecture, Measurement, ModelId, json::Object};
 
-/// Where a version comes from.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Provenance")]
-pub struct Provenance {
-    /// The training run it came from
-    #[arg(long, value_name = "ID")]
-    run_id: Option<String>,
-    /// The commit it was trained at
-    #[arg(long, value_name = "COMMIT")]
-    git_commit: Option<String>,
-    /// Who registers it [default: the variable USER]
-    #[arg(long, value_name = "WHO")]
-    created_by: Option<String>,
-    /// Where it is registered from [default: the host's name]
-    #[arg(long, value_name = "HOST")]
-    source_host: Option<String>,
-}
-
-/// A body of the registry in the order in which a model is answered. What is not given is left out.
+/// A request body, with fields in the order of answers and without those that are not given.
 #[derive(Debug, Default)]
 pub(super) struct Body(Object);
 
-/// All that is known of a version that is to be registered.
+/// A version to register.
 pub(super) struct Subject<'a> {
     pub(super) name: &'a str,
     pub(super) version: &'a str,
     pub(super) artifact_uri: Option<&'a str>,
     pub(super) checkpoint: Option<&'a Measurement>,
     pub(super) config: Option<&'a (Measurement, Object)>,
-    /// Checkpoint's and configuration's, where the registry is to read them itself.
+    /// Paths of checkpoint and configuration, if the registry reads the files itself.
     pub(super) local_paths: [Option<String>; 2],
     pub(super) details: &'a Details,
     pub(super) training_step: Option<i64>,
@@ -73,7 +59,7 @@ impl From<Subject<'_>> for Value {
 }
 
 impl Body {
-    /// Sets `field`, where there is something to set it to.
+    /// Sets `field` if there is a value.
     pub(super) fn set(&mut self, field: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.0.insert(field.to_owned(), value.into());
@@ -86,7 +72,7 @@ impl Body {
         self.set(&format!("{what}_size_bytes"), found.map(|file| file.size_bytes));
     }
 
-    /// Sets the shape of the model.
+    /// Sets the architecture fields.
     fn set_architecture(&mut self, shape: Architecture) {
         self.set("d_model", shape.d_model);
         self.set("n_layers", shape.n_layers);
@@ -94,7 +80,7 @@ impl Body {
         self.set("vocab_size", shape.vocab_size);
     }
 
-    /// Sets where the version comes from.
+    /// Sets the provenance fields.
     fn set_provenance(&mut self, given: &Provenance) {
         let user = || env::var("USER").ok().filter(|user| !user.is_empty());
         let host = || Some(gethostname::gethostname().to_string_lossy().into_owned());
@@ -109,7 +95,7 @@ impl Body {
     }
 }
 
-/// `registered m:v1 as model 7 (90.9 MB, sha256 7056f18469ad…)`; without a checkpoint its URI stands there.
+/// `registered m:v1 as model 7 (90.9 MB, sha256 7056f18469ad…)`, or with the URI if there is no checkpoint.
 pub(super) fn summary(
     version: &ModelRef,
     id: ModelId,
@@ -135,7 +121,7 @@ mod tests {
     use crate::domain::Digest;
 
     #[test]
-    fn what_is_not_given_is_left_out() {
+    fn fields_that_are_not_given_are_left_out() {
         let mut body = Body::default();
         body.set("name", Some("m"));
         body.set("dataset", None::<String>);
@@ -149,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_told_by_digest_and_size() {
+    fn a_file_becomes_its_digest_and_size() {
         let mut body = Body::default();
         let digest = Digest::from_bytes([0xab; 32]);
         body.set_file("config", Some(&Measurement { sha256: Some(digest), size_bytes: 0 }));

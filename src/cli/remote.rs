@@ -1,6 +1,6 @@
-//! Which registry a command talks to, and with which key.
+//! The registry that a command talks to, and the key for it.
 //!
-//! A flag wins over a profile that a flag chose, that over a variable, and that over the configuration file.
+//! A flag wins over `--profile`, which wins over variables, which win over the configuration file.
 
 use std::{
     env, fmt,
@@ -20,38 +20,42 @@ pub(super) const URL_VARIABLE: &str = "CAIA_REGISTRY_URL";
 const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
 const KEY_FILE_VARIABLE: &str = "CAIA_REGISTRY_API_KEY_FILE";
-pub(super) const PROFILE_VARIABLE: &str = "CAIA_REGISTRY_PROFILE";
 
-/// All variables that the commands read beside those of the server.
-pub const VARIABLES: [&str; 6] =
-    [URL_VARIABLE, KEY_VARIABLE, KEYS_VARIABLE, KEY_FILE_VARIABLE, PROFILE_VARIABLE, config::CONFIG_VARIABLE];
+/// The variables that the commands read, besides those of the server.
+pub const VARIABLES: [&str; 6] = [
+    URL_VARIABLE,
+    KEY_VARIABLE,
+    KEYS_VARIABLE,
+    KEY_FILE_VARIABLE,
+    config::PROFILE_VARIABLE,
+    config::CONFIG_VARIABLE,
+];
 
 /// The flags of every command that talks to a registry.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Registry")]
 pub struct Remote {
-    /// Where the registry is; else, but for loadtest, the variable CAIA_REGISTRY_URL, the configuration file, or
+    /// URL of the registry; else (except for loadtest) CAIA_REGISTRY_URL, the configuration file, or
     /// http://localhost:8001
     #[arg(long, visible_alias = "url", value_name = "URL")]
     registry_url: Option<String>,
-    /// The key to show it; else the variable CAIA_REGISTRY_API_KEY, the first of CAIA_REGISTRY_API_KEYS, or
-    /// the configuration file
+    /// API key; else CAIA_REGISTRY_API_KEY, the first of CAIA_REGISTRY_API_KEYS, or the configuration file
     ///
-    /// Other users of this machine can see the flags of a running command, but not its variables or files.
+    /// Other users of this machine can see the flags of a running command, but not its variables and files.
     #[arg(long, value_name = "KEY", value_parser = |text: &str| Ok::<_, String>(KeyText(text.to_owned())))]
     api_key: Option<KeyText>,
-    /// A file that holds the key and nothing else; else the variable CAIA_REGISTRY_API_KEY_FILE
+    /// File that holds only the key; else CAIA_REGISTRY_API_KEY_FILE
     #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
     api_key_file: Option<PathBuf>,
-    /// A profile of the configuration file; else the variable CAIA_REGISTRY_PROFILE
+    /// Profile of the configuration file; else CAIA_REGISTRY_PROFILE
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// The configuration file; else the variable CAIA_REGISTRY_CONFIG, or ~/.config/caia/registry.toml
+    /// Configuration file; else CAIA_REGISTRY_CONFIG, or ~/.config/caia/registry.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// A key as it was typed. It is not judged while flags are parsed, since a parser repeats what it refuses.
+/// A key as typed. It is checked after parsing, because the parser repeats a value that it refuses.
 #[derive(Clone)]
 struct KeyText(String);
 
@@ -61,19 +65,19 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// What the flags, the variables and the file come to.
+/// The registry, key and configuration that flags, variables and file yield.
 pub(super) struct Connection {
     pub(super) url: Sourced<String>,
     pub(super) key: Option<Sourced<SecretKey>>,
     pub(super) config: Config,
-    /// Whether a flag chose the profile, so that variables do not count.
+    /// True if a flag chose the profile, so that variables do not count.
     by_profile: bool,
 }
 
-/// A value, and where it was found.
+/// A value and its source.
 pub(super) struct Sourced<T> {
     pub(super) value: T,
-    /// For a person: a flag, a variable, or a file.
+    /// A flag, a variable or a file, for messages.
     pub(super) source: String,
 }
 
@@ -84,16 +88,16 @@ impl<T> Sourced<T> {
 }
 
 impl Remote {
-    /// A client of the registry that the flags, variables and configuration name.
+    /// A client for the registry that flags, variables and configuration name.
     ///
     /// # Errors
-    /// Where there is no key, it can't be sent, or the URL is none.
+    /// If the key is missing or can't be sent, or the URL is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
         let (url, key) = self.named()?;
         Ok(Client::new(&url, key)?)
     }
 
-    /// The URL of that registry, and the key for it.
+    /// The URL of that registry and the key for it.
     ///
     /// # Errors
     /// As [`Remote::client`].
@@ -101,7 +105,10 @@ impl Remote {
         let variable = |name: &str| env::var(name).ok();
         let config = match self.config(variable) {
             Err(failure) if self.needs_no_config() => {
-                print::line(&format!("warning: {}; the flags say which registry and key", failure.text()));
+                print::line(&format!(
+                    "warning: {}; the flags name registry and key, so it is not needed",
+                    failure.text()
+                ));
                 Config::default()
             }
             read => read?,
@@ -109,26 +116,26 @@ impl Remote {
         self.connection_in(config, variable)?.complete()
     }
 
-    /// Whether a flag says which registry, so that neither a variable nor a file that is always there decides it.
+    /// Returns true if a flag names the registry, so that no variable and no default file does.
     pub(super) fn names_a_registry(&self) -> bool {
         self.registry_url.is_some() || self.profile.is_some()
     }
 
-    /// The flag that says which key, where one does.
+    /// The flag that gives the key, if one does.
     pub(super) fn key_flag(&self) -> Option<&'static str> {
         let given = [(self.api_key.is_some(), "--api-key"), (self.api_key_file.is_some(), "--api-key-file")];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// What the flags, variables and configuration come to.
+    /// Resolves flags, variables and configuration.
     ///
     /// # Errors
-    /// Where the configuration is wrong, or a key can't be read or sent.
+    /// If the configuration is wrong, or a key can't be read or sent.
     pub(super) fn connection(&self) -> Result<Connection, Failure> {
         self.connection_with(|name| env::var(name).ok())
     }
 
-    /// Where the configuration file is, or would be.
+    /// The path of the configuration file, which may not exist.
     pub(super) fn config_path(&self) -> Option<PathBuf> {
         config::named(self.config.as_deref(), |name| env::var(name).ok()).or_else(config::default_path)
     }
@@ -147,10 +154,10 @@ impl Remote {
         config: Config,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Connection, Failure> {
-        // Who asks for a profile wants that one, whatever the variables of the shell say.
+        // --profile asks for exactly that profile, so variables of the shell don't count.
         let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
         let url = self.url(hidden, &config);
-        // Before it is shown anywhere: a text with a password is not to be repeated.
+        // Checked before any message shows it: a URL with a password must not be repeated.
         check_url(&url)?;
         let key = match self.flag_or_variable_key(hidden)? {
             Some(key) => Some(key),
@@ -160,7 +167,7 @@ impl Remote {
         Ok(Connection { url, key: key.transpose()?, config, by_profile: self.profile.is_some() })
     }
 
-    /// Whether flags alone say all, so that a file in its usual place is not worth failing for.
+    /// Returns true if flags give URL and key, so that a broken default file need not fail the command.
     fn needs_no_config(&self) -> bool {
         let key = self.api_key.is_some() || self.api_key_file.is_some();
         self.registry_url.is_some() && key && self.config.is_none() && self.profile.is_none()
@@ -208,26 +215,26 @@ impl Remote {
 }
 
 /// # Errors
-/// Where it is none of a registry, in words that hold no password.
+/// If the URL is invalid; the message holds no password.
 fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
     let Err(error) = read_base_url(&url.value) else { return Ok(()) };
     let failure = Failure::from(error);
-    // The words on a wrong URL name this flag already.
+    // The message names this flag already.
     if url.source == URL_FLAG {
         return Err(failure);
     }
     Err(failure.followed_by(&format!("; this one is from {}", url.source)))
 }
 
-/// The configuration's key, unless it belongs to another registry than the one that is asked.
+/// The key of the configuration. It is never sent to another registry than the configuration's own.
 fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<String>>, Failure> {
     let Some(source) = config.key_path().map(|path| path.display().to_string()) else { return Ok(None) };
     if let (Some(own), Some(path)) = (&config.profile.url, &config.path) {
         let own = Sourced::new(own.clone(), path.display().to_string());
         check_url(&own)?;
-        if !leads_to_the_same(&own.value, &url.value) {
+        if !is_same_registry(&own.value, &url.value) {
             return Err(Failure::key(format!(
-                "there is no API key for {} (from {}): the one in {source} belongs to {} and is not shown to others; \
+                "there is no API key for {} (from {}): the one in {source} belongs to {} and is not sent to others; \
                  give one in {KEY_VARIABLE}",
                 url.value, url.source, own.value
             )));
@@ -236,35 +243,35 @@ fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<Strin
     Ok(config.api_key()?.map(|key| Sourced::new(key, source)))
 }
 
-/// Whether both are one registry, however they are written: the case of the host, the scheme's own port and a
-/// slash at the end make no other.
-fn leads_to_the_same(one: &str, other: &str) -> bool {
+/// Returns true if both URLs name one registry: the case of the host, the default port and a trailing slash don't
+/// matter.
+fn is_same_registry(one: &str, other: &str) -> bool {
     let parsed =
         |text: &str| read_base_url(text).ok().map(|url| url.as_str().trim_end_matches('/').to_owned());
     parsed(one).is_some_and(|url| parsed(other) == Some(url))
 }
 
 impl Connection {
-    /// Its URL and its key.
+    /// The URL and the key.
     ///
     /// # Errors
-    /// Where there is no key.
+    /// If there is no key.
     fn complete(self) -> Result<(String, SecretKey), Failure> {
         let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
         Ok((self.url.value, key.value.found_in(key.source)))
     }
 
-    /// A client that uses it.
+    /// A client for this connection.
     ///
     /// # Errors
-    /// Where there is no key, or the URL is none.
+    /// If there is no key, or the URL is invalid.
     pub(super) fn client(self) -> Result<Client, Failure> {
         let (url, key) = self.complete()?;
         Ok(Client::new(&url, key)?)
     }
 }
 
-/// That there is no key, and where one would be looked for.
+/// The failure for a missing key, which says where to put one.
 fn keyless(config: &Config, by_profile: bool) -> Failure {
     let Config { path, profile_name, .. } = config;
     if let (true, Some(name), Some(path)) = (by_profile, profile_name, path) {
@@ -329,7 +336,7 @@ mod tests {
         let asked = RefCell::new(BTreeSet::new());
         let connection = Remote::default().connection_with(|name: &str| {
             asked.borrow_mut().insert(name.to_owned());
-            // A file that is empty, and not the one of whoever runs this.
+            // An empty file, in place of the one of the user who runs this.
             (name == config::CONFIG_VARIABLE).then(|| "/dev/null".to_owned())
         });
         assert!(connection.is_ok());
@@ -362,7 +369,7 @@ mod tests {
         let variable = |name: &str| match name {
             URL_VARIABLE => Some("http://v".to_owned()),
             KEY_VARIABLE => Some("v".to_owned()),
-            PROFILE_VARIABLE => Some("p".to_owned()),
+            config::PROFILE_VARIABLE => Some("p".to_owned()),
             _ => None,
         };
         assert_eq!(remote.connection_with(variable).unwrap().url.value, "http://v");
@@ -373,12 +380,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_file_is_not_shown_to_another_registry() {
+    fn a_key_of_the_file_is_not_sent_to_another_registry() {
         let (_folder, mut remote) = remote("url = 'http://own/'\napi_key = 'hush'");
-        for (url, shown) in [("http://own", true), ("http://other", false)] {
+        for (url, sent) in [("http://own", true), ("http://other", false)] {
             remote.registry_url = Some(url.to_owned());
             let connection = remote.connection_with(|_| None);
-            assert_eq!(connection.is_ok(), shown, "{url}");
+            assert_eq!(connection.is_ok(), sent, "{url}");
             if let Err(failure) = connection {
                 let text = format!("{failure:?}");
                 assert!(text.contains("belongs to http://own/") && !text.contains("hush"), "{text}");
@@ -395,7 +402,7 @@ mod tests {
             ("http://own/r", "http://own/R", false),
             ("http://own", "http://own:8080", false),
         ] {
-            assert_eq!(leads_to_the_same(one, other), same, "{one} {other}");
+            assert_eq!(is_same_registry(one, other), same, "{one} {other}");
         }
     }
 

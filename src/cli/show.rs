@@ -1,4 +1,4 @@
-//! `registry show`: all that is known of one version, for a person to read.
+//! `registry show`: all fields of one version, for a person to read.
 
 use anstyle::Style;
 use clap::Args;
@@ -19,14 +19,14 @@ use super::{
 };
 use crate::client::Client;
 
-/// The newest events that stand below a version.
+/// Events below a version.
 const EVENTS_SHOWN: u32 = 5;
 
 const EXAMPLES: &str = "\
 Examples:
-  All that is known of a version:
+  Everything about a version:
     registry show tiny-gpt:v1
-  The same by its id, or of what is in production:
+  The same by its id, or of the version in production:
     registry show 7
     registry show tiny-gpt@production
   Its digest, for a script:
@@ -45,20 +45,20 @@ pub struct Show {
 }
 
 impl Show {
-    /// Shows it.
+    /// Shows the version.
     ///
     /// # Errors
-    /// Where there is no such version; or as any call.
+    /// If there is no such version; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         MODELS.check(&self.output)?;
         let client = self.remote.client()?;
         let model = self.model.fetch(&client)?;
-        self.output.one(&MODELS, &model, || tell(&client, &model, EVENTS_SHOWN))
+        self.output.one(&MODELS, &model, || describe(&client, &model, EVENTS_SHOWN))
     }
 }
 
 /// A version in groups of lines, with its newest `events`.
-pub(super) fn tell(client: &Client, model: &Value, events: u32) -> Result<String, Failure> {
+pub(super) fn describe(client: &Client, model: &Value, events: u32) -> Result<String, Failure> {
     let mut page = Page::default();
     page.group(&model_ref::label(model), &fields(model, &IDENTITY));
     for (title, lines) in [("Artifact", &ARTIFACT[..]), ("Provenance", &PROVENANCE), ("Training", &TRAINING)]
@@ -74,7 +74,7 @@ pub(super) fn tell(client: &Client, model: &Value, events: u32) -> Result<String
             trail.iter().map(|event| columns.iter().map(|column| column.cell(event)).collect()).collect();
         if !rows.is_empty() {
             page.title("Newest events");
-            // The lines are moved to the right, so they have less room.
+            // The lines are indented, which leaves them less width.
             let terminal = Terminal::of_stdout();
             let width = terminal.width.map(|width| width.saturating_sub(INDENT.len()));
             let lines = Table::new(None, Terminal { width, ..terminal }).lines(&rows);
@@ -123,11 +123,11 @@ const TRAINING: [Line; 8] = [
     ("vocab_size", "vocab_size", Kind::Plain),
 ];
 
-/// What there is to say of these fields.
+/// The lines of those fields that have a value.
 fn fields(model: &Value, lines: &[Line]) -> Vec<(String, String, Style)> {
-    let said = |(label, field, kind): &Line| {
+    let line = |(label, field, kind): &Line| {
         let value = model.get(*field).filter(|value| !value.is_null())?;
-        // Not being frozen is how versions are.
+        // Most versions are not frozen.
         if *field == "frozen" && *value == Value::Bool(false) {
             return None;
         }
@@ -143,15 +143,15 @@ fn fields(model: &Value, lines: &[Line]) -> Vec<(String, String, Style)> {
         let style = if matches!(kind, Kind::Status) { style_of_status(&text) } else { Style::new() };
         Some(((*label).to_owned(), text, style)).filter(|(_, text, _)| text != "-")
     };
-    lines.iter().filter_map(said).collect()
+    lines.iter().filter_map(line).collect()
 }
 
-/// Whether the path is none: of an artifact without one the registry gives the URI in its place.
+/// Returns true if the field is a path that only repeats the URI, as the registry answers for an artifact without one.
 pub(super) fn is_filler(model: &Value, field: &str) -> bool {
     field == "local_checkpoint_path" && model.get(field) == model.get("artifact_uri")
 }
 
-/// The text under way.
+/// The text in progress.
 #[derive(Default)]
 struct Page {
     text: String,
@@ -166,7 +166,7 @@ impl Page {
         self.text.push('\n');
     }
 
-    /// A title with its lines; nothing where there is none.
+    /// A title with its lines; nothing if there are no lines.
     fn group(&mut self, title: &str, lines: &[(String, String, Style)]) {
         if lines.is_empty() {
             return;
@@ -176,7 +176,7 @@ impl Page {
     }
 
     fn lines(&mut self, indent: &str, lines: &[(String, String, Style)]) {
-        // Values are never cut here: this is where everything is shown.
+        // `show` never cuts a value.
         let terminal = Terminal { width: None, unicode: true };
         let rows: Vec<Vec<Cell>> = lines
             .iter()
@@ -188,7 +188,7 @@ impl Page {
         self.text.extend(lines.lines().map(|line| format!("{indent}{line}\n")));
     }
 
-    /// Suites with their scores, how each was recorded in small print, then metrics beside the suites.
+    /// Suites with their scores and, faint, how each was recorded; then all other metrics.
     fn metrics(&mut self, metrics: Option<&Value>) {
         let Some(metrics) = metrics.and_then(Value::as_object) else { return };
         let plain_line = |(key, value): (&String, &Value)| (key.clone(), plain(value), Style::new());
@@ -207,9 +207,9 @@ impl Page {
                 let by = meta.get("actor").map(|actor| format!("by {}", plain(actor)));
                 let others = meta.iter().filter(|(key, _)| !matches!(key.as_str(), "recorded_at" | "actor"));
                 let others = others.map(|(key, value)| format!("{key} {}", plain(value)));
-                let said: Vec<_> = recorded.into_iter().chain(by).chain(others).collect();
-                let small_print = in_style(FAINT, &print::one_line(&said.join(", ")));
-                self.text.push_str(&format!("{INDENT}{small_print}\n"));
+                let notes: Vec<_> = recorded.into_iter().chain(by).chain(others).collect();
+                let line = in_style(FAINT, &print::one_line(&notes.join(", ")));
+                self.text.push_str(&format!("{INDENT}{line}\n"));
             }
         }
         let others: Vec<_> = metrics

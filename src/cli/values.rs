@@ -1,4 +1,4 @@
-//! The kinds of values that flags of several commands take.
+//! Parsers for values of flags.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -6,26 +6,26 @@ use crate::domain::{Status, json::Object};
 
 /// One of the four statuses.
 pub(super) fn status_parser() -> impl TypedValueParser<Value = Status> {
-    // Only the four names come this far.
+    // The parser below accepts only the four names, so the default is never used.
     PossibleValuesParser::new(Status::NAMES).map(|name| Status::parse(&name).unwrap_or_default())
 }
 
-/// A number that JSON can hold.
+/// A finite number, since JSON has no other.
 pub(super) fn finite(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
-        _ => Err("a finite number is wanted, like 2.31".to_owned()),
+        _ => Err("expected a finite number, like 2.31".to_owned()),
     }
 }
 
-/// A tag, which is not blank: nobody could ask for one, or see it.
+/// A tag that is not blank.
 pub(super) fn tag(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("a tag can't be blank".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// A JSON object.
 pub(super) fn object(text: &str) -> Result<Object, String> {
-    serde_json::from_str(text).map_err(|error| format!("a JSON object is wanted: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("expected a JSON object: {error}"))
 }
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
     fn metrics_must_be_an_object() {
         assert_eq!(object(r#"{"a": 1.50}"#).map(|read| read.len()), Ok(1));
         for text in ["[1]", "1", "null", "{half", "", r#"{"a": NaN}"#] {
-            assert!(object(text).unwrap_err().starts_with("a JSON object is wanted: "), "{text}");
+            assert!(object(text).unwrap_err().starts_with("expected a JSON object: "), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who calls: keys, and the name a caller has in the audit trail. Decided from the head of a request alone.
+//! Authentication: checks the key in a request's headers and names the caller for the audit trail.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -7,61 +7,61 @@ use std::{
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
 
-use crate::domain::steers;
+use crate::domain::is_unsafe_to_display;
 
 use super::{
     error::ApiError,
     keys::{Keys, digest_of},
-    throttle::{Throttle, Verdict},
+    throttle::Throttle,
 };
 
 /// The longest actor in the audit trail, in characters.
 const MAX_ACTOR_CHARS: usize = 200;
-/// How much of a key names its holder.
+/// How much of a key the audit trail shows.
 const ACTOR_KEY_CHARS: usize = 4;
 
-/// Who may call, and how a caller is named.
+/// Decides who may call, and how the audit trail names a caller.
 #[derive(Debug)]
-pub(super) struct Doorkeeper {
+pub(super) struct Authenticator {
     keys: Keys,
     throttle: Throttle,
     trust_actor_header: bool,
 }
 
-impl Doorkeeper {
+impl Authenticator {
     pub(super) fn new(keys: Keys, trust_actor_header: bool) -> Self {
         Self { keys, throttle: Throttle::default(), trust_actor_header }
     }
 
-    /// The actor a request's head speaks for. `peer` is the client it came from.
+    /// Returns the actor of a request with these headers from the client `peer`.
     ///
     /// # Errors
     /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`];
-    /// with a good key [`ApiError::ActorRefused`].
+    /// with a valid key [`ApiError::ActorRefused`].
     pub(super) fn authenticate(&self, head: &HeaderMap, peer: Option<IpAddr>) -> Result<String, ApiError> {
-        if self.keys.are_none() {
+        if self.keys.is_empty() {
             return Err(ApiError::NoKeyConfigured);
         }
         let key = presented(head).ok_or(ApiError::KeyMissing)?;
         let (digest, now) = (digest_of(key), Instant::now());
-        // A connection without an address is none that anybody could guess over.
+        // Only sockets without an address lack a peer; they share one throttle.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        if let Verdict::NotBefore(wait) = self.throttle.admit(peer, &digest, now) {
+        if let Err(wait) = self.throttle.admit(peer, &digest, now) {
             return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
         }
         if !self.keys.include(&digest) {
             self.throttle.wrong(peer, now);
             return Err(ApiError::KeyRefused);
         }
-        self.throttle.right(peer, &digest, now);
+        self.throttle.right(peer, &digest);
         self.actor(head, key)
     }
 
     fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
-            // Whoever reads the audit trail must see one name on one line, whatever shows it.
-            Some(actor) if actor.contains(steers) => Err(ApiError::ActorRefused),
+            // Control characters could make the audit trail show another name than it holds.
+            Some(actor) if actor.contains(is_unsafe_to_display) => Err(ApiError::ActorRefused),
             Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
             None => {
                 let prefix: String = String::from_utf8_lossy(key).chars().take(ACTOR_KEY_CHARS).collect();
@@ -71,20 +71,19 @@ impl Doorkeeper {
     }
 }
 
-/// The key of `X-API-Key`, else of `Authorization: Bearer`; blank is none.
+/// Returns the key of `X-API-Key` or, if that is absent or blank, of `Authorization: Bearer`.
 fn presented(head: &HeaderMap) -> Option<&[u8]> {
-    let key = match head.get("x-api-key") {
-        Some(key) => key.as_bytes(),
-        None => {
-            let credentials = head.get("authorization")?.as_bytes().trim_ascii();
-            let (scheme, key) = credentials.split_at_checked("bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)?
-        }
-    };
-    Some(key.trim_ascii()).filter(|key| !key.is_empty())
+    let not_blank = |key: &&[u8]| !key.is_empty();
+    let own = head.get("x-api-key").map(|key| key.as_bytes().trim_ascii()).filter(not_blank);
+    own.or_else(|| {
+        let credentials = head.get("authorization")?.as_bytes().trim_ascii();
+        let (scheme, key) = credentials.split_at_checked("bearer ".len())?;
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+        is_bearer.then(|| key.trim_ascii()).filter(not_blank)
+    })
 }
 
-/// A header as text: UTF-8, or else Latin-1, which HTTP once said it was.
+/// Decodes a header as UTF-8 or else as Latin-1, the original encoding of HTTP headers.
 fn text_of(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     std::str::from_utf8(bytes)
@@ -105,7 +104,7 @@ mod tests {
     }
 
     fn verdict(keys: &[&str], fields: &[(&'static str, &[u8])]) -> String {
-        match Doorkeeper::new(Keys::of(keys.iter().copied()), false).authenticate(&head(fields), None) {
+        match Authenticator::new(Keys::of(keys.iter().copied()), false).authenticate(&head(fields), None) {
             Ok(actor) => actor,
             Err(error) => format!("{error:?}"),
         }
@@ -127,6 +126,9 @@ mod tests {
             (&[("authorization", b"Bearer")], "KeyMissing"),
             (&[("authorization", b"Bearer ")], "KeyMissing"),
             (&[("x-api-key", b"")], "KeyMissing"),
+            (&[("x-api-key", b" "), ("authorization", b"Bearer test-key")], "key:test…"),
+            (&[("x-api-key", b""), ("authorization", b"Bearer wrong")], "KeyRefused"),
+            (&[("x-api-key", b" "), ("authorization", b"Bearer ")], "KeyMissing"),
             (&[("x-api-key", b"caf\xe9")], "KeyRefused"),
             (&[("x-api-key", b"test-ke")], "KeyRefused"),
             (&[], "KeyMissing"),
@@ -138,27 +140,28 @@ mod tests {
     }
 
     #[test]
-    fn whoever_guesses_is_not_judged_any_more() {
-        let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), false);
+    fn after_many_wrong_keys_none_is_checked() {
+        let authenticator = Authenticator::new(Keys::of(["test-key"]), false);
         let peer = Some("198.51.100.7".parse().unwrap());
-        let judged = |key: &'static [u8]| match doorkeeper.authenticate(&head(&[("x-api-key", key)]), peer) {
-            Ok(actor) => actor,
-            Err(error) => format!("{error:?}"),
-        };
-        let guesses: Vec<_> = (0..25).map(|_| judged(b"guess")).collect();
+        let verdict =
+            |key: &'static [u8]| match authenticator.authenticate(&head(&[("x-api-key", key)]), peer) {
+                Ok(actor) => actor,
+                Err(error) => format!("{error:?}"),
+            };
+        let guesses: Vec<_> = (0..25).map(|_| verdict(b"guess")).collect();
         assert!(guesses[..20].iter().all(|verdict| verdict == "KeyRefused"), "{guesses:?}");
         assert_eq!(guesses[24], "TooManyFailures { seconds: 1 }");
-        assert_eq!(judged(b"test-key"), "TooManyFailures { seconds: 1 }");
+        assert_eq!(verdict(b"test-key"), "TooManyFailures { seconds: 1 }");
         assert_eq!(
-            doorkeeper.authenticate(&head(&[]), peer).unwrap_err().to_string(),
+            authenticator.authenticate(&head(&[]), peer).unwrap_err().to_string(),
             ApiError::KeyMissing.to_string()
         );
         let other = Some("198.51.100.8".parse().unwrap());
-        assert!(doorkeeper.authenticate(&head(&[("x-api-key", b"test-key")]), other).is_ok());
+        assert!(authenticator.authenticate(&head(&[("x-api-key", b"test-key")]), other).is_ok());
     }
 
     #[test]
-    fn the_actor_header_counts_where_it_is_trusted() {
+    fn the_actor_header_counts_if_it_is_trusted() {
         let long = "é".repeat(300);
         for (sent, trusted, actor) in [
             (&b"alice"[..], true, "alice".to_owned()),
@@ -168,24 +171,24 @@ mod tests {
             (b"Jos\xe9", true, "José".to_owned()),
             ("José".as_bytes(), true, "José".to_owned()),
         ] {
-            let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), trusted);
+            let authenticator = Authenticator::new(Keys::of(["test-key"]), trusted);
             let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent)]);
-            assert_eq!(doorkeeper.authenticate(&head, None).unwrap(), actor);
+            assert_eq!(authenticator.authenticate(&head, None).unwrap(), actor);
         }
     }
 
     #[test]
-    fn an_actor_that_would_steer_what_shows_it_is_refused_where_it_counts() {
+    fn an_actor_that_is_unsafe_to_display_is_refused_if_it_is_trusted() {
         for sent in ["a\tb", "a\u{9b}31mb", "a\u{85}b", "a\u{202e}b", "a\u{2028}b", "a\u{2066}b"] {
             for (trusted, verdict) in [(true, "Err(ActorRefused)"), (false, "Ok(\"key:test…\")")] {
-                let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), trusted);
+                let authenticator = Authenticator::new(Keys::of(["test-key"]), trusted);
                 let head = head(&[("x-api-key", b"test-key"), ("x-actor", sent.as_bytes())]);
-                assert_eq!(format!("{:?}", doorkeeper.authenticate(&head, None)), verdict, "{sent:?}");
+                assert_eq!(format!("{:?}", authenticator.authenticate(&head, None)), verdict, "{sent:?}");
             }
         }
         // In Latin-1, too.
-        let doorkeeper = Doorkeeper::new(Keys::of(["test-key"]), true);
+        let authenticator = Authenticator::new(Keys::of(["test-key"]), true);
         let head = head(&[("x-api-key", b"test-key"), ("x-actor", b"a\x9b31mb")]);
-        assert!(matches!(doorkeeper.authenticate(&head, None), Err(ApiError::ActorRefused)));
+        assert!(matches!(authenticator.authenticate(&head, None), Err(ApiError::ActorRefused)));
     }
 }

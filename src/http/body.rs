@@ -1,6 +1,6 @@
-//! Bodies: read under their cap, and taken apart field by field with every fault noted.
+//! Request bodies: read within a limit, and split into fields with every fault noted.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, dev,
@@ -13,35 +13,48 @@ use serde_json::Value;
 use crate::domain::json::{MAX_DEPTH, Object, depth, has_reserved_key};
 
 use super::{
-    connection::Exchange,
+    connection::ConnectionState,
     error::ApiError,
     fault::{FaultKind, Faults},
     lenient,
 };
 
-/// Reads a body that holds at most `limit_bytes`, whether its length is announced or not.
+/// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not, within `deadline`.
 ///
 /// # Errors
-/// [`ApiError::BodyTooLarge`], at the first byte over the limit or the announcement of it;
-/// [`ApiError::BodyBroken`], [`ApiError::Malformed`], [`ApiError::TooSlow`] where the connection or its encoding fails.
+/// [`ApiError::BodyTooLarge`], at the first byte over the limit or once such a length is announced; [`ApiError::TooSlow`];
+/// [`ApiError::BodyBroken`] if the connection or the encoding of the body fails.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
     limit_bytes: usize,
+    setting: &'static str,
+    deadline: Duration,
 ) -> Result<Bytes, ApiError> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
-        return Err(ApiError::BodyTooLarge { limit_bytes });
+        return Err(ApiError::BodyTooLarge { limit_bytes, setting });
     }
+    let body = tokio::time::timeout(deadline, collect(payload, limit_bytes, setting, announced)).await;
+    let body = body.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
+    if let Some(connection) = request.conn_data::<Rc<ConnectionState>>() {
+        connection.body_read();
+    }
+    Ok(body)
+}
+
+async fn collect(
+    payload: &mut dev::Payload,
+    limit_bytes: usize,
+    setting: &'static str,
+    announced: Option<u64>,
+) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| {
-            let why = request.conn_data::<Rc<Exchange>>().and_then(|exchange| exchange.why_cut());
-            why.unwrap_or_else(|| ApiError::BodyBroken(error.to_string()))
-        })?;
+        let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
         if body.len() + chunk.len() > limit_bytes {
-            return Err(ApiError::BodyTooLarge { limit_bytes });
+            return Err(ApiError::BodyTooLarge { limit_bytes, setting });
         }
         if body.is_empty() && announced == Some(chunk.len() as u64) {
             return Ok(chunk);
@@ -51,16 +64,15 @@ pub(super) async fn read(
     Ok(body.freeze())
 }
 
-/// The fields of a body that are still to be taken. Each method takes one, notes what is wrong with it,
-/// and gives a value that stands in for it until the faults are answered.
+/// The fields of a body that have not been read yet. Each method removes one, and notes a fault if it is invalid.
 pub(super) struct Fields<'f> {
-    /// `None` where the body as a whole is at fault, which is noted already.
+    /// `None` if the body as a whole is invalid, which is noted already.
     fields: Option<Object>,
     faults: &'f mut Faults,
 }
 
 impl<'f> Fields<'f> {
-    /// Takes a body for an object of JSON.
+    /// Parses a body as a JSON object.
     pub(super) fn parse(body: &[u8], faults: &'f mut Faults) -> Self {
         let mut whole = |kind, input| {
             faults.note(kind, ["body".into()], input);
@@ -72,7 +84,7 @@ impl<'f> Fields<'f> {
             let reserved = std::str::from_utf8(body).is_ok_and(has_reserved_key);
             match serde_json::from_slice(body) {
                 _ if reserved => {
-                    let why = "a key is used that this server reserves for itself".to_owned();
+                    let why = "it uses a key that this server reserves for itself".to_owned();
                     whole(FaultKind::JsonInvalid(why), Value::Null)
                 }
                 Ok(value) if depth(&value) > MAX_DEPTH => {
@@ -96,7 +108,7 @@ impl<'f> Fields<'f> {
         None
     }
 
-    /// A field that may be left out, but not be null.
+    /// An optional field that may not be null.
     fn not_null<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, FaultKind>) -> Option<T> {
         let value = self.take(name)?;
         match read(&value) {
@@ -105,7 +117,7 @@ impl<'f> Fields<'f> {
         }
     }
 
-    /// A field that may be left out; null is left out.
+    /// An optional field; null means not given.
     fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, FaultKind>) -> Option<T> {
         let value = self.take(name).filter(|value| !value.is_null())?;
         match read(&value) {
@@ -114,7 +126,7 @@ impl<'f> Fields<'f> {
         }
     }
 
-    /// A text that must be given.
+    /// A required text.
     pub(super) fn required_text(&mut self, name: &str) -> String {
         let text = match self.take(name) {
             Some(Value::String(text)) => Some(text),
@@ -124,7 +136,7 @@ impl<'f> Fields<'f> {
         text.unwrap_or_default()
     }
 
-    /// An object that must be given.
+    /// A required object.
     pub(super) fn required_object(&mut self, name: &str) -> Object {
         let object = match self.take(name) {
             Some(Value::Object(object)) => Some(object),
@@ -171,7 +183,7 @@ impl<'f> Fields<'f> {
         self.not_null(name, lenient::boolean)
     }
 
-    /// One of `names`, as `parse` reads it.
+    /// One of `names`, which `parse` reads.
     pub(super) fn choice<T>(
         &mut self,
         name: &str,
@@ -179,6 +191,20 @@ impl<'f> Fields<'f> {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         self.optional(name, |value| chosen(value, names, parse))
+    }
+
+    /// As [`Fields::choice`], for a choice that the query may have made: the two must not differ.
+    pub(super) fn choice_as_in_query<T: Copy + PartialEq>(
+        &mut self,
+        name: &str,
+        names: &'static [&'static str],
+        parse: impl Fn(&str) -> Option<T>,
+        in_query: Option<T>,
+    ) -> Option<T> {
+        let Some(wanted) = in_query else { return self.choice(name, names, parse) };
+        let is_wanted = |name: &&str| parse(name) == in_query;
+        let only = names.iter().position(is_wanted).map_or(names, |place| &names[place..=place]);
+        self.choice(name, only, |text| parse(text).filter(|choice| *choice == wanted)).or(in_query)
     }
 
     /// As [`Fields::choice`], but null is a fault.
@@ -198,11 +224,11 @@ impl<'f> Fields<'f> {
             other => return self.note(FaultKind::ListType, name, other),
         };
         let mut texts = Vec::with_capacity(items.len());
-        for (place, item) in items.into_iter().enumerate() {
+        for (index, item) in items.into_iter().enumerate() {
             match item {
                 Value::String(text) => texts.push(text),
                 other => {
-                    let location = ["body".into(), name.into(), place.into()];
+                    let location = ["body".into(), name.into(), index.into()];
                     self.faults.note(FaultKind::StringType, location, other);
                 }
             }
@@ -210,7 +236,7 @@ impl<'f> Fields<'f> {
         Some(texts)
     }
 
-    /// Notes what is left: nothing of it is known here.
+    /// Notes a fault for every field that is left: no field of that name is known.
     pub(super) fn finish(self) {
         for (name, value) in self.fields.into_iter().flatten() {
             self.faults.note(FaultKind::ExtraForbidden, ["body".into(), name.into()], value);

@@ -1,6 +1,6 @@
-//! The published description of the API, and the page that shows it. Public: neither tells anything of the database.
+//! The published OpenAPI description, and the page that shows it. Both are public: they reveal nothing about the database.
 //!
-//! The page is Swagger UI, whose files build.rs takes from a crate. It loads nothing from elsewhere and runs no script but its own.
+//! The page is Swagger UI, whose files build.rs takes from a crate. It loads nothing from other servers and runs only its own scripts.
 
 use std::sync::LazyLock;
 
@@ -18,14 +18,15 @@ use super::{
     native::schema::Unless,
     openapi,
     request::EntityTags,
+    stream,
 };
 
-/// What the page may load and do: its own files, requests to this server, and the pictures inside its style sheet.
+/// The page may load its own files and the images in its style sheet, and send requests to this server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// May be kept, but is asked for again each time: it changes with the server.
+/// Browsers may cache, but must revalidate: the content changes with the server.
 const REVALIDATE: &str = "no-cache";
-/// Files of the page change with the server's version only.
+/// Files of the page change only with the server's version.
 const KEEP_A_DAY: &str = "public, max-age=86400";
 
 static DESCRIPTION: LazyLock<File> =
@@ -64,7 +65,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints! { "server" => [docs::description, docs::page] }
 }
 
-/// The description, the page, and the files that make up the page, which are no part of the API.
+/// Serves the description, the page, and the files of the page, which are not part of the API.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let described = endpoints();
     endpoint::serve(paths, requests, &described.iter().collect::<Vec<_>>(), str::to_owned);
@@ -75,7 +76,7 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     }
 }
 
-/// This description
+/// Get this description
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -84,10 +85,10 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     params(Unless),
     responses(
         (status = 200,
-            description = "The API as OpenAPI 3.1 describes it.",
+            description = "The API in OpenAPI 3.1.",
             body = Object, content_type = "application/json",
             headers(("ETag" = String, description = "The tag of this description."))),
-        (status = 304, description = "It is still the one that `If-None-Match` names.",
+        (status = 304, description = "A tag in `If-None-Match` is still current.",
             headers(("ETag" = String, description = "The tag of this description."))),
     ),
 )]
@@ -95,7 +96,7 @@ pub(super) async fn description(request: HttpRequest) -> HttpResponse {
     DESCRIPTION.answer(&request)
 }
 
-/// The page that shows it
+/// Get the page that shows this description
 #[utoipa::path(
     get,
     path = "/docs",
@@ -104,10 +105,10 @@ pub(super) async fn description(request: HttpRequest) -> HttpResponse {
     params(Unless),
     responses(
         (status = 200,
-            description = "A page for people; calls can be tried in it.",
+            description = "A page for people, where calls can be tried out.",
             body = String, content_type = "text/html",
             headers(("ETag" = String, description = "The tag of this page."))),
-        (status = 304, description = "It is still the one that `If-None-Match` names.",
+        (status = 304, description = "A tag in `If-None-Match` is still current.",
             headers(("ETag" = String, description = "The tag of this page."))),
     ),
 )]
@@ -115,14 +116,14 @@ pub(super) async fn page(request: HttpRequest) -> HttpResponse {
     PAGE.answer(&request)
 }
 
-/// Something that is the same for everybody as long as the server runs.
+/// A file that stays the same as long as the server runs.
 struct File {
     kind: &'static str,
     bytes: Bytes,
     revision: String,
     cache: &'static str,
     policy: Option<&'static str>,
-    /// Kept and sent as gzip, whatever a client says it takes: all browsers do.
+    /// Sent as gzip regardless of `Accept-Encoding`: all browsers accept it.
     is_gzipped: bool,
 }
 
@@ -147,6 +148,6 @@ impl File {
         if self.is_gzipped {
             answer.insert_header((header::CONTENT_ENCODING, "gzip"));
         }
-        answer.body(self.bytes.clone())
+        answer.body(stream::shared(self.bytes.clone()))
     }
 }

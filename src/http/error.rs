@@ -1,4 +1,4 @@
-//! The one table from what went wrong to the status and body a client sees.
+//! The table from errors to the status and body of an answer.
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -9,12 +9,12 @@ use serde_json::json;
 
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
-use super::{connection::Malformed, fault::Faults};
+use super::{fault::Faults, stream};
 
-/// After how many seconds a refused client may try again.
+/// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// Why a request was not served.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub(super) enum ApiError {
@@ -22,44 +22,44 @@ pub(super) enum ApiError {
     Registry(#[from] RegistryError),
     #[error("not ready: {0}")]
     NotReady(#[from] NotReady),
-    #[error("the request does not fit its schema")]
+    #[error("the request does not match its schema")]
     Unfit(Faults),
-    #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and start it again")]
+    #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and restart it")]
     NoKeyConfigured,
-    #[error("an API key is needed: send it as X-API-Key, or as Authorization: Bearer")]
+    #[error("an API key is required; send it as X-API-Key or as Authorization: Bearer")]
     KeyMissing,
-    #[error("this API key is not valid here")]
+    #[error("this API key is not valid; send one that this server knows")]
     KeyRefused,
-    #[error("X-Actor holds a control character; send a plain name")]
+    #[error("X-Actor contains a control character; send a plain name")]
     ActorRefused,
-    #[error(
-        "too many wrong API keys have come from this address; the next is judged in {seconds} s, so correct the key first"
-    )]
+    #[error("too many wrong API keys came from this address; correct the key and try again in {seconds} s")]
     TooManyFailures { seconds: u64 },
     #[error(
-        "this server is not called {host:?}; if it is meant to be, start it with --allowed-host {host} (or CAIA_REGISTRY_ALLOWED_HOSTS)"
+        "{host:?} is not a name of this server; to allow it, start the server with --allowed-host {host} (or CAIA_REGISTRY_ALLOWED_HOSTS)"
     )]
     WrongHost { host: String },
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error("the request's {part} did not come in time; send it faster, or in smaller requests")]
+    #[error("the request is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the request's {part} did not come in time; send it faster, or send smaller requests")]
     TooSlow { part: &'static str },
-    #[error("all connections this server has are in use; try again")]
+    #[error("all connections of this server are in use; try again")]
     TooManyConnections,
-    #[error("this port speaks HTTPS; use https:// in place of http://")]
+    #[error("this port speaks HTTPS; use https:// instead of http://")]
     PlainOnTls,
-    #[error("the body is larger than the {limit_bytes} bytes this server takes here")]
-    BodyTooLarge { limit_bytes: usize },
+    #[error("the body is larger than {limit_bytes} bytes; send less, or raise {setting} on the server")]
+    BodyTooLarge { limit_bytes: usize, setting: &'static str },
+    #[error("the server holds as many large answers as it can; try again")]
+    TooManyLargeAnswers,
     #[error("the body could not be read: {0}")]
     BodyBroken(String),
     #[error("there is nothing at this path")]
     UnknownPath,
-    #[error("this path takes {0} only")]
+    #[error("this path supports only {0}")]
     MethodNotAllowed(String),
 }
 
 impl ApiError {
-    /// What was wrong with a key, as it is counted.
+    /// The reason of a failed authentication, as a label of its counter.
     pub(super) fn authentication_failure(&self) -> &'static str {
         match self {
             Self::KeyMissing => "missing",
@@ -77,7 +77,7 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// The body of a 422 answer, written without a copy of what it shows of the request.
+/// The body of a 422 answer, written without copying the values that it shows.
 #[derive(Serialize)]
 struct Unfit<'f> {
     detail: &'f Faults,
@@ -90,9 +90,11 @@ impl ResponseError for ApiError {
                 RegistryError::Refused(refusal) => match refusal {
                     Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-                    Refusal::Conflict(_) => StatusCode::CONFLICT,
+                    Refusal::Conflict(_) | Refusal::ForceRequired { .. } => StatusCode::CONFLICT,
                     Refusal::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
-                    Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                    Refusal::TooLarge(_)
+                    | Refusal::EventTooLarge { .. }
+                    | Refusal::MetricsTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
                 },
                 RegistryError::Overloaded { .. }
                 | RegistryError::Busy
@@ -107,18 +109,11 @@ impl ResponseError for ApiError {
             Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ActorRefused | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::ActorRefused | Self::BodyBroken(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Malformed(malformed) => match malformed {
-                Malformed::HeadTooLarge | Malformed::TooManyFields => {
-                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-                }
-                Malformed::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                _ => StatusCode::BAD_REQUEST,
-            },
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -135,17 +130,17 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, allowed.as_str()));
             }
-            // Nothing more is read of this connection.
+            // Nothing more is read from this connection.
             Self::Malformed(_) | Self::TooSlow { .. } | Self::BodyBroken(_) => {
                 response.force_close();
             }
             Self::TooManyFailures { seconds } => {
                 response.insert_header((header::RETRY_AFTER, *seconds));
             }
-            // Who can't know what became of a write should look first.
+            // A client should look before it repeats a write that may have been kept.
             Self::Registry(RegistryError::InDoubt(_)) => {}
-            // Without a key configured, trying again does not help.
-            Self::Registry(_) | Self::TooManyConnections
+            // If no key is configured, trying again does not help.
+            Self::Registry(_) | Self::TooManyConnections | Self::TooManyLargeAnswers
                 if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) =>
             {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
@@ -153,20 +148,40 @@ impl ResponseError for ApiError {
             _ => {}
         }
         match self {
-            Self::Unfit(detail) => response.json(Unfit { detail }),
-            // The middleware that knows the request's id says more.
+            // It shows what was sent, so it may be large.
+            Self::Unfit(detail) => {
+                match stream::whole(serde_json::to_vec(&Unfit { detail }).unwrap_or_default()) {
+                    Ok(body) => response.insert_header(header::ContentType::json()).body(body),
+                    Err(error) => error.error_response(),
+                }
+            }
+            // The middleware, which knows the request's id, writes the body.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
-            _ => response.json(json!({ "detail": self.to_string() })),
+            _ => response.json(json!({ "detail": self.detail() })),
         }
     }
 }
 
 impl ApiError {
-    /// The whole answer as it goes over a connection that ends with it, where HTTP's library has no part in it any more.
+    /// The sentence for the client: the domain's text, and a hint in terms of this API.
+    fn detail(&self) -> String {
+        let hint = match self {
+            Self::Registry(RegistryError::Refused(refusal)) => match refusal {
+                Refusal::ForceRequired { .. } => "; delete it with ?force=true if that is meant",
+                Refusal::EventTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES",
+                Refusal::MetricsTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_METRICS_BYTES",
+                _ => "",
+            },
+            _ => "",
+        };
+        format!("{self}{hint}")
+    }
+
+    /// The whole answer as bytes, for a connection that is closed after it without actix.
     pub(super) fn to_bytes(&self, request_id: &str) -> Vec<u8> {
         let status = self.status_code();
         let answer = self.error_response();
-        let body = json!({ "detail": self.to_string() }).to_string();
+        let body = json!({ "detail": self.detail() }).to_string();
         let mut bytes = format!(
             "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\nx-request-id: {request_id}\r\n",
             status.as_str(),
@@ -183,11 +198,10 @@ impl ApiError {
     }
 }
 
-/// The body of an error that has none of its own, in the form all errors have. What is said of a fault
-/// of ours is for the log.
+/// The body of an error that has none of its own, in the form of all errors. The details of a server error are only for the log.
 pub(super) fn plain_detail(status: StatusCode, error: Option<String>, request_id: &str) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
-        format!("the server failed; its log says more about request {request_id}")
+        format!("the server failed; its log has the details of request {request_id}")
     } else {
         let reason = status.canonical_reason().unwrap_or("the request was refused");
         error.filter(|error| !error.is_empty()).unwrap_or_else(|| reason.to_owned())

@@ -1,15 +1,14 @@
-//! What is wrong with the form of a request: every fault of it goes into one 422 answer.
+//! Faults: errors in the form of a request. All faults of a request go into one 422 answer.
 //!
-//! Types and messages are those of 0.2.0 (pydantic's), which its clients may tell apart.
+//! Types and messages are those of 0.2.0, which took them from pydantic; its clients may depend on them.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-/// Faults that are told one by one. A request with more of them is no slip, and each takes far more room in the answer
-/// than it took in the request.
-const MAX_TOLD: usize = 1_000;
+/// Faults that are listed. Each takes far more space in the answer than in the request, so further ones are only counted.
+const MAX_LISTED: usize = 1_000;
 
-/// One fault, and where it is.
+/// One fault and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fault {
     kind: FaultKind,
@@ -17,7 +16,7 @@ pub(super) struct Fault {
     input: Value,
 }
 
-/// What can be wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the names are the wire's `type`")]
 pub(super) enum FaultKind {
@@ -37,12 +36,14 @@ pub(super) enum FaultKind {
     Literal(&'static [&'static str]),
     GreaterThanEqual(i64),
     LessThanEqual(i64),
+    /// More values than this. The frozen list of types has none of its own for it.
+    TooMany(usize),
     ModelAttributesType,
     JsonInvalid(String),
 }
 
 impl FaultKind {
-    /// What each is called on the wire.
+    /// Their names on the wire.
     pub(super) const TYPE_NAMES: [&str; 18] = [
         "missing",
         "extra_forbidden",
@@ -81,7 +82,7 @@ impl FaultKind {
             Self::DictType => "dict_type",
             Self::Literal(_) => "literal_error",
             Self::GreaterThanEqual(_) => "greater_than_equal",
-            Self::LessThanEqual(_) => "less_than_equal",
+            Self::LessThanEqual(_) | Self::TooMany(_) => "less_than_equal",
             Self::ModelAttributesType => "model_attributes_type",
             Self::JsonInvalid(_) => "json_invalid",
         }
@@ -113,6 +114,7 @@ impl FaultKind {
             Self::Literal(expected) => format!("Input should be {}", alternatives(expected)),
             Self::GreaterThanEqual(least) => format!("Input should be greater than or equal to {least}"),
             Self::LessThanEqual(most) => format!("Input should be less than or equal to {most}"),
+            Self::TooMany(most) => format!("Input should have at most {most} values"),
             Self::ModelAttributesType => {
                 "Input should be a valid dictionary or object to extract fields from".to_owned()
             }
@@ -130,24 +132,24 @@ fn alternatives(texts: &[&str]) -> String {
     }
 }
 
-/// The faults of a request so far. They are written as the `detail` of the 422 answer.
+/// The faults of a request so far. They serialize as the `detail` of the 422 answer.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    told: Vec<Fault>,
-    untold: usize,
+    listed: Vec<Fault>,
+    unlisted: usize,
 }
 
 impl Faults {
-    /// Notes a fault at `part` (`path`, `query`, `body`) and the names below it.
+    /// Notes a fault at `location`: `path`, `query` or `body`, and the names and indexes below it.
     pub(super) fn note(&mut self, kind: FaultKind, location: impl IntoIterator<Item = Value>, input: Value) {
-        if self.told.len() < MAX_TOLD {
-            self.told.push(Fault { kind, location: location.into_iter().collect(), input });
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push(Fault { kind, location: location.into_iter().collect(), input });
         } else {
-            self.untold += 1;
+            self.unlisted += 1;
         }
     }
 
-    /// The value of `read`, or its fault noted at `part` and `name`.
+    /// Returns the value of `read`, or notes its fault at `part` and `name`.
     pub(super) fn catch<T>(
         &mut self,
         read: Result<T, FaultKind>,
@@ -158,29 +160,29 @@ impl Faults {
         read.map_err(|kind| self.note(kind, [part.into(), name.into()], input())).ok()
     }
 
-    /// Whether there is none.
+    /// Returns true if no fault was noted.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.listed.is_empty()
     }
 }
 
 impl Serialize for Faults {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Told<'f> {
+        struct Listed<'f> {
             r#type: &'static str,
             loc: &'f [Value],
             msg: String,
             input: &'f Value,
         }
-        let last = self.told.len().saturating_sub(1);
-        serializer.collect_seq(self.told.iter().enumerate().map(|(place, fault)| {
+        let last = self.listed.len().saturating_sub(1);
+        serializer.collect_seq(self.listed.iter().enumerate().map(|(index, fault)| {
             let mut msg = fault.kind.message();
-            if place == last && self.untold > 0 {
-                msg.push_str(&format!("; {} more faults are not listed", self.untold));
+            if index == last && self.unlisted > 0 {
+                msg.push_str(&format!("; {} more faults are not listed", self.unlisted));
             }
-            Told { r#type: fault.kind.type_name(), loc: &fault.location, msg, input: &fault.input }
+            Listed { r#type: fault.kind.type_name(), loc: &fault.location, msg, input: &fault.input }
         }))
     }
 }
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_of_types_are_those_of_the_kinds() {
+    fn every_kind_has_a_listed_type_name() {
         use FaultKind::*;
         let kinds = [
             Missing,
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_says_type_place_message_and_input() {
+    fn a_fault_has_type_location_message_and_input() {
         let mut faults = Faults::default();
         faults.note(FaultKind::Literal(&["a", "b", "c"]), ["query".into(), "sort".into()], "x".into());
         faults.note(FaultKind::StringType, ["body".into(), "tags".into(), 1.into()], 5.into());
@@ -227,17 +229,17 @@ mod tests {
     }
 
     #[test]
-    fn faults_beyond_what_anybody_reads_are_counted() {
+    fn faults_beyond_the_limit_are_counted() {
         let mut faults = Faults::default();
-        for place in 0..MAX_TOLD + 7 {
+        for place in 0..MAX_LISTED + 7 {
             faults.note(FaultKind::StringType, ["body".into(), "tags".into(), place.into()], 5.into());
         }
-        let told = serde_json::to_value(&faults).unwrap();
-        let told = told.as_array().unwrap();
-        assert_eq!(told.len(), MAX_TOLD);
-        assert_eq!(told[0]["msg"], "Input should be a valid string");
-        let last = &told[MAX_TOLD - 1];
+        let listed = serde_json::to_value(&faults).unwrap();
+        let listed = listed.as_array().unwrap();
+        assert_eq!(listed.len(), MAX_LISTED);
+        assert_eq!(listed[0]["msg"], "Input should be a valid string");
+        let last = &listed[MAX_LISTED - 1];
         assert_eq!(last["msg"], "Input should be a valid string; 7 more faults are not listed");
-        assert_eq!(last["loc"][2], MAX_TOLD - 1);
+        assert_eq!(last["loc"][2], MAX_LISTED - 1);
     }
 }

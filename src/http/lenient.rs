@@ -1,16 +1,16 @@
-//! Values as 0.2.0 takes them: numbers and booleans in texts, whole floats as integers.
+//! Lenient reading of values, as in 0.2.0: numbers and booleans from texts, whole floats as integers.
 //!
-//! The tables below were checked against pydantic 2 in its lax mode, but for what the contract corrects:
-//! integers end at 64 bits, and what is not finite is no number.
+//! The tables in the tests were checked against pydantic 2 in lax mode. The contract departs from it in two points:
+//! integers have 64 bits, and numbers are finite.
 
 use serde_json::{Number, Value};
 
 use super::fault::FaultKind;
 
-/// The least float that no longer fits into 64 bits.
+/// The smallest float that does not fit into 64 bits.
 const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
 
-/// An integer: a whole number of JSON, a boolean, or a text that [`integer_text`] takes.
+/// Reads an integer: a whole JSON number, a boolean, or a text that [`integer_text`] accepts.
 pub(super) fn integer(value: &Value) -> Result<i64, FaultKind> {
     match value {
         Value::Number(number) => integer_number(number),
@@ -35,7 +35,7 @@ fn integer_number(number: &Number) -> Result<i64, FaultKind> {
     Ok(float as i64)
 }
 
-/// An integer in a text: with spaces around it, a sign, single underscores between its digits, or a fraction of zeros.
+/// Reads an integer from a text: spaces around it, a sign, single underscores between digits and a fraction of zeros are allowed.
 pub(super) fn integer_text(text: &str) -> Result<i64, FaultKind> {
     let trimmed = text.trim();
     let (negative, digits) = match trimmed.as_bytes().first() {
@@ -53,11 +53,11 @@ pub(super) fn integer_text(text: &str) -> Result<i64, FaultKind> {
         return Err(FaultKind::IntParsing);
     }
     let sign = if negative { "-" } else { "" };
-    // All that is left to go wrong is the size.
+    // Only the size can still be wrong.
     format!("{sign}{}", digits.replace('_', "")).parse().map_err(|_| FaultKind::IntParsingSize)
 }
 
-/// A finite number: a number of JSON, a boolean, or a text that spells one.
+/// Reads a finite number: a JSON number, a boolean, or a text that holds a number.
 pub(super) fn float(value: &Value) -> Result<f64, FaultKind> {
     let number = match value {
         Value::Number(number) => number.to_string().parse(),
@@ -65,12 +65,12 @@ pub(super) fn float(value: &Value) -> Result<f64, FaultKind> {
         Value::Bool(flag) => Ok(f64::from(u8::from(*flag))),
         _ => return Err(FaultKind::FloatType),
     };
-    // SQLite keeps no zero below zero, and what is answered is what is kept.
+    // SQLite has no negative zero, and the answer must equal what is stored.
     let number = number.map(|number: f64| if number == 0.0 { 0.0 } else { number });
     number.ok().filter(|number| number.is_finite()).ok_or(FaultKind::FloatParsing)
 }
 
-/// A boolean: one of JSON, 0 or 1, or a word for it.
+/// Reads a boolean: a JSON boolean, 0 or 1, or a word such as `yes`.
 pub(super) fn boolean(value: &Value) -> Result<bool, FaultKind> {
     match value {
         Value::Bool(flag) => Ok(*flag),
@@ -85,7 +85,7 @@ pub(super) fn boolean(value: &Value) -> Result<bool, FaultKind> {
     }
 }
 
-/// A boolean in a text, whatever the case of its letters.
+/// Reads a boolean from a text, ignoring case.
 pub(super) fn boolean_text(text: &str) -> Result<bool, FaultKind> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" | "t" | "y" => Ok(true),

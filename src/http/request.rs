@@ -1,9 +1,14 @@
-//! A call: a request whose key was accepted, and what is read of its path, query, head and body.
+//! Reads authenticated requests: path, query, headers and body, noting every error for one 422 answer.
 
 use std::{borrow::Cow, future::Ready, net::IpAddr};
 
-use actix_web::{FromRequest, HttpRequest, dev, http::header::HeaderMap, web::Data};
+use actix_web::{
+    FromRequest, HttpRequest, dev,
+    http::{Method, header::HeaderMap},
+    web::{Bytes, Data},
+};
 use percent_encoding::{PercentDecode, percent_decode_str};
+use serde_json::Value;
 
 use crate::{
     domain::{ModelId, Precondition, Refusal},
@@ -18,15 +23,23 @@ use super::{
     lenient,
 };
 
-/// The caps on bodies.
+/// The limits on bodies.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BodyLimit {
     Write,
     Metrics,
 }
 
-/// An authenticated request. The first thing a handler takes: without a valid key nothing else of the
-/// request is looked at.
+impl BodyLimit {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Write => "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES",
+            Self::Metrics => "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES",
+        }
+    }
+}
+
+/// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
 pub(super) struct Call {
     pub(super) app: Data<App>,
     request: HttpRequest,
@@ -50,7 +63,7 @@ impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
         let peer = app.proxies.client(request.peer_addr(), request.headers());
-        let actor = app.doorkeeper.authenticate(request.headers(), peer).inspect_err(|error| {
+        let actor = app.authenticator.authenticate(request.headers(), peer).inspect_err(|error| {
             app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
         })?;
         let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
@@ -65,6 +78,10 @@ impl Call {
         })
     }
 
+    pub(super) fn is_head(&self) -> bool {
+        self.request.method() == Method::HEAD
+    }
+
     pub(super) fn registry(&self) -> &Registry {
         &self.app.registry
     }
@@ -73,17 +90,17 @@ impl Call {
         Caller { actor: self.actor.clone(), host: self.peer.map(|peer| peer.to_string()) }
     }
 
-    /// A segment of the path, counted from 0, as it was sent. The router's own decoding leaves `%2F` as it is.
-    fn segment(&self, place: usize) -> PercentDecode<'_> {
-        percent_decode_str(self.request.uri().path().split('/').nth(place + 1).unwrap_or_default())
+    /// A segment of the path, counted from 0 and decoded, unlike by the router, including `%2F`.
+    fn segment(&self, index: usize) -> PercentDecode<'_> {
+        percent_decode_str(self.request.uri().path().split('/').nth(index + 1).unwrap_or_default())
     }
 
     /// A text in the path.
     ///
     /// # Errors
-    /// [`ApiError::UnknownPath`] for what is no UTF-8: no name holds such.
-    pub(super) fn path_text(&self, place: usize) -> Result<String, ApiError> {
-        self.segment(place).decode_utf8().map(Cow::into_owned).map_err(|_| ApiError::UnknownPath)
+    /// [`ApiError::UnknownPath`] if it is not UTF-8, as all names are.
+    pub(super) fn path_text(&self, index: usize) -> Result<String, ApiError> {
+        self.segment(index).decode_utf8().map(Cow::into_owned).map_err(|_| ApiError::UnknownPath)
     }
 
     /// The id in `/models/{model_id}…`.
@@ -96,40 +113,48 @@ impl Call {
     /// One of `names` in the path.
     pub(super) fn path_choice<T>(
         &mut self,
-        place: usize,
+        index: usize,
         name: &str,
         names: &'static [&'static str],
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
-        let text = self.segment(place).decode_utf8_lossy().into_owned();
+        let text = self.segment(index).decode_utf8_lossy().into_owned();
         let read = parse(&text).ok_or(FaultKind::Literal(names));
         self.faults.catch(read, "path", name, || text.into())
     }
 
-    /// A parameter as it was given; of several with this name the last.
+    /// A query parameter as it was sent; the last one of this name wins.
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter that is not empty.
+    /// A query parameter that is not empty.
     pub(super) fn query_text(&self, name: &str) -> Option<String> {
         self.query(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
-    /// A parameter that must be there.
-    pub(super) fn required_query(&mut self, name: &str) -> Option<String> {
-        let value = self.query(name).map(str::to_owned);
-        if value.is_none() {
-            self.fault_in_query(FaultKind::Missing, name, serde_json::Value::Null);
+    /// Ids separated by commas, at least one and at most `most`.
+    pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
+        let Some(text) = self.query(name).map(str::to_owned) else {
+            self.faults.note(FaultKind::Missing, ["query".into(), name.into()], Value::Null);
+            return Vec::new();
+        };
+        let read = match text.split(',').nth(most) {
+            Some(_) => Err(FaultKind::TooMany(most)),
+            None => text.split(',').map(lenient::integer_text).collect(),
+        };
+        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
+    }
+
+    /// Notes a fault for each parameter that is not one of `known`.
+    pub(super) fn only_query(&mut self, known: &[&str]) {
+        for (name, value) in self.query.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            let location = ["query".into(), name.as_str().into()];
+            self.faults.note(FaultKind::ExtraForbidden, location, value.as_str().into());
         }
-        value
     }
 
-    pub(super) fn fault_in_query(&mut self, kind: FaultKind, name: &str, input: serde_json::Value) {
-        self.faults.note(kind, ["query".into(), name.into()], input);
-    }
-
-    /// A number from `least` to `most`, if it is given.
+    /// A number from `least` to `most`, if given.
     pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
         let text = self.query(name)?.to_owned();
         let read = lenient::integer_text(&text).and_then(|number| match number {
@@ -140,7 +165,7 @@ impl Call {
         self.faults.catch(read, "query", name, || text.into())
     }
 
-    /// One of `names`, if it is given.
+    /// One of `names`, if given.
     pub(super) fn query_choice<T>(
         &mut self,
         name: &str,
@@ -152,7 +177,7 @@ impl Call {
         self.faults.catch(read, "query", name, || text.into())
     }
 
-    /// A yes or no; no where it is not given.
+    /// A flag, which is off by default.
     pub(super) fn query_flag(&mut self, name: &str) -> bool {
         let Some(text) = self.query(name).map(str::to_owned) else { return false };
         let read = lenient::boolean_text(&text);
@@ -162,42 +187,55 @@ impl Call {
     /// The fields of the body.
     ///
     /// # Errors
-    /// As [`body::read`]; what is wrong with its JSON is noted.
+    /// As [`body::read`]. Errors in the JSON are noted for [`Call::check`].
     pub(super) async fn body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
-        let limit_bytes = match limit {
-            BodyLimit::Write => self.app.max_write_body_bytes,
-            BodyLimit::Metrics => self.app.max_metrics_body_bytes,
-        };
-        let body = body::read(&self.request, &mut self.payload, limit_bytes).await?;
+        let body = self.body_bytes(limit).await?;
         Ok(Fields::parse(&body, &mut self.faults))
     }
 
-    /// To be called once everything has been read: answers the faults noted so far, if any.
+    /// The fields of a body that may be empty.
+    ///
+    /// # Errors
+    /// As [`Call::body`].
+    pub(super) async fn optional_body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
+        let body = self.body_bytes(limit).await?;
+        Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, &mut self.faults))
+    }
+
+    async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
+        let max_bytes = match limit {
+            BodyLimit::Write => self.app.max_write_body_bytes,
+            BodyLimit::Metrics => self.app.max_metrics_body_bytes,
+        };
+        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.body_deadline).await
+    }
+
+    /// Fails if any faults were noted. Call it once everything has been read.
     ///
     /// # Errors
     /// [`ApiError::Unfit`] with all of them.
-    pub(super) fn settle(&mut self) -> Result<(), ApiError> {
+    pub(super) fn check(&mut self) -> Result<(), ApiError> {
         if self.faults.is_empty() {
             return Ok(());
         }
         Err(ApiError::Unfit(std::mem::take(&mut self.faults)))
     }
 
-    /// The revisions `If-Match` lets a write go over. Weak tags never match for a write.
+    /// The revisions that `If-Match` allows. Weak tags never match for a write.
     pub(super) fn precondition(&self) -> Precondition {
         let tags = EntityTags::read(self.request.headers(), "if-match");
-        let if_match = match tags {
+        let revisions = match tags {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
                 Some(tags.into_iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect())
             }
         };
-        Precondition { if_match, if_updated_at: None }
+        Precondition { revisions, if_updated_at: None }
     }
 
-    /// As [`Call::precondition`], with 0.2.0's own: the header `If-Updated-At`, else the parameter.
+    /// As [`Call::precondition`], with the form of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
     pub(super) fn precondition_with_updated_at(&self) -> Precondition {
-        // What is no text is no time either: it must fit no state, not be passed over.
+        // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -206,12 +244,12 @@ impl Call {
         Precondition { if_updated_at, ..self.precondition() }
     }
 
-    /// What `If-None-Match` says the caller has already.
+    /// The revisions that the caller already has, from `If-None-Match`.
     pub(super) fn seen(&self) -> EntityTags {
         EntityTags::read(self.request.headers(), "if-none-match")
     }
 
-    /// The path and query of the same list behind `cursor`.
+    /// The path and query of the next page of the same list, after `cursor`.
     pub(super) fn next_page(&self, cursor: &str) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         let kept = self.query.iter().filter(|(name, _)| name != "cursor" && name != "offset");
@@ -219,14 +257,16 @@ impl Call {
         format!("{}?{}", self.request.uri().path(), query.finish())
     }
 
-    /// Where the page before ended.
+    /// The end of the previous page.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for a cursor of another list, or one with an offset beside it.
+    /// [`Refusal::Invalid`] for a cursor of another list, or one combined with an offset.
     pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<crate::domain::Cursor>, Refusal> {
         let Some(text) = self.query_text("cursor") else { return Ok(None) };
         if offset > 0 {
-            return Err(Refusal::Invalid("cursor and offset exclude each other; give one".to_owned()));
+            return Err(Refusal::Invalid(
+                "cursor and offset exclude each other; send only one of them".to_owned(),
+            ));
         }
         crate::domain::Cursor::decode(&text, list).map(Some)
     }
@@ -246,7 +286,7 @@ pub(super) struct EntityTag {
 }
 
 impl EntityTags {
-    /// Reads a list of tags; one without its quotes counts as well.
+    /// Reads a list of tags, with or without quotes.
     pub(super) fn read(head: &HeaderMap, name: &str) -> Self {
         let mut values = head.get_all(name).peekable();
         if values.peek().is_none() {
@@ -265,7 +305,7 @@ impl EntityTags {
         Self::These(tags.into_iter().map(tag).collect())
     }
 
-    /// Whether the caller has this revision already.
+    /// Returns true if the caller already has this revision.
     pub(super) fn include(&self, revision: &str) -> bool {
         match self {
             Self::Absent => false,

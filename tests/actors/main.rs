@@ -1,42 +1,43 @@
-//! The actors by their handles: queues that are full, operations that panic, callers that leave.
+//! The actors by their handles: full queues, operations that panic, callers that leave, stores that fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod hasher;
+mod memory;
+
 use std::{
-    fs::File,
     future::Future,
-    path::Path,
-    pin::pin,
-    sync::mpsc,
+    pin::{Pin, pin},
+    sync::{Mutex, mpsc},
     task::{Context, Waker},
     time::Duration,
 };
 
 use model_registry::{
-    actors::{ActorError, Database, DatabaseOptions, Hasher, HasherOptions},
+    actors::{ActorError, Database, DatabaseOptions},
     domain::{Draft, Model, Timestamp},
     store::{
-        StoreError, WriteStore,
-        sqlite::{Options, Synchronous},
+        Backend, StoreError, WriteStore,
+        sqlite::{Options, Sqlite, Synchronous},
     },
     telemetry::Telemetry,
 };
+
+use memory::{Faults, Memory, MemoryOptions};
 
 fn now() -> Timestamp {
     Timestamp::from_unix_millis(0)
 }
 
-/// Runs `test` inside an actix system, over a database with one reader and room for one job in each queue.
-fn with_database<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Options {
-        path: folder.path().join("registry.db"),
-        busy_timeout: Duration::from_secs(5),
-        synchronous: Synchronous::Normal,
-    };
-    let options = DatabaseOptions { store, readers: 1, read_queue: 1, write_queue: 1 };
+/// Runs `test` inside an actix system, over a database with one reader and room for `queue` jobs in each queue.
+fn serve<B: Backend, F: Future<Output = ()>>(
+    store: B::Options,
+    queue: usize,
+    test: impl FnOnce(Database) -> F,
+) {
+    let options = DatabaseOptions { store, readers: 1, read_queue: queue, write_queue: queue };
     actix::System::new().block_on(async {
-        let database = Database::open(&options, now(), &Telemetry::new(&[])).unwrap();
-        // The system's loop, which the tests hold up, has to bring each actor its first message.
+        let database = Database::open::<B>(&options, now(), &Telemetry::new(&[])).unwrap();
+        // The system's loop, which the tests block, has to deliver the first message of each actor.
         database.read(|store| store.stats()).await.unwrap();
         database.write(|store| store.find(1)).await.unwrap();
         test(database.clone()).await;
@@ -44,199 +45,283 @@ fn with_database<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
     });
 }
 
-/// Lets a future begin, without waiting for its end.
-fn begin<F: Future>(future: std::pin::Pin<&mut F>) {
-    assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
-}
-
-/// Work that keeps an actor busy until it is let go.
-fn held() -> (impl FnOnce() -> Result<bool, StoreError> + Send + 'static, Held) {
-    let (begin, begun) = mpsc::channel();
-    let (let_go, end) = mpsc::channel();
-    let work = move || {
-        begin.send(()).unwrap();
-        Ok(end.recv().is_ok())
-    };
-    (work, Held { begun, let_go })
-}
-
-fn insert(store: &mut dyn WriteStore) -> Result<Model, StoreError> {
-    let mut draft = Draft::named("m", "1")?;
-    draft.artifact_uri = Some("s3://b".to_owned());
-    store.insert(draft, now())
-}
-
-struct Held {
-    begun: mpsc::Receiver<()>,
-    let_go: mpsc::Sender<()>,
-}
-
-fn depth(database: &Database, queue: &str) -> usize {
-    database.depths().into_iter().find(|depth| depth.queue == queue).unwrap().depth
-}
-
-#[test]
-fn a_full_queue_of_reads_is_said_at_once_and_shows_its_depth() {
-    with_database(|database| async move {
-        let (work, held) = held();
-        let mut running = pin!(database.read(move |_| work()));
-        begin(running.as_mut());
-        held.begun.recv().unwrap();
-        let mut waiting = pin!(database.read(|store| store.stats()));
-        begin(waiting.as_mut());
-        assert_eq!(depth(&database, "read"), 1);
-        let refused = database.read(|store| store.stats()).await;
-        assert!(matches!(refused, Err(ActorError::Overloaded { queue: "read" })), "{refused:?}");
-        held.let_go.send(()).unwrap();
-        assert!(running.await.unwrap());
-        assert_eq!(waiting.await.unwrap().total_models, 0);
-    });
-}
-
-#[test]
-fn a_full_queue_of_writes_is_said_at_once_and_shows_its_depth() {
-    with_database(|database| async move {
-        let (work, held) = held();
-        let mut running = pin!(database.write(move |_| work()));
-        begin(running.as_mut());
-        held.begun.recv().unwrap();
-        let mut waiting = pin!(database.write(|store| store.find(1)));
-        begin(waiting.as_mut());
-        assert_eq!(depth(&database, "write"), 1);
-        let refused = database.write(|store| store.find(1)).await;
-        assert!(matches!(refused, Err(ActorError::Overloaded { queue: "write" })), "{refused:?}");
-        held.let_go.send(()).unwrap();
-        assert!(running.await.unwrap());
-        assert_eq!(waiting.await.unwrap(), None);
-    });
-}
-
-#[test]
-fn a_panic_in_a_read_ends_that_read_and_the_reader_goes_on() {
-    with_database(|database| async move {
-        for _ in 0..3 {
-            let panicked = database.read::<()>(|_| panic!("on purpose")).await;
-            let Err(ActorError::Panicked(text)) = panicked else { panic!("{panicked:?}") };
-            assert_eq!(text, "on purpose");
-            assert_eq!(database.read(|store| store.stats()).await.unwrap().total_models, 0);
-        }
-    });
-}
-
-#[test]
-fn a_write_whose_caller_left_before_it_began_is_not_done() {
-    with_database(|database| async move {
-        let (work, held) = held();
-        let mut running = pin!(database.write(move |_| work()));
-        begin(running.as_mut());
-        held.begun.recv().unwrap();
-        {
-            let mut left = pin!(database.write(insert));
-            begin(left.as_mut());
-        }
-        held.let_go.send(()).unwrap();
-        running.await.unwrap();
-        assert_eq!(database.read(|store| store.stats()).await.unwrap().total_models, 0);
-    });
-}
-
-#[test]
-fn what_waits_when_the_database_is_closed_is_done_and_what_comes_later_refused() {
-    with_database(|database| async move {
-        let (work, held) = held();
-        let mut running = pin!(database.write(move |_| work()));
-        begin(running.as_mut());
-        held.begun.recv().unwrap();
-        let mut waiting = pin!(database.write(insert));
-        begin(waiting.as_mut());
-        let closing = tokio::task::spawn_blocking({
-            let database = database.clone();
-            move || database.close()
-        });
-        held.let_go.send(()).unwrap();
-        closing.await.unwrap();
-        assert!(running.await.unwrap());
-        assert_eq!(waiting.await.unwrap().id, 1);
-        let late = database.read(|store| store.stats()).await;
-        assert!(matches!(late, Err(ActorError::Closed)), "{late:?}");
-    });
-}
-
-/// A file whose digest would take many minutes.
-fn endless(folder: &Path) -> std::path::PathBuf {
-    let path = folder.join("endless.pt");
-    File::create(&path).unwrap().set_len(1 << 40).unwrap();
-    path
-}
-
-#[test]
-fn a_full_queue_of_files_is_said_at_once_and_a_digest_nobody_waits_for_is_given_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = endless(folder.path());
-    actix::System::new().block_on(async {
-        let options = HasherOptions {
-            hashers: 1,
-            hash_queue: 1,
-            forbidden: Vec::new(),
-            secrets: Vec::new(),
-            root: None,
-        };
-        let hasher = Hasher::start(options, &Telemetry::new(&[]));
-        {
-            let mut running = pin!(hasher.measure(path.clone(), u64::MAX));
-            begin(running.as_mut());
-            while hasher.depth().depth > 0 {
-                tokio::task::yield_now().await;
-            }
-            let mut waiting = pin!(hasher.measure(path.clone(), u64::MAX));
-            begin(waiting.as_mut());
-            let refused = hasher.measure(path.clone(), u64::MAX).await;
-            assert!(matches!(refused, Err(ActorError::Overloaded { queue: "hash" })), "{refused:?}");
-        }
-        // With both callers gone it ends at once, not when a terabyte has been read. A thread that went on
-        // reading could not be stopped in any other way than with the process.
-        let closing = tokio::task::spawn_blocking(move || hasher.close());
-        if tokio::time::timeout(Duration::from_secs(20), closing).await.is_err() {
-            eprintln!("the digest was not given up");
-            std::process::abort();
-        }
-    });
-}
-
-#[test]
-fn what_another_process_writes_is_indexed_while_nothing_else_is_done() {
+fn with_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
     let folder = tempfile::tempdir().unwrap();
     let store = Options {
         path: folder.path().join("registry.db"),
         busy_timeout: Duration::from_secs(5),
         synchronous: Synchronous::Normal,
     };
-    let path = store.path.clone();
-    let options = DatabaseOptions { store, readers: 1, read_queue: 1, write_queue: 1 };
-    actix::System::new().block_on(async {
-        let database = Database::open(&options, now(), &Telemetry::new(&[])).unwrap();
+    serve::<Sqlite, F>(store, 1, test);
+}
+
+fn with_memory<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
+    serve::<Memory, F>(MemoryOptions::default(), 1, test);
+}
+
+/// Runs each of these tests over both backends.
+macro_rules! over_both_backends {
+    ($($test:ident)*) => {
+        mod over_sqlite { $(#[test] fn $test() { super::with_sqlite(super::$test); })* }
+        mod over_memory { $(#[test] fn $test() { super::with_memory(super::$test); })* }
+    };
+}
+
+over_both_backends! {
+    a_full_queue_of_reads_refuses_at_once_and_shows_its_depth
+    a_full_queue_of_writes_refuses_at_once_and_shows_its_depth
+    a_panic_in_a_read_ends_only_that_read
+    a_panic_in_a_write_undoes_only_that_write
+    a_write_that_errs_is_undone
+    a_write_whose_caller_left_before_it_began_is_not_run
+    closing_finishes_what_is_queued_and_refuses_what_comes_later
+    readiness_is_a_committed_write
+}
+
+/// Starts a future without waiting for its end.
+fn begin<F: Future>(future: Pin<&mut F>) {
+    assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
+
+/// Work that occupies an actor until it is released.
+fn held() -> (impl FnOnce() -> Result<bool, StoreError> + Send + 'static, Held) {
+    let (begin, begun) = mpsc::channel();
+    let (release, end) = mpsc::channel();
+    let work = move || {
+        begin.send(()).unwrap();
+        Ok(end.recv().is_ok())
+    };
+    (work, Held { begun, release })
+}
+
+struct Held {
+    begun: mpsc::Receiver<()>,
+    release: mpsc::Sender<()>,
+}
+
+fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Model, StoreError> {
+    let mut draft = Draft::named("m", version)?;
+    draft.artifact_uri = Some("s3://b".to_owned());
+    store.insert(draft, now())
+}
+
+fn insert(store: &mut dyn WriteStore) -> Result<Model, StoreError> {
+    insert_version(store, "1")
+}
+
+async fn count(database: &Database) -> u64 {
+    database.read(|store| store.stats()).await.unwrap().total_models
+}
+
+fn depth(database: &Database, queue: &str) -> usize {
+    database.depths().into_iter().find(|depth| depth.queue == queue).unwrap().depth
+}
+
+async fn a_full_queue_of_reads_refuses_at_once_and_shows_its_depth(database: Database) {
+    let (work, held) = held();
+    let mut running = pin!(database.read(move |_| work()));
+    begin(running.as_mut());
+    held.begun.recv().unwrap();
+    let mut waiting = pin!(database.read(|store| store.stats()));
+    begin(waiting.as_mut());
+    assert_eq!(depth(&database, "read"), 1);
+    let refused = database.read(|store| store.stats()).await;
+    assert!(matches!(refused, Err(ActorError::Overloaded { queue: "read" })), "{refused:?}");
+    held.release.send(()).unwrap();
+    assert!(running.await.unwrap());
+    assert_eq!(waiting.await.unwrap().total_models, 0);
+}
+
+async fn a_full_queue_of_writes_refuses_at_once_and_shows_its_depth(database: Database) {
+    let (work, held) = held();
+    let mut running = pin!(database.write(move |_| work()));
+    begin(running.as_mut());
+    held.begun.recv().unwrap();
+    let mut waiting = pin!(database.write(|store| store.find(1)));
+    begin(waiting.as_mut());
+    assert_eq!(depth(&database, "write"), 1);
+    let refused = database.write(|store| store.find(1)).await;
+    assert!(matches!(refused, Err(ActorError::Overloaded { queue: "write" })), "{refused:?}");
+    held.release.send(()).unwrap();
+    assert!(running.await.unwrap());
+    assert_eq!(waiting.await.unwrap(), None);
+}
+
+async fn a_panic_in_a_read_ends_only_that_read(database: Database) {
+    for _ in 0..3 {
+        let panicked = database.read::<()>(|_| panic!("on purpose")).await;
+        let Err(ActorError::Panicked(text)) = panicked else { panic!("{panicked:?}") };
+        assert_eq!(text, "on purpose");
+        assert_eq!(count(&database).await, 0);
+    }
+}
+
+async fn a_panic_in_a_write_undoes_only_that_write(database: Database) {
+    for version in ["1", "2"] {
+        let panicked = database
+            .write::<()>(|store| {
+                insert_version(store, "lost")?;
+                panic!("on purpose")
+            })
+            .await;
+        assert!(matches!(panicked, Err(ActorError::Panicked(_))), "{panicked:?}");
+        database.write(move |store| insert_version(store, version)).await.unwrap();
+    }
+    assert_eq!(count(&database).await, 2);
+}
+
+async fn a_write_that_errs_is_undone(database: Database) {
+    let refused = database
+        .write(|store| {
+            insert(store)?;
+            insert(store)
+        })
+        .await;
+    assert!(matches!(refused, Err(ActorError::Store(StoreError::Refused(_)))), "{refused:?}");
+    assert_eq!(count(&database).await, 0);
+}
+
+async fn a_write_whose_caller_left_before_it_began_is_not_run(database: Database) {
+    let (work, held) = held();
+    let mut running = pin!(database.write(move |_| work()));
+    begin(running.as_mut());
+    held.begun.recv().unwrap();
+    {
+        let mut left = pin!(database.write(insert));
+        begin(left.as_mut());
+    }
+    held.release.send(()).unwrap();
+    running.await.unwrap();
+    assert_eq!(count(&database).await, 0);
+}
+
+async fn closing_finishes_what_is_queued_and_refuses_what_comes_later(database: Database) {
+    let (work, held) = held();
+    let mut running = pin!(database.write(move |_| work()));
+    begin(running.as_mut());
+    held.begun.recv().unwrap();
+    let mut waiting = pin!(database.write(insert));
+    begin(waiting.as_mut());
+    let closing = tokio::task::spawn_blocking({
+        let database = database.clone();
+        move || database.close()
+    });
+    held.release.send(()).unwrap();
+    closing.await.unwrap();
+    assert!(running.await.unwrap());
+    assert_eq!(waiting.await.unwrap().id, 1);
+    let late = database.read(|store| store.stats()).await;
+    assert!(matches!(late, Err(ActorError::Closed)), "{late:?}");
+}
+
+async fn readiness_is_a_committed_write(database: Database) {
+    database.ready().await.unwrap();
+}
+
+/// Runs `test` over the backend in memory, with room for many jobs and a hand on its faults.
+fn with_faults<F: Future<Output = ()>>(
+    patience: Duration,
+    test: impl FnOnce(Database, std::sync::Arc<Mutex<Faults>>) -> F,
+) {
+    let options = MemoryOptions { patience, ..MemoryOptions::default() };
+    let faults = std::sync::Arc::clone(&options.faults);
+    serve::<Memory, F>(options, 1_000, |database| test(database, faults));
+}
+
+/// Queues `count` inserts behind one that is held, so that they form batches; returns their results.
+async fn batch(database: &Database, count: usize) -> Vec<Result<Model, ActorError>> {
+    let (work, held) = held();
+    let mut running = pin!(database.write(move |_| work()));
+    begin(running.as_mut());
+    held.begun.recv().unwrap();
+    let mut queued: Vec<_> = (0..count)
+        .map(|version| {
+            let version = version.to_string();
+            Box::pin(database.write(move |store| insert_version(store, &version)))
+        })
+        .collect();
+    queued.iter_mut().for_each(|write| begin(write.as_mut()));
+    held.release.send(()).unwrap();
+    running.await.unwrap();
+    let mut results = Vec::new();
+    for write in queued {
+        results.push(write.await);
+    }
+    results
+}
+
+#[test]
+fn operations_that_wait_share_a_commit() {
+    with_faults(Duration::ZERO, |database, faults| async move {
+        let before = faults.lock().unwrap().commits;
+        assert!(batch(&database, 100).await.iter().all(Result::is_ok));
+        // One for the operation that held the writer, one for all others.
+        assert_eq!(faults.lock().unwrap().commits - before, 2);
+    });
+}
+
+#[test]
+fn a_commit_that_fails_is_the_answer_to_its_whole_batch_and_the_next_succeeds() {
+    with_faults(Duration::ZERO, |database, faults| async move {
+        faults.lock().unwrap().commit = Some(StoreError::Failing("on purpose".to_owned()));
+        let failed = database.write(insert).await;
+        assert!(matches!(failed, Err(ActorError::Store(StoreError::Failing(_)))), "{failed:?}");
+        assert_eq!(count(&database).await, 0);
         database.write(insert).await.unwrap();
-        let other = rusqlite::Connection::open(path).unwrap();
-        other.busy_timeout(Duration::from_secs(5)).unwrap();
-        let pending = || -> i64 {
-            other.query_row("SELECT count(*) FROM index_pending", [], |row| row.get(0)).unwrap()
-        };
-        assert!(pending() <= 1, "a single one may wait until nothing else is done");
-        // More than is done at once.
-        other
-            .execute_batch(
-                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600) \
-                 INSERT INTO models (name, version, checkpoint_path, tags) SELECT 'theirs', i, '/x', '[\"t\"]' FROM n",
-            )
-            .unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        while pending() > 0 {
-            assert!(std::time::Instant::now() < deadline, "{} are still pending", pending());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(count(&database).await, 1);
+    });
+}
+
+#[test]
+fn a_transaction_that_does_not_begin_is_an_error_and_the_next_succeeds() {
+    with_faults(Duration::ZERO, |database, faults| async move {
+        faults.lock().unwrap().begin = Some(StoreError::Unwritable("on purpose".to_owned()));
+        let failed = database.write(insert).await;
+        assert!(matches!(failed, Err(ActorError::Store(StoreError::Unwritable(_)))), "{failed:?}");
+        database.write(insert).await.unwrap();
+    });
+}
+
+#[test]
+fn operations_behind_one_that_ends_the_transaction_run_in_a_new_one() {
+    with_faults(Duration::ZERO, |database, faults| async move {
+        faults.lock().unwrap().insert_ends_transaction = true;
+        let results = batch(&database, 3).await;
+        assert!(matches!(results[0], Err(ActorError::Store(StoreError::Full))), "{results:?}");
+        assert!(results[1..].iter().all(Result::is_ok), "{results:?}");
+        assert_eq!(count(&database).await, 2);
+    });
+}
+
+#[test]
+fn a_panic_replaces_the_writers_connection() {
+    with_faults(Duration::ZERO, |database, faults| async move {
+        database.write::<()>(|_| panic!("on purpose")).await.unwrap_err();
+        database.write(insert).await.unwrap();
+        assert_eq!(faults.lock().unwrap().reopened, 1);
+    });
+}
+
+#[test]
+fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    with_faults(PATIENCE, |database, faults| async move {
+        let mut writes: Vec<_> = (0..600)
+            .map(|version: usize| {
+                let version = version.to_string();
+                Box::pin(database.write(move |store| insert_version(store, &version)))
+            })
+            .collect();
+        faults.lock().unwrap().is_locked = true;
+        writes.iter_mut().for_each(|write| begin(write.as_mut()));
+        for write in writes {
+            let busy = write.await;
+            assert!(matches!(busy, Err(ActorError::Store(StoreError::Busy))), "{busy:?}");
         }
-        let indexed: i64 =
-            other.query_row("SELECT n FROM tag_counts WHERE tag = 't'", [], |row| row.get(0)).unwrap();
-        assert_eq!(indexed, 600, "of all that were pending");
-        tokio::task::spawn_blocking(move || database.close()).await.unwrap();
+        // Five batches of 128 waited this long together, and not five times as long.
+        let waited = faults.lock().unwrap().waited;
+        assert!(waited <= PATIENCE * 2, "{waited:?}");
+        faults.lock().unwrap().is_locked = false;
+        database.write(insert).await.unwrap();
     });
 }

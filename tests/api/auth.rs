@@ -30,7 +30,7 @@ fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
 
 #[test]
 fn nothing_that_is_private_is_answered_without_a_key() {
-    // Behind a proxy, so that each request comes from an address of its own: whoever sends many wrong keys is not judged.
+    // Behind a proxy, so that each request has its own address: after many wrong keys an address is throttled.
     let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     app.register("m", "1");
     let before = app.everything();
@@ -73,7 +73,10 @@ fn a_key_comes_by_header_or_bearer_token_and_the_header_wins() {
         ("Authorization: Bearer sch lüssel\r\n", 200),
         ("X-API-Key: first\r\nAuthorization: Bearer wrong\r\n", 200),
         ("X-API-Key: wrong\r\nAuthorization: Bearer first\r\n", 401),
-        ("X-API-Key: \r\nAuthorization: Bearer first\r\n", 401),
+        ("X-API-Key: \r\nAuthorization: Bearer first\r\n", 200),
+        ("X-API-Key:  \t \r\nAuthorization: Bearer first\r\n", 200),
+        ("X-API-Key: \r\nAuthorization: Bearer wrong\r\n", 401),
+        ("X-API-Key: \r\nAuthorization: Bearer \r\n", 401),
         ("X-API-Key: First\r\n", 401),
         ("X-API-Key: firs\r\n", 401),
         ("X-API-Key: firstfirst\r\n", 401),

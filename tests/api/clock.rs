@@ -1,4 +1,4 @@
-//! A clock that is set back and forth by an hour, and stands still, while many write: order does not hang on it.
+//! A clock that is set back and forth by an hour while many clients write: order does not depend on it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -79,7 +79,7 @@ fn updated_at_rises_with_every_change_and_nothing_is_lost_while_the_clock_is_set
 }
 
 #[test]
-fn who_steps_down_is_changed_later_than_before_whatever_the_clock_says() {
+fn updated_at_of_a_demoted_version_rises_whatever_the_clock_says() {
     let app = TestApp::spawn();
     let (mut random, mut now) = (Rng::with_seed(5), START);
     let models: Vec<_> = (0..4).map(|version| app.register("m", &version.to_string())).collect();
@@ -104,7 +104,7 @@ fn who_steps_down_is_changed_later_than_before_whatever_the_clock_says() {
     }
 }
 
-/// Each filter of a list, and what it holds of.
+/// Each filter of a list, and the condition it stands for.
 type Holds = fn(&Value) -> bool;
 const FILTERS: [(&str, Holds); 6] = [
     ("", |_| true),
@@ -132,7 +132,7 @@ fn sorted(models: &Value, holds: Holds, sort: &str, order: &str) -> Vec<i64> {
 }
 
 #[test]
-fn lists_are_in_order_and_pages_miss_and_repeat_none_that_stays_while_the_clock_is_set_back_and_forth() {
+fn lists_are_in_order_and_pages_complete_while_the_clock_is_set_back_and_forth() {
     let app = TestApp::spawn();
     let (mut random, mut now) = (Rng::with_seed(11), START);
     let mut number = 0;
@@ -141,7 +141,7 @@ fn lists_are_in_order_and_pages_miss_and_repeat_none_that_stays_while_the_clock_
         let fields = json!({"tags": ["t"], "status": random.choice(["staging", "archived"]).unwrap()});
         app.register_with(if number % 3 == 0 { "n" } else { "m" }, &number.to_string(), &fields)
     };
-    // More than sixty-four steps back, from where on ids are no help.
+    // Many versions are backdated.
     let mut steps_back = 0;
     for round in 0..12 {
         for _ in 0..15 {
@@ -203,7 +203,7 @@ fn pages(
         let changed = *random.choice(&staying.iter().copied().collect::<Vec<_>>()).unwrap();
         app.patch(changed, &json!({"description": now.to_string()})).ok();
         if list.contains("updated_at") {
-            // It may have moved to where the list has been, or is yet to come.
+            // It may have moved to an earlier or later page.
             staying.remove(&changed);
         }
         // It is taken away again, so that the crowd does not grow.
@@ -213,6 +213,6 @@ fn pages(
     }
     let known: Vec<_> = seen.iter().filter(|id| staying.contains(id)).collect();
     let once: BTreeSet<_> = known.iter().copied().collect();
-    assert_eq!(known.len(), once.len(), "{list}: none that stays comes twice");
-    assert_eq!(once.len(), staying.len(), "{list}: none that stays is missing");
+    assert_eq!(known.len(), once.len(), "{list}: no version that stays comes twice");
+    assert_eq!(once.len(), staying.len(), "{list}: no version that stays is missing");
 }

@@ -1,4 +1,4 @@
-//! Rows that another process wrote, as no server would: they are answered, and nothing fails for them.
+//! Values that no server writes, in the file of an older server: the upgrade normalises them, and nothing fails.
 
 use std::collections::BTreeSet;
 
@@ -6,40 +6,61 @@ use serde_json::json;
 
 use crate::support::{TestApp, ids};
 
+/// A server over a file in which `sql` has changed rows by hand, and which counts as an old one.
+pub fn reopened(app: TestApp, sql: &[String]) -> TestApp {
+    let folder = app.stop();
+    let file = rusqlite::Connection::open(folder.path().join("registry.db")).unwrap();
+    for sql in sql {
+        file.execute_batch(sql).unwrap();
+    }
+    file.pragma_update(None, "user_version", 2).unwrap();
+    drop(file);
+    TestApp::over(folder, |_| {})
+}
+
 #[test]
 fn odd_values_are_answered_as_absent_and_fail_nothing() {
     let app = TestApp::spawn();
-    let id = app.register("m", "1");
-    let other = app.other_process();
-    for odd in [
-        "status = x'ff'",
-        "status = CAST(x'ff' AS TEXT)",
-        "status = 'live'",
-        "checkpoint_path = x'00'",
-        "artifact_uri = NULL",
-        "training_loss = 9e999",
-        "training_step = 'soon'",
-        "params = 1.5",
-        "frozen = 'no'",
-        "created_at = ''",
-        "updated_at = 'yesterday, at \"noon\"'",
-        "description = x'c328'",
-        "tags = '{'",
-    ] {
-        other.execute(&format!("UPDATE models SET {odd} WHERE id = ?1"), [id]).unwrap();
-        for path in ["/models", "/models?sort=training_step", "/stats", "/compare?ids=1", "/models?tag=a&q=b"]
-        {
-            assert_eq!(app.get(path).status, 200, "{odd}: {path}");
-        }
-        let tag = app.get("/models/1").header("etag").unwrap().to_owned();
-        let body = json!({"dataset": odd}).to_string();
-        let changed = app.request("PATCH", "/models/1", &[("If-Match", &tag)], Some(&body)).ok();
-        assert_eq!(changed["dataset"], odd);
-        assert_eq!(app.model(id), changed, "{odd}");
+    let odd = [
+        ("status = x'ff'", "status", json!("experimental")),
+        ("status = CAST(x'ff' AS TEXT)", "status", json!("experimental")),
+        ("status = 'live'", "status", json!("experimental")),
+        ("checkpoint_path = x'00'", "local_checkpoint_path", json!(null)),
+        ("artifact_uri = NULL", "artifact_uri", json!("legacy:5")),
+        ("training_loss = 9e999", "training_loss", json!(null)),
+        ("training_loss = 'nan'", "training_loss", json!(null)),
+        ("training_step = 'soon'", "training_step", json!(null)),
+        ("params = 1.5", "params", json!(null)),
+        ("frozen = 'no'", "frozen", json!(false)),
+        ("created_at = ''", "created_at", json!("")),
+        ("updated_at = 'yesterday, at \"noon\"'", "updated_at", json!("yesterday, at \"noon\"")),
+        ("description = x'c328'", "description", json!(null)),
+        ("description = CAST(x'c328' AS TEXT)", "description", json!("\u{fffd}(")),
+        ("dataset = x'00'", "dataset", json!(null)),
+        ("tags = '{'", "tags", json!(null)),
+        ("name = x'ff'", "name", json!("legacy:17")),
+        ("metrics = ' {\"a\": NaN}'", "metrics", json!({"a": null})),
+    ];
+    let mut sql = Vec::new();
+    for (version, (set, ..)) in odd.iter().enumerate() {
+        let id = app.register("m", &version.to_string());
+        sql.push(format!("UPDATE models SET {set} WHERE id = {id}"));
     }
-    let left = "SELECT training_loss = 9e999 AND training_step = 'soon' AND params = 1.5 AND frozen = 'no' \
-        AND status = 'live' AND description = x'c328' AND tags = '{' FROM models";
-    assert!(other.query_row(left, [], |row| row.get::<_, bool>(0)).unwrap(), "what was not changed is left");
+    let app = reopened(app, &sql);
+    for (position, (set, field, expected)) in odd.iter().enumerate() {
+        let id = position + 1;
+        assert_eq!(&app.model(id as i64)[*field], expected, "{set}");
+        let path = format!("/models/{id}");
+        let tag = app.get(&path).header("etag").unwrap().to_owned();
+        let body = json!({"dataset": set}).to_string();
+        let changed = app.request("PATCH", &path, &[("If-Match", &tag)], Some(&body)).ok();
+        assert_eq!(changed["dataset"], *set);
+        assert_eq!(app.model(id as i64), changed, "{set}");
+    }
+    for path in ["/models", "/models?sort=training_step", "/compare?ids=1,2", "/models?tag=a&q=b"] {
+        assert_eq!(app.get(path).status, 200, "{path}");
+    }
+    assert_eq!(app.get("/stats").ok()["by_status"], json!({"experimental": odd.len()}));
 }
 
 #[test]
@@ -59,11 +80,12 @@ fn pages_by_step_show_each_version_once_whatever_the_steps_are() {
         "9e99",
         "-9223372036854775808",
     ];
-    let other = app.other_process();
+    let mut sql = Vec::new();
     for (version, step) in steps.iter().enumerate() {
         let id = app.register("m", &version.to_string());
-        other.execute(&format!("UPDATE models SET training_step = {step} WHERE id = ?1"), [id]).unwrap();
+        sql.push(format!("UPDATE models SET training_step = {step} WHERE id = {id}"));
     }
+    let app = reopened(app, &sql);
     for order in ["asc", "desc"] {
         let mut path = format!("/models?sort=training_step&order={order}&limit=2");
         let mut seen = Vec::new();

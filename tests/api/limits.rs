@@ -50,7 +50,7 @@ fn a_body_over_its_limit_is_refused_by_its_announcement() {
     let before = app.everything();
     for (method, path, body, limit) in writes(id) {
         let detail = app.request(method, &path, &[], Some(&padded(&body, limit + 1))).refused(413);
-        assert!(detail.contains(&limit.to_string()), "{detail}");
+        assert!(detail.contains(&limit.to_string()) && detail.contains("CAIA_REGISTRY_MAX_"), "{detail}");
         // Nothing of the body is sent, and none is waited for.
         let announced = head(method, &path, &format!("Content-Length: {}", limit + 1));
         app.exchange(announced.as_bytes()).refused(413);
@@ -127,6 +127,97 @@ fn an_event_over_its_limit_takes_its_change_along() {
     // What the event does not hold may be as long as the body.
     app.patch(id, &json!({"description": long, "metrics": {"blob": long}})).ok();
     app.register_with("n", "1", &json!({"description": long, "tags": [long]}));
+}
+
+#[test]
+fn the_metrics_of_a_version_are_limited_all_suites_together() {
+    const METRICS: usize = 2_000;
+    let app = TestApp::with(|settings| settings.rules.max_metrics_bytes = METRICS);
+    let blob = |bytes| json!({"blob": "x".repeat(bytes)});
+    let id = app.register("m", "1");
+    let mut recorded = 0;
+    let detail = loop {
+        let answer = app.record(id, &format!("suite-{recorded}"), blob(200));
+        if answer.status == 200 {
+            recorded += 1;
+            continue;
+        }
+        break answer.refused(413);
+    };
+    assert!((3..10).contains(&recorded), "{recorded}");
+    assert!(detail.contains(&format!("suite \"suite-{recorded}\"")), "{detail}");
+    assert!(detail.contains("CAIA_REGISTRY_MAX_METRICS_BYTES") && detail.contains("2000"), "{detail}");
+    let kept = app.model(id)["metrics"].clone();
+    assert_eq!(kept["suites"].as_object().unwrap().len(), recorded);
+    assert!(kept.to_string().len() <= METRICS);
+    let before = app.everything();
+    // What stays counts, too: the suites that are not mentioned.
+    app.patch(id, &json!({"metrics": blob(METRICS / 2)})).refused(413);
+    let suites = json!({"small": {}, "large": blob(METRICS)});
+    let detail = app.patch(id, &json!({"metrics": {"suites": suites}})).refused(413);
+    assert!(detail.contains("suite \"large\""), "{detail}");
+    let new = json!({"name": "m", "version": "2", "artifact_uri": "s3://x", "metrics": blob(METRICS)});
+    assert!(app.post("/models", &new).refused(413).contains("MAX_METRICS_BYTES"));
+    assert_eq!(app.everything(), before);
+}
+
+#[test]
+fn metrics_that_are_over_the_limit_already_are_read_and_may_shrink() {
+    let folder = {
+        let app = TestApp::spawn();
+        let metrics = json!({"suites": {"a": {"x": "x".repeat(3_000)}, "b": {"x": "x".repeat(3_000)}}});
+        app.register_with("m", "1", &json!({"metrics": metrics}));
+        app.stop()
+    };
+    let app = TestApp::over(folder, |settings| settings.rules.max_metrics_bytes = 1_000);
+    assert_eq!(app.model(1)["metrics"]["suites"]["a"]["x"].as_str().unwrap().len(), 3_000);
+    app.record(1, "c", json!({})).refused(413);
+    app.patch(1, &json!({"metrics": {"loss": 1}})).refused(413);
+    app.patch(1, &json!({"description": "d"})).ok();
+    app.record(1, "a", json!({"x": 1})).ok();
+    app.patch(1, &json!({"metrics": {"suites": {"b": {}}}})).ok();
+    app.record(1, "c", json!({})).ok();
+}
+
+#[test]
+fn suites_of_legal_size_make_no_row_that_slows_the_writer() {
+    let app = TestApp::spawn();
+    let id = app.register("m", "1");
+    let scores = json!({"blob": "x".repeat(60_000)});
+    let refused = (0..30).filter(|n| app.record(id, &format!("s{n}"), scores.clone()).status == 413).count();
+    assert_eq!(refused, 30 - 17);
+    assert!(app.get(&format!("/models/{id}")).text.len() < 1_100_000);
+}
+
+#[test]
+fn tags_and_the_length_of_names_are_limited() {
+    let app = TestApp::spawn();
+    let version = |name: &str, version: &str, tags: usize| json!({"name": name, "version": version, "artifact_uri": "s3://x", "tags": vec!["t"; tags]});
+    let long = "ü".repeat(512);
+    let id = app.post("/models", &version(&long, &long, 1_000)).ok()["id"].as_i64().unwrap();
+    assert_eq!(app.patch(id, &json!({"tags": vec!["u"; 1_000]})).ok()["tags"][999], "u");
+    let before = app.everything();
+    for (field, answer) in [
+        ("name", app.post("/models", &version(&format!("{long}x"), "2", 0))),
+        ("version", app.post("/models", &version("m", &format!("{long}x"), 0))),
+        ("tags", app.post("/models", &version("m", "2", 1_001))),
+        ("tags", app.patch(id, &json!({"tags": vec!["u"; 1_001]}))),
+    ] {
+        let detail = answer.refused(400);
+        assert!(detail.starts_with(field) && detail.contains("at most 1"), "{detail}");
+    }
+    assert_eq!(app.everything(), before);
+}
+
+#[test]
+fn tags_that_are_over_the_limit_already_are_read_and_stay() {
+    let app = TestApp::spawn();
+    let id = app.register("m", "1");
+    let tags: Vec<_> = (0..1_500).map(|n| n.to_string()).collect();
+    let text = json!(tags).to_string();
+    app.other_process().execute("UPDATE models SET tags = ?2 WHERE id = ?1", (id, text)).unwrap();
+    assert_eq!(app.model(id)["tags"], json!(tags));
+    assert_eq!(app.patch(id, &json!({"description": "d"})).ok()["tags"], json!(tags));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod faults;
 mod foreign;
 mod hostile_bytes;
 mod hostile_json;
+mod large_answers;
 mod limits;
 mod lists;
 mod local_paths;

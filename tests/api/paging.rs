@@ -1,4 +1,4 @@
-//! The `Link` header: followed to its end it gives every row exactly once, whatever happens meanwhile.
+//! The `Link` header: followed to its end it gives every row exactly once, whatever changes between the pages.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ fn every_version_comes_once_in_every_order_and_page_size() {
 }
 
 #[test]
-fn what_comes_and_goes_meanwhile_neither_hides_nor_repeats_the_rest() {
+fn versions_that_come_and_go_between_pages_neither_hide_nor_repeat_the_rest() {
     let app = TestApp::spawn();
     for (sort, order) in LISTS {
         let name = format!("{sort}-{order}");
@@ -88,8 +88,8 @@ fn what_comes_and_goes_meanwhile_neither_hides_nor_repeats_the_rest() {
             assert!(round < 40, "{name} ends");
         }
         let once: BTreeSet<_> = seen.iter().copied().collect();
-        assert_eq!(once.len(), seen.len(), "{name}: none comes twice");
-        assert!(staying.is_subset(&once), "{name}: none that stayed is missing");
+        assert_eq!(once.len(), seen.len(), "{name}: no version comes twice");
+        assert!(staying.is_subset(&once), "{name}: no version that stayed is missing");
     }
 }
 
@@ -139,7 +139,7 @@ fn a_page_that_holds_the_rest_has_no_link() {
 }
 
 #[test]
-fn a_cursor_of_another_list_or_of_nobody_is_refused() {
+fn a_cursor_of_another_list_or_of_no_list_is_refused() {
     let app = TestApp::spawn();
     let id = app.register_with("m", "1", &json!({"status": "staging"}));
     app.register_with("m", "2", &json!({"status": "staging"}));
@@ -200,7 +200,7 @@ fn events_come_newest_first_in_pages() {
             let total: usize = answer.header("x-total-count").unwrap().parse().unwrap();
             next = answer.next_page();
             seen.extend(ids(&answer.ok()));
-            // What happens meanwhile is newer than the first page.
+            // Later events are newer than the first page.
             app.patch(id, &json!({"description": "new"})).ok();
             assert!(total >= 7);
         }
@@ -217,7 +217,7 @@ fn events_come_newest_first_in_pages() {
 }
 
 #[test]
-fn a_version_has_its_hundred_newest_events_where_no_limit_is_given() {
+fn a_version_shows_its_hundred_newest_events_without_a_limit() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     for round in 0..101 {

@@ -233,5 +233,49 @@ fn a_name_without_its_production_version_has_none() {
     app.promote(id).ok();
     app.request("DELETE", &format!("/models/{id}?force=true"), &[], None).ok();
     app.get("/production/m").refused(404);
-    assert_eq!(app.model(other)["status"], "staging", "nobody moves up by themselves");
+    assert_eq!(app.model(other)["status"], "staging", "no version is promoted on its own");
+}
+
+#[test]
+fn the_status_may_be_in_the_body_and_nothing_else_may() {
+    let app = TestApp::spawn();
+    let id = app.register("m", "1");
+    let promote = |query: &str, body: Option<&str>| {
+        app.request("POST", &format!("/models/{id}/promote{query}"), &[], body)
+    };
+    for (query, body, status) in [
+        ("?to_status=archived", None, "archived"),
+        ("", Some("{}"), "production"),
+        ("", Some(r#"{"to_status": "staging"}"#), "staging"),
+        ("?to_status=archived", Some("{}"), "archived"),
+        ("", Some(""), "production"),
+        ("?to_status=staging", Some(r#"{"to_status": "staging"}"#), "staging"),
+        ("", Some(r#"{"to_status": null}"#), "production"),
+        ("?to_status=staging", Some(r#"{"to_status": null}"#), "staging"),
+    ] {
+        assert_eq!(promote(query, body).ok()["status"], status, "{query} {body:?}");
+    }
+    let before = app.everything();
+    for (query, body, fault) in [
+        ("", r#"{"to_status": "gone"}"#, ("literal_error", r#"["body","to_status"]"#)),
+        ("", r#"{"to_status": 1}"#, ("literal_error", r#"["body","to_status"]"#)),
+        ("", r#"{"status": "staging"}"#, ("extra_forbidden", r#"["body","status"]"#)),
+        ("", "[]", ("model_attributes_type", r#"["body"]"#)),
+        ("", "null", ("model_attributes_type", r#"["body"]"#)),
+        ("", "{", ("json_invalid", r#"["body"]"#)),
+        ("", " ", ("json_invalid", r#"["body"]"#)),
+        (
+            "?to_status=staging",
+            r#"{"to_status": "production"}"#,
+            ("literal_error", r#"["body","to_status"]"#),
+        ),
+        ("?status=staging", "{}", ("extra_forbidden", r#"["query","status"]"#)),
+        ("?to_status=staging&force=true", "", ("extra_forbidden", r#"["query","force"]"#)),
+        ("?", r#"{"to_status": "x", "to_status": "gone"}"#, ("literal_error", r#"["body","to_status"]"#)),
+    ] {
+        promote(query, Some(body)).faults(&[fault]);
+    }
+    promote("?status=staging", Some(r#"{"status": "staging"}"#))
+        .faults(&[("extra_forbidden", r#"["query","status"]"#), ("extra_forbidden", r#"["body","status"]"#)]);
+    assert_eq!(app.everything(), before);
 }

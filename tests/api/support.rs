@@ -21,6 +21,7 @@ use model_registry::{
     http::{self, Keys},
     registry::{Clock, Registry},
     settings::{ServeFlags, Settings},
+    store::sqlite::Sqlite,
     telemetry::Telemetry,
 };
 use serde_json::{Value, json};
@@ -202,18 +203,6 @@ impl TestApp {
         self.folder.path().join("registry.db")
     }
 
-    /// Waits until the server has indexed what other processes wrote.
-    pub fn until_indexed(&self) {
-        let other = self.other_process();
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
-        let pending =
-            || other.query_row("SELECT count(*) FROM index_pending", [], |row| row.get::<_, i64>(0));
-        while pending().unwrap() > 0 {
-            assert!(std::time::Instant::now() < deadline, "{:?} are still pending", pending());
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
     /// The database file as another process would open it.
     pub fn other_process(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.db_path()).unwrap();
@@ -379,7 +368,7 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
 
 async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
     let telemetry = Arc::new(Telemetry::new(&[("version", "test")]));
-    let database = Database::open(&settings.database, clock(), &telemetry).unwrap();
+    let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap();
     let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let server = http::serve(listener, registry.clone(), &settings.http(), telemetry).unwrap();

@@ -1,4 +1,4 @@
-//! `PATCH /models/{id}`: what changes, what is told of it, and what is settled.
+//! `PATCH /models/{id}`: what changes, its events, and what is immutable.
 
 use serde_json::{Value, json};
 
@@ -116,6 +116,19 @@ fn tags_and_metrics_are_replaced_whole_and_may_become_empty() {
 }
 
 #[test]
+fn metrics_that_do_not_mention_suites_keep_them() {
+    let app = TestApp::spawn();
+    let id = app.register_with("m", "1", &json!({"metrics": {"x": 1}}));
+    let suites = app.record(id, "s", json!({"score": 0.5})).ok()["metrics"]["suites"].clone();
+    let metrics = |body: Value| app.patch(id, &json!({"metrics": body})).ok()["metrics"].clone();
+    assert_eq!(metrics(json!({"y": 2})), json!({"y": 2, "suites": suites}));
+    assert_eq!(metrics(json!({})), json!({"suites": suites}));
+    assert_eq!(app.model(id)["metrics"], json!({"suites": suites}));
+    assert_eq!(metrics(json!({"suites": {"t": {}}})), json!({"suites": {"t": {}}}));
+    assert_eq!(metrics(json!({"suites": null, "z": 3})), json!({"suites": null, "z": 3}));
+}
+
+#[test]
 fn uris_are_trimmed_digests_made_bare_and_numbers_in_texts_taken() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
@@ -171,7 +184,7 @@ fn a_settled_version_lets_through_what_is_free_and_nothing_else() {
     let frozen = app.register_with("frozen", "1", &json!({"frozen": true}));
     let production = app.register_with("production", "1", &json!({"status": "production"}));
     for (id, why) in [(frozen, "frozen"), (production, "in production")] {
-        // Status last: it would unsettle what is settled.
+        // Status last: it would make the version mutable.
         for (field, mut value) in fields().into_iter().rev() {
             if field == "frozen" && id == production {
                 value = json!(false);

@@ -1,4 +1,4 @@
-//! What the tests of the commands by hand have in common, and what holds for all of those commands.
+//! Helpers for the tests of interactive commands, and tests of all of those commands.
 
 use std::{ffi::OsStr, net::TcpListener, process::Command};
 
@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-/// `registry` for the registry at `url`, in a locale that has more than ASCII.
+/// `registry` for the registry at `url`, in a UTF-8 locale.
 pub(crate) fn at<I: AsRef<OsStr>>(url: &str, arguments: impl IntoIterator<Item = I>) -> Command {
     let mut command = registry(arguments);
     command.env("CAIA_REGISTRY_URL", url).env("CAIA_REGISTRY_API_KEY", KEY);
@@ -25,7 +25,7 @@ impl Server {
         Ran::of(&mut at(&self.url, arguments))
     }
 
-    /// Registers a version with these fields besides, and returns its id.
+    /// Registers a version with further fields, and returns its id.
     pub(crate) fn add(&self, name: &str, version: &str, fields: &Value) -> i64 {
         let mut body =
             json!({"name": name, "version": version, "artifact_uri": format!("s3://b/{name}/{version}")});
@@ -42,7 +42,7 @@ impl Server {
 }
 
 impl Ran {
-    /// Asserts that it was done, and returns stdout and stderr with times that are always the same.
+    /// Asserts success, and returns stdout and stderr with fixed times.
     #[track_caller]
     pub(crate) fn done(self) -> (String, String) {
         assert_eq!(self.code, 0, "{self:?}");
@@ -50,7 +50,7 @@ impl Ran {
         (timeless(&self.stdout), timeless(&self.stderr))
     }
 
-    /// Asserts that it was done without a word on stderr.
+    /// Asserts success without output on stderr, and returns stdout.
     #[track_caller]
     pub(crate) fn shown(self) -> String {
         let (stdout, stderr) = self.done();
@@ -59,7 +59,7 @@ impl Ran {
     }
 }
 
-/// The text with the digits of each time in place of those of today.
+/// The text with a fixed time in place of each time.
 fn timeless(text: &str) -> String {
     const PATTERN: &[u8] = b"dddd-dd-dd dd:dd";
     let mut bytes = text.as_bytes().to_vec();
@@ -93,7 +93,7 @@ const COMMANDS: [&[&str]; 12] = [
 ];
 
 #[test]
-fn whatever_a_registry_answers_it_is_one_line_and_a_code() {
+fn any_error_answer_is_one_line_and_an_exit_code() {
     let fault = r#"{"detail":[{"type":"int_parsing","loc":["body","x"],"msg":"no integer","input":"a"}]}"#;
     for (reply, code, said) in [
         (
@@ -123,10 +123,10 @@ fn whatever_a_registry_answers_it_is_one_line_and_a_code() {
 }
 
 #[test]
-fn a_registry_that_breaks_off_or_is_not_there_is_unreachable() {
+fn a_registry_that_hangs_up_or_does_not_listen_is_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let cut = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n[{".to_owned();
-    // Every command has its own wait until it gives up, so they wait side by side.
+    // Every command retries for a while, so they run in parallel.
     std::thread::scope(|scope| {
         for command in COMMANDS {
             let cut = &cut;
@@ -134,7 +134,7 @@ fn a_registry_that_breaks_off_or_is_not_there_is_unreachable() {
                 let line = Ran::of(&mut at(&format!("http://{free}"), command)).failed(3);
                 assert!(line.contains("is `registry serve` running there?"), "{command:?}: {line}");
                 for reply in [cut, ""] {
-                    // What changes nothing is asked again.
+                    // Reads are retried.
                     let fake = FakeRegistry::answering(vec![reply.to_owned(); 4]);
                     let line = Ran::of(&mut at(&fake.url, command)).failed(3);
                     assert!(line.contains("did not answer"), "{command:?}: {line}");
@@ -145,7 +145,7 @@ fn a_registry_that_breaks_off_or_is_not_there_is_unreachable() {
 }
 
 #[test]
-fn json_that_is_not_a_registrys_is_no_crash() {
+fn json_of_another_service_causes_no_crash() {
     for body in [
         "[]",
         "{}",
@@ -172,7 +172,7 @@ fn json_that_is_not_a_registrys_is_no_crash() {
 }
 
 #[test]
-fn a_command_without_a_key_says_where_to_put_one() {
+fn a_missing_key_is_an_error_that_says_where_to_put_one() {
     for command in COMMANDS {
         let line = Ran::of(&mut registry(command)).failed(4);
         assert!(line.contains("there is no API key; give one in CAIA_REGISTRY_API_KEY"), "{line}");
@@ -180,7 +180,7 @@ fn a_command_without_a_key_says_where_to_put_one() {
 }
 
 #[test]
-fn who_is_asked_to_come_later_comes_later() {
+fn a_busy_registry_is_retried() {
     for status in [429, 503] {
         let busy = answer(status, "Content-Type: application/json\r\nRetry-After: 0\r\n", "{}");
         let fake = FakeRegistry::answering([busy.clone(), busy, json_answer(200, r#"{"id":7}"#)]);
@@ -191,7 +191,7 @@ fn who_is_asked_to_come_later_comes_later() {
 }
 
 #[test]
-fn a_path_that_no_registry_has_names_the_url() {
+fn an_unknown_path_is_an_error_that_names_the_url() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     let url = format!("{}/api", server.url);
@@ -204,7 +204,7 @@ fn a_path_that_no_registry_has_names_the_url() {
 }
 
 #[test]
-fn colours_are_for_terminals_or_where_they_are_asked_for() {
+fn colours_need_a_terminal_or_a_flag() {
     let server = Server::start();
     let id = server.add("m", "v1", &json!({"status": "production"}));
     for command in [vec!["list"], vec!["show", "1"], vec!["stats"], vec!["compare", "--name", "m"]] {
@@ -230,7 +230,7 @@ fn colours_are_for_terminals_or_where_they_are_asked_for() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error_and_asks_no_registry() {
+fn an_invalid_command_line_is_a_usage_error_and_sends_no_request() {
     for arguments in [
         &["list", "-o", "xml"][..],
         &["list", "-o", "json", "--json"],

@@ -1,4 +1,4 @@
-//! `registry promote`, `update`, `delete`, and `metrics` where it records.
+//! `registry promote`, `update`, `delete`, and recording with `metrics`.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     server::Server,
 };
 
-/// A registry whose gate wants scores of `smoke`, with three versions of `m`.
+/// A registry whose gate requires scores of `smoke`, with three versions of `m`.
 fn gated() -> Server {
     let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE", "smoke");
@@ -37,7 +37,7 @@ fn with_stdin(command: &mut Command, text: &str) -> Ran {
 }
 
 #[test]
-fn promotion_says_what_happened_and_who_stepped_down() {
+fn promotion_prints_the_changes_of_status() {
     let server = gated();
     assert_eq!(server.run(["promote", "m:v1"]).shown(), "m:v1 (model 1): experimental → production\n");
     assert_eq!(
@@ -55,7 +55,7 @@ fn promotion_says_what_happened_and_who_stepped_down() {
 }
 
 #[test]
-fn what_the_gate_refuses_changes_nothing_and_names_the_next_step() {
+fn a_refused_promotion_changes_nothing_and_names_the_next_step() {
     let server = gated();
     server.add("m", "v4", &json!({}));
     server.run(["promote", "m:v2"]).shown();
@@ -69,7 +69,7 @@ fn what_the_gate_refuses_changes_nothing_and_names_the_next_step() {
     }
     assert_eq!(server.get("/production/m")["version"], "v2");
     let line = server.run(["promote", "m:v1", "--if-match", "\"1-older\""]).failed(5);
-    assert!(line.contains("its ETag is now"), "{line}");
+    assert!(line.contains("its revision is now"), "{line}");
 }
 
 #[test]
@@ -104,11 +104,7 @@ fn fields_are_updated_and_named() {
     ] {
         assert_eq!(model[field], expected, "{field}");
     }
-    assert_eq!(
-        server.get("/models/1/events").as_array().unwrap().len(),
-        3,
-        "what changes nothing is no event"
-    );
+    assert_eq!(server.get("/models/1/events").as_array().unwrap().len(), 3, "no event without a change");
     update(&["--tag", "only"]);
     update(&["--freeze"]);
     let ran = server.run(["update", "1", "--dataset", "d", "--json"]);
@@ -124,7 +120,7 @@ fn with_etag(etag: &str, tags: &str) -> String {
 }
 
 #[test]
-fn tags_that_somebody_sets_in_between_are_not_lost() {
+fn tags_that_another_client_sets_in_between_are_not_lost() {
     let fake = FakeRegistry::answering([
         with_etag("7-a", r#"["old"]"#),
         json_answer(412, r#"{"detail":"model 7 has changed"}"#),
@@ -145,23 +141,28 @@ fn tags_that_somebody_sets_in_between_are_not_lost() {
 }
 
 #[test]
-fn a_conflict_that_is_not_of_the_moment_is_not_tried_again() {
+fn a_permanent_conflict_is_not_retried() {
     let fake = FakeRegistry::answering([
         with_etag("7-a", "null"),
-        json_answer(409, r#"{"detail":"settled"}"#),
+        json_answer(409, r#"{"detail":"frozen"}"#),
         with_etag("7-a", "null"),
     ]);
     let line = Ran::of(&mut at(&fake.url, ["update", "7", "--add-tag", "mine"])).failed(5);
-    assert!(line.contains("conflict: settled"), "{line}");
+    assert!(line.contains("conflict: frozen"), "{line}");
     assert_eq!(fake.received().len(), 3);
 }
 
 #[test]
-fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
+fn deleting_needs_confirmation_and_reports_what_was_not_deleted() {
     let server = gated();
     server.run(["promote", "m:v2"]).shown();
     let line = with_stdin(&mut at(&server.url, ["delete", "m:v1"]), "y\n").failed(2);
-    assert!(line.contains("nobody can be asked whether to delete m:v1 (model 1); give --yes"), "{line}");
+    assert!(
+        line.contains(
+            "can't ask whether to delete m:v1 (model 1), since stdin is not a terminal; give --yes"
+        ),
+        "{line}"
+    );
     let line = server.run(["delete", "m:v1", "m:none", "--yes"]).failed(1);
     assert!(line.contains("there is no model m:none"), "{line}");
     assert_eq!(server.get("/stats")["total_models"], 3, "nothing was deleted");
@@ -182,15 +183,15 @@ fn deleting_wants_a_yes_and_takes_all_or_says_which_not() {
 }
 
 #[test]
-fn an_update_of_nothing_is_one_line() {
+fn an_update_without_changes_is_an_error() {
     let fake = FakeRegistry::answering([]);
     let line = Ran::of(&mut at(&fake.url, ["update", "1"])).failed(2);
-    assert!(line.contains("there is no change to make; give one, like --description"), "{line}");
+    assert!(line.contains("nothing to change; give a change, like --description"), "{line}");
     assert!(fake.received().is_empty());
 }
 
 #[test]
-fn a_blank_tag_is_refused_and_one_that_is_there_can_be_removed() {
+fn a_blank_tag_is_refused_and_an_existing_one_can_be_removed() {
     let server = Server::start();
     server.add("m", "v1", &json!({"tags": ["", "a"]}));
     for flag in ["--tag", "--add-tag"] {
@@ -203,7 +204,7 @@ fn a_blank_tag_is_refused_and_one_that_is_there_can_be_removed() {
 }
 
 #[test]
-fn a_name_that_can_be_read_in_two_ways_is_not_guessed() {
+fn an_ambiguous_name_is_an_error_that_names_the_candidates() {
     let server = Server::start();
     let (last, first) = (server.add("a:b", "c", &json!({})), server.add("a", "b:c", &json!({})));
     for command in [
@@ -227,7 +228,7 @@ fn a_name_that_can_be_read_in_two_ways_is_not_guessed() {
 }
 
 #[test]
-fn what_is_in_production_is_found_by_a_name_with_a_colon() {
+fn a_production_version_is_found_by_a_name_with_a_colon() {
     let server = Server::start();
     let id = server.add("host:5000/gpt", "v1", &json!({"status": "production"}));
     let shown = server.run(["show", "host:5000/gpt@production", "-o", "name"]).shown();
@@ -273,7 +274,7 @@ fn scores_are_recorded_from_flags_files_and_stdin() {
 }
 
 #[test]
-fn scores_that_can_not_be_read_or_come_too_late_are_not_recorded() {
+fn unreadable_or_late_scores_are_not_recorded() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     let seen = server.get("/models/1")["updated_at"].as_str().unwrap().to_owned();

@@ -18,7 +18,7 @@ fn stocked() -> Server {
 }
 
 #[test]
-fn versions_stand_side_by_side_with_what_differs_marked() {
+fn versions_are_shown_side_by_side_with_differences_marked() {
     let server = stocked();
     let table = server.run(["compare", "m:v2", "m:v1"]).shown();
     assert_eq!(
@@ -48,7 +48,7 @@ fn versions_stand_side_by_side_with_what_differs_marked() {
 }
 
 #[test]
-fn a_metric_is_drawn_through_the_versions_in_their_order() {
+fn a_metric_is_drawn_over_the_versions_in_order() {
     let server = stocked();
     let drawn =
         Ran::of(at(&server.url, ["compare", "3", "1", "2", "--metric", "smoke-v1/score"]).env("LC_ALL", "C"));
@@ -87,7 +87,7 @@ fn a_metric_that_is_listed_can_be_drawn() {
 }
 
 #[test]
-fn programs_get_the_answer_itself() {
+fn other_formats_show_the_answer_of_the_registry() {
     let server = stocked();
     let answer = server.get("/compare?ids=1,3");
     assert_eq!(server.run(["compare", "m:v1", "m:v3", "--json"]).stdout, format!("{answer:#}\n"));
@@ -107,5 +107,5 @@ fn of_many_versions_the_newest_twenty_are_compared() {
     assert_eq!(said, "the newest 20 of 22 versions\n");
     let ids: Vec<String> = (1..=21).map(|id| id.to_string()).collect();
     let line = server.run(std::iter::once("compare").chain(ids.iter().map(String::as_str))).failed(2);
-    assert!(line.contains("2 to 20 different versions can be compared, and here are 21 given"), "{line}");
+    assert!(line.contains("expected 2 to 20 different versions, got 21"), "{line}");
 }

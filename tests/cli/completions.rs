@@ -1,4 +1,4 @@
-//! What is made from the description of the command line: help, completions, manual pages.
+//! Output from the description of the command line: help, completions, manual pages.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ const COMMANDS: [&str; 13] = [
     "update",
 ];
 
-/// Whether a tool takes `input`; `None` where the tool is not installed.
+/// Returns true if a tool accepts `input`; `None` if the tool is not installed.
 fn accepts(tool: &str, arguments: &[&str], input: &str) -> Option<bool> {
     let spawned = Command::new(tool)
         .args(arguments)
@@ -43,7 +43,7 @@ fn accepts(tool: &str, arguments: &[&str], input: &str) -> Option<bool> {
 }
 
 #[test]
-fn completions_know_the_commands_and_are_well_formed() {
+fn completions_contain_the_commands_and_are_well_formed() {
     let mut checked = 0;
     for (shell, arguments) in [("bash", &["-n"][..]), ("zsh", &["-n"]), ("fish", &["-n"])] {
         let script = Ran::of(&mut registry(["completions", shell])).shown();
@@ -55,11 +55,11 @@ fn completions_know_the_commands_and_are_well_formed() {
             checked += 1;
         }
     }
-    assert!(checked > 0, "there was no shell to try them with");
+    assert!(checked > 0, "no shell is installed to check them");
 }
 
 #[test]
-fn each_command_has_its_manual_page_and_nothing_else_is_left_behind() {
+fn each_command_has_a_manual_page_and_no_other_file_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("share/man1");
     let run = || Ran::of(registry(["man", "--dir"]).arg(&dir));
@@ -86,12 +86,12 @@ fn each_command_has_its_manual_page_and_nothing_else_is_left_behind() {
 }
 
 #[test]
-fn pages_that_can_not_be_written_are_one_line() {
+fn a_folder_that_cannot_be_created_is_an_error_of_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let line = Ran::of(registry(["man", "--dir"]).arg(file.join("man1"))).failed(1);
-    assert!(line.contains("can't be made"), "{line}");
+    assert!(line.contains("can't create the folder"), "{line}");
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn help_is_short_or_long_and_goes_to_stdout() {
     let nothing = Ran::of(&mut registry(Vec::<&str>::new()));
     assert_eq!((nothing.code, nothing.stdout.as_str()), (2, ""), "{nothing:?}");
     let mistyped = Ran::of(&mut registry(["lst"]));
-    assert!(mistyped.stderr.contains("list"), "it suggests what may have been meant: {mistyped:?}");
+    assert!(mistyped.stderr.contains("list"), "it suggests a command: {mistyped:?}");
 }

@@ -1,4 +1,4 @@
-//! `registry config`: what is in force and why, and never a key.
+//! `registry config`: the effective settings and their sources, and never a key.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -28,7 +28,7 @@ fn config(folder: &TempDir, arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn it_shows_what_is_in_force_and_where_it_comes_from() {
+fn it_shows_the_settings_and_their_sources() {
     let file = "url = 'http://top'\n[profiles.b]\nurl = 'http://b'\napi_key_file = 'key'\n[profiles.a]\ns3_region = 'r'";
     let folder = configured(file);
     let path = folder.path().join("caia/registry.toml").display().to_string();
@@ -57,15 +57,15 @@ fn it_shows_what_is_in_force_and_where_it_comes_from() {
 }
 
 #[test]
-fn without_a_file_it_says_where_one_would_be() {
+fn without_a_file_it_shows_the_default_path() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(&folder, &[]).shown();
-    assert!(text.contains("caia/registry.toml (there is none)\n"), "{text}");
+    assert!(text.contains("caia/registry.toml (does not exist)\n"), "{text}");
     assert!(text.contains("registry       http://localhost:8001 (default)\n"), "{text}");
 }
 
 #[test]
-fn a_file_that_is_wrong_is_one_line_without_the_key() {
+fn a_wrong_file_is_an_error_of_one_line_without_the_key() {
     for (file, said) in [
         (format!("api_key = {KEY}"), "line 1"),
         (format!("api_key = '{KEY}'\nurk = 'x'"), "unknown field `urk`"),
@@ -134,7 +134,7 @@ fn a_profile_without_a_key_says_that_variables_do_not_count() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_warned_of_where_it_is_used() {
+fn a_used_key_that_others_can_read_causes_a_warning() {
     for (file, key_is_in) in
         [(format!("api_key = '{KEY}'"), "registry.toml"), ("api_key_file = 'key'".to_owned(), "key")]
     {
@@ -152,7 +152,7 @@ fn a_key_that_others_can_read_is_warned_of_where_it_is_used() {
 }
 
 #[test]
-fn a_broken_file_in_its_usual_place_stops_nobody_who_needs_nothing_of_it() {
+fn a_broken_default_file_is_a_warning_if_flags_give_url_and_key() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     let folder = configured("nonsense");

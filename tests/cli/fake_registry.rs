@@ -1,5 +1,4 @@
-//! A server of one thread that gives prepared answers, to try a client against what a real registry
-//! seldom says.
+//! A server of one thread with prepared answers, to test clients against answers that a real registry rarely gives.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -7,7 +6,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// What a client sent.
+/// A received request.
 pub(crate) struct Received {
     /// Request line and headers, in lower case.
     pub(crate) head: String,
@@ -20,7 +19,7 @@ pub(crate) struct FakeRegistry {
 }
 
 impl FakeRegistry {
-    /// Listens on a free port and gives each of `answers` to one request.
+    /// Listens on a free port and answers one request with each of `answers`.
     pub(crate) fn answering(answers: impl IntoIterator<Item = String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -30,7 +29,7 @@ impl FakeRegistry {
         Self { url, thread }
     }
 
-    /// What it was sent, once every answer is given.
+    /// The received requests, once every answer is sent.
     pub(crate) fn received(self) -> Vec<Received> {
         self.thread.join().unwrap()
     }
@@ -51,13 +50,13 @@ fn exchange(listener: &TcpListener, answer: &str) -> Received {
     Received { head, body: String::from_utf8(body).unwrap() }
 }
 
-/// An answer as it goes over the wire; `head` holds further header lines, each with its line break.
+/// An answer in bytes; `head` holds further header lines, each with its line break.
 pub(crate) fn answer(status: u16, head: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n{head}\r\n{body}")
 }
 
-/// An answer of JSON.
+/// A JSON answer.
 pub(crate) fn json(status: u16, body: &str) -> String {
     answer(status, "Content-Type: application/json\r\n", body)
 }

@@ -1,4 +1,4 @@
-//! `registry health`: what a container engine learns of a server by an exit code.
+//! `registry health`: the exit code for container engines.
 
 use std::net::TcpListener;
 
@@ -15,25 +15,25 @@ fn health(url: &str, arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn a_server_that_runs_is_healthy_for_whoever_asks() {
+fn a_running_server_is_healthy() {
     let server = Server::start();
     let port = server.url.rsplit(':').next().unwrap();
-    let told = format!("{} is healthy\n", server.url);
-    assert_eq!(health(&server.url, &[]).shown(), told);
+    let healthy = format!("{} is healthy\n", server.url);
+    assert_eq!(health(&server.url, &[]).shown(), healthy);
     assert_eq!(health(&server.url, &["--ready"]).shown(), format!("{} is ready\n", server.url));
     let by_variable = |name, value: &str| Ran::of(registry(["health"]).env(name, value)).shown();
-    assert_eq!(by_variable("CAIA_REGISTRY_URL", &server.url), told);
-    assert_eq!(by_variable("CAIA_REGISTRY_PORT", port), told, "the variables of the server lead there too");
+    assert_eq!(by_variable("CAIA_REGISTRY_URL", &server.url), healthy);
+    assert_eq!(by_variable("CAIA_REGISTRY_PORT", port), healthy, "the server's own variables work too");
 }
 
 #[test]
-fn a_server_that_has_no_key_is_healthy_all_the_same() {
+fn a_server_without_keys_is_healthy() {
     let server = Server::with(tempfile::tempdir().unwrap(), 0, |_| {});
     assert!(health(&server.url, &[]).shown().ends_with(" is healthy\n"));
 }
 
 #[test]
-fn ready_asks_for_more_and_no_key_is_shown() {
+fn ready_asks_another_path_and_sends_no_key() {
     let fake = FakeRegistry::answering([json(200, r#"{"status":"ready"}"#)]);
     let url = fake.url.clone();
     let mut command = registry(["health", "--ready", "--url", &url]);
@@ -47,7 +47,7 @@ fn ready_asks_for_more_and_no_key_is_shown() {
 }
 
 #[test]
-fn whatever_is_wrong_is_one_line_and_code_1_after_one_question() {
+fn any_error_is_one_line_and_code_1_after_one_request() {
     for (reply, said) in [
         (json(503, r#"{"detail":"the disk is full"}"#), "is not ready: the disk is full"),
         (json(500, r#"{"detail":"internal error"}"#), "failed (500): internal error"),
@@ -66,12 +66,12 @@ fn whatever_is_wrong_is_one_line_and_code_1_after_one_question() {
 }
 
 #[test]
-fn where_nothing_listens_or_nothing_answers_it_is_not_healthy() {
+fn a_server_that_does_not_listen_or_answer_is_not_healthy() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let line = health(&format!("http://{free}"), &[]).failed(1);
     assert!(line.contains("connection refused"), "{line}");
 
-    // Connections wait in its queue, and nobody takes them out.
+    // Connections wait in the backlog and are never accepted.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let line = health(&url, &["--timeout-ms", "200"]).failed(1);
@@ -79,7 +79,7 @@ fn where_nothing_listens_or_nothing_answers_it_is_not_healthy() {
 }
 
 #[test]
-fn what_is_no_url_is_a_usage_error() {
+fn an_invalid_url_is_a_usage_error() {
     let line = health("localhost:8001", &[]).failed(2);
     assert!(line.contains("--registry-url takes one like"), "{line}");
 }

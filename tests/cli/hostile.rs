@@ -1,4 +1,4 @@
-//! Names, paths and heads that mean harm to whoever reads the log or a terminal.
+//! Names, paths and headers that attack the reader of a log or a terminal.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::{KEY, registry, server::Server};
 
-/// What forges lines, clears screens and turns the order of letters.
+/// Forges lines, clears screens and reverses the order of characters.
 const HARM: &str =
     "x\n2026-01-31T00:00:00Z  INFO forged\r\u{1b}[2J\u{9b}31m\u{85}\u{2028}\u{202e}\u{2066}y\0";
 
-fn steers(letter: char) -> bool {
+fn is_unsafe_to_display(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -56,7 +56,7 @@ fn no_request_forges_a_line_of_the_log() {
         }
         server.signal("TERM");
         let log = server.ended().log;
-        assert!(!log.contains(|letter| steers(letter) && letter != '\n'), "{log:?}");
+        assert!(!log.contains(|letter| is_unsafe_to_display(letter) && letter != '\n'), "{log:?}");
         let requests = log.split_terminator('\n').filter(|line| match format {
             "json" => serde_json::from_str::<Value>(line).unwrap()["status"].is_number(),
             _ => {
@@ -69,7 +69,7 @@ fn no_request_forges_a_line_of_the_log() {
 }
 
 #[test]
-fn what_a_registry_holds_steers_no_terminal_in_any_format() {
+fn what_a_registry_holds_controls_no_terminal_in_any_format() {
     let server = Server::start();
     let fields = json!({
         "name": HARM, "version": HARM, "artifact_uri": HARM, "description": HARM, "run_id": HARM, "git_commit": HARM,
@@ -103,20 +103,17 @@ fn what_a_registry_holds_steers_no_terminal_in_any_format() {
             let arguments: Vec<_> = arguments.map(|text| text.replace('\0', "")).collect();
             let ran = server.run(arguments);
             // Fields of csv may hold line breaks and tabs, between their quotes.
-            let steers = |letter: char| steers(letter) && letter != '\n';
+            let is_unsafe = |letter: char| is_unsafe_to_display(letter) && letter != '\n';
             for text in [&ran.stdout, &ran.stderr] {
-                assert!(!text.contains(steers), "{command:?} -o {format}: {text:?}");
+                assert!(!text.contains(is_unsafe), "{command:?} -o {format}: {text:?}");
                 let forged = text.lines().any(|line| line.starts_with("2026-01-31T00:00:00Z  INFO forged"));
                 assert!(!forged || *format == "csv", "{command:?} -o {format}: {text}");
             }
         }
     }
-    // The registry was reached, and what was done was done.
+    // The deletion reached the registry.
     assert_eq!(server.get("/stats")["total_models"], 1);
-    assert!(
-        registry(["show", "1"])
-            .env("CAIA_REGISTRY_URL", HARM.replace('\0', ""))
-            .output()
-            .is_ok_and(|output| { !String::from_utf8_lossy(&output.stderr).trim_end().contains(steers) })
-    );
+    assert!(registry(["show", "1"]).env("CAIA_REGISTRY_URL", HARM.replace('\0', "")).output().is_ok_and(
+        |output| { !String::from_utf8_lossy(&output.stderr).trim_end().contains(is_unsafe_to_display) }
+    ));
 }

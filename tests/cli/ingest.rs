@@ -138,8 +138,8 @@ fn the_command_line_must_make_sense() {
     for (arguments, complaint) in [
         (&["--metrics-json={}", "--metrics-path=m.json"][..], "cannot be used with"),
         (&["--status=live"], "possible values: experimental, staging, production, archived"),
-        (&["--training-loss=NaN"], "a finite number is wanted"),
-        (&["--metrics-json=[1]"], "a JSON object is wanted"),
+        (&["--training-loss=NaN"], "expected a finite number"),
+        (&["--metrics-json=[1]"], "expected a JSON object"),
         (&["--training-step=x"], "invalid digit"),
         (&["--unknown"], "unexpected argument"),
     ] {

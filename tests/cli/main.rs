@@ -1,4 +1,4 @@
-//! The real binary, as a shell sees it: its output, its files and its exit codes.
+//! The real binary as a shell runs it: output, files and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bench;
@@ -33,10 +33,10 @@ use std::{
     process::{Command, Output},
 };
 
-/// The key that the tests show; it must never be seen in any output.
+/// The key of the tests; no output may contain it.
 const KEY: &str = "hush-4711-hush";
 
-/// `registry` with these arguments, and with nothing in its environment that could lead it elsewhere.
+/// `registry` with these arguments and without variables that could lead it to another server.
 fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
     command.args(arguments);
@@ -46,12 +46,12 @@ fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command 
             command.env_remove(&name);
         }
     }
-    // Nor in the configuration of whoever runs the tests.
+    // The user's own configuration file must not count either.
     command.env("USER", "ann").env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Debug)]
 struct Ran {
     code: i32,
@@ -74,7 +74,7 @@ impl Ran {
         ran
     }
 
-    /// Asserts that it failed with this code and nothing but one line, which it returns.
+    /// Asserts that it failed with this code and one line on stderr, and returns that line.
     #[track_caller]
     fn failed(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");

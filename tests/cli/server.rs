@@ -1,4 +1,4 @@
-//! `registry serve` as its own process, on a free port and a database of its own.
+//! `registry serve` as a process of its own, with a free port and its own database.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -15,7 +15,7 @@ use crate::{KEY, registry};
 /// A running server.
 pub(crate) struct Server {
     pub(crate) url: String,
-    /// What it printed before it was asked anything, without its first line.
+    /// The lines that it printed at start, without the first.
     pub(crate) greeting: Vec<String>,
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -23,7 +23,7 @@ pub(crate) struct Server {
     folder: Option<TempDir>,
 }
 
-/// How a server ended.
+/// A server after its exit.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) log: String,
@@ -38,7 +38,7 @@ impl Server {
         })
     }
 
-    /// A server in `folder`, whose command `change` completes; it prints `greeting` lines behind its address.
+    /// A server in `folder`, with its command completed by `change`; it prints `greeting` lines after its address.
     pub(crate) fn with(folder: TempDir, greeting: usize, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = registry(["serve", "--port", "0"]);
         command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -68,7 +68,7 @@ impl Server {
         signal(self.child.id(), name);
     }
 
-    /// Waits until it has ended.
+    /// Waits for its exit.
     pub(crate) fn ended(mut self) -> Ended {
         let status = self.child.wait().unwrap();
         let mut rest = String::new();
@@ -87,9 +87,9 @@ impl Server {
         self.send("GET", path, KEY, None)
     }
 
-    /// The body of a POST that must succeed.
+    /// The body of a POST that must succeed; `null` sends an empty body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
-        self.send("POST", path, KEY, Some(body))
+        self.send("POST", path, KEY, Some(body).filter(|body| !body.is_null()))
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, key: &str, body: Option<&Value>) -> Value {
@@ -105,7 +105,7 @@ impl Server {
     }
 }
 
-/// Sends a process a signal by its name.
+/// Sends a signal, by name, to a process.
 pub(crate) fn signal(process: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap();
     assert!(sent.success());

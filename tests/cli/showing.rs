@@ -1,4 +1,4 @@
-//! `registry show`, `production`, `events`, and `metrics` where it records nothing.
+//! `registry show`, `production`, `events`, and reading with `metrics`.
 
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ Newest events
 }
 
 #[test]
-fn a_version_is_found_by_each_of_its_names_and_shown_in_each_format() {
+fn a_version_is_found_by_id_name_and_status_and_shown_in_each_format() {
     let server = stocked();
     let model = server.get("/models/1");
     for name in ["1", "tiny:v1", "tiny@production"] {
@@ -90,26 +90,26 @@ fn a_version_is_found_by_each_of_its_names_and_shown_in_each_format() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_how_to_find_it() {
+fn a_missing_version_is_an_error_with_a_hint() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     let scored = server.add("m", "v3", &json!({}));
     server.score(scored, "s", &json!({"score": 1}));
     server.score(scored, "t", &json!({"score": 1}));
     for (arguments, said) in [
-        (&["show", "m:v2"][..], "there is no model m:v2; `registry list` shows what there is"),
+        (&["show", "m:v2"][..], "there is no model m:v2; `registry list` shows all versions"),
         (&["show", "7"], "there is no model 7;"),
         (&["show", "m@production"], "m@production: no version is in production;"),
         (&["production", "m"], "no version is in production"),
         (&["production", "none"], "no version is in production"),
         (&["events", "m:v2"], "there is no model m:v2"),
         (&["metrics", "m:v2"], "there is no model m:v2"),
-        (&["metrics", "7"], "there is no model 7; `registry list` shows what there is"),
-        (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows what there is"),
+        (&["metrics", "7"], "there is no model 7; `registry list` shows all versions"),
+        (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows all versions"),
         (&["metrics", "1", "--suite", "s"], "no scores of 1 in the suite s; it has no scores at all"),
         (
             &["metrics", "m:v3", "--suite", "nope"],
-            "no scores of m:v3 in the suite nope; it has those of s, t",
+            "no scores of m:v3 in the suite nope; it has the suites s, t",
         ),
         (
             &["bench", "--model-id", "99", "--suite", "smoke-v1"],
@@ -120,7 +120,7 @@ fn what_is_not_there_is_told_with_how_to_find_it() {
         (&["update", "7", "--add-tag", "a"], "there is no model 7"),
         (&["delete", "7", "--yes"], "there is no model 7"),
         (&["compare", "1", "7"], "there is no model 7"),
-        (&["compare", "--name", "none"], "none has 0 versions, and comparing takes two"),
+        (&["compare", "--name", "none"], "none has 0 versions, and a comparison needs two"),
     ] {
         let line = server.run(arguments).failed(1);
         assert!(line.contains(said), "{arguments:?}: {line}");
@@ -155,12 +155,12 @@ TIME                  EVENT        ACTOR      WHAT
     assert_eq!(two.lines().count(), 2);
     assert_eq!(said, "2 shown; --all shows the rest\n");
     let five = server.run(["events", "1", "--limit", "5", "-o", "csv"]).shown();
-    assert_eq!(five.lines().count(), 6, "there are no more, so nothing is said");
+    assert_eq!(five.lines().count(), 6, "no hint at the last page");
     assert_eq!(server.run(["events", "99"]).done(), (String::new(), "no events of 99\n".to_owned()));
 }
 
 #[test]
-fn all_events_are_had_over_several_pages() {
+fn all_events_are_fetched_over_several_pages() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     for at in 0..520 {
@@ -198,7 +198,7 @@ smoke-v1  ok       true  2026-01-31 13:05Z  key:hush…
 }
 
 #[test]
-fn a_uri_that_stands_in_the_place_of_a_path_is_shown_once() {
+fn a_path_that_repeats_the_uri_is_not_shown() {
     let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", crate::KEY).env("CAIA_REGISTRY_EXPOSE_LOCAL_PATHS", "true");
     });

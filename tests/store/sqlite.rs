@@ -1,4 +1,4 @@
-//! What is SQLite's own: opening, migrating, the write-ahead log.
+//! Only for SQLite: opening, upgrading, the WAL.
 
 use std::{
     fs,
@@ -113,7 +113,7 @@ fn what_is_no_registry_is_refused_and_left_as_it_was() {
     drop(clean);
     assert!(std::process::Command::new("mkfifo").arg(at("fifo.db")).status().unwrap().success());
 
-    // The index of a log is rebuilt by whoever reads it; it is no data.
+    // SQLite rebuilds the -shm file when it opens the WAL; it holds no data.
     let snapshot = |folder: &Path| {
         let mut files = snapshot(folder);
         files.retain(|(path, _)| !path.ends_with("hot.db-shm"));
@@ -199,7 +199,7 @@ fn an_empty_file_and_an_open_registry_are_opened_and_stay_as_they_are() {
     };
     let before = schema(&path);
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
-    // A Python server may set the number to its own; what is there already is then left alone.
+    // Another tool may set the number; the upgrade then makes the same tables again.
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     assert_eq!(schema(&path), before);
@@ -249,30 +249,4 @@ fn a_checkpoint_moves_the_log_into_the_database_while_others_work() {
     assert_eq!(writer.truncate_wal().unwrap().wal_pages, 0);
     let log = options.files()[1].metadata().unwrap().len();
     assert_eq!(log, 0, "the log is empty");
-}
-
-#[test]
-fn a_table_that_another_tool_has_made_anew_without_its_triggers_gets_them_back_when_it_is_opened() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path().join("registry.db"));
-    drop(SqliteWriter::open(&options, now()).unwrap());
-    let other = rusqlite::Connection::open(&options.path).unwrap();
-    let register = |version: &str| {
-        let sql = "INSERT INTO models (name, version, checkpoint_path) VALUES ('m', ?1, '/x')";
-        other.execute(sql, [version]).unwrap();
-    };
-    register("1");
-    other
-        .execute_batch("CREATE TABLE anew AS SELECT * FROM models; DROP TABLE models; ALTER TABLE anew RENAME TO models;")
-        .unwrap();
-    register("2");
-    let counted = || {
-        let mut reader = SqliteReader::open(&options).unwrap();
-        reader.stats().unwrap().total_models
-    };
-    assert_eq!(counted(), 1, "nobody counted");
-    drop(SqliteWriter::open(&options, now()).unwrap());
-    assert_eq!(counted(), 2);
-    register("3");
-    assert_eq!(counted(), 3);
 }

@@ -1,16 +1,18 @@
-//! What the registry's operations rely on in a store, whichever it is.
+//! What the registry's operations rely on in every store.
+
+use std::ops::ControlFlow;
 
 use model_registry::{
     domain::{
-        Draft, EventDraft, EventQuery, ListQuery, Model, Order, Page, Refusal, Sort, Status, Timestamp,
-        json::read_object,
+        Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelRow, Order, Page, Refusal, Sort, Status,
+        Timestamp, json::read_object,
     },
     store::{ReadStore, StoreError, WriteStore},
 };
 
-/// A store of its own for one test, empty at the start.
+/// An empty store for one test.
 pub trait Fixture {
-    /// Runs `write` in a transaction: kept where it succeeds, undone where it errs.
+    /// Runs `write` in a transaction: kept if it succeeds, undone if it fails.
     fn write<T>(
         &mut self,
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
@@ -29,6 +31,8 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         events_stay_and_come_newest_first_in_pages,
         lists_are_sorted_filtered_and_counted,
         pages_by_cursor_show_each_version_once,
+        a_visitor_that_stops_changes_nothing_but_what_is_visited,
+        a_visitor_of_events_that_stops_learns_the_same_of_the_page,
     ] {
         test(&mut fixture());
     }
@@ -226,9 +230,82 @@ fn lists_are_sorted_filtered_and_counted(store: &mut impl Fixture) {
     let stats = store.reader().stats().unwrap();
     assert_eq!(stats.by_name, [("alpha".to_owned(), 2), ("beta".to_owned(), 1)]);
     assert_eq!(stats.by_status, [("experimental".to_owned(), 3)]);
-    let mut seen = Vec::new();
-    store.reader().models_with_ids(&[3, 99, 1, 3], &mut |row| seen.push(row.id)).unwrap();
-    assert_eq!(seen, [1, 3]);
+    let contenders = store.reader().contenders(&[3, 99, 1, 3]).unwrap();
+    assert_eq!(contenders.iter().map(|contender| contender.id).collect::<Vec<_>>(), [1, 3]);
+    for (most, expected) in [(9, &[3, 1, 3][..]), (2, &[3, 1])] {
+        let mut seen = Vec::new();
+        let visit = &mut |row: ModelRow<'_>| {
+            seen.push(row.id);
+            if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        store.reader().models_with_ids(&[3, 99, 1, 3], visit).unwrap();
+        assert_eq!(seen, expected);
+    }
+}
+
+fn a_visitor_that_stops_changes_nothing_but_what_is_visited(store: &mut impl Fixture) {
+    for version in 0..7 {
+        let mut draft = draft(["a", "b"][version % 2], &version.to_string());
+        draft.tags = vec!["t".to_owned()];
+        draft.training_step = Some(version as i64 % 3);
+        insert(store, draft);
+    }
+    let list = ListQuery::default();
+    let name = Some("a".to_owned());
+    for query in [
+        ListQuery { limit: Some(4), ..list.clone() },
+        ListQuery { limit: Some(4), offset: 2, ..list.clone() },
+        ListQuery { limit: Some(4), name: name.clone(), ..list.clone() },
+        ListQuery { limit: Some(3), tag: Some("t".to_owned()), ..list.clone() },
+        ListQuery { limit: Some(3), sort: Sort::TrainingStep, ..list.clone() },
+        ListQuery {
+            limit: Some(3),
+            sort: Sort::UpdatedAt,
+            status: Some(Status::Experimental),
+            ..list.clone()
+        },
+        ListQuery { limit: Some(7), ..list.clone() },
+        ListQuery { limit: Some(2), name, sort: Sort::TrainingStep, order: Order::Ascending, ..list },
+    ] {
+        let mut next = Some(query);
+        while let Some(query) = next {
+            let mut all = Vec::new();
+            let page = store.reader().models(&query, &mut |row| all.push(row.id)).unwrap();
+            for most in 1..=all.len() {
+                let mut seen = Vec::new();
+                let visit = &mut |row: ModelRow<'_>| {
+                    seen.push(row.id);
+                    if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                };
+                let (same, rest) = store.reader().models_until(&query, visit).unwrap();
+                assert_eq!((&same, seen.len()), (&page, most), "{query:?}");
+                assert_eq!([seen, rest].concat(), all, "{query:?}, stopped after {most}");
+            }
+            next = page.next.map(|after| ListQuery { after: Some(after), offset: 0, ..query });
+        }
+    }
+}
+
+fn a_visitor_of_events_that_stops_learns_the_same_of_the_page(store: &mut impl Fixture) {
+    let id = insert(store, draft("m", "1")).id;
+    for number in 0..6 {
+        let event = EventDraft::update(&["tags"]);
+        store.write(|store| store.append_event(id, &event, "ann", &number.to_string())).unwrap();
+    }
+    for query in [(6, 0), (4, 0), (3, 2), (2, 5), (9, 0)] {
+        let query = EventQuery { model_id: id, limit: query.0, offset: query.1, after: None };
+        let mut all = Vec::new();
+        let page = store.reader().events(&query, &mut |event| all.push(event.id)).unwrap();
+        for most in 1..=all.len() {
+            let mut seen = Vec::new();
+            let visit = &mut |event: Event<'_>| {
+                seen.push(event.id);
+                if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            assert_eq!(store.reader().events_until(&query, visit).unwrap(), page, "{query:?}");
+            assert_eq!(seen, all[..most]);
+        }
+    }
 }
 
 fn pages_by_cursor_show_each_version_once(store: &mut impl Fixture) {

@@ -1,11 +1,10 @@
-//! `cargo xtask changelog`: the sections of CHANGELOG.md, one of which becomes the notes of a release.
+//! `cargo xtask changelog`: the sections of CHANGELOG.md. One of them becomes the notes of a release.
 
-use std::process::ExitCode;
-
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use time::{Date, macros::format_description};
 
-use crate::{error::Error, files, process::Interrupt, repository::Repository};
+use crate::repository::Repository;
 
 pub(crate) const FILE: &str = "CHANGELOG.md";
 const UNRELEASED: &str = "Unreleased";
@@ -13,23 +12,22 @@ const UNRELEASED: &str = "Unreleased";
 /// Print a section of the changelog, such as the notes of a release
 #[derive(Debug, Args)]
 pub(crate) struct Changelog {
-    /// Which one: a version, or unreleased [default: the one on top]
+    /// A version, or unreleased [default: the section on top]
     version: Option<String>,
-    /// Without the heading, which a page of releases has already
+    /// Without the heading, which a page of releases already has
     #[arg(long)]
     notes: bool,
 }
 
 impl Changelog {
-    pub(crate) fn run(&self) -> Result<ExitCode, Error> {
-        let root = Repository::find_root(&Interrupt::listen()?)?;
-        let text = files::read(&root.join(FILE))?;
+    pub(crate) fn run(&self) -> Result<bool> {
+        let text = Repository::here()?.read(FILE)?;
         let section = find(&text, self.version.as_deref())?;
         if !self.notes {
             println!("{}\n", section.heading);
         }
         println!("{}", section.body);
-        Ok(ExitCode::SUCCESS)
+        Ok(true)
     }
 }
 
@@ -37,9 +35,8 @@ impl Changelog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section<'a> {
     pub(crate) heading: &'a str,
-    /// As it stands in brackets: a version, or `Unreleased`.
+    /// A version, or `Unreleased`.
     pub(crate) name: &'a str,
-    /// What stands behind the brackets.
     pub(crate) date: &'a str,
     /// Without blank lines at either end.
     pub(crate) body: &'a str,
@@ -50,12 +47,12 @@ impl Section<'_> {
         self.name.eq_ignore_ascii_case(UNRELEASED)
     }
 
-    /// Whether its date is one, as `2026-11-26`.
+    /// Returns true if its date is one, such as `2026-11-26`.
     pub(crate) fn is_dated(&self) -> bool {
         Date::parse(self.date, format_description!("[year]-[month]-[day]")).is_ok()
     }
 
-    /// Whether it says anything: headings say nothing.
+    /// Returns true if it has a line that is not a heading.
     pub(crate) fn has_content(&self) -> bool {
         self.body.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'))
     }
@@ -63,60 +60,41 @@ impl Section<'_> {
 
 /// All sections, from the top.
 pub(crate) fn sections(text: &str) -> Vec<Section<'_>> {
-    let mut starts: Vec<(usize, &str)> = Vec::new();
-    let mut end = text.len();
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if line.starts_with("## [") {
-            starts.push((at, line.trim_end()));
-        } else if is_link(line) && !starts.is_empty() {
-            // Where the links of the headings stand, the sections are over.
-            end = at;
-            break;
-        }
-        at += line.len();
-    }
-    let ends = starts.iter().skip(1).map(|(at, _)| *at).chain([end]);
-    let pairs = starts.iter().zip(ends);
-    pairs
-        .filter_map(|(&(start, heading), end)| {
-            let (name, behind) = heading.strip_prefix("## [")?.split_once(']')?;
-            let date = behind.trim().trim_start_matches(['-', '–']).trim();
-            Some(Section { heading, name, date, body: text[start + heading.len()..end].trim() })
-        })
-        .collect()
+    // The links of the headings come after the last section.
+    let end = text.find("\n[").unwrap_or(text.len());
+    let starts: Vec<_> = text[..end].match_indices("\n## [").map(|(at, _)| at + 1).collect();
+    let starts: Vec<_> = text.starts_with("## [").then_some(0).into_iter().chain(starts).collect();
+    let ends = starts.iter().skip(1).copied().chain([end]);
+    let section = |(start, end): (usize, usize)| {
+        let (heading, body) = text[start..end].split_once('\n').unwrap_or((&text[start..end], ""));
+        let (name, date) = heading.strip_prefix("## [")?.split_once(']')?;
+        let date = date.trim().trim_start_matches(['-', '–']).trim();
+        Some(Section { heading, name, date, body: body.trim() })
+    };
+    starts.iter().copied().zip(ends).filter_map(section).collect()
 }
 
-/// `[0.3.0]: https://…`
-fn is_link(line: &str) -> bool {
-    line.starts_with('[') && line.contains("]: ")
-}
-
-/// The section of that version, or the top one.
-pub(crate) fn find<'a>(text: &'a str, version: Option<&str>) -> Result<Section<'a>, Error> {
+/// The section of a version, or the top one.
+pub(crate) fn find<'a>(text: &'a str, version: Option<&str>) -> Result<Section<'a>> {
     let all = sections(text);
-    let Some(wanted) = version else {
-        let none = || Error::Failed(format!("{FILE} has no section; begin one with: ## [{UNRELEASED}]"));
+    let Some(version) = version else {
+        let none = || anyhow!("{FILE} has no section; begin one with: ## [{UNRELEASED}]");
         return all.first().copied().ok_or_else(none);
     };
-    let bare = wanted.strip_prefix('v').unwrap_or(wanted);
+    let bare = version.strip_prefix('v').unwrap_or(version);
     all.iter().find(|section| section.name.eq_ignore_ascii_case(bare)).copied().ok_or_else(|| {
         let known: Vec<_> = all.iter().map(|section| section.name).collect();
-        Error::Failed(format!("{FILE} has no section {wanted}; it has: {}", known.join(", ")))
+        anyhow!("{FILE} has no section {version}; it has: {}", known.join(", "))
     })
 }
 
-/// The text with what is unreleased given to `version`, and an empty section for what comes.
-pub(crate) fn released(text: &str, version: &str, date: Date) -> Result<String, Error> {
+/// The text with the unreleased section given to `version`, and an empty one above it.
+pub(crate) fn released(text: &str, version: &str, date: Date) -> Result<String> {
     let all = sections(text);
-    let top = all.first().filter(|section| section.is_unreleased() && section.has_content());
-    let top = top.ok_or_else(|| {
-        Error::Failed(format!(
-            "the top section of {FILE} is not [{UNRELEASED}] with something in it; say what is new"
-        ))
-    })?;
-    let date = date.format(format_description!("[year]-[month]-[day]"));
-    let date = date.map_err(|error| Error::Failed(format!("today's date can't be written: {error}")))?;
+    let Some(top) = all.first().filter(|section| section.is_unreleased() && section.has_content()) else {
+        bail!("the top section of {FILE} is not [{UNRELEASED}] with some content; describe what is new");
+    };
+    let date = date.format(format_description!("[year]-[month]-[day]")).context("today's date")?;
     let heading = format!("## [{UNRELEASED}]\n\n## [{version}] - {date}");
     Ok(text.replacen(top.heading, &heading, 1))
 }
@@ -164,21 +142,20 @@ Words.
     }
 
     #[test]
-    fn a_version_that_is_not_there_is_answered_with_those_that_are() {
+    fn an_unknown_version_is_answered_with_the_known_ones() {
         let error = find(TEXT, Some("9.9.9")).unwrap_err().to_string();
         assert_eq!(error, "CHANGELOG.md has no section 9.9.9; it has: Unreleased, 0.2.0, 0.1.0");
         assert!(find("# Changelog\n", None).is_err());
     }
 
     #[test]
-    fn a_release_takes_what_is_unreleased_and_leaves_room_for_what_comes() {
+    fn a_release_dates_the_unreleased_section_and_begins_an_empty_one() {
         let text = released(TEXT, "0.3.0", date!(2026 - 11 - 26)).unwrap();
         let names: Vec<_> = sections(&text).iter().map(|section| section.name.to_owned()).collect();
         assert_eq!(names, ["Unreleased", "0.3.0", "0.2.0", "0.1.0"]);
         let section = find(&text, Some("0.3.0")).unwrap();
         assert_eq!((section.date, section.body), ("2026-11-26", "### Added\n\n- New."));
         assert!(!find(&text, None).unwrap().has_content());
-        // Nothing is new by then.
-        assert!(released(&text, "0.4.0", date!(2026 - 11 - 26)).is_err());
+        assert!(released(&text, "0.4.0", date!(2026 - 11 - 26)).is_err(), "nothing is new");
     }
 }

@@ -1,106 +1,116 @@
-//! What is in the repository: tracked files with their texts, and what git says of the tree.
+//! The repository on disk: its tracked files, and running cargo and git in it.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    process::{Command, Output},
 };
 
-use crate::{
-    command::{cargo, git},
-    error::Error,
-    process::{Captured, Interrupt, capture},
-};
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
 
 /// A file that git tracks, as it is in the working tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tracked {
     /// From the root, with `/`.
     pub(crate) path: String,
-    /// `None` where it is no text.
+    /// `None` if it is not text.
     pub(crate) text: Option<String>,
 }
 
-/// A repository on disk.
-#[derive(Debug)]
+/// A checked-out workspace.
+#[derive(Debug, Clone)]
 pub(crate) struct Repository {
     pub(crate) root: PathBuf,
-    pub(crate) interrupt: Interrupt,
-    /// Variables that cargo gets, or does not get.
-    pub(crate) environment: Vec<(&'static str, Option<PathBuf>)>,
 }
 
 impl Repository {
-    /// The workspace in which we were called.
-    pub(crate) fn here() -> Result<Self, Error> {
-        let interrupt = Interrupt::listen()?;
-        Ok(Self { root: Self::find_root(&interrupt)?, interrupt, environment: Vec::new() })
+    /// The workspace that the current folder belongs to.
+    pub(crate) fn here() -> Result<Self> {
+        let here = Self { root: PathBuf::from(".") };
+        let manifest = printed(here.cargo(["locate-project", "--workspace", "--message-format", "plain"]))?;
+        let root = Path::new(manifest.trim()).parent().ok_or_else(|| anyhow!("no workspace is here"))?;
+        Ok(Self { root: root.to_owned() })
     }
 
-    pub(crate) fn find_root(interrupt: &Interrupt) -> Result<PathBuf, Error> {
-        let mut command =
-            cargo(Path::new("."), ["locate-project", "--workspace", "--message-format", "plain"]);
-        let found = succeeded("cargo locate-project", capture(&mut command, interrupt)?)?;
-        let root = Path::new(found.trim()).parent().map(Path::to_owned);
-        root.ok_or_else(|| {
-            Error::Failed("this is no cargo workspace; go to the repository's folder".to_owned())
-        })
+    /// A call of the cargo that started us.
+    pub(crate) fn cargo<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root).args(args).env("CARGO_TERM_COLOR", "never");
+        command
     }
 
-    /// What git prints for these arguments.
-    pub(crate) fn git(&self, args: &[&str]) -> Result<String, Error> {
-        let ended = capture(&mut git(&self.root, args), &self.interrupt)?;
-        succeeded(&format!("git {}", args.join(" ")), ended)
-    }
-
-    /// What cargo prints for these arguments, however it ends.
-    pub(crate) fn cargo(&self, args: &[&str]) -> Result<Captured, Error> {
-        let mut command = cargo(&self.root, args);
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
+    /// What git prints.
+    pub(crate) fn git(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new("git");
+        command.current_dir(&self.root).args(args).env("LC_ALL", "C").env("GIT_PAGER", "cat");
+        // A hook sets these for its own repository.
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            command.env_remove(variable);
         }
-        capture(&mut command, &self.interrupt)
+        printed(command)
     }
 
-    /// All tracked files. One that was deleted and not yet committed is no longer there.
-    pub(crate) fn tracked(&self) -> Result<Vec<Tracked>, Error> {
+    /// What `cargo metadata --locked` says of the workspace and its dependencies.
+    pub(crate) fn metadata(&self) -> Result<Value> {
+        let text = printed(self.cargo(["metadata", "--locked", "--format-version", "1"]))?;
+        serde_json::from_str(&text).context("cargo metadata printed no JSON")
+    }
+
+    /// Reads a text from the root.
+    pub(crate) fn read(&self, path: &str) -> Result<String> {
+        fs::read_to_string(self.root.join(path)).with_context(|| format!("{path} can't be read"))
+    }
+
+    /// All tracked files that exist.
+    pub(crate) fn tracked(&self) -> Result<Vec<Tracked>> {
         let listed = self.git(&["ls-files", "-z"])?;
         let mut tracked = Vec::new();
         for path in listed.split('\0').filter(|path| !path.is_empty()) {
             let full = self.root.join(path);
-            let Ok(found) = fs::symlink_metadata(&full) else { continue };
-            // A link is judged by where it points, a submodule not at all.
-            let text = if found.is_symlink() {
+            // A link is judged by its target path. A folder is a submodule, which is not ours.
+            let text = if full.is_symlink() {
                 fs::read_link(&full).ok().and_then(|to| to.into_os_string().into_string().ok())
-            } else if found.is_file() {
-                let bytes = fs::read(&full).map_err(|source| Error::Unreadable { path: full, source })?;
+            } else if full.is_file() {
+                let bytes = fs::read(&full).with_context(|| format!("{path} can't be read"))?;
                 String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
             } else {
-                None
+                continue;
             };
             tracked.push(Tracked { path: path.to_owned(), text });
         }
         Ok(tracked)
     }
 
-    /// Lines of `git status`: what differs from the last commit.
-    pub(crate) fn changes(&self) -> Result<Vec<String>, Error> {
+    /// Lines of `git status`: differences from the last commit.
+    pub(crate) fn changes(&self) -> Result<Vec<String>> {
         Ok(self.git(&["status", "--porcelain"])?.lines().map(str::to_owned).collect())
     }
 }
 
-/// Its output, or what it said in place of it.
-pub(crate) fn succeeded(what: &str, ended: Captured) -> Result<String, Error> {
-    if ended.success {
-        return Ok(ended.stdout);
-    }
-    let said = if ended.stderr.trim().is_empty() { ended.stdout } else { ended.stderr };
-    Err(Error::Failed(format!("{what} failed: {}", last_lines(&said, 6))))
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Result<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.output().with_context(|| format!("{program} can't be started; is it installed and on PATH?"))
 }
 
-/// The end of what a command said, in one line.
+/// What a command prints to stdout. A command that fails is an error with its last words.
+pub(crate) fn printed(mut command: Command) -> Result<String> {
+    let output = run(&mut command)?;
+    if !output.status.success() {
+        bail!("{} failed: {}", words(&command), last_lines(&String::from_utf8_lossy(&output.stderr), 6));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A command as one would type it.
+pub(crate) fn words(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = [program].into_iter().chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// The last lines of an output, in one line.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("; ")

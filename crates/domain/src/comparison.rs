@@ -1,22 +1,22 @@
-//! Versions side by side, in three orders.
+//! Versions side by side, ranked in three ways.
 
-use super::{Model, ModelId};
+use crate::model::{Model, ModelId};
 
-/// What versions are ordered by when they are compared.
+/// The values by which a comparison ranks a version.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contender {
     /// The version.
     pub id: ModelId,
-    /// More is first.
+    /// Most first.
     pub params: Option<i64>,
-    /// Less is first.
+    /// Lowest first.
     pub training_loss: Option<f64>,
-    /// Further is first.
+    /// Highest first.
     pub training_step: Option<i64>,
 }
 
 impl Contender {
-    /// What is compared of a version.
+    /// The values of a version.
     #[must_use]
     pub fn of<S>(model: &Model<S>) -> Self {
         Self {
@@ -28,8 +28,8 @@ impl Contender {
     }
 }
 
-/// The places of the contenders, as they were given, in each order. What has no value comes last, and
-/// ties stay as given.
+/// Three rankings, each a list of indexes into the contenders. Those without a value come last, and ties keep their
+/// order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// The most parameters first.
@@ -41,11 +41,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Orders the contenders.
+    /// Ranks the contenders.
     #[must_use]
     pub fn of(contenders: &[Contender]) -> Self {
         let high_first = |value: fn(&Contender) -> Option<i64>| {
-            // An absent value is below any other, so reversing puts it last.
+            // `None` is below any value, so reversing puts it last.
             ordered(contenders, |a, b| value(b).cmp(&value(a)))
         };
         Self {
@@ -63,9 +63,9 @@ fn ordered(
     contenders: &[Contender],
     compare: impl Fn(&Contender, &Contender) -> std::cmp::Ordering,
 ) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..contenders.len()).collect();
-    places.sort_by(|a, b| compare(&contenders[*a], &contenders[*b]));
-    places
+    let mut ranking: Vec<usize> = (0..contenders.len()).collect();
+    ranking.sort_by(|a, b| compare(&contenders[*a], &contenders[*b]));
+    ranking
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contenders_are_ordered_and_those_without_a_value_come_last() {
+    fn contenders_are_ranked_and_those_without_a_value_come_last() {
         let contender =
             |id, params, training_loss, training_step| Contender { id, params, training_loss, training_step };
         let contenders = [

@@ -1,10 +1,10 @@
-//! SHA-256 digests, and whether a file is what its registration says.
+//! SHA-256 digests, and the check of a file against its registration.
 
 use std::fmt;
 
-use super::Refusal;
+use crate::refusal::Refusal;
 
-/// A SHA-256 digest. One that exists is valid; it is written as 64 lower-case hex digits.
+/// A SHA-256 digest, written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -30,7 +30,7 @@ impl Digest {
         }
         let mut bytes = [0; 32];
         hex::decode_to_slice(bare, &mut bytes).map_err(|_| {
-            Refusal::Invalid(format!("{field} is no SHA-256 digest: 64 hex digits are wanted"))
+            Refusal::Invalid(format!("{field} is not a SHA-256 digest; expected 64 hex digits"))
         })?;
         Ok(Some(Self(bytes)))
     }
@@ -48,20 +48,20 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// What reading a file from its first byte to its last found.
+/// Size and digest of a file that was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measurement {
-    /// Absent where the file is larger than the limit for digesting.
+    /// Absent if the file is over the limit for digesting.
     pub sha256: Option<Digest>,
-    /// The bytes of the file.
+    /// Size of the file.
     pub size_bytes: u64,
 }
 
 impl Measurement {
-    /// Holds the measurement against what was claimed of the file; what was not claimed is not judged.
+    /// Compares the measurement with what a client claimed of the file; `None` claims nothing.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where size or digest differ.
+    /// [`Refusal::Invalid`] if size or digest differ.
     pub fn confirm(
         &self,
         what: &str,
@@ -86,7 +86,7 @@ impl Measurement {
         Ok(())
     }
 
-    /// The size as the file of the registry keeps it.
+    /// The size as a signed integer, which is what the store has.
     #[must_use]
     pub fn size_for_row(&self) -> i64 {
         i64::try_from(self.size_bytes).unwrap_or(i64::MAX)
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_by_the_name_of_its_field() {
+    fn anything_else_is_refused_and_names_its_field() {
         for text in
             ["123", &HEX[1..], &format!("{HEX}0"), &"z".repeat(64), "md5:00", "é23456789", &"é".repeat(32)]
         {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_held_against_what_was_claimed_of_it() {
+    fn a_file_is_compared_with_what_was_claimed_of_it() {
         let found = Digest::parse("f", HEX).unwrap();
         let other = Some(Digest::from_bytes([0; 32]));
         let hashed = Measurement { sha256: found, size_bytes: 16 };

@@ -1,14 +1,19 @@
-//! What a registration brings: a version that has no id yet.
+//! A registration: a version that has no id yet.
 
-use super::{
-    Digest, Measurement, Model, ModelId, Refusal, Status, Timestamp,
+use crate::{
+    digest::{Digest, Measurement},
     json::{Object, Value, compact},
+    limits::{check_name, check_tags},
+    model::{Model, ModelId},
+    refusal::Refusal,
+    status::Status,
+    timestamp::Timestamp,
 };
 
-/// What is said of one file: a checkpoint or a configuration.
+/// The record of one file: a checkpoint or a configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FileRecord {
-    /// Where the server can read it, if it is to.
+    /// A path on the server's disk, if the server reads the file itself.
     pub path: Option<String>,
     /// Its digest.
     pub sha256: Option<Digest>,
@@ -17,7 +22,7 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// Reads what a client says of the file `what` (`checkpoint`, `config`).
+    /// The record that a client sends of the file `what` (`checkpoint`, `config`).
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a malformed digest or a negative size.
@@ -34,19 +39,19 @@ impl FileRecord {
         Ok(Self { path, sha256, size_bytes })
     }
 
-    /// Takes over what reading the file found, where it agrees with what was claimed.
+    /// Adds the digest and size that reading the file yielded.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where it does not.
-    pub fn measured(&mut self, what: &str, found: &Measurement) -> Result<(), Refusal> {
-        found.confirm(what, self.sha256, self.size_bytes)?;
-        self.sha256 = found.sha256.or(self.sha256);
-        self.size_bytes = Some(found.size_for_row());
+    /// [`Refusal::Invalid`] if they differ from what was claimed.
+    pub fn measured(&mut self, what: &str, measurement: &Measurement) -> Result<(), Refusal> {
+        measurement.confirm(what, self.sha256, self.size_bytes)?;
+        self.sha256 = measurement.sha256.or(self.sha256);
+        self.size_bytes = Some(measurement.size_for_row());
         Ok(())
     }
 }
 
-/// Where a version comes from.
+/// The origin of a version.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "named as in `Model`")]
 pub struct Provenance {
@@ -56,7 +61,7 @@ pub struct Provenance {
     pub source_host: Option<String>,
 }
 
-/// The shape of a model, as its configuration gives it.
+/// The shape of a model, from its configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in `Model`")]
 pub struct Architecture {
@@ -67,8 +72,8 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Reads a configuration: its `architecture` object where it has one, else its top level.
-    /// What is no whole number there is passed over.
+    /// Reads the `architecture` object of a configuration, or its top level if it has none. Values that are no whole
+    /// numbers are ignored.
     #[must_use]
     pub fn from_config(config: &Object) -> Self {
         let source = match config.get("architecture") {
@@ -83,11 +88,10 @@ impl Architecture {
         }
     }
 
-    /// Reads the same of a configuration in the names of Hugging Face's transformers: those of BERT and
-    /// LLaMA, else those of GPT-2.
+    /// Reads a configuration of Hugging Face's transformers, by the names of BERT and LLaMA, or else of GPT-2.
     #[must_use]
     pub fn from_transformers_config(config: &Object) -> Self {
-        let either = |one: &str, other: &str| whole(config, one).or_else(|| whole(config, other));
+        let either = |name: &str, other: &str| whole(config, name).or_else(|| whole(config, other));
         Self {
             d_model: either("hidden_size", "n_embd"),
             n_layers: either("num_hidden_layers", "n_layer"),
@@ -96,7 +100,7 @@ impl Architecture {
         }
     }
 
-    /// `self`, with what it leaves open taken from `other`.
+    /// `self`, with missing fields taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -108,17 +112,17 @@ impl Architecture {
     }
 }
 
-/// A whole number among the fields of a configuration.
+/// The field `key` of a configuration, if it is a whole number.
 fn whole(config: &Object, key: &str) -> Option<i64> {
     let number = config.get(key)?.as_number()?;
     number.as_i64().or_else(|| {
         let float = number.as_f64()?;
-        // Exact below 2^53, and no shape of a model lies beyond it.
+        // Floats are exact below 2^53, and no dimension of a model is larger.
         (float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0).then_some(float as i64)
     })
 }
 
-/// A version to be registered.
+/// A version to register.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "named as in `Model`")]
 pub struct Draft {
@@ -144,13 +148,11 @@ impl Draft {
     /// A draft with nothing but its name and version.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where one of them is blank: such a version could never be asked for by name.
+    /// [`Refusal::Invalid`] if one of them is blank or too long.
     pub fn named(name: impl Into<String>, version: impl Into<String>) -> Result<Self, Refusal> {
         let (name, version) = (name.into(), version.into());
         for (field, text) in [("name", &name), ("version", &version)] {
-            if text.trim().is_empty() {
-                return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
-            }
+            check_name(field, text)?;
         }
         Ok(Self {
             name,
@@ -172,19 +174,27 @@ impl Draft {
         })
     }
 
-    /// Settles the artifact's URI: what was given, trimmed; else `sha256:` and the checkpoint's digest.
+    /// Refuses values that no version may have.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where there is neither.
-    pub fn settle_artifact_uri(&mut self) -> Result<(), Refusal> {
+    /// [`Refusal::Invalid`] for too many tags.
+    pub fn check(self) -> Result<Self, Refusal> {
+        check_tags(&self.tags)?;
+        Ok(self)
+    }
+
+    /// Trims the artifact's URI. Without one it becomes `sha256:` and the checkpoint's digest.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if there is neither.
+    pub fn resolve_artifact_uri(&mut self) -> Result<(), Refusal> {
         let given = self.artifact_uri.as_deref().map(str::trim).filter(|uri| !uri.is_empty());
         let uri = match (given, self.checkpoint.sha256) {
             (Some(uri), _) => uri.to_owned(),
             (None, Some(digest)) => format!("sha256:{digest}"),
             (None, None) => {
                 return Err(Refusal::Invalid(
-                    "artifact_uri is missing, and so is checkpoint_sha256 to make one of; give either"
-                        .to_owned(),
+                    "artifact_uri and checkpoint_sha256 are both missing; give one of them".to_owned(),
                 ));
             }
         };
@@ -192,7 +202,7 @@ impl Draft {
         Ok(())
     }
 
-    /// The version this becomes once it has an id. Empty tags and metrics are none.
+    /// The version that this becomes under an id. Empty tags and metrics become `None`.
     #[must_use]
     pub fn into_model(self, id: ModelId, now: Timestamp) -> Model {
         let now = now.to_string();
@@ -238,9 +248,9 @@ mod tests {
 
     #[test]
     fn a_blank_name_or_version_is_refused() {
-        for (name, version, fault) in [("", "1", "name"), (" \t", "1", "name"), ("m", " ", "version")] {
+        for (name, version, field) in [("", "1", "name"), (" \t", "1", "name"), ("m", " ", "version")] {
             let refusal = Draft::named(name, version).unwrap_err();
-            assert!(refusal.to_string().starts_with(fault), "{refusal}");
+            assert!(refusal.to_string().starts_with(field), "{refusal}");
         }
         assert!(Draft::named("na me/ü", "v 1").is_ok());
     }
@@ -248,7 +258,7 @@ mod tests {
     #[test]
     fn the_artifact_uri_is_given_or_made_of_the_digest() {
         let hex = "a".repeat(64);
-        for (uri, sha256, settled) in [
+        for (uri, sha256, resolved) in [
             (Some(" s3://b/m "), None, Some("s3://b/m".to_owned())),
             (Some("s3://b/m"), Some(&hex), Some("s3://b/m".to_owned())),
             (Some("  "), Some(&hex), Some(format!("sha256:{hex}"))),
@@ -260,9 +270,9 @@ mod tests {
             draft.artifact_uri = uri.map(str::to_owned);
             draft.checkpoint =
                 FileRecord::claimed("checkpoint", None, sha256.map(String::as_str), None).unwrap();
-            assert_eq!(draft.settle_artifact_uri().is_ok(), settled.is_some(), "{uri:?}");
-            if settled.is_some() {
-                assert_eq!(draft.artifact_uri, settled);
+            assert_eq!(draft.resolve_artifact_uri().is_ok(), resolved.is_some(), "{uri:?}");
+            if resolved.is_some() {
+                assert_eq!(draft.artifact_uri, resolved);
             }
         }
     }

@@ -4,51 +4,27 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::{Digest, Evaluation, ModelId, Refusal, Status};
+use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
 
-/// What happened to a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum EventKind {
-    Create,
-    Update,
-    Promote,
-    AutoDemote,
-    Eval,
-    Delete,
-}
-
-impl EventKind {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Create, Self::Update, Self::Promote, Self::AutoDemote, Self::Eval, Self::Delete];
-
-    /// The kind with exactly this text; other servers may have written others.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-
-    /// The text on the wire and in the file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Promote => "promote",
-            Self::AutoDemote => "auto_demote",
-            Self::Eval => "eval",
-            Self::Delete => "delete",
-        }
+text_enum! {
+    /// What happened to a version. Other servers may have written other types.
+    #[allow(missing_docs, reason = "the names say it")]
+    EventKind {
+        Create = "create",
+        Update = "update",
+        Promote = "promote",
+        AutoDemote = "auto_demote",
+        Eval = "eval",
+        Delete = "delete",
     }
 }
 
-/// An event as the file holds it.
+/// An event as the store holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
     /// Rises with time.
     pub id: i64,
-    /// The version it happened to, which may be gone.
+    /// The version it happened to, which may be deleted.
     pub model_id: ModelId,
     /// One of [`EventKind`], or what another server wrote.
     pub event_type: Cow<'a, str>,
@@ -85,28 +61,14 @@ struct Transition<'a> {
     reason: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Scores<'a> {
-    suite: &'a str,
-    metrics: &'a super::json::Object,
-    prior_metrics_sha256: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dataset: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eval_commit: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eval_config: Option<&'a super::json::Object>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notes: Option<&'a str>,
-}
-
 impl EventDraft {
-    fn new(kind: EventKind, payload: &impl Serialize) -> Self {
-        // serde_json errs on maps with keys that are no text and on its writer; here is neither.
+    /// An event with this payload, whose map keys must be text.
+    pub(crate) fn new(kind: EventKind, payload: &impl Serialize) -> Self {
+        // serde_json fails only on other map keys and on its writer.
         Self { kind, payload: serde_json::to_string(payload).unwrap_or_default() }
     }
 
-    /// `create` and `delete` say what the version was.
+    /// `create` or `delete` `{name, version, status, artifact_uri}`.
     #[must_use]
     pub fn identity(
         kind: EventKind,
@@ -142,33 +104,15 @@ impl EventDraft {
         Self::new(EventKind::AutoDemote, &Transition { from, to, reason: Some(reason) })
     }
 
-    /// `eval {suite, metrics, prior_metrics_sha256, …}`.
-    #[must_use]
-    pub fn eval(evaluation: &Evaluation, prior_metrics: Digest) -> Self {
-        let payload = Scores {
-            suite: &evaluation.suite,
-            metrics: &evaluation.metrics,
-            prior_metrics_sha256: prior_metrics.to_string(),
-            dataset: evaluation.dataset.as_deref(),
-            eval_commit: evaluation.eval_commit.as_deref(),
-            eval_config: evaluation.eval_config.as_ref(),
-            notes: evaluation.notes.as_deref(),
-        };
-        Self::new(EventKind::Eval, &payload)
-    }
-
-    /// The event itself, if its payload is within `max_bytes`.
+    /// Returns the event if its payload is within `max_bytes`.
     ///
     /// # Errors
-    /// [`Refusal::TooLarge`] otherwise; the change it belongs to is to be refused whole.
+    /// [`Refusal::EventTooLarge`] otherwise; the whole change must be refused then.
     pub fn within(self, max_bytes: usize) -> Result<Self, Refusal> {
-        if self.payload.len() <= max_bytes {
-            return Ok(self);
+        match self.payload.len() {
+            bytes if bytes > max_bytes => Err(Refusal::EventTooLarge { bytes, max_bytes }),
+            _ => Ok(self),
         }
-        Err(Refusal::TooLarge(format!(
-            "the audit event of this change would hold {} bytes; at most {max_bytes} are kept",
-            self.payload.len()
-        )))
     }
 }
 
@@ -210,6 +154,6 @@ mod tests {
         let event = EventDraft::update(&["tags"]);
         let size = event.payload.len();
         assert!(event.clone().within(size).is_ok());
-        assert!(matches!(event.within(size - 1), Err(Refusal::TooLarge(_))));
+        assert!(matches!(event.within(size - 1), Err(Refusal::EventTooLarge { .. })));
     }
 }

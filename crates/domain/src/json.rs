@@ -1,31 +1,30 @@
-//! JSON as text: what may go out as it is kept, what old files hold instead, and the one spelling
-//! that a digest is taken over.
+//! JSON as text: limits of what a client may send, repair of what 0.2.0 wrote, and the canonical form for digests.
 //!
-//! Numbers keep their digits (`1.0` stays `1.0`, a big integer stays exact) and objects keep their
-//! order; of a key given twice the last value counts.
+//! Numbers keep their digits (`1.0` stays `1.0`, a big integer stays exact) and objects keep their order. If a key
+//! occurs twice, the last value counts.
 
 use std::{borrow::Cow, fmt::Write as _};
 
 use serde::de::IgnoredAny;
 pub use serde_json::{Map, Number, Value};
 
-/// A JSON object, in the order it was written.
+/// A JSON object that keeps the order of its fields.
 pub type Object = Map<String, Value>;
 
-/// How deeply what a client sends may nest. Below the parser's own 128, since the registry puts
-/// metrics two levels further down and has to read them again.
+/// The most levels of what a client sends. The parser takes 128, and the registry stores metrics two levels deeper and
+/// reads them again.
 pub const MAX_DEPTH: usize = 96;
 
-/// What the parser takes for a mark of its own where it stands as a key; a client's would be taken for a number.
+/// A key by which `serde_json` marks numbers; it would parse a client's object with this key as a number.
 const RESERVED_KEY: &str = "$serde_json::private::Number";
 
-/// Whether `key` can't stand in an object here.
+/// Returns true if `key` can't be a key of an object, because the parser uses it.
 #[must_use]
 pub fn is_reserved_key(key: &str) -> bool {
     key == RESERVED_KEY
 }
 
-/// Whether an object in `text`, which may be no JSON, has a key that can't stand here, however it is escaped.
+/// Returns true if an object in `text` has a reserved key, escaped or not. `text` need not be JSON.
 #[must_use]
 pub fn has_reserved_key(text: &str) -> bool {
     if !text.contains(RESERVED_KEY) && !text.contains("\\u") {
@@ -51,7 +50,7 @@ pub fn has_reserved_key(text: &str) -> bool {
     false
 }
 
-/// How many levels of lists and objects `value` has; a number or a text has none.
+/// Levels of lists and objects in `value`; 0 for a number or a text.
 #[must_use]
 pub fn depth(value: &Value) -> usize {
     match value {
@@ -61,70 +60,69 @@ pub fn depth(value: &Value) -> usize {
     }
 }
 
-/// The text of `object` without a space in it.
+/// `object` as text without spaces.
 #[must_use]
 pub fn compact(object: &Object) -> String {
-    // A map with text keys has no way to fail: serde_json errs on other keys and on its writer only.
+    // serde_json fails only on keys that are no text and on its writer.
     serde_json::to_string(object).unwrap_or_default()
 }
 
-/// Reads an object from text of the file. What 0.2.0 could write and is no JSON for everybody is mended: `NaN` and
-/// `Infinity` become `null`, and half of a surrogate pair the letter that stands for a broken one.
-/// `None` where it is no object or nests deeper than the parser goes.
+/// Reads an object that the store holds. It repairs what 0.2.0 could write and is not JSON: `NaN` and `Infinity`
+/// become `null`, and a lone surrogate the replacement character. `None` if it is not an object, or too deep.
 #[must_use]
 pub fn read_object(text: &str) -> Option<Object> {
-    serde_json::from_str(text).or_else(|_| serde_json::from_str(&mended(text))).ok()
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text))).ok()
 }
 
-/// The text of the file as it may go into an answer: untouched where it is JSON, mended where 0.2.0 wrote what is
-/// none for everybody, and `null` where it is no JSON at all.
+/// Text of the store as it can go into an answer: unchanged if it is JSON, repaired like [`read_object`], or `null` if
+/// it is not JSON at all.
 #[must_use]
 pub fn servable(text: &str) -> Cow<'_, str> {
-    // Who passes over a text does not see what its escapes come to.
+    // `IgnoredAny` skips texts without decoding their escapes, so it does not notice a lone surrogate.
     let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let may_be_half = text.contains("\\ud") || text.contains("\\uD");
-    if !may_be_half && is_json(text) {
+    let may_have_surrogate = text.contains("\\ud") || text.contains("\\uD");
+    if !may_have_surrogate && is_json(text) {
         return Cow::Borrowed(text.trim_ascii());
     }
-    let mended = mended(text);
-    if is_json(&mended) { Cow::Owned(mended.trim_ascii().to_owned()) } else { Cow::Borrowed("null") }
+    let repaired = repaired(text);
+    if is_json(&repaired) { Cow::Owned(repaired.trim_ascii().to_owned()) } else { Cow::Borrowed("null") }
 }
 
-/// Text of the file in the spelling that answers have: compact, not escaped beyond need.
-/// `None` where `text` has it already or can't be read.
+/// `text` in the form that answers have: compact, and without needless escapes. `None` if it has that form already or
+/// can't be read.
 #[must_use]
 pub fn respelled(text: &str) -> Option<String> {
-    let value: Value = serde_json::from_str(text).or_else(|_| serde_json::from_str(&mended(text))).ok()?;
-    let spelled = value.to_string();
-    (spelled != text).then_some(spelled)
+    let value: Value = serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text))).ok()?;
+    let normalized = value.to_string();
+    (normalized != text).then_some(normalized)
 }
 
-/// `NaN`, `Infinity` and `-Infinity` outside texts replaced by `null`, and in texts the half of a surrogate pair by `\ufffd`.
-fn mended(text: &str) -> String {
+/// Replaces `NaN`, `Infinity` and `-Infinity` outside texts by `null`, and lone surrogates in texts by `\ufffd`.
+fn repaired(text: &str) -> String {
     const TOKENS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
-    let mut mended = String::with_capacity(text.len());
+    let mut repaired = String::with_capacity(text.len());
     let mut rest = text;
     let mut inside_text = false;
     while let Some(first) = rest.chars().next() {
         let mut taken = first.len_utf8();
-        let mut spelled = None;
+        let mut replacement = None;
         match first {
             '"' => inside_text = !inside_text,
-            '\\' if inside_text => (taken, spelled) = escape(rest),
+            '\\' if inside_text => (taken, replacement) = escape(rest),
             _ if !inside_text => {
                 if let Some(token) = TOKENS.into_iter().find(|token| rest.starts_with(token)) {
-                    (taken, spelled) = (token.len(), Some("null"));
+                    (taken, replacement) = (token.len(), Some("null"));
                 }
             }
             _ => {}
         }
-        mended.push_str(spelled.unwrap_or(&rest[..taken]));
+        repaired.push_str(replacement.unwrap_or(&rest[..taken]));
         rest = &rest[taken..];
     }
-    mended
+    repaired
 }
 
-/// How many bytes the escape takes that `text` begins with, and what is to stand in its place where it is only half a letter.
+/// Length in bytes of the escape at the start of `text`, and its replacement if it is a lone surrogate.
 fn escape(text: &str) -> (usize, Option<&'static str>) {
     let unit = |at: usize| {
         let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
@@ -137,8 +135,8 @@ fn escape(text: &str) -> (usize, Option<&'static str>) {
     }
 }
 
-/// The one spelling that `prior_metrics_sha256` is taken over, equal to what 0.2.0 digests:
-/// Python's `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
+/// The canonical form that `prior_metrics_sha256` is computed from. As in 0.2.0 it equals Python's
+/// `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
 #[must_use]
 pub fn canonical(object: &Object) -> String {
     let mut text = String::new();
@@ -199,7 +197,7 @@ fn write_canonical_number(number: &str, text: &mut String) {
         text.push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
         return;
     }
-    // The shortest digits that read back the same, as "d.ddde-7"; repr lays the same digits out.
+    // The shortest digits that read back the same, as "d.ddde-7"; Python's repr writes the same digits.
     let scientific = format!("{float:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -216,7 +214,7 @@ fn write_canonical_number(number: &str, text: &mut String) {
         text.push_str(&digits[1..]);
     }
     let sign = if exponent < 0 { '-' } else { '+' };
-    // Writing to a String does not fail.
+    // Writing to a String can't fail.
     let _ = write!(text, "e{sign}{:02}", exponent.unsigned_abs());
 }
 
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_spelling_sorts_keys_and_leaves_text_unescaped() {
+    fn the_canonical_form_sorts_keys_and_leaves_text_unescaped() {
         let sent = r#"{ "suites": {"s": {"\u00e9": "тег\n\"\\\/\u007f\u001f", "b": [1, 2.50, null, true,
             {"z": 1e16, "a": -0.0}]}}, "a": {} }"#;
         let expected = "{\"a\":{},\"suites\":{\"s\":{\"b\":[1,2.5,null,true,{\"a\":-0.0,\"z\":1e+16}],\"é\":\"тег\\n\\\"\\\\/\u{7f}\\u001f\"}}}";
@@ -288,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_the_file_goes_out_untouched_where_it_is_json() {
+    fn stored_text_is_answered_unchanged_if_it_is_json() {
         for (kept, served) in [
             (r#"{"a":1.0,"b":[1e5]}"#, r#"{"a":1.0,"b":[1e5]}"#),
             (r#"{"a": NaN, "b": [-Infinity, Infinity]}"#, r#"{"a": null, "b": [null, null]}"#),
@@ -308,15 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn text_of_old_files_is_respelled_once() {
-        for (kept, spelled) in [
+    fn text_of_old_files_is_normalized_once() {
+        for (kept, normalized) in [
             (r#"{"a": 1.50, "t": "\u0442"}"#, Some(r#"{"a":1.50,"t":"т"}"#)),
             (r#"{"a": NaN}"#, Some(r#"{"a":null}"#)),
             (r#"{"a": "\ud800\ud83d\ude00"}"#, Some("{\"a\":\"\u{fffd}😀\"}")),
             (r#"{"a":1,"t":"т"}"#, None),
             ("{half", None),
         ] {
-            assert_eq!(respelled(kept).as_deref(), spelled, "{kept}");
+            assert_eq!(respelled(kept).as_deref(), normalized, "{kept}");
         }
     }
 
@@ -345,7 +343,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_the_file_holds_what_goes_out_is_json(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|"(\\ud8|\\uDC|00|\\u|é){0,6}"|\PC){0,40}"#) {
+        fn whatever_the_store_holds_the_answer_is_json(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|"(\\ud8|\\uDC|00|\\u|é){0,6}"|\PC){0,40}"#) {
             let served = servable(&text);
             assert!(serde_json::from_str::<Value>(&served).is_ok(), "{text:?} became {served:?}");
             if let Some(spelled) = respelled(&text) {

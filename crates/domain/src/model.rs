@@ -1,29 +1,29 @@
-//! A version of a model as the registry keeps it.
+//! A registered version of a model.
 
 use std::borrow::Cow;
 
-use super::Status;
+use crate::status::Status;
 
-/// The number of a registered version; never given twice.
+/// The id of a registered version; never reused.
 pub type ModelId = i64;
 
-/// A version whose texts still lie in the database's page, to be answered without a copy.
+/// A version that borrows its texts from a row of the store, so that an answer needs no copy.
 pub type ModelRow<'a> = Model<Cow<'a, str>>;
 
-/// A registered version. `S` is how its texts are held: owned, or borrowed from a row ([`ModelRow`]).
+/// A registered version. `S` says how it holds its texts: owned, or borrowed from a row ([`ModelRow`]).
 ///
 /// `tags` and `metrics` are JSON text, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model<S = String> {
-    /// Unique for ever.
+    /// Never reused, even after a deletion.
     pub id: ModelId,
-    /// With `version` unique among the versions that exist.
+    /// The model's name. Name and version together are unique.
     pub name: S,
-    /// Any text; unique within `name`.
+    /// The label of the version, any text that is not blank.
     pub version: S,
-    /// Where it stands.
+    /// Its stage.
     pub status: Status,
-    /// Where the artifact lies. Absent only in rows that an older server wrote.
+    /// The location of the artifact. Absent only in rows that an older server wrote.
     pub artifact_uri: Option<S>,
     /// 64 lower-case hex digits.
     pub checkpoint_sha256: Option<S>,
@@ -33,17 +33,17 @@ pub struct Model<S = String> {
     pub config_sha256: Option<S>,
     /// Bytes of the configuration.
     pub config_size_bytes: Option<i64>,
-    /// The training run it came from.
+    /// The training run that made it.
     pub run_id: Option<S>,
-    /// The commit it was trained at.
+    /// The commit of the training code.
     pub git_commit: Option<S>,
     /// Who registered it.
     pub created_by: Option<S>,
-    /// Where it was registered from.
+    /// The host that registered it.
     pub source_host: Option<S>,
-    /// Its artifact, provenance and architecture are settled for good.
+    /// Its artifact, provenance and architecture never change again.
     pub frozen: bool,
-    /// A path on the server's disk; the artifact's URI where there is none, since 0.2.0's column can't be null.
+    /// A path on the server's disk; the artifact's URI if there is none, because the column of 0.2.0 can't be null.
     pub checkpoint_path: Option<S>,
     /// A path on the server's disk.
     pub config_path: Option<S>,
@@ -67,17 +67,17 @@ pub struct Model<S = String> {
     pub description: Option<S>,
     /// JSON text of a list of texts.
     pub tags: Option<S>,
-    /// JSON text of an object; scores by suite lie under `suites`.
+    /// JSON text of an object, with scores by suite under `suites`.
     pub metrics: Option<S>,
-    /// UTC, see [`super::Timestamp`].
+    /// UTC, as [`Timestamp`](crate::Timestamp) writes it.
     pub created_at: S,
-    /// UTC; rises at every change of the row.
+    /// UTC; increases with every change of the row.
     pub updated_at: S,
 }
 
 impl<S: AsRef<str>> Model<S> {
-    /// What distinguishes this state of this version from every other: the id and the time of the last
-    /// change, in characters that an entity tag may hold.
+    /// Identifies this state of this version: its id and the time of its last change, in printable ASCII without
+    /// quotes and commas.
     #[must_use]
     pub fn revision(&self) -> String {
         let mut text = self.id.to_string();
@@ -90,15 +90,15 @@ impl<S: AsRef<str>> Model<S> {
         text
     }
 
-    /// A version whose artifact, provenance and architecture may no longer change.
+    /// Returns true if artifact, provenance and architecture can't change: in production, and once frozen.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub fn is_immutable(&self) -> bool {
         self.frozen || self.status == Status::Production
     }
 }
 
 impl ModelRow<'_> {
-    /// The same with texts of its own, to outlive the row.
+    /// A copy that outlives the row.
     #[must_use]
     pub fn into_owned(self) -> Model {
         let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
@@ -141,7 +141,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{Draft, Timestamp};
 
-    /// A version for the tables of this room: `m:1`, experimental, id 1.
+    /// A version for tables of cases: `m:1`, experimental, id 1.
     pub(crate) fn sample() -> Model {
         let mut draft = Draft::named("m", "1").unwrap();
         draft.artifact_uri = Some("s3://b/m".to_owned());
@@ -149,7 +149,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_revision_can_stand_in_an_entity_tag() {
+    fn a_revision_holds_no_quote_and_no_comma() {
         let mut model = sample();
         assert_eq!(model.revision(), "1-2026-01-31T13:05:09.250");
         model.updated_at = "\"née,\n".to_owned();
@@ -157,11 +157,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn production_and_frozen_versions_are_settled() {
+    fn production_and_frozen_versions_are_immutable() {
         for status in Status::ALL {
             for frozen in [false, true] {
                 let model = Model { status, frozen, ..sample() };
-                assert_eq!(model.is_settled(), frozen || status == Status::Production);
+                assert_eq!(model.is_immutable(), frozen || status == Status::Production);
             }
         }
     }

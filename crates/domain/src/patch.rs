@@ -1,16 +1,21 @@
-//! What a change of a version brings, and what of it a settled version lets through.
+//! A change of a version, and which of its fields an immutable version accepts.
 
-use super::{
-    Digest, FileRecord, Measurement, Model, Provenance, Refusal, Status,
-    draft::Architecture,
-    json::{Object, Value, compact},
+use crate::{
+    digest::{Digest, Measurement},
+    draft::{Architecture, FileRecord, Provenance},
+    json::{Object, Value},
+    limits::check_tags,
+    model::Model,
+    refusal::Refusal,
+    status::Status,
+    suites,
 };
 
-/// Fields that may change on a production or frozen version; all others are settled then.
-const FREE_FIELDS: [&str; 8] =
+/// Fields that may change on a production or frozen version.
+const MUTABLE_FIELDS: [&str; 8] =
     ["status", "frozen", "training_step", "training_loss", "dataset", "description", "tags", "metrics"];
 
-/// The fields to change; what is `None` stays as it is.
+/// The fields to change; a field that is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "named as in `Model`")]
 pub struct Patch {
@@ -31,10 +36,10 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// Refuses what no version could take.
+    /// Refuses values that no version may have.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for a blank URI or path.
+    /// [`Refusal::Invalid`] for a blank URI or path, or too many tags.
     pub fn check(mut self) -> Result<Self, Refusal> {
         for (field, text) in [
             ("artifact_uri", &mut self.artifact_uri),
@@ -51,23 +56,24 @@ impl Patch {
                 *text = text.trim().to_owned();
             }
         }
+        check_tags(self.tags.as_deref().unwrap_or_default())?;
         Ok(self)
     }
 
-    /// Takes over what reading the files at the given paths found.
+    /// Adds the digests and sizes that reading the files at the given paths yielded.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] where a file is not what the patch claims.
+    /// [`Refusal::Invalid`] if a file differs from what the patch claims.
     pub fn measured(
         &mut self,
         checkpoint: Option<&Measurement>,
         config: Option<&Measurement>,
     ) -> Result<(), Refusal> {
-        if let Some(found) = checkpoint {
-            self.checkpoint.measured("checkpoint", found)?;
+        if let Some(measurement) = checkpoint {
+            self.checkpoint.measured("checkpoint", measurement)?;
         }
-        if let Some(found) = config {
-            self.config.measured("config", found)?;
+        if let Some(measurement) = config {
+            self.config.measured("config", measurement)?;
         }
         Ok(())
     }
@@ -76,7 +82,7 @@ impl Patch {
     #[must_use]
     pub fn updated_fields(&self) -> Vec<&'static str> {
         let file = |record: &FileRecord| {
-            // A new path brings digest and size along, also where the digest is thereby gone.
+            // A new path replaces digest and size, even if the file is too large to have a digest.
             let moved = record.path.is_some();
             [moved, moved || record.sha256.is_some(), moved || record.size_bytes.is_some()]
         };
@@ -113,32 +119,32 @@ impl Patch {
         .collect()
     }
 
-    /// Whether `model` may take this change.
+    /// Checks if `model` may change like this.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] where it would thaw a frozen version, or touch what is settled.
+    /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, or change an immutable field.
     pub fn permitted<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
         if model.frozen && self.frozen == Some(false) {
             return Err(Refusal::Conflict(
                 "a frozen version stays frozen; register a new version instead".to_owned(),
             ));
         }
-        if !model.is_settled() {
+        if !model.is_immutable() {
             return Ok(());
         }
-        let settled: Vec<_> =
-            self.updated_fields().into_iter().filter(|field| !FREE_FIELDS.contains(field)).collect();
-        if settled.is_empty() {
+        let immutable: Vec<_> =
+            self.updated_fields().into_iter().filter(|field| !MUTABLE_FIELDS.contains(field)).collect();
+        if immutable.is_empty() {
             return Ok(());
         }
         let why = if model.frozen { "frozen" } else { "in production" };
         Err(Refusal::Conflict(format!(
             "this version is {why}, so {} can't change; register a new version instead",
-            settled.join(", ")
+            immutable.join(", ")
         )))
     }
 
-    /// Makes the change. The caller has asked [`Patch::permitted`] and sets `updated_at`.
+    /// Makes the change. The caller has checked [`Patch::permitted`] and sets `updated_at`.
     pub fn apply(&self, model: &mut Model) {
         fn set<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
             if given.is_some() {
@@ -185,12 +191,12 @@ impl Patch {
             model.tags = Some(Value::from(tags.clone()).to_string());
         }
         if let Some(metrics) = &self.metrics {
-            model.metrics = Some(compact(metrics));
+            model.metrics = Some(suites::replaced(model.metrics.as_deref(), metrics));
         }
     }
 }
 
-/// A new path replaces the whole record: a digest that was not taken of this file is not its digest.
+/// A new path replaces the whole record, because the former digest belongs to another file.
 fn apply_file(
     given: &FileRecord,
     path: &mut Option<String>,
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_versions_let_through_what_is_free_and_nothing_else() {
+    fn immutable_versions_accept_the_mutable_fields_and_nothing_else() {
         let open = sample();
         let frozen = Model { frozen: true, ..sample() };
         let production = Model { status: Status::Production, ..sample() };
@@ -275,7 +281,7 @@ mod tests {
             assert_eq!(patch.updated_fields(), [field]);
             assert_eq!(patch.permitted(&open), Ok(()), "{field}");
             for model in [&frozen, &production] {
-                assert_eq!(patch.permitted(model).is_ok(), FREE_FIELDS.contains(&field), "{field}");
+                assert_eq!(patch.permitted(model).is_ok(), MUTABLE_FIELDS.contains(&field), "{field}");
             }
             let mut changed = open.clone();
             patch.apply(&mut changed);
@@ -299,8 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn blank_uris_and_paths_are_refused_and_uris_trimmed() {
+    fn blank_uris_and_paths_and_too_many_tags_are_refused_and_uris_trimmed() {
         for patch in [
+            Patch { tags: Some(vec![String::new(); crate::limits::MAX_TAGS + 1]), ..Patch::default() },
             Patch { artifact_uri: text(" "), ..Patch::default() },
             Patch { checkpoint: path(""), ..Patch::default() },
             Patch { config: path(" \t"), ..Patch::default() },
@@ -312,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_path_replaces_digest_and_size_also_where_the_file_was_too_large_to_digest() {
+    fn a_new_path_replaces_digest_and_size_even_if_the_file_is_too_large_to_digest() {
         let mut model =
             Model { checkpoint_sha256: text(&"a".repeat(64)), checkpoint_size_bytes: Some(16), ..sample() };
         let mut patch = Patch { checkpoint: path("/data/new"), ..Patch::default() };
@@ -325,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_that_stands_for_the_uri_moves_with_it() {
+    fn a_path_that_repeats_the_uri_changes_with_it() {
         let mut model = sample();
         Patch { artifact_uri: text("s3://x"), ..Patch::default() }.apply(&mut model);
         assert_eq!(model.checkpoint_path, text("s3://x"));

@@ -1,28 +1,27 @@
-//! Writing only over the state one has seen.
+//! Optimistic concurrency: a change applies only to the state that its caller has seen.
 
-use super::{Model, Refusal};
+use crate::{model::Model, refusal::Refusal};
 
-/// What a writer wants to be true of a version before its write.
+/// What must be true of a version for a change to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Precondition {
-    /// The `updated_at` the caller has seen (0.2.0's way; its failure is a conflict).
+    /// The `updated_at` that the caller has seen, as 0.2.0 has it; another one is a conflict.
     pub if_updated_at: Option<String>,
-    /// The revisions the caller would write over (`If-Match`; its failure is a failed precondition).
-    /// An empty list fits no version.
-    pub if_match: Option<Vec<String>>,
+    /// The revisions that the caller accepts; another one is a failed precondition. An empty list accepts none.
+    pub revisions: Option<Vec<String>>,
 }
 
 impl Precondition {
-    /// Whether `model` is in the state the caller wants it in.
+    /// Checks if `model` is in a state that the caller accepts.
     ///
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
     pub fn check<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
-        if let Some(wanted) = &self.if_match {
+        if let Some(accepted) = &self.revisions {
             let revision = model.revision();
-            if !wanted.contains(&revision) {
+            if !accepted.contains(&revision) {
                 return Err(Refusal::PreconditionFailed(format!(
-                    "model {} has changed: its ETag is now \"{revision}\"; read it again and repeat the change",
+                    "model {} has changed: its revision is now {revision:?}; read it again and repeat the change",
                     model.id
                 )));
             }
@@ -47,7 +46,7 @@ mod tests {
     fn a_write_over_another_state_is_refused() {
         let now = "2026-01-31 13:05:09.250";
         let tag = "1-2026-01-31T13:05:09.250";
-        for (if_updated_at, if_match, verdict) in [
+        for (if_updated_at, revisions, verdict) in [
             (None, None, "goes"),
             (Some(now), None, "goes"),
             (Some(now), Some(vec![tag]), "goes"),
@@ -60,7 +59,7 @@ mod tests {
         ] {
             let precondition = Precondition {
                 if_updated_at: if_updated_at.map(str::to_owned),
-                if_match: if_match.map(|tags| tags.into_iter().map(str::to_owned).collect()),
+                revisions: revisions.map(|tags| tags.into_iter().map(str::to_owned).collect()),
             };
             let judged = match precondition.check(&sample()) {
                 Ok(()) => "goes",

@@ -1,21 +1,21 @@
-//! Who may be the production version of a name, and who steps down for it.
+//! The gate to production, and which versions are demoted for a new production version.
 
-use super::{ModelId, Refusal, json::Value, suites::suites};
+use crate::{json::Value, model::ModelId, refusal::Refusal, suites::suites};
 
-/// What a version has to show before it becomes the production version.
+/// The condition that a version must meet to become the production version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {
-    /// The suite it must have scores of; without one, the gate is open.
+    /// The suite that it needs scores of; `None` leaves the gate open.
     pub required_suite: Option<String>,
 }
 
 impl Gate {
-    /// Whether a version with the metrics `candidate` may follow one with the metrics `incumbent`
-    /// (both JSON text; the incumbent's is `None` where there is no production version yet).
+    /// Checks if a version with the metrics `candidate` may replace one with the metrics `incumbent` in production.
+    /// Both are JSON text; `incumbent` is `None` if there is no production version yet.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] where the suite is missing, or both have a numeric `score` in it and the
-    /// candidate's is lower.
+    /// [`Refusal::Conflict`] if the suite is missing, or both have a numeric `score` in it and the candidate's is
+    /// lower.
     pub fn admit(&self, candidate: Option<&str>, incumbent: Option<&str>) -> Result<(), Refusal> {
         let Some(suite) = &self.required_suite else { return Ok(()) };
         let candidate = suites(candidate);
@@ -25,12 +25,12 @@ impl Gate {
             )));
         };
         let incumbent = suites(incumbent);
-        let standing = incumbent.get(suite).and_then(score);
-        if let (Some(score), Some(standing)) = (score(scores), standing)
-            && score < standing
+        let current = incumbent.get(suite).and_then(score);
+        if let (Some(score), Some(current)) = (score(scores), current)
+            && score < current
         {
             return Err(Refusal::Conflict(format!(
-                "the score of {score} in the suite {suite:?} is lower than the {standing} of the production version"
+                "the score of {score} in the suite {suite:?} is lower than the {current} of the production version"
             )));
         }
         Ok(())
@@ -41,27 +41,27 @@ fn score(scores: &Value) -> Option<f64> {
     scores.get("score")?.as_number()?.to_string().parse().ok()
 }
 
-/// The versions to send to staging so that each name keeps one production version: all but the one
-/// changed last, and of those changed at the same time all but the one registered last.
+/// The versions to demote so that each name keeps one production version, for files that have several. The one changed
+/// last stays, and of those changed at the same time the one registered last.
 ///
-/// Each row is `(name, updated_at, id)` of a production version. The answer pairs each version that
-/// steps down with the one it steps down for.
+/// Each row is `(name, updated_at, id)` of a production version. The result pairs each version to demote with the one
+/// that stays.
 #[must_use]
 pub fn surplus(mut production: Vec<(String, String, ModelId)>) -> Vec<(ModelId, ModelId)> {
     production.sort_unstable();
-    let mut stepping_down = Vec::new();
+    let mut demoted = Vec::new();
     let mut rest = production.as_slice();
     while let [.., (name, _, newest)] = rest {
         let start = rest.partition_point(|(other, ..)| other < name);
         let older = &rest[start..rest.len() - 1];
-        stepping_down.extend(older.iter().map(|(_, _, id)| (*id, *newest)));
+        demoted.extend(older.iter().map(|(_, _, id)| (*id, *newest)));
         rest = &rest[..start];
     }
-    stepping_down.sort_unstable();
-    stepping_down
+    demoted.sort_unstable();
+    demoted
 }
 
-/// Why a version stepped down, as the audit trail has it.
+/// The reason of a demotion, as the audit trail has it.
 #[must_use]
 pub fn demotion_reason(successor: ModelId) -> String {
     format!("new production: {successor}")
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gate_wants_the_suite_and_no_lower_score() {
+    fn the_gate_requires_the_suite_and_no_lower_score() {
         let scored = |score: &str| format!(r#"{{"suites":{{"core":{{"score":{score}}}}}}}"#);
         let none = r#"{"suites":{"other":{"score":1}}}"#.to_owned();
         for (candidate, incumbent, admitted) in [
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn all_but_the_newest_production_version_of_a_name_step_down() {
+    fn all_but_the_newest_production_version_of_a_name_are_demoted() {
         let row = |name: &str, time: &str, id| (name.to_owned(), time.to_owned(), id);
         for (rows, expected) in [
             (vec![], vec![]),

@@ -1,103 +1,64 @@
-//! What can be asked of the registry: filters, sorting, pages.
+//! Queries: filters, sorting and pages.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::{ModelId, Refusal, Status};
+use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
 
-/// What a list is sorted by. Ties are broken by id, in the same direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[allow(missing_docs, reason = "the fields of a model")]
-pub enum Sort {
-    #[default]
-    CreatedAt,
-    UpdatedAt,
-    /// Absent steps are lowest.
-    TrainingStep,
-}
-
-impl Sort {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::CreatedAt, Self::UpdatedAt, Self::TrainingStep];
-    /// Their texts, in the same order.
-    pub const NAMES: [&str; 3] = ["created_at", "updated_at", "training_step"];
-
-    /// The text on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CreatedAt => "created_at",
-            Self::UpdatedAt => "updated_at",
-            Self::TrainingStep => "training_step",
-        }
-    }
-
-    /// The sort with exactly this text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|sort| sort.as_str() == text)
+text_enum! {
+    /// The sort key of a list. Ties are broken by id, in the same direction.
+    #[allow(missing_docs, reason = "the fields of a model")]
+    #[derive(Default)]
+    Sort {
+        #[default]
+        CreatedAt = "created_at",
+        UpdatedAt = "updated_at",
+        /// Absent steps sort lowest.
+        TrainingStep = "training_step",
     }
 }
 
-/// Which end of a list comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Order {
-    #[default]
-    Descending,
-    Ascending,
-}
-
-impl Order {
-    /// Their texts.
-    pub const NAMES: [&str; 2] = ["desc", "asc"];
-
-    /// The text on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Descending => "desc",
-            Self::Ascending => "asc",
-        }
-    }
-
-    /// The order with exactly this text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Descending, Self::Ascending].into_iter().find(|order| order.as_str() == text)
+text_enum! {
+    /// The direction of a list.
+    #[allow(missing_docs, reason = "the names say it")]
+    #[derive(Default)]
+    Order {
+        #[default]
+        Descending = "desc",
+        Ascending = "asc",
     }
 }
 
-/// A page of the versions that pass all filters.
+/// A query for a page of the versions that pass all filters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListQuery {
     /// Exactly this status.
     pub status: Option<Status>,
     /// Exactly this name.
     pub name: Option<String>,
-    /// A substring of name, version or description, whatever the case of its letters.
+    /// A case-insensitive substring of name, version or description.
     pub q: Option<String>,
     /// One whole tag.
     pub tag: Option<String>,
-    /// At most so many; `None` for all.
+    /// The most rows of the page; `None` for all.
     pub limit: Option<u32>,
-    /// So many of the first ones are passed over.
+    /// Rows to skip.
     pub offset: u64,
-    /// What to sort by.
+    /// The sort key.
     pub sort: Sort,
-    /// In which direction.
+    /// The direction.
     pub order: Order,
-    /// Where the page before this one ended.
+    /// The end of the previous page.
     pub after: Option<Cursor>,
 }
 
 impl ListQuery {
-    /// Versions on a page where nothing else is asked for.
+    /// Versions on a page by default.
     pub const DEFAULT_LIMIT: i64 = 50;
     /// Versions on a page at most.
     pub const MAX_LIMIT: i64 = 200;
 
-    /// The list this query pages through, as its cursors name it.
+    /// The name of this list in its cursors.
     #[must_use]
     pub fn list_name(&self) -> String {
         format!("{}.{}", self.sort.as_str(), self.order.as_str())
@@ -120,30 +81,30 @@ impl Default for ListQuery {
     }
 }
 
-/// A page of a version's audit trail, newest first.
+/// A query for a page of a version's audit trail, newest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventQuery {
     /// The version.
     pub model_id: ModelId,
-    /// At most so many.
+    /// The most events of the page.
     pub limit: u32,
-    /// So many of the newest are passed over.
+    /// Events to skip, from the newest on.
     pub offset: u64,
-    /// Where the page before this one ended.
+    /// The end of the previous page.
     pub after: Option<Cursor>,
 }
 
 impl EventQuery {
-    /// Events on a page where nothing else is asked for.
+    /// Events on a page by default.
     pub const DEFAULT_LIMIT: i64 = 100;
     /// Events on a page at most.
     pub const MAX_LIMIT: i64 = 500;
-    /// The list this query pages through, as its cursors name it.
+    /// The name of this list in its cursors.
     pub const LIST_NAME: &str = "events.desc";
 }
 
-/// Where a page ended: the sort key and the id of its last row. A client gets it as opaque text and
-/// the list goes on just behind that row, whatever was added or taken away in between.
+/// The end of a page: sort key and id of its last row. A client gets it as opaque text, and the next page starts right
+/// after that row, whatever was added or deleted in between.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
     /// The list it belongs to; a cursor of another list is refused.
@@ -159,7 +120,7 @@ pub struct Cursor {
 pub enum CursorKey {
     /// A time.
     Text(String),
-    /// A step, or nothing but the id.
+    /// A step, or `None` if the list has only ids.
     Integer(Option<i64>),
 }
 
@@ -182,13 +143,12 @@ impl Cursor {
     pub fn decode(text: &str, list: &str) -> Result<Self, Refusal> {
         let cursor = Self::read(text).ok_or_else(|| {
             Refusal::Invalid(
-                "cursor is none that this registry gave; follow the Link header of the page before"
-                    .to_owned(),
+                "invalid cursor; send the one that came with the previous page, as it is".to_owned(),
             )
         })?;
         if cursor.list != list {
             return Err(Refusal::Invalid(format!(
-                "cursor belongs to a list sorted by {}; ask for the same sort and order as on the page before",
+                "cursor belongs to a list sorted by {}; keep sort and order of the previous page",
                 cursor.list
             )));
         }
@@ -204,28 +164,27 @@ impl Cursor {
             Value::Number(number) => CursorKey::Integer(Some(number.as_i64()?)),
             _ => return None,
         };
-        // A key of the other kind would compare with nothing in the list.
+        // A key of the other type would not compare with the rows of the list.
         let by_time = list.starts_with("created_at.") || list.starts_with("updated_at.");
         (by_time == matches!(key, CursorKey::Text(_))).then_some(Self { list, key, id })
     }
 }
 
-/// What a page is part of.
+/// The context of a page in its list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// Rows that pass the filters, on all pages; `None` where there are so many that counting them would take
-    /// longer than finding this page.
+    /// Rows on all pages; `None` if counting them would take longer than finding this page.
     pub total: Option<u64>,
-    /// Where the next page begins; `None` on the last one.
+    /// The cursor of the next page; `None` on the last one.
     pub next: Option<Cursor>,
 }
 
-/// How many versions there are.
+/// Counts of versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// All.
     pub total_models: u64,
-    /// By status; those that occur.
+    /// By status, without statuses that no version has.
     pub by_status: Vec<(String, u64)>,
     /// By name.
     pub by_name: Vec<(String, u64)>,
@@ -250,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_cursor_is_refused() {
+    fn other_text_is_refused() {
         let made = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
         for text in [
             String::new(),
@@ -271,7 +230,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_cursor_of_any_place_reads_back(key in ".*", step: Option<i64>, id: i64) {
+        fn a_cursor_of_any_row_reads_back(key in ".*", step: Option<i64>, id: i64) {
             for (list, key) in [("updated_at.asc", CursorKey::Text(key)), ("training_step.desc", CursorKey::Integer(step))] {
                 let cursor = Cursor { list: list.to_owned(), key, id };
                 assert_eq!(Cursor::decode(&cursor.encode(), list), Ok(cursor));
@@ -279,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_a_cursor_that_fails_later(text in ".*") {
+        fn decoding_any_text_does_not_panic(text in ".*") {
             let _ = Cursor::decode(&text, "created_at.desc");
             let _ = Cursor::decode(&BASE64_URL_SAFE_NO_PAD.encode(&text), "created_at.desc");
         }

@@ -1,23 +1,27 @@
-//! Whether what is kept fits the rules. A file may hold what no request could bring about: other tools write
-//! it too, disks fail, and a schema holds few rules by itself.
+//! Rules for stored values, for the check of a whole file. A file can hold values that no request could write: other
+//! tools write it, disks fail, and older servers had fewer rules.
 //!
-//! Each column has one [`Rule`], which judges one value. What spans rows is the store's to find.
+//! Each column has one [`Rule`], which judges one value. Rules that span rows belong to the store.
 
 use serde::de::IgnoredAny;
 
-use super::{
-    Digest, EventKind, Status, Timestamp,
-    json::{Value, read_object, servable},
+use crate::{
+    digest::Digest,
+    event::EventKind,
+    json::{Value, read_object, respelled},
+    status::Status,
+    timestamp::Timestamp,
 };
 
 /// The most characters of a value that a fault shows.
 const SHOWN_CHARS: usize = 60;
 
-const PATCH: &str = "set it with PATCH /models/{id}";
-const MEND_BY_HAND: &str = "no request can change it; mend the row by hand, or restore a backup";
+const UPDATE: &str = "update the version with a valid value";
+const REPAIR: &str =
+    "no request can change it; correct the row with another SQLite tool, or restore a backup";
 const OTHER_TOOLS: &str = "find out which other tool wrote it";
 
-/// A value as a file keeps it.
+/// A stored value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Kept<'a> {
@@ -25,7 +29,7 @@ pub enum Kept<'a> {
     Integer(i64),
     Real(f64),
     Text(&'a str),
-    /// Bytes, or a text that is no UTF-8.
+    /// Bytes, or text that is not UTF-8.
     Bytes,
 }
 
@@ -34,37 +38,37 @@ pub enum Kept<'a> {
 pub enum Severity {
     /// A rule is broken.
     Error,
-    /// The same, but older servers could leave it so, and bringing their file up to date mends it.
-    MendedByMigration,
-    /// Odd, but the registry can live with it, or has allowed it.
+    /// A rule is broken in a way that older servers allowed and that upgrading their file repairs.
+    FixedByUpgrade,
+    /// The value is odd, but harmless.
     Warning,
 }
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// Names the column.
+    /// The problem, starting with the column.
     pub problem: String,
     /// What to do.
     pub remedy: &'static str,
 }
 
-/// What a column may hold.
+/// The values that a column may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// A number from 1 on.
     Id,
-    /// A text that is not blank and that no request can change.
+    /// Text that is not blank and that no request can change.
     Label,
-    /// One of the four.
+    /// One of the four statuses.
     Status,
-    /// A text that is not blank.
+    /// Text that is not blank.
     Uri,
     /// 64 lower-case hex digits, or nothing.
     Digest,
-    /// Bytes, or nothing.
+    /// A size in bytes, or nothing.
     Size,
     /// 0 or 1.
     Flag,
@@ -72,15 +76,15 @@ pub enum Rule {
     Whole,
     /// A finite number, or nothing.
     Number,
-    /// A text, or nothing.
+    /// Text, or nothing.
     Text,
-    /// A JSON list of texts, or nothing.
+    /// A JSON list of strings, or nothing.
     Tags,
-    /// A JSON object, with suites as objects where it has any, or nothing.
+    /// A JSON object whose suites are objects, or nothing.
     Metrics,
     /// A time as [`Timestamp`] reads it.
     Time,
-    /// What happened.
+    /// The type of an event.
     EventType,
     /// JSON, or nothing.
     Payload,
@@ -130,114 +134,97 @@ pub const EVENT_RULES: [(&str, Rule); 6] = [
 ];
 
 impl Rule {
-    /// What is wrong with `kept` in `column`, if anything is.
+    /// Checks the value `kept` of `column`; `None` if it follows the rule.
     #[must_use]
     pub fn judge(self, column: &str, kept: Kept<'_>) -> Option<Fault> {
-        let (severity, wanted, remedy) = self.broken_by(kept)?;
-        Some(Fault { severity, problem: format!("{column} is {}, {wanted}", shown(kept)), remedy })
+        let (severity, expected, remedy) = self.violated_by(kept)?;
+        Some(Fault { severity, problem: format!("{column} is {}, {expected}", shown(kept)), remedy })
     }
 
-    /// How bad it is, what is wanted instead, and what to do.
-    fn broken_by(self, kept: Kept<'_>) -> Option<(Severity, String, &'static str)> {
-        use Kept::{Bytes, Integer, Null, Real, Text};
-        use Severity::{Error, MendedByMigration, Warning};
-        let says = |severity, wanted: &str, remedy| Some((severity, wanted.to_owned(), remedy));
-        match (self, kept) {
-            (Self::Id, Integer(1..)) => None,
-            (Self::Id, _) => says(Error, "not a number from 1 on", MEND_BY_HAND),
+    /// Severity, expectation and remedy.
+    fn violated_by(self, kept: Kept<'_>) -> Option<(Severity, &'static str, &'static str)> {
+        use Kept::{Integer, Null, Real, Text};
+        use Severity::{Error, FixedByUpgrade, Warning};
+        Some(match (self, kept) {
+            (
+                Self::Digest
+                | Self::Size
+                | Self::Whole
+                | Self::Number
+                | Self::Text
+                | Self::Tags
+                | Self::Metrics
+                | Self::Payload,
+                Null,
+            )
+            | (Self::Id, Integer(1..))
+            | (Self::Size, Integer(0..))
+            | (Self::Flag, Integer(0 | 1))
+            | (Self::Whole | Self::Number, Integer(_))
+            | (Self::Text, Text(_)) => return None,
+            (Self::Label | Self::Uri, Text(text)) if !text.trim().is_empty() => return None,
+            (Self::Status, Text(text)) if Status::parse(text).is_some() => return None,
+            (Self::Digest, Text(text)) if is_kept_digest(text) => return None,
+            (Self::Number, Real(number)) if number.is_finite() => return None,
+            (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => return None,
+            (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => return None,
+            (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => return None,
+            (Self::Payload, Text(text)) if is_json(text) => return None,
 
-            (Self::Label, Text(text)) if !text.trim().is_empty() => None,
-            (Self::Label, _) => says(Error, "not a text that can be asked for", MEND_BY_HAND),
-
-            (Self::Status, Text(text)) if Status::parse(text).is_some() => None,
-            (Self::Status, _) => {
-                Some((MendedByMigration, format!("none of {}", Status::NAMES.join(", ")), PATCH))
-            }
-
-            (Self::Uri, Text(text)) if !text.trim().is_empty() => None,
-            (Self::Uri, _) => says(
-                MendedByMigration,
-                "so nothing says where the artifact is",
-                "set it with PATCH /models/{id}",
-            ),
-
-            (Self::Digest, Null) => None,
-            (Self::Digest, Text(text)) if is_kept_digest(text) => None,
-            (Self::Digest, _) => says(Error, "not 64 lower-case hex digits", PATCH),
-
-            (Self::Size, Null | Integer(0..)) => None,
-            (Self::Size, _) => says(Error, "not a count of bytes", PATCH),
-
-            (Self::Flag, Integer(0 | 1)) => None,
-            (Self::Flag, Null) => says(MendedByMigration, "neither 0 nor 1", MEND_BY_HAND),
-            (Self::Flag, _) => says(Error, "neither 0 nor 1", MEND_BY_HAND),
-
-            (Self::Whole, Null | Integer(_)) => None,
-            (Self::Whole, _) => says(Error, "not a whole number, so it is answered as null", PATCH),
-
-            (Self::Number, Null | Integer(_)) => None,
-            (Self::Number, Real(number)) if number.is_finite() => None,
-            (Self::Number, Real(_)) => {
-                says(Warning, "which JSON can't say, so it is answered as null", PATCH)
-            }
-            (Self::Number, _) => says(Error, "not a number", PATCH),
-
-            (Self::Text, Null | Text(_)) => None,
-            (Self::Text, Bytes) => says(Error, "not a text", PATCH),
-            (Self::Text, _) => says(Warning, "not a text", PATCH),
-
-            (Self::Tags, Null) => None,
-            (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => None,
-            (Self::Tags, _) => says(Error, "not a JSON list of texts", PATCH),
-
-            (Self::Metrics, Null) => None,
-            (Self::Metrics, Text(text)) => judge_metrics(text),
-            (Self::Metrics, _) => says(Error, "not a JSON object", PATCH),
-
-            (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => None,
-            (Self::Time, Null) => says(MendedByMigration, "not a time", MEND_BY_HAND),
-            (Self::Time, _) => says(Error, "not a time like 2026-01-31 13:05:09.250", MEND_BY_HAND),
-
-            (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => None,
+            (Self::Metrics, Text(text)) => return judge_metrics(text),
+            (Self::Flag | Self::Time, Null) => (FixedByUpgrade, "which must not be null", REPAIR),
+            (Self::Number, Real(_)) => (Warning, "which is not JSON, so it is answered as null", UPDATE),
+            (Self::Text, Integer(_) | Real(_)) => (Warning, "not text", UPDATE),
             (Self::EventType, Text(text)) if !text.trim().is_empty() => {
-                says(Warning, "which this registry does not write", OTHER_TOOLS)
+                (Warning, "which this registry does not write", OTHER_TOOLS)
             }
-            (Self::EventType, _) => says(Error, "so nothing says what happened", MEND_BY_HAND),
+            (Self::Payload, Text(text)) if respelled(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 
-            (Self::Payload, Null) => None,
-            (Self::Payload, Text(text)) if serde_json::from_str::<IgnoredAny>(text).is_ok() => None,
-            (Self::Payload, Text(text)) if servable(text) != "null" => {
-                says(Warning, NOT_FINITE, MEND_BY_HAND)
-            }
-            (Self::Payload, _) => says(Error, "not JSON, so it is answered as null", MEND_BY_HAND),
-        }
+            (Self::Id, _) => (Error, "not a number from 1 on", REPAIR),
+            (Self::Label, _) => (Error, "not text with a visible character", REPAIR),
+            (Self::Status, _) => (FixedByUpgrade, "not a status", UPDATE),
+            (Self::Uri, _) => (FixedByUpgrade, "so the artifact can't be located", UPDATE),
+            (Self::Digest, _) => (Error, "not 64 lower-case hex digits", UPDATE),
+            (Self::Size, _) => (Error, "not a size in bytes", UPDATE),
+            (Self::Flag, _) => (Error, "neither 0 nor 1", REPAIR),
+            (Self::Whole, _) => (Error, "not a whole number, so it is answered as null", UPDATE),
+            (Self::Number, _) => (Error, "not a number", UPDATE),
+            (Self::Text, _) => (Error, "not text", UPDATE),
+            (Self::Tags, _) => (Error, "not a JSON list of strings", UPDATE),
+            (Self::Metrics, _) => (Error, "not a JSON object", UPDATE),
+            (Self::Time, _) => (Error, "not a time like 2026-01-31 13:05:09.250", REPAIR),
+            (Self::EventType, _) => (Error, "not an event type", REPAIR),
+            (Self::Payload, _) => (Error, "not JSON, so it is answered as null", REPAIR),
+        })
     }
 }
 
-const NOT_FINITE: &str = "which has NaN or Infinity in it, answered as null";
+const NOT_FINITE: &str = "which contains NaN or Infinity, answered as null";
 
 fn is_kept_digest(text: &str) -> bool {
     Digest::parse("", text).ok().flatten().is_some_and(|digest| digest.to_string() == text)
 }
 
-fn judge_metrics(text: &str) -> Option<(Severity, String, &'static str)> {
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn judge_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
     let Some(metrics) = read_object(text) else {
-        return Some((Severity::Error, "not a JSON object".to_owned(), PATCH));
+        return Some((Severity::Error, "not a JSON object", UPDATE));
     };
-    let sound = match metrics.get("suites") {
+    let is_sound = match metrics.get("suites") {
         None | Some(Value::Null) => true,
         Some(Value::Object(suites)) => suites.values().all(|scores| scores.is_object() || scores.is_null()),
         Some(_) => false,
     };
-    if !sound {
-        let wanted = "whose suites are no objects, so no scores can be recorded for them";
-        return Some((Severity::Warning, wanted.to_owned(), PATCH));
+    if !is_sound {
+        return Some((Severity::Warning, "whose suites are not objects", UPDATE));
     }
-    let finite = serde_json::from_str::<IgnoredAny>(text).is_ok();
-    (!finite).then(|| (Severity::Warning, NOT_FINITE.to_owned(), PATCH))
+    (!is_json(text)).then_some((Severity::Warning, NOT_FINITE, UPDATE))
 }
 
-/// A value as a fault shows it: no longer than a line, and nothing in it that breaks one.
+/// A value as a fault shows it: short, and in one line.
 fn shown(kept: Kept<'_>) -> String {
     match kept {
         Kept::Null => "null".to_owned(),
@@ -247,7 +234,7 @@ fn shown(kept: Kept<'_>) -> String {
             format!("{:?}…", text.chars().take(SHOWN_CHARS).collect::<String>())
         }
         Kept::Text(text) => format!("{text:?}"),
-        Kept::Bytes => "no text but bytes".to_owned(),
+        Kept::Bytes => "bytes, not text".to_owned(),
     }
 }
 
@@ -258,7 +245,7 @@ mod tests {
     const HEX: &str = "7056f18469ad00720a4b339385cf6344285621d6662997209da4ed56a8612669";
 
     #[test]
-    fn each_rule_takes_what_the_registry_writes_and_finds_what_it_would_not() {
+    fn each_rule_accepts_what_the_registry_writes_and_reports_the_rest() {
         let upper = HEX.to_uppercase();
         for (rule, kept, expected) in [
             (Rule::Id, Integer(1), None),
@@ -269,11 +256,11 @@ mod tests {
             (Rule::Label, Null, Some(Error)),
             (Rule::Label, Bytes, Some(Error)),
             (Rule::Status, Text("staging"), None),
-            (Rule::Status, Text("Staging"), Some(MendedByMigration)),
-            (Rule::Status, Null, Some(MendedByMigration)),
+            (Rule::Status, Text("Staging"), Some(FixedByUpgrade)),
+            (Rule::Status, Null, Some(FixedByUpgrade)),
             (Rule::Uri, Text("s3://b"), None),
-            (Rule::Uri, Text(" "), Some(MendedByMigration)),
-            (Rule::Uri, Null, Some(MendedByMigration)),
+            (Rule::Uri, Text(" "), Some(FixedByUpgrade)),
+            (Rule::Uri, Null, Some(FixedByUpgrade)),
             (Rule::Digest, Null, None),
             (Rule::Digest, Text(HEX), None),
             (Rule::Digest, Text(&upper), Some(Error)),
@@ -286,7 +273,7 @@ mod tests {
             (Rule::Size, Text("big"), Some(Error)),
             (Rule::Flag, Integer(1), None),
             (Rule::Flag, Integer(2), Some(Error)),
-            (Rule::Flag, Null, Some(MendedByMigration)),
+            (Rule::Flag, Null, Some(FixedByUpgrade)),
             (Rule::Whole, Null, None),
             (Rule::Whole, Integer(-3), None),
             (Rule::Whole, Text("many"), Some(Error)),
@@ -316,7 +303,7 @@ mod tests {
             (Rule::Time, Text("2026-01-31 13:05:09"), None),
             (Rule::Time, Text("2026-01-31T13:05:09Z"), Some(Error)),
             (Rule::Time, Integer(1), Some(Error)),
-            (Rule::Time, Null, Some(MendedByMigration)),
+            (Rule::Time, Null, Some(FixedByUpgrade)),
             (Rule::EventType, Text("auto_demote"), None),
             (Rule::EventType, Text("custom"), Some(Warning)),
             (Rule::EventType, Text(" "), Some(Error)),
@@ -334,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_shows_no_more_than_a_line() {
+    fn a_fault_fits_in_one_line() {
         let long = "x\n".repeat(500);
         let fault = Rule::Status.judge("status", Text(&long)).unwrap();
         assert!(fault.problem.len() < 300 && !fault.problem.contains('\n'), "{}", fault.problem);

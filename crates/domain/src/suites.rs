@@ -1,14 +1,17 @@
-//! Scores by suite: how a new evaluation is merged into what a version has.
+//! Scores by suite: how a new evaluation is merged into the metrics of a version.
 //!
-//! `metrics.suites[suite]` is merged key by key and other suites stay. `_meta` of the suite says who
-//! recorded it, when and on what; the registry writes it and a client can't forge it.
+//! `metrics.suites[suite]` is merged key by key and other suites stay. `_meta` of the suite says who recorded it, when
+//! and on what; the registry writes it and a client can't forge it.
 
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    Digest, Refusal, Timestamp,
-    event::EventDraft,
+use crate::{
+    digest::Digest,
+    event::{EventDraft, EventKind},
     json::{Object, Value, canonical, compact, is_reserved_key, read_object},
+    refusal::Refusal,
+    timestamp::Timestamp,
 };
 
 /// The scores of one run of a suite.
@@ -24,13 +27,32 @@ pub struct Evaluation {
     pub notes: Option<String>,
 }
 
-/// What an evaluation makes of a version's metrics.
+/// The metrics of a version after an evaluation was merged into them, and the event of that change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
     /// The new metrics, as JSON text.
     pub metrics: String,
-    /// The event that tells of it.
+    /// The `eval` event of the change.
     pub event: EventDraft,
+}
+
+/// The payload of an `eval` event, in the order of the contract.
+#[derive(Serialize)]
+struct EvalPayload<'a> {
+    suite: &'a str,
+    metrics: &'a Object,
+    prior_metrics_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataset: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eval_config: Option<&'a Object>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<&'a str>,
+    /// The former value of `metrics.suites`, if it was not an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_suites: Option<&'a Value>,
 }
 
 impl Evaluation {
@@ -38,7 +60,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a blank suite.
-    pub fn of(suite: &str, metrics: Object) -> Result<Self, Refusal> {
+    pub fn new(suite: &str, metrics: Object) -> Result<Self, Refusal> {
         let suite = suite.trim();
         if suite.is_empty() {
             return Err(Refusal::Invalid("suite is blank; name the suite that was run".to_owned()));
@@ -50,22 +72,33 @@ impl Evaluation {
         Ok(Self { suite, metrics, dataset: None, eval_commit: None, eval_config: None, notes: None })
     }
 
-    /// Merges the evaluation into `prior`, the JSON text of the version's metrics.
+    /// Merges the evaluation into `prior`, the JSON text of the version's metrics. A `suites` in them that is not an
+    /// object is replaced, as 0.2.0 does, and kept in the event.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] where the metrics hold something else in the place of suites, which a
-    /// merge would destroy; [`Refusal::Invalid`] where the evaluation brings a `_meta` that is no object.
+    /// [`Refusal::Conflict`] if the metrics, or the scores of this suite, are not an object, which a merge would
+    /// destroy; [`Refusal::Invalid`] if the evaluation has a `_meta` that is not an object.
     pub fn record(self, prior: Option<&str>, actor: &str, now: Timestamp) -> Result<Recorded, Refusal> {
         let mut metrics = match prior.map(str::trim) {
             None | Some("" | "null") => Object::new(),
-            Some(text) => read_object(text).ok_or_else(|| no_object("metrics"))?,
+            Some(text) => read_object(text).ok_or_else(|| not_an_object("metrics"))?,
         };
         let digest = Sha256::digest(canonical(&metrics).as_bytes());
-        let event = EventDraft::eval(&self, Digest::from_bytes(digest.into()));
+        let suites = metrics.entry("suites").or_insert_with(|| Value::Object(Object::new()));
+        let replaced = if suites.is_object() {
+            None
+        } else {
+            Some(std::mem::replace(suites, Value::Object(Object::new())))
+        };
+        let event = self.event(Digest::from_bytes(digest.into()), replaced.as_ref());
 
-        let suites = object_in(&mut metrics, "suites").ok_or_else(|| no_object("metrics.suites"))?;
-        let scores = object_in(suites, &self.suite)
-            .ok_or_else(|| no_object(&format!("metrics.suites[{:?}]", self.suite)))?;
+        let suite_path = || format!("metrics.suites[{:?}]", self.suite);
+        let suites = suites.as_object_mut().ok_or_else(|| not_an_object("metrics.suites"))?;
+        let scores = suites.entry(&self.suite).or_insert(Value::Null);
+        if scores.is_null() {
+            *scores = Value::Object(Object::new());
+        }
+        let scores = scores.as_object_mut().ok_or_else(|| not_an_object(&suite_path()))?;
         let mut meta = match scores.get_mut("_meta").map(Value::take) {
             Some(Value::Object(meta)) => meta,
             _ => Object::new(),
@@ -85,45 +118,65 @@ impl Evaluation {
                 }
             }
         }
-        for (key, text) in [("dataset", self.dataset), ("eval_commit", self.eval_commit)] {
-            if let Some(text) = text {
-                meta.insert(key.to_owned(), Value::String(text));
+        for (key, value) in [
+            ("dataset", self.dataset.map(Value::String)),
+            ("eval_commit", self.eval_commit.map(Value::String)),
+            ("eval_config", self.eval_config.map(Value::Object)),
+            ("notes", self.notes.map(Value::String)),
+            ("recorded_at", Some(Value::String(now.to_iso()))),
+            ("actor", Some(Value::String(actor.to_owned()))),
+        ] {
+            if let Some(value) = value {
+                meta.insert(key.to_owned(), value);
             }
         }
-        if let Some(eval_config) = self.eval_config {
-            meta.insert("eval_config".to_owned(), Value::Object(eval_config));
-        }
-        if let Some(notes) = self.notes {
-            meta.insert("notes".to_owned(), Value::String(notes));
-        }
-        meta.insert("recorded_at".to_owned(), Value::String(now.to_iso()));
-        meta.insert("actor".to_owned(), Value::String(actor.to_owned()));
         scores.insert("_meta".to_owned(), Value::Object(meta));
         Ok(Recorded { metrics: compact(&metrics), event })
     }
-}
 
-/// The object at `key`, made where there is none; `None` where something else is there.
-fn object_in<'a>(parent: &'a mut Object, key: &str) -> Option<&'a mut Object> {
-    let place = parent.entry(key).or_insert_with(|| Value::Object(Object::new()));
-    if place.is_null() {
-        *place = Value::Object(Object::new());
+    fn event(&self, prior_metrics: Digest, replaced_suites: Option<&Value>) -> EventDraft {
+        let payload = EvalPayload {
+            suite: &self.suite,
+            metrics: &self.metrics,
+            prior_metrics_sha256: prior_metrics.to_string(),
+            dataset: self.dataset.as_deref(),
+            eval_commit: self.eval_commit.as_deref(),
+            eval_config: self.eval_config.as_ref(),
+            notes: self.notes.as_deref(),
+            replaced_suites,
+        };
+        EventDraft::new(EventKind::Eval, &payload)
     }
-    place.as_object_mut()
 }
 
-fn no_object(place: &str) -> Refusal {
+fn not_an_object(path: &str) -> Refusal {
     Refusal::Conflict(format!(
-        "{place} of this version is no object, so no suite can be merged into it; PATCH its metrics first"
+        "{path} of this version is not an object, so no suite can be merged into it; change its metrics first"
     ))
 }
 
-/// The suites of a version, as an object; empty where its metrics hold none.
+/// The metrics of a version, as JSON text, after `given` has replaced `prior`. `suites` stay if `given` does not mention
+/// them: the gate compares them, and a client that changes a loss must not lose them.
+pub(crate) fn replaced(prior: Option<&str>, given: &Object) -> String {
+    if given.contains_key("suites") {
+        return compact(given);
+    }
+    match prior.and_then(read_object).and_then(|mut prior| prior.remove("suites")) {
+        Some(suites) => {
+            let mut metrics = given.clone();
+            metrics.insert("suites".to_owned(), suites);
+            compact(&metrics)
+        }
+        None => compact(given),
+    }
+}
+
+/// The suites of a version, as an object; empty if its metrics hold none.
 #[must_use]
 pub fn suites(metrics: Option<&str>) -> Object {
-    let metrics = metrics.and_then(read_object).unwrap_or_default();
-    match metrics.into_iter().find(|(key, _)| key == "suites") {
-        Some((_, Value::Object(suites))) => suites,
+    let mut metrics = metrics.and_then(read_object).unwrap_or_default();
+    match metrics.remove("suites") {
+        Some(Value::Object(suites)) => suites,
         _ => Object::new(),
     }
 }
@@ -138,7 +191,7 @@ mod tests {
 
     fn record(prior: Option<&str>, suite: &str, metrics: &str) -> Result<Recorded, Refusal> {
         let now = Timestamp::parse("2026-01-31 13:05:09.250").unwrap();
-        Evaluation::of(suite, object(metrics)).unwrap().record(prior, "ann", now)
+        Evaluation::new(suite, object(metrics)).unwrap().record(prior, "ann", now)
     }
 
     const META: &str = r#""_meta":{"recorded_at":"2026-01-31T13:05:09.250+00:00","actor":"ann"}"#;
@@ -157,7 +210,7 @@ mod tests {
                     r#"{{"loss":1,"suites":{{"old":{{"a":1}},"s":{{"a":1,"b":{{"c":null}},"d":1e+5,{META}}}}}}}"#
                 ),
             ),
-            (Some(r#"{"suites":null}"#), "s", "{}", format!(r#"{{"suites":{{"s":{{{META}}}}}}}"#)),
+            (Some(r#"{"suites":{"s":null}}"#), "s", "{}", format!(r#"{{"suites":{{"s":{{{META}}}}}}}"#)),
             (Some(r#"{"x":NaN}"#), "s", "{}", format!(r#"{{"x":null,"suites":{{"s":{{{META}}}}}}}"#)),
         ] {
             assert_eq!(record(prior, suite, metrics).unwrap().metrics, merged, "{prior:?}");
@@ -167,7 +220,7 @@ mod tests {
     #[test]
     fn meta_keeps_what_it_held_and_cannot_be_forged() {
         let prior = r#"{"suites":{"s":{"_meta":{"dataset":"d","notes":"first","actor":"bob"},"a":1}}}"#;
-        let mut evaluation = Evaluation::of("s", object(r#"{"_meta":{"actor":"eve","extra":1}}"#)).unwrap();
+        let mut evaluation = Evaluation::new("s", object(r#"{"_meta":{"actor":"eve","extra":1}}"#)).unwrap();
         evaluation.notes = Some("second".to_owned());
         evaluation.eval_config = Some(object(r#"{"k":[1]}"#));
         let now = Timestamp::from_unix_millis(0);
@@ -180,8 +233,20 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_place_of_suites_is_not_destroyed() {
-        for prior in ["[1]", "5", "{half", r#"{"suites":[1]}"#, r#"{"suites":{"s":3}}"#] {
+    fn suites_that_are_no_object_are_replaced_and_kept_in_the_event() {
+        for old in ["[1]", r#""high""#, "null", "0.5"] {
+            let prior = format!(r#"{{"suites":{old},"loss":1}}"#);
+            let recorded = record(Some(&prior), "s", r#"{"a":1}"#).unwrap();
+            assert_eq!(recorded.metrics, format!(r#"{{"suites":{{"s":{{"a":1,{META}}}}},"loss":1}}"#));
+            let payload: Object = object(&recorded.event.payload);
+            assert_eq!(payload["replaced_suites"].to_string(), old);
+            assert_eq!(payload.len(), 4, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_that_are_no_object_are_not_destroyed() {
+        for prior in ["[1]", "5", "{half", r#"{"suites":{"s":3}}"#] {
             assert!(matches!(record(Some(prior), "s", "{}"), Err(Refusal::Conflict(_))), "{prior}");
         }
     }
@@ -203,7 +268,7 @@ mod tests {
     #[test]
     fn a_suite_that_is_blank_or_could_not_be_read_again_is_refused() {
         for suite in [" \t", "$serde_json::private::Number"] {
-            assert!(matches!(Evaluation::of(suite, Object::new()), Err(Refusal::Invalid(_))), "{suite}");
+            assert!(matches!(Evaluation::new(suite, Object::new()), Err(Refusal::Invalid(_))), "{suite}");
         }
     }
 
@@ -217,6 +282,27 @@ mod tests {
             (Some(r#"{"suites":{"a":{},"b":{}}}"#), 2),
         ] {
             assert_eq!(suites(metrics).len(), count, "{metrics:?}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_replaced_except_for_suites_they_do_not_mention() {
+        for (prior, given, merged) in [
+            (None, r#"{"a":1}"#, r#"{"a":1}"#),
+            (Some(r#"{"b":1}"#), r#"{"a":1}"#, r#"{"a":1}"#),
+            (
+                Some(r#"{"b":1,"suites":{"s":{"x":1.0}}}"#),
+                r#"{"a":1}"#,
+                r#"{"a":1,"suites":{"s":{"x":1.0}}}"#,
+            ),
+            (Some(r#"{"b":1,"suites":{"s":{}}}"#), "{}", r#"{"suites":{"s":{}}}"#),
+            (Some(r#"{"suites":{"s":{}}}"#), r#"{"suites":{"t":{}}}"#, r#"{"suites":{"t":{}}}"#),
+            (Some(r#"{"suites":{"s":{}}}"#), r#"{"suites":null}"#, r#"{"suites":null}"#),
+            (Some(r#"{"suites":"old"}"#), r#"{"a":1}"#, r#"{"a":1,"suites":"old"}"#),
+            (Some("[1]"), r#"{"a":1}"#, r#"{"a":1}"#),
+            (Some("{half"), r#"{"a":1}"#, r#"{"a":1}"#),
+        ] {
+            assert_eq!(replaced(prior, &object(given)), merged, "{prior:?} {given}");
         }
     }
 }

@@ -1,16 +1,17 @@
-//! Letters that do something to what shows them.
+//! Characters that change how a text is displayed.
 
-/// Whether a letter breaks a line, steers a terminal, or turns the order of the letters around it. Names and
-/// descriptions may hold any; where they are shown as one line of many, these must not be in it.
+/// Returns true if `c` breaks a line, controls a terminal, or reorders the characters around it. Names and
+/// descriptions may hold any character; output that shows them in one line must replace these.
 #[must_use]
-pub fn steers(letter: char) -> bool {
-    letter.is_control() || turns(letter)
+pub fn is_unsafe_to_display(c: char) -> bool {
+    c.is_control() || is_bidi_control(c)
 }
 
-/// Those of them that are no control characters, so that formats which escape such let them pass.
+/// Returns true for bidirectional controls, and for the line and paragraph separators. JSON and YAML writers escape
+/// control characters but not these.
 #[must_use]
-pub fn turns(letter: char) -> bool {
-    matches!(letter, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+pub fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -18,10 +19,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_that_steer_are_told_from_those_that_only_look_odd() {
-        let steering =
+    fn unsafe_characters_are_distinguished_from_those_that_only_look_odd() {
+        let unsafe_ones =
             "\0\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{200f}";
-        assert!(steering.chars().all(steers));
-        assert!("aé 模·\u{a0}\u{200b}\u{feff}😀\u{e000}".chars().all(|letter| !steers(letter)));
+        assert!(unsafe_ones.chars().all(is_unsafe_to_display));
+        assert!("aé 模·\u{a0}\u{200b}\u{feff}😀\u{e000}".chars().all(|c| !is_unsafe_to_display(c)));
     }
 }

@@ -1,4 +1,4 @@
-//! Times as the registry writes them: UTC, in milliseconds, text that sorts as it counts.
+//! Times as the registry writes them: UTC, in milliseconds, as text that sorts by time.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ const FORMAT: &[BorrowedFormatItem<'static>] =
 /// `2026-01-31T13:05:09.250+00:00`, the form of `recorded_at`.
 const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
-/// Reads both what 0.2.0 wrote without a fraction and what carries one.
+/// Reads times with a fraction, and those of 0.2.0, which have none.
 const READ_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
 
-/// The last moment whose year has four digits; what is later can't be written in the form above.
+/// The last moment whose year has four digits, so that it fits the formats.
 const LAST_MILLISECOND: i64 =
     PrimitiveDateTime::new(date!(9999 - 12 - 31), time::Time::MAX).assume_utc().unix_timestamp() * 1000 + 999;
 
@@ -27,13 +27,13 @@ const LAST_MILLISECOND: i64 =
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since 1970; what the written form can't hold is brought to its nearest end.
+    /// From milliseconds since 1970, clamped to the years 1970 to 9999.
     #[must_use]
     pub fn from_unix_millis(millis: i64) -> Self {
         Self(millis.clamp(0, LAST_MILLISECOND))
     }
 
-    /// Reads `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is cut to milliseconds.
+    /// Reads `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is truncated to milliseconds.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let moment = PrimitiveDateTime::parse(text, READ_FORMAT).ok()?.assume_utc();
@@ -41,8 +41,8 @@ impl Timestamp {
         Some(Self(millis))
     }
 
-    /// The time to give a row that is changed at `self` and whose last change reads `previous`:
-    /// later than both, also within one millisecond and when the clock has stepped back.
+    /// The `updated_at` of a row that changes at `self` and has `previous` so far: always later than `previous`, even
+    /// within one millisecond and after the clock stepped back.
     #[must_use]
     pub fn after(self, previous: &str) -> Self {
         match Self::parse(previous) {
@@ -51,7 +51,7 @@ impl Timestamp {
         }
     }
 
-    /// The ISO 8601 form with an explicit offset, as `recorded_at` has it.
+    /// ISO 8601 with an explicit offset, the format of `recorded_at`.
     #[must_use]
     pub fn to_iso(self) -> String {
         self.format(ISO_FORMAT)
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_later_than_the_last_one_whatever_the_clock_says() {
+    fn a_change_is_later_than_the_last_one_whatever_the_clock_reads() {
         let now = Timestamp::parse("2026-01-31 13:05:09.250").unwrap();
         for (previous, expected) in [
             ("2026-01-31 13:05:09.249", "2026-01-31 13:05:09.250"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_out_of_range_is_brought_to_the_nearest_time_that_can_be_written() {
+    fn a_clock_out_of_range_is_clamped_to_the_times_that_can_be_written() {
         assert_eq!(Timestamp::from_unix_millis(-5).to_string(), "1970-01-01 00:00:00.000");
         assert_eq!(Timestamp::from_unix_millis(i64::MAX).to_string(), "9999-12-31 23:59:59.999");
     }

@@ -4,11 +4,17 @@
 //! registry are written once over them, in [`operations`], so every store keeps the same rules. This
 //! room knows SQL; it must not know HTTP, threads or queues.
 
+mod backend;
 pub mod operations;
 pub mod sqlite;
 
+pub use backend::{Backend, Maintenance, StoreSize, Transaction, Upkeep};
+
+use std::ops::ControlFlow;
+
 use registry_domain::{
-    Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal, Stats, Status,
+    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    Stats, Status,
 };
 
 /// Why a store did not do what it was asked.
@@ -41,6 +47,10 @@ pub enum StoreError {
 pub type VisitModel<'v> = &'v mut dyn FnMut(ModelRow<'_>);
 /// What is done with each event.
 pub type VisitEvent<'v> = &'v mut dyn FnMut(Event<'_>);
+/// As [`VisitModel`], but may stop, so that no row after it is read.
+pub type VisitModelUntil<'v> = &'v mut dyn FnMut(ModelRow<'_>) -> ControlFlow<()>;
+/// As [`VisitEvent`], but may stop, so that no event after it is read.
+pub type VisitEventUntil<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
 /// What can be asked of a store. Each call sees one consistent state, as of its start or later.
 ///
@@ -57,10 +67,50 @@ pub trait ReadStore {
     fn production(&mut self, name: &str, visit: VisitModel<'_>) -> Result<bool, StoreError>;
     /// Visits a page of versions, in order.
     fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError>;
-    /// Visits those of `ids` that exist, by rising id, each once.
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModel<'_>) -> Result<(), StoreError>;
+    /// As [`ReadStore::models`], until the visitor stops. Also returns the ids of the versions on the page that were
+    /// not visited.
+    ///
+    /// The default reads those versions too; a store that can read their ids alone should.
+    fn models_until(
+        &mut self,
+        query: &ListQuery,
+        visit: VisitModelUntil<'_>,
+    ) -> Result<(Page, Vec<ModelId>), StoreError> {
+        let (mut flow, mut rest) = (ControlFlow::Continue(()), Vec::new());
+        let page = self.models(query, &mut |row| match flow {
+            ControlFlow::Continue(()) => flow = visit(row),
+            ControlFlow::Break(()) => rest.push(row.id),
+        })?;
+        Ok((page, rest))
+    }
+    /// Visits those of `ids` that exist, in the order given, until the visitor stops.
+    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError>;
+    /// Returns what versions are compared by: those of `ids` that exist, by rising id, each once.
+    ///
+    /// The default reads whole versions; a store that can read three columns alone should.
+    fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
+        let (mut ids, mut contenders) = (ids.to_vec(), Vec::new());
+        ids.sort_unstable();
+        ids.dedup();
+        self.models_with_ids(&ids, &mut |row| {
+            contenders.push(Contender::of(&row));
+            ControlFlow::Continue(())
+        })?;
+        Ok(contenders)
+    }
     /// Visits a page of a version's events, newest first.
     fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError>;
+    /// As [`ReadStore::events`], until the visitor stops; the result still describes the whole page.
+    ///
+    /// The default reads the events that are not visited too; a store that can read their ids alone should.
+    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
+        let mut flow = ControlFlow::Continue(());
+        self.events(query, &mut |event| {
+            if flow.is_continue() {
+                flow = visit(event);
+            }
+        })
+    }
     /// Counts the versions.
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }

@@ -4,7 +4,7 @@
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
-    Timestamp, json, promotion::demotion_reason,
+    Timestamp, json, limits::check_metrics, promotion::demotion_reason,
 };
 
 use super::{StoreError, WriteStore};
@@ -20,6 +20,8 @@ pub struct Context<'a> {
     pub gate: &'a Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
+    /// The largest metrics of a version, in bytes of JSON.
+    pub max_metrics_bytes: usize,
 }
 
 impl Context<'_> {
@@ -51,8 +53,9 @@ pub fn register(
         draft.artifact_uri.as_deref(),
     )
     .within(context.max_event_payload_bytes)?;
-    let metrics = (draft.status == Status::Production).then(|| json::compact(&draft.metrics));
-    let incumbent = make_room(store, &draft.name, None, draft.status, metrics.as_deref(), context)?;
+    let metrics = json::compact(&draft.metrics);
+    check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
+    let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = store.insert(draft, context.now)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, model.id, context)?;
@@ -64,7 +67,7 @@ pub fn register(
 /// Changes the fields of a version that `patch` gives.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] where the version is settled or the gate closed;
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if the version is immutable or the gate closed;
 /// [`Refusal::PreconditionFailed`] where it is not as the caller saw it.
 pub fn update(
     store: &mut dyn WriteStore,
@@ -73,7 +76,7 @@ pub fn update(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let mut model = existing(store, id, precondition)?;
+    let mut model = load_checked(store, id, precondition)?;
     patch.permitted(&model)?;
     let fields = patch.updated_fields();
     if fields.is_empty() {
@@ -81,9 +84,12 @@ pub fn update(
     }
     let before = model.clone();
     patch.apply(&mut model);
+    if let (Some(metrics), true) = (&model.metrics, patch.metrics.is_some()) {
+        check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
+    }
     model.updated_at = context.after(&model);
     let (now, metrics) = (model.status, model.metrics.as_deref());
-    let incumbent = make_room(store, &model.name, Some(before.status), now, metrics, context)?;
+    let incumbent = demote_incumbent(store, &model.name, Some(before.status), now, metrics, context)?;
     store.update(&before, &model)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, id, context)?;
@@ -103,9 +109,9 @@ pub fn promote(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let mut model = existing(store, id, precondition)?;
+    let mut model = load_checked(store, id, precondition)?;
     let from = model.status;
-    let incumbent = make_room(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
+    let incumbent = demote_incumbent(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
     model.status = to;
     model.updated_at = context.after(&model);
     store.set_status(id, to, &model.updated_at)?;
@@ -128,8 +134,11 @@ pub fn record_metrics(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let mut model = existing(store, id, precondition)?;
+    let mut model = load_checked(store, id, precondition)?;
+    let suite = evaluation.suite.clone();
     let recorded = evaluation.record(model.metrics.as_deref(), context.actor, context.now)?;
+    let before = model.metrics.as_deref();
+    check_metrics(before, &recorded.metrics, Some(&suite), context.max_metrics_bytes)?;
     model.updated_at = context.after(&model);
     store.set_metrics(id, &recorded.metrics, &model.updated_at)?;
     model.metrics = Some(recorded.metrics);
@@ -137,7 +146,7 @@ pub fn record_metrics(
     Ok(model)
 }
 
-/// Takes a version away. A settled one only with `force`.
+/// Deletes a version. An immutable one needs `force`.
 ///
 /// # Errors
 /// [`Refusal::NotFound`], [`Refusal::Conflict`], [`Refusal::PreconditionFailed`].
@@ -148,13 +157,10 @@ pub fn delete(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
-    let model = existing(store, id, precondition)?;
-    if model.is_settled() && !force {
-        let why = if model.status == Status::Production { "in production" } else { "frozen" };
-        return Err(Refusal::Conflict(format!(
-            "model {id} is {why}; delete it with ?force=true if that is meant"
-        ))
-        .into());
+    let model = load_checked(store, id, precondition)?;
+    if model.is_immutable() && !force {
+        let state = if model.status == Status::Production { "in production" } else { "frozen" };
+        return Err(Refusal::ForceRequired { id, state }.into());
     }
     store.delete(id)?;
     let event = EventDraft::identity(
@@ -164,11 +170,11 @@ pub fn delete(
         model.status,
         model.artifact_uri.as_deref(),
     );
-    // What is registered already can be taken away, however long its URI has become.
+    // No size limit here: a version can be deleted however long its URI is.
     store.append_event(id, &event, context.actor, &context.now.to_string())
 }
 
-fn existing(
+fn load_checked(
     store: &mut dyn WriteStore,
     id: ModelId,
     precondition: &Precondition,
@@ -178,10 +184,11 @@ fn existing(
     Ok(model)
 }
 
-/// Where a version of `name` becomes the production version by going `from` a status (none where it is new)
-/// `to` another: asks the gate whether one with these `metrics` may, and sends the production version before it
-/// to staging. Returns who stepped down: the event of it names the successor, which may have no id yet.
-fn make_room(
+/// If a version of `name` goes to production: checks the gate with its `metrics`, and moves the incumbent to staging.
+///
+/// `from` is the version's status before, `None` for a new one. Returns the incumbent, whose event is written once the
+/// successor has an id.
+fn demote_incumbent(
     store: &mut dyn WriteStore,
     name: &str,
     from: Option<Status>,

@@ -1,331 +1,424 @@
-//! Line plots as SVG: panels under and beside each other, each with two axes, its lines, and their names.
+//! Line plots as SVG, drawn by plotters: panels in a grid, each with its axes, series and legend.
 //!
-//! It draws numbers; what they mean is said by who asks for it. No text becomes markup, no coordinate leaves the
-//! view box, and what is no number is a gap in its line.
+//! It draws numbers and knows nothing of load tests. The picture carries its own styles for light and dark pages.
 
 use std::fmt::Write as _;
 
-use super::{
-    axis::{Axis, Ends, Ruler},
-    marks::{SAMPLE, STYLE, class, draw_series, pieces, sample, write_line, write_text},
-    text::{cut, escaped, place, width},
+use plotters::{
+    coord::{
+        Shift,
+        ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter},
+        types::RangedCoordf64,
+    },
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
 };
 
 /// A picture.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plot {
-    /// Its heading; none where it is empty.
+    /// The heading; empty for a picture that is part of a page.
     pub title: String,
-    /// What stands small beneath the heading, say how it was measured.
+    /// A line below the heading, such as how the numbers were measured.
     pub note: String,
-    /// What is drawn, row by row.
+    /// The panels, row by row.
     pub panels: Vec<Panel>,
-    /// Panels in a row; at least one.
+    /// Panels in a row, at least one.
     pub columns: usize,
-    /// How wide the picture is, in pixels.
-    pub width: f64,
-    /// How high each panel's plot is, without what is written around it.
-    pub panel_height: f64,
+    /// The width of the picture in pixels.
+    pub width: u32,
+    /// The height of each panel in pixels, with its title, legend and labels.
+    pub panel_height: u32,
 }
 
-/// Lines over one pair of axes.
+/// Series over one pair of axes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Panel {
     /// What it shows.
     pub title: String,
-    /// From left to right. It ends where the data end.
+    /// From left to right.
     pub x: Axis,
-    /// From bottom to top.
+    /// From bottom to top. Its title stands beside that of the panel.
     pub y: Axis,
-    /// The lines.
+    /// What is drawn.
     pub series: Vec<Series>,
-    /// A height that matters, and what it is.
+    /// A height that matters, and its name.
     pub limit: Option<(f64, String)>,
 }
 
-/// A line.
+/// One direction of a panel.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Axis {
+    /// What the numbers are, or their unit.
+    pub title: String,
+    /// How numbers become distances.
+    pub scale: Scale,
+    /// The first and the last number; `None` to take them from the data.
+    pub range: Option<(f64, f64)>,
+}
+
+/// How numbers become distances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scale {
+    /// Equal differences are equal distances. The axis includes zero.
+    #[default]
+    Linear,
+    /// Equal ratios are equal distances. Zero and less are not drawn.
+    Log,
+    /// As [`Scale::Log`], for numbers 1/(1-p) that are labelled with p as a percentage.
+    Percentile,
+}
+
+impl Scale {
+    /// The scale on which numbers from `low` to `high` can all be read.
+    #[must_use]
+    pub fn for_spread(low: f64, high: f64) -> Self {
+        if low > 0.0 && high / low > 20.0 { Self::Log } else { Self::Linear }
+    }
+}
+
+/// Points with a name.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Series {
-    /// Its name.
+    /// Its name in the legend.
     pub label: String,
-    /// Its points, from left to right. One that is no number is a gap.
+    /// Its points, from left to right. A point that is not finite is a gap.
     pub points: Vec<(f64, f64)>,
-    /// How it is drawn.
+    /// How the points are drawn.
     pub mark: Mark,
 }
 
 /// How points are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mark {
-    /// Joined by a line; a few of them are marked too.
+    /// A line; few points get a dot each.
     #[default]
     Line,
-    /// The same, filled down to the axis.
+    /// A line, filled down to the axis.
     Area,
-    /// Each a bar from the axis, in the colour of what went wrong; what is not nothing can be seen.
+    /// A red bar for each point, high enough to be seen.
     Failures,
 }
 
-/// The sizes of letters.
-const SIZE: f64 = 12.0;
-const TITLE_SIZE: f64 = 17.0;
-/// Around the picture, and between panels.
-const MARGIN: f64 = 14.0;
-const GAP: f64 = 26.0;
-/// From one line of text to the next.
-const LINE: f64 = 16.0;
-const MAX_LABEL: f64 = 170.0;
-/// In narrower panels names stand above the lines, not beside them.
-const DIRECT_LABELS_FROM: f64 = 380.0;
+/// A colour on a light page, and what replaces it on a dark one.
+type Colour = (RGBColor, &'static str);
 
-/// The picture as a file of its own, on its own background: it can be read on a light page and on a dark one.
+const BACK: Colour = (RGBColor(0xff, 0xff, 0xff), "#0d1117");
+const INK: Colour = (RGBColor(0x24, 0x29, 0x2f), "#e6edf3");
+const MUTED: Colour = (RGBColor(0x59, 0x63, 0x6e), "#9198a1");
+const GRID: Colour = (RGBColor(0xe4, 0xe8, 0xec), "#262c34");
+const BASE: Colour = (RGBColor(0x81, 0x8b, 0x98), "#6e7681");
+const BAD: Colour = (RGBColor(0xb3, 0x26, 0x1e), "#ff6b57");
+/// Mostly of Okabe and Ito's palette, which people with colour blindness can tell apart.
+const SERIES: [Colour; 7] = [
+    (RGBColor(0x00, 0x72, 0xb2), "#56b4e9"),
+    (RGBColor(0xd1, 0x7a, 0x00), "#f0a030"),
+    (RGBColor(0x00, 0x80, 0x5a), "#2fc08f"),
+    (RGBColor(0xa8, 0x45, 0x7f), "#e08fc0"),
+    (RGBColor(0x3f, 0x3f, 0x9f), "#a5a5ff"),
+    (RGBColor(0x6b, 0x72, 0x80), "#b0b8c1"),
+    (RGBColor(0x8a, 0x6d, 0x00), "#e3cf57"),
+];
+
+/// Plotters draws in whole pixels, so the picture is drawn this much larger than it is shown.
+const ZOOM: i32 = 4;
+const TEXT_PX: i32 = 12;
+const LINE_PX: i32 = 18;
+/// The heading of a picture, and the title of a panel.
+const HEADING_PX: i32 = 60;
+const TITLE_PX: i32 = 22;
+/// The average width of a letter at [`TEXT_PX`].
+const LETTER_PX: i32 = 7;
+const MAX_LABEL_LETTERS: usize = 40;
+const MAX_POINTS_WITH_DOTS: usize = 12;
+/// Failures are at least this share of the height, so that one among a hundred thousand is seen.
+const LEAST_BAR: f64 = 0.05;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// The picture as one SVG element, which can be a file or part of a page.
 #[must_use]
 pub fn svg(plot: &Plot) -> String {
-    draw(plot, true)
-}
-
-/// The picture as part of a page, which brings [`STYLE`] and the background.
-pub(super) fn inline_svg(plot: &Plot) -> String {
-    draw(plot, false)
-}
-
-fn draw(plot: &Plot, alone: bool) -> String {
-    let margin = if alone { MARGIN } else { 0.0 };
-    let columns = plot.columns.max(1);
-    let inner = (plot.width - 2.0 * margin - GAP * (columns - 1) as f64).max(1.0);
-    let cell_width = inner / columns as f64;
-    let direct = cell_width >= DIRECT_LABELS_FROM
-        && plot.panels.iter().all(|panel| panel.series.len() as f64 * LINE <= plot.panel_height);
-    let frames: Vec<Frame<'_>> =
-        plot.panels.iter().map(|panel| Frame::of(panel, cell_width, plot.panel_height, direct)).collect();
-
-    let mut drawn = String::new();
-    let mut top = margin;
-    for (text, class, size) in [(&plot.title, "t", TITLE_SIZE), (&plot.note, "m", SIZE)] {
-        if !text.is_empty() {
-            top += size;
-            write_text(&mut drawn, (margin, top), class, "start", text);
-            top += 8.0;
-        }
+    let rows = plot.panels.len().div_ceil(plot.columns.max(1));
+    let heading = if plot.title.is_empty() { 0 } else { HEADING_PX };
+    let (width, height) = (plot.width as i32, heading + plot.panel_height as i32 * rows as i32);
+    let mut markup = String::new();
+    {
+        let size = ((width * ZOOM) as u32, (height * ZOOM) as u32);
+        let root = SVGBackend::with_string(&mut markup, size).into_drawing_area();
+        // A string takes everything that is written to it, so there is no error to report.
+        let _ = draw(plot, &root, heading);
     }
-    if top > margin {
-        top += 8.0;
-    }
-    for row in frames.chunks(columns) {
-        // Panels of a row and of a column begin and end at the same places.
-        let legend = row.iter().map(|frame| frame.legend_height).fold(0.0, f64::max);
-        for (column, frame) in row.iter().enumerate() {
-            let of_column = || frames.iter().skip(column).step_by(columns);
-            let left = of_column().map(|frame| frame.left).fold(0.0, f64::max);
-            let right = of_column().map(|frame| frame.right).fold(0.0, f64::max);
-            let x = margin + column as f64 * (cell_width + GAP);
-            let place = Place {
-                left: x + left,
-                right: (x + cell_width - right).max(x + left + 1.0),
-                top: top + LINE + legend + 8.0,
-                height: plot.panel_height,
-                outer: (x, top),
-            };
-            frame.draw(&mut drawn, &place);
-        }
-        let below = row.iter().map(Frame::below).fold(0.0, f64::max);
-        top += LINE + legend + 8.0 + plot.panel_height + below + GAP / 2.0;
-    }
-    let height = (top - GAP / 2.0 + margin).max(1.0);
-
-    let (shown_width, shown_height) = (place(plot.width), place(height));
-    let label = escaped(&heading(plot));
-    let (size, before) = if alone {
-        let (edge_x, edge_y) = (place(plot.width - 1.0), place(height - 1.0));
-        let back = format!(
-            "<rect class=\"back\" x=\"0.5\" y=\"0.5\" width=\"{edge_x}\" height=\"{edge_y}\" rx=\"8\"/>"
-        );
-        (
-            format!(
-                " xmlns=\"http://www.w3.org/2000/svg\" width=\"{shown_width}\" height=\"{shown_height}\""
-            ),
-            format!("<title>{label}</title><style>{STYLE}</style>{back}"),
-        )
-    } else {
-        (String::new(), String::new())
-    };
+    let Some((_, drawn)) = markup.split_once('>') else { return markup };
     format!(
-        "<svg class=\"plot\"{size} viewBox=\"0 0 {shown_width} {shown_height}\" role=\"img\" aria-label=\"{label}\">{before}{drawn}</svg>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {} {}\">\n<style>{}</style>{drawn}",
+        width * ZOOM,
+        height * ZOOM,
+        style(),
     )
 }
 
-/// What is told to who can't see it.
-fn heading(plot: &Plot) -> String {
-    if plot.title.is_empty() {
-        return plot.panels.iter().map(|panel| panel.title.as_str()).collect::<Vec<_>>().join("; ");
+/// On dark pages each colour is replaced. A rule wins over an attribute.
+fn style() -> String {
+    let mut style = ".plot text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif}\
+                     @media screen and (prefers-color-scheme:dark){"
+        .to_owned();
+    for (RGBColor(r, g, b), dark) in [BACK, INK, MUTED, GRID, BASE, BAD].into_iter().chain(SERIES) {
+        for attribute in ["fill", "stroke"] {
+            let _ = write!(style, ".plot [{attribute}=\"#{r:02X}{g:02X}{b:02X}\"]{{{attribute}:{dark}}}");
+        }
     }
-    plot.title.clone()
+    style + "}"
 }
 
-/// A panel with its axes made, before it is known where it stands.
-struct Frame<'a> {
-    panel: &'a Panel,
-    x: Ruler,
-    y: Ruler,
-    direct: bool,
-    /// The room that the scale's numbers take, and that the names do.
-    left: f64,
-    right: f64,
-    legend: Vec<(f64, f64, String)>,
-    legend_height: f64,
+fn draw(plot: &Plot, root: &Area<'_>, heading: i32) -> Drawn {
+    root.fill(&BACK.0)?;
+    let (top, body) = root.split_vertically(heading * ZOOM);
+    if heading > 0 {
+        top.draw(&text(&plot.title, (12, 12), INK, TEXT_PX + 4, HPos::Left))?;
+        top.draw(&text(&plot.note, (12, 36), MUTED, TEXT_PX, HPos::Left))?;
+    }
+    let rulers: Vec<_> = plot.panels.iter().map(|panel| rulers(panel, plot.panel_height)).collect();
+    let labels = rulers.iter().flat_map(|(_, y)| y.ticks.iter().map(|at| y.format_ext(at).chars().count()));
+    let left = labels.max().unwrap_or(1) as i32 * LETTER_PX + 10;
+    let columns = plot.columns.max(1);
+    let cells = body.split_evenly((plot.panels.len().div_ceil(columns), columns));
+    for ((panel, (x, y)), area) in plot.panels.iter().zip(rulers).zip(cells) {
+        // Pictures with a heading are files, which have an edge.
+        let margin = if heading > 0 { 12 } else { 0 } * ZOOM;
+        draw_panel(panel, (x, y), left, &area.margin(8 * ZOOM, 8 * ZOOM, margin, margin))?;
+    }
+    root.present()?;
+    Ok(())
 }
 
-/// Where a panel's plot stands, and the corner of all that belongs to it.
-struct Place {
-    left: f64,
-    right: f64,
-    top: f64,
-    height: f64,
-    outer: (f64, f64),
+fn rulers(panel: &Panel, height_px: u32) -> (Ruler, Ruler) {
+    let points = || panel.series.iter().flat_map(|series| &series.points);
+    let limit = panel.limit.iter().map(|(at, _)| *at);
+    let x = Ruler::of(&panel.x, points().map(|(x, _)| *x), 8);
+    (x, Ruler::of(&panel.y, points().map(|(_, y)| *y).chain(limit), height_px / 45))
 }
 
-impl<'a> Frame<'a> {
-    fn of(panel: &'a Panel, cell_width: f64, height: f64, direct: bool) -> Self {
-        let points = || panel.series.iter().flat_map(|series| &series.points);
-        let points = || points().filter(|(x, y)| x.is_finite() && y.is_finite());
-        let limit = panel.limit.iter().map(|(at, _)| *at);
-        let y = Ruler::of(
-            &panel.y,
-            points().map(|(_, y)| *y).chain(limit),
-            Ends::AtTick,
-            (height / 30.0) as usize,
-        );
-        let x = Ruler::of(&panel.x, points().map(|(x, _)| *x), Ends::AtData, (cell_width / 90.0) as usize);
-        let widest = |labels: &mut dyn Iterator<Item = f64>| labels.fold(0.0, f64::max);
-        let left = widest(&mut y.ticks.iter().map(|tick| width(&tick.label, SIZE))) + 10.0;
-        let names = |room: f64| panel.series.iter().map(move |series| cut(&series.label, room, SIZE));
-        let mut legend = Vec::new();
-        let (mut right, mut legend_height) = (width("0 %", SIZE), 0.0);
-        if panel.series.is_empty() {
-        } else if direct {
-            right = widest(&mut names(MAX_LABEL).map(|name| width(&name, SIZE))) + SAMPLE + 26.0;
-        } else {
-            let mut at = 0.0;
-            for name in names(cell_width - SAMPLE - 8.0) {
-                let needs = SAMPLE + 6.0 + width(&name, SIZE) + 14.0;
-                if at > 0.0 && at + needs > cell_width {
-                    at = 0.0;
-                    legend_height += LINE;
-                }
-                legend.push((at, legend_height, name));
-                at += needs;
-            }
-            legend_height += LINE + 2.0;
-        }
-        Self { panel, x, y, direct, left, right, legend, legend_height }
-    }
+fn draw_panel(panel: &Panel, (x, y): (Ruler, Ruler), left: i32, area: &Area<'_>) -> Drawn {
+    let (width, height) = (area.dim_in_pixel().0 as i32 / ZOOM, area.dim_in_pixel().1 as i32 / ZOOM);
+    area.draw(&text(&panel.title, (0, 2), INK, TEXT_PX + 1, HPos::Left))?;
+    let unit_at = (panel.title.chars().count() as i32 + 1) * (LETTER_PX + 1);
+    area.draw(&text(&panel.y.title, (unit_at, 3), MUTED, TEXT_PX, HPos::Left))?;
+    let top = TITLE_PX + draw_legend(panel, area, width)?;
+    let mut builder = ChartBuilder::on(area);
+    builder.margin_top(top * ZOOM).margin_right(30 * ZOOM).y_label_area_size(left * ZOOM);
+    builder.x_label_area_size(if panel.x.title.is_empty() { 24 } else { 40 } * ZOOM);
+    let mut chart = builder.build_cartesian_2d(x.clone(), y.clone())?;
+    let label_style = text_style(MUTED, TEXT_PX, HPos::Left);
+    chart
+        .configure_mesh()
+        .bold_line_style(GRID.0.stroke_width(ZOOM as u32))
+        .light_line_style(TRANSPARENT)
+        .axis_style(BASE.0.stroke_width(ZOOM as u32))
+        .label_style(label_style)
+        .x_desc(panel.x.title.as_str())
+        .set_all_tick_mark_size(3 * ZOOM)
+        .draw()?;
 
-    /// What is written under the plot.
-    fn below(&self) -> f64 {
-        if self.panel.x.title.is_empty() { LINE + 4.0 } else { 2.0 * LINE + 4.0 }
-    }
-
-    fn draw(&self, out: &mut String, place_of: &Place) {
-        let Place { left, right, top, height, outer } = *place_of;
-        let bottom = top + height;
-        let to_x = |x: f64| left + self.x.share(x) * (right - left);
-        let to_y = |y: f64| bottom - self.y.share(y) * height;
-
-        self.title(out, outer);
-        for tick in &self.y.ticks {
-            let y = to_y(tick.at);
-            write_line(out, "grid", (left, y), (right, y));
-            write_text(out, (left - 6.0, y + 4.0), "m", "end", &tick.label);
-        }
-        let mut x = self.x.clone();
-        x.thin_labels(right - left, SIZE);
-        for tick in x.ticks.iter().filter(|tick| !tick.label.is_empty()) {
-            let at = to_x(tick.at);
-            write_line(out, "grid", (at, top), (at, bottom));
-            write_text(out, (at, bottom + LINE), "m", "middle", &tick.label);
-        }
-        write_line(out, "base", (left, bottom), (right, bottom));
-        if !self.panel.x.title.is_empty() {
-            write_text(out, (right, bottom + 2.0 * LINE), "m", "end", &self.panel.x.title);
-        }
-        if let Some((at, _)) = &self.panel.limit {
-            write_line(out, "limit", (left, to_y(*at)), (right, to_y(*at)));
-        }
-        let mut ends = Vec::new();
-        for (at, series) in self.panel.series.iter().enumerate() {
-            let _ =
-                write!(out, "<g class=\"{}\"><title>{}</title>", class(at, series), escaped(&series.label));
-            let pieces = pieces(series, to_x, to_y, right - left);
-            draw_series(out, at, series, &pieces, bottom, top);
-            out.push_str("</g>");
-            ends.push(pieces.last().and_then(|piece| piece.last().copied()).unwrap_or((right, bottom)));
-        }
-        if self
-            .panel
-            .series
-            .iter()
-            .all(|series| !series.points.iter().any(|(x, y)| x.is_finite() && y.is_finite()))
+    let floor = y.from;
+    for (at, series) in panel.series.iter().enumerate() {
+        let colour = colour_of(at, series);
+        let line = colour.stroke_width(2 * ZOOM as u32);
+        let placed: Vec<_> =
+            series.points.iter().map(|(at_x, at_y)| (x.scale.place(*at_x), y.scale.place(*at_y))).collect();
+        for piece in
+            placed.split(|(x, y)| !(x.is_finite() && y.is_finite())).filter(|piece| !piece.is_empty())
         {
-            write_text(
-                out,
-                ((left + right) / 2.0, (top + bottom) / 2.0),
-                "m",
-                "middle",
-                "nothing was measured",
-            );
-        }
-        if let Some((at, what)) = &self.panel.limit {
-            write_text(out, (left + 4.0, to_y(*at) - 4.0), "limit-text", "start", what);
-        }
-        if self.direct {
-            self.names_beside(out, &ends, place_of);
-        }
-        for (at, (x, y, name)) in self.legend.iter().enumerate() {
-            let (x, y) = (outer.0 + x, outer.1 + LINE + y + 12.0);
-            sample(out, at, &self.panel.series[at], (x, y - 4.0));
-            write_text(out, (x + SAMPLE + 6.0, y), "", "start", name);
-        }
-    }
-
-    /// What is shown, and the unit of its height.
-    fn title(&self, out: &mut String, (x, y): (f64, f64)) {
-        let (title, unit) = (escaped(&self.panel.title), escaped(&self.panel.y.title));
-        let (x, y) = (place(x), place(y + 12.0));
-        let _ = write!(
-            out,
-            "<text x=\"{x}\" y=\"{y}\"><tspan class=\"h\">{title}</tspan><tspan class=\"m\" dx=\"8\">{unit}</tspan></text>"
-        );
-    }
-
-    /// Each name as near to the end of its line as the others leave room.
-    fn names_beside(&self, out: &mut String, ends: &[(f64, f64)], place_of: &Place) {
-        let (top, bottom) = (place_of.top + 4.0, place_of.top + place_of.height);
-        let mut order: Vec<usize> = (0..ends.len()).collect();
-        order.sort_by(|one, other| ends[*one].1.total_cmp(&ends[*other].1));
-        let mut heights: Vec<f64> = order.iter().map(|at| ends[*at].1).collect();
-        for at in 0..heights.len() {
-            let least = if at == 0 { top } else { heights[at - 1] + LINE };
-            heights[at] = heights[at].max(least);
-        }
-        let mut most = bottom;
-        for height in heights.iter_mut().rev() {
-            *height = height.min(most);
-            most = *height - LINE;
-        }
-        for (at, height) in order.into_iter().zip(heights) {
-            let (series, end) = (&self.panel.series[at], ends[at]);
-            let x = place_of.right + 16.0;
-            // Bars have no end that a name could be led to.
-            if series.mark != Mark::Failures {
-                let (from_x, from_y) = (place(end.0), place(end.1));
-                let (turn, to_x, to_y) = (place(place_of.right + 3.0), place(x - 2.0), place(height));
-                let lead = format!("M{from_x} {from_y}H{turn}L{to_x} {to_y}");
-                let _ =
-                    write!(out, "<g class=\"{}\"><path class=\"lead\" d=\"{lead}\"/></g>", class(at, series));
+            let piece = piece.iter().copied();
+            match series.mark {
+                Mark::Line => {
+                    chart.draw_series(LineSeries::new(piece.clone(), line))?;
+                }
+                Mark::Area => {
+                    let area = AreaSeries::new(piece.clone(), floor, colour.mix(0.15));
+                    chart.draw_series(area.border_style(line))?;
+                }
+                Mark::Failures => {
+                    let least = floor + (y.to - floor) * LEAST_BAR;
+                    let bars = piece.clone().filter(|(_, y)| *y > floor);
+                    let bars = bars.map(|(x, y)| PathElement::new([(x, floor), (x, y.max(least))], line));
+                    chart.draw_series(bars)?;
+                }
             }
-            sample(out, at, series, (x, height));
-            let name = cut(&series.label, MAX_LABEL, SIZE);
-            write_text(out, (x + SAMPLE + 6.0, height + 4.0), "", "start", &name);
+            let alone = piece.len() == 1;
+            if series.mark != Mark::Failures && (alone || series.points.len() <= MAX_POINTS_WITH_DOTS) {
+                chart.draw_series(piece.map(|point| Circle::new(point, 3 * ZOOM, colour.filled())))?;
+            }
         }
     }
+    if let Some((at, name)) = &panel.limit {
+        let at = y.scale.place(*at);
+        let line = BAD.0.stroke_width(ZOOM as u32);
+        chart.draw_series(DashedLineSeries::new([(x.from, at), (x.to, at)], 5 * ZOOM, 4 * ZOOM, line))?;
+        let style = text_style(BAD, TEXT_PX, HPos::Left).pos(Pos::new(HPos::Left, VPos::Bottom));
+        chart.draw_series([Text::new(name.clone(), (x.from, at), style)])?;
+    }
+    let mut points = panel.series.iter().flat_map(|series| &series.points);
+    if !points.any(|(x, y)| x.is_finite() && y.is_finite()) {
+        let middle = (width / 2, i32::midpoint(top, height) - LINE_PX);
+        area.draw(&text("nothing was measured", middle, MUTED, TEXT_PX, HPos::Center))?;
+    }
+    Ok(())
+}
+
+/// Draws the names of the series below the panel's title, and returns the height of those lines.
+fn draw_legend(panel: &Panel, area: &Area<'_>, width: i32) -> Result<i32, Box<dyn std::error::Error>> {
+    let (mut left, mut top) = (0, TITLE_PX);
+    for (at, series) in panel.series.iter().enumerate() {
+        let mut label: String = series.label.chars().take(MAX_LABEL_LETTERS).collect();
+        if label.len() < series.label.len() {
+            label.push('…');
+        }
+        let needed = 20 + (label.chars().count() as i32 + 2) * LETTER_PX;
+        if left > 0 && left + needed > width {
+            (left, top) = (0, top + LINE_PX);
+        }
+        let colour = colour_of(at, series);
+        let height = if series.mark == Mark::Failures { 8 } else { 3 };
+        let (from, to) = ((left, top + 8 - height / 2), (left + 14, top + 8 + height - height / 2));
+        let zoomed = |(x, y)| (x * ZOOM, y * ZOOM);
+        area.draw(&Rectangle::new([zoomed(from), zoomed(to)], colour.filled()))?;
+        area.draw(&text(&label, (left + 20, top + 2), INK, TEXT_PX, HPos::Left))?;
+        left += needed;
+    }
+    Ok(if panel.series.is_empty() { 0 } else { top + LINE_PX - TITLE_PX + 8 })
+}
+
+fn colour_of(at: usize, series: &Series) -> RGBColor {
+    if series.mark == Mark::Failures { BAD.0 } else { SERIES[at % SERIES.len()].0 }
+}
+
+fn text_style(colour: Colour, px: i32, side: HPos) -> TextStyle<'static> {
+    // Plotters writes a size as 1.24 times what it is in SVG.
+    let size = f64::from(px * ZOOM) * 1.24;
+    ("sans-serif", size).into_font().color(&colour.0).pos(Pos::new(side, VPos::Top))
+}
+
+fn text(
+    words: &str,
+    (x, y): (i32, i32),
+    colour: Colour,
+    px: i32,
+    side: HPos,
+) -> Text<'static, (i32, i32), String> {
+    // XML has no way to write control characters.
+    let words = words.replace(|c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'), " ");
+    Text::new(words, (x * ZOOM, y * ZOOM), text_style(colour, px, side))
+}
+
+impl Scale {
+    /// The place of a number on the axis; not finite if it has none.
+    fn place(self, value: f64) -> f64 {
+        if self == Self::Linear { value } else { value.log10() }
+    }
+}
+
+/// An axis with its range and ticks, as places.
+#[derive(Clone)]
+struct Ruler {
+    scale: Scale,
+    from: f64,
+    to: f64,
+    ticks: Vec<f64>,
+}
+
+impl Ruler {
+    /// An axis over `values` with about `wanted` ticks.
+    fn of(axis: &Axis, values: impl Iterator<Item = f64>, wanted: u32) -> Self {
+        let scale = axis.scale;
+        let range = axis.range.map(|(from, to)| [from, to]).into_iter().flatten();
+        let places = values.filter(|_| axis.range.is_none()).chain(range).map(|value| scale.place(value));
+        // Beyond these bounds a tick has no number.
+        let places = places.filter(|place| place.abs() < if scale == Scale::Linear { 1e300 } else { 290.0 });
+        let (mut from, mut to) = places
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| (low.min(place), high.max(place)));
+        if from > to {
+            (from, to) = (0.0, 1.0);
+        }
+        let wanted = wanted.max(2) as usize;
+        if scale == Scale::Linear {
+            (from, to) = (from.min(0.0), to.max(0.0));
+            to = if from < to { to } else { 1.0 };
+            if axis.range.is_none() {
+                to += (to - from) * 0.04;
+            }
+            let ticks = RangedCoordf64::from(from..to).key_points(wanted);
+            return Self { scale, from, to, ticks };
+        }
+        if axis.range.is_none() {
+            (from, to) = (from - 0.05, to + 0.05);
+        }
+        if to - from < 0.5 {
+            (from, to) = (from - 0.3, to + 0.3);
+        }
+        let decades = (to.ceil() - from.floor()) as usize;
+        let mantissas: &[f64] = match scale {
+            Scale::Log if decades <= 3 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
+        let stride = if scale == Scale::Log { decades.div_ceil(wanted.max(3)).max(1) } else { 1 };
+        let exponents = (from.floor() as i32..=to.ceil() as i32).step_by(stride);
+        let ticks =
+            exponents.flat_map(|exponent| mantissas.iter().map(move |m| f64::from(exponent) + m.log10()));
+        let ticks = ticks.filter(|tick| (from - 1e-9..=to + 1e-9).contains(tick)).collect();
+        Self { scale, from, to, ticks }
+    }
+}
+
+impl Ranged for Ruler {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, place: &f64, (first_px, last_px): (i32, i32)) -> i32 {
+        let share = ((place - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
+        first_px + (share * f64::from(last_px - first_px)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.from..self.to
+    }
+}
+
+impl ValueFormatter<f64> for Ruler {
+    fn format_ext(&self, place: &f64) -> String {
+        match self.scale {
+            Scale::Linear => number(*place),
+            Scale::Log => number(10_f64.powf(*place)),
+            Scale::Percentile => match place.round() as usize {
+                0 => "0 %".to_owned(),
+                1 => "90 %".to_owned(),
+                2 => "99 %".to_owned(),
+                more => format!("99.{} %", "9".repeat(more - 2)),
+            },
+        }
+    }
+}
+
+/// A number with at most six significant digits and its thousands set apart: `0.05`, `12,500`.
+pub(super) fn number(value: f64) -> String {
+    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+    if rounded != 0.0 && !(1e-6..1e12).contains(&rounded.abs()) {
+        return format!("{rounded:e}");
+    }
+    let plain = rounded.abs().to_string();
+    let (whole, fraction) = plain.split_once('.').unwrap_or((&plain, ""));
+    let mut text = if rounded < 0.0 { "−".to_owned() } else { String::new() };
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if fraction.is_empty() { text } else { format!("{text}.{fraction}") }
 }

@@ -140,7 +140,6 @@ impl Outcome {
                 json!({
                     "ran": did.ran,
                     "mended": did.mended,
-                    "indexed": did.indexed,
                     "log_emptied": did.log_emptied,
                     "seconds": seconds,
                 }),
@@ -209,11 +208,7 @@ impl Outcome {
                 0 => "the statistics were fresh".to_owned(),
                 _ => format!("refreshed the statistics of {}", print::counted(count, "table")),
             };
-            let indexed = match did.indexed {
-                0 => String::new(),
-                count => format!("indexed {}, ", print::counted(count, "version")),
-            };
-            lines.add(&format!("optimized {db_path}: {what}, {indexed}{log} ({seconds:.1} s)"));
+            lines.add(&format!("optimized {db_path}: {what}, {log} ({seconds:.1} s)"));
             for mended in &did.mended {
                 lines.add(&format!("  mended {mended}"));
             }

@@ -69,7 +69,6 @@ fn look(stage: Stage) -> (&'static str, &'static str) {
         Stage::Copying => ("copying", BYTES),
         Stage::Verifying => ("verifying", UNCOUNTED),
         Stage::Reading(table) => (table, ROWS),
-        Stage::Indexing => ("indexing", ROWS),
         Stage::Compacting => ("working", UNCOUNTED),
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     cli::{
         exit::Failure,
         interrupt::Interrupt,
-        setback::{Kind, Setback, meaning},
+        publish_error::{ErrorClass, PublishError, class_of},
     },
     client::{Client, ClientError},
 };
@@ -96,20 +96,20 @@ fn is_of_a_registry<T>(answered: &Result<T, ClientError>) -> bool {
     match answered {
         Ok(_) => true,
         Err(ClientError::NotFound { detail }) => detail != "Not Found",
-        Err(error) => meaning(error) == Kind::Refused,
+        Err(error) => class_of(error) == ErrorClass::Refused,
     }
 }
 
-impl From<Unanswered> for Setback {
+impl From<Unanswered> for PublishError {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
             Unanswered::Said(error) => error.into(),
             Unanswered::Unasked(error) => Self {
-                kind: Kind::Outage,
+                class: ErrorClass::Outage,
                 failure: Failure::failed(format!("the registry can't be asked: no thread: {error}")),
             },
             Unanswered::Interrupted => Self {
-                kind: Kind::Interrupted,
+                class: ErrorClass::Interrupted,
                 failure: Failure::interrupted("interrupted while the registry was asked"),
             },
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::in_one_form;
 use crate::{
-    cli::{model_ref::ModelRef, setback::Setback},
+    cli::{model_ref::ModelRef, publish_error::PublishError},
     domain::Measurement,
 };
 
@@ -15,7 +15,7 @@ pub(super) fn same(
     checkpoint: &Measurement,
     uri: Option<&str>,
     uploads: bool,
-) -> Result<(), Setback> {
+) -> Result<(), PublishError> {
     let text = |field: &str| model.get(field).and_then(Value::as_str);
     let size = model.get("checkpoint_size_bytes").and_then(Value::as_u64);
     let digest = checkpoint.sha256.map(|digest| digest.to_string());
@@ -41,7 +41,7 @@ pub(super) fn same(
     }
     let id = model.get("id").map(|id| format!(", as model {id}")).unwrap_or_default();
     let untouched = if uploads && digest.is_none() { "; nothing was uploaded" } else { "" };
-    Err(Setback::conflict(format!(
+    Err(PublishError::conflict(format!(
         "{version} is registered already{id}, and differs: {}{untouched}; publish this under another version",
         differences.join(", ")
     )))
@@ -88,7 +88,7 @@ mod tests {
             ),
         ] {
             let judged = same(&version, &model, &found, uri, true);
-            let said = judged.err().map(|setback| format!("{:?}", setback.failure));
+            let said = judged.err().map(|error| format!("{:?}", error.failure));
             match (differs, said) {
                 (None, None) => {}
                 (Some(differs), Some(said)) => {

@@ -14,8 +14,8 @@ use super::{
     interrupt::Interrupt,
     model_ref::ModelRef,
     print, progress,
+    publish_error::{ErrorClass, PublishError},
     registration::{self, Subject},
-    setback::{Kind, Setback},
 };
 use crate::{
     artifact::{
@@ -93,7 +93,7 @@ pub(super) struct Publisher {
     pub(super) goes_on: &'static str,
     pub(super) interrupt: Interrupt,
     /// What a further try need not repeat.
-    pub(super) said: print::Said,
+    pub(super) printed: print::OncePrinter,
 }
 
 impl Destination {
@@ -129,7 +129,7 @@ impl Publisher {
     ///
     /// # Errors
     /// What is wrong with the flags, or that file.
-    pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), Setback> {
+    pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
         self.upload_uri(naming)?;
         self.config().map(drop)
     }
@@ -138,14 +138,14 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Publisher::check`], or what is missing.
-    pub(super) fn check_store(&self, naming: &Naming<'_>) -> Result<(), Setback> {
+    pub(super) fn check_store(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
         if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(naming)?) {
             upload.objects.connect(&uri)?;
         }
         Ok(())
     }
 
-    fn upload_uri(&self, naming: &Naming<'_>) -> Result<Option<ObjectUri>, Setback> {
+    fn upload_uri(&self, naming: &Naming<'_>) -> Result<Option<ObjectUri>, PublishError> {
         // Any digest will do to see what kind of URI it becomes.
         let uri = self.destination.uri(&self.name, naming, Some(Digest::from_bytes([0; 32])))?;
         if self.upload.is_none() {
@@ -153,7 +153,7 @@ impl Publisher {
         }
         if matches!(self.destination, Destination::Unsaid) {
             let what = "--upload needs to know where to; give --artifact-uri or --artifact-uri-template";
-            return Err(Setback { kind: Kind::Setup, failure: Failure::usage(what) });
+            return Err(PublishError { class: ErrorClass::Setup, failure: Failure::usage(what) });
         }
         Ok(Some(ObjectUri::parse(&uri.unwrap_or_default())?))
     }
@@ -175,7 +175,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Where a file can't be read, or the URI can't be made.
-    pub(super) fn plan(&self, candidate: &Candidate) -> Result<Publication, Setback> {
+    pub(super) fn plan(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
         let config = self.config()?;
         let checkpoint = self.digest(&candidate.opened)?;
         let uri = self.destination.uri(&self.name, &candidate.naming(), checkpoint.sha256)?;
@@ -187,7 +187,11 @@ impl Publisher {
     ///
     /// # Errors
     /// Why it is not published. An upload that failed has left nothing behind.
-    pub(super) fn publish(&self, registry: &Contact, candidate: &Candidate) -> Result<Publication, Setback> {
+    pub(super) fn publish(
+        &self,
+        registry: &Contact,
+        candidate: &Candidate,
+    ) -> Result<Publication, PublishError> {
         let version = ModelRef::named(&self.name, &candidate.version);
         let config = self.config()?;
         let held = self.held(registry, candidate)?;
@@ -233,7 +237,7 @@ impl Publisher {
     }
 
     /// The version as the registry holds it, if it does.
-    fn held(&self, registry: &Contact, candidate: &Candidate) -> Result<Option<Value>, Setback> {
+    fn held(&self, registry: &Contact, candidate: &Candidate) -> Result<Option<Value>, PublishError> {
         let (name, version) = (self.name.clone(), candidate.version.clone());
         match registry.look(move |client| client.model_by_name(&name, &version)) {
             Ok(model) => Ok(Some(model)),
@@ -242,12 +246,12 @@ impl Publisher {
         }
     }
 
-    fn config(&self) -> Result<Option<(Measurement, Object)>, Setback> {
+    fn config(&self) -> Result<Option<(Measurement, Object)>, PublishError> {
         let read = |path| read_config(&Opened::open(path)?, |_| {});
         Ok(self.details.config_path.as_ref().map(read).transpose()?)
     }
 
-    fn digest(&self, opened: &Opened) -> Result<Measurement, Setback> {
+    fn digest(&self, opened: &Opened) -> Result<Measurement, PublishError> {
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
         let measured = opened.measure_while(&MeasureOptions::default(), |done| {
             bar.set(done);
@@ -263,14 +267,14 @@ impl Publisher {
         uri: &ObjectUri,
         opened: &Opened,
         known: Option<Measurement>,
-    ) -> Result<(Measurement, bool), Setback> {
+    ) -> Result<(Measurement, bool), PublishError> {
         let objects = upload.objects.connect(uri)?;
         let interrupted = || self.interrupt.requested();
         if !upload.force
             && let Some(there) = objects.find(uri, &interrupted)?
         {
             let differs = |what: String| {
-                Setback::conflict(format!(
+                PublishError::conflict(format!(
                     "{uri} is there already and is another object: {what}; --force-upload replaces it"
                 ))
             };
@@ -298,7 +302,7 @@ impl Publisher {
                     Ok(()) => {}
                 }
             }
-            self.said.once(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
+            self.printed.once(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
             return Ok((here, false));
         }
         let replace = if upload.force { Replace::Anything } else { Replace::Nothing };
@@ -322,8 +326,9 @@ impl Publisher {
         uri: &ObjectUri,
         opened: &Opened,
         interrupted: &dyn Fn() -> bool,
-    ) -> Result<Measurement, Setback> {
-        self.said.once(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
+    ) -> Result<Measurement, PublishError> {
+        self.printed
+            .once(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
         Ok(objects.measure(uri, |done| bar.set(done), interrupted)?)
     }
@@ -338,18 +343,18 @@ impl Publisher {
         checkpoint: &Measurement,
         stored: Option<&str>,
         uri: Option<&str>,
-    ) -> Result<Value, Setback> {
+    ) -> Result<Value, PublishError> {
         let version = ModelRef::named(&self.name, &candidate.version);
         let sent = body.clone();
         let error = match registry.change(move |client| client.register(&sent)) {
             Ok(Registered { id, body }) => {
-                self.said.forget();
+                self.printed.reset();
                 print::line(&registration::summary(&version, id, Some(checkpoint), None));
                 return Ok(body);
             }
             Err(Unanswered::Interrupted) => {
-                return Err(Setback {
-                    kind: Kind::Interrupted,
+                return Err(PublishError {
+                    class: ErrorClass::Interrupted,
                     failure: Failure::interrupted(format!(
                         "interrupted; {version} may have been registered; the same command again finds out"
                     )),
@@ -357,14 +362,14 @@ impl Publisher {
             }
             Err(unanswered) => unanswered,
         };
-        let in_place = |setback: Setback| {
-            let Some(stored) = stored else { return setback };
-            let goes_on = match setback.kind {
-                Kind::Outage | Kind::Stranger => self.goes_on,
+        let in_place = |error: PublishError| {
+            let Some(stored) = stored else { return error };
+            let goes_on = match error.class {
+                ErrorClass::Outage | ErrorClass::NotARegistry => self.goes_on,
                 _ => "mend that, and the same command again goes on from there",
             };
             let found = full(checkpoint);
-            setback.after(&format!(
+            error.after(&format!(
                 "{stored} is in place ({found}), but {version} is not registered for it ({goes_on}): "
             ))
         };

@@ -141,13 +141,13 @@ impl Watch {
                 "that is tried again"
             },
             interrupt,
-            said: print::Said::default(),
+            printed: print::OncePrinter::default(),
         };
         let naming =
             Naming { version: &version, step: Some(sample.step), basename: Some("checkpoint_step_1.pt") };
-        publisher.check(&naming).map_err(|setback| setback.failure)?;
+        publisher.check(&naming).map_err(|error| error.failure)?;
         if registry.is_some() {
-            publisher.check_store(&naming).map_err(|setback| setback.failure)?;
+            publisher.check_store(&naming).map_err(|error| error.failure)?;
         }
         let manner = Manner {
             all: self.all,

@@ -15,8 +15,8 @@ use crate::{
     cli::{
         exit::Failure,
         print,
+        publish_error::{ErrorClass, PublishError},
         publishing::{Candidate, Contact, Publisher},
-        setback::{Kind, Setback},
     },
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Watcher {
     /// What is wrong with single files for the time being.
     unready: HashMap<PathBuf, Retry>,
     /// What has been said and need not be repeated.
-    said: print::Said,
+    printed: print::OncePrinter,
     /// With `--once`: what was not published, how many were, and which files were given up.
     failure: Option<Failure>,
     published: usize,
@@ -82,7 +82,7 @@ impl Watcher {
             ledger: None,
             outage: None,
             unready: HashMap::new(),
-            said: print::Said::default(),
+            printed: print::OncePrinter::default(),
             failure: None,
             published: 0,
             given_up: HashSet::new(),
@@ -115,8 +115,8 @@ impl Watcher {
                     continue;
                 }
                 let outcome = self.publish(checkpoint);
-                if let Err(setback) = outcome
-                    && !self.bear(checkpoint, setback)?
+                if let Err(error) = outcome
+                    && !self.bear(checkpoint, error)?
                 {
                     break;
                 }
@@ -142,7 +142,7 @@ impl Watcher {
                     return Err(Failure::failed(error.to_string()));
                 }
                 self.notices.stop();
-                self.said.once(&match error {
+                self.printed.once(&match error {
                     ArtifactError::Missing { path } => {
                         format!("{} does not exist; waiting for it", path.display())
                     }
@@ -175,7 +175,7 @@ impl Watcher {
             && let Err(reason) = self.notices.await_from(&self.folder)
         {
             let seconds = self.manner.poll.as_secs_f64();
-            self.said.once(&format!("no news of the folder ({reason}); looking every {seconds} s"));
+            self.printed.once(&format!("no news of the folder ({reason}); looking every {seconds} s"));
         }
         Ok(())
     }
@@ -186,13 +186,13 @@ impl Watcher {
         let chosen = choose(found, self.manner.all, ledger);
         if let Some(past) = chosen.past {
             let path = past.path.display();
-            self.said.once(&format!(
+            self.printed.once(&format!(
                 "{path} is older than what was published last, so it is not; --all publishes every checkpoint"
             ));
         }
         for other in &chosen.others {
             let path = other.path.display();
-            self.said.once(&format!(
+            self.printed.once(&format!(
                 "{path} is another file of {}, and a version has one file, so it is passed over",
                 other.name
             ));
@@ -209,7 +209,7 @@ impl Watcher {
             && !waits(self.unready.get(&checkpoint.path))
     }
 
-    fn publish(&mut self, checkpoint: &Checkpoint) -> Result<Became, Setback> {
+    fn publish(&mut self, checkpoint: &Checkpoint) -> Result<Became, PublishError> {
         let opened = match Opened::open(&checkpoint.path) {
             Ok(opened) if opened.state() == checkpoint.state => opened,
             Ok(_) | Err(ArtifactError::Missing { .. }) => return Ok(Became::Moved),
@@ -234,7 +234,8 @@ impl Watcher {
         self.published += 1;
         self.outage = None;
         self.unready.remove(&checkpoint.path);
-        print::result_line(&shown.to_string()).map_err(|failure| Setback { kind: Kind::Setup, failure })?;
+        print::result_line(&shown.to_string())
+            .map_err(|failure| PublishError { class: ErrorClass::Setup, failure })?;
         Ok(Became::Published)
     }
 
@@ -242,19 +243,19 @@ impl Watcher {
     ///
     /// # Errors
     /// Those that end the watch.
-    fn bear(&mut self, checkpoint: &Checkpoint, setback: Setback) -> Result<bool, Failure> {
-        let Setback { kind, failure } = setback;
+    fn bear(&mut self, checkpoint: &Checkpoint, error: PublishError) -> Result<bool, Failure> {
+        let PublishError { class, failure } = error;
         let file = checkpoint.path.display().to_string();
         let why = failure.text();
         let has_answered = || self.registry.as_ref().is_some_and(Contact::has_answered);
-        match kind {
-            Kind::Setup => return Err(failure),
-            Kind::Stranger if !has_answered() => return Err(failure),
-            Kind::Interrupted => {
+        match class {
+            ErrorClass::Setup => return Err(failure),
+            ErrorClass::NotARegistry if !has_answered() => return Err(failure),
+            ErrorClass::Interrupted => {
                 print::line(&format!("{file}: {why}"));
                 return Ok(false);
             }
-            Kind::Refused => {
+            ErrorClass::Refused => {
                 // Whoever refuses is there.
                 self.outage = None;
                 if let Some(ledger) = &mut self.ledger {
@@ -268,16 +269,16 @@ impl Watcher {
                     ));
                 }
             }
-            Kind::Outage | Kind::Stranger if self.manner.once => return Err(failure),
-            Kind::Unready if self.manner.once => self.fail(checkpoint, failure),
-            Kind::Outage | Kind::Stranger => {
+            ErrorClass::Outage | ErrorClass::NotARegistry if self.manner.once => return Err(failure),
+            ErrorClass::NotReady if self.manner.once => self.fail(checkpoint, failure),
+            ErrorClass::Outage | ErrorClass::NotARegistry => {
                 let now = self.now();
                 self.outage
                     .get_or_insert_default()
                     .again(now, format!("{file}: {why}; trying again until it works"));
                 return Ok(false);
             }
-            Kind::Unready => {
+            ErrorClass::NotReady => {
                 let now = self.now();
                 let retry = self.unready.entry(checkpoint.path.clone()).or_default();
                 retry.again(now, format!("{file}: {why}; trying again later"));

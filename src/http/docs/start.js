@@ -1,7 +1,7 @@
-// Shows the description with Swagger UI. Keys stay in the page's memory and are gone with it.
+// Shows the description with Swagger UI. Keys stay in the page's memory and are never stored.
 "use strict";
 
-// HEAD is answered wherever GET is, which the description's text says; listed, it would only double the page.
+// HEAD works wherever GET does, as the description's text says; listing it would only double the page.
 const withoutHeads = () => ({
   statePlugins: {
     spec: {

@@ -1,26 +1,34 @@
-//! Answers, written from rows without building a tree in between.
+//! Answers as JSON, written from rows without a tree in between.
 
 use actix_web::{
     HttpResponse,
     http::header::{self, HeaderName},
 };
 
-use crate::domain::{Event, Model, ModelRow, Page, json::servable};
+use crate::domain::{Event, Model, ModelId, ModelRow, Page};
 
-use super::super::request::{Call, EntityTags};
+use super::{
+    super::{
+        error::ApiError,
+        request::{Call, EntityTags},
+        stream::{self, Begun, SMALL_BYTES, Source},
+    },
+    rows::Versions,
+};
 
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
-/// What a version without metrics takes, roughly; saves growing the buffer.
+/// The usual size of a version without metrics, so that its buffer need not grow, in bytes.
 const MODEL_BYTES: usize = 1024;
 
-/// A version as it is answered, and the tag of that state.
+/// A version as it is answered, and the revision it has.
 pub(super) enum ModelAnswer {
-    /// The caller has this state already.
+    /// The caller has this revision already.
     NotModified {
         revision: String,
     },
     Body {
         revision: String,
+        id: ModelId,
         json: Vec<u8>,
     },
 }
@@ -33,80 +41,68 @@ impl ModelAnswer {
         }
         let mut json = Vec::with_capacity(MODEL_BYTES);
         write_model(&mut json, model, expose_paths);
-        Self::Body { revision, json }
+        Self::Body { revision, id: model.id, json }
     }
 
-    pub(super) fn into_response(self) -> HttpResponse {
+    pub(super) fn into_response(self, call: &Call) -> HttpResponse {
         let tag = |revision: &str| (header::ETAG, format!("\"{revision}\""));
         match self {
             Self::NotModified { revision } => {
                 HttpResponse::NotModified().insert_header(tag(&revision)).finish()
             }
-            Self::Body { revision, json: body } => HttpResponse::Ok()
-                .insert_header(tag(&revision))
-                .insert_header(header::ContentType::json())
-                .body(body),
+            Self::Body { revision, id, json } => {
+                let mut response = HttpResponse::Ok();
+                response.insert_header(tag(&revision)).insert_header(header::ContentType::json());
+                if json.len() <= SMALL_BYTES {
+                    return response.body(json);
+                }
+                let version = Versions::one(call.registry(), call.app.expose_local_paths, id, json);
+                response.body(version.into_body(call.is_head()))
+            }
         }
     }
 }
 
-/// What makes the answer to a call of the version that was asked for.
+/// Returns what turns the version that was asked for into the answer to `call`.
 pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
     let (seen, expose_paths) = (call.seen(), call.app.expose_local_paths);
     move |model: &ModelRow<'_>| ModelAnswer::of(model, &seen, expose_paths)
 }
 
-/// The version as it is after a change.
+/// Answers with a version as it is after a change.
 pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
-    // A change leaves what it does not touch as another process may have written it.
-    let answerable = |text: &Option<String>| text.as_deref().map(|text| servable(text).into_owned());
-    let (tags, metrics) = (answerable(&model.tags), answerable(&model.metrics));
-    let model = Model { tags, metrics, ..model };
-    ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response()
+    ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response(call)
 }
 
-/// A body that is JSON already.
-pub(super) fn json(body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(header::ContentType::json()).body(body)
+/// Answers with a body that is JSON already.
+///
+/// # Errors
+/// As [`stream::whole`].
+pub(super) fn json(body: Vec<u8>) -> Result<HttpResponse, ApiError> {
+    let body = stream::whole(body)?;
+    Ok(HttpResponse::Ok().insert_header(header::ContentType::json()).body(body))
 }
 
-/// A list under way: `[`, then rows, then `]`.
-pub(super) struct List(Vec<u8>);
-
-impl List {
-    pub(super) fn new() -> Self {
-        Self(vec![b'['])
-    }
-
-    /// Where the next row is written.
-    pub(super) fn row(&mut self) -> &mut Vec<u8> {
-        if self.0.len() > 1 {
-            self.0.push(b',');
-        }
-        &mut self.0
-    }
-
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.0.push(b']');
-        self.0
-    }
-
-    /// The list as a page, with its total where it is known and, where there is one, the next.
-    pub(super) fn into_page(self, call: &Call, page: &Page) -> HttpResponse {
-        let mut response = HttpResponse::Ok();
-        response.insert_header(header::ContentType::json());
-        if let Some(total) = page.total {
-            response.insert_header((TOTAL_COUNT, total));
-        }
-        if let Some(next) = &page.next {
-            let link = format!("<{}>; rel=\"next\"", call.next_page(&next.encode()));
-            response.insert_header((header::LINK, link));
-        }
-        response.body(self.finish())
-    }
+/// Answers with rows.
+pub(super) fn rows<S: Source>(call: &Call, rows: Begun<S>) -> HttpResponse {
+    HttpResponse::Ok().insert_header(header::ContentType::json()).body(rows.into_body(call.is_head()))
 }
 
-/// Writes a version, its fields in the order of the contract.
+/// Answers with a page of a list, its total if it is known, and a link to the next page if there is one.
+pub(super) fn page<S: Source>(call: &Call, rows: Begun<S>, page: &Page) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header(header::ContentType::json());
+    if let Some(total) = page.total {
+        response.insert_header((TOTAL_COUNT, total));
+    }
+    if let Some(next) = &page.next {
+        let link = format!("<{}>; rel=\"next\"", call.next_page(&next.encode()));
+        response.insert_header((header::LINK, link));
+    }
+    response.body(rows.into_body(call.is_head()))
+}
+
+/// Writes a version with its fields in the order of the contract.
 pub(super) fn write_model<S: AsRef<str>>(out: &mut Vec<u8>, model: &Model<S>, expose_paths: bool) {
     let path = |path: &Option<S>| -> Option<String> {
         path.as_ref().filter(|_| expose_paths).map(|path| path.as_ref().to_owned())
@@ -166,7 +162,7 @@ pub(super) fn write_counts(out: &mut Vec<u8>, counts: &[(String, u64)]) {
     object.end();
 }
 
-/// Writes the fields of an object one after the other.
+/// Writes the fields of an object one after another.
 pub(super) struct ObjectWriter<'o> {
     pub(super) out: &'o mut Vec<u8>,
     empty: bool,
@@ -182,7 +178,7 @@ impl<'o> ObjectWriter<'o> {
         self.out.push(b'}');
     }
 
-    /// A key that needs no escaping; its value is to follow.
+    /// Writes a key that needs no escaping. The caller writes its value.
     pub(super) fn key(&mut self, key: &'static str) {
         self.separate();
         self.out.push(b'"');
@@ -219,14 +215,14 @@ impl<'o> ObjectWriter<'o> {
         }
     }
 
-    /// A finite number; others are no JSON and count as absent.
+    /// Writes a number; `null` if it is not finite, which JSON can't express.
     fn float(&mut self, key: &'static str, value: Option<f64>) {
         self.key(key);
-        // A Vec takes whatever is written; a float that is not finite becomes null.
+        // Writing to a Vec does not fail.
         let _ = serde_json::to_writer(&mut *self.out, &value);
     }
 
-    /// JSON text.
+    /// Writes JSON text as it is.
     fn raw(&mut self, key: &'static str, value: Option<impl AsRef<str>>) {
         self.key(key);
         self.out.extend_from_slice(value.as_ref().map_or("null", |json| json.as_ref()).as_bytes());
@@ -234,7 +230,7 @@ impl<'o> ObjectWriter<'o> {
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    // A Vec takes whatever is written, and any text is JSON.
+    // Writing a string to a Vec does not fail.
     let _ = serde_json::to_writer(out, text);
 }
 
@@ -250,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_written_as_json_that_holds_what_the_row_holds() {
+    fn a_version_is_written_as_json_with_the_values_of_its_row() {
         let model = Model {
             name: "na \"me\"\n/ü".to_owned(),
             training_loss: Some(0.5),
@@ -277,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_null() {
+    fn a_number_that_is_not_finite_is_null() {
         let mut out = Vec::new();
         write_model(&mut out, &Model { training_loss: Some(f64::INFINITY), ..sample() }, false);
         let text = String::from_utf8(out).unwrap();

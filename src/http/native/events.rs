@@ -1,20 +1,20 @@
 //! `/models/{id}/events`: the audit trail of a version.
 
-use crate::domain::{Event, EventQuery};
+use crate::domain::EventQuery;
 
 use super::{
     super::{
         openapi::{BadCursor, DoesNotFit},
         request::Call,
     },
-    Answer,
-    answer::{List, write_event},
+    Answer, answer,
+    rows::Events,
     schema::{self, ById, EventListParameters},
 };
 
 /// List the changes of a version
 ///
-/// The newest first. They stay when the version is deleted; of an id that never was there are none.
+/// The newest first. Events stay when the version is deleted. An id that never existed has no events.
 #[utoipa::path(
     get,
     path = "/models/{model_id}/events",
@@ -22,8 +22,8 @@ use super::{
     params(ById, EventListParameters),
     responses(
         (status = 200, description = "A page of events.", body = Vec<schema::Event>, headers(
-            ("X-Total-Count" = u64, description = "How many there are. Left out where counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page; left out on the last one."),
+            ("X-Total-Count" = u64, description = "The number of events on all pages. Absent if counting would take longer than the page."),
+            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
         )),
         BadCursor, DoesNotFit,
     ),
@@ -32,12 +32,10 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let model_id = call.model_id();
     let limit = call.query_integer("limit", 1, EventQuery::MAX_LIMIT).unwrap_or(EventQuery::DEFAULT_LIMIT);
     let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
-    call.settle()?;
+    call.check()?;
     let after = call.cursor(EventQuery::LIST_NAME, offset)?;
-    // The limit was checked to be small.
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = EventQuery { model_id, limit, offset: offset.unsigned_abs(), after };
-    let add = |list: &mut List, event: &Event<'_>| write_event(list.row(), event);
-    let (page, list) = call.registry().events(query, List::new(), add).await?;
-    Ok(list.into_page(&call, &page))
+    let (events, page) = Events::list(call.registry(), query).await?;
+    Ok(answer::page(&call, events, &page))
 }

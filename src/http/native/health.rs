@@ -13,7 +13,7 @@ use super::{
     schema::{Health, Service},
 };
 
-/// What this is
+/// Get the name of the service
 #[utoipa::path(
     get,
     path = "/",
@@ -25,29 +25,29 @@ pub(super) async fn service() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "service": "model-registry", "status": "ok" }))
 }
 
-/// Whether it runs
+/// Check that the server runs
 #[utoipa::path(
     get,
     path = "/health",
     operation_id = "get_health",
     security(()),
-    responses((status = 200, description = "It runs.", body = Health)),
+    responses((status = 200, description = "The server runs.", body = Health)),
 )]
 pub(super) async fn health() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "healthy" }))
 }
 
-/// Whether a write would be kept now
+/// Check that the server can write
 ///
-/// That the server runs is what `/health` says.
+/// `/health` only checks that the server runs.
 #[utoipa::path(
     get,
     path = "/ready",
     operation_id = "get_ready",
     security(()),
     responses(
-        (status = 200, description = "It would.", body = Health),
-        (status = 503, description = "It would not: `detail` says why.", body = Failure),
+        (status = 200, description = "A write would be kept.", body = Health),
+        (status = 503, description = "A write would fail; `detail` says why.", body = Failure),
     ),
 )]
 pub(super) async fn ready(app: Data<App>) -> Answer {

@@ -16,7 +16,7 @@ use super::{
 
 /// Record scores
 ///
-/// The suite's `_meta` then says who recorded them, when and on what.
+/// The suite's `_meta` says who recorded the scores, when and on what.
 #[utoipa::path(
     post,
     path = "/models/{model_id}/metrics",
@@ -26,12 +26,11 @@ use super::{
     responses(
         ChangedVersion,
         (status = 400,
-            description = "A value that can't be: a blank suite, or a `_meta` that is no object.",
+            description = "An invalid value: a blank suite, or a `_meta` that is not an object.",
             body = Failure),
         NotFound,
         (status = 409,
-            description = "Another `updated_at` was seen, or the version's metrics hold something else in the place of \
-                suites.",
+            description = "The version has another `updated_at` than the caller expects, or its metrics are not an object.",
             body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
@@ -41,7 +40,7 @@ pub(super) async fn record(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Metrics).await?;
     let evaluation = read_evaluation(&mut fields);
     fields.finish();
-    call.settle()?;
+    call.check()?;
     let precondition = call.precondition_with_updated_at();
     let model = call.registry().record_metrics(id, evaluation?, precondition, call.caller()).await?;
     Ok(answer::changed(&call, model))
@@ -55,15 +54,15 @@ pub(super) async fn record(mut call: Call) -> Answer {
     params(ById, SuiteParameters),
     responses(
         (status = 200, description = "The version's scores, by suite.", body = inline(BTreeMap<String, serde_json::Value>)),
-        (status = 404, description = "There is no such version, or it has no scores of this suite.", body = Failure),
+        (status = 404, description = "The version does not exist, or has no scores of this suite.", body = Failure),
         DoesNotFit,
     ),
 )]
 pub(super) async fn suites(mut call: Call) -> Answer {
     let id = call.model_id();
-    call.settle()?;
+    call.check()?;
     let suites = call.registry().suites(id, call.query_text("suite")).await?;
-    Ok(answer::json(suites.into_bytes()))
+    answer::json(suites.into_bytes())
 }
 
 pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
@@ -73,5 +72,5 @@ pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Ref
     let eval_commit = fields.text("eval_commit");
     let eval_config = fields.object("eval_config");
     let notes = fields.text("notes");
-    Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::of(&suite, metrics)? })
+    Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::new(&suite, metrics)? })
 }

@@ -1,4 +1,4 @@
-//! The contract of 0.2.0, and what this server adds to it in headers.
+//! The API of 0.2.0, with this server's additions in headers.
 
 mod answer;
 mod events;
@@ -10,6 +10,7 @@ mod overview;
 #[allow(unreachable_pub, reason = "only fuzzers reach it from outside")]
 pub mod probe;
 mod promotion;
+mod rows;
 pub(super) mod schema;
 mod telemetry;
 
@@ -22,15 +23,15 @@ use super::{
     error::ApiError,
 };
 
-/// What a handler gives back.
+/// The result of a handler.
 type Answer = Result<HttpResponse, ApiError>;
 
-/// An id wherever it stands in a path: to be read leniently or refused.
+/// Matches any id, which the handler reads leniently or refuses.
 const ANY_ID: &str = "{model_id}";
-/// An id as nearly every caller writes it.
+/// Matches an id as nearly every caller writes it.
 const PLAIN_ID: &str = "{model_id:[0-9]+}";
 
-/// All calls of the contract, in the order they are described. Paths are tried in this order too.
+/// All endpoints, in the order of the description. The router tries paths in this order too.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints! {
         "models" => [
@@ -50,8 +51,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     }
 }
 
-/// Has them answered, each counted in `requests` by its path. The router tries paths one after the other, each by a regular expression, so those that are called
-/// most stand first; and those that take any id stand last, since it could be a word of another path.
+/// Registers the endpoints, each counted in `requests` by its path. The router tries paths one after the other, each by a regular
+/// expression, so the most frequent ones come first. Those that match any id come last, since an id could be a word of another path.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let all = endpoints();
     let (versions, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.path.contains(ANY_ID));

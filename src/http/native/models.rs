@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 
 use crate::domain::{
-    Architecture, Draft, FileRecord, ListQuery, ModelRow, Order, Patch, Provenance, Refusal, Sort, Status,
+    Architecture, Draft, FileRecord, ListQuery, Order, Patch, Provenance, Refusal, Sort, Status,
 };
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer,
-    answer::{self, List, write_model},
+    Answer, answer,
+    rows::Versions,
     schema::{
         ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
         NewModel, NotModified, OfStatus, OneVersion, OnlyIf, StatusListParameters, Unless,
@@ -22,7 +22,7 @@ use super::{
 
 /// Register a version
 ///
-/// Its configuration, in `config_json` or in the file at `config_path`, fills the architecture fields that are not given.
+/// The configuration, in `config_json` or in the file at `config_path`, fills the architecture fields that are not given.
 #[utoipa::path(
     post,
     path = "/models",
@@ -31,11 +31,11 @@ use super::{
     responses(
         ChangedVersion,
         (status = 400,
-            description = "A value that can't be: a blank name, a digest that is none, neither URI nor digest, a file \
-                that the server may not or can't read.",
+            description = "An invalid value: a blank name, a malformed digest, neither URI nor digest, or a file that \
+                the server may not or can't read.",
             body = Failure),
         (status = 409,
-            description = "This name and version are registered already, or the gate to production is closed to it.",
+            description = "This name and version are already registered, or the version does not pass the gate to production.",
             body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
@@ -44,14 +44,14 @@ pub(super) async fn register(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Write).await?;
     let draft = read_draft(&mut fields);
     fields.finish();
-    call.settle()?;
+    call.check()?;
     let model = call.registry().register(draft?, call.caller()).await?;
     Ok(answer::changed(&call, model))
 }
 
 /// Change a version
 ///
-/// Only what is given is changed. Where nothing is given, nothing is, and there is no event of it.
+/// Only the given fields change. If no field is given, nothing changes and no event is written.
 #[utoipa::path(
     patch,
     path = "/models/{model_id}",
@@ -61,13 +61,13 @@ pub(super) async fn register(mut call: Call) -> Answer {
     responses(
         ChangedVersion,
         (status = 400,
-            description = "A value that can't be: a blank URI or path, a digest that is none, a negative size, a file \
-                that the server may not or can't read.",
+            description = "An invalid value: a blank URI or path, a malformed digest, a negative size, or a file that \
+                the server may not or can't read.",
             body = Failure),
         NotFound,
         (status = 409,
-            description = "What is to be changed is settled, since the version is in production or frozen; or the gate \
-                to production is closed to it.",
+            description = "A field is immutable because the version is in production or frozen, or the version does not \
+                pass the gate to production.",
             body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
@@ -77,7 +77,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Write).await?;
     let patch = read_patch(&mut fields);
     fields.finish();
-    call.settle()?;
+    call.check()?;
     let model = call.registry().update(id, patch?, call.precondition(), call.caller()).await?;
     Ok(answer::changed(&call, model))
 }
@@ -92,8 +92,8 @@ pub(super) async fn update(mut call: Call) -> Answer {
 )]
 pub(super) async fn get(mut call: Call) -> Answer {
     let id = call.model_id();
-    call.settle()?;
-    Ok(call.registry().model(id, answer::view(&call)).await?.into_response())
+    call.check()?;
+    Ok(call.registry().model(id, answer::view(&call)).await?.into_response(&call))
 }
 
 /// Get a version by its name
@@ -106,19 +106,19 @@ pub(super) async fn get(mut call: Call) -> Answer {
 )]
 pub(super) async fn get_by_name(call: Call) -> Answer {
     let (name, version) = (call.path_text(2)?, call.path_text(3)?);
-    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response())
+    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response(&call))
 }
 
 /// Delete a version
 ///
-/// Its events stay. A version that is in production or frozen goes only where that is asked for.
+/// Its events stay. A version that is in production or frozen is deleted only with `force`.
 #[utoipa::path(
     delete,
     path = "/models/{model_id}",
     operation_id = "delete_model",
     params(ById, DeleteParameters, OnlyIf),
     responses(
-        (status = 200, description = "It is gone.", body = Deleted),
+        (status = 200, description = "The version is deleted.", body = Deleted),
         NotFound,
         (status = 409, description = "The version is in production or frozen.", body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
@@ -127,7 +127,7 @@ pub(super) async fn get_by_name(call: Call) -> Answer {
 pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
     let force = call.query_flag("force");
-    call.settle()?;
+    call.check()?;
     call.registry().delete(id, force, call.precondition(), call.caller()).await?;
     Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "deleted", "id": id })))
 }
@@ -140,8 +140,8 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     params(ListParameters),
     responses(
         (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
-            ("X-Total-Count" = u64, description = "How many there are. Left out where counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page; left out on the last one."),
+            ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
+            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
         )),
         BadCursor, DoesNotFit,
     ),
@@ -160,14 +160,14 @@ pub(super) async fn list(mut call: Call) -> Answer {
         order: call.query_choice("order", &Order::NAMES, Order::parse).unwrap_or_default(),
         after: None,
     };
-    call.settle()?;
+    call.check()?;
     query.after = call.cursor(&query.list_name(), offset)?;
     answer_list(&call, query).await
 }
 
 /// List the versions with a status
 ///
-/// All of them, the one changed last first; or a page where `limit` is given.
+/// All of them, or a page if `limit` is given, the last changed first.
 #[utoipa::path(
     get,
     path = "/models/status/{status}",
@@ -175,8 +175,8 @@ pub(super) async fn list(mut call: Call) -> Answer {
     params(OfStatus, StatusListParameters),
     responses(
         (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
-            ("X-Total-Count" = u64, description = "How many there are. Left out where counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page; left out on the last one."),
+            ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
+            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
         )),
         BadCursor, DoesNotFit,
     ),
@@ -184,7 +184,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 pub(super) async fn list_by_status(mut call: Call) -> Answer {
     let status = call.path_choice(2, "status", &Status::NAMES, Status::parse);
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT);
-    call.settle()?;
+    call.check()?;
     let mut query = ListQuery {
         status,
         sort: Sort::UpdatedAt,
@@ -196,14 +196,12 @@ pub(super) async fn list_by_status(mut call: Call) -> Answer {
 }
 
 async fn answer_list(call: &Call, query: ListQuery) -> Answer {
-    let expose = call.app.expose_local_paths;
-    let add = move |list: &mut List, model: &ModelRow<'_>| write_model(list.row(), model, expose);
-    let (page, list) = call.registry().models(query, List::new(), add).await?;
-    Ok(list.into_page(call, &page))
+    let (versions, page) = Versions::list(call.registry(), query, call.app.expose_local_paths).await?;
+    Ok(answer::page(call, versions, &page))
 }
 
 pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
-    // Everything is read before anything is judged: a field left unread would count as unknown.
+    // Every field is read before any is checked: an unread field would count as unknown.
     let (name, version) = (fields.required_text("name"), fields.required_text("version"));
     let status = fields.choice_not_null("status", &Status::NAMES, Status::parse).unwrap_or_default();
     let frozen = fields.boolean_not_null("frozen").unwrap_or_default();
@@ -234,11 +232,11 @@ pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
         metrics: metrics.unwrap_or_default(),
         ..Draft::named(name, version)?
     };
-    // A blank path is none; the server has nothing to read there.
+    // A blank path means not given.
     for path in [&mut draft.checkpoint.path, &mut draft.config.path] {
         path.take_if(|path| path.trim().is_empty());
     }
-    Ok(draft)
+    draft.check()
 }
 
 pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {

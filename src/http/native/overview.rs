@@ -1,16 +1,18 @@
-//! Versions side by side, counts, and how busy the server is.
+//! Comparison, counts, and the load of the server.
 
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::domain::{Comparison, Contender, ModelRow};
-
 use super::{
-    super::{lenient, openapi::DoesNotFit, request::Call},
+    super::{openapi::DoesNotFit, request::Call},
     Answer,
-    answer::{self, List, ObjectWriter, write_counts, write_model},
+    answer::{self, ObjectWriter, write_counts},
+    rows::Versions,
     schema::{self, CompareParameters, Queue},
 };
+
+/// Versions that one call compares at most.
+const MOST_COMPARED: usize = 200;
 
 /// Compare versions
 #[utoipa::path(
@@ -24,50 +26,10 @@ use super::{
     ),
 )]
 pub(super) async fn compare(mut call: Call) -> Answer {
-    let text = call.required_query("ids").unwrap_or_default();
-    let ids: Result<Vec<_>, _> = text.split(',').map(lenient::integer_text).collect();
-    let ids = match ids {
-        Ok(ids) => ids,
-        Err(kind) => {
-            if call.query("ids").is_some() {
-                call.fault_in_query(kind, "ids", text.into());
-            }
-            Vec::new()
-        }
-    };
-    call.settle()?;
-    let expose = call.app.expose_local_paths;
-    // Each version is written once and stands in the answer four times.
-    let add = move |rows: &mut Vec<(Contender, Vec<u8>)>, model: &ModelRow<'_>| {
-        let mut row = Vec::new();
-        write_model(&mut row, model, expose);
-        rows.push((Contender::of(model), row));
-    };
-    let rows = call.registry().models_with_ids(ids, Vec::new(), add).await?;
-    let contenders: Vec<_> = rows.iter().map(|(contender, _)| *contender).collect();
-    let order = Comparison::of(&contenders);
-    let list = |places: &mut dyn Iterator<Item = usize>| {
-        let mut list = List::new();
-        for place in places {
-            list.row().extend_from_slice(&rows[place].1);
-        }
-        list.finish()
-    };
-    let mut body = Vec::new();
-    let mut object = ObjectWriter::begin(&mut body);
-    object.key("models");
-    object.out.extend(list(&mut (0..rows.len())));
-    object.key("comparison");
-    let mut comparison = ObjectWriter::begin(object.out);
-    for (key, places) in
-        [("by_params", order.by_params), ("by_loss", order.by_loss), ("by_step", order.by_step)]
-    {
-        comparison.key(key);
-        comparison.out.extend(list(&mut places.into_iter()));
-    }
-    comparison.end();
-    object.end();
-    Ok(answer::json(body))
+    let ids = call.query_ids("ids", MOST_COMPARED);
+    call.check()?;
+    let versions = Versions::compared(call.registry(), ids, call.app.expose_local_paths).await?;
+    Ok(answer::rows(&call, versions))
 }
 
 /// Count versions
@@ -75,7 +37,7 @@ pub(super) async fn compare(mut call: Call) -> Answer {
     get,
     path = "/stats",
     operation_id = "get_stats",
-    responses((status = 200, description = "How many there are.", body = schema::Stats)),
+    responses((status = 200, description = "The counts.", body = schema::Stats)),
 )]
 pub(super) async fn stats(call: Call) -> Answer {
     let stats = call.registry().stats().await?;
@@ -88,12 +50,12 @@ pub(super) async fn stats(call: Call) -> Answer {
     object.key("by_name");
     write_counts(object.out, &stats.by_name);
     object.end();
-    Ok(answer::json(body))
+    answer::json(body)
 }
 
-/// See how busy the server is
+/// Get the load of the server
 ///
-/// What waits in each of its queues, and how much could.
+/// The jobs that wait in each of its queues, and how many may wait.
 #[utoipa::path(
     get,
     path = "/queues",

@@ -4,33 +4,41 @@ use crate::domain::Status;
 
 use super::{
     super::{
-        openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed},
-        request::Call,
+        openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
+        request::{BodyLimit, Call},
     },
     Answer, answer,
-    schema::{ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Unless},
+    schema::{
+        ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Promotion, Unless,
+    },
 };
 
-/// Give a version a status
+/// Change the status of a version
 ///
-/// On the way to production it has to pass the gate, if the server has one; what was in production steps down to staging in the same
-/// transaction.
+/// A version must pass the gate to become the production version, if the server has a gate. The production version before it goes to
+/// staging in the same transaction. Unknown query parameters are errors.
 #[utoipa::path(
     post,
     path = "/models/{model_id}/promote",
     operation_id = "promote_model",
     params(ById, PromoteParameters, OnlyIf),
+    request_body = Option<Promotion>,
     responses(
         ChangedVersion,
         NotFound,
-        (status = 409, description = "The gate to production is closed to it.", body = Failure),
-        PreconditionFailed, DoesNotFit, DiskFull,
+        (status = 409, description = "The version does not pass the gate to production.", body = Failure),
+        PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn promote(mut call: Call) -> Answer {
     let id = call.model_id();
-    let to = call.query_choice("to_status", &Status::NAMES, Status::parse).unwrap_or(Status::Production);
-    call.settle()?;
+    call.only_query(&["to_status"]);
+    let in_query = call.query_choice("to_status", &Status::NAMES, Status::parse);
+    let mut fields = call.optional_body(BodyLimit::Write).await?;
+    let to = fields.choice_as_in_query("to_status", &Status::NAMES, Status::parse, in_query);
+    fields.finish();
+    call.check()?;
+    let to = to.unwrap_or(Status::Production);
     let model = call.registry().promote(id, to, call.precondition(), call.caller()).await?;
     Ok(answer::changed(&call, model))
 }
@@ -48,5 +56,5 @@ pub(super) async fn promote(mut call: Call) -> Answer {
 )]
 pub(super) async fn production(call: Call) -> Answer {
     let name = call.path_text(1)?;
-    Ok(call.registry().production(name, answer::view(&call)).await?.into_response())
+    Ok(call.registry().production(name, answer::view(&call)).await?.into_response(&call))
 }

@@ -1,4 +1,4 @@
-//! What the server counts of itself, for Prometheus.
+//! The server's own metrics, for Prometheus.
 
 use actix_web::{
     FromRequest as _, HttpRequest, HttpResponse,
@@ -13,15 +13,15 @@ use super::{
     Answer,
 };
 
-/// Get what the server counts of itself
+/// Get the server's metrics
 ///
-/// For Prometheus: requests, queues, commits. A server may be set to answer this without a key.
+/// Requests, queues and commits, for Prometheus. A server may be configured to answer this without a key.
 #[utoipa::path(
     get,
     path = "/metrics",
     operation_id = "get_server_metrics",
     responses(
-        (status = 200, description = "The counts, in the form that `Accept` asks for.", content(
+        (status = 200, description = "The metrics, in the format that `Accept` asks for.", content(
             (String = "text/plain"),
             (String = "application/openmetrics-text"),
         )),

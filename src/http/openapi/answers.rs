@@ -1,4 +1,4 @@
-//! The answers that many calls share, errors most of all.
+//! Answers that many calls share, most of them errors.
 #![allow(dead_code, reason = "described, never built: http/error.rs and http/fault.rs write them")]
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ pub(in crate::http) struct Failure {
     detail: String,
 }
 
-/// All that does not fit in a request.
+/// Every error in the form of a request.
 #[derive(ToSchema)]
 #[schema(as = Faults, examples(json!({"detail": [{
     "type": "missing",
@@ -31,17 +31,17 @@ pub(in crate::http) struct Unfit {
     detail: Vec<Fault>,
 }
 
-/// One thing that does not fit.
+/// One error in the form of a request.
 #[derive(ToSchema)]
 pub(in crate::http) struct Fault {
     #[schema(inline)]
     r#type: FaultType,
-    /// `path`, `query` or `body`, and the names and places below it.
+    /// `path`, `query` or `body`, and the names and indexes below it.
     #[schema(value_type = Vec<Value>, min_items = 1)]
     loc: (),
-    /// For a person.
+    /// A sentence for people.
     msg: String,
-    /// What was sent there.
+    /// The value that was sent.
     #[schema(value_type = Value)]
     input: (),
 }
@@ -51,7 +51,7 @@ struct FaultType;
 impl PartialSchema for FaultType {
     fn schema() -> RefOr<Schema> {
         let names = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(FaultKind::TYPE_NAMES));
-        names.description(Some("What kind of fault it is.")).into()
+        names.description(Some("The kind of error.")).into()
     }
 }
 
@@ -61,69 +61,69 @@ impl ToSchema for FaultType {
     }
 }
 
-/// What may come of any call, before it is known who makes it.
+/// Refusals of any call, before the key is checked.
 #[derive(IntoResponses)]
 pub(super) enum AnyRefused {
-    /// The server is not called what `Host` says. Nothing else of the request was looked at.
+    /// `Host` is not a name of this server. The rest of the request was not read.
     #[response(status = 421)]
     WrongHost(Failure),
 }
 
-/// What may come of a call that has a body, while that is read.
+/// Refusals while the body is read.
 #[derive(IntoResponses)]
 pub(super) enum BodyRefused {
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     #[response(status = 408)]
     TooSlow(Failure),
 }
 
-/// What may come of a call that wants a key before its handler has a say, and where the server is at its limits.
+/// Refusals of a call that needs a key, before its handler runs or because the server is at its limits.
 #[derive(IntoResponses)]
 pub(super) enum Refused {
-    /// Something that is sent can't be used: an `X-Actor` with a control character, where it is heeded.
+    /// A value is unusable, such as an `X-Actor` with a control character on a server that trusts this header.
     #[response(status = 400)]
     Unusable(Failure),
-    /// No key, or one that is not valid here. Nothing else of the request was looked at.
+    /// No key, or a wrong one. The rest of the request was not read.
     #[response(status = 401, headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
     Key(Failure),
-    /// Too many wrong keys have come from this address; this one was not judged.
-    #[response(status = 429, headers(("Retry-After" = u64, description = "After how many seconds to try again.")))]
+    /// Too many wrong keys came from this address, so this one was not checked.
+    #[response(status = 429, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
     TooMany(Failure),
-    /// A fault of the server; its log says more under the request's id.
+    /// The server failed. Its log has the details under the request's id.
     #[response(status = 500)]
     Failed(Failure),
-    /// A queue is full, the database is held or can't be written, or the server is ending: nothing was changed, and the same may be
-    /// tried again where `Retry-After` says so. Or no key is configured. Or nobody can say what became of a write, which `detail` tells.
-    #[response(status = 503, headers(("Retry-After" = u64, description = "After how many seconds to try again.")))]
+    /// A queue is full, the database is locked or can't be written, or the server is shutting down: nothing was changed, and the request
+    /// may be repeated if `Retry-After` is present. Or no key is configured. Or it is unknown if a write was kept, as `detail` then says.
+    #[response(status = 503, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
     Unavailable(Failure),
 }
 
-/// There is no such version.
+/// The version does not exist.
 #[derive(IntoResponses)]
 #[response(status = 404)]
 pub(in crate::http) struct NotFound(Failure);
 
-/// The cursor is none that this registry gave for this list, or an offset stands beside it.
+/// The cursor is invalid for this list, or is combined with an offset.
 #[derive(IntoResponses)]
 #[response(status = 400)]
 pub(in crate::http) struct BadCursor(Failure);
 
-/// The version is in none of the states that `If-Match` names. Nothing was changed.
+/// No tag in `If-Match` is current. Nothing was changed.
 #[derive(IntoResponses)]
 #[response(status = 412)]
 pub(in crate::http) struct PreconditionFailed(Failure);
 
-/// The body, or the event of this change, is larger than the server takes. Nothing was changed.
+/// The body, the version's metrics, or the audit event of this change is too large. Nothing was changed.
 #[derive(IntoResponses)]
 #[response(status = 413)]
 pub(in crate::http) struct TooLarge(Failure);
 
-/// The request does not fit its schema: every fault of it. Nothing was changed.
+/// The request does not match its schema. Lists every error. Nothing was changed.
 #[derive(IntoResponses)]
 #[response(status = 422)]
 pub(in crate::http) struct DoesNotFit(Unfit);
 
 /// The server's disk is full. Nothing was changed.
 #[derive(IntoResponses)]
-#[response(status = 507, headers(("Retry-After" = u64, description = "After how many seconds to try again.")))]
+#[response(status = 507, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
 pub(in crate::http) struct DiskFull(Failure);

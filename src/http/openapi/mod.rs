@@ -1,4 +1,4 @@
-//! The description of the API, made from its endpoints: what stands above each handler, and what all of them have in common.
+//! The OpenAPI description, built from the endpoints: what is declared above each handler, and what all of them share.
 
 mod answers;
 
@@ -26,27 +26,27 @@ use super::{
 
 pub(super) use answers::*;
 
-const X_ACTOR: &str = "Who the audit trail names. Only heeded where the server is set to trust it; at most 200 characters are kept.";
-const X_REQUEST_ID: &str = "An id for this request, kept where it is 1 to 128 letters, digits and `-_.:/+=`: it comes back and stands in the \
-                            server's log. Otherwise the server makes one.";
+const X_ACTOR: &str = "The actor in the audit trail. Ignored unless the server is configured to trust it; at most 200 characters are kept.";
+const X_REQUEST_ID: &str = "An id for this request: 1 to 128 letters, digits and `-_.:/+=`. The answer and the server's log have it. \
+                            Otherwise the server makes one.";
 const ABOUT: &str = include_str!("about.md");
 /// The two ways to send a key.
 const SECURITY_SCHEMES: [&str; 2] = ["api_key", "bearer"];
-/// The groups that calls are shown in.
+/// The groups of calls.
 const TAGS: [(&str, &str); 6] = [
     ("models", "Register, find, change and delete versions."),
     ("metrics", "Scores by suite."),
-    ("promotion", "Which version is in production."),
+    ("promotion", "The version in production."),
     ("audit", "Who changed what, and when."),
-    ("overview", "Side by side, counted, and how busy the server is."),
-    ("server", "Answered without a key."),
+    ("overview", "Comparison, counts, and the load of the server."),
+    ("server", "Calls that need no key."),
 ];
-/// Headers that an answer which names them always has. The library's headers can't say so.
+/// Headers that are always present in an answer that lists them. The library's types can't say so.
 const ALWAYS_SENT: [&str; 3] = ["ETag", "WWW-Authenticate", "X-Request-Id"];
 
-/// The description as it is served.
+/// Returns the description as it is served.
 pub(super) fn json() -> Bytes {
-    // Its keys are texts and its numbers finite, so all of it is JSON.
+    // Its keys are strings and its numbers finite, so it always serializes.
     let mut document = serde_json::to_value(document()).unwrap_or_default();
     finish(&mut document);
     document.to_string().into()
@@ -78,7 +78,7 @@ fn document() -> OpenApi {
         .build()
 }
 
-/// What a call takes and answers whoever it is: the request's id, and the refusals that come before its handler.
+/// Adds what all calls share: the request's id, and the refusals before a handler runs.
 fn completed(endpoint: Endpoint) -> Operation {
     let is_public = endpoint.is_public();
     let Endpoint { method, mut operation, .. } = endpoint;
@@ -99,7 +99,7 @@ fn completed(endpoint: Endpoint) -> Operation {
     }
     let answers = &mut operation.responses.responses;
     for status in shared.into_keys() {
-        // What a call says of a status itself says more.
+        // A call's own description of a status is more specific.
         let answer = || Ref::from_response_name(shared_name(&status)).into();
         answers.entry(status.clone()).or_insert_with(answer);
     }
@@ -107,7 +107,7 @@ fn completed(endpoint: Endpoint) -> Operation {
     operation
 }
 
-/// What an answer that many calls share is called.
+/// Returns the name of a shared answer.
 fn shared_name(status: &str) -> String {
     let status = status.parse().unwrap_or_default();
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
@@ -121,11 +121,11 @@ fn with_request_id(answer: &mut RefOr<Response>) {
     }
 }
 
-/// The same call asked for its head only.
+/// Returns the HEAD operation of a GET operation.
 fn head_of(operation: &Operation) -> Operation {
     let mut head = operation.clone();
     head.operation_id = operation.operation_id.as_ref().map(|id| format!("{id}_head"));
-    head.summary = operation.summary.as_ref().map(|summary| format!("{summary}: the head only"));
+    head.summary = operation.summary.as_ref().map(|summary| format!("{summary}: headers only"));
     head.description = Some("As GET, without the body.".to_owned());
     for answer in head.responses.responses.values_mut() {
         if let RefOr::T(Response { content, .. }) = answer {
@@ -135,7 +135,7 @@ fn head_of(operation: &Operation) -> Operation {
     head
 }
 
-/// A header that may be sent.
+/// A request header that may be sent.
 fn optional(name: &str, about: &str) -> Parameter {
     ParameterBuilder::new()
         .name(name)
@@ -146,14 +146,14 @@ fn optional(name: &str, about: &str) -> Parameter {
         .build()
 }
 
-/// What every call has, and what most have.
+/// Adds the components that all calls share.
 fn shared(components: ComponentsBuilder) -> ComponentsBuilder {
     let text = ObjectBuilder::new().schema_type(Type::String);
     let id =
-        HeaderBuilder::new().schema(Some(text)).description(Some("The caller's own id where it was sane."));
+        HeaderBuilder::new().schema(Some(text)).description(Some("The caller's own id, if it was valid."));
     let components = components
         .header("X-Request-Id", id.build())
-        // Spelled so, tools that guess what belongs together don't take it for the id of some "request".
+        // With this spelling, tools that guess links between calls don't take it for the id of a "request" resource.
         .parameter("X-Actor", optional("X-Actor", X_ACTOR))
         .parameter("X-Request-Id", optional("X-Request-ID", X_REQUEST_ID));
     let answers = [AnyRefused::responses(), BodyRefused::responses(), Refused::responses()];
@@ -172,6 +172,7 @@ fn components() -> Components {
     let components = taken::<schema::NewModel>(components);
     let components = taken::<schema::ModelChanges>(components);
     let components = taken::<schema::NewScores>(components);
+    let components = taken::<schema::Promotion>(components);
     let components = answered::<schema::Model>(components);
     let components = answered::<schema::Event>(components);
     let components = answered::<schema::Deleted>(components);
@@ -187,7 +188,7 @@ fn components() -> Components {
     let key = "A key of this server.";
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("The same key. `X-API-Key` wins where both are given."));
+        .description(Some("The same key. A non-blank `X-API-Key` wins if both are given."));
     components
         .security_scheme(
             SECURITY_SCHEMES[0],
@@ -197,7 +198,7 @@ fn components() -> Components {
         .build()
 }
 
-/// A body that is taken: fields it does not name are refused.
+/// Adds a request body, in which unknown fields are refused.
 fn taken<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
     let mut schema = T::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
@@ -206,7 +207,7 @@ fn taken<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
     components.schema(T::name(), schema)
 }
 
-/// A body that is answered: all its fields are there.
+/// Adds the body of an answer, in which all fields are present.
 fn answered<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
     let mut schema = T::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
@@ -215,7 +216,7 @@ fn answered<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
     components.schema(T::name(), schema)
 }
 
-/// Says what the library's types can't.
+/// Adds what the library's types can't express.
 fn finish(document: &mut Value) {
     let uri = json!({ "type": "string", "pattern": "\\S" });
     let digest = json!({ "type": "string", "pattern": "[0-9A-Fa-f]{64}" });
@@ -226,7 +227,7 @@ fn finish(document: &mut Value) {
     require_headers(document);
 }
 
-/// Marks the headers that are always sent, in all answers below `part`.
+/// Marks the headers that are always sent as required, in all answers below `part`.
 fn require_headers(part: &mut Value) {
     let Some(fields) = part.as_object_mut() else { return };
     for (name, inner) in fields {

@@ -1,180 +1,120 @@
-//! What must say the same: manifests, changelog, lock file, the binary, its OpenAPI document, and the last commit.
+//! What must agree: the versions of all manifests, the changelog, and the last commit.
+//!
+//! The binary and the OpenAPI document take their version from the manifest; `tests/api/openapi.rs` checks that.
 
-use super::{Finding, Manifests, ROOT_MANIFEST};
-use crate::{
-    changelog::{self, FILE},
-    manifest::Version,
-    process::Captured,
-    repository::last_lines,
-};
+use semver::Version;
+use serde_json::Value;
+
+use super::Finding;
+use crate::changelog::{self, FILE};
 
 const VERSIONS: &str = "versions";
 const CHANGELOG: &str = "changelog";
-const LOCK_FILE: &str = "lock file";
 const TREE: &str = "working tree";
-/// Changed files that are told by name.
-const NAMED: usize = 5;
+/// Changed files that are named.
+const MAX_NAMED_FILES: usize = 5;
+
+/// The packages of the workspace: those that come from no registry.
+pub(super) fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten().filter(|package| package["source"].is_null())
+}
+
+/// The version of the root package.
+pub(crate) fn version(metadata: &Value) -> String {
+    let root = format!("{}/Cargo.toml", metadata["workspace_root"].as_str().unwrap_or_default());
+    let root = packages(metadata).find(|package| package["manifest_path"] == root.as_str());
+    root.and_then(|package| package["version"].as_str()).unwrap_or_default().to_owned()
+}
 
 /// The manifests among themselves.
-pub(super) fn manifests(manifests: &Manifests) -> Vec<Finding> {
-    let Some(version) = super::workspace_version(manifests) else {
-        return vec![Finding::fail(VERSIONS, format!("{ROOT_MANIFEST} has no [workspace.package] version"))];
-    };
+pub(super) fn versions(metadata: &Value) -> Vec<Finding> {
+    let version = version(metadata);
     let mut faults = Vec::new();
-    if let Err(error) = semver::Version::parse(version) {
-        faults.push(format!("{version} in {ROOT_MANIFEST} is no semantic version: {error}"));
-    }
-    for (path, manifest) in manifests {
-        if let Some(Version::Own(own)) = &manifest.version
-            && own != version
-        {
-            faults.push(format!("{path} has the version {own}, the workspace {version}"));
+    for package in packages(metadata) {
+        let name = package["name"].as_str().unwrap_or_default();
+        if package["version"] != version.as_str() {
+            faults.push(format!("{name} has the version {}, the workspace {version}", package["version"]));
         }
-        for (name, asked) in &manifest.path_dependencies {
-            if asked.trim_start_matches(['=', '^']) != version {
-                faults.push(format!("{path} asks for {name} {asked}, and it is {version}"));
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let required = dependency["req"].as_str().unwrap_or_default().trim_start_matches(['=', '^']);
+            if !dependency["path"].is_null() && !["*", &version].contains(&required) {
+                faults.push(format!("{name} requires {} {required}, not {version}", dependency["name"]));
             }
         }
     }
-    Finding::of_faults(VERSIONS, faults, format!("{version} in {} manifests", manifests.len()))
+    Finding::of_faults(VERSIONS, faults, format!("{version} in {} packages", packages(metadata).count()))
 }
 
 /// The changelog, and the version it leads to.
-pub(super) fn changelog(text: &str, version: Option<&str>, release: bool) -> Vec<Finding> {
+pub(super) fn changelog(text: &str, version: &str, release: bool) -> Vec<Finding> {
     let sections = changelog::sections(text);
-    let unreleased = sections.first().filter(|top| top.is_unreleased() && top.has_content());
-    let Some(version) = version.and_then(|version| semver::Version::parse(version).ok()) else {
-        return vec![Finding::fail(CHANGELOG, "there is no version to hold it against".to_owned())];
-    };
-    let waiting = |text: String| match release {
-        true => Finding::fail(CHANGELOG, text),
-        false => Finding::warn(CHANGELOG, text),
-    };
+    let unreleased = sections.first().is_some_and(|top| top.is_unreleased() && top.has_content());
     let Some(last) = sections.iter().find(|section| !section.is_unreleased()) else {
-        let text = match unreleased {
-            Some(_) => {
-                format!("nothing is released yet; cargo xtask release {version} makes a section of it")
-            }
-            None => {
-                return vec![Finding::fail(CHANGELOG, format!("{FILE} has nothing to say; begin a section"))];
-            }
-        };
-        return vec![waiting(text)];
+        let text = format!("nothing is released yet; cargo xtask release {version} begins a section");
+        return vec![Finding::warn_or_fail(CHANGELOG, text, release || !unreleased)];
     };
-    let Ok(told) = semver::Version::parse(last.name) else {
-        let text = format!("the heading {:?} names no version", last.heading);
-        return vec![Finding::fail(CHANGELOG, text)];
+    let (Ok(found), Ok(version)) = (Version::parse(last.name), Version::parse(version)) else {
+        return vec![Finding::fail(CHANGELOG, format!("{:?} or {version:?} is not a version", last.heading))];
     };
-    let mut findings = Vec::new();
+    let mut faults = Vec::new();
     if !last.is_dated() {
-        let text = format!("{:?} has no date; write: ## [{told}] - YYYY-MM-DD", last.heading);
-        findings.push(Finding::fail(CHANGELOG, text));
+        faults.push(format!("{:?} has no date; write: ## [{found}] - YYYY-MM-DD", last.heading));
     }
     if !last.has_content() {
-        findings.push(Finding::fail(CHANGELOG, format!("the section {told} says nothing")));
+        faults.push(format!("the section {found} is empty"));
     }
-    if told > version || (told < version && unreleased.is_none()) {
-        let text = format!("its last version is {told}, that of {ROOT_MANIFEST} is {version}");
-        findings.push(Finding::fail(CHANGELOG, text));
-    } else if unreleased.is_some() {
-        let text = "it has changes that no version has yet; cargo xtask release VERSION gives them one";
-        findings.push(waiting(text.to_owned()));
+    if found > version || (found < version && !unreleased) {
+        faults.push(format!("the last version of {FILE} is {found}, that of Cargo.toml is {version}"));
     }
-    if findings.is_empty() {
-        findings.push(Finding::pass(CHANGELOG, format!("{told} of {}", last.date)));
+    if faults.is_empty() && unreleased {
+        let text = "it has unreleased changes; cargo xtask release VERSION gives them a version";
+        return vec![Finding::warn_or_fail(CHANGELOG, text, release)];
     }
-    findings
+    Finding::of_faults(CHANGELOG, faults, format!("{found} of {}", last.date))
 }
 
-/// `metadata` is how `cargo metadata --locked` ended.
-pub(super) fn lock_file(metadata: &Captured) -> Vec<Finding> {
-    if metadata.success {
-        return vec![Finding::pass(LOCK_FILE, "it fits the manifests")];
-    }
-    let said = last_lines(&metadata.stderr, 3);
-    vec![Finding::fail(
-        LOCK_FILE,
-        format!("cargo metadata --locked: {said}; run cargo metadata, and commit Cargo.lock"),
-    )]
-}
-
-/// The binary by `--version`, and the server's OpenAPI document by `info.version`; or why they could not be asked.
-pub(super) fn told(
-    version: Option<&str>,
-    binary: &Result<String, String>,
-    document: &Result<String, String>,
-) -> Vec<Finding> {
-    let version = version.unwrap_or("unknown");
-    let mut findings = Vec::new();
-    findings.push(match binary {
-        Ok(told) if told.split_whitespace().last() == Some(version) => {
-            Finding::pass(VERSIONS, format!("the binary says: {}", told.trim()))
-        }
-        Ok(told) => {
-            Finding::fail(VERSIONS, format!("the binary says {:?}, {ROOT_MANIFEST} {version}", told.trim()))
-        }
-        Err(reason) => Finding::fail(VERSIONS, format!("the binary can't be asked: {reason}")),
-    });
-    findings.push(match document {
-        Ok(told) if told == version => Finding::pass(VERSIONS, format!("the OpenAPI document says {told}")),
-        Ok(told) => {
-            let text = format!("the OpenAPI document says {told:?}, {ROOT_MANIFEST} {version}");
-            Finding::fail(VERSIONS, text)
-        }
-        Err(reason) => Finding::fail(VERSIONS, format!("the server gives no OpenAPI document: {reason}")),
-    });
-    findings
-}
-
-/// What differs from the last commit is in nobody else's tree.
+/// Uncommitted changes, which no other clone has.
 pub(super) fn working_tree(changes: &[String], release: bool) -> Vec<Finding> {
     if changes.is_empty() {
         return vec![Finding::pass(TREE, "as committed")];
     }
-    let names: Vec<_> = changes.iter().take(NAMED).map(|change| change.trim()).collect();
-    let more = if changes.len() > NAMED { ", …" } else { "" };
-    let text = format!("{} differ from the last commit: {}{more}", changes.len(), names.join(", "));
-    vec![if release { Finding::fail(TREE, text) } else { Finding::warn(TREE, text) }]
+    let names: Vec<_> = changes.iter().take(MAX_NAMED_FILES).map(|change| change.trim()).collect();
+    let more = if changes.len() > MAX_NAMED_FILES { ", …" } else { "" };
+    let text = format!("{} files differ from the last commit: {}{more}", changes.len(), names.join(", "));
+    vec![Finding::warn_or_fail(TREE, text, release)]
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::{audit::Level, manifest};
+    use crate::audit::Level::{self, Fail, Pass, Warn};
 
     fn levels(findings: &[Finding]) -> Vec<Level> {
         findings.iter().map(|finding| finding.level).collect()
     }
 
-    fn read(texts: &[(&str, &str)]) -> Manifests {
-        let read = |(path, text): &(&str, &str)| (path.to_string(), manifest::read(path, text).unwrap());
-        texts.iter().map(read).collect()
-    }
-
-    const ROOT: &str =
-        "[workspace.package]\nversion = \"0.3.0\"\n[package]\nname = \"a\"\nversion.workspace = true\n";
-
     #[test]
-    fn manifests_that_differ_are_a_failure_that_names_them() {
-        let good = read(&[("Cargo.toml", ROOT), ("b/Cargo.toml", "[package]\nversion.workspace = true\n")]);
-        assert_eq!(levels(&manifests(&good)), [Level::Pass]);
-        let own = read(&[("Cargo.toml", ROOT), ("b/Cargo.toml", "[package]\nversion = \"0.2.9\"\n")]);
-        let findings = manifests(&own);
-        assert_eq!(levels(&findings), [Level::Fail]);
-        assert_eq!(findings[0].text, "b/Cargo.toml has the version 0.2.9, the workspace 0.3.0");
-        let asked = format!("{ROOT}[dependencies]\nb = {{ path = \"b\", version = \"0.2.0\" }}\n");
-        assert_eq!(levels(&manifests(&read(&[("Cargo.toml", &asked)]))), [Level::Fail]);
-        assert_eq!(
-            levels(&manifests(&read(&[("Cargo.toml", "[package]\nversion = \"1.0.0\"\n")]))),
-            [Level::Fail]
-        );
-        let odd = ROOT.replace("0.3.0", "0.3");
-        assert_eq!(levels(&manifests(&read(&[("Cargo.toml", &odd)]))), [Level::Fail]);
+    fn packages_and_path_dependencies_of_another_version_are_named() {
+        let metadata = |version: &str, required: &str| {
+            json!({"workspace_root": "/w", "packages": [
+                {"name": "a", "version": "0.3.0", "source": null, "manifest_path": "/w/Cargo.toml",
+                 "dependencies": [{"name": "b", "req": required, "path": "/w/b"}, {"name": "c", "req": "^7"}]},
+                {"name": "b", "version": version, "source": null, "manifest_path": "/w/b/Cargo.toml"},
+                {"name": "c", "version": "7.0.0", "source": "registry"},
+            ]})
+        };
+        let found = versions(&metadata("0.3.0", "^0.3.0"));
+        assert_eq!((levels(&found), found[0].text.as_str()), (vec![Pass], "0.3.0 in 2 packages"));
+        let found = versions(&metadata("0.2.9", "=0.2.0"));
+        assert_eq!(levels(&found), [Fail, Fail]);
+        assert_eq!(found[0].text, "a requires \"b\" 0.2.0, not 0.3.0");
+        assert_eq!(found[1].text, "b has the version \"0.2.9\", the workspace 0.3.0");
     }
 
     #[test]
     fn the_changelog_leads_to_the_version() {
-        use Level::{Fail, Pass, Warn};
         let dated = "## [0.3.0] - 2026-11-26\n\n- New.\n";
         let waiting = "## [Unreleased]\n\n- Newer.\n\n";
         for (text, usually, at_release) in [
@@ -194,48 +134,18 @@ mod tests {
             (dated.replace("0.3.0", "next"), Fail, Fail),
         ] {
             for (release, expected) in [(false, usually), (true, at_release)] {
-                let findings = changelog(&text, Some("0.3.0"), release);
+                let findings = changelog(&text, "0.3.0", release);
                 assert_eq!(levels(&findings), [expected], "{release} {text}: {findings:?}");
             }
         }
-        assert_eq!(levels(&changelog(dated, None, false)), [Fail]);
     }
 
     #[test]
-    fn a_lock_file_that_is_behind_is_a_failure() {
-        let ended =
-            |success| Captured { success, stdout: String::new(), stderr: "error: behind\n".to_owned() };
-        assert_eq!(levels(&lock_file(&ended(true))), [Level::Pass]);
-        let findings = lock_file(&ended(false));
-        assert_eq!(levels(&findings), [Level::Fail]);
-        assert!(findings[0].text.contains("error: behind"), "{}", findings[0]);
-    }
-
-    #[test]
-    fn a_binary_or_a_document_of_another_version_is_a_failure() {
-        use Level::{Fail, Pass};
-        let ok = |text: &str| Ok::<_, String>(text.to_owned());
-        let none = || Err::<String, _>("there is none".to_owned());
-        for (binary, document, expected) in [
-            (ok("registry 0.3.0\n"), ok("0.3.0"), [Pass, Pass]),
-            (ok("registry 0.2.0\n"), ok("0.2.0"), [Fail, Fail]),
-            (none(), none(), [Fail, Fail]),
-        ] {
-            assert_eq!(levels(&told(Some("0.3.0"), &binary, &document)), expected);
-        }
-    }
-
-    #[test]
-    fn a_tree_that_differs_is_told_and_fails_a_release() {
+    fn uncommitted_files_are_a_warning_and_fail_a_release() {
         let changes: Vec<_> = (0..7).map(|at| format!(" M file{at}")).collect();
-        assert_eq!(levels(&working_tree(&[], true)), [Level::Pass]);
+        assert_eq!(levels(&working_tree(&[], true)), [Pass]);
         let findings = working_tree(&changes, false);
-        assert_eq!(levels(&findings), [Level::Warn]);
-        assert!(
-            findings[0].text.starts_with("7 differ") && findings[0].text.ends_with("M file4, …"),
-            "{}",
-            findings[0]
-        );
-        assert_eq!(levels(&working_tree(&changes, true)), [Level::Fail]);
+        assert!(findings[0].text.starts_with("7 files differ") && findings[0].text.ends_with("M file4, …"));
+        assert_eq!((levels(&findings), levels(&working_tree(&changes, true))), (vec![Warn], vec![Fail]));
     }
 }

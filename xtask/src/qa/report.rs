@@ -1,14 +1,13 @@
-//! The report: the keys of 0.2.0's in their order, and then ours. What is not known is null and has a reason.
+//! The report: first the keys of 0.2.0 in their order, then ours. An unknown value is null and has a reason.
+
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    context::{Outcome, StepResult},
-    steps::Step,
-};
+use super::steps::{Outcome, Step, StepResult};
 
-/// Keys of 0.2.0, with the step that knows the value; `None` for what is known in any case.
-const KEYS_OF_OLD: [(&str, Option<Step>); 22] = [
+/// Keys of 0.2.0, with the step that finds the value; `None` for those of [`About`].
+const FIRST_KEYS: [(&str, Option<Step>); 22] = [
     ("generated_at_epoch", None),
     ("platform", None),
     ("tests_total", Some(Step::Tests)),
@@ -33,8 +32,8 @@ const KEYS_OF_OLD: [(&str, Option<Step>); 22] = [
     ("qa_runtime_seconds", None),
 ];
 
-/// Ours. They come behind, with those of [`About`] and the steps.
-const KEYS: [(&str, Option<Step>); 15] = [
+/// Ours, after those of [`About`].
+const KEYS: [(&str, Option<Step>); 14] = [
     ("clippy_issues_total", Some(Step::Clippy)),
     ("clippy_issues_by_lint", Some(Step::Clippy)),
     ("doctests_total", Some(Step::Doctests)),
@@ -49,13 +48,10 @@ const KEYS: [(&str, Option<Step>); 15] = [
     ("benchmarks_run", Some(Step::Bench)),
     ("audit_warnings", Some(Step::Audit)),
     ("audit_failures", Some(Step::Audit)),
-    ("rustc", None),
 ];
 
-/// The step that knows the value of a key.
-pub(super) fn step_of(key: &str) -> Option<Step> {
-    KEYS_OF_OLD.into_iter().chain(KEYS).find(|(known, _)| *known == key).and_then(|(_, step)| step)
-}
+/// Lines of a failure that the summary shows; the report has all.
+const SUMMARY_LINES: usize = 12;
 
 /// What is known of the run itself.
 #[derive(Debug, Clone)]
@@ -72,7 +68,6 @@ pub(super) struct About {
     pub(super) cores: usize,
 }
 
-/// The report, and the steps it is made of.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     values: Map<String, Value>,
@@ -81,20 +76,19 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn of(results: &[StepResult], about: &About) -> Self {
-        let mut report = Self { values: Map::new(), results: results.to_vec(), strict: about.strict };
-        for (key, _) in KEYS_OF_OLD {
-            report.values.insert(key.to_owned(), Value::Null);
-        }
-        let thousandth = |seconds: f64| json!((seconds * 1e3).round() / 1e3);
+    pub(super) fn new(results: Vec<StepResult>, about: &About) -> Self {
+        let mut report = Self { values: Map::new(), results, strict: about.strict };
+        let mut values: Map<_, _> =
+            FIRST_KEYS.iter().map(|(key, _)| ((*key).to_owned(), Value::Null)).collect();
+        let thousandths = |seconds: f64| json!((seconds * 1e3).round() / 1e3);
         for (key, value) in [
             ("generated_at_epoch", json!(about.ended_at_epoch)),
             ("platform", json!(format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH))),
             ("started_at_epoch", json!(about.started_at_epoch)),
             ("ended_at_epoch", json!(about.ended_at_epoch)),
-            ("qa_runtime_seconds", thousandth(about.runtime_seconds)),
+            ("qa_runtime_seconds", thousandths(about.runtime_seconds)),
             ("ok", json!(report.ok())),
-            ("complete", json!(report.is_complete())),
+            ("complete", json!(report.results.iter().all(|result| result.outcome != Outcome::NotSelected))),
             ("strict", json!(about.strict)),
             ("version", json!(about.version)),
             ("commit", json!(about.commit)),
@@ -102,38 +96,51 @@ impl Report {
             ("rustc", json!(about.rustc)),
             ("cores", json!(about.cores)),
         ] {
-            report.values.insert(key.to_owned(), value);
+            values.insert(key.to_owned(), value);
         }
-        for (key, _) in KEYS {
-            report.values.entry(key).or_insert(Value::Null);
+        values.extend(KEYS.map(|(key, _)| (key.to_owned(), Value::Null)));
+        let (mut steps, mut failures) = (Vec::new(), Vec::new());
+        for result in &report.results {
+            values.extend(result.figures.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+            steps.push(json!({
+                "name": result.step.name(),
+                "outcome": result.outcome.name(),
+                "required": result.step.is_required(),
+                "seconds": thousandths(result.seconds),
+                "note": result.note,
+                "log": result.log,
+            }));
+            failures.extend(
+                result.failures.iter().map(
+                    |(name, output)| json!({"step": result.step.name(), "name": name, "output": output}),
+                ),
+            );
         }
-        for (key, value) in results.iter().flat_map(|result| &result.ended.figures) {
-            report.values.insert((*key).to_owned(), value.clone());
-        }
-        report.values.insert("steps".to_owned(), results.iter().map(step).collect());
-        report.values.insert("failures".to_owned(), report.failures());
-        let unavailable = report.reasons();
-        report.values.insert("unavailable".to_owned(), Value::Object(unavailable));
+        let unknown = FIRST_KEYS.into_iter().chain(KEYS).filter(|(key, _)| values[*key].is_null());
+        let reasons: Map<_, _> = unknown.map(|(key, step)| (key.to_owned(), report.note_of(step))).collect();
+        values.insert("steps".to_owned(), Value::Array(steps));
+        values.insert("failures".to_owned(), Value::Array(failures));
+        values.insert("unavailable".to_owned(), Value::Object(reasons));
+        report.values = values;
         report
     }
 
-    /// Whether the tree can ship, as far as it was looked at.
-    pub(super) fn ok(&self) -> bool {
-        self.results.iter().all(|result| !self.is_against(result))
+    fn note_of(&self, step: Option<Step>) -> Value {
+        let result = self.results.iter().find(|result| Some(result.step) == step);
+        result.map_or(Value::Null, |result| json!(format!("{}: {}", result.step.name(), result.note)))
     }
 
-    /// Whether this step's end keeps the tree from shipping.
-    pub(super) fn is_against(&self, result: &StepResult) -> bool {
+    /// Returns true if no step keeps the tree from shipping.
+    pub(super) fn ok(&self) -> bool {
+        !self.results.iter().any(|result| self.blocks(result))
+    }
+
+    pub(super) fn blocks(&self, result: &StepResult) -> bool {
         match result.outcome {
             Outcome::Failed => true,
             Outcome::Unavailable => self.strict || result.step.is_required(),
             Outcome::Ok | Outcome::NotSelected => false,
         }
-    }
-
-    /// Whether no step was left out.
-    pub(super) fn is_complete(&self) -> bool {
-        self.results.iter().all(|result| result.outcome != Outcome::NotSelected)
     }
 
     pub(super) fn value(&self, key: &str) -> &Value {
@@ -144,52 +151,54 @@ impl Report {
         format!("{:#}\n", Value::Object(self.values.clone()))
     }
 
-    fn failures(&self) -> Value {
-        let failed = self.results.iter().flat_map(|result| {
-            result.ended.failures.iter().map(
-                |failure| json!({"step": result.step.name(), "name": failure.name, "output": failure.output}),
-            )
-        });
-        failed.collect()
+    /// The failures and the steps, as lines for a terminal.
+    pub(super) fn summary(&self) -> String {
+        let mut text = String::new();
+        for result in &self.results {
+            for (name, output) in &result.failures {
+                let _ = writeln!(text, "{}: {name}", result.step.name());
+                telling(output).iter().for_each(|line| text.push_str(&format!("    {line}\n")));
+            }
+        }
+        for result in self.results.iter().filter(|result| result.outcome != Outcome::NotSelected) {
+            let (step, outcome) = (result.step.name(), result.outcome.name());
+            let _ = writeln!(text, "{step:<12} {outcome:<12} {:>8.1} s  {}", result.seconds, result.note);
+        }
+        text
     }
 
-    /// Why each key that is null is so.
-    fn reasons(&self) -> Map<String, Value> {
-        let mut reasons = Map::new();
-        for (key, step) in KEYS_OF_OLD.into_iter().chain(KEYS) {
-            if self.value(key) != &Value::Null {
-                continue;
+    /// In one line.
+    pub(super) fn verdict(&self) -> String {
+        let names = |wanted: &dyn Fn(&StepResult) -> bool| {
+            let found = self.results.iter().filter(|result| wanted(result));
+            found.map(|result| result.step.name()).collect::<Vec<_>>().join(", ")
+        };
+        let mut verdict = if self.ok() {
+            "ok: nothing that was checked keeps this from shipping".to_owned()
+        } else {
+            format!("NOT OK: {}", names(&|result| self.blocks(result)))
+        };
+        for (what, outcome) in [("unavailable", Outcome::Unavailable), ("left out", Outcome::NotSelected)] {
+            let names = names(&|result| result.outcome == outcome);
+            if !names.is_empty() {
+                let _ = write!(verdict, "; {what}: {names}");
             }
-            let result = self.results.iter().find(|result| Some(result.step) == step);
-            let own = result.and_then(|result| result.ended.reasons.iter().find(|(of, _)| *of == key));
-            let reason = match (own, result) {
-                (Some((_, reason)), _) => reason.clone(),
-                (None, Some(result)) if result.outcome == Outcome::Failed => {
-                    format!("the step {} failed: {}", result.step.name(), result.note)
-                }
-                (None, Some(result)) => result.note.clone(),
-                (None, None) => "it was not asked".to_owned(),
-            };
-            reasons.insert(key.to_owned(), json!(reason));
         }
-        reasons
+        verdict
     }
 }
 
-fn step(result: &StepResult) -> Value {
-    json!({
-        "name": result.step.name(),
-        "outcome": result.outcome.name(),
-        "required": result.step.is_required(),
-        "seconds": (result.seconds * 1e3).round() / 1e3,
-        "note": result.note,
-        "log": result.log,
-    })
+/// From a test's panic to its backtrace, or else the last lines.
+fn telling(output: &str) -> Vec<&str> {
+    let lines: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    let from = lines.iter().position(|line| line.contains("panicked at"));
+    let from = from.unwrap_or(lines.len().saturating_sub(SUMMARY_LINES));
+    lines[from..].iter().copied().take_while(|line| *line != "stack backtrace:").take(SUMMARY_LINES).collect()
 }
 
 #[cfg(test)]
 pub(super) mod tests_of_report {
-    use super::{super::context::Ended, *};
+    use super::*;
 
     pub(in crate::qa) fn about() -> About {
         About {
@@ -205,58 +214,69 @@ pub(super) mod tests_of_report {
         }
     }
 
-    pub(in crate::qa) fn result(step: Step, ended: Ended) -> StepResult {
-        StepResult::new(step, ended, 1.25, Some(format!("logs/{}.log", step.name())))
-    }
-
-    fn all(outcome: impl Fn(Step) -> Ended) -> Vec<StepResult> {
-        Step::ALL.into_iter().map(|step| result(step, outcome(step))).collect()
+    fn all(result: impl Fn(Step) -> StepResult) -> Vec<StepResult> {
+        Step::ALL.into_iter().map(result).collect()
     }
 
     #[test]
-    fn the_keys_of_old_come_first_and_in_their_order() {
-        let report = Report::of(&all(|_| Ended::ok("")), &about());
+    fn the_keys_of_0_2_0_come_first_and_in_their_order() {
+        let report = Report::new(all(|step| StepResult::ok(step, "")), &about());
         let keys: Vec<_> = report.values.keys().map(String::as_str).collect();
-        assert_eq!(keys[..22], KEYS_OF_OLD.map(|(key, _)| key));
+        assert_eq!(keys[..22], FIRST_KEYS.map(|(key, _)| key));
+        assert_eq!(keys[22], "ok");
         assert_eq!(keys.last(), Some(&"unavailable"));
     }
 
     #[test]
-    fn what_is_not_known_is_null_with_a_reason_and_never_nought() {
-        let results = all(|step| match step {
-            Step::Tests => Ended::ok("").with("tests_total", 3).without("slow_tests", "no nextest"),
-            Step::Advisories => Ended::unavailable("no network"),
-            Step::Clippy => Ended::failed("it broke"),
-            _ => Ended::ok("well"),
-        });
-        let report = Report::of(&results, &about());
-        let reason = |key: &str| report.value("unavailable")[key].as_str().unwrap_or_default().to_owned();
-        assert_eq!(
-            (report.value("vulns_found"), reason("vulns_found").as_str()),
-            (&Value::Null, "no network")
+    fn an_unknown_value_is_null_with_a_reason_and_never_zero() {
+        let report = Report::new(
+            all(|step| match step {
+                Step::Tests => StepResult::ok(step, "by cargo test").with("tests_total", 3),
+                Step::Advisories => StepResult::unavailable(step, "no network"),
+                _ => StepResult::ok(step, "well"),
+            }),
+            &about(),
         );
-        assert_eq!(reason("slow_tests"), "no nextest");
-        assert_eq!(reason("clippy_issues_total"), "the step clippy failed: it broke");
+        let reasons = report.value("unavailable");
+        assert_eq!(
+            (report.value("vulns_found"), &reasons["vulns_found"]),
+            (&Value::Null, &json!("advisories: no network"))
+        );
+        assert_eq!(reasons["slow_tests"], "tests: by cargo test");
         assert_eq!(report.value("tests_total"), 3);
-        for (key, _) in KEYS_OF_OLD.into_iter().chain(KEYS) {
-            assert_eq!(report.value(key).is_null(), report.value("unavailable").get(key).is_some(), "{key}");
+        for (key, _) in FIRST_KEYS.into_iter().chain(KEYS) {
+            assert_eq!(report.value(key).is_null(), reasons.get(key).is_some(), "{key}");
         }
     }
 
     #[test]
-    fn what_fails_or_is_required_and_not_known_keeps_it_from_shipping() {
-        let with =
-            |of: Step, ended: &Ended| all(|step| if step == of { ended.clone() } else { Ended::ok("") });
-        let ok = |results: &[StepResult], strict| Report::of(results, &About { strict, ..about() }).ok();
+    fn failures_and_required_steps_that_are_unavailable_keep_it_from_shipping() {
+        let ok = |result: StepResult, strict| {
+            let results =
+                all(|step| if step == result.step { result.clone() } else { StepResult::ok(step, "") });
+            Report::new(results, &About { strict, ..about() }).ok()
+        };
         for step in Step::ALL {
-            assert!(!ok(&with(step, &Ended::failed("")), false), "{step:?}");
-            let unknown = with(step, &Ended::unavailable(""));
-            assert_eq!(ok(&unknown, false), !step.is_required(), "{step:?}");
-            assert!(!ok(&unknown, true), "{step:?}");
+            assert!(!ok(StepResult::failed(step, ""), false), "{step:?}");
+            assert_eq!(ok(StepResult::unavailable(step, ""), false), !step.is_required(), "{step:?}");
+            assert!(!ok(StepResult::unavailable(step, ""), true), "{step:?}");
+            assert!(ok(StepResult::not_selected(step), true), "{step:?}");
         }
-        let mut left_out = all(|_| Ended::ok(""));
-        left_out[0] = StepResult::not_selected(Step::Format);
-        let report = Report::of(&left_out, &about());
-        assert!(report.ok() && !report.is_complete());
+    }
+
+    #[test]
+    fn the_summary_names_what_failed_without_its_backtrace() {
+        let output = "running 1 test\n\nthread 'a' panicked at x.rs:1\nleft: 1\nstack backtrace:\n 0: main\n";
+        let results = vec![
+            StepResult::failed(Step::Tests, "0 of 1 tests passed").because("a::b", output),
+            StepResult::unavailable(Step::Advisories, "no network"),
+            StepResult::not_selected(Step::Bench),
+        ];
+        let report = Report::new(results, &about());
+        let expected = "tests: a::b\n    thread 'a' panicked at x.rs:1\n    left: 1\n\
+                        tests        failed            0.0 s  0 of 1 tests passed\n\
+                        advisories   unavailable       0.0 s  no network\n";
+        assert_eq!(report.summary(), expected);
+        assert_eq!(report.verdict(), "NOT OK: tests; unavailable: advisories; left out: bench");
     }
 }

@@ -1,234 +1,207 @@
-//! All tests. Where cargo-llvm-cov is there, the same run says what they cover.
+//! Tests by cargo-nextest and their coverage by cargo-llvm-cov; without nextest by `cargo test`, which says less.
 
-use std::{collections::BTreeSet, fs};
+use std::{fs, path::Path};
 
+use anyhow::Result;
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::{
-    context::{Context, Ended},
-    junit::{self, Run, TestOutcome},
-    libtest,
-    steps::Step,
-    tools::{CoverageTool, NEXTEST},
+    rustc,
+    steps::{Context, Ran, Step, StepResult},
 };
-use crate::error::Error;
 
-/// The profile in `.config/nextest.toml`.
-const PROFILE: &str = "qa";
-const JUNIT: &str = "junit.xml";
-/// Where nextest puts it, wherever cargo builds.
-const STORE: &str = "target/nextest";
-/// How many of the slowest are told.
+const NEXTEST: &str = "cargo-nextest is not installed: cargo install cargo-nextest --locked";
+const LLVM_COV: &str = "cargo-llvm-cov is not installed: rustup component add llvm-tools && cargo install cargo-llvm-cov --locked";
+/// Written by the profile `qa` of `.config/nextest.toml`.
+const JUNIT: &str = "target/nextest/qa/junit.xml";
+/// The slowest tests in the report.
 const SLOW_TESTS: usize = 10;
 
-/// Whether the tests run is measured for coverage.
-pub(super) fn is_measured(context: &Context<'_>) -> bool {
-    context.tools.coverage == CoverageTool::LlvmCov && context.selected.contains(&Step::Coverage)
+/// Returns true if cargo-llvm-cov and LLVM's own tools are installed.
+fn can_measure(context: &Context) -> bool {
+    let libraries = rustc(&["--print", "target-libdir"]).unwrap_or_default();
+    let tools = Path::new(&libraries).with_file_name("bin");
+    context.has("llvm-cov")
+        && (tools.join("llvm-profdata").is_file() || std::env::var_os("LLVM_PROFDATA").is_some())
 }
 
-pub(super) fn run(context: &Context<'_>) -> Result<Ended, Error> {
-    let measured = is_measured(context);
+pub(super) fn all(context: &Context) -> Result<StepResult> {
+    let step = Step::Tests;
+    let measured = context.selected.contains(&Step::Coverage) && can_measure(context);
     if measured {
-        // What an earlier build or run left would count as code that no test reaches.
-        let cleaned = context.run(Step::Tests, &mut context.cargo(["llvm-cov", "clean", "--workspace"]))?;
-        if !cleaned.success {
-            return Ok(
-                Ended::failed("cargo llvm-cov clean failed").because("cargo llvm-cov clean", cleaned.log)
-            );
-        }
+        // What an earlier run left would count as well.
+        context.run(step, &mut context.cargo(["llvm-cov", "clean", "--workspace"]))?;
     }
-    if context.tools.nextest { by_nextest(context, measured) } else { by_libtest(context, measured) }
-}
-
-fn by_nextest(context: &Context<'_>, measured: bool) -> Result<Ended, Error> {
+    if !context.has("nextest") {
+        let begin: &[&str] = if measured { &["llvm-cov", "test", "--no-report"] } else { &["test"] };
+        let kinds = ["--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"];
+        let ran = context.run(step, &mut context.cargo([begin, &kinds].concat()))?;
+        return Ok(judge_libtest(step, &ran, ["tests_total", "tests_passed", "tests_failed"]));
+    }
     let begin: &[&str] = if measured { &["llvm-cov", "nextest", "--no-report"] } else { &["nextest", "run"] };
     let mut command = context.cargo([begin, &["--workspace", "--locked"]].concat());
-    command.env("NEXTEST_PROFILE", PROFILE);
-    let written = context.repository.root.join(STORE).join(PROFILE).join(JUNIT);
-    context.forget(&written)?;
-    context.forget(&context.out.join(JUNIT))?;
-    let ran = context.run(Step::Tests, &mut command)?;
-    let xml = match fs::read_to_string(&written) {
-        Ok(xml) => xml,
-        Err(_) => return Ok(Ended::failed("the tests did not run").because("cargo nextest", ran.log)),
+    let junit = context.repository.root.join(JUNIT);
+    let _ = fs::remove_file(&junit);
+    let ran = context.run(step, command.env("NEXTEST_PROFILE", "qa"))?;
+    let xml = fs::read_to_string(junit).unwrap_or_default();
+    fs::write(context.out.join("junit.xml"), &xml)?;
+    Ok(judge_junit(&xml, &ran))
+}
+
+fn judge_junit(xml: &str, ran: &Ran) -> StepResult {
+    let step = Step::Tests;
+    let Ok(document) = roxmltree::Document::parse(xml) else {
+        return StepResult::failed(step, "the tests did not run").because_of("cargo nextest", ran);
     };
-    context.keep(JUNIT, &xml)?;
-    let run = match junit::read(&xml) {
-        Ok(run) => run,
-        Err(reason) => {
-            return Ok(Ended::failed(format!("{JUNIT} can't be read: {reason}")).because(JUNIT, ran.log));
+    let seconds = |node: &roxmltree::Node<'_, '_>| -> f64 {
+        node.attribute("time").and_then(|time| time.parse().ok()).unwrap_or(0.0)
+    };
+    let mut tests = Vec::new();
+    let mut failures = Vec::new();
+    for node in document.descendants().filter(|node| node.has_tag_name("testcase")) {
+        let name =
+            [node.attribute("classname"), node.attribute("name")].map(Option::unwrap_or_default).join(" ");
+        if node.children().any(|child| child.has_tag_name("failure") || child.has_tag_name("error")) {
+            let output = node.children().filter(|child| child.tag_name().name().starts_with("system-"));
+            failures.push((name.clone(), output.filter_map(|child| child.text()).collect::<String>()));
         }
-    };
-    let skipped = skipped(&ran.log).map(|skipped| skipped + run.count(TestOutcome::Skipped) as u64);
-    Ok(told(&run, skipped, ran.success, ran.log))
-}
-
-/// Nextest leaves tests that it skips out of its JUnit; only its closing line has their number.
-fn skipped(log: &str) -> Option<u64> {
-    let line = log.lines().rev().find(|line| line.trim_start().starts_with("Summary ["))?;
-    let (_, counts) = line.rsplit_once(": ")?;
-    let part = counts.split(", ").find_map(|part| part.strip_suffix(" skipped"));
-    part.map_or(Some(0), |count| count.trim().parse().ok())
-}
-
-fn told(run: &Run, skipped: Option<u64>, success: bool, log: String) -> Ended {
-    let (passed, failed) = (run.count(TestOutcome::Passed), run.count(TestOutcome::Failed));
-    let ran = passed + failed;
-    let well = success && failed == 0 && passed > 0;
-    let note = match failed {
-        0 if well => format!("{passed} tests passed"),
-        0 => "the test runner failed".to_owned(),
-        _ => format!("{failed} of {ran} tests failed"),
-    };
-    let mut ended = Ended::by(well, note)
-        .with("tests_passed", passed)
+        tests.push((name, seconds(&node)));
+    }
+    let (total, failed) = (tests.len(), failures.len());
+    // JUnit leaves skipped tests out; the closing line has their number.
+    let skipped = Regex::new(r"(?m)^ *Summary .* (\d+) skipped").ok();
+    let skipped =
+        skipped.and_then(|skipped| skipped.captures(&ran.stderr)?[1].parse().ok()).unwrap_or(0_usize);
+    tests.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let slow: Value =
+        tests.iter().take(SLOW_TESTS).map(|(name, time)| json!({"name": name, "seconds": time})).collect();
+    let ok = ran.success && failed == 0 && total > 0;
+    let mut result = StepResult::by(step, ok, format!("{} of {total} tests passed", total - failed))
+        .with("tests_total", total + skipped)
+        .with("tests_passed", total - failed)
         .with("tests_failed", failed)
-        .with("pass_rate", percent(passed as u64, ran as u64))
-        .with("runtime_seconds", run.seconds)
-        .with("slow_tests", slow(run));
-    ended = match skipped {
-        Some(skipped) => ended.with("tests_total", ran as u64 + skipped).with("tests_skipped", skipped),
-        None => ended.with("tests_total", ran).without(
-            "tests_skipped",
-            "the closing line of cargo-nextest does not say it; tests_total is without them",
-        ),
-    };
-    for test in run.tests.iter().filter(|test| test.outcome == TestOutcome::Failed) {
-        ended = ended.because(&test.name, &test.output);
+        .with("tests_skipped", skipped)
+        .with("pass_rate", pass_rate(total - failed, total))
+        .with("runtime_seconds", seconds(&document.root_element()))
+        .with("slow_tests", slow);
+    for (name, output) in failures {
+        result = result.because(name, output);
     }
-    if !well && failed == 0 { ended.because("cargo nextest", log) } else { ended }
+    if ok || failed > 0 { result } else { result.because_of("cargo nextest", ran) }
 }
 
-/// Of a hundred, to two digits; null of none.
-fn percent(part: u64, all: u64) -> Value {
-    if all == 0 { Value::Null } else { json!((part as f64 / all as f64 * 1e4).round() / 100.0) }
+/// In percent, to two digits; null if no test ran.
+fn pass_rate(passed: usize, total: usize) -> Value {
+    if total == 0 { Value::Null } else { json!((passed as f64 / total as f64 * 1e4).round() / 100.0) }
 }
 
-fn slow(run: &Run) -> Value {
-    let mut tests: Vec<_> = run.tests.iter().filter(|test| test.outcome != TestOutcome::Skipped).collect();
-    tests.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    let slow = tests.iter().take(SLOW_TESTS);
-    slow.map(|test| json!({"name": test.name, "seconds": test.seconds})).collect()
+/// Adds up the closing lines of `cargo test`. `keys` are those for total, passed and failed.
+fn judge_libtest(step: Step, ran: &Ran, keys: [&'static str; 3]) -> StepResult {
+    let mut counts = [0_usize; 3];
+    let line = Regex::new(r"(?m)^test result: .*? (\d+) passed; (\d+) failed; (\d+) ignored");
+    for captures in line.iter().flat_map(|line| line.captures_iter(&ran.stdout)) {
+        for (count, at) in counts.iter_mut().zip(1..) {
+            *count += captures[at].parse().unwrap_or(0);
+        }
+    }
+    let [passed, failed, ignored] = counts;
+    let mut note = format!("{passed} of {} passed", passed + failed);
+    if step == Step::Tests {
+        note = format!("{note}; for the rest {NEXTEST}");
+    }
+    let mut result = StepResult::by(step, ran.success, note)
+        .with(keys[0], passed + failed + ignored)
+        .with(keys[1], passed)
+        .with(keys[2], failed);
+    if step == Step::Tests {
+        result = result.with("tests_skipped", ignored).with("pass_rate", pass_rate(passed, passed + failed));
+    }
+    if ran.success { result } else { result.because_of("cargo test", ran) }
 }
 
-fn by_libtest(context: &Context<'_>, measured: bool) -> Result<Ended, Error> {
-    let begin: &[&str] = if measured { &["llvm-cov", "test", "--no-report"] } else { &["test"] };
-    let kinds = ["--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"];
-    let ran = context.run(Step::Tests, &mut context.cargo([begin, &kinds].concat()))?;
-    let counts = libtest::count(&ran.log);
-    let reason = format!("only cargo-nextest says it: {NEXTEST}");
-    if counts.binaries == 0 {
-        return Ok(Ended::failed("the tests did not run").because("cargo test", ran.log));
-    }
-    let ran_count = counts.passed + counts.failed;
-    let note = format!("{} of {ran_count} tests passed", counts.passed);
-    let mut ended = Ended::by(ran.success && counts.failed == 0, note)
-        .with("tests_total", ran_count + counts.ignored)
-        .with("tests_passed", counts.passed)
-        .with("tests_failed", counts.failed)
-        .with("tests_skipped", counts.ignored)
-        .with("pass_rate", percent(counts.passed, ran_count))
-        .without("runtime_seconds", &reason)
-        .without("slow_tests", &reason);
-    for (name, output) in libtest::failures(&ran.log) {
-        ended = ended.because(name, output);
-    }
-    if !ran.success && ended.failures.is_empty() {
-        ended = ended.because("cargo test", ran.log);
-    }
-    Ok(ended)
-}
-
-/// The examples in the documentation, which cargo-nextest does not run.
-pub(super) fn doctests(context: &Context<'_>) -> Result<Ended, Error> {
+/// Cargo-nextest does not run the examples in the documentation.
+pub(super) fn doctests(context: &Context) -> Result<StepResult> {
     let args = ["test", "--doc", "--workspace", "--locked", "--no-fail-fast"];
     let ran = context.run(Step::Doctests, &mut context.cargo(args))?;
-    let counts = libtest::count(&ran.log);
-    let total = counts.passed + counts.failed + counts.ignored;
-    let note = match total {
-        0 => "there are none".to_owned(),
-        _ => format!("{} of {total} passed", counts.passed),
+    Ok(judge_libtest(Step::Doctests, &ran, ["doctests_total", "doctests_passed", "doctests_failed"]))
+}
+
+/// The lines that the tests reached. What does not ship does not count.
+pub(super) fn coverage(context: &Context) -> Result<StepResult> {
+    let step = Step::Coverage;
+    if !can_measure(context) {
+        return Ok(StepResult::unavailable(step, LLVM_COV));
+    }
+    let args = ["llvm-cov", "report", "--json", "--summary-only", "--ignore-filename-regex", "(^|/)xtask/"];
+    let ran = context.run(step, &mut context.cargo(args))?;
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+    let Some(percent) = report["data"][0]["totals"]["lines"]["percent"].as_f64().filter(|_| ran.success)
+    else {
+        return Ok(
+            StepResult::failed(step, "cargo llvm-cov report failed").because_of("cargo llvm-cov", &ran)
+        );
     };
-    let mut ended = Ended::by(ran.success, note);
-    if counts.binaries > 0 {
-        ended = ended
-            .with("doctests_total", total)
-            .with("doctests_passed", counts.passed)
-            .with("doctests_failed", counts.failed);
-    }
-    for (name, output) in libtest::failures(&ran.log) {
-        ended = ended.because(name, output);
-    }
-    if !ran.success && ended.failures.is_empty() {
-        ended = ended.because("cargo test --doc", ran.log);
-    }
-    Ok(ended)
-}
-
-fn metadata(context: &Context<'_>) -> Result<Value, Error> {
-    let ended = context.repository.cargo(&["metadata", "--no-deps", "--format-version", "1"])?;
-    let text = crate::repository::succeeded("cargo metadata", ended)?;
-    serde_json::from_str(&text).map_err(|error| Error::Failed(format!("cargo metadata is not JSON: {error}")))
-}
-
-/// Targets of that kind in the workspace, by name.
-pub(super) fn targets(context: &Context<'_>, kind: &str) -> Result<BTreeSet<String>, Error> {
-    let metadata = metadata(context)?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
-    let wanted = targets
-        .filter(|target| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|of| of == kind)));
-    Ok(wanted.filter_map(|target| target["name"].as_str().map(str::to_owned)).collect())
+    fs::write(context.out.join("coverage.json"), &ran.stdout)?;
+    let percent = (percent * 100.0).round() / 100.0;
+    Ok(StepResult::ok(step, format!("{percent} % of the lines"))
+        .with("coverage_percent", percent)
+        .with("coverage_tool", "cargo-llvm-cov"))
 }
 
 #[cfg(test)]
 mod tests_of_tests {
-    use super::{super::context::Outcome, *};
-    use crate::qa::junit::Test;
+    use super::{super::steps::Outcome, *};
 
-    fn run(outcomes: &[TestOutcome]) -> Run {
-        let test = |(at, outcome): (usize, &TestOutcome)| Test {
-            name: format!("t{at}"),
-            seconds: at as f64,
-            outcome: *outcome,
-            output: "why".to_owned(),
-        };
-        Run { tests: outcomes.iter().enumerate().map(test).collect(), seconds: 2.5 }
+    const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="nextest-run" tests="2" failures="1" errors="0" time="1.5">
+    <testsuite name="pkg::api" tests="2" failures="1">
+        <testcase name="a::b" classname="pkg::api" time="0.25"/>
+        <testcase name="c" classname="pkg::api" time="1.25">
+            <failure message="panicked" type="test failure">words</failure>
+            <system-out>one &lt;two&gt;
+</system-out>
+            <system-err>thread &apos;c&apos; panicked</system-err>
+        </testcase>
+    </testsuite>
+</testsuites>"#;
+
+    fn ran(success: bool, stdout: &str, stderr: &str) -> Ran {
+        Ran { success, stdout: stdout.to_owned(), stderr: stderr.to_owned() }
     }
 
-    fn figure<'a>(ended: &'a Ended, key: &str) -> &'a Value {
-        ended.figures.iter().find(|(name, _)| *name == key).map_or(&Value::Null, |(_, value)| value)
-    }
-
-    #[test]
-    fn a_test_that_fails_makes_the_step_fail_and_is_told() {
-        use TestOutcome::{Failed, Passed};
-        let ended = told(&run(&[Passed, Failed, Passed]), Some(1), false, String::new());
-        assert_eq!((ended.outcome, ended.note.as_str()), (Outcome::Failed, "1 of 3 tests failed"));
-        assert_eq!((ended.failures[0].name.as_str(), ended.failures[0].output.as_str()), ("t1", "why"));
-        assert_eq!(figure(&ended, "tests_total"), 4);
-        assert_eq!(figure(&ended, "pass_rate"), 66.67);
-        assert_eq!(figure(&ended, "slow_tests")[0]["name"], "t2");
-        let well = told(&run(&[Passed]), None, true, String::new());
-        assert_eq!((well.outcome, figure(&well, "tests_skipped")), (Outcome::Ok, &Value::Null));
-        assert_eq!(well.reasons[0].0, "tests_skipped");
+    fn figure<'a>(result: &'a StepResult, key: &str) -> &'a Value {
+        result.figures.iter().find(|(name, _)| *name == key).map_or(&Value::Null, |(_, value)| value)
     }
 
     #[test]
-    fn a_runner_that_fails_without_a_failed_test_or_runs_none_is_no_success() {
-        assert_eq!(
-            told(&run(&[TestOutcome::Passed]), None, false, "log".to_owned()).outcome,
-            Outcome::Failed
-        );
-        assert_eq!(told(&run(&[]), None, true, "log".to_owned()).outcome, Outcome::Failed);
+    fn a_failed_test_fails_the_step_with_its_output() {
+        let summary = "     Summary [  99.5s] 2 tests run: 1 passed, 1 failed, 12 skipped\n";
+        let result = judge_junit(XML, &ran(false, "", summary));
+        assert_eq!((result.outcome, result.note.as_str()), (Outcome::Failed, "1 of 2 tests passed"));
+        let failure = ("pkg::api c".to_owned(), "one <two>\nthread 'c' panicked".to_owned());
+        assert_eq!(result.failures, [failure]);
+        for (key, value) in [
+            ("tests_total", json!(14)),
+            ("tests_skipped", json!(12)),
+            ("pass_rate", json!(50.0)),
+            ("runtime_seconds", json!(1.5)),
+        ] {
+            assert_eq!(figure(&result, key), &value, "{key}");
+        }
+        assert_eq!(figure(&result, "slow_tests")[0]["name"], "pkg::api c");
+        for xml in ["", "<testsuites", "<html></html>"] {
+            assert_eq!(judge_junit(xml, &ran(true, "", "")).outcome, Outcome::Failed, "{xml:?}");
+        }
     }
 
     #[test]
-    fn skipped_tests_are_read_from_the_closing_line() {
-        let line = |counts: &str| format!("   Summary [  99.540s] 698 tests run: {counts}\n");
-        assert_eq!(skipped(&line("698 passed (3 slow), 1 skipped")), Some(1));
-        assert_eq!(skipped(&line("690 passed, 8 failed, 12 skipped")), Some(12));
-        assert_eq!(skipped(&line("698 passed")), Some(0));
-        assert_eq!(skipped("error: could not compile"), None);
+    fn the_closing_lines_of_all_binaries_are_added_up() {
+        let output = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\n\
+                      test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out\n";
+        let keys = ["tests_total", "tests_passed", "tests_failed"];
+        let result = judge_libtest(Step::Tests, &ran(false, output, ""), keys);
+        assert_eq!(keys.map(|key| figure(&result, key).as_u64()), [Some(7), Some(4), Some(1)]);
+        assert_eq!((result.outcome, result.failures.len()), (Outcome::Failed, 1));
     }
 }

@@ -14,7 +14,7 @@ use registry_domain::{Refusal, Timestamp};
 
 use super::{
     super::StoreError,
-    derived::settle,
+    backend::WalUpkeep,
     failing,
     log::{
         self,
@@ -60,6 +60,8 @@ pub struct SqliteWriter {
     pub(super) log_rescued: bool,
     /// Whether the next transaction is the first of a log, and so has to tie it to the database.
     pub(super) begins_log: bool,
+    /// When the WAL is checkpointed and restarted.
+    pub(super) upkeep: WalUpkeep,
 }
 
 /// A connection that only reads.
@@ -159,6 +161,7 @@ impl SqliteWriter {
             place,
             log_rescued: false,
             begins_log: false,
+            upkeep: WalUpkeep::default(),
         })
     }
 
@@ -182,42 +185,20 @@ impl SqliteWriter {
         self.run("BEGIN IMMEDIATE")
     }
 
-    /// Brings the index of tags and texts up to date with up to `most` versions that were written since, by this
-    /// transaction or by other processes; how many it were. Lists are right whether it is done or not, and quick
-    /// where little is left to do.
+    /// As [`SqliteWriter::begin`], waiting at most `patience`.
     ///
     /// # Errors
-    /// As SQLite's; the transaction is then as it was before, if there still is one.
-    pub fn settle_index(&mut self, most: usize) -> Result<usize, StoreError> {
-        self.settle_index_within(most, Duration::MAX)
+    /// [`StoreError::Busy`] after that.
+    pub(super) fn begin_within(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.connection.busy_timeout(patience)?;
+        let begun = self.begin();
+        self.connection.busy_timeout(self.busy_timeout)?;
+        begun
     }
 
-    /// The same, but none is begun once `time` has passed, save the first.
-    ///
-    /// # Errors
-    /// As [`SqliteWriter::settle_index`].
-    pub fn settle_index_within(&mut self, most: usize, time: Duration) -> Result<usize, StoreError> {
-        self.begin_operation()?;
-        match settle::settle(&self.connection, most, time) {
-            Ok(settled) => {
-                self.keep_operation()?;
-                Ok(settled)
-            }
-            Err(error) => {
-                if self.in_transaction() {
-                    self.undo_operation()?;
-                }
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Whether [`SqliteWriter::settle_index`] has at least so many versions to work through; about a microsecond.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn index_is_behind_by(&self, least: usize) -> Result<bool, StoreError> {
-        Ok(settle::are_pending(&self.connection, least)?)
+    /// How long this connection waits for other processes.
+    pub(super) fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
     }
 
     /// Undoes the transaction.

@@ -1,4 +1,4 @@
-//! The audit trail's statements.
+//! The audit trail: how events are added, and read page by page.
 
 use std::borrow::Cow;
 
@@ -6,25 +6,27 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{Cursor, Event, EventQuery, Page, query::CursorKey};
 
-use crate::{StoreError, VisitEvent};
+use crate::{StoreError, VisitEventUntil};
 
-use super::models::{answerable, integer, text};
+use super::rows::text;
 
 pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-/// Events of one version that are counted; beyond, a page comes without a total.
+/// Events of one version that are counted. A page of a longer trail has no total.
 const MAX_COUNTED: u64 = 10_000;
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
     WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
-/// The last event that is passed over; in the index alone, so that no payload is read for nothing.
+/// Events after one, in the index alone.
+const IDS: &str = "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+/// The last event that an offset skips; from the index alone, so that no payload is read.
 const LAST_PASSED: &str =
     "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
 
 pub(super) fn page(
     connection: &Connection,
     query: &EventQuery,
-    visit: VisitEvent<'_>,
+    visit: VisitEventUntil<'_>,
 ) -> Result<Page, StoreError> {
     let counted: u64 =
         connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
@@ -40,29 +42,49 @@ pub(super) fn page(
         before = last;
     }
     let mut statement = connection.prepare_cached(PAGE)?;
-    // One more than asked for tells whether there is a next page.
+    // One more than the limit shows if there is a next page.
     let mut rows = statement.query((query.model_id, before, i64::from(query.limit) + 1))?;
     let (mut seen, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         if seen == query.limit {
-            let list = EventQuery::LIST_NAME.to_owned();
-            let next = last.map(|id| Cursor { list, key: CursorKey::Integer(None), id });
-            return Ok(Page { total, next });
+            return Ok(Page { total, next: last.map(cursor) });
         }
         let event = read(row)?;
-        (seen, last) = (seen + 1, Some(event.id));
-        visit(event);
+        let id = event.id;
+        (seen, last) = (seen + 1, Some(id));
+        if visit(event).is_break() {
+            return Ok(Page { total, next: next(connection, query, id, query.limit - seen)? });
+        }
     }
     Ok(Page { total, next: None })
+}
+
+/// Returns the cursor of a page with `left` more events after the event `last`; `None` if no page follows.
+fn next(
+    connection: &Connection,
+    query: &EventQuery,
+    last: i64,
+    left: u32,
+) -> Result<Option<Cursor>, StoreError> {
+    let mut ids = connection.prepare_cached(IDS)?;
+    let ids = ids.query_map((query.model_id, last, i64::from(left) + 1), |row| row.get(0))?;
+    let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let follows = ids.len() > left as usize;
+    let last = ids.get((left as usize).wrapping_sub(1)).copied().unwrap_or(last);
+    Ok(follows.then(|| cursor(last)))
+}
+
+fn cursor(id: i64) -> Cursor {
+    Cursor { list: EventQuery::LIST_NAME.to_owned(), key: CursorKey::Integer(None), id }
 }
 
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {
     Ok(Event {
         id: row.get(0)?,
-        model_id: integer(row.get_ref(1)?).unwrap_or_default(),
-        event_type: text(row.get_ref(2)?).unwrap_or_default(),
-        payload: text(row.get_ref(3)?).and_then(answerable).unwrap_or(Cow::Borrowed("null")),
-        actor: text(row.get_ref(4)?),
-        created_at: text(row.get_ref(5)?).unwrap_or_default(),
+        model_id: row.get(1)?,
+        event_type: text(row, 2)?.unwrap_or_default(),
+        payload: text(row, 3)?.unwrap_or(Cow::Borrowed("null")),
+        actor: text(row, 4)?,
+        created_at: text(row, 5)?.unwrap_or_default(),
     })
 }

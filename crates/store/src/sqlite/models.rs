@@ -1,30 +1,25 @@
-//! Versions: their rows, and the statements that read and write one.
+//! The store's primitives: the statements that read and write one version.
+//!
+//! Each write keeps the [`lookup`] tables in the same transaction.
 
-use std::borrow::Cow;
+use std::ops::ControlFlow;
 
-use rusqlite::{OptionalExtension as _, Row, ToSql, types::ValueRef};
+use rusqlite::{OptionalExtension as _, ToSql};
 
 use registry_domain::{
-    Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal, Stats, Status,
-    Timestamp, json::servable,
+    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    Stats, Status, Timestamp,
 };
 
-use crate::{ReadStore, StoreError, VisitEvent, VisitModel, WriteStore};
+use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
 
-use super::{SqliteReader, SqliteWriter, events, failing, lists};
+use super::{
+    SqliteReader, SqliteWriter, events, failing, lists, lookup,
+    rows::{BY_ID, columns, read},
+};
 
-/// The columns of a version, in the order [`read`] takes them.
-macro_rules! columns {
-    () => {
-        "id, name, version, status, artifact_uri, checkpoint_sha256, checkpoint_size_bytes, \
-         config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, frozen, \
-         checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, \
-         training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at"
-    };
-}
-pub(super) use columns;
-
-pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
+/// The columns before `metrics`, which may be large, so that SQLite stops reading there.
+const CONTENDER: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
 const PRODUCTION: &str =
     concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND status = 'production'");
@@ -36,94 +31,10 @@ const INSERT: &str = "INSERT INTO models (name, version, status, artifact_uri, c
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
+const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
 const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
-
-/// A version from a row of [`columns`], to be answered. Whatever another process wrote there, this does not
-/// fail: what is not of its column's kind counts as absent.
-pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
-    let model = read_as_kept(row)?;
-    Ok(Model { tags: model.tags.and_then(answerable), metrics: model.metrics.and_then(answerable), ..model })
-}
-
-/// The same, with the text of `tags` and `metrics` as it is kept, also where it is no JSON: to be changed, and
-/// what is not changed is to be left as it is.
-fn read_as_kept<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
-    let mut next = 0;
-    let mut value = || {
-        next += 1;
-        row.get_ref(next - 1)
-    };
-    Ok(Model {
-        id: integer(value()?).unwrap_or_default(),
-        name: text(value()?).unwrap_or_default(),
-        version: text(value()?).unwrap_or_default(),
-        status: text(value()?).and_then(|status| Status::parse(&status)).unwrap_or_default(),
-        artifact_uri: text(value()?),
-        checkpoint_sha256: text(value()?),
-        checkpoint_size_bytes: integer(value()?),
-        config_sha256: text(value()?),
-        config_size_bytes: integer(value()?),
-        run_id: text(value()?),
-        git_commit: text(value()?),
-        created_by: text(value()?),
-        source_host: text(value()?),
-        frozen: integer(value()?).unwrap_or_default() != 0,
-        checkpoint_path: text(value()?),
-        config_path: text(value()?),
-        d_model: integer(value()?),
-        n_layers: integer(value()?),
-        n_heads: integer(value()?),
-        vocab_size: integer(value()?),
-        params: integer(value()?),
-        training_step: integer(value()?),
-        training_loss: float(value()?),
-        dataset: text(value()?),
-        description: text(value()?),
-        tags: text(value()?),
-        metrics: text(value()?),
-        created_at: text(value()?).unwrap_or_default(),
-        updated_at: text(value()?).unwrap_or_default(),
-    })
-}
-
-pub(super) fn text(value: ValueRef<'_>) -> Option<Cow<'_, str>> {
-    match value {
-        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
-        ValueRef::Integer(number) => Some(number.to_string().into()),
-        ValueRef::Real(number) => Some(number.to_string().into()),
-        ValueRef::Null | ValueRef::Blob(_) => None,
-    }
-}
-
-/// JSON text that may go out as it is; `None` where it says nothing but `null`.
-pub(super) fn answerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let servable = match text {
-        Cow::Borrowed(text) => servable(text),
-        Cow::Owned(text) => servable(&text).into_owned().into(),
-    };
-    (servable != "null").then_some(servable)
-}
-
-/// The column's affinity has made an integer of whatever spells one.
-pub(super) fn integer(value: ValueRef<'_>) -> Option<i64> {
-    match value {
-        ValueRef::Integer(number) => Some(number),
-        _ => None,
-    }
-}
-
-/// JSON has no infinity, which 0.2.0 could store.
-fn float(value: ValueRef<'_>) -> Option<f64> {
-    let number = match value {
-        ValueRef::Real(number) => number,
-        ValueRef::Integer(number) => number as f64,
-        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok()?.trim().parse().ok()?,
-        _ => return None,
-    };
-    number.is_finite().then_some(number)
-}
 
 fn visit_one(
     connection: &rusqlite::Connection,
@@ -159,27 +70,70 @@ impl ReadStore for SqliteReader {
     }
 
     fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError> {
-        self.snapshot(|connection| lists::models(connection, query, visit))
+        let visit = &mut |row: ModelRow<'_>| {
+            visit(row);
+            ControlFlow::Continue(())
+        };
+        Ok(self.models_until(query, visit)?.0)
     }
 
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModel<'_>) -> Result<(), StoreError> {
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        ids.dedup();
+    fn models_until(
+        &mut self,
+        query: &ListQuery,
+        visit: VisitModelUntil<'_>,
+    ) -> Result<(Page, Vec<ModelId>), StoreError> {
+        self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
+    }
+
+    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError> {
         self.snapshot(|connection| {
+            let mut flow = ControlFlow::Continue(());
             for id in ids {
-                visit_one(connection, BY_ID, [id], &mut *visit)?;
+                visit_one(connection, BY_ID, [id], &mut |row| flow = visit(row))?;
+                if flow.is_break() {
+                    break;
+                }
             }
             Ok(())
         })
     }
 
+    fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        self.snapshot(|connection| {
+            let mut contenders = Vec::new();
+            let mut statement = connection.prepare_cached(CONTENDER)?;
+            for id in ids {
+                let mut rows = statement.query([id])?;
+                if let Some(row) = rows.next()? {
+                    contenders.push(Contender {
+                        id,
+                        params: row.get(1)?,
+                        training_loss: row.get(2)?,
+                        training_step: row.get(3)?,
+                    });
+                }
+            }
+            Ok(contenders)
+        })
+    }
+
     fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError> {
+        let visit = &mut |event: Event<'_>| {
+            visit(event);
+            ControlFlow::Continue(())
+        };
+        self.events_until(query, visit)
+    }
+
+    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::page(connection, query, visit))
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {
-        self.snapshot(lists::stats)
+        self.snapshot(|connection| Ok(lists::stats(connection)?))
     }
 }
 
@@ -191,7 +145,7 @@ fn find(
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
     match rows.next()? {
-        Some(row) => Ok(Some(read_as_kept(row)?.into_owned())),
+        Some(row) => Ok(Some(read(row)?.into_owned())),
         None => Ok(None),
     }
 }
@@ -246,6 +200,7 @@ impl WriteStore for SqliteWriter {
             model.updated_at,
         ])?;
         model.id = self.connection.last_insert_rowid();
+        lookup::add(&self.connection, &model)?;
         Ok(model)
     }
 
@@ -271,12 +226,15 @@ impl WriteStore for SqliteWriter {
         let sql = format!("UPDATE models SET {} WHERE id = ?", columns.join(", "));
         let values = changed.iter().map(|(.., value)| *value).chain([&after.id as &dyn ToSql]);
         self.connection.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
-        Ok(())
+        Ok(lookup::change(&self.connection, before, after)?)
     }
 
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError> {
+        let before: String =
+            self.connection.prepare_cached(STATUS)?.query_row([id], |row| row.get(0))?;
         self.connection.prepare_cached(SET_STATUS)?.execute((id, status.as_str(), updated_at))?;
-        Ok(())
+        let before = Status::parse(&before).unwrap_or_default();
+        Ok(lookup::change_status(&self.connection, before, status)?)
     }
 
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
@@ -285,7 +243,7 @@ impl WriteStore for SqliteWriter {
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {
-        // A page may find room in what the log has had before, where no other write will.
+        // This page may still fit into the WAL when no other write does.
         if self.place.is_full() {
             return Err(StoreError::Full);
         }
@@ -293,7 +251,10 @@ impl WriteStore for SqliteWriter {
     }
 
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError> {
-        self.connection.prepare_cached(DELETE)?.execute([id])?;
+        if let Some(model) = self.find(id)? {
+            self.connection.prepare_cached(DELETE)?.execute([id])?;
+            lookup::remove(&self.connection, &model)?;
+        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What is answered.
+//! Bodies of answers.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::StatusName;
 
-/// A version of a model. Every field is there, `null` where nothing is known.
+/// A version of a model. Every field is present, and `null` if unknown.
 #[derive(ToSchema)]
 #[schema(examples(json!({
     "id": 1,
@@ -40,10 +40,10 @@ use super::StatusName;
     "updated_at": "2026-11-22 23:10:56.120"
 })))]
 pub(in crate::http) struct Model {
-    /// Never used again, also after the version is deleted.
+    /// Never reused, even after the version is deleted.
     id: i64,
     name: String,
-    /// Together with the name it is unique.
+    /// Unique for the name.
     version: String,
     status: StatusName,
     artifact_uri: Option<String>,
@@ -57,9 +57,9 @@ pub(in crate::http) struct Model {
     created_by: Option<String>,
     source_host: Option<String>,
     frozen: bool,
-    /// `null` unless the server is set to show paths of its disk.
+    /// `null` unless the server is configured to show local paths.
     local_checkpoint_path: Option<String>,
-    /// `null` unless the server is set to show paths of its disk.
+    /// `null` unless the server is configured to show local paths.
     local_config_path: Option<String>,
     d_model: Option<i64>,
     n_layers: Option<i64>,
@@ -74,9 +74,9 @@ pub(in crate::http) struct Model {
     /// Scores by suite are in `suites`.
     #[schema(value_type = Option<Object>)]
     metrics: Option<()>,
-    /// UTC. Versions that an old server wrote may lack the milliseconds.
+    /// UTC. Versions written by an old server may lack the milliseconds.
     created_at: String,
-    /// UTC. It moves at every change of the version and strictly rises.
+    /// UTC. It strictly increases with every change of the version.
     updated_at: String,
 }
 
@@ -91,14 +91,14 @@ pub(in crate::http) struct Model {
     "created_at": "2026-11-22 23:10:43.702"
 })))]
 pub(in crate::http) struct Event {
-    /// Rises with time.
+    /// Increases with time.
     id: i64,
-    /// The version it happened to, which may be gone.
+    /// The version that changed. It may have been deleted.
     model_id: i64,
-    /// `create`, `update`, `promote`, `auto_demote`, `eval` or `delete`; other servers may have written others.
+    /// `create`, `update`, `promote`, `auto_demote`, `eval` or `delete`; other servers may have written other types.
     event_type: String,
     /// `create`, `delete`: `{name, version, status, artifact_uri}`; `update`: `{updated_fields}`; `promote`: `{from, to}`; `auto_demote`:
-    /// `{from, to, reason}`; `eval`: `{suite, metrics, prior_metrics_sha256}` and what else was given.
+    /// `{from, to, reason}`; `eval`: `{suite, metrics, prior_metrics_sha256}` and the other fields that were given.
     #[schema(value_type = Value)]
     payload: (),
     actor: Option<String>,
@@ -106,7 +106,7 @@ pub(in crate::http) struct Event {
     created_at: String,
 }
 
-/// The version is gone.
+/// Confirms that the version is deleted.
 #[derive(ToSchema)]
 #[schema(examples(json!({"status": "deleted", "id": 1})))]
 pub(in crate::http) struct Deleted {
@@ -115,12 +115,12 @@ pub(in crate::http) struct Deleted {
     id: i64,
 }
 
-/// How many versions there are.
+/// Counts of versions.
 #[derive(ToSchema)]
 #[schema(examples(json!({"total_models": 3, "by_status": {"experimental": 1, "production": 2}, "by_name": {"minilm": 2, "tiny": 1}})))]
 pub(in crate::http) struct Stats {
     total_models: u64,
-    /// Statuses that no version has are left out.
+    /// Only statuses that some version has.
     by_status: BTreeMap<String, u64>,
     by_name: BTreeMap<String, u64>,
 }
@@ -128,12 +128,12 @@ pub(in crate::http) struct Stats {
 /// Versions side by side.
 #[derive(ToSchema)]
 pub(in crate::http) struct Comparison {
-    /// By rising id.
+    /// In ascending order of id.
     models: Vec<Model>,
     comparison: Orders,
 }
 
-/// The same versions in three orders; those that lack the value come last.
+/// The same versions in three orders. Versions without the value come last.
 #[derive(ToSchema)]
 #[schema(as = ComparisonOrders)]
 pub(in crate::http) struct Orders {
@@ -145,17 +145,17 @@ pub(in crate::http) struct Orders {
     by_step: Vec<Model>,
 }
 
-/// How full a queue of the server is.
+/// The load of a queue of the server.
 #[derive(ToSchema)]
 #[schema(examples(json!({"depth": 0, "capacity": 4096})))]
 pub(in crate::http) struct Queue {
-    /// What waits in it.
+    /// Jobs that wait.
     depth: u64,
-    /// What it holds before the server answers 503.
+    /// Jobs that may wait before the server answers 503.
     capacity: u64,
 }
 
-/// What this is.
+/// The name of the service.
 #[derive(ToSchema)]
 #[schema(examples(json!({"service": "model-registry", "status": "ok"})))]
 pub(in crate::http) struct Service {
@@ -163,7 +163,7 @@ pub(in crate::http) struct Service {
     status: String,
 }
 
-/// How it is.
+/// The state of the server.
 #[derive(ToSchema)]
 #[schema(examples(json!({"status": "healthy"})))]
 pub(in crate::http) struct Health {
@@ -175,12 +175,12 @@ pub(in crate::http) struct Health {
 #[response(status = 200, headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`.")))]
 pub(in crate::http) struct OneVersion(Model);
 
-/// The version as it is now, committed and synced to disk.
+/// The version after the change, committed and synced to disk.
 #[derive(IntoResponses)]
 #[response(status = 200, headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`.")))]
 pub(in crate::http) struct ChangedVersion(Model);
 
-/// The version is still in a state that `If-None-Match` names.
+/// A tag in `If-None-Match` is still current.
 #[derive(IntoResponses)]
 #[response(status = 304, headers(("ETag" = String, description = "The tag of this state.")))]
 pub(in crate::http) struct NotModified;

@@ -1,14 +1,14 @@
-//! What is sent. Types are those of the values as they are meant; that others are read for them too is told in words.
+//! Request bodies. Each field has the type that clients should send; the words say what else the server accepts.
 
 use utoipa::ToSchema;
 
 use super::StatusName;
 
-/// A version to register. `artifact_uri` or `checkpoint_sha256` has to be given. A field that is not listed is a fault.
-/// `null` is "not given", but for `name`, `version`, `status` and `frozen`.
+/// A version to register. `artifact_uri` or `checkpoint_sha256` is required. A field that is not listed is an error.
+/// `null` means "not given", except for `name`, `version`, `status` and `frozen`.
 ///
-/// Integers are also read from texts (`"12"`, `" 4 "`), whole floats (`8.0`) and booleans; numbers from texts (`"0.25"`) and
-/// booleans; booleans from `1`, `0` and the words `yes`, `no`, `on`, `off`, `true`, `false`, `t`, `f`, `y`, `n`.
+/// Integers may also be strings (`"12"`, `" 4 "`), whole floats (`8.0`) or booleans; numbers may be strings (`"0.25"`) or
+/// booleans; booleans may be `1`, `0` or the words `yes`, `no`, `on`, `off`, `true`, `false`, `t`, `f`, `y`, `n`.
 #[derive(ToSchema)]
 #[schema(examples(json!({
     "name": "minilm",
@@ -23,20 +23,21 @@ use super::StatusName;
     "config_json": {"architecture": {"d_model": 384, "n_layers": 6, "n_heads": 12, "vocab_size": 30_522}}
 })))]
 pub(in crate::http) struct NewModel {
-    /// What the model is called. Not blank; any character may stand in it.
+    /// The name of the model. Not blank; any character is allowed.
     #[schema(pattern = "\\S")]
     name: String,
-    /// Which version of it this is. Not blank, and not one that is registered already.
+    /// The label of the version. Not blank, and unique for this name.
     #[schema(pattern = "\\S")]
     version: String,
-    /// `experimental` where nothing is said. For `production` it has to pass the gate, and the version there steps down.
+    /// By default `experimental`. A version in `production` must pass the gate, and demotes the one before it.
     #[schema(required = false)]
     status: StatusName,
-    /// Where the artifact lies, trimmed. The server never opens it. Missing or blank, it becomes `sha256:<checkpoint_sha256>`.
+    /// The location of the artifact, trimmed. The server never opens it. If missing or blank, it becomes `sha256:<checkpoint_sha256>`.
     artifact_uri: Option<String>,
-    /// A file on the server's disk, to be digested by it. Refused (400) unless the server allows it; blank is none.
+    /// A file on the server's disk, which the server digests. Refused (400) unless the server allows it. Blank means not given.
     checkpoint_path: Option<String>,
-    /// The checkpoint's SHA-256: 64 hex digits in any case, with or without `sha256:` before them. Blank is none. Kept bare and in lower case.
+    /// The checkpoint's SHA-256: 64 hex digits in any case, with or without the prefix `sha256:`. Blank means not given. It is kept without
+    /// the prefix and in lower case.
     #[schema(pattern = r"^\s*([sS][hH][aA]256:)?\s*([0-9A-Fa-f]{64})?\s*$")]
     checkpoint_sha256: Option<String>,
     #[schema(minimum = 0)]
@@ -48,39 +49,39 @@ pub(in crate::http) struct NewModel {
     config_sha256: Option<String>,
     #[schema(minimum = 0)]
     config_size_bytes: Option<i64>,
-    /// The configuration itself: fills `d_model`, `n_layers`, `n_heads` and `vocab_size` where they are not given, from its object
+    /// The configuration itself. It fills `d_model`, `n_layers`, `n_heads` and `vocab_size` if they are not given, from its object
     /// `architecture` or from its top level.
     #[schema(value_type = Option<Object>)]
     config_json: Option<()>,
     run_id: Option<String>,
     git_commit: Option<String>,
-    /// The caller, as the audit trail names them, where nothing is said.
+    /// By default the caller, as named in the audit trail.
     created_by: Option<String>,
-    /// The caller's address where nothing is said.
+    /// By default the caller's address.
     source_host: Option<String>,
-    /// Whether artifact, provenance and architecture are settled for good.
+    /// Makes artifact, provenance and architecture immutable for good.
     #[schema(required = false, default = false)]
     frozen: bool,
     d_model: Option<i64>,
     n_layers: Option<i64>,
     n_heads: Option<i64>,
     vocab_size: Option<i64>,
-    /// How many parameters the model has.
+    /// The number of parameters of the model.
     params: Option<i64>,
     training_step: Option<i64>,
     training_loss: Option<f64>,
     dataset: Option<String>,
     description: Option<String>,
     tags: Option<Vec<String>>,
-    /// Free, but for the object `suites`: scores by suite, as `POST /models/{model_id}/metrics` keeps them.
+    /// Free, except for the object `suites`: scores by suite, as `POST /models/{model_id}/metrics` keeps them.
     #[schema(value_type = Option<Object>)]
     metrics: Option<()>,
 }
 
-/// What is to be changed of a version. `null` is "not given", and a field that is not listed is a fault. Of a version that is in
-/// production or frozen, the fields from `artifact_uri` to `vocab_size` in this list are settled (409), and `frozen` never goes back.
+/// Changes to a version. `null` means "not given", and a field that is not listed is an error. If the version is in production or
+/// frozen, the fields from `artifact_uri` to `vocab_size` in this list are immutable (409). `frozen` never goes back to false.
 ///
-/// Values are read as leniently as those of `NewModel`.
+/// Values are read as leniently as in `NewModel`.
 #[derive(ToSchema)]
 #[schema(examples(json!({"description": "sentence embeddings", "tags": ["embedding", "blessed"]})))]
 pub(in crate::http) struct ModelChanges {
@@ -88,10 +89,10 @@ pub(in crate::http) struct ModelChanges {
     /// Not blank.
     #[schema(pattern = "\\S")]
     artifact_uri: Option<String>,
-    /// A file on the server's disk, to be digested by it. Refused (400) unless the server allows it.
+    /// A file on the server's disk, which the server digests. Refused (400) unless the server allows it.
     #[schema(pattern = "\\S")]
     checkpoint_path: Option<String>,
-    /// 64 hex digits in any case, with or without `sha256:` before them. Blank is none.
+    /// 64 hex digits in any case, with or without the prefix `sha256:`. Blank means not given.
     #[schema(pattern = r"^\s*([sS][hH][aA]256:)?\s*([0-9A-Fa-f]{64})?\s*$")]
     checkpoint_sha256: Option<String>,
     #[schema(minimum = 0)]
@@ -113,21 +114,21 @@ pub(in crate::http) struct ModelChanges {
     n_heads: Option<i64>,
     vocab_size: Option<i64>,
     frozen: Option<bool>,
-    /// How many parameters the model has.
+    /// The number of parameters of the model.
     params: Option<i64>,
     training_step: Option<i64>,
     training_loss: Option<f64>,
     dataset: Option<String>,
     description: Option<String>,
-    /// In place of all tags there are.
+    /// Replaces all tags.
     tags: Option<Vec<String>>,
-    /// In place of all metrics there are.
+    /// Replaces all metrics, except that `suites` stay if they are not mentioned.
     #[schema(value_type = Option<Object>)]
     metrics: Option<()>,
 }
 
-/// The scores of one run of a suite. They are merged key by key into what the version has of this suite; its other suites stay.
-/// A field that is not listed is a fault.
+/// The scores of one run of a suite. They are merged key by key into the version's scores of this suite; its other suites stay. If
+/// `metrics.suites` is not an object, it is replaced. A field that is not listed is an error.
 #[derive(ToSchema)]
 #[schema(examples(json!({
     "suite": "smoke-v1",
@@ -136,10 +137,10 @@ pub(in crate::http) struct ModelChanges {
     "eval_commit": "abc123"
 })))]
 pub(in crate::http) struct NewScores {
-    /// Which suite was run, trimmed and not blank.
+    /// The name of the suite, trimmed and not blank.
     #[schema(pattern = "\\S")]
     suite: String,
-    /// The scores. The gate to production compares `score`. `_meta` is the registry's own: an object in it is merged into what it notes.
+    /// The scores. The gate to production compares `score`. The registry writes `_meta`; an object given there is merged into it.
     metrics: ScoresOfASuite,
     dataset: Option<String>,
     eval_commit: Option<String>,
@@ -148,11 +149,19 @@ pub(in crate::http) struct NewScores {
     notes: Option<String>,
 }
 
+/// The new status of a version, if it is not in the query. The body may be empty. A field that is not listed is an error.
+#[derive(ToSchema)]
+#[schema(examples(json!({"to_status": "production"})))]
+pub(in crate::http) struct Promotion {
+    /// By default `production`. If the query has it too, both must be the same.
+    to_status: Option<StatusName>,
+}
+
 /// Scores by name.
 #[derive(ToSchema)]
 #[schema(as = Scores)]
 pub(in crate::http) struct ScoresOfASuite {
-    /// Who recorded them, when and on what: `recorded_at`, `actor`, and `dataset`, `eval_commit`, `eval_config`, `notes` as they were given.
+    /// Who recorded the scores, when and on what: `recorded_at`, `actor`, and `dataset`, `eval_commit`, `eval_config`, `notes` if given.
     #[schema(required = false, value_type = Object)]
     _meta: (),
 }

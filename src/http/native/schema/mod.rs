@@ -1,7 +1,7 @@
-//! The contract as the published description has it: parameters, bodies and answers.
+//! The schemas of the published description: parameters, bodies and answers.
 //!
-//! These types are never built. Bodies are read field by field and answers are written from rows; `tests/api/openapi.rs` holds
-//! both against what is said here.
+//! These types are never built. Bodies are read field by field and answers are written from rows; `tests/api/openapi.rs` compares
+//! both with these schemas.
 #![allow(dead_code, reason = "described, never built")]
 
 mod answers;
@@ -17,7 +17,7 @@ pub(in crate::http) use answers::*;
 pub(in crate::http) use bodies::*;
 pub(in crate::http) use parameters::*;
 
-/// A text that is one of those that the code reads.
+/// A string that is one of the names which the code reads.
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident, $title:literal, $names:expr, $description:literal) => {
         $(#[$doc])*
@@ -44,19 +44,19 @@ choice!(
     StatusName,
     "Status",
     crate::domain::Status::NAMES,
-    "How far a version has come. At most one version of a name is in production."
+    "The stage of a version. At most one version of a name is in production."
 );
 choice!(
     /// [`crate::domain::Sort`].
     SortName,
     "Sort",
     crate::domain::Sort::NAMES,
-    "What a list is sorted by; ties are broken by id. Versions without a step count as the lowest."
+    "The sort key of a list. Ties are broken by id; versions without a step sort lowest."
 );
 choice!(
     /// [`crate::domain::Order`].
     OrderName,
     "Order",
     crate::domain::Order::NAMES,
-    "Whether a list falls or rises."
+    "Descending or ascending."
 );

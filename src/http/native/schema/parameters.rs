@@ -1,10 +1,10 @@
-//! What stands in paths, queries and heads.
+//! Parameters in paths, queries and headers.
 
 use utoipa::IntoParams;
 
 use super::{OrderName, SortName, StatusName};
 
-/// Where one version is.
+/// The path of one version.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::http) struct ById {
@@ -13,19 +13,19 @@ pub(in crate::http) struct ById {
     model_id: i64,
 }
 
-/// Where one version is, by what it is called.
+/// The path of one version, by name.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::http) struct ByName {
     /// The model's name, percent-encoded: a slash in it is `%2F`.
     #[param(min_length = 1, example = "minilm")]
     name: String,
-    /// The version's own name, percent-encoded.
+    /// The version's label, percent-encoded.
     #[param(min_length = 1, example = "v1")]
     version: String,
 }
 
-/// Where the production version is.
+/// The path of a production version.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::http) struct OfName {
@@ -34,11 +34,11 @@ pub(in crate::http) struct OfName {
     name: String,
 }
 
-/// Which status.
+/// A status in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(in crate::http) struct OfStatus {
-    /// The status the versions have.
+    /// The status of the versions.
     status: StatusName,
 }
 
@@ -46,7 +46,7 @@ pub(in crate::http) struct OfStatus {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::http) struct Unless {
-    /// Entity tags, as `ETag` gave them: where what is asked for is still in one of these states, the answer is 304 without a body.
+    /// Entity tags from `ETag`. If one of them is still current, the answer is 304 without a body.
     #[param(rename = "If-None-Match", required = false)]
     if_none_match: String,
 }
@@ -55,59 +55,59 @@ pub(in crate::http) struct Unless {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::http) struct OnlyIf {
-    /// Entity tags, as `ETag` gave them: where the version is in none of these states any more, the answer is 412 and nothing is
-    /// changed. `*` is any state; weak tags never match.
+    /// Entity tags from `ETag`. If none of them is current, the answer is 412 and nothing changes. `*` matches any state; weak
+    /// tags never match.
     #[param(rename = "If-Match", required = false)]
     if_match: String,
 }
 
-/// A conditional write, as 0.2.0 had it.
+/// A conditional write in the form of 0.2.0.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::http) struct OnlyIfUpdatedAt {
-    /// The `updated_at` that the caller has seen: where the version has another by now, the answer is 409. Blank is none.
+    /// The `updated_at` that the caller last saw. If the version has another one, the answer is 409. Blank means no condition.
     #[param(rename = "If-Updated-At", required = false)]
     if_updated_at: String,
 }
 
-/// The same in the query.
+/// The same condition in the query.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct OnlyIfUpdatedAtInQuery {
-    /// As the header `If-Updated-At`, which wins where both are given.
+    /// As the header `If-Updated-At`, which wins if both are given.
     #[param(required = false)]
     if_updated_at: String,
 }
 
-/// Filters, order and page of the list of versions. Parameters that are not known are ignored.
+/// Filters, order and page of the list of versions. Unknown parameters are ignored.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct ListParameters {
     /// Only versions with this status.
     #[param(required = false)]
     status: StatusName,
-    /// Only versions of exactly this name.
+    /// Only versions with exactly this name.
     #[param(required = false)]
     name: String,
-    /// Only versions with this text in their name, version or description, whatever the case of its letters.
+    /// Only versions whose name, version or description contains this text, ignoring case.
     #[param(required = false)]
     q: String,
     /// Only versions with exactly this tag.
     #[param(required = false)]
     tag: String,
-    /// What the list is sorted by: `created_at` where nothing is said.
+    /// The sort key, by default `created_at`.
     #[param(required = false)]
     sort: SortName,
-    /// `desc` where nothing is said.
+    /// The sort direction, by default `desc`.
     #[param(required = false)]
     order: OrderName,
-    /// How many versions a page holds: 50 where nothing is said.
+    /// Versions on a page, by default 50.
     #[param(required = false, minimum = 1, maximum = 200)]
     limit: i64,
-    /// How many versions are passed over. Rows that come and go move it; the cursor of the `Link` header stays right.
+    /// Versions to skip. Rows that come and go shift the pages; the cursor of the `Link` header does not.
     #[param(required = false, minimum = 0)]
     offset: i64,
-    /// Where the page before ended, as its `Link` header has it. Not together with an offset, and for the same sort and order only.
+    /// The end of the previous page, from its `Link` header. It excludes an offset, and needs the same sort and order.
     #[param(required = false)]
     cursor: String,
 }
@@ -116,10 +116,10 @@ pub(in crate::http) struct ListParameters {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct StatusListParameters {
-    /// How many versions a page holds: all where nothing is said.
+    /// Versions on a page, by default all.
     #[param(required = false, minimum = 1, maximum = 200)]
     limit: i64,
-    /// Where the page before ended, as its `Link` header has it.
+    /// The end of the previous page, from its `Link` header.
     #[param(required = false)]
     cursor: String,
 }
@@ -128,13 +128,13 @@ pub(in crate::http) struct StatusListParameters {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct EventListParameters {
-    /// How many events a page holds: 100 where nothing is said.
+    /// Events on a page, by default 100.
     #[param(required = false, minimum = 1, maximum = 500)]
     limit: i64,
-    /// How many events are passed over.
+    /// Events to skip.
     #[param(required = false, minimum = 0)]
     offset: i64,
-    /// Where the page before ended, as its `Link` header has it. Not together with an offset.
+    /// The end of the previous page, from its `Link` header. It excludes an offset.
     #[param(required = false)]
     cursor: String,
 }
@@ -143,16 +143,16 @@ pub(in crate::http) struct EventListParameters {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct DeleteParameters {
-    /// Whether a version is deleted though it is in production or frozen: no where nothing is said.
+    /// Deletes the version even if it is in production or frozen.
     #[param(required = false)]
     force: bool,
 }
 
-/// What a version becomes.
+/// The new status of a version.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct PromoteParameters {
-    /// The status it gets: `production` where nothing is said.
+    /// The new status, by default `production`. It may be in the body instead.
     #[param(required = false)]
     to_status: StatusName,
 }
@@ -161,16 +161,16 @@ pub(in crate::http) struct PromoteParameters {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct SuiteParameters {
-    /// Only the scores of this suite; 404 where there are none of it.
+    /// Only the scores of this suite. If there are none, the answer is 404.
     #[param(required = false)]
     suite: String,
 }
 
-/// What is compared.
+/// The versions to compare.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct CompareParameters {
-    /// Ids of versions, separated by commas. Those that are not there are left out of the answer.
-    #[param(style = Form, explode = false, min_items = 1, example = json!([1, 2]))]
+    /// Ids of versions, separated by commas, at most 200. Unknown ids are left out of the answer.
+    #[param(style = Form, explode = false, min_items = 1, max_items = 200, example = json!([1, 2]))]
     ids: Vec<i64>,
 }

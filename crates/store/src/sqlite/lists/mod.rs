@@ -1,38 +1,30 @@
-//! Lists, filters and counts, at a cost that does not grow with the number of versions.
+//! Lists, filters and counts.
 //!
-//! A list whose filters and sort one index has ([`ordered`]) is read from it. Any other is found: where a filter
-//! leaves few versions, all of them are judged and sorted, and so counted too; otherwise the page is looked for the
-//! way that is likely to read the fewest rows ([`cost`]), and where its total is not counted already, it has none.
-//! Versions with a tag or a text are [`candidates`], and each is judged by its row ([`wanted`]).
+//! A list that one index has in its order is read from that index ([`scan`]) and counted by a counter. Any other list is
+//! searched for ([`search`]).
 
-mod candidates;
-mod cost;
 mod counts;
-mod found;
-mod ordered;
-mod runs;
-mod wanted;
+mod filter;
+mod scan;
+mod search;
 
 use std::{cell::RefCell, ops::ControlFlow};
 
 use rusqlite::{CachedStatement, Connection};
 
-use registry_domain::{Cursor, ListQuery, ModelRow, Order, Page, Sort, Stats, query::CursorKey};
+use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Page, Sort, Stats, query::CursorKey};
 
-use crate::{StoreError, VisitModel};
+use crate::{StoreError, VisitModelUntil};
 
 use super::{
     SqliteReader,
-    derived::tables,
-    models::{BY_ID, columns, read},
+    lookup::CountOf,
+    rows::{BY_ID, columns, read},
 };
-use ordered::{Along, Walk, each_by_id};
-use wanted::Wanted;
+use filter::{RowFilter, SortPosition};
+use scan::{Rows, Scan};
 
-/// Inside this room errors are SQLite's.
-type Found<T> = rusqlite::Result<T>;
-
-/// A statement that a list became, and how SQLite goes about it.
+/// A statement that a list needed, and SQLite's plan for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedStatement {
     /// The statement.
@@ -41,15 +33,14 @@ pub struct PlannedStatement {
     pub plan: Vec<String>,
 }
 
-/// Where statements come from.
-struct Asked<'c> {
+/// Prepares statements, and notes them for [`SqliteReader::planned`].
+struct Statements<'c> {
     connection: &'c Connection,
-    /// Those that were asked for, where somebody wants to know.
     noted: Option<RefCell<Vec<String>>>,
 }
 
-impl<'c> Asked<'c> {
-    fn prepare(&self, sql: &str) -> Found<CachedStatement<'c>> {
+impl<'c> Statements<'c> {
+    fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
         if let Some(noted) = &self.noted {
             noted.borrow_mut().push(sql.to_owned());
         }
@@ -57,35 +48,36 @@ impl<'c> Asked<'c> {
     }
 }
 
-pub(super) fn models(
+/// Visits a page, and returns it with the ids of its versions that were not visited.
+pub(super) fn page(
     connection: &Connection,
     query: &ListQuery,
-    visit: VisitModel<'_>,
-) -> Result<Page, StoreError> {
-    Ok(page(&Asked { connection, noted: None }, query, visit)?)
+    visit: VisitModelUntil<'_>,
+) -> rusqlite::Result<(Page, Vec<ModelId>)> {
+    list(&Statements { connection, noted: None }, query, visit)
 }
 
-pub(super) fn stats(connection: &Connection) -> Result<Stats, StoreError> {
-    Ok(counts::stats(&Asked { connection, noted: None })?)
+pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
+    counts::stats(&Statements { connection, noted: None })
 }
 
 impl SqliteReader {
-    /// Lists, and tells each statement that this took, in the order of first use, with SQLite's plan for it. For
-    /// tests and benches: which statements those are depends on what the database holds.
+    /// Lists, and returns each statement that this took, in the order of first use. For tests and benches: which
+    /// statements those are depends on what the database holds.
     ///
     /// # Errors
     /// As for a list.
     pub fn planned(&mut self, query: &ListQuery) -> Result<Vec<PlannedStatement>, StoreError> {
         self.snapshot(|connection| {
-            let asked = Asked { connection, noted: Some(RefCell::default()) };
-            page(&asked, query, &mut |_| ())?;
+            let statements = Statements { connection, noted: Some(RefCell::default()) };
+            list(&statements, query, &mut |_| ControlFlow::Continue(()))?;
             let mut planned: Vec<PlannedStatement> = Vec::new();
-            for sql in asked.noted.map(RefCell::into_inner).unwrap_or_default() {
+            for sql in statements.noted.map(RefCell::into_inner).unwrap_or_default() {
                 if planned.iter().any(|known| known.sql == sql) {
                     continue;
                 }
                 let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-                let plan = explain.raw_query().mapped(|row| row.get(3)).collect::<Found<_>>()?;
+                let plan = explain.raw_query().mapped(|row| row.get(3)).collect::<rusqlite::Result<_>>()?;
                 planned.push(PlannedStatement { sql, plan });
             }
             Ok(planned)
@@ -93,98 +85,98 @@ impl SqliteReader {
     }
 }
 
-fn page(asked: &Asked<'_>, query: &ListQuery, visit: VisitModel<'_>) -> Found<Page> {
-    let mut rows = Rows { query, visit, seen: 0, last: None, more: false };
-    let wanted = Wanted::of(query);
-    let total = match in_one_index(query, &wanted) {
-        Some(along) => {
-            in_order(asked, along, &mut rows)?;
-            Some(match along {
-                Along::All => counts::all(asked)?,
-                Along::Status(status) => counts::of_status(asked, status)?,
-                Along::Name(name) => counts::of_name(asked, name)?,
-            })
+fn list(
+    statements: &Statements<'_>,
+    query: &ListQuery,
+    visit: VisitModelUntil<'_>,
+) -> rusqlite::Result<(Page, Vec<ModelId>)> {
+    let mut rows = PageRows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
+    let filter = RowFilter::of(query);
+    let total = match in_one_index(query, &filter) {
+        Some(indexed) => {
+            let total = match indexed {
+                Rows::All => counts::all(statements)?,
+                Rows::Status(status) => counts::of(statements, CountOf::Status, status.as_str())?,
+                Rows::Name(name) => counts::of(statements, CountOf::Name, name)?,
+            };
+            scan(statements, indexed, total, &mut rows)?;
+            Some(total)
         }
         None => {
-            let found = found::find(asked, query, &wanted)?;
-            rows.fetch(asked, &found.ids)?;
+            let found = search::find(statements, query, &filter)?;
+            rows.fetch(statements, &found.ids)?;
             found.total
         }
     };
-    Ok(Page { total, next: rows.next() })
+    Ok((Page { total, next: rows.last.filter(|_| rows.more) }, rows.rest))
 }
 
-/// The index that has the rows of a list, no others, in its order.
-fn in_one_index<'q>(query: &ListQuery, wanted: &Wanted<'q>) -> Option<Along<'q>> {
-    if wanted.tag.is_some() || wanted.part.is_some() {
+/// The rows of an index that are exactly the list, in its order.
+fn in_one_index<'q>(query: &ListQuery, filter: &RowFilter<'q>) -> Option<Rows<'q>> {
+    if filter.tag.is_some() || filter.text.is_some() {
         return None;
     }
-    match (wanted.status, wanted.name, query.sort) {
-        (None, None, _) => Some(Along::All),
-        (Some(status), None, Sort::CreatedAt | Sort::UpdatedAt) => Some(Along::Status(status)),
-        (None, Some(name), Sort::CreatedAt) => Some(Along::Name(name)),
+    match (filter.status, filter.name, query.sort) {
+        (None, None, _) => Some(Rows::All),
+        (Some(status), None, Sort::CreatedAt | Sort::UpdatedAt) => Some(Rows::Status(status)),
+        (None, Some(name), Sort::CreatedAt) => Some(Rows::Name(name)),
         _ => None,
     }
 }
 
-fn in_order(asked: &Asked<'_>, along: Along<'_>, rows: &mut Rows<'_, '_>) -> Found<()> {
-    let &ListQuery { sort, order, offset, ref after, .. } = rows.query;
-    if along == Along::All && sort == Sort::CreatedAt && after.is_none() {
-        let steps = tables::steps(asked.connection)?;
-        if steps.is_some_and(|steps| steps.is_empty()) {
-            return by_id(asked, rows);
+fn scan(
+    statements: &Statements<'_>,
+    indexed: Rows<'_>,
+    total: u64,
+    rows: &mut PageRows<'_, '_>,
+) -> rusqlite::Result<()> {
+    let &ListQuery { sort, order, offset, limit, ref after, .. } = rows.query;
+    let scan = Scan { rows: indexed, sort, order };
+    let after = after.as_ref().map(SortPosition::of_cursor);
+    let most = limit.map(|limit| u64::from(limit) + 1);
+    if offset == 0 {
+        scan.each(statements, columns!(), after.as_ref(), most, 0, &mut |row| Ok(rows.add(read(row)?)))?;
+        if !rows.stopped {
+            return Ok(());
         }
     }
-    let walk = Walk { along, sort, order };
-    let after = after.as_ref();
-    if offset == 0 {
-        return walk.each(asked, columns!(), after, rows.wanted(), 0, |row| Ok(rows.add(read(row)?)));
-    }
-    // What is passed over is read in the index alone.
+    // Skipped rows, and those of a page whose visitor has stopped, are read from the index alone; in the second half of the
+    // list from its other end.
+    let left = total.saturating_sub(offset);
+    let take = most.unwrap_or(left).min(left);
+    let is_nearer_from_end = after.is_none() && offset > left;
+    let (scan, skip, take) = if is_nearer_from_end {
+        (scan.reversed(), left - take, Some(take))
+    } else {
+        (scan, offset, most)
+    };
     let mut ids = Vec::new();
-    walk.each(asked, walk.id_column(), after, rows.wanted(), offset, |row| {
+    scan.each(statements, scan.id_columns(), after.as_ref(), take, skip, &mut |row| {
         ids.push(row.get(0)?);
-        Ok(ControlFlow::Continue(()))
+        let is_full = take.is_some_and(|take| ids.len() as u64 >= take);
+        Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    rows.fetch(asked, &ids)
-}
-
-/// All versions where order by id is the order of the list. What is passed over is counted by the block.
-fn by_id(asked: &Asked<'_>, rows: &mut Rows<'_, '_>) -> Found<()> {
-    let &ListQuery { order, offset, .. } = rows.query;
-    let (start, direction) = match order {
-        Order::Descending => (i64::MAX, "DESC"),
-        Order::Ascending => (i64::MIN, "ASC"),
-    };
-    let (from, offset) = match offset {
-        0 => (start, 0),
-        offset => match counts::block_at(asked, offset, direction)? {
-            None => return Ok(()),
-            Some((block, rest)) => {
-                let (lowest, highest) = block.ids();
-                (if order == Order::Ascending { lowest } else { highest }, rest)
-            }
-        },
-    };
-    each_by_id(asked, columns!(), order, from, offset, |row| Ok(rows.add(read(row)?)))
+    if is_nearer_from_end {
+        ids.reverse();
+    }
+    rows.fetch(statements, &ids)
 }
 
 /// The rows of a page, visited as they come.
-struct Rows<'q, 'v> {
+struct PageRows<'q, 'v> {
     query: &'q ListQuery,
-    visit: VisitModel<'v>,
+    visit: VisitModelUntil<'v>,
     seen: u32,
     last: Option<Cursor>,
     /// Whether a row was left that belongs to the next page.
     more: bool,
+    /// Whether the visitor has stopped.
+    stopped: bool,
+    /// Versions of the page after that.
+    rest: Vec<ModelId>,
 }
 
-impl Rows<'_, '_> {
-    /// Rows to come up with: one more than asked for tells whether there is a next page.
-    fn wanted(&self) -> Option<u64> {
-        self.query.limit.map(|limit| u64::from(limit) + 1)
-    }
-
+impl PageRows<'_, '_> {
     fn add(&mut self, model: ModelRow<'_>) -> ControlFlow<()> {
         if Some(self.seen) == self.query.limit {
             self.more = true;
@@ -194,25 +186,38 @@ impl Rows<'_, '_> {
         if Some(self.seen) == self.query.limit {
             self.last = Some(cursor(self.query, &model));
         }
-        (self.visit)(model);
-        ControlFlow::Continue(())
+        let flow = (self.visit)(model);
+        self.stopped = flow.is_break();
+        flow
     }
 
-    fn fetch(&mut self, asked: &Asked<'_>, ids: &[i64]) -> Found<()> {
-        let mut statement = asked.prepare(BY_ID)?;
-        for id in ids {
+    /// Visits the versions of a page, whose ids are given and the one behind it, save those it has seen. Once the
+    /// visitor has stopped, the ids are all that is read of them.
+    fn fetch(&mut self, statements: &Statements<'_>, ids: &[i64]) -> rusqlite::Result<()> {
+        let mut statement = statements.prepare(BY_ID)?;
+        let mut left = ids[(self.seen as usize).min(ids.len())..].iter();
+        while !self.stopped {
+            let Some(id) = left.next() else { return Ok(()) };
             let mut rows = statement.query([id])?;
             if let Some(row) = rows.next()?
                 && self.add(read(row)?).is_break()
+                && !self.stopped
             {
-                break;
+                return Ok(());
             }
         }
+        self.rest = left.copied().collect();
+        if let Some(limit) = self.query.limit {
+            let left = (limit - self.seen) as usize;
+            self.more = self.rest.len() > left;
+            self.rest.truncate(left);
+        }
+        if let Some(last) = self.rest.last().filter(|_| self.more)
+            && let Some(row) = statement.query([last])?.next()?
+        {
+            self.last = Some(cursor(self.query, &read(row)?));
+        }
         Ok(())
-    }
-
-    fn next(self) -> Option<Cursor> {
-        self.last.filter(|_| self.more)
     }
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, types::ValueRef};
 use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, integrity};
 use registry_domain::soundness::{EVENT_RULES, Fault, Kept, MODEL_RULES, Rule, Severity};
 
-use crate::sqlite::derived::audit::{self, Drift};
+use crate::sqlite::lookup::{self, Drift};
 use crate::sqlite::schema::{SCHEMA_VERSION, has_column, has_table, reference, user_version};
 
 /// Event types of other tools that are told apart.
@@ -50,7 +50,7 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
     check.section("models", Check::names)?;
     check.section("model_events", Check::events)?;
     check.section("sqlite_sequence", Check::sequences)?;
-    check.section("index", Check::derived)?;
+    check.section("index", Check::lookup_tables)?;
     Ok(check.report)
 }
 
@@ -184,9 +184,9 @@ impl Check<'_> {
     }
 
     /// Counters and the index of tags and texts, which answer in place of the versions.
-    fn derived(&mut self) -> rusqlite::Result<()> {
+    fn lookup_tables(&mut self) -> rusqlite::Result<()> {
         if self.is_current {
-            for Drift { table, id, problem } in audit::drifts(self.connection)? {
+            for Drift { table, id, problem } in lookup::drifts(self.connection)? {
                 self.fail(table, id, problem, OPTIMIZE);
             }
         }
@@ -328,9 +328,7 @@ impl Check<'_> {
     fn fault(&mut self, table: &'static str, id: i64, fault: Fault) {
         match fault.severity {
             Severity::Error => self.fail(table, Some(id), fault.problem, fault.remedy),
-            Severity::MendedByMigration => {
-                self.fail_unless_older(table, Some(id), fault.problem, fault.remedy)
-            }
+            Severity::FixedByUpgrade => self.fail_unless_older(table, Some(id), fault.problem, fault.remedy),
             Severity::Warning => self.warn(table, Some(id), fault.problem, fault.remedy),
         }
     }

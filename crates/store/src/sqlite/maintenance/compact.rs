@@ -1,6 +1,6 @@
 //! Making the file smaller and its queries better planned, beside a server or without one.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
@@ -8,11 +8,11 @@ use super::{MaintenanceError, Stage, Watch, connect_to_write, expect_file, expec
 use crate::StoreError;
 use crate::sqlite::{
     connection::checkpoint,
-    derived::{audit, settle, tables},
     log::{
         self,
         mark::{self, Mark},
     },
+    lookup,
     opening::Options,
     schema::{SCHEMA_VERSION, user_version},
 };
@@ -23,11 +23,6 @@ const ANALYSIS_LIMIT: i64 = 1000;
 const OPTIMIZE_ALL: i64 = 0x10002;
 /// The same, to be told what it would do.
 const OPTIMIZE_TELL: i64 = 0x10003;
-
-/// Versions that are indexed in one transaction, for which a server beside this may have to wait.
-const INDEXED_AT_ONCE: usize = 1_000;
-/// After this none more is begun in that transaction, as texts may be long.
-const INDEXING_TIME: Duration = Duration::from_millis(100);
 
 /// What rewriting the file brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +40,8 @@ pub struct Vacuumed {
 pub struct Optimized {
     /// The statements that SQLite found worth running.
     pub ran: Vec<String>,
-    /// What of the counters and the index was not as the versions say, and was made anew.
+    /// How the lookup tables disagreed with the versions; empty if they did not. They were rebuilt.
     pub mended: Vec<String>,
-    /// Versions whose tags and texts were indexed.
-    pub indexed: u64,
     /// Whether the write-ahead log was emptied into the database; not where others are reading it.
     pub log_emptied: bool,
 }
@@ -68,9 +61,8 @@ pub fn vacuum(options: &Options, watch: &Watch) -> Result<Vacuumed, MaintenanceE
     Ok(Vacuumed { before_bytes, after_bytes: size(&connection, path)?, settled })
 }
 
-/// Has SQLite look at how values are spread, where it finds that worth while; makes counters and the index of tags
-/// and texts anew, where they are not as the versions say; and empties the log. A database of an older server has
-/// none of those.
+/// Has SQLite analyse how values are spread if it finds that useful, rebuilds the lookup tables if they disagree with
+/// the versions, and empties the WAL. A database of an older schema has no lookup tables.
 ///
 /// # Errors
 /// [`MaintenanceError::Held`] as for [`vacuum`].
@@ -84,56 +76,26 @@ pub fn optimize(options: &Options, watch: &Watch) -> Result<Optimized, Maintenan
         tell.query_map([], |row| row.get(0))?.collect()
     })?;
     patiently(options, watch, || connection.execute_batch(&format!("PRAGMA optimize({OPTIMIZE_ALL})")))?;
-    let (mut mended, mut indexed) = (Vec::new(), 0);
+    let mut mended = Vec::new();
     if user_version(&connection).map_err(failed)? == SCHEMA_VERSION {
-        mended = patiently(options, watch, || mend(&connection))?;
-        indexed = index(&connection, options, watch)?;
+        mended = patiently(options, watch, || rebuild_lookup(&connection))?;
     }
-    Ok(Optimized { ran, mended, indexed, log_emptied: empty_log(&connection, path)? })
+    Ok(Optimized { ran, mended, log_emptied: empty_log(&connection, path)? })
 }
 
-/// Makes what is derived from the versions anew, where it has drifted from them.
-fn mend(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    if audit::drifts(connection)?.is_empty() {
-        return order_anew(connection);
+/// Rebuilds the lookup tables if they disagree with the versions.
+fn rebuild_lookup(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    if lookup::drifts(connection)?.is_empty() {
+        return Ok(Vec::new());
     }
-    // Judged again where nobody writes: what another process is in the middle of is no drift.
+    // Compared again inside a transaction: a server may have been in the middle of a change.
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let drifts = audit::drifts(&transaction)?;
+    let drifts = lookup::drifts(&transaction)?;
     if !drifts.is_empty() {
-        tables::rebuild(&transaction)?;
+        lookup::rebuild(&transaction)?;
     }
     transaction.commit()?;
     Ok(drifts.into_iter().map(|drift| format!("{}: {}", drift.table, drift.problem)).collect())
-}
-
-/// Once another process has changed `created_at`, lists no longer go by ids; perhaps they can again.
-fn order_anew(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    if tables::steps(connection)?.is_some() {
-        return Ok(Vec::new());
-    }
-    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let found = tables::find_steps(&transaction)?;
-    transaction.commit()?;
-    let told = "creation_steps: lists of all versions can go by their ids again";
-    Ok(found.then(|| told.to_owned()).into_iter().collect())
-}
-
-/// Indexes what is pending, a share at a time, so that a server beside this goes on.
-fn index(connection: &Connection, options: &Options, watch: &Watch) -> Result<u64, MaintenanceError> {
-    let failed = |error: rusqlite::Error| watch.failed(&options.path, &error);
-    let total: u64 =
-        connection.query_row("SELECT count(*) FROM index_pending", [], |row| row.get(0)).map_err(failed)?;
-    let mut indexed = 0;
-    while settle::are_pending(connection, 1).map_err(failed)? {
-        indexed += patiently(options, watch, || {
-            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-            let settled = settle::settle(&transaction, INDEXED_AT_ONCE, INDEXING_TIME)?;
-            transaction.commit().map(|()| settled as u64)
-        })?;
-        watch.tell(Stage::Indexing, indexed, total.max(indexed));
-    }
-    Ok(indexed)
 }
 
 fn open(options: &Options, watch: &Watch) -> Result<Connection, MaintenanceError> {

@@ -109,8 +109,6 @@ pub enum Stage {
     Verifying,
     /// Counted in rows.
     Reading(&'static str),
-    /// Counted in versions.
-    Indexing,
     /// Not counted.
     Compacting,
 }

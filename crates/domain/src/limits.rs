@@ -1,0 +1,122 @@
+//! How much a version may hold, so that one version can't make every read and write of it slow.
+
+use crate::{json::Value, refusal::Refusal, suites::suites};
+
+/// The longest name, and the longest label of a version.
+pub const MAX_NAME_BYTES: usize = 1_024;
+/// The most tags of a version.
+pub const MAX_TAGS: usize = 1_000;
+
+/// Checks the text of `field`, which is a name or the label of a version.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if it is blank, since such a version could not be asked for, or over [`MAX_NAME_BYTES`].
+pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
+    if text.trim().is_empty() {
+        return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err(Refusal::Invalid(format!(
+            "{field} has {} bytes, and at most {MAX_NAME_BYTES} are allowed; choose a shorter one",
+            text.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Checks how many tags a version gets.
+///
+/// # Errors
+/// [`Refusal::Invalid`] over [`MAX_TAGS`].
+pub fn check_tags(tags: &[String]) -> Result<(), Refusal> {
+    if tags.len() <= MAX_TAGS {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(format!(
+        "tags has {} entries, and at most {MAX_TAGS} are allowed; send fewer",
+        tags.len()
+    )))
+}
+
+/// Checks the size of a version's metrics, given as JSON text before and after a change. `suite` is the one that
+/// the change records.
+///
+/// # Errors
+/// [`Refusal::MetricsTooLarge`] over `max_bytes`, unless the change makes the metrics smaller: a version that was
+/// over the limit before there was one can be shrunk in steps.
+pub fn check_metrics(
+    before: Option<&str>,
+    after: &str,
+    suite: Option<&str>,
+    max_bytes: usize,
+) -> Result<(), Refusal> {
+    let bytes = after.len();
+    if bytes <= max_bytes || before.is_some_and(|before| bytes < before.len()) {
+        return Ok(());
+    }
+    let suite = suite.map(str::to_owned).or_else(|| largest_suite(after));
+    Err(Refusal::MetricsTooLarge { suite, bytes, max_bytes })
+}
+
+fn largest_suite(metrics: &str) -> Option<String> {
+    let size = |scores: &Value| scores.to_string().len();
+    suites(Some(metrics)).into_iter().max_by_key(|(_, scores)| size(scores)).map(|(suite, _)| suite)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_neither_blank_nor_longer_than_the_limit() {
+        for (text, good) in [
+            ("m".to_owned(), true),
+            ("na me/ü".to_owned(), true),
+            (String::new(), false),
+            (" \t".to_owned(), false),
+            ("x".repeat(MAX_NAME_BYTES), true),
+            ("x".repeat(MAX_NAME_BYTES + 1), false),
+            ("ü".repeat(MAX_NAME_BYTES / 2), true),
+            ("ü".repeat(MAX_NAME_BYTES / 2 + 1), false),
+        ] {
+            let checked = check_name("version", &text).map_err(|refusal| refusal.to_string());
+            assert_eq!(checked.is_ok(), good, "{} bytes", text.len());
+            assert!(checked.err().is_none_or(|text| text.starts_with("version ")), "{} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn a_version_takes_a_thousand_tags_and_no_more() {
+        assert_eq!(check_tags(&vec![String::new(); MAX_TAGS]), Ok(()));
+        assert!(matches!(check_tags(&vec![String::new(); MAX_TAGS + 1]), Err(Refusal::Invalid(_))));
+    }
+
+    #[test]
+    fn metrics_over_the_limit_are_refused_unless_they_shrink() {
+        let large = r#"{"suites":{"a":{"x":1},"b":{"x":1,"y":2}}}"#;
+        let max = large.len() - 1;
+        for (before, after, suite, refused) in [
+            (None, "{}", None, None),
+            (None, large, None, Some("b")),
+            (None, large, Some("a"), Some("a")),
+            (Some("{}"), large, None, Some("b")),
+            (Some(large), large, Some("a"), Some("a")),
+            (Some(r#"{"suites":{"a":{"x":1},"b":{"x":1,"y":2,"z":3}}}"#), large, Some("a"), None),
+        ] {
+            let checked = check_metrics(before, after, suite, max).map_err(|refusal| refusal.to_string());
+            match refused {
+                None => assert_eq!(checked, Ok(()), "{before:?}"),
+                Some(suite) => {
+                    let text = checked.unwrap_err();
+                    assert!(text.starts_with(&format!("with suite {suite:?} the metrics")), "{text}");
+                    assert!(
+                        text.contains(&format!("{} bytes, and at most {max} are", large.len())),
+                        "{text}"
+                    );
+                }
+            }
+        }
+        let text = check_metrics(None, r#"{"a":1}"#, None, 1).unwrap_err().to_string();
+        assert!(text.starts_with("the metrics of this version would have 7 bytes"), "{text}");
+    }
+}

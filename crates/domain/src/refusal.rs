@@ -1,0 +1,73 @@
+//! Why the registry refuses a request.
+
+use crate::model::ModelId;
+
+/// Why the registry refuses a request. The text says what was wrong and what to do.
+///
+/// It names no call or setting of one interface; an interface adds those (`?force=true`, a variable's name).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request contradicts itself or the rules, whatever the registry holds.
+    #[error("{0}")]
+    Invalid(String),
+    /// What the request names does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request contradicts what the registry holds now.
+    #[error("{0}")]
+    Conflict(String),
+    /// The version is immutable and its deletion was not forced.
+    #[error("model {id} is {state}")]
+    ForceRequired {
+        /// The version.
+        id: ModelId,
+        /// `in production` or `frozen`.
+        state: &'static str,
+    },
+    /// The caller wants to change a revision that is no longer the current one.
+    #[error("{0}")]
+    PreconditionFailed(String),
+    /// Something is larger than the store can hold.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The payload of the change's audit event is over the limit.
+    #[error(
+        "the audit event of this change would have {bytes} bytes, and at most {max_bytes} are allowed; send smaller values"
+    )]
+    EventTooLarge {
+        /// Bytes of the payload.
+        bytes: usize,
+        /// Bytes that are allowed.
+        max_bytes: usize,
+    },
+    /// The metrics of the version would be over the limit.
+    #[error(
+        "{}the metrics of this version would have {bytes} bytes, and at most {max_bytes} are allowed; \
+         remove suites or metrics that are no longer needed",
+        suite.as_ref().map(|suite| format!("with suite {suite:?} ")).unwrap_or_default()
+    )]
+    MetricsTooLarge {
+        /// The suite that is recorded, or the largest one.
+        suite: Option<String>,
+        /// Bytes of the metrics as JSON.
+        bytes: usize,
+        /// Bytes that are allowed.
+        max_bytes: usize,
+    },
+}
+
+impl Refusal {
+    /// No version has this id.
+    #[must_use]
+    pub fn no_model(id: ModelId) -> Self {
+        Self::NotFound(format!("there is no model with id {id}"))
+    }
+
+    /// Name and version belong to the model with this id.
+    #[must_use]
+    pub fn taken(name: &str, version: &str, id: ModelId) -> Self {
+        Self::Conflict(format!(
+            "version {version:?} of {name:?} is registered already, as model {id}; register another version, or change that one"
+        ))
+    }
+}

@@ -1,0 +1,108 @@
+//! What a database offers to the actors that serve it. Actors are generic over these traits and name no database.
+
+use std::{error::Error, time::Duration};
+
+use registry_domain::Timestamp;
+
+use crate::{ReadStore, StoreError, WriteStore};
+
+/// A database: opens the connections that threads own.
+pub trait Backend: Sized + Send + Sync + 'static {
+    /// Where the database is and how it is used.
+    type Options;
+    /// Why a connection can't be opened.
+    type OpenError: Error + Send + Sync + 'static;
+    /// A connection that reads.
+    type Reader: ReadStore + Send + Unpin + 'static;
+    /// A connection that writes.
+    type Writer: Transaction + Send + Unpin + 'static;
+    /// A connection that maintains the database beside the writer.
+    type Maintenance: Maintenance + Send + Unpin + 'static;
+
+    /// Opens the database, creating or upgrading it, and returns its writer.
+    ///
+    /// # Errors
+    /// Says why the database can't be opened for writing.
+    fn open(options: &Self::Options, now: Timestamp) -> Result<(Self, Self::Writer), Self::OpenError>;
+
+    /// Opens a connection that reads.
+    ///
+    /// # Errors
+    /// Says why it can't be opened.
+    fn reader(&self) -> Result<Self::Reader, Self::OpenError>;
+
+    /// Opens the connection for maintenance.
+    ///
+    /// # Errors
+    /// Says why it can't be opened.
+    fn maintenance(&self) -> Result<Self::Maintenance, Self::OpenError>;
+
+    /// Replaces the connection of a writer, after a panic or an error that leaves it in an unknown state.
+    ///
+    /// # Errors
+    /// Says why it can't be opened; the writer keeps its old connection.
+    fn reopen(&self, writer: &mut Self::Writer) -> Result<(), Self::OpenError>;
+
+    /// How long a write waits for another process that holds a lock, from its admission.
+    fn write_patience(&self) -> Duration;
+}
+
+/// A connection that commits transactions of several operations, each in a savepoint.
+///
+/// A store may end a transaction by itself, for example on a full disk. So the caller checks
+/// [`Transaction::in_transaction`] after each operation.
+#[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
+pub trait Transaction: WriteStore {
+    /// Begins a transaction. Waits for other processes up to `patience`, then errs with [`StoreError::Busy`].
+    fn begin(&mut self, patience: Duration) -> Result<(), StoreError>;
+    /// Sets the savepoint of an operation.
+    fn begin_operation(&mut self) -> Result<(), StoreError>;
+    /// Keeps what the operation wrote.
+    fn keep_operation(&mut self) -> Result<(), StoreError>;
+    /// Undoes what the operation wrote, and nothing before it.
+    fn undo_operation(&mut self) -> Result<(), StoreError>;
+    /// Makes the transaction durable, or undoes it. [`StoreError::InDoubt`] means that neither is certain.
+    fn commit(&mut self) -> Result<(), StoreError>;
+    /// Undoes the transaction.
+    fn rollback(&mut self) -> Result<(), StoreError>;
+    /// Returns true while a transaction is open.
+    fn in_transaction(&self) -> bool;
+    /// Does the maintenance that belongs on the writer's thread. Called after transactions and about once a second
+    /// while idle.
+    fn maintain(&mut self) -> Result<Upkeep, StoreError>;
+    /// Returns the sizes as of the last commit.
+    fn size(&self) -> StoreSize;
+    /// Leaves the database in its best state for the next start. Called once, last.
+    fn close(&mut self);
+}
+
+/// A connection that maintains the database while the writer goes on.
+pub trait Maintenance {
+    /// Runs one round.
+    ///
+    /// # Errors
+    /// As [`StoreError`] says; no data is lost.
+    fn run(&mut self) -> Result<Upkeep, StoreError>;
+}
+
+/// What a round of maintenance did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Nothing was due.
+    Nothing,
+    /// Work is due on the maintenance connection.
+    Background,
+    /// A round was completed.
+    Done,
+}
+
+/// How large a database is; zero if the store does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreSize {
+    /// Bytes of the database.
+    pub database_bytes: u64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: u64,
+    /// Pages of the write-ahead log that the last commit used.
+    pub wal_pages: u32,
+}

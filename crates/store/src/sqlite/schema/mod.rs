@@ -1,0 +1,66 @@
+//! Which schema a file has, and how an older one is brought to ours, once.
+
+mod tables;
+mod upgrade;
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use registry_domain::Timestamp;
+
+use super::{log, opening::OpenError};
+pub(super) use tables::{has_column, has_table, holds_nothing, is_registry, step_key, user_version};
+
+/// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
+/// and 301.
+pub const SCHEMA_VERSION: i64 = 400;
+
+/// Refuses a file that a newer registry made.
+pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
+    if found <= SCHEMA_VERSION {
+        return Ok(());
+    }
+    Err(OpenError::TooNew { path: path.to_owned(), found, known: SCHEMA_VERSION })
+}
+
+/// Refuses a file that is not a registry's before anything is written to it, here or, if it has a WAL, when the
+/// connection is closed.
+pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
+    let leave_log = |on| log::leave(connection, on);
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("-wal");
+    leave_log(std::fs::metadata(beside).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
+    check_version(user_version(connection).map_err(failed)?, path)?;
+    if !holds_nothing(connection).map_err(failed)? && !is_registry(connection).map_err(failed)? {
+        return Err(OpenError::NotARegistry { path: path.to_owned() });
+    }
+    leave_log(false).map_err(failed)?;
+    Ok(())
+}
+
+/// Creates this schema in memory, to compare a file with.
+pub(super) fn reference() -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection, Timestamp::from_unix_millis(0))?;
+    Ok(connection)
+}
+
+/// Brings the file to [`SCHEMA_VERSION`] in one transaction, or leaves it as it was.
+pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
+    if is_current(connection)? {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if !is_current(&transaction)? {
+        upgrade::run(&transaction, now)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    transaction.commit()
+}
+
+/// Returns true if the file has this schema.
+pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(user_version(connection)? == SCHEMA_VERSION)
+}

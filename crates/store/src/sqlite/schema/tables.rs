@@ -1,0 +1,116 @@
+//! The tables, indexes and triggers of this schema, and questions about the schema of a file.
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+pub(super) const CREATE_MODELS: &str = "
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    status TEXT NOT NULL DEFAULT 'experimental',
+    checkpoint_path TEXT NOT NULL,
+    config_path TEXT,
+    d_model INTEGER,
+    n_layers INTEGER,
+    n_heads INTEGER,
+    vocab_size INTEGER,
+    params INTEGER,
+    training_step INTEGER,
+    training_loss REAL,
+    dataset TEXT,
+    description TEXT,
+    tags TEXT,
+    metrics TEXT,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    UNIQUE (name, version)
+)";
+
+/// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
+pub(super) const LATER_COLUMNS: [(&str, &str); 10] = [
+    ("artifact_uri", "TEXT"),
+    ("checkpoint_sha256", "TEXT"),
+    ("checkpoint_size_bytes", "INTEGER"),
+    ("config_sha256", "TEXT"),
+    ("config_size_bytes", "INTEGER"),
+    ("run_id", "TEXT"),
+    ("git_commit", "TEXT"),
+    ("created_by", "TEXT"),
+    ("source_host", "TEXT"),
+    ("frozen", "INTEGER NOT NULL DEFAULT 0"),
+];
+
+/// Without a foreign key: the events of a deleted version stay.
+pub(super) const CREATE_EVENTS: &str = "
+CREATE TABLE model_events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    model_id INTEGER NOT NULL,
+    event_type TEXT NOT NULL,
+    payload_json TEXT,
+    actor TEXT,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+)";
+
+/// The sort key of `training_step`: an absent step is the lowest.
+macro_rules! step_key {
+    () => {
+        "ifnull(training_step, -9223372036854775808)"
+    };
+}
+pub(in super::super) use step_key;
+
+/// SQLite appends the id to each index, so order by these columns and the id needs no sorting.
+///
+/// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
+/// the lists of one status and, merged over the four statuses, the list of all versions.
+pub(super) const INDEXES: [(&str, &str); 6] = [
+    ("idx_models_created", "models (created_at)"),
+    ("idx_models_step", concat!("models (", step_key!(), ")")),
+    ("idx_models_status_created", "models (status, created_at)"),
+    ("idx_models_status_updated", "models (status, updated_at)"),
+    ("idx_models_name_created", "models (name, created_at)"),
+    ("idx_model_events_model", "model_events (model_id)"),
+];
+
+/// Guards the rule that a name has one production version.
+pub(super) const ONE_PRODUCTION: &str =
+    "CREATE UNIQUE INDEX idx_models_one_production ON models (name) WHERE status = 'production'";
+
+/// Moves `updated_at` forward if an UPDATE does not set it. The operations set it; SQL by hand may not.
+pub(super) const CREATE_TRIGGER: &str = "
+CREATE TRIGGER trg_models_set_updated_at AFTER UPDATE ON models FOR EACH ROW
+WHEN NEW.updated_at IS OLD.updated_at
+BEGIN
+    UPDATE models SET updated_at = CASE
+        WHEN OLD.updated_at < strftime('%Y-%m-%d %H:%M:%f', 'now') THEN strftime('%Y-%m-%d %H:%M:%f', 'now')
+        ELSE ifnull(strftime('%Y-%m-%d %H:%M:%f', OLD.updated_at, '+0.001 seconds'),
+                    strftime('%Y-%m-%d %H:%M:%f', 'now'))
+    END WHERE id = NEW.id;
+END;
+";
+
+pub(in super::super) fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+pub(in super::super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    Ok(connection.query_row(sql, [table], |_| Ok(())).optional()?.is_some())
+}
+
+pub(in super::super) fn has_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
+    Ok(connection.query_row(sql, [table, column], |_| Ok(())).optional()?.is_some())
+}
+
+/// Returns true if the database has no table yet.
+pub(in super::super) fn holds_nothing(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
+}
+
+/// Returns true if the database is a registry's, of any version.
+pub(in super::super) fn is_registry(connection: &Connection) -> rusqlite::Result<bool> {
+    ["id", "name", "version"]
+        .into_iter()
+        .try_fold(true, |known, column| Ok(known && has_column(connection, "models", column)?))
+}

@@ -1,0 +1,220 @@
+//! Brings a file of an older server to this schema, and its values to the spelling in which they are answered.
+//!
+//! Each step looks at what the file has instead of its version number, so one sequence serves every older schema.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use rusqlite::{
+    Connection, Transaction,
+    types::{Value, ValueRef},
+};
+
+use registry_domain::{
+    EventDraft, Status, Timestamp,
+    json::{respelled, servable},
+    promotion::{demotion_reason, surplus},
+    soundness::{EVENT_RULES, MODEL_RULES, Rule},
+};
+
+use super::{
+    super::{events, lookup},
+    tables::{
+        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, INDEXES, LATER_COLUMNS, ONE_PRODUCTION, has_column,
+        has_table, holds_nothing,
+    },
+};
+
+/// The actor of the events that the upgrade adds.
+const UPGRADE_ACTOR: &str = "registry:migration";
+
+/// Tables of the first edition (schema 301) that nothing reads any more. `model_tags` is rebuilt.
+const FORMER_TABLES: [&str; 7] = [
+    "name_counts",
+    "status_counts",
+    "tag_counts",
+    "model_blocks",
+    "creation_steps",
+    "model_conflicts",
+    "index_pending",
+];
+const FORMER_SEARCH: &str = "DROP TABLE IF EXISTS model_grams";
+
+/// Fills what older servers left open. An absent URI becomes one that names the row.
+const FILL_GAPS: &str = "
+UPDATE models SET status = 'experimental'
+    WHERE status IS NULL OR status NOT IN ('experimental', 'staging', 'production', 'archived');
+UPDATE models SET artifact_uri = 'legacy:' || id WHERE artifact_uri IS NULL OR trim(artifact_uri) = '';
+UPDATE models SET created_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE created_at IS NULL;
+UPDATE models SET updated_at = created_at WHERE updated_at IS NULL;
+UPDATE models SET frozen = 0 WHERE frozen IS NULL;
+";
+
+/// Makes the tables, or brings older ones to this schema. Runs inside a transaction.
+pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    let is_new = holds_nothing(transaction)?;
+    // A large file takes minutes, during which the server does not answer.
+    let report = |step: &str| {
+        if !is_new {
+            tracing::info!("upgrading the database: {step}");
+        }
+    };
+    report("tables");
+    drop_former(transaction)?;
+    create_models(transaction)?;
+    create_events(transaction)?;
+    report("values");
+    normalize(transaction, "models", &MODEL_RULES)?;
+    normalize(transaction, "model_events", &EVENT_RULES)?;
+    transaction.execute_batch(FILL_GAPS)?;
+    demote_surplus(transaction, now)?;
+    report("indexes");
+    transaction.execute_batch(ONE_PRODUCTION)?;
+    for (name, on) in INDEXES {
+        transaction.execute_batch(&format!("CREATE INDEX {name} ON {on}"))?;
+    }
+    report("counts and search");
+    lookup::rebuild(transaction)?;
+    transaction.execute_batch(CREATE_TRIGGER)?;
+    report("commit");
+    Ok(())
+}
+
+/// Drops indexes and triggers, which are made again, and tables that nothing reads any more. Without triggers the upgrade
+/// changes no `updated_at`.
+fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let names = transaction
+        .prepare(
+            "SELECT type || ' ' || quote(name) FROM sqlite_schema WHERE sql NOT NULL \
+             AND (type = 'trigger' AND name GLOB 'trg_models_*' OR type = 'index' AND name GLOB 'idx_model*')",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    for name in names {
+        transaction.execute_batch(&format!("DROP {name}"))?;
+    }
+    for table in FORMER_TABLES {
+        transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+    }
+    transaction.execute_batch(FORMER_SEARCH)
+}
+
+fn create_models(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    if !has_table(transaction, "models")? {
+        transaction.execute_batch(CREATE_MODELS)?;
+    }
+    for (column, kind) in LATER_COLUMNS {
+        if !has_column(transaction, "models", column)? {
+            transaction.execute_batch(&format!("ALTER TABLE models ADD COLUMN {column} {kind}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn create_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    if !has_table(transaction, "model_events")? {
+        return transaction.execute_batch(CREATE_EVENTS);
+    }
+    let foreign_keys: i64 =
+        transaction.query_row("SELECT count(*) FROM pragma_foreign_key_list('model_events')", [], |row| {
+            row.get(0)
+        })?;
+    if foreign_keys == 0 {
+        return Ok(());
+    }
+    // 0.2.0 declared a foreign key that it never enforced. It would now forbid deleting a version that has events.
+    transaction.execute_batch("ALTER TABLE model_events RENAME TO model_events_bound")?;
+    transaction.execute_batch(CREATE_EVENTS)?;
+    transaction.execute_batch(
+        "INSERT INTO model_events (id, model_id, event_type, payload_json, actor, created_at)
+            SELECT id, model_id, event_type, payload_json, actor,
+                ifnull(created_at, strftime('%Y-%m-%d %H:%M:%f', 'now'))
+            FROM model_events_bound ORDER BY id;
+         DELETE FROM sqlite_sequence WHERE name = 'model_events';
+         INSERT INTO sqlite_sequence (name, seq)
+            SELECT 'model_events', seq FROM sqlite_sequence WHERE name = 'model_events_bound';
+         DROP TABLE model_events_bound;",
+    )
+}
+
+/// Brings each value to the type of its column, and JSON to the spelling of an answer.
+fn normalize(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> rusqlite::Result<()> {
+    let mut updates = Vec::new();
+    for (column, _) in columns {
+        updates.push(connection.prepare(&format!("UPDATE {table} SET {column} = ?2 WHERE id = ?1"))?);
+    }
+    let names: Vec<_> = columns.iter().map(|(column, _)| *column).collect();
+    let mut rows = connection.prepare(&format!("SELECT {} FROM {table} NOT INDEXED", names.join(", ")))?;
+    let mut rows = rows.query([])?;
+    // Rows change while they are read, which is safe because ids, and so the order of the rows, stay.
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        for (position, ((column, rule), update)) in columns.iter().zip(&mut updates).enumerate() {
+            let kept = row.get_ref(position)?;
+            let value = match normalized(kept, *rule, id) {
+                // The column can't be empty.
+                Value::Null if *column == "checkpoint_path" => Value::Text(String::new()),
+                value => value,
+            };
+            if ValueRef::from(&value) != kept {
+                update.execute((id, value))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn normalized(kept: ValueRef<'_>, rule: Rule, id: i64) -> Value {
+    let text = || text(kept).map(Cow::into_owned);
+    let value: Option<Value> = match (rule, kept) {
+        (_, ValueRef::Null) => None,
+        (Rule::Id | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => Some(number.into()),
+        (Rule::Id, _) => Some(0.into()),
+        (Rule::Size | Rule::Whole, _) => None,
+        (Rule::Flag, _) => Some(i64::from(matches!(kept, ValueRef::Integer(number) if number != 0)).into()),
+        (Rule::Number, _) => text()
+            .and_then(|text| text.trim().parse::<f64>().ok())
+            .filter(|number| number.is_finite())
+            .map(Value::from),
+        (Rule::Label | Rule::EventType, _) => Some(text().unwrap_or_else(|| format!("legacy:{id}")).into()),
+        (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
+        (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
+        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => text().and_then(|text| json(&text)).map(Value::from),
+    };
+    value.unwrap_or(Value::Null)
+}
+
+/// Bytes are no text; a text that is not UTF-8 gets replacement characters.
+fn text(kept: ValueRef<'_>) -> Option<Cow<'_, str>> {
+    match kept {
+        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
+        ValueRef::Integer(number) => Some(number.to_string().into()),
+        ValueRef::Real(number) => Some(number.to_string().into()),
+        ValueRef::Null | ValueRef::Blob(_) => None,
+    }
+}
+
+/// Returns the JSON that is answered for a text; `None` for `null` and for anything but JSON.
+fn json(text: &str) -> Option<String> {
+    let spelled = respelled(text).unwrap_or_else(|| servable(text).into_owned());
+    (spelled != "null").then_some(spelled)
+}
+
+/// If a name has several production versions, sends all but the newest to staging.
+fn demote_surplus(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
+    let production = transaction
+        .prepare("SELECT name, updated_at, id FROM models WHERE status = 'production'")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<Vec<(String, String, i64)>>>()?;
+    let times: HashMap<i64, String> = production.iter().map(|(_, time, id)| (*id, time.clone())).collect();
+    for (id, successor) in surplus(production) {
+        let updated_at = now.after(times.get(&id).map_or("", String::as_str)).to_string();
+        transaction.execute(
+            "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1",
+            (id, Status::Staging.as_str(), updated_at),
+        )?;
+        let event = EventDraft::auto_demote(&demotion_reason(successor));
+        let event = (id, event.kind.as_str(), event.payload, UPGRADE_ACTOR, now.to_string());
+        transaction.execute(events::INSERT, event)?;
+    }
+    Ok(())
+}

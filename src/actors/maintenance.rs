@@ -1,0 +1,33 @@
+//! The actor that maintains the database on its own connection, so that no write waits for it.
+
+use crate::{
+    store::{Maintenance, Upkeep},
+    telemetry::Writing,
+};
+
+use super::mailbox::Worker;
+
+/// Run one round.
+pub(super) struct MaintenanceJob;
+
+pub(super) struct Maintainer<M> {
+    pub(super) store: M,
+    pub(super) counts: Writing,
+}
+
+impl<M: Maintenance + Send + Unpin + 'static> Worker for Maintainer<M> {
+    type Job = MaintenanceJob;
+
+    fn work(&mut self, _: MaintenanceJob, _waiting: &mut dyn Iterator<Item = MaintenanceJob>) {
+        match self.store.run() {
+            Ok(Upkeep::Done) => {
+                self.counts.checkpoints.inc();
+            }
+            Ok(Upkeep::Nothing | Upkeep::Background) => {}
+            Err(error) => {
+                self.counts.failed_checkpoints.inc();
+                tracing::warn!(%error, "maintenance of the database failed; it is retried later");
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A backend in memory, for the actors' tests: savepoints are copies, and faults happen when a test asks for them.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use model_registry::{
+    domain::{
+        Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats, Status, Timestamp,
+    },
+    store::{
+        Backend, Maintenance, ReadStore, StoreError, StoreSize, Transaction, Upkeep, VisitEvent, VisitModel,
+        VisitModelUntil, WriteStore,
+    },
+};
+
+/// What goes wrong, and what was asked of the backend.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// The next transaction does not begin.
+    pub(crate) begin: Option<StoreError>,
+    /// The next commit fails.
+    pub(crate) commit: Option<StoreError>,
+    /// The next insert ends the transaction, as SQLite does on a full disk.
+    pub(crate) insert_ends_transaction: bool,
+    /// Another process holds the lock.
+    pub(crate) is_locked: bool,
+    /// How long transactions waited for that lock, in all.
+    pub(crate) waited: Duration,
+    /// How often the writer's connection was replaced.
+    pub(crate) reopened: usize,
+    /// Transactions that were committed.
+    pub(crate) commits: usize,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct MemoryOptions {
+    pub(crate) faults: Arc<Mutex<Faults>>,
+    pub(crate) patience: Duration,
+}
+
+pub(crate) struct Memory {
+    options: MemoryOptions,
+    committed: Arc<Mutex<Vec<Model>>>,
+}
+
+pub(crate) struct MemoryReader {
+    committed: Arc<Mutex<Vec<Model>>>,
+}
+
+pub(crate) struct MemoryWriter {
+    faults: Arc<Mutex<Faults>>,
+    committed: Arc<Mutex<Vec<Model>>>,
+    transaction: Option<Vec<Model>>,
+    savepoint: Vec<Model>,
+}
+
+pub(crate) struct NoMaintenance;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn absent<T>() -> Result<T, StoreError> {
+    Err(StoreError::Failed("the backend of these tests can't do this".to_owned()))
+}
+
+impl Backend for Memory {
+    type Options = MemoryOptions;
+    type OpenError = Infallible;
+    type Reader = MemoryReader;
+    type Writer = MemoryWriter;
+    type Maintenance = NoMaintenance;
+
+    fn open(options: &MemoryOptions, _: Timestamp) -> Result<(Self, MemoryWriter), Infallible> {
+        let committed = Arc::<Mutex<Vec<Model>>>::default();
+        let writer = MemoryWriter {
+            faults: Arc::clone(&options.faults),
+            committed: Arc::clone(&committed),
+            transaction: None,
+            savepoint: Vec::new(),
+        };
+        Ok((Self { options: options.clone(), committed }, writer))
+    }
+
+    fn reader(&self) -> Result<MemoryReader, Infallible> {
+        Ok(MemoryReader { committed: Arc::clone(&self.committed) })
+    }
+
+    fn maintenance(&self) -> Result<NoMaintenance, Infallible> {
+        Ok(NoMaintenance)
+    }
+
+    fn reopen(&self, writer: &mut MemoryWriter) -> Result<(), Infallible> {
+        writer.transaction = None;
+        lock(&self.options.faults).reopened += 1;
+        Ok(())
+    }
+
+    fn write_patience(&self) -> Duration {
+        self.options.patience
+    }
+}
+
+impl Maintenance for NoMaintenance {
+    fn run(&mut self) -> Result<Upkeep, StoreError> {
+        Ok(Upkeep::Nothing)
+    }
+}
+
+impl ReadStore for MemoryReader {
+    fn model(&mut self, _: ModelId, _: VisitModel<'_>) -> Result<bool, StoreError> {
+        absent()
+    }
+
+    fn model_by_name(&mut self, _: &str, _: &str, _: VisitModel<'_>) -> Result<bool, StoreError> {
+        absent()
+    }
+
+    fn production(&mut self, _: &str, _: VisitModel<'_>) -> Result<bool, StoreError> {
+        absent()
+    }
+
+    fn models(&mut self, _: &ListQuery, _: VisitModel<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn models_with_ids(&mut self, _: &[ModelId], _: VisitModelUntil<'_>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn events(&mut self, _: &EventQuery, _: VisitEvent<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn stats(&mut self) -> Result<Stats, StoreError> {
+        let total_models = lock(&self.committed).len() as u64;
+        Ok(Stats { total_models, by_status: Vec::new(), by_name: Vec::new() })
+    }
+}
+
+impl MemoryWriter {
+    fn models(&mut self) -> Result<&mut Vec<Model>, StoreError> {
+        self.transaction.as_mut().ok_or_else(|| StoreError::Failed("no transaction is open".to_owned()))
+    }
+}
+
+impl WriteStore for MemoryWriter {
+    fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError> {
+        Ok(self.models()?.iter().find(|model| model.id == id).cloned())
+    }
+
+    fn find_production(&mut self, _: &str) -> Result<Option<Model>, StoreError> {
+        absent()
+    }
+
+    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
+        if std::mem::take(&mut lock(&self.faults).insert_ends_transaction) {
+            self.transaction = None;
+            return Err(StoreError::Full);
+        }
+        let models = self.models()?;
+        if let Some(taken) = models.iter().find(|m| m.name == draft.name && m.version == draft.version) {
+            return Err(Refusal::taken(&draft.name, &draft.version, taken.id).into());
+        }
+        let model = draft.into_model(models.last().map_or(1, |model| model.id + 1), now);
+        models.push(model.clone());
+        Ok(model)
+    }
+
+    fn update(&mut self, _: &Model, _: &Model) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn set_status(&mut self, _: ModelId, _: Status, _: &str) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn set_metrics(&mut self, _: ModelId, _: &str, _: &str) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn touch(&mut self) -> Result<(), StoreError> {
+        self.models().map(drop)
+    }
+
+    fn delete(&mut self, _: ModelId) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn append_event(&mut self, _: ModelId, _: &EventDraft, _: &str, _: &str) -> Result<(), StoreError> {
+        absent()
+    }
+}
+
+impl Transaction for MemoryWriter {
+    fn begin(&mut self, patience: Duration) -> Result<(), StoreError> {
+        let mut faults = lock(&self.faults);
+        if faults.is_locked {
+            faults.waited += patience;
+            drop(faults);
+            thread::sleep(patience);
+            return Err(StoreError::Busy);
+        }
+        if let Some(error) = faults.begin.take() {
+            return Err(error);
+        }
+        self.transaction = Some(lock(&self.committed).clone());
+        Ok(())
+    }
+
+    fn begin_operation(&mut self) -> Result<(), StoreError> {
+        self.savepoint = self.models()?.clone();
+        Ok(())
+    }
+
+    fn keep_operation(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn undo_operation(&mut self) -> Result<(), StoreError> {
+        let savepoint = std::mem::take(&mut self.savepoint);
+        *self.models()? = savepoint;
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if let Some(error) = lock(&self.faults).commit.take() {
+            self.transaction = None;
+            return Err(error);
+        }
+        let models = std::mem::take(self.models()?);
+        *lock(&self.committed) = models;
+        self.transaction = None;
+        lock(&self.faults).commits += 1;
+        Ok(())
+    }
+
+    fn rollback(&mut self) -> Result<(), StoreError> {
+        self.transaction = None;
+        Ok(())
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    fn maintain(&mut self) -> Result<Upkeep, StoreError> {
+        Ok(Upkeep::Nothing)
+    }
+
+    fn size(&self) -> StoreSize {
+        StoreSize::default()
+    }
+
+    fn close(&mut self) {}
+}
