@@ -139,10 +139,9 @@ fn code_of(error: &ObjectError) -> u8 {
         | ObjectError::CredentialsUnavailable { .. } => UNREACHABLE,
         ObjectError::Interrupted { .. }
         | ObjectError::InterruptedDone { .. }
-        | ObjectError::InterruptedUnsure { .. }
-        | ObjectError::InterruptedLate { .. } => INTERRUPTED,
+        | ObjectError::InterruptedUnsure { .. } => INTERRUPTED,
         ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
-        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => code_of(why),
+        ObjectError::PartsLeft { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }
         | ObjectError::Missing { .. }
         | ObjectError::NotTheFile { .. }
