@@ -31,10 +31,12 @@ const KEEP_A_DAY: &str = "public, max-age=86400";
 
 static DESCRIPTION: LazyLock<File> =
     LazyLock::new(|| File { cache: REVALIDATE, ..File::new("application/json", openapi::json()) });
+#[cfg(feature = "docs-ui")]
 static PAGE: LazyLock<File> = LazyLock::new(|| {
     let html = Bytes::from_static(include_bytes!("docs/index.html"));
     File { cache: REVALIDATE, policy: Some(PAGE_POLICY), ..File::new("text/html; charset=utf-8", html) }
 });
+#[cfg(feature = "docs-ui")]
 static PARTS: LazyLock<[(&str, File); 5]> = LazyLock::new(|| {
     macro_rules! gzipped {
         ($name:literal, $kind:literal) => {

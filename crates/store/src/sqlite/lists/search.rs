@@ -130,9 +130,7 @@ impl Search<'_> {
             Some(Source::Name(name)) => self.scan(Rows::Name(name))?,
             Some(Source::Status(status)) => self.scan(Rows::Status(status))?,
             Some(Source::Tag(tag)) => self.by_id("model_tags", "model_id", "tag = ?1", tag)?,
-            Some(Source::Text(text)) => {
-                self.by_id("model_texts", "rowid", "model_texts MATCH ?1", &text)?
-            }
+            Some(Source::Text(text)) => self.by_id("model_texts", "rowid", "model_texts MATCH ?1", &text)?,
         };
         Ok(self.cut(ids, total))
     }
@@ -189,7 +187,8 @@ impl Search<'_> {
     fn sort_all(&self, source: &Source<'_>) -> rusqlite::Result<PageIds> {
         let (tables, condition) = source.select();
         let columns = judged_columns(self.query.sort);
-        let mut rows = self.statements.prepare(&format!("SELECT {columns} FROM {tables} WHERE {condition}"))?;
+        let mut rows =
+            self.statements.prepare(&format!("SELECT {columns} FROM {tables} WHERE {condition}"))?;
         let mut rows = rows.query([source.value()])?;
         let mut positions = Vec::new();
         while let Some(row) = rows.next()? {
@@ -212,12 +211,19 @@ impl Search<'_> {
         let ListQuery { sort, order, .. } = *self.query;
         let mut ids = Vec::new();
         let judged = judged_columns(sort);
-        Scan { rows, sort, order }.each(self.statements, judged, self.after.as_ref(), None, 0, &mut |row| {
-            if self.filter.accepts(row)? {
-                ids.push(row.get(0)?);
-            }
-            Ok(if self.is_full(&ids) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        Scan { rows, sort, order }.each(
+            self.statements,
+            judged,
+            self.after.as_ref(),
+            None,
+            0,
+            &mut |row| {
+                if self.filter.accepts(row)? {
+                    ids.push(row.get(0)?);
+                }
+                Ok(if self.is_full(&ids) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            },
+        )?;
         Ok(ids)
     }
 
@@ -239,7 +245,8 @@ impl Search<'_> {
              ORDER BY backdated_to {direction}, model_id {direction}"
         ))?;
         let mut judge = self.statements.prepare(&format!("SELECT {columns} FROM models WHERE id = ?1"))?;
-        let (mut in_order, mut backdated) = (in_order.query((value, self.first_in_order()?))?, backdated.query([])?);
+        let (mut in_order, mut backdated) =
+            (in_order.query((value, self.first_in_order()?))?, backdated.query([])?);
         let mut next_in_order = || -> rusqlite::Result<Option<SortPosition>> {
             while let Some(row) = in_order.next()? {
                 let mut rows = judge.query([row.get::<_, i64>(0)?])?;
@@ -254,7 +261,8 @@ impl Search<'_> {
         let mut next_backdated = || -> rusqlite::Result<Option<SortPosition>> {
             while let Some(row) = backdated.next()? {
                 let position = SortPosition::of(row)?;
-                let is_behind = self.after.as_ref().is_none_or(|after| position.compare(after, order).is_gt());
+                let is_behind =
+                    self.after.as_ref().is_none_or(|after| position.compare(after, order).is_gt());
                 if is_behind && self.filter.accepts(row)? {
                     return Ok(Some(position));
                 }
