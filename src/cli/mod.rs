@@ -2,6 +2,12 @@
 //!
 //! No other module imports this one. It owns the terminal: stdout, stderr and the exit code.
 
+// Helpers that only the missing commands use.
+#![cfg_attr(
+    not(all(feature = "server", feature = "cli", feature = "objects", feature = "loadtest")),
+    allow(dead_code)
+)]
+
 use std::process::ExitCode;
 
 use anstream::ColorChoice;
