@@ -133,7 +133,7 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         assert_eq!((&told["check"]["schema_version"], &told["check"]["models"]), (&json!(2), &json!(2)));
         let warnings = told["check"]["warnings"].to_string();
         for expected in [
-            "that of an older server (2, not 301)",
+            "that of an older server (2, not 400)",
             "1 row of model_events refers to no row of models",
             "\\\"m\\\" has 2 production versions",
             "start `registry serve` on it once, which mends this",
@@ -192,7 +192,7 @@ fn a_vacuum_and_an_optimize_work_beside_a_server() {
     assert!(size("before") > 1_900_000 && size("after") < 300_000, "{told}");
     assert!(told["optimize"]["ran"].is_array() && told["check"]["ok"] == true, "{told}");
     assert_eq!(server.get("/stats")["total_models"], 1);
-    server.post("/models/1/promote", &json!(null));
+    server.post("/models/1/promote", &json!({}));
 
     let other = Connection::open(server.db_path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
