@@ -1,5 +1,5 @@
-//! Calls around the load, not of it: what is prepared, read back and tidied up. They are made by a few callers at
-//! once and tried again where the server is busy.
+//! Calls before and after the load: registering, reading back and deleting. A few callers make them at once, and retry
+//! while the server is busy.
 
 use std::{cell::Cell, io, rc::Rc, sync::Arc, time::Duration};
 
@@ -11,23 +11,23 @@ use tokio::{
 
 use crate::{
     Error, Halt,
-    http::{Connection, Received},
+    http::{Answer, Connection},
     target::Target,
 };
 
-/// Callers at once: enough to fill a batch of the server's.
+/// Callers at once: enough to fill a batch of the server.
 const CALLERS: usize = 16;
 const BUSY_RETRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(100);
-/// Of what a server says no more is repeated.
+/// The longest part of an error message that is repeated.
 const MAX_DETAIL_CHARS: usize = 500;
 
-/// Says whether the run is to end early, and why.
+/// Returns why the run has to end early, if it has to.
 pub type Stop = Arc<dyn Fn() -> Option<Halt> + Send + Sync>;
 
 /// A successful answer.
-pub(crate) struct Answered {
+pub(crate) struct Reply {
     pub(crate) next: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -43,32 +43,32 @@ impl Calls {
         Self { target: target.clone(), connection: Connection::new(target, timeout) }
     }
 
-    pub(crate) async fn get(&mut self, path: &str) -> Result<Answered, Error> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Reply, Error> {
         let request = self.target.head("GET", path, None);
         match self.send(&request).await {
-            // It may be asked again: the server may have closed a connection while it was on its way.
+            // A read can be repeated; the server may have closed the connection just then.
             Err(Error::AnswerLost { timed_out: false, .. }) => self.send(&request).await,
             answered => answered,
         }
     }
 
-    pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> Result<Answered, Error> {
+    pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> Result<Reply, Error> {
         let mut request = self.target.head("POST", path, Some(body.len()));
         request.extend_from_slice(body);
         self.send(&request).await
     }
 
-    pub(crate) async fn delete(&mut self, path: &str) -> Result<Answered, Error> {
+    pub(crate) async fn delete(&mut self, path: &str) -> Result<Reply, Error> {
         let request = self.target.head("DELETE", path, None);
         self.send(&request).await
     }
 
-    /// A path that the server gave, as a path of ours.
+    /// The path of a link of the server, without the base path.
     pub(crate) fn own_path(&self, link: &str) -> Option<String> {
         self.target.own_path(link).map(str::to_owned)
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<Answered, Error> {
+    async fn send(&mut self, request: &[u8]) -> Result<Reply, Error> {
         let mut retries = 0;
         loop {
             let now = tokio::time::Instant::now();
@@ -77,7 +77,7 @@ impl Calls {
                 .exchange(request, now)
                 .await
                 .map_err(Error::from)
-                .and_then(|got| judge(&got))
+                .and_then(|answer| judge(&answer))
             {
                 Err(Error::Unavailable { .. }) if retries < BUSY_RETRIES => sleep(BUSY_WAIT).await,
                 outcome => return outcome,
@@ -87,8 +87,8 @@ impl Calls {
     }
 }
 
-/// What an answer means to one who needs it.
-fn judge(answer: &Received<'_>) -> Result<Answered, Error> {
+/// The successful reply, or the error that an answer means.
+fn judge(answer: &Answer<'_>) -> Result<Reply, Error> {
     let detail = || -> Option<String> {
         let parsed: serde_json::Value = serde_json::from_slice(answer.body).ok()?;
         let detail = parsed.get("detail")?;
@@ -97,7 +97,7 @@ fn judge(answer: &Received<'_>) -> Result<Answered, Error> {
     };
     let status = answer.status;
     match status {
-        200..=299 => Ok(Answered { next: answer.next.map(str::to_owned), body: answer.body.to_vec() }),
+        200..=299 => Ok(Reply { next: answer.next.map(str::to_owned), body: answer.body.to_vec() }),
         401 => Err(Error::KeyRefused),
         status => match (status, detail()) {
             (429 | 503, detail) => {
@@ -109,16 +109,16 @@ fn judge(answer: &Received<'_>) -> Result<Answered, Error> {
     }
 }
 
-/// Works on jobs 0, 1, 2, … below `jobs`, a few at once, and tells every now and then how many are done.
+/// Does the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
 ///
 /// # Errors
-/// The first error of a job, which ends the others; [`Error::Halted`] where `stop` says so.
+/// The first error of a job, which ends the others; [`Error::Halted`] if `stop` says so.
 pub(crate) fn each<W>(
     target: &Target,
     timeout: Duration,
     jobs: usize,
     stop: &Stop,
-    mut tell: impl FnMut(usize),
+    mut report: impl FnMut(usize),
     work: W,
 ) -> Result<(), Error>
 where
@@ -154,7 +154,7 @@ where
                     if let Some(halt) = stop() {
                         return Err(Error::Halted(halt));
                     }
-                    tell(done.get());
+                    report(done.get());
                 }
             }
         }
@@ -164,7 +164,7 @@ where
 /// Makes one call, or a few one after the other.
 ///
 /// # Errors
-/// That of `work`; [`Error::Halted`] where `stop` says so, which is not made to wait for an answer.
+/// The error of `work`; [`Error::Halted`] as soon as `stop` says so.
 pub(crate) fn once<T>(
     target: &Target,
     timeout: Duration,

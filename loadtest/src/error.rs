@@ -1,62 +1,64 @@
-//! Why a run could not be made, or could not be checked.
+//! Why a run can't be made or checked.
 
 use std::io;
 
-use crate::http::Fault;
+use crate::http::ExchangeError;
 
-/// What went wrong apart from the load itself: failed requests are a matter of the report.
+/// An error outside of the load itself. Failed requests are in the report.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are what the texts name")]
 pub enum Error {
     #[error("{0}")]
     BadTarget(String),
-    /// No connection. `refused`: the host says that no server listens.
+    /// No connection. `refused`: no server listens on that port.
     #[error("no connection: {reason}")]
     Unreachable { reason: String, refused: bool },
-    /// It went out, and no whole answer came.
+    /// The request was sent, and no complete answer came.
     #[error("no answer: {reason}")]
     AnswerLost { reason: String, timed_out: bool },
     #[error("the API key was refused")]
     KeyRefused,
     #[error("unavailable: {detail}")]
     Unavailable { detail: String },
-    #[error("the answer is none of a registry: {reason}")]
+    #[error("the answer is not from a registry: {reason}")]
     NotARegistry { reason: String },
     #[error("refused ({status}): {detail}")]
     Refused { status: u16, detail: String },
     #[error("{0}")]
     Halted(Halt),
-    /// The run could not begin, and what was registered for it could not be deleted.
+    /// The run could not begin, and the versions registered for it could not be deleted.
     #[error("{cause}; versions named {name} may be left in the registry: {why}")]
     LeftBehind { name: String, why: String, cause: Box<Error> },
     #[error("the load generator itself failed: {0}")]
     Client(#[from] io::Error),
 }
 
-/// What ends a run from outside.
+/// Why a run ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// Whoever started it wants it to end.
+    /// The user ended it.
     #[error("interrupted")]
     Interrupted,
-    /// There is no server any more.
+    /// The server has ended.
     #[error("the server went away")]
     ServerGone,
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
-        let reason = fault.words();
-        match fault {
-            Fault::NotConnected(kind, _) => {
+impl From<ExchangeError> for Error {
+    fn from(error: ExchangeError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ExchangeError::NotConnected(kind, _) => {
                 Self::Unreachable { reason, refused: kind == io::ErrorKind::ConnectionRefused }
             }
-            Fault::ConnectTimeout | Fault::Tls(_) => Self::Unreachable { reason, refused: false },
-            Fault::Malformed(_) | Fault::TooLarge(_) => Self::NotARegistry { reason },
-            Fault::Broken(_) | Fault::Closed | Fault::Truncated => {
+            ExchangeError::ConnectTimeout | ExchangeError::Tls(_) => {
+                Self::Unreachable { reason, refused: false }
+            }
+            ExchangeError::Malformed(_) | ExchangeError::TooLarge(_) => Self::NotARegistry { reason },
+            ExchangeError::Broken(_) | ExchangeError::Closed | ExchangeError::Truncated => {
                 Self::AnswerLost { reason, timed_out: false }
             }
-            Fault::Timeout => Self::AnswerLost { reason, timed_out: true },
+            ExchangeError::Timeout => Self::AnswerLost { reason, timed_out: true },
         }
     }
 }

@@ -1,30 +1,30 @@
-//! The percentile distribution of a histogram as text, in the form that HdrHistogram's own tools print and read
-//! (`.hgrm`, for `plotFiles.html` and its like).
+//! The percentile distribution of a histogram as text, in the format of HdrHistogram's own tools (`.hgrm`, for
+//! `plotFiles.html` and others).
 //!
-//! It knows histograms of nanoseconds and writes milliseconds; where the text goes is the caller's.
+//! It reads nanoseconds and writes milliseconds.
 
 use std::io::{self, Write};
 
 use hdrhistogram::Histogram;
 
-/// Lines for each halving of what is left up to 100 %: HdrHistogram's own default.
+/// Lines for each halving of the distance to 100 %, as HdrHistogram has it.
 const TICKS_PER_HALF_DISTANCE: u32 = 5;
 const NANOS_PER_MILLI: f64 = 1e6;
 
 /// Writes the distribution of `histogram`, whose values are nanoseconds, in milliseconds.
 ///
-/// Each line says: so many values (`TotalCount`), which are this share of all (`Percentile`), were at most
-/// `Value`. The last one, 100 %, has `inf` for 1/(1-Percentile), as HdrHistogram's C library writes it; readers
-/// of either form pass over it. As in HdrHistogram, values have as many decimals as the histogram keeps digits.
+/// A line says that `TotalCount` values, a share of `Percentile`, were at most `Value`. The last line, 100 %, has `inf`
+/// for 1/(1-Percentile), as HdrHistogram's C library writes it; readers skip it. Values have as many decimals as the
+/// histogram has digits.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn write(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()> {
     let decimals = usize::from(histogram.sigfig());
     writeln!(out, "{:>12} {:>14} {:>10} {:>14}", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
     writeln!(out)?;
     let mut count = 0;
-    // With nothing recorded the iterator would divide by it.
+    // The iterator would divide by zero.
     let steps = (!histogram.is_empty()).then(|| histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE));
     for step in steps.into_iter().flatten() {
         count += step.count_since_last_iteration();
@@ -44,7 +44,7 @@ pub fn write(histogram: &Histogram<u64>, out: &mut impl Write) -> io::Result<()>
     writeln!(out, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", histogram.buckets(), sub_buckets(histogram))
 }
 
-/// The histogram does not tell: the power of two that resolves twice as many values as its digits can name.
+/// Not in the histogram's API: the power of two that resolves twice as many values as its digits.
 fn sub_buckets(histogram: &Histogram<u64>) -> u64 {
     (2 * 10_u64.pow(histogram.sigfig().into())).next_power_of_two()
 }
@@ -69,7 +69,7 @@ mod tests {
         String::from_utf8(text).unwrap()
     }
 
-    /// The lines, read as `plotFiles.html` reads them: cut at blanks, four columns, none that begins with `#`.
+    /// The lines as `plotFiles.html` reads them: four columns, without those that begin with `#`.
     fn parsed(text: &str) -> Vec<(f64, f64, u64, f64)> {
         let lines = text.lines().filter(|line| !line.starts_with('#')).skip(1);
         let cut = lines.map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|cut| !cut.is_empty());
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn three_values_are_written_as_hdrhistogram_writes_them() {
-        // 1, 2 and 4 ms are kept to steps of 512, 1,024 and 2,048 ns and told by the step's upper end: 1,000,447,
+        // 1, 2 and 4 ms are in buckets of 512, 1,024 and 2,048 ns and written as their upper ends: 1,000,447,
         // 2,000,895 and 4,001,791 ns. Ticks come every tenth up to 50 %, then every twentieth.
         assert_eq!(
             text(&histogram(&[1_000_000, 2_000_000, 4_000_000])),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_recorded_gives_no_line_but_head_and_tail() {
+    fn an_empty_histogram_has_only_head_and_tail() {
         let text = text(&histogram(&[]));
         assert_eq!(parsed(&text), []);
         assert!(
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_fails_is_told_of() {
+    fn the_error_of_a_writer_is_returned() {
         let mut full: &mut [u8] = &mut [0; 100];
         let error = write(&histogram(&[1]), &mut full).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WriteZero);
@@ -130,7 +130,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn any_histogram_reads_back_rising_from_the_least_to_all(
+        fn any_histogram_reads_back_in_rising_order(
             values in prop::collection::vec(0..u64::from(u32::MAX) * 100, 1..100),
         ) {
             let histogram = histogram(&values);

@@ -1,122 +1,75 @@
-//! What one caller has written, compactly: two bits a write of scores or a registration, and 16 bytes more for each
-//! registration's number and id.
+//! What one caller has written: the state of each write, one byte each.
 //!
-//! A write counts as unsure from the moment it goes out. Its answer settles it, and a caller that never gets one
-//! has nothing to do.
+//! A write is unsure from the moment it is sent until its answer comes.
 
 use std::time::Duration;
 
-/// Bits that are all 0 until they are set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Bits(Vec<u64>);
-
-impl Bits {
-    pub(crate) fn get(&self, at: u64) -> bool {
-        let word = usize::try_from(at / 64).ok().and_then(|word| self.0.get(word));
-        word.is_some_and(|word| word >> (at % 64) & 1 == 1)
-    }
-
-    /// Sets a bit and tells whether it was set before.
-    pub(crate) fn set(&mut self, at: u64) -> bool {
-        let Ok(word) = usize::try_from(at / 64) else { return false };
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        let before = self.0[word];
-        self.0[word] |= 1 << (at % 64);
-        before == self.0[word]
-    }
-
-    fn clear(&mut self, at: u64) {
-        if let Some(word) = usize::try_from(at / 64).ok().and_then(|word| self.0.get_mut(word)) {
-            *word &= !(1 << (at % 64));
-        }
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-}
-
-/// How a write ended, as far as its caller knows.
+/// The state of a write, as far as its caller knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Settled {
-    /// The server says that it is done.
+pub(crate) enum WriteState {
+    /// The server answered that it is done.
     Acknowledged,
-    /// The server says that it is not done, or never saw it.
+    /// The server answered that it is not done, or never received it.
     Refused,
-    /// Nobody said anything.
+    /// There is no answer that decides it.
     Unsure,
 }
 
-/// The writes of one kind that one caller has numbered from 0.
+/// The writes of one kind, which one caller has numbered from 0.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Numbered {
-    begun: u64,
-    acknowledged: Bits,
-    unsure: Bits,
-}
+pub(crate) struct Writes(Vec<WriteState>);
 
-impl Numbered {
-    /// The number of the next write.
+impl Writes {
+    /// Adds a write that is about to be sent, and returns its number.
     pub(crate) fn begin(&mut self) -> u64 {
-        let number = self.begun;
-        self.begun += 1;
-        self.unsure.set(number);
-        number
+        self.0.push(WriteState::Unsure);
+        self.0.len() as u64 - 1
     }
 
-    pub(crate) fn settle(&mut self, number: u64, settled: Settled) {
-        if settled != Settled::Unsure {
-            self.unsure.clear(number);
-        }
-        if settled == Settled::Acknowledged {
-            self.acknowledged.set(number);
+    pub(crate) fn set(&mut self, number: u64, state: WriteState) {
+        if let Some(write) = usize::try_from(number).ok().and_then(|at| self.0.get_mut(at)) {
+            *write = state;
         }
     }
 
-    /// Whether this write may have happened although nobody said so.
-    pub(crate) fn is_unsure(&self, number: u64) -> bool {
-        self.unsure.get(number)
+    /// The state of a write; `None` if none has this number.
+    pub(crate) fn get(&self, number: u64) -> Option<WriteState> {
+        usize::try_from(number).ok().and_then(|at| self.0.get(at)).copied()
     }
 
-    pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
-        self.acknowledged.get(number)
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The numbers of acknowledged writes, lowest first.
     pub(crate) fn acknowledged(&self) -> impl Iterator<Item = u64> {
-        (0..self.begun).filter(|number| self.acknowledged.get(*number))
+        (0..).zip(&self.0).filter(|(_, state)| **state == WriteState::Acknowledged).map(|(number, _)| number)
     }
 
-    pub(crate) fn acknowledged_count(&self) -> u64 {
-        self.acknowledged.count()
-    }
-
-    pub(crate) fn unsure_count(&self) -> u64 {
-        self.unsure.count()
+    pub(crate) fn count(&self, state: WriteState) -> u64 {
+        self.0.iter().filter(|write| **write == state).count() as u64
     }
 }
 
-/// The promotions of one version. One caller makes them all, one after the other, so the n-th acknowledged one
-/// has its own event exactly if there are n events.
+/// The promotions of one version. One caller makes all of them, one after the other, so all acknowledged ones have an
+/// event if there are as many events.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Promoted {
+pub(crate) struct Promotions {
     pub(crate) acknowledged: u64,
     pub(crate) unsure: u64,
     /// When the last acknowledged one was sent and answered, since the run began.
     pub(crate) last: Option<(Duration, Duration)>,
 }
 
-/// All that one caller has written.
+/// All writes of one caller.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    pub(crate) metrics: Numbered,
-    pub(crate) registrations: Numbered,
-    /// The id that the registry gave to an acknowledged registration.
+    pub(crate) metrics: Writes,
+    pub(crate) registrations: Writes,
+    /// Acknowledged registrations: number, and the id in the answer.
     pub(crate) registered: Vec<(u64, u64)>,
     /// For each version that only this caller promotes.
-    pub(crate) promoted: Vec<Promoted>,
+    pub(crate) promotions: Vec<Promotions>,
 }
 
 #[cfg(test)]
@@ -125,34 +78,16 @@ mod tests {
 
     #[test]
     fn a_write_is_unsure_until_its_answer_comes() {
-        let mut writes = Numbered::default();
-        for (expected, settled) in
-            [Some(Settled::Acknowledged), Some(Settled::Refused), Some(Settled::Unsure), None]
-                .iter()
-                .enumerate()
-        {
-            let number = writes.begin();
-            assert_eq!(number, expected as u64);
-            assert!(writes.is_unsure(number));
-            if let Some(settled) = settled {
-                writes.settle(number, *settled);
-            }
+        use WriteState::{Acknowledged, Refused, Unsure};
+        let mut writes = Writes::default();
+        for number in 0..4 {
+            assert_eq!((writes.begin(), writes.get(number)), (number, Some(Unsure)));
+        }
+        for (number, state) in [(0, Acknowledged), (1, Refused), (2, Unsure), (9, Acknowledged)] {
+            writes.set(number, state);
         }
         assert_eq!(writes.acknowledged().collect::<Vec<_>>(), [0]);
-        assert_eq!((writes.acknowledged_count(), writes.unsure_count()), (1, 2));
-        assert!(!writes.is_unsure(1) && writes.is_unsure(2) && writes.is_unsure(3));
-    }
-
-    #[test]
-    fn bits_are_independent_of_each_other() {
-        let mut bits = Bits::default();
-        for at in [0, 63, 64, 1000] {
-            assert!(!bits.get(at) && !bits.set(at) && bits.set(at) && bits.get(at));
-        }
-        assert!(!bits.get(65) && !bits.get(u64::MAX));
-        assert_eq!(bits.count(), 4);
-        bits.clear(63);
-        bits.clear(u64::MAX);
-        assert_eq!((bits.get(63), bits.count()), (false, 3));
+        assert_eq!((writes.count(Acknowledged), writes.count(Unsure)), (1, 2));
+        assert_eq!((writes.get(1), writes.get(9)), (Some(Refused), None));
     }
 }

@@ -1,25 +1,25 @@
-//! Loading a model registry: what is sent, how fast, how long each answer took, and whether all of it was kept.
+//! Loads a model registry, measures latencies, and checks that every acknowledged write was kept.
 //!
-//! This crate sees a server over HTTP only; it knows nothing of the registry's code, of terminals or of files.
+//! This crate sees a server only over HTTP; it knows neither the registry's code nor terminals nor files.
 //!
-//! | room | owns |
+//! | module | owns |
 //! |---|---|
-//! | `plan` | what is asked for, checked once |
-//! | `target` | where the server is, and the head of every request |
-//! | `http` | one connection: bytes out, an answer in |
-//! | `scenario` | what each request is, and what its answer means |
-//! | `ledger` | what one caller has written, two bits a write |
+//! | `plan` | the settings of a run, checked once |
+//! | `target` | the server's URL and addresses, and the head of every request |
+//! | `http` | a connection: bytes out, an answer in |
+//! | `scenario` | the requests, and what their answers mean |
+//! | `ledger` | the writes of one caller |
 //! | `schedule` | when requests of the open loop are due |
 //! | `workers` | threads, each with its callers |
-//! | `tally`, `series` | histograms and counts, of the whole and over time |
-//! | `calls`, `prepare`, `readback` | what is done before and after the load |
-//! | `hgrm`, `chart` | distributions as other tools read them, and as a page |
-//! | `observer` | how the load goes, and whether there is still a server |
-//! | `report`, `run` | what it comes to, and the order of it all |
+//! | `tally`, `series` | histograms and counts, in all and over time |
+//! | `calls`, `prepare`, `readback` | calls before and after the load |
+//! | `hgrm`, `chart` | distributions for other tools, and as a page |
+//! | `observer` | progress, and whether the server still exists |
+//! | `report`, `run` | the result, and the order of everything |
 //!
-//! *Coordinated omission.* In the closed loop each caller waits for its answer, so a server that stalls is asked less
-//! while it does: right for a fixed number of callers, wrong for a stream of requests from many. With a rate,
-//! requests are due at fixed times whatever the answers do, and latencies are counted from those times.
+//! *Coordinated omission.* In the closed loop each caller waits for its answer, so a stalled server gets fewer requests:
+//! right for a fixed number of callers, wrong for a stream of requests from many. In the open loop, with a rate, requests
+//! are due at fixed times, and latencies count from those times.
 
 mod calls;
 pub mod chart;
@@ -42,10 +42,10 @@ mod workers;
 
 pub use calls::Stop;
 pub use error::{Error, Halt};
-pub use observer::Live;
+pub use observer::Progress;
 pub use plan::{
-    BadValue, Extent, MAX_CONNECTIONS, MAX_MODELS, Operation, Order, Pace, Plan, PlanError, Rate, Scenario,
-    Span, Weights,
+    Limit, MAX_CONNECTIONS, MAX_MODELS, Operation, Options, Pace, Plan, PlanError, Rate, Scenario, Span,
+    ValueError, Weights,
 };
 pub use readback::{Production, Readback};
 pub use report::{EndedBy, Latency, Outcome, Report};

@@ -1,5 +1,5 @@
-//! Listens to the workers while the load is on: what has ended over time, how it goes now, and whether there is still
-//! a server.
+//! Collects the workers' messages during the load: the run over time, its progress, and whether the server still
+//! exists.
 
 use std::{
     collections::VecDeque,
@@ -10,38 +10,38 @@ use std::{
 use crate::{
     Halt,
     ledger::Ledger,
-    plan::{Extent, Plan},
+    plan::{Limit, Plan},
     run::{Stage, Watch},
     series::{SLICE, Series, Slice},
     tally::{Tally, fold, slice_histogram},
-    workers::{Shared, Told},
+    workers::{Shared, WorkerMessage},
 };
 
-/// How often whoever watches is told.
-const TELL: Duration = Duration::from_millis(100);
-/// A server that nobody can connect to for so long is gone. One that is only restarted is back before.
+/// The interval of progress reports.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// A server that refuses all connections for this long is gone. A restart is shorter.
 const GONE_AFTER: Duration = Duration::from_secs(2);
-/// How long answers are waited for once someone ended the run.
+/// The wait for answers after the run was ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// What "now" means on the progress line, in slices.
+/// The slices that the rate on the progress line covers.
 const NOW_SLICES: i64 = 10;
 
-/// How the load goes.
+/// The progress of the load.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Live {
-    /// Nothing is counted yet.
+pub struct Progress {
+    /// True in the warm-up.
     pub warming_up: bool,
-    /// Since the load began.
+    /// Since the begin of the load.
     pub elapsed: Duration,
-    /// Where time ends it: when, with the warm-up.
+    /// The end with the warm-up, if time ends the run.
     pub end: Option<Duration>,
-    /// Where a number of requests ends it: that number.
+    /// The number of requests, if that ends the run.
     pub requests: Option<u64>,
-    /// Requests that ended, and failed, so far.
+    /// Requests that have ended.
     pub done: u64,
-    /// Those of them that failed.
+    /// Requests that have failed.
     pub failed: u64,
-    /// Of the last second: answered well, and how fast in nanoseconds.
+    /// Successful requests of the last second, and their latencies in nanoseconds.
     pub per_second: f64,
     #[allow(missing_docs, reason = "as above")]
     pub p50_ns: u64,
@@ -49,7 +49,7 @@ pub struct Live {
     pub p99_ns: u64,
 }
 
-/// Listens to the workers, and tells whoever watches.
+/// Collects messages, and reports progress.
 pub(crate) struct Observer<'a> {
     plan: &'a Plan,
     start: Instant,
@@ -57,12 +57,12 @@ pub(crate) struct Observer<'a> {
     pub(crate) tally: Tally,
     pub(crate) ledgers: Vec<Option<Ledger>>,
     pub(crate) abandoned: u64,
-    /// The last slices, for what "now" is.
+    /// The last slices, for the current rate.
     recent: VecDeque<(i64, Slice)>,
     done: u64,
     failed: u64,
     working: usize,
-    /// When nobody could connect for the first and the last time, since somebody was answered.
+    /// The first and the last failed connection since the last answer.
     unreachable: Option<(Instant, Instant)>,
 }
 
@@ -83,31 +83,31 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Until all workers have ended. Returns what cut the run short, and when.
+    /// Collects until all workers have ended. Returns why and when the run was cut short.
     pub(crate) fn watch(
         &mut self,
         shared: &Shared,
-        told: &Receiver<Told>,
+        messages: &Receiver<WorkerMessage>,
         watch: &Watch,
-        tell: &mut dyn FnMut(Stage),
+        report: &mut dyn FnMut(Stage),
     ) -> Option<(Halt, Instant)> {
         let mut halted: Option<(Halt, Instant)> = None;
-        let mut next_tell = Instant::now();
+        let mut next_report = Instant::now();
         while self.working > 0 {
-            match told.recv_timeout(TELL) {
-                Ok(told) => self.hear(told),
+            match messages.recv_timeout(REPORT_EVERY) {
+                Ok(message) => self.receive(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let now = Instant::now();
-            if now < next_tell {
+            if now < next_report {
                 continue;
             }
-            next_tell = now + TELL;
-            tell(Stage::Loading(self.live(now)));
+            next_report = now + REPORT_EVERY;
+            report(Stage::Loading(self.progress(now)));
             match halted {
                 None => {
-                    // One try that failed is none, however long ago: at a low rate the next comes late.
+                    // One failure is not enough, since at a low rate the next request comes late.
                     let gone = self.unreachable.is_some_and(|(first, last)| last - first >= GONE_AFTER);
                     let halt = (watch.stop)().or(gone.then_some(Halt::ServerGone));
                     if let Some(halt) = halt {
@@ -115,17 +115,17 @@ impl<'a> Observer<'a> {
                         shared.stop();
                     }
                 }
-                Some((_, since)) if now - since >= LAST_ANSWERS => shared.give_up(),
+                Some((_, since)) if now - since >= LAST_ANSWERS => shared.abandon(),
                 Some(_) => {}
             }
         }
         halted
     }
 
-    fn hear(&mut self, told: Told) {
-        match told {
-            Told::Ready(_) => {}
-            Told::Slice(number, slice) => {
+    fn receive(&mut self, message: WorkerMessage) {
+        match message {
+            WorkerMessage::Ready(_) => {}
+            WorkerMessage::Slice(number, slice) => {
                 self.done += slice.done + slice.failed;
                 self.failed += slice.failed;
                 let answered = slice.done + slice.failed > slice.unreachable;
@@ -144,18 +144,18 @@ impl<'a> Observer<'a> {
                     self.series.add(number, slice);
                 }
             }
-            Told::Done(worked) => {
+            WorkerMessage::Done(result) => {
                 self.working -= 1;
-                self.tally.add(worked.tally);
-                self.abandoned += worked.abandoned;
-                for (caller, ledger) in worked.ledgers {
+                self.tally.add(result.tally);
+                self.abandoned += result.abandoned;
+                for (caller, ledger) in result.ledgers {
                     self.ledgers[caller] = Some(ledger);
                 }
             }
         }
     }
 
-    fn live(&self, now: Instant) -> Live {
+    fn progress(&self, now: Instant) -> Progress {
         let elapsed = now - self.start;
         let warmup = self.plan.warmup;
         let (mut done, mut latency) = (0, slice_histogram());
@@ -163,20 +163,20 @@ impl<'a> Observer<'a> {
             done += slice.done;
             fold(&mut latency, &slice.latency);
         }
-        // Those slices may be of the warm-up too.
+        // The slices may belong to the warm-up.
         let window = elapsed.clamp(SLICE, SLICE * NOW_SLICES.unsigned_abs() as u32);
         let callers = self.plan.connections as u64;
-        Live {
+        Progress {
             warming_up: elapsed < warmup,
             elapsed,
-            end: match self.plan.extent {
-                Extent::Duration(duration) => Some(warmup + duration),
+            end: match self.plan.limit {
+                Limit::Duration(duration) => Some(warmup + duration),
                 _ => None,
             },
-            requests: match self.plan.extent {
-                Extent::Requests(count) => Some(count),
-                Extent::RequestsPerCaller(count) => Some(count.saturating_mul(callers)),
-                Extent::Duration(_) => None,
+            requests: match self.plan.limit {
+                Limit::Requests(count) => Some(count),
+                Limit::RequestsPerCaller(count) => Some(count.saturating_mul(callers)),
+                Limit::Duration(_) => None,
             },
             done: self.done,
             failed: self.failed,

@@ -1,4 +1,4 @@
-//! What a run needs to be there, and what it takes away again: versions of one name that nobody else uses.
+//! Registers the versions that a run works with, and deletes them afterwards. They share a random name.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ use crate::{
     target::Target,
 };
 
-/// What all names of load tests begin with, so that a person knows them.
+/// The prefix of all names, by which people recognise them.
 const PREFIX: &str = "loadtest-";
 const PAGE: usize = 200;
 
@@ -27,18 +27,18 @@ pub(crate) struct Model {
     pub(crate) id: u64,
 }
 
-/// A name that no other run has.
+/// A random name.
 pub(crate) fn fresh_name(rng: &mut fastrand::Rng) -> String {
     format!("{PREFIX}{:016x}", rng.u64(..))
 }
 
-/// Finds out whether a registry answers there, and to this key.
+/// Checks that a registry answers there and accepts the key.
 pub(crate) fn check(plan: &Plan, target: &Target, stop: &Stop) -> Result<(), Error> {
     let answered = calls::once(target, plan.timeout, stop, async |calls| calls.get("/stats").await)?;
     let stats: Option<Value> = serde_json::from_slice(&answered.body).ok();
     match stats.as_ref().and_then(|stats| stats.get("total_models")) {
         Some(_) => Ok(()),
-        None => Err(Error::NotARegistry { reason: "it does not tell how many versions it has".to_owned() }),
+        None => Err(Error::NotARegistry { reason: "its /stats have no total_models".to_owned() }),
     }
 }
 
@@ -48,15 +48,15 @@ pub(crate) fn register(
     target: &Target,
     name: &str,
     stop: &Stop,
-    tell: impl FnMut(usize),
+    report: impl FnMut(usize),
 ) -> Result<Vec<Model>, Error> {
     let ids = Rc::new(RefCell::new(vec![None; plan.models]));
     let (filled, name) = (Rc::clone(&ids), name.to_owned());
-    calls::each(target, plan.timeout, plan.models, stop, tell, async move |calls, job| {
+    calls::each(target, plan.timeout, plan.models, stop, report, async move |calls, job| {
         let body = draft(&name, job).to_string();
         let answered = calls.post("/models", body.as_bytes()).await?;
         let id = id_in(&answered.body);
-        let no_id = || Error::NotARegistry { reason: "its answer to a registration names no id".to_owned() };
+        let no_id = || Error::NotARegistry { reason: "its answer to a registration has no id".to_owned() };
         filled.borrow_mut()[job] = Some(Model { id: id.ok_or_else(no_id)? });
         Ok(())
     })?;
@@ -64,7 +64,7 @@ pub(crate) fn register(
     Ok(models)
 }
 
-/// As a training job would register it.
+/// A version as a training job would register it.
 fn draft(name: &str, number: usize) -> Value {
     let parity = if number.is_multiple_of(2) { "loadtest-even" } else { "loadtest-odd" };
     json!({
@@ -84,23 +84,23 @@ fn draft(name: &str, number: usize) -> Value {
     })
 }
 
-/// Deletes all versions of the run's name, also those whose registration nobody acknowledged. Their events stay,
-/// as events do. Returns how many were deleted here.
+/// Deletes all versions of the run's name, also those whose registration was not acknowledged, and returns how many.
+/// Their events stay.
 ///
-/// What lies between may drop or ignore the question's filter, so each row is asked for its name before anything goes.
+/// A proxy may drop the filter, so the name of each row is checked before anything is deleted.
 pub(crate) fn tidy(
     plan: &Plan,
     target: &Target,
     name: &str,
     stop: &Stop,
-    mut tell: impl FnMut(usize),
+    mut report: impl FnMut(usize),
 ) -> Result<usize, Error> {
     #[derive(Deserialize)]
     struct Found {
         id: u64,
         name: String,
     }
-    // Only a version in production needs it, and only that scenario makes one.
+    // Only a version in production needs it.
     let query = if plan.weights.of(Operation::Promote) > 0 { "?force=true" } else { "" };
     let (deleted, mut tried) = (Rc::new(Cell::new(0)), HashSet::new());
     loop {
@@ -113,14 +113,14 @@ pub(crate) fn tidy(
         }
         if found.iter().any(|row| row.name != name) {
             return Err(Error::NotARegistry {
-                reason: "its list of one name holds versions of others, so none was deleted from it"
+                reason: "its list of one name has versions of other names, so none of them was deleted"
                     .to_owned(),
             });
         }
         let fresh: Vec<u64> = found.iter().map(|row| row.id).filter(|id| tried.insert(*id)).collect();
         if fresh.is_empty() {
             return Err(Error::NotARegistry {
-                reason: "its list still holds versions that it has deleted".to_owned(),
+                reason: "its list still has versions that it has deleted".to_owned(),
             });
         }
         let (count, before, counted) = (fresh.len(), deleted.get(), Rc::clone(&deleted));
@@ -129,9 +129,9 @@ pub(crate) fn tidy(
             plan.timeout,
             count,
             stop,
-            |done| tell(before + done),
+            |done| report(before + done),
             async move |calls, job| match calls.delete(&format!("/models/{}{query}", fresh[job])).await {
-                // Somebody else was quicker.
+                // Another client has deleted it.
                 Err(Error::Refused { status: 404, .. }) => Ok(()),
                 gone => gone.map(|_| counted.set(counted.get() + 1)),
             },

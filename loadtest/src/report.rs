@@ -1,4 +1,4 @@
-//! What a run comes to, with the keys that the concurrency check of 0.2.0 had, in that order, and more behind them.
+//! The report of a run: first the keys of 0.2.0's concurrency check in their order, then more.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,13 +20,13 @@ pub enum EndedBy {
     Requests,
     /// The time was over.
     Duration,
-    /// Someone ended it.
+    /// The user ended it.
     Interrupt,
-    /// The server went away.
+    /// The server has ended.
     ServerGone,
 }
 
-/// What latencies come to, in milliseconds.
+/// Latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Latency {
@@ -41,12 +41,12 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of a histogram of nanoseconds.
+    /// The summary of a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let millis = |ns: f64| (ns / 1000.0).round() / 1000.0;
         let quantile = |of| millis(histogram.value_at_quantile(of) as f64);
-        // An empty histogram's lowest value is no latency of anything.
+        // The lowest value of an empty histogram is not a latency.
         let min = if histogram.is_empty() { 0 } else { histogram.min() };
         Self {
             count: histogram.len(),
@@ -60,27 +60,27 @@ impl Latency {
         }
     }
 
-    fn of_any(histogram: &Histogram<u64>) -> Option<Self> {
+    pub(crate) fn of_some(histogram: &Histogram<u64>) -> Option<Self> {
         (!histogram.is_empty()).then(|| Self::of(histogram))
     }
 }
 
-/// What the open loop asked for, and what became of it.
+/// The open loop: the rate, and what was reached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct RateReport {
-    /// Requests a second that were due.
+    /// Requests per second that were due.
     pub(crate) asked: f64,
-    /// Requests a second that were answered well.
+    /// Successful requests per second.
     pub(crate) reached: f64,
     pub(crate) due: u64,
-    /// Those that were due and could not be sent before the end, since every connection was waiting.
+    /// Requests that were due and not sent before the end, since every connection was waiting.
     pub(crate) unsent: u64,
-    /// How long the first of those had waited by then. Each of them is in the latencies with what it had waited, which
-    /// is the least that it would have taken.
+    /// How long the first of those had waited. Each of them is in the latencies with the time it had waited, the least
+    /// that its latency would have been.
     pub(crate) oldest_unsent_ms: f64,
-    /// How long after their time requests were sent. It is a part of their latency.
+    /// From due times to sending times. It is a part of the latency.
     pub(crate) lateness_ms: Latency,
-    /// From when they were sent, which is what a tool with coordinated omission would call latency.
+    /// From sending times: what a tool with coordinated omission calls latency.
     pub(crate) service_ms: Latency,
 }
 
@@ -101,15 +101,15 @@ pub(crate) struct Bytes {
 pub(crate) struct OperationReport {
     success: u64,
     failed: u64,
-    #[serde(skip_serializing_if = "is_nought")]
+    #[serde(skip_serializing_if = "is_zero")]
     refused: u64,
     latency_ms: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_latency_ms: Option<Latency>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "it is called so")]
-fn is_nought(count: &u64) -> bool {
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
@@ -119,10 +119,10 @@ pub(crate) struct Versions {
     /// Their name.
     pub(crate) name: String,
     pub(crate) prepared: usize,
-    /// How many were deleted afterwards; absent where they were left, or went with their server.
+    /// How many were deleted afterwards; absent if they were kept, or ended with their server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deleted: Option<usize>,
-    /// Why they could not be.
+    /// Why they could not be deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }
@@ -130,39 +130,38 @@ pub(crate) struct Versions {
 /// The report of a run. Fields are serialised in this order.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// No request failed, everything was sent, and everything acknowledged was kept.
+    /// True if no request failed, all were sent, and every acknowledged write was kept.
     pub ok: bool,
-    /// Requests that were answered, or failed.
+    /// All requests that ended.
     pub requests_total: u64,
-    /// Requests that were answered well.
+    /// Successful requests.
     pub requests_success: u64,
-    /// All others but those that were refused as they may be.
+    /// Failed requests, without promotions that the gate refused.
     pub requests_failed: u64,
     pub(crate) locked_errors: u64,
     pub(crate) status_code_counts: BTreeMap<String, u64>,
     pub(crate) exception_type_counts: BTreeMap<String, u64>,
-    /// Of the requests that were answered well; of the open loop from when they were due, and with what those that
-    /// could not be sent had waited.
+    /// Of successful requests. In the open loop from their due times, and with the waits of requests that were not sent.
     pub latency_ms: Latency,
     pub(crate) errors_sample: Vec<String>,
-    /// The first version that was prepared.
+    /// The first version of the run.
     pub(crate) model_id: u64,
     pub(crate) started_at_epoch: f64,
     pub(crate) ended_at_epoch: f64,
-    /// From the start, after the warm-up, to the last answer.
+    /// From the end of the warm-up to the last answer.
     pub runtime_seconds: f64,
-    /// Answered well.
+    /// Reply well.
     pub requests_per_second: f64,
-    /// What was done.
+    /// The scenario.
     pub scenario: &'static str,
     /// Callers.
     pub connections: usize,
     pub(crate) workers: usize,
     /// How it ended.
     pub ended_by: EndedBy,
-    /// Under way when the run was cut short.
+    /// Requests that were running when the run was cut short.
     pub requests_abandoned: u64,
-    /// Promotions to which the gate was closed: answered as they may be, and neither a success nor a failure.
+    /// Promotions that the gate refused: neither a success nor a failure.
     pub requests_refused: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed_latency_ms: Option<Latency>,
@@ -172,52 +171,52 @@ pub struct Report {
     pub(crate) warmup: Option<Warmup>,
     pub(crate) bytes: Bytes,
     pub(crate) operations: BTreeMap<&'static str, OperationReport>,
-    /// What the audit trail says of the writes.
+    /// The writes, compared with the audit trail.
     pub readback: Readback,
-    /// Where versions were promoted.
+    /// Present if versions were promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub production: Option<Production>,
     pub(crate) versions: Versions,
 }
 
 impl Report {
-    /// Requests of the open loop that were due and could not be sent before the end.
+    /// Requests of the open loop that were not sent before the end.
     #[must_use]
     pub fn unsent(&self) -> u64 {
         self.rate.as_ref().map_or(0, |rate| rate.unsent)
     }
 
-    /// Requests a second that were due, where there was a rate.
+    /// Requests per second that were due, in the open loop.
     #[must_use]
     pub fn rate_asked(&self) -> Option<f64> {
         self.rate.as_ref().map(|rate| rate.asked)
     }
 
-    /// The name of all versions that the run made.
+    /// The name of the run's versions.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.versions.name
     }
 
-    /// Why those could not be deleted, where they should have been.
+    /// Why those could not be deleted.
     #[must_use]
     pub fn left_behind(&self) -> Option<&str> {
         self.versions.error.as_deref()
     }
 }
 
-/// What a run leaves.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// For people and scripts.
+    /// The report.
     pub report: Report,
-    /// Latencies in nanoseconds, by kind: all of them first, and for the open loop what the server took.
+    /// Latencies in nanoseconds by name. The first has all requests.
     pub latencies: Vec<(String, Histogram<u64>)>,
-    /// How it went over time, in pieces that are wider the longer it took.
+    /// The run over time.
     pub intervals: Vec<Interval>,
 }
 
-/// The parts that come from the tally alone.
+/// The number of answers by status.
 pub(crate) fn statuses(tally: &Tally) -> BTreeMap<String, u64> {
     let counted = tally.statuses.iter().enumerate().filter(|(_, count)| **count > 0);
     counted.map(|(status, count)| (status.to_string(), *count)).collect()
@@ -232,24 +231,20 @@ pub(crate) fn operations(tally: &Tally) -> BTreeMap<&'static str, OperationRepor
             failed: tally.failed,
             refused: tally.refused,
             latency_ms: Latency::of(&tally.latency),
-            failed_latency_ms: Latency::of_any(&tally.failed_latency),
+            failed_latency_ms: Latency::of_some(&tally.failed_latency),
         };
         Some((operation.name(), report))
     })
     .collect()
 }
 
-pub(crate) fn failed_latency(histogram: &Histogram<u64>) -> Option<Latency> {
-    Latency::of_any(histogram)
-}
-
-/// `count` in that time, a second.
+/// `count` per second.
 pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
     let seconds = time.as_secs_f64();
     if seconds > 0.0 { (count as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 }
 }
 
-/// Seconds to the microsecond, and no more digits than mean anything.
+/// Seconds, rounded to microseconds.
 pub(crate) fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
 }
@@ -260,7 +255,7 @@ mod tests {
     use crate::tally::histogram;
 
     #[test]
-    fn latencies_are_milliseconds_and_nothing_is_nought() {
+    fn latencies_are_milliseconds_and_nothing_is_zero() {
         let mut latencies = histogram();
         assert_eq!(
             Latency::of(&latencies),
@@ -278,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_no_time_is_none() {
+    fn a_rate_over_no_time_is_zero() {
         assert_eq!((per_second(5, Duration::ZERO), per_second(5, Duration::from_secs(2))), (0.0, 2.5));
     }
 }

@@ -1,23 +1,22 @@
-//! What each request is, and what must be remembered of its answer.
+//! The requests of a run, and what their answers mean.
 //!
-//! Requests are made ready before the run. On the way only digits are written in their places, so that a caller
-//! allocates nothing.
+//! Requests are prepared before the run. During the run a caller only writes digits into them, so it allocates nothing.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 
 use crate::{
-    http::{Fault, Received},
-    ledger::{Ledger, Promoted, Settled},
+    http::{Answer, ExchangeError},
+    ledger::{Ledger, Promotions, WriteState},
     plan::{Operation, Plan, Weights},
     prepare::Model,
     tally::Failure,
     target::Target,
 };
 
-/// Of what a server says to a failed request no more is repeated.
-const MAX_WORDS: usize = 300;
+/// The longest part of an answer that the report repeats.
+const MAX_ERROR_CHARS: usize = 300;
 const NUMBER_DIGITS: usize = 15;
 const CALLER_DIGITS: usize = 5;
 
@@ -28,7 +27,7 @@ pub(crate) struct Requests {
     models: usize,
     read: Vec<Vec<u8>>,
     promote: Vec<Vec<u8>>,
-    /// Heads, one a version; the body is the same for all.
+    /// Heads, one per version; the body is the same for all.
     metrics: Vec<Vec<u8>>,
     metrics_body: Template,
     register: Vec<u8>,
@@ -70,7 +69,7 @@ impl Requests {
     }
 }
 
-/// The questions of someone who looks around: first pages, later pages, filters, orders, a search.
+/// Queries as a person browses: first and later pages, filters, orders, searches.
 const LISTS: [&str; 8] = [
     "limit=50",
     "name=NAME&limit=50",
@@ -82,18 +81,18 @@ const LISTS: [&str; 8] = [
     "q=NAME&tag=loadtest-odd&limit=10",
 ];
 
-/// The index of the version that a caller's write of this number goes to.
+/// The index of the version to which a caller's write of this number goes.
 pub(crate) fn model_of(caller: usize, number: u64, models: usize) -> usize {
     let models = models.max(1) as u64;
     usize::try_from((caller as u64 + number) % models).unwrap_or_default()
 }
 
-/// The version of a registration.
+/// The version string of a registration.
 pub(crate) fn version_of(caller: usize, number: u64) -> String {
     format!("r{caller:0CALLER_DIGITS$}-{number:0NUMBER_DIGITS$}")
 }
 
-/// A body with places for numbers, each padded on its left so that the body's length stays.
+/// A body with places for numbers, padded so that its length is constant.
 struct Template {
     bytes: Vec<u8>,
     caller: Range<usize>,
@@ -102,7 +101,7 @@ struct Template {
 }
 
 impl Template {
-    /// JSON allows space before a number, and no zeros.
+    /// JSON allows spaces before a number, but no zeros.
     fn of_metrics(suite: &str) -> Self {
         let suite = serde_json::Value::from(suite);
         let (caller, number) = (" ".repeat(CALLER_DIGITS), " ".repeat(NUMBER_DIGITS));
@@ -121,7 +120,7 @@ impl Template {
         Self::new(text, &format!("{}\"}}", &version[1..]), "-", b'0')
     }
 
-    /// `tail` is what the text ends with: the caller's place, `between`, the number's place, and something more.
+    /// The text ends with `tail`: the place of the caller, `between`, the place of the number, and more.
     fn new(text: String, tail: &str, between: &str, pad: u8) -> Self {
         let start = text.len() - tail.len();
         let number = start + CALLER_DIGITS + between.len();
@@ -151,21 +150,21 @@ fn write_digits(place: &mut [u8], mut number: u64, pad: u8) {
     }
 }
 
-/// What a caller waits for.
+/// The request that a caller has sent.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     operation: Operation,
-    /// Of a write among those of its kind, or which of its own versions is promoted.
+    /// The number of the write among those of its kind, or the index of the promoted version among the caller's own.
     number: u64,
 }
 
-/// One caller: it has one request under way at a time, and remembers what was acknowledged.
+/// One caller, with one request at a time, and its ledger.
 pub(crate) struct Caller {
     requests: Arc<Requests>,
     index: usize,
     rng: Rng,
     pending: Option<Pending>,
-    promotions: u64,
+    promotions_sent: u64,
     pub(crate) ledger: Ledger,
 }
 
@@ -178,8 +177,8 @@ impl Caller {
             index,
             rng: Rng::with_seed(seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             pending: None,
-            promotions: 0,
-            ledger: Ledger { promoted: vec![Promoted::default(); own], ..Ledger::default() },
+            promotions_sent: 0,
+            ledger: Ledger { promotions: vec![Promotions::default(); own], ..Ledger::default() },
         }
     }
 
@@ -207,9 +206,9 @@ impl Caller {
                 requests.register_body.append_to(request, self.index, number);
             }
             Operation::Promote => {
-                number = self.promotions % self.ledger.promoted.len().max(1) as u64;
-                self.promotions += 1;
-                if let Some(own) = self.ledger.promoted.get_mut(slot(number)) {
+                number = self.promotions_sent % self.ledger.promotions.len().max(1) as u64;
+                self.promotions_sent += 1;
+                if let Some(own) = self.ledger.promotions.get_mut(slot(number)) {
                     own.unsure += 1;
                 }
                 request.extend_from_slice(&requests.promote[self.index + slot(number) * requests.callers]);
@@ -219,37 +218,35 @@ impl Caller {
         operation
     }
 
-    /// Takes the answer to that request, which was sent and answered at these times since the run began.
-    /// Returns why it failed, if it did.
-    pub(crate) fn settle(
+    /// Records the answer to that request in the ledger, with the times since the run began. Returns why it failed, if it
+    /// did.
+    pub(crate) fn record(
         &mut self,
-        answer: &Result<Received<'_>, Fault>,
+        answer: &Result<Answer<'_>, ExchangeError>,
         (sent, answered): (Duration, Duration),
     ) -> Option<Failure> {
         let Pending { operation, number } = self.pending.take()?;
-        let (settled, failure) = judge(operation, answer);
+        let (state, failure) = judge(operation, answer);
         match operation {
-            Operation::Metrics => self.ledger.metrics.settle(number, settled),
+            Operation::Metrics => self.ledger.metrics.set(number, state),
             Operation::Register => {
                 let id = answer.as_ref().ok().and_then(|answer| id_in(answer.body));
-                match (settled, id) {
-                    (Settled::Acknowledged, Some(id)) => {
-                        self.ledger.registrations.settle(number, Settled::Acknowledged);
+                match (state, id) {
+                    (WriteState::Acknowledged, Some(id)) => {
+                        self.ledger.registrations.set(number, state);
                         self.ledger.registered.push((number, id));
                     }
-                    // Without its id nobody can look for it.
-                    (Settled::Acknowledged, None) => {
-                        return Some(Failure::of_answer(
-                            "the answer to a registration names no id".to_owned(),
-                        ));
+                    // Without its id it can't be read back.
+                    (WriteState::Acknowledged, None) => {
+                        return Some(Failure::of_answer("the answer to a registration has no id".to_owned()));
                     }
-                    (settled, _) => self.ledger.registrations.settle(number, settled),
+                    (state, _) => self.ledger.registrations.set(number, state),
                 }
             }
             Operation::Promote => {
-                if let Some(own) = self.ledger.promoted.get_mut(slot(number)) {
-                    own.unsure -= u64::from(settled != Settled::Unsure);
-                    if settled == Settled::Acknowledged {
+                if let Some(own) = self.ledger.promotions.get_mut(slot(number)) {
+                    own.unsure -= u64::from(state != WriteState::Unsure);
+                    if state == WriteState::Acknowledged {
                         own.acknowledged += 1;
                         own.last = Some((sent, answered));
                     }
@@ -266,42 +263,42 @@ fn slot(number: u64) -> usize {
 }
 
 impl Failure {
-    fn of_answer(words: String) -> Self {
-        Self { kind: None, unreachable: false, locked: false, words }
+    fn of_answer(text: String) -> Self {
+        Self { kind: None, unreachable: false, locked: false, text }
     }
 }
 
-/// What an answer means to the one who asked: whether a write happened, and whether that is a failure.
-fn judge(operation: Operation, answer: &Result<Received<'_>, Fault>) -> (Settled, Option<Failure>) {
+/// The state of the write, and the failure if the answer is one.
+fn judge(operation: Operation, answer: &Result<Answer<'_>, ExchangeError>) -> (WriteState, Option<Failure>) {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(fault) => {
-            let unreachable = fault.before_sending();
-            let settled = if unreachable { Settled::Refused } else { Settled::Unsure };
-            let words = format!("{}: {}", fault.name(), fault.words());
-            let failure = Failure { kind: Some(fault.name()), unreachable, locked: false, words };
-            return (settled, Some(failure));
+        Err(error) => {
+            let unreachable = error.before_sending();
+            let state = if unreachable { WriteState::Refused } else { WriteState::Unsure };
+            let text = format!("{}: {error}", error.name());
+            let failure = Failure { kind: Some(error.name()), unreachable, locked: false, text };
+            return (state, Some(failure));
         }
     };
     match answer.status {
-        200..=299 => (Settled::Acknowledged, None),
-        // The gate may be closed to a version: an answer like any other.
-        409 if operation == Operation::Promote => (Settled::Refused, None),
+        200..=299 => (WriteState::Acknowledged, None),
+        // The gate may refuse a promotion, which is not a failure.
+        409 if operation == Operation::Promote => (WriteState::Refused, None),
         status => {
-            let said = String::from_utf8_lossy(answer.body);
-            // As a word: a server that says "blocked" speaks of something else.
+            let body = String::from_utf8_lossy(answer.body);
+            // As a word, since "blocked" means something else.
             let locked =
-                said.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w.eq_ignore_ascii_case("locked"));
-            let words: String = said.trim().chars().take(MAX_WORDS).collect();
-            let failure = Failure { locked, ..Failure::of_answer(format!("{status}: {words}")) };
-            // A server that failed may have failed after it was done.
-            let settled = if status >= 500 { Settled::Unsure } else { Settled::Refused };
-            (settled, Some(failure))
+                body.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| w.eq_ignore_ascii_case("locked"));
+            let text: String = body.trim().chars().take(MAX_ERROR_CHARS).collect();
+            let failure = Failure { locked, ..Failure::of_answer(format!("{status}: {text}")) };
+            // A server may fail after the write is done.
+            let state = if status >= 500 { WriteState::Unsure } else { WriteState::Refused };
+            (state, Some(failure))
         }
     }
 }
 
-/// The id that a version's answer begins with; else the whole answer is read.
+/// The id at the begin of a version's answer; if it is elsewhere, the whole answer is parsed.
 pub(crate) fn id_in(body: &[u8]) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Named {
@@ -330,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_json_whatever_the_numbers_and_their_length_stays() {
+    fn bodies_are_json_of_constant_length() {
         for (caller, number) in [(0, 0), (7, 10), (9999, 999_999_999_999_999)] {
             let body = body_of(&Template::of_metrics("a \"suite\""), caller, number);
             let metrics = json!({"score": 0.5, "caller": caller, "sequence": number});
@@ -341,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_read_wherever_it_stands() {
+    fn an_id_is_found_at_any_place() {
         for (body, id) in [
             (r#"{"id":42,"name":"m"}"#, Some(42)),
             (r#"{ "name": "m", "id": 7 }"#, Some(7)),
@@ -354,26 +351,26 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_means_depends_on_who_asked() {
+    fn the_meaning_of_an_answer_depends_on_the_operation() {
         let answer = |status, body: &'static str| {
-            Ok(Received { status, next: None, body: body.as_bytes(), bytes: body.len() })
+            Ok(Answer { status, next: None, body: body.as_bytes(), bytes: body.len() })
         };
         let locked = r#"{"detail":"database is locked"}"#;
-        for (operation, answer, settled, failed, is_locked) in [
-            (Operation::Metrics, answer(200, "{}"), Settled::Acknowledged, false, false),
-            (Operation::Promote, answer(409, "{}"), Settled::Refused, false, false),
-            (Operation::Metrics, answer(409, "{}"), Settled::Refused, true, false),
-            (Operation::Metrics, answer(503, locked), Settled::Unsure, true, true),
-            (Operation::Metrics, answer(503, "{}"), Settled::Unsure, true, false),
-            (Operation::Metrics, answer(503, r#"{"detail":"blocked"}"#), Settled::Unsure, true, false),
-            (Operation::Read, answer(404, "{}"), Settled::Refused, true, false),
-            (Operation::Metrics, answer(302, ""), Settled::Refused, true, false),
-            (Operation::Metrics, Err(Fault::Timeout), Settled::Unsure, true, false),
-            (Operation::Metrics, Err(Fault::ConnectTimeout), Settled::Refused, true, false),
+        for (operation, answer, state, failed, is_locked) in [
+            (Operation::Metrics, answer(200, "{}"), WriteState::Acknowledged, false, false),
+            (Operation::Promote, answer(409, "{}"), WriteState::Refused, false, false),
+            (Operation::Metrics, answer(409, "{}"), WriteState::Refused, true, false),
+            (Operation::Metrics, answer(503, locked), WriteState::Unsure, true, true),
+            (Operation::Metrics, answer(503, "{}"), WriteState::Unsure, true, false),
+            (Operation::Metrics, answer(503, r#"{"detail":"blocked"}"#), WriteState::Unsure, true, false),
+            (Operation::Read, answer(404, "{}"), WriteState::Refused, true, false),
+            (Operation::Metrics, answer(302, ""), WriteState::Refused, true, false),
+            (Operation::Metrics, Err(ExchangeError::Timeout), WriteState::Unsure, true, false),
+            (Operation::Metrics, Err(ExchangeError::ConnectTimeout), WriteState::Refused, true, false),
         ] {
             let (found, failure) = judge(operation, &answer);
             let is = (found, failure.is_some(), failure.is_some_and(|failure| failure.locked));
-            assert_eq!(is, (settled, failed, is_locked), "{operation:?} {answer:?}");
+            assert_eq!(is, (state, failed, is_locked), "{operation:?} {answer:?}");
         }
     }
 

@@ -1,48 +1,47 @@
-//! When requests of the open loop are due. Pure: it knows no clock.
+//! When requests of the open loop are due. Pure: it reads no clock.
 //!
-//! What is due depends on the time alone and on no answer. A server that stalls finds all that became due meanwhile
-//! waiting, each from its own time. What was due and could not be sent before a run's end is counted apart, with what it
-//! had waited by then.
+//! Due times depend on no answer. While a server stalls, requests wait, and their latency counts from their due times.
+//! Requests that could not be sent before the end of the run count with the time that they had waited.
 
 use std::time::Duration;
 
-use crate::plan::{Extent, Rate};
+use crate::plan::{Limit, Rate};
 
-/// Fixed times, evenly spread.
+/// Due times, evenly spread.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     per_second: f64,
-    /// How many there are in all; `u64::MAX` where only time ends it.
+    /// The number of requests; `u64::MAX` if only time ends the run.
     pub(crate) total: u64,
-    /// When it ends, since its start.
+    /// The end, from the start.
     pub(crate) end: Option<Duration>,
 }
 
 impl Schedule {
-    pub(crate) fn new(rate: Rate, warmup: Duration, extent: Extent, callers: usize) -> Self {
+    pub(crate) fn new(rate: Rate, warmup: Duration, limit: Limit, callers: usize) -> Self {
         let per_second = rate.per_second();
         let unending = Self { per_second, total: u64::MAX, end: None };
         let warming = unending.due_by(warmup);
-        match extent {
-            Extent::Duration(duration) => Self { end: Some(warmup + duration), ..unending },
-            Extent::Requests(count) => Self { total: warming.saturating_add(count), ..unending },
-            Extent::RequestsPerCaller(count) => {
+        match limit {
+            Limit::Duration(duration) => Self { end: Some(warmup + duration), ..unending },
+            Limit::Requests(count) => Self { total: warming.saturating_add(count), ..unending },
+            Limit::RequestsPerCaller(count) => {
                 let count = count.saturating_mul(callers as u64);
                 Self { total: warming.saturating_add(count), ..unending }
             }
         }
     }
 
-    /// When the request of this number is due, since the start.
+    /// The due time of a request, from the start.
     pub(crate) fn time_of(&self, number: u64) -> Duration {
         Duration::try_from_secs_f64(number as f64 / self.per_second).unwrap_or(Duration::MAX)
     }
 
-    /// How many are due before this time.
+    /// The number of requests that are due before this time.
     pub(crate) fn due_by(&self, elapsed: Duration) -> u64 {
         let elapsed = self.end.map_or(elapsed, |end| elapsed.min(end));
         let mut due = (elapsed.as_secs_f64() * self.per_second).ceil() as u64;
-        // Products are rounded; the times themselves decide.
+        // The product is rounded, so the due times decide.
         while due > 0 && self.time_of(due - 1) >= elapsed {
             due -= 1;
         }
@@ -59,11 +58,11 @@ mod tests {
 
     use super::*;
 
-    fn schedule(rate: &str, extent: Extent) -> Schedule {
-        Schedule::new(rate.parse().unwrap(), Duration::ZERO, extent, 4)
+    fn schedule(rate: &str, limit: Limit) -> Schedule {
+        Schedule::new(rate.parse().unwrap(), Duration::ZERO, limit, 4)
     }
 
-    const UNENDING: Extent = Extent::Requests(u64::MAX);
+    const UNENDING: Limit = Limit::Requests(u64::MAX);
 
     #[test]
     fn requests_are_due_at_even_times() {
@@ -78,19 +77,19 @@ mod tests {
     #[test]
     fn a_schedule_ends_by_time_or_by_number() {
         let second = Duration::from_secs(1);
-        for (extent, due) in
-            [(Extent::Duration(second), 100), (Extent::Requests(30), 30), (Extent::RequestsPerCaller(5), 20)]
+        for (limit, due) in
+            [(Limit::Duration(second), 100), (Limit::Requests(30), 30), (Limit::RequestsPerCaller(5), 20)]
         {
-            assert_eq!(schedule("100", extent).due_by(60 * second), due, "{extent:?}");
+            assert_eq!(schedule("100", limit).due_by(60 * second), due, "{limit:?}");
         }
-        // Those of the warm-up come before the ones that were asked for.
-        let warmed = Schedule::new("100".parse().unwrap(), second, Extent::Requests(30), 4);
+        // Requests of the warm-up come first, in addition.
+        let warmed = Schedule::new("100".parse().unwrap(), second, Limit::Requests(30), 4);
         assert_eq!((warmed.total, warmed.due_by(60 * second)), (130, 130));
     }
 
     proptest! {
         #[test]
-        fn exactly_those_whose_time_is_before_are_due(rate in 0.01_f64..1e6, micros in 0_u64..10_000_000) {
+        fn requests_are_due_whose_time_is_before(rate in 0.01_f64..1e6, micros in 0_u64..10_000_000) {
             let schedule = schedule(&rate.to_string(), UNENDING);
             let elapsed = Duration::from_micros(micros);
             let due = schedule.due_by(elapsed);
@@ -98,8 +97,8 @@ mod tests {
             prop_assert!(due == 0 || schedule.time_of(due - 1) < elapsed);
         }
 
-        /// One server that stalls once, with a clock that is counted and not waited for: what the callers would
-        /// have measured from their own sends hides the stall, and what is measured from the intended times shows it.
+        /// A server that stalls once, on a simulated clock: latencies from the sending times hide the stall, latencies
+        /// from the due times show it.
         #[test]
         fn a_stall_is_seen_by_every_request_that_was_due_in_it(stall_millis in 50_u64..2000) {
             let schedule = schedule("1000", UNENDING);
@@ -115,7 +114,7 @@ mod tests {
                 from_sent += u64::from(took > slow);
             }
             prop_assert_eq!(from_sent, 1);
-            // All that became due in the stall, but for those of its last 2 ms.
+            // All that became due during the stall, except in its last 2 ms.
             prop_assert!(from_intended >= stall_millis - 3, "{} of {}", from_intended, stall_millis);
         }
     }

@@ -1,4 +1,4 @@
-//! How a run went over time: slices that get wider as it gets longer, so that any run fits in the same memory.
+//! A run over time, in slices that become wider as it becomes longer, so that any run fits in the same memory.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use hdrhistogram::Histogram;
 
 use crate::{chart::Interval, tally::fold};
 
-/// What workers tell at once. Theirs are merged, never averaged.
+/// The slices that workers report. They are merged, never averaged.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
-/// Before slices are joined in pairs: enough for a picture.
+/// With more, slices are joined in pairs. It is enough for a picture.
 const MAX_SLICES: usize = 240;
 
-/// The number of the slice that a request ended in, when `measured` of the measured part had passed; in the warm-up,
-/// which is still so far from its end, below 0 and rising.
+/// The number of the slice in which a request ended, `measured` after the warm-up. In the warm-up, with `warming` left
+/// of it, numbers are below 0 and rise.
 pub(crate) fn number_of(measured: Duration, warming: Option<Duration>) -> i64 {
     let whole = |time: Duration| i64::try_from(time.as_nanos() / SLICE.as_nanos()).unwrap_or(i64::MAX - 1);
     match warming {
@@ -21,14 +21,14 @@ pub(crate) fn number_of(measured: Duration, warming: Option<Duration>) -> i64 {
     }
 }
 
-/// What ended within a slice of time.
+/// The requests that ended in a slice of time.
 #[derive(Debug, Clone)]
 pub(crate) struct Slice {
     pub(crate) done: u64,
     pub(crate) failed: u64,
-    /// Connections that did not come about.
+    /// Connections that failed.
     pub(crate) unreachable: u64,
-    /// Nanoseconds of those that succeeded, to two digits: it is for pictures.
+    /// Of successful requests, in nanoseconds to two digits, which is enough for pictures.
     pub(crate) latency: Histogram<u64>,
 }
 
@@ -41,16 +41,16 @@ impl Slice {
     }
 }
 
-/// All slices of a run, of one width.
+/// All slices of a run, all of one width.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     slices: Vec<Option<Slice>>,
-    /// How often slices were joined in pairs.
+    /// How often slices were joined.
     joined: u32,
 }
 
 impl Series {
-    /// Takes what ended in the slice of this number, counted in [`SLICE`]s.
+    /// Adds a slice; `number` counts in [`SLICE`]s.
     pub(crate) fn add(&mut self, number: u64, slice: Slice) {
         while number >> self.joined >= MAX_SLICES as u64 {
             self.join();
@@ -73,14 +73,14 @@ impl Series {
         self.joined += 1;
     }
 
-    /// From the start to `end`, where the last interval may be cut short.
+    /// The intervals from the start to `end`. The last one may be shorter.
     pub(crate) fn intervals(&self, end: Duration) -> Vec<Interval> {
         let width = SLICE.as_secs_f64() * f64::from(1_u32 << self.joined.min(31));
         let ends = ((end.as_secs_f64() / width).ceil() as usize).min(MAX_SLICES);
-        // To the end also where nothing ended any more: a server that stalled to the end is to be seen.
+        // Up to the end even if no request ended, so that a server that stalled to the end is seen.
         let mut count = self.slices.len().max(ends);
         let left_at = |at: usize| end.as_secs_f64() - at as f64 * width;
-        // A sliver shows a rate of hardly anything: it goes to the interval before it.
+        // A very short last interval would show a meaningless rate, so it is joined to the one before.
         let sliver = count > 1 && left_at(count - 1) < width / 2.0 && left_at(count - 1) > 0.0;
         count -= usize::from(sliver);
         let mut intervals = Vec::with_capacity(count);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_all_and_no_average() {
+    fn percentiles_are_those_of_all_requests_and_not_averages() {
         let mut series = Series::default();
         for latency in [1_000_u64, 1_000, 1_000, 9_000_000] {
             series.add(0, slice(latency));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_interval_in_which_nothing_ended_is_there_and_empty() {
+    fn an_interval_without_requests_is_empty() {
         let mut series = Series::default();
         series.add(2, slice(5));
         let done = |series: &Series, end| {

@@ -1,6 +1,6 @@
-//! What one worker has seen: histograms and counts of its own, which are merged when the run is over.
+//! The measurements of one worker: histograms and counts, merged after the run.
 //!
-//! Nothing here is shared between threads, so recording takes no lock, and it allocates only for failures.
+//! Nothing is shared between threads, so recording takes no lock. Only failures allocate.
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -8,11 +8,11 @@ use hdrhistogram::Histogram;
 
 use crate::{plan::Operation, series::Slice};
 
-/// Longer ones are recorded as this: no timeout is longer than a week, and no digit of it would be believed.
+/// Longer latencies are recorded as this.
 const MAX_LATENCY: Duration = Duration::from_secs(3600);
 const DIGITS: u8 = 3;
 const SLICE_DIGITS: u8 = 2;
-/// Of what went wrong the report repeats so much.
+/// Different error messages in the report.
 const MAX_ERRORS: usize = 10;
 const STATUSES: usize = 600;
 
@@ -34,7 +34,7 @@ fn with_digits(digits: u8) -> Histogram<u64> {
 
 /// Adds `from` to `into`, which has the same bounds.
 pub(crate) fn fold(into: &mut Histogram<u64>, from: &Histogram<u64>) {
-    // It errs where a value is out of bounds, and those are the same.
+    // It fails only for values out of bounds, which are the same.
     let _ = into.add(from);
 }
 
@@ -43,7 +43,7 @@ fn record(histogram: &mut Histogram<u64>, span: Duration) {
 }
 
 pub(crate) fn record_many(histogram: &mut Histogram<u64>, span: Duration, count: u64) {
-    // Two readings of the clock may be the same, and 0 is in no bucket.
+    // Two readings of the clock may be equal, and 0 is below the lowest bucket.
     histogram.saturating_record_n(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1), count);
 }
 
@@ -51,46 +51,46 @@ pub(crate) fn record_many(histogram: &mut Histogram<u64>, span: Duration, count:
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) operation: Operation,
-    /// Since the measured part began; absent in the warm-up, of which nothing is counted.
+    /// Since the warm-up; absent in the warm-up, which is not counted.
     pub(crate) at: Option<Duration>,
-    /// The slice of time that it ended in: from 0 where it counts, below 0 in the warm-up.
+    /// The slice in which it ended: below 0 in the warm-up.
     pub(crate) slice: i64,
-    /// From when it should have been sent.
+    /// From its due time.
     pub(crate) latency: Duration,
-    /// From when it was sent.
+    /// From its sending time.
     pub(crate) service: Duration,
     pub(crate) sent_bytes: usize,
     pub(crate) received_bytes: usize,
-    /// Absent where there was no answer.
+    /// Absent if there was no answer.
     pub(crate) status: Option<u16>,
     pub(crate) failure: Option<Failure>,
-    /// The server did nothing, as it may: no failure, and nothing that was done either.
+    /// The gate refused a promotion, which is neither a success nor a failure.
     pub(crate) refused: bool,
 }
 
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The name of what happened to the connection, where there was no answer.
+    /// The name of the connection's error, if there was no answer.
     pub(crate) kind: Option<Cow<'static, str>>,
     pub(crate) unreachable: bool,
-    /// The server says that its database is locked.
+    /// The answer says that the database is locked.
     pub(crate) locked: bool,
-    pub(crate) words: String,
+    pub(crate) text: String,
 }
 
-/// What is known of one kind of request.
+/// The measurements of one operation.
 #[derive(Debug, Clone)]
 pub(crate) struct OperationTally {
-    /// Of those that succeeded, from when they should have been sent.
+    /// Of successful requests, from their due times.
     pub(crate) latency: Histogram<u64>,
-    /// The same, from when they were sent.
+    /// The same, from their sending times.
     pub(crate) service: Histogram<u64>,
-    /// Of those that failed.
+    /// Of failed requests.
     pub(crate) failed_latency: Histogram<u64>,
     pub(crate) success: u64,
     pub(crate) failed: u64,
-    /// Answered, and as may be, and yet nothing was done.
+    /// Promotions that the gate refused.
     pub(crate) refused: u64,
 }
 
@@ -116,24 +116,24 @@ impl OperationTally {
     }
 }
 
-/// All that a worker, or all of them, have seen.
+/// The measurements of one worker, or of all.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// For those kinds that occur, by their index.
+    /// For operations that occur, by their index.
     pub(crate) operations: [Option<Box<OperationTally>>; Operation::ALL.len()],
     pub(crate) statuses: Vec<u64>,
     pub(crate) kinds: BTreeMap<Cow<'static, str>, u64>,
     pub(crate) errors: Vec<String>,
     pub(crate) locked: u64,
-    /// How long after their time requests were sent.
+    /// From due times to sending times.
     pub(crate) lateness: Histogram<u64>,
     pub(crate) warmup_requests: u64,
     pub(crate) warmup_failed: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) received_bytes: u64,
-    /// When the last request ended, since the measured part began.
+    /// The end of the last request, since the warm-up.
     pub(crate) last_end: Duration,
-    /// The slice of time that is under way, and its number; those of the warm-up are below 0.
+    /// The current slice and its number.
     slice: Slice,
     slice_number: i64,
 }
@@ -157,7 +157,7 @@ impl Tally {
         }
     }
 
-    /// Counts a request, and returns the slice before this one where that has ended.
+    /// Records a request, and returns the slice before this one if that has ended.
     pub(crate) fn record(&mut self, ended: Ended) -> Option<(i64, Slice)> {
         let flushed = self.turn_to(ended.slice);
         let unreachable = ended.failure.as_ref().is_some_and(|failure| failure.unreachable);
@@ -202,15 +202,15 @@ impl Tally {
 
     fn note(&mut self, failure: Failure) {
         self.locked += u64::from(failure.locked);
-        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&failure.words) {
-            self.errors.push(failure.words);
+        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&failure.text) {
+            self.errors.push(failure.text);
         }
         if let Some(kind) = failure.kind {
             *self.kinds.entry(kind).or_default() += 1;
         }
     }
 
-    /// Takes what has ended so far out of the slice that is under way, where it holds anything.
+    /// Takes the current slice, if it has any requests.
     pub(crate) fn flush(&mut self) -> Option<(i64, Slice)> {
         if self.slice.done + self.slice.failed == 0 {
             return None;
@@ -227,7 +227,7 @@ impl Tally {
         flushed
     }
 
-    /// Adds what another worker has seen.
+    /// Adds the measurements of another worker.
     pub(crate) fn add(&mut self, other: Self) {
         for (mine, theirs) in self.operations.iter_mut().zip(other.operations) {
             match (mine.as_mut(), theirs) {
@@ -242,9 +242,9 @@ impl Tally {
         for (kind, count) in other.kinds {
             *self.kinds.entry(kind).or_default() += count;
         }
-        for words in other.errors {
-            if self.errors.len() < MAX_ERRORS && !self.errors.contains(&words) {
-                self.errors.push(words);
+        for text in other.errors {
+            if self.errors.len() < MAX_ERRORS && !self.errors.contains(&text) {
+                self.errors.push(text);
             }
         }
         fold(&mut self.lateness, &other.lateness);
@@ -256,7 +256,7 @@ impl Tally {
         self.last_end = self.last_end.max(other.last_end);
     }
 
-    /// All kinds together.
+    /// All operations together.
     pub(crate) fn total(&self) -> OperationTally {
         let mut total = OperationTally::new();
         for operation in self.operations.iter().flatten() {
@@ -299,20 +299,20 @@ mod tests {
         one.add(other);
         let total = one.total();
         let millis = |quantile| total.latency.value_at_quantile(quantile) / 1_000_000;
-        // The average of their two p50 would be 500.
+        // The average of both p50 would be 500.
         assert_eq!((millis(0.5), millis(0.999), total.success), (1, 1000, 100));
         assert_eq!((one.statuses[200], one.sent_bytes, one.last_end), (100, 1000, Duration::from_millis(2)));
     }
 
     #[test]
-    fn of_the_warm_up_nothing_is_counted() {
+    fn the_warm_up_is_not_counted() {
         let mut tally = Tally::new();
         tally.record(ended(None, 5));
         assert_eq!((tally.warmup_requests, tally.total().success, tally.statuses[200]), (1, 0, 0));
     }
 
     #[test]
-    fn a_slice_is_told_when_the_next_one_begins() {
+    fn a_slice_is_returned_when_the_next_one_begins() {
         let mut tally = Tally::new();
         assert!(tally.record(ended(None, 1)).is_none());
         let (number, slice) = tally.record(ended(Some(0), 1)).unwrap();
@@ -326,14 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_apart_and_named_once() {
+    fn failures_are_counted_apart_and_each_message_is_kept_once() {
         let mut tally = Tally::new();
         for _ in 0..3 {
             let failure = Failure {
                 kind: Some(Cow::Borrowed("Timeout")),
                 unreachable: false,
                 locked: true,
-                words: "no answer".to_owned(),
+                text: "no answer".to_owned(),
             };
             tally.record(Ended { status: None, failure: Some(failure), ..ended(Some(1), 9) });
         }

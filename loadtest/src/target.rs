@@ -1,4 +1,4 @@
-//! Where the server is: a URL taken apart, its addresses, and what stands in the head of every request.
+//! The server: its URL, addresses and TLS, and the head of every request.
 
 use std::{
     fmt,
@@ -14,21 +14,21 @@ use crate::Error;
 
 const USER_AGENT: &str = concat!("registry-loadtest/", env!("CARGO_PKG_VERSION"));
 
-/// TLS as it is to be spoken with one server.
+/// TLS for one server.
 #[derive(Clone)]
 pub(crate) struct Tls {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) name: ServerName<'static>,
 }
 
-/// One server, and the key it is shown.
+/// One server, and the API key.
 #[derive(Clone)]
 pub struct Target {
     /// Without a slash at its end.
     url: String,
     /// `host:port` as requests name it.
     authority: String,
-    /// What comes before the registry's own paths; often nothing.
+    /// The prefix of the registry's paths; often empty.
     base_path: String,
     key: String,
     pub(crate) addresses: Arc<[SocketAddr]>,
@@ -39,12 +39,11 @@ impl Target {
     /// Looks up the host. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] where the host's name leads nowhere, [`Error::BadTarget`] where the URL has no
-    /// host or TLS can't be set up.
+    /// [`Error::Unreachable`] if the host is unknown, [`Error::BadTarget`] if the URL has no host or TLS can't be set up.
     pub fn resolve(url: &Url, key: &str) -> Result<Self, Error> {
-        let host = url.host_str().ok_or(Error::BadTarget("the URL names no host".to_owned()))?;
-        let port = url.port_or_known_default().ok_or(Error::BadTarget("the URL names no port".to_owned()))?;
-        // An address in brackets is looked up without them.
+        let host = url.host_str().ok_or(Error::BadTarget("the URL has no host".to_owned()))?;
+        let port = url.port_or_known_default().ok_or(Error::BadTarget("the URL has no port".to_owned()))?;
+        // An IPv6 address is resolved without its brackets.
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let looked_up = (bare, port).to_socket_addrs();
         let addresses: Arc<[SocketAddr]> = match looked_up {
@@ -65,13 +64,13 @@ impl Target {
         })
     }
 
-    /// As it was given, without a slash at its end.
+    /// The URL without a slash at its end.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A request's head, up to the line break that ends it. `path` begins with a slash.
+    /// The complete head of a request. `path` begins with a slash.
     pub(crate) fn head(&self, method: &str, path: &str, body_bytes: Option<usize>) -> Vec<u8> {
         let Self { base_path, authority, key, .. } = self;
         let mut head = format!(
@@ -84,7 +83,7 @@ impl Target {
         head.into_bytes()
     }
 
-    /// The path of a link that the server gave, as [`Target::head`] takes it: without the part that all have.
+    /// The path of a link of the server, without the base path, as [`Target::head`] takes it.
     pub(crate) fn own_path<'a>(&self, link: &'a str) -> Option<&'a str> {
         let path = match link.find("://") {
             Some(at) => {
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_link_is_found_however_it_is_written() {
+    fn the_path_of_a_link_is_found_in_any_form() {
         let target = target("http://127.0.0.1:8001/r");
         for (link, path) in [
             ("/r/models?cursor=a", Some("/models?cursor=a")),

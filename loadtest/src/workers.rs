@@ -1,7 +1,7 @@
-//! Threads that send: each has a runtime of its own, its share of the connections, and a tally of its own.
+//! The threads that send: each has its own runtime, tally, and share of the connections.
 //!
-//! They share the clock's start, a counter of requests, and two doors: one that opens when all connections stand, and
-//! one through which requests of the open loop come when they are due.
+//! They share the start time, a counter of requests, and two semaphores: one that opens when all connections are open,
+//! and one with a permit for each request of the open loop that is due.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +26,7 @@ use crate::{
     Error,
     http::Connection,
     ledger::Ledger,
-    plan::{Extent, Pace, Plan},
+    plan::{Limit, Pace, Plan},
     scenario::{Caller, Requests},
     schedule::Schedule,
     series::{SLICE, Slice, number_of},
@@ -34,32 +34,32 @@ use crate::{
     target::Target,
 };
 
-/// Before a caller tries again to reach a server that it could not reach; doubled up to the second.
+/// The wait before a caller reconnects; doubled up to the maximum.
 const RECONNECT_WAIT: Duration = Duration::from_millis(10);
 const MAX_RECONNECT_WAIT: Duration = Duration::from_millis(160);
-/// The pacer looks at least so often whether the run has ended.
+/// The pacer checks at least this often that the run goes on.
 const MAX_NAP: Duration = Duration::from_millis(20);
 
-/// What a worker tells while it works.
-pub(crate) enum Told {
-    /// Its connections stand, and each has answered once; or one could not.
+/// What a worker sends to the observer.
+pub(crate) enum WorkerMessage {
+    /// Its connections are open and have answered once, or one of them failed.
     Ready(Result<(), Error>),
-    /// What ended in a slice of time; those of the warm-up are below 0.
+    /// The requests that ended in a slice of time, and its number.
     Slice(i64, Slice),
     /// It has ended.
-    Done(Box<Worked>),
+    Done(Box<WorkerResult>),
 }
 
-/// What a worker leaves behind.
-pub(crate) struct Worked {
+/// The result of a worker.
+pub(crate) struct WorkerResult {
     pub(crate) tally: Tally,
-    /// Of its callers, with their numbers.
+    /// The ledgers of its callers, by number.
     pub(crate) ledgers: Vec<(usize, Ledger)>,
-    /// Requests that were under way when the run was cut short.
+    /// Requests that were running when the run was cut short.
     pub(crate) abandoned: u64,
 }
 
-/// What all threads of a run see.
+/// The state that all threads of a run share.
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) schedule: Option<Schedule>,
@@ -67,13 +67,13 @@ pub(crate) struct Shared {
     requests: Arc<Requests>,
     seed: u64,
     start: OnceLock<Instant>,
-    /// Closed once all connections stand: it lets everybody through.
+    /// Never has permits; closing it lets all callers begin.
     gate: Semaphore,
-    /// Requests of the open loop that are due. It holds a number, whatever the backlog.
+    /// One permit for each request of the open loop that is due, so any backlog needs no memory.
     due: Semaphore,
-    /// Closed where what is under way is to be given up.
+    /// Closing it abandons running requests.
     abandon: Semaphore,
-    /// How many were begun: of the open loop all, of the closed loop those that count.
+    /// Requests that were begun: in the closed loop only those that count.
     taken: AtomicU64,
     stopped: AtomicBool,
 }
@@ -82,7 +82,7 @@ impl Shared {
     pub(crate) fn new(plan: &Plan, target: &Target, requests: Arc<Requests>, seed: u64) -> Self {
         let schedule = match plan.pace {
             Pace::Closed => None,
-            Pace::Open(rate) => Some(Schedule::new(rate, plan.warmup, plan.extent, plan.connections)),
+            Pace::Open(rate) => Some(Schedule::new(rate, plan.warmup, plan.limit, plan.connections)),
         };
         Self {
             plan: plan.clone(),
@@ -106,52 +106,54 @@ impl Shared {
         start
     }
 
-    /// Nothing new is begun any more.
+    /// Begins no more requests.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         self.due.close();
-        // For those who still wait for their connections.
+        // For callers that still wait for their connections.
         self.gate.close();
     }
 
-    /// What is under way is not waited for any longer.
-    pub(crate) fn give_up(&self) {
+    /// Abandons running requests.
+    pub(crate) fn abandon(&self) {
         self.stop();
         self.abandon.close();
     }
 
-    /// How many requests of the open loop were begun.
+    /// Requests of the open loop that were begun.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::SeqCst)
     }
 }
 
-/// Starts the workers, and for the open loop the pacer. They end by themselves.
-pub(crate) fn start(shared: &Arc<Shared>, tell: &Sender<Told>) -> Result<Vec<thread::JoinHandle<()>>, Error> {
+/// Starts the workers, which end by themselves.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    sender: &Sender<WorkerMessage>,
+) -> Result<Vec<thread::JoinHandle<()>>, Error> {
     let mut threads = Vec::new();
     for worker in 0..shared.plan.workers {
-        let (shared, tell) = (Arc::clone(shared), tell.clone());
+        let (shared, sender) = (Arc::clone(shared), sender.clone());
         let run = move || {
-            let worked = work(&shared, worker, &tell);
-            let told = match worked {
-                Ok(worked) => Told::Done(Box::new(worked)),
-                Err(error) => Told::Ready(Err(error)),
+            let message = match work(&shared, worker, &sender) {
+                Ok(result) => WorkerMessage::Done(Box::new(result)),
+                Err(error) => WorkerMessage::Ready(Err(error)),
             };
-            let _ = tell.send(told);
+            let _ = sender.send(message);
         };
         threads.push(thread::Builder::new().name(format!("load-{worker}")).spawn(run)?);
     }
     Ok(threads)
 }
 
-/// Lets requests of the open loop through when they are due, until there are no more.
+/// The pacer: adds a permit for each request of the open loop when it is due.
 pub(crate) fn pace(shared: &Shared, schedule: Schedule, start: Instant) {
     let mut released = 0;
     while released < schedule.total && !shared.stopped.load(Ordering::SeqCst) {
         let elapsed = start.elapsed();
-        // The one that is due at this very instant too.
+        // Includes the request that is due at this instant.
         let due = schedule.due_by(elapsed + Duration::from_nanos(1));
-        // The semaphore's own limit is far beyond what is due in a run; it takes a backlog in portions.
+        // In portions, since a semaphore limits the permits of one call.
         let fresh = usize::try_from(due - released).unwrap_or(usize::MAX).min(1 << 20);
         shared.due.add_permits(fresh);
         released += fresh as u64;
@@ -166,11 +168,11 @@ pub(crate) fn pace(shared: &Shared, schedule: Schedule, start: Instant) {
     }
 }
 
-fn work(shared: &Arc<Shared>, worker: usize, tell: &Sender<Told>) -> Result<Worked, Error> {
+fn work(shared: &Arc<Shared>, worker: usize, sender: &Sender<WorkerMessage>) -> Result<WorkerResult, Error> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let tally = Rc::new(RefCell::new(Tally::new()));
-    let under_way = Rc::new(Cell::new(0));
+    let running_requests = Rc::new(Cell::new(0));
     let numbers: Vec<usize> = (worker..shared.plan.connections).step_by(shared.plan.workers).collect();
     let callers: Vec<_> = numbers
         .iter()
@@ -184,33 +186,33 @@ fn work(shared: &Arc<Shared>, worker: usize, tell: &Sender<Told>) -> Result<Work
         let connections = match connections {
             Ok(connections) => connections,
             Err(error) => {
-                let _ = tell.send(Told::Ready(Err(error)));
+                let _ = sender.send(WorkerMessage::Ready(Err(error)));
                 return;
             }
         };
-        let _ = tell.send(Told::Ready(Ok(())));
-        // It is never given a permit: closing it is what lets everybody through.
+        let _ = sender.send(WorkerMessage::Ready(Ok(())));
+        // It returns an error once the gate is closed.
         let _ = shared.gate.acquire().await;
         let Some(start) = shared.start.get().copied() else { return };
         let mut running = JoinSet::new();
         for (connection, caller) in connections.into_iter().zip(&callers) {
-            let lane = Lane {
+            let task = CallerTask {
                 shared: Arc::clone(shared),
                 caller: Rc::clone(caller),
                 tally: Rc::clone(&tally),
-                under_way: Rc::clone(&under_way),
-                tell: tell.clone(),
+                running_requests: Rc::clone(&running_requests),
+                sender: sender.clone(),
                 start,
                 measured: start + shared.plan.warmup,
                 counted: 0,
             };
-            running.spawn_local(lane.run(connection));
+            running.spawn_local(task.run(connection));
         }
         let flush = async {
             loop {
                 sleep(SLICE).await;
                 if let Some((number, slice)) = tally.borrow_mut().flush() {
-                    let _ = tell.send(Told::Slice(number, slice));
+                    let _ = sender.send(WorkerMessage::Slice(number, slice));
                 }
             }
         };
@@ -226,12 +228,12 @@ fn work(shared: &Arc<Shared>, worker: usize, tell: &Sender<Told>) -> Result<Work
     let ledgers = ledgers.collect();
     let mut tally = tally.replace(Tally::new());
     if let Some((number, slice)) = tally.flush() {
-        let _ = tell.send(Told::Slice(number, slice));
+        let _ = sender.send(WorkerMessage::Slice(number, slice));
     }
-    Ok(Worked { tally, ledgers, abandoned: under_way.get() })
+    Ok(WorkerResult { tally, ledgers, abandoned: running_requests.get() })
 }
 
-/// Opens the connections and uses each of them once, so that what is measured is requests and not handshakes.
+/// Opens the connections and uses each once, so that no handshake is measured.
 async fn open_all(shared: &Arc<Shared>, count: usize) -> Result<Vec<Connection>, Error> {
     let mut opening = JoinSet::new();
     for _ in 0..count {
@@ -252,38 +254,40 @@ async fn open_all(shared: &Arc<Shared>, count: usize) -> Result<Vec<Connection>,
     Ok(connections)
 }
 
-/// When a request should go out, and whether it counts.
+/// The next request of a caller.
 struct Turn {
-    intended: Option<Instant>,
+    /// Its due time in the open loop.
+    due: Option<Instant>,
+    /// False in the warm-up.
     counts: bool,
 }
 
-/// One caller on its connection.
-struct Lane {
+/// The loop of one caller on its connection.
+struct CallerTask {
     shared: Arc<Shared>,
     caller: Rc<RefCell<Caller>>,
     tally: Rc<RefCell<Tally>>,
-    under_way: Rc<Cell<u64>>,
-    tell: Sender<Told>,
+    running_requests: Rc<Cell<u64>>,
+    sender: Sender<WorkerMessage>,
     start: Instant,
     measured: Instant,
-    /// Requests of this caller that count.
+    /// Requests of this caller after the warm-up.
     counted: u64,
 }
 
-impl Lane {
+impl CallerTask {
     async fn run(mut self, mut connection: Connection) {
         let mut request = Vec::with_capacity(1024);
         let (mut now, mut wait) = (Instant::now(), RECONNECT_WAIT);
         while let Some(turn) = self.turn(now).await {
             let operation = self.caller.borrow_mut().compose(&mut request);
-            self.under_way.set(self.under_way.get() + 1);
+            self.running_requests.set(self.running_requests.get() + 1);
             let sent = Instant::now();
             let answer = connection.exchange(&request, sent).await;
             now = Instant::now();
-            self.under_way.set(self.under_way.get() - 1);
+            self.running_requests.set(self.running_requests.get() - 1);
             let times = (sent - self.start, now - self.start);
-            let failure = self.caller.borrow_mut().settle(&answer, times);
+            let failure = self.caller.borrow_mut().record(&answer, times);
             let unreachable = failure.as_ref().is_some_and(|failure| failure.unreachable);
             let (status, received_bytes) = match &answer {
                 Ok(answer) => (Some(answer.status), answer.bytes),
@@ -291,11 +295,11 @@ impl Lane {
             };
             let at = now.saturating_duration_since(self.measured);
             let warming = (!turn.counts).then(|| self.measured.saturating_duration_since(now));
-            let told = self.tally.borrow_mut().record(Ended {
+            let slice = self.tally.borrow_mut().record(Ended {
                 operation,
                 at: turn.counts.then_some(at),
                 slice: number_of(at, warming),
-                latency: now - turn.intended.unwrap_or(sent),
+                latency: now - turn.due.unwrap_or(sent),
                 service: now - sent,
                 sent_bytes: request.len(),
                 received_bytes,
@@ -303,8 +307,8 @@ impl Lane {
                 refused: failure.is_none() && status == Some(409),
                 failure,
             });
-            if let Some((number, slice)) = told {
-                let _ = self.tell.send(Told::Slice(number, slice));
+            if let Some((number, slice)) = slice {
+                let _ = self.sender.send(WorkerMessage::Slice(number, slice));
             }
             if unreachable {
                 sleep(wait).await;
@@ -316,7 +320,7 @@ impl Lane {
         }
     }
 
-    /// Waits until the next request is due; `None` where there is none.
+    /// Waits until the next request is due; `None` if there is none.
     async fn turn(&mut self, now: Instant) -> Option<Turn> {
         let shared = &self.shared;
         if shared.stopped.load(Ordering::Relaxed) {
@@ -326,27 +330,27 @@ impl Lane {
         shared.due.acquire().await.ok()?.forget();
         let number = shared.taken.fetch_add(1, Ordering::SeqCst);
         if number + 1 >= schedule.total {
-            // All are taken: the others wait in vain.
+            // No request is left for the other callers.
             shared.due.close();
         }
-        let intended = self.start + schedule.time_of(number);
-        Some(Turn { intended: Some(intended), counts: intended >= self.measured })
+        let due = self.start + schedule.time_of(number);
+        Some(Turn { due: Some(due), counts: due >= self.measured })
     }
 
-    /// The closed loop: the next request goes out as soon as the one before is answered.
+    /// In the closed loop the next request is sent as soon as the one before is answered.
     fn next_turn(&mut self, now: Instant) -> Option<Turn> {
         let counts = now >= self.measured;
         if counts {
-            let goes_on = match self.shared.plan.extent {
-                Extent::RequestsPerCaller(count) => self.counted < count,
-                Extent::Requests(count) => self.shared.taken.fetch_add(1, Ordering::SeqCst) < count,
-                Extent::Duration(duration) => now < self.measured + duration,
+            let goes_on = match self.shared.plan.limit {
+                Limit::RequestsPerCaller(count) => self.counted < count,
+                Limit::Requests(count) => self.shared.taken.fetch_add(1, Ordering::SeqCst) < count,
+                Limit::Duration(duration) => now < self.measured + duration,
             };
             if !goes_on {
                 return None;
             }
             self.counted += 1;
         }
-        Some(Turn { intended: None, counts })
+        Some(Turn { due: None, counts })
     }
 }

@@ -122,7 +122,7 @@ impl Maintenance {
         let interrupt = Interrupt::listen()?;
         let display = Display::new();
         let watch = display.watch(move || interrupt.requested());
-        let options = settings::store(self.db_path.clone(), None, |name| env::var(name).ok());
+        let options = settings::sqlite_options(self.db_path.clone(), |name| env::var(name).ok());
         let mut outcome = Outcome::new(&options.path);
         let done = self.work(&options, &watch, &mut outcome);
         display.end();

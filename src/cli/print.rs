@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_no_plural() {
+    fn one_has_no_plural() {
         assert_eq!([0, 1, 2].map(|number| counted(number, "error")), ["0 errors", "1 error", "2 errors"]);
     }
 

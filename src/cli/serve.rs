@@ -17,7 +17,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::Subsc
 
 use crate::{
     actors::{Database, Hasher},
-    http::{self, Capacity, HttpOptions, KeyFileError, Tls, TlsError},
+    http::{self, HttpOptions, KeyFileError, Tls, TlsError},
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings, SettingsError},
     store::sqlite::{OpenError, Sqlite, Synchronous, sqlite_version},
@@ -68,6 +68,11 @@ pub enum ServeError {
     Keys(#[from] KeyFileError),
     #[error("--tls-cert, --tls-key: {0}")]
     Tls(#[from] TlsError),
+    #[error(
+        "--max-connections {wanted} needs a limit of {needed} open files and this process may have {limit}; raise the limit \
+         (ulimit -Hn, LimitNOFILE=) or lower --max-connections to {possible}"
+    )]
+    DescriptorLimit { wanted: usize, needed: u64, limit: u64, possible: usize },
     #[error("the server failed: {0}")]
     Failed(#[from] io::Error),
 }
@@ -102,24 +107,26 @@ fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
         options.tls = Some(Tls::read(cert, key)?);
     }
     let threads = settings.workers + settings.database.readers + settings.hashers;
-    let capacity = Capacity::within(options.max_connections, raise_descriptor_limit(), threads);
-    if capacity.cut {
-        tracing::warn!(
-            wanted = options.max_connections,
-            possible = capacity.connections,
-            "the limit of open files allows fewer connections than --max-connections; raise it (ulimit -n, LimitNOFILE)"
-        );
+    let limit = raise_descriptor_limit();
+    let possible = http::max_connections_within(limit, threads);
+    let wanted = options.max_connections;
+    if wanted > possible && settings.requires_max_connections {
+        let needed = http::descriptors_besides_connections(threads) + wanted as u64;
+        return Err(ServeError::DescriptorLimit { wanted, needed, limit, possible });
     }
-    options.max_connections = capacity.connections;
+    if wanted > possible {
+        tracing::warn!(limit, possible, "the limit of open files allows fewer connections than the default");
+    }
+    options.max_connections = wanted.min(possible);
     Ok(options)
 }
 
-/// Takes as many descriptors as this process may have; how many those are.
+/// Raises the limit of open files as far as this process may, and returns it.
 fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "the limit of open files stays");
+        tracing::debug!(%error, "the limit of open files can't be raised");
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
@@ -226,11 +233,8 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
         let _ = writeln!(out, "try: curl -H 'X-API-Key: {key}' {scheme}://{address}/stats");
     }
     let _ = out.flush();
-    for origin in &settings.ignored_origins {
-        tracing::warn!(
-            origin,
-            "CAIA_REGISTRY_CORS_ORIGINS holds what is no origin, like https://ml.example.org; it is passed over"
-        );
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
     }
     if settings.database.store.synchronous == Synchronous::Normal {
         tracing::warn!(

@@ -12,7 +12,7 @@ use crate::domain::is_unsafe_to_display;
 use super::{
     error::ApiError,
     keys::{Keys, digest_of},
-    throttle::{Throttle, Verdict},
+    throttle::Throttle,
 };
 
 /// The longest actor in the audit trail, in characters.
@@ -39,21 +39,21 @@ impl Authenticator {
     /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`];
     /// with a valid key [`ApiError::ActorRefused`].
     pub(super) fn authenticate(&self, head: &HeaderMap, peer: Option<IpAddr>) -> Result<String, ApiError> {
-        if self.keys.are_none() {
+        if self.keys.is_empty() {
             return Err(ApiError::NoKeyConfigured);
         }
         let key = presented(head).ok_or(ApiError::KeyMissing)?;
         let (digest, now) = (digest_of(key), Instant::now());
         // Only sockets without an address lack a peer; they share one throttle.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        if let Verdict::NotBefore(wait) = self.throttle.admit(peer, &digest, now) {
+        if let Err(wait) = self.throttle.admit(peer, &digest, now) {
             return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
         }
         if !self.keys.include(&digest) {
             self.throttle.wrong(peer, now);
             return Err(ApiError::KeyRefused);
         }
-        self.throttle.right(peer, &digest, now);
+        self.throttle.right(peer, &digest);
         self.actor(head, key)
     }
 

@@ -1,6 +1,6 @@
 //! Request bodies: read within a limit, and split into fields with every fault noted.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, dev,
@@ -13,34 +13,46 @@ use serde_json::Value;
 use crate::domain::json::{MAX_DEPTH, Object, depth, has_reserved_key};
 
 use super::{
-    connection::Exchange,
+    connection::ConnectionState,
     error::ApiError,
     fault::{FaultKind, Faults},
     lenient,
 };
 
-/// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not.
+/// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not, within `deadline`.
 ///
 /// # Errors
-/// [`ApiError::BodyTooLarge`], at the first byte over the limit or once such a length is announced;
-/// [`ApiError::BodyBroken`], [`ApiError::Malformed`], [`ApiError::TooSlow`] if the connection or its encoding fails.
+/// [`ApiError::BodyTooLarge`], at the first byte over the limit or once such a length is announced; [`ApiError::TooSlow`];
+/// [`ApiError::BodyBroken`] if the connection or the encoding of the body fails.
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
     limit_bytes: usize,
     setting: &'static str,
+    deadline: Duration,
 ) -> Result<Bytes, ApiError> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
         return Err(ApiError::BodyTooLarge { limit_bytes, setting });
     }
+    let body = tokio::time::timeout(deadline, collect(payload, limit_bytes, setting, announced)).await;
+    let body = body.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
+    if let Some(connection) = request.conn_data::<Rc<ConnectionState>>() {
+        connection.body_read();
+    }
+    Ok(body)
+}
+
+async fn collect(
+    payload: &mut dev::Payload,
+    limit_bytes: usize,
+    setting: &'static str,
+    announced: Option<u64>,
+) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| {
-            let why = request.conn_data::<Rc<Exchange>>().and_then(|exchange| exchange.why_cut());
-            why.unwrap_or_else(|| ApiError::BodyBroken(error.to_string()))
-        })?;
+        let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
         if body.len() + chunk.len() > limit_bytes {
             return Err(ApiError::BodyTooLarge { limit_bytes, setting });
         }

@@ -1,7 +1,7 @@
-//! A call of the API: where it is, who answers it, and how it is described.
+//! The endpoints of the API: path, method, handler and description of each.
 //!
-//! The router and the published description are both made of these, so neither can know a call that the other does not.
-//! What a call is stands above its handler, in `#[utoipa::path]`.
+//! The router and the published description are both built from these, so neither can contain an endpoint that the other lacks.
+//! The description of an endpoint stands above its handler, in `#[utoipa::path]`.
 
 use actix_web::{
     Resource, Route,
@@ -14,23 +14,23 @@ use crate::telemetry::Requests;
 
 use super::error::ApiError;
 
-/// A call and who answers it.
+/// One method of one path, with its handler.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// As the router and the description both write it, like `/models/{model_id}`.
+    /// In the syntax of both the router and the description, like `/models/{model_id}`.
     pub(super) path: String,
     pub(super) method: HttpMethod,
     pub(super) operation: Operation,
     route: fn() -> Route,
 }
 
-/// The endpoints of these handlers, by the group they are shown in; each is described by the `#[utoipa::path]` above it.
+/// The endpoints of these handlers, grouped by the tag of their description, which is the `#[utoipa::path]` of each.
 macro_rules! endpoints {
-    ($($tag:literal => [$($room:ident::$handler:ident),+ $(,)?]),+ $(,)?) => {
+    ($($tag:literal => [$($module:ident::$handler:ident),+ $(,)?]),+ $(,)?) => {
         pastey::paste! {
-            [$($($crate::http::endpoint::Endpoint::described_by::<$room::[<__path_ $handler>]>(
+            [$($($crate::http::endpoint::Endpoint::described_by::<$module::[<__path_ $handler>]>(
                 $tag,
-                || actix_web::web::to($room::$handler),
+                || actix_web::web::to($module::$handler),
             )),+),+].concat()
         }
     };
@@ -38,7 +38,7 @@ macro_rules! endpoints {
 pub(super) use endpoints;
 
 impl Endpoint {
-    /// One for each method that the description names.
+    /// One endpoint for each method of the description.
     pub(super) fn described_by<D: utoipa::Path>(tag: &str, route: fn() -> Route) -> Vec<Self> {
         let at = |method| {
             let mut operation = D::operation();
@@ -48,12 +48,12 @@ impl Endpoint {
         D::methods().into_iter().map(at).collect()
     }
 
-    /// Whether it is answered without a key; its description says `security(())`.
+    /// Returns true if it needs no key: its description says `security(())`.
     pub(super) fn is_public(&self) -> bool {
         self.operation.security.is_some()
     }
 
-    /// The methods it answers: whatever is there to get has a head.
+    /// The methods it answers; GET includes HEAD.
     fn methods(&self) -> Vec<Method> {
         match self.method {
             HttpMethod::Get => vec![Method::GET, Method::HEAD],
@@ -68,7 +68,7 @@ impl Endpoint {
     }
 }
 
-/// Has `endpoints` answered, in the order of their paths; `pattern` makes what the router matches of a path.
+/// Adds the routes of `endpoints`. `pattern` turns a path into what the router matches.
 pub(super) fn serve(
     paths: &mut ServiceConfig,
     requests: &Requests,
@@ -95,11 +95,11 @@ pub(super) fn serve(
     }
 }
 
-/// A path that answers methods other than its own with 405 and the list of those, key or no key.
-/// What is asked there is counted as `path`, which is what `pattern` matches.
+/// A path that answers methods other than its own with 405 and the list of those, with or without a key.
+/// Its requests are counted under `path`.
 pub(super) fn at(requests: &Requests, path: &str, pattern: &str, allowed: String) -> Resource {
-    // Found by `observe`, which counts.
-    let counts = requests.route(path.replace("{model_id}", "{id}"));
+    // `observe` finds it there and counts.
+    let counts = requests.route(&path.replace("{model_id}", "{id}"));
     web::resource(pattern).app_data(counts).default_service(web::to(move || {
         std::future::ready(Err::<&str, _>(ApiError::MethodNotAllowed(allowed.clone())))
     }))

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
-use super::{connection::Malformed, fault::Faults, stream};
+use super::{fault::Faults, stream};
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -38,8 +38,8 @@ pub(super) enum ApiError {
         "{host:?} is not a name of this server; to allow it, start the server with --allowed-host {host} (or CAIA_REGISTRY_ALLOWED_HOSTS)"
     )]
     WrongHost { host: String },
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
+    #[error("the request is malformed: {0}")]
+    Malformed(&'static str),
     #[error("the request's {part} did not come in time; send it faster, or send smaller requests")]
     TooSlow { part: &'static str },
     #[error("all connections of this server are in use; try again")]
@@ -109,16 +109,9 @@ impl ResponseError for ApiError {
             Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ActorRefused | Self::BodyBroken(_) => StatusCode::BAD_REQUEST,
+            Self::ActorRefused | Self::BodyBroken(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Malformed(malformed) => match malformed {
-                Malformed::HeadTooLarge | Malformed::TooManyFields => {
-                    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-                }
-                Malformed::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                _ => StatusCode::BAD_REQUEST,
-            },
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
@@ -170,7 +163,7 @@ impl ResponseError for ApiError {
 }
 
 impl ApiError {
-    /// The sentence for the client: the rule's own, and what this API offers against it.
+    /// The sentence for the client: the domain's text, and a hint in terms of this API.
     fn detail(&self) -> String {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {

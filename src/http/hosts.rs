@@ -1,24 +1,24 @@
-//! By which names this server may be called.
+//! The host names that clients may use for this server.
 //!
-//! A page in a browser on this machine can reach a server that listens here only, under a name of its own that it lets lead to
-//! 127.0.0.1 (DNS rebinding). The `Host` header tells it apart: there the browser writes the page's name.
+//! With DNS rebinding, a page in a browser on this machine can reach a server on 127.0.0.1 under a name of its own. The `Host`
+//! header reveals it: there the browser writes the page's name.
 
 use std::net::IpAddr;
 
 use super::error::ApiError;
 
-/// The names that a request's `Host` may have.
+/// The names that the `Host` of a request may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hosts {
-    /// Whatever it is.
+    /// Any name.
     Any,
-    /// Those of this machine's loopback, and these, in lower case and without ports.
+    /// The names of loopback, and these, in lower case and without ports.
     Loopback(Vec<String>),
 }
 
 impl Hosts {
-    /// Where the server listens at `bound`, and may be called by `allowed` too. On other addresses than loopback's any name
-    /// is right unless some are given; `*` allows any.
+    /// The names of a server that listens at `bound`, and those in `allowed`. On an address other than loopback, any name is
+    /// allowed unless some are given; `*` allows any.
     #[must_use]
     pub fn of(bound: &str, allowed: &[String]) -> Self {
         let bare = bound.trim_start_matches('[').trim_end_matches(']');
@@ -31,10 +31,10 @@ impl Hosts {
         Self::Loopback(listed)
     }
 
-    /// Whether a request with this `Host` is meant for this server.
+    /// Checks that a request with this `Host` is meant for this server.
     ///
     /// # Errors
-    /// [`ApiError::WrongHost`] where not.
+    /// [`ApiError::WrongHost`] if it is not.
     pub(super) fn check(&self, host: Option<&[u8]>) -> Result<(), ApiError> {
         let (Self::Loopback(names), Some(host)) = (self, host) else { return Ok(()) };
         let host = String::from_utf8_lossy(host);
@@ -58,7 +58,7 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// `localhost` and what lies below it never leave a machine, by RFC 6761.
+/// `localhost` and its subdomains never leave a machine, by RFC 6761.
 fn is_loopback(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let below = name.len().checked_sub("localhost".len()).and_then(|cut| name.split_at_checked(cut));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_allowed_come_on_top_and_elsewhere_any_is_right() {
+    fn allowed_names_are_added_and_other_addresses_allow_any() {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(Hosts::of("0.0.0.0", &[]), Hosts::Any);
         assert_eq!(Hosts::of("::", &[]), Hosts::Any);

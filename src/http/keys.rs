@@ -1,5 +1,5 @@
-//! The keys of this server, kept as digests: equal in length, so comparing them tells nothing of a key, and nothing that
-//! is printed or dumped shows one.
+//! The API keys of this server, kept as digests. These are equal in length, so a comparison reveals nothing, and no log or
+//! dump shows a key.
 
 use std::{
     fmt, fs, io,
@@ -15,52 +15,59 @@ use subtle::{Choice, ConstantTimeEq as _};
 /// A key's SHA-256.
 pub(super) type Digest = [u8; 32];
 
-/// The largest file of keys: far more than anybody has.
+/// The largest file of keys, in bytes: far more than a team needs.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The shortest key that a file may contain: with fewer characters it could be guessed.
+pub const MIN_KEY_CHARS: usize = 16;
 
-/// Why a file of keys can't be used. What was in force before stays.
+/// Why a file of keys can't be used. Keys that are loaded already stay valid.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum KeyFileError {
-    #[error("{path} can't be read: {source}; it is to hold one API key a line")]
+    #[error("{path} can't be read: {source}; it must contain one API key per line")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{path} holds no API key; write one a line (lines that begin with # are remarks)")]
+    #[error("{path} contains no API key; write one per line (lines that begin with # are comments)")]
     Empty { path: PathBuf },
-    #[error("{path} is larger than {MAX_FILE_BYTES} bytes, so no file of API keys")]
+    #[error("{path} is larger than {MAX_FILE_BYTES} bytes, so it can't be a file of API keys")]
     TooLarge { path: PathBuf },
+    #[error(
+        "line {line} of {path} contains a key of fewer than {MIN_KEY_CHARS} characters, which could be guessed; replace it, for \
+         instance by the output of: openssl rand -hex 24"
+    )]
+    TooShort { path: PathBuf, line: usize },
 }
 
-/// The keys that are taken; clones share them, and see those of the file replaced.
+/// The valid keys. Clones share them, so a reload reaches all of them.
 #[derive(Clone)]
 pub struct Keys {
-    /// From variables and the like: they stay.
+    /// Keys from elsewhere than the file. A reload keeps them.
     configured: Arc<[Digest]>,
     file: Option<Arc<Path>>,
     current: Arc<ArcSwap<Vec<Digest>>>,
 }
 
 impl Keys {
-    /// Takes these keys; they themselves are not kept.
+    /// Makes these keys valid, and keeps only their digests.
     pub fn of<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
         let configured: Arc<[_]> = keys.into_iter().map(|key| digest_of(key.as_bytes())).collect();
         let current = Arc::new(ArcSwap::from_pointee(configured.to_vec()));
         Self { configured, file: None, current }
     }
 
-    /// These, and those of a file: one a line, without the space around it; lines that begin with `#` are remarks.
+    /// Adds the keys of a file: one per line, without the space around it. Lines that begin with `#` are comments.
     ///
     /// # Errors
-    /// [`KeyFileError`] where there are none in it.
+    /// [`KeyFileError`] if the file can't be read, contains no key or one that is too short.
     pub fn with_file(self, path: &Path) -> Result<Self, KeyFileError> {
         let keys = Self { file: Some(path.into()), ..self };
         keys.reload()?;
         Ok(keys)
     }
 
-    /// Reads the file again, if there is one: keys that it does not hold any more are refused from now on.
+    /// Reads the file again, if there is one. Keys that it no longer contains become invalid.
     ///
     /// # Errors
-    /// As [`Keys::with_file`]; those in force stay then.
+    /// As [`Keys::with_file`]; the loaded keys then stay valid.
     pub fn reload(&self) -> Result<(), KeyFileError> {
         let Some(path) = &self.file else { return Ok(()) };
         let filed = read(path)?;
@@ -68,7 +75,7 @@ impl Keys {
         Ok(())
     }
 
-    /// The file, where others on this machine can read it.
+    /// The file, if other users of this machine can read it.
     #[must_use]
     pub fn exposed_file(&self) -> Option<&Path> {
         let path = self.file.as_deref()?;
@@ -76,13 +83,13 @@ impl Keys {
         (mode & 0o077 != 0).then_some(path)
     }
 
-    /// How many there are.
+    /// The number of valid keys.
     #[must_use]
     pub fn count(&self) -> usize {
         self.current.load().len()
     }
 
-    pub(super) fn are_none(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.current.load().is_empty()
     }
 
@@ -93,7 +100,7 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keys({} of them)", self.count())
+        write!(f, "Keys({})", self.count())
     }
 }
 
@@ -101,7 +108,7 @@ pub(super) fn digest_of(key: &[u8]) -> Digest {
     Sha256::digest(key).into()
 }
 
-/// All are compared, so that the time does not tell which one it was.
+/// Compares all digests, so that the time does not reveal which one matched.
 fn one_of(digests: &[Digest], digest: &Digest) -> bool {
     digests.iter().fold(Choice::from(0), |known, one| known | one.ct_eq(digest)).into()
 }
@@ -112,9 +119,16 @@ fn read(path: &Path) -> Result<Vec<Digest>, KeyFileError> {
         return Err(KeyFileError::TooLarge { path: path.to_owned() });
     }
     let text = fs::read(path).map_err(unreadable)?;
-    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let keys = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
-    let digests: Vec<_> = keys.map(digest_of).collect();
+    let mut digests = Vec::new();
+    for (number, line) in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate() {
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        if String::from_utf8_lossy(line).chars().count() < MIN_KEY_CHARS {
+            return Err(KeyFileError::TooShort { path: path.to_owned(), line: number + 1 });
+        }
+        digests.push(digest_of(line));
+    }
     if digests.is_empty() {
         return Err(KeyFileError::Empty { path: path.to_owned() });
     }
@@ -126,31 +140,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_a_key_a_line_and_is_read_again_when_asked() {
+    fn a_file_has_one_key_per_line_and_can_be_reloaded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        fs::write(&path, "# of the pipeline\n first \r\n\nsecond").unwrap();
+        fs::write(&path, "# of the pipeline\n first-key-of-many \r\n\nsecond-key-of-many").unwrap();
         let keys = Keys::of(["configured"]).with_file(&path).unwrap();
         let taken = |key: &str| keys.clone().include(&digest_of(key.as_bytes()));
-        assert!(["configured", "first", "second"].into_iter().all(taken));
-        assert!(!taken("# of the pipeline") && !taken("") && !taken("third"));
-        fs::write(&path, "third\n").unwrap();
-        assert!(taken("first") && !taken("third"));
+        assert!(["configured", "first-key-of-many", "second-key-of-many"].into_iter().all(taken));
+        assert!(!taken("# of the pipeline") && !taken("") && !taken("third-key-of-many"));
+        fs::write(&path, "third-key-of-many\n").unwrap();
+        assert!(taken("first-key-of-many") && !taken("third-key-of-many"));
         keys.reload().unwrap();
-        assert!(taken("configured") && taken("third") && !taken("first"));
+        assert!(taken("configured") && taken("third-key-of-many") && !taken("first-key-of-many"));
+        fs::write(&path, "# of the pipeline\nfifteen-letters\n").unwrap();
+        assert!(keys.reload().unwrap_err().to_string().starts_with("line 2 of "));
         fs::write(&path, "# nothing\n").unwrap();
-        assert!(keys.reload().unwrap_err().to_string().contains("holds no API key"));
+        assert!(keys.reload().unwrap_err().to_string().contains("contains no API key"));
         fs::remove_file(&path).unwrap();
         assert!(keys.reload().unwrap_err().to_string().contains("can't be read"));
-        assert!(taken("configured") && taken("third"), "those in force stay");
-        assert_eq!(format!("{keys:?}"), "Keys(2 of them)");
+        assert!(taken("configured") && taken("third-key-of-many"), "the loaded keys stay valid");
+        assert_eq!(format!("{keys:?}"), "Keys(2)");
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_known() {
+    fn a_file_that_others_can_read_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
-        fs::write(&path, "key").unwrap();
+        fs::write(&path, "a-key-of-some-length").unwrap();
         for (mode, exposed) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let keys = Keys::of([]).with_file(&path).unwrap();

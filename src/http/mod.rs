@@ -1,7 +1,6 @@
-//! What the network sees: paths, keys, bodies, statuses.
+//! The HTTP API: connections, paths, keys, bodies and statuses.
 //!
-//! A handler extracts, converts, calls the registry and answers. This room knows HTTP; it must not know
-//! SQL, and no rule of the registry lives here.
+//! A handler extracts, converts, calls the registry and answers. This module must not know SQL or contain a rule of the registry.
 
 mod auth;
 mod body;
@@ -24,13 +23,12 @@ mod throttle;
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_cors::Cors;
-use actix_http::{HttpService, error::DispatchError};
-use actix_server::Server;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_http::{HttpService, KeepAlive, error::DispatchError};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, map_config};
 use actix_web::{
     App as ActixApp, Error,
     body::MessageBody,
-    dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse},
+    dev::{AppConfig, Extensions, Server, ServiceFactory, ServiceRequest, ServiceResponse, fn_service},
     http::{Uri, uri::Authority},
     middleware::{Condition, from_fn},
     rt::net::TcpStream,
@@ -44,48 +42,47 @@ use crate::{
 
 use auth::Authenticator;
 use connection::{Admission, Connection};
-pub use connection::{Capacity, Deadlines, Tls, TlsError};
+pub use connection::{Deadlines, Tls, TlsError, descriptors_besides_connections, max_connections_within};
 use error::ApiError;
 pub use hosts::Hosts;
-pub use keys::{KeyFileError, Keys};
+pub use keys::{KeyFileError, Keys, MIN_KEY_CHARS};
 pub use peer::Proxies;
 
-/// What fuzzers drive that is private otherwise.
+/// Private functions that fuzzers call.
 #[cfg(fuzzing)]
 pub mod probe {
-    pub use super::{
-        connection::probe::framing,
-        native::probe::{draft, evaluation, patch},
-    };
+    pub use super::native::probe::{draft, evaluation, patch};
 }
 
-/// How long a shutdown waits for what is running: well within the ten seconds that container engines give.
+/// How long a shutdown waits for requests in flight: well within the ten seconds that container engines give.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a connection that is closed may still be read from: what a client sends on before it sees the answer.
+/// How long a connection is still read from after it is closed, so that a client which is sending sees the answer.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a browser may remember what it was allowed.
+/// How long a browser may cache the answer to a preflight request.
 const CORS_MAX_AGE: Duration = Duration::from_secs(600);
-/// Headers of answers that scripts of other origins may read.
+/// Response headers that scripts of other origins may read.
 const EXPOSED_HEADERS: [&str; 5] = ["ETag", "Link", "Retry-After", "X-Request-Id", "X-Total-Count"];
+/// The route under which requests are counted if no path matches them.
+const UNMATCHED: &str = "unmatched";
 
-/// How the registry is served.
+/// The options of the HTTP server.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// Who may call.
+    /// The keys that callers may use.
     pub keys: Keys,
-    /// Whether the actor of the audit trail may come from a header.
+    /// Take the actor of the audit trail from a header.
     pub trust_actor_header: bool,
-    /// Threads that speak HTTP; at least one.
+    /// Threads that serve HTTP; at least one.
     pub workers: usize,
     /// Connections at the same time.
     pub max_connections: usize,
     /// How long clients may take.
     pub deadlines: Deadlines,
-    /// The certificate, where connections are encrypted.
+    /// The certificate, if connections are encrypted.
     pub tls: Option<Tls>,
-    /// By which names the server may be called.
+    /// The names that clients may use for this server.
     pub hosts: Hosts,
-    /// Whose word on the client's address is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub proxies: Proxies,
     /// Origins whose scripts may read answers.
     pub cors_origins: Vec<String>,
@@ -93,19 +90,20 @@ pub struct HttpOptions {
     pub max_write_body_bytes: usize,
     /// The largest body of a POST of metrics, in bytes.
     pub max_metrics_body_bytes: usize,
-    /// Whether answers name paths on the server's disk.
+    /// Show paths on the server's disk in answers.
     pub expose_local_paths: bool,
-    /// Whether `/metrics` is shown to who has no key.
+    /// Serve `/metrics` without a key.
     pub public_metrics: bool,
 }
 
-/// What every handler has at hand.
+/// What every handler shares.
 struct App {
     registry: Registry,
     authenticator: Authenticator,
     hosts: Hosts,
     proxies: Proxies,
     is_encrypted: bool,
+    body_deadline: Duration,
     max_write_body_bytes: usize,
     max_metrics_body_bytes: usize,
     expose_local_paths: bool,
@@ -113,60 +111,60 @@ struct App {
     telemetry: Arc<Telemetry>,
 }
 
-/// How requests that no path matches are counted.
-const UNMATCHED: &str = "unmatched";
-
-/// Serves the registry on a listener, until the server's handle stops it. Must be called inside an
-/// actix system; signals are the caller's.
+/// Serves the registry on a listener until the handle of the returned server stops it. Must be called inside an
+/// actix system. The caller handles signals.
 ///
 /// # Errors
-/// Where the listener can't be used.
+/// If the listener can't be used.
 pub fn serve(
     listener: TcpListener,
     registry: Registry,
     options: &HttpOptions,
     telemetry: Arc<Telemetry>,
 ) -> io::Result<Server> {
+    // Accepted sockets inherit it.
+    socket2::SockRef::from(&listener).set_send_buffer_size(stream::SOCKET_BYTES)?;
     let (requests, connections) = (telemetry.requests.clone(), telemetry.connections.clone());
+    let (origins, deadlines) = (options.cors_origins.clone(), options.deadlines);
+    let admission = Admission::new(options.max_connections, options.tls.clone(), deadlines, connections);
     let app = Data::new(App {
         registry,
         authenticator: Authenticator::new(options.keys.clone(), options.trust_actor_header),
         hosts: options.hosts.clone(),
         proxies: options.proxies.clone(),
         is_encrypted: options.tls.is_some(),
+        body_deadline: deadlines.body,
         max_write_body_bytes: options.max_write_body_bytes,
         max_metrics_body_bytes: options.max_metrics_body_bytes,
         expose_local_paths: options.expose_local_paths,
         public_metrics: options.public_metrics,
         telemetry,
     });
-    let (origins, deadlines) = (options.cors_origins.clone(), options.deadlines);
-    let admission = Admission::new(options.max_connections, options.tls.clone(), deadlines, connections);
     let builder = Server::build()
         .workers(options.workers.max(1))
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
-        // Whoever comes beyond what is possible is to be told so, not left waiting to be accepted.
+        // Admission answers clients beyond the limit, so all are accepted.
         .max_concurrent_connections(usize::MAX)
         .disable_signals();
-    let ending = builder.graceful_shutdown_signal();
+    let shutdown = builder.graceful_shutdown_signal();
+    // `actix_web::HttpServer` would do all of this, but takes no stream of ours.
     let builder = builder.listen("registry", listener, move || {
-        let (admission, ending) = (admission.clone(), ending.clone());
+        let (admission, shutdown) = (admission.clone(), shutdown.clone());
         let app = application(app.clone(), &origins, &requests);
         let app = app.into_factory().map_err(|error: Error| error.error_response());
         let http = HttpService::build()
-            .keep_alive(deadlines.keep_alive)
-            // `connection` has deadlines for each request.
+            // `connection` keeps the deadlines between requests and of heads.
+            .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            // A client that closes its end has gone: what it asked for, a long digest say, is given up.
-            .h1_allow_half_closed(false)
-            // As actix-web's own server does it: what is idle is closed at once when the server ends.
+            // A client may close its side after its last request. `connection` finds those that are gone.
+            .h1_allow_half_closed(true)
             .graceful_shutdown_signal(move || {
-                let ending = ending.clone();
-                async move { ending.notified().await }
+                let shutdown = shutdown.clone();
+                async move { shutdown.notified().await }
             })
             .on_connect_ext(|connection: &Connection, extensions: &mut Extensions| {
-                extensions.insert(connection.exchange());
+                extensions.insert(connection.state());
             })
             .h1(map_config(app, |()| AppConfig::default()));
         let admit = move |socket: TcpStream| {
@@ -182,7 +180,7 @@ pub fn serve(
     Ok(builder.run())
 }
 
-/// The paths and what surrounds them.
+/// The routes and the middleware around them.
 fn application(
     app: Data<App>,
     origins: &[String],
@@ -198,7 +196,6 @@ fn application(
 > {
     ActixApp::new()
         .app_data(app)
-        // Each thread has counts of its own.
         .app_data(requests.route(UNMATCHED))
         .wrap(Condition::new(!origins.is_empty(), cors(origins)))
         .wrap(from_fn(observe::observe))
@@ -207,7 +204,7 @@ fn application(
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }
 
-/// Whether `text` is an origin as browsers send it, like `https://ml.example.org` or `null`, or `*` for all.
+/// Returns true if `text` is an origin as browsers send it, like `https://ml.example.org` or `null`, or `*` for all.
 #[must_use]
 pub fn is_origin(text: &str) -> bool {
     let parts = text.parse::<Uri>().map(Uri::into_parts);

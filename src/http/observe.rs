@@ -1,72 +1,120 @@
-//! What surrounds every request: its id, its line in the log, and the form of errors that nobody else gave one.
+//! The middleware around every request: its id, its counts and log line, and one form for all errors.
 
 use std::{
+    pin::Pin,
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use actix_web::{
     Error,
-    body::{BoxBody, EitherBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        StatusCode,
+        ConnectionType, Method, StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
-    web::Data,
+    web::{Bytes, Data},
 };
 
 use crate::telemetry::RouteCounts;
 
-use super::{App, connection::Exchange, error::plain_detail};
+use super::{
+    App,
+    connection::{ConnectionState, RequestGuard},
+    error::{ApiError, plain_detail},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id that is taken over from a client.
+/// The longest id that a client may choose.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Gives the request an id, counts it, logs one line of it, and completes its answer.
+/// Gives the request an id, counts and logs it, and completes its answer.
 pub(super) async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<EitherBody<BoxBody, BoxBody>>, Error> {
+) -> Result<ServiceResponse<ObservedBody>, Error> {
     let started = Instant::now();
+    let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
+    let guard = connection.as_ref().map(|connection| connection.begin(has_body(&request)));
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let id = request_id(request.headers());
     let app = request.app_data::<Data<App>>().cloned();
-    let meant = app.as_ref().map_or(Ok(()), |app| {
-        app.hosts.check(request.headers().get(header::HOST).map(HeaderValue::as_bytes))
-    });
-    let mut response = match meant {
+    let mut response = match check(&request, app.as_ref()) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error).map_into_boxed_body(),
     };
-    if let Some(exchange) = response.request().conn_data::<Rc<Exchange>>() {
-        exchange.answer();
+    if is_chunked && connection.is_some_and(|connection| connection.has_unread_body()) {
+        // actix reads on to the end of the body, which a proxy might place elsewhere: the connection must serve no other request.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let time = started.elapsed();
     count(&response, time);
     log(&response, &id, time, app.as_ref());
-    guard(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
+    guard_browsers(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
     response.headers_mut().insert(REQUEST_ID, id.clone());
     let status = response.status();
-    let has_form = response
+    let is_json = response
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if has_form || !(status.is_client_error() || status.is_server_error()) {
-        return Ok(response.map_into_left_body());
+    if !is_json && (status.is_client_error() || status.is_server_error()) {
+        // The router and the CORS check answer errors in plain text.
+        let error = response.response().error().map(ToString::to_string);
+        let detail = plain_detail(status, error, id.to_str().unwrap_or_default());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response = response.map_body(|_, _| BoxBody::new(detail));
     }
-    // The router and the CORS check answer errors in plain text.
-    let error = response.response().error().map(ToString::to_string);
-    let detail = plain_detail(status, error, id.to_str().unwrap_or_default());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response.map_body(|_, _| EitherBody::right(BoxBody::new(detail))))
+    Ok(response.map_body(|_, body| ObservedBody { body, _guard: guard }))
 }
 
-/// What tells browsers to be careful with an answer: it is what it says it is, runs nothing, stands in no other page, and is
-/// kept for nobody else. Where a page says otherwise for itself, that counts.
-fn guard(head: &mut HeaderMap, is_encrypted: bool) {
+/// Refuses a request that is not for this server, or after which actix would take all that follows for a body.
+fn check(request: &ServiceRequest, app: Option<&Data<App>>) -> Result<(), ApiError> {
+    if request.method() == Method::CONNECT {
+        return Err(ApiError::Malformed("this server is no proxy; send no CONNECT"));
+    }
+    let upgrade = request.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
+    if upgrade.is_some_and(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket")) {
+        return Err(ApiError::Malformed("this server has no WebSocket; send no Upgrade"));
+    }
+    let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    app.map_or(Ok(()), |app| app.hosts.check(host))
+}
+
+/// Returns true if a body follows the head of this request.
+fn has_body(request: &ServiceRequest) -> bool {
+    let head = request.headers();
+    let length = head.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    head.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
+}
+
+/// The body of an answer. Its request is in flight until actix drops this, having sent all of it.
+pub(super) struct ObservedBody {
+    body: BoxBody,
+    _guard: Option<RequestGuard>,
+}
+
+impl MessageBody for ObservedBody {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+}
+
+/// Adds the headers that make browsers careful: no sniffing, no scripts, no framing, no shared caching. A page that sets
+/// a header itself keeps its own.
+fn guard_browsers(head: &mut HeaderMap, is_encrypted: bool) {
     const NO_SCRIPTS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
     head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -81,7 +129,7 @@ fn guard(head: &mut HeaderMap, is_encrypted: bool) {
     }
 }
 
-/// The client's own id, where it can stand in a log and a header as it is; else a new one.
+/// The client's own id if it is safe in a log and a header, else a new one.
 fn request_id(head: &HeaderMap) -> HeaderValue {
     let sane = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
@@ -94,12 +142,12 @@ fn request_id(head: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// An id that no other request has.
+/// A random id, unique for all practical purposes.
 pub(super) fn new_request_id() -> String {
     format!("{:032x}", fastrand::u128(..))
 }
 
-/// Counts it where its path counts: the innermost route that knows, else the app's own for what no path matches.
+/// Counts the request under its route, or under [`UNMATCHED`](super::UNMATCHED).
 fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
     let request = response.request();
     if let Some(route) = request.app_data::<Arc<RouteCounts>>() {
@@ -110,7 +158,7 @@ fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
 fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, app: Option<&Data<App>>) {
     let request = response.request();
     let status = response.status();
-    // What follows would be put together for nobody.
+    // Without a reader, the line need not be composed.
     if !tracing::enabled!(tracing::Level::INFO) && !status.is_server_error() {
         return;
     }
@@ -124,7 +172,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, ap
         Some(error) if status == StatusCode::INTERNAL_SERVER_ERROR => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
         }
-        // It has more to do than it can, or can't write: that is no fault of its own.
+        // Overload or a disk that can't be written is no bug of the server.
         Some(error) => {
             tracing::warn!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
         }
@@ -137,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sane_id_is_taken_over_and_any_other_replaced() {
+    fn a_safe_id_is_kept_and_any_other_replaced() {
         for (sent, kept) in [
             (&b"abc-123_x.y:z/1+2="[..], true),
             (b"a", true),

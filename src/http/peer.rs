@@ -1,4 +1,4 @@
-//! Who is at the other end: the address of the connection, or what a trusted proxy says it is.
+//! The client's address: that of the connection, or what a trusted proxy reports.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -10,15 +10,15 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The proxies whose `X-Forwarded-For` is believed.
+/// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Arc<[IpNet]>);
 
 impl Proxies {
-    /// Proxies at these addresses or in these networks, like `10.0.0.7` or `10.0.0.0/8`.
+    /// Parses addresses and networks, like `10.0.0.7` or `10.0.0.0/8`.
     ///
     /// # Errors
-    /// The first that is neither.
+    /// The first text that is neither.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let parse = |text: &'t str| {
             let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -37,8 +37,8 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client of a request: the last address in the chain of proxies that is no trusted proxy. What stands before that,
-    /// anybody can have written.
+    /// The client of a request: the last address in the chain that is not a trusted proxy. The addresses before it may be
+    /// forged.
     pub(super) fn client(&self, connected: Option<SocketAddr>, head: &HeaderMap) -> Option<IpAddr> {
         let mut client = connected?.ip().to_canonical();
         if self.0.is_empty() || !self.are_trusted(client) {
@@ -49,7 +49,7 @@ impl Proxies {
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .collect();
         for hop in chain.into_iter().rev() {
-            // Behind what is no address nothing can be believed.
+            // Nothing before an invalid entry can be trusted.
             let Some(address) = address_of(hop) else { break };
             client = address;
             if !self.are_trusted(client) {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_is_believed_as_far_as_trusted_proxies_wrote_it() {
+    fn a_chain_is_trusted_as_far_as_trusted_proxies_wrote_it() {
         let proxies = Proxies::parse(["10.0.0.0/8", "::1", " 192.168.1.1 ", ""]).unwrap();
         for (connected, chain, client) in [
             ("203.0.113.9:1", &["198.51.100.7"][..], "203.0.113.9"),
@@ -100,8 +100,8 @@ mod tests {
             }
             let found = proxies.client(Some(connected.parse().unwrap()), &head);
             assert_eq!(found, Some(client.parse().unwrap()), "{connected} {chain:?}");
-            let nobody = Proxies::default().client(Some(connected.parse().unwrap()), &head);
-            assert_eq!(nobody, Some(connected.parse::<SocketAddr>().unwrap().ip().to_canonical()));
+            let none = Proxies::default().client(Some(connected.parse().unwrap()), &head);
+            assert_eq!(none, Some(connected.parse::<SocketAddr>().unwrap().ip().to_canonical()));
         }
         assert_eq!(Proxies::parse(["10.0.0.1", "10.0.0.0/33"]).unwrap_err(), "10.0.0.0/33");
     }

@@ -207,7 +207,7 @@ impl Call {
             BodyLimit::Write => self.app.max_write_body_bytes,
             BodyLimit::Metrics => self.app.max_metrics_body_bytes,
         };
-        body::read(&self.request, &mut self.payload, max_bytes, limit.setting()).await
+        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.body_deadline).await
     }
 
     /// Fails if any faults were noted. Call it once everything has been read.
@@ -233,7 +233,7 @@ impl Call {
         Precondition { revisions, if_updated_at: None }
     }
 
-    /// As [`Call::precondition`], plus that of 0.2.0: the header `If-Updated-At`, else the query parameter.
+    /// As [`Call::precondition`], with the form of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
     pub(super) fn precondition_with_updated_at(&self) -> Precondition {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");

@@ -8,10 +8,7 @@
 //!
 //! This module knows bytes, the budget and backpressure; what is read is behind [`Source`].
 
-use std::{
-    hash::{DefaultHasher, Hasher as _},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_web::{
     body::{BodyStream, BoxBody, SizedStream},
@@ -35,17 +32,20 @@ const SLICE_BYTES: usize = 24 * 1024;
 const BUDGET_KIB: usize = 16 * 1024;
 /// The part of the budget that is reserved for clients which have taken [`PROVEN_BYTES`], in KiB.
 const RESERVED_KIB: usize = BUDGET_KIB / 2;
-/// More than the sockets of a client that reads nothing take in.
-const PROVEN_BYTES: u64 = 4 * 1024 * 1024;
+/// More than the sockets of a client that reads nothing take in, given [`SOCKET_BYTES`].
+const PROVEN_BYTES: u64 = 1024 * 1024;
+/// The send buffer of a connection in the kernel. Without it, each client that reads nothing would pull megabytes into it.
+pub(super) const SOCKET_BYTES: usize = 256 * 1024;
 /// No chunk is charged more than this, in KiB, so that a row larger than the budget can be held too.
 const MOST_CHARGED_KIB: usize = BUDGET_KIB / 4;
-/// Reads for large answers at a time. It leaves readers to all other requests.
-const READS: usize = 2;
 /// The pause before a read is tried again that the readers' queue had no space for.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 static BUDGET: Semaphore = Semaphore::const_new(BUDGET_KIB);
-static READING: Semaphore = Semaphore::const_new(READS);
+/// Reads for large answers, one at a time, which leaves readers to all other requests. Clients that have taken
+/// [`PROVEN_BYTES`] take turns of their own, so that they don't queue behind those that may read nothing.
+static READING: Semaphore = Semaphore::const_new(1);
+static READING_PROVEN: Semaphore = Semaphore::const_new(1);
 
 type Permit = SemaphorePermit<'static>;
 
@@ -91,7 +91,7 @@ impl<S: Source> Begun<S> {
             Some(length) if is_head => {
                 return BoxBody::new(SizedStream::new(length as u64, stream::empty::<Result<_, ApiError>>()));
             }
-            // Nobody reads the body of an answer to HEAD, so none is read from the database.
+            // The answer to HEAD has no body, so no more rows are read.
             None if is_head => return BoxBody::new(BodyStream::new(stream::empty::<Result<_, ApiError>>())),
             _ => {}
         }
@@ -177,7 +177,8 @@ impl<S: Source> Held<S> {
 impl<S: Source> Next<S> {
     async fn read(self, taken_bytes: u64) -> Result<Held<S>, RegistryError> {
         // Never closed.
-        let _turn = READING.acquire().await;
+        let turns = if taken_bytes < PROVEN_BYTES { &READING } else { &READING_PROVEN };
+        let _turn = turns.acquire().await;
         let source = patiently(async || self.source.clone().prepare().await).await?;
         let resumed = self.resume.as_ref().map(|resume| resume.limit_bytes);
         let limit_bytes = resumed.unwrap_or_else(|| limit_bytes(taken_bytes));
@@ -212,10 +213,13 @@ fn charge(chunk: &Vec<u8>, taken_bytes: u64) -> Option<Permit> {
     BUDGET.try_acquire_many(permits).ok()
 }
 
+/// FxHash of the bytes: a read is hashed once for each slice, so speed matters more than strength.
 fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
+    let word = |chunk: &[u8]| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let (words, rest) = bytes.as_chunks();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, chunk| add(hash, u64::from_le_bytes(*chunk)));
+    add(hash, word(rest))
 }
 
 /// The body as slices; the next chunk is read once the connection has taken the last slice of this one.
@@ -293,7 +297,7 @@ mod tests {
         })
     }
 
-    /// One test, because the budget is that of the process.
+    /// One test, because the process has one budget.
     #[tokio::test]
     async fn a_body_is_the_same_with_and_without_budget_and_is_cut_off_if_its_rows_change() {
         let sizes = Arc::new(Mutex::new(SIZES.to_vec()));

@@ -4,29 +4,29 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{MAX_BUSY_TIMEOUT_MS, is_true};
+use super::MAX_BUSY_TIMEOUT_MS;
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum LogFormat {
-    /// A line a person reads.
+    /// Lines for people.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// What a commit waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Durability {
-    /// Until the disk has it: what was acknowledged survives a loss of power.
+    /// The disk has it: an acknowledged write survives a loss of power.
     #[default]
     Full,
-    /// Until the system has it: a loss of power may cost the last commits, a crash of the server none.
+    /// The system has it: a loss of power may lose the last commits, a crash of the server loses none.
     Normal,
 }
 
-/// The flags of `registry serve`. Each stands beside its variable.
+/// The flags of `registry serve`. The help of each names its variable.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeFlags {
     /// Address to listen on [env: CAIA_REGISTRY_HOST] [default: 127.0.0.1]
@@ -35,37 +35,38 @@ pub struct ServeFlags {
     /// Port to listen on; 0 for any free one [env: CAIA_REGISTRY_PORT] [default: 8001]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Database file, made where there is none [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
+    /// Database file; created if it does not exist [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     pub db_path: Option<PathBuf>,
-    /// Make a random key for this run where none is configured, and show it
+    /// Make a random key for this run if none is configured, and show it
     #[arg(long)]
     pub dev: bool,
-    /// File of keys that callers may use, one a line; read again on SIGHUP. Keys are never flags: other users of this
-    /// machine can see those [env: CAIA_REGISTRY_API_KEY_FILE, beside CAIA_REGISTRY_API_KEY and CAIA_REGISTRY_API_KEYS]
+    /// File of API keys, one per line, each of at least 16 characters; SIGHUP reloads it. No flag takes a key itself, since
+    /// other users of this machine can see flags [env: CAIA_REGISTRY_API_KEY_FILE, beside CAIA_REGISTRY_API_KEY and
+    /// CAIA_REGISTRY_API_KEYS]
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// Certificate for HTTPS, with those of its issuers behind it, in PEM form; read again on SIGHUP
+    /// Certificate for HTTPS, followed by those of its issuers, in PEM form; SIGHUP reloads it
     /// [env: CAIA_REGISTRY_TLS_CERT]
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, in PEM form [env: CAIA_REGISTRY_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Proxy (an address or a network, like 10.0.0.0/8) whose X-Forwarded-For is believed; repeatable
+    /// Proxy (an address or a network, like 10.0.0.0/8) whose X-Forwarded-For is trusted; repeatable
     /// [env: CAIA_REGISTRY_TRUSTED_PROXIES]
     #[arg(long = "trusted-proxy", value_name = "ADDRESS", value_delimiter = ',')]
     pub trusted_proxies: Vec<String>,
-    /// Name by which this server may be called, beside localhost, so that no page of another name can reach it through
-    /// a browser here; * for any; repeatable [env: CAIA_REGISTRY_ALLOWED_HOSTS] [default: any, where --host is no
-    /// loopback address]
+    /// Host name that clients may use for this server, beside localhost; * for any; repeatable. A browser on this machine
+    /// then refuses pages that point a name of their own here [env: CAIA_REGISTRY_ALLOWED_HOSTS] [default: any, unless
+    /// --host is a loopback address]
     #[arg(long = "allowed-host", value_name = "HOST", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
-    /// Connections at the same time; whoever comes beyond that is refused at once, with 503 over plain HTTP
+    /// Connections at the same time; more are refused at once, with 503 over plain HTTP
     /// [env: CAIA_REGISTRY_MAX_CONNECTIONS] [default: 10000, or what the limit of open files allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_connections: Option<u64>,
-    /// How long a client may take to send a request, and to take each part of an answer
+    /// How long a client may take to send a request, and to receive each part of an answer
     /// [env: CAIA_REGISTRY_REQUEST_TIMEOUT_MS] [default: 30000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub request_timeout_ms: Option<u64>,
@@ -76,23 +77,23 @@ pub struct ServeFlags {
     /// [default: localhost and 127.0.0.1, each alone and with port 3000]
     #[arg(long, value_name = "ORIGINS")]
     pub cors_origins: Option<String>,
-    /// Suite that a production version must have scores of [env: CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE]
+    /// Suite in which a version needs scores before it can be promoted to production [env: CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE]
     #[arg(long, value_name = "SUITE")]
     pub promotion_required_suite: Option<String>,
-    /// Let clients name files on this server's disk to be digested [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
+    /// Let clients name files on this server's disk, which it then digests [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,
-    /// Folder that such files have to lie in; relative paths begin there. Without one, every file that this
-    /// server may read can be named [env: CAIA_REGISTRY_LOCAL_PATH_ROOT]
+    /// Folder that must contain such files; relative paths begin there. Without one, clients can name every file that
+    /// this server can read [env: CAIA_REGISTRY_LOCAL_PATH_ROOT]
     #[arg(long, value_name = "DIR")]
     pub local_path_root: Option<PathBuf>,
     /// Show such paths in answers [env: CAIA_REGISTRY_EXPOSE_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub expose_local_paths: Option<bool>,
-    /// Show /metrics without a key [env: CAIA_REGISTRY_PUBLIC_METRICS]
+    /// Serve /metrics without a key [env: CAIA_REGISTRY_PUBLIC_METRICS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub public_metrics: Option<bool>,
-    /// Larger files are sized and not digested [env: CAIA_REGISTRY_MAX_HASH_BYTES] [default: 268435456]
+    /// Largest file to digest; of larger ones only the size is recorded [env: CAIA_REGISTRY_MAX_HASH_BYTES] [default: 268435456]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_hash_bytes: Option<u64>,
     /// Largest body of metrics [env: CAIA_REGISTRY_MAX_METRICS_BODY_BYTES] [default: 65536]
@@ -117,7 +118,7 @@ pub struct ServeFlags {
     /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores, at most 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub readers: Option<u64>,
-    /// Threads that speak HTTP [env: CAIA_REGISTRY_WORKERS] [default: the cores]
+    /// Threads that serve HTTP [env: CAIA_REGISTRY_WORKERS] [default: the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub workers: Option<u64>,
     /// Threads that digest files [env: CAIA_REGISTRY_HASHERS] [default: 2]
@@ -132,19 +133,27 @@ pub struct ServeFlags {
     /// Files that may wait to be digested [env: CAIA_REGISTRY_HASH_QUEUE] [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub hash_queue: Option<u64>,
-    /// Form of the log on stderr [env: CAIA_REGISTRY_LOG_FORMAT] [default: text]
+    /// Format of the log on stderr [env: CAIA_REGISTRY_LOG_FORMAT] [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// What to log: error, warn, info (a line a request), debug, or a filter as tracing takes it
+    /// What to log: error, warn, info (one line per request), debug, or a filter in the syntax of tracing
     /// [env: CAIA_REGISTRY_LOG] [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
 
-fn parse_flag(text: &str) -> Result<bool, String> {
+/// What [`parse_boolean`] reads, for messages.
+pub(super) const VALID_BOOLEANS: &str = "true or false";
+
+/// Reads a boolean as 0.2.0 spells them, in any case.
+pub(super) fn parse_boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
-        "0" | "false" | "no" | "off" => Ok(false),
-        _ if is_true(text) => Ok(true),
-        _ => Err("1 or 0 is wanted".to_owned()),
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
     }
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    parse_boolean(text.trim()).ok_or_else(|| format!("expected {VALID_BOOLEANS}"))
 }

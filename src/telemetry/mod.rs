@@ -1,13 +1,13 @@
-//! What a server counts of itself, and how Prometheus reads it.
+//! The server's metrics, and their text for Prometheus.
 //!
-//! One [`Telemetry`] is made for one server and handed to whoever has something to count; nothing here is global,
-//! since a process may run several servers. The other rooms count into handles, each of which is an atomic or a few:
-//! nobody waits for anybody. This room imports none of them; HTTP, SQL and queues are labels here.
+//! One [`Telemetry`] belongs to one server; nothing is global, since a process may run several. Other modules count into handles
+//! that they get from here. This module must not know them: HTTP, SQL and queues are labels here.
 
 mod requests;
 
 use std::{
     fmt,
+    sync::atomic::AtomicU64,
     time::{Duration, SystemTime},
 };
 
@@ -20,38 +20,44 @@ use prometheus_client::{
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 pub use requests::{Requests, RouteCounts};
 
-/// Upper bounds of operations in one commit.
+/// Upper bounds of the operations in one commit.
 const OPERATION_BOUNDS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
-/// Upper bounds of what a commit takes, in seconds: from a fast disk's sync to a disk that is about to fail.
+/// Upper bounds of the time of a commit, in seconds: from the sync of a fast disk to a disk that is about to fail.
 const COMMIT_BOUNDS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-/// A label and its value. Values are words of this program's, never of a caller's: as many series as words.
+/// A label and its value. Values are words of this program, never of a caller, so there are few series.
 type Label = [(&'static str, &'static str); 1];
 
-/// Counts of one server.
-#[derive(Debug)]
-pub struct Telemetry {
-    /// Who connects, and who is turned away before a request is read.
-    pub connections: Connections,
-    /// Requests by route, method and status.
-    pub requests: Requests,
-    /// What waits.
-    pub queues: Queues,
-    /// What is committed.
-    pub writing: Writing,
-    /// What is digested.
-    pub hashing: Hashing,
-    registry: Registry,
+/// Declares metrics that belong together: field, type, first value, name and help of each.
+/// The encoder adds `_total` to the names of counters.
+macro_rules! metrics {
+    ($(#[$doc:meta])* $group:ident { $($field:ident: $kind:ty = $new:expr, $name:literal, $help:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $group {
+            $(#[doc = $help] pub $field: $kind,)+
+        }
+
+        impl $group {
+            fn new(registry: &mut Registry) -> Self {
+                let group = Self { $($field: $new),+ };
+                $(registry.register($name, $help, group.$field.clone());)+
+                group
+            }
+        }
+    };
 }
 
-/// Who connects, and who is turned away.
-#[derive(Debug, Clone, Default)]
-pub struct Connections {
-    /// Connections that are open.
-    pub open: Gauge,
-    refused: Family<Label, Counter>,
-    authentication_failures: Family<Label, Counter>,
+metrics! {
+    /// Connections and authentication.
+    Connections {
+        open: Gauge = Gauge::default(), "registry_http_connections_open", "Connections that are open";
+        refused: Family<Label, Counter> = Family::default(),
+            "registry_http_connections_refused", "Connections closed unserved, by reason";
+        authentication_failures: Family<Label, Counter> = Family::default(),
+            "registry_authentication_failures", "Requests without a valid key, by what was wrong";
+    }
 }
 
 impl Connections {
@@ -68,73 +74,124 @@ impl Connections {
     }
 }
 
-/// What waits.
-#[derive(Debug, Clone, Default)]
-pub struct Queues {
-    depth: Family<Label, Gauge>,
-    capacity: Family<Label, Gauge>,
-    refused: Family<Label, Counter>,
+metrics! {
+    /// The queues in front of the actors.
+    Queues {
+        depth: Family<Label, Gauge> = Family::default(), "registry_queue_depth", "Jobs that wait in a queue";
+        capacity: Family<Label, Gauge> = Family::default(), "registry_queue_capacity", "Jobs that can wait in a queue";
+        refused: Family<Label, Counter> = Family::default(),
+            "registry_queue_refused", "Jobs refused at once because their queue was full";
+    }
 }
 
 impl Queues {
-    /// Takes down how full a queue is. To be told before what was counted is shown.
+    /// Sets the depth of a queue. To be called before the metrics are rendered.
     pub fn set(&self, queue: &'static str, depth: usize, capacity: usize) {
-        self.depth.get_or_create_owned(&[("queue", queue)]).set(gauged(depth));
-        self.capacity.get_or_create_owned(&[("queue", queue)]).set(gauged(capacity));
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.depth.get_or_create(&[("queue", queue)]).set(gauge(depth));
+        self.capacity.get_or_create(&[("queue", queue)]).set(gauge(capacity));
     }
 
-    /// Jobs that this queue had no room for.
+    /// Jobs that were refused because this queue was full.
     #[must_use]
     pub fn refused(&self, queue: &'static str) -> Counter {
         self.refused.get_or_create_owned(&[("queue", queue)])
     }
 }
 
-/// What is committed, and the files it goes into.
-#[derive(Debug, Clone)]
-pub struct Writing {
-    /// Operations in each commit.
-    pub operations: Histogram,
-    /// From the beginning of a transaction to its synced commit, in seconds.
-    pub commit_seconds: Histogram,
-    /// Transactions that were not committed.
-    pub failed_commits: Counter,
-    /// 1 where the last transaction was committed, 0 where it was not.
-    pub writable: Gauge,
-    /// Pages in the write-ahead log.
-    pub wal_pages: Gauge,
-    /// Bytes of the log's file.
-    pub wal_bytes: Gauge,
-    /// Bytes of the database's file.
-    pub database_bytes: Gauge,
-    /// Times that pages were moved from the log into the database.
-    pub checkpoints: Counter,
-    /// Times that this failed.
-    pub failed_checkpoints: Counter,
+metrics! {
+    /// Commits and the files they go to.
+    Writing {
+        operations: Histogram = Histogram::new(OPERATION_BOUNDS),
+            "registry_commit_operations", "Operations in a commit";
+        commit_seconds: Histogram = Histogram::new(COMMIT_BOUNDS),
+            "registry_commit_duration_seconds", "From the beginning of a transaction to its synced commit";
+        failed_commits: Counter = Counter::default(),
+            "registry_commits_failed", "Transactions that could not be committed";
+        writable: Gauge = Gauge::default(), "registry_writable", "1 if the last commit succeeded, else 0";
+        wal_pages: Gauge = Gauge::default(), "registry_wal_pages", "Pages in use in the write-ahead log";
+        wal_bytes: Gauge = Gauge::default(), "registry_wal_bytes", "Size of the file of the write-ahead log";
+        database_bytes: Gauge = Gauge::default(), "registry_database_bytes", "Size of the database file";
+        checkpoints: Counter = Counter::default(), "registry_checkpoints", "Checkpoints of the write-ahead log";
+        failed_checkpoints: Counter = Counter::default(), "registry_checkpoints_failed", "Checkpoints that failed";
+    }
 }
 
-/// What is digested.
-#[derive(Debug, Clone, Default)]
-pub struct Hashing {
-    /// Bytes read to be digested.
-    pub bytes: Counter,
-    /// Seconds that took, summed over the threads.
-    pub seconds: Counter<f64>,
-    /// Files that were read to their end.
-    pub files: Counter,
+metrics! {
+    /// Digests of local files.
+    Hashing {
+        bytes: Counter = Counter::default(), "registry_hash_bytes", "Bytes of local files read to be digested";
+        seconds: Counter<f64> = Counter::default(), "registry_hash_seconds", "Time spent reading and digesting them";
+        files: Counter = Counter::default(), "registry_hash_files", "Local files read to their end";
+    }
 }
 
-/// The two forms in which Prometheus and its kin read.
+impl Hashing {
+    /// Adds bytes that were read and the time that took.
+    pub fn add(&self, bytes: u64, time: Duration) {
+        self.bytes.inc_by(bytes);
+        self.seconds.inc_by(time.as_secs_f64());
+    }
+}
+
+/// The metrics of one server.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "their types say it")]
+pub struct Telemetry {
+    pub connections: Connections,
+    pub requests: Requests,
+    pub queues: Queues,
+    pub writing: Writing,
+    pub hashing: Hashing,
+    registry: Registry,
+}
+
+impl Telemetry {
+    /// Metrics that are all zero. `build` is what the program consists of: each part and its version.
+    #[must_use]
+    pub fn new(build: &[(&'static str, &'static str)]) -> Self {
+        let mut registry = Registry::default();
+        let start = Gauge::<f64, AtomicU64>::default();
+        start.set(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64());
+        registry.register("process_start_time_seconds", "When the server was started, since 1970", start);
+        let parts = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
+        parts.get_or_create(&build.to_vec()).set(1);
+        registry.register("registry_build_info", "Always 1; what the server is made of", parts);
+        Self {
+            connections: Connections::new(&mut registry),
+            requests: Requests::new(&mut registry),
+            queues: Queues::new(&mut registry),
+            writing: Writing::new(&mut registry),
+            hashing: Hashing::new(&mut registry),
+            registry,
+        }
+    }
+
+    /// All metrics as text.
+    ///
+    /// # Errors
+    /// None in practice: writing to a string does not fail.
+    pub fn render(&self, form: Form) -> Result<String, fmt::Error> {
+        let mut page = String::new();
+        match form {
+            Form::Prometheus => prometheus_text::encode(&mut page, &self.registry)?,
+            Form::OpenMetrics => text::encode(&mut page, &self.registry)?,
+        }
+        Ok(page)
+    }
+}
+
+/// The two text formats of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Version 0.0.4 of Prometheus' text.
+    /// Version 0.0.4 of the Prometheus text format.
     Prometheus,
     /// `OpenMetrics` 1.0.
     OpenMetrics,
 }
 
 impl Form {
-    /// The form that a scraper asks for by its `Accept`; without, the one that all can read.
+    /// The format that a scraper requests by its `Accept`, else the one that all can read.
     #[must_use]
     pub fn accepted(accept: &str) -> Self {
         let named = accept.to_ascii_lowercase().contains("application/openmetrics-text");
@@ -149,140 +206,6 @@ impl Form {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
-}
-
-impl Telemetry {
-    /// Counts from nothing. `build` is what the program consists of: each part and its version.
-    #[must_use]
-    pub fn new(build: &[(&'static str, &'static str)]) -> Self {
-        let mut registry = Registry::default();
-        let started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let start = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
-        start.set(started.as_secs_f64());
-        registry.register("process_start_time_seconds", "When the server was started, since 1970", start);
-        let parts = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
-        parts.get_or_create_owned(&build.to_vec()).set(1);
-        registry.register("registry_build_info", "Always 1; what the server is made of", parts);
-        let requests = Requests::default();
-        registry.register_collector(Box::new(requests.clone()));
-        Self {
-            connections: Connections::registered(&mut registry),
-            requests,
-            queues: Queues::registered(&mut registry),
-            writing: Writing::registered(&mut registry),
-            hashing: Hashing::registered(&mut registry),
-            registry,
-        }
-    }
-
-    /// All that was counted.
-    ///
-    /// # Errors
-    /// None of its own: writing into a string does not fail.
-    pub fn render(&self, form: Form) -> Result<String, fmt::Error> {
-        let mut page = String::new();
-        match form {
-            Form::Prometheus => prometheus_text::encode(&mut page, &self.registry)?,
-            Form::OpenMetrics => text::encode(&mut page, &self.registry)?,
-        }
-        Ok(page)
-    }
-}
-
-// Counters are named without the `_total` that the encoder puts behind them.
-
-impl Connections {
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self::default();
-        to.register("registry_http_connections_open", "Connections that are open", own.open.clone());
-        to.register(
-            "registry_http_connections_refused",
-            "Connections closed unserved, by reason",
-            own.refused.clone(),
-        );
-        to.register(
-            "registry_authentication_failures",
-            "Requests without a valid key, by what was wrong",
-            own.authentication_failures.clone(),
-        );
-        own
-    }
-}
-
-impl Queues {
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self::default();
-        to.register("registry_queue_depth", "Jobs that wait in a queue", own.depth.clone());
-        to.register("registry_queue_capacity", "Jobs that can wait in a queue", own.capacity.clone());
-        to.register(
-            "registry_queue_refused",
-            "Jobs refused at once because their queue was full",
-            own.refused.clone(),
-        );
-        own
-    }
-}
-
-impl Writing {
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self {
-            operations: Histogram::new(OPERATION_BOUNDS),
-            commit_seconds: Histogram::new(COMMIT_BOUNDS),
-            failed_commits: Counter::default(),
-            writable: Gauge::default(),
-            wal_pages: Gauge::default(),
-            wal_bytes: Gauge::default(),
-            database_bytes: Gauge::default(),
-            checkpoints: Counter::default(),
-            failed_checkpoints: Counter::default(),
-        };
-        to.register("registry_commit_operations", "Operations in a commit", own.operations.clone());
-        to.register(
-            "registry_commit_duration_seconds",
-            "From the beginning of a transaction to its synced commit",
-            own.commit_seconds.clone(),
-        );
-        to.register(
-            "registry_commits_failed",
-            "Transactions that could not be committed",
-            own.failed_commits.clone(),
-        );
-        to.register("registry_writable", "1 where the last commit succeeded, else 0", own.writable.clone());
-        to.register("registry_wal_pages", "Pages in use in the write-ahead log", own.wal_pages.clone());
-        to.register("registry_wal_bytes", "Size of the write-ahead log's file", own.wal_bytes.clone());
-        to.register("registry_database_bytes", "Size of the database's file", own.database_bytes.clone());
-        to.register(
-            "registry_checkpoints",
-            "Times that pages were moved from the log into the database",
-            own.checkpoints.clone(),
-        );
-        to.register(
-            "registry_checkpoints_failed",
-            "Times that moving pages from the log into the database failed",
-            own.failed_checkpoints.clone(),
-        );
-        own
-    }
-}
-
-impl Hashing {
-    /// Takes down bytes read, and for how long it was at them.
-    pub fn add(&self, bytes: u64, time: Duration) {
-        self.bytes.inc_by(bytes);
-        self.seconds.inc_by(time.as_secs_f64());
-    }
-
-    fn registered(to: &mut Registry) -> Self {
-        let own = Self::default();
-        to.register("registry_hash_bytes", "Bytes of local files read to be digested", own.bytes.clone());
-        to.register("registry_hash_seconds", "Time spent reading and digesting them", own.seconds.clone());
-        to.register("registry_hash_files", "Local files read to their end", own.files.clone());
-        own
-    }
-}
-
-fn gauged(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -332,15 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_says_what_it_is() {
+    fn every_metric_has_a_help_text() {
         let page = counted().render(Form::Prometheus).unwrap();
-        let named = |kind: &str| -> Vec<_> {
+        let names = |kind: &str| -> Vec<_> {
             let lines = page.lines().filter_map(|line| line.strip_prefix(kind)?.split(' ').next());
             lines.map(str::to_owned).collect()
         };
-        let (helps, types) = (named("# HELP "), named("# TYPE "));
-        assert_eq!(helps, types);
-        assert!(helps.len() > 20 && helps.iter().all(|name| name.contains('_')), "{helps:?}");
+        assert_eq!(names("# HELP "), names("# TYPE "));
+        assert!(names("# HELP ").len() > 20, "{page}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
 
 #[test]
 fn nothing_that_is_private_is_answered_without_a_key() {
-    // Behind a proxy, so that each request comes from an address of its own: whoever sends many wrong keys is not judged.
+    // Behind a proxy, so that each request has its own address: after many wrong keys an address is throttled.
     let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     app.register("m", "1");
     let before = app.everything();

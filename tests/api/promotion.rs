@@ -233,7 +233,7 @@ fn a_name_without_its_production_version_has_none() {
     app.promote(id).ok();
     app.request("DELETE", &format!("/models/{id}?force=true"), &[], None).ok();
     app.get("/production/m").refused(404);
-    assert_eq!(app.model(other)["status"], "staging", "nobody moves up by themselves");
+    assert_eq!(app.model(other)["status"], "staging", "no version is promoted on its own");
 }
 
 #[test]

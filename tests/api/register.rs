@@ -140,7 +140,7 @@ fn the_same_name_and_version_again_is_a_conflict_and_changes_nothing() {
     let detail = app.post("/models", &again).refused(409);
     assert!(detail.contains("registered already"), "{detail}");
     assert_eq!(app.everything(), before);
-    // Names and versions are told apart by every byte.
+    // Names and versions differ by every byte.
     for (name, version) in [("M", "1"), ("m", "1 "), ("m ", "1"), ("m", "01"), ("m\u{301}", "1"), ("ḿ", "1")]
     {
         app.register(name, version);

@@ -1,4 +1,4 @@
-//! `PATCH /models/{id}`: what changes, what is told of it, and what is settled.
+//! `PATCH /models/{id}`: what changes, its events, and what is immutable.
 
 use serde_json::{Value, json};
 
@@ -184,7 +184,7 @@ fn a_settled_version_lets_through_what_is_free_and_nothing_else() {
     let frozen = app.register_with("frozen", "1", &json!({"frozen": true}));
     let production = app.register_with("production", "1", &json!({"status": "production"}));
     for (id, why) in [(frozen, "frozen"), (production, "in production")] {
-        // Status last: it would unsettle what is settled.
+        // Status last: it would make the version mutable.
         for (field, mut value) in fields().into_iter().rev() {
             if field == "frozen" && id == production {
                 value = json!(false);

@@ -1,4 +1,4 @@
-//! `registry loadtest`: on a server of its own, on one elsewhere, and on servers that misbehave.
+//! `registry loadtest` on its own server, on another server, and on servers that misbehave.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use crate::{
     server::{Server, signal},
 };
 
-/// `registry loadtest` in `folder`, with its temporary files in there too.
+/// `registry loadtest` in `folder`, which also holds its temporary files.
 fn loadtest<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let temporary = folder.join("tmp");
     fs::create_dir_all(&temporary).unwrap();
@@ -42,7 +42,7 @@ fn loadtest_of<'a>(folder: &Path, url: &str, arguments: impl IntoIterator<Item =
     command
 }
 
-/// What a run printed, which is what it wrote.
+/// The printed report, which equals the written one.
 #[track_caller]
 fn report(ran: &Ran, folder: &Path) -> Value {
     let report = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
@@ -93,7 +93,7 @@ fn without_arguments_it_is_the_check_of_0_2_0_with_its_keys_first() {
 }
 
 #[test]
-fn every_scenario_runs_and_what_it_wrote_is_read_back() {
+fn every_scenario_runs_and_its_writes_are_read_back() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     for (scenario, writes) in
@@ -111,7 +111,7 @@ fn every_scenario_runs_and_what_it_wrote_is_read_back() {
 }
 
 #[test]
-fn a_mix_is_told_apart_and_leaves_one_production_version() {
+fn a_mix_reports_each_operation_and_leaves_one_production_version() {
     let folder = tempfile::tempdir().unwrap();
     let ran = Ran::of(&mut loadtest(
         folder.path(),
@@ -162,7 +162,7 @@ fn a_rate_is_kept_after_a_warm_up_that_is_not_counted() {
 }
 
 #[test]
-fn neither_a_variable_nor_a_file_leads_the_load_to_a_registry() {
+fn neither_a_variable_nor_a_file_names_the_registry_to_load() {
     let server = Server::start();
     let gateway = Gateway::to(&server.url);
     let folder = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ fn neither_a_variable_nor_a_file_leads_the_load_to_a_registry() {
 }
 
 #[test]
-fn elsewhere_versions_have_a_name_of_their_own_and_stay_only_if_asked_to() {
+fn on_another_server_versions_have_their_own_name_and_stay_only_with_keep() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     for (arguments, left) in [(&["--requests", "5"][..], 0), (&["--requests", "5", "--keep"], 1)] {
@@ -194,7 +194,7 @@ fn elsewhere_versions_have_a_name_of_their_own_and_stay_only_if_asked_to() {
 }
 
 #[test]
-fn a_write_that_was_acknowledged_and_is_not_in_the_audit_trail_is_found() {
+fn an_acknowledged_write_without_an_event_is_found() {
     let server = Server::start();
     let gateway = Gateway::to(&server.url);
     gateway.fate("/metrics", 1, Fate::Answered(json_answer(200, r#"{"id":1}"#)));
@@ -217,7 +217,7 @@ fn a_write_that_was_acknowledged_and_is_not_in_the_audit_trail_is_found() {
 }
 
 #[test]
-fn what_goes_wrong_on_the_way_is_counted_by_its_name_and_never_as_lost() {
+fn connection_errors_are_counted_by_name_and_never_as_lost_writes() {
     let server = Server::start();
     let gateway = Gateway::to(&server.url);
     let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(100_000));
@@ -258,7 +258,7 @@ fn what_goes_wrong_on_the_way_is_counted_by_its_name_and_never_as_lost() {
     }
 }
 
-/// A server that keeps connections; `answer` is given the request line and says what the answer's body is.
+/// A server that keeps connections; `answer` returns the body for a request line.
 fn answering(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -284,7 +284,7 @@ fn answering(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> String 
             )?;
         }
     };
-    // They end with the process of the tests.
+    // They end with the test process.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let answer = Arc::clone(&answer);
@@ -294,7 +294,7 @@ fn answering(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> String 
     url
 }
 
-/// It answers as a registry of one version would. The first request for that version comes to it at a bad time.
+/// A server that answers as a registry with one version, and stalls at the first request for it.
 fn stalling(stall: Duration) -> String {
     let reads = AtomicUsize::new(0);
     answering(move |line| {
@@ -314,8 +314,8 @@ fn stalling(stall: Duration) -> String {
 }
 
 #[test]
-fn a_list_that_is_not_of_the_runs_name_alone_deletes_nothing_and_one_that_is_stale_ends_it() {
-    for (foreign, deletions, words) in [(true, 0, "holds versions of others"), (false, 1, "still holds")] {
+fn a_list_with_other_names_deletes_nothing_and_a_stale_list_ends_the_deleting() {
+    for (foreign, deletions, words) in [(true, 0, "has versions of other names"), (false, 1, "still has")] {
         let (name, deleted) = (Arc::new(Mutex::new(String::new())), Arc::new(AtomicUsize::new(0)));
         let (known, counted) = (Arc::clone(&name), Arc::clone(&deleted));
         let url = answering(move |line| {
@@ -343,7 +343,7 @@ fn a_list_that_is_not_of_the_runs_name_alone_deletes_nothing_and_one_that_is_sta
 }
 
 #[test]
-fn a_stall_is_in_the_latency_of_all_that_was_due_in_it() {
+fn a_stall_is_in_the_latency_of_all_requests_due_in_it() {
     let url = stalling(Duration::from_millis(500));
     let folder = tempfile::tempdir().unwrap();
     let arguments =
@@ -351,15 +351,15 @@ fn a_stall_is_in_the_latency_of_all_that_was_due_in_it() {
     let ran = Ran::of(&mut loadtest_of(folder.path(), &url, arguments));
     assert_eq!(ran.code, 0, "{ran:?}");
     let report = report(&ran, folder.path());
-    // The n-th is due after n × 5 ms and can't be sent before 500 ms have passed, whatever this machine is doing.
+    // The n-th is due after n × 5 ms and can't be sent before 500 ms have passed, on any machine.
     let of = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap();
     assert!(of("/latency_ms/p50") >= 240.0 && of("/rate/lateness_ms/p50") >= 240.0, "{report}");
-    // A tool that starts its clock when it sends would see one slow request in a hundred.
+    // From the sending times, one request in a hundred is slow.
     assert!(of("/rate/service_ms/p50") < of("/latency_ms/p50"), "{report}");
 }
 
 #[test]
-fn a_rate_that_cannot_be_kept_is_told_with_what_was_never_sent() {
+fn a_rate_that_cannot_be_kept_is_reported_with_unsent_requests() {
     let url = stalling(Duration::from_millis(600));
     let folder = tempfile::tempdir().unwrap();
     let arguments =
@@ -368,15 +368,15 @@ fn a_rate_that_cannot_be_kept_is_told_with_what_was_never_sent() {
     let report = report(&ran, folder.path());
     assert_eq!((ran.code, &report["ok"]), (1, &json!(false)), "{ran:?}");
     assert_eq!((&report["requests_total"], &report["rate"]["unsent"]), (&json!(1), &json!(299)), "{ran:?}");
-    // They waited for 1 to 299 ms, and the one that was sent for 600.
+    // They waited for 1 to 299 ms, and the one that was sent for 600 ms.
     assert_eq!(report["latency_ms"]["count"], 300, "{report}");
     assert!(report["latency_ms"]["p50"].as_f64().unwrap() >= 145.0, "{report}");
     assert!(report["rate"]["oldest_unsent_ms"].as_f64().unwrap() >= 298.0, "{report}");
     assert!(ran.stderr.contains("299 were due and could not be sent in time"), "{ran:?}");
 }
 
-/// A run for a minute against the server; it has written something when this returns.
-fn under_way(folder: &TempDir, server: &Server) -> Child {
+/// A run for a minute against the server, which has written something when this returns.
+fn running_load(folder: &TempDir, server: &Server) -> Child {
     let mut command = loadtest_of(folder.path(), &server.url, ["--duration", "60s"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("nothing was written", || {
@@ -387,10 +387,10 @@ fn under_way(folder: &TempDir, server: &Server) -> Child {
 }
 
 #[test]
-fn a_server_that_dies_in_mid_run_ends_it_soon_with_a_report_of_what_was_seen() {
+fn a_server_that_dies_ends_the_run_soon_with_a_report() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
-    let child = under_way(&folder, &server);
+    let child = running_load(&folder, &server);
     let died = Instant::now();
     server.signal("KILL");
     let ran = Ran::from(child.wait_with_output().unwrap());
@@ -405,10 +405,10 @@ fn a_server_that_dies_in_mid_run_ends_it_soon_with_a_report_of_what_was_seen() {
 }
 
 #[test]
-fn ctrl_c_ends_it_in_order_with_a_report_of_what_was_seen() {
+fn ctrl_c_ends_the_run_with_a_report() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
-    let child = under_way(&folder, &server);
+    let child = running_load(&folder, &server);
     signal(child.id(), "INT");
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, 130, "{ran:?}");
@@ -420,7 +420,7 @@ fn ctrl_c_ends_it_in_order_with_a_report_of_what_was_seen() {
 }
 
 #[test]
-fn its_own_server_goes_with_it_also_after_ctrl_c() {
+fn its_own_server_ends_with_it_even_after_ctrl_c() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = loadtest(folder.path(), ["--duration", "60s"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -435,17 +435,17 @@ fn its_own_server_goes_with_it_also_after_ctrl_c() {
 }
 
 #[test]
-fn flags_that_make_no_sense_are_a_usage_error() {
+fn invalid_flags_are_a_usage_error() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, words) in [
         (&["--rate", "0"][..], "must be more than 0"),
         (&["--rate", "-5"], "must be more than 0"),
-        (&["--duration", "0s"], "longer than nothing"),
+        (&["--duration", "0s"], "longer than 0"),
         (&["--duration", "soon"], "such as 10s"),
-        (&["--timeout", "0s"], "longer than nothing"),
+        (&["--timeout", "0s"], "longer than 0"),
         (&["--threads", "0"], "--connections 0"),
         (&["--threads", "3", "--connections", "4"], "cannot be used multiple times"),
-        (&["--requests", "0"], "--requests 0"),
+        (&["--requests", "0"], "--requests must be at least 1"),
         (&["--requests", "5", "--duration", "1s"], "not by both"),
         (&["--requests", "5", "--requests-per-thread", "1"], "not by both"),
         (&["--workers", "11"], "--workers 11"),
@@ -457,7 +457,7 @@ fn flags_that_make_no_sense_are_a_usage_error() {
         (&["--suite", " "], "--suite is blank"),
         (&["--api-key", "x"], "--api-key goes with --url"),
         (&["--keep"], "--keep goes with --url"),
-        (&["--out", "a.json", "--chart", "./a.json"], "name one file"),
+        (&["--out", "a.json", "--chart", "./a.json"], "name the same file"),
         (&["--url", "localhost:8001", "--api-key", "x"], "takes one like"),
     ] {
         let ran = Ran::of(&mut loadtest(folder.path(), arguments.iter().copied()));
@@ -467,7 +467,7 @@ fn flags_that_make_no_sense_are_a_usage_error() {
 }
 
 #[test]
-fn files_that_cannot_be_written_are_found_before_anything_is_sent() {
+fn files_that_cannot_be_written_are_found_before_the_load() {
     let server = Server::start();
     let gateway = Gateway::to(&server.url);
     let folder = tempfile::tempdir().unwrap();
@@ -485,22 +485,22 @@ fn files_that_cannot_be_written_are_found_before_anything_is_sent() {
 }
 
 #[test]
-fn where_no_registry_can_be_loaded_it_ends_before_the_run() {
+fn without_a_registry_it_ends_before_the_run() {
     let server = Server::start();
     let folder = tempfile::tempdir().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    // It takes connections, as the system does for it, and says nothing.
+    // The system accepts its connections, and it never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
     for (url, key, code, words) in [
         (format!("http://{free}"), KEY, 3, "Connection refused"),
         ("http://nowhere.invalid".to_owned(), KEY, 3, "no registry at http://nowhere.invalid"),
         (server.url.clone(), "wrong", 4, "refused the API key"),
-        (silent_url, KEY, 3, "no whole answer in time"),
+        (silent_url, KEY, 3, "no complete answer in time"),
         (FakeRegistry::answering([answer(200, "", "<html>")]).url, KEY, 1, "does not answer like a registry"),
         (FakeRegistry::answering([json_answer(200, "{}")]).url, KEY, 1, "does not answer like a registry"),
         (FakeRegistry::answering([answer(302, "Location: /login\r\n", "")]).url, KEY, 1, "it answers 302"),
-        (FakeRegistry::answering(["SSH-2.0-x\r\n\r\n".to_owned()]).url, KEY, 1, "no HTTP"),
+        (FakeRegistry::answering(["SSH-2.0-x\r\n\r\n".to_owned()]).url, KEY, 1, "not HTTP"),
     ] {
         let arguments = ["--url", &url, "--api-key", key, "--timeout", "1s"];
         let line = Ran::of(&mut loadtest(folder.path(), arguments)).failed(code);

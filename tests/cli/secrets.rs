@@ -160,7 +160,12 @@ fn certificates_and_keys_that_can_not_be_used_keep_it_from_starting() {
     let (cert, key) = https(folder.path());
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
     make_certificate(Path::new(&at("other.pem")), Path::new(&at("other-key.pem")));
-    for (name, text) in [("empty", ""), ("remarks", "# none\n\n"), ("text", "no PEM")] {
+    for (name, text) in [
+        ("empty", ""),
+        ("remarks", "# none\n\n"),
+        ("text", "no PEM"),
+        ("short", "# of the team\n15-characters-x"),
+    ] {
         fs::write(at(name), text).unwrap();
     }
     for (arguments, expected) in [
@@ -170,9 +175,10 @@ fn certificates_and_keys_that_can_not_be_used_keep_it_from_starting() {
         (vec!["--tls-cert", cert, "--tls-key", cert], "holds no private key in PEM form"),
         (vec!["--tls-cert", cert, "--tls-key", &at("other-key.pem")], "can't be used"),
         (vec!["--api-key-file", &at("none")], "none can't be read"),
-        (vec!["--api-key-file", &at("empty")], "holds no API key"),
-        (vec!["--api-key-file", &at("remarks")], "holds no API key"),
-        (vec!["--trusted-proxy", "proxy.example"], "is no address and no network"),
+        (vec!["--api-key-file", &at("empty")], "contains no API key"),
+        (vec!["--api-key-file", &at("remarks")], "contains no API key"),
+        (vec!["--api-key-file", &at("short")], "line 2 of "),
+        (vec!["--trusted-proxy", "proxy.example"], "is not an address or a network"),
     ] {
         let line =
             Ran::of(registry(["serve", "--port", "0", "--db-path", &at("registry.db")]).args(&arguments))
@@ -185,26 +191,30 @@ fn certificates_and_keys_that_can_not_be_used_keep_it_from_starting() {
 #[test]
 fn keys_of_a_file_are_replaced_on_sighup() {
     let folder = tempfile::tempdir().unwrap();
+    const FILE_KEY: &str = "staying-4711-hush";
+    const LEAVING: &str = "leaving-4711-hush";
+    const COMING: &str = "coming-4711-hush";
     let keys = folder.path().join("keys");
-    fs::write(&keys, format!("# of the team\n{KEY}\nleaving\n")).unwrap();
+    fs::write(&keys, format!("# of the team\n{FILE_KEY}\n{LEAVING}\n")).unwrap();
     let server = Server::with(folder, 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", "configured").arg("--api-key-file").arg(&keys);
     });
-    for key in [KEY, "leaving", "configured"] {
+    for key in [FILE_KEY, LEAVING, "configured"] {
         assert_eq!(stats(&server.url, key, None).code, 0, "{key}");
     }
-    fs::write(&keys, format!("{KEY}\ncoming\n")).unwrap();
+    fs::write(&keys, format!("{FILE_KEY}\n{COMING}\n")).unwrap();
     server.signal("HUP");
-    until("the new key", || stats(&server.url, "coming", None).code == 0);
-    assert_eq!(stats(&server.url, "leaving", None).code, 4);
+    until("the new key", || stats(&server.url, COMING, None).code == 0);
+    assert_eq!(stats(&server.url, LEAVING, None).code, 4);
     assert_eq!(stats(&server.url, "configured", None).code, 0);
     fs::remove_file(&keys).unwrap();
     server.signal("HUP");
-    assert_eq!(stats(&server.url, "coming", None).code, 0);
+    assert_eq!(stats(&server.url, COMING, None).code, 0);
     server.signal("TERM");
     let log = server.ended().log;
     assert!(log.contains("the API keys in force stay") && log.contains("chmod 600"), "{log}");
-    assert!(!log.contains(KEY) && !log.contains("coming"), "{log}");
+    assert!(log.contains("fewer than 16 characters"), "a short key of a variable is warned of: {log}");
+    assert!(![FILE_KEY, LEAVING, COMING, "configured"].iter().any(|key| log.contains(key)), "{log}");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn what_keeps_it_from_starting_is_one_line_and_changes_nothing() {
         (["--port", "0", "--db-path", &at("none/registry.db")], "does not exist; create it"),
         (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is no regular file"),
         (["--port", "0", "--db-path", "/proc/self/registry.db"], "can't be written"),
-        (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is no origin"),
+        (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is not an origin"),
         (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is no level"),
         (["--local-path-root", &at("none"), "--db-path", &fresh], "none does not exist; create the folder"),
         (["--local-path-root", &at("text.db"), "--db-path", &fresh], "text.db is no folder"),
@@ -168,6 +168,41 @@ fn what_keeps_it_from_starting_is_one_line_and_changes_nothing() {
         assert!(line.contains(expected), "{arguments:?}: {line}");
         assert_eq!(snapshot(folder.path()), before, "{arguments:?}");
     }
+}
+
+#[test]
+fn more_connections_than_open_files_allow_are_an_error_if_they_were_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_few_files = |variable: &str| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 512 && exec \"$0\" serve --port 0", env!("CARGO_BIN_EXE_registry")]);
+        command.current_dir(folder.path()).env("CAIA_REGISTRY_MAX_CONNECTIONS", variable);
+        command
+    };
+    let line = Ran::of(&mut with_few_files("1000")).failed(1);
+    assert!(line.contains("--max-connections 1000 needs a limit of 1"), "{line}");
+    assert!(line.contains("this process may have 512") && line.contains("LimitNOFILE="), "{line}");
+    assert!(!folder.path().join("registry.db").exists());
+    // The default takes what there is.
+    let mut child = with_few_files("").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut first)
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.contains("listens on"), "{first}");
+}
+
+#[test]
+fn variables_that_are_invalid_or_unsafe_are_warned_of() {
+    let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", "short-key").env("CAIA_REGISTRY_READERS", "many");
+    });
+    server.send("GET", "/stats", "short-key", None);
+    server.signal("TERM");
+    let log = server.ended().log;
+    assert!(log.contains("fewer than 16 characters") && !log.contains("short-key"), "{log}");
+    assert!(log.contains("CAIA_REGISTRY_READERS is \"many\""), "{log}");
 }
 
 #[test]

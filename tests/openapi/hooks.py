@@ -1,7 +1,7 @@
-"""What the published description leaves to words, told to schemathesis as schemas.
+"""Schemas for what the published description says only in words.
 
 The server reads values as leniently as 0.2.0 did: integers in texts, booleans as words, and so on. The description gives the type a
-value is meant to have, so that clients made from it are plain, and tells the rest in words. Without what stands here, a text that
+value should have, so that generated clients are simple, and describes the rest in words. Without these hooks, a string that
 the server rightly takes for a number would count as "invalid data that was accepted".
 """
 
@@ -29,7 +29,7 @@ IN_BODY = {
 
 
 def widened(schema, lenient):
-    """The schema, and beside it whatever else the server reads for a value of its type."""
+    """Returns the schema, widened by what else the server accepts for its type."""
     types = schema.get("type", ())
     types = (types,) if isinstance(types, str) else types
     more = [other for name in types for other in lenient.get(name, ())]

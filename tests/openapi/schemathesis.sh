@@ -4,8 +4,8 @@
 #
 #     tests/openapi/schemathesis.sh [BINARY] [MAX_EXAMPLES] [SEED]
 #
-# BINARY is target/debug/registry where nothing is said. It serves a database of its own on a free port of 127.0.0.1 and is
-# stopped at the end. The Python tools go into target/openapi-venv, from PyPI. The exit code is 0 only where nothing was found.
+# BINARY is target/debug/registry by default. It serves a database of its own on a free port of 127.0.0.1 and is
+# stopped at the end. The Python tools go into target/openapi-venv, from PyPI. The exit code is 0 only if nothing was found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -70,4 +70,4 @@ cd tests/openapi
 export PYTHONDONTWRITEBYTECODE=1
 timeout "$limit_seconds" "$venv/bin/schemathesis" --config-file schemathesis.toml run "$url/openapi.json" \
     --checks all --max-examples "$max_examples" --seed "$seed" --no-color || fail "see above; the server said: $(tail -n 5 "$folder/log")"
-kill -0 "$server" 2>/dev/null || fail "the server has ended meanwhile"
+kill -0 "$server" 2>/dev/null || fail "the server has ended"

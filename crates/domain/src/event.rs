@@ -4,42 +4,18 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::{model::ModelId, refusal::Refusal, status::Status};
+use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
 
-/// What happened to a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum EventKind {
-    Create,
-    Update,
-    Promote,
-    AutoDemote,
-    Eval,
-    Delete,
-}
-
-impl EventKind {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Create, Self::Update, Self::Promote, Self::AutoDemote, Self::Eval, Self::Delete];
-
-    /// The kind with exactly this text. Other servers may have written other kinds.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-
-    /// The text on the wire and in the store.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Promote => "promote",
-            Self::AutoDemote => "auto_demote",
-            Self::Eval => "eval",
-            Self::Delete => "delete",
-        }
+text_enum! {
+    /// What happened to a version. Other servers may have written other types.
+    #[allow(missing_docs, reason = "the names say it")]
+    EventKind {
+        Create = "create",
+        Update = "update",
+        Promote = "promote",
+        AutoDemote = "auto_demote",
+        Eval = "eval",
+        Delete = "delete",
     }
 }
 

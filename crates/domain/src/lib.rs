@@ -19,6 +19,7 @@ pub mod soundness;
 pub mod status;
 pub mod suites;
 pub mod text;
+mod text_enum;
 pub mod timestamp;
 
 pub use comparison::{Comparison, Contender};

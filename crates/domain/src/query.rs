@@ -3,68 +3,29 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::{model::ModelId, refusal::Refusal, status::Status};
+use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
 
-/// The sort key of a list. Ties are broken by id, in the same direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[allow(missing_docs, reason = "the fields of a model")]
-pub enum Sort {
-    #[default]
-    CreatedAt,
-    UpdatedAt,
-    /// Absent steps sort lowest.
-    TrainingStep,
-}
-
-impl Sort {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::CreatedAt, Self::UpdatedAt, Self::TrainingStep];
-    /// The texts of [`Sort::ALL`].
-    pub const NAMES: [&str; 3] = ["created_at", "updated_at", "training_step"];
-
-    /// The text on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CreatedAt => "created_at",
-            Self::UpdatedAt => "updated_at",
-            Self::TrainingStep => "training_step",
-        }
-    }
-
-    /// The sort with exactly this text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|sort| sort.as_str() == text)
+text_enum! {
+    /// The sort key of a list. Ties are broken by id, in the same direction.
+    #[allow(missing_docs, reason = "the fields of a model")]
+    #[derive(Default)]
+    Sort {
+        #[default]
+        CreatedAt = "created_at",
+        UpdatedAt = "updated_at",
+        /// Absent steps sort lowest.
+        TrainingStep = "training_step",
     }
 }
 
-/// The direction of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Order {
-    #[default]
-    Descending,
-    Ascending,
-}
-
-impl Order {
-    /// The texts of both.
-    pub const NAMES: [&str; 2] = ["desc", "asc"];
-
-    /// The text on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Descending => "desc",
-            Self::Ascending => "asc",
-        }
-    }
-
-    /// The order with exactly this text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Descending, Self::Ascending].into_iter().find(|order| order.as_str() == text)
+text_enum! {
+    /// The direction of a list.
+    #[allow(missing_docs, reason = "the names say it")]
+    #[derive(Default)]
+    Order {
+        #[default]
+        Descending = "desc",
+        Ascending = "asc",
     }
 }
 

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use crate::{
     digest::Digest,
     event::EventKind,
-    json::{Value, read_object, servable},
+    json::{Value, read_object, respelled},
     status::Status,
     timestamp::Timestamp,
 };
@@ -142,71 +142,60 @@ impl Rule {
     }
 
     /// Severity, expectation and remedy.
-    fn violated_by(self, kept: Kept<'_>) -> Option<(Severity, String, &'static str)> {
-        use Kept::{Bytes, Integer, Null, Real, Text};
+    fn violated_by(self, kept: Kept<'_>) -> Option<(Severity, &'static str, &'static str)> {
+        use Kept::{Integer, Null, Real, Text};
         use Severity::{Error, FixedByUpgrade, Warning};
-        let says = |severity, expected: &str, remedy| Some((severity, expected.to_owned(), remedy));
-        match (self, kept) {
-            (Self::Id, Integer(1..)) => None,
-            (Self::Id, _) => says(Error, "not a number from 1 on", REPAIR),
+        Some(match (self, kept) {
+            (
+                Self::Digest
+                | Self::Size
+                | Self::Whole
+                | Self::Number
+                | Self::Text
+                | Self::Tags
+                | Self::Metrics
+                | Self::Payload,
+                Null,
+            )
+            | (Self::Id, Integer(1..))
+            | (Self::Size, Integer(0..))
+            | (Self::Flag, Integer(0 | 1))
+            | (Self::Whole | Self::Number, Integer(_))
+            | (Self::Text, Text(_)) => return None,
+            (Self::Label | Self::Uri, Text(text)) if !text.trim().is_empty() => return None,
+            (Self::Status, Text(text)) if Status::parse(text).is_some() => return None,
+            (Self::Digest, Text(text)) if is_kept_digest(text) => return None,
+            (Self::Number, Real(number)) if number.is_finite() => return None,
+            (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => return None,
+            (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => return None,
+            (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => return None,
+            (Self::Payload, Text(text)) if is_json(text) => return None,
 
-            (Self::Label, Text(text)) if !text.trim().is_empty() => None,
-            (Self::Label, _) => says(Error, "not text with a visible character", REPAIR),
-
-            (Self::Status, Text(text)) if Status::parse(text).is_some() => None,
-            (Self::Status, _) => {
-                Some((FixedByUpgrade, format!("none of {}", Status::NAMES.join(", ")), UPDATE))
-            }
-
-            (Self::Uri, Text(text)) if !text.trim().is_empty() => None,
-            (Self::Uri, _) => says(FixedByUpgrade, "so the artifact can't be located", UPDATE),
-
-            (Self::Digest, Null) => None,
-            (Self::Digest, Text(text)) if is_kept_digest(text) => None,
-            (Self::Digest, _) => says(Error, "not 64 lower-case hex digits", UPDATE),
-
-            (Self::Size, Null | Integer(0..)) => None,
-            (Self::Size, _) => says(Error, "not a size in bytes", UPDATE),
-
-            (Self::Flag, Integer(0 | 1)) => None,
-            (Self::Flag, Null) => says(FixedByUpgrade, "neither 0 nor 1", REPAIR),
-            (Self::Flag, _) => says(Error, "neither 0 nor 1", REPAIR),
-
-            (Self::Whole, Null | Integer(_)) => None,
-            (Self::Whole, _) => says(Error, "not a whole number, so it is answered as null", UPDATE),
-
-            (Self::Number, Null | Integer(_)) => None,
-            (Self::Number, Real(number)) if number.is_finite() => None,
-            (Self::Number, Real(_)) => says(Warning, "which is not JSON, so it is answered as null", UPDATE),
-            (Self::Number, _) => says(Error, "not a number", UPDATE),
-
-            (Self::Text, Null | Text(_)) => None,
-            (Self::Text, Bytes) => says(Error, "not text", UPDATE),
-            (Self::Text, _) => says(Warning, "not text", UPDATE),
-
-            (Self::Tags, Null) => None,
-            (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => None,
-            (Self::Tags, _) => says(Error, "not a JSON list of strings", UPDATE),
-
-            (Self::Metrics, Null) => None,
-            (Self::Metrics, Text(text)) => judge_metrics(text),
-            (Self::Metrics, _) => says(Error, "not a JSON object", UPDATE),
-
-            (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => None,
-            (Self::Time, Null) => says(FixedByUpgrade, "not a time", REPAIR),
-            (Self::Time, _) => says(Error, "not a time like 2026-01-31 13:05:09.250", REPAIR),
-
-            (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => None,
+            (Self::Metrics, Text(text)) => return judge_metrics(text),
+            (Self::Flag | Self::Time, Null) => (FixedByUpgrade, "which must not be null", REPAIR),
+            (Self::Number, Real(_)) => (Warning, "which is not JSON, so it is answered as null", UPDATE),
+            (Self::Text, Integer(_) | Real(_)) => (Warning, "not text", UPDATE),
             (Self::EventType, Text(text)) if !text.trim().is_empty() => {
-                says(Warning, "which this registry does not write", OTHER_TOOLS)
+                (Warning, "which this registry does not write", OTHER_TOOLS)
             }
-            (Self::EventType, _) => says(Error, "not an event type", REPAIR),
+            (Self::Payload, Text(text)) if respelled(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 
-            (Self::Payload, Null) => None,
-            (Self::Payload, Text(text)) if serde_json::from_str::<IgnoredAny>(text).is_ok() => None,
-            (Self::Payload, Text(text)) if servable(text) != "null" => says(Warning, NOT_FINITE, REPAIR),
-            (Self::Payload, _) => says(Error, "not JSON, so it is answered as null", REPAIR),
-        }
+            (Self::Id, _) => (Error, "not a number from 1 on", REPAIR),
+            (Self::Label, _) => (Error, "not text with a visible character", REPAIR),
+            (Self::Status, _) => (FixedByUpgrade, "not a status", UPDATE),
+            (Self::Uri, _) => (FixedByUpgrade, "so the artifact can't be located", UPDATE),
+            (Self::Digest, _) => (Error, "not 64 lower-case hex digits", UPDATE),
+            (Self::Size, _) => (Error, "not a size in bytes", UPDATE),
+            (Self::Flag, _) => (Error, "neither 0 nor 1", REPAIR),
+            (Self::Whole, _) => (Error, "not a whole number, so it is answered as null", UPDATE),
+            (Self::Number, _) => (Error, "not a number", UPDATE),
+            (Self::Text, _) => (Error, "not text", UPDATE),
+            (Self::Tags, _) => (Error, "not a JSON list of strings", UPDATE),
+            (Self::Metrics, _) => (Error, "not a JSON object", UPDATE),
+            (Self::Time, _) => (Error, "not a time like 2026-01-31 13:05:09.250", REPAIR),
+            (Self::EventType, _) => (Error, "not an event type", REPAIR),
+            (Self::Payload, _) => (Error, "not JSON, so it is answered as null", REPAIR),
+        })
     }
 }
 
@@ -216,20 +205,23 @@ fn is_kept_digest(text: &str) -> bool {
     Digest::parse("", text).ok().flatten().is_some_and(|digest| digest.to_string() == text)
 }
 
-fn judge_metrics(text: &str) -> Option<(Severity, String, &'static str)> {
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+fn judge_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
     let Some(metrics) = read_object(text) else {
-        return Some((Severity::Error, "not a JSON object".to_owned(), UPDATE));
+        return Some((Severity::Error, "not a JSON object", UPDATE));
     };
-    let sound = match metrics.get("suites") {
+    let is_sound = match metrics.get("suites") {
         None | Some(Value::Null) => true,
         Some(Value::Object(suites)) => suites.values().all(|scores| scores.is_object() || scores.is_null()),
         Some(_) => false,
     };
-    if !sound {
-        return Some((Severity::Warning, "whose suites are not objects".to_owned(), UPDATE));
+    if !is_sound {
+        return Some((Severity::Warning, "whose suites are not objects", UPDATE));
     }
-    let finite = serde_json::from_str::<IgnoredAny>(text).is_ok();
-    (!finite).then(|| (Severity::Warning, NOT_FINITE.to_owned(), UPDATE))
+    (!is_json(text)).then_some((Severity::Warning, NOT_FINITE, UPDATE))
 }
 
 /// A value as a fault shows it: short, and in one line.

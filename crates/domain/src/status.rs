@@ -2,42 +2,21 @@
 
 use std::fmt;
 
-/// The stage of a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Status {
-    /// Just registered; the default.
-    #[default]
-    Experimental,
-    /// A candidate, or a version that was demoted from production.
-    Staging,
-    /// The version in use; at most one of each name.
-    Production,
-    /// Kept for the record.
-    Archived,
-}
+use crate::text_enum::text_enum;
 
-impl Status {
-    /// All statuses, in the order of a version's life.
-    pub const ALL: [Self; 4] = [Self::Experimental, Self::Staging, Self::Production, Self::Archived];
-
-    /// The texts of [`Status::ALL`].
-    pub const NAMES: [&str; 4] = ["experimental", "staging", "production", "archived"];
-
-    /// The text on the wire and in the store.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Experimental => "experimental",
-            Self::Staging => "staging",
-            Self::Production => "production",
-            Self::Archived => "archived",
-        }
-    }
-
-    /// The status with exactly this text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
+text_enum! {
+    /// The stage of a version.
+    #[derive(Default)]
+    Status {
+        /// Just registered; the default.
+        #[default]
+        Experimental = "experimental",
+        /// A candidate, or a version that was demoted from production.
+        Staging = "staging",
+        /// The version in use; at most one of each name.
+        Production = "production",
+        /// Kept for the record.
+        Archived = "archived",
     }
 }
 

@@ -1,6 +1,4 @@
-//! A connection: opened when it is needed, kept while the server keeps it, and opened anew.
-//!
-//! In the steady state an exchange is one write and one read into a buffer that is there already.
+//! A connection that opens when it is needed, and again after the server has closed it.
 
 use std::{
     future::Future as _,
@@ -18,13 +16,13 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
-    Fault,
-    answer::{Framing, Head, MAX_BODY_BYTES, read_head},
+    ExchangeError,
     chunked::Chunked,
+    head::{Framing, Head, MAX_BODY_BYTES, read_head},
 };
 use crate::target::{Target, Tls};
 
-/// Holds the answer to most requests; it grows where one is longer.
+/// Holds most answers; the buffer grows for longer ones.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 enum Stream {
@@ -32,27 +30,27 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug)]
-pub(crate) struct Received<'a> {
+pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
     /// The URL of the next page.
     pub(crate) next: Option<&'a str>,
     pub(crate) body: &'a [u8],
-    /// On the wire, head and all.
+    /// On the wire, with the head.
     pub(crate) bytes: usize,
 }
 
-/// One caller's way to the server.
+/// The connection of one caller.
 pub(crate) struct Connection {
     target: Target,
     stream: Option<Stream>,
     timeout: Duration,
-    patience: Patience,
-    /// The answer as it comes; what is in use is at the front.
+    deadline: Deadline,
+    /// The answer, up to `filled`.
     buffer: Vec<u8>,
     filled: usize,
-    /// The body where it came in chunks.
+    /// The body, if it came in chunks.
     unchunked: Vec<u8>,
 }
 
@@ -63,22 +61,26 @@ impl Connection {
             target: target.clone(),
             stream: None,
             timeout,
-            patience: Patience::new(),
+            deadline: Deadline::new(),
             buffer: vec![0; BUFFER_BYTES],
             filled: 0,
             unchunked: Vec::new(),
         }
     }
 
-    /// Sends a request and waits for its whole answer, all of it within the timeout from `now`. The connection is opened
-    /// where there is none, or where the server has closed it since. A fault closes it.
-    pub(crate) async fn exchange(&mut self, request: &[u8], now: Instant) -> Result<Received<'_>, Fault> {
+    /// Sends a request and waits for its complete answer, within the timeout from `now`. It opens the connection if there
+    /// is none, or if the server has closed it. An error closes it.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: &[u8],
+        now: Instant,
+    ) -> Result<Answer<'_>, ExchangeError> {
         let deadline = now + self.timeout;
         let head = match self.try_exchange(request, deadline).await {
             Ok(head) => head,
-            Err(fault) => {
+            Err(error) => {
                 self.stream = None;
-                return Err(fault);
+                return Err(error);
             }
         };
         if !head.keep_alive {
@@ -89,11 +91,11 @@ impl Connection {
             Framing::Length(_) | Framing::UntilClose => &self.buffer[head.bytes..self.filled],
         };
         let next = head.next.and_then(|range| std::str::from_utf8(&self.buffer[range]).ok());
-        Ok(Received { status: head.status, next, body, bytes: self.filled })
+        Ok(Answer { status: head.status, next, body, bytes: self.filled })
     }
 
-    async fn try_exchange(&mut self, request: &[u8], deadline: Instant) -> Result<Head, Fault> {
-        self.patience.deadline = deadline;
+    async fn try_exchange(&mut self, request: &[u8], deadline: Instant) -> Result<Head, ExchangeError> {
+        self.deadline.at = deadline;
         self.filled = 0;
         let kept = match self.stream.take() {
             Some(mut stream) => stream.is_quiet().await.then_some(stream),
@@ -111,7 +113,7 @@ impl Connection {
                     self.body(&mut stream, &head).await?;
                     return Ok(head);
                 }
-                // It only announces the answer.
+                // An interim answer.
                 self.buffer.copy_within(head.bytes..self.filled, 0);
                 self.filled -= head.bytes;
             }
@@ -121,26 +123,28 @@ impl Connection {
         outcome
     }
 
-    async fn send(&mut self, stream: &mut Stream, request: &[u8]) -> Result<(), Fault> {
+    async fn send(&mut self, stream: &mut Stream, request: &[u8]) -> Result<(), ExchangeError> {
         let mut sent = 0;
         std::future::poll_fn(|context| {
             while sent < request.len() {
                 match stream.poll_write(context, &request[sent..]) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Fault::Closed)),
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(ExchangeError::Closed)),
                     Poll::Ready(Ok(bytes)) => sent += bytes,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Broken(error.kind()))),
-                    Poll::Pending => return self.patience.poll(context),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(ExchangeError::Broken(error.kind()))),
+                    Poll::Pending => return self.deadline.poll(context),
                 }
             }
             match stream.poll_flush(context) {
-                Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|error| Fault::Broken(error.kind()))),
-                Poll::Pending => self.patience.poll(context),
+                Poll::Ready(flushed) => {
+                    Poll::Ready(flushed.map_err(|error| ExchangeError::Broken(error.kind())))
+                }
+                Poll::Pending => self.deadline.poll(context),
             }
         })
         .await
     }
 
-    async fn head(&mut self, stream: &mut Stream) -> Result<Head, Fault> {
+    async fn head(&mut self, stream: &mut Stream) -> Result<Head, ExchangeError> {
         loop {
             if self.filled > 0
                 && let Some(head) = read_head(&self.buffer[..self.filled])?
@@ -148,13 +152,13 @@ impl Connection {
                 return Ok(head);
             }
             if self.read(stream).await? == 0 {
-                return Err(if self.filled == 0 { Fault::Closed } else { Fault::Truncated });
+                return Err(if self.filled == 0 { ExchangeError::Closed } else { ExchangeError::Truncated });
             }
         }
     }
 
-    /// Reads until the body is whole; afterwards `filled` is where the answer ends.
-    async fn body(&mut self, stream: &mut Stream, head: &Head) -> Result<(), Fault> {
+    /// Reads until the body is complete. Afterwards the answer ends at `filled`.
+    async fn body(&mut self, stream: &mut Stream, head: &Head) -> Result<(), ExchangeError> {
         match head.framing {
             Framing::Length(length) => {
                 let end = head.bytes + length;
@@ -163,33 +167,29 @@ impl Connection {
                 }
                 while self.filled < end {
                     if self.read(stream).await? == 0 {
-                        return Err(Fault::Truncated);
+                        return Err(ExchangeError::Truncated);
                     }
                 }
                 if self.filled > end {
-                    return Err(Fault::Malformed("more came than was announced"));
+                    return Err(ExchangeError::Malformed("it is longer than announced"));
                 }
             }
             Framing::Chunked => {
-                let (mut chunked, mut at) = (Chunked::new(), head.bytes);
+                let mut chunked = Chunked { at: head.bytes };
                 self.unchunked.clear();
-                loop {
-                    at += chunked.take(&self.buffer[at..self.filled], &mut self.unchunked, MAX_BODY_BYTES)?;
-                    if chunked.is_done() {
-                        break;
-                    }
+                while !chunked.decode(&self.buffer[..self.filled], &mut self.unchunked, MAX_BODY_BYTES)? {
                     if self.read(stream).await? == 0 {
-                        return Err(Fault::Truncated);
+                        return Err(ExchangeError::Truncated);
                     }
                 }
-                if self.filled > at {
-                    return Err(Fault::Malformed("more came than was announced"));
+                if self.filled > chunked.at {
+                    return Err(ExchangeError::Malformed("it is longer than announced"));
                 }
             }
             Framing::UntilClose => {
                 while self.read(stream).await? > 0 {
                     if self.filled - head.bytes > MAX_BODY_BYTES {
-                        return Err(Fault::TooLarge("its body"));
+                        return Err(ExchangeError::TooLarge("its body"));
                     }
                 }
             }
@@ -197,20 +197,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what has come behind what is there; 0 where the server has closed.
-    async fn read(&mut self, stream: &mut Stream) -> Result<usize, Fault> {
+    /// Appends bytes that have arrived to the buffer; 0 if the server has closed the connection.
+    async fn read(&mut self, stream: &mut Stream) -> Result<usize, ExchangeError> {
         if self.filled == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        let (buffer, patience) = (&mut self.buffer[self.filled..], &mut self.patience);
+        let (buffer, deadline) = (&mut self.buffer[self.filled..], &mut self.deadline);
         let read = std::future::poll_fn(|context| {
             let mut buffer = ReadBuf::new(buffer);
             match stream.poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-                // What a TLS peer leaves out when it goes is no more than a closed connection.
+                // A TLS peer that leaves out its closing message has closed the connection.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(Fault::Broken(error.kind()))),
-                Poll::Pending => patience.poll(context),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(ExchangeError::Broken(error.kind()))),
+                Poll::Pending => deadline.poll(context),
             }
         })
         .await?;
@@ -220,8 +220,8 @@ impl Connection {
 }
 
 impl Stream {
-    /// Whether nothing has come since the last answer: neither the end of the connection nor anything that was
-    /// not asked for. A server may close what has been idle for long, and that is no failure.
+    /// Returns true if nothing has arrived since the last answer, not even the end of the connection. A server may close
+    /// an idle connection, which is not a failure.
     async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         std::future::poll_fn(|context| {
@@ -252,12 +252,12 @@ impl Stream {
     }
 }
 
-async fn connect(target: &Target, deadline: Instant) -> Result<Stream, Fault> {
-    let mut fault = Fault::NotConnected(io::ErrorKind::NotFound, "the host has no address".to_owned());
+async fn connect(target: &Target, deadline: Instant) -> Result<Stream, ExchangeError> {
+    let mut last = ExchangeError::NotConnected(io::ErrorKind::NotFound, "the host has no address".to_owned());
     for address in target.addresses.iter() {
         match timeout_at(deadline, TcpStream::connect(address)).await {
-            Err(_) => return Err(Fault::ConnectTimeout),
-            Ok(Err(error)) => fault = Fault::NotConnected(error.kind(), error.to_string()),
+            Err(_) => return Err(ExchangeError::ConnectTimeout),
+            Ok(Err(error)) => last = ExchangeError::NotConnected(error.kind(), error.to_string()),
             Ok(Ok(stream)) => {
                 let _ = stream.set_nodelay(true);
                 return match &target.tls {
@@ -267,39 +267,39 @@ async fn connect(target: &Target, deadline: Instant) -> Result<Stream, Fault> {
             }
         }
     }
-    Err(fault)
+    Err(last)
 }
 
-async fn shake_hands(tls: &Tls, stream: TcpStream, deadline: Instant) -> Result<Stream, Fault> {
+async fn shake_hands(tls: &Tls, stream: TcpStream, deadline: Instant) -> Result<Stream, ExchangeError> {
     let connector = TlsConnector::from(tls.config.clone());
     match timeout_at(deadline, connector.connect(tls.name.clone(), stream)).await {
-        Err(_) => Err(Fault::ConnectTimeout),
-        Ok(Err(error)) => Err(Fault::Tls(error.to_string())),
+        Err(_) => Err(ExchangeError::ConnectTimeout),
+        Ok(Err(error)) => Err(ExchangeError::Tls(error.to_string())),
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
     }
 }
 
-/// How long an answer is waited for. The timer is not set for each request, which would cost more than the rest
-/// of the bookkeeping: it is left as it is, and when it goes off it looks whether that is late enough.
-struct Patience {
+/// The time at which an exchange fails. Setting a timer for each request would cost more than the rest of the
+/// bookkeeping, so an old timer stays set; when it fires, it checks the time and is set again.
+struct Deadline {
     timer: Option<Pin<Box<Sleep>>>,
-    deadline: Instant,
+    at: Instant,
 }
 
-impl Patience {
+impl Deadline {
     fn new() -> Self {
-        Self { timer: None, deadline: Instant::now() }
+        Self { timer: None, at: Instant::now() }
     }
 
-    /// Ready, with the fault, once the deadline has passed.
-    fn poll<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, Fault>> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.deadline)));
+    /// Ready with the error once the deadline has passed.
+    fn poll<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, ExchangeError>> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.at)));
         loop {
             ready!(timer.as_mut().poll(context));
-            if Instant::now() >= self.deadline {
-                return Poll::Ready(Err(Fault::Timeout));
+            if Instant::now() >= self.at {
+                return Poll::Ready(Err(ExchangeError::Timeout));
             }
-            timer.as_mut().reset(self.deadline);
+            timer.as_mut().reset(self.at);
         }
     }
 }

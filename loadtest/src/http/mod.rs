@@ -1,11 +1,12 @@
-//! HTTP/1.1 as far as a load generator needs it: one request, one answer, one connection that is kept.
+//! A small HTTP/1.1 client: one request, one answer, one connection that is kept.
 //!
-//! Requests are bytes that are ready to be sent. It must not know what they ask for.
+//! It is our own since a load generator has to be faster than what it measures: an exchange is one write and one read
+//! into a buffer that exists. Requests are bytes that are ready to be sent; it must not know what they mean.
 
-mod answer;
 mod chunked;
 mod connection;
-mod fault;
+mod error;
+mod head;
 
-pub(crate) use connection::{Connection, Received};
-pub(crate) use fault::Fault;
+pub(crate) use connection::{Answer, Connection};
+pub(crate) use error::ExchangeError;

@@ -1,36 +1,36 @@
-//! What a run is asked to do, checked once: a [`Plan`] that exists makes sense.
+//! The settings of a run, checked once: every [`Plan`] is valid.
 //!
-//! Pure. It must not know where the server is, nor what a request looks like.
+//! Pure. It must not know the server or the form of requests.
 
 use std::time::Duration;
 
 mod values;
 mod weights;
 
-pub use values::{BadValue, Rate, Span};
+pub use values::{Rate, Span, ValueError};
 pub use weights::Weights;
 
-/// Connections beyond this are more than one machine's ports and a single client can make sense of.
+/// More than this would exhaust the ports of one machine.
 pub const MAX_CONNECTIONS: usize = 10_000;
 /// Versions that are registered before a run.
 pub const MAX_MODELS: usize = 100_000;
-/// How many versions are prepared where the scenario wants to see different ones.
+/// Versions that are registered for scenarios that read many.
 const MANY_MODELS: usize = 300;
-/// Client threads by default: the server, which often runs on the same machine, needs the cores more.
+/// Client threads by default. The server often runs on the same machine, and needs the cores more.
 const MAX_DEFAULT_WORKERS: usize = 8;
 const DEFAULT_REQUESTS_PER_CALLER: u64 = 20;
 
 /// What the callers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scenario {
-    /// Always the same.
+    /// One operation.
     Only(Operation),
-    /// All but `health`, by [`Weights`].
+    /// All operations except `health`, by [`Weights`].
     Mixed,
 }
 
 impl Scenario {
-    /// All of them, as the help lists them.
+    /// All scenarios, in the order of the help.
     pub const ALL: [Self; 7] = [
         Self::Only(Operation::Metrics),
         Self::Only(Operation::Read),
@@ -61,22 +61,22 @@ impl Scenario {
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Scores are recorded: a write with its event.
+    /// Records scores: a write with its event.
     Metrics,
-    /// One version by its id.
+    /// Reads one version by its id.
     Read,
-    /// Pages of versions: plain, filtered, sorted, searched.
+    /// Reads pages of versions: plain, filtered, sorted, searched.
     List,
-    /// New versions of one name.
+    /// Registers new versions of one name.
     Register,
-    /// Versions of one name take production from each other.
+    /// Promotes versions of one name, which demotes the one before.
     Promote,
-    /// `GET /health`: neither a key nor a database, so the most that server and client can do.
+    /// `GET /health`, which needs neither key nor database: the highest rate of server and client.
     Health,
 }
 
 impl Operation {
-    /// All of them, in the order in which reports show them.
+    /// All operations, in the order of reports.
     pub const ALL: [Self; 6] =
         [Self::Read, Self::List, Self::Metrics, Self::Register, Self::Promote, Self::Health];
 
@@ -93,7 +93,7 @@ impl Operation {
         }
     }
 
-    /// Where it stands in [`Operation::ALL`].
+    /// Its index in [`Operation::ALL`].
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -107,68 +107,68 @@ impl Operation {
     }
 }
 
-/// When a run has done what it was asked to.
+/// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// Each caller sends so many.
+pub enum Limit {
+    /// After this number for each caller.
     RequestsPerCaller(u64),
-    /// So many in all.
+    /// After this number in all.
     Requests(u64),
-    /// Nothing new is begun after so long.
+    /// After this time no request is begun.
     Duration(Duration),
 }
 
-/// What decides when the next request is sent.
+/// When the next request is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// The answer to the one before: each caller waits for it.
+    /// After the answer to the one before, for each caller.
     Closed,
-    /// The clock: requests are due at fixed times, whatever the answers do.
+    /// At fixed times, whatever the server does.
     Open(Rate),
 }
 
-/// A run as it is asked for. What is absent has a default.
+/// The settings as the user gives them. An absent one has a default.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct Options {
     /// What the callers do.
     pub scenario: Scenario,
-    /// How often each does what, for [`Scenario::Mixed`].
+    /// The share of each operation, for [`Scenario::Mixed`].
     pub weights: Option<Weights>,
-    /// Callers, with a connection each.
+    /// Callers, each with its connection.
     pub connections: usize,
     /// Threads that the callers share.
     pub workers: Option<usize>,
-    /// See [`Extent`]; at most one of the three.
+    /// See [`Limit`]; at most one of three.
     pub requests_per_caller: Option<u64>,
-    /// See [`Extent`].
+    /// See [`Limit`].
     pub requests: Option<u64>,
-    /// See [`Extent`].
+    /// See [`Limit`].
     pub duration: Option<Span>,
-    /// Load of which nothing is counted, before the rest.
+    /// The time of uncounted load before the run.
     pub warmup: Option<Span>,
-    /// Requests a second that are due, for the open loop.
+    /// Requests per second, for the open loop.
     pub rate: Option<Rate>,
     /// Versions that are registered beforehand.
     pub models: Option<usize>,
-    /// Which scores are written.
+    /// The suite whose scores are recorded.
     pub suite: String,
-    /// How long an answer may take.
+    /// The longest time for an answer.
     pub timeout: Span,
-    /// Whether what was registered is left in the registry.
+    /// Keep the registered versions.
     pub keep: bool,
     /// The cores of this machine.
     pub cores: usize,
 }
 
-/// A run that makes sense.
+/// A valid run.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "as in the order")]
+#[allow(missing_docs, reason = "as in the options")]
 pub struct Plan {
     pub scenario: Scenario,
     pub weights: Weights,
     pub connections: usize,
     pub workers: usize,
-    pub extent: Extent,
+    pub limit: Limit,
     pub warmup: Duration,
     pub pace: Pace,
     pub models: usize,
@@ -177,7 +177,7 @@ pub struct Plan {
     pub keep: bool,
 }
 
-/// What contradicts itself in an order.
+/// Why options are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum PlanError {
@@ -187,9 +187,9 @@ pub enum PlanError {
     Workers { workers: usize, connections: usize },
     #[error("--models {0} is not between 1 and {MAX_MODELS}")]
     Models(usize),
-    #[error("a run ends by {0} or by {1}, not by both; leave one out")]
+    #[error("a run ends by {0} or by {1}, not by both; remove one")]
     Ends(&'static str, &'static str),
-    #[error("{0} 0 is a run of nothing; give at least 1")]
+    #[error("{0} must be at least 1")]
     Nothing(&'static str),
     #[error("--weights goes with --scenario mixed, not with {0}")]
     WeightsWithout(&'static str),
@@ -206,72 +206,72 @@ pub enum PlanError {
 
 const MAX_SUITE_BYTES: usize = 1000;
 
-impl TryFrom<Order> for Plan {
+impl TryFrom<Options> for Plan {
     type Error = PlanError;
 
-    fn try_from(order: Order) -> Result<Self, PlanError> {
-        let connections = order.connections;
+    fn try_from(options: Options) -> Result<Self, PlanError> {
+        let connections = options.connections;
         if !(1..=MAX_CONNECTIONS).contains(&connections) {
             return Err(PlanError::Connections(connections));
         }
-        let default_workers = (order.cores / 2).clamp(1, MAX_DEFAULT_WORKERS.min(connections));
-        let workers = order.workers.unwrap_or(default_workers);
+        let default_workers = (options.cores / 2).clamp(1, MAX_DEFAULT_WORKERS.min(connections));
+        let workers = options.workers.unwrap_or(default_workers);
         if !(1..=connections).contains(&workers) {
             return Err(PlanError::Workers { workers, connections });
         }
-        if let (Some(_), false) = (&order.weights, order.scenario == Scenario::Mixed) {
-            return Err(PlanError::WeightsWithout(order.scenario.name()));
+        if let (Some(_), false) = (&options.weights, options.scenario == Scenario::Mixed) {
+            return Err(PlanError::WeightsWithout(options.scenario.name()));
         }
-        let weights = order.weights.clone().unwrap_or_else(|| order.scenario.weights());
-        let models = models(&order, &weights)?;
-        let suite = order.suite.trim().to_owned();
+        let weights = options.weights.clone().unwrap_or_else(|| options.scenario.weights());
+        let models = models(&options, &weights)?;
+        let suite = options.suite.trim().to_owned();
         match suite.len() {
             0 => return Err(PlanError::BlankSuite),
             length if length > MAX_SUITE_BYTES => return Err(PlanError::LongSuite),
             _ => {}
         }
         Ok(Self {
-            scenario: order.scenario,
+            scenario: options.scenario,
             weights,
             connections,
             workers,
-            extent: extent(&order)?,
-            warmup: order.warmup.map_or(Duration::ZERO, Span::duration),
-            pace: order.rate.map_or(Pace::Closed, Pace::Open),
+            limit: limit(&options)?,
+            warmup: options.warmup.map_or(Duration::ZERO, Span::duration),
+            pace: options.rate.map_or(Pace::Closed, Pace::Open),
             models,
             suite,
-            timeout: order.timeout.duration(),
-            keep: order.keep,
+            timeout: options.timeout.duration(),
+            keep: options.keep,
         })
     }
 }
 
-fn extent(order: &Order) -> Result<Extent, PlanError> {
+fn limit(options: &Options) -> Result<Limit, PlanError> {
     const PER_CALLER: &str = "--requests-per-thread";
     const IN_ALL: &str = "--requests";
     const DURATION: &str = "--duration";
     let some = |count: u64, flag| if count == 0 { Err(PlanError::Nothing(flag)) } else { Ok(count) };
-    match (order.requests_per_caller, order.requests, order.duration) {
+    match (options.requests_per_caller, options.requests, options.duration) {
         (Some(_), Some(_), _) => Err(PlanError::Ends(PER_CALLER, IN_ALL)),
         (Some(_), None, Some(_)) => Err(PlanError::Ends(PER_CALLER, DURATION)),
         (None, Some(_), Some(_)) => Err(PlanError::Ends(IN_ALL, DURATION)),
-        (Some(count), None, None) => some(count, PER_CALLER).map(Extent::RequestsPerCaller),
-        (None, Some(count), None) => some(count, IN_ALL).map(Extent::Requests),
-        (None, None, Some(duration)) => Ok(Extent::Duration(duration.duration())),
-        (None, None, None) => Ok(Extent::RequestsPerCaller(DEFAULT_REQUESTS_PER_CALLER)),
+        (Some(count), None, None) => some(count, PER_CALLER).map(Limit::RequestsPerCaller),
+        (None, Some(count), None) => some(count, IN_ALL).map(Limit::Requests),
+        (None, None, Some(duration)) => Ok(Limit::Duration(duration.duration())),
+        (None, None, None) => Ok(Limit::RequestsPerCaller(DEFAULT_REQUESTS_PER_CALLER)),
     }
 }
 
-/// 0.2.0's check writes to one version, and so do writes of scores by default: that is where they meet.
-fn models(order: &Order, weights: &Weights) -> Result<usize, PlanError> {
-    let connections = order.connections;
+/// Scores are recorded for one version by default, as 0.2.0 did, so that all writes meet there.
+fn models(options: &Options, weights: &Weights) -> Result<usize, PlanError> {
+    let connections = options.connections;
     let promotes = weights.of(Operation::Promote) > 0;
-    let default = match order.scenario {
+    let default = match options.scenario {
         Scenario::Only(Operation::Metrics | Operation::Register | Operation::Health) => 1,
         Scenario::Only(Operation::Promote) => connections,
         Scenario::Only(Operation::Read | Operation::List) | Scenario::Mixed => MANY_MODELS.max(connections),
     };
-    let models = order.models.unwrap_or(default);
+    let models = options.models.unwrap_or(default);
     if !(1..=MAX_MODELS).contains(&models) {
         return Err(PlanError::Models(models));
     }
@@ -285,8 +285,8 @@ fn models(order: &Order, weights: &Weights) -> Result<usize, PlanError> {
 mod tests {
     use super::*;
 
-    fn order(scenario: Scenario) -> Order {
-        Order {
+    fn options(scenario: Scenario) -> Options {
+        Options {
             scenario,
             weights: None,
             connections: 10,
@@ -306,17 +306,17 @@ mod tests {
 
     #[test]
     fn the_default_is_the_check_of_0_2_0() {
-        let plan = Plan::try_from(order(Scenario::Only(Operation::Metrics))).unwrap();
+        let plan = Plan::try_from(options(Scenario::Only(Operation::Metrics))).unwrap();
         assert_eq!((plan.connections, plan.workers, plan.models), (10, 1, 1));
-        assert_eq!((plan.extent, plan.pace), (Extent::RequestsPerCaller(20), Pace::Closed));
+        assert_eq!((plan.limit, plan.pace), (Limit::RequestsPerCaller(20), Pace::Closed));
         assert_eq!((plan.suite.as_str(), plan.warmup), ("smoke-v1", Duration::ZERO));
     }
 
     #[test]
     fn workers_leave_cores_to_the_server_and_are_no_more_than_connections() {
         for (cores, connections, workers) in [(1, 10, 1), (2, 10, 1), (8, 10, 4), (64, 100, 8), (64, 3, 3)] {
-            let order = Order { cores, connections, ..order(Scenario::Only(Operation::Metrics)) };
-            assert_eq!(Plan::try_from(order).unwrap().workers, workers, "{cores} {connections}");
+            let options = Options { cores, connections, ..options(Scenario::Only(Operation::Metrics)) };
+            assert_eq!(Plan::try_from(options).unwrap().workers, workers, "{cores} {connections}");
         }
     }
 
@@ -328,8 +328,8 @@ mod tests {
             (Scenario::Only(Operation::Promote), 7, 7),
             (Scenario::Only(Operation::Register), 10, 1),
         ] {
-            let order = Order { connections, ..order(scenario) };
-            assert_eq!(Plan::try_from(order).unwrap().models, models, "{scenario:?}");
+            let options = Options { connections, ..options(scenario) };
+            assert_eq!(Plan::try_from(options).unwrap().models, models, "{scenario:?}");
         }
     }
 
@@ -337,44 +337,47 @@ mod tests {
     fn a_run_ends_in_one_way() {
         let span = || Some("1s".parse().unwrap());
         for (change, expected) in [
-            (Order { requests: Some(7), ..order(Scenario::Only(Operation::Read)) }, Extent::Requests(7)),
+            (Options { requests: Some(7), ..options(Scenario::Only(Operation::Read)) }, Limit::Requests(7)),
             (
-                Order { duration: span(), ..order(Scenario::Only(Operation::Read)) },
-                Extent::Duration(Duration::from_secs(1)),
+                Options { duration: span(), ..options(Scenario::Only(Operation::Read)) },
+                Limit::Duration(Duration::from_secs(1)),
             ),
         ] {
-            assert_eq!(Plan::try_from(change).unwrap().extent, expected);
+            assert_eq!(Plan::try_from(change).unwrap().limit, expected);
         }
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused_with_the_flags_in_question() {
+    fn an_invalid_plan_is_refused_with_the_flag() {
         let span = || Some("1s".parse().unwrap());
-        let base = || order(Scenario::Only(Operation::Metrics));
-        for (order, words) in [
-            (Order { connections: 0, ..base() }, "--connections 0"),
-            (Order { connections: 10_001, ..base() }, "--connections 10001"),
-            (Order { workers: Some(0), ..base() }, "--workers 0"),
-            (Order { workers: Some(11), ..base() }, "--workers 11"),
-            (Order { models: Some(0), ..base() }, "--models 0"),
-            (Order { requests: Some(0), ..base() }, "--requests 0"),
-            (Order { requests_per_caller: Some(0), ..base() }, "--requests-per-thread 0"),
-            (Order { requests: Some(1), duration: span(), ..base() }, "--requests or by --duration"),
-            (Order { requests: Some(1), requests_per_caller: Some(1), ..base() }, "not by both"),
-            (Order { duration: span(), requests_per_caller: Some(1), ..base() }, "or by --duration"),
-            (Order { weights: Some(Weights::default()), ..base() }, "not with metrics"),
-            (Order { models: Some(9), ..order(Scenario::Only(Operation::Promote)) }, "--models 9 is less"),
-            (Order { models: Some(9), ..order(Scenario::Mixed) }, "--models 9 is less"),
-            (Order { suite: "  ".to_owned(), ..base() }, "--suite is blank"),
-            (Order { suite: "x".repeat(1001), ..base() }, "longer than 1000"),
+        let base = || options(Scenario::Only(Operation::Metrics));
+        for (options, words) in [
+            (Options { connections: 0, ..base() }, "--connections 0"),
+            (Options { connections: 10_001, ..base() }, "--connections 10001"),
+            (Options { workers: Some(0), ..base() }, "--workers 0"),
+            (Options { workers: Some(11), ..base() }, "--workers 11"),
+            (Options { models: Some(0), ..base() }, "--models 0"),
+            (Options { requests: Some(0), ..base() }, "--requests must"),
+            (Options { requests_per_caller: Some(0), ..base() }, "--requests-per-thread must"),
+            (Options { requests: Some(1), duration: span(), ..base() }, "--requests or by --duration"),
+            (Options { requests: Some(1), requests_per_caller: Some(1), ..base() }, "not by both"),
+            (Options { duration: span(), requests_per_caller: Some(1), ..base() }, "or by --duration"),
+            (Options { weights: Some(Weights::default()), ..base() }, "not with metrics"),
+            (
+                Options { models: Some(9), ..options(Scenario::Only(Operation::Promote)) },
+                "--models 9 is less",
+            ),
+            (Options { models: Some(9), ..options(Scenario::Mixed) }, "--models 9 is less"),
+            (Options { suite: "  ".to_owned(), ..base() }, "--suite is blank"),
+            (Options { suite: "x".repeat(1001), ..base() }, "longer than 1000"),
         ] {
-            let text = Plan::try_from(order).unwrap_err().to_string();
+            let text = Plan::try_from(options).unwrap_err().to_string();
             assert!(text.contains(words), "{text}");
         }
     }
 
     #[test]
-    fn operations_know_where_they_stand() {
+    fn operations_know_their_index() {
         for (index, operation) in Operation::ALL.into_iter().enumerate() {
             assert_eq!(operation.index(), index);
         }

@@ -1,28 +1,28 @@
-//! Spans of time and rates, as they are typed.
+//! Parses spans of time and rates.
 
 use std::{str::FromStr, time::Duration};
 
 const MAX_SPAN: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Far more than one client can send.
 const MAX_RATE: f64 = 10_000_000.0;
-/// One a day.
+/// One per day.
 const MIN_RATE: f64 = 1.0 / 86_400.0;
 
-/// Why a text is no value.
+/// Why a text is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum BadValue {
+pub enum ValueError {
     #[error("give a number and a unit, such as 10s, 500ms or 2m")]
     NoSpan,
-    #[error("it must be longer than nothing")]
+    #[error("it must be longer than 0")]
     NoTime,
     #[error("it must be at most seven days")]
     LongSpan,
-    #[error("give requests a second, such as 500")]
+    #[error("give requests per second, such as 500")]
     NoRate,
     #[error("it must be more than 0; leave the flag out to send as fast as answers come")]
     Standstill,
-    #[error("it must be between one a day and 10000000")]
+    #[error("it must be between one per day and 10000000")]
     RateOutOfRange,
     #[error("give them as read=70,metrics=30; known are {0}")]
     NoWeights(String),
@@ -34,12 +34,12 @@ pub enum BadValue {
     NoneWeighs,
 }
 
-/// A span of time that is longer than nothing.
+/// A span of time, longer than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(Duration);
 
 impl Span {
-    /// As the standard library has it.
+    /// As a [`Duration`].
     #[must_use]
     pub fn duration(self) -> Duration {
         self.0
@@ -47,9 +47,9 @@ impl Span {
 }
 
 impl FromStr for Span {
-    type Err = BadValue;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, BadValue> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
@@ -58,24 +58,24 @@ impl FromStr for Span {
             "" | "s" => 1.0,
             "m" | "min" => 60.0,
             "h" => 3600.0,
-            _ => return Err(BadValue::NoSpan),
+            _ => return Err(ValueError::NoSpan),
         };
-        let number: f64 = number.parse().map_err(|_| BadValue::NoSpan)?;
-        let span = Duration::try_from_secs_f64(number * seconds).map_err(|_| BadValue::LongSpan)?;
+        let number: f64 = number.parse().map_err(|_| ValueError::NoSpan)?;
+        let span = Duration::try_from_secs_f64(number * seconds).map_err(|_| ValueError::LongSpan)?;
         match span {
-            Duration::ZERO => Err(BadValue::NoTime),
-            span if span > MAX_SPAN => Err(BadValue::LongSpan),
+            Duration::ZERO => Err(ValueError::NoTime),
+            span if span > MAX_SPAN => Err(ValueError::LongSpan),
             span => Ok(Self(span)),
         }
     }
 }
 
-/// Requests a second, more than none.
+/// Requests per second, more than 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate(f64);
 
 impl Rate {
-    /// Requests a second.
+    /// Requests per second.
     #[must_use]
     pub fn per_second(self) -> f64 {
         self.0
@@ -83,15 +83,15 @@ impl Rate {
 }
 
 impl FromStr for Rate {
-    type Err = BadValue;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let rate: f64 = text.trim().parse().map_err(|_| BadValue::NoRate)?;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let rate: f64 = text.trim().parse().map_err(|_| ValueError::NoRate)?;
         match rate {
-            rate if rate.is_nan() => Err(BadValue::NoRate),
-            rate if rate <= 0.0 => Err(BadValue::Standstill),
+            rate if rate.is_nan() => Err(ValueError::NoRate),
+            rate if rate <= 0.0 => Err(ValueError::Standstill),
             rate if (MIN_RATE..=MAX_RATE).contains(&rate) => Ok(Self(rate)),
-            _ => Err(BadValue::RateOutOfRange),
+            _ => Err(ValueError::RateOutOfRange),
         }
     }
 }
@@ -113,30 +113,30 @@ mod tests {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
         }
         for (text, error) in [
-            ("0s", BadValue::NoTime),
-            ("0", BadValue::NoTime),
-            ("", BadValue::NoSpan),
-            ("s", BadValue::NoSpan),
-            ("-1s", BadValue::NoSpan),
-            ("1.2.3s", BadValue::NoSpan),
-            ("10 parsecs", BadValue::NoSpan),
-            ("8000h", BadValue::LongSpan),
-            (&"9".repeat(400), BadValue::LongSpan),
+            ("0s", ValueError::NoTime),
+            ("0", ValueError::NoTime),
+            ("", ValueError::NoSpan),
+            ("s", ValueError::NoSpan),
+            ("-1s", ValueError::NoSpan),
+            ("1.2.3s", ValueError::NoSpan),
+            ("10 parsecs", ValueError::NoSpan),
+            ("8000h", ValueError::LongSpan),
+            (&"9".repeat(400), ValueError::LongSpan),
         ] {
             assert_eq!(text.parse::<Span>(), Err(error), "{text}");
         }
     }
 
     #[test]
-    fn rates_are_more_than_nothing() {
+    fn rates_are_above_zero() {
         assert_eq!("0.5".parse(), Ok(Rate(0.5)));
         for (text, error) in [
-            ("0", BadValue::Standstill),
-            ("-3", BadValue::Standstill),
-            ("NaN", BadValue::NoRate),
-            ("fast", BadValue::NoRate),
-            ("inf", BadValue::RateOutOfRange),
-            ("1e-9", BadValue::RateOutOfRange),
+            ("0", ValueError::Standstill),
+            ("-3", ValueError::Standstill),
+            ("NaN", ValueError::NoRate),
+            ("fast", ValueError::NoRate),
+            ("inf", ValueError::RateOutOfRange),
+            ("1e-9", ValueError::RateOutOfRange),
         ] {
             assert_eq!(text.parse::<Rate>(), Err(error), "{text}");
         }

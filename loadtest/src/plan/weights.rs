@@ -1,16 +1,16 @@
-//! How often each kind of request is sent.
+//! How often each operation is sent.
 
 use std::str::FromStr;
 
-use super::{BadValue, Operation};
+use super::{Operation, ValueError};
 
 const MAX_WEIGHT: u32 = 1_000_000;
 
-/// Whole parts of all requests, of which at least one is more than nothing.
+/// The share of each operation; at least one is more than 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weights([u32; Operation::ALL.len()]);
 
-/// A registry at work: mostly looked at, now and then written to, seldom a new production version.
+/// Typical use: mostly reads, some writes, few promotions.
 impl Default for Weights {
     fn default() -> Self {
         let mut weights = [0; Operation::ALL.len()];
@@ -28,7 +28,7 @@ impl Default for Weights {
 }
 
 impl Weights {
-    /// Nothing else than this.
+    /// Only this operation.
     #[must_use]
     pub fn only(operation: Operation) -> Self {
         let mut weights = [0; Operation::ALL.len()];
@@ -36,19 +36,18 @@ impl Weights {
         Self(weights)
     }
 
-    /// The weight of one.
+    /// The weight of an operation.
     #[must_use]
     pub fn of(&self, operation: Operation) -> u32 {
         self.0[operation.index()]
     }
 
-    /// The kinds of requests that occur.
+    /// The operations that occur.
     pub fn operations(&self) -> impl Iterator<Item = Operation> {
         Operation::ALL.into_iter().filter(|operation| self.of(*operation) > 0)
     }
 
-    /// The next kind of request. `draw` gives a number below the one it gets, each as likely as the next; it is
-    /// not asked where there is only one kind.
+    /// The next operation. `draw` returns a random number below its argument; it is not called for a single operation.
     pub(crate) fn pick(&self, draw: impl FnOnce(u32) -> u32) -> Operation {
         let total: u32 = self.0.iter().sum();
         let mut kinds = self.operations();
@@ -68,24 +67,24 @@ impl Weights {
 }
 
 impl FromStr for Weights {
-    type Err = BadValue;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let unknown = || BadValue::NoWeights(Operation::ALL.map(Operation::name).join(", "));
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let unknown = || ValueError::NoWeights(Operation::ALL.map(Operation::name).join(", "));
         let mut weights = [None; Operation::ALL.len()];
         for part in text.split(',') {
             let (name, weight) = part.split_once('=').ok_or_else(unknown)?;
             let operation = Operation::ALL.into_iter().find(|operation| operation.name() == name.trim());
             let operation = operation.ok_or_else(unknown)?;
             let weight = weight.trim().parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
-            let weight: u32 = weight.ok_or(BadValue::NoWeight)?;
+            let weight: u32 = weight.ok_or(ValueError::NoWeight)?;
             if weights[operation.index()].replace(weight).is_some() {
-                return Err(BadValue::Twice(operation.name()));
+                return Err(ValueError::Twice(operation.name()));
             }
         }
         let weights = weights.map(Option::unwrap_or_default);
         if weights.iter().all(|weight| *weight == 0) {
-            return Err(BadValue::NoneWeighs);
+            return Err(ValueError::NoneWeighs);
         }
         Ok(Self(weights))
     }
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_draw_falls_to_its_share() {
+    fn each_operation_gets_its_share_of_the_draws() {
         let weights: Weights = "read=3, promote=1,list=0,metrics=2".parse().unwrap();
         let mut counts = [0; Operation::ALL.len()];
         for drawn in 0..6 {
@@ -115,24 +114,24 @@ mod tests {
     }
 
     #[test]
-    fn one_kind_needs_no_draw() {
-        let pick = Weights::only(Operation::List).pick(|_| panic!("nothing is to be drawn"));
+    fn a_single_operation_needs_no_draw() {
+        let pick = Weights::only(Operation::List).pick(|_| panic!("no draw is needed"));
         assert_eq!(pick, Operation::List);
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_weights_are_refused() {
         for (text, error) in [
-            ("read=0,list=0", BadValue::NoneWeighs),
-            ("read=1,read=2", BadValue::Twice("read")),
-            ("read=-1", BadValue::NoWeight),
-            ("read=1.5", BadValue::NoWeight),
-            ("read=1000001", BadValue::NoWeight),
+            ("read=0,list=0", ValueError::NoneWeighs),
+            ("read=1,read=2", ValueError::Twice("read")),
+            ("read=-1", ValueError::NoWeight),
+            ("read=1.5", ValueError::NoWeight),
+            ("read=1000001", ValueError::NoWeight),
         ] {
             assert_eq!(text.parse::<Weights>(), Err(error), "{text}");
         }
         for text in ["", "read", "delete=1", "read=1,,"] {
-            assert!(matches!(text.parse::<Weights>(), Err(BadValue::NoWeights(_))), "{text}");
+            assert!(matches!(text.parse::<Weights>(), Err(ValueError::NoWeights(_))), "{text}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Events and what the callers remember, laid side by side.
+//! Compares events with the ledgers of the callers.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::{Production, Readback, Written};
-use crate::{ledger::Bits, scenario::model_of};
+use crate::{ledger::WriteState, scenario::model_of};
 
 #[derive(Deserialize)]
 pub(super) struct Event {
@@ -17,37 +17,47 @@ pub(super) struct Event {
 
 #[derive(Default, Deserialize)]
 pub(super) struct Payload {
-    metrics: Option<Marks>,
+    metrics: Option<WrittenMetrics>,
     pub(super) version: Option<String>,
     from: Option<String>,
     to: Option<String>,
 }
 
+/// The metrics that identify a write.
 #[derive(Deserialize)]
-pub(super) struct Marks {
+pub(super) struct WrittenMetrics {
     caller: Option<usize>,
     sequence: Option<u64>,
 }
 
-/// What the events of all versions come to.
+/// What the events of all versions show.
 #[derive(Default)]
-pub(super) struct Found {
-    /// For each caller, the numbers of its writes of metrics.
-    pub(super) metrics: Vec<Bits>,
+pub(super) struct Comparison {
+    /// For each caller, the metrics writes that have an event.
+    pub(super) metrics: Vec<Vec<bool>>,
     /// For each version, its promotions.
     pub(super) promotions: Vec<u64>,
-    /// The newest promotion to production: its event and the version.
+    /// The newest promotion to production: event and version.
     pub(super) newest: Option<(u64, u64)>,
     pub(super) takeovers: u64,
     pub(super) demotions: u64,
     pub(super) readback: Readback,
 }
 
-impl Found {
-    /// Takes an event of the version that stands at this place among the prepared ones.
-    pub(super) fn see(&mut self, written: &Written, place: usize, id: u64, event: &Event) {
+impl Comparison {
+    /// One for the writes of these callers.
+    pub(super) fn new(written: &Written) -> Self {
+        Self {
+            metrics: written.ledgers.iter().map(|ledger| vec![false; ledger.metrics.len()]).collect(),
+            promotions: vec![0; written.models.len()],
+            ..Self::default()
+        }
+    }
+
+    /// Adds an event of the version at this index of the prepared ones.
+    pub(super) fn add(&mut self, written: &Written, place: usize, id: u64, event: &Event) {
         match event.event_type.as_str() {
-            "eval" => self.see_metrics(written, place, id, event),
+            "eval" => self.add_metrics(written, place, id, event),
             "promote" => {
                 self.promotions[place] += 1;
                 if event.payload.to.as_deref() == Some("production") {
@@ -56,46 +66,52 @@ impl Found {
                 }
             }
             "auto_demote" => self.demotions += 1,
-            // Its own registration.
+            // The registration of the version itself.
             "create" => {}
-            other => self.readback.wonder(1, || format!("an event {other} of version {id}")),
+            other => self.readback.add_unexpected(1, || format!("an event {other} of version {id}")),
         }
     }
 
-    fn see_metrics(&mut self, written: &Written, place: usize, id: u64, event: &Event) {
-        let marks = event.payload.metrics.as_ref();
-        let known = marks.and_then(|marks| {
-            let (caller, sequence) = (marks.caller?, marks.sequence?);
+    fn add_metrics(&mut self, written: &Written, place: usize, id: u64, event: &Event) {
+        let metrics = event.payload.metrics.as_ref();
+        let known = metrics.and_then(|metrics| {
+            let (caller, sequence) = (metrics.caller?, metrics.sequence?);
             Some((caller, sequence, written.ledgers.get(caller)?))
         });
         let Some((caller, sequence, ledger)) = known else {
-            self.readback.wonder(1, || format!("scores of version {id} that no caller wrote"));
+            self.readback.add_unexpected(1, || format!("metrics of version {id} that no caller wrote"));
             return;
         };
         let here = || format!("metrics write {sequence} of caller {caller} on version {id}");
         if model_of(caller, sequence, written.models.len()) != place {
-            self.readback.wonder(1, || format!("{}, which it was not written to", here()));
-        } else if self.metrics[caller].set(sequence) {
-            self.readback.wonder(1, || format!("{}, twice", here()));
-        } else if ledger.metrics.is_acknowledged(sequence) {
-            self.readback.events_found += 1;
-        } else if ledger.metrics.is_unsure(sequence) {
-            self.readback.unacknowledged_found += 1;
-        } else {
-            self.readback.wonder(1, || format!("{}, which was refused or never sent", here()));
+            self.readback.add_unexpected(1, || format!("{}, the wrong version", here()));
+            return;
+        }
+        let found = usize::try_from(sequence).ok().and_then(|at| self.metrics[caller].get_mut(at));
+        if found.is_some_and(|found| std::mem::replace(found, true)) {
+            self.readback.add_unexpected(1, || format!("{}, twice", here()));
+            return;
+        }
+        match ledger.metrics.get(sequence) {
+            Some(WriteState::Acknowledged) => self.readback.events_found += 1,
+            Some(WriteState::Unsure) => self.readback.unacknowledged_found += 1,
+            Some(WriteState::Refused) | None => {
+                self.readback.add_unexpected(1, || format!("{}, which was refused or never sent", here()));
+            }
         }
     }
 
-    /// Looks for what was acknowledged and was not seen.
+    /// Finds acknowledged writes without an event.
     pub(super) fn compare(&mut self, written: &Written) {
         let Self { metrics, readback, promotions, .. } = self;
         for (caller, ledger) in written.ledgers.iter().enumerate() {
-            for number in ledger.metrics.acknowledged().filter(|number| !metrics[caller].get(*number)) {
+            for number in ledger.metrics.acknowledged().filter(|number| !metrics[caller][*number as usize]) {
                 let model = written.models.get(model_of(caller, number, written.models.len()));
                 let id = model.map(|model| model.id).unwrap_or_default();
-                readback.miss(1, || format!("metrics write {number} of caller {caller} on version {id}"));
+                readback
+                    .add_missing(1, || format!("metrics write {number} of caller {caller} on version {id}"));
             }
-            for (slot, own) in ledger.promoted.iter().enumerate() {
+            for (slot, own) in ledger.promotions.iter().enumerate() {
                 let place = caller + slot * written.ledgers.len();
                 let (Some(there), Some(model)) = (promotions.get(place), written.models.get(place)) else {
                     continue;
@@ -106,12 +122,12 @@ impl Found {
                 readback.unacknowledged_found += more.min(own.unsure);
                 if there < own.acknowledged {
                     let words = || format!("{there} of {} promotions of version {id}", own.acknowledged);
-                    readback.miss(own.acknowledged - there, words);
+                    readback.add_missing(own.acknowledged - there, words);
                 }
                 if more > own.unsure {
-                    readback.wonder(more - own.unsure, || {
+                    readback.add_unexpected(more - own.unsure, || {
                         format!(
-                            "{there} promotions of version {id}, of which {} were asked for",
+                            "{there} promotions of version {id}, of which {} were acknowledged",
                             own.acknowledged
                         )
                     });
@@ -120,38 +136,38 @@ impl Found {
         }
     }
 
-    /// Judges who is in production at the end.
-    pub(super) fn production(&self, written: &Written, standing: &[u64]) -> Production {
+    /// Judges which version is in production at the end.
+    pub(super) fn production(&self, written: &Written, in_production: &[u64]) -> Production {
         let any = self.takeovers > 0;
-        let model_id = standing.first().copied();
+        let model_id = in_production.first().copied();
         let plausible = match (model_id, self.newest) {
             (Some(id), Some((_, newest))) => id == newest && may_be_last(written, id),
             (None, None) => true,
             _ => false,
         };
-        // Each that took production sent the one before it away, but for the first.
+        // Each takeover except the first demotes a version.
         let steps = self.demotions == self.takeovers.saturating_sub(1);
-        // What nobody answered may still have happened between the pages.
-        let steps = steps || written.promoted().any(|own| own.unsure > 0);
-        let ok = standing.len() == usize::from(any) && plausible && steps;
+        // An unsure promotion may have happened between two pages.
+        let steps = steps || written.promotions().any(|own| own.unsure > 0);
+        let ok = in_production.len() == usize::from(any) && plausible && steps;
         let (takeovers, demotions) = (self.takeovers, self.demotions);
-        Production { ok, versions: standing.len(), model_id, plausible, takeovers, demotions }
+        Production { ok, versions: in_production.len(), model_id, plausible, takeovers, demotions }
     }
 }
 
-/// Whether the promotion of this version may have been the last: no other one was sent after it was answered.
+/// Returns true if the promotion of this version can be the last: no other one was sent after its answer.
 fn may_be_last(written: &Written, id: u64) -> bool {
     let Some(place) = written.models.iter().position(|model| model.id == id) else { return false };
     let callers = written.ledgers.len().max(1);
-    let own = written.ledgers.get(place % callers).and_then(|ledger| ledger.promoted.get(place / callers));
+    let own = written.ledgers.get(place % callers).and_then(|ledger| ledger.promotions.get(place / callers));
     let Some(own) = own else { return false };
     let answered = match own.last {
-        // One that nobody answered may have happened at any time.
+        // An unsure promotion may have happened at any time.
         _ if own.unsure > 0 => return true,
         Some((_, answered)) => answered,
         None => return false,
     };
-    let last_sent = written.promoted().filter_map(|own| own.last).map(|(sent, _)| sent).max();
+    let last_sent = written.promotions().filter_map(|own| own.last).map(|(sent, _)| sent).max();
     last_sent.unwrap_or(Duration::ZERO) <= answered
 }
 
@@ -159,25 +175,26 @@ fn may_be_last(written: &Written, id: u64) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        ledger::{Ledger, Promoted, Settled},
+        ledger::{Ledger, Promotions},
         prepare::Model,
     };
 
-    /// Two callers and three versions; each caller has written metrics four times: acknowledged, refused, unsure,
-    /// acknowledged.
+    /// Two callers and three versions. Each caller has written metrics four times.
     fn written() -> Written {
-        let mut ledger = Ledger { promoted: vec![Promoted::default(); 1], ..Ledger::default() };
-        for settled in [Settled::Acknowledged, Settled::Refused, Settled::Unsure, Settled::Acknowledged] {
+        let mut ledger = Ledger { promotions: vec![Promotions::default(); 1], ..Ledger::default() };
+        for state in
+            [WriteState::Acknowledged, WriteState::Refused, WriteState::Unsure, WriteState::Acknowledged]
+        {
             let number = ledger.metrics.begin();
-            ledger.metrics.settle(number, settled);
+            ledger.metrics.set(number, state);
         }
         let models = [10, 20, 30].map(|id| Model { id }).to_vec();
         Written { ledgers: vec![ledger.clone(), ledger], models }
     }
 
     fn eval(caller: usize, sequence: u64) -> Event {
-        let marks = Marks { caller: Some(caller), sequence: Some(sequence) };
-        let payload = Payload { metrics: Some(marks), ..Payload::default() };
+        let metrics = WrittenMetrics { caller: Some(caller), sequence: Some(sequence) };
+        let payload = Payload { metrics: Some(metrics), ..Payload::default() };
         Event { id: 1, event_type: "eval".to_owned(), payload }
     }
 
@@ -187,20 +204,13 @@ mod tests {
         Event { id: event, event_type: "promote".to_owned(), payload }
     }
 
-    /// What comes of these events, each at the place of its version.
-    fn checked(written: &Written, events: &[(usize, Event)]) -> Found {
-        let mut found = Found {
-            metrics: vec![Bits::default(); 2],
-            promotions: vec![0; 3],
-            readback: Readback {
-                complete: true,
-                writes_acknowledged: written.acknowledged(),
-                ..Readback::default()
-            },
-            ..Found::default()
-        };
+    /// Compares these events, each with the index of its version.
+    fn checked(written: &Written, events: &[(usize, Event)]) -> Comparison {
+        let mut found = Comparison::new(written);
+        found.readback.complete = true;
+        found.readback.writes_acknowledged = written.count(WriteState::Acknowledged);
         for (place, event) in events {
-            found.see(written, *place, written.models[*place].id, event);
+            found.add(written, *place, written.models[*place].id, event);
         }
         found.compare(written);
         found
@@ -211,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_and_is_there_is_fine() {
+    fn acknowledged_writes_with_events_are_fine() {
         let found = checked(&written(), &complete()).readback;
         assert!(found.is_ok(), "{found:?}");
         assert_eq!((found.writes_acknowledged, found.events_found, found.missing.unwrap_or(0)), (4, 4, 0));
     }
 
     #[test]
-    fn one_that_is_missing_is_named_though_the_number_of_events_is_right() {
+    fn a_missing_write_is_named_even_if_the_number_of_events_is_right() {
         let mut events = complete();
         events[1] = (0, eval(0, 0));
         let found = checked(&written(), &events).readback;
@@ -229,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_answered_may_be_there_or_not() {
+    fn an_unanswered_write_may_have_an_event_or_not() {
         let mut events = complete();
         events.push((2, eval(0, 2)));
         let found = checked(&written(), &events).readback;
@@ -238,9 +248,9 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wrote_is_as_wrong_as_what_is_missing() {
+    fn an_event_without_a_write_is_unexpected() {
         for (place, event) in [
-            // Refused; on another version; by a caller that there is not; of no caller; of another kind.
+            // Refused; on another version; by an unknown caller; by no caller; of another kind.
             (1, eval(0, 1)),
             (1, eval(0, 0)),
             (0, eval(7, 0)),
@@ -261,7 +271,7 @@ mod tests {
     #[test]
     fn promotions_are_compared_version_by_version() {
         let mut written = written();
-        written.ledgers[0].promoted[0] = Promoted { acknowledged: 2, unsure: 1, last: None };
+        written.ledgers[0].promotions[0] = Promotions { acknowledged: 2, unsure: 1, last: None };
         for (there, missing, unexpected) in [(1, 1, 0), (2, 0, 0), (3, 0, 0), (4, 0, 1)] {
             let mut events = complete();
             events.extend((0..there).map(|number| (0, promotion(number))));
@@ -275,29 +285,29 @@ mod tests {
     }
 
     #[test]
-    fn in_production_is_one_and_the_last_that_can_have_been_promoted() {
+    fn one_version_is_in_production_and_it_can_be_the_last_promoted() {
         let millis = Duration::from_millis;
         let mut written = written();
-        let promoted = |sent, answered| Promoted {
+        let promoted = |sent, answered| Promotions {
             acknowledged: 1,
             unsure: 0,
             last: Some((millis(sent), millis(answered))),
         };
-        written.ledgers[0].promoted[0] = promoted(0, 5);
-        written.ledgers[1].promoted[0] = promoted(4, 9);
+        written.ledgers[0].promotions[0] = promoted(0, 5);
+        written.ledgers[1].promotions[0] = promoted(4, 9);
         let demotion = |place| (place, Event { event_type: "auto_demote".to_owned(), ..promotion(0) });
         let mut events = complete();
         events.extend([(0, promotion(1)), (1, promotion(2)), demotion(0)]);
         let found = checked(&written, &events);
-        for (standing, ok) in [(&[20][..], true), (&[10], false), (&[10, 20], false), (&[], false)] {
-            assert_eq!(found.production(&written, standing).ok, ok, "{standing:?}");
+        for (in_production, ok) in [(&[20][..], true), (&[10], false), (&[10, 20], false), (&[], false)] {
+            assert_eq!(found.production(&written, in_production).ok, ok, "{in_production:?}");
         }
-        // By the audit trail it is, but another one was sent when its answer was there.
-        written.ledgers[0].promoted[0] = promoted(10, 12);
+        // The audit trail agrees, but another promotion was sent after its answer.
+        written.ledgers[0].promotions[0] = promoted(10, 12);
         assert!(!found.production(&written, &[20]).ok);
-        // Nobody stepped down.
+        // No version was demoted.
         events.pop();
-        written.ledgers[0].promoted[0] = promoted(0, 5);
+        written.ledgers[0].promotions[0] = promoted(0, 5);
         assert!(!checked(&written, &events).production(&written, &[20]).ok);
     }
 }

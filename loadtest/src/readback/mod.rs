@@ -1,13 +1,11 @@
-//! Whether what was acknowledged was kept: the audit trail is read and compared with what the callers remember, write
-//! by write and not by counting.
+//! Checks that every acknowledged write is in the audit trail: compares the events with the ledgers, write by write.
 //!
-//! - *metrics*: each write carries its caller and a number within its metrics, and its event shows both.
+//! - *metrics*: each write has its caller and its number among its metrics, and its event repeats both.
 //! - *register*: the id of the answer has a `create` event with that version's name.
-//! - *promote*: one caller makes all promotions of a version, one after the other; its n-th has an event exactly if
-//!   there are n.
+//! - *promote*: one caller makes all promotions of a version, one after the other, so their number is enough.
 //!
-//! What nobody answered may or may not be there. An event on one of these versions that nobody wrote is as wrong as
-//! one that is missing. What else the registry holds is not looked at.
+//! An unanswered write may have an event or not. An event on one of the run's versions that no caller wrote is an error
+//! too. Other versions are not read.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -16,145 +14,138 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Halt,
     calls::{self, Calls, Stop},
-    ledger::{Bits, Ledger, Promoted},
+    ledger::{Ledger, Promotions, WriteState},
     plan::{Operation, Plan},
     prepare::Model,
     scenario::version_of,
     target::Target,
 };
 
-use self::compare::{Event, Found};
+use self::compare::{Comparison, Event};
 
 mod compare;
 
 const PAGE: usize = 500;
-const SAMPLE: usize = 10;
+/// Messages that the report repeats.
+const MAX_SAMPLES: usize = 10;
 
-/// What the audit trail says of the writes.
+/// The writes, compared with the audit trail.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Readback {
-    /// Whether all of it could be read.
+    /// True if all events could be read.
     pub complete: bool,
-    /// Writes that the server says it did, also those of the warm-up.
+    /// Acknowledged writes, also those of the warm-up.
     pub writes_acknowledged: u64,
-    /// Those of them whose event is there.
+    /// Acknowledged writes that have an event.
     pub events_found: u64,
-    /// Those of them whose event is not there; absent where not all could be read, so that nobody knows.
+    /// Acknowledged writes without an event; absent if not all events could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<u64>,
-    /// Some of them, in words.
+    /// Some of the missing writes.
     pub missing_sample: Vec<String>,
-    /// Writes that nobody answered: each may be there or not.
+    /// Writes without an answer, which may have happened or not.
     pub unacknowledged: u64,
-    /// Those of them whose event is there.
+    /// Writes without an answer that have an event.
     pub unacknowledged_found: u64,
-    /// Events that no write explains: twice the same, of a refused write, or on the wrong version.
+    /// Events that no write explains: duplicates, of refused writes, or on the wrong version.
     pub unexpected: u64,
-    /// Some of them, in words.
+    /// Some of the unexpected events.
     pub unexpected_sample: Vec<String>,
-    /// Why it is not complete.
+    /// Why not all events could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl Readback {
-    /// Whether everything that was acknowledged is there, and nothing else.
+    /// Returns true if every acknowledged write has its event, and there is no other event.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.complete && self.missing.unwrap_or(0) == 0 && self.unexpected == 0
     }
 
-    fn miss(&mut self, count: u64, words: impl FnOnce() -> String) {
+    fn add_missing(&mut self, count: u64, words: impl FnOnce() -> String) {
         *self.missing.get_or_insert(0) += count;
-        if self.missing_sample.len() < SAMPLE {
+        if self.missing_sample.len() < MAX_SAMPLES {
             self.missing_sample.push(words());
         }
     }
 
-    fn wonder(&mut self, count: u64, words: impl FnOnce() -> String) {
+    fn add_unexpected(&mut self, count: u64, words: impl FnOnce() -> String) {
         self.unexpected += count;
-        if self.unexpected_sample.len() < SAMPLE {
+        if self.unexpected_sample.len() < MAX_SAMPLES {
             self.unexpected_sample.push(words());
         }
     }
 }
 
-/// What became of the one production version that a name has.
+/// The production version of the run's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Production {
     pub(crate) ok: bool,
-    /// Versions of the name with that status; one, once any was promoted.
+    /// Versions of the name in production; one, once any was promoted.
     pub(crate) versions: usize,
-    /// The one that is in production.
+    /// The version in production.
     pub(crate) model_id: Option<u64>,
-    /// Whether no other was promoted after it: neither by the audit trail, nor by when answers came.
+    /// True if no other was promoted after it, by the audit trail and by the times of the answers.
     pub(crate) plausible: bool,
-    /// Versions that took production, and those that stepped down for one.
+    /// Promotions to production, and demotions that they caused.
     pub(crate) takeovers: u64,
     pub(crate) demotions: u64,
 }
 
 impl Production {
-    /// Whether there is exactly one, once any was promoted, and it is a plausible one.
+    /// Returns true if there is exactly one plausible version, once any was promoted.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.ok
     }
 }
 
-/// All callers' ledgers by their number, and the versions they wrote to.
+/// The ledgers by caller, and the versions they wrote to.
 pub(crate) struct Written {
     pub(crate) ledgers: Vec<Ledger>,
     pub(crate) models: Vec<Model>,
 }
 
 impl Written {
-    /// How many pages of events are to be read, at least.
+    /// The number of versions whose events have to be read.
     pub(crate) fn jobs(&self) -> usize {
         self.models.len() + self.ledgers.iter().map(|ledger| ledger.registered.len()).sum::<usize>()
     }
 
-    /// Whether anything was written at all.
+    /// Returns true if there can be no event.
     pub(crate) fn is_empty(&self) -> bool {
-        self.acknowledged() + self.unsure() == 0
+        self.count(WriteState::Acknowledged) + self.count(WriteState::Unsure) == 0
     }
 
-    fn promoted(&self) -> impl Iterator<Item = &Promoted> {
-        self.ledgers.iter().flat_map(|ledger| &ledger.promoted)
+    fn promotions(&self) -> impl Iterator<Item = &Promotions> {
+        self.ledgers.iter().flat_map(|ledger| &ledger.promotions)
     }
 
-    fn acknowledged(&self) -> u64 {
-        let numbered = self
-            .ledgers
-            .iter()
-            .map(|ledger| ledger.metrics.acknowledged_count() + ledger.registrations.acknowledged_count());
-        numbered.sum::<u64>() + self.promoted().map(|own| own.acknowledged).sum::<u64>()
-    }
-
-    fn unsure(&self) -> u64 {
-        let numbered = self
-            .ledgers
-            .iter()
-            .map(|ledger| ledger.metrics.unsure_count() + ledger.registrations.unsure_count());
-        numbered.sum::<u64>() + self.promoted().map(|own| own.unsure).sum::<u64>()
+    /// All writes in one of the states that an event can have.
+    fn count(&self, state: WriteState) -> u64 {
+        let numbered = self.ledgers.iter();
+        let numbered = numbered.map(|ledger| ledger.metrics.count(state) + ledger.registrations.count(state));
+        let promotions = self.promotions().map(|own| match state {
+            WriteState::Acknowledged => own.acknowledged,
+            WriteState::Unsure => own.unsure,
+            WriteState::Refused => 0,
+        });
+        numbered.sum::<u64>() + promotions.sum::<u64>()
     }
 }
 
-/// Reads the events of all versions and compares. A server that can't be read is told in the result.
+/// Reads the events of all versions and compares them. A server that can't be read is an error in the result.
 pub(crate) fn read(
     plan: &Plan,
     target: &Target,
     name: &str,
     written: Written,
     stop: &Stop,
-    tell: impl FnMut(usize),
+    report: impl FnMut(usize),
 ) -> Checked {
     let written = Rc::new(written);
-    let found = Rc::new(RefCell::new(Found {
-        metrics: vec![Bits::default(); written.ledgers.len()],
-        promotions: vec![0; written.models.len()],
-        ..Found::default()
-    }));
+    let found = Rc::new(RefCell::new(Comparison::new(&written)));
     let registered: Vec<(usize, u64, u64)> = written
         .ledgers
         .iter()
@@ -166,7 +157,7 @@ pub(crate) fn read(
     let work = async move |calls: &mut Calls, job: usize| match job.checked_sub(models) {
         None => {
             let id = known.models[job].id;
-            each_event(calls, id, |event| seen.borrow_mut().see(&known, job, id, event)).await
+            each_event(calls, id, |event| seen.borrow_mut().add(&known, job, id, event)).await
         }
         Some(job) => {
             let (caller, number, id) = registered[job];
@@ -180,26 +171,27 @@ pub(crate) fn read(
             match there {
                 true => seen.readback.events_found += 1,
                 false => {
-                    seen.readback
-                        .miss(1, || format!("the registration of version {version}, which became {id}"));
+                    seen.readback.add_missing(1, || {
+                        format!("the registration of version {version}, with the id {id}")
+                    });
                 }
             }
             Ok(())
         }
     };
-    let outcome = calls::each(target, plan.timeout, written.jobs(), stop, tell, work);
+    let outcome = calls::each(target, plan.timeout, written.jobs(), stop, report, work);
     let mut found = found.take();
     found.readback.complete = outcome.is_ok();
     let mut failed = outcome.err();
-    found.readback.writes_acknowledged = written.acknowledged();
-    found.readback.unacknowledged = written.unsure();
+    found.readback.writes_acknowledged = written.count(WriteState::Acknowledged);
+    found.readback.unacknowledged = written.count(WriteState::Unsure);
     if found.readback.complete {
         found.compare(&written);
     }
     let mut production = None;
     if plan.weights.of(Operation::Promote) > 0 && found.readback.complete {
-        match standing(plan, target, name, stop) {
-            Ok(standing) => production = Some(found.production(&written, &standing)),
+        match in_production(plan, target, name, stop) {
+            Ok(ids) => production = Some(found.production(&written, &ids)),
             Err(error) => {
                 found.readback.complete = false;
                 failed = Some(error);
@@ -216,17 +208,17 @@ pub(crate) fn read(
     Checked { readback: found.readback, production, halted }
 }
 
-/// What a read-back comes to.
+/// The result of reading back.
 pub(crate) struct Checked {
     pub(crate) readback: Readback,
-    /// Where versions were promoted.
+    /// Present if versions were promoted.
     pub(crate) production: Option<Production>,
-    /// What ended it early.
+    /// Why it ended early.
     pub(crate) halted: Option<Halt>,
 }
 
-/// The ids of all production versions of the name.
-fn standing(plan: &Plan, target: &Target, name: &str, stop: &Stop) -> Result<Vec<u64>, Error> {
+/// The ids of all versions of the name that are in production.
+fn in_production(plan: &Plan, target: &Target, name: &str, stop: &Stop) -> Result<Vec<u64>, Error> {
     #[derive(Deserialize)]
     struct Listed {
         id: u64,
@@ -241,8 +233,8 @@ fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::NotARegistry { reason: error.to_string() })
 }
 
-/// Reads all events of a version, newest first. The next page is where the server says; one that says nothing of
-/// it, as 0.2.0, is asked by offset until a page is not full.
+/// Reads all events of a version, newest first. It follows the server's link to the next page; a server without links,
+/// such as 0.2.0, gets offsets until a page is not full.
 async fn each_event(calls: &mut Calls, id: u64, mut see: impl FnMut(&Event)) -> Result<(), Error> {
     let first = format!("/models/{id}/events?limit={PAGE}");
     let (mut path, mut seen) = (first.clone(), 0);
@@ -254,7 +246,7 @@ async fn each_event(calls: &mut Calls, id: u64, mut see: impl FnMut(&Event)) -> 
         path = match page.next {
             Some(next) => {
                 let no_link =
-                    || Error::NotARegistry { reason: "its link to the next page leads nowhere".to_owned() };
+                    || Error::NotARegistry { reason: "its link to the next page leads elsewhere".to_owned() };
                 calls.own_path(&next).ok_or_else(no_link)?
             }
             None if events.len() == PAGE => format!("{first}&offset={seen}"),

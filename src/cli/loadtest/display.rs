@@ -1,15 +1,15 @@
-//! How the load goes, on a terminal only: one line that is drawn anew.
+//! Progress of the load: one line, on a terminal only.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use registry_loadtest::{Live, Stage};
+use registry_loadtest::{Progress, Stage};
 
 use crate::cli::{print, progress};
 
 const LINE: &str = "{spinner} {wide_msg}";
 
-/// The line. It leaves no trace.
+/// The line. It is cleared at the end.
 pub(super) struct Display(ProgressBar);
 
 impl Display {
@@ -41,32 +41,32 @@ fn words(stage: Stage) -> String {
         |done: usize, all: usize| format!("{} of {}", print::count(done as u64), print::count(all as u64));
     match stage {
         Stage::Preparing(done, all) => format!("registering versions: {}", of(done, all)),
-        Stage::Loading(live) => loading(&live),
+        Stage::Loading(progress) => loading(&progress),
         Stage::ReadingBack(done, all) => format!("reading the audit trail: {} versions", of(done, all)),
         Stage::TidyingUp(done) => format!("deleting versions: {}", print::count(done as u64)),
     }
 }
 
-fn loading(live: &Live) -> String {
-    let left = match (live.end, live.requests) {
-        (Some(end), _) => format!("{} s left", whole_seconds(end.saturating_sub(live.elapsed))),
+fn loading(progress: &Progress) -> String {
+    let left = match (progress.end, progress.requests) {
+        (Some(end), _) => format!("{} s left", whole_seconds(end.saturating_sub(progress.elapsed))),
         (None, Some(requests)) => {
-            format!("{} of {}", print::count(live.done.min(requests)), print::count(requests))
+            format!("{} of {}", print::count(progress.done.min(requests)), print::count(requests))
         }
         (None, None) => String::new(),
     };
     let millis = |ns: u64| ns as f64 / 1e6;
-    let warming = if live.warming_up { "warming up: " } else { "" };
+    let warming = if progress.warming_up { "warming up: " } else { "" };
     format!(
         "{warming}{}/s, p50 {:.2} ms, p99 {:.2} ms, {} failed, {left}",
-        print::count(live.per_second.round() as u64),
-        millis(live.p50_ns),
-        millis(live.p99_ns),
-        print::count(live.failed),
+        print::count(progress.per_second.round() as u64),
+        millis(progress.p50_ns),
+        millis(progress.p99_ns),
+        print::count(progress.failed),
     )
 }
 
-/// Rounded up: what is left is never nothing while it runs.
+/// Rounded up, so that a run never has 0 s left.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
@@ -76,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_well_formed() {
+    fn the_template_is_valid() {
         assert!(ProgressStyle::with_template(LINE).is_ok());
     }
 
     #[test]
-    fn the_line_says_how_it_goes_now_and_what_is_left() {
-        let live = Live {
+    fn the_line_has_the_current_rate_and_what_is_left() {
+        let progress = Progress {
             warming_up: false,
             elapsed: Duration::from_millis(2100),
             end: Some(Duration::from_secs(10)),
@@ -93,8 +93,8 @@ mod tests {
             p50_ns: 410_000,
             p99_ns: 2_100_000,
         };
-        assert_eq!(loading(&live), "12,345/s, p50 0.41 ms, p99 2.10 ms, 1 failed, 8 s left");
-        let counted = Live { warming_up: true, end: None, requests: Some(9000), ..live };
+        assert_eq!(loading(&progress), "12,345/s, p50 0.41 ms, p99 2.10 ms, 1 failed, 8 s left");
+        let counted = Progress { warming_up: true, end: None, requests: Some(9000), ..progress };
         assert!(
             loading(&counted).starts_with("warming up: ") && loading(&counted).ends_with("5,000 of 9,000")
         );

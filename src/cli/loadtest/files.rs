@@ -1,4 +1,4 @@
-//! Where a run's results go. That they can be written is found out before the run.
+//! The files of a run. They are checked before the run.
 
 use std::{
     fs, io,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Files that can be written.
+/// Files that are known to be writable.
 pub(super) struct Files {
     out: PathBuf,
     hdr_out: Option<PathBuf>,
@@ -28,19 +28,22 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes the report's folder and tries all places.
+    /// Makes the folder of the report, and checks that all files can be written.
     ///
     /// # Errors
-    /// All that can't be written to, or two that are one.
+    /// All files that can't be written, or two that are the same.
     pub(super) fn check(out: &Path, hdr_out: Option<&Path>, chart: Option<&Path>) -> Result<Self, Failure> {
         let named = [("--out", Some(out)), ("--hdr-out", hdr_out), ("--chart", chart)];
         let named: Vec<_> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
         for (at, (flag, path)) in named.iter().enumerate() {
             if let Some((other, _)) = named[..at].iter().find(|(_, other)| is_same(path, other)) {
-                return Err(Failure::usage(format!("{other} and {flag} name one file, {}", path.display())));
+                return Err(Failure::usage(format!(
+                    "{other} and {flag} name the same file, {}",
+                    path.display()
+                )));
             }
         }
-        // Where it can't be made, the check says so.
+        // If it can't be made, the check reports it.
         let _ = fs::create_dir_all(folder_of(out));
         let mut faults = Faults::default();
         for (_, path) in &named {
@@ -51,15 +54,15 @@ impl Files {
         Ok(Self { out: out.to_owned(), hdr_out: owned(hdr_out), chart: owned(chart) })
     }
 
-    /// Writes all of them, each whole or not at all.
+    /// Writes all files, each completely or not at all.
     ///
     /// # Errors
-    /// All that could not be written after all.
+    /// All files that could not be written.
     pub(super) fn write(&self, outcome: &Outcome) -> Result<(), Failure> {
         let report = serde_json::to_value(&outcome.report)
             .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
         let mut faults = Faults::default();
-        // One that can't be written keeps none of the others from being written.
+        // If one can't be written, the others still are.
         faults.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
         if let Some(path) = &self.hdr_out {
             faults.note(write_atomically(path, &distribution(outcome)?));
@@ -71,7 +74,7 @@ impl Files {
     }
 }
 
-/// All latencies of the run in one distribution.
+/// The distribution of all latencies.
 fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
     let failed = |error: io::Error| Failure::failed(format!("the distribution can't be made: {error}"));
@@ -83,14 +86,14 @@ fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
 
 fn ended_by(ended_by: EndedBy) -> &'static str {
     match ended_by {
-        EndedBy::Requests => "its number of requests",
-        EndedBy::Duration => "its time",
+        EndedBy::Requests => "the number of requests",
+        EndedBy::Duration => "the time",
         EndedBy::Interrupt => "an interrupt",
-        EndedBy::ServerGone => "the server, which went away",
+        EndedBy::ServerGone => "the server, which has ended",
     }
 }
 
-/// What the page shows.
+/// The content of the page.
 fn picture(outcome: &Outcome) -> Chart {
     let report = &outcome.report;
     let latency = &report.latency_ms;
@@ -100,15 +103,16 @@ fn picture(outcome: &Outcome) -> Chart {
         fact("connections", print::count(report.connections as u64)),
         fact("requests", print::count(report.requests_total)),
         fact("failed", print::count(report.requests_failed)),
-        fact("requests a second", print::count(report.requests_per_second.round() as u64)),
+        fact("requests per second", print::count(report.requests_per_second.round() as u64)),
         fact("time", format!("{:.2} s", report.runtime_seconds)),
         fact("p50", format!("{:.2} ms", latency.p50)),
+        fact("p95", format!("{:.2} ms", latency.p95)),
         fact("p99", format!("{:.2} ms", latency.p99)),
         fact("p99.9", format!("{:.2} ms", latency.p999)),
         fact("acknowledged writes", print::count(report.readback.writes_acknowledged)),
-        fact("of them missing", report.readback.missing.map_or_else(|| "unknown".to_owned(), print::count)),
+        fact("missing of them", report.readback.missing.map_or_else(|| "unknown".to_owned(), print::count)),
         fact("ended by", ended_by(report.ended_by).to_owned()),
-        fact("given up", print::count(report.requests_abandoned)),
+        fact("abandoned", print::count(report.requests_abandoned)),
         fact(
             "read back",
             match &report.readback.error {
@@ -118,8 +122,8 @@ fn picture(outcome: &Outcome) -> Chart {
         ),
     ];
     if let Some(asked) = report.rate_asked() {
-        facts.insert(2, fact("requests a second that were due", format!("{asked}")));
-        facts.push(fact("due and not sent in time", print::count(report.unsent())));
+        facts.insert(2, fact("requests per second due", format!("{asked}")));
+        facts.push(fact("not sent in time", print::count(report.unsent())));
     }
     Chart {
         title: format!("registry loadtest: {}", report.scenario),

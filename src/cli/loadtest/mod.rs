@@ -1,7 +1,7 @@
-//! `registry loadtest`: load on a registry, and whether it kept what it acknowledged.
+//! `registry loadtest`: loads a registry, and checks that it kept every acknowledged write.
 //!
-//! The load itself is the crate `registry-loadtest`. Here is what it takes around it: flags, a server of its own where
-//! none is named, files, the progress line, and the exit code.
+//! The crate `registry-loadtest` makes the load. This module owns flags, the server if none is named, files, the progress
+//! line, and the exit code.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use registry_loadtest::{
-    EndedBy, Error, Halt, Order, Outcome, Plan, Rate, Report, Scenario, Span, Stop, Target, Watch, Weights,
+    EndedBy, Error, Halt, Options, Outcome, Plan, Rate, Report, Scenario, Span, Stop, Target, Watch, Weights,
 };
 
 use self::{display::Display, files::Files, server::OwnServer};
@@ -32,51 +32,51 @@ mod server;
 
 const EXAMPLES: &str = "\
 Examples:
-  The concurrency check: a server of its own, 10 callers who each record scores 20 times:
+  The concurrency check: 10 callers on a temporary server, each records scores 20 times:
     registry loadtest
-  Half a minute of a registry at work, with a picture:
+  Half a minute of typical use, with a chart:
     registry loadtest --scenario mixed --duration 30s --warmup 2s --connections 64 --chart load.html
-  2000 requests a second, whatever the answers do; latencies count from when each was due:
+  2000 requests per second at fixed times; latencies count from the due times:
     registry loadtest --scenario read --rate 2000 --duration 10s --hdr-out read.hgrm
-  A registry that runs elsewhere; the versions it makes there are deleted afterwards, their events stay:
+  Another registry; the versions made there are deleted afterwards, their events stay:
     registry loadtest --url http://staging:8001 --api-key-file key --scenario mixed --requests 5000";
 
 const NOTES: &str = "\
 Which registry is loaded:
-  Without --url or --profile a server of its own, on a temporary database, which goes afterwards. Variables and the
-  configuration file never lead a load to a registry; only those two flags do.
+  Without --url or --profile, a temporary server with a temporary database. Variables and the configuration file never
+  name the registry to load; only these two flags do.
 
 What is measured:
-  Each caller has one connection, which stands and was used once before the clock starts. Latencies are those of
-  requests that succeeded, from when they were sent; with --rate from when they were due, and what was due and
-  could not be sent counts with what it had waited. Percentiles come from one histogram, to three digits.
+  Each caller has one connection, which is open and was used once before the clock starts. Latencies are those of
+  successful requests, from their sending; with --rate from their due times, and requests that could not be sent count
+  with the time they had waited. Percentiles come from one histogram, to three digits.
 
 What ok means:
-  No request failed, none was given up, all that was due was sent, every write that was acknowledged is in the
-  audit trail of the run's versions, nothing else is, and those versions were deleted where they should be. Where
-  versions were promoted, at least one promotion was acknowledged.";
+  No request failed or was abandoned, all due requests were sent, the audit trail of the run's versions has every
+  acknowledged write and nothing else, and those versions were deleted unless they are kept. If versions were promoted,
+  at least one promotion was acknowledged.";
 
-/// Load a registry, measure it, and read back what it acknowledged.
+/// Load a registry, measure latencies, and check that every acknowledged write was kept.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{NOTES}\n\n{}", exit::HELP))]
 pub struct Loadtest {
-    /// What is done: metrics, read, list, register, promote, mixed, or health (the least a server can do)
+    /// The requests: metrics, read, list, register, promote, mixed, or health (the cheapest request)
     #[arg(long, value_name = "NAME", default_value = "metrics", value_parser = scenario_parser(), hide_possible_values = true)]
     scenario: Scenario,
-    /// How often each is done in the scenario mixed
+    /// The share of each operation in the scenario mixed
     /// [default: read=70,list=10,metrics=15,register=4,promote=1]
     #[arg(long, value_name = "NAME=N,…")]
     weights: Option<Weights>,
-    /// Callers, each with a connection of its own and waiting for its answer; 0.2.0 called them threads
+    /// Callers, each with its own connection, waiting for each answer; 0.2.0 called them threads
     #[arg(long, visible_alias = "threads", value_name = "N", default_value_t = 10)]
     connections: usize,
-    /// Threads of this process that the callers share [default: half the cores, at most 8]
+    /// Threads that the callers share [default: half the cores, at most 8]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// End when each caller has sent so many; 20 where nothing else ends it
+    /// End after this number of requests per caller; 20 if nothing else ends it
     #[arg(long, value_name = "N")]
     requests_per_thread: Option<u64>,
-    /// End when so many were sent in all
+    /// End after this number of requests in all
     #[arg(long, value_name = "N")]
     requests: Option<u64>,
     /// End after this time, such as 10s or 2m
@@ -85,28 +85,28 @@ pub struct Loadtest {
     /// Begin with load that is not counted
     #[arg(long, value_name = "TIME")]
     warmup: Option<Span>,
-    /// Requests a second that are due, whatever the answers do; without it each answer brings the next request
+    /// Send this number of requests per second at fixed times; without it, each answer triggers the next request
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     rate: Option<Rate>,
-    /// Versions that are registered beforehand [default: 1 for metrics, 300 where they are read]
+    /// Versions to register beforehand [default: 1 for metrics, 300 for reading]
     #[arg(long, value_name = "N")]
     models: Option<usize>,
     /// The suite whose scores are recorded
     #[arg(long, value_name = "NAME", default_value = "smoke-v1")]
     suite: String,
-    /// How long an answer may take
+    /// The longest time for an answer
     #[arg(long, value_name = "TIME", default_value = "10s")]
     timeout: Span,
-    /// Leave the versions that were registered in the registry
+    /// Keep the registered versions in the registry
     #[arg(long)]
     keep: bool,
-    /// The report, as JSON; its folder is made
+    /// The file of the report, as JSON; its folder is made
     #[arg(long, value_name = "FILE", default_value = "qa_artifacts/concurrency.json")]
     out: PathBuf,
-    /// The distribution of latencies, as HdrHistogram's tools read it
+    /// A file of the latency distribution, for HdrHistogram's tools
     #[arg(long, value_name = "FILE")]
     hdr_out: Option<PathBuf>,
-    /// A page with the distribution and what happened over time
+    /// An HTML file with charts of the distribution and of the run over time
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
     #[command(flatten)]
@@ -116,20 +116,20 @@ pub struct Loadtest {
 fn scenario_parser() -> impl TypedValueParser<Value = Scenario> {
     PossibleValuesParser::new(Scenario::ALL.map(Scenario::name)).map(|name| {
         let named = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
-        // Only those names come this far.
+        // The parser accepts only these names.
         named.unwrap_or(Scenario::Mixed)
     })
 }
 
 impl Loadtest {
-    /// Makes the run and tells what came of it.
+    /// Makes the run and reports its result.
     ///
     /// # Errors
-    /// Where the run was not ok, could not begin, or its files can't be written.
+    /// If the run was not ok, could not begin, or its files can't be written.
     pub fn run(self) -> Result<(), Failure> {
         let plan = self.plan()?;
         let elsewhere = self.elsewhere()?;
-        // Before any load: nobody wants to hear after an hour that it was in vain.
+        // Before the load, so that an hour of it is not lost.
         let files = Files::check(&self.out, self.hdr_out.as_deref(), self.chart.as_deref())?;
         let interrupt = Interrupt::listen()?;
         let outcome = match elsewhere {
@@ -149,7 +149,7 @@ impl Loadtest {
         };
         let value = serde_json::to_value(&outcome.report)
             .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
-        // A disk that is full by now takes nothing from what is printed.
+        // The result is printed even if the disk is full.
         let written = files.write(&outcome);
         print::result(&value)?;
         match written {
@@ -162,7 +162,7 @@ impl Loadtest {
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
-        let order = Order {
+        let options = Options {
             scenario: self.scenario,
             weights: self.weights.clone(),
             connections: self.connections,
@@ -178,11 +178,11 @@ impl Loadtest {
             keep: self.keep,
             cores: available_parallelism().map_or(1, usize::from),
         };
-        Plan::try_from(order).map_err(|error| Failure::usage(error.to_string()))
+        Plan::try_from(options).map_err(|error| Failure::usage(error.to_string()))
     }
 
-    /// URL and key of the registry that flags name. A variable or a file that is meant for the other commands must
-    /// not turn a load on the registry that people work with.
+    /// URL and key of the registry that flags name. Variables and the configuration file are ignored, so that they can't
+    /// direct the load to a registry in use.
     fn elsewhere(&self) -> Result<Option<(url::Url, String)>, Failure> {
         if self.remote.names_a_registry() {
             let (url, key) = self.remote.named()?;
@@ -192,13 +192,12 @@ impl Loadtest {
         match useless {
             None => Ok(None),
             Some(flag) => Err(Failure::usage(format!(
-                "{flag} goes with --url or --profile; without them a server of its own is loaded, on a temporary \
-                 database"
+                "{flag} goes with --url or --profile; without them a temporary server is loaded"
             ))),
         }
     }
 
-    /// One line for a person: stderr's last, and as an error where the run was not ok.
+    /// The last line on stderr; an error if the run was not ok.
     fn verdict(&self, report: &Report) -> Result<(), Failure> {
         let text = format!("{}; report in {}", summary(report), self.out.display());
         match (report.ok, report.ended_by) {
@@ -232,7 +231,7 @@ fn load(
     outcome.map_err(|error| failure(error, target.url()))
 }
 
-/// The words that all commands have for what can go wrong with a registry.
+/// The error with the words that all commands share.
 fn failure(error: Error, url: &str) -> Failure {
     let url = url.to_owned();
     Failure::from(match error {
@@ -261,7 +260,7 @@ fn failure(error: Error, url: &str) -> Failure {
     })
 }
 
-/// What came of it, in one line.
+/// The result in one line.
 fn summary(report: &Report) -> String {
     let latency = &report.latency_ms;
     let mut parts = vec![
@@ -279,7 +278,7 @@ fn summary(report: &Report) -> String {
         parts.push(format!("{} promotions refused", print::count(report.requests_refused)));
     }
     if report.requests_abandoned > 0 {
-        parts.push(format!("{} given up", print::count(report.requests_abandoned)));
+        parts.push(format!("{} abandoned", print::count(report.requests_abandoned)));
     }
     if report.ended_by == EndedBy::ServerGone {
         parts.push("the server went away".to_owned());
@@ -289,9 +288,9 @@ fn summary(report: &Report) -> String {
     }
     let readback = &report.readback;
     match &readback.error {
-        Some(error) => parts.push(format!("what was written could not be read back: {error}")),
+        Some(error) => parts.push(format!("the writes could not be read back: {error}")),
         None if readback.missing.unwrap_or(0) > 0 || readback.unexpected > 0 => parts.push(format!(
-            "of {} acknowledged writes {} are missing from the audit trail, and it has {} that nobody made",
+            "of {} acknowledged writes {} are missing from the audit trail, and it has {} unexpected events",
             print::count(readback.writes_acknowledged),
             print::count(readback.missing.unwrap_or(0)),
             print::count(readback.unexpected),
@@ -303,7 +302,7 @@ fn summary(report: &Report) -> String {
         None => {}
     }
     if report.production.as_ref().is_some_and(|production| !production.is_ok()) {
-        parts.push("production is not what it must be".to_owned());
+        parts.push("the wrong version is in production".to_owned());
     }
     if let Some(error) = report.left_behind() {
         parts.push(format!("versions named {} may be left in the registry: {error}", report.name()));
@@ -311,7 +310,7 @@ fn summary(report: &Report) -> String {
     parts.join("; ")
 }
 
-/// Whether two paths lead to one file, as far as that can be told of files that may not be there yet.
+/// Returns true if two paths lead to the same file, which need not exist.
 fn is_same(one: &Path, other: &Path) -> bool {
     let placed = |path: &Path| std::path::absolute(crate::artifact::followed(path)).ok();
     placed(one).is_some_and(|one| placed(other) == Some(one))

@@ -1,5 +1,5 @@
-//! A server of the load test's own: this program's `serve`, in its own process, on a temporary database and a free
-//! port. It goes when the run is over, unless this process is killed by what it can't heed.
+//! The load test's own server: this program's `serve` as a child process, with a temporary database and a free port. It
+//! ends with the run, unless this process is killed.
 
 use std::{
     env,
@@ -22,29 +22,29 @@ use crate::{
     client::read_base_url,
 };
 
-/// Opening an empty database takes milliseconds, also on a machine that is busy with other things.
+/// Opening an empty database takes milliseconds; a busy machine may need longer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// The server waits no longer itself for what runs.
+/// Above the time that the server itself waits for running requests.
 const END_TIMEOUT: Duration = Duration::from_secs(12);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const CHECK_EVERY: Duration = Duration::from_millis(5);
 
-/// The server and all that it holds.
+/// The server and its folder.
 pub(super) struct OwnServer {
     url: String,
     key: String,
     child: Child,
-    /// Absent once it was removed.
+    /// `None` once it was removed.
     folder: Option<TempDir>,
 }
 
 impl OwnServer {
-    /// Starts it and waits until it listens.
+    /// Starts the server and waits until it listens.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// If it does not start.
     pub(super) fn start(interrupt: &Interrupt) -> Result<Self, Failure> {
         let failed =
-            |error: io::Error| Failure::failed(format!("the server to be loaded can't be started: {error}"));
+            |error: io::Error| Failure::failed(format!("the load test's server can't be started: {error}"));
         let folder = tempfile::Builder::new().prefix("registry-loadtest-").tempdir().map_err(failed)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random)
@@ -54,7 +54,7 @@ impl OwnServer {
         let mut command = Command::new(env::current_exe().map_err(failed)?);
         command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--log-level", "warn", "--db-path"]);
         command.arg(folder.path().join("registry.db"));
-        // As it comes, whatever the variables here are meant for.
+        // With default settings: variables here may be meant for another server.
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("CAIA_REGISTRY_") {
                 command.env_remove(name);
@@ -63,7 +63,7 @@ impl OwnServer {
         let mut child = command
             .env("CAIA_REGISTRY_API_KEY", &key)
             .current_dir(folder.path())
-            // A Ctrl-C in the terminal is for the load; the server is still to be read.
+            // Ctrl-C in the terminal ends the load, and the server is still needed for reading back.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -72,17 +72,17 @@ impl OwnServer {
             .map_err(failed)?;
         let stdout = child.stdout.take();
         let mut server = Self { url: String::new(), key, child, folder: Some(folder) };
-        let (tell, told) = bounded(1);
+        let (sender, first_line) = bounded(1);
         thread::spawn(move || {
             let mut line = String::new();
             if let Some(stdout) = stdout {
                 let _ = BufReader::new(stdout).read_line(&mut line);
             }
-            let _ = tell.send(line);
+            let _ = sender.send(line);
         });
         let interrupted = interrupt.channel();
         let line = select! {
-            recv(told) -> line => line.map_err(|_| RecvTimeoutError::Disconnected),
+            recv(first_line) -> line => line.map_err(|_| RecvTimeoutError::Disconnected),
             recv(interrupted) -> _ => return Err(Failure::interrupted("ended before the load began; there is no report")),
             default(START_TIMEOUT) => Err(RecvTimeoutError::Timeout),
         };
@@ -92,18 +92,18 @@ impl OwnServer {
         match url {
             Some(url) => server.url = url,
             None => {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                let said = said.lines().last().unwrap_or("it says nothing").to_owned();
-                return Err(Failure::failed(format!("the server to be loaded does not start: {said}")));
+                let log = fs::read_to_string(log).unwrap_or_default();
+                let reason = log.lines().last().unwrap_or("its log is empty").to_owned();
+                return Err(Failure::failed(format!("the load test's server does not start: {reason}")));
             }
         }
         Ok(server)
     }
 
-    /// Where it is to be reached.
+    /// The server as a target.
     ///
     /// # Errors
-    /// Where it said what is no URL.
+    /// If the address it printed is not a URL.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         let url = read_base_url(&self.url)?;
         Target::resolve(&url, &self.key).map_err(|error| super::failure(error, &self.url))
@@ -112,7 +112,6 @@ impl OwnServer {
     fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The folder goes with it.
         self.folder = None;
     }
 }
@@ -123,27 +122,27 @@ impl Drop for OwnServer {
     }
 }
 
-/// Whether its process has ended, which it was not asked to.
+/// Returns true if its process has ended.
 pub(super) fn has_ended(server: &Arc<Mutex<OwnServer>>) -> bool {
     server.lock().is_ok_and(|mut server| matches!(server.child.try_wait(), Ok(Some(_))))
 }
 
-/// Ends it in order, and removes its folder.
+/// Stops the server gracefully, and removes its folder.
 pub(super) fn end(server: &Arc<Mutex<OwnServer>>) {
     let Ok(mut server) = server.lock() else { return };
     if matches!(server.child.try_wait(), Ok(None)) {
         let _ = kill_process(Pid::from_child(&server.child), Signal::TERM);
         let deadline = Instant::now() + END_TIMEOUT;
         while matches!(server.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(CHECK_EVERY);
         }
     }
     server.kill();
 }
 
-/// Ends it at once.
+/// Kills the server.
 pub(super) fn kill(server: &Arc<Mutex<OwnServer>>) {
-    // Whoever holds it is ending it already, and may wait for long; this process waits no more.
+    // A lock that is held means that the server is being stopped already.
     if let Ok(mut server) = server.try_lock() {
         server.kill();
     }

@@ -1,4 +1,4 @@
-//! Bars of blocks for a terminal: how one number goes through several versions.
+//! Bars for a terminal, for `compare` and `stats`: one number in several versions.
 
 use super::terminal::{BAR, FAINT, Terminal, cut, in_style, width_of};
 
@@ -11,11 +11,11 @@ const MAX_LABEL_WIDTH: usize = 32;
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Entry {
     pub(in crate::cli) label: String,
-    /// The number, and how it was written. A version may have none.
+    /// The number and its original text. A version may have none.
     pub(in crate::cli) value: Option<(f64, String)>,
 }
 
-/// Where bars begin and end.
+/// The numbers at both ends of the bars.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Axis {
     from: f64,
@@ -23,33 +23,33 @@ struct Axis {
 }
 
 impl Axis {
-    /// From zero where that leaves differences to be seen, else from a little below the smallest.
+    /// From zero if differences are visible then; otherwise from a little below the smallest number.
     fn of(values: &[f64]) -> Self {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if low >= 0.0 && (low <= high / 2.0 || low == high) {
             return Self { from: 0.0, to: high };
         }
-        // Divided before it is subtracted, since the difference of two numbers may be none.
+        // Divided first, since the difference may overflow.
         let margin = high / 4.0 - low / 4.0;
         let from = low - if margin > 0.0 { margin } else { low.abs() / 2.0 };
         Self { from: from.max(f64::MIN), to: high }
     }
 
-    /// How much of a bar of length one `value` fills.
+    /// The share of a bar that `value` fills.
     fn share(self, value: f64) -> f64 {
         let length = self.to / 2.0 - self.from / 2.0;
         if length > 0.0 { ((value / 2.0 - self.from / 2.0) / length).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
-/// A title with the axis, and a line each: label, bar, value, and the change since the last value.
+/// A title with the axis, and per entry a line with label, bar, value, and the change since the last value.
 pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -> String {
     let values: Vec<f64> = entries.iter().filter_map(|entry| entry.value.as_ref()).map(|(v, _)| *v).collect();
     let axis = Axis::of(&values);
     let label_width = widest(entries.iter().map(|entry| entry.label.as_str())).min(MAX_LABEL_WIDTH);
     let mut last = None;
-    let said: Vec<(String, String)> = entries
+    let texts: Vec<(String, String)> = entries
         .iter()
         .map(|entry| match &entry.value {
             None => ("-".to_owned(), String::new()),
@@ -59,11 +59,11 @@ pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -
             }
         })
         .collect();
-    let value_width = widest(said.iter().map(|(value, _)| value.as_str()));
-    let change_width = widest(said.iter().map(|(_, change)| change.as_str()));
+    let value_width = widest(texts.iter().map(|(value, _)| value.as_str()));
+    let change_width = widest(texts.iter().map(|(_, change)| change.as_str()));
     let around = 2 + label_width + 2 + 2 + value_width + 2 + change_width;
-    let room = terminal.width.unwrap_or(super::terminal::DEFAULT_WIDTH).saturating_sub(around);
-    let bar_width = room.clamp(MIN_BAR_WIDTH, MAX_BAR_WIDTH);
+    let available = terminal.width.unwrap_or(super::terminal::DEFAULT_WIDTH).saturating_sub(around);
+    let bar_width = available.clamp(MIN_BAR_WIDTH, MAX_BAR_WIDTH);
 
     let mut chart = title.to_owned();
     if !values.is_empty() {
@@ -71,7 +71,7 @@ pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -
         chart.push_str(&in_style(FAINT, &range));
     }
     chart.push('\n');
-    for (entry, (value, change)) in entries.iter().zip(said) {
+    for (entry, (value, change)) in entries.iter().zip(texts) {
         let label = cut(&entry.label, label_width, terminal.ellipsis());
         let share = entry.value.as_ref().map_or(0.0, |(value, _)| axis.share(*value));
         let bar = bar(share, bar_width, terminal.unicode);
@@ -89,7 +89,7 @@ pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -
     chart
 }
 
-/// A bar that fills `share` of `width` columns. What is not nothing shows at least a little.
+/// A bar that fills `share` of `width` columns. Every share above 0 is visible.
 pub(in crate::cli) fn bar(share: f64, width: usize, unicode: bool) -> String {
     if share <= 0.0 || share.is_nan() {
         return String::new();
@@ -109,7 +109,7 @@ fn change(before: f64, now: f64) -> String {
         return "unchanged".to_owned();
     }
     let sign = if difference > 0.0 { "+" } else { "-" };
-    // Divided before it is subtracted, since the difference of two numbers may be none.
+    // Divided first, since the difference may overflow.
     let share = (now / before.abs() - before.signum()) * 100.0;
     let share = if share.is_finite() { format!(" ({share:+.1}%)") } else { String::new() };
     if !difference.is_finite() {
@@ -118,12 +118,12 @@ fn change(before: f64, now: f64) -> String {
     format!("{sign}{}{share}", number(difference.abs()))
 }
 
-/// Six digits at most: enough for a person, and no `0.10000000000000009`.
+/// At most six significant digits, so that there is no `0.10000000000000009`.
 pub(in crate::cli) fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         return format!("{}", value + 0.0);
     }
-    // Reading back what was written with six digits drops the noise behind them.
+    // Parsing the six digits again drops the noise behind them.
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
     if (1e-4..1e15).contains(&rounded.abs()) { rounded.to_string() } else { format!("{rounded:e}") }
 }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_told_without_noise() {
+    fn numbers_have_no_noise() {
         for (value, text) in [
             (0.8 - 0.7, "0.1"),
             (0.0, "0"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_shows_what_is_missing_and_compares_with_the_last_that_was_there() {
+    fn a_chart_shows_missing_values_and_compares_with_the_last_value() {
         let entry = |label: &str, value: Option<&str>| Entry {
             label: label.to_owned(),
             value: value.map(|text| (text.parse().unwrap(), text.to_owned())),

@@ -1,4 +1,4 @@
-//! Columns: where in an answer a value stands, and how it is told to a person.
+//! Columns: the path of a value in an answer, and how people read it.
 
 use std::{fmt, str::FromStr};
 
@@ -11,27 +11,27 @@ use super::{
 };
 use crate::{cli::print, domain::Status};
 
-/// Of a digest so much is shown in a table, as `git` and container engines do.
+/// Letters of a digest in a table, as in `git` and container engines.
 const DIGEST_CHARS: usize = 12;
 
-/// How columns are named on a command line.
+/// Help for columns on the command line.
 pub(super) const PATH_HELP: &str = "\
 Columns are fields, deeper ones with dots: --columns id,name,metrics.suites.smoke-v1.score,tags.0. \
 A score has a short form, SUITE/METRIC: --columns name,version,smoke-v1/score. \
-A dot, comma or slash that belongs to a key is written \\. \\, or \\/ as in 'metrics.suites.mmlu-v1\\.1.score'";
+Put a backslash before a dot, comma or slash that is a part of a key, as in 'metrics.suites.mmlu-v1\\.1.score'";
 
-/// The way to a value: keys of objects and places in lists.
+/// The path to a value: keys of objects and indexes of lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Path {
     /// As it was written.
     text: String,
-    /// Of its column, where one was given.
+    /// The title of its column, if the user gave one.
     title: Option<String>,
     steps: Vec<String>,
 }
 
 impl Path {
-    /// The value it leads to; `null` counts as none.
+    /// The value at this path; `None` also for `null`.
     pub(in crate::cli) fn find<'v>(&self, mut value: &'v Value) -> Option<&'v Value> {
         for step in &self.steps {
             value = match value {
@@ -43,17 +43,16 @@ impl Path {
         Some(value).filter(|value| !value.is_null())
     }
 
-    /// A metric in the words that are read as the way to it: `smoke-v1/score`, or `metrics.val_loss` of one
-    /// that stands beside the suites.
+    /// The text that parses as the path to a metric: `smoke-v1/score`, or `metrics.val_loss` for one outside of suites.
     pub(in crate::cli) fn spelt(suite: Option<&str>, metric: &str) -> String {
         let Some(suite) = suite else { return format!("metrics.{}", escaped(metric, &['.', ','])) };
-        // Only there would a dot be taken for the way into a map.
+        // Only there a dot would be a step into a map.
         let begins_as_a_map = suite.starts_with("metrics.") || suite.starts_with("payload.");
         let special: &[char] = if begins_as_a_map { &['.', ','] } else { &[','] };
         format!("{}/{}", escaped(suite, special), escaped(metric, &['/', ',']))
     }
 
-    /// The field of the answer that it begins with.
+    /// The field of the answer at its begin.
     pub(in crate::cli) fn field(&self) -> &str {
         self.steps.first().map_or("", String::as_str)
     }
@@ -71,7 +70,7 @@ impl FromStr for Path {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let mut steps: Vec<_> = raw_parts(text, '.').iter().map(|part| unescaped(part)).collect();
-        // Apart from keys in these fields, nothing in an answer has a slash: it stands between suite and metric.
+        // Outside of these fields no key has a slash, so it separates suite and metric.
         let in_a_map = steps.first().is_some_and(|first| matches!(first.as_str(), "metrics" | "payload"));
         let mut around_slashes = raw_parts(text, '/');
         if let (false, Some(metric), false) = (in_a_map, around_slashes.pop(), around_slashes.is_empty()) {
@@ -92,7 +91,7 @@ impl FromStr for Path {
 pub(in crate::cli) struct Paths(pub(super) Vec<Path>);
 
 impl Paths {
-    /// `TITLE:.path,…`; a column without a colon has no title of its own.
+    /// Parses `TITLE:.path,…`; a column without a colon has no title.
     pub(super) fn titled(text: &str) -> Result<Self, String> {
         let column = |part: &String| match part.split_once(':') {
             None => part.parse::<Path>(),
@@ -113,7 +112,7 @@ impl FromStr for Paths {
     }
 }
 
-/// The parts between separators that no backslash stands before.
+/// The parts between separators without a backslash before them.
 fn raw_parts(text: &str, separator: char) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut escaped = false;
@@ -151,23 +150,23 @@ fn unescaped(text: &str) -> String {
     plain
 }
 
-/// How the value of a column is told.
+/// How the value of a column is shown.
 #[derive(Clone, Copy)]
 pub(in crate::cli) enum Kind {
     /// As it is.
     Plain,
     Number,
-    /// Bytes, as people count them.
+    /// Bytes with a unit.
     Size,
-    /// Its beginning.
+    /// Its first letters.
     Digest,
     Status,
     /// To the minute.
     Minute,
     /// To the second.
     Second,
-    /// In words that are made of the whole row.
-    Told(fn(&Value) -> String),
+    /// A text made of the whole row.
+    Computed(fn(&Value) -> String),
 }
 
 /// A column of a table.
@@ -185,33 +184,33 @@ impl Column {
         Self { title: title.to_owned(), path, kind }
     }
 
-    /// A column that was asked for; its values are shown as they are.
+    /// A column that the user chose; its values are shown as they are.
     pub(super) fn wanted(path: Path) -> Self {
         let title = path.title.clone().unwrap_or_else(|| path.text.to_uppercase());
         Self { title: print::one_line(&title), path, kind: Kind::Plain }
     }
 
-    /// What it shows of `row`.
+    /// The cell of `row`.
     pub(in crate::cli) fn cell(&self, row: &Value) -> Cell {
         let value = self.path.find(row);
         let text = match (self.kind, value) {
-            (Kind::Told(tell), _) => tell(row),
+            (Kind::Computed(text_of), _) => text_of(row),
             (_, None) => "-".to_owned(),
             (kind, Some(value)) => text_as(kind, value),
         };
         let text = print::one_line(&text);
-        let number = value.is_some_and(Value::is_number) && !matches!(self.kind, Kind::Told(_));
+        let number = value.is_some_and(Value::is_number) && !matches!(self.kind, Kind::Computed(_));
         let right = number || matches!(self.kind, Kind::Number | Kind::Size);
         let style = match self.kind {
             Kind::Status => style_of_status(&text),
             _ => Style::new(),
         };
-        let rigid = !matches!(self.kind, Kind::Plain | Kind::Told(_));
+        let rigid = !matches!(self.kind, Kind::Plain | Kind::Computed(_));
         Cell { text, style, right, rigid }
     }
 }
 
-/// `value` in words of `kind`, and as it is where it is not of that kind.
+/// `value` as `kind` shows it, or as it is if it is not of that kind.
 pub(in crate::cli) fn text_as(kind: Kind, value: &Value) -> String {
     match (kind, value) {
         (Kind::Size, Value::Number(_)) => value.as_u64().map(print::size),
@@ -226,7 +225,7 @@ pub(in crate::cli) fn text_as(kind: Kind, value: &Value) -> String {
     .unwrap_or_else(|| plain(value))
 }
 
-/// `value` as one text: a list of simple values with commas, an object as JSON.
+/// `value` as text: a list of simple values with commas, an object as JSON.
 pub(in crate::cli) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -239,7 +238,7 @@ pub(in crate::cli) fn plain(value: &Value) -> String {
     }
 }
 
-/// `2026-01-31 13:05Z` of a time in UTC. What is no such time stays as it is.
+/// `2026-01-31 13:05Z` for a time in UTC; any other text as it is.
 fn short_time(time: &str, chars: usize) -> String {
     let fits = |(place, c): (usize, char)| match "dddd-dd-dd dd:dd:dd".as_bytes().get(place) {
         Some(b'd') => c.is_ascii_digit(),
@@ -256,7 +255,7 @@ fn short_time(time: &str, chars: usize) -> String {
     format!("{}Z", time[..chars].replacen('T', " ", 1))
 }
 
-/// Colours for people; the word itself says the same.
+/// The colour of a status, in addition to its name.
 pub(in crate::cli) fn style_of_status(text: &str) -> Style {
     match Status::parse(text) {
         Some(Status::Production) => GOOD,
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_found_by_what_it_is_spelt_as() {
+    fn the_text_of_a_metric_leads_to_it() {
         let names =
             ["s", "a/b", "x.y", "metrics.v1", "payload.x", "metrics", "a,b", r"a\b", r"a\", "r@10", "/"];
         for metric in names {
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_parted_by_commas_that_no_backslash_stands_before() {
+    fn columns_are_separated_by_commas_without_a_backslash() {
         let paths =
             |text: &str| text.parse::<Paths>().map(|paths| paths.0.into_iter().map(|p| p.steps).collect());
         assert_eq!(
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_told_as_people_read_them() {
+    fn values_are_shown_as_people_read_them() {
         let digest = "7056f18469adbeef";
         for (kind, value, text) in [
             (Kind::Plain, json!(null), "-"),
@@ -366,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_holds_no_control_character() {
+    fn a_cell_has_no_control_characters() {
         let cell = Column::of("NAME", "name", Kind::Plain).cell(&json!({"name": "a\u{1b}[31m\n\u{9b}b"}));
         assert_eq!(cell.text, "a [31m  b");
     }

@@ -1,7 +1,7 @@
-//! What a command shows: tables for people, JSON, YAML and CSV for programs.
+//! The output of commands: tables for people, JSON, YAML and CSV for programs.
 //!
-//! This room writes to stdout and owns the flags that say how. It must not know which call an answer came
-//! from: a command describes its rows by a [`View`].
+//! This module writes to stdout and owns the output flags. It must not know which call an answer came from: a command
+//! describes its rows by a [`View`].
 
 use std::ffi::OsStr;
 
@@ -44,26 +44,25 @@ pub(super) enum Format {
 const FORMATS: [(&str, Format, &str); 7] = [
     ("table", Format::Table, "a table for people, cut to the terminal [default]"),
     ("wide", Format::Wide, "the same with more columns, never cut"),
-    ("json", Format::Json, "what the registry answered, indented"),
-    ("jsonl", Format::JsonLines, "one line of JSON for each"),
+    ("json", Format::Json, "the registry's answer, indented"),
+    ("jsonl", Format::JsonLines, "one line of JSON each"),
     ("yaml", Format::Yaml, "the same as YAML"),
     ("csv", Format::Csv, "comma-separated, for spreadsheets"),
-    ("name", Format::Name, "name:version, a line each"),
+    ("name", Format::Name, "name:version, one line each"),
 ];
 const COLUMNS: &str = "columns=";
-/// As `kubectl` has it, with titles: `-o custom-columns=NAME:.name,SCORE:.metrics.suites.smoke-v1.score`.
+/// With titles, as `kubectl` has it: `-o custom-columns=NAME:.name,SCORE:.metrics.suites.smoke-v1.score`.
 const TITLED_COLUMNS: &str = "custom-columns=";
 
-/// The flags of every command that shows something.
+/// The flags of every command that prints results.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputFlags {
-    /// How to show it: table, wide, json, jsonl, yaml, csv, name, or columns=PATH,…
+    /// The format: table, wide, json, jsonl, yaml, csv, name, or columns=PATH,…
     ///
-    /// table is for people: it is cut to the terminal, never in a pipe. wide has more columns and whole
-    /// digests. json is what the registry answered, in its order and digits; yaml is for reading, and writes 2.50 as
-    /// 2.5. In csv a text that a spreadsheet
-    /// would take for a formula (it begins with =, +, -, @) has an apostrophe before it.
+    /// table is for people: it is cut to the terminal, but not in a pipe. wide has more columns and whole digests. json is
+    /// the registry's answer with its order and digits; yaml is for reading, and writes 2.50 as 2.5. In csv a text that a
+    /// spreadsheet would read as a formula (it begins with =, +, -, @) gets an apostrophe before it.
     #[arg(short = 'o', long, value_name = "FORMAT", value_parser = FormatParser, hide_possible_values = true)]
     output: Option<Format>,
     /// The same as -o json
@@ -72,34 +71,34 @@ pub(super) struct OutputFlags {
     /// The columns of a table or of csv, such as id,name,smoke-v1/score
     #[arg(long, value_name = "PATH,…", conflicts_with = "json", long_help = PATH_HELP)]
     columns: Option<Paths>,
-    /// No line with the titles of the columns
+    /// Print no column titles
     #[arg(long)]
     no_header: bool,
 }
 
 impl OutputFlags {
-    /// The format that was asked for, else the table.
+    /// The format of the flags; table by default.
     pub(super) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.output.clone().unwrap_or(Format::Table) }
     }
 
-    /// Whether people are to read it, who need no machine's precision.
+    /// Returns true if the output is for people, not for programs.
     pub(super) fn is_for_people(&self) -> bool {
         matches!(self.format(), Format::Table | Format::Wide) && self.columns.is_none()
     }
 
-    /// Shows one thing. What people get is made by `tell`, everything else comes from `value`.
+    /// Prints one thing: for people the text of `describe`, for programs `value`.
     ///
     /// # Errors
-    /// Where the flags make no sense for it, or stdout can't be written.
+    /// If the flags don't fit it, or stdout can't be written.
     pub(super) fn one(
         &self,
         view: &View,
         value: &Value,
-        tell: impl FnOnce() -> Result<String, Failure>,
+        describe: impl FnOnce() -> Result<String, Failure>,
     ) -> Result<(), Failure> {
         if self.is_for_people() {
-            return print::styled(&tell()?).map(|_| ());
+            return print::styled(&describe()?).map(|_| ());
         }
         match self.format() {
             Format::Json => print::result(value),
@@ -112,7 +111,7 @@ impl OutputFlags {
         }
     }
 
-    /// Shows an answer that is no list: JSON and YAML as it is, everything else by the rows made of it.
+    /// Prints an answer that is not a list: in JSON and YAML as it is, in other formats as these rows.
     ///
     /// # Errors
     /// As [`OutputFlags::one`].
@@ -131,29 +130,29 @@ impl OutputFlags {
     }
 }
 
-/// What rows of a kind have to show.
+/// How rows of one kind are shown.
 pub(super) struct View {
     /// The columns of a table.
     pub(super) table: fn() -> Vec<Column>,
-    /// The columns of a wide one.
+    /// The columns of a wide table.
     pub(super) wide: fn() -> Vec<Column>,
     /// The fields of a row, in the order of csv.
     pub(super) fields: &'static [&'static str],
-    /// What `-o name` says of a row, for kinds that have names.
+    /// The line of `-o name` for a row, for kinds that have names.
     pub(super) name: Option<fn(&Value) -> String>,
 }
 
 impl View {
-    /// Whether this can be shown so; to be asked before anything is done.
+    /// Checks the flags before anything is done.
     ///
     /// # Errors
-    /// A usage error where it can't.
+    /// A usage error if they don't fit these rows.
     pub(super) fn check(&self, flags: &OutputFlags) -> Result<(), Failure> {
         Rows::begin(flags, self).map(|_| ())
     }
 }
 
-/// Reads a format and knows them all, for help and completions.
+/// Parses a format, and lists all for help and completions.
 #[derive(Clone)]
 struct FormatParser;
 

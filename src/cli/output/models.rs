@@ -1,4 +1,4 @@
-//! How versions and their events are shown in rows.
+//! The columns of versions and events.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cli::model_ref;
 
-/// Of the scores in an event so many are told.
+/// Scores of an event that its summary names.
 const MAX_SCORES: usize = 4;
 
 /// Rows of versions.
@@ -89,7 +89,7 @@ pub(in crate::cli) const EVENTS: View = View {
             Column::of("TIME", "created_at", Kind::Second),
             Column::of("EVENT", "event_type", Kind::Plain),
             Column::of("ACTOR", "actor", Kind::Plain),
-            Column::of("WHAT", "payload", Kind::Told(summary)),
+            Column::of("WHAT", "payload", Kind::Computed(summary)),
         ]
     },
     wide: || {
@@ -106,11 +106,11 @@ pub(in crate::cli) const EVENTS: View = View {
     name: None,
 };
 
-/// What an event did, in a few words. What another server wrote in its own way is shown as it is.
+/// A short summary of an event. A payload of an unknown form is shown as it is.
 fn summary(event: &Value) -> String {
     let payload = event.get("payload").unwrap_or(&Value::Null);
     let text = |field: &str| payload.get(field).and_then(Value::as_str);
-    let told = match event.get("event_type").and_then(Value::as_str) {
+    let summary = match event.get("event_type").and_then(Value::as_str) {
         Some("create" | "delete") => {
             text("status").map(|status| format!("{}, {status}", model_ref::label(payload)))
         }
@@ -125,16 +125,17 @@ fn summary(event: &Value) -> String {
         Some("eval") => {
             text("suite").zip(payload.get("metrics").and_then(Value::as_object)).map(|(suite, metrics)| {
                 let scores = metrics.iter().take(MAX_SCORES);
-                let mut told: Vec<_> = scores.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+                let mut named: Vec<_> =
+                    scores.map(|(key, value)| format!("{key}={}", plain(value))).collect();
                 if metrics.len() > MAX_SCORES {
-                    told.push(format!("and {} more", metrics.len() - MAX_SCORES));
+                    named.push(format!("and {} more", metrics.len() - MAX_SCORES));
                 }
-                format!("{suite} {}", told.join(" "))
+                format!("{suite} {}", named.join(" "))
             })
         }
         _ => None,
     };
-    told.unwrap_or_else(|| plain(payload))
+    summary.unwrap_or_else(|| plain(payload))
 }
 
 #[cfg(test)]
@@ -144,8 +145,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_told_in_a_few_words() {
-        for (kind, payload, told) in [
+    fn an_event_has_a_short_summary() {
+        for (kind, payload, expected) in [
             (
                 "create",
                 json!({"name": "m", "version": "v1", "status": "staging", "artifact_uri": "u"}),
@@ -170,7 +171,7 @@ mod tests {
             ("imported", json!({"from": "elsewhere"}), r#"{"from":"elsewhere"}"#),
             ("promote", json!(null), "-"),
         ] {
-            assert_eq!(summary(&json!({"event_type": kind, "payload": payload})), told, "{kind}");
+            assert_eq!(summary(&json!({"event_type": kind, "payload": payload})), expected, "{kind}");
         }
     }
 }

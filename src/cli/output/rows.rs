@@ -1,4 +1,4 @@
-//! Rows on their way to stdout, page by page, so that a long list needs no memory for all of it.
+//! Writes rows to stdout page by page, so that a long list needs little memory.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::{
     domain::is_unsafe_to_display,
 };
 
-/// A list that is being shown.
+/// A list that is being printed.
 pub(in crate::cli) struct Rows {
     how: How,
     shown: u64,
@@ -33,35 +33,31 @@ enum How {
 }
 
 impl Rows {
-    /// A list of what `view` describes. Nothing is written yet.
+    /// Begins a list of rows of `view`. It writes nothing yet.
     ///
     /// # Errors
-    /// A usage error where the flags make no sense for it.
+    /// A usage error if the flags don't fit it.
     pub(in crate::cli) fn begin(flags: &OutputFlags, view: &View) -> Result<Self, Failure> {
         let mut format = flags.format();
         let wanted = match (&mut format, &flags.columns) {
             (Format::Columns(_), Some(_)) => {
-                return Err(Failure::usage(
-                    "-o columns=… and --columns are one and the same; give one of them",
-                ));
+                return Err(Failure::usage("-o columns=… and --columns mean the same; give one of them"));
             }
             (Format::Columns(paths), None) => Some(std::mem::take(&mut paths.0)),
             (Format::Table | Format::Wide | Format::Csv, Some(paths)) => Some(paths.0.clone()),
             (_, Some(_)) => {
-                return Err(Failure::usage(
-                    "--columns goes with tables and csv; leave it out, or give -o csv",
-                ));
+                return Err(Failure::usage("--columns goes with tables and csv; remove it, or give -o csv"));
             }
             (_, None) => None,
         };
         if let Some(unknown) = wanted.iter().flatten().find(|path| !view.fields.contains(&path.field())) {
             return Err(Failure::usage(format!(
-                "there is no field {:?} to make a column of; there are {}",
+                "there is no field {:?}; the fields are {}",
                 unknown.field(),
                 view.fields.join(", ")
             )));
         }
-        // Who chose the columns, or wants it wide, wants all of them.
+        // A wide table, and one with chosen columns, is never cut.
         let uncut = wanted.is_some() || format == Format::Wide;
         let wanted = wanted.map(|paths| paths.into_iter().map(Column::wanted).collect::<Vec<_>>());
         let how = match format {
@@ -90,15 +86,15 @@ impl Rows {
         Ok(Self { how, shown: 0 })
     }
 
-    /// How many rows have been shown.
+    /// The number of rows so far.
     pub(in crate::cli) fn shown(&self) -> u64 {
         self.shown
     }
 
-    /// Shows some more rows.
+    /// Prints more rows.
     ///
     /// # Errors
-    /// Where stdout can't be written.
+    /// If stdout can't be written.
     pub(in crate::cli) fn page(&mut self, rows: &[Value]) -> Result<Reader, Failure> {
         if rows.is_empty() {
             return Ok(Reader::Listens);
@@ -124,10 +120,10 @@ impl Rows {
         }
     }
 
-    /// Ends the list: an empty one is still a list for a program.
+    /// Ends the list. For programs, an empty one is a list too.
     ///
     /// # Errors
-    /// Where stdout can't be written.
+    /// If stdout can't be written.
     pub(in crate::cli) fn end(self) -> Result<(), Failure> {
         let end = match (&self.how, self.shown) {
             (How::Json, 0) | (How::Yaml, 0) => "[]\n".to_owned(),
@@ -139,12 +135,12 @@ impl Rows {
     }
 }
 
-/// Items of a list of JSON, indented, so that all pages together are one list.
+/// A page of an indented JSON list; all pages together are one list.
 fn items(rows: &[Value], first: bool) -> String {
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {
         text.push_str(if first && at == 0 { "[\n  " } else { ",\n  " });
-        // Texts of JSON hold no line break of their own.
+        // Strings in JSON have no line breaks.
         text.push_str(&print::pretty(row).trim_end().replace('\n', "\n  "));
     }
     text
@@ -165,8 +161,8 @@ fn csv(columns: &[Column], header: bool, rows: &[Value]) -> Result<String, Failu
     String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
-/// Numbers as they are, lists and objects as JSON. A text must not become a formula where it is opened, nor
-/// steer a terminal it is shown on.
+/// Numbers as they are, lists and objects as JSON. A text must not become a formula in a spreadsheet or control a
+/// terminal.
 fn csv_field(value: &Value) -> String {
     match value {
         Value::String(text) => {
@@ -197,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_is_quoted_and_holds_no_formula() {
+    fn csv_is_quoted_and_has_no_formulas() {
         let columns = ["a", "b"].map(|field| Column::of(field, field, Kind::Plain));
         for (a, b, line) in [
             (json!("x"), json!(null), "x,\n"),

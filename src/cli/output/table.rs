@@ -1,22 +1,25 @@
-//! Tables without borders, as `kubectl` and `gh` show them: a header in capitals, two spaces in between.
+//! Tables without borders, as `kubectl` and `gh` print them: a header in capitals, two spaces between columns.
+//!
+//! It is our own since crates lay out a table as a whole: they know no pages that follow each other, and none of them cuts
+//! names before it cuts numbers and times.
 
 use anstyle::Style;
 
 use super::terminal::{HEADER, Terminal, cut, in_style, width_of};
 
 const GAP: usize = 2;
-/// A column is made narrower than its texts only down to here.
+/// Columns are not cut below this width.
 const MIN_CUT_WIDTH: usize = 8;
 
-/// What stands in one place of a table.
+/// A cell of a table.
 #[derive(Debug, Clone, Default)]
 pub(in crate::cli) struct Cell {
     /// One line without control characters.
     pub(in crate::cli) text: String,
     pub(in crate::cli) style: Style,
-    /// Numbers stand at the right of their column.
+    /// Aligned right, for numbers.
     pub(in crate::cli) right: bool,
-    /// Half of it would say nothing, or something wrong: it is cut only once nothing else can be.
+    /// Cut last, since a part of a number or time is wrong.
     pub(in crate::cli) rigid: bool,
 }
 
@@ -30,13 +33,13 @@ impl Cell {
     }
 }
 
-/// A table that grows by pages. Its columns are as wide as what has been seen so far.
+/// A table that is printed in pages. A column is as wide as its widest cell so far.
 #[derive(Debug)]
 pub(in crate::cli) struct Table {
-    /// Taken away by the first page.
+    /// `None` after the first page.
     header: Option<Vec<String>>,
     widths: Vec<usize>,
-    /// Lines are cut to this; `None` for never.
+    /// The width to which lines are cut; `None` for never.
     limit: Option<usize>,
     ellipsis: &'static str,
 }
@@ -47,7 +50,7 @@ impl Table {
         Self { header, widths: Vec::new(), limit: terminal.width, ellipsis: terminal.ellipsis() }
     }
 
-    /// The lines of these rows, and before the first ones the header.
+    /// The lines of the next rows, with the header before the first ones.
     pub(in crate::cli) fn lines(&mut self, rows: &[Vec<Cell>]) -> String {
         let right = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|cell| cell.right));
         let header = self.header.take().map(|titles| {
@@ -67,7 +70,7 @@ impl Table {
         all.iter().map(|row| self.line(row, &widths, &rights)).collect()
     }
 
-    /// The widths, with the widest columns made narrower until a line fits.
+    /// The widths, with the widest columns narrowed until a line fits.
     fn fitting(&self, rigid: &[bool]) -> Vec<usize> {
         let mut widths = self.widths.clone();
         let Some(limit) = self.limit else { return widths };
@@ -86,16 +89,17 @@ impl Table {
 
     fn line(&self, row: &[Cell], widths: &[usize], rights: &[bool]) -> String {
         let mut line = String::new();
-        // Spaces are written only once something follows them.
+        // No line ends in spaces, so they are written before the next text.
         let (mut used, mut spaces) = (0, 0);
         for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
             spaces += if at > 0 { GAP } else { 0 };
-            let room = self.limit.map_or(*width, |limit| limit.saturating_sub(used + spaces).min(*width));
-            let text = cut(&cell.text, room, self.ellipsis);
+            let available =
+                self.limit.map_or(*width, |limit| limit.saturating_sub(used + spaces).min(*width));
+            let text = cut(&cell.text, available, self.ellipsis);
             let padding = width.saturating_sub(width_of(&text));
-            // What stands for a missing number stands where the number would.
+            // The dash for a missing number is aligned as a number.
             let right = cell.right || (cell.text == "-" && rights.get(at).is_some_and(|right| *right));
-            let before = if right { padding.min(room.saturating_sub(width_of(&text))) } else { 0 };
+            let before = if right { padding.min(available.saturating_sub(width_of(&text))) } else { 0 };
             spaces += before;
             if !text.is_empty() {
                 line.extend(std::iter::repeat_n(' ', spaces));
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_by_what_letters_take() {
+    fn columns_line_up_by_the_width_of_letters() {
         let lines =
             table(None).lines(&[row("1", "tiny", "2.5"), row("12", "模型", "-"), row("3", "", "10.25")]);
         assert_eq!(plain(&lines), "ID  NAME   LOSS\n 1  tiny    2.5\n12  模型      -\n 3        10.25\n");
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rigid_is_cut_last() {
+    fn rigid_cells_are_cut_last() {
         let rigid = |text: &str| Cell { rigid: true, ..Cell::new(text) };
         let rows = [vec![Cell::new("a-long-name-of-a-model"), rigid("2026-01-31 13:05Z")]];
         for (width, expected) in [(28, "a-long-n…  2026-01-31 13:05Z\n"), (20, "a-long-…  2026-01-3…\n")]

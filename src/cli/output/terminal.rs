@@ -1,11 +1,11 @@
-//! What the terminal is like, and text that fits into its columns.
+//! The terminal: width, character set, styles, and text cut to columns.
 
 use std::{env, io};
 
 use anstyle::{AnsiColor, Style};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Where charts are drawn for a file or a pipe.
+/// The width of charts in a file or pipe.
 pub(in crate::cli) const DEFAULT_WIDTH: usize = 80;
 
 pub(in crate::cli) const HEADER: Style = Style::new().bold();
@@ -14,29 +14,29 @@ pub(in crate::cli) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(in crate::cli) const DIFFERENT: Style = Style::new().bold();
 pub(in crate::cli) const BAR: Style = AnsiColor::Cyan.on_default();
 
-/// What stdout leads to.
+/// The terminal of stdout.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Terminal {
-    /// The columns of a terminal; `None` for a pipe or a file, where nothing is ever cut.
+    /// Its columns; `None` for a pipe or a file, where nothing is cut.
     pub(in crate::cli) width: Option<usize>,
-    /// Whether more than ASCII can be drawn.
+    /// True if it shows more than ASCII.
     pub(in crate::cli) unicode: bool,
 }
 
 impl Terminal {
-    /// Looks at stdout and at the variables of the locale.
+    /// From stdout and the variables of the locale.
     pub(in crate::cli) fn of_stdout() -> Self {
         let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         Self { width: width.filter(|width| *width > 0), unicode: draws_unicode(|name| env::var(name).ok()) }
     }
 
-    /// What stands for the rest of a text that was cut.
+    /// The mark at the end of a cut text.
     pub(in crate::cli) fn ellipsis(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
     }
 }
 
-/// As a C library decides: the first of three variables that is set.
+/// As the C library decides: by the first of three variables that is set.
 fn draws_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
@@ -47,29 +47,29 @@ fn draws_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     is_utf8 && variable("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// `text` in `style`; a sink that wants no styles takes them out again.
+/// `text` in `style`. An output without styles removes it again.
 pub(in crate::cli) fn in_style(style: Style, text: &str) -> String {
     if style == Style::new() { text.to_owned() } else { format!("{style}{text}{style:#}") }
 }
 
-/// The columns that `text` takes.
+/// The columns of `text`.
 pub(in crate::cli) fn width_of(text: &str) -> usize {
     text.width()
 }
 
-/// `text`, cut with `ellipsis` where it takes more than `columns`.
+/// `text`, cut with `ellipsis` if it is wider than `columns`.
 pub(in crate::cli) fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
     if width_of(text) <= columns {
         return text.to_owned();
     }
-    let room = columns.saturating_sub(width_of(ellipsis));
+    let available = columns.saturating_sub(width_of(ellipsis));
     let mut used = 0;
     let end = text.char_indices().find(|(_, c)| {
         used += c.width().unwrap_or(0);
-        used > room
+        used > available
     });
     let kept = &text[..end.map_or(text.len(), |(at, _)| at)];
-    // What joins letters to the next one has no next one here.
+    // A joiner at the end joins nothing.
     let kept = kept.trim_end_matches('\u{200d}').trim_end();
     if columns == 0 { String::new() } else { format!("{kept}{ellipsis}") }
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_by_the_columns_it_takes() {
+    fn a_text_is_cut_by_its_columns() {
         for (text, columns, expected) in [
             ("tiny", 4, "tiny"),
             ("tiny-gpt", 5, "tiny…"),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_locale_says_whether_there_is_more_than_ascii() {
+    fn the_locale_decides_if_there_is_more_than_ascii() {
         for (variables, expected) in [
             (&[][..], false),
             (&[("LANG", "C.UTF-8")], true),

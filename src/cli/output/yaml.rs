@@ -9,7 +9,7 @@ use crate::domain::text::is_bidi_control;
 /// `value` as YAML with a line break at its end.
 ///
 /// # Errors
-/// Where it can't be written so; no answer of a registry is known to be.
+/// If YAML can't represent it, which is known of no answer.
 pub(super) fn yaml(value: &Value) -> Result<String, String> {
     let mut text = serde_saphyr::to_string(&Plain(value)).map_err(|error| error.to_string())?;
     if !text.ends_with('\n') {
@@ -18,7 +18,7 @@ pub(super) fn yaml(value: &Value) -> Result<String, String> {
     if !text.contains(is_bidi_control) {
         return Ok(text);
     }
-    // They stand between double quotes, but for those in keys.
+    // They are in double quotes, except in keys.
     let mut escaped = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
         match letter {
@@ -29,7 +29,7 @@ pub(super) fn yaml(value: &Value) -> Result<String, String> {
     Ok(escaped)
 }
 
-/// A text, which gets double quotes where it holds what is to be escaped and YAML would let pass.
+/// A text. It gets double quotes if it has letters that need escapes and that YAML would not escape.
 struct Text<'v>(&'v str);
 
 impl Serialize for Text<'_> {
@@ -41,8 +41,8 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// JSON in the words of a serializer that knows no numbers of any length. Whole numbers keep their digits, as a
-/// text where no reader of YAML would keep them; others are read and written anew, so that 2.50 becomes 2.5.
+/// JSON for a serializer without numbers of arbitrary length. Whole numbers keep their digits, as a text if they are too
+/// long for YAML; other numbers become floats, so that 2.50 becomes 2.5.
 struct Plain<'v>(&'v Value);
 
 impl Serialize for Plain<'_> {
@@ -61,7 +61,7 @@ impl Serialize for Plain<'_> {
                 }
                 match number.as_f64() {
                     Some(float) if float.is_finite() => serializer.serialize_f64(float),
-                    // Beyond what readers of YAML take for a number.
+                    // Too large for a number in YAML.
                     _ => serializer.serialize_str(&text),
                 }
             }
@@ -84,7 +84,7 @@ mod tests {
     use crate::domain::is_unsafe_to_display;
 
     #[test]
-    fn what_looks_like_something_else_is_quoted_and_nothing_steers_a_terminal() {
+    fn ambiguous_texts_are_quoted_and_none_controls_a_terminal() {
         for (value, text) in [
             (json!("plain"), "plain"),
             (json!("yes"), "\"yes\""),
@@ -114,10 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_turn_the_order_are_escaped_between_double_quotes() {
+    fn bidi_controls_are_escaped_in_double_quotes() {
         for (value, text) in [
             (json!("\u{202e}"), r#""\u202E""#),
-            // The library quotes no key for it; what is read then is the escape.
+            // The library does not quote keys, so the escape stays as text.
             (json!({"a\u{202e}b": "c\u{2066}d"}), r#"a\u202Eb: "c\u2066d""#),
             (
                 json!(["x \u{202e}\nnew \"line\" \\", "'\u{200f}'"]),

@@ -1,16 +1,14 @@
-//! What is judged of a connection before and while HTTP is spoken on it: whether there is room for it, what it is encrypted with,
-//! where its requests begin and end, and how long it may take over them.
+//! Connections: admission up to a limit, TLS, and the deadlines that actix does not keep.
 //!
-//! HTTP's library behind this bounds the head of a connection's first request and nothing else, so the deadlines of heads,
-//! bodies and answers are kept here, where every byte passes. This knows sockets and time; it must not know paths, keys or
-//! the registry.
+//! actix parses HTTP strictly enough, and holds at most 128 KiB of a head. But it times only the first head of a connection, waits
+//! without end for a client that does not read, and drains a refused chunked body without end. So a [`Connection`] stands between
+//! the socket and actix. It sees bytes and time, not requests: handlers report through [`ConnectionState`] when a request
+//! begins and ends. This module must not know paths, keys or the registry.
 
 mod admission;
-mod exchange;
-mod framing;
-#[cfg(fuzzing)]
-pub mod probe;
-mod refusing;
+mod final_response;
+mod head;
+mod state;
 mod tls;
 
 use std::{
@@ -22,225 +20,229 @@ use std::{
     time::Duration,
 };
 
-use actix_web::rt::{net::TcpStream, time::Sleep};
+use actix_web::rt::time::Sleep;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep_until},
 };
 
+use super::error::ApiError;
+
 pub(super) use admission::Admission;
-pub use admission::Capacity;
-use admission::Seat;
-use exchange::Cut;
-pub(super) use exchange::Exchange;
-pub(super) use framing::Malformed;
-use framing::{Framing, Stage};
-use refusing::Farewell;
+use admission::ConnectionGuard;
+pub use admission::{descriptors_besides_connections, max_connections_within};
+use head::PartialHead;
+pub(super) use state::{ConnectionState, RequestGuard};
 pub use tls::{Tls, TlsError};
 
-/// How long a client may take over what it sends and takes.
+/// How long a client may take to send and to receive.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From a request's first byte, and from the beginning of a connection, to the end of the head.
+    /// From the first byte of a request, or the start of a connection, to the end of the head.
     pub head: Duration,
-    /// From a request's first byte to the end of its body.
-    pub request: Duration,
-    /// In which a client that does not take its answer has to take some of it (32 KiB).
+    /// From the end of the head to the end of the body. `body` enforces it.
+    pub body: Duration,
+    /// Within which a client must receive 32 KiB of its answer, or all of it.
     pub answer: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
 }
 
-/// What is read of a body whose request has its answer already, so that the client can be done and read it.
+/// What a client must receive of an answer within a deadline, in bytes.
+const MIN_RECEIVED_BYTES: usize = 32 << 10;
+/// What is read behind a request that has its answer, in bytes: the rest of a refused body. A head is smaller.
 const MAX_SURPLUS_BYTES: usize = 1 << 20;
-/// What a slow client has to take of an answer within a deadline.
-const LEAST_TAKEN_BYTES: usize = 32 << 10;
+/// How long requests run on after their client has closed its side. It may wait for the answer, or be gone: TCP does
+/// not tell, and a digest must not run for hours on behalf of a client that is gone.
+const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Deadlines {
-    /// The deadlines where a whole request may take so long.
+    /// The deadlines of a server that gives a request this long.
     #[must_use]
     pub fn of_request(request: Duration) -> Self {
         Self {
             head: request.min(Duration::from_secs(10)),
-            request,
+            body: request,
             answer: request,
             keep_alive: Duration::from_secs(75),
         }
     }
 }
 
-/// The bytes below HTTP.
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Encrypted(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-}
+/// The bytes below HTTP, encrypted or not.
+type Stream = Box<dyn Io>;
 
-/// A connection that was let in. HTTP's library reads and writes through it.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// An admitted connection, through which actix reads and writes.
 pub(super) struct Connection {
     stream: Stream,
     peer: IpAddr,
     deadlines: Deadlines,
-    framing: Framing,
-    exchange: Rc<Exchange>,
-    /// What has come of a body whose request has its answer already.
-    surplus_bytes: usize,
-    /// The request under way, counted from 1, and when its first byte came.
-    request: (u64, Instant),
-    /// Until when the rest of what is under way must have come.
-    read_by: Option<Instant>,
-    /// Until when some of the answer must have been taken, and what has been since that was set.
+    state: Rc<ConnectionState>,
+    guard: ConnectionGuard,
+    /// Requests that had begun when `head` was begun.
+    requests: u64,
+    head: PartialHead,
+    /// When the deadline of the next head begins: at its first byte, else at the last byte of an answer.
+    since: Instant,
+    /// By when the client must receive more, and what it has received since that was set.
     write_by: Option<Instant>,
-    taken_bytes: usize,
-    /// Wakes the connection for the next of its deadlines. It may ring too early.
+    received_bytes: usize,
+    /// By when requests in flight are given up, if the client has closed its side.
+    abandon_by: Option<Instant>,
+    /// Wakes the connection for its next deadline, or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
-    ending: Ending,
-    seat: Seat,
+    close_reason: Option<CloseReason>,
+    final_response: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-/// Whether and how the connection ends by this side's will.
-enum Ending {
-    Not,
-    /// Nothing more is read; that is to be said once the requests before it have their answers.
-    Waiting(Cut),
-    /// Nothing more is read; at its end this is said.
-    Refused(Farewell),
-    /// Nothing more is read, and nothing is to be said.
-    Silent,
+/// Why this side reads no more of a connection.
+#[derive(Debug, Clone, Copy)]
+enum CloseReason {
+    /// No request came in time.
+    Idle,
+    SlowHead,
+    BareLineFeed,
+    /// All connections together hold too much of partial heads.
+    Crowded,
+    /// A refused body did not end.
+    Surplus,
+}
+
+impl CloseReason {
+    /// The value of its label in `registry_http_connections_refused`.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Idle => "silent",
+            Self::SlowHead => "slow",
+            Self::BareLineFeed => "malformed",
+            Self::Crowded => "crowded",
+            Self::Surplus => "surplus",
+        }
+    }
+
+    /// What the client is answered, if it has sent something to be answered.
+    fn error(self) -> Option<ApiError> {
+        match self {
+            Self::Idle | Self::Surplus => None,
+            Self::SlowHead => Some(ApiError::TooSlow { part: "head" }),
+            Self::BareLineFeed => {
+                Some(ApiError::Malformed("its head contains a line feed without a carriage return"))
+            }
+            Self::Crowded => Some(ApiError::TooManyConnections),
+        }
+    }
 }
 
 impl Connection {
-    fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, seat: Seat) -> Self {
-        let now = Instant::now();
+    fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, guard: ConnectionGuard) -> Self {
         Self {
             stream,
             peer,
             deadlines,
-            framing: Framing::new(),
-            exchange: Exchange::new(),
-            surplus_bytes: 0,
-            request: (0, now),
-            read_by: Some(now + deadlines.head),
+            state: Rc::default(),
+            guard,
+            requests: 0,
+            head: PartialHead::default(),
+            since: Instant::now(),
             write_by: None,
-            taken_bytes: 0,
+            received_bytes: 0,
+            abandon_by: None,
             alarm: None,
-            ending: Ending::Not,
-            seat,
+            close_reason: None,
+            final_response: None,
         }
     }
 
-    /// What the requests on this connection are to have at hand.
-    pub(super) fn exchange(&self) -> Rc<Exchange> {
-        Rc::clone(&self.exchange)
+    /// What the requests on this connection share with it.
+    pub(super) fn state(&self) -> Rc<ConnectionState> {
+        Rc::clone(&self.state)
     }
 
-    /// Judges what was read, and sets the deadline for what is still to come.
-    fn arrived(&mut self, bytes: &[u8]) -> Result<(), (Malformed, usize)> {
-        self.framing.take(bytes)?;
-        let span = match self.framing.stage() {
-            // HTTP's library looks after connections that wait for their next request.
-            Stage::Idle => {
-                self.read_by = None;
-                return Ok(());
-            }
-            // But it takes these bytes for the beginning of one.
-            Stage::Blank => self.deadlines.keep_alive,
-            Stage::Head => self.deadlines.head,
-            Stage::Body => self.deadlines.request,
-        };
-        let number = self.framing.requests();
-        if self.request.0 != number || self.framing.stage() == Stage::Blank {
-            self.request = (number, Instant::now());
-            self.surplus_bytes = 0;
-        }
-        self.read_by = Some(self.request.1 + span);
-        Ok(())
-    }
-
-    /// Whether the client goes on and on with a body that nobody waits for any more.
-    fn is_surplus(&mut self, count: usize) -> bool {
-        if self.framing.stage() == Stage::Body && self.exchange.answered() >= self.framing.requests() {
-            self.surplus_bytes += count;
-        }
-        self.surplus_bytes > MAX_SURPLUS_BYTES
-    }
-
-    /// What becomes of a request whose rest did not come in time.
-    fn too_slow(&mut self) {
-        match self.framing.stage() {
-            // While it waits for an answer it may say nothing as long as it likes.
-            Stage::Idle | Stage::Blank if self.exchange.answered() < self.framing.requests() => {
-                self.read_by = Some(Instant::now() + self.deadlines.keep_alive);
-            }
-            // It has asked for nothing, so it waits for no answer.
-            Stage::Idle | Stage::Blank => {
-                self.seat.counts().refused("silent").inc();
-                self.ending = Ending::Silent;
-            }
-            Stage::Head => self.end(Cut::TooSlow { part: "head" }),
-            Stage::Body => self.end(Cut::TooSlow { part: "body" }),
+    /// Begins the next head if a request has begun since the last one.
+    fn follow_requests(&mut self) {
+        if self.requests != self.state.begun() {
+            self.requests = self.state.begun();
+            self.head = PartialHead::default();
+            self.guard.hold(0);
         }
     }
 
-    /// Reads nothing more. A request whose head has come says why by itself; for any other the connection does.
-    fn end(&mut self, cut: Cut) {
-        self.seat.counts().refused(cut.reason()).inc();
-        if self.framing.stage() == Stage::Body {
-            self.exchange.cut(cut.clone());
+    /// Judges what was read. Bodies are judged by those who read them.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+        if !self.state.is_idle() {
+            return Ok(());
         }
-        self.ending = Ending::Waiting(cut);
+        if self.head.bytes == 0 {
+            self.since = Instant::now();
+        }
+        let is_sound = self.head.add(bytes);
+        if self.head.bytes > MAX_SURPLUS_BYTES {
+            return Err(CloseReason::Surplus);
+        }
+        if self.state.has_unread_body() {
+            return Ok(());
+        }
+        match is_sound {
+            false => Err(CloseReason::BareLineFeed),
+            true if !self.guard.hold(self.head.bytes) => Err(CloseReason::Crowded),
+            true => Ok(()),
+        }
     }
 
-    /// Whether the connection has been ended by this side, and with all requests before that answered.
-    fn has_ended(&mut self) -> bool {
-        let Ending::Waiting(cut) = &self.ending else { return !matches!(self.ending, Ending::Not) };
-        let stage = self.framing.stage();
-        // The one that is refused has begun, unless what came in its place was not even a beginning.
-        let refused = u64::from(matches!(stage, Stage::Head | Stage::Body));
-        if self.exchange.answered() + refused < self.framing.requests() {
-            return false;
-        }
-        self.ending = match stage {
-            Stage::Body => Ending::Silent,
-            _ => Ending::Refused(Farewell::new(&cut.clone().into(), self.peer)),
-        };
-        true
+    /// By when the rest of the next head must arrive. There is no such deadline while a request is in flight or its answer
+    /// has not been received.
+    fn read_by(&self) -> Option<Instant> {
+        let is_head = self.head.bytes > 0 || self.requests == 0;
+        let span = if is_head { self.deadlines.head } else { self.deadlines.keep_alive };
+        (self.state.is_idle() && self.write_by.is_none()).then(|| self.since + span)
     }
 
-    /// What is read of a connection that this side has ended: nothing, once that may be seen.
-    fn ended(&mut self) -> Poll<io::Result<()>> {
-        self.read_by = None;
-        if self.has_ended() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    /// Reads no more. actix then finds the end of the connection and shuts it down.
+    fn close(&mut self, reason: CloseReason) {
+        // A connection that served requests and then fell silent was not refused.
+        if !matches!(reason, CloseReason::Idle) || self.requests == 0 {
+            self.guard.count_refusal(reason.label());
+        }
+        self.close_reason = Some(reason);
+        // What looks like a head may be the rest of a body, whose request has its answer.
+        if let Some(error) = reason.error().filter(|_| !self.state.has_unread_body()) {
+            let stream = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+            self.final_response = Some(Box::pin(final_response::send(stream, error, self.peer)));
+        }
     }
 
-    /// Waits for the client to take what is written to it, but not for good.
-    fn given_up<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if self.write_by.is_none() {
-            self.write_by = Some(Instant::now() + self.deadlines.answer);
-            self.taken_bytes = 0;
-        }
-        let now = self.wait(context);
-        if self.write_by.is_none_or(|by| by > now) {
-            return Poll::Pending;
-        }
-        tracing::info!(peer = %self.peer, "a client that does not take its answer was given up");
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Sees to it that the connection is looked at again by the next of its deadlines that is not over yet; what time
-    /// it is.
-    fn wait(&mut self, context: &mut Context<'_>) -> Instant {
+    /// Waits until the client receives more, up to the deadline for that.
+    fn wait_for_receiver<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let now = Instant::now();
-        let deadlines = [self.read_by, self.write_by];
-        if let Some(next) = deadlines.into_iter().flatten().filter(|by| *by > now).min() {
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(next)));
-            if alarm.deadline() != next {
-                alarm.as_mut().reset(next);
-            }
-            if alarm.as_mut().poll(context).is_ready() {
-                context.waker().wake_by_ref();
-            }
+        if self.write_by.is_none() {
+            self.write_by = Some(now + self.deadlines.answer);
+            self.received_bytes = 0;
         }
-        now
+        if self.write_by.is_some_and(|by| by <= now) {
+            tracing::info!(peer = %self.peer, "closed a connection whose client does not read its answer");
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.set_alarm(now, context);
+        Poll::Pending
+    }
+
+    /// Makes sure that the connection is polled at its next deadline. An alarm that is set too early stays, so that
+    /// most requests need not touch it.
+    fn set_alarm(&mut self, now: Instant, context: &mut Context<'_>) {
+        let deadlines = [self.read_by(), self.write_by, self.abandon_by];
+        let Some(next) = deadlines.into_iter().flatten().filter(|by| *by > now).min() else { return };
+        match &mut self.alarm {
+            Some(alarm) if !alarm.is_elapsed() && alarm.deadline() <= next => return,
+            Some(alarm) => alarm.as_mut().reset(next),
+            None => self.alarm = Some(Box::pin(sleep_until(next))),
+        }
+        if self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(context).is_ready()) {
+            context.waker().wake_by_ref();
+        }
     }
 }
 
@@ -251,122 +253,73 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let own = self.get_mut();
-        if !matches!(own.ending, Ending::Not) {
-            return own.ended();
+        if own.close_reason.is_some() {
+            return Poll::Ready(Ok(()));
         }
+        own.follow_requests();
         let before = buffer.filled().len();
-        match Pin::new(&mut own.stream).poll_read(context, buffer)? {
-            Poll::Ready(()) => {
-                let count = buffer.filled().len() - before;
-                if let Err((malformed, sound)) = own.arrived(&buffer.filled()[before..]) {
-                    // What is at fault is not passed on, and what comes behind it neither.
-                    buffer.set_filled(before + sound);
-                    own.end(Cut::Malformed(malformed));
-                    return if sound > 0 { Poll::Ready(Ok(())) } else { own.ended() };
-                }
-                if own.is_surplus(count) {
-                    buffer.set_filled(before);
-                    own.ending = Ending::Silent;
-                } else if !own.seat.hold(own.framing.held_bytes()) {
-                    buffer.set_filled(before);
-                    own.end(Cut::Crowded);
-                    return own.ended();
-                }
-                Poll::Ready(Ok(()))
+        if Pin::new(&mut own.stream).poll_read(context, buffer)?.is_ready() {
+            let bytes = &buffer.filled()[before..];
+            if bytes.is_empty() {
+                let now = Instant::now();
+                own.abandon_by = Some(now + HALF_CLOSED_PATIENCE);
+                own.set_alarm(now, context);
+            } else if let Err(reason) = own.check(bytes) {
+                buffer.set_filled(before);
+                own.close(reason);
             }
-            Poll::Pending => {
-                let Some(by) = own.read_by else { return Poll::Pending };
-                if by > own.wait(context) {
-                    return Poll::Pending;
-                }
-                own.too_slow();
-                if matches!(own.ending, Ending::Not) {
-                    own.wait(context);
-                    return Poll::Pending;
-                }
-                own.ended()
-            }
+            return Poll::Ready(Ok(()));
         }
+        let now = Instant::now();
+        if own.read_by().is_some_and(|by| by <= now) {
+            own.close(if own.head.bytes > 0 { CloseReason::SlowHead } else { CloseReason::Idle });
+            return Poll::Ready(Ok(()));
+        }
+        own.set_alarm(now, context);
+        Poll::Pending
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let own = self.get_mut();
-        match Pin::new(&mut own.stream).poll_write(context, bytes)? {
-            Poll::Ready(count) => {
-                own.taken_bytes += count;
-                if own.taken_bytes >= LEAST_TAKEN_BYTES {
-                    own.write_by = None;
-                }
-                Poll::Ready(Ok(count))
-            }
-            Poll::Pending => own.given_up(context),
+        let Poll::Ready(count) = Pin::new(&mut own.stream).poll_write(context, bytes)? else {
+            return own.wait_for_receiver(context);
+        };
+        own.since = Instant::now();
+        own.abandon_by = None;
+        own.received_bytes += count;
+        if own.received_bytes >= MIN_RECEIVED_BYTES {
+            own.write_by = None;
         }
+        Poll::Ready(Ok(count))
     }
 
+    /// actix flushes at the end of each poll, also when it has written nothing.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let own = self.get_mut();
-        match Pin::new(&mut own.stream).poll_flush(context)? {
-            Poll::Ready(()) => {}
-            // What TLS has encrypted lies in a buffer of its own.
-            Poll::Pending => return own.given_up(context),
+        // TLS has a buffer of its own.
+        if Pin::new(&mut own.stream).poll_flush(context)?.is_pending() {
+            return own.wait_for_receiver(context);
         }
-        // All that was written has been taken.
         own.write_by = None;
-        if matches!(own.ending, Ending::Waiting(_)) && own.has_ended() {
-            // The end is found where the next bytes are looked for.
-            context.waker().wake_by_ref();
+        own.follow_requests();
+        let now = Instant::now();
+        if own.abandon_by.is_some_and(|by| by <= now) && !own.state.is_idle() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        own.set_alarm(now, context);
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let own = self.get_mut();
-        match &mut own.ending {
-            Ending::Refused(farewell) => farewell.poll(&mut own.stream, context),
-            Ending::Not | Ending::Waiting(_) | Ending::Silent => {
-                match Pin::new(&mut own.stream).poll_shutdown(context) {
-                    Poll::Pending => own.given_up(context),
-                    ended => ended,
-                }
-            }
+        if let Some(final_response) = &mut own.final_response {
+            return final_response.as_mut().poll(context).map(Ok);
         }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Encrypted(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
+        match Pin::new(&mut own.stream).poll_shutdown(context) {
+            Poll::Pending => own.wait_for_receiver(context),
+            ended => ended,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! TLS: a certificate and its key from two files, read again when asked to.
+//! TLS: a certificate and its key from two files, which can be reloaded while the server runs.
 
 use std::{
     fmt, io,
@@ -15,14 +15,14 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// The first byte of a TLS connection: that of a handshake record.
+/// The first byte of a TLS connection: the type of a handshake record.
 const HANDSHAKE: u8 = 22;
 
-/// Why there is no TLS with these files. What was in force before stays.
+/// Why these files can't be used for TLS. A certificate that is loaded already stays in use.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum TlsError {
-    #[error("{path} can't be read: {why}; it is to hold the {what} in PEM form")]
+    #[error("{path} can't be read: {why}; it must hold the {what} in PEM form")]
     Unreadable { what: &'static str, path: PathBuf, why: String },
     #[error("{path} holds no {what} in PEM form")]
     Empty { what: &'static str, path: PathBuf },
@@ -30,7 +30,7 @@ pub enum TlsError {
     Unusable { cert: PathBuf, key: PathBuf, why: String },
 }
 
-/// A certificate with its key; clones share it, and see it replaced.
+/// A certificate with its key. Clones share it, so a reload reaches all of them.
 #[derive(Clone)]
 pub struct Tls {
     files: Arc<(PathBuf, PathBuf)>,
@@ -44,19 +44,19 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads a certificate (with those of its issuers behind it) and its key, both PEM.
+    /// Reads a certificate (followed by those of its issuers) and its private key, both in PEM form.
     ///
     /// # Errors
-    /// [`TlsError`] where they can't be read or do not belong together.
+    /// [`TlsError`] if they can't be read or do not belong together.
     pub fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let config = Arc::new(ArcSwap::from_pointee(configure(cert, key)?));
         Ok(Self { files: Arc::new((cert.to_owned(), key.to_owned())), config })
     }
 
-    /// Reads both files again, for the connections that come from now on.
+    /// Reads both files again, for new connections.
     ///
     /// # Errors
-    /// As [`Tls::read`]; those in force stay then.
+    /// As [`Tls::read`]; the loaded certificate then stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.config.store(Arc::new(configure(&self.files.0, &self.files.1)?));
         Ok(())
@@ -67,8 +67,8 @@ impl Tls {
     }
 }
 
-/// Whether a client speaks HTTP where TLS is wanted, by its first byte.
-pub(super) async fn speaks_plainly(socket: &TcpStream) -> io::Result<bool> {
+/// Returns true if the client sends plain HTTP on a TLS port, by its first byte.
+pub(super) async fn is_plain_http(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(socket.peek(&mut first).await? == 1 && first[0] != HANDSHAKE && first[0].is_ascii_alphabetic())
 }

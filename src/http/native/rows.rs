@@ -218,7 +218,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// A page, and what it is part of.
+    /// A page of events, and its total and end.
     pub(super) async fn list(registry: &Registry, query: EventQuery) -> Result<(Begun<Self>, Page)> {
         let (before, limit_bytes) =
             (Self { registry: registry.clone(), query, last: None }, first_limit_bytes());

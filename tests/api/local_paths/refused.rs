@@ -1,4 +1,4 @@
-//! What is no file to be digested, and the database itself, whatever leads there.
+//! Paths that are refused: not regular files, and the database itself by any name.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ fn paths_are_refused_where_they_are_not_allowed_whether_or_not_there_is_a_file()
     register(&app, &json!({"artifact_uri": "s3://x", "checkpoint_path": " ", "config_path": ""})).ok();
 }
 
-/// Lets go of whoever still waits for a writer of this FIFO, so that a test which fails also ends.
+/// Releases readers that wait for a writer of this FIFO, so that a failing test ends.
 struct Released(PathBuf);
 
 impl Drop for Released {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{register, sha256, text};
 use crate::support::{TestApp, at_once};
 
-/// A server whose paths have to stay in the folder `root`, beside which lies the folder `outside`.
+/// A server whose paths must stay in the folder `root`; the folder `outside` is next to it.
 fn rooted() -> (TestApp, PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let [root, outside] = ["root", "outside"].map(|name| folder.path().join(name));
@@ -30,7 +30,7 @@ fn rooted() -> (TestApp, PathBuf, PathBuf) {
     (app, root, outside)
 }
 
-/// A link at `path`, in place of whatever is there.
+/// Replaces `path` by a link.
 fn relink(target: &Path, path: &Path) {
     let beside = path.with_extension("new");
     symlink(target, &beside).unwrap();

@@ -1,58 +1,58 @@
-//! The head of an answer: its status, how its body ends, and whether the connection can be used again.
+//! The head of an answer: its status, the length of its body, and whether the connection stays open.
 
 use std::ops::Range;
 
-use super::Fault;
+use super::ExchangeError;
 
-/// More fields than any server or proxy sends.
+/// More than any server or proxy sends.
 const MAX_FIELDS: usize = 64;
 pub(super) const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// A page of 200 versions with the largest metrics stays far below.
+/// Far above a page of 200 versions with the largest metrics.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-/// How a body ends.
+/// How the end of a body is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Length(usize),
     Chunked,
-    /// With the connection.
+    /// It ends with the connection.
     UntilClose,
 }
 
-/// What the head of an answer says.
+/// The head of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Its length, with the empty line.
+    /// Its length with the empty line.
     pub(super) bytes: usize,
     pub(super) status: u16,
     pub(super) framing: Framing,
     pub(super) keep_alive: bool,
-    /// Where in the buffer the URL of the next page stands.
+    /// The place of the next page's URL in the buffer.
     pub(super) next: Option<Range<usize>>,
 }
 
-/// Reads a head; `None` where it has not come whole. What announces another answer (100, 103) is a head too.
-pub(super) fn read_head(buffer: &[u8]) -> Result<Option<Head>, Fault> {
+/// Parses a head; `None` if it is incomplete. Interim answers (100, 103) are heads too.
+pub(super) fn read_head(buffer: &[u8]) -> Result<Option<Head>, ExchangeError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut fields);
     let bytes = match answer.parse(buffer) {
         Ok(httparse::Status::Complete(bytes)) if bytes <= MAX_HEAD_BYTES => bytes,
         Ok(httparse::Status::Partial) if buffer.len() < MAX_HEAD_BYTES => return Ok(None),
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooLarge("its head")),
-        Err(_) => return Err(Fault::Malformed("its head")),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(ExchangeError::TooLarge("its head")),
+        Err(_) => return Err(ExchangeError::Malformed("its head")),
     };
     let status = answer.code.unwrap_or_default();
     if !(100..=599).contains(&status) {
-        return Err(Fault::Malformed("its status"));
+        return Err(ExchangeError::Malformed("its status"));
     }
     let mut keep_alive = answer.version == Some(1);
     let (mut length, mut chunked, mut coded, mut next) = (None, false, false, None);
     for field in answer.headers.iter() {
         let value = field.value.trim_ascii();
         if field.name.eq_ignore_ascii_case("content-length") {
-            let said = read_length(value).ok_or(Fault::Malformed("its Content-Length"))?;
-            if length.replace(said).is_some_and(|before| before != said) {
-                return Err(Fault::Malformed("its Content-Length"));
+            let found = read_length(value).ok_or(ExchangeError::Malformed("its Content-Length"))?;
+            if length.replace(found).is_some_and(|before| before != found) {
+                return Err(ExchangeError::Malformed("its Content-Length"));
             }
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             coded = true;
@@ -66,7 +66,7 @@ pub(super) fn read_head(buffer: &[u8]) -> Result<Option<Head>, Fault> {
                 }
             }
         } else if field.name.eq_ignore_ascii_case("link") {
-            // The value is a part of the buffer, and its place in it outlives this borrow.
+            // The value borrows the buffer; its place outlives that borrow.
             let start = value.as_ptr() as usize - buffer.as_ptr() as usize;
             next = next_link(value).map(|link| start + link.start..start + link.end);
         }
@@ -78,12 +78,12 @@ pub(super) fn read_head(buffer: &[u8]) -> Result<Option<Head>, Fault> {
         _ => Framing::UntilClose,
     };
     if matches!(framing, Framing::Length(length) if length > MAX_BODY_BYTES) {
-        return Err(Fault::TooLarge("its body"));
+        return Err(ExchangeError::TooLarge("its body"));
     }
     Ok(Some(Head { bytes, status, framing, keep_alive: keep_alive && framing != Framing::UntilClose, next }))
 }
 
-/// Digits and nothing else: a sign or a space would be read differently by others.
+/// Only digits: other readers treat signs and spaces differently.
 fn read_length(value: &[u8]) -> Option<usize> {
     let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(value).ok().filter(|_| digits)?.parse().ok()
@@ -116,12 +116,12 @@ fn next_link(value: &[u8]) -> Option<Range<usize>> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Option<Head>, Fault> {
+    fn read(text: &str) -> Result<Option<Head>, ExchangeError> {
         read_head(text.as_bytes())
     }
 
     #[test]
-    fn how_a_body_ends_is_read_as_the_standard_has_it() {
+    fn the_end_of_a_body_is_found_as_rfc_9112_says() {
         for (head, framing, keep_alive) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n", Framing::Length(12), true),
             ("HTTP/1.1 200 OK\r\ncontent-length:12\r\ncontent-length: 12\r\n\r\n", Framing::Length(12), true),
@@ -152,27 +152,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_named() {
+    fn a_malformed_head_is_an_error() {
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(65));
         let long = format!("HTTP/1.1 200 OK\r\nA: {}", "b".repeat(MAX_HEAD_BYTES));
-        for (text, fault) in [
-            ("SSH-2.0-OpenSSH\r\n", Fault::Malformed("its head")),
-            ("HTTP/1.1 099 x\r\n\r\n", Fault::Malformed("its status")),
-            ("HTTP/1.1 200\r\nContent-Length: -1\r\n\r\n", Fault::Malformed("its Content-Length")),
+        for (text, error) in [
+            ("SSH-2.0-OpenSSH\r\n", ExchangeError::Malformed("its head")),
+            ("HTTP/1.1 099 x\r\n\r\n", ExchangeError::Malformed("its status")),
+            ("HTTP/1.1 200\r\nContent-Length: -1\r\n\r\n", ExchangeError::Malformed("its Content-Length")),
             (
                 "HTTP/1.1 200\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-                Fault::Malformed("its Content-Length"),
+                ExchangeError::Malformed("its Content-Length"),
             ),
-            ("HTTP/1.1 200\r\nContent-Length: 99999999999\r\n\r\n", Fault::TooLarge("its body")),
-            (&many, Fault::TooLarge("its head")),
-            (&long, Fault::TooLarge("its head")),
+            ("HTTP/1.1 200\r\nContent-Length: 99999999999\r\n\r\n", ExchangeError::TooLarge("its body")),
+            (&many, ExchangeError::TooLarge("its head")),
+            (&long, ExchangeError::TooLarge("its head")),
         ] {
-            assert_eq!(read(text), Err(fault), "{text:.60}");
+            assert_eq!(read(text), Err(error), "{text:.60}");
         }
     }
 
     #[test]
-    fn a_head_that_has_not_come_whole_is_waited_for() {
+    fn an_incomplete_head_needs_more_bytes() {
         let whole = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
         for cut in 0..whole.len() {
             assert_eq!(read(&whole[..cut]), Ok(None), "{cut}");

@@ -1,0 +1,36 @@
+//! The answer to a client whose connection this side closes.
+
+use std::{net::IpAddr, time::Duration};
+
+use actix_web::ResponseError as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use super::{
+    super::{error::ApiError, observe::new_request_id},
+    Stream,
+};
+
+/// How long a client has to read its last answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Writes `error` as an answer and closes the connection. It is logged here, since no request is.
+///
+/// The system resets a connection that is closed with unread bytes, and the client may then lose the answer. So what the client
+/// still sends is read and dropped for a moment.
+pub(super) async fn send(mut stream: Stream, error: ApiError, peer: IpAddr) {
+    let id = new_request_id();
+    tracing::info!(status = error.status_code().as_u16(), id, %peer, reason = %error, "connection closed");
+    let answer = error.to_bytes(&id);
+    let exchange = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        let mut dropped = [0; 4096];
+        while stream.read(&mut dropped).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // A client that has gone needs no answer.
+    let _ = timeout(PATIENCE, exchange).await;
+}
