@@ -33,7 +33,8 @@ CREATE TABLE backdated_models (model_id INTEGER PRIMARY KEY, backdated_to TEXT N
 CREATE INDEX idx_backdated_models ON backdated_models (backdated_to);
 ";
 
-const COUNT: &str = "INSERT INTO model_counts VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET count = count + ?3";
+const COUNT: &str =
+    "INSERT INTO model_counts VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET count = count + ?3";
 const DROP_EMPTY_COUNT: &str = "DELETE FROM model_counts WHERE kind = ?1 AND value = ?2 AND count <= 0";
 const ADD_TAG: &str = "INSERT INTO model_tags VALUES (?1, ?2)";
 const REMOVE_TAG: &str = "DELETE FROM model_tags WHERE tag = ?1 AND model_id = ?2";
@@ -170,8 +171,8 @@ pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(CREATE)?;
     let mut add_backdated = connection.prepare("INSERT INTO backdated_models VALUES (?1, ?2)")?;
     let mut add_tag = connection.prepare(ADD_TAG)?;
-    let mut rows =
-        connection.prepare("SELECT id, name, version, description, tags, created_at FROM models ORDER BY id")?;
+    let mut rows = connection
+        .prepare("SELECT id, name, version, description, tags, created_at FROM models ORDER BY id")?;
     let mut rows = rows.query([])?;
     let mut latest = String::new();
     while let Some(row) = rows.next()? {
@@ -270,10 +271,7 @@ pub(super) fn drifts(connection: &Connection) -> rusqlite::Result<Vec<Drift>> {
 }
 
 fn is_interruption(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy)
-    )
+    matches!(error.sqlite_error_code(), Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy))
 }
 
 /// Compares tags and dates of each version.

@@ -230,8 +230,7 @@ impl WriteStore for SqliteWriter {
     }
 
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError> {
-        let before: String =
-            self.connection.prepare_cached(STATUS)?.query_row([id], |row| row.get(0))?;
+        let before: String = self.connection.prepare_cached(STATUS)?.query_row([id], |row| row.get(0))?;
         self.connection.prepare_cached(SET_STATUS)?.execute((id, status.as_str(), updated_at))?;
         let before = Status::parse(&before).unwrap_or_default();
         Ok(lookup::change_status(&self.connection, before, status)?)

@@ -90,7 +90,8 @@ fn list(
     query: &ListQuery,
     visit: VisitModelUntil<'_>,
 ) -> rusqlite::Result<(Page, Vec<ModelId>)> {
-    let mut rows = PageRows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
+    let mut rows =
+        PageRows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
     let filter = RowFilter::of(query);
     let total = match in_one_index(query, &filter) {
         Some(indexed) => {
@@ -145,11 +146,8 @@ fn scan(
     let left = total.saturating_sub(offset);
     let take = most.unwrap_or(left).min(left);
     let is_nearer_from_end = after.is_none() && offset > left;
-    let (scan, skip, take) = if is_nearer_from_end {
-        (scan.reversed(), left - take, Some(take))
-    } else {
-        (scan, offset, most)
-    };
+    let (scan, skip, take) =
+        if is_nearer_from_end { (scan.reversed(), left - take, Some(take)) } else { (scan, offset, most) };
     let mut ids = Vec::new();
     scan.each(statements, scan.id_columns(), after.as_ref(), take, skip, &mut |row| {
         ids.push(row.get(0)?);

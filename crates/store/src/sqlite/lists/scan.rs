@@ -83,13 +83,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn sql(
-        self,
-        columns: &str,
-        range: &Range<'_>,
-        limit: Option<u64>,
-        offset: u64,
-    ) -> (String, Vec<Value>) {
+    fn sql(self, columns: &str, range: &Range<'_>, limit: Option<u64>, offset: u64) -> (String, Vec<Value>) {
         let mut values = Vec::new();
         let mut bind = |value: Value| {
             values.push(value);
@@ -110,7 +104,9 @@ impl Scan<'_> {
             Range::Beyond(at) => (Some(format!("{key} {beyond} {}", bind(at.key_value()))), true),
         };
         let branches = match self.rows {
-            Rows::Status(status) => vec![Some(format!("status = {}", bind(status.as_str().to_owned().into())))],
+            Rows::Status(status) => {
+                vec![Some(format!("status = {}", bind(status.as_str().to_owned().into())))]
+            }
             Rows::Name(name) => vec![Some(format!("name = {}", bind(name.to_owned().into())))],
             Rows::All if self.sort == Sort::UpdatedAt => {
                 Status::NAMES.iter().map(|status| Some(format!("status = '{status}'"))).collect()

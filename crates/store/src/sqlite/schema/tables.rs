@@ -98,7 +98,11 @@ pub(in super::super) fn has_table(connection: &Connection, table: &str) -> rusql
     Ok(connection.query_row(sql, [table], |_| Ok(())).optional()?.is_some())
 }
 
-pub(in super::super) fn has_column(connection: &Connection, table: &str, column: &str) -> rusqlite::Result<bool> {
+pub(in super::super) fn has_column(
+    connection: &Connection,
+    table: &str,
+    column: &str,
+) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
     Ok(connection.query_row(sql, [table, column], |_| Ok(())).optional()?.is_some())
 }

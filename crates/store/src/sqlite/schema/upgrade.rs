@@ -178,7 +178,9 @@ fn normalized(kept: ValueRef<'_>, rule: Rule, id: i64) -> Value {
         (Rule::Label | Rule::EventType, _) => Some(text().unwrap_or_else(|| format!("legacy:{id}")).into()),
         (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
         (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
-        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => text().and_then(|text| json(&text)).map(Value::from),
+        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => {
+            text().and_then(|text| json(&text)).map(Value::from)
+        }
     };
     value.unwrap_or(Value::Null)
 }
