@@ -383,7 +383,9 @@ fn a_file_of_any_age_gets_its_counters_and_is_searched() {
         CREATE INDEX idx_model_events_model ON model_events (model_id, id);";
     // NULL was no status any more.
     let old_301 = &old.replace("NULL, '[", "'', '[");
-    for statements in [&[FIRST, old][..], &[FIRST, SECOND, old], &[FIRST, SECOND, old, third], &[THIRD, old_301]] {
+    for statements in
+        [&[FIRST, old][..], &[FIRST, SECOND, old], &[FIRST, SECOND, old, third], &[THIRD, old_301]]
+    {
         let app = served(statements);
         let stats = app.get("/stats").ok();
         assert_eq!(stats["by_status"], json!({"experimental": 2, "staging": 1}));

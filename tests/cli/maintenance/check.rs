@@ -158,13 +158,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             None,
             "of its counts of each status are wrong",
         ),
-        (
-            "DELETE FROM model_texts WHERE rowid = 2",
-            "error",
-            "model_texts",
-            Some(2),
-            "is not indexed",
-        ),
+        ("DELETE FROM model_texts WHERE rowid = 2", "error", "model_texts", Some(2), "is not indexed"),
         (
             "INSERT INTO model_texts (rowid, folded_name) VALUES (77, 'abc')",
             "error",
