@@ -61,8 +61,8 @@ fn contents(path: &Path) -> Vec<String> {
     for sql in [
         "SELECT id, name, version, status, artifact_uri, frozen, checkpoint_path, tags, metrics, created_at FROM models ORDER BY id",
         "SELECT id, model_id, event_type, payload_json, actor, '', '', '', '', '' FROM model_events ORDER BY id",
-        "SELECT name, n, '', '', '', '', '', '', '', '' FROM name_counts ORDER BY 1",
-        "SELECT status, n, '', '', '', '', '', '', '', '' FROM status_counts ORDER BY 1",
+        "SELECT value, count, '', '', '', '', '', '', '', '' FROM model_counts WHERE kind = 'name' ORDER BY 1",
+        "SELECT value, count, '', '', '', '', '', '', '', '' FROM model_counts WHERE kind = 'status' ORDER BY 1",
         "SELECT type, name, sql, '', '', '', '', '', '', '' FROM sqlite_schema ORDER BY 1, 2",
         "PRAGMA user_version",
     ] {
