@@ -97,6 +97,17 @@ impl Interrupt {
         Ok(Self { requested, channel, before_exit })
     }
 
+    /// Makes a write beyond the file size limit (`ulimit -f`) fail like one to a full disk, instead of ending the process.
+    ///
+    /// # Errors
+    /// If the system does not let signals be handled.
+    pub(super) fn survive_file_size_limit(&self) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::failed(format!("signals can't be handled: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        let _context = runtime.enter();
+        survive_file_size_limit().map_err(failed)
+    }
+
     /// Sets the action before a forced exit, which skips all other clean-up.
     pub(super) fn before_forced_exit(&self, action: impl FnOnce() + Send + 'static) {
         if let Ok(mut before) = self.before_exit.0.lock() {
@@ -113,6 +124,12 @@ impl Interrupt {
     pub(super) fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
     }
+}
+
+/// Handles SIGXFSZ, whose default action ends the process. The handler outlives the stream that is dropped here. Must be
+/// called in a runtime.
+pub(super) fn survive_file_size_limit() -> io::Result<()> {
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 /// Returns true if SIGHUP is ignored, as under `nohup`; a handler would undo that. Also true if that can't be read.

@@ -1,13 +1,13 @@
 //! `registry maintenance`: looks after the database file. It needs no server and no key.
 //!
-//! This decides what is done in which order, and when a file takes another's place; what happens inside a
-//! database is the store's.
+//! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
 mod outcome;
 mod progress;
 
 use std::{
-    env, fs,
+    env, fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -15,7 +15,7 @@ use std::{
 use clap::Args;
 
 use self::{
-    outcome::{BackedUp, Outcome, Restored, Timed, told},
+    outcome::{BackedUp, Outcome, Restored, Timed, kept_as_note},
     progress::Display,
 };
 use super::{
@@ -24,74 +24,73 @@ use super::{
     print,
 };
 use crate::{
-    artifact::{ArtifactError, FileIdentity, Replacement, folder_of, followed, free_bytes},
+    artifact::{FileIdentity, Replacement, folder_of, followed, free_bytes},
     registry::system_clock,
     settings,
     store::sqlite::{
-        Options,
+        DatabaseLock, LockError, Options,
         maintenance::{
-            Abandoned, Copied, Exclusive, MaintenanceError, Source, Watch, is_registry_at_rest, optimize,
-            salvage_log, vacuum,
+            MaintenanceError, Source, Watch, fold_wal, is_registry_at_rest, optimize, salvage_wal, vacuum,
         },
     },
 };
 
 const HELP: &str = "\
 Examples:
-  A backup, while the server writes or not; an old one is replaced by a verified one only:
+  A backup, also while a server runs; a verified one replaces an old one:
     registry maintenance --db-path /var/lib/registry/registry.db --backup /backup/registry.db
-  Is the database sound, or a backup of it:
+  Check the database, or a backup of it:
     registry maintenance --check
     registry maintenance --check --db-path /backup/registry.db
-  Back to a backup. Stop the server first; what the database held is kept beside it:
+  Go back to a backup. Stop the server first; the old database is kept beside the restored one:
     registry maintenance --restore /backup/registry.db --check
-  A server that does not start since its write-ahead log is damaged; the log is copied aside:
-    registry maintenance --salvage-log --check
+  A server refuses to start because its write-ahead log (WAL) is damaged; the WAL is copied aside:
+    registry maintenance --salvage-wal --check
   Each night, for a script:
-    registry maintenance --backup /backup/registry.db --optimize --json | jq .backup.size_bytes
+    registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-What is given together is done in this order: backup, vacuum, optimize, check. --restore and --salvage-log go
-with --check only.
-Backup and check change nothing, and a server goes on beside them. While --vacuum runs, a server's writes wait
-and may be refused; stop it where the database is large. A backup is one file, which needs no -wal beside it.
-A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder of what was written, which can be deleted.
+Actions given together run in this order: backup, vacuum, optimize, check. --restore and --salvage-wal go with
+--check only.
+--backup and --check change nothing and work beside a server. The others need the database for themselves and
+are refused while a server runs. A backup is one file, which needs no -wal beside it.
+A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder that was written to, which can be deleted.
 
 Exit codes:
   0  done; a check found no errors, though perhaps warnings
   1  failed, or a check found errors
-  2  the command line makes no sense
-  5  another process holds the database, such as a server that is to be restored under; stop it
-  130  ended by Ctrl-C, SIGTERM or a closed terminal; what was begun was undone, and what was done before it stands";
+  2  wrong usage
+  5  another process uses the database, such as a server; stop it
+  130  ended by Ctrl-C, SIGTERM or a closed terminal; the action that ran was undone, those before it were not";
 
 /// Back up, restore, check and compact the database file; needs no server.
 ///
-/// What was done goes to stdout, errors and progress to stderr.
+/// Results go to stdout, errors and progress to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
 pub struct Maintenance {
     /// Copy the database to this file, as of one moment, and verify the copy before it replaces an old one
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
-    /// Make the database what this backup holds; refused while a server, or anybody else, has it open
+    /// Replace the database by this backup; refused while a server or another program uses it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "vacuum", "optimize"])]
     restore: Option<PathBuf>,
-    /// Where the write-ahead log is damaged: copy it aside, and go on with what is sound in it
-    #[arg(long, conflicts_with_all = ["backup", "restore", "vacuum", "optimize"])]
-    salvage_log: bool,
-    /// Hold the database against every rule of the registry, and tell what is wrong and what to do
+    /// If the WAL is damaged, copy it aside and keep what is sound in it
+    #[arg(long, alias = "salvage-log", conflicts_with_all = ["backup", "restore", "vacuum", "optimize"])]
+    salvage_wal: bool,
+    /// Check the database against every rule of the registry; reports what is wrong and what to do
     #[arg(long)]
     check: bool,
-    /// Rewrite the database without the room that deleted rows have left
+    /// Rewrite the database without the free pages that deleted rows have left; refused while a server runs
     #[arg(long)]
     vacuum: bool,
-    /// Refresh what SQLite knows of the data to plan its queries, and empty the write-ahead log
+    /// Refresh the statistics of the query planner, and rebuild what --check finds wrong in counters and indexes
     #[arg(long)]
     optimize: bool,
 
     /// The database file [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     db_path: Option<PathBuf>,
-    /// Tell what was done, and what failed, as one JSON object
+    /// Print results, and a failure, as one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -100,7 +99,9 @@ impl From<MaintenanceError> for Failure {
     fn from(error: MaintenanceError) -> Self {
         let message = error.to_string();
         match error {
-            MaintenanceError::Held { .. } | MaintenanceError::Bereft { .. } => Self::conflict(message),
+            MaintenanceError::Busy { .. } | MaintenanceError::Lock(LockError::Owned { .. }) => {
+                Self::conflict(message)
+            }
             MaintenanceError::Interrupted => Self::interrupted(message),
             _ => Self::failed(message),
         }
@@ -108,18 +109,19 @@ impl From<MaintenanceError> for Failure {
 }
 
 impl Maintenance {
-    /// Does what was asked for, and tells of it.
+    /// Runs the actions and prints their results.
     ///
     /// # Errors
-    /// The first thing that failed; what was done before it is told all the same.
+    /// The first failure; the results of the actions before it are printed all the same.
     pub fn run(self) -> Result<(), Failure> {
-        let has_flag = self.check || self.vacuum || self.optimize || self.salvage_log;
+        let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal;
         if self.backup.is_none() && self.restore.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --check, --vacuum, --optimize or --salvage-log",
+                "nothing to do; give --backup FILE, --restore FILE, --check, --vacuum, --optimize or --salvage-wal",
             ));
         }
         let interrupt = Interrupt::listen()?;
+        interrupt.survive_file_size_limit()?;
         let display = Display::new();
         let watch = display.watch(move || interrupt.requested());
         let options = settings::sqlite_options(self.db_path.clone(), |name| env::var(name).ok());
@@ -137,11 +139,10 @@ impl Maintenance {
     fn work(&self, options: &Options, watch: &Watch, outcome: &mut Outcome) -> Result<(), Failure> {
         let path = &options.path;
         if let Some(from) = &self.restore {
-            let restored = act("the restore", outcome, || restore(from, options, watch))?;
-            outcome.restore.insert(restored).did.expect_settled(path)?;
+            outcome.restore = Some(act("the restore", outcome, || restore(from, options, watch))?);
         }
-        if self.salvage_log {
-            outcome.salvage = Some(act("the salvage", outcome, || Ok(salvage_log(options, watch)?))?);
+        if self.salvage_wal {
+            outcome.salvage = Some(act("the salvage", outcome, || Ok(salvage_wal(options, watch)?))?);
         }
         if let Some(to) = &self.backup {
             outcome.backup = Some(act("the backup", outcome, || back_up(to, options, watch))?);
@@ -149,7 +150,7 @@ impl Maintenance {
         if self.vacuum {
             outcome.vacuum = Some(act("the vacuum", outcome, || {
                 let needed = fs::metadata(path).map_or(0, |found| found.len());
-                expect_room(path, needed, "--vacuum writes the database anew")?;
+                expect_space(path, needed, "--vacuum writes a second copy")?;
                 Ok(vacuum(options, watch)?)
             })?);
         }
@@ -168,7 +169,7 @@ impl Maintenance {
     }
 }
 
-/// Does one action. Where it is given up, that says which, and that those before it stand.
+/// Runs one action. If it is cancelled, the failure names it and says that those before it were done.
 fn act<T>(
     name: &str,
     before: &Outcome,
@@ -177,8 +178,8 @@ fn act<T>(
     let began = Instant::now();
     let did = work().map_err(|failure| match failure.code() {
         exit::INTERRUPTED => {
-            let stands = if before.is_empty() { "" } else { "; what was done before it stands" };
-            Failure::interrupted(format!("{name} was given up, and what was begun was undone{stands}"))
+            let earlier = if before.is_empty() { "" } else { "; the actions before it are done" };
+            Failure::interrupted(format!("{name} was cancelled, and its changes were undone{earlier}"))
         }
         _ => failure,
     })?;
@@ -187,134 +188,95 @@ fn act<T>(
 
 fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<BackedUp, Failure> {
     expect_apart(to, options)?;
-    // Before long work it is known whether anything can be written there.
+    // Before long work, so that a folder that can't be written fails at once.
     let replacement = Replacement::like(to, &options.path)?;
     expect_replaceable(to)?;
     let source = Source::open(options, watch)?;
     let size = fs::metadata(&options.path).map_or(0, |found| found.len());
-    expect_room(replacement.destination(), size, "the backup is as large as the database")?;
+    expect_space(replacement.destination(), size, "the backup is as large as the database")?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     drop(source);
     replacement.put_in_place()?;
     Ok(BackedUp { path: to.to_owned(), copied })
 }
 
+/// Replaces the database by a verified copy of the backup, with one rename: a crash leaves the old one or the new one.
 fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Failure> {
     let path = &options.path;
     expect_apart(from, options).map_err(|_| {
         Failure::usage(format!("{} is the database itself; give a backup of it", from.display()))
     })?;
+    let lock = DatabaseLock::acquire(options).map_err(MaintenanceError::from)?;
     let source = Source::open(&Options { path: from.to_owned(), ..options.clone() }, watch)?;
     source.verify(watch)?;
-    let size = fs::metadata(from).map_or(0, |found| found.len());
     let schema_version = source.schema_version()?;
-    let RestoredTo { copied, kept_as, unsettled } = if path.exists() {
-        let kept = fs::metadata(path).map_or(0, |found| found.len());
-        // The new pages, the old ones in the journal, and the copy that is kept.
-        expect_room(path, size + 2 * kept, "the old database is kept")?;
-        restore_over(&source, options, watch).map_err(|failure| beyond_opening(failure, path))?
-    } else {
-        expect_room(path, size, "the database is as large as the backup")?;
-        restore_anew(&source, from, path, watch)?
-    };
-    Ok(Restored { from: from.to_owned(), kept_as, unsettled, copied, schema_version })
-}
-
-/// What a restore left behind.
-struct RestoredTo {
-    copied: Copied,
-    kept_as: Vec<PathBuf>,
-    /// What failed once the database was restored already.
-    unsettled: Option<MaintenanceError>,
-}
-
-/// Why a restore over a database failed: told apart, since what is too damaged to be kept needs other advice.
-#[derive(Debug)]
-enum NotRestored {
-    Database(MaintenanceError),
-    Other(Failure),
-}
-
-fn beyond_opening(failure: NotRestored, path: &Path) -> Failure {
-    match failure {
-        NotRestored::Database(MaintenanceError::Damaged { .. } | MaintenanceError::NotADatabase { .. }) => {
-            Failure::failed(format!(
-                "{} is too damaged to be kept as a database; move it away yourself, then restore again",
-                path.display()
-            ))
-        }
-        NotRestored::Database(MaintenanceError::Log(fault)) => Failure::failed(format!(
-            "{} can't be kept as a database: {fault}. To restore all the same, move it and its log away first",
-            path.display()
-        )),
-        NotRestored::Database(error) => error.into(),
-        NotRestored::Other(failure) => failure,
-    }
-}
-
-impl From<MaintenanceError> for NotRestored {
-    fn from(error: MaintenanceError) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<ArtifactError> for NotRestored {
-    fn from(error: ArtifactError) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-/// Over a database that is there, of which a copy is kept.
-fn restore_over(source: &Source, options: &Options, watch: &Watch) -> Result<RestoredTo, NotRestored> {
-    let path = &options.path;
-    let database = Exclusive::open(options, watch)?;
-    let kept = set_aside(path);
-    let replacement = Replacement::like(&kept, path)?;
-    database.copy_to(replacement.temporary_path(), watch)?;
-    replacement.put_in_free_place()?;
-    let replaced = database.replace_with(source, watch).map_err(|error| match error {
-        MaintenanceError::Interrupted => {
-            // The database is as it was, so nobody needs a second one.
-            let _ = fs::remove_file(&kept);
-            NotRestored::Database(error)
-        }
-        error => NotRestored::Other(Failure::from(error).followed_by(&told(std::slice::from_ref(&kept)))),
-    })?;
-    Ok(RestoredTo { copied: replaced.copied, kept_as: vec![kept], unsettled: replaced.unsettled })
-}
-
-/// Where there is no database, perhaps because it was lost or moved away. A log that was left behind belonged
-/// to that one; beside the restored database it would be taken for its own. It is never taken from a process
-/// that goes on without the name of its file.
-fn restore_anew(source: &Source, from: &Path, path: &Path, watch: &Watch) -> Result<RestoredTo, Failure> {
-    let replacement = Replacement::like(path, from)?;
-    // Known before long work, and still so when the log is moved away.
-    let _abandoned = Abandoned::confirm(replacement.destination())?;
+    let old = fs::metadata(path).ok();
+    let replacement = Replacement::like(path, if old.is_some() { path } else { from })?;
+    let [size, old_size] =
+        [fs::metadata(from).ok().as_ref(), old.as_ref()].map(|file| file.map_or(0, |file| file.len()));
+    expect_space(
+        replacement.destination(),
+        size + old_size,
+        "the old database is kept beside the restored one",
+    )?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
-    let aside = set_aside(path);
-    let [_, beside @ ..] = Options::files_of(replacement.destination());
-    let [_, names @ ..] = Options::files_of(&aside);
+    drop(source);
+    if let Some(old) = &old {
+        // Root may restore for the user that the server runs as.
+        let _ = std::os::unix::fs::chown(replacement.temporary_path(), Some(old.uid()), Some(old.gid()));
+        fold_wal(options, watch, &lock).map_err(|error| unless_folded(error, path))?;
+    }
+    let kept_as = set_aside(path, replacement.destination())?;
+    replacement.put_in_place().map_err(|error| Failure::from(error).followed_by(&kept_as_note(&kept_as)))?;
+    Ok(Restored { from: from.to_owned(), kept_as, copied, schema_version })
+}
+
+/// What to do about a database whose WAL can't be moved into it.
+fn unless_folded(error: MaintenanceError, path: &Path) -> Failure {
+    let path = path.display();
+    match error {
+        MaintenanceError::Damaged { .. } | MaintenanceError::NotADatabase { .. } => Failure::failed(format!(
+            "{path} is too damaged to be kept as a database; move it away yourself, then restore again"
+        )),
+        MaintenanceError::Wal(fault) => Failure::failed(format!(
+            "{path} can't be kept as a database: {fault}. To restore all the same, move it and its WAL away first"
+        )),
+        error => error.into(),
+    }
+}
+
+/// Copies the old database to another name beside it, and moves away files that a lost one left: the restored database
+/// would take a WAL for its own.
+fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let aside = aside_name(path);
+    let failed =
+        |what: &Path, error: io::Error| Failure::failed(format!("{} can't be kept: {error}", what.display()));
     let mut kept_as = Vec::new();
+    if database.exists() {
+        let copy = Replacement::like(&aside, database)?;
+        fs::copy(database, copy.temporary_path()).map_err(|error| failed(database, error))?;
+        copy.put_in_free_place()?;
+        kept_as.push(aside.clone());
+    }
+    let [_, beside @ ..] = Options::files_of(database);
+    let [_, names @ ..] = Options::files_of(&aside);
     for (stray, name) in beside.iter().zip(names).filter(|(stray, _)| stray.exists()) {
-        fs::rename(stray, &name).map_err(|error| {
-            let message = format!("{} can't be moved away: {error}", stray.display());
-            Failure::failed(message).followed_by(&told(&kept_as))
-        })?;
+        fs::rename(stray, &name)
+            .map_err(|error| failed(stray, error).followed_by(&kept_as_note(&kept_as)))?;
         kept_as.push(name);
     }
-    replacement.put_in_free_place().map_err(|error| Failure::from(error).followed_by(&told(&kept_as)))?;
-    Ok(RestoredTo { copied, kept_as, unsettled: None })
+    Ok(kept_as)
 }
 
-/// The name under which what was there is kept, beside it and spelled as it is: `registry.db.before-restore-2026-01-31T130509.250Z`.
-fn set_aside(path: &Path) -> PathBuf {
+/// The name that keeps the old database, beside it: `registry.db.before-restore-2026-01-31T130509.250Z`.
+fn aside_name(path: &Path) -> PathBuf {
     let now = system_clock()().to_string().replace(' ', "T").replace(':', "");
     let mut name = followed(path).into_os_string();
     name.push(format!(".before-restore-{now}Z"));
     PathBuf::from(name)
 }
 
-/// Refuses to write over, or read from, the database's own files, by whatever name.
+/// Refuses to write to or read from the database's own files, under any name.
 fn expect_apart(other: &Path, options: &Options) -> Result<(), Failure> {
     let own = options.files();
     let identity = FileIdentity::at(other);
@@ -329,7 +291,7 @@ fn expect_apart(other: &Path, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Absolute and with its links and those of its folder followed, whether the file is there or not.
+/// Absolute, with its links and those of its folder followed, also if the file does not exist.
 fn absolute(path: &Path) -> PathBuf {
     let path = followed(path);
     let path = std::path::absolute(&path).unwrap_or(path);
@@ -339,30 +301,30 @@ fn absolute(path: &Path) -> PathBuf {
     }
 }
 
-/// A backup takes the place of an older one, not of whatever else a slip of the hand may name, nor of a
-/// database that is in use: the log beside it would be taken for the new one's.
+/// A backup replaces an older one, not any other file that a slip of the hand may name, nor a database in use: its WAL
+/// would be taken for that of the backup.
 fn expect_replaceable(path: &Path) -> Result<(), Failure> {
     let [file, beside @ ..] = Options::files_of(path);
     let shown = path.display();
-    if let Some(log) = beside.iter().find(|file| file.exists()) {
+    if let Some(stray) = beside.iter().find(|file| file.exists()) {
         return Err(Failure::failed(format!(
-            "{shown} is in use, or was when its process died: {} lies beside it; choose another file",
-            log.display()
+            "{shown} is in use, or was when its process died: there is a {}; choose another file",
+            stray.display()
         )));
     }
     let is_empty = fs::metadata(&file).is_ok_and(|found| found.len() == 0);
     if file.is_file() && !is_empty && !is_registry_at_rest(&file) {
         return Err(Failure::failed(format!(
-            "{shown} is there and no registry's database, so it is not replaced; choose another file, or move it away"
+            "{shown} exists and is no registry's database, so it is not replaced; choose another file, or move it away"
         )));
     }
     Ok(())
 }
 
-fn expect_room(path: &Path, needed: u64, why: &str) -> Result<(), Failure> {
+fn expect_space(path: &Path, needed: u64, why: &str) -> Result<(), Failure> {
     match free_bytes(path) {
         Some(free) if free < needed => Err(Failure::failed(format!(
-            "the folder {} has room for {}, but {} are needed: {why}; make room there",
+            "the folder {} has {} free, but {} are needed: {why}; free space there",
             folder_of(path).display(),
             print::size(free),
             print::size(needed),
@@ -376,14 +338,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_is_no_room_is_said_of_a_bare_name_too() {
-        let refused = expect_room(Path::new("registry.db"), u64::MAX, "it is large").unwrap_err().text();
-        assert!(refused.starts_with("the folder . has room for "), "{refused}");
+    fn a_full_folder_is_named_for_a_bare_file_name_too() {
+        let refused = expect_space(Path::new("registry.db"), u64::MAX, "it is large").unwrap_err().text();
+        assert!(refused.starts_with("the folder . has "), "{refused}");
     }
 
     #[test]
-    fn the_name_of_what_is_kept_tells_when_it_was_set_aside() {
-        let name = set_aside(Path::new("/no/such/registry.db"));
+    fn the_name_of_a_kept_database_tells_the_time() {
+        let name = aside_name(Path::new("/no/such/registry.db"));
         let name = name.to_str().unwrap();
         let time = name.strip_prefix("/no/such/registry.db.before-restore-").unwrap();
         assert_eq!((time.len(), &time[10..11], &time[17..18], &time[21..]), (22, "T", ".", "Z"), "{name}");

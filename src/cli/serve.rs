@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use super::interrupt::survive_file_size_limit;
 use crate::{
     actors::{Database, Hasher},
     http::{self, HttpOptions, KeyFileError, Tls, TlsError},
@@ -81,7 +82,7 @@ impl Serve {
     /// Serves until a signal ends it.
     ///
     /// # Errors
-    /// [`ServeError`] where it could not start.
+    /// [`ServeError`] if it could not start.
     pub fn run(self) -> Result<(), ServeError> {
         let cores = available_parallelism().map_or(1, usize::from);
         let mut settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
@@ -142,14 +143,18 @@ fn reload_on_hangup(options: &HttpOptions, settings: &Settings) -> io::Result<()
         while hangup.recv().await.is_some() {
             match keys.reload() {
                 Ok(()) => {
-                    tracing::info!(keys = keys.count(), "SIGHUP: the API keys in force are those of now")
+                    tracing::info!(keys = keys.count(), "SIGHUP: the API keys were reloaded")
                 }
-                Err(error) => tracing::error!(%error, "the API keys in force stay"),
+                Err(error) => {
+                    tracing::error!(%error, "the API keys can't be reloaded; the loaded ones stay valid")
+                }
             }
             match tls.as_ref().map(Tls::reload) {
                 None => {}
-                Some(Ok(())) => tracing::info!("SIGHUP: the certificate in force is that of now"),
-                Some(Err(error)) => tracing::error!(%error, "the certificate in force stays"),
+                Some(Ok(())) => tracing::info!("SIGHUP: the certificate was reloaded"),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "the certificate can't be reloaded; the loaded one stays in use")
+                }
             }
         }
     });
@@ -165,6 +170,7 @@ async fn serve(
     let clock = system_clock();
     let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
     let telemetry = Arc::new(Telemetry::new(&build));
+    survive_file_size_limit()?;
     let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry)?;
     let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
@@ -220,8 +226,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Says on stdout where it listens and, where `--dev` made a key, which and how to use it. Where stdout is
-/// closed nobody wants to know.
+/// Prints the URL on stdout and, if `--dev` made a key, the key and a command that uses it. A closed stdout is no error.
 fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev_key: Option<String>) {
     let mut out = io::stdout().lock();
     let version = env!("CARGO_PKG_VERSION");

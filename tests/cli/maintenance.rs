@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod restore;
+mod upgrade;
 
 use std::{
     fs::{self, File},
@@ -64,7 +65,7 @@ fn restore(database: &Path, from: &Path) -> Command {
     with(maintenance(database, []), "--restore", from)
 }
 
-/// What it printed as JSON, where it did what it was asked to.
+/// The JSON that it printed; it must have succeeded.
 #[track_caller]
 fn done(mut command: Command) -> Value {
     let ran = Ran::of(command.arg("--json"));
@@ -97,8 +98,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Every file of a folder with a digest of its bytes. The index of a log is left out: whoever reads marks
-/// his place there, and it is no data.
+/// Every file of a folder with a digest of its bytes. The WAL index is left out: readers mark their
+/// place there, and it holds no data.
 fn snapshot(folder: &Path) -> Vec<(String, String)> {
     let digest = |name: &str| Sha256::digest(fs::read(folder.join(name)).unwrap());
     let hex = |name: &str| digest(name).iter().map(|byte| format!("{byte:02x}")).collect();

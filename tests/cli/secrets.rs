@@ -65,7 +65,7 @@ fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
     assert!(url.starts_with("https://"), "{url}");
     let ran = stats(&url, KEY, Some(&first));
     assert!(ran.stdout.contains("\"total_models\""), "{ran:?}");
-    assert_eq!(stats(&url, KEY, None).code, 3, "nobody vouches for this certificate");
+    assert_eq!(stats(&url, KEY, None).code, 3, "no authority vouches for this certificate");
 
     make_certificate(&cert, &key);
     server.signal("HUP");
@@ -80,7 +80,7 @@ fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
     assert_eq!(stats(&url, KEY, Some(&second)).code, 0);
     server.signal("TERM");
     let log = server.ended().log;
-    assert!(log.contains("the certificate in force stays"), "{log}");
+    assert!(log.contains("the loaded one stays in use"), "{log}");
     assert!(log.contains("holds no private key in PEM form"), "{log}");
 }
 
@@ -212,7 +212,7 @@ fn keys_of_a_file_are_replaced_on_sighup() {
     assert_eq!(stats(&server.url, COMING, None).code, 0);
     server.signal("TERM");
     let log = server.ended().log;
-    assert!(log.contains("the API keys in force stay") && log.contains("chmod 600"), "{log}");
+    assert!(log.contains("the loaded ones stay valid") && log.contains("chmod 600"), "{log}");
     assert!(log.contains("fewer than 16 characters"), "a short key of a variable is warned of: {log}");
     assert!(![FILE_KEY, LEAVING, COMING, "configured"].iter().any(|key| log.contains(key)), "{log}");
 }

@@ -26,7 +26,7 @@ pub(crate) enum Fate {
     Answered(u16, Value),
     /// Sent, perhaps in part, and the connection died.
     Unsure,
-    /// Nobody was there to send it to.
+    /// No server was there to send it to.
     NotSent,
 }
 
@@ -64,7 +64,7 @@ impl<'c> Client<'c> {
     }
 }
 
-/// A whole answer, or nothing where the connection ended before.
+/// A whole answer, or nothing if the connection ended before.
 fn read(stream: &mut TcpStream) -> Option<(u16, Value)> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 8192]);
     loop {

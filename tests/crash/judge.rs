@@ -1,4 +1,4 @@
-//! Holds a file against what was sent: nothing acknowledged is missing, nothing is there that nobody sent, and what is
+//! Holds a file against what was sent: nothing acknowledged is missing, nothing is there that was not sent, and what is
 //! unsure is there with its row and its event, or not at all.
 
 use std::{
@@ -36,7 +36,7 @@ struct Row {
     number: Option<u64>,
 }
 
-/// Judges the file, and settles in the ledgers what was unsure.
+/// Judges the file, and records in the ledgers what became of unsure writes.
 #[track_caller]
 pub(crate) fn judge(path: &Path, ledgers: &mut [Ledger]) -> Unsure {
     let file = Connection::open(path).unwrap();
@@ -79,7 +79,7 @@ fn events(file: &Connection) -> Vec<Event> {
     events.unwrap().map(Result::unwrap).collect()
 }
 
-/// What somebody sent to make this event; none where the registry made it by itself.
+/// The request that made this event; none if the registry made it by itself.
 fn change(event: &Event) -> Option<Change> {
     Some(match event.kind.as_str() {
         "create" => Change::Register,

@@ -18,7 +18,7 @@ pub(crate) struct Version {
     /// Not known as long as the registration is not acknowledged.
     pub(crate) id: Option<i64>,
     pub(crate) acknowledged: Vec<Change>,
-    /// The last one, where the connection died before its answer. Its writer sends nothing more in that round.
+    /// The last one, if the connection died before its answer. Its writer sends nothing more in that round.
     pub(crate) unsure: Option<Change>,
 }
 

@@ -1,4 +1,4 @@
-//! Writers that register, record metrics, promote and delete, until the server dies or they are told to rest.
+//! Writers that register, record metrics, promote and delete, until the server dies or the load rests.
 
 use std::{
     net::SocketAddr,
@@ -19,7 +19,7 @@ const NAMES: usize = 6;
 /// Versions a writer keeps; with more it deletes.
 const MOST_VERSIONS: usize = 12;
 
-/// What the writers and whoever kills the server share.
+/// What the writers and the killer of the server share.
 #[derive(Default)]
 pub(crate) struct Load {
     pub(crate) in_flight: InFlight,

@@ -1,4 +1,4 @@
-//! Files of older servers, and a server that is killed while it brings them up to date.
+//! Files of older servers, and a server that is killed while it upgrades them.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -13,10 +13,9 @@ use crate::{
 
 const FIRST: &str = include_str!("../old_files/before_0_2_0.sql");
 const SECOND: &str = include_str!("../old_files/0_2_0.sql");
-/// Enough for each step to take a while.
+/// Enough to make each step take a while.
 const VERSIONS: usize = 1_500;
-const STEPS: [&str; 8] =
-    ["versions", "events", "gaps", "spelling", "production", "indexes", "counters", "commit"];
+const STEPS: [&str; 5] = ["tables", "values", "indexes", "counts and search", "commit"];
 
 /// A file as an older server leaves it: of 0.2.0, or of the one before that.
 fn old_file(is_0_2_0: bool) -> TempDir {
@@ -54,15 +53,15 @@ fn copy(folder: &TempDir) -> TempDir {
     copy
 }
 
-/// All that a migration settles, but for the moment when it did.
+/// Everything that an upgrade writes, except its time.
 fn contents(path: &Path) -> Vec<String> {
     let file = Connection::open(path).unwrap();
     let mut rows = Vec::new();
     for sql in [
         "SELECT id, name, version, status, artifact_uri, frozen, checkpoint_path, tags, metrics, created_at FROM models ORDER BY id",
         "SELECT id, model_id, event_type, payload_json, actor, '', '', '', '', '' FROM model_events ORDER BY id",
-        "SELECT value, count, '', '', '', '', '', '', '', '' FROM model_counts WHERE kind = 'name' ORDER BY 1",
-        "SELECT value, count, '', '', '', '', '', '', '', '' FROM model_counts WHERE kind = 'status' ORDER BY 1",
+        "SELECT kind, value, count, '', '', '', '', '', '', '' FROM model_counts ORDER BY 1, 2",
+        "SELECT tag, model_id, '', '', '', '', '', '', '', '' FROM model_tags ORDER BY 1, 2",
         "SELECT type, name, sql, '', '', '', '', '', '', '' FROM sqlite_schema ORDER BY 1, 2",
         "PRAGMA user_version",
     ] {
@@ -77,7 +76,18 @@ fn contents(path: &Path) -> Vec<String> {
     rows
 }
 
-/// What becomes of the file where nothing happens meanwhile.
+/// Every row of the versions, as an older server wrote them.
+fn rows(path: &Path) -> Vec<String> {
+    let file = Connection::open(path).unwrap();
+    let mut statement = file.prepare("SELECT * FROM models ORDER BY id").unwrap();
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| {
+        (0..columns).map(|at| Ok(format!("{:?}", row.get_ref(at)?))).collect::<Result<Vec<_>, _>>()
+    });
+    rows.unwrap().map(|row| row.unwrap().join(" ")).collect()
+}
+
+/// What becomes of the file if the upgrade is not interrupted.
 fn migrated(old: &TempDir) -> Vec<String> {
     let folder = copy(old);
     let path = folder.path().join("registry.db");
@@ -86,7 +96,8 @@ fn migrated(old: &TempDir) -> Vec<String> {
 }
 
 fn told(log: &[String]) -> Option<&'static str> {
-    let is_told = |step: &&&str| log.iter().any(|line| line.contains(&format!("up to date: {step}")));
+    let is_told =
+        |step: &&&str| log.iter().any(|line| line.contains(&format!("upgrading the database: {step}")));
     STEPS.iter().rev().find(is_told).copied()
 }
 
@@ -103,7 +114,7 @@ fn a_migration_that_is_killed_at_any_step_and_again_is_done_whole_by_the_next_st
                 let mut server = Server::run(&mut serve(&path));
                 wait_until(step, || {
                     let log = server.log();
-                    log.iter().any(|line| line.contains(&format!("up to date: {step}")))
+                    log.iter().any(|line| line.contains(&format!("upgrading the database: {step}")))
                         // The attempt before came through.
                         || attempt > 0 && server.address().is_some()
                         || server.has_ended()
@@ -121,25 +132,33 @@ fn a_migration_that_is_killed_at_any_step_and_again_is_done_whole_by_the_next_st
             Server::start(&path).stop();
             assert!(contents(&path) == expected, "0.2.0: {is_0_2_0}, {step}");
             is_sound(&path);
+            // However often it was begun, it left one backup, of the file as it was.
+            let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+            let backups: Vec<_> =
+                names.filter(|path| path.to_string_lossy().contains("before-upgrade")).collect();
+            assert_eq!(backups.len(), 1, "{backups:?}");
+            assert!(rows(&backups[0]) == rows(&old.path().join("registry.db")), "0.2.0: {is_0_2_0}, {step}");
         }
     }
 }
 
 #[test]
-fn two_servers_that_start_at_once_on_an_old_file_bring_it_up_once_and_both_serve() {
+fn of_two_servers_that_start_at_once_on_an_old_file_one_upgrades_it_and_the_other_is_refused() {
     for is_0_2_0 in [true, false] {
         let old = old_file(is_0_2_0);
         let expected = migrated(&old);
         let folder = copy(&old);
         let path = folder.path().join("registry.db");
         let mut servers = [(); 2].map(|()| Server::run(&mut serve(&path)));
-        for server in &mut servers {
-            server.wait_for_address();
-        }
-        let logs: Vec<_> = servers.iter().map(Server::log).collect();
-        let brought_up = logs.iter().filter(|log| told(log) == Some("commit")).count();
-        assert_eq!(brought_up, 1, "{logs:?}");
-        servers.into_iter().for_each(Server::stop);
+        wait_until("one is refused", || servers.iter_mut().any(Server::has_ended));
+        let (mut refused, mut serving): (Vec<_>, Vec<_>) =
+            servers.into_iter().map(|mut server| (server.has_ended(), server)).partition(|(ended, _)| *ended);
+        let (status, log) = refused.pop().unwrap().1.ended();
+        assert!(!status.success() && log.join("\n").contains("is in use by process "), "{log:?}");
+        let (_, mut server) = serving.pop().unwrap();
+        server.wait_for_address();
+        assert_eq!(told(&server.log()), Some("commit"));
+        server.stop();
         assert!(contents(&path) == expected);
         is_sound(&path);
     }

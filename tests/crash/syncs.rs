@@ -22,14 +22,14 @@ use crate::{
 const FRAME_HEADER_BYTES: usize = 24;
 const LOG_HEADER_BYTES: usize = 32;
 const WRITERS: usize = 8;
-/// Enough for the log to be begun anew.
+/// Enough to restart the WAL.
 const WRITES: usize = 25;
 
 /// What the server did, as far as it matters here, in the order in which it began.
 #[derive(Debug)]
 struct Call {
     kind: Kind,
-    /// Where in the trace it began and where it was through.
+    /// The lines of the trace on which it began and ended.
     began: usize,
     ended: usize,
 }
@@ -216,7 +216,7 @@ fn pages(calls: &[Call]) -> HashMap<String, usize> {
     pages
 }
 
-/// Where the log was begun anew: each time, all that was written to the database has to be synced before.
+/// The restarts of the WAL: each time, all that was written to the database has to be synced before.
 fn begun_anew(calls: &[Call]) -> (usize, Vec<String>) {
     let is_header = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == LOG_HEADER_BYTES);
     let headers: Vec<_> = calls.iter().filter(is_header).collect();
@@ -233,7 +233,7 @@ fn begun_anew(calls: &[Call]) -> (usize, Vec<String>) {
             (last(|kind| matches!(kind, Kind::Database)), last(|kind| matches!(kind, Kind::SyncDatabase)));
         if written.is_none() || synced < written {
             wrong.push(format!(
-                "the log was begun anew at line {}: written {written:?}, synced {synced:?}",
+                "the WAL was restarted at line {}: written {written:?}, synced {synced:?}",
                 header.began
             ));
         }
@@ -258,7 +258,7 @@ fn write(client: &mut Client<'_>, number: usize, filler: usize) {
     assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
 }
 
-/// One alone, and then several at once, with enough in each for the log to be begun anew.
+/// One alone, and then several at once, with enough in each to restart the WAL.
 fn load(server: &mut Server, writes: usize) {
     let address = server.wait_for_address();
     let in_flight = InFlight::default();
@@ -282,7 +282,7 @@ fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
     assert_eq!((judged, wrong), (10 + WRITERS * WRITES, Vec::new()));
     let (times, wrong) = begun_anew(&calls);
     assert_eq!(wrong, [] as [String; 0]);
-    assert!(times > 0, "the log was begun anew");
+    assert!(times > 0, "the WAL was restarted");
     // The names of the files are on the disk as well, before anything is acknowledged.
     let first_answer = calls.iter().find(|call| matches!(call.kind, Kind::Answer(_))).unwrap();
     let first_log = calls.iter().find(|call| matches!(call.kind, Kind::Log(_))).unwrap();
@@ -293,7 +293,7 @@ fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
     };
     assert!(calls.iter().any(folder_synced), "the folder is synced once the log is there");
     println!(
-        "{judged} answers, each after a sync of the log; the log begun anew {times} times, each after a sync of the database"
+        "{judged} answers, each after a sync of the log; the WAL restarted {times} times, each after a sync of the database"
     );
 }
 

@@ -1,12 +1,8 @@
-//! What the commands can't show: what happens between two steps of a copy, and who may come in meanwhile.
+//! What the commands can't show: what happens between two steps of a copy, and who is refused.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -15,8 +11,8 @@ use model_registry::{
     store::{
         ReadStore, WriteStore,
         sqlite::{
-            OpenError, Options, SqliteReader, SqliteWriter, Synchronous,
-            maintenance::{Exclusive, MaintenanceError, Progress, Source, Stage, Watch},
+            DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter, Synchronous,
+            maintenance::{MaintenanceError, Progress, Source, Stage, Watch, fold_wal, optimize, vacuum},
         },
     },
 };
@@ -69,7 +65,7 @@ fn a_copy_is_of_one_moment_and_is_not_begun_again_however_much_is_written_meanwh
                 told.lock().unwrap().push(progress);
                 let (writer, number) = &mut *writer.lock().unwrap();
                 *number += 1;
-                register(writer, &format!("meanwhile {number}"));
+                register(writer, &format!("during {number}"));
             }
         }
     });
@@ -87,68 +83,32 @@ fn a_copy_is_of_one_moment_and_is_not_begun_again_however_much_is_written_meanwh
 }
 
 #[test]
-fn a_server_that_starts_while_a_copy_is_put_back_waits_and_finds_the_restored_database() {
+fn a_server_is_refused_while_maintenance_owns_the_database_and_the_other_way_round() {
     let folder = tempfile::tempdir().unwrap();
-    let (large, writer) = large(&folder);
-    drop(writer);
-    let target = options(folder.path().join("target.db"));
-    let mut writer = SqliteWriter::open(&target, now()).unwrap();
-    for version in ["1", "2", "3"] {
-        register(&mut writer, version);
-    }
+    let options = options(folder.path().join("registry.db"));
     let watch = Watch::new(|| false, |_| {});
-    let short = Options { busy_timeout: Duration::from_millis(50), ..target.clone() };
-    let held = Exclusive::open(&short, &watch);
-    assert!(matches!(held, Err(MaintenanceError::Held { .. })), "an idle writer is noticed: {held:?}");
-    drop(writer);
-
-    let source = Source::open(&large, &watch).unwrap();
-    let exclusive = Exclusive::open(&target, &watch).unwrap();
-    assert!(matches!(SqliteWriter::open(&short, now()), Err(OpenError::Locked { .. })));
-    thread::scope(|scope| {
-        let (started, seen) = std::sync::mpsc::channel();
-        let opener = scope.spawn({
-            let target = target.clone();
-            move || {
-                started.send(()).unwrap();
-                SqliteWriter::open(&target, now()).map(drop).unwrap();
-                total(&target.path)
-            }
-        });
-        seen.recv().unwrap();
-        exclusive.replace_with(&source, &watch).unwrap();
-        assert_eq!(opener.join().unwrap(), 1);
-    });
-    assert_eq!(total(&target.path), 1);
-}
-
-#[test]
-fn what_is_given_up_in_the_middle_leaves_the_database_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let (large, writer) = large(&folder);
-    drop(writer);
-    let target = options(folder.path().join("target.db"));
-    let mut writer = SqliteWriter::open(&target, now()).unwrap();
+    let mut writer = SqliteWriter::open(&options, now()).unwrap();
     register(&mut writer, "1");
-    register(&mut writer, "2");
+    let is_owned = |error: &LockError| matches!(error, LockError::Owned { .. });
+    assert!(is_owned(&DatabaseLock::acquire(&options).unwrap_err()));
+    for refused in [vacuum(&options, &watch).map(drop), optimize(&options, &watch).map(drop)] {
+        assert!(matches!(&refused, Err(MaintenanceError::Lock(error)) if is_owned(error)), "{refused:?}");
+    }
+    assert_eq!(Source::open(&options, &watch).unwrap().check(&watch).unwrap().models, 1, "reading goes on");
     drop(writer);
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let watch = Watch::new(
-        {
-            let cancelled = Arc::clone(&cancelled);
-            move || cancelled.load(Ordering::SeqCst)
-        },
-        move |progress| {
-            if progress.stage == Stage::Copying && progress.done > 0 {
-                cancelled.store(true, Ordering::SeqCst);
-            }
-        },
-    );
-    let source = Source::open(&large, &watch).unwrap();
-    let exclusive = Exclusive::open(&target, &watch).unwrap();
-    let given_up = exclusive.replace_with(&source, &watch);
-    assert!(matches!(given_up, Err(MaintenanceError::Interrupted)), "{given_up:?}");
-    drop(source);
-    assert_eq!(total(&target.path), 2);
-    assert!(!folder.path().join("target.db-journal").exists());
+
+    let lock = DatabaseLock::acquire(&options).unwrap();
+    let refused = SqliteWriter::open(&options, now()).map(drop).unwrap_err();
+    assert!(matches!(&refused, OpenError::Lock(error) if is_owned(error)), "{refused}");
+    // A program that knows nothing of the lock is noticed by SQLite's own.
+    let other = rusqlite::Connection::open(&options.path).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM models").unwrap();
+    let short = Options { busy_timeout: Duration::from_millis(50), ..options.clone() };
+    let refused = fold_wal(&short, &watch, &lock);
+    assert!(matches!(refused, Err(MaintenanceError::Busy { .. })), "{refused:?}");
+    drop(other);
+    fold_wal(&short, &watch, &lock).unwrap();
+    drop(lock);
+    SqliteWriter::open(&options, now()).unwrap();
+    assert_eq!(total(&options.path), 1);
 }

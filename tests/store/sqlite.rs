@@ -10,7 +10,10 @@ use model_registry::{
     domain::{Draft, Timestamp},
     store::{
         ReadStore, StoreError, WriteStore,
-        sqlite::{Checkpointer, OpenError, Options, SCHEMA_VERSION, SqliteReader, SqliteWriter, Synchronous},
+        sqlite::{
+            Checkpointer, LockError, OpenError, Options, SCHEMA_VERSION, SqliteReader, SqliteWriter,
+            Synchronous,
+        },
     },
 };
 use tempfile::TempDir;
@@ -172,9 +175,10 @@ fn many_that_open_one_old_file_at_once_bring_it_up_once() {
             let openers: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| SqliteWriter::open(&options(&path), now()).map(drop)))
                 .collect();
-            for opener in openers {
-                opener.join().unwrap().unwrap();
-            }
+            let opened: Vec<_> = openers.into_iter().map(|opener| opener.join().unwrap()).collect();
+            assert!(opened.iter().any(Result::is_ok), "{opened:?}");
+            let mut refused = opened.into_iter().filter_map(Result::err);
+            assert!(refused.all(|error| matches!(error, OpenError::Lock(LockError::Owned { .. }))));
         });
         let file = rusqlite::Connection::open(&path).unwrap();
         let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();

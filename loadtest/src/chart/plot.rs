@@ -38,7 +38,7 @@ pub struct Panel {
     pub title: String,
     /// From left to right.
     pub x: Axis,
-    /// From bottom to top. Its title stands beside that of the panel.
+    /// From bottom to top. Its title is beside the title of the panel.
     pub y: Axis,
     /// What is drawn.
     pub series: Vec<Series>,

@@ -194,7 +194,7 @@ pub enum PlanError {
     #[error("--weights goes with --scenario mixed, not with {0}")]
     WeightsWithout(&'static str),
     #[error(
-        "promotions need a version for each connection, so that each caller's own are told apart: \
+        "promotions need a version for each connection, so that each caller has its own: \
          --models {models} is less than --connections {connections}"
     )]
     FewerModelsThanCallers { models: usize, connections: usize },

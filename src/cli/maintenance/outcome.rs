@@ -1,4 +1,4 @@
-//! What was done, for a person and for a script.
+//! The results, as text and as JSON.
 
 use std::{
     fmt::Write as _,
@@ -8,10 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{exit::Failure, print},
-    store::sqlite::maintenance::{
-        Copied, Finding, Findings, MaintenanceError, Optimized, Report, Salvaged, Vacuumed,
-    },
+    cli::print,
+    store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Report, Salvaged, Vacuumed},
 };
 
 /// What was done, and how long it took.
@@ -30,25 +28,13 @@ pub(super) struct BackedUp {
 /// A backup that was put back.
 pub(super) struct Restored {
     pub(super) from: PathBuf,
-    /// The database from before, or the files that were left of it; none where there was nothing.
+    /// The old database, or the files that were left of it; none if there was nothing.
     pub(super) kept_as: Vec<PathBuf>,
-    /// What failed once the database was restored already.
-    pub(super) unsettled: Option<MaintenanceError>,
     pub(super) copied: Copied,
     pub(super) schema_version: i64,
 }
 
-impl Restored {
-    /// Errs where the restored database could not be left in order, and says where the old one is.
-    pub(super) fn expect_settled(&self, path: &Path) -> Result<(), Failure> {
-        let Some(error) = &self.unsettled else { return Ok(()) };
-        let kept = told(&self.kept_as);
-        let path = path.display();
-        Err(Failure::failed(format!("{path} was restored, but not left without a log: {error}{kept}")))
-    }
-}
-
-/// What each action did, as far as it came.
+/// What each action did; none for an action that did not run or failed.
 pub(super) struct Outcome {
     db_path: PathBuf,
     pub(super) restore: Option<Timed<Restored>>,
@@ -73,7 +59,7 @@ impl Outcome {
         }
     }
 
-    /// Whether nothing was done.
+    /// Returns true if no action was done.
     pub(super) fn is_empty(&self) -> bool {
         self.restore.is_none()
             && self.salvage.is_none()
@@ -83,7 +69,7 @@ impl Outcome {
             && self.check.is_none()
     }
 
-    /// One object, with a field for each action that was done, and `error` where one failed after that.
+    /// One object, with a field for each action that was done, and `error` if one failed.
     pub(super) fn to_json(&self, error: Option<&str>) -> Value {
         let mut all = serde_json::Map::new();
         let mut set = |name: &str, value: Value| all.insert(name.to_owned(), value);
@@ -107,7 +93,7 @@ impl Outcome {
                 json!({
                     "kept_as": did.kept_as.as_deref().map(text),
                     "transactions": did.transactions,
-                    "lost": did.lost,
+                    "lost_transactions": did.lost_transactions,
                     "seconds": seconds,
                 }),
             );
@@ -129,7 +115,6 @@ impl Outcome {
                 json!({
                     "size_bytes_before": did.before_bytes,
                     "size_bytes_after": did.after_bytes,
-                    "settled": did.settled,
                     "seconds": seconds,
                 }),
             );
@@ -139,8 +124,7 @@ impl Outcome {
                 "optimize",
                 json!({
                     "ran": did.ran,
-                    "mended": did.mended,
-                    "log_emptied": did.log_emptied,
+                    "rebuilt": did.rebuilt,
                     "seconds": seconds,
                 }),
             );
@@ -175,20 +159,19 @@ impl Outcome {
             let (from, size) = (did.from.display(), print::size(did.copied.size_bytes));
             lines.add(&format!("restored {db_path} from {from} ({size}, {seconds:.1} s)"));
             if !did.kept_as.is_empty() {
-                lines.add(told(&did.kept_as).trim_start_matches("; "));
+                lines.add(kept_as_note(&did.kept_as).trim_start_matches("; "));
             }
         }
         if let Some(Timed { did, seconds }) = &self.salvage {
             let kept = print::counted(did.transactions, "transaction");
-            match &did.lost {
-                None => lines.add(&format!("the log of {db_path} is sound, with {kept}; nothing was done")),
-                Some(lost) => {
+            match &did.kept_as {
+                None => lines.add(&format!("the WAL of {db_path} is sound, with {kept}; nothing was done")),
+                Some(copy) => {
+                    let lost = print::counted(did.lost_transactions, "transaction");
                     lines.add(&format!(
-                        "salvaged the log of {db_path}: {kept} kept, lost: {lost} ({seconds:.1} s)"
+                        "salvaged the WAL of {db_path}: {kept} kept, {lost} lost ({seconds:.1} s)"
                     ));
-                    if let Some(copy) = &did.kept_as {
-                        lines.add(&format!("the log as it was is kept as {}", copy.display()));
-                    }
+                    lines.add(&format!("the WAL as it was is kept as {}", copy.display()));
                 }
             }
         }
@@ -198,19 +181,17 @@ impl Outcome {
         }
         if let Some(Timed { did, seconds }) = &self.vacuum {
             let [before, after] = [did.before_bytes, did.after_bytes].map(print::size);
-            let later = if did.settled { "" } else { ", once nobody reads its log" };
-            lines.add(&format!("vacuumed {db_path} from {before} to {after}{later} ({seconds:.1} s)"));
+            lines.add(&format!("vacuumed {db_path} from {before} to {after} ({seconds:.1} s)"));
         }
         if let Some(Timed { did, seconds }) = &self.optimize {
             let count = did.ran.len() as u64;
-            let log = if did.log_emptied { "emptied the log" } else { "the log is in use and stays" };
             let what = match count {
                 0 => "the statistics were fresh".to_owned(),
                 _ => format!("refreshed the statistics of {}", print::counted(count, "table")),
             };
-            lines.add(&format!("optimized {db_path}: {what}, {log} ({seconds:.1} s)"));
-            for mended in &did.mended {
-                lines.add(&format!("  mended {mended}"));
+            lines.add(&format!("optimized {db_path}: {what} ({seconds:.1} s)"));
+            for rebuilt in &did.rebuilt {
+                lines.add(&format!("  rebuilt {rebuilt}"));
             }
         }
         if let Some(Timed { did, seconds }) = &self.check {
@@ -233,13 +214,13 @@ impl Outcome {
     }
 }
 
-/// Where what was there before is, to be said behind something else; nothing where there was nothing.
-pub(super) fn told(kept_as: &[PathBuf]) -> String {
+/// Names what the old database is kept as, to be added to another message; empty if there was none.
+pub(super) fn kept_as_note(kept_as: &[PathBuf]) -> String {
     let names: Vec<_> = kept_as.iter().map(|kept| kept.display().to_string()).collect();
     if names.is_empty() {
         return String::new();
     }
-    format!("; what was there before is kept as {}", names.join(" and "))
+    format!("; the old database is kept as {}", names.join(" and "))
 }
 
 struct Lines(String);

@@ -1,4 +1,4 @@
-//! How far long work on the database is, on a terminal.
+//! The progress of long work on the database, on a terminal.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -15,7 +15,7 @@ const ROWS: &str = "{prefix:20!} {wide_bar} {human_pos:>11}/{human_len:11} {eta:
 const UNCOUNTED: &str = "{prefix:20!} {spinner} {elapsed}";
 const TICK: Duration = Duration::from_millis(100);
 
-/// One line on stderr that shows what is being done; nothing where stderr is no terminal.
+/// One line on stderr that shows the step; nothing if stderr is not a terminal.
 pub(super) struct Display {
     bar: ProgressBar,
 }
@@ -30,7 +30,7 @@ impl Display {
         Self { bar: ProgressBar::with_draw_target(None, target) }
     }
 
-    /// What tells this display, and asks `cancelled` whether to give up.
+    /// A watch that reports to this display and cancels when `cancelled` returns true.
     pub(super) fn watch(&self, cancelled: impl Fn() -> bool + Send + Sync + 'static) -> Watch {
         let (bar, shown) = (self.bar.clone(), Mutex::new(None));
         Watch::new(cancelled, move |progress| {

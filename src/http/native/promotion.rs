@@ -22,7 +22,7 @@ use super::{
     path = "/models/{model_id}/promote",
     operation_id = "promote_model",
     params(ById, PromoteParameters, OnlyIf),
-    request_body = Option<Promotion>,
+    request_body = Promotion,
     responses(
         ChangedVersion,
         NotFound,

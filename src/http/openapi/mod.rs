@@ -224,6 +224,8 @@ fn finish(document: &mut Value) {
         { "required": ["artifact_uri"], "properties": { "artifact_uri": uri } },
         { "required": ["checkpoint_sha256"], "properties": { "checkpoint_sha256": digest } },
     ]);
+    // An `Option` would also allow `null`.
+    document["paths"]["/models/{model_id}/promote"]["post"]["requestBody"]["required"] = false.into();
     require_headers(document);
 }
 

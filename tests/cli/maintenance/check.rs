@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Statements that make a table anew with one word of it changed, as a tool does that moves rows from file to file.
+/// Statements that recreate a table with one word changed, as a tool does that moves rows from file to file.
 fn remade(good: &Path, table: &str, word: &str, other: &str) -> String {
     let good = Connection::open(good).unwrap();
     let mut find = good
@@ -229,7 +229,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "model_events",
             Some(2),
-            "the highest id that was ever given is 3",
+            "the highest id ever used is 3",
         ),
         (
             "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'models'",
@@ -272,14 +272,14 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error",
             "schema",
             None,
-            "models gives the id of a deleted row",
+            "models reuses the id of a deleted row",
         ),
         (
             &remade(&good, "model_events", "AUTOINCREMENT", ""),
             "error",
             "schema",
             None,
-            "model_events gives the id of a deleted row",
+            "model_events reuses the id of a deleted row",
         ),
         (many, "error", "model_events", Some(6), "payload_json is \"no json\""),
     ] {
@@ -311,7 +311,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
 }
 
 #[test]
-fn what_a_check_advises_for_a_schema_that_lost_its_guards_mends_it() {
+fn the_advice_for_a_schema_without_its_guards_restores_them() {
     let folder = database();
     let path = at(&folder, "registry.db");
     let spoiled = Connection::open(&path).unwrap();
@@ -331,7 +331,7 @@ fn what_a_check_advises_for_a_schema_that_lost_its_guards_mends_it() {
 }
 
 #[test]
-fn what_a_check_advises_for_counters_and_the_index_mends_them() {
+fn the_advice_for_counters_and_the_index_rebuilds_them() {
     let folder = database();
     let path = at(&folder, "registry.db");
     done(maintenance(&path, ["--optimize"]));
@@ -346,10 +346,10 @@ fn what_a_check_advises_for_counters_and_the_index_mends_them() {
         let ran = Ran::of(&mut maintenance(&path, ["--check"]));
         assert!(ran.code == 1 && ran.stdout.contains("run `registry maintenance --optimize`"), "{ran:?}");
         let told = done(maintenance(&path, ["--optimize", "--check"]));
-        assert!(!told["optimize"]["mended"].as_array().unwrap().is_empty(), "{sql}: {told}");
+        assert!(!told["optimize"]["rebuilt"].as_array().unwrap().is_empty(), "{sql}: {told}");
         assert_eq!(told["check"]["ok"], json!(true), "{sql}");
         let again = done(maintenance(&path, ["--optimize"]));
-        assert_eq!(again["optimize"]["mended"], json!([]));
+        assert_eq!(again["optimize"]["rebuilt"], json!([]));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     repository::{Repository, run, words},
 };
 
-/// The folder of the logs, in that of the report.
+/// The folder of the logs, inside the folder of the report.
 pub(super) const LOGS: &str = "logs";
 /// The page of the load test.
 pub(super) const CHART: &str = "concurrency.html";

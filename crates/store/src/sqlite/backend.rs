@@ -134,9 +134,7 @@ impl Backend for Sqlite {
     }
 
     fn reopen(&self, writer: &mut SqliteWriter) -> Result<(), OpenError> {
-        writer.reopen(&self.options)?;
-        writer.upkeep = WalUpkeep { state: Arc::clone(&self.wal), watch: WalWatch::default() };
-        Ok(())
+        writer.reopen(&self.options)
     }
 
     fn write_patience(&self) -> Duration {
@@ -206,16 +204,16 @@ impl Transaction for SqliteWriter {
 
     fn close(&mut self) {
         if self.upkeep.state.is_retained() {
-            if let Err(error) = self.leave_log() {
+            if let Err(error) = self.keep_wal_on_close() {
                 tracing::error!(%error, "the write-ahead log could not be left whole");
             }
             return;
         }
         if let Err(error) = self.truncate_wal() {
             if matches!(error, StoreError::InDoubt(_)) {
-                let _ = self.leave_log();
+                let _ = self.keep_wal_on_close();
             }
-            tracing::warn!(%error, "the write-ahead log stays beside the database, which reads it at its next start");
+            tracing::warn!(%error, "the write-ahead log stays beside the database; the next start recovers it");
         }
     }
 }

@@ -15,21 +15,19 @@ use registry_domain::{Refusal, Timestamp};
 use super::{
     super::StoreError,
     backend::WalUpkeep,
-    failing,
-    log::{
-        self,
-        mark::{self, Mark},
-    },
+    commit::{self, keep_wal_on_close},
+    lock::DatabaseLock,
+    maintenance::back_up_before_upgrade,
     opening::{OpenError, Options, Synchronous, inspect_file},
-    place::Place,
-    schema,
+    schema, wal,
+    watched_files::WatchedFiles,
 };
 
 /// Older SQLite has a bug in resetting the WAL that can lose committed writes.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// Room for every statement of this store with every filter and sort of a list.
+/// Fits every statement of this store with every filter and sort of a list.
 const STATEMENT_CACHE: usize = 256;
-/// How long to wait before asking again for what SQLite's own busy handler does not wait for.
+/// The pause between two attempts to take a lock for which SQLite's own busy handler does not wait.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 impl From<rusqlite::Error> for StoreError {
@@ -39,7 +37,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::ReadOnly) => Self::Unwritable("it is read-only".to_owned()),
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Self::Failing(failing::what_failed(&error).to_owned())
+                Self::Failing(commit::what_failed(&error).to_owned())
             }
             Some(ErrorCode::TooBig) => Refusal::TooLarge(
                 "this version would hold more than the database can keep in one row".to_owned(),
@@ -50,18 +48,18 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// The connection that writes.
+/// The connection that writes, and the ownership of the file.
 pub struct SqliteWriter {
     pub(super) connection: Connection,
     busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
-    pub(super) place: Place,
-    /// Whether what a log that was taken away held is in the database.
-    pub(super) log_rescued: bool,
-    /// Whether the next transaction is the first of a log, and so has to tie it to the database.
-    pub(super) begins_log: bool,
+    pub(super) files: WatchedFiles,
+    /// True once what a WAL that was taken away held is in the database.
+    pub(super) is_wal_rescued: bool,
     /// When the WAL is checkpointed and restarted.
     pub(super) upkeep: WalUpkeep,
+    /// Released last, once the connection is closed.
+    _lock: DatabaseLock,
 }
 
 /// A connection that only reads.
@@ -84,7 +82,8 @@ pub struct Checkpoint {
 }
 
 impl SqliteWriter {
-    /// Opens the database, making it where there is none and bringing an older one up to date.
+    /// Takes the ownership of the database and opens it. A missing file is created; one with an older schema is backed up
+    /// and upgraded.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -93,82 +92,57 @@ impl SqliteWriter {
             return Err(OpenError::OldSqlite { found: rusqlite::version() });
         }
         inspect_file(&options.path)?;
-        let found = log::inspect(options)?;
-        let mut writer = Self::connect(options, OpenFlags::SQLITE_OPEN_CREATE, found)?;
+        let lock = DatabaseLock::acquire(options)?;
+        wal::inspect_to_recover(options)?;
+        let [_, wal, ..] = options.files();
+        let has_wal = std::fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        if found.is_to_be_checked() {
-            log::holds_together(&writer.connection, options, found).map_err(failed)??;
-        }
-        schema::recognize(&writer.connection, &options.path)?;
-        use_wal(&writer.connection, options)?;
-        log::keep_dropped(&writer.connection, options, found).map_err(failed)?;
-        schema::migrate(&mut writer.connection, now).map_err(failed)?;
-        // The log is there now too.
-        writer.place = Place::of(options);
-        if !found.is_in_use
-            && let Err(error) = writer.begin_first_log()
-        {
-            // Somebody else reads it, or it can't be written now. After a crash all of the file is checked then.
-            tracing::debug!(%error, "the log is not begun anew yet");
-        }
-        Ok(writer)
-    }
-
-    /// Takes a new connection to the database that [`SqliteWriter::open`] has opened in this process. The file is not
-    /// looked at: closing any descriptor of it would drop the locks of the connections that are open.
-    ///
-    /// # Errors
-    /// See [`OpenError`], and where the path no longer leads to that database; the connection is then the old one.
-    pub fn reopen(&mut self, options: &Options) -> Result<(), OpenError> {
-        let displaced =
-            |why: StoreError| OpenError::Failed { path: options.path.clone(), why: why.to_string() };
-        self.place.check().map_err(displaced)?;
-        let fresh = Self::connect(options, OpenFlags::empty(), log::NOTHING)?;
-        self.place.check().map_err(displaced)?;
-        *self = Self { place: self.place.clone(), begins_log: self.begins_log, ..fresh };
-        Ok(())
-    }
-
-    /// With a log that was found beside the database, closing the connection leaves that log until somebody has it checked.
-    fn connect(options: &Options, create: OpenFlags, found: log::Found) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| match found.incoherent(options, &error) {
-            Some(fault) => fault.into(),
-            None => OpenError::from_sqlite(&options.path, &error),
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-        let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
-        // Before anything is read, which would leave an empty log behind that nobody here may write.
-        if connection.is_readonly("main").map_err(failed)? {
-            let why = "the file is read-only".to_owned();
-            return Err(OpenError::NotWritable { path: options.path.clone(), why });
-        }
-        log::leave(&connection, found.is_to_be_left()).map_err(failed)?;
-        prepare(&connection, options).map_err(failed)?;
         let wal_pages = Arc::new(AtomicU32::new(0));
-        let counter = Arc::clone(&wal_pages);
-        // In place of SQLite's own hook, which would checkpoint on the thread that commits.
-        connection
-            .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
-                counter.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
-                Ok(())
-            }))
-            .map_err(failed)?;
-        let place = Place::of(options);
+        let mut connection = connect(options, OpenFlags::SQLITE_OPEN_CREATE, &wal_pages)?;
+        // A file that turns out to be another program's keeps its WAL, and gets none.
+        keep_wal_on_close(&connection, has_wal).map_err(failed)?;
+        schema::recognize(&connection, &options.path)?;
+        if schema::needs_upgrade(&connection).map_err(failed)? {
+            let backup = back_up_before_upgrade(options);
+            let backup =
+                backup.map_err(|why| OpenError::UpgradeBackup { path: options.path.clone(), why })?;
+            tracing::info!(backup = %backup.display(), "the database has an older schema; a verified backup was made before its upgrade");
+        }
+        keep_wal_on_close(&connection, false).map_err(failed)?;
+        use_wal(&connection, options)?;
+        schema::migrate(&mut connection, now).map_err(failed)?;
         Ok(Self {
             connection,
             busy_timeout: options.busy_timeout,
             wal_pages,
-            place,
-            log_rescued: false,
-            begins_log: false,
+            files: WatchedFiles::of(options),
+            is_wal_rescued: false,
             upkeep: WalUpkeep::default(),
+            _lock: lock,
         })
     }
 
-    /// Sizes of the database's file and its log's, as they were at the last commit.
+    /// Replaces the connection after an operation panicked. The file is not inspected: closing any descriptor of it would
+    /// drop the locks of the other connections.
+    ///
+    /// # Errors
+    /// See [`OpenError`], and if the path no longer leads to the database; the old connection then stays.
+    pub fn reopen(&mut self, options: &Options) -> Result<(), OpenError> {
+        let mut check = || {
+            let displaced = self.files.check();
+            displaced.map_err(|why| OpenError::Failed { path: options.path.clone(), why: why.to_string() })
+        };
+        check()?;
+        let connection = connect(options, OpenFlags::empty(), &self.wal_pages)?;
+        check()?;
+        self.connection = connection;
+        Ok(())
+    }
+
+    /// Sizes of the database and its WAL at the last commit.
     #[must_use]
     pub fn file_bytes(&self) -> (u64, u64) {
-        self.place.bytes()
+        self.files.bytes()
     }
 
     /// Pages in the WAL after the last commit of this connection.
@@ -240,47 +214,28 @@ impl SqliteWriter {
         !self.connection.is_autocommit()
     }
 
-    /// Moves all of the WAL into the database and begins it anew, once no reader needs it, waiting for that so long.
+    /// Moves the whole WAL into the database and restarts it, waiting up to `patience` for readers that still need it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
     pub fn restart_wal(&mut self, patience: Duration) -> Result<Checkpoint, StoreError> {
         self.connection.busy_timeout(patience)?;
-        let done = self.end_log("RESTART");
+        let done = self.end_wal("RESTART");
         self.connection.busy_timeout(self.busy_timeout)?;
         done
     }
 
-    /// Moves all of the WAL into the database and empties it.
+    /// Moves the whole WAL into the database and empties it.
     ///
     /// # Errors
     /// As SQLite's; the WAL is then as it was.
     pub fn truncate_wal(&mut self) -> Result<Checkpoint, StoreError> {
-        self.end_log("TRUNCATE")
+        self.end_wal("TRUNCATE")
     }
 
-    /// So that a second crash does not meet what is left of a log from before the first one.
-    fn begin_first_log(&mut self) -> Result<(), StoreError> {
-        mark::begin(&self.connection)?;
-        self.end_log("TRUNCATE").map(drop)
-    }
-
-    /// Marks the state that the next log will be begun on, and moves it into the database.
-    fn end_log(&mut self, mode: &str) -> Result<Checkpoint, StoreError> {
-        if self.wal_pages() > 0 || mark::is_of_many(&self.connection)? {
-            self.begin()?;
-            if let Err(error) =
-                Mark::Last.set(&self.connection).map_err(StoreError::from).and_then(|()| self.run("COMMIT"))
-            {
-                if self.in_transaction() {
-                    self.rollback()?;
-                }
-                return Err(error);
-            }
-        }
+    fn end_wal(&mut self, mode: &str) -> Result<Checkpoint, StoreError> {
         let done = checkpoint(&self.connection, mode)?;
         self.wal_pages.store(0, Ordering::Relaxed);
-        self.begins_log = true;
         Ok(done)
     }
 
@@ -335,10 +290,10 @@ impl Checkpointer {
         Ok(Self { connection })
     }
 
-    /// Moves what it can without waiting for anybody; the writer goes on meanwhile.
+    /// Moves the pages that no reader still needs, without waiting; the writer goes on in parallel.
     ///
     /// # Errors
-    /// As SQLite's; nothing is lost by it.
+    /// As SQLite's; the WAL then keeps its pages.
     pub fn run(&mut self) -> Result<Checkpoint, StoreError> {
         checkpoint(&self.connection, "PASSIVE")
     }
@@ -347,13 +302,13 @@ impl Checkpointer {
 /// Moves pages from the WAL into the database.
 ///
 /// # Errors
-/// [`StoreError::InDoubt`] where they could not be synced: what was moved so far may not be on the disk, so the WAL must
-/// be kept whole.
+/// [`StoreError::InDoubt`] if they could not be synced: the pages moved so far may not be on the disk, so the WAL must be
+/// kept whole.
 pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     let done = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let (blocked, wal_pages, moved_pages): (bool, i64, i64) = done.map_err(|error| {
-        if failing::is_of_sync(&error) {
+        if commit::is_sync_failure(&error) {
             return StoreError::InDoubt("syncing what was moved into the database failed".to_owned());
         }
         error.into()
@@ -364,7 +319,33 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoi
     Ok(Checkpoint { wal_pages, moved_pages })
 }
 
-/// What is set on every connection.
+/// Opens a connection that writes and counts the pages of the WAL.
+fn connect(
+    options: &Options,
+    create: OpenFlags,
+    wal_pages: &Arc<AtomicU32>,
+) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
+    // SQLite falls back to reading; this is before a read would leave an empty WAL beside the file.
+    if connection.is_readonly("main").map_err(failed)? {
+        let why = "the file is read-only".to_owned();
+        return Err(OpenError::NotWritable { path: options.path.clone(), why });
+    }
+    prepare(&connection, options).map_err(failed)?;
+    let pages_in_wal = Arc::clone(wal_pages);
+    // Replaces SQLite's own hook, which would checkpoint on the thread that commits.
+    connection
+        .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            pages_in_wal.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(failed)?;
+    Ok(connection)
+}
+
+/// Sets the options of every connection.
 pub(super) fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
@@ -378,8 +359,8 @@ pub(super) fn prepare(connection: &Connection, options: &Options) -> rusqlite::R
     connection.pragma_update(None, "synchronous", synchronous)
 }
 
-/// Turns the write-ahead log on. Changing the mode needs the file for oneself, which SQLite does not
-/// wait for; so when another process is opening it too, this does.
+/// Turns the WAL on. Changing the journal mode needs the file exclusively, and SQLite does not wait for that; so if another
+/// program is reading the file, this does.
 fn use_wal(connection: &Connection, options: &Options) -> Result<(), OpenError> {
     let deadline = Instant::now() + options.busy_timeout;
     loop {

@@ -1,31 +1,31 @@
 //! The store in one SQLite file.
 //!
-//! [`SqliteWriter`] owns the connection that writes, [`SqliteReader`] one that can't. Each is used by
-//! one thread. The file stays one that 0.2.0 can open, and other processes may write it meanwhile.
+//! [`SqliteWriter`] owns the file and the connection that writes, [`SqliteReader`] a connection that can't. Each is used by
+//! one thread. Other processes may read the file, and none may write it.
 
 mod backend;
+mod commit;
 mod connection;
 mod events;
-mod failing;
 mod lists;
-mod log;
+mod lock;
 mod lookup;
 pub mod maintenance;
 mod models;
 mod ngrams;
 mod opening;
-mod place;
-mod read_only;
 mod rows;
 mod schema;
+mod wal;
+mod watched_files;
 
 pub use backend::{Sqlite, SqliteMaintenance};
 pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
-pub use log::LogFault;
+pub use lock::{DatabaseLock, LockError};
 pub use opening::{OpenError, Options, Synchronous};
-pub use read_only::{ReadOnly, look_without_writing};
 pub use schema::SCHEMA_VERSION;
+pub use wal::WalFault;
 
 /// The version of SQLite inside.
 #[must_use]

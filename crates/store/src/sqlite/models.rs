@@ -14,7 +14,7 @@ use registry_domain::{
 use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
 
 use super::{
-    SqliteReader, SqliteWriter, events, failing, lists, lookup,
+    SqliteReader, SqliteWriter, commit, events, lists, lookup,
     rows::{BY_ID, columns, read},
 };
 
@@ -243,10 +243,10 @@ impl WriteStore for SqliteWriter {
 
     fn touch(&mut self) -> Result<(), StoreError> {
         // This page may still fit into the WAL when no other write does.
-        if self.place.is_full() {
+        if self.files.is_full() {
             return Err(StoreError::Full);
         }
-        Ok(failing::touch(&self.connection)?)
+        Ok(commit::touch(&self.connection)?)
     }
 
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError> {

@@ -1,27 +1,30 @@
-//! Before a connection is open: where the file is, what can be seen of it, and why it can't be opened.
+//! Before a connection is open: where the files are, what the database's header says, and why it can't be opened.
 
 use std::{
     fs,
     io::Read,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rusqlite::ErrorCode;
 
-use super::{failing, log::LogFault, schema};
+use super::{commit, lock::LockError, maintenance::MaintenanceError, schema, wal::WalFault};
 
-/// Where `user_version` stands in the header of a SQLite file, big-endian in four bytes.
+/// Where the header of a SQLite file holds `user_version`, big-endian in four bytes.
 const USER_VERSION_OFFSET: usize = 60;
 const HEADER_BYTES: usize = 64;
+/// Links that are followed one after the other, as many as Linux follows.
+const MAX_LINKS: usize = 40;
 
-/// How much is synced at a commit.
+/// How much a commit syncs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// The WAL is synced at each commit: what was acknowledged survives a loss of power.
+    /// Each commit syncs the WAL: an acknowledged write survives a loss of power.
     #[default]
     Full,
-    /// The WAL is synced at checkpoints only: a loss of power may cost the last commits, a crash of the server none.
+    /// Only checkpoints sync the WAL: a loss of power may cost the last commits, a crash of the server costs none.
     Normal,
 }
 
@@ -30,16 +33,16 @@ pub enum Synchronous {
 pub struct Options {
     /// The database file.
     pub path: PathBuf,
-    /// How long to wait for another process that holds a lock.
+    /// How long to wait for another process that holds one of SQLite's locks.
     pub busy_timeout: Duration,
     /// What a commit syncs.
     pub synchronous: Synchronous,
 }
 
 impl Options {
-    /// The files that SQLite keeps for this database, once it exists. Nobody else in this process may open
-    /// them: closing any descriptor of them would drop SQLite's locks. Where the path is a link, they lie
-    /// beside what it leads to.
+    /// The database and the `-wal`, `-shm` and `-journal` that SQLite keeps beside it, with symbolic links followed.
+    ///
+    /// This process must not open them except through SQLite: closing a descriptor would drop SQLite's locks.
     #[must_use]
     pub fn files(&self) -> [PathBuf; 4] {
         Self::files_of(&self.path)
@@ -48,17 +51,44 @@ impl Options {
     /// The same for any path.
     #[must_use]
     pub fn files_of(path: &Path) -> [PathBuf; 4] {
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        ["", "-wal", "-shm", "-journal"].map(|suffix| {
-            let mut name = path.clone().into_os_string();
-            name.push(suffix);
-            PathBuf::from(name)
-        })
+        let path = resolved(path);
+        ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(&path, suffix))
+    }
+
+    /// The file whose lock makes a process the owner of the database.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        with_suffix(&resolved(&self.path), ".lock")
     }
 }
 
-/// Why a database can't be opened. Each says what to do; nothing was changed on disk, but that SQLite rolls
-/// back what a crashed process had left half done in a journal beside it.
+/// Follows symbolic links, also to a file that does not exist yet.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(existing) = path.canonicalize() {
+        return existing;
+    }
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&target) else { return target };
+        target = folder_of(&target).join(next);
+    }
+    path.to_owned()
+}
+
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Why a database can't be opened. Each message says what to do. Nothing was changed on disk, except that SQLite rolls
+/// back a transaction that a crashed process left in a journal.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
@@ -81,21 +111,19 @@ pub enum OpenError {
     #[error("{path} can't be opened for writing: its disk is full; free space there")]
     DiskFull { path: PathBuf },
     #[error(
-        "{path} has an older schema, and it can't be brought up to date: {why}; give this user write access to the file and its folder, or let a registry with such access open it once"
+        "{path} has an older schema, and the backup that must precede its upgrade failed: {why}; the database was not changed"
     )]
-    OldAndUnwritable { path: PathBuf, why: String },
-    #[error(
-        "{path} can't be read without writing: beside it lies a log with writes it does not hold yet ({why}); give this user write access to its folder, or copy the file and its -wal to where it has that"
-    )]
-    LogUnread { path: PathBuf, why: String },
-    #[error("{path} is locked by another process; stop it, or wait until it is done")]
+    UpgradeBackup { path: PathBuf, why: MaintenanceError },
+    #[error("{path} is locked by another program; stop it, or wait until it is done")]
     Locked { path: PathBuf },
-    #[error("{path} can't use a write-ahead log (journal_mode is {mode:?}); put it on a local disk")]
+    #[error("{path} can't use a WAL (journal_mode is {mode:?}); put it on a local disk")]
     NoWal { path: PathBuf, mode: String },
     #[error("SQLite {found} is too old: before 3.51.3 it can lose committed writes")]
     OldSqlite { found: &'static str },
     #[error(transparent)]
-    Log(#[from] LogFault),
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Wal(#[from] WalFault),
     #[error("{path} can't be opened: {why}")]
     Failed { path: PathBuf, why: String },
 }
@@ -110,25 +138,27 @@ impl OpenError {
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Self::NotWritable { path, why }
             }
-            // The index of the log is the first thing to need room.
+            // The WAL index is the first file to grow.
             Some(ErrorCode::DiskFull) => Self::DiskFull { path },
-            _ if failing::is_of_index(error) => Self::DiskFull { path },
+            _ if commit::is_wal_index_failure(error) => Self::DiskFull { path },
             _ => Self::Failed { path, why },
         }
     }
 }
 
-/// What is to be seen of the file without opening it as a database.
+/// Judges the file by its name and header, before SQLite opens it.
 pub(super) fn inspect_file(path: &Path) -> Result<(), OpenError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     if !folder.is_dir() {
         return Err(OpenError::FolderMissing { folder: folder.to_owned() });
     }
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(OpenError::NotAFile { path: path.to_owned() });
+    if let Ok(found) = fs::metadata(path) {
+        if !found.is_file() {
+            return Err(OpenError::NotAFile { path: path.to_owned() });
+        }
+        if found.nlink() > 1 {
+            return Err(WalFault::HardLinks { path: path.to_owned(), links: found.nlink() }.into());
+        }
     }
     let Ok(file) = fs::File::open(path) else { return Ok(()) };
     // No connection to it is open yet, so closing this descriptor drops no lock of ours.

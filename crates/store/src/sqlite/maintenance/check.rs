@@ -1,8 +1,7 @@
-//! Holding a file against every rule of the registry, in one pass and as of one moment.
+//! Checks a file against every rule of the registry, in one pass and as of one moment.
 //!
-//! What one value may be is said in [`soundness`](registry_domain::soundness); here stands what spans rows, and
-//! what the schema is to be. Rows are judged as they are read; nothing is collected but findings, and of those
-//! a bounded number.
+//! [`soundness`](registry_domain::soundness) has the rules of single values; this module has those that span rows, and the
+//! schema. Rows are checked as they are read; only findings are collected, a bounded number of them.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +13,20 @@ use registry_domain::soundness::{EVENT_RULES, Fault, Kept, MODEL_RULES, Rule, Se
 use crate::sqlite::lookup::{self, Drift};
 use crate::sqlite::schema::{SCHEMA_VERSION, has_column, has_table, reference, user_version};
 
-/// Event types of other tools that are told apart.
+/// Event types of other tools that are counted one by one.
 const MAX_FOREIGN_TYPES: usize = 20;
-/// Rows between two tellings of how far it is.
-const ROWS_A_LOOK: u64 = 1000;
+/// Rows between two reports of progress.
+const ROWS_PER_REPORT: u64 = 1000;
 
-const SERVE_MENDS: &str = "start `registry serve` on it once, which mends this";
+const CORRECTED_BY_UPGRADE: &str = "start `registry serve` on it once, which corrects this";
 const RESTORE: &str = "restore a backup; until then change nothing";
 const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
-                       `registry serve`, which makes it anew";
-const PROMOTE: &str = "give the right one its status anew with `registry promote ID`";
-const BY_HAND: &str = "mend it by hand with another SQLite tool, or restore a backup";
+                       `registry serve`, which rebuilds it";
+const PROMOTE: &str = "promote the right one again with `registry promote ID`";
+const BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
-    "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is given again";
-const OPTIMIZE: &str = "run `registry maintenance --optimize`, which makes it anew";
+    "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is reused";
+const OPTIMIZE: &str = "run `registry maintenance --optimize`, which rebuilds it";
 const NO_NEED: &str = "nothing needs to be done";
 
 pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Report> {
@@ -39,9 +38,13 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
         report: Report { schema_version, ..Report::default() },
     };
     if !check.is_current {
-        let problem =
-            format!("its schema is that of an older server ({schema_version}, not {SCHEMA_VERSION})");
-        check.warn("schema", None, problem, "start `registry serve` on it once, which brings it up to date");
+        let problem = format!("its schema is older ({schema_version}, not {SCHEMA_VERSION})");
+        check.warn(
+            "schema",
+            None,
+            problem,
+            "start `registry serve` on it once, which backs it up and upgrades it",
+        );
     }
     check.section("file", Check::integrity)?;
     check.section("file", Check::foreign_keys)?;
@@ -57,13 +60,13 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
 struct Check<'c> {
     connection: &'c Connection,
     watch: &'c Watch,
-    /// An older file is brought up to date before it is served, which mends some faults.
+    /// False for an older file, which is upgraded before it is served; that corrects some faults.
     is_current: bool,
     report: Report,
 }
 
 impl Check<'_> {
-    /// Where a part of the file can't be read, that is one more finding, and the others are looked at still.
+    /// If a part of the file can't be read, that is one more finding, and the check goes on with the others.
     fn section(
         &mut self,
         table: &'static str,
@@ -86,12 +89,12 @@ impl Check<'_> {
         self.report.warnings.add(Finding { table, id, problem, remedy: remedy.to_owned() });
     }
 
-    /// What bringing an older file up to date mends is no error there.
+    /// What an upgrade corrects is only a warning in an older file.
     fn fail_unless_older(&mut self, table: &'static str, id: Option<i64>, problem: String, remedy: &str) {
         if self.is_current {
             self.fail(table, id, problem, remedy);
         } else {
-            self.warn(table, id, problem, SERVE_MENDS);
+            self.warn(table, id, problem, CORRECTED_BY_UPGRADE);
         }
     }
 
@@ -105,7 +108,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// 0.2.0 declared a foreign key that nobody enforced; the events of a deleted version break it by design.
+    /// 0.2.0 declared a foreign key and did not enforce it; the events of a deleted version break it by design.
     fn foreign_keys(&mut self) -> rusqlite::Result<()> {
         let mut broken = self.connection.prepare(
             "SELECT \"table\", parent, count(*), min(rowid) FROM pragma_foreign_key_check GROUP BY 1, 2",
@@ -125,7 +128,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Tables, indexes and triggers, held against those of a new database.
+    /// Compares tables, indexes and triggers with those of a new database.
     fn schema(&mut self) -> rusqlite::Result<()> {
         if !self.is_current {
             return Ok(());
@@ -166,7 +169,7 @@ impl Check<'_> {
             if guards {
                 self.fail("schema", None, format!("{problem}, which guards a rule"), REBUILD);
             } else {
-                self.warn("schema", None, format!("{problem}, which makes lists quick"), REBUILD);
+                self.warn("schema", None, format!("{problem}, which speeds up lists"), REBUILD);
             }
         }
         let others = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name IN ('models', 'model_events')";
@@ -193,7 +196,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What the tables themselves guard; a tool that copies rows into tables of its own making loses it.
+    /// What the tables themselves guard; a tool that copies rows into tables of its own loses it.
     fn constraints(&mut self) -> rusqlite::Result<()> {
         let once = "SELECT 1 FROM pragma_index_list('models') AS listed WHERE \"unique\" AND NOT partial AND \
                     (SELECT group_concat(name, ' ' ORDER BY name) FROM pragma_index_info(listed.name)) = 'name version'";
@@ -203,7 +206,7 @@ impl Check<'_> {
             let problem = "models lets the same name and version be registered twice".to_owned();
             self.fail("schema", None, problem, RESTORE);
         }
-        // A word of the statement that SQLite keeps no other trace of.
+        // Only the text of the statement shows this word.
         let never_again = "SELECT 1 FROM sqlite_schema JOIN pragma_table_info(sqlite_schema.name) AS key \
             WHERE sqlite_schema.type = 'table' AND sqlite_schema.name = ?1 AND key.name = 'id' AND key.pk = 1 \
             AND upper(key.type) = 'INTEGER' AND sqlite_schema.sql LIKE '%AUTOINCREMENT%'";
@@ -211,7 +214,7 @@ impl Check<'_> {
             if has_table(self.connection, table)?
                 && self.connection.query_row(never_again, [table], |_| Ok(())).optional()?.is_none()
             {
-                let problem = format!("{table} gives the id of a deleted row to another");
+                let problem = format!("{table} reuses the id of a deleted row");
                 self.fail("schema", None, problem, RESTORE);
             }
         }
@@ -219,10 +222,10 @@ impl Check<'_> {
     }
 
     fn models(&mut self) -> rusqlite::Result<()> {
-        self.rows("models", &MODEL_RULES, |check, _, judged| {
+        self.rows("models", &MODEL_RULES, |check, _, checked| {
             check.report.models += 1;
-            for fault in judged.faults.drain(..) {
-                check.fault("models", judged.id, fault);
+            for fault in checked.faults.drain(..) {
+                check.fault("models", checked.id, fault);
             }
         })
     }
@@ -231,30 +234,29 @@ impl Check<'_> {
         if !has_table(self.connection, "model_events")? {
             return Ok(());
         }
-        let highest = self.highest_given("models")?;
+        let highest = self.highest_used("models")?;
         let mut foreign: BTreeMap<String, (u64, i64)> = BTreeMap::new();
-        self.rows("model_events", &EVENT_RULES, |check, row, judged| {
+        self.rows("model_events", &EVENT_RULES, |check, row, checked| {
             check.report.events += 1;
-            if let Some(Kept::Integer(model)) = judged.kept(row, "model_id")
+            if let Some(Kept::Integer(model)) = checked.kept(row, "model_id")
                 && model > highest
             {
-                let problem =
-                    format!("model_id is {model}, but the highest id that was ever given is {highest}");
-                check.fail("model_events", Some(judged.id), problem, BY_HAND);
+                let problem = format!("model_id is {model}, but the highest id ever used is {highest}");
+                check.fail("model_events", Some(checked.id), problem, BY_HAND);
             }
-            for fault in judged.faults.drain(..) {
-                // Told once for each type: another server may have written a million of them.
+            for fault in checked.faults.drain(..) {
+                // One finding for each type: another server may have written a million of them.
                 if fault.severity == Severity::Warning && fault.problem.starts_with("event_type ") {
-                    let room = foreign.len() < MAX_FOREIGN_TYPES;
+                    let has_room = foreign.len() < MAX_FOREIGN_TYPES;
                     if let Some((count, _)) = foreign.get_mut(&fault.problem) {
                         *count += 1;
                         continue;
-                    } else if room {
-                        foreign.insert(fault.problem, (1, judged.id));
+                    } else if has_room {
+                        foreign.insert(fault.problem, (1, checked.id));
                         continue;
                     }
                 }
-                check.fault("model_events", judged.id, fault);
+                check.fault("model_events", checked.id, fault);
             }
         })?;
         for (problem, (count, first)) in foreign {
@@ -274,7 +276,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What names may not share.
+    /// One production version a name, and each label once.
     fn names(&mut self) -> rusqlite::Result<()> {
         let several = "SELECT name, count(*), min(id) FROM models WHERE status = 'production' \
                        GROUP BY name HAVING count(*) > 1";
@@ -290,7 +292,7 @@ impl Check<'_> {
         })
     }
 
-    /// A sequence that lags behind would give the id of a deleted version, and so its events, to another.
+    /// A sequence that is too low would give the id of a deleted version, and so its events, to a new one.
     fn sequences(&mut self) -> rusqlite::Result<()> {
         for table in ["models", "model_events"] {
             if !has_table(self.connection, table)? {
@@ -320,8 +322,8 @@ impl Check<'_> {
         Ok(highest.unwrap_or(0))
     }
 
-    /// The highest id that a row of the table has or had.
-    fn highest_given(&self, table: &str) -> rusqlite::Result<i64> {
+    /// The highest id that a row of the table has, or a deleted one had.
+    fn highest_used(&self, table: &str) -> rusqlite::Result<i64> {
         Ok(self.sequence(table)?.unwrap_or(0).max(self.highest(table)?))
     }
 
@@ -333,11 +335,11 @@ impl Check<'_> {
         }
     }
 
-    /// Rows of a text, a count and an id.
+    /// Calls `report` with each row of a text, a count and an id.
     fn each(
         &mut self,
         sql: &str,
-        mut tell: impl FnMut(&mut Self, String, u64, Option<i64>),
+        mut report: impl FnMut(&mut Self, String, u64, Option<i64>),
     ) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
@@ -346,17 +348,17 @@ impl Check<'_> {
                 Kept::Text(text) => text.to_owned(),
                 _ => String::new(),
             };
-            tell(self, name, row.get(1)?, row.get(2)?);
+            report(self, name, row.get(1)?, row.get(2)?);
         }
         Ok(())
     }
 
-    /// Judges every row of a table by the rules of those columns that it has.
+    /// Checks every row of a table by the rules of the columns that it has.
     fn rows(
         &mut self,
         table: &'static str,
         rules: &[(&'static str, Rule)],
-        mut tell: impl FnMut(&mut Self, &rusqlite::Row<'_>, &mut Judged<'_>),
+        mut report: impl FnMut(&mut Self, &rusqlite::Row<'_>, &mut CheckedRow<'_>),
     ) -> rusqlite::Result<()> {
         let mut present = Vec::new();
         for (column, rule) in rules {
@@ -370,31 +372,31 @@ impl Check<'_> {
         let sql = format!("SELECT {} FROM {table} NOT INDEXED ORDER BY id", columns.join(", "));
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
-        let mut judged = Judged { id: 0, columns: &columns, faults: Vec::new() };
+        let mut checked = CheckedRow { id: 0, columns: &columns, faults: Vec::new() };
         let mut done = 0;
         while let Some(row) = rows.next()? {
-            judged.id = row.get(0).unwrap_or(0);
+            checked.id = row.get(0).unwrap_or(0);
             for (position, (column, rule)) in present.iter().enumerate() {
-                judged.faults.extend(rule.judge(column, kept(row.get_ref(position)?)));
+                checked.faults.extend(rule.judge(column, kept(row.get_ref(position)?)));
             }
-            tell(self, row, &mut judged);
+            report(self, row, &mut checked);
             done += 1;
-            if done % ROWS_A_LOOK == 0 {
-                self.watch.tell(Stage::Reading(table), done, total);
+            if done % ROWS_PER_REPORT == 0 {
+                self.watch.report(Stage::Reading(table), done, total);
             }
         }
         Ok(())
     }
 }
 
-/// A row that was judged.
-struct Judged<'c> {
+/// A row and what is wrong with its values.
+struct CheckedRow<'c> {
     id: i64,
     columns: &'c [&'static str],
     faults: Vec<Fault>,
 }
 
-impl Judged<'_> {
+impl CheckedRow<'_> {
     fn kept<'r>(&self, row: &'r rusqlite::Row<'_>, column: &str) -> Option<Kept<'r>> {
         let position = self.columns.iter().position(|known| *known == column)?;
         row.get_ref(position).ok().map(kept)

@@ -1,15 +1,13 @@
-//! Looking after the file: copying it while it is written, putting a copy back, judging it, making it smaller.
+//! Looks after the file: copies it while it is written, checks it, makes it smaller, and salvages its WAL.
 //!
-//! Nothing here makes a database or brings an older one up to date, so a file of 0.2.0 stays one. What takes
-//! long tells how far it is and can be given up, through a [`Watch`]. Where copies go, and when they take
-//! another file's place, is the caller's business: this room is given paths and writes databases to them.
+//! Nothing here creates a database or upgrades one, so a file of 0.2.0 stays one. Long work reports its progress and can be
+//! cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
-mod compact;
+mod exclusive;
 mod report;
-mod restore;
-mod salvage;
 mod source;
+mod upgrade;
 
 use std::{
     fmt, fs,
@@ -20,29 +18,30 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepResult};
 
-pub use compact::{Optimized, Vacuumed, optimize, vacuum};
+pub use exclusive::{Optimized, Vacuumed, fold_wal, optimize, salvage_wal, vacuum};
 pub use report::{Finding, Findings, Report};
-pub use restore::{Abandoned, Exclusive, Replaced};
-pub use salvage::{Salvaged, salvage_log};
 pub use source::{Source, is_registry_at_rest};
+pub(super) use upgrade::back_up_before_upgrade;
 
+pub use super::wal::Salvaged;
 use super::{
     connection::RETRY_PAUSE,
-    log::{self, Found, LogFault},
+    lock::LockError,
     opening::Options,
     schema::{self, SCHEMA_VERSION},
+    wal::WalFault,
 };
 
-/// 16 MB of the usual pages: often enough for a progress bar and for Ctrl-C.
-const PAGES_A_STEP: i32 = 4096;
-/// Instructions of SQLite between two looks at whether to give up: some milliseconds.
-const INSTRUCTIONS_A_LOOK: i32 = 100_000;
-/// Negative as SQLite has it: in KiB.
+/// 16 MB of pages of the usual size: often enough for a progress bar and for Ctrl-C.
+const PAGES_PER_STEP: i32 = 4096;
+/// Instructions of SQLite between two looks for a cancellation: some milliseconds.
+const INSTRUCTIONS_PER_LOOK: i32 = 100_000;
+/// In KiB, since it is negative.
 const CACHE_KIB: i32 = -32 * 1024;
-/// Findings of SQLite's own check that are told apart; where there are as many, the file is lost anyhow.
+/// Findings of SQLite's own check that are listed; a file with as many is lost.
 const MAX_INTEGRITY_FINDINGS: usize = 100;
 
-/// Why a database was not copied, restored, judged or made smaller. Each says what to do.
+/// Why work on a database failed. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum MaintenanceError {
@@ -57,26 +56,25 @@ pub enum MaintenanceError {
     #[error(
         "{} has schema version {found}, made by a newer registry; this one knows up to {SCHEMA_VERSION}: use the newer one", .path.display())]
     TooNew { path: PathBuf, found: i64 },
-    #[error("{} is held by another process, such as a registry that serves it; stop that one, then try again", .path.display())]
-    Held { path: PathBuf },
-    #[error(
-        "{} is held by a process whose database was moved away or removed, such as a registry that still serves it; stop that one, then try again", .path.display())]
-    Bereft { path: PathBuf },
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("{} is locked by another program; stop it, then try again", .path.display())]
+    Busy { path: PathBuf },
     #[error("{} is damaged ({finding}); use a backup that `registry maintenance --check` finds sound", .path.display())]
     Damaged { path: PathBuf, finding: String },
-    #[error("{} was changed by somebody who did not lock it; try again where its folder can be written", .path.display())]
-    Changed { path: PathBuf },
     #[error(
         "{} was left in the middle of a change by a process that died; `registry maintenance --optimize` brings it back to what it was", .path.display())]
     HalfChanged { path: PathBuf },
-    #[error("the disk is full, so work on {} was undone; make room, or choose another disk", .path.display())]
+    #[error("the disk is full, so work on {} was undone; free space there, or choose another disk", .path.display())]
     DiskFull { path: PathBuf },
+    #[error("{} has {free} free bytes, and {needed} are needed; free space there", .folder.display())]
+    NoSpace { folder: PathBuf, free: u64, needed: u64 },
     #[error(
         "{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
-    Closed { path: PathBuf, why: String },
+    NotAccessible { path: PathBuf, why: String },
     #[error(transparent)]
-    Log(#[from] LogFault),
-    #[error("it was given up, and what was begun was undone")]
+    Wal(#[from] WalFault),
+    #[error("it was cancelled, and its changes were undone")]
     Interrupted,
     #[error("{}: {why}; check its disk and its permissions", .path.display())]
     Failed { path: PathBuf, why: String },
@@ -86,20 +84,20 @@ impl MaintenanceError {
     fn of(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, why) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Held { path },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
             Some(ErrorCode::NotADatabase) => Self::NotADatabase { path },
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, finding: why },
             Some(ErrorCode::DiskFull) => Self::DiskFull { path },
             Some(ErrorCode::OperationInterrupted) => Self::Interrupted,
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Self::Closed { path, why }
+                Self::NotAccessible { path, why }
             }
             _ => Self::Failed { path, why },
         }
     }
 }
 
-/// What is being done.
+/// A step of long work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Stage {
@@ -113,18 +111,18 @@ pub enum Stage {
     Compacting,
 }
 
-/// How far it is.
+/// How far a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done.
+    /// The step.
     pub stage: Stage,
     /// How much of it is done.
     pub done: u64,
-    /// How much there is; 0 where nobody can tell.
+    /// How much there is; 0 if that is unknown.
     pub total: u64,
 }
 
-/// Who is told how far long work is, and who may give it up.
+/// Receives the progress of long work, and may cancel it.
 #[derive(Clone)]
 pub struct Watch {
     cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -138,7 +136,7 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Asks `cancelled` now and then whether to give up, and tells `progress` how far it is.
+    /// Long work asks `cancelled` every few milliseconds and reports to `progress`.
     pub fn new(
         cancelled: impl Fn() -> bool + Send + Sync + 'static,
         progress: impl Fn(Progress) + Send + Sync + 'static,
@@ -146,7 +144,7 @@ impl Watch {
         Self { cancelled: Arc::new(cancelled), progress: Arc::new(progress) }
     }
 
-    fn tell(&self, stage: Stage, done: u64, total: u64) {
+    fn report(&self, stage: Stage, done: u64, total: u64) {
         (self.progress)(Progress { stage, done, total });
     }
 
@@ -154,7 +152,7 @@ impl Watch {
         (self.cancelled)()
     }
 
-    /// What `error` means; where the user wants the end, whatever it was.
+    /// What `error` means; after a cancellation, always that.
     fn failed(&self, path: &Path, error: &rusqlite::Error) -> MaintenanceError {
         if self.cancelled() { MaintenanceError::Interrupted } else { MaintenanceError::of(path, error) }
     }
@@ -169,23 +167,19 @@ pub struct Copied {
     pub size_bytes: u64,
 }
 
-/// A connection for one piece of work. It does not wait for locks by itself: [`patiently`] does, and can be
-/// given up.
+/// A connection for one piece of work. It does not wait for locks by itself: [`patiently`] does, and can be cancelled.
 fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(std::time::Duration::ZERO)?;
-    // Where the log is not the database's own, this may fail, and must not bring the two together as it is closed.
-    log::leave(&connection, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
-    log::leave(&connection, false)?;
     let cancelled = Arc::clone(&watch.cancelled);
-    connection.progress_handler(INSTRUCTIONS_A_LOOK, Some(move || cancelled()))?;
+    connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(move || cancelled()))?;
     Ok(connection)
 }
 
-/// Tries again while another process holds the database, as long as the busy timeout.
+/// Retries while another process holds a lock on the database, up to the busy timeout.
 fn patiently<T>(
     options: &Options,
     watch: &Watch,
@@ -206,7 +200,7 @@ fn patiently<T>(
     }
 }
 
-/// Refuses what can't be a database before SQLite opens it, and so before it could be made.
+/// Refuses what can't be a database before SQLite opens it, and could create it.
 fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(()),
@@ -218,33 +212,6 @@ fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
     }
 }
 
-/// A connection that may write, to a database whose log, where an end that was not in order has left one, makes one whole with it.
-fn connect_to_write(options: &Options, watch: &Watch, found: Found) -> Result<Connection, MaintenanceError> {
-    let fault = |error: &rusqlite::Error| found.incoherent(options, error).map(MaintenanceError::from);
-    let mut incoherent = None;
-    let connection = patiently(options, watch, || {
-        let attempt = || {
-            let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
-            log::leave(&connection, found.is_to_be_left())?;
-            // The first look at the file may find it locked.
-            connection.execute_batch("SELECT count(*) FROM sqlite_schema")?;
-            Ok(connection)
-        };
-        attempt().inspect_err(|error| incoherent = fault(error))
-    });
-    let connection = connection.map_err(|error| incoherent.unwrap_or(error))?;
-    if found.is_to_be_left() {
-        let failed = |error: rusqlite::Error| watch.failed(&options.path, &error);
-        watch.tell(Stage::Verifying, 0, 0);
-        if found.is_to_be_checked() {
-            log::holds_together(&connection, options, found).map_err(failed)??;
-        }
-        log::keep_dropped(&connection, options, found).map_err(failed)?;
-        log::leave(&connection, false).map_err(failed)?;
-    }
-    Ok(connection)
-}
-
 /// Refuses a database that is not a registry's.
 fn expect_registry(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
     match schema::is_registry(connection) {
@@ -254,8 +221,8 @@ fn expect_registry(connection: &Connection, path: &Path) -> Result<(), Maintenan
     }
 }
 
-/// Copies every page. Given up, it has changed nothing. The reader has a transaction open or the file for itself; otherwise SQLite would begin
-/// again each time another process writes, which under load is for ever.
+/// Copies every page. `from` has a transaction open: otherwise SQLite would start over at each write of another process,
+/// under load for ever.
 fn copy(
     from: &Connection,
     to: &mut Connection,
@@ -269,23 +236,22 @@ fn copy(
         if watch.cancelled() {
             return Err(MaintenanceError::Interrupted);
         }
-        // A step can't be interrupted, so its error is none of the user's, and the last step's may come after
-        // the commit.
-        let stepped = backup.step(PAGES_A_STEP).map_err(|error| MaintenanceError::of(path, &error))?;
+        // A step is not interrupted by a cancellation, so its error is a real one.
+        let stepped = backup.step(PAGES_PER_STEP).map_err(|error| MaintenanceError::of(path, &error))?;
         let progress = backup.progress();
         let count = |pages| u64::try_from(pages).unwrap_or(0);
         let (pages, left) = (count(progress.pagecount), count(progress.remaining));
-        watch.tell(Stage::Copying, (pages - left.min(pages)) * page_bytes, pages * page_bytes);
+        watch.report(Stage::Copying, (pages - left.min(pages)) * page_bytes, pages * page_bytes);
         match stepped {
             StepResult::More => {}
             StepResult::Done => return Ok(Copied { pages, size_bytes: pages * page_bytes }),
-            _ => return Err(MaintenanceError::Held { path: path.to_owned() }),
+            _ => return Err(MaintenanceError::Busy { path: path.to_owned() }),
         }
     }
 }
 
-/// Copies into an empty file that nobody else has open, and leaves it as one file without a log: whoever
-/// finds it may open it where nothing can be written. Bringing it down to the disk is left to the caller.
+/// Copies into an empty file that no other process has open, and leaves one file without a WAL, which can be read on a
+/// read-only disk. The caller syncs it.
 fn copy_to_new(from: &Connection, path: &Path, watch: &Watch) -> Result<Copied, MaintenanceError> {
     let failed = |error: rusqlite::Error| watch.failed(path, &error);
     let open = || {
@@ -295,7 +261,7 @@ fn copy_to_new(from: &Connection, path: &Path, watch: &Watch) -> Result<Copied, 
         Ok(copy)
     };
     let mut to = open().map_err(failed)?;
-    // A copy that fails is thrown away, not rolled back.
+    // A failed copy is discarded, not rolled back.
     to.pragma_update(None, "journal_mode", "OFF").map_err(failed)?;
     let copied = copy(from, &mut to, path, watch)?;
     to.close().map_err(|(_, error)| failed(error))?;
@@ -305,15 +271,14 @@ fn copy_to_new(from: &Connection, path: &Path, watch: &Watch) -> Result<Copied, 
     Ok(copied)
 }
 
-/// Moves what is in the log into the database and does without one from here on. It errs as busy unless this
-/// connection is the only one.
+/// Moves the WAL into the database and turns it off. Fails as busy unless this connection is the only one.
 fn leave_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
 }
 
-/// What SQLite itself finds wrong; empty where it finds nothing.
+/// What SQLite itself finds wrong; empty if the file is sound.
 fn integrity(connection: &Connection, watch: &Watch) -> rusqlite::Result<Vec<String>> {
-    watch.tell(Stage::Verifying, 0, 0);
+    watch.report(Stage::Verifying, 0, 0);
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_INTEGRITY_FINDINGS})"))?;
     let mut findings = Vec::new();
     let mut rows = check.query([])?;
@@ -327,7 +292,7 @@ fn integrity(connection: &Connection, watch: &Watch) -> rusqlite::Result<Vec<Str
     Ok(findings)
 }
 
-/// Errs where SQLite finds anything wrong.
+/// Refuses a database in which SQLite finds anything wrong.
 fn expect_integrity(connection: &Connection, path: &Path, watch: &Watch) -> Result<(), MaintenanceError> {
     let findings = integrity(connection, watch).map_err(|error| watch.failed(path, &error))?;
     let Some(finding) = findings.into_iter().next() else { return Ok(()) };

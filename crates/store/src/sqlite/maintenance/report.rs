@@ -1,14 +1,14 @@
-//! What a check found: every finding counted, the first of them listed.
+//! The findings of a check: all counted, the first listed.
 
-/// Findings of each severity that are listed; all are counted.
+/// Findings of each severity that are listed.
 const MAX_LISTED: usize = 100;
 
 /// One thing that is wrong, or odd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The table it is in; `schema` or `file` where it is in none.
+    /// Its table; `schema` or `file` if it is in none.
     pub table: &'static str,
-    /// The row, where it is one.
+    /// Its row, if it is in one.
     pub id: Option<i64>,
     /// What is wrong.
     pub problem: String,
@@ -16,7 +16,7 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// What was found of one severity.
+/// The findings of one severity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// All of them.
@@ -39,12 +39,12 @@ impl Findings {
 pub struct Report {
     /// The number of the file's schema.
     pub schema_version: i64,
-    /// Versions that were judged.
+    /// Versions that were checked.
     pub models: u64,
-    /// Events that were judged.
+    /// Events that were checked.
     pub events: u64,
     /// Rules that are broken.
     pub errors: Findings,
-    /// What is odd, or will be mended by itself.
+    /// What is odd, or is corrected by an upgrade.
     pub warnings: Findings,
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use registry_domain::Timestamp;
 
-use super::{log, opening::OpenError};
+use super::opening::OpenError;
 pub(super) use tables::{has_column, has_table, holds_nothing, is_registry, step_key, user_version};
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
@@ -24,20 +24,19 @@ pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
     Err(OpenError::TooNew { path: path.to_owned(), found, known: SCHEMA_VERSION })
 }
 
-/// Refuses a file that is not a registry's before anything is written to it, here or, if it has a WAL, when the
-/// connection is closed.
+/// Refuses a file that is not a registry's, before anything is written to it.
 pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
-    let leave_log = |on| log::leave(connection, on);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push("-wal");
-    leave_log(std::fs::metadata(beside).is_ok_and(|log| log.len() > 0)).map_err(failed)?;
     check_version(user_version(connection).map_err(failed)?, path)?;
     if !holds_nothing(connection).map_err(failed)? && !is_registry(connection).map_err(failed)? {
         return Err(OpenError::NotARegistry { path: path.to_owned() });
     }
-    leave_log(false).map_err(failed)?;
     Ok(())
+}
+
+/// Returns true if the file is not empty and has an older schema.
+pub(super) fn needs_upgrade(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(!is_current(connection)? && !holds_nothing(connection)?)
 }
 
 /// Creates this schema in memory, to compare a file with.

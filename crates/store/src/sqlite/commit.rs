@@ -1,0 +1,149 @@
+//! Commits on a disk that may fail: the answer to a commit has to be true, also after a crash.
+//!
+//! SQLite writes the frames of a transaction into the WAL, syncs them, and only then updates the WAL index, through which
+//! readers find them. A commit that fails at its sync, or after it, is seen by no reader. But its frames may be whole in
+//! the WAL, and a recovery after a crash would take them for committed. So the writer overwrites them at once: the next
+//! transaction begins at the same place in the WAL, and checksums chain the frames, so one page voids all of them. As long
+//! as even that fails, the outcome is unknown, and the answer says so.
+//!
+//! A sync that failed once may succeed later without having written anything. For commits that does no harm: each
+//! acknowledged commit was synced by itself (`synchronous=FULL`), and a failed one is written again. For checkpoints it
+//! does: SQLite syncs the database only when the whole WAL has been moved, and after a failed sync moves the last part
+//! again, but not what it had moved before. So after a failed sync the WAL is kept whole, and the next start recovers all
+//! of it.
+
+use rusqlite::{Transaction, TransactionBehavior, config::DbConfig, ffi};
+
+use super::{super::StoreError, connection::SqliteWriter, schema};
+
+/// What failed, by SQLite's extended code.
+pub(super) fn what_failed(error: &rusqlite::Error) -> &'static str {
+    match extended_code(error) {
+        Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ) => "reading failed",
+        Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_TRUNCATE) => "writing failed",
+        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => "syncing failed",
+        Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP | ffi::SQLITE_IOERR_SHMOPEN) => {
+            "the WAL index can't grow"
+        }
+        Some(ffi::SQLITE_PERM) => "access was refused",
+        Some(code) if code & 0xff == ffi::SQLITE_CANTOPEN => "a file of it can't be opened",
+        _ => "an I/O error",
+    }
+}
+
+/// Returns true if the WAL index could not grow, which is the last step of a commit and the first of opening.
+pub(super) fn is_wal_index_failure(error: &rusqlite::Error) -> bool {
+    matches!(extended_code(error), Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP))
+}
+
+/// Returns true if a sync failed.
+pub(super) fn is_sync_failure(error: &rusqlite::Error) -> bool {
+    matches!(extended_code(error), Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
+}
+
+/// Returns true if a file could not be written, as when the file size limit of this process is reached.
+fn is_write_failure(error: &rusqlite::Error) -> bool {
+    matches!(extended_code(error), Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_FULL))
+}
+
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
+}
+
+impl SqliteWriter {
+    /// Makes the transaction durable, in the very files that the path leads to. If that fails, the transaction is undone.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Unwritable`], [`StoreError::Failing`] if nothing of it is kept;
+    /// [`StoreError::InDoubt`] if that is unknown.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        if let Err(displaced) = self.files.check() {
+            self.rescue_wal();
+            return Err(displaced);
+        }
+        self.is_wal_rescued = false;
+        let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let Err(error) = committed else {
+            // If a file was moved away in between, the transaction counts once that very file is back.
+            return self.files.check().map_err(|displaced| {
+                self.rescue_wal();
+                StoreError::InDoubt(displaced.to_string())
+            });
+        };
+        if self.in_transaction()
+            && let Err(error) = self.rollback()
+        {
+            tracing::error!(%error, "a transaction that was not committed could not be rolled back");
+        }
+        tracing::debug!(%error, "a commit failed");
+        match StoreError::from(error) {
+            // These leave nothing in the WAL that a recovery could take for committed.
+            error @ (StoreError::Full | StoreError::Busy) => Err(error),
+            error if self.void_failed_commit() => Err(self.full_if_disk_is(error)),
+            error => Err(StoreError::InDoubt(error.to_string())),
+        }
+    }
+
+    /// Makes this connection leave the WAL beside the database when it closes, for the next start to recover.
+    ///
+    /// # Errors
+    /// As SQLite's.
+    pub fn keep_wal_on_close(&mut self) -> Result<(), StoreError> {
+        Ok(keep_wal_on_close(&self.connection, true)?)
+    }
+
+    /// Overwrites what a failed commit may have left in the WAL. Returns true if it is void for certain.
+    fn void_failed_commit(&mut self) -> bool {
+        let overwritten = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
+            .and_then(|transaction| touch(&transaction).and_then(|()| transaction.commit()));
+        match overwritten {
+            Ok(()) => true,
+            // By then its frame has been written and synced.
+            Err(error) if is_wal_index_failure(&error) => true,
+            // If not even this frame fits into the WAL, the first one of the failed commit did not.
+            Err(error) if is_write_failure(&error) && self.files.is_full() => true,
+            Err(error) => {
+                tracing::error!(%error, "what a failed commit left in the WAL could not be overwritten");
+                false
+            }
+        }
+    }
+
+    /// Turns an I/O error on a full disk into that of a full disk, as which SQLite does not always report it.
+    pub(super) fn full_if_disk_is(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Failing(_) if self.files.is_full() => StoreError::Full,
+            error => error,
+        }
+    }
+
+    /// If only the WAL was taken away, moves what it holds into the database now: it would be lost with this process.
+    fn rescue_wal(&mut self) {
+        if self.in_transaction() && self.rollback().is_err() {
+            return;
+        }
+        if !self.files.only_the_wal_is_gone() || self.is_wal_rescued {
+            return;
+        }
+        match self.truncate_wal() {
+            Ok(_) => {
+                self.is_wal_rescued = true;
+                tracing::warn!("the write-ahead log was taken away; what it held is in the database");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the write-ahead log was taken away, and what it holds can't be moved into the database");
+            }
+        }
+    }
+}
+
+/// Makes closing a connection leave the WAL as it is, or not.
+pub(super) fn keep_wal_on_close(connection: &rusqlite::Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
+}
+
+/// Rewrites a value of the file's header with itself: one page is written, and nothing changes.
+pub(super) fn touch(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    let version = schema::user_version(connection)?;
+    connection.pragma_update(None, "user_version", version)
+}

@@ -1,0 +1,149 @@
+//! Work that needs the database for itself: vacuum, statistics, salvaging and folding the WAL in.
+//!
+//! The caller owns the [`DatabaseLock`], which keeps servers out; SQLite's own locks keep out other programs.
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{
+    MaintenanceError, Source, Stage, Watch, connect, expect_file, expect_registry, leave_wal, patiently,
+};
+use crate::sqlite::{
+    lock::DatabaseLock,
+    lookup,
+    opening::Options,
+    schema::{SCHEMA_VERSION, user_version},
+    wal::{self, Salvaged},
+};
+
+/// Rows of an index that `ANALYZE` looks at: enough for a query plan, and bounded.
+const ANALYSIS_LIMIT: i64 = 1000;
+/// `PRAGMA optimize` for all tables, also those that this connection has not queried.
+const OPTIMIZE_ALL: i64 = 0x10002;
+/// The same as a dry run that returns the statements.
+const OPTIMIZE_DRY_RUN: i64 = 0x10003;
+
+/// What rewriting the file saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Bytes of the database before.
+    pub before_bytes: u64,
+    /// Bytes of the database after.
+    pub after_bytes: u64,
+}
+
+/// What was done for the queries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Optimized {
+    /// The statements that SQLite found worth running.
+    pub ran: Vec<String>,
+    /// The counters and indexes that did not match the versions and were rebuilt.
+    pub rebuilt: Vec<String>,
+}
+
+/// Rewrites the database without the free pages that deleted rows have left. It needs about the size of the database
+/// again on the disk.
+///
+/// # Errors
+/// [`MaintenanceError`]; the database is then as it was.
+pub fn vacuum(options: &Options, watch: &Watch) -> Result<Vacuumed, MaintenanceError> {
+    with_exclusive(options, watch, |connection| {
+        let before_bytes = size(connection)?;
+        connection.execute_batch("VACUUM")?;
+        Ok(Vacuumed { before_bytes, after_bytes: size(connection)? })
+    })
+}
+
+/// Refreshes the statistics for SQLite's query planner if they are stale, and rebuilds counters and indexes that do not
+/// match the versions. A database with an older schema has no such counters.
+///
+/// # Errors
+/// [`MaintenanceError`].
+pub fn optimize(options: &Options, watch: &Watch) -> Result<Optimized, MaintenanceError> {
+    with_exclusive(options, watch, |connection| {
+        let rebuilt = if user_version(connection)? == SCHEMA_VERSION {
+            rebuild_drifted(connection)?
+        } else {
+            Vec::new()
+        };
+        connection.pragma_update(None, "analysis_limit", ANALYSIS_LIMIT)?;
+        let mut dry_run = connection.prepare(&format!("PRAGMA optimize({OPTIMIZE_DRY_RUN})"))?;
+        let ran = dry_run.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        connection.execute_batch(&format!("PRAGMA optimize({OPTIMIZE_ALL})"))?;
+        Ok(Optimized { ran, rebuilt })
+    })
+}
+
+/// Copies a damaged WAL aside, cuts it behind its last sound transaction, and verifies the database with what is left.
+///
+/// # Errors
+/// [`MaintenanceError::Wal`] if the WAL is not damaged but belongs to another database; [`MaintenanceError::Damaged`] if the
+/// database and what is left do not match.
+pub fn salvage_wal(options: &Options, watch: &Watch) -> Result<Salvaged, MaintenanceError> {
+    expect_file(&options.path)?;
+    let _lock = DatabaseLock::acquire(options)?;
+    let salvaged = wal::salvage(options)?;
+    if salvaged.kept_as.is_some() {
+        Source::of_owner(options, watch)?.verify(watch)?;
+    }
+    Ok(salvaged)
+}
+
+/// Moves the WAL into the database and leaves one file, so that another can take its place.
+///
+/// # Errors
+/// [`MaintenanceError`], also if another program has the database open.
+pub fn fold_wal(options: &Options, watch: &Watch, lock: &DatabaseLock) -> Result<(), MaintenanceError> {
+    let connection = connect_exclusively(options, watch, lock)?;
+    connection.close().map_err(|(_, error)| watch.failed(&options.path, &error))
+}
+
+fn with_exclusive<T>(
+    options: &Options,
+    watch: &Watch,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, MaintenanceError> {
+    let path = &options.path;
+    expect_file(path)?;
+    let lock = DatabaseLock::acquire(options)?;
+    let connection = connect_exclusively(options, watch, &lock)?;
+    expect_registry(&connection, path)?;
+    watch.report(Stage::Compacting, 0, 0);
+    let failed = |error: rusqlite::Error| watch.failed(path, &error);
+    let done = work(&connection).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))?;
+    Ok(done)
+}
+
+/// A connection with the file for itself and without a WAL.
+fn connect_exclusively(
+    options: &Options,
+    watch: &Watch,
+    _lock: &DatabaseLock,
+) -> Result<Connection, MaintenanceError> {
+    wal::inspect(options)?;
+    // A new connection for each attempt: a failed one may keep some of its locks.
+    patiently(options, watch, || {
+        let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        // Deleting the journal is what commits, so that has to be synced too.
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        leave_wal(&connection)?;
+        connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
+        Ok(connection)
+    })
+}
+
+fn rebuild_drifted(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let drifts = lookup::drifts(connection)?;
+    if !drifts.is_empty() {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        lookup::rebuild(connection)?;
+        connection.execute_batch("COMMIT")?;
+    }
+    Ok(drifts.into_iter().map(|drift| format!("{}: {}", drift.table, drift.problem)).collect())
+}
+
+fn size(connection: &Connection) -> rusqlite::Result<u64> {
+    let ask = |sql| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+    Ok(ask("PRAGMA page_count")? * ask("PRAGMA page_size")?)
+}
