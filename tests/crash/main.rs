@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const KEY: &str = "crash-test-key";
+const KEY: &str = "a-key-of-the-crash-tests";
 /// What takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 

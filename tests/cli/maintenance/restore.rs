@@ -165,7 +165,7 @@ fn what_can_t_be_served_is_not_restored_and_changes_nothing() {
         (bad("empty.db", &|path| fs::write(path, "").unwrap()), "not a registry's"),
         (
             bad("newer.db", &|path| {
-                Connection::open(path).unwrap().pragma_update(None, "user_version", 302).unwrap()
+                Connection::open(path).unwrap().pragma_update(None, "user_version", 401).unwrap()
             }),
             "use the newer one",
         ),
