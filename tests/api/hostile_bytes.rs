@@ -36,7 +36,7 @@ fn everything_said(app: &TestApp, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_run() {
+fn ambiguous_requests_are_refused_and_nothing_after_them_is_run() {
     let app = TestApp::spawn();
     let hidden = registration("hidden");
     let both = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", hidden.len() + 5);
@@ -105,7 +105,7 @@ fn a_client_that_closes_its_side_after_a_request_gets_its_answer() {
 }
 
 #[test]
-fn the_rest_of_a_refused_chunked_body_is_no_request() {
+fn the_rest_of_a_refused_chunked_body_is_not_read_as_a_request() {
     let app = TestApp::spawn();
     let refused = post("Transfer-Encoding: chunked", "").replace(KEY, "wrong");
     let said = everything_said(&app, (refused + &registration("hidden")).as_bytes());
@@ -176,7 +176,7 @@ fn an_endless_body_is_refused_at_its_cap_and_read_no_further() {
 }
 
 #[test]
-fn odd_but_sound_requests_are_answered() {
+fn unusual_but_valid_requests_are_answered() {
     let app = TestApp::spawn();
     let body = r#"{"name":"c","version":"1","artifact_uri":"s3://b"}"#;
     let chunks = format!(

@@ -72,7 +72,7 @@ fn fault(answer: Answer) -> (String, String) {
 }
 
 #[test]
-fn what_is_no_object_of_json_is_refused_with_its_place_and_changes_nothing() {
+fn values_that_are_not_json_objects_are_refused_with_their_place_and_change_nothing() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -138,7 +138,7 @@ fn what_is_no_object_of_json_is_refused_with_its_place_and_changes_nothing() {
 }
 
 #[test]
-fn what_nests_too_deeply_is_refused_wherever_it_stands_and_what_does_not_is_served_back() {
+fn too_deep_nesting_is_refused_in_every_field_and_allowed_nesting_is_returned() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -220,7 +220,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
 }
 
 #[test]
-fn of_a_field_given_twice_the_last_counts_and_the_first_is_not_judged() {
+fn of_a_field_given_twice_only_the_last_is_read() {
     let app = TestApp::spawn();
     let body = r#"{"name":5,"version":"1","version":"2","name":"m","artifact_uri":"s3://x","metrics":{"a":1,"b":2,"a":3}}"#;
     let model = post(&app, "/models", body).ok();
@@ -232,7 +232,7 @@ fn of_a_field_given_twice_the_last_counts_and_the_first_is_not_judged() {
 }
 
 #[test]
-fn texts_of_any_letters_are_kept_found_and_served_back() {
+fn text_in_any_script_is_kept_found_and_returned() {
     let app = TestApp::spawn();
     let texts = [
         "\0",
@@ -320,7 +320,7 @@ fn heavy() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn the_worst_bodies_are_answered_soon_and_with_little() {
+fn the_worst_bodies_get_quick_and_small_answers() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -374,7 +374,7 @@ fn a_request_with_very_many_faults_lists_1000_and_counts_the_rest() {
 }
 
 #[test]
-fn paths_and_queries_are_decoded_once_and_what_is_no_text_names_nothing() {
+fn paths_and_queries_are_decoded_once_and_invalid_utf_8_matches_nothing() {
     let app = TestApp::spawn();
     app.register("/", "1");
     app.register("a", "1");
@@ -494,7 +494,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn whatever_is_sent_is_refused_whole_or_stored_and_served_back() {
+fn every_body_is_refused_whole_or_stored_and_returned() {
     let app = TestApp::spawn();
     let fields = prop::sample::select(vec![
         "name",

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    foreign::reopened,
+    invalid_values::reopened,
     support::{TestApp, encoded, ids},
 };
 

@@ -140,7 +140,7 @@ fn a_version_that_has_events_can_be_deleted_and_they_stay() {
 }
 
 #[test]
-fn ids_that_an_older_server_gave_and_took_back_are_not_given_again() {
+fn ids_of_versions_that_an_older_server_deleted_are_not_reused() {
     let app = served(&[
         FIRST,
         SECOND,
@@ -153,7 +153,7 @@ fn ids_that_an_older_server_gave_and_took_back_are_not_given_again() {
 }
 
 #[test]
-fn what_a_python_server_wrote_is_answered_in_the_spelling_of_this_one() {
+fn json_written_by_a_python_server_is_answered_in_the_spelling_of_this_one() {
     let app = served(&[
         FIRST,
         SECOND,
@@ -405,7 +405,7 @@ fn a_file_of_any_age_gets_its_counters_and_is_searched() {
 }
 
 #[test]
-fn what_another_server_did_in_between_is_counted_when_the_file_is_opened_again() {
+fn changes_by_another_server_are_counted_when_the_file_is_reopened() {
     let app = TestApp::spawn();
     for version in ["1", "2", "3"] {
         app.register_with("m", version, &json!({"tags": ["a"]}));

@@ -107,7 +107,7 @@ fn ends(log: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn a_log_that_a_kill_left_is_taken_over_whole() {
+fn the_wal_of_a_killed_server_is_recovered_completely() {
     let crashed = crashed();
     let log = fs::read(at(&crashed, "-wal")).unwrap();
     assert!(ends(&log).len() as u64 >= VERSIONS);
@@ -123,7 +123,7 @@ fn a_log_that_a_kill_left_is_taken_over_whole() {
 }
 
 #[test]
-fn a_damaged_log_is_refused_and_what_is_sound_in_it_is_salvaged_when_that_is_asked_for() {
+fn a_damaged_wal_is_refused_and_its_sound_part_is_salvaged_on_request() {
     let crashed = crashed();
     let whole = copy(&crashed);
     Server::start(&at(&whole, "")).stop();
@@ -186,7 +186,7 @@ fn an_incomplete_last_transaction_is_dropped_with_a_warning() {
 
 /// Only checkpoints sync the WAL then, so the system may have written later transactions and not an earlier one.
 #[test]
-fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_before() {
+fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_before_it_is_kept() {
     let crashed = crashed();
     let ends = ends(&fs::read(at(&crashed, "-wal")).unwrap());
     let (count, kept) = (ends.len(), ends.len() / 2);
@@ -223,7 +223,7 @@ fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_
 }
 
 #[test]
-fn a_log_beside_another_database_or_none_is_refused() {
+fn a_wal_of_another_or_a_missing_database_is_refused() {
     let crashed = crashed();
     let elsewhere = tempfile::tempdir().unwrap();
     let backup = elsewhere.path().join("b.db");
@@ -255,7 +255,7 @@ fn a_log_beside_another_database_or_none_is_refused() {
 }
 
 #[test]
-fn what_holds_the_database_open_is_not_salvaged_under() {
+fn a_database_in_use_is_not_salvaged() {
     let folder = crashed();
     let server = Server::start(&at(&folder, ""));
     let refused = maintenance(&folder, &["--salvage-wal"]);

@@ -102,7 +102,7 @@ fn told(log: &[String]) -> Option<&'static str> {
 }
 
 #[test]
-fn a_migration_that_is_killed_at_any_step_and_again_is_done_whole_by_the_next_start() {
+fn a_migration_killed_at_any_step_is_completed_by_the_next_start() {
     let mut random = fastrand::Rng::new();
     for is_0_2_0 in [true, false] {
         let old = old_file(is_0_2_0);

@@ -205,7 +205,7 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
 
 /// A judge is worth something only if it can condemn.
 #[test]
-fn the_judge_sees_what_is_missing_and_what_nobody_sent() {
+fn the_judge_finds_missing_and_unsent_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
     let mut server = Server::start(&path);

@@ -86,7 +86,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// A half backup that looks like one would be restored one day.
 #[test]
-fn a_backup_that_is_killed_leaves_the_old_one_or_the_new_one_whole_and_the_database_untouched() {
+fn a_killed_backup_leaves_a_whole_old_or_new_one_and_the_database_untouched() {
     let mut random = fastrand::Rng::new();
     let (folder, elsewhere) = (database(VERSIONS), tempfile::tempdir().unwrap());
     let (path, backup) = (folder.path().join("registry.db"), elsewhere.path().join("b.db"));
@@ -119,7 +119,7 @@ fn a_backup_that_is_killed_leaves_the_old_one_or_the_new_one_whole_and_the_datab
 }
 
 #[test]
-fn a_restore_that_is_killed_leaves_the_old_state_or_the_restored_one_and_a_server_finds_it() {
+fn a_killed_restore_leaves_the_old_or_the_restored_database() {
     let mut random = fastrand::Rng::new();
     let (old, backup) = (database(VERSIONS / 2), database(VERSIONS));
     let (path, backup) = (old.path().join("registry.db"), backup.path().join("registry.db"));

@@ -59,7 +59,7 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
 }
 
 #[test]
-fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
+fn a_backup_over_the_database_or_over_another_file_is_refused() {
     let folder = database();
     let path = at(&folder, "registry.db");
     symlink(&path, at(&folder, "link")).unwrap();
@@ -103,7 +103,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
 }
 
 #[test]
-fn a_backup_replaces_an_older_one_and_shows_nobody_more_than_the_database_does() {
+fn a_backup_replaces_an_older_one_and_is_no_more_readable_than_the_database() {
     let folder = database();
     let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
     fs::set_permissions(&database, fs::Permissions::from_mode(0o600)).unwrap();
@@ -154,7 +154,7 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
 }
 
 #[test]
-fn what_it_can_t_do_it_says_and_a_missing_database_is_never_made() {
+fn impossible_requests_are_errors_and_a_missing_database_is_never_created() {
     let folder = tempfile::tempdir().unwrap();
     let database = at(&folder, "registry.db");
     for arguments in [&["--check"][..], &["--vacuum"], &["--optimize"]] {
@@ -238,7 +238,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
+fn a_signal_ends_a_backup_and_leaves_only_the_old_one() {
     for name in ["INT", "TERM", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let (_holder, child, to) = waiting(&folder);
@@ -253,7 +253,7 @@ fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
 }
 
 #[test]
-fn a_closed_terminal_ends_a_backup_in_order_however_often_it_is_told_of_but_not_under_nohup() {
+fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     while child.try_wait().unwrap().is_none() {
@@ -300,7 +300,7 @@ fn a_signal_between_two_actions_says_which_was_given_up_and_that_the_other_stand
 }
 
 #[test]
-fn a_backup_that_is_killed_leaves_the_old_one_whole() {
+fn a_killed_backup_leaves_the_old_one_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     let old = fs::read(to.join("b.db")).unwrap();
@@ -310,7 +310,7 @@ fn a_backup_that_is_killed_leaves_the_old_one_whole() {
 }
 
 #[test]
-fn a_backup_that_can_t_be_written_to_its_end_leaves_the_old_one_and_nothing_else() {
+fn a_backup_that_fails_halfway_leaves_only_the_old_one() {
     let folder = database();
     let (path, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
     done(back_up(&path, &backup));

@@ -69,7 +69,7 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
 }
 
 #[test]
-fn a_log_that_a_crash_left_belongs_to_the_old_database_and_never_to_the_restored_one() {
+fn the_wal_of_a_crash_is_never_applied_to_the_restored_database() {
     let folder = database();
     let backup = at(&folder, "backup.db");
     done(back_up(&at(&folder, "registry.db"), &backup));
@@ -143,7 +143,7 @@ fn each_file_that_is_kept_is_named_as_the_database_was() {
 }
 
 #[test]
-fn what_can_t_be_served_is_not_restored_and_changes_nothing() {
+fn an_unusable_backup_is_not_restored_and_changes_nothing() {
     let folder = database();
     let elsewhere = tempfile::tempdir().unwrap();
     let good = at(&elsewhere, "good.db");
@@ -231,7 +231,7 @@ fn links_to_nothing_are_followed_both_ways() {
 }
 
 #[test]
-fn a_restore_that_can_t_be_written_to_its_end_leaves_the_database_as_it_was_and_nothing_else() {
+fn a_restore_that_fails_halfway_leaves_only_the_unchanged_database() {
     let folder = database();
     let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
     done(back_up(&database, &backup));
