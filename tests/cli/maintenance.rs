@@ -82,7 +82,7 @@ fn database() -> TempDir {
         server.post("/models", &body);
     }
     server.post("/models/1/metrics", &json!({"suite": "s", "metrics": {"score": 1.0}}));
-    server.post("/models/1/promote", &json!(null));
+    server.post("/models/1/promote", &json!({}));
     server.signal("TERM");
     server.ended().folder
 }
