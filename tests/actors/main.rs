@@ -28,7 +28,7 @@ fn now() -> Timestamp {
     Timestamp::from_unix_millis(0)
 }
 
-/// Runs `test` inside an actix system, over a database with one reader and room for `queue` jobs in each queue.
+/// Runs `test` inside an actix system, over a database with one reader and queues of `queue` jobs.
 fn serve<B: Backend, F: Future<Output = ()>>(
     store: B::Options,
     queue: usize,
@@ -218,7 +218,7 @@ async fn readiness_is_a_committed_write(database: Database) {
     database.ready().await.unwrap();
 }
 
-/// Runs `test` over the backend in memory, with room for many jobs and a hand on its faults.
+/// Runs `test` over the backend in memory, with large queues and control of its faults.
 fn with_faults<F: Future<Output = ()>>(
     patience: Duration,
     test: impl FnOnce(Database, std::sync::Arc<Mutex<Faults>>) -> F,

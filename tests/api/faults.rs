@@ -1,4 +1,4 @@
-//! Faults injected into a running server: what fails is one request, and nothing of it stays.
+//! Faults injected into a running server: one request fails and leaves nothing behind.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -28,7 +28,7 @@ fn a_panic_in_an_operation_answers_500_and_the_next_request_is_served() {
 fn a_panic_does_not_affect_the_other_operations_of_its_batch() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
-    // Held back by another process, the writes pile up and are committed together.
+    // Another process holds the lock, so the writes queue up and are committed together.
     let other = app.other_process();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     app.clock.panic_once();

@@ -7,7 +7,7 @@ use crate::{
     support::{TestApp, encoded, ids},
 };
 
-/// The ids a list gives, sorted.
+/// The ids of a list, sorted.
 #[track_caller]
 fn found(app: &TestApp, query: &str) -> Vec<i64> {
     let mut ids = app.ids(&format!("/models?{query}"));

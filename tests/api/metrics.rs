@@ -1,4 +1,4 @@
-//! Scores: merged suite by suite, digested, and written over nothing that was not seen.
+//! Scores: merged suite by suite, digested, and written only over the state that was read.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -1,4 +1,4 @@
-//! Files of older servers: upgraded in place, with all that they hold.
+//! Files of older servers: upgraded in place with all of their contents.
 
 use std::time::Duration;
 
@@ -356,7 +356,7 @@ fn a_time_without_its_fraction_still_rises_and_still_guards_a_write() {
     app.request("PATCH", "/models/1", &[("If-Match", &tag), ("X-API-Key", KEY)], Some("{}")).refused(412);
 }
 
-/// Whether a file is as its versions say, by its own maintenance.
+/// Asserts that `maintenance` finds no fault in the file.
 fn expect_sound(path: &std::path::Path) {
     let options = Options {
         path: path.to_owned(),
@@ -375,13 +375,13 @@ fn a_file_of_any_age_gets_its_counters_and_is_searched() {
         ('m', '1', '/x', 'staging', '[\"a\"]', 'Größe', '2025-01-02 03:04:05'),
         ('m', '2', '/x', NULL, '[\"a\", \"b\"]', NULL, '2025-01-01 03:04:05'),
         ('n', '1', '/x', 'live', NULL, 'größer', '2025-01-03 03:04:05')";
-    // As schema 300 left it: no counters yet, and an index that is there no more.
+    // As schema 300 left it: without counters, and with an index that was dropped later.
     let third = "DROP INDEX idx_model_events_model_id; PRAGMA user_version = 300;
         CREATE INDEX idx_models_updated ON models (updated_at, id);
         CREATE INDEX idx_models_created ON models (created_at, id);
         CREATE INDEX idx_models_status_updated ON models (status, updated_at, id);
         CREATE INDEX idx_model_events_model ON model_events (model_id, id);";
-    // NULL was no status any more.
+    // NULL was no longer a status.
     let old_301 = &old.replace("NULL, '[", "'', '[");
     for statements in
         [&[FIRST, old][..], &[FIRST, SECOND, old], &[FIRST, SECOND, old, third], &[THIRD, old_301]]

@@ -122,7 +122,7 @@ fn other_statuses_and_the_version_in_production_itself_pass_no_gate() {
     }
     app.record(id, "core", json!({"score": 0.9})).ok();
     app.promote(id).ok();
-    // Its own score falls, and it stays where it is.
+    // Its own score falls, and it stays in production.
     app.record(id, "core", json!({"score": 0.1})).ok();
     app.promote(id).ok();
     app.patch(id, &json!({"status": "production", "metrics": {}})).ok();

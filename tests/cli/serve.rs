@@ -1,4 +1,4 @@
-//! `registry serve`: starting, refusing to start, and ending.
+//! `registry serve`: start, refused start and shutdown.
 
 use std::{
     fs,
@@ -81,7 +81,7 @@ fn what_runs_is_finished_before_it_ends() {
     let (answered, answers) = mpsc::channel();
     let mut sent = 0;
     std::thread::scope(|scope| {
-        // Once one is refused because the queue is full, others are held back by the lock: they run.
+        // A refusal shows that the queue is full, so that others wait for the lock.
         loop {
             assert!(sent < 100, "none was refused");
             let (url, answered) = (format!("{}/models/1/metrics", server.url), answered.clone());
@@ -120,9 +120,9 @@ fn a_second_signal_ends_it_at_once() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let url = format!("{}/models/{id}/promote", server.url);
     std::thread::scope(|scope| {
-        // It waits for the lock, and so the server for it: only the second signal ends this.
+        // The write waits for the lock, and the server waits for the write: only a second signal ends it.
         let write = || scope.spawn(|| ureq::post(&url).header("X-API-Key", KEY).send_empty().is_err());
-        // One that waits in the queue shows that there is one before it, which the writer has begun.
+        // A write in the queue shows that the writer has begun another one.
         let mut writes = vec![write()];
         while server.get("/queues")["write"]["depth"] == 0 {
             assert!(writes.len() < 1000, "no write ever waits");
@@ -185,7 +185,7 @@ fn more_connections_than_open_files_allow_are_an_error_if_they_were_configured()
     assert!(line.contains("--max-connections 1000 needs a limit of 1"), "{line}");
     assert!(line.contains("this process may have 512") && line.contains("LimitNOFILE="), "{line}");
     assert!(!folder.path().join("registry.db").exists());
-    // The default takes what there is.
+    // The default is lowered to the limit.
     let mut child = with_few_files("").stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut first)

@@ -1,5 +1,5 @@
-//! A WAL that is damaged or belongs to another database, beside that of a server that was killed: each is recovered or
-//! refused with a message, and what is refused is left as it was.
+//! The WAL of a killed server, damaged WALs, and those of another database: each is recovered, or refused with a message
+//! and not changed.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ const VERSIONS: u64 = 12;
 const HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24 + 4096;
 
-/// A folder that a killed server has left, with a log of one registration after the other.
+/// The folder of a killed server, with one registration after another in its WAL.
 fn crashed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
@@ -78,7 +78,7 @@ fn maintenance(folder: &TempDir, arguments: &[&str]) -> Output {
     registry(["maintenance", "--db-path"]).arg(at(folder, "")).args(arguments).output().unwrap()
 }
 
-/// The line of a server, and of maintenance, that does not begin.
+/// The error of a server, and of maintenance, that refuse to start.
 #[track_caller]
 fn refused(folder: &TempDir) -> String {
     let before = files(folder.path());
@@ -100,7 +100,7 @@ fn refused(folder: &TempDir) -> String {
     said.swap_remove(0)
 }
 
-/// How the log ends transaction by transaction: the frames up to the end of each.
+/// The number of frames up to the end of each transaction in the WAL.
 fn ends(log: &[u8]) -> Vec<usize> {
     let frames = log[HEADER_BYTES..].chunks_exact(FRAME_BYTES);
     frames.enumerate().filter(|(_, frame)| frame[4..8] != [0; 4]).map(|(at, _)| at + 1).collect()
@@ -199,7 +199,7 @@ fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_b
             fs::remove_file(at(&folder, "-shm")).unwrap();
         }
         let before = fs::read(at(&folder, "-wal")).unwrap();
-        assert!(refused(&folder).contains("is damaged"), "with full it can't be that");
+        assert!(refused(&folder).contains("is damaged"), "with synchronous=full a gap is damage");
 
         let mut server = Server::run(serve(&at(&folder, "")).args(["--synchronous", "normal"]));
         let address = server.wait_for_address();
@@ -215,7 +215,7 @@ fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_b
         let fate = Client::new(address, &in_flight).send("POST", "/models", "damage", Some(&body));
         assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
         server.kill();
-        // Nothing of what lay behind the hole comes back.
+        // Nothing after the gap comes back.
         Server::start(&at(&folder, "")).stop();
         assert_eq!(versions(&at(&folder, "")), left + 1);
         is_sound(&at(&folder, ""));
@@ -235,7 +235,7 @@ fn a_wal_of_another_or_a_missing_database_is_refused() {
     fs::copy(&backup, at(&folder, "")).unwrap();
     let said = refused(&folder);
     assert!(said.contains("without a WAL, such as a backup") && said.contains("move the WAL away"), "{said}");
-    // As it says.
+    // The way out that the error names.
     fs::rename(at(&folder, "-wal"), folder.path().join("moved")).unwrap();
     Server::start(&at(&folder, "")).stop();
     assert_eq!(versions(&at(&folder, "")), VERSIONS);
@@ -260,7 +260,7 @@ fn a_database_in_use_is_not_salvaged() {
     let server = Server::start(&at(&folder, ""));
     let refused = maintenance(&folder, &["--salvage-wal"]);
     assert_eq!(refused.status.code(), Some(5), "{refused:?}");
-    // The WAL of a running server is not judged.
+    // The WAL of a running server is not checked.
     let checked = maintenance(&folder, &["--check"]);
     assert!(checked.status.success(), "{checked:?}");
     server.stop();

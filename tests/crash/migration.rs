@@ -87,7 +87,7 @@ fn rows(path: &Path) -> Vec<String> {
     rows.unwrap().map(|row| row.unwrap().join(" ")).collect()
 }
 
-/// What becomes of the file if the upgrade is not interrupted.
+/// The contents of the file after an upgrade that is not interrupted.
 fn migrated(old: &TempDir) -> Vec<String> {
     let folder = copy(old);
     let path = folder.path().join("registry.db");
@@ -115,7 +115,7 @@ fn a_migration_killed_at_any_step_is_completed_by_the_next_start() {
                 wait_until(step, || {
                     let log = server.log();
                     log.iter().any(|line| line.contains(&format!("upgrading the database: {step}")))
-                        // The attempt before came through.
+                        // The last attempt was completed.
                         || attempt > 0 && server.address().is_some()
                         || server.has_ended()
                 });
@@ -132,7 +132,7 @@ fn a_migration_killed_at_any_step_is_completed_by_the_next_start() {
             Server::start(&path).stop();
             assert!(contents(&path) == expected, "0.2.0: {is_0_2_0}, {step}");
             is_sound(&path);
-            // However often it was begun, it left one backup, of the file as it was.
+            // However often it started, it left one backup, of the original file.
             let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
             let backups: Vec<_> =
                 names.filter(|path| path.to_string_lossy().contains("before-upgrade")).collect();

@@ -134,7 +134,7 @@ impl File {
         (description, tags)
     }
 
-    /// Something a client asks for; it may be refused.
+    /// A random query, which may be refused.
     fn change(&mut self) {
         let id = {
             let highest = i64::try_from(self.registered).unwrap();
@@ -268,7 +268,7 @@ impl File {
     }
 }
 
-/// The ids of a whole list, the slow way.
+/// The ids of a whole list, computed by the model.
 fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>().replace('ς', "σ");
     let mut found: Vec<&Kept> =
@@ -295,7 +295,7 @@ fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
     found.into_iter().map(|model| model.id).collect()
 }
 
-/// Whatever was written, and wherever the clock was set.
+/// Compares lists after random writes and clock changes.
 #[track_caller]
 fn walk(seed: u64, versions: usize) {
     let mut file = File::new(seed);

@@ -1,4 +1,4 @@
-//! What the commands can't show: what happens between two steps of a copy, and who is refused.
+//! Maintenance below the commands: writes between two steps of a copy, and refused owners.
 
 use std::{
     path::{Path, PathBuf},

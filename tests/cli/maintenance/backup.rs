@@ -113,7 +113,7 @@ fn a_backup_replaces_an_older_one_and_is_no_more_readable_than_the_database() {
     assert!(ran.code == 0 && ran.stdout.contains("verified"), "{ran:?}");
     assert_eq!(count(&backup, "SELECT count(*) FROM models"), 2);
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
-    // Where nothing can be written beside it, it can be read all the same: it needs no log.
+    // In a folder that is not writable it can still be read, because it has no WAL.
     let header = fs::read(&backup).unwrap();
     assert_eq!(&header[18..20], [1, 1]);
 }
@@ -149,7 +149,7 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         });
         assert_eq!(server.get("/models/1")["artifact_uri"], "legacy:1");
         let told = done(maintenance(&server.db_path(), ["--check"]));
-        assert_eq!(told["check"]["errors"], json!([]), "what it said would be mended is");
+        assert_eq!(told["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
     }
 }
 
@@ -163,7 +163,10 @@ fn impossible_requests_are_errors_and_a_missing_database_is_never_created() {
         let ran = Ran::of(&mut maintenance(&database, arguments.iter().copied().chain(["--json"])));
         let told: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(told["db_path"], database.to_str().unwrap());
-        assert!(told["error"].as_str().unwrap().contains("does not exist"), "a script is told too: {told}");
+        assert!(
+            told["error"].as_str().unwrap().contains("does not exist"),
+            "the JSON contains the error: {told}"
+        );
     }
     Ran::of(&mut back_up(&database, &at(&folder, "b.db"))).failed(1);
     assert!(names(folder.path()).is_empty());
@@ -171,7 +174,7 @@ fn impossible_requests_are_errors_and_a_missing_database_is_never_created() {
     assert!(refused.contains("give --backup FILE"), "{refused}");
     let both = with(restore(&database, &at(&folder, "b.db")), "--backup", &at(&folder, "c.db"));
     assert_eq!(Ran::of(&mut { both }).code, 2);
-    // The variable names the database as it does for the server.
+    // The variable names the database, as for the server.
     let ran = Ran::of(registry(["maintenance", "--check"]).env("CAIA_REGISTRY_DB_PATH", &database));
     assert!(ran.failed(1).contains("registry.db does not exist"));
 }
@@ -208,12 +211,12 @@ fn a_vacuum_and_an_optimize_are_refused_beside_a_server_and_work_once_it_has_end
     assert_eq!(names(folder.path()), ["registry.db"]);
 }
 
-/// A database that somebody holds, and a backup of it that waits, with its temporary file made already.
+/// A locked database, and a backup of it that waits and has already created its temporary file.
 fn waiting(folder: &TempDir) -> (Connection, Child, PathBuf) {
     waiting_as(folder, |command| command)
 }
 
-/// The same of a command that `change` has wrapped.
+/// The same with a command that `change` has wrapped.
 fn waiting_as(folder: &TempDir, change: impl FnOnce(Command) -> Command) -> (Connection, Child, PathBuf) {
     let path = at(folder, "registry.db");
     let holder = Connection::open(&path).unwrap();
@@ -319,7 +322,7 @@ fn a_backup_that_fails_halfway_leaves_only_the_old_one() {
     grown.execute_batch("CREATE TABLE filler (x); INSERT INTO filler VALUES (zeroblob(4 << 20))").unwrap();
     drop(grown);
     let mut command = Command::new("sh");
-    // Past this many blocks a write fails, as on a full disk.
+    // A write beyond this many blocks fails, as on a full disk.
     command.args(["-c", "ulimit -f 1024; exec \"$@\"", "sh"]);
     command.arg(env!("CARGO_BIN_EXE_registry")).args(["maintenance", "--db-path"]).arg(&path);
     command.arg("--backup").arg(&backup);
