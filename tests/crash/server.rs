@@ -79,6 +79,17 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until its stderr contains `text`, which may arrive after the address, and returns all lines.
+    #[track_caller]
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        let mut log = String::new();
+        wait_until(text, || {
+            log = self.log().join("\n");
+            log.contains(text)
+        });
+        log
+    }
+
     /// Kills it with SIGKILL, waits for its end, and returns its log.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
