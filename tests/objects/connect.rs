@@ -61,7 +61,7 @@ fn a_token_file_that_can_not_be_sent_is_refused() {
 }
 
 #[test]
-fn settings_that_nobody_reads_do_not_matter() {
+fn unused_settings_do_not_matter() {
     let server = ObjectServer::with_bucket();
     let changed = [
         ("AZURE_STORAGE_TOKEN", "a\nb"),
