@@ -36,7 +36,7 @@ fn many_clients_writing_many_suites_of_one_model_lose_none() {
 }
 
 #[test]
-fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_each_step_down() {
+fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_each_demotion() {
     let app = TestApp::spawn();
     let ids: Vec<_> = (0..CLIENTS).map(|version| app.register("m", &version.to_string())).collect();
     at_once(CLIENTS, |client| app.promote(ids[client]).ok());

@@ -215,7 +215,7 @@ fn metadata_is_written_as_it_is_sent() {
 }
 
 #[test]
-fn nobody_waits_for_the_digest_of_a_large_checkpoint_to_hear_of_other_faults() {
+fn other_faults_are_reported_without_waiting_for_the_digest_of_a_large_checkpoint() {
     let files = files();
     // A sparse file that takes minutes to digest, so that a test would notice a run that starts with it.
     File::create(&files.checkpoint).unwrap().set_len(1 << 40).unwrap();
@@ -298,7 +298,7 @@ fn the_key_may_come_from_either_variable() {
 }
 
 #[test]
-fn each_refusal_has_its_code_and_its_words() {
+fn each_refusal_has_its_exit_code_and_its_message() {
     let faults = r#"{"detail":[{"type":"int_parsing","loc":["body","d_model"],"msg":"no integer","input":"x"},
         {"type":"missing","loc":["body","name"],"msg":"wanted","input":{}}]}"#;
     for (sent, code, words) in [
@@ -338,7 +338,7 @@ fn a_busy_registry_is_asked_again_and_no_more_than_three_times() {
 }
 
 #[test]
-fn a_reader_of_stdout_that_left_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let ran = Ran::of(ingest(["--dry-run", "--artifact-uri=u"]).stdout(writer).stderr(Stdio::piped()));

@@ -454,7 +454,7 @@ fn an_object_that_was_lost_is_put_back_for_its_version() {
 }
 
 #[test]
-fn each_refusal_of_a_registry_has_its_code_and_its_words() {
+fn each_refusal_of_a_registry_has_its_exit_code_and_its_message() {
     let scene = Scene::new();
     scene.checkpoint("model.pt", "hello");
     let none = || json(404, r#"{"detail":"none"}"#);

@@ -105,15 +105,16 @@ fn a_store_without_conditional_requests_is_checked_before_the_upload() {
 }
 
 #[test]
-fn an_object_has_its_digest_from_the_start_and_nothing_is_copied() {
+fn the_digest_is_there_from_the_start_as_metadata_and_as_checksum() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     for (length, puts) in [(10, 1), (11 * MIB, 3)] {
-        let before = server.requests("PUT /models/m.pt").len();
+        let before = (server.requests("PUT /models/m.pt").len(), server.checksums("PUT /models/m.pt"));
         let file = LocalFile::new(length);
         upload(&objects, "s3://models/m.pt", &file).unwrap();
         assert_uploaded(&server, "m.pt", &file);
-        assert_eq!(server.requests("PUT /models/m.pt").len() - before, puts);
+        assert_eq!(server.requests("PUT /models/m.pt").len() - before.0, puts, "nothing is copied");
+        assert_eq!(server.checksums("PUT /models/m.pt") - before.1, puts);
     }
 }
 
