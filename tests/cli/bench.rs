@@ -1,4 +1,4 @@
-//! `registry bench`: what the smoke suites find and record.
+//! `registry bench`: the results of the smoke suites.
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
@@ -57,7 +57,7 @@ fn a_version_is_scored_by_its_files() {
 }
 
 #[test]
-fn an_artifact_in_a_store_is_looked_for_there() {
+fn an_artifact_in_a_store_is_looked_up_there() {
     let objects = ObjectServer::with_bucket();
     let server = Server::start();
     for (version, size) in [("v1", 5), ("v2", 6)] {
@@ -82,7 +82,7 @@ fn an_artifact_in_a_store_is_looked_for_there() {
 }
 
 #[test]
-fn a_configuration_that_is_none_scores_nothing() {
+fn an_invalid_configuration_scores_zero() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.json");
     let server = Server::start();
@@ -147,7 +147,7 @@ fn a_command_line_that_names_no_version_or_two_is_refused() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_said_in_one_line() {
+fn a_failure_is_one_line() {
     let server = Server::start();
     let text = Ran::of(&mut bench(&server.url, &["--name=m", "--version=v", "--suite=smoke-v1"])).failed(1);
     assert!(text.contains("there is no model m:v; `registry list` shows"), "{text}");

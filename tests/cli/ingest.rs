@@ -1,4 +1,4 @@
-//! `registry ingest`, as far as it needs no registry.
+//! `registry ingest`, without a real registry.
 
 use std::{
     fs::{self, File},
@@ -98,7 +98,7 @@ fn a_dry_run_shows_what_would_be_sent() {
 }
 
 #[test]
-fn what_is_not_given_is_left_out() {
+fn absent_values_are_omitted() {
     let ran = Ran::of(ingest(["--dry-run", "--artifact-uri=u", "--source-host=h"]).env_remove("USER"));
     let sent: Value = serde_json::from_str(&ran.stdout).unwrap();
     let expected = value!({
@@ -134,7 +134,7 @@ fn metrics_come_from_a_file_too() {
 }
 
 #[test]
-fn the_command_line_must_make_sense() {
+fn an_invalid_command_line_is_refused() {
     for (arguments, complaint) in [
         (&["--metrics-json={}", "--metrics-path=m.json"][..], "cannot be used with"),
         (&["--status=live"], "possible values: experimental, staging, production, archived"),
@@ -165,7 +165,7 @@ fn the_help_has_examples_and_exit_codes() {
 }
 
 #[test]
-fn the_faults_of_all_files_are_told_at_once() {
+fn the_faults_of_all_files_are_reported_together() {
     let files = files();
     fs::write(&files.config, "[1]").unwrap();
     let mut command = ingest(["--dry-run"]);
@@ -250,7 +250,7 @@ fn without_a_key_nothing_is_digested() {
 }
 
 #[test]
-fn a_registry_that_is_not_there_is_named() {
+fn an_unreachable_registry_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -262,7 +262,7 @@ fn a_registry_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_registered_version_is_told_to_scripts_and_to_people() {
+fn a_registered_version_is_json_for_scripts_and_a_line_for_people() {
     let files = files();
     let fake = FakeRegistry::answering([json(200, MODEL)]);
     let mut command = ingest(["--api-key", KEY]);
@@ -325,7 +325,7 @@ fn each_refusal_has_its_exit_code_and_its_message() {
 }
 
 #[test]
-fn a_busy_registry_is_asked_again_and_no_more_than_three_times() {
+fn a_busy_registry_is_retried_at_most_three_times() {
     let busy = || answer(503, "Retry-After: 0\r\n", r#"{"detail":"busy"}"#);
     let fake = FakeRegistry::answering([busy(), busy(), busy(), json(200, MODEL)]);
     assert_eq!(Ran::of(&mut ingest_at(&fake)).code, 0);

@@ -68,7 +68,7 @@ impl Scene {
         self.publish(fixed.into_iter().chain(arguments))
     }
 
-    /// Asserts that neither the registry nor the store has got anything, not even in parts.
+    /// Asserts that neither the registry nor the store has anything, not even parts.
     #[track_caller]
     fn nothing_was_done(&self) {
         assert_eq!(self.server.get("/models"), value!([]));
@@ -225,7 +225,7 @@ fn without_an_upload_only_metadata_is_sent() {
 }
 
 #[test]
-fn the_command_line_must_make_sense() {
+fn an_invalid_command_line_is_refused() {
     let scene = Scene::new();
     scene.checkpoint("model.pt", "hello");
     let at = ["--checkpoint-path=model.pt"];
@@ -275,7 +275,7 @@ fn the_help_has_examples_and_exit_codes() {
 }
 
 #[test]
-fn a_file_or_folder_that_is_not_there_is_named() {
+fn a_missing_file_or_folder_is_named() {
     let scene = Scene::new();
     fs::create_dir(scene.path("empty")).unwrap();
     scene.checkpoint("file.txt", "hello");
@@ -297,7 +297,7 @@ fn a_file_or_folder_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_store_that_says_no_is_one_line_and_nothing_is_registered() {
+fn a_refusal_of_the_store_is_one_line_and_nothing_is_registered() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.pt", "hello");
     let line = Ran::of(scene.upload(&path, []).env("AWS_SECRET_ACCESS_KEY", "wrong")).failed(4);
@@ -400,7 +400,7 @@ fn a_registration_that_fails_after_the_upload_is_finished_by_the_same_command() 
 }
 
 #[test]
-fn an_answer_that_was_lost_is_looked_for() {
+fn after_a_lost_answer_the_registration_is_looked_up() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.pt", "hello");
     scene.gateway.fate("POST ", 1, Fate::AnswerLost);
@@ -439,7 +439,7 @@ fn a_version_with_other_bytes_is_a_conflict_before_anything_is_uploaded() {
 }
 
 #[test]
-fn an_object_that_was_lost_is_put_back_for_its_version() {
+fn a_lost_object_is_uploaded_again_for_its_version() {
     let scene = Scene::new();
     let path = scene.checkpoint("model.pt", "hello");
     let first = Ran::of(&mut scene.upload(&path, []));
@@ -555,7 +555,7 @@ fn metadata_is_written_once_the_version_is_registered() {
 }
 
 #[test]
-fn a_file_name_that_is_no_text_can_not_stand_in_a_uri() {
+fn a_file_name_that_is_not_utf_8_can_not_be_part_of_a_uri() {
     let scene = Scene::new();
     let path = scene.path("").join(OsStr::from_bytes(b"m\xff.pt"));
     fs::write(&path, "hello").unwrap();

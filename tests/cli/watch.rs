@@ -82,7 +82,7 @@ impl Scene {
         command
     }
 
-    /// How often the registry was asked to take a version, and the store to take an object.
+    /// The number of registrations and of uploads that were requested.
     fn writes(&self) -> (usize, usize) {
         (self.gateway.requests("POST ").len(), self.store.requests("PUT ").len())
     }
@@ -144,7 +144,7 @@ impl Running {
         assert_eq!(so_far(), versions, "{}", self.words.so_far());
     }
 
-    /// Waits until it has said something.
+    /// Waits until it has printed these words.
     #[track_caller]
     fn said(&self, words: &str) {
         until(words, || self.words.so_far().contains(words));
@@ -159,7 +159,7 @@ impl Running {
         Ran::from(std::process::Output { status, stdout: text(self.results), stderr: text(self.words) })
     }
 
-    /// Ends it by a signal and asserts that it ended in order.
+    /// Sends a signal and asserts that it ended with success.
     fn stopped(self, by: &str) -> Ran {
         signal(self.child.id(), by);
         let ran = self.ended();
@@ -173,7 +173,7 @@ fn checkpoints_are_published_as_they_appear() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     scene.checkpoint(2, "two");
-    // Only news of the folder make it look in time.
+    // Only an event of the folder makes it poll in time.
     let running = Running::of(&mut scene.watch(["--poll-seconds", "3600"]));
     running.published(&["step-2"]);
     scene.checkpoint(10, "ten");
@@ -207,7 +207,7 @@ fn a_slow_writer_is_waited_for_and_a_rename_is_seen() {
     let scene = Scene::new();
     let running = Running::of(&mut scene.watch_after("2", ["--poll-seconds", "0.05"]));
     running.said("watching runs");
-    // For longer than the time of quiet, and with far shorter pauses.
+    // For longer than the quiet period, and with far shorter pauses.
     let mut file = File::create(scene.file(1)).unwrap();
     let begun = std::time::Instant::now();
     let mut pieces = 0;
@@ -256,7 +256,7 @@ fn all_are_published_in_the_order_of_steps_and_none_again_after_a_restart() {
 }
 
 #[test]
-fn a_registry_that_is_away_is_waited_for() {
+fn an_unavailable_registry_is_retried() {
     let scene = Scene::new();
     scene.gateway.fate("", usize::MAX, Fate::Dropped);
     scene.checkpoint(1, "one");
@@ -272,12 +272,12 @@ fn a_registry_that_is_away_is_waited_for() {
 }
 
 #[test]
-fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
+fn a_proxy_that_answers_for_a_known_registry_is_an_outage() {
     let scene = Scene::new();
     let running = Running::of(&mut scene.watch([]));
     scene.checkpoint(1, "one");
     running.published(&["step-1"]);
-    // As a proxy answers during a redeploy, at first to all and then only to what is registered.
+    // A proxy answers during a redeploy, first to everything and then only to registrations.
     let lost = answer(404, "Content-Type: text/plain\r\n", "default backend - 404");
     scene.gateway.fate("GET ", 1, Fate::Answered(lost.clone()));
     scene.gateway.fate("POST ", 1, Fate::Answered(lost));
@@ -294,7 +294,7 @@ fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
 }
 
 #[test]
-fn what_never_was_a_registry_ends_the_watch() {
+fn a_server_that_is_not_a_registry_ends_the_watch() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     for body in ["<html>", r#"{"detail":"Not Found"}"#] {
@@ -306,7 +306,7 @@ fn what_never_was_a_registry_ends_the_watch() {
 }
 
 #[test]
-fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
+fn a_signal_ends_a_call_to_a_registry_that_hangs() {
     for (request, said) in
         [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
     {
@@ -323,7 +323,7 @@ fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
 }
 
 #[test]
-fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
+fn a_registration_that_fails_after_the_upload_is_retried() {
     let scene = Scene::new();
     scene.gateway.fate("POST ", 2, Fate::Answered(json(500, r#"{"detail":"broken"}"#)));
     scene.checkpoint(1, "one");
@@ -336,13 +336,13 @@ fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
 }
 
 #[test]
-fn a_store_that_is_away_is_waited_for() {
+fn an_unavailable_store_is_retried() {
     let scene = Scene::new();
-    // As often as its client tries before it gives up: once, and seven times more.
+    // All tries of its client: one, and seven retries.
     scene.store.fault("checkpoint_step_1.pt", 8, Fault::Answer(503));
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
-    // Those tries take their time, mostly some ten seconds.
+    // Those retries take some ten seconds.
     until_within(Duration::from_secs(120), "is unavailable", || {
         running.words.so_far().contains("is unavailable")
     });
@@ -353,7 +353,7 @@ fn a_store_that_is_away_is_waited_for() {
 }
 
 #[test]
-fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
+fn a_version_with_other_bytes_is_reported_once_and_others_continue() {
     let scene = Scene::new();
     let body = value!({"name": "m", "version": "step-1", "artifact_uri": "s3://elsewhere/x"});
     scene.server.post("/models", &body);
@@ -398,7 +398,7 @@ fn a_refusal_lasts_no_longer_than_its_run() {
 }
 
 #[test]
-fn one_look_publishes_what_is_there() {
+fn once_publishes_the_checkpoints_that_exist() {
     let scene = Scene::new();
     let ran = Ran::of(&mut scene.watch(["--once"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran:?}");
@@ -414,7 +414,7 @@ fn one_look_publishes_what_is_there() {
 }
 
 #[test]
-fn one_look_that_fails_says_so_with_its_code() {
+fn once_fails_with_the_exit_code_of_its_failure() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     scene.gateway.fate("GET ", 1, Fate::Answered(json(503, r#"{"detail":"busy"}"#)));
@@ -432,7 +432,7 @@ fn one_look_that_fails_says_so_with_its_code() {
 }
 
 #[test]
-fn what_no_checkpoint_can_get_past_ends_the_watch() {
+fn a_failure_that_concerns_all_checkpoints_ends_the_watch() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     for (change, code, said) in [
@@ -473,7 +473,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
 }
 
 #[test]
-fn a_signal_ends_one_look_with_the_code_of_an_interruption() {
+fn a_signal_ends_once_with_the_code_of_an_interruption() {
     let scene = Scene::new();
     File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
     let gate = Gate::new();
@@ -486,7 +486,7 @@ fn a_signal_ends_one_look_with_the_code_of_an_interruption() {
 }
 
 #[test]
-fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
+fn a_file_that_vanishes_or_changes_during_its_upload_does_not_end_the_watch() {
     let scene = Scene::new();
     File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
     let gate = Gate::new();
@@ -506,7 +506,7 @@ fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
 }
 
 #[test]
-fn a_state_file_that_makes_no_sense_is_an_error_that_says_what_to_do() {
+fn an_invalid_state_file_is_an_error_that_says_what_to_do() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     fs::write(scene.path("runs/.publish_state.json"), "{half").unwrap();
@@ -535,7 +535,7 @@ fn a_second_watch_on_one_state_file_is_refused() {
 }
 
 #[test]
-fn a_folder_may_come_into_being_later() {
+fn the_folder_may_be_created_later() {
     let scene = Scene::new();
     fs::remove_dir(scene.path("runs")).unwrap();
     let line = Ran::of(&mut scene.watch(["--once"])).failed(1);
@@ -551,16 +551,16 @@ fn a_folder_may_come_into_being_later() {
 }
 
 #[test]
-fn a_folder_that_takes_the_place_of_another_is_watched() {
+fn a_folder_that_replaces_another_is_watched() {
     let scene = Scene::new();
-    // Only news make it look before the test is given up.
+    // Only an event makes it poll before the test times out.
     let flags = ["--poll-seconds", "3600", "--state-file", "state.json"];
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch_after("0", flags));
     running.published(&["step-1"]);
     fs::create_dir(scene.path("next")).unwrap();
     fs::write(scene.path("next/checkpoint_step_2.pt"), "two").unwrap();
-    // In one step, as only an empty folder lets itself be replaced.
+    // In one step, which only an empty folder allows.
     fs::remove_file(scene.file(1)).unwrap();
     fs::rename(scene.path("next"), scene.path("runs")).unwrap();
     running.published(&["step-1", "step-2"]);
@@ -570,7 +570,7 @@ fn a_folder_that_takes_the_place_of_another_is_watched() {
 }
 
 #[test]
-fn a_dry_run_shows_what_would_be_sent_and_notes_nothing() {
+fn a_dry_run_shows_what_would_be_sent_and_records_nothing() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     let mut command = scene.watch(["--once", "--dry-run"]);
@@ -586,7 +586,7 @@ fn a_dry_run_shows_what_would_be_sent_and_notes_nothing() {
 }
 
 #[test]
-fn the_command_line_must_make_sense() {
+fn an_invalid_command_line_is_refused() {
     let scene = Scene::new();
     for (arguments, complaint) in [
         (&["--stable-seconds=-1"][..], "like 2 or 0.5"),

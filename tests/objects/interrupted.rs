@@ -82,6 +82,14 @@ fn an_upload_that_is_interrupted_as_it_begins_is_aborted() {
 }
 
 #[test]
+fn a_part_in_flight_is_awaited_before_the_upload_is_aborted() {
+    let server = ObjectServer::with_bucket();
+    let refused = interrupted_at(&server, "?partNumber=1&", &LocalFile::new(11 * MIB), true);
+    assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
+    assert_nothing_there(&server, "m.pt");
+}
+
+#[test]
 fn a_small_file_in_flight_arrives_and_the_error_says_so() {
     let server = ObjectServer::with_bucket();
     let file = LocalFile::new(3);
