@@ -95,11 +95,8 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
         ObjectError::File(error) => class_of_file_error(error),
         ObjectError::Interrupted { .. }
         | ObjectError::InterruptedDone { .. }
-        | ObjectError::InterruptedUnsure { .. }
-        | ObjectError::InterruptedLate { .. } => ErrorClass::Interrupted,
-        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => {
-            class_of_object_error(why)
-        }
+        | ObjectError::InterruptedUnsure { .. } => ErrorClass::Interrupted,
+        ObjectError::PartsLeft { why, .. } => class_of_object_error(why),
     }
 }
 

@@ -106,6 +106,8 @@ struct State {
     root: PathBuf,
     /// Method and URI of each, in the order of their coming.
     requests: Mutex<Vec<String>>,
+    /// Those of them that had a SHA-256 checksum.
+    checksums: Mutex<Vec<String>>,
     rules: Mutex<Vec<Rule>>,
 }
 
@@ -123,7 +125,12 @@ impl ObjectServer {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
-        let state = Arc::new(State { root, requests: Mutex::default(), rules: Mutex::default() });
+        let state = Arc::new(State {
+            root,
+            requests: Mutex::default(),
+            checksums: Mutex::default(),
+            rules: Mutex::default(),
+        });
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell_url, url) = mpsc::channel();
         let service = {
@@ -220,6 +227,12 @@ impl ObjectServer {
         requests.iter().filter(|request| request.contains(part)).cloned().collect()
     }
 
+    /// Returns how many requests whose method and URI contain `part` had a SHA-256 checksum.
+    #[allow(dead_code, reason = "only some test crates ask")]
+    pub(crate) fn checksums(&self, part: &str) -> usize {
+        self.state.checksums.lock().unwrap().iter().filter(|request| request.contains(part)).count()
+    }
+
     /// Has a fault happen to the next `times` requests whose method and URI hold `part_of_request`, like
     /// `PUT /models/model.pt?partNumber=2&`, or `PUT /models/model.pt ` without a query.
     pub(crate) fn fault(&self, part_of_request: &str, times: usize, fault: Fault) {
@@ -257,6 +270,9 @@ async fn answer(
     // A space ends it, so that a URI without a query can be told from the others.
     let asked = format!("{} {} ", request.method(), request.uri());
     let fault = state.next_fault(&asked);
+    if request.headers().contains_key("x-amz-checksum-sha256") {
+        state.checksums.lock().unwrap().push(asked.clone());
+    }
     state.requests.lock().unwrap().push(asked);
     let (mut request_limit, mut answer_limit) = (usize::MAX, usize::MAX);
     match fault {

@@ -6,10 +6,7 @@ use std::{
     thread,
 };
 
-use model_registry::{
-    artifact::objects::{ObjectError, Replace},
-    domain::Measurement,
-};
+use model_registry::artifact::objects::{ObjectError, Replace};
 
 use crate::{
     object_server::{Fault, Gate, ObjectServer, until},
@@ -29,10 +26,10 @@ fn an_interrupted_upload_leaves_nothing() {
         let interrupted = AtomicBool::new(false);
         let refused = thread::scope(|scope| {
             let to = uri(&format!("s3://models/{key}"));
-            let opened = file.open();
+            let (opened, digest) = (file.open(), file.digest());
             let (objects, interrupted) = (&objects, &interrupted);
             let uploading = scope.spawn(move || {
-                objects.upload(&to, &opened, None, Replace::Anything, |_| {}, &|| {
+                objects.upload(&to, &opened, digest, Replace::Anything, |_| {}, &|| {
                     interrupted.load(Ordering::SeqCst)
                 })
             });
@@ -53,7 +50,7 @@ fn interrupted_at(
     request: &str,
     file: &LocalFile,
     answers: bool,
-) -> Result<Measurement, ObjectError> {
+) -> Result<(), ObjectError> {
     let gate = Gate::new();
     server.fault(request, 1, Fault::Hold(gate.clone()));
     let (objects, to) = (connect(server), uri("s3://models/m.pt"));
@@ -65,7 +62,7 @@ fn interrupted_at(
     };
     thread::scope(|scope| {
         let uploading =
-            scope.spawn(|| objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &asks));
+            scope.spawn(|| objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &asks));
         gate.wait_for_somebody();
         interrupted.store(true, Ordering::SeqCst);
         until("nobody asked whether to go on", || heard.load(Ordering::SeqCst));
@@ -110,7 +107,7 @@ fn nothing_is_sent_once_it_is_interrupted() {
         let refused = connect(&server).upload(
             &uri("s3://models/m.pt"),
             &file.open(),
-            None,
+            file.digest(),
             Replace::Anything,
             |_| {},
             &|| {

@@ -21,8 +21,7 @@ use crate::object_server::ObjectServer;
 pub(crate) const MIB: usize = 1 << 20;
 
 /// The smallest parts that the protocol allows, so that small files have many.
-pub(crate) const SMALL: Sizes =
-    Sizes { part_bytes: 5 * MIB, parts_at_once: 2, copy_up_to_bytes: 5 << 30, copy_part_bytes: 1 << 30 };
+pub(crate) const SMALL: Sizes = Sizes { part_bytes: 5 * MIB, parts_at_once: 2 };
 
 /// A file of `length` bytes, no two MiB of which are alike, written long ago.
 pub(crate) struct LocalFile {
@@ -46,6 +45,10 @@ impl LocalFile {
 
     pub(crate) fn open(&self) -> Opened {
         Opened::open(&self.path).unwrap()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        digest(&self.bytes)
     }
 
     pub(crate) fn measurement(&self) -> Measurement {
@@ -83,9 +86,9 @@ pub(crate) fn connect(server: &ObjectServer) -> Objects {
     connect_with(server, &[]).unwrap().with_sizes(SMALL)
 }
 
-/// An upload that nobody interrupts, over whatever lies there.
-pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<Measurement, ObjectError> {
-    objects.upload(&uri(to), &file.open(), None, Replace::Anything, |_| {}, &|| false)
+/// Uploads without interruption, replacing an existing object.
+pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<(), ObjectError> {
+    objects.upload(&uri(to), &file.open(), file.digest(), Replace::Anything, |_| {}, &|| false)
 }
 
 /// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.

@@ -1,9 +1,7 @@
-//! Files on this side of the wire: what they hold, what they weigh, and writing one so that nobody
-//! ever reads half of it.
+//! Model files: reading, digesting and atomic writing of local files, and with the feature `objects` object stores.
 //!
-//! It serves the commands, which digest before they register, and the server's hasher alike. This room
-//! must not know the store or the terminal, and only its inner room [`objects`] the network: it takes paths
-//! and returns values, and whoever waits meanwhile is told through a callback.
+//! The commands and the server's hashing actor both use it. It takes paths and returns values, and reports progress
+//! through callbacks; it must not know the store or the terminal, and only `objects` knows the network.
 
 use std::{io, path::PathBuf};
 
@@ -13,6 +11,7 @@ mod folder;
 #[cfg(target_os = "linux")]
 mod found;
 mod measure;
+#[cfg(feature = "objects")]
 pub mod objects;
 mod opened;
 #[cfg(not(target_os = "linux"))]

@@ -1,10 +1,12 @@
-//! Publishing a checkpoint: uploaded, verified and registered, or found to be all that already.
+//! Publishing a checkpoint: digest, upload, verify, register. Both `publish` and `watch` use it.
 //!
-//! Both `publish` and `watch` do it here. Every step looks first at what is there, so that doing it again
-//! finishes what was begun, and does nothing where all is done. What can be found out before gigabytes are
-//! read is asked first, and nothing is uploaded that could not be registered.
+//! Every step first looks at what exists, so running it again finishes an interrupted publish and does nothing if all is
+//! done. What can fail without reading gigabytes is checked first, and nothing is uploaded that could not be registered.
 
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -20,7 +22,7 @@ use super::{
 use crate::{
     artifact::{
         Field, MeasureOptions, Opened, TemplateError, UriTemplate, Values,
-        objects::{ObjectError, ObjectUri, Objects, Replace},
+        objects::{ObjectInfo, ObjectUri, Objects, Replace},
         read_config,
     },
     client::{ClientError, Registered},
@@ -37,16 +39,16 @@ use held::{already, same};
 pub(super) use upload_flags::Upload;
 pub use upload_flags::UploadFlags;
 
-/// Where the artifact is kept.
+/// Where the artifact is.
 #[derive(Debug)]
 pub(super) enum Destination {
-    /// Nowhere that is said: it is known by its digest.
+    /// Not given: the artifact is known by its digest.
     Unsaid,
     At(String),
     Made(UriTemplate),
 }
 
-/// A checkpoint that is to be published.
+/// A checkpoint to publish.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) opened: Opened,
@@ -54,12 +56,12 @@ pub(super) struct Candidate {
     pub(super) step: Option<i64>,
 }
 
-/// What a URI can be made of before the digest is known.
+/// The fields of a URI template that are known before the digest.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Naming<'a> {
     pub(super) version: &'a str,
     pub(super) step: Option<i64>,
-    /// Absent where the file's name is no text.
+    /// Absent if the file's name is not UTF-8.
     pub(super) basename: Option<&'a str>,
 }
 
@@ -73,14 +75,28 @@ impl Candidate {
 /// A version that the registry holds.
 #[derive(Debug)]
 pub(super) struct Publication {
-    /// As the registry answers it.
+    /// The registry's answer.
     pub(super) model: Value,
-    /// What registers it.
+    /// The body of its registration.
     pub(super) body: Value,
     pub(super) checkpoint: Measurement,
 }
 
-/// All that publications have in common.
+/// The object that an upload creates.
+struct Target {
+    uri: ObjectUri,
+    objects: Rc<Objects>,
+    /// The object that exists, unless it is to be replaced.
+    there: Option<ObjectInfo>,
+}
+
+fn another_object(uri: &ObjectUri, difference: &str) -> PublishError {
+    PublishError::conflict(format!(
+        "{uri} is there already and is another object: {difference}; --force-upload replaces it"
+    ))
+}
+
+/// What all publications of a command have in common.
 #[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) name: String,
@@ -89,15 +105,15 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
-    /// How the work goes on once the registry is back, in a clause.
+    /// How the command continues once the registry is back, as a clause.
     pub(super) goes_on: &'static str,
     pub(super) interrupt: Interrupt,
-    /// What a further try need not repeat.
+    /// Lines that a retry does not print again.
     pub(super) printed: print::OncePrinter,
 }
 
 impl Destination {
-    /// Where a checkpoint goes, in one form however it was written; `None` where only its digest says.
+    /// Returns where a checkpoint goes, normalized; `None` if that depends on a digest that is not known yet.
     fn uri(
         &self,
         name: &str,
@@ -117,48 +133,47 @@ impl Destination {
     }
 }
 
-/// A URI in the one form in which it is registered, compared and shown: `S3://b/k` and `s3://b/k` are one
-/// object.
+/// Normalizes a URI: `S3://b/k` and `s3://b/k` are one object.
 fn in_one_form(uri: &str) -> String {
     ObjectUri::parse(uri).map_or_else(|_| uri.trim().to_owned(), |object| object.to_string())
 }
 
 impl Publisher {
-    /// Whether the URI can be made, and names an object where one is to be uploaded, and the configuration
-    /// is one. Nobody is asked.
+    /// Checks the flags and the configuration file without any request: the URI can be made and, for an upload, names
+    /// an object.
     ///
     /// # Errors
-    /// What is wrong with the flags, or that file.
+    /// What is wrong with the flags or that file.
     pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
         self.upload_uri(naming)?;
         self.config().map(drop)
     }
 
-    /// Whether the settings of the store make sense and there are credentials for it, where it is needed.
+    /// Connects to the object store, if there is an upload: its settings are valid and there are credentials.
     ///
     /// # Errors
     /// As [`Publisher::check`], or what is missing.
     pub(super) fn check_store(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
         if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(naming)?) {
-            upload.objects.connect(&uri)?;
+            upload.connect(&uri)?;
         }
         Ok(())
     }
 
     fn upload_uri(&self, naming: &Naming<'_>) -> Result<Option<ObjectUri>, PublishError> {
-        // Any digest will do to see what kind of URI it becomes.
+        // Any digest shows what kind of URI it becomes.
         let uri = self.destination.uri(&self.name, naming, Some(Digest::from_bytes([0; 32])))?;
         if self.upload.is_none() {
             return Ok(None);
         }
         if matches!(self.destination, Destination::Unsaid) {
-            let what = "--upload needs to know where to; give --artifact-uri or --artifact-uri-template";
+            let what = "--upload needs a destination; give --artifact-uri or --artifact-uri-template";
             return Err(PublishError { class: ErrorClass::Setup, failure: Failure::usage(what) });
         }
         Ok(Some(ObjectUri::parse(&uri.unwrap_or_default())?))
     }
 
-    /// What would be done with a planned publication, in words.
+    /// Describes what would be done with a planned publication.
     pub(super) fn intent(&self, candidate: &Candidate, plan: &Publication) -> String {
         let uri = plan.body.get("artifact_uri").and_then(Value::as_str);
         match (&self.upload, uri) {
@@ -171,10 +186,10 @@ impl Publisher {
         }
     }
 
-    /// What would be sent, found out without asking anybody.
+    /// Builds what would be sent, without any request.
     ///
     /// # Errors
-    /// Where a file can't be read, or the URI can't be made.
+    /// If a file can't be read, or the URI can't be made.
     pub(super) fn plan(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
         let config = self.config()?;
         let checkpoint = self.digest(&candidate.opened)?;
@@ -183,45 +198,41 @@ impl Publisher {
         Ok(Publication { model: Value::Null, body, checkpoint })
     }
 
-    /// Publishes a checkpoint, as far as that has not been done.
+    /// Publishes a checkpoint, as far as that is not done yet.
     ///
     /// # Errors
-    /// Why it is not published. An upload that failed has left nothing behind.
+    /// Why it is not published. A failed upload leaves nothing behind.
     pub(super) fn publish(
         &self,
         registry: &Contact,
         candidate: &Candidate,
     ) -> Result<Publication, PublishError> {
         let version = ModelRef::named(&self.name, &candidate.version);
+        let (naming, opened) = (candidate.naming(), &candidate.opened);
         let config = self.config()?;
         let held = self.held(registry, candidate)?;
-        let size_bytes = candidate.opened.size_bytes();
-        let early_uri = self.destination.uri(&self.name, &candidate.naming(), None)?;
+        let early_uri = self.destination.uri(&self.name, &naming, None)?;
+        // What can differ without a digest is compared before the file is read.
+        let mut target = None;
         if let Some(model) = &held {
-            let size = Measurement { sha256: None, size_bytes };
+            let size = Measurement { sha256: None, size_bytes: opened.size_bytes() };
             same(&version, model, &size, early_uri.as_deref(), self.upload.is_some())?;
+        } else if let (Some(upload), Some(uri)) = (&self.upload, &early_uri) {
+            target = Some(self.look(upload, uri, opened)?);
         }
-        // A registered version is never uploaded anew before it is certain that these are its bytes.
-        let known = if held.is_some() || early_uri.is_none() || self.upload.is_none() {
-            Some(self.digest(&candidate.opened)?)
-        } else {
-            None
-        };
-        let uri =
-            self.destination.uri(&self.name, &candidate.naming(), known.and_then(|found| found.sha256))?;
-        if let (Some(model), Some(found)) = (&held, &known) {
-            same(&version, model, found, uri.as_deref(), self.upload.is_some())?;
+        let checkpoint = self.digest(opened)?;
+        let uri = self.destination.uri(&self.name, &naming, checkpoint.sha256)?;
+        if let Some(model) = &held {
+            same(&version, model, &checkpoint, uri.as_deref(), self.upload.is_some())?;
         }
-        let (checkpoint, uri, uploaded) = match (&self.upload, known) {
-            (Some(upload), known) => {
-                let uri = ObjectUri::parse(&uri.unwrap_or_default())?;
-                let (checkpoint, uploaded) = self.store(upload, &uri, &candidate.opened, known)?;
-                (checkpoint, Some(uri.to_string()), uploaded)
-            }
-            (None, Some(known)) => (known, uri, false),
-            // Without an upload it was digested above.
-            (None, None) => (self.digest(&candidate.opened)?, uri, false),
-        };
+        let mut uploaded = false;
+        if let (Some(upload), Some(uri)) = (&self.upload, &uri) {
+            let target = match target {
+                Some(target) => target,
+                None => self.look(upload, uri, opened)?,
+            };
+            uploaded = self.store(upload, &target, opened, &checkpoint)?;
+        }
         let body = self.body(candidate, uri.as_deref(), &checkpoint, config.as_ref());
         let model = match held {
             Some(model) => {
@@ -236,7 +247,7 @@ impl Publisher {
         Ok(Publication { model, body, checkpoint })
     }
 
-    /// The version as the registry holds it, if it does.
+    /// Returns the version as the registry has it, if it does.
     fn held(&self, registry: &Contact, candidate: &Candidate) -> Result<Option<Value>, PublishError> {
         let (name, version) = (self.name.clone(), candidate.version.clone());
         match registry.look(move |client| client.model_by_name(&name, &version)) {
@@ -260,81 +271,75 @@ impl Publisher {
         Ok(measured?.measurement)
     }
 
-    /// Has the object at `uri` be the checkpoint, and says whether that took an upload.
+    /// Looks up the object that the upload would create, and compares its size.
+    fn look(&self, upload: &Upload, uri: &str, opened: &Opened) -> Result<Target, PublishError> {
+        let uri = ObjectUri::parse(uri)?;
+        let objects = upload.connect(&uri)?;
+        let there = match upload.force {
+            true => None,
+            false => objects.find(&uri, &|| self.interrupt.requested())?,
+        };
+        let size_bytes = opened.size_bytes();
+        match &there {
+            Some(there) if there.size_bytes != size_bytes => Err(another_object(
+                &uri,
+                &format!("it holds {} bytes, the file {size_bytes}", there.size_bytes),
+            )),
+            _ => Ok(Target { uri, objects, there }),
+        }
+    }
+
+    /// Makes sure that the object is the checkpoint. Returns true if that took an upload.
     fn store(
         &self,
         upload: &Upload,
-        uri: &ObjectUri,
+        target: &Target,
         opened: &Opened,
-        known: Option<Measurement>,
-    ) -> Result<(Measurement, bool), PublishError> {
-        let objects = upload.objects.connect(uri)?;
-        let interrupted = || self.interrupt.requested();
-        if !upload.force
-            && let Some(there) = objects.find(uri, &interrupted)?
-        {
-            let differs = |what: String| {
-                PublishError::conflict(format!(
-                    "{uri} is there already and is another object: {what}; --force-upload replaces it"
-                ))
-            };
-            let size_bytes = opened.size_bytes();
-            if there.size_bytes != size_bytes {
-                return Err(differs(format!("it holds {} bytes, the file {size_bytes}", there.size_bytes)));
-            }
-            let here = match known {
-                Some(known) => known,
-                None => self.digest(opened)?,
-            };
+        checkpoint: &Measurement,
+    ) -> Result<bool, PublishError> {
+        let Target { uri, objects, there } = target;
+        if let Some(there) = there {
             let theirs = match there.sha256 {
                 Some(digest) => Some(digest),
-                None => self.read_back(&objects, uri, opened, &interrupted)?.sha256,
+                None => self.read_back(objects, uri, opened)?.sha256,
             };
-            if let (Some(here), Some(theirs)) = (here.sha256, theirs)
+            if let (Some(here), Some(theirs)) = (checkpoint.sha256, theirs)
                 && here != theirs
             {
-                return Err(differs(format!("its sha256 is {theirs}, the file's {here}")));
+                return Err(another_object(uri, &format!("its sha256 is {theirs}, the file's {here}")));
             }
-            if let (None, Some(digest)) = (there.sha256, theirs) {
-                match objects.adopt(uri, &there, digest, &interrupted) {
-                    Err(why @ ObjectError::InterruptedLate { .. }) => return Err(why.into()),
-                    Err(why) => print::line(&format!("{uri} was not given its sha256: {why}")),
-                    Ok(()) => {}
-                }
-            }
-            self.printed.once(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
-            return Ok((here, false));
+            self.printed.once(&format!("{uri} is uploaded already ({})", registration::measured(checkpoint)));
+            return Ok(false);
         }
+        let Some(digest) = checkpoint.sha256 else { return Ok(false) };
         let replace = if upload.force { Replace::Anything } else { Replace::Nothing };
         let begun = Instant::now();
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
-        let digest = known.and_then(|known| known.sha256);
-        let sent = objects.upload(uri, opened, digest, replace, |done| bar.set(done), &interrupted)?;
+        let interrupted = || self.interrupt.requested();
+        objects.upload(uri, opened, digest, replace, |done| bar.set(done), &interrupted)?;
         drop(bar);
         print::line(&format!(
             "uploaded {uri} ({}) {}",
-            registration::measured(&sent),
-            pace(sent.size_bytes, begun.elapsed())
+            registration::measured(checkpoint),
+            pace(checkpoint.size_bytes, begun.elapsed())
         ));
-        Ok((sent, true))
+        Ok(true)
     }
 
-    /// The digest of an object that does not carry it.
+    /// Digests an object whose metadata has no digest.
     fn read_back(
         &self,
         objects: &Objects,
         uri: &ObjectUri,
         opened: &Opened,
-        interrupted: &dyn Fn() -> bool,
     ) -> Result<Measurement, PublishError> {
-        self.printed
-            .once(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
+        self.printed.once(&format!("{uri} exists without a sha256; reading it back to compare"));
         let bar = progress::only_bar(opened.path(), opened.size_bytes());
-        Ok(objects.measure(uri, |done| bar.set(done), interrupted)?)
+        Ok(objects.measure(uri, |done| bar.set(done), &|| self.interrupt.requested())?)
     }
 
-    /// Registers it. Where it turns out to be registered, by somebody else or by a request whose answer was
-    /// lost, that is as good if it is the same.
+    /// Registers the version. If it is registered by then, by another publisher or by a request whose answer was lost,
+    /// that is as good if it is the same.
     fn register(
         &self,
         registry: &Contact,
@@ -356,7 +361,7 @@ impl Publisher {
                 return Err(PublishError {
                     class: ErrorClass::Interrupted,
                     failure: Failure::interrupted(format!(
-                        "interrupted; {version} may have been registered; the same command again finds out"
+                        "interrupted; {version} may have been registered; run the same command again to find out"
                     )),
                 });
             }
@@ -366,7 +371,7 @@ impl Publisher {
             let Some(stored) = stored else { return error };
             let goes_on = match error.class {
                 ErrorClass::Outage | ErrorClass::NotARegistry => self.goes_on,
-                _ => "mend that, and the same command again goes on from there",
+                _ => "fix that and run the same command again",
             };
             let found = full(checkpoint);
             error.after(&format!(
@@ -390,7 +395,7 @@ impl Publisher {
         checkpoint: &Measurement,
         config: Option<&(Measurement, Object)>,
     ) -> Value {
-        // Where nothing is said the registry makes the URI of the digest.
+        // Without a URI the registry makes one of the digest.
         let artifact_uri = uri.filter(|_| !matches!(self.destination, Destination::Unsaid));
         Value::from(Subject {
             name: &self.name,
@@ -407,7 +412,7 @@ impl Publisher {
     }
 }
 
-/// `300000000 bytes, sha256 7056…2669`: what has to be known to find an object again.
+/// `300000000 bytes, sha256 7056…2669`: what identifies an object.
 fn full(found: &Measurement) -> String {
     let digest = found.sha256.map(|digest| format!(", sha256 {digest}")).unwrap_or_default();
     format!("{} bytes{digest}", found.size_bytes)

@@ -74,16 +74,6 @@ pub enum ObjectError {
     /// The same, while the store was busy with it and did not answer.
     #[error("interrupted while the store was taking {uri}; whether it has it is not known, so look there")]
     InterruptedUnsure { uri: ObjectUri },
-    /// The same, when the upload was done but for the last thing.
-    #[error(
-        "interrupted; {uri} is whole, but does not carry its digest yet: the same command again goes on from there"
-    )]
-    InterruptedLate { uri: ObjectUri },
-    /// The upload was done, and the last thing failed.
-    #[error(
-        "{uri} is whole, but does not carry its digest yet ({why}): the same command again goes on from there"
-    )]
-    WithoutDigest { uri: ObjectUri, why: Box<ObjectError> },
     /// An upload failed, and what it had sent could not be taken back.
     #[error(
         "{why}; parts of {uri} are left in the store and cost money until its unfinished uploads are aborted ({reason})"
@@ -337,13 +327,8 @@ mod tests {
     use super::*;
 
     fn told(scheme: Scheme, status: u16, body: &str) -> String {
-        let target = Target {
-            scheme,
-            endpoint: "http://store".to_owned(),
-            region: String::new(),
-            account: String::new(),
-            anonymous: false,
-        };
+        let target =
+            Target { scheme, endpoint: "http://store".to_owned(), region: String::new(), anonymous: false };
         let uri = ObjectUri::parse(&format!("{}://b/k", scheme.as_str())).unwrap();
         refused(&target, &uri, &Said::in_body(status, body)).to_string()
     }

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use object_store::{MultipartUpload, PutPayload};
 use tokio::task::JoinSet;
 
-use super::{ASK_EVERY, ObjectError, ObjectUri, Objects, error::classify, upload::given_up};
+use super::{ObjectError, ObjectUri, Objects, POLL_INTERVAL, error::classify, upload::given_up};
 use registry_domain::Measurement;
 
 use crate::{MeasureOptions, Opened};
@@ -89,7 +89,7 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
         }
         while self.under_way > 0 {
             self.look_around()?;
-            if let Ok(ended) = self.ended.recv_timeout(ASK_EVERY) {
+            if let Ok(ended) = self.ended.recv_timeout(POLL_INTERVAL) {
                 self.part_ended(ended)?;
             }
         }
@@ -132,7 +132,7 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
     /// Waits for a buffer that the network is done with.
     fn free_buffer(&mut self) -> Result<Vec<u8>, ObjectError> {
         loop {
-            match self.free.recv_timeout(ASK_EVERY) {
+            match self.free.recv_timeout(POLL_INTERVAL) {
                 Ok(mut buffer) => {
                     buffer.clear();
                     buffer.reserve_exact(self.part_bytes);

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use super::{ObjectError, Scheme, request::can_be_asked};
+use super::{ObjectError, Scheme};
 
 /// What the S3 client takes from the variables besides the endpoint and the region.
 pub(super) const S3_VARIABLES: [&str; 12] = [
@@ -84,7 +84,7 @@ pub(super) fn check_variables(
                 "{name} holds a line break or another character that can't be sent; set it anew"
             ));
         }
-        if ADDRESSES.contains(name) && !can_be_asked(&value) {
+        if ADDRESSES.contains(name) && !is_uri(&value) {
             return bad(format!("{name} is not an address that requests can be sent to; correct it"));
         }
     }
@@ -187,10 +187,15 @@ pub(super) fn endpoint_url(text: &str) -> Result<String, ObjectError> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(bad("has a query or a fragment"));
     }
-    if !can_be_asked(url.as_str()) {
+    if !is_uri(url.as_str()) {
         return Err(bad("holds characters that must be percent-encoded"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Returns true if requests can be sent to an address.
+fn is_uri(text: &str) -> bool {
+    text.parse::<ureq::http::Uri>().is_ok()
 }
 
 #[cfg(test)]
