@@ -151,7 +151,7 @@ mod tests {
                 ErrorClass::Outage,
                 FAILED,
             ),
-            (ClientError::KeyRefused { url: url(), found_in: None }, ErrorClass::Setup, KEY),
+            (ClientError::KeyRefused { url: url(), key_source: None }, ErrorClass::Setup, KEY),
             (ClientError::Conflict { detail: text() }, ErrorClass::Refused, CONFLICT),
             (ClientError::Refused { status: 422, detail: text() }, ErrorClass::Refused, FAILED),
             (ClientError::Refused { status: 429, detail: text() }, ErrorClass::Outage, FAILED),

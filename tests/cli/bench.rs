@@ -71,7 +71,7 @@ fn an_artifact_in_a_store_is_looked_for_there() {
         objects.env(&mut command);
         Ran::of(&mut command)
     };
-    assert!(look("1").stderr.contains("not accessible from here: s3://models/m.pt does not exist"));
+    assert!(look("1").stderr.contains("not accessible: s3://models/m.pt does not exist"));
     fs::write(objects.path("m.pt"), "hello").unwrap();
     let found: Value = serde_json::from_str(&look("1").stdout).unwrap();
     assert_eq!(
@@ -87,24 +87,21 @@ fn a_configuration_that_is_none_scores_nothing() {
     let config = folder.path().join("c.json");
     let server = Server::start();
     server.post("/models", &value!({"name": "m", "version": "v1", "artifact_uri": "file:///no/such/m.pt"}));
-    for (content, words) in [("{\"half\": ", "is not JSON"), ("[1]", "holds a list")] {
+    for (content, words) in [("{\"half\": ", "is not JSON"), ("[1]", "contains a list")] {
         fs::write(&config, content).unwrap();
         let mut command =
             bench(&server.url, &["--model-id=1", "--suite=core-v1", "--config-path", at(&config)]);
         let ran = Ran::of(&mut command);
         assert_eq!(ran.code, 0, "{ran:?}");
         let lines: Vec<_> = ran.stderr.lines().collect();
-        assert!(
-            lines[0].contains("the artifact is not accessible from here: /no/such/m.pt does not exist"),
-            "{ran:?}"
-        );
+        assert!(lines[0].contains("the artifact is not accessible: /no/such/m.pt does not exist"), "{ran:?}");
         assert!(lines[1].contains(words), "{ran:?}");
         assert_eq!(lines[2], "recorded core-v1 for m:v1 (model 1): score 0.0");
         let metrics: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(metrics["metrics"]["artifact_accessible"], value!(false));
     }
     let ran = Ran::of(&mut bench(&server.url, &["--model-id=1", "--suite=smoke-v1"]));
-    assert!(ran.stderr.contains("--config-path says it"), "{ran:?}");
+    assert!(ran.stderr.contains("its location is unknown; give --config-path"), "{ran:?}");
 }
 
 #[test]
@@ -117,8 +114,8 @@ fn files_of_another_version_are_not_scored() {
         "config_sha256": "ab".repeat(32)});
     server.post("/models", &model);
     for (flag, words) in [
-        ("--checkpoint-path", "it holds 2 bytes, and 5 are registered"),
-        ("--config-path", "its digest is another than the registered one"),
+        ("--checkpoint-path", "it has 2 bytes, registered are 5"),
+        ("--config-path", "its digest differs from the registered one"),
     ] {
         let mut command = bench(&server.url, &["--model-id=1", "--suite=smoke-v1", flag, at(&file)]);
         let mut ran = Ran::of(&mut command);

@@ -129,7 +129,7 @@ fn metrics_come_from_a_file_too() {
     };
     let sent: Value = serde_json::from_str(&run(r#"{"a": [1]}"#).stdout).unwrap();
     assert_eq!(sent["metrics"], value!({"a": [1]}));
-    assert!(run("[1]").failed(1).contains("metrics.json holds a list where a JSON object is wanted"));
+    assert!(run("[1]").failed(1).contains("metrics.json contains a list, expected a JSON object"));
     assert!(run(r#"{"a": NaN}"#).failed(1).contains("metrics.json is not JSON"));
 }
 
@@ -175,7 +175,7 @@ fn the_faults_of_all_files_are_told_at_once() {
     let ran = Ran::of(&mut command);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
     let lines: Vec<_> = ran.stderr.lines().collect();
-    for fault in ["none.pt does not exist", "is a directory", "config.json holds a list"] {
+    for fault in ["none.pt does not exist", "is a directory", "config.json contains a list"] {
         assert!(lines.iter().any(|line| line.starts_with("error: ") && line.contains(fault)), "{lines:?}");
     }
     assert_eq!(lines.len(), 3);
@@ -217,7 +217,7 @@ fn metadata_is_written_as_it_is_sent() {
 #[test]
 fn other_faults_are_reported_without_waiting_for_the_digest_of_a_large_checkpoint() {
     let files = files();
-    // Takes no room, and minutes to digest: a run that did so first would not be missed.
+    // A sparse file that takes minutes to digest, so that a test would notice a run that starts with it.
     File::create(&files.checkpoint).unwrap().set_len(1 << 40).unwrap();
     let run = |flag: &str, path: &Path| {
         let mut command = ingest(["--dry-run"]);
@@ -228,7 +228,7 @@ fn other_faults_are_reported_without_waiting_for_the_digest_of_a_large_checkpoin
     assert!(text.contains("there is no folder"), "{text}");
     fs::write(&files.config, "[]").unwrap();
     let text = run("--config-path", &files.config);
-    assert!(text.contains("config.json holds a list"), "{text}");
+    assert!(text.contains("config.json contains a list"), "{text}");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_registry_that_is_not_there_is_named() {
     assert!(text.contains(&url) && text.contains("is `registry serve` running there?"), "{text}");
     let text =
         Ran::of(&mut ingest(["--artifact-uri=u", "--api-key", KEY, "--registry-url", "localhost"])).failed(2);
-    assert!(text.contains("takes one like http://localhost:8001"), "{text}");
+    assert!(text.contains("set one like http://localhost:8001"), "{text}");
 }
 
 #[test]
@@ -310,13 +310,13 @@ fn each_refusal_has_its_exit_code_and_its_message() {
         (
             answer(500, "X-Request-Id: r-1\r\n", r#"{"detail":"oops"}"#),
             1,
-            "oops; its log tells more of request r-1",
+            "oops; see its log for request r-1",
         ),
         (answer(200, "Content-Type: text/html\r\n", "<html>"), 1, "not JSON but text/html"),
         (answer(302, "Location: http://192.0.2.1/\r\n", ""), 1, "it redirects to http://192.0.2.1/"),
         (json(200, "[]"), 1, "names no model"),
         ("SSH-2.0-OpenSSH\r\n".to_owned(), 1, "does not answer like a registry"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(), 3, "look before you try again"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(), 3, "check before you try again"),
     ] {
         let fake = FakeRegistry::answering([sent]);
         let text = Ran::of(&mut ingest_at(&fake)).failed(code);

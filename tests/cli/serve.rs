@@ -164,7 +164,7 @@ fn a_refused_start_is_one_line_and_changes_nothing() {
         (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is not an origin"),
         (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is no level"),
         (["--local-path-root", &at("none"), "--db-path", &fresh], "none does not exist; create the folder"),
-        (["--local-path-root", &at("text.db"), "--db-path", &fresh], "text.db is no folder"),
+        (["--local-path-root", &at("text.db"), "--db-path", &fresh], "text.db is not a folder"),
     ] {
         let line = Ran::of(registry(["serve"]).args(arguments)).failed(1);
         assert!(line.contains(expected), "{arguments:?}: {line}");

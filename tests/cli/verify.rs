@@ -99,7 +99,7 @@ fn what_differs_is_told() {
     let verifying = Verifying::start();
     let (longer, other) = (verifying.file("longer", "hello!"), verifying.file("other", "hallo"));
     let refused = verifying.verify(["m:v1", text(&longer)]).failed(1);
-    assert!(refused.contains("longer is not m:v1: it holds 6 bytes where 5 are registered"), "{refused}");
+    assert!(refused.contains("longer is not m:v1: it has 6 bytes, registered are 5"), "{refused}");
     let refused = verifying.verify(["m:v1", text(&other)]).failed(1);
     assert!(refused.contains("other is not m:v1: its sha256 is ") && refused.contains(HELLO), "{refused}");
 
@@ -128,7 +128,7 @@ fn an_object_is_read_where_the_registry_says_that_it_lies() {
     let refused = verifying.verify(["m:v1", "s3://models/other.pt"]).failed(1);
     assert!(refused.contains("its sha256 is"), "{refused}");
     let refused = verifying.verify(["m:v1", "s3://models/longer.pt"]).failed(1);
-    assert!(refused.contains("it holds 6 bytes where 5 are registered"), "{refused}");
+    assert!(refused.contains("it has 6 bytes, registered are 5"), "{refused}");
     assert_eq!(verifying.objects.requests("GET /models/longer.pt"), [""; 0], "its size tells enough");
 }
 
@@ -141,7 +141,7 @@ fn a_store_that_can_not_be_asked_ends_with_its_own_exit_code() {
         ("wrong", &[][..], 4, "check AWS_SECRET_ACCESS_KEY"),
         ("", &[], 2, "AWS_SECRET_ACCESS_KEY is not; set both"),
         (SECRET_KEY, &dead[..], 3, "no object store at http://127.0.0.1:9"),
-        (SECRET_KEY, &["--s3-endpoint-url", "nowhere"], 2, "is no URL"),
+        (SECRET_KEY, &["--s3-endpoint-url", "nowhere"], 2, "is not a URL"),
     ] {
         let mut command = verifying.command(["m:v1"]);
         let refused = Ran::of(command.env("AWS_SECRET_ACCESS_KEY", secret).args(arguments)).failed(code);
@@ -165,8 +165,8 @@ fn what_can_not_be_verified_says_why() {
     for (arguments, code, expected) in [
         (&["m:bare", "x"][..], 1, "m:bare was registered without a digest"),
         (&["m:v1", "/no/such/file"], 1, "/no/such/file does not exist"),
-        (&["m:v1", "ftp://host/file"], 2, "nothing here can reach ftp://"),
-        (&["m:v1", "s3://models"], 2, "names a bucket and no object"),
+        (&["m:v1", "ftp://host/file"], 2, "ftp:// is not supported"),
+        (&["m:v1", "s3://models"], 2, "names a bucket, but no object"),
         (&["m:digest"], 2, "give the file to verify"),
         (&["m:none", "x"], 1, "there is no model m:none"),
     ] {

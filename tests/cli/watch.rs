@@ -63,7 +63,7 @@ impl Scene {
         self.watch_after("0.05", arguments)
     }
 
-    /// The same, where a file is complete once it has been the same for so many seconds.
+    /// The same with another quiet period, in seconds.
     fn watch_after<'a>(&self, quiet: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = registry(["watch", "--name", "m", "--checkpoint-dir", "runs"]);
         command
@@ -184,7 +184,7 @@ fn checkpoints_are_published_as_they_appear() {
         (&value!(10), &value!("s3://models/checkpoint_step_10.pt"))
     );
     assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_10.pt")).unwrap(), "ten");
-    // What is older than the latest is passed over.
+    // A file older than the latest is skipped.
     scene.checkpoint(5, "five");
     fs::remove_file(scene.file(10)).unwrap();
     running.said("runs/checkpoint_step_5.pt is older than what was published last");
@@ -265,7 +265,7 @@ fn a_registry_that_is_away_is_waited_for() {
     let lines = running.words.so_far().lines().count();
     let asked = scene.gateway.requests("").len();
     until("it tries again", || scene.gateway.requests("").len() > asked);
-    assert_eq!(running.words.so_far().lines().count(), lines, "it is told once");
+    assert_eq!(running.words.so_far().lines().count(), lines, "it is reported once");
     scene.gateway.mend();
     running.published(&["step-1"]);
     running.stopped("TERM");
@@ -290,7 +290,7 @@ fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
     scene.checkpoint(4, "four");
     running.published(&["step-1", "step-2", "step-3", "step-4"]);
     let ran = running.stopped("TERM");
-    assert!(ran.stderr.contains("trying again until it works"), "{ran:?}");
+    assert!(ran.stderr.contains("retrying until it works"), "{ran:?}");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_store_that_is_away_is_waited_for() {
     });
     running.published(&["step-1"]);
     let ran = running.stopped("TERM");
-    assert_eq!(ran.stderr.matches("trying again until it works").count(), 1, "{ran:?}");
+    assert_eq!(ran.stderr.matches("retrying until it works").count(), 1, "{ran:?}");
     assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_1.pt")).unwrap(), "one");
 }
 
@@ -370,10 +370,10 @@ fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
         1,
         "{ran:?}"
     );
-    assert!(ran.stderr.contains("passed over until the file changes"), "{ran:?}");
+    assert!(ran.stderr.contains("skipped until the file changes"), "{ran:?}");
 
     let again = Running::of(&mut scene.watch(all));
-    // A new run tries it once more, and so does this one when it is written anew.
+    // A new run retries it, and so does this one when it is written again.
     again.said("no size there and 3 bytes here");
     scene.checkpoint(1, "one, again");
     again.said("and 10 bytes here");
@@ -410,10 +410,7 @@ fn one_look_publishes_what_is_there() {
     assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["version"], "step-1");
     assert_eq!(ran.stdout.lines().count(), 1, "one line for a model");
     let ran = Ran::of(&mut scene.watch(["--once"]));
-    assert!(
-        ran.stderr.ends_with("runs holds no checkpoint that is to be published: nothing to do\n"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.ends_with("runs holds no checkpoint to publish: nothing to do\n"), "{ran:?}");
 }
 
 #[test]
@@ -440,7 +437,7 @@ fn what_no_checkpoint_can_get_past_ends_the_watch() {
     scene.checkpoint(1, "one");
     for (change, code, said) in [
         (("AWS_SECRET_ACCESS_KEY", "wrong"), 4, "refused the credentials"),
-        (("CAIA_REGISTRY_URL", "nonsense"), 2, "takes one like http://localhost:8001"),
+        (("CAIA_REGISTRY_URL", "nonsense"), 2, "set one like http://localhost:8001"),
     ] {
         let ran = Ran::of(scene.watch([]).env(change.0, change.1));
         assert_eq!(ran.code, code, "{ran:?}");
@@ -461,7 +458,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     let gate = Gate::new();
     scene.store.fault("partNumber=2&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch([]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     let ran = running.stopped("TERM");
     assert!(
         ran.stderr.contains("interrupted; s3://models/checkpoint_step_1.pt is as it was before"),
@@ -470,7 +467,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     assert!(!scene.store.path("checkpoint_step_1.pt").exists());
     assert_eq!(scene.store.unfinished(), [""; 0]);
     gate.open();
-    // Started again it goes on where it was.
+    // Started again, it continues.
     assert_eq!(Ran::of(&mut scene.watch(["--once"])).code, 0);
     assert_eq!(scene.server.get("/stats")["total_models"], 1);
 }
@@ -482,7 +479,7 @@ fn a_signal_ends_one_look_with_the_code_of_an_interruption() {
     let gate = Gate::new();
     scene.store.fault("partNumber=1&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch(["--once"]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     signal(running.child.id(), "INT");
     assert_eq!(running.ended().code, 130);
     gate.open();
@@ -495,7 +492,7 @@ fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
     let gate = Gate::new();
     scene.store.fault("checkpoint_step_1.pt?partNumber=1&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     File::options().append(true).open(scene.file(1)).unwrap().write_all(b"more").unwrap();
     gate.open();
     running.said("changed while it was read");
@@ -514,11 +511,11 @@ fn a_state_file_that_makes_no_sense_is_an_error_that_says_what_to_do() {
     scene.checkpoint(1, "one");
     fs::write(scene.path("runs/.publish_state.json"), "{half").unwrap();
     let line = Ran::of(&mut scene.watch([])).failed(1);
-    assert!(line.contains("can't be understood") && line.contains("remove it"), "{line}");
+    assert!(line.contains("is not valid") && line.contains("remove it"), "{line}");
     let line = Ran::of(&mut scene.watch(["--state-file", "none/state.json"])).failed(1);
     assert!(line.contains("none/state.json"), "{line}");
     assert_eq!(scene.writes(), (0, 0));
-    // That of 0.2.0 is read.
+    // A state file of 0.2.0 is read.
     let old = r#"{"last_step": 1, "last_path": "/old/runs/checkpoint_step_1.pt"}"#;
     fs::write(scene.path("runs/.publish_state.json"), old).unwrap();
     let ran = Ran::of(&mut scene.watch(["--once"]));
@@ -606,8 +603,8 @@ fn the_command_line_must_make_sense() {
         assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
     }
     for (template, complaint) in [
-        ("s3://models/{name}.pt", "is one place for all checkpoints"),
-        ("https://h/{step}", "s3://, gs:// and az:// are known"),
+        ("s3://models/{name}.pt", "is the same URI for all checkpoints"),
+        ("https://h/{step}", "use s3://, gs:// or az://"),
         ("s3://models/{step}/", "ends with a slash"),
     ] {
         let mut command = registry([

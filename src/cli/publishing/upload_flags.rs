@@ -1,13 +1,9 @@
-//! The flags of an upload, and its connection.
-
-use std::{cell::RefCell, rc::Rc};
+//! The flags of an upload.
 
 use clap::Args;
 
-use crate::{
-    artifact::objects::{ObjectError, ObjectUri, Objects},
-    cli::{config::Profile, object_flags::ObjectFlags},
-};
+use super::upload::Upload;
+use crate::cli::{config::Profile, interrupt::Interrupt, object_flags::ObjectFlags};
 
 /// Flags for uploading the checkpoint.
 #[derive(Debug, Args)]
@@ -36,37 +32,8 @@ impl UploadFlags {
     }
 
     /// Returns how to upload, if at all; the configuration file supplies missing store settings.
-    pub(in crate::cli) fn upload(&self, profile: &Profile) -> Option<Upload> {
-        self.upload.then(|| Upload {
-            force: self.force_upload,
-            objects: self.objects.clone().or(profile),
-            connected: RefCell::default(),
-        })
-    }
-}
-
-/// How checkpoints are uploaded, over one connection per bucket.
-#[derive(Debug)]
-pub(in crate::cli) struct Upload {
-    pub(super) force: bool,
-    objects: ObjectFlags,
-    connected: RefCell<Option<(ObjectUri, Rc<Objects>)>>,
-}
-
-impl Upload {
-    /// Connects to the bucket of `uri`, or returns the connection that exists.
-    ///
-    /// # Errors
-    /// As [`Objects::connect`].
-    pub(super) fn connect(&self, uri: &ObjectUri) -> Result<Rc<Objects>, ObjectError> {
-        let mut connected = self.connected.borrow_mut();
-        if let Some((of, objects)) = &*connected
-            && (of.scheme(), of.bucket()) == (uri.scheme(), uri.bucket())
-        {
-            return Ok(Rc::clone(objects));
-        }
-        let objects = Rc::new(self.objects.connect(uri)?);
-        *connected = Some((uri.clone(), Rc::clone(&objects)));
-        Ok(objects)
+    pub(in crate::cli) fn upload(&self, profile: &Profile, interrupt: &Interrupt) -> Option<Upload> {
+        let flags = self.objects.clone().or(profile);
+        self.upload.then(|| Upload::new(self.force_upload, flags, interrupt.clone()))
     }
 }

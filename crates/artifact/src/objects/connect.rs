@@ -3,23 +3,25 @@
 //! Variables are passed in, not read from the process; blank ones count as unset, and only those listed here count. The
 //! one exception is Google's file of default credentials, which that store's client looks up itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
+    ClientOptions, ObjectStore,
     aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
 use super::{
-    ObjectError, ObjectUri, Scheme,
-    error::{innermost, not_handed_out},
-    http::UreqConnector,
+    error::{ObjectError, credentials_failed, innermost},
+    http::UreqClient,
+    retry,
     settings::{
         AZ_VARIABLES, GS_VARIABLES, S3_VARIABLES, check_variables, endpoint_url, is_label, is_true,
         missing_advice, names_credentials,
     },
+    target::Target,
+    uri::{ObjectUri, Scheme},
 };
 
 /// The values of the flags; each that is absent is looked up in the variables.
@@ -40,31 +42,6 @@ pub const DEFAULT_S3_REGION: &str = "us-east-1";
 
 /// How long a cloud's metadata server may take to return credentials.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// No retry starts later than this after the first try.
-pub(super) const RETRY_WITHIN: Duration = Duration::from_secs(120);
-/// Retries, with about 6 s of waiting in all.
-pub(super) const RETRIES: usize = 7;
-pub(super) const FIRST_WAIT: Duration = Duration::from_millis(200);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// Where requests go, as errors show it.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) scheme: Scheme,
-    /// Without a trailing slash; for Azure's emulator, followed by the account's name.
-    pub(super) endpoint: String,
-    /// S3 only.
-    pub(super) region: String,
-    /// True if requests are not signed.
-    pub(super) anonymous: bool,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:// at {}", self.scheme.as_str(), self.endpoint)
-    }
-}
 
 /// A client of one store.
 #[derive(Debug, Clone)]
@@ -93,11 +70,12 @@ impl Backend {
     }
 }
 
-/// The parts of a connection.
+/// A client of one store, and the store's address for errors.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(super) struct StoreClient {
     pub(super) backend: Backend,
     pub(super) target: Target,
+    pub(super) http: UreqClient,
 }
 
 /// Builds a client for the bucket of `uri`. Must run inside the runtime that will serve it.
@@ -105,9 +83,7 @@ pub(super) async fn connect(
     uri: &ObjectUri,
     options: &ObjectOptions,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Connected, ObjectError> {
-    // If another provider is installed already, that is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+) -> Result<StoreClient, ObjectError> {
     let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let client =
         ClientOptions::new().with_allow_http(true).with_default_content_type("application/octet-stream");
@@ -118,11 +94,12 @@ pub(super) async fn connect(
             innermost(&error)
         ))
     };
+    let http = UreqClient::from_environment();
     check_variables(uri.scheme(), &set)?;
     let (backend, target) = match uri.scheme() {
-        Scheme::S3 => s3(uri, options, &set, client, bad)?,
-        Scheme::Gs => gs(uri, &set, client, bad)?,
-        Scheme::Az => az(uri, &set, client, bad)?,
+        Scheme::S3 => s3(uri, options, &set, client, http.clone(), bad)?,
+        Scheme::Gs => gs(uri, &set, client, http.clone(), bad)?,
+        Scheme::Az => az(uri, &set, client, http.clone(), bad)?,
     };
     if !target.anonymous {
         let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await;
@@ -133,7 +110,7 @@ pub(super) async fn connect(
                 store: target.to_string(),
                 advice: missing_advice(target.scheme),
             }),
-            Ok(Err(error)) => Some(not_handed_out(&target, &error)),
+            Ok(Err(error)) => Some(credentials_failed(&target, &error)),
             Err(_) => Some(ObjectError::CredentialsUnavailable {
                 store: target.to_string(),
                 reason: "their provider did not answer in time".to_owned(),
@@ -143,12 +120,7 @@ pub(super) async fn connect(
             return Err(why);
         }
     }
-    Ok(Connected { backend, target })
-}
-
-fn retries() -> RetryConfig {
-    let backoff = BackoffConfig { init_backoff: FIRST_WAIT, max_backoff: LONGEST_WAIT, base: 3.0 };
-    RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
+    Ok(StoreClient { backend, target, http })
 }
 
 fn s3(
@@ -156,6 +128,7 @@ fn s3(
     options: &ObjectOptions,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let given = |flag: &Option<String>| {
@@ -177,8 +150,8 @@ fn s3(
     };
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client)
-        .with_http_connector(UreqConnector)
-        .with_retry(retries())
+        .with_http_connector(http)
+        .with_retry(retry::for_requests())
         .with_bucket_name(uri.bucket())
         .with_region(&region)
         .with_endpoint(&endpoint)
@@ -205,12 +178,13 @@ fn gs(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_client_options(client)
-        .with_http_connector(UreqConnector)
-        .with_retry(retries())
+        .with_http_connector(http)
+        .with_retry(retry::for_requests())
         .with_bucket_name(uri.bucket());
     for name in GS_VARIABLES {
         if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<GoogleConfigKey>()) {
@@ -231,12 +205,13 @@ fn az(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(client)
-        .with_http_connector(UreqConnector)
-        .with_retry(retries())
+        .with_http_connector(http)
+        .with_retry(retry::for_requests())
         .with_container_name(uri.bucket());
     for name in AZ_VARIABLES {
         if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<AzureConfigKey>()) {
@@ -270,6 +245,3 @@ fn az(
     let target = Target { scheme: Scheme::Az, endpoint, region: String::new(), anonymous };
     Ok((Backend::Az(builder.build().map_err(bad)?), target))
 }
-
-/// A connection that several tasks share.
-pub(super) type Shared = Arc<Connected>;

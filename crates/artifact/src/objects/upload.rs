@@ -10,27 +10,15 @@ use object_store::{
 };
 
 use super::{
-    Connected, DIGEST_METADATA, ObjectError, ObjectInfo, ObjectUri, Objects,
-    error::{Refusal, classify},
+    bucket::{DIGEST_METADATA, ObjectInfo, Objects, path},
+    connect::StoreClient,
+    error::{ConditionFailure, ObjectError, classify},
     parts::Parts,
-    path,
-    patience::{self, Waits},
+    retry::{self, Backoff},
+    uri::ObjectUri,
 };
+use crate::{measure::MeasureOptions, open_file::OpenFile};
 use registry_domain::{Digest, Measurement};
-
-use crate::{ArtifactError, MeasureOptions, Opened};
-
-/// The most parts that S3 and GCS allow.
-const MAX_PARTS: u64 = 10_000;
-
-/// How files are split into parts. The defaults suit every store; tests set smaller ones.
-#[derive(Debug, Clone, Copy)]
-pub struct Sizes {
-    /// Bytes of a part; larger only if `MAX_PARTS` of them would not hold the file. S3 requires at least 5 MiB.
-    pub part_bytes: usize,
-    /// Parts in flight at once. One more is being filled, and that is all the memory it takes.
-    pub parts_at_once: usize,
-}
 
 /// What an upload does to an existing object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,28 +29,7 @@ pub enum Replace {
     Anything,
 }
 
-impl Default for Sizes {
-    fn default() -> Self {
-        Self { part_bytes: 8 << 20, parts_at_once: 4 }
-    }
-}
-
-impl Sizes {
-    /// Returns the bytes of a part for a file of this size: whole MiB if it is not the default.
-    fn part_for(&self, size_bytes: u64) -> usize {
-        let needed = size_bytes.div_ceil(MAX_PARTS).next_multiple_of(1 << 20);
-        self.part_bytes.max(usize::try_from(needed).unwrap_or(usize::MAX))
-    }
-}
-
 impl Objects {
-    /// Splits files differently than by default.
-    #[must_use]
-    pub fn with_sizes(mut self, sizes: Sizes) -> Self {
-        self.sizes = sizes;
-        self
-    }
-
     /// Uploads a file, whose digest the caller has computed, to `uri`. `progress` receives the bytes that the store has.
     ///
     /// # Errors
@@ -72,7 +39,7 @@ impl Objects {
     pub fn upload(
         &self,
         uri: &ObjectUri,
-        file: &Opened,
+        file: &OpenFile,
         digest: Digest,
         replace: Replace,
         progress: impl FnMut(u64),
@@ -91,7 +58,7 @@ impl Objects {
     fn upload_whole(
         &self,
         uri: &ObjectUri,
-        file: &Opened,
+        file: &OpenFile,
         digest: Digest,
         replace: Replace,
         mut progress: impl FnMut(u64),
@@ -99,24 +66,25 @@ impl Objects {
     ) -> Result<(), ObjectError> {
         let keep_up_to_bytes = usize::try_from(file.size_bytes()).unwrap_or(usize::MAX);
         let options = MeasureOptions { keep_up_to_bytes, ..MeasureOptions::default() };
-        let measured =
-            file.measure_while(&options, |_| !interrupted()).map_err(|error| given_up(uri, error))?;
+        let measured = file
+            .measure_while(&options, |_| !interrupted())
+            .map_err(|error| ObjectError::reading(uri, error))?;
         let measurement = measured.measurement;
         check_digest(&measurement, digest)?;
         let payload = PutPayload::from(measured.content.unwrap_or_default());
         let put = async {
             match replace {
-                Replace::Nothing => self.shared.put_new(uri, payload, measurement.size_bytes, digest).await,
+                Replace::Nothing => self.client.put_new(uri, payload, measurement.size_bytes, digest).await,
                 Replace::Anything => {
-                    let put = self.shared.put(&path(uri)?, payload, digest, PutMode::Overwrite).await;
-                    put.map_err(|error| classify(&self.shared.target, uri, &error))
+                    let put = self.client.put(&path(uri)?, payload, digest, PutMode::Overwrite).await;
+                    put.map_err(|error| classify(&self.client.target, uri, &error))
                 }
             }
         };
         if interrupted() {
             return Err(ObjectError::Interrupted { uri: uri.clone() });
         }
-        match self.see_through(interrupted, put) {
+        match self.run_to_end(interrupted, put) {
             None => return Err(ObjectError::InterruptedUnsure { uri: uri.clone() }),
             Some(put) => put?,
         }
@@ -130,7 +98,7 @@ impl Objects {
     fn upload_parts(
         &self,
         uri: &ObjectUri,
-        file: &Opened,
+        file: &OpenFile,
         digest: Digest,
         replace: Replace,
         progress: impl FnMut(u64),
@@ -138,12 +106,12 @@ impl Objects {
     ) -> Result<(), ObjectError> {
         let options =
             PutMultipartOptions { attributes: attributes(digest), ..PutMultipartOptions::default() }
-                .with_retry_policy(patience::for_parts());
-        let failed = |error: object_store::Error| classify(&self.shared.target, uri, &error);
+                .with_retry_policy(retry::for_parts());
+        let failed = |error: object_store::Error| classify(&self.client.target, uri, &error);
         let path = path(uri)?;
-        let begin = self.shared.backend.store().put_multipart_opts(&path, options);
+        let begin = self.client.backend.store().put_multipart_opts(&path, options);
         // If this request were dropped, its upload could not be aborted.
-        let upload = match self.see_through(interrupted, begin) {
+        let upload = match self.run_to_end(interrupted, begin) {
             None => {
                 return Err(ObjectError::PartsLeft {
                     uri: uri.clone(),
@@ -159,7 +127,7 @@ impl Objects {
         let sent = parts.send(file);
         let measurement = match sent.and_then(|sent| check_digest(&sent, digest).map(|()| sent)) {
             Ok(measurement) => measurement,
-            Err(why) => return Err(parts.take_back(why)),
+            Err(why) => return Err(parts.abort(why)),
         };
         let size_bytes = measurement.size_bytes;
         if replace == Replace::Nothing {
@@ -168,14 +136,14 @@ impl Objects {
             match self.find(uri, interrupted) {
                 Ok(None) => {}
                 Ok(Some(there)) if there.is(size_bytes, digest) => {
-                    // Somebody else has uploaded the same file, which is as good if this upload can be aborted.
-                    return match parts.take_back(ObjectError::Exists { uri: uri.clone() }) {
+                    // Another client has uploaded the same file, which is as good if this upload can be aborted.
+                    return match parts.abort(ObjectError::Exists { uri: uri.clone() }) {
                         ObjectError::Exists { .. } => Ok(()),
                         left => Err(left),
                     };
                 }
-                Ok(Some(_)) => return Err(parts.take_back(ObjectError::Exists { uri: uri.clone() })),
-                Err(why) => return Err(parts.take_back(why)),
+                Ok(Some(_)) => return Err(parts.abort(ObjectError::Exists { uri: uri.clone() })),
+                Err(why) => return Err(parts.abort(why)),
             }
         }
         if let Err(error) = self.runtime.block_on(parts.upload.complete()) {
@@ -183,7 +151,7 @@ impl Objects {
             let found = self.find(uri, &|| false).ok().flatten();
             if !found.is_some_and(|found| found.is(size_bytes, digest)) {
                 let why = failed(error);
-                return Err(parts.take_back(why));
+                return Err(parts.abort(why));
             }
         }
         drop(parts);
@@ -205,7 +173,7 @@ impl Objects {
     }
 }
 
-impl Connected {
+impl StoreClient {
     async fn put(
         &self,
         path: &object_store::path::Path,
@@ -227,31 +195,31 @@ impl Connected {
         digest: Digest,
     ) -> Result<(), ObjectError> {
         let path = path(uri)?;
-        let mut waits = Waits::new();
+        let mut backoff = Backoff::new();
         loop {
             let Err(error) = self.put(&path, payload.clone(), digest, PutMode::Create).await else {
                 return Ok(());
             };
-            let refusal = Refusal::of(&error);
-            let why = match (&error, refusal) {
+            let failure = ConditionFailure::of(&error);
+            let why = match &error {
                 // On S3 this includes another upload that ends at the same time.
-                (object_store::Error::AlreadyExists { .. }, _) => ObjectError::Exists { uri: uri.clone() },
+                object_store::Error::AlreadyExists { .. } => ObjectError::Exists { uri: uri.clone() },
                 _ => classify(&self.target, uri, &error),
             };
-            if refusal == Refusal::Other && !matches!(why, ObjectError::Exists { .. }) {
+            if failure == ConditionFailure::Other && !matches!(why, ObjectError::Exists { .. }) {
                 return Err(why);
             }
             match self.find(uri).await {
                 Ok(Some(there)) if there.is(size_bytes, digest) => return Ok(()),
                 Ok(Some(_)) => return Err(ObjectError::Exists { uri: uri.clone() }),
-                Ok(None) if refusal == Refusal::OfTheCondition => {
+                Ok(None) if failure == ConditionFailure::Unsupported => {
                     let put = self.put(&path, payload, digest, PutMode::Overwrite).await;
                     return put.map_err(|error| classify(&self.target, uri, &error));
                 }
                 Ok(None) => {}
                 Err(_) => return Err(why),
             }
-            match waits.next() {
+            match backoff.next() {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(why),
             }
@@ -270,11 +238,4 @@ fn check_digest(measurement: &Measurement, expected: Digest) -> Result<(), Objec
 fn attributes(digest: Digest) -> Attributes {
     let value = AttributeValue::from(digest.to_string());
     [(Attribute::Metadata(DIGEST_METADATA.into()), value)].into_iter().collect()
-}
-
-pub(super) fn given_up(uri: &ObjectUri, error: ArtifactError) -> ObjectError {
-    match error {
-        ArtifactError::Abandoned { .. } => ObjectError::Interrupted { uri: uri.clone() },
-        other => other.into(),
-    }
 }
