@@ -58,6 +58,8 @@ pub(super) struct UreqClient(Arc<Shared>);
 struct Shared {
     agent: Mutex<Agent>,
     proxies: Proxies,
+    /// [`IDLE_TIMEOUT`]; tests set a shorter one.
+    idle_timeout: Duration,
     /// Requests whose threads have not ended.
     in_flight: AtomicUsize,
 }
@@ -71,10 +73,14 @@ impl fmt::Debug for UreqClient {
 impl UreqClient {
     /// Creates a client with the proxies that the environment names.
     pub(super) fn from_environment() -> Self {
+        Self::new(Proxies::read(|name| std::env::var(name).ok()), IDLE_TIMEOUT)
+    }
+
+    fn new(proxies: Proxies, idle_timeout: Duration) -> Self {
         let config = Agent::config_builder()
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_per_write(Some(IDLE_TIMEOUT))
+            .timeout_per_write(Some(idle_timeout))
             .proxy(None)
             // The stores' client interprets every status, and a signature is valid for one address only.
             .http_status_as_error(false)
@@ -83,7 +89,8 @@ impl UreqClient {
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
         Self(Arc::new(Shared {
             agent: Mutex::new(config.build().new_agent()),
-            proxies: Proxies::read(|name| std::env::var(name).ok()),
+            proxies,
+            idle_timeout,
             in_flight: AtomicUsize::new(0),
         }))
     }
@@ -226,8 +233,10 @@ impl Exchange {
         let (mut head, body) = request.into_parts();
         let agent = self.client.agent().clone();
         let proxy = self.client.proxies.proxy_for(&head.uri).cloned();
-        let timeout =
-            if matches!(head.method, Method::GET | Method::HEAD) { IDLE_TIMEOUT } else { ANSWER_TIMEOUT };
+        let timeout = match head.method {
+            Method::GET | Method::HEAD => self.client.idle_timeout,
+            _ => ANSWER_TIMEOUT,
+        };
         let has_body = !body.is_empty() || matches!(head.method, Method::PUT | Method::POST);
         if has_body {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
@@ -288,5 +297,64 @@ fn http_error(error: ureq::Error) -> HttpError {
         | ureq::Error::Tls(_)
         | ureq::Error::Rustls(_) => HttpError::new(HttpErrorKind::Connect, error),
         _ => HttpError::new(HttpErrorKind::Unknown, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{Shutdown, TcpListener},
+    };
+
+    use object_store::client::HttpRequestBody;
+
+    use super::*;
+
+    /// Requests an object from a server that sends `answer`, and then is silent or ends the connection.
+    fn get(answer: &'static [u8], ends: bool) -> Result<Bytes, HttpErrorKind> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/b/k", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(answer).unwrap();
+            if ends {
+                stream.shutdown(Shutdown::Both).unwrap();
+            }
+            // Returns when the client closes the connection.
+            let _ = stream.read(&mut [0]);
+        });
+        let client = UreqClient::new(Proxies::default(), Duration::from_millis(200));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let got = runtime.block_on(async {
+            let request = Request::builder().uri(url).body(HttpRequestBody::empty()).unwrap();
+            let body = client.call(request).await?.into_body();
+            body.bytes().await
+        });
+        server.join().unwrap();
+        got.map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn an_answer_that_stalls_is_a_timeout_and_one_that_breaks_off_is_an_interruption() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+        let head = whole.len() - 5;
+        assert_eq!(get(whole, true), Ok(Bytes::from_static(b"hello")));
+        for (length, ends, expected) in [
+            (0, false, HttpErrorKind::Timeout),
+            (9, false, HttpErrorKind::Timeout),
+            (head, false, HttpErrorKind::Timeout),
+            (head + 3, false, HttpErrorKind::Timeout),
+            (0, true, HttpErrorKind::Interrupted),
+            (head + 3, true, HttpErrorKind::Interrupted),
+        ] {
+            assert_eq!(get(&whole[..length], ends), Err(expected), "after {length} bytes, ends: {ends}");
+        }
     }
 }
