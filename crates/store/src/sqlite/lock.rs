@@ -27,7 +27,7 @@ const OWNER_WRITES_WITHIN: Duration = Duration::from_secs(1);
 pub enum LockError {
     #[error(
         "{} is in use by {owner}: one process owns a SQLite file at a time; stop that one first, or use another \
-         --db-path (several servers on one registry need PostgreSQL, which is to come)", .path.display())]
+         --db-path (several servers on one registry will need PostgreSQL, which is not supported yet)", .path.display())]
     Owned { path: PathBuf, owner: String },
     #[error("{} can't be locked, its file system has no locks ({why}); put the database on a local disk", .path.display())]
     Unsupported { path: PathBuf, why: io::Error },
