@@ -110,7 +110,7 @@ fn a_password_in_a_url_is_never_repeated() {
             let arguments = [command].into_iter().chain(flags.iter().copied());
             let line = Ran::of(registry(arguments).env("XDG_CONFIG_HOME", folder.path())).failed(2);
             assert!(!line.contains(password), "{command} {flags:?}: {line}");
-            assert!(line.contains("holds a user or a password, which it must not"), "{line}");
+            assert!(line.contains("contains a user or a password, which is not allowed"), "{line}");
             let is_own = folder.path() == own.path();
             assert_eq!(line.contains("; this one is from "), is_own, "{line}");
         }
