@@ -205,7 +205,7 @@ mod tests {
             );
         }
         let text = interpreted(200, &[], "").unwrap_err().to_string();
-        assert!(text.contains("not JSON but of no type"), "{text}");
+        assert!(text.contains("not JSON but of an unnamed type"), "{text}");
     }
 
     #[test]
