@@ -1,4 +1,4 @@
-//! Many clients at once: nothing is lost, and the rules hold.
+//! Many clients at once: no write is lost, and the rules hold.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn many_clients_writing_many_suites_of_one_model_lose_none() {
 }
 
 #[test]
-fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_each_step_down() {
+fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_each_demotion() {
     let app = TestApp::spawn();
     let ids: Vec<_> = (0..CLIENTS).map(|version| app.register("m", &version.to_string())).collect();
     at_once(CLIENTS, |client| app.promote(ids[client]).ok());
@@ -44,15 +44,15 @@ fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_eac
     let production = app.get("/models/status/production").ok();
     assert_eq!(production.as_array().unwrap().len(), 1);
     assert_eq!(app.get("/models/status/staging").ok().as_array().unwrap().len(), CLIENTS - 1);
-    let standing = production[0]["id"].as_i64().unwrap();
+    let in_production = production[0]["id"].as_i64().unwrap();
     for id in ids {
-        let stepped_down = if id == standing { vec![] } else { vec!["auto_demote"] };
-        assert_eq!(app.event_types(id)[2..], stepped_down, "{id}");
+        let demoted = if id == in_production { vec![] } else { vec!["auto_demote"] };
+        assert_eq!(app.event_types(id)[2..], demoted, "{id}");
     }
 }
 
 #[test]
-fn of_many_writers_that_have_seen_the_same_state_one_wins() {
+fn one_of_many_writers_that_read_the_same_state_wins() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let seen = app.model(id)["updated_at"].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ fn of_many_writers_that_have_seen_the_same_state_one_wins() {
 }
 
 #[test]
-fn of_many_writers_that_hold_the_same_etag_one_wins() {
+fn one_of_many_writers_with_the_same_etag_wins() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let path = format!("/models/{id}");
@@ -81,7 +81,7 @@ fn of_many_writers_that_hold_the_same_etag_one_wins() {
 }
 
 #[test]
-fn of_many_registrations_of_one_version_one_wins() {
+fn one_of_many_registrations_of_a_version_wins() {
     let app = TestApp::spawn();
     let body = json!({"name": "m", "version": "1", "artifact_uri": "s3://b"});
     let answers = at_once(CLIENTS, |_| app.post("/models", &body).status);

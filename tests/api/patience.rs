@@ -1,5 +1,5 @@
-//! Slow clients and many of them: what takes too long is ended, what is too much is told so at once, and nobody else
-//! is hurt.
+//! Slow clients, and too many of them: requests that take too long are ended, excess ones are refused at once, and other
+//! clients notice nothing.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::support::{Answer, KEY, TestApp, at_once};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
-/// Until when a test waits for what is to happen.
+/// How long a test waits for something to happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn hasty() -> TestApp {
+fn impatient() -> TestApp {
     TestApp::with(|settings| settings.request_timeout = REQUEST_TIMEOUT)
 }
 
@@ -25,52 +25,52 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends a byte whenever nothing comes back for a moment, until the server ends it; what the server said.
+/// Sends a byte each time that no answer comes for a moment, until the server closes; returns the answer.
 fn drip(mut stream: TcpStream, bytes: &[u8]) -> String {
     let begun = Instant::now();
     let (mut said, mut bytes) = (Vec::new(), bytes.iter().cycle());
     loop {
-        assert!(begun.elapsed() < PATIENCE, "it was never ended: {}", String::from_utf8_lossy(&said));
+        assert!(begun.elapsed() < PATIENCE, "it was never closed: {}", String::from_utf8_lossy(&said));
         let mut piece = [0; 1024];
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(length) => said.extend_from_slice(&piece[..length]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // Where the server has ended it, the next read says so.
+                // If the server has closed it, the next read says so.
                 let _ = stream.write_all(&[*bytes.next().unwrap()]);
             }
             Err(_) => break,
         }
     }
-    assert!(begun.elapsed() >= REQUEST_TIMEOUT / 2, "it was ended at once");
+    assert!(begun.elapsed() >= REQUEST_TIMEOUT / 2, "it was closed at once");
     String::from_utf8(said).unwrap()
 }
 
-fn is_told_to_hurry(said: &str, part: &str) {
+fn assert_timed_out(said: &str, part: &str) {
     assert!(said.starts_with("HTTP/1.1 408 "), "{part}: {said}");
     assert!(said.contains(&format!("the request's {part} did not come in time")), "{said}");
 }
 
 #[test]
 fn a_head_or_body_that_comes_byte_by_byte_is_given_up() {
-    let app = hasty();
+    let app = impatient();
     let id = app.register("m", "1");
-    is_told_to_hurry(&drip(connect(app.address), b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
+    assert_timed_out(&drip(connect(app.address), b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
     let mut stream = connect(app.address);
     let head = format!(
         "POST /models/{id}/metrics HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 9999\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    is_told_to_hurry(&drip(stream, b" "), "body");
+    assert_timed_out(&drip(stream, b" "), "body");
     let mut stream = connect(app.address);
     stream.write_all(head.replace("Content-Length: 9999", "Transfer-Encoding: chunked").as_bytes()).unwrap();
-    is_told_to_hurry(&drip(stream, b"1\r\n \r\n"), "body");
+    assert_timed_out(&drip(stream, b"1\r\n \r\n"), "body");
     assert_eq!(app.event_types(id), ["create"]);
 }
 
 #[test]
 fn the_second_head_of_a_connection_has_a_deadline_too() {
-    let app = hasty();
+    let app = impatient();
     let mut stream = connect(app.address);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -78,12 +78,12 @@ fn the_second_head_of_a_connection_has_a_deadline_too() {
     let length = stream.read(&mut piece).unwrap();
     assert!(piece[..length].starts_with(b"HTTP/1.1 200 OK"));
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    is_told_to_hurry(&drip(stream, b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
+    assert_timed_out(&drip(stream, b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
 }
 
 #[test]
-fn a_connection_that_says_nothing_is_closed_without_a_word() {
-    let app = hasty();
+fn a_silent_connection_is_closed_without_an_answer() {
+    let app = impatient();
     let mut stream = connect(app.address);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut said = String::new();
@@ -92,14 +92,14 @@ fn a_connection_that_says_nothing_is_closed_without_a_word() {
 }
 
 #[test]
-fn an_answer_that_nobody_takes_is_given_up() {
-    let app = hasty();
+fn an_answer_that_its_client_does_not_read_is_given_up() {
+    let app = impatient();
     let notes = "x".repeat(60_000);
     for version in 0..40 {
         app.register_with("m", &version.to_string(), &json!({"description": notes}));
     }
     let mut stream = connect(app.address);
-    // Some megabytes more than the buffers of both ends hold.
+    // Several megabytes more than the buffers of both ends hold.
     let get = format!("GET /models?limit=200 HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n");
     for _ in 0..16 {
         stream.write_all(get.as_bytes()).unwrap();
@@ -112,17 +112,17 @@ fn an_answer_that_nobody_takes_is_given_up() {
     }
 }
 
-/// Whether the other end takes what is sent.
+/// Returns true if the server still accepts bytes.
 fn is_open(stream: &TcpStream) -> bool {
     let mut stream = stream;
     stream.write_all(b"\r").is_ok()
 }
 
 #[test]
-fn whoever_comes_beyond_the_last_connection_is_told_at_once_and_places_are_given_back() {
+fn connections_beyond_the_limit_are_refused_at_once_and_closed_ones_make_space() {
     let app = TestApp::with(|settings| settings.max_connections = 20);
     let held: Vec<_> = (0..20).map(|_| connect(app.address)).collect();
-    // The last of them has been let in once it is answered.
+    // Once the last of them has its answer, all are admitted.
     for mut stream in held.iter() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -137,17 +137,17 @@ fn whoever_comes_beyond_the_last_connection_is_told_at_once_and_places_are_given
     drop(held);
     let begun = Instant::now();
     while app.exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "no place was given back");
+        assert!(begun.elapsed() < PATIENCE, "no connection was admitted");
     }
 }
 
-/// How many slow clients there are, of three kinds. By hand it is tried with thousands (docs/RELIABILITY.md).
+/// The number of slow clients, of three kinds. Thousands are tried by hand (docs/RELIABILITY.md).
 fn slow_connections() -> usize {
     std::env::var("REGISTRY_SLOW_CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
 }
 
 #[test]
-fn many_slow_connections_hurt_nobody_and_are_all_given_up() {
+fn many_slow_connections_do_no_harm_and_are_all_given_up() {
     let app = TestApp::with(|settings| settings.request_timeout = Duration::from_secs(3));
     let id = app.register("m", "1");
     let heads = [
@@ -177,7 +177,7 @@ fn many_slow_connections_hurt_nobody_and_are_all_given_up() {
                 (0..20).map(record).collect::<Vec<_>>()
             })
         });
-        // A byte of each by turns, but of those that are silent, until the server has ended all of them.
+        // A byte from each that is not silent, again and again, until the server has closed all of them.
         while !slow.is_empty() {
             assert!(begun.elapsed() < 3 * PATIENCE, "{} are still held", slow.len());
             slow.retain_mut(|(kind, stream)| {
@@ -199,7 +199,7 @@ fn many_slow_connections_hurt_nobody_and_are_all_given_up() {
 }
 
 #[test]
-fn what_does_not_fit_into_the_queue_is_refused_at_once_and_what_is_admitted_is_done() {
+fn writes_that_do_not_fit_into_the_queue_are_refused_at_once_and_admitted_ones_are_done() {
     let app = TestApp::with(|settings| {
         settings.database.write_queue = 4;
         settings.database.store.busy_timeout = PATIENCE;
@@ -223,9 +223,9 @@ fn what_does_not_fit_into_the_queue_is_refused_at_once_and_what_is_admitted_is_d
                 })
             })
             .collect();
-        // The writer holds at most one batch, taken before the queue filled; all the others are refused meanwhile.
+        // The writer holds at most one batch, which it took before the queue filled; all other writes are refused.
         while refused.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            assert!(begun.elapsed() < PATIENCE, "nobody was refused");
+            assert!(begun.elapsed() < PATIENCE, "no write was refused");
             std::thread::yield_now();
         }
         other.execute_batch("ROLLBACK").unwrap();
@@ -237,13 +237,36 @@ fn what_does_not_fit_into_the_queue_is_refused_at_once_and_what_is_admitted_is_d
     app.record(id, "after", json!({"score": 1})).ok();
 }
 
-/// An answer over a connection of its own, by a name that the server is called.
+#[test]
+fn each_write_waits_for_a_foreign_lock_only_once_however_many_are_queued() {
+    const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+    // More than two batches of the writer.
+    const WRITES: usize = 300;
+    let app = TestApp::with(|settings| settings.database.store.busy_timeout = BUSY_TIMEOUT);
+    let id = app.register("m", "1");
+    let other = app.other_process();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answers = at_once(WRITES, |client| {
+        let begun = Instant::now();
+        let answer = app.record(id, &format!("s{client}"), json!({"score": 1}));
+        (answer.refused(503), begun.elapsed())
+    });
+    other.execute_batch("ROLLBACK").unwrap();
+    for (detail, waited) in answers {
+        assert!(detail.contains("locked by another process"), "{detail}");
+        assert!(waited < BUSY_TIMEOUT + Duration::from_secs(1), "{waited:?}");
+    }
+    app.record(id, "after", json!({"score": 1})).ok();
+    assert_eq!(app.event_types(id), ["create", "eval"]);
+}
+
+/// The answer to a request that calls the server by this name, on its own connection.
 fn by_name(app: &TestApp, host: &str) -> Answer {
     app.exchange(format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
 }
 
 #[test]
-fn a_page_that_leads_its_own_name_here_is_refused() {
+fn a_page_that_points_its_own_name_to_this_server_is_refused() {
     let app = TestApp::spawn();
     for host in ["localhost", "127.0.0.1:8001", "[::1]:8001", "x"] {
         by_name(&app, host).ok();

@@ -1,4 +1,4 @@
-//! What somebody without a key gets: nothing but what is public, and from that nothing of the database.
+//! Clients without a key see what is public and learn nothing about the database.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use crate::{
     support::{Answer, KEY, TestApp},
 };
 
-/// Keys that are none.
+/// Headers that hold no valid key.
 const NO_KEYS: [(&str, &str); 5] = [
     ("X-API-Key", ""),
     ("X-API-Key", "wrong"),
@@ -19,7 +19,7 @@ const NO_KEYS: [(&str, &str); 5] = [
     ("Authorization", "Basic dGVzdC1rZXk="),
 ];
 
-/// Somebody who calls from another address each time, so that no request is refused for the ones before it.
+/// A client that calls from a new address each time, so that no request is throttled for the ones before it.
 struct Stranger<'a> {
     app: &'a TestApp,
     address: u32,
@@ -29,7 +29,7 @@ impl Stranger<'_> {
     fn send(&mut self, method: &str, path: &str, key: (&str, &str), body: Option<&str>) -> Answer {
         self.address += 1;
         let address = Ipv4Addr::from_bits(self.address).to_string();
-        // The app's own key is sent unless there is a header of that name.
+        // Without a header of that name, the app sends its own key.
         let headers = [("X-Forwarded-For", address.as_str()), key];
         let bearer = [("X-Forwarded-For", address.as_str()), key, ("X-API-Key", "")];
         let headers = if key.0 == "X-API-Key" { &headers[..] } else { &bearer[..] };
@@ -41,7 +41,7 @@ fn behind_a_proxy() -> TestApp {
     TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
 }
 
-/// A path as it is, and with what can't be in each place of it.
+/// A path as it is, and with an invalid value in each of its segments.
 fn broken(path: &str) -> Vec<String> {
     let query = "limit=x&offset=-1&cursor=x&ids=x&force=x&to_status=x";
     let mut paths = vec![path.to_owned(), format!("{path}?{query}")];
@@ -62,7 +62,7 @@ fn takes_a_body(call: &Call) -> bool {
 }
 
 #[test]
-fn every_call_but_the_public_ones_is_refused_before_anything_of_it_is_looked_at() {
+fn every_call_but_the_public_ones_is_refused_before_the_rest_of_it_is_read() {
     let app = behind_a_proxy();
     app.register_with("m", "1", &json!({"status": "staging"}));
     let (before, document) = (app.everything(), app.get("/openapi.json").ok());
@@ -92,7 +92,7 @@ fn every_call_but_the_public_ones_is_refused_before_anything_of_it_is_looked_at(
     assert_eq!(app.everything(), before, "nothing was stored");
 }
 
-/// All that a stranger can get out of a server, without what differs from answer to answer.
+/// All answers that a stranger gets from a server, without what differs between any two answers.
 fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, Answer)> {
     let mut stranger = Stranger { app, address: 0 };
     let mut seen = Vec::new();
@@ -112,7 +112,7 @@ fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, A
             for header in ["date", "x-request-id"] {
                 answer.headers.remove(header);
             }
-            // Which headers a page of another origin may read is told in any order.
+            // Lists header names in random order.
             answer.headers.remove("access-control-expose-headers");
             seen.push((format!("{method} {path} {key:?}"), answer));
         }
@@ -121,7 +121,7 @@ fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, A
 }
 
 #[test]
-fn a_stranger_can_not_tell_a_full_registry_from_an_empty_one() {
+fn a_stranger_cannot_distinguish_a_full_registry_from_an_empty_one() {
     let (empty, full) = (behind_a_proxy(), behind_a_proxy());
     for version in 0..7 {
         let id = full.register_with("secret-name", &version.to_string(), &json!({"tags": ["secret-tag"]}));
@@ -129,17 +129,17 @@ fn a_stranger_can_not_tell_a_full_registry_from_an_empty_one() {
     }
     full.promote(1).ok();
     let document = full.get("/openapi.json").ok();
-    let theirs = everything_a_stranger_sees(&empty, &document);
-    for ((call, seen), (_, of_empty)) in everything_a_stranger_sees(&full, &document).into_iter().zip(theirs)
-    {
+    let answers_of_empty = everything_a_stranger_sees(&empty, &document);
+    let answers_of_full = everything_a_stranger_sees(&full, &document);
+    for ((call, seen), (_, of_empty)) in answers_of_full.into_iter().zip(answers_of_empty) {
         assert_eq!((seen.status, &seen.text), (of_empty.status, &of_empty.text), "{call}");
         assert_eq!(seen.headers, of_empty.headers, "{call}");
         let folder = full.folder.path().to_str().unwrap();
-        let told = format!("{} {:?}", seen.text, seen.headers);
+        let answer = format!("{} {:?}", seen.text, seen.headers);
         for secret in ["secret", KEY, folder, "registry.db"] {
-            assert!(!told.contains(secret), "{call} tells {secret}");
+            assert!(!answer.contains(secret), "{call} shows {secret}");
         }
         let is_description = call.contains("/openapi.json");
-        assert!(is_description || !told.contains(env!("CARGO_PKG_VERSION")), "{call} tells the version");
+        assert!(is_description || !answer.contains(env!("CARGO_PKG_VERSION")), "{call} shows the version");
     }
 }

@@ -147,16 +147,8 @@ impl Transaction for SqliteWriter {
         self.begin_within(patience)
     }
 
-    fn begin_operation(&mut self) -> Result<(), StoreError> {
-        self.begin_operation()
-    }
-
-    fn keep_operation(&mut self) -> Result<(), StoreError> {
-        self.keep_operation()
-    }
-
-    fn undo_operation(&mut self) -> Result<(), StoreError> {
-        self.undo_operation()
+    fn rows_written(&self) -> u64 {
+        self.connection.total_changes()
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
