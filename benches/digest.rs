@@ -1,7 +1,7 @@
-//! Digesting a file of 64 MiB that lies in the page cache, beside SHA-256 over memory, which is the limit.
+//! Digests a file of 64 MiB in the page cache, compared with SHA-256 over memory, which is the limit.
 //!
-//! `cargo bench --bench digest`. The file is read once, in chunks, by a thread of its own; what is left between the
-//! two figures is what reading costs.
+//! `cargo bench --bench digest`. The file is read once, in chunks, by its own thread; the difference of the two figures is
+//! the cost of reading.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -9,7 +9,7 @@ mod support;
 use std::{fs, hint::black_box};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use model_registry::artifact::{MeasureOptions, Opened};
+use model_registry::artifact::{MeasureOptions, OpenFile};
 use sha2::{Digest as _, Sha256};
 
 use support::{scratch, words};
@@ -26,7 +26,8 @@ fn digests(criterion: &mut Criterion) {
     group.sample_size(20).throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("a file", |bencher| {
         bencher.iter(|| {
-            let measured = Opened::open(&path).unwrap().measure(&MeasureOptions::default(), |_| {}).unwrap();
+            let measured =
+                OpenFile::open(&path).unwrap().measure(&MeasureOptions::default(), |_| {}).unwrap();
             assert!(measured.measurement.sha256.is_some());
             black_box(measured)
         });

@@ -1,20 +1,25 @@
-//! A model registry as one binary.
+//! A model registry in one binary.
 //!
-//! It knows which versions of a model exist, what bytes they are, how well they scored, which one is
-//! in production, and who changed what and when. It references artifacts; it never stores, opens or
-//! unpickles them.
+//! It stores which versions of a model exist, what bytes they are, how they scored, which one is in production, and
+//! who changed what and when. It references artifacts; it never stores, opens or unpickles them.
 //!
-//! The map of the house is in `docs/ARCHITECTURE.md`. Imports run one way:
-//! `cli, http → registry → actors → store → domain`, with [`artifact`] and [`client`] beside them.
+//! Start with `docs/ARCHITECTURE.md`. Imports go one way: `cli, http → registry → actors → store → domain`; [`artifact`]
+//! and [`client`] depend on `domain` only.
 
+#[cfg(feature = "server")]
 pub mod actors;
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
 pub mod registry;
+#[cfg(feature = "server")]
 pub mod settings;
+#[cfg(feature = "server")]
 pub mod telemetry;
 
 pub use registry_artifact as artifact;
 pub use registry_client as client;
 pub use registry_domain as domain;
+#[cfg(feature = "server")]
 pub use registry_store as store;

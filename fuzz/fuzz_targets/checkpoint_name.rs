@@ -1,4 +1,4 @@
-//! A name that is taken says its step, and the name made of that says the same.
+//! An accepted name has a step, and the name made from it parses to the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A cursor that is taken is one that its text can be made of again.
+//! An accepted cursor can be encoded again.
 #![no_main]
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};

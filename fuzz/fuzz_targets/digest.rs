@@ -1,4 +1,4 @@
-//! A digest that is taken is written as 64 lower-case hex digits, which read as the same one.
+//! An accepted digest is shown as 64 lower-case hex digits, which parse to the same one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

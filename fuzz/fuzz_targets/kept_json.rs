@@ -1,4 +1,4 @@
-//! Whatever the file holds, what goes out is JSON, and its spelling settles at once.
+//! For any text in a file the output is JSON, and cleaning it again changes nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use model_registry::domain::json::{Value, canonical, has_reserved_key, read_obje
 
 fuzz_target!(|text: &str| {
     let served = servable(text);
-    // Where it goes deeper than the parser it is only looked through.
+    // If it nests deeper than the parser allows, it is only scanned.
     if let Err(error) = serde_json::from_str::<Value>(&served) {
         assert!(error.to_string().contains("recursion") || has_reserved_key(text), "{error}: {served}");
     }
@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
     if let Some(object) = read_object(text) {
         let once = canonical(&object);
         if let Some(again) = read_object(&once) {
-            // What is beyond a float is spelled as Python has it, which is no JSON.
+            // A number beyond a float is spelled as in Python, which is not JSON.
             assert!(once.contains("Infinity") || canonical(&again) == once, "{once}");
         }
     }

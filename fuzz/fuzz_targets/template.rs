@@ -1,4 +1,4 @@
-//! A template that is taken is shown as it was written, and expands to text with every value in it.
+//! An accepted template is shown as it was written, and expands to text with all of its values.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,7 @@ use model_registry::{
 };
 
 fuzz_target!(|text: &str| {
-    // Any text becomes a template of itself once its braces are doubled.
+    // Any text with doubled braces is a template of itself.
     let plain = text.trim().replace('{', "{{").replace('}', "}}");
     if let Ok(template) = plain.parse::<UriTemplate>() {
         assert_eq!(template.expand(&Values::default()).as_deref(), Ok(text.trim()));

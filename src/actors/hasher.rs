@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     artifact::{
-        ArtifactError, FileIdentity, Found, LocalRoot, MAX_JSON_BYTES, MeasureOptions, Measured, Opened,
-        parse_config,
+        ArtifactError, FileHandle, FileIdentity, LocalRoot, MAX_JSON_BYTES, MeasureOptions, Measured,
+        OpenFile, parse_config,
     },
     domain::{Measurement, json::Object},
     telemetry::{Hashing, Telemetry},
@@ -101,7 +101,7 @@ impl Hasher {
     /// [`ActorError::File`] if it can't be read, is no regular file, or changes while it is read.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
         let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
-        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
+        let read = move |opened: &OpenFile, go_on: &mut dyn FnMut(u64) -> bool| {
             Ok(opened.measure_while(&options, go_on)?.measurement)
         };
         self.submit(path, read).await
@@ -120,7 +120,7 @@ impl Hasher {
             digest_limit_bytes: Some(digest_limit_bytes),
             keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
         };
-        let read = move |opened: &Opened, go_on: &mut dyn FnMut(u64) -> bool| {
+        let read = move |opened: &OpenFile, go_on: &mut dyn FnMut(u64) -> bool| {
             let path = opened.path();
             let too_large = || ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES };
             if opened.size_bytes() > MAX_JSON_BYTES {
@@ -135,7 +135,7 @@ impl Hasher {
     async fn submit<T: Send + 'static>(
         &self,
         path: PathBuf,
-        read: impl FnOnce(&Opened, &mut dyn FnMut(u64) -> bool) -> Result<T, ArtifactError> + Send + 'static,
+        read: impl FnOnce(&OpenFile, &mut dyn FnMut(u64) -> bool) -> Result<T, ArtifactError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (reply, answer) = oneshot::channel();
         let job = move |digester: &Digester| {
@@ -197,16 +197,16 @@ impl Digester {
 
     /// Opens a file that clients may have digested: on a disk, inside the root if there is one, and not one of the
     /// registry's own. Checks come before the file is opened.
-    fn open(&self, path: PathBuf) -> Result<Opened, ArtifactError> {
+    fn open(&self, path: PathBuf) -> Result<OpenFile, ArtifactError> {
         let found = match &self.root {
             Some(root) => root.find(path)?,
-            None => Found::at(path)?,
+            None => FileHandle::at(path)?,
         };
         let path = || found.path().to_owned();
         if self.forbidden.holds(found.identity()) {
             return Err(ArtifactError::Forbidden { path: path() });
         }
-        if let Some(file_system) = found.made_up_by() {
+        if let Some(file_system) = found.synthetic_file_system() {
             return Err(ArtifactError::MadeUp { path: path(), file_system });
         }
         found.open()

@@ -1,5 +1,5 @@
-//! `registry bench`: the smoke suites. They ask of a version what every real evaluation takes for granted:
-//! that its artifact is there, and that its configuration can be read.
+//! `registry bench`: the smoke suites, which check what every real evaluation needs: that the artifact is there, and that
+//! the configuration can be read.
 
 use std::path::PathBuf;
 
@@ -15,26 +15,26 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, Opened, objects::ObjectError, read_config},
+    artifact::{ArtifactError, OpenFile, objects::ObjectError, read_config},
     client::Condition,
     domain::{Digest, ModelId},
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  The files of a version, on this machine:
+  The local files of a version:
     registry bench --name tiny-gpt --version v1 --suite smoke-v1 \\
       --checkpoint-path model.pt --config-path config.json
-  What would be recorded:
+  Show what would be recorded:
     registry bench --model-id 7 --suite smoke-v1 --config-path config.json --dry-run
   The scores alone, for a script:
     registry bench --model-id 7 --suite smoke-v1 --config-path config.json | jq .metrics.score";
 
 /// Run a smoke suite on a version and record its scores.
 ///
-/// The suite finds out whether the artifact is accessible and how large it is, and whether the configuration
-/// is a JSON object. The score is 1.0 where the configuration can be read, else 0.0. Without a path the suite
-/// looks where the registry says that the files are. The scores go to stdout as JSON, everything else to stderr.
+/// The suite checks if the artifact is accessible, its size, and if the configuration is a JSON object. The score is 1.0
+/// if the configuration can be read, else 0.0. Without a path the suite uses the locations that the registry names. The
+/// scores go to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Bench {
@@ -50,16 +50,16 @@ pub struct Bench {
     /// The suite
     #[arg(long, value_parser = PossibleValuesParser::new(["smoke-v1", "core-v1"]))]
     suite: String,
-    /// What it was evaluated on, to be kept with the scores
+    /// The dataset of the evaluation, stored with the scores
     #[arg(long)]
     dataset: Option<String>,
-    /// The commit of the evaluation, to be kept with the scores
+    /// The commit of the evaluation, stored with the scores
     #[arg(long, value_name = "COMMIT")]
     eval_commit: Option<String>,
-    /// Words to be kept with the scores
+    /// Notes, stored with the scores
     #[arg(long, value_name = "TEXT")]
     notes: Option<String>,
-    /// The checkpoint, where the registry does not know its place on this machine
+    /// The checkpoint, if the registry does not know its path on this machine
     #[arg(long, value_name = "FILE")]
     checkpoint_path: Option<PathBuf>,
     /// The configuration, likewise
@@ -74,7 +74,7 @@ pub struct Bench {
     remote: Remote,
 }
 
-/// What a smoke suite finds.
+/// The result of a smoke suite.
 #[derive(Debug, PartialEq)]
 struct Smoke {
     checkpoint_size_bytes: Option<u64>,
@@ -97,11 +97,10 @@ impl Smoke {
 }
 
 impl Bench {
-    /// Looks, records, and tells of it.
+    /// Checks, records and reports.
     ///
     /// # Errors
-    /// Where the version or a file that was named is not there, a file is another than the registered one, or
-    /// the registry refuses; its exit code is one of [`exit`].
+    /// If the version or a given file does not exist, a file is not the registered one, or the registry refuses; its exit code is one of [`exit`].
     pub fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.objects = self.objects.or(&connection.config.profile);
@@ -117,7 +116,7 @@ impl Bench {
         };
         let label = format!("{}:{} (model {id})", name.unwrap_or("?"), version.unwrap_or("?"));
         let smoke = Smoke {
-            checkpoint_size_bytes: self.look_at_checkpoint(&model, &label)?,
+            checkpoint_size_bytes: self.checkpoint_size(&model, &label)?,
             config_parse_ok: self.read_config(&model, &label)?,
         };
 
@@ -143,18 +142,15 @@ impl Bench {
         printed
     }
 
-    /// The checkpoint's size; `None` where it can't be reached.
-    fn look_at_checkpoint(&self, model: &Value, label: &str) -> Result<Option<u64>, Failure> {
+    /// Returns the size of the checkpoint; `None` if it is not accessible.
+    fn checkpoint_size(&self, model: &Value, label: &str) -> Result<Option<u64>, Failure> {
         let (place, size_bytes) = match &self.checkpoint_path {
-            Some(path) => (path.display().to_string(), Opened::open(path)?.size_bytes()),
+            Some(path) => (path.display().to_string(), OpenFile::open(path)?.size_bytes()),
             None => {
                 let by_path = local_path(model, "local_checkpoint_path").map(Location::File);
                 let registered = || Location::registered(text(model, "artifact_uri")?);
                 let Some(location) = by_path.or_else(registered) else {
-                    return Ok(not_accessible(
-                        "artifact",
-                        "where it is can't be told from here; --checkpoint-path says it",
-                    ));
+                    return Ok(not_accessible("artifact", "its location is unknown; give --checkpoint-path"));
                 };
                 match self.size_at(&location) {
                     Ok(found) => found,
@@ -164,17 +160,17 @@ impl Bench {
         };
         match model["checkpoint_size_bytes"].as_u64() {
             Some(registered) if registered != size_bytes => Err(Failure::conflict(format!(
-                "{place} is not the checkpoint of {label}: it holds {size_bytes} bytes, and {registered} are registered"
+                "{place} is not the checkpoint of {label}: it has {size_bytes} bytes, registered are {registered}"
             ))),
             _ => Ok(Some(size_bytes)),
         }
     }
 
-    /// The size of what is there, with the name of the place; or why that can't be told.
+    /// Returns the name of a location and its size in bytes, or why it is not accessible.
     fn size_at(&self, location: &Location) -> Result<(String, u64), String> {
         match location {
             Location::File(path) => {
-                let opened = Opened::open(path).map_err(|error| error.to_string())?;
+                let opened = OpenFile::open(path).map_err(|error| error.to_string())?;
                 Ok((path.display().to_string(), opened.size_bytes()))
             }
             Location::Object(uri) => {
@@ -193,23 +189,23 @@ impl Bench {
             None => local_path(model, "local_config_path"),
         };
         let Some(path) = place else {
-            not_accessible("configuration", "where it is can't be told from here; --config-path says it");
+            not_accessible("configuration", "its location is unknown; give --config-path");
             return Ok(false);
         };
-        let read = Opened::open(&path).and_then(|opened| read_config(&opened, |_| {}));
+        let read = OpenFile::open(&path).and_then(|opened| read_config(&opened, |_| {}));
         match read {
             Ok((found, _)) => {
                 let registered = text(model, "config_sha256")
                     .and_then(|digest| Digest::parse("config_sha256", digest).ok().flatten());
                 if registered.is_some() && registered != found.sha256 {
                     return Err(Failure::conflict(format!(
-                        "{} is not the configuration of {label}: its digest is another than the registered one",
+                        "{} is not the configuration of {label}: its digest differs from the registered one",
                         path.display()
                     )));
                 }
                 Ok(true)
             }
-            // This is what the suite is there to find.
+            // The suite measures exactly this.
             Err(
                 error @ (ArtifactError::NotJson { .. }
                 | ArtifactError::NotAnObject { .. }
@@ -228,7 +224,7 @@ impl Bench {
 }
 
 fn not_accessible(what: &str, why: &str) -> Option<u64> {
-    print::line(&format!("the {what} is not accessible from here: {why}"));
+    print::line(&format!("the {what} is not accessible: {why}"));
     None
 }
 
@@ -236,7 +232,7 @@ fn text<'a>(model: &'a Value, field: &str) -> Option<&'a str> {
     model.get(field).and_then(Value::as_str)
 }
 
-/// The path on this machine that the registry tells. Where there is none, 0.2.0 kept the URI there.
+/// Returns the local path that the registry names. 0.2.0 stored the URI if there was none.
 fn local_path(model: &Value, field: &str) -> Option<PathBuf> {
     text(model, field).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -11,7 +11,7 @@ use super::{
     values::{finite, object, status_parser, tag},
 };
 use crate::{
-    artifact::{Opened, check_writable, read_object_file, write_atomically},
+    artifact::{OpenFile, check_writable, read_object_file, write_atomically},
     domain::{Status, json::Object},
 };
 
@@ -130,6 +130,6 @@ impl Output {
 
 /// Returns true if both paths lead to one readable file.
 fn same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| Opened::open(path).ok().map(|opened| opened.identity());
+    let identity = |path: &Path| OpenFile::open(path).ok().map(|opened| opened.identity());
     identity(one).is_some_and(|found| identity(other) == Some(found))
 }

@@ -9,7 +9,7 @@ use super::{
     progress,
 };
 use crate::{
-    artifact::{ArtifactError, MeasureOptions, Opened, read_config},
+    artifact::{ArtifactError, MeasureOptions, OpenFile, read_config},
     domain::{Measurement, json::Object},
 };
 
@@ -26,8 +26,8 @@ pub(super) struct Digested {
 /// # Errors
 /// All faults that are known by then.
 pub(super) fn digest(
-    checkpoint: Option<Opened>,
-    config: Option<Opened>,
+    checkpoint: Option<OpenFile>,
+    config: Option<OpenFile>,
     mut faults: Faults,
 ) -> Result<Digested, Failure> {
     let bars = progress::bars();
@@ -60,7 +60,7 @@ pub(super) fn digest(
 
 type Measuring = thread::JoinHandle<Result<Measurement, ArtifactError>>;
 
-fn measure_apart(opened: Opened, bars: &MultiProgress) -> Result<Measuring, ArtifactError> {
+fn measure_apart(opened: OpenFile, bars: &MultiProgress) -> Result<Measuring, ArtifactError> {
     let bar = add_bar(bars, &opened);
     let path = opened.path().to_owned();
     thread::Builder::new()
@@ -73,7 +73,7 @@ fn measure_apart(opened: Opened, bars: &MultiProgress) -> Result<Measuring, Arti
         .map_err(|source| ArtifactError::Unreadable { path, source })
 }
 
-fn add_bar(bars: &MultiProgress, opened: &Opened) -> ProgressBar {
+fn add_bar(bars: &MultiProgress, opened: &OpenFile) -> ProgressBar {
     let name = opened.path().file_name().unwrap_or(opened.path().as_os_str());
     progress::add_bar(bars, &name.to_string_lossy(), opened.size_bytes())
 }

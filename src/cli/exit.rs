@@ -1,9 +1,8 @@
 //! How a command ends: exit codes for scripts, and the messages of a failure.
 
-use crate::{
-    artifact::{ArtifactError, objects::ObjectError},
-    client::ClientError,
-};
+#[cfg(feature = "objects")]
+use crate::artifact::objects::ObjectError;
+use crate::{artifact::ArtifactError, client::ClientError};
 
 /// The command succeeded.
 pub const DONE: u8 = 0;
@@ -124,12 +123,14 @@ impl From<ClientError> for Failure {
     }
 }
 
+#[cfg(feature = "objects")]
 impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Self {
         Self { code: code_of(&error), messages: vec![error.to_string()] }
     }
 }
 
+#[cfg(feature = "objects")]
 fn code_of(error: &ObjectError) -> u8 {
     match error {
         ObjectError::BadUri { .. } | ObjectError::BadSettings(_) => USAGE,
@@ -139,10 +140,9 @@ fn code_of(error: &ObjectError) -> u8 {
         | ObjectError::CredentialsUnavailable { .. } => UNREACHABLE,
         ObjectError::Interrupted { .. }
         | ObjectError::InterruptedDone { .. }
-        | ObjectError::InterruptedUnsure { .. }
-        | ObjectError::InterruptedLate { .. } => INTERRUPTED,
+        | ObjectError::InterruptedUnsure { .. } => INTERRUPTED,
         ObjectError::Replaced { .. } | ObjectError::Exists { .. } => CONFLICT,
-        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => code_of(why),
+        ObjectError::PartsLeft { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }
         | ObjectError::Missing { .. }
         | ObjectError::NotTheFile { .. }

@@ -1,6 +1,6 @@
-//! `registry ingest`: digests the files of a version here and registers it there.
+//! `registry ingest`: digests local files of a version and registers it.
 //!
-//! The files stay where they are; only what was found out about them travels.
+//! The files stay in place; only their digests and metadata are sent.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    artifact::Opened,
+    artifact::OpenFile,
     domain::{Draft, Measurement},
 };
 
@@ -28,16 +28,16 @@ Examples:
       --checkpoint-path model.pt --config-path config.json \\
       --artifact-uri s3://models/tiny-gpt/v1/model.pt \\
       --metrics-json '{\"val_loss\": 2.31}'
-  What would be registered, without a registry:
+  Show what would be registered, without a registry:
     registry ingest --name tiny-gpt --version v1 --checkpoint-path model.pt --dry-run
-  What lies elsewhere, where it can't be digested:
+  An artifact elsewhere, which can't be digested here:
     registry ingest --name tiny-gpt --version v1 --artifact-uri s3://models/tiny.pt
   The id of the new model, for a script:
     registry ingest --name tiny-gpt --version v1 --checkpoint-path model.pt | jq .id";
 
-/// Register a version: digest its files here, send what they are.
+/// Register a version: digest its local files and send their metadata.
 ///
-/// The model as the registry took it goes to stdout as JSON, everything else to stderr.
+/// The registered model goes to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Ingest {
@@ -47,15 +47,15 @@ pub struct Ingest {
     /// The version; a name has each version once
     #[arg(long)]
     version: String,
-    /// Where the artifact is kept; without it `sha256:` and the checkpoint's digest
+    /// URI of the artifact; without it `sha256:` and the checkpoint's digest
     #[arg(long, value_name = "URI", help_heading = "Artifact")]
     artifact_uri: Option<String>,
-    /// The checkpoint, to be digested
+    /// The checkpoint to digest
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
     #[command(flatten)]
     details: Details,
-    /// Send the files' absolute paths too, for a registry that is allowed to read them itself
+    /// Also send the files' absolute paths, for a registry that may read them itself
     #[arg(long, help_heading = "Artifact")]
     include_local_paths: bool,
 
@@ -68,13 +68,13 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Digests, registers, and tells of it.
+    /// Digests, registers and reports.
     ///
     /// # Errors
-    /// One failure with all that is known to be wrong; its exit code is one of [`exit`].
+    /// One failure with all known faults; its exit code is one of [`exit`].
     pub fn run(self) -> Result<(), Failure> {
         self.check()?;
-        // What can be found out without the files comes before them: digesting may take minutes.
+        // Checks that need no files come first, since digesting may take minutes.
         let client = if self.output.dry_run { None } else { Some(self.remote.client()?) };
         let (body, checkpoint) = self.body()?;
         let Some(client) = client else {
@@ -97,18 +97,18 @@ impl Ingest {
         let has_uri = self.artifact_uri.as_deref().is_some_and(|uri| !uri.trim().is_empty());
         if !has_uri && self.checkpoint_path.is_none() {
             return Err(Failure::usage(
-                "nothing says what the artifact is; give --artifact-uri, --checkpoint-path or both",
+                "no artifact is named; give --artifact-uri, --checkpoint-path or both",
             ));
         }
         let inputs = [&self.checkpoint_path, &self.details.config_path, &self.training.metrics_path];
         self.output.check(inputs.into_iter().flatten().map(PathBuf::as_path))
     }
 
-    /// Finds out about the files and puts together what is to be sent.
+    /// Digests the files and builds the request.
     fn body(&self) -> Result<(Value, Option<Measurement>), Failure> {
         let mut faults = Faults::default();
         let metrics = self.training.metrics(&mut faults);
-        let mut open = |path: &Option<PathBuf>| faults.note(Opened::open(path.as_ref()?));
+        let mut open = |path: &Option<PathBuf>| faults.note(OpenFile::open(path.as_ref()?));
         let (checkpoint, config) = (open(&self.checkpoint_path), open(&self.details.config_path));
         self.output.check_writable(&mut faults);
         let Digested { checkpoint, config } = digesting::digest(checkpoint, config, faults)?;
@@ -133,7 +133,7 @@ impl Ingest {
     }
 }
 
-/// The absolute path as text. It is not resolved further: a link may be the lasting name of a file.
+/// Returns the absolute path as text. Links are not resolved, since a link may be the stable name of a file.
 fn absolute(path: &Path) -> Result<String, Failure> {
     let absolute = std::path::absolute(path)
         .map_err(|error| Failure::failed(format!("{} has no absolute path: {error}", path.display())))?;

@@ -30,8 +30,8 @@ impl Location {
         }
         let has_scheme = text.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['.', '/']));
         let is_uri = has_scheme && !Path::new(text).exists();
-        if is_uri || ObjectUri::is_meant_by(text) {
-            return ObjectUri::parse(text).map(Self::Object);
+        if is_uri || ObjectUri::has_known_scheme(text) {
+            return Ok(Self::Object(ObjectUri::parse(text)?));
         }
         Ok(Self::File(PathBuf::from(given)))
     }

@@ -1,6 +1,6 @@
 //! `registry publish`: finds a checkpoint, uploads it and registers it.
 //!
-//! How that is done, and done again, is written in `publishing/mod.rs`; here are the flags and the output.
+//! This module has the flags and the output; `publishing/mod.rs` does the work.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +11,11 @@ use super::{
     exit::{self, Failure, Faults},
     interrupt::Interrupt,
     print,
-    publishing::{Candidate, Contact, Destination, Publisher, UploadFlags},
+    publishing::{Candidate, Destination, InterruptibleClient, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
-    artifact::{CHECKPOINT_NAMES, CheckpointName, Opened, UriTemplate, list_checkpoints},
+    artifact::{CHECKPOINT_NAMES, CheckpointName, OpenFile, UriTemplate, list_checkpoints},
     domain::Draft,
 };
 
@@ -24,16 +24,16 @@ Examples:
   The latest checkpoint of a training run, to S3 and into the registry:
     registry publish --name tiny-gpt --checkpoint-dir runs/7 --upload \\
       --artifact-uri-template 's3://models/{name}/{version}/{basename}'
-  A file of any name, to a server of your own (MinIO, Ceph, ...):
+  A file with any name, to your own S3 server (MinIO, Ceph, ...):
     registry publish --name tiny-gpt --version v1 --checkpoint-path model.safetensors \\
       --upload --artifact-uri s3://models/tiny-gpt/v1/model.safetensors \\
       --s3-endpoint-url http://localhost:9000
-  What would be done, without a registry or a store:
+  Show what would be done, without a registry or a store:
     registry publish --name tiny-gpt --checkpoint-dir runs/7 --dry-run
 
-Running it again finishes what was begun, and does nothing where all is done: an object is
-uploaded only where it is missing, and a version registered only where it is not.
-A template with {sha256} reads the file twice, once for the digest and once to upload it.";
+Running it again finishes an interrupted publish and does nothing if all is done: an object is
+uploaded only if it is missing, and a version registered only if it is not registered yet.
+The file is read twice: once for its digest, and once to upload it.";
 
 /// Publish a checkpoint: upload it, verify it, register it.
 ///
@@ -47,21 +47,20 @@ pub struct Publish {
     /// The model's name
     #[arg(long)]
     name: String,
-    /// The version [default: step-N or final-step-N by the file's name, else that without its ending]
+    /// The version [default: step-N or final-step-N from the file's name, else the name without its extension]
     #[arg(long)]
     version: Option<String>,
     /// The checkpoint
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
-    /// A folder with checkpoints, of which the latest is taken: the highest step, the final one before the
-    /// plain one, then the newest. They are called checkpoint_step_N or checkpoint_final_step_N, with .pt,
-    /// .pth, .ckpt, .bin or .safetensors
+    /// A folder with checkpoints, of which the latest is used: the highest step, final before plain, then the newest.
+    /// They are named checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors
     #[arg(long, value_name = "DIR", help_heading = "Artifact")]
     checkpoint_dir: Option<PathBuf>,
-    /// Where the artifact is kept, or goes; without it `sha256:` and the checkpoint's digest
+    /// URI of the artifact, and of its upload; without it `sha256:` and the checkpoint's digest
     #[arg(long, value_name = "URI", help_heading = "Artifact", conflicts_with = "artifact_uri_template")]
     artifact_uri: Option<String>,
-    /// The same with {name}, {version}, {step}, {basename} and {sha256} in it; a brace itself is {{ or }}
+    /// The same with the fields {name}, {version}, {step}, {basename} and {sha256}; write a brace as {{ or }}
     #[arg(long, value_name = "TEMPLATE", help_heading = "Artifact")]
     artifact_uri_template: Option<UriTemplate>,
 
@@ -78,7 +77,7 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Uploads, registers, and tells of it.
+    /// Uploads, registers and reports.
     ///
     /// # Errors
     /// One failure with what is wrong; its exit code is one of [`exit`].
@@ -87,7 +86,7 @@ impl Publish {
         let candidate = self.candidate()?;
         self.output.check(
             [
-                Some(candidate.opened.path()),
+                Some(candidate.file.path()),
                 self.details.config_path.as_deref(),
                 self.training.metrics_path.as_deref(),
             ]
@@ -97,24 +96,24 @@ impl Publish {
         let mut faults = Faults::default();
         let metrics = self.training.metrics(&mut faults);
         if let Some(path) = &self.details.config_path {
-            faults.note(Opened::open(path));
+            faults.note(OpenFile::open(path));
         }
         self.output.check_writable(&mut faults);
         faults.check()?;
 
         let connection = self.remote.connection()?;
         let publisher = Publisher {
-            upload: self.upload.upload(&connection.config.profile),
+            upload: self.upload.upload(&connection.config.profile, &interrupt),
             destination: match (self.artifact_uri, self.artifact_uri_template) {
-                (Some(uri), _) if !uri.trim().is_empty() => Destination::At(uri),
-                (_, Some(template)) => Destination::Made(template),
-                _ => Destination::Unsaid,
+                (Some(uri), _) if !uri.trim().is_empty() => Destination::Fixed(uri),
+                (_, Some(template)) => Destination::Template(template),
+                _ => Destination::Unnamed,
             },
             name: self.name,
             details: self.details,
             training_loss: self.training.training_loss,
             metrics,
-            goes_on: "the same command again goes on from there",
+            retry_advice: "run the same command again to continue",
             interrupt,
             printed: print::OncePrinter::default(),
         };
@@ -122,7 +121,7 @@ impl Publish {
         if self.output.dry_run {
             return dry_run(&publisher, &candidate, &self.output);
         }
-        let registry = Contact::new(connection.client()?, publisher.interrupt.clone());
+        let registry = InterruptibleClient::new(connection.client()?, publisher.interrupt.clone());
         publisher.check_store(&candidate.naming()).map_err(|error| error.failure)?;
         let publication = publisher.publish(&registry, &candidate).map_err(|error| error.failure)?;
         let printed = print::result(&publication.model);
@@ -130,17 +129,17 @@ impl Publish {
         printed
     }
 
-    /// The checkpoint, and what it becomes.
+    /// Finds the checkpoint, and its version and step.
     fn candidate(&self) -> Result<Candidate, Failure> {
-        // What is wrong with the flags is said before anything is wrong with the files.
-        Draft::named(&self.name, self.version.as_deref().unwrap_or("by the file"))
+        // Invalid flags are reported before invalid files.
+        Draft::named(&self.name, self.version.as_deref().unwrap_or("from the file"))
             .map_err(|refusal| Failure::usage(refusal.to_string()))?;
         let path = match (&self.checkpoint_path, &self.checkpoint_dir) {
             (Some(path), _) => path.clone(),
             (None, folder) => latest(folder.as_deref().unwrap_or(Path::new(".")))?,
         };
-        let opened = Opened::open(&path)?;
-        if opened.size_bytes() == 0 {
+        let file = OpenFile::open(&path)?;
+        if file.size_bytes() == 0 {
             let path = path.display();
             return Err(Failure::failed(format!("{path} is empty; publish it once it has been written")));
         }
@@ -150,21 +149,21 @@ impl Publish {
         let version = self.version.clone().or_else(|| name.map(|name| name.to_string())).or_else(stem);
         let Some(version) = version.filter(|version| !version.trim().is_empty()) else {
             return Err(Failure::usage(format!(
-                "{} makes no version; give one with --version",
+                "{} gives no version; set one with --version",
                 path.display()
             )));
         };
         let step = self.training.training_step.or(name.map(|name| name.step));
-        Ok(Candidate { opened, version, step })
+        Ok(Candidate { file, version, step })
     }
 }
 
-/// The latest checkpoint in the folder.
+/// Returns the latest checkpoint in the folder.
 fn latest(folder: &Path) -> Result<PathBuf, Failure> {
     let found = list_checkpoints(folder)?;
     found.into_iter().next_back().map(|latest| latest.path).ok_or_else(|| {
         Failure::failed(format!(
-            "{} holds no checkpoint; they are called {CHECKPOINT_NAMES}, and are not empty; --checkpoint-path \
+            "{} holds no checkpoint; checkpoints are named {CHECKPOINT_NAMES}, and are not empty; --checkpoint-path \
              takes any other name",
             folder.display()
         ))
@@ -172,10 +171,10 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn dry_run(publisher: &Publisher, candidate: &Candidate, output: &Output) -> Result<(), Failure> {
-    let plan = publisher.plan(candidate).map_err(|error| error.failure)?;
-    output.write_metadata(&plan.body)?;
-    print::result(&plan.body)?;
-    print::line(&publisher.intent(candidate, &plan));
+    let planned = publisher.dry_run(candidate).map_err(|error| error.failure)?;
+    output.write_metadata(&planned.body)?;
+    print::result(&planned.body)?;
+    print::line(&publisher.intent(candidate, &planned));
     Ok(())
 }
 
@@ -184,9 +183,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_help_names_what_is_looked_for() {
+    fn an_empty_folder_names_the_expected_files() {
         let folder = tempfile::tempdir().unwrap();
         let said = format!("{:?}", latest(folder.path()).unwrap_err());
-        assert!(said.contains("holds no checkpoint; they are called checkpoint_step_N and"), "{said}");
+        assert!(said.contains("holds no checkpoint; checkpoints are named checkpoint_step_N and"), "{said}");
     }
 }

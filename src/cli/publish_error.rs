@@ -95,11 +95,8 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
         ObjectError::File(error) => class_of_file_error(error),
         ObjectError::Interrupted { .. }
         | ObjectError::InterruptedDone { .. }
-        | ObjectError::InterruptedUnsure { .. }
-        | ObjectError::InterruptedLate { .. } => ErrorClass::Interrupted,
-        ObjectError::PartsLeft { why, .. } | ObjectError::WithoutDigest { why, .. } => {
-            class_of_object_error(why)
-        }
+        | ObjectError::InterruptedUnsure { .. } => ErrorClass::Interrupted,
+        ObjectError::PartsLeft { why, .. } => class_of_object_error(why),
     }
 }
 
@@ -154,7 +151,7 @@ mod tests {
                 ErrorClass::Outage,
                 FAILED,
             ),
-            (ClientError::KeyRefused { url: url(), found_in: None }, ErrorClass::Setup, KEY),
+            (ClientError::KeyRefused { url: url(), key_source: None }, ErrorClass::Setup, KEY),
             (ClientError::Conflict { detail: text() }, ErrorClass::Refused, CONFLICT),
             (ClientError::Refused { status: 422, detail: text() }, ErrorClass::Refused, FAILED),
             (ClientError::Refused { status: 429, detail: text() }, ErrorClass::Outage, FAILED),

@@ -258,7 +258,7 @@ impl Connection {
     /// If there is no key.
     fn complete(self) -> Result<(String, SecretKey), Failure> {
         let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
-        Ok((self.url.value, key.value.found_in(key.source)))
+        Ok((self.url.value, key.value.from_source(key.source)))
     }
 
     /// A client for this connection.

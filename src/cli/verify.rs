@@ -1,6 +1,6 @@
-//! `registry verify`: whether a file or an object is the artifact that was registered.
+//! `registry verify`: checks that a file or an object is the registered artifact.
 //!
-//! It reads and changes nothing, so Ctrl-C may simply end it.
+//! It only reads, so Ctrl-C may end it at any point.
 
 use std::ffi::{OsStr, OsString};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     artifact::{
-        MeasureOptions, Opened,
+        MeasureOptions, OpenFile,
         objects::{ObjectError, ObjectUri},
     },
     domain::{Digest, Measurement},
@@ -27,27 +27,26 @@ const EXAMPLES: &str = "\
 Examples:
   A file that was copied somewhere:
     registry verify tiny-gpt:v1 /models/tiny-gpt.pt
-  What lies in the store where the registry says that it lies:
+  The object that the registry names:
     registry verify tiny-gpt:v1
-  An object, with the server of a store of one's own:
+  An object on your own S3 server:
     registry verify tiny-gpt@production s3://models/tiny-gpt/v1/model.pt \\
       --s3-endpoint-url http://minio:9000";
 
-/// Find out whether a file or an object is the artifact that was registered.
+/// Verify that a file or an object is the registered artifact.
 ///
-/// Digests every byte of it and compares digest and size with the registry's; where the sizes differ already,
-/// nothing is read. If it is that artifact, one line on stdout says so; if not, one on stderr says what differs.
+/// Compares size and SHA-256 with the registry's; if the sizes differ, nothing is read. A match is one line on stdout, a
+/// difference one line on stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Verify {
     /// The version: name:version, an id, or name@production
     #[arg(value_name = "MODEL")]
     model: ModelRef,
-    /// The file, or an object like s3://bucket/key (gs:// and az:// too); without it the object that the
-    /// registry names as the version's artifact
+    /// The file, or an object like s3://bucket/key (or gs://, az://); without it the artifact that the registry names
     #[arg(value_name = "FILE_OR_URI")]
     source: Option<OsString>,
-    /// Say it as a JSON object on stdout
+    /// Print the result as a JSON object on stdout
     #[arg(long)]
     json: bool,
 
@@ -57,7 +56,7 @@ pub struct Verify {
     remote: Remote,
 }
 
-/// What the registry says that the artifact is.
+/// The artifact as it is registered.
 struct Registered {
     id: Value,
     name: String,
@@ -67,10 +66,10 @@ struct Registered {
 }
 
 impl Verify {
-    /// Compares, and tells of it.
+    /// Compares and reports.
     ///
     /// # Errors
-    /// Where it is not that artifact, or that could not be found out.
+    /// If it is not that artifact, or could not be read.
     pub fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.object_flags = self.object_flags.or(&connection.config.profile);
@@ -100,23 +99,25 @@ impl Verify {
         }
     }
 
-    /// What is to be read: as it was given, or where the registry says that the artifact lies.
+    /// Returns what to read: the argument, or the registered artifact.
     fn source(&self, model: &Value) -> Result<OsString, Failure> {
         if let Some(source) = &self.source {
             return Ok(source.clone());
         }
         match model["artifact_uri"].as_str() {
-            // One that is meant so and is none is told as what it is when it is read.
-            Some(uri) if ObjectUri::is_meant_by(uri) || Location::registered(uri).is_some() => Ok(uri.into()),
+            // An invalid URI of a known store is reported when it is read.
+            Some(uri) if ObjectUri::has_known_scheme(uri) || Location::registered(uri).is_some() => {
+                Ok(uri.into())
+            }
             uri => Err(Failure::usage(format!(
-                "the artifact of {} is registered as {}, which can't be read from here; give the file to verify",
+                "the artifact of {} is registered as {}, which can't be read from this machine; give the file to verify",
                 self.model,
                 uri.unwrap_or("nothing")
             ))),
         }
     }
 
-    /// Digests it, unless its size tells already that it is another.
+    /// Digests it, unless its size differs already.
     fn measure(&self, source: &OsStr, expected_bytes: Option<u64>) -> Result<Measurement, Failure> {
         let differs = |size_bytes| expected_bytes.is_some_and(|expected| expected != size_bytes);
         let bars = progress::bars();
@@ -132,7 +133,7 @@ impl Verify {
                 objects.measure(&uri, |done| bar.set_position(done), &|| false).map_err(Failure::from)
             }
             Location::File(path) => {
-                let opened = Opened::open(path)?;
+                let opened = OpenFile::open(path)?;
                 if differs(opened.size_bytes()) {
                     return Ok(Measurement { sha256: None, size_bytes: opened.size_bytes() });
                 }
@@ -154,7 +155,7 @@ impl Registered {
             .map_err(|refusal| Failure::failed(refusal.to_string()))?;
         let Some(sha256) = sha256 else {
             return Err(Failure::failed(format!(
-                "{named} was registered without a digest, so nothing can be verified; \
+                "{named} was registered without a digest, so it can't be verified; \
                  register versions with their checkpoint, by `registry publish` or `registry ingest`"
             )));
         };
@@ -167,16 +168,16 @@ impl Registered {
         })
     }
 
-    /// What of it is not as it was registered; `None` where it is that artifact.
+    /// Returns what differs from the registration; `None` if nothing does.
     fn difference(&self, found: &Measurement) -> Option<String> {
         match (self.size_bytes, found.sha256) {
             (Some(expected), _) if expected != found.size_bytes => {
-                Some(format!("it holds {} bytes where {expected} are registered", found.size_bytes))
+                Some(format!("it has {} bytes, registered are {expected}", found.size_bytes))
             }
             (_, Some(digest)) if digest != self.sha256 => {
-                Some(format!("its sha256 is {digest} where {} is registered", self.sha256))
+                Some(format!("its sha256 is {digest}, registered is {}", self.sha256))
             }
-            // Of the same size or of none that is registered, so it was read.
+            // The sizes do not differ, so it was read.
             _ => None,
         }
     }

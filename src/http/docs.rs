@@ -1,13 +1,15 @@
-//! The published OpenAPI description, and the page that shows it. Both are public: they reveal nothing about the database.
-//!
-//! The page is Swagger UI, whose files build.rs takes from a crate. It loads nothing from other servers and runs only its own scripts.
+//! The published OpenAPI description and, with the feature `docs-ui`, the page that shows it. Both are public: they
+//! reveal nothing about the database.
+
+#[cfg(feature = "docs-ui")]
+mod page;
 
 use std::sync::LazyLock;
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{self, HeaderName},
-    web::{Bytes, ServiceConfig, get, head},
+    web::{Bytes, ServiceConfig},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -21,9 +23,6 @@ use super::{
     stream,
 };
 
-/// The page may load its own files and the images in its style sheet, and send requests to this server.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Browsers may cache, but must revalidate: the content changes with the server.
 const REVALIDATE: &str = "no-cache";
 /// Files of the page change only with the server's version.
@@ -31,48 +30,26 @@ const KEEP_A_DAY: &str = "public, max-age=86400";
 
 static DESCRIPTION: LazyLock<File> =
     LazyLock::new(|| File { cache: REVALIDATE, ..File::new("application/json", openapi::json()) });
-static PAGE: LazyLock<File> = LazyLock::new(|| {
-    let html = Bytes::from_static(include_bytes!("docs/index.html"));
-    File { cache: REVALIDATE, policy: Some(PAGE_POLICY), ..File::new("text/html; charset=utf-8", html) }
-});
-static PARTS: LazyLock<[(&str, File); 5]> = LazyLock::new(|| {
-    macro_rules! gzipped {
-        ($name:literal, $kind:literal) => {
-            (
-                concat!("/docs/", $name),
-                File {
-                    is_gzipped: true,
-                    ..File::new(
-                        $kind,
-                        Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))),
-                    )
-                },
-            )
-        };
-    }
-    let own = |text: &'static str, kind| File::new(kind, Bytes::from_static(text.as_bytes()));
-    [
-        gzipped!("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-        gzipped!("swagger-ui.css", "text/css; charset=utf-8"),
-        gzipped!("LICENSE", "text/plain; charset=utf-8"),
-        ("/docs/start.js", own(include_str!("docs/start.js"), "text/javascript; charset=utf-8")),
-        ("/docs/page.css", own(include_str!("docs/page.css"), "text/css; charset=utf-8")),
-    ]
-});
-
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use super::docs;
-    endpoints! { "server" => [docs::description, docs::page] }
+    #[allow(unused_mut, reason = "nothing is added without the page")]
+    let mut all = endpoints! { "server" => [docs::description] };
+    #[cfg(feature = "docs-ui")]
+    all.extend(endpoints! { "server" => [page::page] });
+    all
 }
 
 /// Serves the description, the page, and the files of the page, which are not part of the API.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let described = endpoints();
     endpoint::serve(paths, requests, &described.iter().collect::<Vec<_>>(), str::to_owned);
-    for (path, file) in PARTS.iter() {
+    #[cfg(feature = "docs-ui")]
+    for (path, file) in page::files() {
         let answer = move |request: HttpRequest| std::future::ready(file.answer(&request));
         let resource = endpoint::at(requests, path, path, "GET, HEAD".to_owned());
-        paths.service(resource.route(get().to(answer)).route(head().to(answer)));
+        paths.service(
+            resource.route(actix_web::web::get().to(answer)).route(actix_web::web::head().to(answer)),
+        );
     }
 }
 
@@ -94,26 +71,6 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
 )]
 pub(super) async fn description(request: HttpRequest) -> HttpResponse {
     DESCRIPTION.answer(&request)
-}
-
-/// Get the page that shows this description
-#[utoipa::path(
-    get,
-    path = "/docs",
-    operation_id = "get_docs",
-    security(()),
-    params(Unless),
-    responses(
-        (status = 200,
-            description = "A page for people, where calls can be tried out.",
-            body = String, content_type = "text/html",
-            headers(("ETag" = String, description = "The tag of this page."))),
-        (status = 304, description = "A tag in `If-None-Match` is still current.",
-            headers(("ETag" = String, description = "The tag of this page."))),
-    ),
-)]
-pub(super) async fn page(request: HttpRequest) -> HttpResponse {
-    PAGE.answer(&request)
 }
 
 /// A file that stays the same as long as the server runs.

@@ -151,8 +151,8 @@ impl ResponseError for ApiError {
             // It shows what was sent, so it may be large.
             Self::Unfit(detail) => {
                 match stream::whole(serde_json::to_vec(&Unfit { detail }).unwrap_or_default()) {
-                    Ok(body) => response.insert_header(header::ContentType::json()).body(body),
-                    Err(error) => error.error_response(),
+                    Some(body) => response.insert_header(header::ContentType::json()).body(body),
+                    None => Self::TooManyLargeAnswers.error_response(),
                 }
             }
             // The middleware, which knows the request's id, writes the body.

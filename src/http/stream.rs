@@ -19,8 +19,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::registry::RegistryError;
 
-use super::error::ApiError;
-
 /// The largest answer that goes to the connection as one buffer, in bytes.
 pub(super) const SMALL_BYTES: usize = 64 * 1024;
 /// What one read yields while the budget lasts, in bytes; a single larger row exceeds it.
@@ -89,10 +87,15 @@ impl<S: Source> Begun<S> {
         match length {
             Some(..=SMALL_BYTES) => return BoxBody::new(bytes),
             Some(length) if is_head => {
-                return BoxBody::new(SizedStream::new(length as u64, stream::empty::<Result<_, ApiError>>()));
+                return BoxBody::new(SizedStream::new(
+                    length as u64,
+                    stream::empty::<Result<_, RegistryError>>(),
+                ));
             }
             // The answer to HEAD has no body, so no more rows are read.
-            None if is_head => return BoxBody::new(BodyStream::new(stream::empty::<Result<_, ApiError>>())),
+            None if is_head => {
+                return BoxBody::new(BodyStream::new(stream::empty::<Result<_, RegistryError>>()));
+            }
             _ => {}
         }
         let slices = slices(Held::new(bytes, Progress::default(), before, after, limit_bytes));
@@ -103,16 +106,13 @@ impl<S: Source> Begun<S> {
     }
 }
 
-/// A body that is there as a whole and can't be read again.
-///
-/// # Errors
-/// [`ApiError::TooManyLargeAnswers`] if it is large and no budget is left.
-pub(super) fn whole(bytes: Vec<u8>) -> Result<BoxBody, ApiError> {
+/// A body that is complete and can't be read again; `None` if it is large and no budget is left.
+pub(super) fn whole(bytes: Vec<u8>) -> Option<BoxBody> {
     if bytes.len() <= SMALL_BYTES {
-        return Ok(BoxBody::new(bytes));
+        return Some(BoxBody::new(bytes));
     }
-    let permit = charge(&bytes, 0).ok_or(ApiError::TooManyLargeAnswers)?;
-    Ok(sliced(bytes.into(), Some(permit)))
+    let permit = charge(&bytes, 0)?;
+    Some(sliced(bytes.into(), Some(permit)))
 }
 
 /// A body that the program holds anyway.

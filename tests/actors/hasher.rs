@@ -17,7 +17,7 @@ fn endless(folder: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_full_queue_of_files_refuses_at_once_and_a_digest_without_a_caller_stops() {
+fn a_full_digest_queue_refuses_at_once_and_a_digest_without_a_caller_stops() {
     let folder = tempfile::tempdir().unwrap();
     let path = endless(folder.path());
     actix::System::new().block_on(async {

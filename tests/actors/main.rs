@@ -29,7 +29,7 @@ fn now() -> Timestamp {
     Timestamp::from_unix_millis(0)
 }
 
-/// Runs `test` inside an actix system, over a database with one reader and space for `queue` jobs in each queue.
+/// Runs `test` inside an actix system, over a database with one reader and queues of `queue` jobs.
 fn serve<B: Backend, F: Future<Output = ()>>(
     store: B::Options,
     queue: usize,
@@ -222,7 +222,7 @@ async fn readiness_is_a_committed_write(database: Database) {
     database.ready().await.unwrap();
 }
 
-/// Runs `test` over the backend in memory, with space for many jobs in its queues; the test injects its faults.
+/// Runs `test` over the backend in memory, with large queues and control of its faults.
 fn with_faults<F: Future<Output = ()>>(
     patience: Duration,
     test: impl FnOnce(Database, std::sync::Arc<Mutex<Faults>>) -> F,
@@ -263,7 +263,7 @@ async fn batch(
 }
 
 #[test]
-fn operations_that_wait_share_a_commit() {
+fn waiting_operations_share_a_commit() {
     with_faults(Duration::ZERO, |database, faults| async move {
         let before = faults.lock().unwrap().commits;
         assert!(batch(&database, 100, |_| Ok(())).await.iter().all(Result::is_ok));
@@ -313,7 +313,7 @@ fn an_operation_that_fails_after_it_wrote_is_undone_in_sqlite() {
 }
 
 #[test]
-fn a_commit_that_fails_is_the_answer_to_its_whole_batch_and_the_next_succeeds() {
+fn a_failed_commit_fails_its_whole_batch_and_the_next_succeeds() {
     with_faults(Duration::ZERO, |database, faults| async move {
         faults.lock().unwrap().commit = Some(StoreError::Failing("on purpose".to_owned()));
         let failed = database.write(insert).await;
@@ -335,7 +335,7 @@ fn a_transaction_that_does_not_begin_is_an_error_and_the_next_succeeds() {
 }
 
 #[test]
-fn operations_behind_one_that_ends_the_transaction_run_in_a_new_one() {
+fn operations_after_one_that_ends_the_transaction_run_in_a_new_one() {
     with_faults(Duration::ZERO, |database, faults| async move {
         faults.lock().unwrap().insert_ends_transaction = true;
         let results = batch(&database, 3, |_| Ok(())).await;

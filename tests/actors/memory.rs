@@ -17,7 +17,7 @@ use model_registry::{
     },
 };
 
-/// What goes wrong, and what was asked of the backend.
+/// The faults to inject, and a record of calls.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// The next transaction does not begin.

@@ -1,4 +1,4 @@
-//! Keys and actors: judged by the head of a request alone, before anything else of it.
+//! Keys and actors: checked from the head of a request, before the rest is read.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{Answer, KEY, TestApp};
 
-/// Every path that wants a key, with the methods it takes.
+/// Every path that needs a key, with its methods.
 const PRIVATE: [(&str, &[&str]); 11] = [
     ("/models", &["GET", "HEAD", "POST"]),
     ("/models/1", &["GET", "HEAD", "PATCH", "DELETE"]),
@@ -23,13 +23,13 @@ const PRIVATE: [(&str, &[&str]); 11] = [
 ];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A request with just these headers and no body.
+/// A request with only these headers and no body.
 fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
     app.exchange(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes())
 }
 
 #[test]
-fn nothing_that_is_private_is_answered_without_a_key() {
+fn nothing_private_is_answered_without_a_key() {
     // Behind a proxy, so that each request has its own address: after many wrong keys an address is throttled.
     let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     app.register("m", "1");
@@ -95,7 +95,7 @@ fn a_key_comes_by_header_or_bearer_token_and_the_header_wins() {
 }
 
 #[test]
-fn a_key_that_is_no_text_is_a_wrong_one() {
+fn a_key_that_is_not_text_is_a_wrong_one() {
     let app = TestApp::spawn();
     for key in [&b"caf\xe9"[..], b"\xff\xfe", b"test-key\xff", "test‑key".as_bytes()] {
         for name in ["X-API-Key: ", "Authorization: Bearer "] {
@@ -126,7 +126,7 @@ fn without_a_key_configured_nothing_private_is_served() {
 }
 
 #[test]
-fn unknown_paths_and_methods_are_told_key_or_no_key() {
+fn unknown_paths_and_methods_are_reported_with_or_without_a_key() {
     let app = TestApp::spawn();
     for headers in ["".to_owned(), format!("X-API-Key: {KEY}\r\n"), "X-API-Key: wrong\r\n".to_owned()] {
         for path in [
@@ -140,7 +140,7 @@ fn unknown_paths_and_methods_are_told_key_or_no_key() {
             "/models/by-name/m",
         ] {
             if path == "/models/by-name/m" {
-                // That is `/models/{id}/…` of nothing known.
+                // It matches `/models/{id}/…`, where `m` is no known call.
                 bare(&app, "GET", path, &headers).refused(404);
                 continue;
             }
@@ -189,7 +189,7 @@ fn the_key_is_judged_before_the_path_the_query_or_the_body() {
 }
 
 #[test]
-fn the_answer_comes_though_the_body_never_does() {
+fn a_refused_key_is_answered_without_waiting_for_the_body() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     for (method, path) in [
@@ -254,7 +254,7 @@ fn the_actor_is_the_key_unless_its_header_is_trusted() {
 }
 
 #[test]
-fn every_change_is_signed_by_who_made_it() {
+fn every_change_records_its_actor() {
     let app = TestApp::with(|settings| {
         settings.trust_actor_header = true;
         settings.keys = Keys::of([KEY, "bob-key"]);
@@ -274,7 +274,7 @@ fn every_change_is_signed_by_who_made_it() {
 }
 
 #[test]
-fn a_request_keeps_its_id_where_it_is_sane_and_gets_one_where_not() {
+fn a_valid_request_id_is_kept_and_an_invalid_one_is_replaced() {
     let app = TestApp::spawn();
     let echoed = |path: &str, id: &str| {
         let answer = bare(&app, "GET", path, &format!("X-API-Key: {KEY}\r\nX-Request-Id: {id}\r\n"));
@@ -294,7 +294,7 @@ fn a_request_keeps_its_id_where_it_is_sane_and_gets_one_where_not() {
 }
 
 #[test]
-fn whoever_tries_many_keys_is_not_judged_and_others_are() {
+fn an_address_that_tries_many_keys_is_throttled_and_others_are_not() {
     let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.0/8"]).unwrap());
     let from = |address: &str, key: &str| {
         app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", address)], None)
@@ -311,12 +311,12 @@ fn whoever_tries_many_keys_is_not_judged_and_others_are() {
     for address in ["198.51.100.8", "2001:db8::1"] {
         from(address, KEY).ok();
     }
-    // What needs no key is not touched by this.
+    // Public calls are not throttled.
     app.request("GET", "/health", &[("X-Forwarded-For", "198.51.100.7")], None).ok();
 }
 
 #[test]
-fn whoever_had_the_right_key_before_somebody_guessed_goes_on() {
+fn wrong_keys_do_not_lock_out_the_right_key_of_the_same_address() {
     let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     let from_there = |key: &str| {
         app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", "198.51.100.7")], None)
@@ -341,7 +341,7 @@ fn the_callers_address_is_the_one_that_a_trusted_proxy_names() {
 }
 
 #[test]
-fn answers_tell_browsers_to_be_careful() {
+fn answers_have_security_headers_for_browsers() {
     let app = TestApp::spawn();
     for answer in
         [app.get("/health"), app.get("/stats"), app.get("/nowhere"), bare(&app, "GET", "/stats", "")]

@@ -1,4 +1,4 @@
-//! A clock that is set back and forth by an hour while many clients write: order does not depend on it.
+//! A clock that is set back and forth by an hour while many clients write: the order does not depend on it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ const CLIENTS: usize = 8;
 const SORTS: [&str; 2] = ["created_at", "updated_at"];
 const ORDERS: [&str; 2] = ["asc", "desc"];
 
-/// Sets the clock: mostly it stands still, then it is an hour ahead or behind, and now and then it goes on.
+/// Sets the clock: mostly it stops, sometimes it jumps an hour ahead or back, and now and then it runs.
 fn step(clock: &TestClock, random: &mut Rng, now: &mut i64) {
     *now += match random.u8(0..8) {
         0 => HOUR_MS,
@@ -55,7 +55,7 @@ fn updated_at_rises_with_every_change_and_nothing_is_lost_while_the_clock_is_set
             let answer = match random.u8(0..3) {
                 0 => app.record(id, "s", json!({"round": round})),
                 1 => app.patch(id, &json!({"description": round.to_string()})),
-                // Of the others, one steps down by that, and that is a change of it too.
+                // It demotes another version, which changes that one too.
                 _ => app.request("POST", &format!("/models/{id}/promote?to_status=staging"), &[], None),
             };
             let changed = answer.ok();
@@ -115,7 +115,7 @@ const FILTERS: [(&str, Holds); 6] = [
     ("&name=n&status=archived", |model| model["name"] == "n" && model["status"] == "archived"),
 ];
 
-/// Filtered and sorted here.
+/// The same list, filtered and sorted by the test.
 fn sorted(models: &Value, holds: Holds, sort: &str, order: &str) -> Vec<i64> {
     let mut keys: Vec<_> = models
         .as_array()
@@ -148,7 +148,7 @@ fn lists_are_in_order_and_pages_complete_while_the_clock_is_set_back_and_forth()
             let before = now;
             step(&app.clock, &mut random, &mut now);
             if round > 1 {
-                // And nothing but steps.
+                // Only steps.
                 now = if now > START { START - HOUR_MS } else { START + HOUR_MS };
                 app.clock.stop_at(now);
             }
@@ -206,7 +206,7 @@ fn pages(
             // It may have moved to an earlier or later page.
             staying.remove(&changed);
         }
-        // It is taken away again, so that the crowd does not grow.
+        // It is deleted again, so that the list does not grow.
         let new = register(app, random);
         app.delete(new).ok();
         seen.retain(|id| *id != new);

@@ -1,4 +1,4 @@
-//! Many clients at once: no write is lost, and the rules hold.
+//! Many clients at once: nothing is lost, and the rules hold.
 
 use serde_json::json;
 
@@ -44,15 +44,15 @@ fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_eac
     let production = app.get("/models/status/production").ok();
     assert_eq!(production.as_array().unwrap().len(), 1);
     assert_eq!(app.get("/models/status/staging").ok().as_array().unwrap().len(), CLIENTS - 1);
-    let in_production = production[0]["id"].as_i64().unwrap();
+    let standing = production[0]["id"].as_i64().unwrap();
     for id in ids {
-        let demoted = if id == in_production { vec![] } else { vec!["auto_demote"] };
-        assert_eq!(app.event_types(id)[2..], demoted, "{id}");
+        let stepped_down = if id == standing { vec![] } else { vec!["auto_demote"] };
+        assert_eq!(app.event_types(id)[2..], stepped_down, "{id}");
     }
 }
 
 #[test]
-fn one_of_many_writers_that_read_the_same_state_wins() {
+fn of_many_writers_that_have_seen_the_same_state_one_wins() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let seen = app.model(id)["updated_at"].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ fn one_of_many_writers_that_read_the_same_state_wins() {
 }
 
 #[test]
-fn one_of_many_writers_with_the_same_etag_wins() {
+fn of_many_writers_that_hold_the_same_etag_one_wins() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let path = format!("/models/{id}");
@@ -81,7 +81,7 @@ fn one_of_many_writers_with_the_same_etag_wins() {
 }
 
 #[test]
-fn one_of_many_registrations_of_a_version_wins() {
+fn of_many_registrations_of_one_version_one_wins() {
     let app = TestApp::spawn();
     let body = json!({"name": "m", "version": "1", "artifact_uri": "s3://b"});
     let answers = at_once(CLIENTS, |_| app.post("/models", &body).status);

@@ -1,4 +1,4 @@
-//! ETags: reading only what changed, and writing only over what was seen.
+//! ETags: reading only what has changed, and writing only over the state that was read.
 
 use serde_json::json;
 
@@ -99,7 +99,7 @@ fn what_was_seen_is_not_sent_again() {
     key_first.refused(401);
 }
 
-/// Every write that looks at `If-Match`.
+/// Every write with `If-Match`.
 fn writes(id: i64) -> [(&'static str, String, Option<&'static str>); 4] {
     [
         ("PATCH", format!("/models/{id}"), Some(r#"{"description": "d"}"#)),
@@ -197,7 +197,7 @@ fn head_answers_as_get_does_without_the_body() {
         "/compare?ids=1,2",
         "/stats",
         "/queues",
-        // And what is refused.
+        // Refusals too.
         "/models/999",
         "/models/abc",
         "/models?limit=0",

@@ -1,4 +1,4 @@
-//! Which origins' scripts may call.
+//! CORS: the origins whose scripts may read answers.
 
 use crate::support::{Answer, TestApp};
 
@@ -21,7 +21,7 @@ fn preflight(app: &TestApp, path: &str, origin: &str, method: &str) -> Answer {
 }
 
 #[test]
-fn the_origins_of_0_2_0_are_let_in_where_none_are_set() {
+fn the_default_origins_are_those_of_0_2_0() {
     let app = TestApp::spawn();
     for origin in ["http://localhost", "http://localhost:3000", "http://127.0.0.1", "http://127.0.0.1:3000"] {
         let answer = from(&app, origin);
@@ -41,12 +41,12 @@ fn the_origins_of_0_2_0_are_let_in_where_none_are_set() {
     ] {
         let answer = from(&app, origin);
         assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
-        assert_eq!(answer.status, 200, "the browser keeps the script from reading it");
+        assert_eq!(answer.status, 200, "the browser hides the answer from the script");
     }
 }
 
 #[test]
-fn a_list_of_origins_lets_in_those_and_no_others() {
+fn only_the_listed_origins_are_allowed() {
     let app = with_origins(&["https://a.example", "https://b.example"]);
     for (origin, allowed) in [
         ("https://a.example", true),
@@ -62,14 +62,14 @@ fn a_list_of_origins_lets_in_those_and_no_others() {
 }
 
 #[test]
-fn a_star_lets_in_everybody() {
+fn a_star_allows_every_origin() {
     let app = with_origins(&["*"]);
     assert_eq!(from(&app, "https://any.example").header("access-control-allow-origin"), Some("*"));
     assert_eq!(from(&app, "https://any.example").header("access-control-allow-credentials"), None);
 }
 
 #[test]
-fn without_origins_nothing_is_said_of_them() {
+fn without_origins_answers_have_no_cors_headers() {
     let app = with_origins(&[]);
     let answer = from(&app, "http://localhost:3000");
     assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -78,7 +78,7 @@ fn without_origins_nothing_is_said_of_them() {
 }
 
 #[test]
-fn a_preflight_needs_no_key_and_tells_what_is_allowed() {
+fn a_preflight_needs_no_key_and_lists_what_is_allowed() {
     let app = TestApp::spawn();
     for (path, method) in [
         ("/models", "POST"),
@@ -99,7 +99,7 @@ fn a_preflight_needs_no_key_and_tells_what_is_allowed() {
 }
 
 #[test]
-fn a_preflight_that_is_refused_is_told_in_the_form_of_all_errors() {
+fn a_refused_preflight_has_the_form_of_all_errors() {
     let app = TestApp::spawn();
     for (origin, method) in [("http://evil.example", "POST"), ("http://localhost:3000", "PUT")] {
         let answer = preflight(&app, "/models", origin, method);
@@ -111,7 +111,7 @@ fn a_preflight_that_is_refused_is_told_in_the_form_of_all_errors() {
 }
 
 #[test]
-fn a_script_may_read_why_it_was_refused() {
+fn scripts_of_allowed_origins_can_read_error_answers() {
     let app = TestApp::spawn();
     for (path, key, status) in [
         ("/models", "wrong", 401),

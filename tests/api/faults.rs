@@ -1,4 +1,4 @@
-//! Faults injected into a running server: what fails is one request, and nothing of it stays.
+//! Faults injected into a running server: one request fails and leaves nothing behind.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -25,10 +25,10 @@ fn a_panic_in_an_operation_answers_500_and_the_next_request_is_served() {
 }
 
 #[test]
-fn a_panic_does_not_take_its_neighbours_in_the_batch_along() {
+fn a_panic_does_not_affect_the_other_operations_of_its_batch() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
-    // Held back by another process, the writes pile up and are committed together.
+    // Another process holds the lock, so the writes queue up and are committed together.
     let other = app.other_process();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     app.clock.panic_once();
@@ -53,7 +53,7 @@ fn a_panic_does_not_take_its_neighbours_in_the_batch_along() {
 }
 
 #[test]
-fn a_full_writer_queue_answers_503_at_once_and_what_was_admitted_is_done() {
+fn a_full_write_queue_answers_503_at_once_and_admitted_writes_complete() {
     let app = TestApp::with(|settings| settings.database.write_queue = 1);
     let id = app.register("m", "1");
     let other = app.other_process();
@@ -118,7 +118,7 @@ fn a_lock_held_longer_than_the_busy_timeout_answers_503_and_changes_nothing() {
 }
 
 #[test]
-fn what_another_process_writes_shows_in_the_next_answer() {
+fn writes_of_another_process_show_in_the_next_answer() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let before = app.model(id)["updated_at"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Bytes that are not an HTTP/1 request, or could be read as two: refused, and nothing behind them is run.
+//! Bytes that are not an HTTP/1 request, or that could be read as two: they are refused, and nothing after them is run.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{KEY, TestApp};
 
-/// A registration, which would be seen if it was run.
+/// A registration, whose effect would show that it was run.
 fn registration(name: &str) -> String {
     let body = json!({"name": name, "version": "1", "artifact_uri": "s3://b"}).to_string();
     format!(
@@ -23,11 +23,11 @@ fn post(framing: &str, body: &str) -> String {
     format!("POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n{body}")
 }
 
-/// All that comes back on a connection whose client has closed its side.
+/// All answers on a connection whose client has closed its side.
 fn everything_said(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    // A server that has answered may close before it has read all of it.
+    // A server that has answered may close the connection before it has read everything.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut said = Vec::new();
@@ -36,7 +36,7 @@ fn everything_said(app: &TestApp, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_run() {
+fn ambiguous_requests_are_refused_and_nothing_after_them_is_run() {
     let app = TestApp::spawn();
     let hidden = registration("hidden");
     let both = format!("Content-Length: {}\r\nTransfer-Encoding: chunked", hidden.len() + 5);
@@ -65,7 +65,7 @@ fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_run() {
             400,
             post("Transfer-Encoding: chunked", "1\r\nAB\r\n0\r\n\r\n"),
         ),
-        // actix takes the head behind it for more trailers. It is not run, and its body is refused.
+        // actix reads the next head as more trailers: it is not run, and its body is refused.
         ("a bare line feed in the trailers", 422, post("Transfer-Encoding: chunked", "0\r\nX: y\n\r\n")),
         ("two hosts", 400, "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".to_owned()),
         ("no host", 400, "GET / HTTP/1.1\r\n\r\n".to_owned()),
@@ -105,7 +105,7 @@ fn a_client_that_closes_its_side_after_a_request_gets_its_answer() {
 }
 
 #[test]
-fn the_rest_of_a_refused_chunked_body_is_no_request() {
+fn the_rest_of_a_refused_chunked_body_is_not_read_as_a_request() {
     let app = TestApp::spawn();
     let refused = post("Transfer-Encoding: chunked", "").replace(KEY, "wrong");
     let said = everything_said(&app, (refused + &registration("hidden")).as_bytes());
@@ -164,7 +164,7 @@ fn an_endless_body_is_refused_at_its_cap_and_read_no_further() {
     stream.write_all(post("Transfer-Encoding: chunked", "").as_bytes()).unwrap();
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     let mut sent = 0;
-    // Until the server reads no more of it.
+    // Until the server stops reading.
     while stream.write_all(chunk.as_bytes()).is_ok() {
         sent += chunk.len();
         assert!(sent < 8 << 30, "it is read without end");
@@ -176,7 +176,7 @@ fn an_endless_body_is_refused_at_its_cap_and_read_no_further() {
 }
 
 #[test]
-fn odd_but_sound_requests_are_answered() {
+fn unusual_but_valid_requests_are_answered() {
     let app = TestApp::spawn();
     let body = r#"{"name":"c","version":"1","artifact_uri":"s3://b"}"#;
     let chunks = format!(

@@ -1,5 +1,5 @@
-//! Bodies, paths and heads that mean harm: each is refused with a reason or kept as it was sent, what is refused
-//! leaves nothing behind, and none costs more than its size.
+//! Hostile bodies, paths and heads: each is refused with a reason or stored as sent, a refusal leaves nothing behind, and
+//! none costs more than its size.
 
 use std::{
     cell::Cell,
@@ -11,14 +11,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, KEY, TestApp, encoded};
 
-/// What a body of the largest size may take, on a machine that builds other things at the same time. What takes time by the
-/// square of it takes a minute.
+/// The time that a body of the largest size may take on a busy machine. Anything quadratic takes a minute.
 const BOUNDED: Duration = Duration::from_secs(5);
-/// The caps on bodies.
+/// The limits of bodies.
 const WRITE_BYTES: usize = 262_144;
 const METRICS_BYTES: usize = 65_536;
 
-/// Sends a request as it is.
+/// Sends a raw request.
 #[track_caller]
 fn send(app: &TestApp, method: &str, path: impl AsRef<[u8]>, head: impl AsRef<[u8]>, body: &[u8]) -> Answer {
     let mut request = Vec::new();
@@ -43,7 +42,7 @@ fn post(app: &TestApp, path: &str, body: impl AsRef<[u8]>) -> Answer {
     send(app, "POST", path, "", body.as_ref())
 }
 
-/// A registration whose last field is `field`, as it is.
+/// A registration whose last field is the text `field`.
 fn registration(version: &str, field: impl AsRef<[u8]>) -> Vec<u8> {
     let head = format!(r#"{{"name":"m","version":"{version}","artifact_uri":"s3://x","#);
     [head.as_bytes(), field.as_ref(), b"}"].concat()
@@ -72,7 +71,7 @@ fn fault(answer: Answer) -> (String, String) {
 }
 
 #[test]
-fn what_is_no_object_of_json_is_refused_with_its_place_and_changes_nothing() {
+fn values_that_are_not_json_objects_are_refused_with_their_place_and_change_nothing() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -138,7 +137,7 @@ fn what_is_no_object_of_json_is_refused_with_its_place_and_changes_nothing() {
 }
 
 #[test]
-fn what_nests_too_deeply_is_refused_wherever_it_stands_and_what_does_not_is_served_back() {
+fn too_deep_nesting_is_refused_in_every_field_and_allowed_nesting_is_returned() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -167,7 +166,7 @@ fn what_nests_too_deeply_is_refused_wherever_it_stands_and_what_does_not_is_serv
         let model = post(&app, "/models", body).ok();
         assert_eq!(model["metrics"], json!({"deep": value}));
         let id = model["id"].as_i64().unwrap();
-        // Scores are kept two levels further down, and merged once more.
+        // Scores are stored two levels deeper, and merged once more.
         for suite in ["s", "s", "t"] {
             app.record(id, suite, json!({"deep": value})).ok();
         }
@@ -195,7 +194,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
         ("1e-99999999999999999999", "0.0", "0"),
         (&ones, "float_parsing", "int_parsing_size"),
         (&format!("{ones}.5"), "float_parsing", "int_parsing_size"),
-        // Its fraction is less than any float can tell.
+        // Its fraction is below the precision of a float.
         (&tiny, "0.0", "0"),
     ]
     .into_iter()
@@ -212,7 +211,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
                 Err(_) => answer.faults(&[(expected, &format!(r#"["body","{field}"]"#))]),
             }
         }
-        // Where any number may stand it is kept digit by digit.
+        // In fields of any number, every digit is kept.
         let body = registration(&format!("{place} metrics"), format!(r#""metrics":{{"a":{sent}}}"#));
         let kept = post(&app, "/models", body).ok()["metrics"]["a"].to_string();
         assert_eq!(kept, serde_json::from_str::<Value>(sent).unwrap().to_string());
@@ -220,7 +219,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
 }
 
 #[test]
-fn of_a_field_given_twice_the_last_counts_and_the_first_is_not_judged() {
+fn of_a_field_given_twice_only_the_last_is_read() {
     let app = TestApp::spawn();
     let body = r#"{"name":5,"version":"1","version":"2","name":"m","artifact_uri":"s3://x","metrics":{"a":1,"b":2,"a":3}}"#;
     let model = post(&app, "/models", body).ok();
@@ -232,7 +231,7 @@ fn of_a_field_given_twice_the_last_counts_and_the_first_is_not_judged() {
 }
 
 #[test]
-fn texts_of_any_letters_are_kept_found_and_served_back() {
+fn text_in_any_script_is_kept_found_and_returned() {
     let app = TestApp::spawn();
     let texts = [
         "\0",
@@ -283,7 +282,7 @@ fn texts_of_any_letters_are_kept_found_and_served_back() {
     assert_eq!(app.get("/models?limit=200").ok().as_array().unwrap().len(), texts.len());
 }
 
-/// The worst bodies of their size for a registration: of each kind the one that should cost the most.
+/// The worst bodies for a registration: of each kind, the one that should cost the most for its size.
 fn heavy() -> Vec<(&'static str, Vec<u8>)> {
     let many = |one: &dyn Fn(usize) -> String, room: usize| {
         let mut text = String::new();
@@ -320,7 +319,7 @@ fn heavy() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn the_worst_bodies_are_answered_soon_and_with_little() {
+fn the_worst_bodies_get_quick_and_small_answers() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -330,7 +329,7 @@ fn the_worst_bodies_are_answered_soon_and_with_little() {
         let answer = post(&app, "/models", &body);
         assert!(asked.elapsed() < BOUNDED, "{what} took {:?}", asked.elapsed());
         assert!((400..500).contains(&answer.status), "{what}: {}", answer.status);
-        // What is wrong is shown again, two missing fields with all there is.
+        // The answer repeats the invalid values, and for two missing fields the whole body.
         assert!(answer.text.len() < 4 * WRITE_BYTES, "{what}: {} bytes", answer.text.len());
     }
     for body in ["[".repeat(METRICS_BYTES), r#"{"a":"#.repeat(METRICS_BYTES / 5)] {
@@ -374,7 +373,7 @@ fn a_request_with_very_many_faults_lists_1000_and_counts_the_rest() {
 }
 
 #[test]
-fn paths_and_queries_are_decoded_once_and_what_is_no_text_names_nothing() {
+fn paths_and_queries_are_decoded_once_and_invalid_utf_8_matches_nothing() {
     let app = TestApp::spawn();
     app.register("/", "1");
     app.register("a", "1");
@@ -425,7 +424,7 @@ fn paths_and_queries_are_decoded_once_and_what_is_no_text_names_nothing() {
             assert!(!answer.json()["detail"].is_null(), "{path}");
         }
     }
-    // Bytes that no request line may hold don't come as far as a path.
+    // Bytes that are not allowed in a request line never become a path.
     for path in [&b"/models/\xc3\xa9"[..], b"/models?q=\xff", b"/models?q=\x7f"] {
         assert_eq!(send(&app, "GET", path, "", b"").status, 400, "{path:?}");
     }
@@ -465,7 +464,7 @@ fn an_actor_that_would_forge_a_line_is_refused_and_changes_nothing() {
         send(&app, "POST", "/models/1/metrics", head, body).ok();
         assert_eq!(app.events(1).last().unwrap()["actor"], actor);
     }
-    // What is no text in a condition fits no state.
+    // A condition that is not text matches no state.
     for (head, status) in [
         (&b"If-Match: \xff\r\n"[..], 412),
         (b"If-Match: \"\xc3\"\r\n", 412),
@@ -494,7 +493,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn whatever_is_sent_is_refused_whole_or_stored_and_served_back() {
+fn every_body_is_refused_whole_or_stored_and_returned() {
     let app = TestApp::spawn();
     let fields = prop::sample::select(vec![
         "name",

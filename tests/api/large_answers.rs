@@ -6,7 +6,6 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -21,6 +20,9 @@ const METRICS_BYTES: usize = 200_000;
 const STALLED_CLIENTS: usize = 60;
 /// The server's own budget for large answers, and 100 KB for each connection, in KiB.
 const MEMORY_LIMIT_KIB: u64 = 16 * 1024 + STALLED_CLIENTS as u64 * 100 + 12 * 1024;
+
+/// Far less than the 30 s for which a server waits for a stalled client, and enough for a machine that is busy.
+const OTHERS_MAY_WAIT: Duration = Duration::from_secs(10);
 
 struct Process {
     address: String,
@@ -110,8 +112,11 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
     ];
     let stalled: Vec<_> =
         (0..STALLED_CLIENTS).map(|client| server.stalled(paths[client % paths.len()])).collect();
-    // Long enough for every answer to be begun.
-    thread::sleep(Duration::from_secs(3));
+    // The first byte shows that the answer has begun.
+    for stream in &stalled {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    }
     let begun = Instant::now();
     assert_eq!(server.send("GET", "/health", ""), json!({"status": "healthy"}));
     assert_eq!(server.send("GET", &format!("/models/{small}"), "")["id"], small);
@@ -127,7 +132,7 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
     let peak = server.memory_kib("VmHWM");
     let grown = peak.saturating_sub(before);
     assert!(grown < MEMORY_LIMIT_KIB, "{before} KiB before, {peak} KiB at most: {grown} KiB more");
-    assert!(waited < Duration::from_secs(3), "others waited {waited:?}");
+    assert!(waited < OTHERS_MAY_WAIT, "others waited {waited:?}");
     drop(stalled);
 }
 
@@ -230,7 +235,7 @@ fn a_large_audit_trail_is_whole_and_pages_on() {
 }
 
 #[test]
-fn a_list_under_way_survives_changes_and_deletions() {
+fn a_list_in_progress_survives_changes_and_deletions() {
     let app = with_large_rows(60);
     let lists = at_once(3, |place| match place {
         0 => {

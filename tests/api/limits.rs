@@ -1,4 +1,4 @@
-//! 413: what is too large is refused whole, whether its size is announced or found out.
+//! 413: a body that is too large is refused whole, whether its length is announced or not.
 
 use std::{
     io::{Read as _, Write as _},
@@ -22,7 +22,7 @@ fn small() -> TestApp {
     })
 }
 
-/// `body` with spaces behind it, up to `length` bytes.
+/// `body`, padded with spaces to `length` bytes.
 fn padded(body: &Value, length: usize) -> String {
     let mut text = body.to_string();
     assert!(text.len() <= length);
@@ -34,7 +34,7 @@ fn head(method: &str, path: &str, framing: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n")
 }
 
-/// The writes that take a body, with a good one and the limit of it.
+/// The writes with a body: a valid one, and its limit.
 fn writes(id: i64) -> [(&'static str, String, Value, usize); 3] {
     [
         ("POST", "/models".to_owned(), json!({"name": "n", "version": "1", "artifact_uri": "s3://x"}), WRITE),
@@ -44,14 +44,14 @@ fn writes(id: i64) -> [(&'static str, String, Value, usize); 3] {
 }
 
 #[test]
-fn a_body_over_its_limit_is_refused_by_its_announcement() {
+fn a_body_over_its_limit_is_refused_by_its_content_length() {
     let app = small();
     let id = app.register("m", "1");
     let before = app.everything();
     for (method, path, body, limit) in writes(id) {
         let detail = app.request(method, &path, &[], Some(&padded(&body, limit + 1))).refused(413);
         assert!(detail.contains(&limit.to_string()) && detail.contains("CAIA_REGISTRY_MAX_"), "{detail}");
-        // Nothing of the body is sent, and none is waited for.
+        // The body is never sent, and the server does not wait for it.
         let announced = head(method, &path, &format!("Content-Length: {}", limit + 1));
         app.exchange(announced.as_bytes()).refused(413);
         let huge = head(method, &path, "Content-Length: 18446744073709551615");
@@ -77,13 +77,13 @@ fn chunked(method: &str, path: &str, body: &str, chunk_bytes: usize) -> String {
 }
 
 #[test]
-fn a_body_over_its_limit_is_found_out_while_it_comes() {
+fn a_chunked_body_over_its_limit_is_refused_while_it_arrives() {
     let app = small();
     let id = app.register("m", "1");
     let before = app.everything();
     for (method, path, body, limit) in writes(id) {
         for chunk_bytes in [100, limit + 1] {
-            // Its end is never sent: the answer comes at the first byte too many.
+            // The end is never sent: the first byte over the limit causes the answer.
             let request = chunked(method, &path, &padded(&body, limit + 1), chunk_bytes);
             app.exchange(request.as_bytes()).refused(413);
         }
@@ -106,7 +106,7 @@ fn a_body_whose_framing_is_broken_is_refused_and_nothing_is_kept() {
 }
 
 #[test]
-fn an_event_over_its_limit_takes_its_change_along() {
+fn a_change_whose_event_is_over_its_limit_is_refused() {
     let app = small();
     let id = app.register("m", "1");
     let before = app.everything();
@@ -124,13 +124,13 @@ fn an_event_over_its_limit_takes_its_change_along() {
         assert!(detail.contains(&EVENT.to_string()), "{detail}");
     }
     assert_eq!(app.everything(), before);
-    // What the event does not hold may be as long as the body.
+    // A field that the event does not contain may be as long as the body allows.
     app.patch(id, &json!({"description": long, "metrics": {"blob": long}})).ok();
     app.register_with("n", "1", &json!({"description": long, "tags": [long]}));
 }
 
 #[test]
-fn the_metrics_of_a_version_are_limited_all_suites_together() {
+fn all_suites_of_a_version_share_one_limit() {
     const METRICS: usize = 2_000;
     let app = TestApp::with(|settings| settings.rules.max_metrics_bytes = METRICS);
     let blob = |bytes| json!({"blob": "x".repeat(bytes)});
@@ -151,7 +151,7 @@ fn the_metrics_of_a_version_are_limited_all_suites_together() {
     assert_eq!(kept["suites"].as_object().unwrap().len(), recorded);
     assert!(kept.to_string().len() <= METRICS);
     let before = app.everything();
-    // What stays counts, too: the suites that are not mentioned.
+    // Suites that the patch does not mention count, too.
     app.patch(id, &json!({"metrics": blob(METRICS / 2)})).refused(413);
     let suites = json!({"small": {}, "large": blob(METRICS)});
     let detail = app.patch(id, &json!({"metrics": {"suites": suites}})).refused(413);
@@ -162,7 +162,7 @@ fn the_metrics_of_a_version_are_limited_all_suites_together() {
 }
 
 #[test]
-fn metrics_that_are_over_the_limit_already_are_read_and_may_shrink() {
+fn metrics_already_over_the_limit_can_be_read_and_may_shrink() {
     let folder = {
         let app = TestApp::spawn();
         let metrics = json!({"suites": {"a": {"x": "x".repeat(3_000)}, "b": {"x": "x".repeat(3_000)}}});
@@ -180,7 +180,7 @@ fn metrics_that_are_over_the_limit_already_are_read_and_may_shrink() {
 }
 
 #[test]
-fn suites_of_legal_size_make_no_row_that_slows_the_writer() {
+fn many_suites_of_legal_size_do_not_make_a_row_that_slows_the_writer() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let scores = json!({"blob": "x".repeat(60_000)});
@@ -210,7 +210,7 @@ fn tags_and_the_length_of_names_are_limited() {
 }
 
 #[test]
-fn tags_that_are_over_the_limit_already_are_read_and_stay() {
+fn tags_already_over_the_limit_can_be_read_and_are_kept() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let tags: Vec<_> = (0..1_500).map(|n| n.to_string()).collect();
@@ -235,7 +235,7 @@ fn the_event_of_an_update_is_limited_too() {
 }
 
 #[test]
-fn the_limits_of_0_2_0_hold_where_none_are_set() {
+fn the_default_limits_are_those_of_0_2_0() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let fitting = json!({"description": "x".repeat(262_144 - 18)});
@@ -243,17 +243,17 @@ fn the_limits_of_0_2_0_hold_where_none_are_set() {
     app.patch(id, &fitting).ok();
     app.patch(id, &json!({"description": "x".repeat(262_144 - 17)})).refused(413);
     let blob = |bytes| json!({"suite": "s", "metrics": {"blob": "x".repeat(bytes)}});
-    let room = 65_536 - blob(0).to_string().len();
-    // The body fits and its event, which also holds a digest, does not.
-    let detail = app.post(&format!("/models/{id}/metrics"), &blob(room)).refused(413);
+    let rest = 65_536 - blob(0).to_string().len();
+    // The body fits; its event, which also contains a digest, does not.
+    let detail = app.post(&format!("/models/{id}/metrics"), &blob(rest)).refused(413);
     assert!(detail.contains("event"), "{detail}");
-    let detail = app.post(&format!("/models/{id}/metrics"), &blob(room + 1)).refused(413);
+    let detail = app.post(&format!("/models/{id}/metrics"), &blob(rest + 1)).refused(413);
     assert!(detail.contains("body"), "{detail}");
-    app.post(&format!("/models/{id}/metrics"), &blob(room - 200)).ok();
+    app.post(&format!("/models/{id}/metrics"), &blob(rest - 200)).ok();
 }
 
 #[test]
-fn a_connection_is_of_use_again_after_a_refusal_or_is_closed() {
+fn a_connection_is_usable_or_closed_after_a_refusal() {
     let app = small();
     for _ in 0..20 {
         let body = padded(&json!({}), WRITE + 1);
@@ -264,7 +264,7 @@ fn a_connection_is_of_use_again_after_a_refusal_or_is_closed() {
 }
 
 #[test]
-fn a_body_that_was_refused_is_never_taken_for_the_next_request() {
+fn a_refused_body_is_never_read_as_the_next_request() {
     let app = small();
     let hidden = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     for (key, status) in [("wrong", "401"), (KEY, "413")] {
@@ -278,7 +278,7 @@ fn a_body_that_was_refused_is_never_taken_for_the_next_request() {
         stream.write_all(request.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answers = Vec::new();
-        // It may end with a reset: the server has closed a connection that still held bytes.
+        // It may end with a reset, because the server closes a connection with unread bytes.
         let _ = stream.read_to_end(&mut answers);
         let answers = String::from_utf8_lossy(&answers);
         let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();

@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use crate::{
-    foreign::reopened,
+    invalid_values::reopened,
     support::{TestApp, encoded, ids},
 };
 
-/// The ids a list gives, sorted.
+/// The ids of a list, sorted.
 #[track_caller]
 fn found(app: &TestApp, query: &str) -> Vec<i64> {
     let mut ids = app.ids(&format!("/models?{query}"));

@@ -1,4 +1,4 @@
-//! Scores: merged suite by suite, digested, and written over nothing that was not seen.
+//! Scores: merged suite by suite, digested, and written only over the state that was read.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -40,7 +40,7 @@ fn suites_are_merged_key_by_key_and_the_rest_stays() {
 }
 
 #[test]
-fn the_event_tells_what_came_and_nothing_that_did_not() {
+fn the_event_contains_only_the_fields_that_were_sent() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let path = format!("/models/{id}/metrics");
@@ -80,7 +80,7 @@ fn the_prior_digest_is_taken_over_the_canonical_spelling() {
 }
 
 #[test]
-fn who_and_when_are_the_registrys_to_say() {
+fn actor_and_time_are_set_by_the_registry() {
     let app = TestApp::spawn();
     app.clock.stop_at(NOW);
     let id = app.register("m", "1");
@@ -94,7 +94,7 @@ fn who_and_when_are_the_registrys_to_say() {
 }
 
 #[test]
-fn a_suite_may_have_any_name_but_none() {
+fn a_suite_may_have_any_name_that_is_not_blank() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     for suite in ["s/1", "ü 😀", "a\"b", "suites", "_meta", "100%", "a&b=c"] {
@@ -188,7 +188,7 @@ fn a_seen_time_that_is_no_text_fits_no_state() {
 }
 
 #[test]
-fn suites_that_are_no_object_are_replaced_and_kept_in_the_event() {
+fn suites_that_are_not_an_object_are_replaced_and_kept_in_the_event() {
     let app = TestApp::spawn();
     for (version, old) in [json!([1]), json!("none"), json!(null), json!(7)].into_iter().enumerate() {
         let metrics = json!({"loss": 1, "suites": old});
@@ -205,7 +205,7 @@ fn suites_that_are_no_object_are_replaced_and_kept_in_the_event() {
 }
 
 #[test]
-fn scores_of_a_suite_that_are_no_object_are_not_destroyed() {
+fn scores_of_a_suite_that_are_not_an_object_are_not_destroyed() {
     let app = TestApp::spawn();
     for (version, metrics) in
         [json!({"suites": {"s": 3}}), json!({"suites": {"s": []}})].into_iter().enumerate()
@@ -219,7 +219,7 @@ fn scores_of_a_suite_that_are_no_object_are_not_destroyed() {
 }
 
 #[test]
-fn metrics_of_another_process_that_are_no_object_are_not_destroyed() {
+fn metrics_of_another_process_that_are_not_an_object_are_not_destroyed() {
     let app = TestApp::spawn();
     let other = app.other_process();
     for (version, text) in ["[1]", "5", "\"text\""].into_iter().enumerate() {
@@ -241,7 +241,7 @@ fn metrics_of_another_process_that_are_no_object_are_not_destroyed() {
 }
 
 #[test]
-fn a_request_that_does_not_fit_is_told_where() {
+fn a_request_that_does_not_match_its_schema_is_told_the_place() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let before = app.everything();

@@ -1,4 +1,4 @@
-//! Files of older servers: upgraded in place, with all that they hold.
+//! Files of older servers: upgraded in place with all of their contents.
 
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ fn a_version_that_has_events_can_be_deleted_and_they_stay() {
 }
 
 #[test]
-fn ids_that_an_older_server_gave_and_took_back_are_not_given_again() {
+fn ids_of_versions_that_an_older_server_deleted_are_not_reused() {
     let app = served(&[
         FIRST,
         SECOND,
@@ -153,7 +153,7 @@ fn ids_that_an_older_server_gave_and_took_back_are_not_given_again() {
 }
 
 #[test]
-fn what_a_python_server_wrote_is_answered_in_the_spelling_of_this_one() {
+fn json_written_by_a_python_server_is_answered_in_the_spelling_of_this_one() {
     let app = served(&[
         FIRST,
         SECOND,
@@ -356,7 +356,7 @@ fn a_time_without_its_fraction_still_rises_and_still_guards_a_write() {
     app.request("PATCH", "/models/1", &[("If-Match", &tag), ("X-API-Key", KEY)], Some("{}")).refused(412);
 }
 
-/// Whether a file is as its versions say, by its own maintenance.
+/// Asserts that `maintenance` finds no fault in the file.
 fn expect_sound(path: &std::path::Path) {
     let options = Options {
         path: path.to_owned(),
@@ -375,13 +375,13 @@ fn a_file_of_any_age_gets_its_counters_and_is_searched() {
         ('m', '1', '/x', 'staging', '[\"a\"]', 'Größe', '2025-01-02 03:04:05'),
         ('m', '2', '/x', NULL, '[\"a\", \"b\"]', NULL, '2025-01-01 03:04:05'),
         ('n', '1', '/x', 'live', NULL, 'größer', '2025-01-03 03:04:05')";
-    // As schema 300 left it: no counters yet, and an index that is there no more.
+    // As schema 300 left it: without counters, and with an index that was dropped later.
     let third = "DROP INDEX idx_model_events_model_id; PRAGMA user_version = 300;
         CREATE INDEX idx_models_updated ON models (updated_at, id);
         CREATE INDEX idx_models_created ON models (created_at, id);
         CREATE INDEX idx_models_status_updated ON models (status, updated_at, id);
         CREATE INDEX idx_model_events_model ON model_events (model_id, id);";
-    // NULL was no status any more.
+    // NULL was no longer a status.
     let old_301 = &old.replace("NULL, '[", "'', '[");
     for statements in
         [&[FIRST, old][..], &[FIRST, SECOND, old], &[FIRST, SECOND, old, third], &[THIRD, old_301]]
@@ -405,7 +405,7 @@ fn a_file_of_any_age_gets_its_counters_and_is_searched() {
 }
 
 #[test]
-fn what_another_server_did_in_between_is_counted_when_the_file_is_opened_again() {
+fn changes_by_another_server_are_counted_when_the_file_is_reopened() {
     let app = TestApp::spawn();
     for version in ["1", "2", "3"] {
         app.register_with("m", version, &json!({"tags": ["a"]}));

@@ -71,7 +71,7 @@ fn each_reference(part: &Value, see: &mut impl FnMut(&Value)) {
 }
 
 #[test]
-fn what_is_described_is_what_is_served() {
+fn the_described_calls_are_the_served_ones() {
     let app = TestApp::spawn();
     let document = app.get("/openapi.json").ok();
     let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -91,7 +91,7 @@ fn what_is_described_is_what_is_served() {
 }
 
 #[test]
-fn every_call_has_what_a_client_is_made_from() {
+fn every_call_describes_what_a_client_generator_needs() {
     let app = TestApp::spawn();
     let document = app.get("/openapi.json").ok();
     assert_eq!(document["openapi"], "3.1.0");
@@ -124,7 +124,7 @@ fn every_call_has_what_a_client_is_made_from() {
 }
 
 #[test]
-fn answers_hold_the_fields_that_are_described() {
+fn answers_contain_the_described_fields() {
     let app = TestApp::spawn();
     let document = app.get("/openapi.json").ok();
     let id = app.register("m", "1");
@@ -174,7 +174,7 @@ fn takes(app: &TestApp, name: &str, field: &str) -> bool {
 }
 
 #[test]
-fn bodies_take_the_fields_that_are_described_and_no_others() {
+fn bodies_accept_exactly_the_described_fields() {
     let app = TestApp::spawn();
     let document = app.get("/openapi.json").ok();
     let bodies = ["NewModel", "ModelChanges", "NewScores"];
@@ -243,7 +243,7 @@ fn get(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Answer {
 }
 
 #[test]
-fn description_and_page_are_public_and_sent_again_only_where_they_have_changed() {
+fn description_and_page_are_public_and_sent_again_only_if_they_have_changed() {
     let app = TestApp::spawn();
     for path in ["/openapi.json", "/docs", "/docs/swagger-ui.css", "/docs/start.js"] {
         for key in ["", "wrong", KEY] {

@@ -87,7 +87,7 @@ fn the_counts_follow_every_change() {
 }
 
 #[test]
-fn what_is_public_says_little() {
+fn public_answers_reveal_little() {
     let app = TestApp::spawn();
     assert_eq!(app.get("/").text, r#"{"service":"model-registry","status":"ok"}"#);
     assert_eq!(app.get("/health").text, r#"{"status":"healthy"}"#);

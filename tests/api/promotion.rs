@@ -40,7 +40,7 @@ fn scored(score: Value) -> Value {
 }
 
 #[test]
-fn every_door_leads_through_the_gate() {
+fn every_way_to_production_passes_the_gate() {
     let app = gated();
     for door in Door::ALL {
         for (row, (candidate, incumbent, admitted)) in [
@@ -122,7 +122,7 @@ fn other_statuses_and_the_version_in_production_itself_pass_no_gate() {
     }
     app.record(id, "core", json!({"score": 0.9})).ok();
     app.promote(id).ok();
-    // Its own score falls, and it stays where it is.
+    // Its own score falls, and it stays in production.
     app.record(id, "core", json!({"score": 0.1})).ok();
     app.promote(id).ok();
     app.patch(id, &json!({"status": "production", "metrics": {}})).ok();
@@ -141,7 +141,7 @@ fn scores_recorded_after_the_fact_open_the_gate() {
 }
 
 #[test]
-fn whatever_makes_a_version_production_sends_the_one_before_to_staging_with_an_event() {
+fn every_way_to_production_moves_the_previous_version_to_staging_with_an_event() {
     let app = TestApp::spawn();
     app.clock.stop_at(1_769_864_709_250);
     for door in Door::ALL {
@@ -176,7 +176,7 @@ fn names_have_production_versions_of_their_own() {
 }
 
 #[test]
-fn a_promotion_tells_from_where_to_where_and_again_is_told_again() {
+fn a_promotion_records_both_statuses_each_time_it_is_repeated() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let mut last = app.model(id)["updated_at"].clone();

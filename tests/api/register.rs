@@ -78,7 +78,7 @@ fn a_version_with_every_field_is_answered_with_all_of_them_in_order() {
 }
 
 #[test]
-fn digests_are_kept_bare_and_in_lower_case_and_stand_in_for_the_uri() {
+fn digests_are_kept_bare_and_in_lower_case_and_replace_a_missing_uri() {
     let app = TestApp::spawn();
     let from_digest = format!("sha256:{DIGEST}");
     let upper = format!("SHA256:{}", DIGEST.to_uppercase());
@@ -104,7 +104,7 @@ fn digests_are_kept_bare_and_in_lower_case_and_stand_in_for_the_uri() {
 }
 
 #[test]
-fn what_contradicts_the_rules_is_refused_with_a_sentence_and_leaves_nothing() {
+fn changes_against_the_rules_are_refused_with_a_message_and_leave_nothing() {
     let app = TestApp::spawn();
     for (change, word) in [
         (json!({"artifact_uri": null}), "artifact_uri"),
@@ -148,7 +148,7 @@ fn the_same_name_and_version_again_is_a_conflict_and_changes_nothing() {
 }
 
 #[test]
-fn numbers_and_booleans_in_texts_are_taken() {
+fn numbers_and_booleans_in_strings_are_accepted() {
     let app = TestApp::spawn();
     for (version, (field, sent, kept)) in [
         ("params", json!("12"), json!(12)),
@@ -310,7 +310,7 @@ fn names_may_hold_any_character_and_are_found_by_them() {
 }
 
 #[test]
-fn an_id_is_not_given_again_after_its_version_is_deleted() {
+fn an_id_is_not_reused_after_its_version_is_deleted() {
     let app = TestApp::spawn();
     let first = app.register("m", "1");
     assert_eq!(app.delete(first).text, format!(r#"{{"status":"deleted","id":{first}}}"#));
@@ -327,7 +327,7 @@ fn an_id_is_not_given_again_after_its_version_is_deleted() {
 }
 
 #[test]
-fn a_settled_version_is_deleted_with_force_only() {
+fn an_immutable_version_is_deleted_only_with_force() {
     let app = TestApp::spawn();
     let frozen = app.register_with("m", "1", &json!({"frozen": true}));
     let production = app.register_with("m", "2", &json!({"status": "production"}));

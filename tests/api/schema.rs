@@ -114,7 +114,7 @@ fn all_faults_of_a_request_are_in_one_answer() {
 }
 
 #[test]
-fn a_fault_of_the_schema_comes_before_a_rule_and_before_a_look_into_the_database() {
+fn schema_faults_are_reported_before_rules_and_before_the_database_is_read() {
     let app = TestApp::spawn();
     registering(&app, &json!({"name": " ", "params": "x"}))
         .faults(&[("int_parsing", r#"["body","params"]"#)]);
@@ -127,7 +127,7 @@ fn a_fault_of_the_schema_comes_before_a_rule_and_before_a_look_into_the_database
 }
 
 #[test]
-fn an_id_that_is_no_number_of_64_bits_is_a_fault_of_the_path() {
+fn an_id_that_is_not_a_64_bit_number_is_a_fault_of_the_path() {
     let app = TestApp::spawn();
     for (id, kind) in [
         ("abc", "int_parsing"),
@@ -205,7 +205,7 @@ fn nested(levels: usize) -> String {
 }
 
 #[test]
-fn a_body_may_nest_96_levels_and_no_more_and_what_nests_so_is_served_everywhere() {
+fn a_body_may_nest_96_levels_and_such_a_body_is_returned_by_every_call() {
     let app = TestApp::spawn();
     // The body and the object of metrics are two of the levels.
     let body = |version: &str, levels: usize| {

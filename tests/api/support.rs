@@ -1,4 +1,4 @@
-//! A real server on a port of its own, and the verbs that tests speak to it.
+//! A real server on its own port, and the requests that tests send to it.
 
 use std::{
     collections::HashMap,
@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 pub const KEY: &str = "test-key";
 
-/// A server in this process, on a database of its own, with a clock the test holds.
+/// A server in this process, with its own database and a clock that the test controls.
 pub struct TestApp {
     pub address: SocketAddr,
     pub folder: TempDir,
@@ -39,10 +39,10 @@ pub struct TestApp {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A clock that can be stopped, set and broken.
+/// A clock that can be stopped, set and made to panic.
 #[derive(Clone, Default)]
 pub struct TestClock {
-    /// Milliseconds since 1970; 0 for the machine's own time.
+    /// Milliseconds since 1970; 0 for the system's time.
     stopped_at: Arc<AtomicI64>,
     panics: Arc<AtomicBool>,
 }
@@ -79,7 +79,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads an answer once all of it is there.
+    /// Parses an answer; `None` until it is complete.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
         let (head, body) = (String::from_utf8_lossy(&bytes[..head]).into_owned(), &bytes[head + 4..]);
@@ -93,7 +93,7 @@ impl Answer {
         Some(Self { status, headers, text })
     }
 
-    /// The body as JSON; `null` where it is empty.
+    /// The body as JSON; `null` if it is empty.
     pub fn json(&self) -> Value {
         if self.text.is_empty() {
             return Value::Null;
@@ -105,14 +105,14 @@ impl Answer {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The body of an answer that must be a success.
+    /// Asserts that it succeeded, and returns the body.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text);
         self.json()
     }
 
-    /// The sentence of an error that must have this status.
+    /// Asserts that it is an error with this status, and returns its message.
     #[track_caller]
     pub fn refused(self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.text);
@@ -121,7 +121,7 @@ impl Answer {
         detail
     }
 
-    /// An answer that must be a 422 with just these faults, each by type and place, in any order.
+    /// Asserts that it is a 422 with exactly these faults, each by type and place, in any order.
     #[track_caller]
     pub fn faults(self, expected: &[(&str, &str)]) {
         assert_eq!(self.status, 422, "{}", self.text);
@@ -137,7 +137,7 @@ impl Answer {
         assert_eq!(faults, expected);
     }
 
-    /// The path of the next page of a list, as the `Link` header has it.
+    /// The path of the next page of a list, from the `Link` header.
     #[track_caller]
     pub fn next_page(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -152,16 +152,16 @@ impl TestApp {
         Self::with(|_| {})
     }
 
-    /// A server with settings that `change` makes.
+    /// A server whose default settings `change` adapts.
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         Self::over(tempfile::tempdir().unwrap(), change)
     }
 
-    /// A server over what lies in `folder`.
+    /// A server over the files in `folder`.
     pub fn over(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let flags = ServeFlags {
             db_path: Some(folder.path().join("registry.db")),
-            // What tests write into requests by hand.
+            // The `Host` of requests that tests write by hand.
             allowed_hosts: vec!["x".to_owned()],
             ..ServeFlags::default()
         };
@@ -186,7 +186,7 @@ impl TestApp {
         Self { address, folder, clock, agent, handle, thread: Some(thread) }
     }
 
-    /// Stops the server in order and gives back its folder.
+    /// Shuts the server down and returns its folder.
     pub fn stop(mut self) -> TempDir {
         self.end();
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
@@ -203,7 +203,7 @@ impl TestApp {
         self.folder.path().join("registry.db")
     }
 
-    /// The database file as another process would open it.
+    /// A connection to the database as another process would open it.
     pub fn other_process(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.db_path()).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -234,13 +234,13 @@ impl TestApp {
         Answer { status: response.status().as_u16(), headers, text }
     }
 
-    /// Sends bytes as they are on a connection of their own and reads one answer, whether or not the server closes the connection then.
-    /// The answer must not be one to HEAD.
+    /// Sends raw bytes on their own connection and reads one answer, whether or not the server closes it then.
+    /// The request must not be HEAD.
     #[track_caller]
     pub fn exchange(&self, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        // A server that has answered may close before it has read all of it.
+        // A server that has answered may close the connection before it has read everything.
         let _ = stream.write_all(bytes);
         let mut received = Vec::new();
         loop {
@@ -250,7 +250,7 @@ impl TestApp {
             let mut chunk = [0; 4096];
             match stream.read(&mut chunk) {
                 Ok(length @ 1..) => received.extend_from_slice(&chunk[..length]),
-                end => panic!("no whole answer: {end:?} after {:?}", String::from_utf8_lossy(&received)),
+                end => panic!("no complete answer: {end:?} after {:?}", String::from_utf8_lossy(&received)),
             }
         }
     }
@@ -271,13 +271,13 @@ impl TestApp {
         self.request("DELETE", &format!("/models/{id}"), &[], None)
     }
 
-    /// Registers a version with nothing but a URI, and gives its id.
+    /// Registers a version with only a URI, and returns its id.
     #[track_caller]
     pub fn register(&self, name: &str, version: &str) -> i64 {
         self.register_with(name, version, &json!({}))
     }
 
-    /// Registers a version with further fields, and gives its id.
+    /// Registers a version with further fields, and returns its id.
     #[track_caller]
     pub fn register_with(&self, name: &str, version: &str, fields: &Value) -> i64 {
         let mut body =
@@ -319,7 +319,7 @@ impl TestApp {
         self.events(id).last().expect("it has events")["payload"].clone()
     }
 
-    /// What a request that was refused must not have touched: all versions, and the events of each.
+    /// Everything that a refused request must not change: all versions with their events.
     #[track_caller]
     pub fn everything(&self) -> Value {
         let models = self.get("/models?limit=200&order=asc").ok();
@@ -344,12 +344,12 @@ pub fn ids(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|model| model["id"].as_i64().unwrap()).collect()
 }
 
-/// A text as a segment of a path or a value of a query.
+/// A text, encoded for a path segment or a query value.
 pub fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Runs `work` on as many threads as `count`, all let go at once, and gives what each returned.
+/// Runs `work` on `count` threads that start at once, and returns their results.
 pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let barrier = std::sync::Barrier::new(count);
     thread::scope(|scope| {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{KEY, TestApp, at_once, encoded};
 
-/// The value of a series, by its whole name.
+/// The value of a series, by its full name with labels.
 #[track_caller]
 fn value(page: &str, series: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -38,7 +38,7 @@ fn metrics_need_the_key_unless_they_are_public() {
 }
 
 #[test]
-fn a_scraper_that_asks_for_open_metrics_gets_that() {
+fn a_scraper_that_asks_for_openmetrics_gets_it() {
     let app = TestApp::spawn();
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
     let answer = app.request("GET", "/metrics", &[("Accept", accept)], None);
@@ -48,7 +48,7 @@ fn a_scraper_that_asks_for_open_metrics_gets_that() {
 }
 
 #[test]
-fn requests_are_counted_by_pattern_method_and_status_and_never_by_what_was_asked_for() {
+fn requests_are_counted_by_route_method_and_status_and_never_by_path() {
     let app = TestApp::spawn();
     let id = app.register("na/me", "1");
     for _ in 0..3 {
@@ -140,7 +140,7 @@ fn commits_queues_digests_and_the_build_are_shown() {
 }
 
 #[test]
-fn a_server_that_can_write_is_ready_and_says_so_to_anybody() {
+fn a_server_that_can_write_is_ready_and_no_key_is_needed_to_ask() {
     let app = TestApp::spawn();
     let before =
         app.other_process().query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
@@ -154,7 +154,7 @@ fn a_server_that_can_write_is_ready_and_says_so_to_anybody() {
 }
 
 #[test]
-fn many_who_ask_whether_it_is_ready_cost_the_writer_one_commit() {
+fn many_readiness_checks_cost_the_writer_one_commit() {
     let app = TestApp::spawn();
     let begun = std::time::Instant::now();
     let answers = at_once(64, |_| app.request("GET", "/ready", &[("X-API-Key", "")], None).status);
@@ -165,7 +165,7 @@ fn many_who_ask_whether_it_is_ready_cost_the_writer_one_commit() {
 }
 
 #[test]
-fn a_writer_that_is_stuck_is_not_ready_and_is_asked_once_however_many_wait() {
+fn a_stuck_writer_is_not_ready_and_gets_one_probe_for_all_waiting_checks() {
     let app = TestApp::with(|settings| settings.database.store.busy_timeout = Duration::from_secs(60));
     let held = app.other_process();
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -175,25 +175,25 @@ fn a_writer_that_is_stuck_is_not_ready_and_is_asked_once_however_many_wait() {
             assert!(answer.refused(503).contains("has not answered for 2 seconds"));
         }
     }
-    // The first is being worked on, and there is no other.
+    // The writer works on the only probe; no other one is queued.
     assert_eq!(app.get("/queues").ok()["write"]["depth"], 0);
     drop(held);
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while app.get("/ready").status != 200 {
-        assert!(std::time::Instant::now() < deadline, "it is never ready again");
+        assert!(std::time::Instant::now() < deadline, "it does not become ready again");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
-fn a_full_queue_of_writes_is_not_ready() {
+fn a_full_write_queue_is_not_ready() {
     let app = TestApp::with(|settings| settings.database.write_queue = 1);
     let id = app.register("m", "1");
     let held = app.other_process();
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
     std::thread::scope(|scope| {
         let (answered, answers) = std::sync::mpsc::channel();
-        // Once one is refused the writer has another in hand, and a third fills its queue.
+        // When one is refused, the writer is busy with another, and a third fills its queue.
         for number in 0.. {
             assert!(number < 1000, "the queue is never full");
             let (app, answered) = (&app, answered.clone());
@@ -210,10 +210,10 @@ fn a_full_queue_of_writes_is_not_ready() {
 }
 
 #[test]
-fn connections_are_counted_also_those_that_were_not_let_in() {
+fn open_and_refused_connections_are_counted() {
     let app = TestApp::with(|settings| settings.max_connections = 2);
     app.get("/health").ok();
-    // Its answer shows that it was let in before the next one comes.
+    // The answer shows that the server has accepted the connection.
     let mut held = std::net::TcpStream::connect(app.address).unwrap();
     held.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     held.read_exact(&mut [0; 12]).unwrap();

@@ -73,7 +73,7 @@ fn fields_are_named_in_their_own_order_whatever_the_order_they_were_sent_in() {
 }
 
 #[test]
-fn a_patch_of_nothing_changes_nothing_and_makes_no_event() {
+fn an_empty_patch_changes_nothing_and_makes_no_event() {
     let app = TestApp::spawn();
     let id = app.register_with("m", "1", &json!({"description": "d", "tags": ["t"], "params": 1}));
     let frozen = app.register_with("m", "2", &json!({"frozen": true}));
@@ -94,7 +94,7 @@ fn a_patch_of_nothing_changes_nothing_and_makes_no_event() {
 }
 
 #[test]
-fn a_patch_that_repeats_what_is_there_is_a_change_all_the_same() {
+fn a_patch_that_repeats_the_present_value_is_still_a_change() {
     let app = TestApp::spawn();
     let id = app.register_with("m", "1", &json!({"description": "d"}));
     let before = app.model(id);
@@ -129,7 +129,7 @@ fn metrics_that_do_not_mention_suites_keep_them() {
 }
 
 #[test]
-fn uris_are_trimmed_digests_made_bare_and_numbers_in_texts_taken() {
+fn uris_are_trimmed_digests_made_bare_and_numbers_in_strings_accepted() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let model = app
@@ -179,7 +179,7 @@ fn what_no_version_could_take_is_refused_whole() {
 }
 
 #[test]
-fn a_settled_version_lets_through_what_is_free_and_nothing_else() {
+fn an_immutable_version_accepts_changes_of_free_fields_only() {
     let app = TestApp::spawn();
     let frozen = app.register_with("frozen", "1", &json!({"frozen": true}));
     let production = app.register_with("production", "1", &json!({"status": "production"}));
@@ -222,7 +222,7 @@ fn a_local_path_is_settled_too() {
 }
 
 #[test]
-fn frozen_never_goes_back_and_does_not_end_with_production() {
+fn frozen_is_permanent_and_does_not_end_with_production() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     app.patch(id, &json!({"frozen": false})).ok();

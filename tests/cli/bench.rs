@@ -1,4 +1,4 @@
-//! `registry bench`: what the smoke suites find and record.
+//! `registry bench`: the results of the smoke suites.
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
@@ -57,7 +57,7 @@ fn a_version_is_scored_by_its_files() {
 }
 
 #[test]
-fn an_artifact_in_a_store_is_looked_for_there() {
+fn an_artifact_in_a_store_is_looked_up_there() {
     let objects = ObjectServer::with_bucket();
     let server = Server::start();
     for (version, size) in [("v1", 5), ("v2", 6)] {
@@ -71,7 +71,7 @@ fn an_artifact_in_a_store_is_looked_for_there() {
         objects.env(&mut command);
         Ran::of(&mut command)
     };
-    assert!(look("1").stderr.contains("not accessible from here: s3://models/m.pt does not exist"));
+    assert!(look("1").stderr.contains("not accessible: s3://models/m.pt does not exist"));
     fs::write(objects.path("m.pt"), "hello").unwrap();
     let found: Value = serde_json::from_str(&look("1").stdout).unwrap();
     assert_eq!(
@@ -82,29 +82,26 @@ fn an_artifact_in_a_store_is_looked_for_there() {
 }
 
 #[test]
-fn a_configuration_that_is_none_scores_nothing() {
+fn an_invalid_configuration_scores_zero() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.json");
     let server = Server::start();
     server.post("/models", &value!({"name": "m", "version": "v1", "artifact_uri": "file:///no/such/m.pt"}));
-    for (content, words) in [("{\"half\": ", "is not JSON"), ("[1]", "holds a list")] {
+    for (content, words) in [("{\"half\": ", "is not JSON"), ("[1]", "contains a list")] {
         fs::write(&config, content).unwrap();
         let mut command =
             bench(&server.url, &["--model-id=1", "--suite=core-v1", "--config-path", at(&config)]);
         let ran = Ran::of(&mut command);
         assert_eq!(ran.code, 0, "{ran:?}");
         let lines: Vec<_> = ran.stderr.lines().collect();
-        assert!(
-            lines[0].contains("the artifact is not accessible from here: /no/such/m.pt does not exist"),
-            "{ran:?}"
-        );
+        assert!(lines[0].contains("the artifact is not accessible: /no/such/m.pt does not exist"), "{ran:?}");
         assert!(lines[1].contains(words), "{ran:?}");
         assert_eq!(lines[2], "recorded core-v1 for m:v1 (model 1): score 0.0");
         let metrics: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(metrics["metrics"]["artifact_accessible"], value!(false));
     }
     let ran = Ran::of(&mut bench(&server.url, &["--model-id=1", "--suite=smoke-v1"]));
-    assert!(ran.stderr.contains("--config-path says it"), "{ran:?}");
+    assert!(ran.stderr.contains("its location is unknown; give --config-path"), "{ran:?}");
 }
 
 #[test]
@@ -117,8 +114,8 @@ fn files_of_another_version_are_not_scored() {
         "config_sha256": "ab".repeat(32)});
     server.post("/models", &model);
     for (flag, words) in [
-        ("--checkpoint-path", "it holds 2 bytes, and 5 are registered"),
-        ("--config-path", "its digest is another than the registered one"),
+        ("--checkpoint-path", "it has 2 bytes, registered are 5"),
+        ("--config-path", "its digest differs from the registered one"),
     ] {
         let mut command = bench(&server.url, &["--model-id=1", "--suite=smoke-v1", flag, at(&file)]);
         let mut ran = Ran::of(&mut command);
@@ -150,7 +147,7 @@ fn a_command_line_that_names_no_version_or_two_is_refused() {
 }
 
 #[test]
-fn what_stands_in_the_way_is_said_in_one_line() {
+fn a_failure_is_one_line() {
     let server = Server::start();
     let text = Ran::of(&mut bench(&server.url, &["--name=m", "--version=v", "--suite=smoke-v1"])).failed(1);
     assert!(text.contains("there is no model m:v; `registry list` shows"), "{text}");

@@ -99,12 +99,12 @@ fn any_error_answer_is_one_line_and_an_exit_code() {
         (
             json_answer(401, r#"{"detail":"no"}"#),
             4,
-            "refused the API key from CAIA_REGISTRY_API_KEY; give the right one there",
+            "refused the API key from CAIA_REGISTRY_API_KEY; correct it there",
         ),
         (json_answer(429, r#"{"detail":"slow down"}"#), 3, "is unavailable: slow down; try again later"),
         (answer(429, "", "<html>"), 3, "is unavailable: too many requests (429); try again later"),
-        (answer(413, "", "<html>"), 1, "so a proxy in between may have refused it"),
-        (json_answer(404, r#"{"detail":"Not Found"}"#), 1, "it knows no such path (404)"),
+        (answer(413, "", "<html>"), 1, "so a proxy may have refused it"),
+        (json_answer(404, r#"{"detail":"Not Found"}"#), 1, "it has no such path (404)"),
         (json_answer(409, r#"{"detail":"taken"}"#), 5, "conflict: taken"),
         (json_answer(412, r#"{"detail":"moved"}"#), 5, "conflict: moved"),
         (json_answer(413, r#"{"detail":"too much"}"#), 1, "refused this (413): too much"),
@@ -197,8 +197,9 @@ fn an_unknown_path_is_an_error_that_names_the_url() {
     let url = format!("{}/api", server.url);
     for command in COMMANDS {
         let line = Ran::of(&mut at(&url, command)).failed(1);
-        let said =
-            format!("{url} does not answer like a registry: it knows no such path (404); --registry-url");
+        let said = format!(
+            "{url} does not answer like a registry: it has no such path (404); set the registry's URL"
+        );
         assert!(line.contains(&said), "{command:?}: {line}");
     }
 }

@@ -280,7 +280,7 @@ fn unreadable_or_late_scores_are_not_recorded() {
     let seen = server.get("/models/1")["updated_at"].as_str().unwrap().to_owned();
     let record = |flags: &[&str]| at(&server.url, ["metrics", "1", "--suite", "s"].iter().chain(flags));
     for (text, said) in
-        [("[1]", "stdin holds a list"), (r#"{"a": NaN}"#, "stdin is not JSON"), ("", "stdin is not JSON")]
+        [("[1]", "stdin contains a list"), (r#"{"a": NaN}"#, "stdin is not JSON"), ("", "stdin is not JSON")]
     {
         let line = with_stdin(&mut record(&["--from-json", "-"]), text).failed(1);
         assert!(line.contains(said), "{line}");

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{Ran, registry};
+use crate::{Ran, left_out::left_out, registry};
 
 const COMMANDS: [&str; 13] = [
     "compare",
@@ -44,18 +44,16 @@ fn accepts(tool: &str, arguments: &[&str], input: &str) -> Option<bool> {
 
 #[test]
 fn completions_contain_the_commands_and_are_well_formed() {
-    let mut checked = 0;
     for (shell, arguments) in [("bash", &["-n"][..]), ("zsh", &["-n"]), ("fish", &["-n"])] {
         let script = Ran::of(&mut registry(["completions", shell])).shown();
         for word in COMMANDS.iter().chain(&["registry-url", "no-header", "if-match", "jsonl", "production"]) {
             assert!(script.contains(word), "{shell}: {word}");
         }
-        if let Some(accepted) = accepts(shell, arguments, &script) {
-            assert!(accepted, "{shell}");
-            checked += 1;
+        match accepts(shell, arguments, &script) {
+            Some(accepted) => assert!(accepted, "{shell}"),
+            None => left_out(&format!("{shell} is not installed to check its completions")),
         }
     }
-    assert!(checked > 0, "no shell is installed to check them");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! A disk that is full, read-only, failing or gone: what is answered, what is kept, and that no restart is needed.
+//! A disk that is full, read-only, failing or gone: the answers, the data that is kept, and recovery without a restart.
 //!
 //! The faults are real: a tmpfs in a namespace of its own is filled and remounted, files are moved, and a preloaded library
-//! makes syncs fail. If the system allows none of that, a test says on stderr that it was skipped.
+//! makes syncs fail. If the system does not allow it, the test is left out.
 
 use std::{
     env,
@@ -16,12 +16,12 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{KEY, Ran, registry, server::Server};
+use crate::{KEY, Ran, left_out::left_out, registry, server::Server};
 
 /// Set in the process that runs a test inside its namespace.
 const INSIDE: &str = "REGISTRY_TEST_NAMESPACE";
 
-/// An answer: status, body, whether it says when to come back.
+/// An answer: its status, its body, and whether it has `Retry-After`.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -61,7 +61,7 @@ fn register(server: &Server, name: &str) -> Answer {
     ask(&server.url, "POST", "/models", Some(&draft(name)))
 }
 
-/// Waits until `/ready` answers with this status; its answer. One answer stands for a second.
+/// Waits until `/ready` has this status, and returns the answer, which the server caches for a second.
 #[track_caller]
 fn ready(server: &Server, status: u16) -> Answer {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -104,7 +104,7 @@ fn names(db_path: &Path) -> Vec<String> {
     names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// Runs `test` where file systems may be mounted: as this test once more, in a namespace of its own.
+/// Runs `test` where it may mount file systems: starts this test again, in its own namespace.
 fn in_a_namespace(name: &str, test: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
         return test();
@@ -116,8 +116,7 @@ fn in_a_namespace(name: &str, test: impl FnOnce()) {
         tried.is_ok_and(|tried| tried.status.success())
     };
     let Some(flags) = unshare.iter().find(works) else {
-        eprintln!("skipped: this system allows no mount of a tmpfs, so no disk can be filled");
-        return;
+        return left_out("this system allows no mount of a tmpfs, so no disk can be filled");
     };
     let test = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
     let ran = Command::new("unshare")
@@ -131,7 +130,7 @@ fn in_a_namespace(name: &str, test: impl FnOnce()) {
     assert!(ran.status.success() && out.contains("1 passed"), "{out}{err}");
 }
 
-/// A disk of its own; inside a namespace only.
+/// A tmpfs; only inside a namespace.
 struct Disk {
     folder: TempDir,
 }
@@ -175,71 +174,77 @@ fn mount(arguments: &[&str], at: &Path) {
 }
 
 #[test]
-fn on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up() {
-    in_a_namespace("on_a_full_disk_writes_are_refused_reads_go_on_and_nothing_is_lost_or_made_up", || {
-        let disk = Disk::of(3000);
-        let server = start(&disk.db_path());
-        let mut kept = vec!["first".to_owned()];
-        assert_eq!(register(&server, "first").status, 200);
-        for round in 0..6 {
-            disk.fill();
-            let (mut accepted, mut refused) = (Vec::new(), Vec::new());
-            // The log may have room from before; it ends.
-            for wave in 0..200 {
-                let answers: Vec<_> = thread::scope(|scope| {
-                    let writers: Vec<_> = (0..6)
-                        .map(|writer| {
-                            let (name, server) = (format!("r{round}-{wave}-{writer}"), &server);
-                            scope.spawn(move || (register(server, &name), name))
-                        })
-                        .collect();
-                    writers.into_iter().map(|writer| writer.join().unwrap()).collect()
-                });
-                for (answer, name) in answers {
-                    match answer.status {
-                        200 => accepted.push(name),
-                        status => {
-                            assert!(matches!(status, 503 | 507) && answer.retry_after, "{answer:?}");
-                            assert!(answer.detail().contains("nothing was changed"), "{answer:?}");
-                            assert!(answer.detail().contains("disk of the database is full"), "{answer:?}");
-                            refused.push(name);
+fn on_a_full_disk_writes_are_refused_reads_continue_and_nothing_is_lost_or_invented() {
+    in_a_namespace(
+        "on_a_full_disk_writes_are_refused_reads_continue_and_nothing_is_lost_or_invented",
+        || {
+            let disk = Disk::of(3000);
+            let server = start(&disk.db_path());
+            let mut kept = vec!["first".to_owned()];
+            assert_eq!(register(&server, "first").status, 200);
+            for round in 0..6 {
+                disk.fill();
+                let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+                // The WAL may have free space from before, which runs out.
+                for wave in 0..200 {
+                    let answers: Vec<_> = thread::scope(|scope| {
+                        let writers: Vec<_> = (0..6)
+                            .map(|writer| {
+                                let (name, server) = (format!("r{round}-{wave}-{writer}"), &server);
+                                scope.spawn(move || (register(server, &name), name))
+                            })
+                            .collect();
+                        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+                    });
+                    for (answer, name) in answers {
+                        match answer.status {
+                            200 => accepted.push(name),
+                            status => {
+                                assert!(matches!(status, 503 | 507) && answer.retry_after, "{answer:?}");
+                                assert!(answer.detail().contains("nothing was changed"), "{answer:?}");
+                                assert!(
+                                    answer.detail().contains("disk of the database is full"),
+                                    "{answer:?}"
+                                );
+                                refused.push(name);
+                            }
                         }
                     }
+                    if refused.len() >= 12 {
+                        break;
+                    }
                 }
-                if refused.len() >= 12 {
-                    break;
+                assert!(refused.len() >= 12, "in round {round} only {} were refused", refused.len());
+                kept.extend(accepted);
+                assert_eq!(total(&server), kept.len() as u64, "reads continue");
+                // The server caches the answer for a second, so not in each round.
+                if round < 2 {
+                    let not_ready = ready(&server, 503);
+                    assert!(not_ready.detail().contains("disk of the database is full"), "{not_ready:?}");
+                    assert!(!not_ready.detail().contains('/'), "no path is shown: {not_ready:?}");
                 }
+                disk.free();
+                let next = format!("after-{round}");
+                assert_eq!(register(&server, &next).status, 200, "at once, without a restart");
+                kept.push(next);
+                if round < 2 {
+                    ready(&server, 200);
+                }
+                let mut there = names(&disk.db_path());
+                there.sort();
+                kept.sort();
+                assert_eq!(there, kept, "round {round}");
             }
-            assert!(refused.len() >= 12, "in round {round} only {} were refused", refused.len());
-            kept.extend(accepted);
-            assert_eq!(total(&server), kept.len() as u64, "reads go on");
-            // An answer of that stands for a second.
-            if round < 2 {
-                let not_ready = ready(&server, 503);
-                assert!(not_ready.detail().contains("disk of the database is full"), "{not_ready:?}");
-                assert!(!not_ready.detail().contains('/'), "no path is shown: {not_ready:?}");
-            }
-            disk.free();
-            let next = format!("after-{round}");
-            assert_eq!(register(&server, &next).status, 200, "at once, with no restart");
-            kept.push(next);
-            if round < 2 {
-                ready(&server, 200);
-            }
-            let mut there = names(&disk.db_path());
-            there.sort();
-            kept.sort();
-            assert_eq!(there, kept, "round {round}");
-        }
-        let log = end(server, "TERM");
-        assert!(!log.contains("panicked"), "{log}");
-        assert_eq!(names(&disk.db_path()).len(), kept.len());
-    });
+            let log = end(server, "TERM");
+            assert!(!log.contains("panicked"), "{log}");
+            assert_eq!(names(&disk.db_path()).len(), kept.len());
+        },
+    );
 }
 
 #[test]
-fn a_crash_on_a_full_disk_loses_nothing_and_brings_back_nothing_that_was_refused() {
-    in_a_namespace("a_crash_on_a_full_disk_loses_nothing_and_brings_back_nothing_that_was_refused", || {
+fn a_crash_on_a_full_disk_loses_nothing_and_brings_back_no_refused_write() {
+    in_a_namespace("a_crash_on_a_full_disk_loses_nothing_and_brings_back_no_refused_write", || {
         let disk = Disk::of(2500);
         for round in 0..3 {
             let server = start(&disk.db_path());
@@ -269,8 +274,8 @@ fn refused_start(db_path: &Path) -> String {
 }
 
 #[test]
-fn a_server_does_not_start_on_a_disk_that_it_can_not_write() {
-    in_a_namespace("a_server_does_not_start_on_a_disk_that_it_can_not_write", || {
+fn a_server_does_not_start_on_a_disk_that_it_cannot_write() {
+    in_a_namespace("a_server_does_not_start_on_a_disk_that_it_cannot_write", || {
         let disk = Disk::of(2500);
         let server = start(&disk.db_path());
         assert_eq!(register(&server, "before").status, 200);
@@ -288,7 +293,7 @@ fn a_server_does_not_start_on_a_disk_that_it_can_not_write() {
 }
 
 #[test]
-fn a_second_server_on_a_database_is_refused_by_any_name_and_told_which_process_has_it() {
+fn a_second_server_on_a_database_is_refused_by_any_name_and_the_error_names_the_owner() {
     let folder = tempfile::tempdir().unwrap();
     let db_path = folder.path().join("registry.db");
     let link = folder.path().join("link.db");
@@ -332,7 +337,7 @@ fn a_database_with_two_names_is_refused_since_each_would_have_its_own_wal() {
 }
 
 #[test]
-fn a_file_size_limit_is_a_full_disk_and_no_death() {
+fn a_file_size_limit_is_a_full_disk_and_does_not_kill_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let db_path = folder.path().join("registry.db");
     let server = start_with(&db_path, |command| {
@@ -357,7 +362,7 @@ fn a_file_size_limit_is_a_full_disk_and_no_death() {
     };
     assert!(refused.status == 507 && refused.retry_after, "{refused:?}");
     assert!(refused.detail().contains("nothing was changed"), "{refused:?}");
-    assert_eq!(total(&server), kept, "reads go on");
+    assert_eq!(total(&server), kept, "reads continue");
     end(server, "KILL");
     let server = start(&db_path);
     assert_eq!(total(&server), kept);
@@ -365,7 +370,7 @@ fn a_file_size_limit_is_a_full_disk_and_no_death() {
 }
 
 #[test]
-fn a_database_that_is_moved_away_or_replaced_takes_no_write_until_it_is_back() {
+fn a_database_that_is_moved_away_or_replaced_accepts_no_writes_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
     fs::create_dir(&home).unwrap();
@@ -384,14 +389,14 @@ fn a_database_that_is_moved_away_or_replaced_takes_no_write_until_it_is_back() {
             assert!(refused.status == 503 && refused.retry_after, "{refused:?}");
             let detail = refused.detail();
             assert!(detail.contains("moved, deleted or replaced") && !detail.contains("home"), "{detail}");
-            assert_eq!(total(&server), kept.len() as u64, "reads go on");
-            // An answer of that stands for a second.
+            assert_eq!(total(&server), kept.len() as u64, "reads continue");
+            // The server caches the answer for a second, so not in each round.
             if !replaced {
                 assert!(ready(&server, 503).detail().contains("moved, deleted or replaced"));
             }
             fs::rename(&away, moved).unwrap();
             let name = format!("back-{place}-{replaced}");
-            assert_eq!(register(&server, &name).status, 200, "with no restart");
+            assert_eq!(register(&server, &name).status, 200, "without a restart");
             kept.push(name);
         }
     }
@@ -401,7 +406,7 @@ fn a_database_that_is_moved_away_or_replaced_takes_no_write_until_it_is_back() {
 }
 
 #[test]
-fn what_was_acknowledged_outlives_a_log_that_somebody_deletes() {
+fn acknowledged_writes_survive_a_deleted_wal() {
     let folder = tempfile::tempdir().unwrap();
     let db_path = folder.path().join("registry.db");
     let server = start(&db_path);
@@ -412,7 +417,7 @@ fn what_was_acknowledged_outlives_a_log_that_somebody_deletes() {
     let refused = register(&server, "refused");
     assert!(refused.status == 503 && refused.detail().contains("write-ahead log"), "{refused:?}");
     end(server, "KILL");
-    // Only what the database itself holds is there now.
+    // Now only the database file is left.
     fs::remove_file(folder.path().join("registry.db-shm")).unwrap();
     assert_eq!(names(&db_path).len(), 20);
 }
@@ -424,7 +429,7 @@ fn faulty_disk(folder: &Path) -> Option<PathBuf> {
     let built =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").status();
     if !built.is_ok_and(|built| built.success()) {
-        eprintln!("skipped: there is no C compiler for the library that makes syncs fail");
+        left_out("there is no C compiler for the library that makes syncs fail");
         return None;
     }
     Some(library)
@@ -454,7 +459,7 @@ fn a_write_whose_sync_failed_is_refused_and_no_crash_brings_it_back() {
         assert_eq!(total(&server), kept.len() as u64);
         if round == 1 {
             let name = format!("next-{round}");
-            assert_eq!(register(&server, &name).status, 200, "with no restart");
+            assert_eq!(register(&server, &name).status, 200, "without a restart");
             kept.push(name);
         }
         end(server, "KILL");
@@ -463,7 +468,7 @@ fn a_write_whose_sync_failed_is_refused_and_no_crash_brings_it_back() {
 }
 
 #[test]
-fn as_long_as_nobody_can_say_what_became_of_a_write_that_is_said() {
+fn a_write_in_doubt_is_answered_as_in_doubt() {
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = faulty_disk(folder.path()) else { return };
     let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
@@ -476,18 +481,18 @@ fn as_long_as_nobody_can_say_what_became_of_a_write_that_is_said() {
         let doubtful = register(&server, "doubtful");
         assert!(doubtful.status == 503 && !doubtful.retry_after, "{doubtful:?}");
         assert!(doubtful.detail().contains("can't be said yet, so look before"), "{doubtful:?}");
-        assert_eq!(total(&server), 1, "it is not there now");
+        assert_eq!(total(&server), 1, "it is not visible now");
     }
     assert!(ready(&server, 503).detail().contains("syncing failed"));
     fs::remove_file(control.with_extension("always")).unwrap();
-    assert_eq!(register(&server, "next").status, 200, "with no restart");
+    assert_eq!(register(&server, "next").status, 200, "without a restart");
     ready(&server, 200);
     end(server, "KILL");
-    assert_eq!(names(&db_path), ["kept", "next"], "the write after it has voided it");
+    assert_eq!(names(&db_path), ["kept", "next"], "the next write has replaced it");
 }
 
 #[test]
-fn after_a_checkpoint_that_could_not_be_synced_the_log_is_kept_whole_for_the_next_start() {
+fn after_a_checkpoint_that_could_not_be_synced_the_wal_is_kept_whole_for_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = faulty_disk(folder.path()) else { return };
     let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
@@ -508,7 +513,7 @@ fn after_a_checkpoint_that_could_not_be_synced_the_log_is_kept_whole_for_the_nex
     while !failed(&server) {
         assert!(kept < 3000, "no checkpoint is tried");
         for _ in 0..50 {
-            assert_eq!(register(&server, &format!("m{kept}")).status, 200, "commits go on");
+            assert_eq!(register(&server, &format!("m{kept}")).status, 200, "commits continue");
             kept += 1;
         }
     }
@@ -518,13 +523,13 @@ fn after_a_checkpoint_that_could_not_be_synced_the_log_is_kept_whole_for_the_nex
         kept += 1;
     }
     let before = fs::metadata(&log).unwrap().len();
-    let said = end(server, "TERM");
-    assert!(said.contains("the write-ahead log is kept whole and grows from now on"), "{said}");
-    assert!(fs::metadata(&log).unwrap().len() >= before, "nothing of it was given up");
+    let log_text = end(server, "TERM");
+    assert!(log_text.contains("the write-ahead log is kept whole and grows from now on"), "{log_text}");
+    assert!(fs::metadata(&log).unwrap().len() >= before, "nothing of it was dropped");
 
     let server = start();
     assert_eq!(total(&server), kept);
     end(server, "TERM");
-    assert!(!log.exists(), "all of it was moved");
+    assert!(!log.exists(), "all of it was checkpointed");
     assert_eq!(names(&db_path).len() as u64, kept);
 }

@@ -51,8 +51,8 @@ fn any_error_is_one_line_and_code_1_after_one_request() {
     for (reply, said) in [
         (json(503, r#"{"detail":"the disk is full"}"#), "is not ready: the disk is full"),
         (json(500, r#"{"detail":"internal error"}"#), "failed (500): internal error"),
-        (json(200, r#"{"status":"sick"}"#), "its answer says nothing of its health"),
-        (json(404, r#"{"detail":"Not Found"}"#), "it knows no such path (404)"),
+        (json(200, r#"{"status":"sick"}"#), "its answer does not state its health"),
+        (json(404, r#"{"detail":"Not Found"}"#), "it has no such path (404)"),
         (answer(200, "Content-Type: text/html\r\n", "<html>"), "not JSON but text/html"),
         (answer(302, "Location: https://elsewhere/\r\n", ""), "it redirects to https://elsewhere/"),
         (String::new(), "did not answer: "),
@@ -60,7 +60,7 @@ fn any_error_is_one_line_and_code_1_after_one_request() {
         let fake = FakeRegistry::answering([reply]);
         let line = health(&fake.url, &["--ready"]).failed(1);
         assert!(line.contains(said), "{line}");
-        assert!(!line.contains("may have been done"), "{line}");
+        assert!(!line.contains("may have been executed"), "{line}");
         assert_eq!(fake.received().len(), 1);
     }
 }
@@ -75,11 +75,11 @@ fn a_server_that_does_not_listen_or_answer_is_not_healthy() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let line = health(&url, &["--timeout-ms", "200"]).failed(1);
-    assert!(line.contains("no whole answer within 0.2 s"), "{line}");
+    assert!(line.contains("no complete answer within 0.2 s"), "{line}");
 }
 
 #[test]
 fn an_invalid_url_is_a_usage_error() {
     let line = health("localhost:8001", &[]).failed(2);
-    assert!(line.contains("--registry-url takes one like"), "{line}");
+    assert!(line.contains("set one like http://localhost:8001 with --registry-url"), "{line}");
 }

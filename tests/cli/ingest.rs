@@ -1,4 +1,4 @@
-//! `registry ingest`, as far as it needs no registry.
+//! `registry ingest`, without a real registry.
 
 use std::{
     fs::{self, File},
@@ -98,7 +98,7 @@ fn a_dry_run_shows_what_would_be_sent() {
 }
 
 #[test]
-fn what_is_not_given_is_left_out() {
+fn absent_values_are_omitted() {
     let ran = Ran::of(ingest(["--dry-run", "--artifact-uri=u", "--source-host=h"]).env_remove("USER"));
     let sent: Value = serde_json::from_str(&ran.stdout).unwrap();
     let expected = value!({
@@ -129,12 +129,12 @@ fn metrics_come_from_a_file_too() {
     };
     let sent: Value = serde_json::from_str(&run(r#"{"a": [1]}"#).stdout).unwrap();
     assert_eq!(sent["metrics"], value!({"a": [1]}));
-    assert!(run("[1]").failed(1).contains("metrics.json holds a list where a JSON object is wanted"));
+    assert!(run("[1]").failed(1).contains("metrics.json contains a list, expected a JSON object"));
     assert!(run(r#"{"a": NaN}"#).failed(1).contains("metrics.json is not JSON"));
 }
 
 #[test]
-fn the_command_line_must_make_sense() {
+fn an_invalid_command_line_is_refused() {
     for (arguments, complaint) in [
         (&["--metrics-json={}", "--metrics-path=m.json"][..], "cannot be used with"),
         (&["--status=live"], "possible values: experimental, staging, production, archived"),
@@ -165,7 +165,7 @@ fn the_help_has_examples_and_exit_codes() {
 }
 
 #[test]
-fn the_faults_of_all_files_are_told_at_once() {
+fn the_faults_of_all_files_are_reported_together() {
     let files = files();
     fs::write(&files.config, "[1]").unwrap();
     let mut command = ingest(["--dry-run"]);
@@ -175,7 +175,7 @@ fn the_faults_of_all_files_are_told_at_once() {
     let ran = Ran::of(&mut command);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
     let lines: Vec<_> = ran.stderr.lines().collect();
-    for fault in ["none.pt does not exist", "is a directory", "config.json holds a list"] {
+    for fault in ["none.pt does not exist", "is a directory", "config.json contains a list"] {
         assert!(lines.iter().any(|line| line.starts_with("error: ") && line.contains(fault)), "{lines:?}");
     }
     assert_eq!(lines.len(), 3);
@@ -215,9 +215,9 @@ fn metadata_is_written_as_it_is_sent() {
 }
 
 #[test]
-fn nobody_waits_for_the_digest_of_a_large_checkpoint_to_hear_of_other_faults() {
+fn other_faults_are_reported_without_waiting_for_the_digest_of_a_large_checkpoint() {
     let files = files();
-    // Takes no room, and minutes to digest: a run that did so first would not be missed.
+    // A sparse file that takes minutes to digest, so that a test would notice a run that starts with it.
     File::create(&files.checkpoint).unwrap().set_len(1 << 40).unwrap();
     let run = |flag: &str, path: &Path| {
         let mut command = ingest(["--dry-run"]);
@@ -228,7 +228,7 @@ fn nobody_waits_for_the_digest_of_a_large_checkpoint_to_hear_of_other_faults() {
     assert!(text.contains("there is no folder"), "{text}");
     fs::write(&files.config, "[]").unwrap();
     let text = run("--config-path", &files.config);
-    assert!(text.contains("config.json holds a list"), "{text}");
+    assert!(text.contains("config.json contains a list"), "{text}");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn without_a_key_nothing_is_digested() {
 }
 
 #[test]
-fn a_registry_that_is_not_there_is_named() {
+fn an_unreachable_registry_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -258,11 +258,11 @@ fn a_registry_that_is_not_there_is_named() {
     assert!(text.contains(&url) && text.contains("is `registry serve` running there?"), "{text}");
     let text =
         Ran::of(&mut ingest(["--artifact-uri=u", "--api-key", KEY, "--registry-url", "localhost"])).failed(2);
-    assert!(text.contains("takes one like http://localhost:8001"), "{text}");
+    assert!(text.contains("set one like http://localhost:8001"), "{text}");
 }
 
 #[test]
-fn a_registered_version_is_told_to_scripts_and_to_people() {
+fn a_registered_version_is_json_for_scripts_and_a_line_for_people() {
     let files = files();
     let fake = FakeRegistry::answering([json(200, MODEL)]);
     let mut command = ingest(["--api-key", KEY]);
@@ -298,7 +298,7 @@ fn the_key_may_come_from_either_variable() {
 }
 
 #[test]
-fn each_refusal_has_its_code_and_its_words() {
+fn each_refusal_has_its_exit_code_and_its_message() {
     let faults = r#"{"detail":[{"type":"int_parsing","loc":["body","d_model"],"msg":"no integer","input":"x"},
         {"type":"missing","loc":["body","name"],"msg":"wanted","input":{}}]}"#;
     for (sent, code, words) in [
@@ -310,13 +310,13 @@ fn each_refusal_has_its_code_and_its_words() {
         (
             answer(500, "X-Request-Id: r-1\r\n", r#"{"detail":"oops"}"#),
             1,
-            "oops; its log tells more of request r-1",
+            "oops; see its log for request r-1",
         ),
         (answer(200, "Content-Type: text/html\r\n", "<html>"), 1, "not JSON but text/html"),
         (answer(302, "Location: http://192.0.2.1/\r\n", ""), 1, "it redirects to http://192.0.2.1/"),
         (json(200, "[]"), 1, "names no model"),
         ("SSH-2.0-OpenSSH\r\n".to_owned(), 1, "does not answer like a registry"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(), 3, "look before you try again"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(), 3, "check before you try again"),
     ] {
         let fake = FakeRegistry::answering([sent]);
         let text = Ran::of(&mut ingest_at(&fake)).failed(code);
@@ -325,7 +325,7 @@ fn each_refusal_has_its_code_and_its_words() {
 }
 
 #[test]
-fn a_busy_registry_is_asked_again_and_no_more_than_three_times() {
+fn a_busy_registry_is_retried_at_most_three_times() {
     let busy = || answer(503, "Retry-After: 0\r\n", r#"{"detail":"busy"}"#);
     let fake = FakeRegistry::answering([busy(), busy(), busy(), json(200, MODEL)]);
     assert_eq!(Ran::of(&mut ingest_at(&fake)).code, 0);
@@ -338,7 +338,7 @@ fn a_busy_registry_is_asked_again_and_no_more_than_three_times() {
 }
 
 #[test]
-fn a_reader_of_stdout_that_left_is_no_failure() {
+fn a_closed_stdout_is_not_a_failure() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let ran = Ran::of(ingest(["--dry-run", "--artifact-uri=u"]).stdout(writer).stderr(Stdio::piped()));

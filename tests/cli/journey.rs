@@ -67,10 +67,10 @@ fn a_checkpoint_is_ingested_scored_promoted_and_audited() {
         server.post(&format!("/models/{id}/metrics"), &body)
     };
     score(1, 0.7);
-    assert_eq!(server.post("/models/1/promote", &json!(null))["status"], "production");
+    assert_eq!(server.post("/models/1/promote", &json!({}))["status"], "production");
     assert_eq!(ingest(&server, folder.path(), "v2").code, 0);
     score(2, 0.8);
-    assert_eq!(server.post("/models/2/promote", &json!(null))["status"], "production");
+    assert_eq!(server.post("/models/2/promote", &json!({}))["status"], "production");
 
     let production = server.get("/production/tiny");
     assert_eq!((&production["version"], &production["checkpoint_sha256"]), (&json!("v2"), &json!(second)));

@@ -210,7 +210,7 @@ tiny            2  ████████████████████�
 }
 
 #[test]
-fn a_mistaken_name_gets_a_hint() {
+fn a_mistyped_name_gets_a_hint() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     server.add("a,b:c", "v1", &json!({}));

@@ -458,7 +458,7 @@ fn invalid_flags_are_a_usage_error() {
         (&["--api-key", "x"], "--api-key goes with --url"),
         (&["--keep"], "--keep goes with --url"),
         (&["--out", "a.json", "--chart", "./a.json"], "name the same file"),
-        (&["--url", "localhost:8001", "--api-key", "x"], "takes one like"),
+        (&["--url", "localhost:8001", "--api-key", "x"], "set one like"),
     ] {
         let ran = Ran::of(&mut loadtest(folder.path(), arguments.iter().copied()));
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {ran:?}");

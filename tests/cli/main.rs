@@ -8,12 +8,14 @@ mod comparing;
 mod completions;
 mod configuring;
 mod disk;
+mod escaping;
 mod fake_registry;
 mod gateway;
 mod health;
-mod hostile;
 mod ingest;
 mod journey;
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod listing;
 mod loadtest;
 mod maintenance;

@@ -37,7 +37,7 @@ const OLD: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, na
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version)); \
     INSERT INTO models (name, version, checkpoint_path) VALUES ('m', '1', '/data/1.pt'); PRAGMA user_version = 2";
 
-/// What 0.2.0 added, with what it could leave behind: an event of a version that is gone, two production versions.
+/// The events of 0.2.0, and faults that it could leave: an event of a deleted version, two production versions.
 const OLD_EVENTS: &str = "CREATE TABLE model_events (id INTEGER PRIMARY KEY AUTOINCREMENT, \
     model_id INTEGER NOT NULL, event_type TEXT NOT NULL, payload_json TEXT, actor TEXT, \
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, FOREIGN KEY(model_id) REFERENCES models(id)); \
@@ -82,7 +82,7 @@ fn database() -> TempDir {
         server.post("/models", &body);
     }
     server.post("/models/1/metrics", &json!({"suite": "s", "metrics": {"score": 1.0}}));
-    server.post("/models/1/promote", &json!(null));
+    server.post("/models/1/promote", &json!({}));
     server.signal("TERM");
     server.ended().folder
 }
@@ -98,8 +98,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Every file of a folder with a digest of its bytes. The WAL index is left out: readers mark their
-/// place there, and it holds no data.
+/// Every file of a folder with a digest of its bytes, except the WAL index, in which readers mark their position.
 fn snapshot(folder: &Path) -> Vec<(String, String)> {
     let digest = |name: &str| Sha256::digest(fs::read(folder.join(name)).unwrap());
     let hex = |name: &str| digest(name).iter().map(|byte| format!("{byte:02x}")).collect();

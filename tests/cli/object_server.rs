@@ -1,5 +1,5 @@
-//! A real S3 server on a free port: signatures, multipart and metadata as the protocol has them, with its
-//! objects as files of a folder. Faults can be put between it and whoever asks.
+//! A real S3 server on a free port, with signatures, multipart uploads and metadata, which stores objects as files of a
+//! folder. Tests can inject faults into requests.
 #![allow(
     dead_code,
     reason = "the tests of the library and those of the binary share it and use different parts"
@@ -40,22 +40,22 @@ pub(crate) const ACCESS_KEY: &str = "AKIATESTS";
 /// It must never be seen in any output.
 pub(crate) const SECRET_KEY: &str = "hush-0815-hush";
 
-/// What happens to a request, once it has come this far.
+/// A fault that is injected into a request.
 pub(crate) enum Fault {
-    /// It gets this status and is not done.
+    /// It is answered with this status and not executed.
     Answer(u16),
-    /// The connection is dropped after so many bytes of what the client sends.
+    /// The connection is dropped after this many bytes of the request body.
     CutRequest(usize),
-    /// The connection is dropped after so many bytes of the answer; the request itself is done.
+    /// The connection is dropped after this many bytes of the answer; the request is executed.
     CutAnswer(usize),
-    /// It waits until the gate is opened, and is then done.
+    /// It waits until the gate opens, and is then executed.
     Hold(Gate),
 }
 
-/// Where a request waits.
+/// A gate that holds requests back.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    /// How many wait or have passed.
+    /// Requests that wait or have passed.
     arrived: Arc<watch::Sender<usize>>,
     open: Arc<watch::Sender<bool>>,
 }
@@ -65,9 +65,9 @@ impl Gate {
         Self { arrived: Arc::new(watch::Sender::new(0)), open: Arc::new(watch::Sender::new(false)) }
     }
 
-    /// Waits until somebody waits there.
-    pub(crate) fn wait_for_somebody(&self) {
-        until("nobody came to the gate", || *self.arrived.borrow() > 0);
+    /// Waits until a request waits here.
+    pub(crate) fn wait_for_a_request(&self) {
+        until("no request at the gate", || *self.arrived.borrow() > 0);
     }
 
     pub(crate) fn open(&self) {
@@ -104,12 +104,14 @@ struct Rule {
 
 struct State {
     root: PathBuf,
-    /// Method and URI of each, in the order of their coming.
+    /// Method and URI of each request, in order.
     requests: Mutex<Vec<String>>,
+    /// Those of them that had a SHA-256 checksum.
+    checksums: Mutex<Vec<String>>,
     rules: Mutex<Vec<Rule>>,
 }
 
-/// A running server. It ends when this is dropped.
+/// A running server, which ends when this is dropped.
 pub(crate) struct ObjectServer {
     pub(crate) url: String,
     folder: TempDir,
@@ -123,7 +125,12 @@ impl ObjectServer {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
-        let state = Arc::new(State { root, requests: Mutex::default(), rules: Mutex::default() });
+        let state = Arc::new(State {
+            root,
+            requests: Mutex::default(),
+            checksums: Mutex::default(),
+            rules: Mutex::default(),
+        });
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell_url, url) = mpsc::channel();
         let service = {
@@ -156,7 +163,7 @@ impl ObjectServer {
         server
     }
 
-    /// The variables that lead a client here; the same for a command and for the library.
+    /// The variables that direct a client here; the same for a command and for the library.
     pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
         [
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
@@ -165,7 +172,7 @@ impl ObjectServer {
         ]
     }
 
-    /// Leads a command here, and nowhere else.
+    /// Directs a command here only.
     pub(crate) fn env<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -176,51 +183,55 @@ impl ObjectServer {
         command.envs(self.variables())
     }
 
-    /// Makes a bucket.
+    /// Creates a bucket.
     pub(crate) fn bucket(&self, name: &str) {
         fs::create_dir(self.folder.path().join(name)).unwrap();
     }
 
-    /// Where an object of the bucket `models` lies.
+    /// The path of an object in the bucket `models`.
     pub(crate) fn path(&self, key: &str) -> PathBuf {
         self.folder.path().join("models").join(key)
     }
 
-    /// What the server keeps of an object besides its bytes: `user_metadata`, `content_type`.
+    /// The metadata of an object: `user_metadata`, `content_type`.
     pub(crate) fn attributes(&self, key: &str) -> Value {
-        let text = fs::read(self.beside(key, "metadata")).unwrap_or_else(|_| b"null".to_vec());
+        let text = fs::read(self.sidecar(key, "metadata")).unwrap_or_else(|_| b"null".to_vec());
         serde_json::from_slice(&text).unwrap()
     }
 
-    /// Puts an object there as another tool would: with metadata of its own, and with what the server took for
-    /// its checksums, like `{"checksum_sha256": …}`.
+    /// Stores an object like another tool: with other metadata, and with checksums like `{"checksum_sha256": …}`.
     pub(crate) fn put(&self, key: &str, bytes: &[u8], metadata: &Value, checksums: &Value) {
         fs::write(self.path(key), bytes).unwrap();
         let attributes = serde_json::json!({ "user_metadata": metadata });
-        fs::write(self.beside(key, "metadata"), attributes.to_string()).unwrap();
-        fs::write(self.beside(key, "internal"), checksums.to_string()).unwrap();
+        fs::write(self.sidecar(key, "metadata"), attributes.to_string()).unwrap();
+        fs::write(self.sidecar(key, "internal"), checksums.to_string()).unwrap();
     }
 
-    /// The file in which the server keeps something about an object.
-    fn beside(&self, key: &str, what: &str) -> PathBuf {
+    /// The file in which the server stores something about an object.
+    fn sidecar(&self, key: &str, what: &str) -> PathBuf {
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
         self.folder.path().join(format!(".bucket-{}.object-{}.{what}.json", encode("models"), encode(key)))
     }
 
-    /// Files that unfinished uploads have left: parts, and their list.
+    /// Files of unfinished uploads: parts, and their list.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("upload")).collect()
     }
 
-    /// The requests so far whose method and URI hold `part`.
+    /// The requests so far whose method and URI contain `part`.
     pub(crate) fn requests(&self, part: &str) -> Vec<String> {
         let requests = self.state.requests.lock().unwrap();
         requests.iter().filter(|request| request.contains(part)).cloned().collect()
     }
 
-    /// Has a fault happen to the next `times` requests whose method and URI hold `part_of_request`, like
+    /// Returns how many requests whose method and URI contain `part` had a SHA-256 checksum.
+    pub(crate) fn checksums(&self, part: &str) -> usize {
+        self.state.checksums.lock().unwrap().iter().filter(|request| request.contains(part)).count()
+    }
+
+    /// Injects a fault into the next `times` requests whose method and URI contain `part_of_request`, like
     /// `PUT /models/model.pt?partNumber=2&`, or `PUT /models/model.pt ` without a query.
     pub(crate) fn fault(&self, part_of_request: &str, times: usize, fault: Fault) {
         let part_of_request = part_of_request.to_owned();
@@ -242,7 +253,7 @@ async fn serve(listener: TcpListener, service: S3Service, state: Arc<State>) {
         let (stream, _) = listener.accept().await.unwrap();
         let (service, state) = (service.clone(), Arc::clone(&state));
         let answer = service_fn(move |request| answer(service.clone(), Arc::clone(&state), request));
-        // A client that hangs up, or a fault, ends its connection with an error that is nobody's.
+        // A client that disconnects, or a fault, ends its connection with an error, which is ignored.
         tokio::spawn(
             async move { http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await },
         );
@@ -254,9 +265,12 @@ async fn answer(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<s3s::Body>, StdError> {
-    // A space ends it, so that a URI without a query can be told from the others.
+    // The trailing space distinguishes a URI without a query.
     let asked = format!("{} {} ", request.method(), request.uri());
     let fault = state.next_fault(&asked);
+    if request.headers().contains_key("x-amz-checksum-sha256") {
+        state.checksums.lock().unwrap().push(asked.clone());
+    }
     state.requests.lock().unwrap().push(asked);
     let (mut request_limit, mut answer_limit) = (usize::MAX, usize::MAX);
     match fault {
@@ -266,7 +280,7 @@ async fn answer(
         Some(Fault::Hold(gate)) => gate.pass().await,
         None => {}
     }
-    // S3 does not make buckets out of thin air, as this implementation of it would.
+    // This implementation would create a missing bucket, which S3 does not.
     let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
     if !state.root.join(bucket).is_dir() {
         let body =
@@ -286,7 +300,7 @@ async fn answer(
     Ok(answered.map(|body| s3s::Body::http_body_unsync(Cut { body, left: answer_limit, cut: None })))
 }
 
-/// Hears all of the request, since a client that is refused in the middle may never read why.
+/// Reads the whole request first, since a client that is refused in the middle may not read the answer.
 async fn refusal(
     status: u16,
     body: &'static str,
@@ -315,7 +329,7 @@ impl State {
     }
 }
 
-/// A body that ends in the middle: by an error, or where somebody is to be told, by never going on.
+/// A body that ends early: with an error, or if there is a channel, by a message to it and no further progress.
 struct Cut<B> {
     body: B,
     left: usize,

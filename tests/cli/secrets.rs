@@ -16,27 +16,27 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-use crate::{KEY, Ran, registry, server::Server};
+use crate::{KEY, Ran, left_out::left_out, registry, server::Server};
 
-/// Until when a test waits for what is to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for an expected effect.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Tries until it holds.
+/// Waits until `holds` returns true.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: never");
+        assert!(begun.elapsed() < DEADLINE, "{what}: not in time");
     }
 }
 
-/// A certificate of its own authority for `localhost`, and its key, in these files.
+/// Writes a self-signed certificate for `localhost` and its key to these files.
 fn make_certificate(cert: &Path, key: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     fs::write(cert, made.cert.pem()).unwrap();
     fs::write(key, made.signing_key.serialize_pem()).unwrap();
 }
 
-/// `registry stats` of the server at `url`, with `key`, by a client that trusts nothing but `authority`.
+/// `registry stats` of the server at `url`, with `key`, by a client that trusts only `authority`.
 fn stats(url: &str, key: &str, authority: Option<&Path>) -> Ran {
     let mut command = registry(["stats", "--registry-url", url, "-o", "json"]);
     command.env("CAIA_REGISTRY_API_KEY", key);
@@ -53,7 +53,7 @@ fn https(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 #[test]
-fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
+fn a_server_speaks_https_and_uses_a_new_certificate_after_sighup() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = https(folder.path());
     let first = folder.path().join("first.pem");
@@ -72,7 +72,7 @@ fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
     until("the new certificate", || stats(&url, KEY, Some(&cert)).code == 0);
     assert_eq!(stats(&url, KEY, Some(&first)).code, 3);
 
-    // A broken one does not take the place of a sound one.
+    // An unusable one does not replace a usable one.
     let second = first.with_file_name("second.pem");
     fs::copy(&cert, &second).unwrap();
     fs::write(&key, "no key").unwrap();
@@ -84,7 +84,7 @@ fn it_speaks_https_and_takes_a_new_certificate_on_sighup() {
     assert!(log.contains("holds no private key in PEM form"), "{log}");
 }
 
-/// A connection to a server at `address` that trusts nothing but `authority`.
+/// A connection to a server at `address` that trusts only `authority`.
 fn encrypted(address: &str, authority: &Path) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
@@ -97,20 +97,20 @@ fn encrypted(address: &str, authority: &Path) -> StreamOwned<ClientConnection, T
     StreamOwned::new(client, TcpStream::connect(address).unwrap())
 }
 
-/// What is answered to a request that is the last of its connection.
+/// The answer to the only request of a connection.
 fn asked(address: &str, authority: &Path, request: &str, body: &str) -> String {
     let mut stream = encrypted(address, authority);
     let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nConnection: close\r\n");
     write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
     let mut answer = String::new();
-    // It may end without saying goodbye.
+    // The connection may end without a TLS close_notify.
     let _ = stream.read_to_string(&mut answer);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer:.200}");
     answer
 }
 
 #[test]
-fn an_encrypted_answer_that_nobody_takes_is_given_up_too() {
+fn an_unread_encrypted_answer_times_out_too() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = https(folder.path());
     let server = Server::with(folder, 0, |command| {
@@ -132,15 +132,15 @@ fn an_encrypted_answer_that_nobody_takes_is_given_up_too() {
             stream
         })
         .collect();
-    // The one that asks is open itself.
-    until("all of them given up", || {
+    // One connection is left: that of this request.
+    until("all of them closed", || {
         asked(address, &cert, "GET /metrics", "").contains("registry_http_connections_open 1\n")
     });
     drop(idle);
 }
 
 #[test]
-fn who_speaks_http_to_an_https_port_is_told_so() {
+fn http_on_an_https_port_gets_an_answer_that_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = https(folder.path());
     let server = Server::with(folder, 0, |command| {
@@ -148,13 +148,13 @@ fn who_speaks_http_to_an_https_port_is_told_so() {
     });
     let mut stream = TcpStream::connect(server.url.trim_start_matches("https://")).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).unwrap();
-    assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("use https://"), "{said}");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("use https://"), "{answer}");
 }
 
 #[test]
-fn certificates_and_keys_that_can_not_be_used_keep_it_from_starting() {
+fn unusable_certificates_and_keys_prevent_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (cert, key) = https(folder.path());
@@ -189,7 +189,7 @@ fn certificates_and_keys_that_can_not_be_used_keep_it_from_starting() {
 }
 
 #[test]
-fn keys_of_a_file_are_replaced_on_sighup() {
+fn keys_of_a_file_are_replaced_after_sighup() {
     let folder = tempfile::tempdir().unwrap();
     const FILE_KEY: &str = "staying-4711-hush";
     const LEAVING: &str = "leaving-4711-hush";
@@ -213,23 +213,22 @@ fn keys_of_a_file_are_replaced_on_sighup() {
     server.signal("TERM");
     let log = server.ended().log;
     assert!(log.contains("the loaded ones stay valid") && log.contains("chmod 600"), "{log}");
-    assert!(log.contains("fewer than 16 characters"), "a short key of a variable is warned of: {log}");
+    assert!(log.contains("fewer than 16 characters"), "a short key in a variable causes a warning: {log}");
     assert!(![FILE_KEY, LEAVING, COMING, "configured"].iter().any(|key| log.contains(key)), "{log}");
 }
 
 #[test]
-fn no_key_is_seen_among_the_processes() {
-    // There is no flag that takes one.
+fn no_key_is_visible_in_the_list_of_processes() {
+    // There is no flag for a key.
     let ran = Ran::of(&mut registry(["serve", "--api-key", "geheim"]));
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("--api-key-file"), "{ran:?}");
     let server = Server::start();
-    let listed = Command::new("ps").args(["-eo", "args"]).output();
-    // A machine without ps can show nobody anything.
-    if let Ok(listed) = listed {
-        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-        assert!(listed.contains("serve --port 0"), "{listed}");
-        assert!(!listed.contains(KEY), "{listed}");
-    }
+    let Ok(listed) = Command::new("ps").args(["-eo", "args"]).output() else {
+        return left_out("ps is not installed to list the processes");
+    };
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    assert!(listed.contains("serve --port 0"), "{listed}");
+    assert!(!listed.contains(KEY), "{listed}");
     drop(server);
 }

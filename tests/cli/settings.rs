@@ -1,7 +1,7 @@
-//! The variables of the code, and the texts that name them: `.env.example`, the README, the help, and what is packaged.
+//! The variables of the code, and the texts that name them: `.env.example`, the README, the help and the packages.
 //!
-//! The code is the source: the server's are those that `Settings::resolve` asks for, the commands' those of
-//! `cli::remote::VARIABLES`. A setting that is forgotten in one of the texts, or lives on there, fails here.
+//! The code is the source: `Settings::resolve` reads the server's variables, `cli::remote::VARIABLES` lists those of the
+//! commands. A setting that a text lacks, or still names after its removal, fails here.
 
 use std::{
     cell::RefCell,
@@ -30,7 +30,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What the server asks its environment for, where it is told nothing.
+/// The variables that the server reads.
 fn of_server() -> Names {
     let asked = RefCell::new(Names::new());
     let settings = Settings::resolve(ServeFlags::default(), 2, |name| {
@@ -56,7 +56,7 @@ fn named(text: &str) -> Names {
         let end = text.find(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
         text[..end.unwrap_or(text.len())].to_owned()
     };
-    // The prefix alone names none, as in a sentence on all of them.
+    // The prefix alone, as in a sentence about all variables, is not a name.
     text.match_indices(PREFIX).map(|(start, _)| rest(start)).filter(|name| name != PREFIX).collect()
 }
 
@@ -66,14 +66,14 @@ fn example() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         let (name, value) = line.strip_prefix('#').and_then(|line| line.split_once('=')).unwrap_or_else(|| {
-            panic!("each line is a sentence behind \"# \" or a variable behind \"#\", so that copying sets none: {line}")
+            panic!("each line is a comment (\"# \") or a commented-out variable (\"#\"), so that a copy sets none: {line}")
         });
-        assert!(found.insert(name.to_owned(), value.to_owned()).is_none(), "{name} stands there twice");
+        assert!(found.insert(name.to_owned(), value.to_owned()).is_none(), "{name} is listed twice");
     }
     found
 }
 
-/// The files beneath `path` in the repository; none in a package, which holds fewer.
+/// The files under `path` in the repository; none in a package without them.
 fn files(path: &str) -> Vec<PathBuf> {
     let path = root().join(path);
     if path.is_dir() {
@@ -94,14 +94,14 @@ fn the_example_names_every_variable_with_its_default_and_no_secret() {
     for secret in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_PASSWORD"] {
         assert_eq!(example[secret], "", "{secret}");
     }
-    // Who takes away every # and fills in nothing gets what who sets nothing gets.
-    let told = Settings::resolve(ServeFlags::default(), 2, |name| example.get(name).cloned()).unwrap();
-    let untold = Settings::resolve(ServeFlags::default(), 2, |_| None).unwrap();
-    assert_eq!(format!("{told:?}"), format!("{untold:?}"));
-    assert_eq!((&told.cors_origins, &told.warnings), (&untold.cors_origins, &untold.warnings));
-    assert_eq!(format!("{:?}", told.http()), format!("{:?}", untold.http()));
-    assert_eq!((told.hashers, told.hash_queue), (untold.hashers, untold.hash_queue));
-    assert_eq!((told.log_format, &told.log_level), (untold.log_format, &untold.log_level));
+    // Removing every # without filling in values gives the same settings as no file.
+    let filled = Settings::resolve(ServeFlags::default(), 2, |name| example.get(name).cloned()).unwrap();
+    let defaults = Settings::resolve(ServeFlags::default(), 2, |_| None).unwrap();
+    assert_eq!(format!("{filled:?}"), format!("{defaults:?}"));
+    assert_eq!((&filled.cors_origins, &filled.warnings), (&defaults.cors_origins, &defaults.warnings));
+    assert_eq!(format!("{:?}", filled.http()), format!("{:?}", defaults.http()));
+    assert_eq!((filled.hashers, filled.hash_queue), (defaults.hashers, defaults.hash_queue));
+    assert_eq!((filled.log_format, &filled.log_level), (defaults.log_format, &defaults.log_level));
     assert_eq!(settings::own_url(|name| example.get(name).cloned()), settings::own_url(|_| None));
 }
 
@@ -111,8 +111,8 @@ fn the_readme_names_every_variable_and_no_other() {
     let (_, section) = readme.split_once("\n## Settings\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let table = section.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n");
-    assert_eq!(named(&table), of_server(), "the table has those of the server");
-    assert_eq!(named(section), all(), "the section has those of the commands too");
+    assert_eq!(named(&table), of_server(), "the table lists the variables of the server");
+    assert_eq!(named(section), all(), "the section also names those of the commands");
     assert!(named(&readme).is_subset(&all()), "{:?}", &named(&readme) - &all());
 }
 
@@ -129,12 +129,12 @@ fn the_help_of_the_server_names_its_variables_and_the_defaults_of_the_example() 
         else {
             continue;
         };
-        // Words in place of a value, such as "the cores", have none in the example.
-        let (value, told) = (example[name].as_str(), default.split(',').next().unwrap());
+        // A default in words, such as "the cores", has no value in the example.
+        let (value, shown) = (example[name].as_str(), default.split(',').next().unwrap());
         if value.is_empty() {
             assert!(default.contains(' '), "{name}: {default}");
-        } else if !told.contains(' ') {
-            assert_eq!(value, told, "{name}");
+        } else if !shown.contains(' ') {
+            assert_eq!(value, shown, "{name}");
             compared += 1;
         }
     }
@@ -148,19 +148,19 @@ fn the_help_of_the_commands_names_theirs() {
 }
 
 #[test]
-fn nothing_else_names_a_variable_that_nobody_reads() {
+fn no_other_file_names_an_unknown_variable() {
     let known = all();
-    let mut looked_at = 0;
+    let mut read = 0;
     for place in
         ["src", "docs", "packaging", ".github", "Dockerfile", "compose.yaml", "CHANGELOG.md", "SECURITY.md"]
     {
         for path in files(place) {
-            // Pictures name none.
+            // Binary files name no variables.
             let Ok(text) = fs::read_to_string(&path) else { continue };
             let others = &named(&text) - &known;
             assert!(others.is_empty(), "{}: {others:?}", path.display());
-            looked_at += 1;
+            read += 1;
         }
     }
-    assert!(looked_at > 100, "{looked_at}");
+    assert!(read > 100, "{read}");
 }

@@ -16,7 +16,7 @@ fn stocked() -> Server {
     let id = server.add("tiny", "v1", &fields);
     let body = json!({"suite": "smoke-v1", "metrics": {"score": 0.82, "ok": true}, "dataset": "held-out"});
     server.post(&format!("/models/{id}/metrics"), &body);
-    server.post(&format!("/models/{id}/promote"), &json!(null));
+    server.post(&format!("/models/{id}/promote"), &json!({}));
     server
 }
 
@@ -134,9 +134,9 @@ fn the_audit_trail_outlives_its_version() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     server.send("PATCH", "/models/1", crate::KEY, Some(&json!({"description": "d", "tags": ["a"]})));
-    server.post("/models/1/promote", &json!(null));
+    server.post("/models/1/promote", &json!({}));
     server.add("m", "v2", &json!({}));
-    server.post("/models/2/promote", &json!(null));
+    server.post("/models/2/promote", &json!({}));
     server.send("DELETE", "/models/1", crate::KEY, None);
     assert_eq!(
         server.run(["events", "1"]).shown(),

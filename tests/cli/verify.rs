@@ -62,7 +62,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn an_artifact_that_is_registered_as_a_file_is_found_there() {
+fn an_artifact_that_is_registered_as_a_local_file_is_read() {
     let verifying = Verifying::start();
     let path = verifying.file("my model.pt", "hello");
     let uri = format!("file://{}", text(&path).replace(' ', "%20"));
@@ -77,7 +77,7 @@ fn an_artifact_that_is_registered_as_a_file_is_found_there() {
 }
 
 #[test]
-fn a_file_that_is_the_artifact_is_said_to_be() {
+fn a_matching_file_is_confirmed() {
     let verifying = Verifying::start();
     let path = verifying.file("model.pt", "hello");
     for model in ["m:v1", "1"] {
@@ -95,11 +95,11 @@ fn a_file_that_is_the_artifact_is_said_to_be() {
 }
 
 #[test]
-fn what_differs_is_told() {
+fn differences_are_named() {
     let verifying = Verifying::start();
     let (longer, other) = (verifying.file("longer", "hello!"), verifying.file("other", "hallo"));
     let refused = verifying.verify(["m:v1", text(&longer)]).failed(1);
-    assert!(refused.contains("longer is not m:v1: it holds 6 bytes where 5 are registered"), "{refused}");
+    assert!(refused.contains("longer is not m:v1: it has 6 bytes, registered are 5"), "{refused}");
     let refused = verifying.verify(["m:v1", text(&other)]).failed(1);
     assert!(refused.contains("other is not m:v1: its sha256 is ") && refused.contains(HELLO), "{refused}");
 
@@ -114,7 +114,7 @@ fn what_differs_is_told() {
 }
 
 #[test]
-fn an_object_is_read_where_the_registry_says_that_it_lies() {
+fn the_object_that_the_registry_names_is_read() {
     let verifying = Verifying::start();
     let refused = verifying.verify(["m:v1"]).failed(1);
     assert!(refused.contains("s3://models/m.pt does not exist"), "{refused}");
@@ -128,12 +128,12 @@ fn an_object_is_read_where_the_registry_says_that_it_lies() {
     let refused = verifying.verify(["m:v1", "s3://models/other.pt"]).failed(1);
     assert!(refused.contains("its sha256 is"), "{refused}");
     let refused = verifying.verify(["m:v1", "s3://models/longer.pt"]).failed(1);
-    assert!(refused.contains("it holds 6 bytes where 5 are registered"), "{refused}");
+    assert!(refused.contains("it has 6 bytes, registered are 5"), "{refused}");
     assert_eq!(verifying.objects.requests("GET /models/longer.pt"), [""; 0], "its size tells enough");
 }
 
 #[test]
-fn a_store_that_can_not_be_asked_ends_with_its_own_exit_code() {
+fn each_failure_of_the_store_has_its_exit_code() {
     let verifying = Verifying::start();
     fs::write(verifying.objects.path("m.pt"), "hello").unwrap();
     let dead = ["--s3-endpoint-url", "http://127.0.0.1:9"];
@@ -141,7 +141,7 @@ fn a_store_that_can_not_be_asked_ends_with_its_own_exit_code() {
         ("wrong", &[][..], 4, "check AWS_SECRET_ACCESS_KEY"),
         ("", &[], 2, "AWS_SECRET_ACCESS_KEY is not; set both"),
         (SECRET_KEY, &dead[..], 3, "no object store at http://127.0.0.1:9"),
-        (SECRET_KEY, &["--s3-endpoint-url", "nowhere"], 2, "is no URL"),
+        (SECRET_KEY, &["--s3-endpoint-url", "nowhere"], 2, "is not a URL"),
     ] {
         let mut command = verifying.command(["m:v1"]);
         let refused = Ran::of(command.env("AWS_SECRET_ACCESS_KEY", secret).args(arguments)).failed(code);
@@ -155,7 +155,7 @@ fn a_store_that_can_not_be_asked_ends_with_its_own_exit_code() {
 }
 
 #[test]
-fn what_can_not_be_verified_says_why() {
+fn an_artifact_that_can_not_be_verified_is_an_error_with_the_reason() {
     let verifying = Verifying::start();
     verifying
         .server
@@ -165,8 +165,8 @@ fn what_can_not_be_verified_says_why() {
     for (arguments, code, expected) in [
         (&["m:bare", "x"][..], 1, "m:bare was registered without a digest"),
         (&["m:v1", "/no/such/file"], 1, "/no/such/file does not exist"),
-        (&["m:v1", "ftp://host/file"], 2, "nothing here can reach ftp://"),
-        (&["m:v1", "s3://models"], 2, "names a bucket and no object"),
+        (&["m:v1", "ftp://host/file"], 2, "ftp:// is not supported"),
+        (&["m:v1", "s3://models"], 2, "names a bucket, but no object"),
         (&["m:digest"], 2, "give the file to verify"),
         (&["m:none", "x"], 1, "there is no model m:none"),
     ] {
@@ -182,7 +182,7 @@ fn what_can_not_be_verified_says_why() {
 }
 
 #[test]
-fn a_file_whose_name_is_no_text_is_verified() {
+fn a_file_whose_name_is_not_utf_8_is_verified() {
     let verifying = Verifying::start();
     let path = verifying.folder.path().join(OsStr::from_bytes(b"m\xff.pt"));
     fs::write(&path, "hello").unwrap();
@@ -191,7 +191,7 @@ fn a_file_whose_name_is_no_text_is_verified() {
 }
 
 #[test]
-fn the_uri_of_a_store_is_no_path_whatever_lies_there() {
+fn the_uri_of_a_store_is_never_a_path() {
     let verifying = Verifying::start();
     fs::create_dir_all(verifying.folder.path().join("s3:/models")).unwrap();
     fs::write(verifying.folder.path().join("s3:/models/m.pt"), "hello").unwrap();

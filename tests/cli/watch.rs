@@ -63,7 +63,7 @@ impl Scene {
         self.watch_after("0.05", arguments)
     }
 
-    /// The same, where a file is complete once it has been the same for so many seconds.
+    /// The same with another quiet period, in seconds.
     fn watch_after<'a>(&self, quiet: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = registry(["watch", "--name", "m", "--checkpoint-dir", "runs"]);
         command
@@ -82,7 +82,7 @@ impl Scene {
         command
     }
 
-    /// How often the registry was asked to take a version, and the store to take an object.
+    /// The number of registrations and of uploads that were requested.
     fn writes(&self) -> (usize, usize) {
         (self.gateway.requests("POST ").len(), self.store.requests("PUT ").len())
     }
@@ -144,7 +144,7 @@ impl Running {
         assert_eq!(so_far(), versions, "{}", self.words.so_far());
     }
 
-    /// Waits until it has said something.
+    /// Waits until it has printed these words.
     #[track_caller]
     fn said(&self, words: &str) {
         until(words, || self.words.so_far().contains(words));
@@ -159,7 +159,7 @@ impl Running {
         Ran::from(std::process::Output { status, stdout: text(self.results), stderr: text(self.words) })
     }
 
-    /// Ends it by a signal and asserts that it ended in order.
+    /// Sends a signal and asserts that it ended with success.
     fn stopped(self, by: &str) -> Ran {
         signal(self.child.id(), by);
         let ran = self.ended();
@@ -173,7 +173,7 @@ fn checkpoints_are_published_as_they_appear() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     scene.checkpoint(2, "two");
-    // Only news of the folder make it look in time.
+    // Only an event of the folder makes it poll in time.
     let running = Running::of(&mut scene.watch(["--poll-seconds", "3600"]));
     running.published(&["step-2"]);
     scene.checkpoint(10, "ten");
@@ -184,7 +184,7 @@ fn checkpoints_are_published_as_they_appear() {
         (&value!(10), &value!("s3://models/checkpoint_step_10.pt"))
     );
     assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_10.pt")).unwrap(), "ten");
-    // What is older than the latest is passed over.
+    // A file older than the latest is skipped.
     scene.checkpoint(5, "five");
     fs::remove_file(scene.file(10)).unwrap();
     running.said("runs/checkpoint_step_5.pt is older than what was published last");
@@ -207,7 +207,7 @@ fn a_slow_writer_is_waited_for_and_a_rename_is_seen() {
     let scene = Scene::new();
     let running = Running::of(&mut scene.watch_after("2", ["--poll-seconds", "0.05"]));
     running.said("watching runs");
-    // For longer than the time of quiet, and with far shorter pauses.
+    // For longer than the quiet period, and with far shorter pauses.
     let mut file = File::create(scene.file(1)).unwrap();
     let begun = std::time::Instant::now();
     let mut pieces = 0;
@@ -256,7 +256,7 @@ fn all_are_published_in_the_order_of_steps_and_none_again_after_a_restart() {
 }
 
 #[test]
-fn a_registry_that_is_away_is_waited_for() {
+fn an_unavailable_registry_is_retried() {
     let scene = Scene::new();
     scene.gateway.fate("", usize::MAX, Fate::Dropped);
     scene.checkpoint(1, "one");
@@ -265,19 +265,19 @@ fn a_registry_that_is_away_is_waited_for() {
     let lines = running.words.so_far().lines().count();
     let asked = scene.gateway.requests("").len();
     until("it tries again", || scene.gateway.requests("").len() > asked);
-    assert_eq!(running.words.so_far().lines().count(), lines, "it is told once");
+    assert_eq!(running.words.so_far().lines().count(), lines, "it is reported once");
     scene.gateway.mend();
     running.published(&["step-1"]);
     running.stopped("TERM");
 }
 
 #[test]
-fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
+fn a_proxy_that_answers_for_a_known_registry_is_an_outage() {
     let scene = Scene::new();
     let running = Running::of(&mut scene.watch([]));
     scene.checkpoint(1, "one");
     running.published(&["step-1"]);
-    // As a proxy answers during a redeploy, at first to all and then only to what is registered.
+    // A proxy answers during a redeploy, first to everything and then only to registrations.
     let lost = answer(404, "Content-Type: text/plain\r\n", "default backend - 404");
     scene.gateway.fate("GET ", 1, Fate::Answered(lost.clone()));
     scene.gateway.fate("POST ", 1, Fate::Answered(lost));
@@ -290,11 +290,11 @@ fn what_stands_in_for_a_registry_that_was_there_is_waited_for() {
     scene.checkpoint(4, "four");
     running.published(&["step-1", "step-2", "step-3", "step-4"]);
     let ran = running.stopped("TERM");
-    assert!(ran.stderr.contains("trying again until it works"), "{ran:?}");
+    assert!(ran.stderr.contains("retrying until it works"), "{ran:?}");
 }
 
 #[test]
-fn what_never_was_a_registry_ends_the_watch() {
+fn a_server_that_is_not_a_registry_ends_the_watch() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     for body in ["<html>", r#"{"detail":"Not Found"}"#] {
@@ -306,7 +306,7 @@ fn what_never_was_a_registry_ends_the_watch() {
 }
 
 #[test]
-fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
+fn a_signal_ends_a_call_to_a_registry_that_hangs() {
     for (request, said) in
         [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
     {
@@ -323,7 +323,7 @@ fn a_registry_that_hangs_does_not_keep_a_signal_from_being_heard() {
 }
 
 #[test]
-fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
+fn a_registration_that_fails_after_the_upload_is_retried() {
     let scene = Scene::new();
     scene.gateway.fate("POST ", 2, Fate::Answered(json(500, r#"{"detail":"broken"}"#)));
     scene.checkpoint(1, "one");
@@ -336,24 +336,24 @@ fn a_registry_that_goes_away_after_the_upload_gets_what_was_uploaded() {
 }
 
 #[test]
-fn a_store_that_is_away_is_waited_for() {
+fn an_unavailable_store_is_retried() {
     let scene = Scene::new();
-    // As often as its client tries before it gives up: once, and seven times more.
+    // All tries of its client: one, and seven retries.
     scene.store.fault("checkpoint_step_1.pt", 8, Fault::Answer(503));
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
-    // Those tries take their time, mostly some ten seconds.
+    // Those retries take some ten seconds.
     until_within(Duration::from_secs(120), "is unavailable", || {
         running.words.so_far().contains("is unavailable")
     });
     running.published(&["step-1"]);
     let ran = running.stopped("TERM");
-    assert_eq!(ran.stderr.matches("trying again until it works").count(), 1, "{ran:?}");
+    assert_eq!(ran.stderr.matches("retrying until it works").count(), 1, "{ran:?}");
     assert_eq!(fs::read_to_string(scene.store.path("checkpoint_step_1.pt")).unwrap(), "one");
 }
 
 #[test]
-fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
+fn a_version_with_other_bytes_is_reported_once_and_others_continue() {
     let scene = Scene::new();
     let body = value!({"name": "m", "version": "step-1", "artifact_uri": "s3://elsewhere/x"});
     scene.server.post("/models", &body);
@@ -370,10 +370,10 @@ fn a_version_with_other_bytes_is_told_once_and_others_go_on() {
         1,
         "{ran:?}"
     );
-    assert!(ran.stderr.contains("passed over until the file changes"), "{ran:?}");
+    assert!(ran.stderr.contains("skipped until the file changes"), "{ran:?}");
 
     let again = Running::of(&mut scene.watch(all));
-    // A new run tries it once more, and so does this one when it is written anew.
+    // A new run retries it, and so does this one when it is written again.
     again.said("no size there and 3 bytes here");
     scene.checkpoint(1, "one, again");
     again.said("and 10 bytes here");
@@ -398,7 +398,7 @@ fn a_refusal_lasts_no_longer_than_its_run() {
 }
 
 #[test]
-fn one_look_publishes_what_is_there() {
+fn once_publishes_the_checkpoints_that_exist() {
     let scene = Scene::new();
     let ran = Ran::of(&mut scene.watch(["--once"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran:?}");
@@ -410,14 +410,11 @@ fn one_look_publishes_what_is_there() {
     assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["version"], "step-1");
     assert_eq!(ran.stdout.lines().count(), 1, "one line for a model");
     let ran = Ran::of(&mut scene.watch(["--once"]));
-    assert!(
-        ran.stderr.ends_with("runs holds no checkpoint that is to be published: nothing to do\n"),
-        "{ran:?}"
-    );
+    assert!(ran.stderr.ends_with("runs holds no checkpoint to publish: nothing to do\n"), "{ran:?}");
 }
 
 #[test]
-fn one_look_that_fails_says_so_with_its_code() {
+fn once_fails_with_the_exit_code_of_its_failure() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     scene.gateway.fate("GET ", 1, Fate::Answered(json(503, r#"{"detail":"busy"}"#)));
@@ -435,12 +432,12 @@ fn one_look_that_fails_says_so_with_its_code() {
 }
 
 #[test]
-fn what_no_checkpoint_can_get_past_ends_the_watch() {
+fn a_failure_that_concerns_all_checkpoints_ends_the_watch() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     for (change, code, said) in [
         (("AWS_SECRET_ACCESS_KEY", "wrong"), 4, "refused the credentials"),
-        (("CAIA_REGISTRY_URL", "nonsense"), 2, "takes one like http://localhost:8001"),
+        (("CAIA_REGISTRY_URL", "nonsense"), 2, "set one like http://localhost:8001"),
     ] {
         let ran = Ran::of(scene.watch([]).env(change.0, change.1));
         assert_eq!(ran.code, code, "{ran:?}");
@@ -461,7 +458,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     let gate = Gate::new();
     scene.store.fault("partNumber=2&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch([]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     let ran = running.stopped("TERM");
     assert!(
         ran.stderr.contains("interrupted; s3://models/checkpoint_step_1.pt is as it was before"),
@@ -470,32 +467,32 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     assert!(!scene.store.path("checkpoint_step_1.pt").exists());
     assert_eq!(scene.store.unfinished(), [""; 0]);
     gate.open();
-    // Started again it goes on where it was.
+    // Started again, it continues.
     assert_eq!(Ran::of(&mut scene.watch(["--once"])).code, 0);
     assert_eq!(scene.server.get("/stats")["total_models"], 1);
 }
 
 #[test]
-fn a_signal_ends_one_look_with_the_code_of_an_interruption() {
+fn a_signal_ends_once_with_the_code_of_an_interruption() {
     let scene = Scene::new();
     File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
     let gate = Gate::new();
     scene.store.fault("partNumber=1&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch(["--once"]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     signal(running.child.id(), "INT");
     assert_eq!(running.ended().code, 130);
     gate.open();
 }
 
 #[test]
-fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
+fn a_file_that_vanishes_or_changes_during_its_upload_does_not_end_the_watch() {
     let scene = Scene::new();
     File::create(scene.file(1)).unwrap().set_len(20_000_000).unwrap();
     let gate = Gate::new();
     scene.store.fault("checkpoint_step_1.pt?partNumber=1&", 1, Fault::Hold(gate.clone()));
     let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
-    gate.wait_for_somebody();
+    gate.wait_for_a_request();
     File::options().append(true).open(scene.file(1)).unwrap().write_all(b"more").unwrap();
     gate.open();
     running.said("changed while it was read");
@@ -509,16 +506,16 @@ fn a_file_that_vanishes_or_changes_while_it_is_uploaded_is_no_end() {
 }
 
 #[test]
-fn a_state_file_that_makes_no_sense_is_an_error_that_says_what_to_do() {
+fn an_invalid_state_file_is_an_error_that_says_what_to_do() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     fs::write(scene.path("runs/.publish_state.json"), "{half").unwrap();
     let line = Ran::of(&mut scene.watch([])).failed(1);
-    assert!(line.contains("can't be understood") && line.contains("remove it"), "{line}");
+    assert!(line.contains("is not valid") && line.contains("remove it"), "{line}");
     let line = Ran::of(&mut scene.watch(["--state-file", "none/state.json"])).failed(1);
     assert!(line.contains("none/state.json"), "{line}");
     assert_eq!(scene.writes(), (0, 0));
-    // That of 0.2.0 is read.
+    // A state file of 0.2.0 is read.
     let old = r#"{"last_step": 1, "last_path": "/old/runs/checkpoint_step_1.pt"}"#;
     fs::write(scene.path("runs/.publish_state.json"), old).unwrap();
     let ran = Ran::of(&mut scene.watch(["--once"]));
@@ -538,7 +535,7 @@ fn a_second_watch_on_one_state_file_is_refused() {
 }
 
 #[test]
-fn a_folder_may_come_into_being_later() {
+fn the_folder_may_be_created_later() {
     let scene = Scene::new();
     fs::remove_dir(scene.path("runs")).unwrap();
     let line = Ran::of(&mut scene.watch(["--once"])).failed(1);
@@ -554,16 +551,16 @@ fn a_folder_may_come_into_being_later() {
 }
 
 #[test]
-fn a_folder_that_takes_the_place_of_another_is_watched() {
+fn a_folder_that_replaces_another_is_watched() {
     let scene = Scene::new();
-    // Only news make it look before the test is given up.
+    // Only an event makes it poll before the test times out.
     let flags = ["--poll-seconds", "3600", "--state-file", "state.json"];
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch_after("0", flags));
     running.published(&["step-1"]);
     fs::create_dir(scene.path("next")).unwrap();
     fs::write(scene.path("next/checkpoint_step_2.pt"), "two").unwrap();
-    // In one step, as only an empty folder lets itself be replaced.
+    // In one step, which only an empty folder allows.
     fs::remove_file(scene.file(1)).unwrap();
     fs::rename(scene.path("next"), scene.path("runs")).unwrap();
     running.published(&["step-1", "step-2"]);
@@ -573,7 +570,7 @@ fn a_folder_that_takes_the_place_of_another_is_watched() {
 }
 
 #[test]
-fn a_dry_run_shows_what_would_be_sent_and_notes_nothing() {
+fn a_dry_run_shows_what_would_be_sent_and_records_nothing() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     let mut command = scene.watch(["--once", "--dry-run"]);
@@ -589,7 +586,7 @@ fn a_dry_run_shows_what_would_be_sent_and_notes_nothing() {
 }
 
 #[test]
-fn the_command_line_must_make_sense() {
+fn an_invalid_command_line_is_refused() {
     let scene = Scene::new();
     for (arguments, complaint) in [
         (&["--stable-seconds=-1"][..], "like 2 or 0.5"),
@@ -606,8 +603,8 @@ fn the_command_line_must_make_sense() {
         assert!(ran.stderr.contains(complaint), "{}", ran.stderr);
     }
     for (template, complaint) in [
-        ("s3://models/{name}.pt", "is one place for all checkpoints"),
-        ("https://h/{step}", "s3://, gs:// and az:// are known"),
+        ("s3://models/{name}.pt", "is the same URI for all checkpoints"),
+        ("https://h/{step}", "use s3://, gs:// or az://"),
         ("s3://models/{step}/", "ends with a slash"),
     ] {
         let mut command = registry([

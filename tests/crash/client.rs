@@ -1,4 +1,4 @@
-//! A client that knows for each request whether it was answered, and never sends one twice.
+//! A client that records for each request whether it was answered, and sends none twice.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{DEADLINE, KEY};
 
-/// Requests that were sent, of all clients together, and have no answer yet.
+/// The number of requests of all clients that have no answer yet.
 #[derive(Default)]
 pub(crate) struct InFlight(AtomicUsize);
 
@@ -64,7 +64,7 @@ impl<'c> Client<'c> {
     }
 }
 
-/// A whole answer, or nothing if the connection ended before.
+/// A complete answer; `None` if the connection ended before.
 fn read(stream: &mut TcpStream) -> Option<(u16, Value)> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 8192]);
     loop {

@@ -1,5 +1,5 @@
-//! A WAL that is damaged or belongs to another database, beside that of a server that was killed: each is recovered or
-//! refused with a message, and what is refused is left as it was.
+//! The WAL of a killed server, damaged WALs, and those of another database: each is recovered, or refused with a message
+//! and not changed.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ const VERSIONS: u64 = 12;
 const HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24 + 4096;
 
-/// A folder that a killed server has left, with a log of one registration after the other.
+/// The folder of a killed server, with one registration after another in its WAL.
 fn crashed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
@@ -78,7 +78,7 @@ fn maintenance(folder: &TempDir, arguments: &[&str]) -> Output {
     registry(["maintenance", "--db-path"]).arg(at(folder, "")).args(arguments).output().unwrap()
 }
 
-/// The line of a server, and of maintenance, that does not begin.
+/// The error of a server, and of maintenance, that refuse to start.
 #[track_caller]
 fn refused(folder: &TempDir) -> String {
     let before = files(folder.path());
@@ -100,14 +100,14 @@ fn refused(folder: &TempDir) -> String {
     said.swap_remove(0)
 }
 
-/// How the log ends transaction by transaction: the frames up to the end of each.
+/// The number of frames up to the end of each transaction in the WAL.
 fn ends(log: &[u8]) -> Vec<usize> {
     let frames = log[HEADER_BYTES..].chunks_exact(FRAME_BYTES);
     frames.enumerate().filter(|(_, frame)| frame[4..8] != [0; 4]).map(|(at, _)| at + 1).collect()
 }
 
 #[test]
-fn a_log_that_a_kill_left_is_taken_over_whole() {
+fn the_wal_of_a_killed_server_is_recovered_completely() {
     let crashed = crashed();
     let log = fs::read(at(&crashed, "-wal")).unwrap();
     assert!(ends(&log).len() as u64 >= VERSIONS);
@@ -123,7 +123,7 @@ fn a_log_that_a_kill_left_is_taken_over_whole() {
 }
 
 #[test]
-fn a_damaged_log_is_refused_and_what_is_sound_in_it_is_salvaged_when_that_is_asked_for() {
+fn a_damaged_wal_is_refused_and_its_sound_part_is_salvaged_on_request() {
     let crashed = crashed();
     let whole = copy(&crashed);
     Server::start(&at(&whole, "")).stop();
@@ -178,15 +178,14 @@ fn an_incomplete_last_transaction_is_dropped_with_a_warning() {
     change(&at(&folder, "-wal"), |log| log[HEADER_BYTES + ends[ends.len() - 2] * FRAME_BYTES + 2000] ^= 1);
     let mut server = Server::run(&mut serve(&at(&folder, "")));
     server.wait_for_address();
-    let log = server.log().join("\n");
-    assert!(log.contains("the last transaction in the WAL is incomplete and is dropped"), "{log}");
+    server.log_with("the last transaction in the WAL is incomplete and is dropped");
     server.stop();
     assert_eq!(versions(&at(&folder, "")), VERSIONS - 1);
 }
 
 /// Only checkpoints sync the WAL then, so the system may have written later transactions and not an earlier one.
 #[test]
-fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_before() {
+fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_before_it_is_kept() {
     let crashed = crashed();
     let ends = ends(&fs::read(at(&crashed, "-wal")).unwrap());
     let (count, kept) = (ends.len(), ends.len() / 2);
@@ -199,11 +198,11 @@ fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_
             fs::remove_file(at(&folder, "-shm")).unwrap();
         }
         let before = fs::read(at(&folder, "-wal")).unwrap();
-        assert!(refused(&folder).contains("is damaged"), "with full it can't be that");
+        assert!(refused(&folder).contains("is damaged"), "with synchronous=full a gap is damage");
 
         let mut server = Server::run(serve(&at(&folder, "")).args(["--synchronous", "normal"]));
         let address = server.wait_for_address();
-        let log = server.log().join("\n");
+        let log = server.log_with("the WAL has a hole");
         let hole =
             log.lines().find(|line| line.contains("the WAL has a hole")).unwrap_or_else(|| panic!("{log}"));
         for told in ["registry.db-wal.damaged", &format!("kept={kept}"), "dropped="] {
@@ -215,7 +214,7 @@ fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_
         let fate = Client::new(address, &in_flight).send("POST", "/models", "damage", Some(&body));
         assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
         server.kill();
-        // Nothing of what lay behind the hole comes back.
+        // Nothing after the gap comes back.
         Server::start(&at(&folder, "")).stop();
         assert_eq!(versions(&at(&folder, "")), left + 1);
         is_sound(&at(&folder, ""));
@@ -223,7 +222,7 @@ fn with_synchronous_normal_a_hole_that_a_loss_of_power_left_is_told_and_gone_on_
 }
 
 #[test]
-fn a_log_beside_another_database_or_none_is_refused() {
+fn a_wal_of_another_or_a_missing_database_is_refused() {
     let crashed = crashed();
     let elsewhere = tempfile::tempdir().unwrap();
     let backup = elsewhere.path().join("b.db");
@@ -235,7 +234,7 @@ fn a_log_beside_another_database_or_none_is_refused() {
     fs::copy(&backup, at(&folder, "")).unwrap();
     let said = refused(&folder);
     assert!(said.contains("without a WAL, such as a backup") && said.contains("move the WAL away"), "{said}");
-    // As it says.
+    // The way out that the error names.
     fs::rename(at(&folder, "-wal"), folder.path().join("moved")).unwrap();
     Server::start(&at(&folder, "")).stop();
     assert_eq!(versions(&at(&folder, "")), VERSIONS);
@@ -255,12 +254,12 @@ fn a_log_beside_another_database_or_none_is_refused() {
 }
 
 #[test]
-fn what_holds_the_database_open_is_not_salvaged_under() {
+fn a_database_in_use_is_not_salvaged() {
     let folder = crashed();
     let server = Server::start(&at(&folder, ""));
     let refused = maintenance(&folder, &["--salvage-wal"]);
     assert_eq!(refused.status.code(), Some(5), "{refused:?}");
-    // The WAL of a running server is not judged.
+    // The WAL of a running server is not checked.
     let checked = maintenance(&folder, &["--check"]);
     assert!(checked.status.success(), "{checked:?}");
     server.stop();

@@ -1,5 +1,5 @@
-//! Holds a file against what was sent: nothing acknowledged is missing, nothing is there that was not sent, and what is
-//! unsure is there with its row and its event, or not at all.
+//! Compares a file with the requests that were sent: no acknowledged write is missing, no write was never sent, and an
+//! unanswered one is there with its row and its event, or not at all.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +14,7 @@ use crate::{
     registry,
 };
 
-/// What became of the writes whose answers never came.
+/// The fate of the writes without an answer.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Unsure {
     pub(crate) found: u64,
@@ -29,14 +29,14 @@ struct Event {
     payload: Value,
 }
 
-/// A row as its events say it is.
+/// The row that its events describe.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     status: String,
     number: Option<u64>,
 }
 
-/// Judges the file, and records in the ledgers what became of unsure writes.
+/// Checks the file, and records in the ledgers the fate of unanswered writes.
 #[track_caller]
 pub(crate) fn judge(path: &Path, ledgers: &mut [Ledger]) -> Unsure {
     let file = Connection::open(path).unwrap();
@@ -50,7 +50,7 @@ pub(crate) fn judge(path: &Path, ledgers: &mut [Ledger]) -> Unsure {
     unsure
 }
 
-/// What SQLite and the registry's own rules say of the file.
+/// Checks the file by SQLite's and the registry's own rules.
 #[track_caller]
 pub(crate) fn is_sound(path: &Path) {
     let file = Connection::open(path).unwrap();
@@ -79,7 +79,7 @@ fn events(file: &Connection) -> Vec<Event> {
     events.unwrap().map(Result::unwrap).collect()
 }
 
-/// The request that made this event; none if the registry made it by itself.
+/// The request that caused this event; `None` if the registry created it by itself.
 fn change(event: &Event) -> Option<Change> {
     Some(match event.kind.as_str() {
         "create" => Change::Register,
@@ -90,7 +90,7 @@ fn change(event: &Event) -> Option<Change> {
         }
         "delete" => Change::Delete,
         "auto_demote" => return None,
-        kind => panic!("nobody sent a change that makes an event {kind}"),
+        kind => panic!("no change that was sent makes an event {kind}"),
     })
 }
 
@@ -126,12 +126,12 @@ fn against_ledgers(events: &[Event], ledgers: &mut [Ledger]) -> Unsure {
                     version.id = id;
                     version.acknowledged.push(sent);
                 }
-                (more, sent) => panic!("nobody sent it: {version:?} has {more:?}, unsure was {sent:?}"),
+                (more, sent) => panic!("it was not sent: {version:?} has {more:?}, unsure was {sent:?}"),
             }
         }
         ledger.versions.retain(|version| version.id.is_some());
     }
-    assert!(found.is_empty(), "nobody sent it: {found:?}");
+    assert!(found.is_empty(), "they were not sent: {found:?}");
     unsure
 }
 
@@ -161,7 +161,7 @@ fn rows_are_what_their_events_say(file: &Connection, events: &[Event]) {
     assert_eq!(rows, expected);
 }
 
-/// Who stepped down did so in the transaction of the one that took the place.
+/// A demotion happens in the transaction of the promotion that causes it.
 fn each_step_down_stands_beside_its_cause(events: &[Event]) {
     for pair in events.windows(2) {
         let [event, next] = pair else { unreachable!() };

@@ -1,24 +1,24 @@
-//! What a writer has sent, and what it knows of it.
+//! The requests that a writer has sent, and their answers.
 
 /// A change of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     Register,
-    /// With a number that no other write has.
+    /// With a number that is unique among all writes.
     Record(u64),
     Promote(&'static str),
     Delete,
 }
 
-/// A version and its changes, in the order in which its only writer sent them, each after the answer to the one before.
+/// A version and its changes in the order in which its only writer sent them, each after the answer to the last one.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// Not known as long as the registration is not acknowledged.
+    /// Unknown until the registration is acknowledged.
     pub(crate) id: Option<i64>,
     pub(crate) acknowledged: Vec<Change>,
-    /// The last one, if the connection died before its answer. Its writer sends nothing more in that round.
+    /// The last one, if the connection died before its answer; its writer sends nothing more in that round.
     pub(crate) unsure: Option<Change>,
 }
 
@@ -28,11 +28,11 @@ impl Version {
     }
 }
 
-/// One writer's.
+/// The versions of one writer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
     pub(crate) versions: Vec<Version>,
     pub(crate) acknowledged: u64,
-    /// Numbers given to what was sent.
+    /// The next unique number.
     pub(crate) sent: u64,
 }

@@ -1,4 +1,4 @@
-//! Writers that register, record metrics, promote and delete, until the server dies or the load rests.
+//! Writers that register, record metrics, promote and delete, until the server dies or the load pauses.
 
 use std::{
     net::SocketAddr,
@@ -14,12 +14,12 @@ use crate::{
 };
 
 pub(crate) const WRITERS: usize = 20;
-/// Few, so that promotions of different writers meet.
+/// Few, so that promotions of different writers conflict.
 const NAMES: usize = 6;
 /// Versions a writer keeps; with more it deletes.
 const MOST_VERSIONS: usize = 12;
 
-/// What the writers and the killer of the server share.
+/// The state that the writers and the killer of the server share.
 #[derive(Default)]
 pub(crate) struct Load {
     pub(crate) in_flight: InFlight,
@@ -62,7 +62,7 @@ pub(crate) fn write(load: &Load, address: SocketAddr, writer: usize, ledger: &mu
                 ledger.acknowledged += 1;
                 load.acknowledged.fetch_add(1, Ordering::SeqCst);
             }
-            // Nothing was begun.
+            // No request is in flight.
             Fate::Answered(503, _) | Fate::NotSent => {
                 if change == Change::Register {
                     ledger.versions.pop();

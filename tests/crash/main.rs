@@ -1,7 +1,7 @@
-//! The real binary, killed: at random moments under load, at each step of a migration, while it copies and while it publishes;
-//! and what it writes and syncs in which order, and what it makes of a log that is damaged.
+//! The real binary, killed at random moments under load, at each step of a migration, while it copies and while it
+//! publishes; the order of its writes and syncs; and damaged WALs.
 //!
-//! Ten rounds of the load by default. More of them by hand, and one again that failed (docs/RELIABILITY.md):
+//! The load runs ten rounds by default. To run more of them, or a failed one again (docs/RELIABILITY.md):
 //! `CRASH_ROUNDS=200 cargo test --test crash -- --nocapture rounds`, `CRASH_SEED=… cargo test --test crash rounds`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -9,6 +9,8 @@ mod client;
 mod damage;
 mod judge;
 mod ledger;
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod load;
 mod migration;
 mod rounds;
@@ -26,10 +28,10 @@ use std::{
 };
 
 const KEY: &str = "a-key-of-the-crash-tests";
-/// What takes longer than this hangs.
+/// A step that takes longer than this hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// `registry` with these arguments, and with nothing in its environment that could lead it elsewhere.
+/// `registry` with these arguments, without variables that could lead it to another server.
 fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
     at_home(&mut command).args(arguments);

@@ -24,7 +24,7 @@ use crate::{
 const USUAL_ROUNDS: usize = 10;
 /// Rounds on one file.
 const ROUNDS_A_FILE: usize = 8;
-/// How long the writer has nothing to do.
+/// How long the writer is idle.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// When a server is killed.
@@ -37,7 +37,7 @@ enum Moment {
     Checkpoint,
     /// When nothing has been written for a second.
     Idle,
-    /// While it ends in order, under load.
+    /// During its shutdown, under load.
     Ending,
     /// Under load, and then again and again while it starts and recovers.
     Starting,
@@ -56,7 +56,7 @@ const MOMENTS: [Moment; 10] = [
     Moment::Load,
 ];
 
-/// What the rounds of a moment came to.
+/// The results of the rounds of one moment.
 #[derive(Default)]
 struct Tally {
     rounds: u64,
@@ -81,7 +81,7 @@ impl File {
         Self { path, ledgers: (0..WRITERS).map(|_| Ledger::default()).collect(), server, _folder: folder }
     }
 
-    /// Load until the moment has come, the kill, a new start, and the judgement.
+    /// Runs load until the moment, kills the server, starts it again and checks the file.
     fn round(self, moment: Moment, random: &mut Rng, tally: &mut Tally) -> Self {
         let Self { path, mut ledgers, mut server, _folder } = self;
         let address = server.wait_for_address();
@@ -145,7 +145,7 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|found| found.modified()).ok()
 }
 
-/// A crash gives a server no reason to complain, then or afterwards.
+/// Asserts that the log has no warning: a crash is no reason for one.
 #[track_caller]
 fn expect_calm(log: &[String]) {
     let bad =
@@ -203,9 +203,9 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
     );
 }
 
-/// A judge is worth something only if it can condemn.
+/// Shows that the judge finds faults.
 #[test]
-fn the_judge_sees_what_is_missing_and_what_nobody_sent() {
+fn the_judge_finds_missing_and_unsent_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
     let mut server = Server::start(&path);
@@ -234,7 +234,7 @@ fn the_judge_sees_what_is_missing_and_what_nobody_sent() {
         };
         judged.map(drop).map_err(text)
     };
-    assert_eq!(condemned("", &mut ledgers.clone()), Ok(()), "as it is, it is sound");
+    assert_eq!(condemned("", &mut ledgers.clone()), Ok(()), "unchanged, the file passes");
     for (sql, said) in [
         (
             "DELETE FROM model_events WHERE id = (SELECT max(id) FROM model_events WHERE event_type = 'eval')",
@@ -246,21 +246,21 @@ fn the_judge_sees_what_is_missing_and_what_nobody_sent() {
         ("UPDATE models SET status = 'archived' WHERE status = 'production'", "left == right"),
         (
             "INSERT INTO model_events (model_id, event_type, payload_json) SELECT max(id), 'eval', '{\"metrics\": {\"n\": 1}}' FROM models",
-            "nobody sent it",
+            "was not sent",
         ),
         ("INSERT INTO models (name, version, checkpoint_path) VALUES ('m', 'x', '/x')", "left == right"),
     ] {
         let told = condemned(sql, &mut ledgers.clone()).expect_err(sql);
         assert!(told.contains(said), "{sql}: {told}");
     }
-    // One that was acknowledged and never came to the file.
+    // An acknowledged write that is missing in the file.
     let mut more = ledgers.clone();
     let version =
         more.iter_mut().flat_map(|ledger| &mut ledger.versions).find(|version| version.is_there()).unwrap();
     version.acknowledged.push(Change::Record(7));
     let told = condemned("", &mut more).unwrap_err();
     assert!(told.contains("LOST"), "{told}");
-    // One that is unsure may be missing.
+    // An unanswered write may be missing.
     let version = ledgers
         .iter_mut()
         .flat_map(|ledger| &mut ledger.versions)

@@ -1,4 +1,4 @@
-//! The real server on a given file, which can be killed at any moment, also before it listens.
+//! The real server on a given file; it can be killed at any moment, even before it listens.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -74,12 +74,23 @@ impl Server {
         *self.address.lock().unwrap()
     }
 
-    /// What it has said on stderr so far.
+    /// Its stderr so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    /// SIGKILL, and waits until it is gone; its log.
+    /// Waits until its stderr contains `text`, which may arrive after the address, and returns all lines.
+    #[track_caller]
+    pub(crate) fn log_with(&self, text: &str) -> String {
+        let mut log = String::new();
+        wait_until(text, || {
+            log = self.log().join("\n");
+            log.contains(text)
+        });
+        log
+    }
+
+    /// Kills it with SIGKILL, waits for its end, and returns its log.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
         self.ended().1
@@ -90,7 +101,7 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended.
     pub(crate) fn ended(&mut self) -> (ExitStatus, Vec<String>) {
         let status = self.child.wait().unwrap();
         for thread in self.threads.drain(..) {
@@ -103,7 +114,7 @@ impl Server {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Ends it in order, and asserts that it did.
+    /// Shuts it down, and asserts that it succeeded.
     pub(crate) fn stop(mut self) {
         self.terminate();
         let (status, log) = self.ended();

@@ -1,7 +1,7 @@
-//! In which order the server writes, syncs and answers, as the system saw it: an answer to a write never leaves before the
-//! log that carries it was synced.
+//! The order in which the server writes, syncs and answers, traced by `strace`: no write is answered before the WAL frames
+//! that contain it are synced.
 //!
-//! It needs `strace` and the right to trace; where one is missing, that is said and nothing is shown.
+//! It needs `strace` and the right to trace; without them the tests are left out.
 
 use std::{
     collections::HashMap,
@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::{
     at_home,
     client::{Client, Fate, InFlight},
+    left_out::left_out,
     server::{Server, serve},
 };
 
@@ -25,7 +26,7 @@ const WRITERS: usize = 8;
 /// Enough to restart the WAL.
 const WRITES: usize = 25;
 
-/// What the server did, as far as it matters here, in the order in which it began.
+/// A system call of the server, in the order of the starts.
 #[derive(Debug)]
 struct Call {
     kind: Kind,
@@ -36,25 +37,25 @@ struct Call {
 
 #[derive(Debug)]
 enum Kind {
-    /// Into the log.
+    /// A write to the WAL.
     Log(Vec<u8>),
-    /// Into the database.
+    /// A write to the database.
     Database,
     SyncLog,
     SyncDatabase,
     SyncFolder,
-    /// The request it answers, and whether with success.
+    /// The id of the request that is answered with success.
     Answer(String),
 }
 
-/// Runs a server under strace, lets `load` use it, and gives what it did.
+/// Runs a server under strace and `load` against it, and returns its calls.
 fn traced(synchronous: &str, load: impl FnOnce(&mut Server)) -> Option<Vec<Call>> {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace");
     let mut probe = Command::new("strace");
     let probe = probe.args(["-f", "-o"]).arg(&trace).arg("true").stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: strace is missing or may not trace, so no order of writes and syncs was shown");
+        left_out("strace is missing or may not trace, so the order of writes and syncs is not seen");
         return None;
     }
     fs::create_dir(folder.path().join("data")).unwrap();
@@ -78,14 +79,14 @@ fn traced(synchronous: &str, load: impl FnOnce(&mut Server)) -> Option<Vec<Call>
     Some(parse(&fs::read_to_string(&traced.trace).unwrap(), &database))
 }
 
-/// A server under strace. strace alone can't be killed: the server would go on without it.
+/// A server under strace. If strace alone were killed, the server would continue without it.
 struct Traced {
     server: Option<Server>,
     trace: PathBuf,
 }
 
 impl Traced {
-    /// Kills the server, and waits for strace to come to its end by that.
+    /// Kills the server, and waits for strace, which ends with it.
     fn end(&mut self) {
         let Some(mut strace) = self.server.take() else { return };
         let trace = fs::read_to_string(&self.trace).unwrap_or_default();
@@ -143,7 +144,7 @@ fn parse(trace: &str, database: &Path) -> Vec<Call> {
         if rest.ends_with("<unfinished ...>") {
             unfinished.insert(thread, calls.len());
         }
-        // One that never came back did not end in time for anything.
+        // A call that never returned ended after everything else.
         let ended = if rest.ends_with("<unfinished ...>") { usize::MAX } else { at };
         calls.push(Call { kind, began: at, ended });
     }
@@ -164,8 +165,8 @@ fn unescaped(text: &str) -> String {
     }
 }
 
-/// What is wrong with the order: each answer that left before what it acknowledges was synced.
-fn answered_too_soon(calls: &[Call]) -> (usize, Vec<String>) {
+/// Counts the answers, and describes each that was sent before its write was synced.
+fn answered_before_sync(calls: &[Call]) -> (usize, Vec<String>) {
     let mut judged = 0;
     let mut wrong = Vec::new();
     let pages = pages(calls);
@@ -173,13 +174,13 @@ fn answered_too_soon(calls: &[Call]) -> (usize, Vec<String>) {
         let Kind::Answer(id) = &answer.kind else { continue };
         let Some(marker) = id.strip_prefix("probe-") else { continue };
         judged += 1;
-        // The first page that has it, and then the end of the transaction: a header that gives the size of the database, and its page.
+        // The first page with the marker, then the end of its transaction: a frame header with the size of the database, and its page.
         let Some(page) = pages.get(marker).copied() else {
             wrong.push(format!("{id} is in no write to the log"));
             continue;
         };
         let is_end = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == FRAME_HEADER_BYTES && bytes[4..8] != [0; 4]);
-        // The page may be the last one itself, behind its header.
+        // The page itself may be the last one, after its header.
         let mut log = calls[page - 1..]
             .iter()
             .filter(|call| matches!(call.kind, Kind::Log(_)))
@@ -201,7 +202,7 @@ fn answered_too_soon(calls: &[Call]) -> (usize, Vec<String>) {
     (judged, wrong)
 }
 
-/// For each marker the first page in the log that has it.
+/// For each marker, the first WAL page that contains it.
 fn pages(calls: &[Call]) -> HashMap<String, usize> {
     let mut pages = HashMap::new();
     for (at, call) in calls.iter().enumerate() {
@@ -216,8 +217,8 @@ fn pages(calls: &[Call]) -> HashMap<String, usize> {
     pages
 }
 
-/// The restarts of the WAL: each time, all that was written to the database has to be synced before.
-fn begun_anew(calls: &[Call]) -> (usize, Vec<String>) {
+/// Counts the restarts of the WAL, and describes each before which the database was not synced.
+fn wal_restarts(calls: &[Call]) -> (usize, Vec<String>) {
     let is_header = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == LOG_HEADER_BYTES);
     let headers: Vec<_> = calls.iter().filter(is_header).collect();
     let mut wrong = Vec::new();
@@ -258,7 +259,7 @@ fn write(client: &mut Client<'_>, number: usize, filler: usize) {
     assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
 }
 
-/// One alone, and then several at once, with enough in each to restart the WAL.
+/// One writer alone, then several at once that write enough to restart the WAL.
 fn load(server: &mut Server, writes: usize) {
     let address = server.wait_for_address();
     let in_flight = InFlight::default();
@@ -276,14 +277,14 @@ fn load(server: &mut Server, writes: usize) {
 }
 
 #[test]
-fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
+fn no_write_is_answered_before_its_wal_frames_are_synced() {
     let Some(calls) = traced("full", |server| load(server, WRITES)) else { return };
-    let (judged, wrong) = answered_too_soon(&calls);
+    let (judged, wrong) = answered_before_sync(&calls);
     assert_eq!((judged, wrong), (10 + WRITERS * WRITES, Vec::new()));
-    let (times, wrong) = begun_anew(&calls);
+    let (times, wrong) = wal_restarts(&calls);
     assert_eq!(wrong, [] as [String; 0]);
     assert!(times > 0, "the WAL was restarted");
-    // The names of the files are on the disk as well, before anything is acknowledged.
+    // The folder, and so the names of the files, is synced as well before the first answer.
     let first_answer = calls.iter().find(|call| matches!(call.kind, Kind::Answer(_))).unwrap();
     let first_log = calls.iter().find(|call| matches!(call.kind, Kind::Log(_))).unwrap();
     let folder_synced = |call: &Call| {
@@ -291,16 +292,16 @@ fn no_answer_to_a_write_leaves_before_the_log_that_carries_it_is_synced() {
             && call.began > first_log.began
             && call.ended < first_answer.began
     };
-    assert!(calls.iter().any(folder_synced), "the folder is synced once the log is there");
+    assert!(calls.iter().any(folder_synced), "the folder is synced after the WAL is created");
     println!(
         "{judged} answers, each after a sync of the log; the WAL restarted {times} times, each after a sync of the database"
     );
 }
 
 #[test]
-fn the_same_look_sees_that_a_sync_is_missing() {
+fn a_missing_sync_is_found_by_the_same_check() {
     let Some(calls) = traced("normal", |server| load(server, 3)) else { return };
-    let (judged, wrong) = answered_too_soon(&calls);
+    let (judged, wrong) = answered_before_sync(&calls);
     assert_eq!(judged, 10 + WRITERS * 3);
     assert!(wrong.len() > judged / 2, "{} of {judged}", wrong.len());
 }

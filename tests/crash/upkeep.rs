@@ -1,4 +1,4 @@
-//! `registry maintenance`, killed while it copies, and while it puts a copy back.
+//! `registry maintenance`, killed during a backup and during a restore.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn database(versions: u32) -> TempDir {
     folder
 }
 
-/// Registers many versions at once, by SQL, and has the counters rebuilt.
+/// Inserts many versions by SQL, and rebuilds the counters.
 fn add(path: &Path, name: &str, versions: u32) {
     let file = Connection::open(path).unwrap();
     file.execute_batch("BEGIN").unwrap();
@@ -69,7 +69,7 @@ fn time(mut command: Command) -> Duration {
     began.elapsed()
 }
 
-/// Runs it for a part of that time; whether it was through before it was killed.
+/// Runs it for a part of that time. Returns true if it completed before the kill.
 fn killed(mut command: Command, most: Duration, random: &mut fastrand::Rng) -> bool {
     let mut child = command.spawn().unwrap();
     linger(random, most);
@@ -84,9 +84,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A half backup that looks like one would be restored one day.
+/// An incomplete file with the name of a backup could be restored one day.
 #[test]
-fn a_backup_that_is_killed_leaves_the_old_one_or_the_new_one_whole_and_the_database_untouched() {
+fn a_killed_backup_leaves_a_whole_old_or_new_one_and_the_database_untouched() {
     let mut random = fastrand::Rng::new();
     let (folder, elsewhere) = (database(VERSIONS), tempfile::tempdir().unwrap());
     let (path, backup) = (folder.path().join("registry.db"), elsewhere.path().join("b.db"));
@@ -119,7 +119,7 @@ fn a_backup_that_is_killed_leaves_the_old_one_or_the_new_one_whole_and_the_datab
 }
 
 #[test]
-fn a_restore_that_is_killed_leaves_the_old_state_or_the_restored_one_and_a_server_finds_it() {
+fn a_killed_restore_leaves_the_old_or_the_restored_database() {
     let mut random = fastrand::Rng::new();
     let (old, backup) = (database(VERSIONS / 2), database(VERSIONS));
     let (path, backup) = (old.path().join("registry.db"), backup.path().join("registry.db"));
@@ -147,7 +147,7 @@ fn a_restore_that_is_killed_leaves_the_old_state_or_the_restored_one_and_a_serve
                 assert_eq!(count(&folder.path().join(&name)), VERSIONS / 2, "the copy that is kept is whole");
             }
         }
-        // And it can be done again.
+        // It can be repeated.
         time(maintenance(&path, "--restore", &backup));
         assert_eq!(count(&path), VERSIONS);
     }

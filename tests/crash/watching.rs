@@ -39,7 +39,7 @@ fn watch(folder: &Path, server: &str) -> Command {
 }
 
 #[test]
-fn a_watch_that_is_killed_again_and_again_registers_each_checkpoint_once() {
+fn a_repeatedly_killed_watch_registers_each_checkpoint_once() {
     let mut random = fastrand::Rng::new();
     for kills in [0, KILLS] {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Flags and variables: what is told of those that can't be used.
+//! Flags and variables: errors for invalid ones.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn what_can_not_be_sent_is_a_setting_to_correct_and_never_shown() {
+fn a_variable_that_can_not_be_sent_is_refused_and_never_shown() {
     let server = ObjectServer::with_bucket();
     for (name, value) in [
         ("AWS_SESSION_TOKEN", "hush\nhush"),
@@ -61,7 +61,7 @@ fn a_token_file_that_can_not_be_sent_is_refused() {
 }
 
 #[test]
-fn settings_that_nobody_reads_do_not_matter() {
+fn variables_of_other_stores_are_ignored() {
     let server = ObjectServer::with_bucket();
     let changed = [
         ("AZURE_STORAGE_TOKEN", "a\nb"),
@@ -72,7 +72,7 @@ fn settings_that_nobody_reads_do_not_matter() {
 }
 
 #[test]
-fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
+fn a_failing_credentials_provider_is_an_outage_with_its_reason() {
     let server = ObjectServer::with_bucket();
     let token = tempfile::NamedTempFile::new().unwrap();
     let connect = |source: (&str, &str)| {
@@ -87,7 +87,7 @@ fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
     server.fault("GET /none", 1, Fault::Answer(403));
     let refused = connect(("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/none", server.url)));
     assert!(matches!(refused, ObjectError::CredentialsRefused { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("none were handed out: it answered 403"), "{refused}");
+    assert!(refused.to_string().contains("their provider refused: it answered 403"), "{refused}");
 
     let changed = [
         ("AWS_ACCESS_KEY_ID", ""),
@@ -101,7 +101,7 @@ fn whoever_hands_out_credentials_and_fails_is_an_outage_with_its_reason() {
 }
 
 #[test]
-fn a_bucket_of_another_region_is_a_setting_to_correct() {
+fn a_bucket_in_another_region_is_an_invalid_setting() {
     let server = ObjectServer::with_bucket();
     server.fault("/models", 2, Fault::Answer(301));
     let refused = connect_with(&server, &[]).unwrap().find(&uri("s3://models/m.pt"), &|| false).unwrap_err();

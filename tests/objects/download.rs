@@ -1,4 +1,4 @@
-//! Reading objects for their digest, and asking what they are.
+//! Downloads of objects for their digest, and lookups.
 
 use std::{fs, thread};
 
@@ -12,24 +12,24 @@ use crate::{
 };
 
 #[test]
-fn an_object_is_measured_as_a_file_is() {
+fn an_object_is_digested_like_a_file() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     for length in [0, 1, 9 * MIB + 3] {
         let file = LocalFile::new(length);
         fs::write(server.path("by-hand.pt"), &file.bytes).unwrap();
-        let mut heard = Vec::new();
+        let mut reported = Vec::new();
         let measured =
-            objects.measure(&uri("s3://models/by-hand.pt"), |done| heard.push(done), &|| false).unwrap();
+            objects.measure(&uri("s3://models/by-hand.pt"), |done| reported.push(done), &|| false).unwrap();
         assert_eq!(measured, file.measurement());
-        assert!(heard.is_sorted() && heard.last().copied().unwrap_or(0) == length as u64);
+        assert!(reported.is_sorted() && reported.last().copied().unwrap_or(0) == length as u64);
         let found = objects.find(&uri("s3://models/by-hand.pt"), &|| false).unwrap().unwrap();
-        assert_eq!((found.size_bytes, found.sha256), (length as u64, None), "nobody said what it is");
+        assert_eq!((found.size_bytes, found.sha256), (length as u64, None), "it has no digest");
     }
 }
 
 #[test]
-fn a_stream_that_breaks_off_is_taken_up_where_it_ended() {
+fn a_stream_that_breaks_off_is_resumed() {
     let server = ObjectServer::with_bucket();
     let file = LocalFile::new(9 * MIB);
     fs::write(server.path("m.pt"), &file.bytes).unwrap();
@@ -40,7 +40,7 @@ fn a_stream_that_breaks_off_is_taken_up_where_it_ended() {
 }
 
 #[test]
-fn an_object_that_is_replaced_while_it_is_read_is_refused() {
+fn an_object_that_is_replaced_during_the_download_is_refused() {
     let server = ObjectServer::with_bucket();
     let (file, other) = (LocalFile::new(9 * MIB), LocalFile::new(9 * MIB + 1));
     let objects = connect(&server);
@@ -50,7 +50,7 @@ fn an_object_that_is_replaced_while_it_is_read_is_refused() {
     server.fault("GET /models/m.pt", 9, Fault::Hold(gate.clone()));
     let refused = thread::scope(|scope| {
         let measuring = scope.spawn(|| objects.measure(&uri("s3://models/m.pt"), |_| {}, &|| false));
-        gate.wait_for_somebody();
+        gate.wait_for_a_request();
         upload(&objects, "s3://models/m.pt", &other).unwrap();
         gate.open();
         measuring.join().unwrap()
@@ -59,7 +59,7 @@ fn an_object_that_is_replaced_while_it_is_read_is_refused() {
 }
 
 #[test]
-fn reading_ends_when_it_is_interrupted() {
+fn a_download_can_be_interrupted() {
     let server = ObjectServer::with_bucket();
     fs::write(server.path("m.pt"), vec![0; 9 * MIB]).unwrap();
     let gate = Gate::new();
@@ -69,7 +69,7 @@ fn reading_ends_when_it_is_interrupted() {
 }
 
 #[test]
-fn a_missing_object_is_no_fault_and_a_missing_bucket_is_one() {
+fn a_missing_object_is_no_error_but_a_missing_bucket_is() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     assert_eq!(objects.find(&uri("s3://models/none.pt"), &|| false).unwrap(), None);
@@ -87,7 +87,7 @@ fn a_missing_object_is_no_fault_and_a_missing_bucket_is_one() {
 }
 
 #[test]
-fn a_connection_serves_its_own_bucket_alone() {
+fn a_connection_serves_only_its_own_bucket() {
     let server = ObjectServer::with_bucket();
     server.bucket("others");
     let objects = connect(&server);
@@ -102,7 +102,7 @@ fn a_connection_serves_its_own_bucket_alone() {
 }
 
 #[test]
-fn a_digest_is_found_wherever_it_is_stated() {
+fn a_digest_is_found_in_metadata_and_in_the_checksum() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     let stated = digest(b"hello");
@@ -113,7 +113,7 @@ fn a_digest_is_found_wherever_it_is_stated() {
         (metadata(format!("SHA256:{}", stated.to_string().to_uppercase())), json!({}), Some(stated)),
         (json!({}), json!({ "checksum_sha256": checksum }), Some(stated)),
         (metadata("of another kind".to_owned()), json!({ "checksum_sha256": checksum }), Some(stated)),
-        // Over the parts of an upload.
+        // A checksum of the parts of an upload.
         (json!({}), json!({ "checksum_sha256": format!("{checksum}-3") }), None),
         (metadata("of another kind".to_owned()), json!({}), None),
     ] {
@@ -124,7 +124,7 @@ fn a_digest_is_found_wherever_it_is_stated() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
+fn an_unreachable_server_is_named() {
     let server = ObjectServer::with_bucket();
     let dead = "http://127.0.0.1:9";
     let objects = connect_with(&server, &[("AWS_ENDPOINT_URL", dead)]).unwrap();

@@ -1,4 +1,4 @@
-//! Uploads that the user ends: what is told of the object must be true.
+//! Interrupted uploads: the error must state what became of the object.
 
 use std::{
     cell::Cell,
@@ -6,10 +6,7 @@ use std::{
     thread,
 };
 
-use model_registry::{
-    artifact::objects::{ObjectError, Replace},
-    domain::Measurement,
-};
+use model_registry::artifact::objects::{ObjectError, Replace};
 
 use crate::{
     object_server::{Fault, Gate, ObjectServer, until},
@@ -29,14 +26,14 @@ fn an_interrupted_upload_leaves_nothing() {
         let interrupted = AtomicBool::new(false);
         let refused = thread::scope(|scope| {
             let to = uri(&format!("s3://models/{key}"));
-            let opened = file.open();
+            let (opened, digest) = (file.open(), file.digest());
             let (objects, interrupted) = (&objects, &interrupted);
             let uploading = scope.spawn(move || {
-                objects.upload(&to, &opened, None, Replace::Anything, |_| {}, &|| {
+                objects.upload(&to, &opened, digest, Replace::Anything, |_| {}, &|| {
                     interrupted.load(Ordering::SeqCst)
                 })
             });
-            gate.wait_for_somebody();
+            gate.wait_for_a_request();
             interrupted.store(true, Ordering::SeqCst);
             uploading.join().unwrap()
         });
@@ -46,29 +43,28 @@ fn an_interrupted_upload_leaves_nothing() {
     assert_uploaded(&server, "old.pt", &old);
 }
 
-/// An upload that is interrupted while the store holds back its answer to `request`, which it gives as soon as
-/// `answers`.
+/// Interrupts an upload while the store holds back its answer to `request`, which it then sends if `answers`.
 fn interrupted_at(
     server: &ObjectServer,
     request: &str,
     file: &LocalFile,
     answers: bool,
-) -> Result<Measurement, ObjectError> {
+) -> Result<(), ObjectError> {
     let gate = Gate::new();
     server.fault(request, 1, Fault::Hold(gate.clone()));
     let (objects, to) = (connect(server), uri("s3://models/m.pt"));
-    let (interrupted, heard) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (interrupted, checked) = (AtomicBool::new(false), AtomicBool::new(false));
     let asks = || {
         let interrupted = interrupted.load(Ordering::SeqCst);
-        heard.fetch_or(interrupted, Ordering::SeqCst);
+        checked.fetch_or(interrupted, Ordering::SeqCst);
         interrupted
     };
     thread::scope(|scope| {
         let uploading =
-            scope.spawn(|| objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &asks));
-        gate.wait_for_somebody();
+            scope.spawn(|| objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &asks));
+        gate.wait_for_a_request();
         interrupted.store(true, Ordering::SeqCst);
-        until("nobody asked whether to go on", || heard.load(Ordering::SeqCst));
+        until("no check for an interruption", || checked.load(Ordering::SeqCst));
         if answers {
             gate.open();
         }
@@ -77,7 +73,7 @@ fn interrupted_at(
 }
 
 #[test]
-fn an_upload_that_is_interrupted_as_it_begins_is_taken_back() {
+fn an_upload_that_is_interrupted_as_it_begins_is_aborted() {
     let server = ObjectServer::with_bucket();
     let refused = interrupted_at(&server, "POST /models/m.pt?uploads", &LocalFile::new(11 * MIB), true);
     assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
@@ -86,7 +82,15 @@ fn an_upload_that_is_interrupted_as_it_begins_is_taken_back() {
 }
 
 #[test]
-fn a_small_file_that_is_on_its_way_arrives_and_that_is_told() {
+fn a_part_in_flight_is_awaited_before_the_upload_is_aborted() {
+    let server = ObjectServer::with_bucket();
+    let refused = interrupted_at(&server, "?partNumber=1&", &LocalFile::new(11 * MIB), true);
+    assert!(matches!(refused, Err(ObjectError::Interrupted { .. })), "{refused:?}");
+    assert_nothing_there(&server, "m.pt");
+}
+
+#[test]
+fn a_small_file_in_flight_arrives_and_the_error_says_so() {
     let server = ObjectServer::with_bucket();
     let file = LocalFile::new(3);
     let ended = interrupted_at(&server, "PUT /models/m.pt ", &file, true);
@@ -95,14 +99,14 @@ fn a_small_file_that_is_on_its_way_arrives_and_that_is_told() {
 }
 
 #[test]
-fn a_store_that_is_silent_is_not_waited_for_once_it_is_interrupted() {
+fn a_silent_store_is_not_awaited_after_an_interruption() {
     let server = ObjectServer::with_bucket();
     let ended = interrupted_at(&server, "PUT /models/m.pt ", &LocalFile::new(3), false);
     assert!(matches!(ended, Err(ObjectError::InterruptedUnsure { .. })), "{ended:?}");
 }
 
 #[test]
-fn nothing_is_sent_once_it_is_interrupted() {
+fn nothing_is_sent_after_an_interruption() {
     let server = ObjectServer::with_bucket();
     let asked = Cell::new(0);
     for length in [3, 11 * MIB] {
@@ -110,7 +114,7 @@ fn nothing_is_sent_once_it_is_interrupted() {
         let refused = connect(&server).upload(
             &uri("s3://models/m.pt"),
             &file.open(),
-            None,
+            file.digest(),
             Replace::Anything,
             |_| {},
             &|| {

@@ -1,5 +1,4 @@
-//! Object stores against a real S3 server, through the library: what the binary shows of it is in
-//! `tests/cli`.
+//! The library's object stores, against a real S3 server. `tests/cli` tests the commands.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../cli/object_server.rs"]

@@ -8,7 +8,7 @@ use std::{
 
 use model_registry::{
     artifact::{
-        Opened,
+        OpenFile,
         objects::{ObjectError, ObjectOptions, ObjectUri, Objects, Replace, Sizes},
     },
     domain::{Digest, Measurement},
@@ -21,10 +21,9 @@ use crate::object_server::ObjectServer;
 pub(crate) const MIB: usize = 1 << 20;
 
 /// The smallest parts that the protocol allows, so that small files have many.
-pub(crate) const SMALL: Sizes =
-    Sizes { part_bytes: 5 * MIB, parts_at_once: 2, copy_up_to_bytes: 5 << 30, copy_part_bytes: 1 << 30 };
+pub(crate) const SMALL: Sizes = Sizes { part_bytes: 5 * MIB, parts_at_once: 2 };
 
-/// A file of `length` bytes, no two MiB of which are alike, written long ago.
+/// A file of `length` random bytes, written long ago.
 pub(crate) struct LocalFile {
     _folder: TempDir,
     pub(crate) path: PathBuf,
@@ -44,12 +43,16 @@ impl LocalFile {
         Self { _folder: folder, path, bytes }
     }
 
-    pub(crate) fn open(&self) -> Opened {
-        Opened::open(&self.path).unwrap()
+    pub(crate) fn open(&self) -> OpenFile {
+        OpenFile::open(&self.path).unwrap()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        digest(&self.bytes)
     }
 
     pub(crate) fn measurement(&self) -> Measurement {
-        Measurement { sha256: Some(digest(&self.bytes)), size_bytes: self.bytes.len() as u64 }
+        Measurement { sha256: Some(self.digest()), size_bytes: self.bytes.len() as u64 }
     }
 }
 
@@ -61,12 +64,12 @@ pub(crate) fn uri(text: &str) -> ObjectUri {
     ObjectUri::parse(text).unwrap()
 }
 
-/// A connection with the variables of the server, some of them changed; blank takes one away.
+/// Connects with the variables of the server, some of them changed; a blank one is unset.
 pub(crate) fn connect_with(server: &ObjectServer, changed: &[(&str, &str)]) -> Result<Objects, ObjectError> {
     connect_to("s3://models/x", server, changed)
 }
 
-/// The same, for the bucket of another object.
+/// Connects to the bucket of another object.
 pub(crate) fn connect_to(
     of: &str,
     server: &ObjectServer,
@@ -83,12 +86,12 @@ pub(crate) fn connect(server: &ObjectServer) -> Objects {
     connect_with(server, &[]).unwrap().with_sizes(SMALL)
 }
 
-/// An upload that nobody interrupts, over whatever lies there.
-pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<Measurement, ObjectError> {
-    objects.upload(&uri(to), &file.open(), None, Replace::Anything, |_| {}, &|| false)
+/// Uploads a file without an interruption, over any existing object.
+pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<(), ObjectError> {
+    objects.upload(&uri(to), &file.open(), file.digest(), Replace::Anything, |_| {}, &|| false)
 }
 
-/// Asserts that the object is the file, carries its digest and nothing else, and that nothing else is left.
+/// Asserts that the object is the file, with its digest as the only metadata, and that no parts remain.
 #[track_caller]
 pub(crate) fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {
     assert!(fs::read(server.path(key)).unwrap() == file.bytes, "{key}");
@@ -105,7 +108,7 @@ pub(crate) fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile
     );
 }
 
-/// Asserts that neither an object nor a part of one is there.
+/// Asserts that there is neither an object nor a part of one.
 #[track_caller]
 pub(crate) fn assert_nothing_there(server: &ObjectServer, key: &str) {
     assert!(!server.path(key).exists(), "{key}");

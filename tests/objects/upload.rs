@@ -1,14 +1,10 @@
-//! Uploads: what is there afterwards, and what is not where something went wrong.
+//! Uploads: the resulting object, and no object after a failure.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    thread,
-};
+use std::{fs::File, io::Write as _, thread};
 
 use model_registry::artifact::{
     ArtifactError,
-    objects::{ObjectError, Replace, Sizes},
+    objects::{ObjectError, Replace},
 };
 
 use crate::{
@@ -27,13 +23,14 @@ fn files_of_any_size_arrive_whole_with_their_digest() {
     for length in [0, 1, part - 1, part, part + 1, 2 * part, 23 * MIB + 7] {
         let file = LocalFile::new(length);
         let key = format!("a/b c/ü%20+{length}.pt");
-        let mut heard = Vec::new();
+        let mut reported = Vec::new();
         let to = uri(&format!("s3://models/{key}"));
-        let sent = objects
-            .upload(&to, &file.open(), None, Replace::Anything, |done| heard.push(done), &|| false)
+        objects
+            .upload(&to, &file.open(), file.digest(), Replace::Anything, |done| reported.push(done), &|| {
+                false
+            })
             .unwrap();
-        assert_eq!(sent, file.measurement());
-        assert!(heard.is_sorted() && heard.last() == Some(&(length as u64)), "{heard:?}");
+        assert!(reported.is_sorted() && reported.last() == Some(&(length as u64)), "{reported:?}");
         assert_uploaded(&server, &key, &file);
     }
 }
@@ -50,7 +47,7 @@ fn an_object_is_replaced() {
 }
 
 #[test]
-fn an_object_that_somebody_put_there_meanwhile_is_not_replaced_unless_that_is_wanted() {
+fn an_object_that_was_created_during_the_upload_is_not_replaced() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     for (key, length, wait_at) in
@@ -61,24 +58,24 @@ fn an_object_that_somebody_put_there_meanwhile_is_not_replaced_unless_that_is_wa
         let gate = Gate::new();
         server.fault(wait_at, 1, Fault::Hold(gate.clone()));
         let refused = thread::scope(|scope| {
-            let uploading =
-                scope.spawn(|| objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false));
-            gate.wait_for_somebody();
+            let uploading = scope.spawn(|| {
+                objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false)
+            });
+            gate.wait_for_a_request();
             upload(&objects, &to.to_string(), &other).unwrap();
             gate.open();
             uploading.join().unwrap()
         });
         assert!(matches!(refused, Err(ObjectError::Exists { .. })), "{refused:?}");
         assert_uploaded(&server, key, &other);
-        // The file itself is no other object.
-        let again = objects.upload(&to, &other.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
-        assert_eq!(again, other.measurement());
+        // The same bytes are no conflict.
+        objects.upload(&to, &other.open(), other.digest(), Replace::Nothing, |_| {}, &|| false).unwrap();
         assert_uploaded(&server, key, &other);
     }
 }
 
 #[test]
-fn a_new_object_whose_answer_is_lost_is_known_again() {
+fn a_new_object_whose_answer_is_lost_is_recognised() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     let file = LocalFile::new(3 * MIB);
@@ -89,41 +86,40 @@ fn a_new_object_whose_answer_is_lost_is_known_again() {
     ] {
         server.fault(&format!("PUT /models/{key}"), 1, fault);
         let to = uri(&format!("s3://models/{key}"));
-        objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+        objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false).unwrap();
         assert_uploaded(&server, key, &file);
     }
 }
 
 #[test]
-fn a_store_that_knows_no_conditions_is_looked_at_once_more() {
+fn a_store_without_conditional_requests_is_checked_before_the_upload() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     let file = LocalFile::new(3);
     let to = uri("s3://models/m.pt");
     let conditional_tries = 8;
     server.fault("PUT /models/m.pt ", conditional_tries, Fault::Answer(501));
-    objects.upload(&to, &file.open(), None, Replace::Nothing, |_| {}, &|| false).unwrap();
+    objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false).unwrap();
     assert_uploaded(&server, "m.pt", &file);
     assert_eq!(server.requests("PUT /models/m.pt ").len(), conditional_tries + 1);
 }
 
 #[test]
-fn a_digest_that_is_known_is_there_from_the_start() {
+fn the_digest_is_there_from_the_start_as_metadata_and_as_checksum() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
-    for length in [10, 11 * MIB] {
+    for (length, puts) in [(10, 1), (11 * MIB, 3)] {
+        let before = (server.requests("PUT /models/m.pt").len(), server.checksums("PUT /models/m.pt"));
         let file = LocalFile::new(length);
-        let known = Some(digest(&file.bytes));
-        objects
-            .upload(&uri("s3://models/m.pt"), &file.open(), known, Replace::Anything, |_| {}, &|| false)
-            .unwrap();
-        assert_eq!(server.attributes("m.pt")["user_metadata"]["sha256"], digest(&file.bytes).to_string());
-        assert_eq!(server.requests("PUT /models/m.pt").len(), if length == 10 { 1 } else { 4 }, "no copy");
+        upload(&objects, "s3://models/m.pt", &file).unwrap();
+        assert_uploaded(&server, "m.pt", &file);
+        assert_eq!(server.requests("PUT /models/m.pt").len() - before.0, puts, "nothing is copied");
+        assert_eq!(server.checksums("PUT /models/m.pt") - before.1, puts);
     }
 }
 
 #[test]
-fn a_file_that_has_another_digest_than_is_known_is_not_uploaded() {
+fn a_file_that_changed_since_it_was_digested_is_not_uploaded() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     for length in [10, 11 * MIB] {
@@ -131,7 +127,7 @@ fn a_file_that_has_another_digest_than_is_known_is_not_uploaded() {
         let refused = objects.upload(
             &uri("s3://models/m.pt"),
             &file.open(),
-            Some(digest(b"other")),
+            digest(b"other"),
             Replace::Anything,
             |_| {},
             &|| false,
@@ -142,19 +138,7 @@ fn a_file_that_has_another_digest_than_is_known_is_not_uploaded() {
 }
 
 #[test]
-fn an_object_too_large_for_one_copy_gets_its_digest_piece_by_piece() {
-    let server = ObjectServer::with_bucket();
-    let sizes = Sizes { copy_up_to_bytes: 6 << 20, copy_part_bytes: 5 << 20, ..SMALL };
-    let objects = connect(&server).with_sizes(sizes);
-    let file = LocalFile::new(12 * MIB + 3);
-    upload(&objects, "s3://models/a/m.pt", &file).unwrap();
-    assert_uploaded(&server, "a/m.pt", &file);
-    assert_eq!(server.requests("POST /models/a/m.pt?uploads").len(), 2);
-    assert_eq!(server.requests("partNumber=3&").len(), 2);
-}
-
-#[test]
-fn a_connection_that_breaks_in_the_middle_of_a_part_is_made_anew() {
+fn a_part_is_retried_after_a_broken_connection() {
     let server = ObjectServer::with_bucket();
     server.fault("?partNumber=2&", 2, Fault::CutRequest(MIB));
     server.fault("PUT /models/small.pt", 1, Fault::CutRequest(MIB));
@@ -171,15 +155,10 @@ fn a_connection_that_breaks_in_the_middle_of_a_part_is_made_anew() {
 }
 
 #[test]
-fn a_busy_store_is_asked_again() {
+fn requests_to_a_busy_store_are_retried() {
     let server = ObjectServer::with_bucket();
-    let asked = [
-        "HEAD /models/m.pt",
-        "POST /models/m.pt?uploads",
-        "?partNumber=1&",
-        "POST /models/m.pt?uploadId",
-        "PUT /models/m.pt ",
-    ];
+    let asked =
+        ["HEAD /models/m.pt", "POST /models/m.pt?uploads", "?partNumber=1&", "POST /models/m.pt?uploadId"];
     for part in asked {
         server.fault(part, 2, Fault::Answer(503));
     }
@@ -192,7 +171,7 @@ fn a_busy_store_is_asked_again() {
 }
 
 #[test]
-fn an_upload_whose_last_answer_is_lost_is_done_all_the_same() {
+fn an_upload_whose_last_answer_is_lost_is_complete() {
     let server = ObjectServer::with_bucket();
     server.fault("POST /models/m.pt?uploadId", 1, Fault::CutAnswer(0));
     let file = LocalFile::new(11 * MIB);
@@ -200,7 +179,7 @@ fn an_upload_whose_last_answer_is_lost_is_done_all_the_same() {
     let objects = connect(&server);
     upload(&objects, "s3://models/m.pt", &file).unwrap();
     assert_uploaded(&server, "m.pt", &file);
-    // Where it did not come about, an object that was there before is not taken for it.
+    // If it failed, an object that existed before is not mistaken for it.
     upload(&objects, "s3://models/n.pt", &other).unwrap();
     server.fault("POST /models/n.pt?uploadId", 1, Fault::Answer(404));
     let lost = upload(&objects, "s3://models/n.pt", &file);
@@ -218,9 +197,16 @@ fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
     let objects = connect(&server);
     let refused = thread::scope(|scope| {
         let uploading = scope.spawn(|| {
-            objects.upload(&uri("s3://models/m.pt"), &opened, None, Replace::Anything, |_| {}, &|| false)
+            objects.upload(
+                &uri("s3://models/m.pt"),
+                &opened,
+                file.digest(),
+                Replace::Anything,
+                |_| {},
+                &|| false,
+            )
         });
-        gate.wait_for_somebody();
+        gate.wait_for_a_request();
         File::options().write(true).open(&file.path).unwrap().write_all(b"?").unwrap();
         gate.open();
         uploading.join().unwrap()
@@ -241,21 +227,21 @@ fn a_part_that_the_store_refuses_ends_the_upload_at_once() {
 }
 
 #[test]
-fn parts_that_can_not_be_taken_back_are_told_of() {
+fn parts_that_can_not_be_removed_are_reported() {
     let server = ObjectServer::with_bucket();
     server.fault("?partNumber=1&", 1, Fault::Answer(403));
     server.fault("DELETE /models/m.pt?uploadId", 1, Fault::Answer(403));
     let refused = upload(&connect(&server), "s3://models/m.pt", &LocalFile::new(11 * MIB)).unwrap_err();
     assert!(matches!(refused, ObjectError::PartsLeft { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("parts of s3://models/m.pt are left in the store"), "{refused}");
+    assert!(refused.to_string().contains("parts of s3://models/m.pt remain in the store"), "{refused}");
 }
 
 #[test]
-fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
+fn invalid_settings_are_one_line_and_not_retried() {
     let server = ObjectServer::with_bucket();
     for (changed, at, expected) in [
         (&[("AWS_SECRET_ACCESS_KEY", "wrong")][..], "s3://models/m.pt", "check AWS_SECRET_ACCESS_KEY"),
-        (&[("AWS_ACCESS_KEY_ID", "nobody")], "s3://models/m.pt", "check AWS_ACCESS_KEY_ID"),
+        (&[("AWS_ACCESS_KEY_ID", "unknown")], "s3://models/m.pt", "check AWS_ACCESS_KEY_ID"),
         (&[], "s3://none/m.pt", "there is no bucket \"none\" at http://127.0.0.1:"),
     ] {
         let before = server.requests("").len();
@@ -270,13 +256,13 @@ fn what_can_not_work_is_told_in_one_line_and_not_tried_again() {
     }
     for (changed, expected) in [
         (&[("AWS_SECRET_ACCESS_KEY", " ")][..], "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
-        (&[("AWS_ENDPOINT_URL", "localhost:9000")], "one like http://localhost:9000 is wanted"),
+        (&[("AWS_ENDPOINT_URL", "localhost:9000")], "expected one like http://localhost:9000"),
         (
             &[("AWS_ENDPOINT_URL", "http://me:hush@localhost:port")],
-            "the endpoint is no URL: invalid port number",
+            "the endpoint is not a URL: invalid port number",
         ),
         (&[("AWS_ENDPOINT_URL", "me:hush@localhost")], "the endpoint is neither http:// nor"),
-        (&[("AWS_ENDPOINT_URL", "http://me:hush@localhost")], "must not hold a user or a password"),
+        (&[("AWS_ENDPOINT_URL", "http://me:hush@localhost")], "must not contain a user or a password"),
     ] {
         let refused = connect_with(&server, changed).unwrap_err().to_string();
         assert!(refused.contains(expected) && !refused.contains("hush"), "{refused}");
@@ -294,62 +280,4 @@ fn the_first_endpoint_that_is_not_blank_counts() {
     ];
     let objects = connect_with(&server, &changed).unwrap();
     assert_eq!(objects.find(&uri("s3://models/m.pt"), &|| false).unwrap(), None);
-}
-
-#[test]
-fn a_copy_whose_answer_is_lost_is_known_again() {
-    let server = ObjectServer::with_bucket();
-    let file = LocalFile::new(12 * MIB);
-    server.fault("PUT /models/m.pt ", 1, Fault::CutAnswer(0));
-    server.fault("PUT /models/m.pt ", 1, Fault::Answer(412));
-    upload(&connect(&server), "s3://models/m.pt", &file).unwrap();
-    assert_uploaded(&server, "m.pt", &file);
-
-    // The end of a copy piece by piece is the second end of an upload.
-    let sizes = Sizes { copy_up_to_bytes: 6 << 20, copy_part_bytes: 5 << 20, ..SMALL };
-    let objects = connect(&server).with_sizes(sizes);
-    let gate = Gate::new();
-    gate.open();
-    server.fault("POST /models/n.pt?uploadId", 1, Fault::Hold(gate));
-    server.fault("POST /models/n.pt?uploadId", 1, Fault::CutAnswer(0));
-    upload(&objects, "s3://models/n.pt", &file).unwrap();
-    assert_uploaded(&server, "n.pt", &file);
-}
-
-#[test]
-fn an_object_that_could_not_get_its_digest_is_whole_and_gets_it_later() {
-    let server = ObjectServer::with_bucket();
-    let objects = connect(&server);
-    let file = LocalFile::new(12 * MIB);
-    let to = uri("s3://models/m.pt");
-    server.fault("PUT /models/m.pt ", 1, Fault::Answer(403));
-    let failed = upload(&objects, "s3://models/m.pt", &file).unwrap_err();
-    assert!(matches!(failed, ObjectError::WithoutDigest { .. }), "{failed:?}");
-    assert!(failed.to_string().starts_with("s3://models/m.pt is whole, but does not carry"), "{failed}");
-    let found = objects.find(&to, &|| false).unwrap().unwrap();
-    assert_eq!((found.size_bytes, found.sha256), (file.bytes.len() as u64, None));
-    objects.adopt(&to, &found, digest(&file.bytes), &|| false).unwrap();
-    assert_uploaded(&server, "m.pt", &file);
-}
-
-#[test]
-fn an_object_is_adopted_as_it_was_found_and_with_nothing_lost() {
-    let server = ObjectServer::with_bucket();
-    let objects = connect(&server);
-    let to = uri("s3://models/m.pt");
-    let find = || objects.find(&to, &|| false).unwrap().unwrap();
-    fs::write(server.path("m.pt"), b"hello").unwrap();
-    let found = find();
-    fs::write(server.path("m.pt"), b"other").unwrap();
-    let refused = objects.adopt(&to, &found, digest(b"hello"), &|| false);
-    assert!(matches!(refused, Err(ObjectError::Replaced { .. })), "{refused:?}");
-    assert_eq!(find().sha256, None);
-
-    objects.adopt(&to, &find(), digest(b"other"), &|| false).unwrap();
-    assert_eq!(find().sha256, Some(digest(b"other")));
-
-    // Metadata of somebody else's would be replaced.
-    server.put("m.pt", b"hello", &serde_json::json!({ "owner": "me" }), &serde_json::json!({}));
-    objects.adopt(&to, &find(), digest(b"hello"), &|| false).unwrap();
-    assert_eq!(server.attributes("m.pt")["user_metadata"], serde_json::json!({ "owner": "me" }));
 }

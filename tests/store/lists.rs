@@ -134,7 +134,7 @@ impl File {
         (description, tags)
     }
 
-    /// Something a client asks for; it may be refused.
+    /// A random query, which may be refused.
     fn change(&mut self) {
         let id = {
             let highest = i64::try_from(self.registered).unwrap();
@@ -264,7 +264,7 @@ impl File {
     }
 }
 
-/// The ids of a whole list, the slow way.
+/// The ids of a whole list, computed by the model.
 fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>().replace('ς', "σ");
     let mut found: Vec<&Kept> =
@@ -291,7 +291,7 @@ fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
     found.into_iter().map(|model| model.id).collect()
 }
 
-/// Whatever was written, and wherever the clock was set.
+/// Compares lists after random writes and clock changes.
 #[track_caller]
 fn walk(seed: u64, versions: usize) {
     let mut file = File::new(seed);
@@ -331,7 +331,7 @@ fn lists_of_a_large_file_are_those_of_a_naive_model() {
 }
 
 #[test]
-fn pages_of_a_search_go_on_behind_ids_as_low_and_as_high_as_numbers_go() {
+fn pages_of_a_search_continue_after_the_lowest_and_the_highest_id() {
     let sql = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
         INSERT INTO models (id, name, version, status, checkpoint_path, description, tags, created_at, updated_at)
         SELECT CASE i WHEN 0 THEN -9223372036854775808 WHEN 1500 THEN 9223372036854775807 ELSE i END,
@@ -364,7 +364,7 @@ fn pages_of_a_search_go_on_behind_ids_as_low_and_as_high_as_numbers_go() {
 }
 
 #[test]
-fn a_text_that_only_old_versions_have_is_found_along_the_index_of_texts() {
+fn a_text_that_only_old_versions_have_is_found_through_the_text_index() {
     let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
         INSERT INTO models (id, name, version, status, checkpoint_path, description, tags, created_at, updated_at)
         SELECT i, 'big', i, 'staging', '/x', iif(i <= 1500, 'pile', 'other'), '[]',

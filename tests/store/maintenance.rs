@@ -1,4 +1,4 @@
-//! What the commands can't show: what happens between two steps of a copy, and who is refused.
+//! Maintenance below the commands: writes between two steps of a copy, and refused owners.
 
 use std::{
     path::{Path, PathBuf},
@@ -53,7 +53,7 @@ fn empty(folder: &TempDir) -> PathBuf {
 }
 
 #[test]
-fn a_copy_is_of_one_moment_and_is_not_begun_again_however_much_is_written_meanwhile() {
+fn a_copy_is_a_snapshot_and_does_not_restart_during_writes() {
     let folder = tempfile::tempdir().unwrap();
     let (options, writer) = large(&folder);
     let writer = Mutex::new((writer, 0));
@@ -83,7 +83,7 @@ fn a_copy_is_of_one_moment_and_is_not_begun_again_however_much_is_written_meanwh
 }
 
 #[test]
-fn a_server_is_refused_while_maintenance_owns_the_database_and_the_other_way_round() {
+fn a_server_and_maintenance_refuse_to_start_beside_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path().join("registry.db"));
     let watch = Watch::new(|| false, |_| {});

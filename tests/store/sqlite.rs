@@ -69,7 +69,7 @@ fn fixture() -> SqliteFixture {
 }
 
 #[test]
-fn the_suite_holds_for_sqlite() {
+fn sqlite_passes_the_store_suite() {
     suite::run(fixture);
 }
 
@@ -86,7 +86,7 @@ fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_no_registry_is_refused_and_left_as_it_was() {
+fn other_files_are_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("text.db"), "this is no database, but a text of more than sixty-four bytes in one line")
@@ -141,7 +141,7 @@ fn what_is_no_registry_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn a_file_that_another_process_locks_is_said_to_be_locked() {
+fn a_file_locked_by_another_process_is_reported_as_locked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -155,7 +155,7 @@ fn a_file_that_another_process_locks_is_said_to_be_locked() {
 }
 
 #[test]
-fn many_that_open_one_old_file_at_once_bring_it_up_once() {
+fn an_old_file_opened_many_times_at_once_is_upgraded_once() {
     for _ in 0..5 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.db");
@@ -235,7 +235,7 @@ fn the_trigger_moves_updated_at_forward_for_other_processes() {
 }
 
 #[test]
-fn a_checkpoint_moves_the_log_into_the_database_while_others_work() {
+fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path().join("registry.db"));
     let mut writer = SqliteWriter::open(&options, now()).unwrap();

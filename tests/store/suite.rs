@@ -1,4 +1,4 @@
-//! What the registry's operations rely on in every store.
+//! The properties of every store that the registry's operations rely on.
 
 use std::ops::ControlFlow;
 

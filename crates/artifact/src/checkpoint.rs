@@ -1,30 +1,28 @@
-//! Checkpoints by the names that training jobs give them: which step, which version, which is the latest.
+//! Names of checkpoints, as training jobs write them: their step, their version, and their order.
 //!
-//! Names are read here and nothing else: no file is opened, and what is told apart by time gets the times
-//! from whoever looked.
+//! This module reads names only; it opens no file.
 
 use std::fmt;
 
-/// What a checkpoint's file may be called, for the help and for whoever has none of it.
+/// The names of checkpoint files, for help and error texts.
 pub const CHECKPOINT_NAMES: &str =
     "checkpoint_step_N and checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors";
 
 const PREFIX: &str = "checkpoint_";
 const EXTENSIONS: [&str; 5] = ["pt", "pth", "ckpt", "bin", "safetensors"];
 
-/// What the name of a checkpoint says. The later one is the greater one: a higher step, and of the same
-/// step the one that a training job calls final.
+/// The parsed name of a checkpoint. A later checkpoint is greater: a higher step, or the final one of the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckpointName {
     /// Never negative.
     pub step: i64,
-    /// Whether the training ended with it.
+    /// True if the training ended with it.
     pub is_final: bool,
 }
 
 impl CheckpointName {
-    /// Reads `checkpoint_step_N.pt` and its like; anything else is no checkpoint. Hidden and half-written
-    /// files have other names: `.checkpoint_step_5.pt.x7`, `checkpoint_step_5.pt.tmp`.
+    /// Parses a name like `checkpoint_step_N.pt`. Hidden and half-written files have other names:
+    /// `.checkpoint_step_5.pt.x7`, `checkpoint_step_5.pt.tmp`.
     #[must_use]
     pub fn parse(file_name: &str) -> Option<Self> {
         let (stem, extension) = file_name.rsplit_once('.')?;
@@ -37,7 +35,7 @@ impl CheckpointName {
             None => (false, rest),
         };
         let digits = rest.strip_prefix("step_")?;
-        // A sign is no digit, but a number's parser would take it.
+        // `parse` below would accept a sign.
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
@@ -45,7 +43,7 @@ impl CheckpointName {
     }
 }
 
-/// The version it becomes: `step-N`, or `final-step-N`.
+/// The version that the checkpoint becomes: `step-N` or `final-step-N`.
 impl fmt::Display for CheckpointName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}step-{}", if self.is_final { "final-" } else { "" }, self.step)
@@ -61,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_tells_step_and_version() {
+    fn a_name_gives_step_and_version() {
         for (file_name, expected) in [
             ("checkpoint_step_500.pt", Some((name(500, false), "step-500"))),
             ("checkpoint_final_step_500.pt", Some((name(500, true), "final-step-500"))),
@@ -99,13 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn the_later_one_is_the_greater_one() {
+    fn a_later_checkpoint_is_greater() {
         let ordered = [name(9, false), name(9, true), name(10, false), name(100, true), name(101, false)];
         assert!(ordered.is_sorted_by(|one, other| one < other));
     }
 
     #[test]
-    fn the_list_for_people_names_every_extension() {
+    fn the_text_for_help_names_every_extension() {
         for extension in EXTENSIONS {
             assert!(CHECKPOINT_NAMES.contains(&format!(".{extension}")), "{extension}");
         }
@@ -113,14 +111,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_is_no_checkpoint(text in r"(checkpoint_)?(final_)?(step_)?\PC{0,30}(\.pt)?") {
+        fn any_text_is_parsed_or_refused(text in r"(checkpoint_)?(final_)?(step_)?\PC{0,30}(\.pt)?") {
             if let Some(name) = CheckpointName::parse(&text) {
                 assert!(name.step >= 0 && text.starts_with(PREFIX));
             }
         }
 
         #[test]
-        fn any_step_reads_back(step in 0..=i64::MAX, is_final: bool) {
+        fn any_step_round_trips(step in 0..=i64::MAX, is_final: bool) {
             let prefix = if is_final { "final_" } else { "" };
             let read = CheckpointName::parse(&format!("checkpoint_{prefix}step_{step}.pt"));
             assert_eq!(read, Some(name(step, is_final)));

@@ -1,44 +1,44 @@
-//! Reading JSON files: a model's configuration, and objects in general.
+//! JSON files: the configuration of a model, and objects in general.
 //!
-//! What a file means is judged by its bytes alone; where they came from serves only the error's text.
+//! A path only appears in error texts; the result depends on the bytes alone.
 
 use std::path::Path;
 
-use super::{ArtifactError, MeasureOptions, Opened};
+use crate::{error::ArtifactError, measure::MeasureOptions, open_file::OpenFile};
 use registry_domain::{
     Measurement,
     json::{Object, Value, read_object},
 };
 
-/// The largest JSON file that is read. A configuration with a whole vocabulary in it is about half of this;
-/// read into memory it takes some ten times its size.
+/// The largest JSON file that is read, in bytes. A configuration with a whole vocabulary is about half of this; parsed, it
+/// takes some ten times its size.
 pub const MAX_JSON_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Digests a configuration and reads it, in one pass.
+/// Digests and parses a configuration in one pass.
 ///
 /// # Errors
-/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`Opened::measure`] and [`parse_config`].
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`OpenFile::measure`] and [`parse_config`].
 pub fn read_config(
-    opened: &Opened,
+    opened: &OpenFile,
     progress: impl FnMut(u64),
 ) -> Result<(Measurement, Object), ArtifactError> {
     let (measurement, content) = read(opened, None, progress)?;
     Ok((measurement, parse_config(&content, opened.path())?))
 }
 
-/// Reads the JSON object in the file at `path`.
+/// Parses the JSON object in the file at `path`.
 ///
 /// # Errors
-/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`Opened::open`], [`Opened::measure`] and
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`OpenFile::open`], [`OpenFile::measure`] and
 /// [`parse_object`].
 pub fn read_object_file(path: &Path) -> Result<Object, ArtifactError> {
-    // A file over the digest's limit is read only to be kept, and nobody asks for this digest.
-    let (_, content) = read(&Opened::open(path)?, Some(0), |_| {})?;
+    // A limit of zero skips the digest, which is not needed.
+    let (_, content) = read(&OpenFile::open(path)?, Some(0), |_| {})?;
     parse_object(&content, path)
 }
 
 fn read(
-    opened: &Opened,
+    opened: &OpenFile,
     digest_limit_bytes: Option<u64>,
     progress: impl FnMut(u64),
 ) -> Result<(Measurement, Vec<u8>), ArtifactError> {
@@ -52,7 +52,7 @@ fn read(
     Ok((measured.measurement, measured.content.ok_or_else(too_large)?))
 }
 
-/// Reads a model's configuration. `NaN` and `Infinity`, which Python writes into such files, are `null`.
+/// Parses a model's configuration. `NaN` and `Infinity`, which Python writes into such files, become `null`.
 ///
 /// # Errors
 /// [`ArtifactError::NotJson`] with line and column, [`ArtifactError::NotAnObject`]; both name `path`.
@@ -66,7 +66,7 @@ pub fn parse_config(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> 
     }
 }
 
-/// Reads an object from strict JSON.
+/// Parses an object from strict JSON.
 ///
 /// # Errors
 /// As [`parse_config`].
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_read_in_its_order() {
+    fn an_object_keeps_its_order() {
         let config = parse_config(br#"{"b": 1.50, "a": {"c": []}}"#, Path::new("c.json")).unwrap();
         assert_eq!(Value::Object(config).to_string(), r#"{"b":1.50,"a":{"c":[]}}"#);
     }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_named() {
+    fn json_that_is_not_an_object_is_named() {
         for (text, found) in [
             ("[1]", "a list"),
             ("\"x\"", "a text"),
@@ -122,7 +122,10 @@ mod tests {
             ("null", "null"),
         ] {
             let refused = refusal(text.as_bytes());
-            assert!(refused.contains(&format!("c.json holds {found} where a JSON object")), "{refused}");
+            assert!(
+                refused.contains(&format!("c.json contains {found}, expected a JSON object")),
+                "{refused}"
+            );
         }
     }
 
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_may_not_nest_without_end() {
+    fn the_nesting_of_a_configuration_is_limited() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(refusal(deep.as_bytes()).contains("recursion limit"));
     }
@@ -145,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.json");
         fs::write(&path, "{}").unwrap();
-        let (measurement, config) = read_config(&Opened::open(&path).unwrap(), |_| {}).unwrap();
+        let (measurement, config) = read_config(&OpenFile::open(&path).unwrap(), |_| {}).unwrap();
         // `{}`, by `sha256sum`.
         let digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
         assert_eq!(measurement.sha256.unwrap().to_string(), digest);
@@ -154,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_too_large_for_json_is_not_read() {
+    fn a_file_that_is_too_large_for_json_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pt");
         File::create(&path).unwrap().set_len(MAX_JSON_BYTES + 1).unwrap();
-        let refused = read_config(&Opened::open(&path).unwrap(), |_| panic!("it was read")).unwrap_err();
+        let refused = read_config(&OpenFile::open(&path).unwrap(), |_| panic!("it was read")).unwrap_err();
         assert!(refused.to_string().contains("model.pt is larger than 32 MiB"), "{refused}");
         assert!(matches!(read_object_file(&path), Err(ArtifactError::TooLarge { .. })));
     }

@@ -1,6 +1,6 @@
-//! The checkpoints that lie in a folder, and which of them have come to rest.
+//! The checkpoints in a folder, and which of them are complete.
 //!
-//! Looking is done here; when to look, and what to do then, is decided elsewhere.
+//! This module lists them; its callers decide when.
 
 use std::{
     collections::HashMap,
@@ -10,30 +10,30 @@ use std::{
     time::Duration,
 };
 
-use super::{ArtifactError, CheckpointName, opened::FileState};
+use crate::{checkpoint::CheckpointName, error::ArtifactError, open_file::FileState};
 
-/// A checkpoint in a folder, as it was found.
+/// A checkpoint in a folder, as it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The folder's path and the file's name.
     pub path: PathBuf,
-    /// What the file's name says.
+    /// The parsed name of the file.
     pub name: CheckpointName,
-    /// What moves when the file does.
+    /// Size, time and inode, which change if the file does.
     pub state: FileState,
 }
 
 impl Checkpoint {
-    /// The file's name. It has the form of [`CheckpointName`], so it is plain text.
+    /// The name of the file, which is plain text, since it is a [`CheckpointName`].
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 }
 
-/// The checkpoints in `folder`, the latest one last: by step, final behind plain, and of the same version
-/// the newest behind the others. Links are followed; folders, and whatever else is no file, are passed over,
-/// as is what vanishes meanwhile, and what is empty: somebody is about to write it, or has failed to.
+/// Lists the checkpoints in `folder`, the latest last: by step, plain before final, and files of the same version by
+/// time. Links are followed. Folders and other irregular files are skipped, as are files that vanish during the listing
+/// and empty ones, which are about to be written or failed to be.
 ///
 /// # Errors
 /// [`ArtifactError::Missing`], [`ArtifactError::NotAFolder`], [`ArtifactError::Unreadable`].
@@ -63,10 +63,10 @@ pub fn list_checkpoints(folder: &Path) -> Result<Vec<Checkpoint>, ArtifactError>
     Ok(found)
 }
 
-/// Tells files that are still being written from those that have come to rest. It is told what was seen
-/// and when, in the time since some beginning, and never looks itself.
+/// Distinguishes complete files from those that are still being written. Callers pass what they list and when, as the
+/// time since an arbitrary start.
 #[derive(Debug)]
-pub struct Settling {
+pub struct StabilityTracker {
     quiet: Duration,
     seen: HashMap<PathBuf, Sighting>,
 }
@@ -78,14 +78,14 @@ struct Sighting {
     last: Duration,
 }
 
-impl Settling {
-    /// A file has come to rest once it was seen in one and the same state for as long as `quiet`.
+impl StabilityTracker {
+    /// A file counts as complete once its state has not changed for `quiet`.
     #[must_use]
     pub fn after(quiet: Duration) -> Self {
         Self { quiet, seen: HashMap::new() }
     }
 
-    /// Takes in all that was seen at the time `now`; what was not has vanished and is forgotten.
+    /// Records the files that exist at the time `now`, and forgets all others.
     pub fn observe(&mut self, now: Duration, files: &[Checkpoint]) {
         let sightings = files.iter().map(|file| {
             let since = match self.seen.get(&file.path) {
@@ -97,20 +97,18 @@ impl Settling {
         self.seen = sightings.collect();
     }
 
-    /// Whether the file had come to rest when it was last seen. An empty one never has: somebody has only
-    /// just created it, or has failed to write it.
+    /// Returns true if the file was complete at the last observation. An empty file never is.
     #[must_use]
-    pub fn is_settled(&self, path: &Path) -> bool {
+    pub fn is_stable(&self, path: &Path) -> bool {
         self.seen.get(path).is_some_and(|seen| {
             seen.state.size_bytes > 0 && seen.last.saturating_sub(seen.since) >= self.quiet
         })
     }
 
-    /// When to look again: the first moment at which another file could have come to rest.
+    /// Returns the first time at which another file could be complete.
     #[must_use]
-    pub fn next_look(&self) -> Option<Duration> {
-        let open =
-            self.seen.iter().filter(|(path, seen)| seen.state.size_bytes > 0 && !self.is_settled(path));
+    pub fn next_check(&self) -> Option<Duration> {
+        let open = self.seen.iter().filter(|(path, seen)| seen.state.size_bytes > 0 && !self.is_stable(path));
         open.map(|(_, seen)| seen.since + self.quiet).min()
     }
 }
@@ -122,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_is_the_last_and_what_is_no_checkpoint_is_passed_over() {
+    fn the_latest_is_last_and_other_files_are_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let now = SystemTime::now();
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_none_is_named() {
+    fn a_path_that_is_not_a_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
@@ -168,7 +166,7 @@ mod tests {
         assert_eq!(list_checkpoints(folder.path()).unwrap(), []);
     }
 
-    /// A file as it is seen: size, time of modification, inode.
+    /// A listed file: size, time of modification, inode.
     fn seen(name: &str, (size_bytes, modified_ns, inode): (u64, i64, u64)) -> Checkpoint {
         Checkpoint {
             path: PathBuf::from(name),
@@ -178,13 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_come_to_rest_once_it_was_the_same_for_long_enough() {
-        // What is seen of one file after so many milliseconds, and whether it has then come to rest, with
-        // two seconds of quiet.
+    fn a_file_is_stable_once_it_was_the_same_for_long_enough() {
+        // The time in milliseconds, the state of the file, and if it is stable then, with two seconds of quiet.
         type Look = (u64, Option<(u64, i64, u64)>, bool);
         let cases: [(&str, &[Look]); 7] = [
             (
-                "at rest from the start",
+                "complete from the start",
                 &[(0, Some((5, 1, 1)), false), (1999, Some((5, 1, 1)), false), (2000, Some((5, 1, 1)), true)],
             ),
             (
@@ -223,38 +220,38 @@ mod tests {
                 ],
             ),
             (
-                "at rest, then written on",
+                "complete, then appended to",
                 &[(0, Some((5, 1, 1)), false), (3000, Some((5, 1, 1)), true), (3500, Some((9, 2, 1)), false)],
             ),
         ];
         for (what, looks) in cases {
-            let mut settling = Settling::after(Duration::from_secs(2));
-            for (millis, state, settled) in looks {
+            let mut tracker = StabilityTracker::after(Duration::from_secs(2));
+            for (millis, state, stable) in looks {
                 let files: Vec<_> = state.iter().map(|state| seen("c", *state)).collect();
-                settling.observe(Duration::from_millis(*millis), &files);
-                assert_eq!(settling.is_settled(Path::new("c")), *settled, "{what}, after {millis} ms");
+                tracker.observe(Duration::from_millis(*millis), &files);
+                assert_eq!(tracker.is_stable(Path::new("c")), *stable, "{what}, after {millis} ms");
             }
         }
     }
 
     #[test]
-    fn it_is_looked_again_when_the_first_file_could_be_at_rest() {
+    fn the_next_check_is_when_the_first_file_could_be_stable() {
         let at = Duration::from_millis;
-        let mut settling = Settling::after(at(2000));
-        assert_eq!(settling.next_look(), None);
-        settling.observe(at(100), &[seen("a", (5, 1, 1)), seen("empty", (0, 1, 2))]);
-        settling.observe(at(500), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3)), seen("empty", (0, 1, 2))]);
-        assert_eq!(settling.next_look(), Some(at(2100)));
-        settling.observe(at(2100), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3))]);
-        assert_eq!(settling.next_look(), Some(at(2500)));
-        settling.observe(at(2500), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3))]);
-        assert_eq!(settling.next_look(), None);
+        let mut tracker = StabilityTracker::after(at(2000));
+        assert_eq!(tracker.next_check(), None);
+        tracker.observe(at(100), &[seen("a", (5, 1, 1)), seen("empty", (0, 1, 2))]);
+        tracker.observe(at(500), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3)), seen("empty", (0, 1, 2))]);
+        assert_eq!(tracker.next_check(), Some(at(2100)));
+        tracker.observe(at(2100), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3))]);
+        assert_eq!(tracker.next_check(), Some(at(2500)));
+        tracker.observe(at(2500), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3))]);
+        assert_eq!(tracker.next_check(), None);
     }
 
     #[test]
-    fn without_a_time_of_quiet_one_look_is_enough() {
-        let mut settling = Settling::after(Duration::ZERO);
-        settling.observe(Duration::ZERO, &[seen("c", (5, 1, 1))]);
-        assert!(settling.is_settled(Path::new("c")));
+    fn without_a_quiet_period_one_observation_is_enough() {
+        let mut tracker = StabilityTracker::after(Duration::ZERO);
+        tracker.observe(Duration::ZERO, &[seen("c", (5, 1, 1))]);
+        assert!(tracker.is_stable(Path::new("c")));
     }
 }

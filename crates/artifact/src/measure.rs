@@ -1,51 +1,48 @@
-//! The one place that reads a file and digests it.
+//! Reads and digests a file in one pass and constant memory.
 //!
-//! One pass, in memory that does not grow with the file. The bytes are counted as they come, because the
-//! size that a file claims is a promise of the past: one that is still being written must not be
-//! registered under a digest that no finished file will ever have.
+//! Bytes are counted as they are read and compared with the size at opening, so that a file that is still being written is
+//! never registered under the digest of a half.
 
 use std::{io, panic, thread};
 
 use crossbeam_channel::bounded;
 use sha2::{Digest as _, Sha256};
 
-use super::{ArtifactError, Opened};
+use crate::{error::ArtifactError, open_file::OpenFile};
 use registry_domain::{Digest, Measurement};
 
-/// What is read at once. Measured on two cores with SHA-NI and 2 GiB in the page cache: 1.38 s with
+/// Bytes per read. Measured on two cores with SHA-NI and 2 GiB in the page cache: 1.38 s with
 /// 64 KiB, 1.26 s with 256 KiB, 1.22 s with 1 MiB, 1.21 s with 4 MiB; `openssl dgst` takes 1.55 s.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Chunks under way between reading and digesting. They bound the memory of a measurement: 4 MiB,
-/// whatever the file's size.
+/// Chunks between reading and digesting. They bound the memory of a measurement to 4 MiB.
 const BUFFERS: usize = 4;
 
-/// What to do with a file besides counting its bytes.
+/// What to do with the bytes of a file.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MeasureOptions {
-    /// A larger file is sized and not digested. Without a limit every file is digested.
+    /// Files larger than this are not digested; `None` digests every file.
     pub digest_limit_bytes: Option<u64>,
-    /// A file of up to this size is also handed over as it was read.
+    /// The content of files up to this size is returned.
     pub keep_up_to_bytes: usize,
 }
 
-/// What one pass over a file yields.
+/// The result of one pass over a file.
 #[derive(Debug)]
 pub struct Measured {
-    /// Its size, and its digest where that was wanted.
+    /// Its size, and its digest unless it was over the limit.
     pub measurement: Measurement,
-    /// The very bytes that were digested; absent where the file is larger than was to be kept.
+    /// The bytes that were digested; absent for a file larger than `keep_up_to_bytes`.
     pub content: Option<Vec<u8>>,
 }
 
-impl Opened {
-    /// Reads the file once from its first byte to its last. `progress` hears how many bytes are done.
+impl OpenFile {
+    /// Reads the file once. `progress` receives the bytes done so far.
     ///
-    /// A file over the limit that is not to be kept is not read at all.
+    /// A file that needs neither a digest nor its content is not read.
     ///
     /// # Errors
-    /// [`ArtifactError::Changed`] where the file changed since it was opened,
-    /// [`ArtifactError::Unreadable`] where the system fails to read it.
+    /// [`ArtifactError::Changed`] if the file changed since it was opened, [`ArtifactError::Unreadable`] if a read fails.
     pub fn measure(
         &self,
         options: &MeasureOptions,
@@ -57,10 +54,10 @@ impl Opened {
         })
     }
 
-    /// The same for as long as `go_on`, which hears how many bytes are done, says so.
+    /// Like [`OpenFile::measure`], as long as `go_on` returns true. It receives the bytes done so far.
     ///
     /// # Errors
-    /// [`ArtifactError::Abandoned`] once it does not, else as [`Opened::measure`].
+    /// [`ArtifactError::Abandoned`] once `go_on` returns false, else as [`OpenFile::measure`].
     pub fn measure_while(
         &self,
         options: &MeasureOptions,
@@ -69,11 +66,10 @@ impl Opened {
         self.measure_each(options, |_, read_bytes| go_on(read_bytes))
     }
 
-    /// The same, handing each chunk of the file to `each` too, once it is digested: what was sent on is what
-    /// was digested. `each` also hears how many bytes are done with that chunk.
+    /// Like [`OpenFile::measure_while`], and passes each chunk that was digested to `each`, with the bytes done so far.
     ///
     /// # Errors
-    /// As [`Opened::measure_while`].
+    /// As [`OpenFile::measure_while`].
     pub fn measure_each(
         &self,
         options: &MeasureOptions,
@@ -104,7 +100,7 @@ impl Opened {
     fn run(&self, pass: &mut Pass<impl FnMut(&[u8], u64) -> bool>) -> io::Result<()> {
         match usize::try_from(self.size_bytes()) {
             Ok(size) if size < CHUNK_BYTES => {
-                // One byte more than there should be: a file that has grown shows it by filling it.
+                // One byte more than the size, to notice a file that has grown.
                 let mut buffer = vec![0; size + 1];
                 let filled = self.fill(&mut buffer, 0)?;
                 pass.take(&buffer[..filled]);
@@ -114,27 +110,27 @@ impl Opened {
         }
     }
 
-    /// Reads in a thread of its own while this one digests. The buffers go round between the two.
+    /// Reads in another thread while this one digests. Buffers circulate between the two.
     fn run_overlapped(&self, pass: &mut Pass<impl FnMut(&[u8], u64) -> bool>) -> io::Result<()> {
         thread::scope(|scope| {
-            // Both ends on this side live in this closure: a panic in it drops them, and the reader ends.
-            let (give_back, free) = bounded::<Vec<u8>>(BUFFERS);
-            let (hand_over, filled) = bounded::<(Vec<u8>, usize)>(BUFFERS);
+            // A panic in this closure drops its ends of the channels, which ends the reader.
+            let (release, free) = bounded::<Vec<u8>>(BUFFERS);
+            let (pass_on, filled) = bounded::<(Vec<u8>, usize)>(BUFFERS);
             for _ in 0..BUFFERS {
-                // The channel has room for all of them and its other end is right here.
-                let _ = give_back.send(vec![0; CHUNK_BYTES]);
+                // The channel holds all buffers, and its receiver is in scope.
+                let _ = release.send(vec![0; CHUNK_BYTES]);
             }
             let reader = thread::Builder::new().name("artifact-reader".to_owned()).spawn_scoped(
                 scope,
                 move || -> io::Result<()> {
                     let mut offset = 0;
-                    // A file that grows as fast as it is read must come to an end too.
+                    // Stop even if the file grows as fast as it is read.
                     while offset <= self.size_bytes()
                         && let Ok(mut buffer) = free.recv()
                     {
                         let length = self.fill(&mut buffer, offset)?;
                         offset += length as u64;
-                        if length == 0 || hand_over.send((buffer, length)).is_err() {
+                        if length == 0 || pass_on.send((buffer, length)).is_err() {
                             break;
                         }
                     }
@@ -146,17 +142,17 @@ impl Opened {
                 if pass.abandoned {
                     break;
                 }
-                // The reader may have seen the end of the file and gone; then nobody wants it back.
-                let _ = give_back.send(buffer);
+                // Fails if the reader has reached the end of the file.
+                let _ = release.send(buffer);
             }
-            // Where this side stops first, the reader learns of it here.
-            drop(give_back);
+            // Ends the reader if this side stopped first.
+            drop(release);
             reader.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
         })
     }
 }
 
-/// What happens to the bytes on their way.
+/// What is done with each chunk.
 struct Pass<E> {
     hasher: Option<Sha256>,
     content: Option<Vec<u8>>,
@@ -198,7 +194,7 @@ mod tests {
         tempfile::tempdir().unwrap()
     }
 
-    /// A file of `length` bytes that differ, modified long ago so that any write to it moves its times.
+    /// A file of `length` varying bytes, modified long ago, so that any write changes its times.
     fn file(folder: &TempDir, length: usize) -> (PathBuf, Vec<u8>) {
         let path = folder.path().join("model.pt");
         let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + at / 251) as u8).collect();
@@ -209,11 +205,11 @@ mod tests {
     }
 
     fn measure(path: &Path, options: &MeasureOptions) -> Measured {
-        Opened::open(path).unwrap().measure(options, |_| {}).unwrap()
+        OpenFile::open(path).unwrap().measure(options, |_| {}).unwrap()
     }
 
     #[test]
-    fn a_file_has_the_digest_that_others_compute_for_it() {
+    fn a_digest_equals_that_of_sha256sum() {
         let folder = folder();
         let path = folder.path().join("hello");
         fs::write(&path, "hello").unwrap();
@@ -236,10 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_over_the_limit_is_sized_only_and_not_read() {
+    fn a_file_over_the_limit_is_not_read() {
         let folder = folder();
         let (path, bytes) = file(&folder, 10);
-        let opened = Opened::open(&path).unwrap();
+        let opened = OpenFile::open(&path).unwrap();
         for (limit, keep, digested, kept, read) in [
             (Some(10), 0, true, false, true),
             (Some(9), 0, false, false, false),
@@ -249,14 +245,14 @@ mod tests {
             (None, 9, true, false, true),
             (None, 10, true, true, true),
         ] {
-            let mut heard = 0;
+            let mut reported = 0;
             let options = MeasureOptions { digest_limit_bytes: limit, keep_up_to_bytes: keep };
-            let measured = opened.measure(&options, |done| heard = done).unwrap();
+            let measured = opened.measure(&options, |done| reported = done).unwrap();
             let case = format!("{options:?}");
             assert_eq!(measured.measurement.size_bytes, 10, "{case}");
             assert_eq!(measured.measurement.sha256.is_some(), digested, "{case}");
             assert_eq!(measured.content, kept.then(|| bytes.clone()), "{case}");
-            assert_eq!(heard, if read { 10 } else { 0 }, "{case}");
+            assert_eq!(reported, if read { 10 } else { 0 }, "{case}");
         }
     }
 
@@ -264,10 +260,13 @@ mod tests {
     fn progress_rises_chunk_by_chunk_to_the_size() {
         let folder = folder();
         let (path, _) = file(&folder, 2 * CHUNK_BYTES + 5);
-        let mut heard = Vec::new();
-        Opened::open(&path).unwrap().measure(&MeasureOptions::default(), |done| heard.push(done)).unwrap();
+        let mut reported = Vec::new();
+        OpenFile::open(&path)
+            .unwrap()
+            .measure(&MeasureOptions::default(), |done| reported.push(done))
+            .unwrap();
         let chunk = CHUNK_BYTES as u64;
-        assert_eq!(heard, [chunk, 2 * chunk, 2 * chunk + 5]);
+        assert_eq!(reported, [chunk, 2 * chunk, 2 * chunk + 5]);
     }
 
     #[test]
@@ -288,7 +287,7 @@ mod tests {
             for (what, change) in changes {
                 let (path, _) = file(&folder, length);
                 let mut writer = File::options().write(true).open(&path).unwrap();
-                let opened = Opened::open(&path).unwrap();
+                let opened = OpenFile::open(&path).unwrap();
                 let mut first = true;
                 let options = MeasureOptions { keep_up_to_bytes: length, ..MeasureOptions::default() };
                 let refused = opened.measure(&options, |_| {
@@ -309,7 +308,7 @@ mod tests {
         let folder = folder();
         for length in [10, CHUNK_BYTES] {
             let (path, _) = file(&folder, length);
-            let opened = Opened::open(&path).unwrap();
+            let opened = OpenFile::open(&path).unwrap();
             File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
             let refused = opened.measure(&MeasureOptions::default(), |_| {});
             assert!(matches!(refused, Err(ArtifactError::Changed { .. })), "{length}");
@@ -317,21 +316,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_grows_as_fast_as_it_is_read_comes_to_an_end() {
+    fn reading_ends_for_a_file_that_grows_as_fast() {
         let folder = folder();
         let (path, _) = file(&folder, CHUNK_BYTES);
         let mut writer = File::options().append(true).open(&path).unwrap();
         let more = vec![0; 2 * CHUNK_BYTES];
-        let opened = Opened::open(&path).unwrap();
+        let opened = OpenFile::open(&path).unwrap();
         let refused = opened.measure(&MeasureOptions::default(), |_| writer.write_all(&more).unwrap());
         assert!(matches!(refused, Err(ArtifactError::Changed { .. })));
     }
 
     #[test]
-    fn a_panic_while_digesting_ends_the_reader_too() {
+    fn a_panic_while_digesting_ends_the_reader() {
         let folder = folder();
         let (path, _) = file(&folder, (BUFFERS + 4) * CHUNK_BYTES);
-        let opened = Opened::open(&path).unwrap();
+        let opened = OpenFile::open(&path).unwrap();
         let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| {
             let _ = opened.measure(&MeasureOptions::default(), |_| panic!("on purpose"));
         }));
@@ -339,32 +338,32 @@ mod tests {
     }
 
     #[test]
-    fn each_chunk_is_handed_on_as_it_was_digested() {
+    fn each_chunk_is_passed_on_as_it_was_digested() {
         let folder = folder();
         for length in [0, 5, 3 * CHUNK_BYTES + 7] {
             let (path, bytes) = file(&folder, length);
-            let mut handed = Vec::new();
+            let mut passed = Vec::new();
             let measured =
-                Opened::open(&path).unwrap().measure_each(&MeasureOptions::default(), |chunk, done| {
-                    handed.extend_from_slice(chunk);
-                    done == handed.len() as u64
+                OpenFile::open(&path).unwrap().measure_each(&MeasureOptions::default(), |chunk, done| {
+                    passed.extend_from_slice(chunk);
+                    done == passed.len() as u64
                 });
             let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
             assert_eq!(measured.unwrap().measurement.sha256, Some(digest));
-            assert!(handed == bytes, "{length}");
+            assert!(passed == bytes, "{length}");
         }
     }
 
     #[test]
-    fn a_measurement_is_abandoned_in_the_middle_on_demand() {
+    fn a_measurement_can_be_abandoned() {
         let folder = folder();
         let (path, _) = file(&folder, (BUFFERS + 3) * CHUNK_BYTES);
-        let mut heard = 0;
-        let abandoned = Opened::open(&path).unwrap().measure_while(&MeasureOptions::default(), |done| {
-            heard = done;
+        let mut reported = 0;
+        let abandoned = OpenFile::open(&path).unwrap().measure_while(&MeasureOptions::default(), |done| {
+            reported = done;
             done < 2 * CHUNK_BYTES as u64
         });
         assert!(matches!(abandoned, Err(ArtifactError::Abandoned { .. })), "{abandoned:?}");
-        assert_eq!(heard, 2 * CHUNK_BYTES as u64);
+        assert_eq!(reported, 2 * CHUNK_BYTES as u64);
     }
 }

@@ -1,8 +1,8 @@
-//! Finding files where the system has neither `O_PATH` nor `openat2`, as everywhere but on Linux.
+//! File handles for systems without `O_PATH` and `openat2`, which is all but Linux.
 //!
-//! A file is looked at by its path and judged before it is opened, and refused where what was opened is another one. The database's
-//! locks could still be lost to somebody who swaps files at just that moment. Paths can't be kept beneath a folder here,
-//! so a server that is asked to do so does not start.
+//! A file is inspected by its path before it is opened, and refused if another file was opened. A process that swaps files
+//! at that moment could still make the database lose its locks. Paths can't be confined to a folder, so a server that is
+//! configured to do so does not start.
 
 use std::{
     fs::{self, FileType, OpenOptions},
@@ -11,24 +11,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    ArtifactError, FileIdentity, Opened, RootError,
-    opened::{GENTLY, irregular},
+use crate::{
+    error::{ArtifactError, RootError},
+    open_file::{FileIdentity, OPEN_FLAGS, OpenFile, irregular},
 };
 
-/// A file that was found.
+/// A handle of a file that is not open yet.
 #[derive(Debug)]
-pub struct Found {
+pub struct FileHandle {
     path: PathBuf,
     identity: FileIdentity,
     file_type: FileType,
 }
 
-impl Found {
-    /// Finds the file at `path`, through links too.
+impl FileHandle {
+    /// Looks up the file at `path`, following links.
     ///
     /// # Errors
-    /// Where there is nothing, or the system does not let it be seen.
+    /// If there is no file, or the system refuses the lookup.
     pub fn at(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
         let path = path.into();
         match fs::metadata(&path) {
@@ -40,37 +40,37 @@ impl Found {
         }
     }
 
-    /// The path as it was given.
+    /// The path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which file it is.
+    /// The identity of the file.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity
     }
 
-    /// The file system it lies on, where that is one whose files are none. Of such there are none here that hold
-    /// regular files.
+    /// Returns the name of its file system if the files there have no stored content. Outside Linux no regular file is
+    /// on such a file system.
     #[must_use]
-    pub fn made_up_by(&self) -> Option<&'static str> {
+    pub fn synthetic_file_system(&self) -> Option<&'static str> {
         None
     }
 
-    /// Opens just this file, and only where it is a regular one.
+    /// Opens exactly this file, if it is regular.
     ///
     /// # Errors
-    /// Where it is none, or may not be read.
-    pub fn open(self) -> Result<Opened, ArtifactError> {
+    /// If it is not a regular file, or can't be read.
+    pub fn open(self) -> Result<OpenFile, ArtifactError> {
         let Self { path, identity, file_type } = self;
         if let Some(kind) = irregular(file_type) {
             return Err(ArtifactError::NotRegular { path, kind });
         }
-        match OpenOptions::new().read(true).custom_flags(GENTLY).open(&path) {
+        match OpenOptions::new().read(true).custom_flags(OPEN_FLAGS).open(&path) {
             Ok(file) => {
-                let opened = Opened::of(path, file)?;
+                let opened = OpenFile::of(path, file)?;
                 match opened.identity() == identity {
                     true => Ok(opened),
                     false => Err(ArtifactError::Changed { path: opened.path().to_owned() }),
@@ -81,12 +81,12 @@ impl Found {
     }
 }
 
-/// A folder that paths do not lead out of: there is none here.
+/// A folder that paths can't leave; never constructed on this system.
 #[derive(Debug, Clone)]
 pub enum LocalRoot {}
 
 impl LocalRoot {
-    /// Says that it can't be done.
+    /// Fails, since this system can't confine paths.
     ///
     /// # Errors
     /// [`RootError::Unguarded`], always.
@@ -98,7 +98,7 @@ impl LocalRoot {
     ///
     /// # Errors
     /// None.
-    pub fn find(&self, _: impl Into<PathBuf>) -> Result<Found, ArtifactError> {
+    pub fn find(&self, _: impl Into<PathBuf>) -> Result<FileHandle, ArtifactError> {
         match *self {}
     }
 }

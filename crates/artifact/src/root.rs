@@ -1,8 +1,7 @@
-//! A folder that paths do not lead out of.
+//! A folder that paths can't leave.
 //!
-//! It is opened once, and what is asked for is looked up beneath it by the kernel (`openat2`), which judges each
-//! step as it takes it: no link, `..` or rename can lead a look-up out of it at any time. This room
-//! knows how; whose paths have to stay where is for its callers to say.
+//! It is opened once, and the kernel (`openat2`) looks up paths beneath it and checks each step, so that no link, `..` or
+//! concurrent rename can lead a lookup out of it.
 
 use std::{
     ffi::OsString,
@@ -18,30 +17,30 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
-    ArtifactError, RootError,
-    found::{Found, is_unknown, look, not_found},
+use crate::{
+    error::{ArtifactError, RootError},
+    handle::{FileHandle, is_unsupported, look_up, lookup_error},
 };
 
-/// Links that are followed one after the other, as many as Linux follows.
+/// Links that a lookup follows, as many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// How the kernel looks for what lies beneath.
+/// The rules of the kernel's lookups.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 
-/// A folder that paths do not lead out of; clones share it.
+/// A folder that paths can't leave; clones share it.
 #[derive(Debug, Clone)]
 pub struct LocalRoot {
     folder: Arc<OwnedFd>,
-    /// What an absolute path to something beneath begins with: as the folder was given, and as it really lies.
+    /// Prefixes of absolute paths to files beneath: the folder as it was given, and its canonical path.
     names: [PathBuf; 2],
 }
 
 impl LocalRoot {
-    /// Opens the folder at `path`. Should it be moved later, or another one take its place, it stays this one.
+    /// Opens the folder at `path`. It stays the same folder if it is moved or replaced later.
     ///
     /// # Errors
-    /// [`RootError`] where there is no such folder, or the system can't look up beneath one.
+    /// If there is no such folder, or the system can't confine lookups.
     pub fn open(path: &Path) -> Result<Self, RootError> {
         let failed = |source: io::Error| {
             let path = path.to_owned();
@@ -54,35 +53,35 @@ impl LocalRoot {
         let names = [std::path::absolute(path).map_err(failed)?, path.canonicalize().map_err(failed)?];
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, &names[1], flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-        match look(&folder, Path::new("."), OFlags::empty(), BENEATH) {
+        match look_up(&folder, Path::new("."), OFlags::empty(), BENEATH) {
             Ok(_) => Ok(Self { folder: Arc::new(folder), names }),
-            Err(error) if is_unknown(error) => Err(RootError::Unguarded { path: path.to_owned() }),
+            Err(error) if is_unsupported(error) => Err(RootError::Unguarded { path: path.to_owned() }),
             Err(error) => Err(failed(error.into())),
         }
     }
 
-    /// Finds the file at `path` beneath this folder: a relative one from it on, an absolute one where it begins with
-    /// the folder's own. Links are followed as long as they stay beneath, those of `/proc` never.
+    /// Looks up a file beneath this folder. A relative path starts here; an absolute one must start with the folder's own.
+    /// Links are followed as long as they stay beneath, those of `/proc` never.
     ///
     /// # Errors
-    /// [`ArtifactError::Outside`] for what is not beneath, whether or not there is anything, else as [`Found::at`].
-    pub fn find(&self, path: impl Into<PathBuf>) -> Result<Found, ArtifactError> {
+    /// [`ArtifactError::Outside`] for a path outside, even if there is no file; else as [`FileHandle::at`].
+    pub fn find(&self, path: impl Into<PathBuf>) -> Result<FileHandle, ArtifactError> {
         let path = path.into();
         let Some(inner) = self.inner(&path) else { return Err(ArtifactError::Outside { path }) };
-        let found = match look(&self.folder, inner, OFlags::empty(), BENEATH) {
-            // To the kernel an absolute link leads out, also one that leads back in.
+        let looked_up = match look_up(&self.folder, inner, OFlags::empty(), BENEATH) {
+            // For the kernel every absolute link leads out, even one that leads back in.
             Err(Errno::XDEV) => self.without_links(inner).and_then(|plain| {
-                look(&self.folder, &plain, OFlags::empty(), BENEATH | ResolveFlags::NO_SYMLINKS)
+                look_up(&self.folder, &plain, OFlags::empty(), BENEATH | ResolveFlags::NO_SYMLINKS)
             }),
-            found => found,
+            result => result,
         };
-        match found {
-            Ok(handle) => Found::of(path, handle),
-            Err(error) => Err(not_found(path, error)),
+        match looked_up {
+            Ok(handle) => FileHandle::of(path, handle),
+            Err(error) => Err(lookup_error(path, error)),
         }
     }
 
-    /// `path` from this folder on.
+    /// Returns `path` relative to this folder.
     fn inner<'p>(&self, path: &'p Path) -> Option<&'p Path> {
         let inner = match path.is_absolute() {
             true => self.names.iter().find_map(|name| path.strip_prefix(name).ok())?,
@@ -91,14 +90,14 @@ impl LocalRoot {
         Some(if inner.as_os_str().is_empty() { Path::new(".") } else { inner })
     }
 
-    /// The way to the same place without a link in it, absolute links included. Nothing outside is looked at for it,
-    /// and whoever uses it lets no link be followed: one may have been put there since.
+    /// Returns a path to the same place without links, not even absolute ones. It never looks outside. The caller must not
+    /// follow links in the result, since one may have been created since.
     fn without_links(&self, inner: &Path) -> Result<PathBuf, Errno> {
         let mut plain = PathBuf::new();
         let mut links = 0;
-        let mut waiting = Vec::new();
-        put(&mut waiting, inner);
-        while let Some(name) = waiting.pop() {
+        let mut pending = Vec::new();
+        push_steps(&mut pending, inner);
+        while let Some(name) = pending.pop() {
             if name == ".." {
                 if !plain.pop() {
                     return Err(Errno::XDEV);
@@ -117,14 +116,14 @@ impl LocalRoot {
             if target.is_absolute() {
                 plain.clear();
             }
-            put(&mut waiting, self.inner(&target).ok_or(Errno::XDEV)?);
+            push_steps(&mut pending, self.inner(&target).ok_or(Errno::XDEV)?);
         }
         Ok(if plain.as_os_str().is_empty() { PathBuf::from(".") } else { plain })
     }
 
-    /// Where the link at `plain` leads; `None` where there is something else.
+    /// Returns the target of the link at `plain`; `None` if it is not a link.
     fn link_at(&self, plain: &Path) -> Result<Option<PathBuf>, Errno> {
-        let found = look(&self.folder, plain, OFlags::NOFOLLOW, BENEATH | ResolveFlags::NO_SYMLINKS)?;
+        let found = look_up(&self.folder, plain, OFlags::NOFOLLOW, BENEATH | ResolveFlags::NO_SYMLINKS)?;
         let found = File::from(found);
         let metadata = found.metadata().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         if !metadata.is_symlink() {
@@ -135,15 +134,15 @@ impl LocalRoot {
     }
 }
 
-/// Puts the steps of `path` before those that wait.
-fn put(waiting: &mut Vec<OsString>, path: &Path) {
+/// Puts the steps of `path` before the pending ones.
+fn push_steps(pending: &mut Vec<OsString>, path: &Path) {
     let steps = path.components().filter_map(|step| match step {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
         Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
     });
     let steps: Vec<_> = steps.collect();
-    waiting.extend(steps.into_iter().rev());
+    pending.extend(steps.into_iter().rev());
 }
 
 #[cfg(test)]
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beneath_is_found_by_relative_absolute_and_linked_paths() {
+    fn files_beneath_are_found_by_relative_absolute_and_linked_paths() {
         let (folder, path, _) = root();
         let by_link = folder.path().join("by-link");
         symlink(&path, &by_link).unwrap();
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_out_and_what_is_there_does_not_show() {
+    fn nothing_leads_out_or_shows_what_is_there() {
         let (folder, path, root) = root();
         let outside = folder.path().join("outside");
         symlink(&outside, path.join("absolute")).unwrap();
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_beneath_or_goes_round_is_said_to_be() {
+    fn missing_files_and_circles_are_named() {
         let (_folder, path, root) = root();
         symlink("loop", path.join("loop")).unwrap();
         symlink(path.join("round"), path.join("round")).unwrap();
@@ -264,12 +263,12 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_a_folder_that_is_there_and_stays_the_one_it_was() {
+    fn a_root_is_an_existing_folder_and_stays_the_same() {
         let (folder, path, root) = root();
         for (path, word) in [
             (path.join("none"), "does not exist"),
-            (path.join("model.pt"), "is no folder"),
-            (path.join("model.pt/x"), "is no folder"),
+            (path.join("model.pt"), "is not a folder"),
+            (path.join("model.pt/x"), "is not a folder"),
         ] {
             let refused = LocalRoot::open(&path).unwrap_err().to_string();
             assert!(refused.contains(word) && refused.contains(&*path.to_string_lossy()), "{refused}");

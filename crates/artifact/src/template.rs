@@ -1,12 +1,12 @@
 //! Templates of artifact URIs, such as `s3://models/{name}/{version}/{basename}`.
 //!
-//! A template is read once, before anything else is done, and a field that does not exist is found then.
+//! A template is parsed once, so that an unknown field is reported before any work.
 
 use std::{fmt, str::FromStr};
 
 use registry_domain::Digest;
 
-/// What a template may speak of.
+/// The fields of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     /// The model's name.
@@ -31,7 +31,7 @@ impl Field {
     ];
 }
 
-/// What stands in for the fields. What is absent can't be asked for.
+/// The values of the fields. A template can't use an absent one.
 #[derive(Debug, Clone, Copy, Default)]
 #[allow(missing_docs, reason = "named as in `Field`")]
 pub struct Values<'a> {
@@ -55,33 +55,31 @@ enum Part {
     Field(Field),
 }
 
-/// Why a template is none, or can't be filled in.
+/// Why a template is invalid, or can't be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the fields are what the texts name")]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum TemplateError {
     /// A field that does not exist.
-    #[error(
-        "{{{field}}} is no field; there are {{name}}, {{version}}, {{step}}, {{basename}} and {{sha256}}"
-    )]
+    #[error("{{{field}}} is not a field; use {{name}}, {{version}}, {{step}}, {{basename}} or {{sha256}}")]
     UnknownField { field: String },
-    /// A brace without its other half.
-    #[error("{brace:?} stands alone; a field is written like {{step}}, a brace itself as {{{{ or }}}}")]
+    /// A brace without its counterpart.
+    #[error("unmatched {brace:?}; write a field like {{step}}, and a brace itself as {{{{ or }}}}")]
     LoneBrace { brace: char },
-    /// Nothing at all.
+    /// A blank template.
     #[error("it is blank; give one like s3://models/{{name}}/{{version}}/{{basename}}")]
     Blank,
-    /// A field that has no value this time.
+    /// The checkpoint has no step.
     #[error(
         "the artifact's URI {template} needs a step, and the checkpoint's name has none; give --training-step"
     )]
     NoStep { template: String },
-    /// Bytes that are no text make no URI.
+    /// The file's name is not UTF-8, so it can't be part of a URI.
     #[error(
-        "the artifact's URI {template} needs the file's name, which is not UTF-8; rename the file, or leave \
-         out {{basename}}"
+        "the artifact's URI {template} needs the file's name, which is not UTF-8; rename the file, or omit \
+         {{basename}}"
     )]
     NoBasename { template: String },
-    /// The digest is asked for before there is one.
+    /// The digest is not known yet.
     #[error("the artifact's URI {template} needs the checkpoint's digest, which is not known yet")]
     NoDigest { template: String },
 }
@@ -127,7 +125,7 @@ impl FromStr for UriTemplate {
     }
 }
 
-/// As it was written.
+/// The text of the template.
 impl fmt::Display for UriTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -135,16 +133,16 @@ impl fmt::Display for UriTemplate {
 }
 
 impl UriTemplate {
-    /// Whether it speaks of `field`.
+    /// Returns true if the template uses `field`.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {
         self.parts.contains(&Part::Field(field))
     }
 
-    /// The URI with `values` in place of the fields.
+    /// Replaces the fields by `values`.
     ///
     /// # Errors
-    /// Where it speaks of what `values` lacks.
+    /// If the template uses a value that is absent.
     pub fn expand(&self, values: &Values<'_>) -> Result<String, TemplateError> {
         let template = || self.text.clone();
         let mut uri = String::new();
@@ -202,19 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_says_what_is() {
+    fn an_invalid_template_says_what_is_wrong() {
         for (template, expected) in [
-            (
-                "s3://b/{stpe}",
-                "{stpe} is no field; there are {name}, {version}, {step}, {basename} and {sha256}",
-            ),
-            ("{}", "{} is no field"),
-            ("{ name }", "{ name } is no field"),
-            ("{name:>5}", "{name:>5} is no field"),
-            ("a}b", "'}' stands alone; a field is written like {step}, a brace itself as {{ or }}"),
-            ("a{b", "'{' stands alone"),
-            ("{", "'{' stands alone"),
-            ("{{{", "'{' stands alone"),
+            ("s3://b/{stpe}", "{stpe} is not a field; use {name}, {version}, {step}, {basename} or {sha256}"),
+            ("{}", "{} is not a field"),
+            ("{ name }", "{ name } is not a field"),
+            ("{name:>5}", "{name:>5} is not a field"),
+            ("a}b", "unmatched '}'; write a field like {step}, and a brace itself as {{ or }}"),
+            ("a{b", "unmatched '{'"),
+            ("{", "unmatched '{'"),
+            ("{{{", "unmatched '{'"),
             (" ", "it is blank; give one like s3://models/{name}/{version}/{basename}"),
         ] {
             let text = template.parse::<UriTemplate>().unwrap_err().to_string();
@@ -223,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_value_can_not_be_asked_for() {
+    fn a_template_can_not_use_an_absent_value() {
         let without = Values { step: None, ..VALUES };
         assert_eq!(
             expanded("s3://b/{step}", &without),
@@ -234,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_what_it_speaks_of() {
+    fn a_template_knows_its_fields() {
         let template: UriTemplate = "{name}/{sha256}/{{step}}".parse().unwrap();
         assert!(template.has(Field::Sha256) && !template.has(Field::Step));
         assert_eq!(template.to_string(), "{name}/{sha256}/{{step}}");
@@ -249,7 +244,7 @@ mod tests {
         }
 
         #[test]
-        fn text_with_its_braces_doubled_expands_to_itself(text in r"[{}a-z/: ]{0,20}") {
+        fn doubled_braces_expand_to_themselves(text in r"[{}a-z/: ]{0,20}") {
             let doubled = text.replace('{', "{{").replace('}', "}}");
             if let Ok(template) = doubled.parse::<UriTemplate>() {
                 assert_eq!(template.expand(&VALUES).as_deref(), Ok(text.trim()));

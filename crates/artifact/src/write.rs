@@ -1,4 +1,4 @@
-//! Writing a file so that whoever reads it finds the old one or the new one, whole.
+//! Atomic writes: a reader sees the old file or the new one, never a part.
 
 use std::{
     fs::{self, File, Permissions},
@@ -9,31 +9,31 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use super::{ArtifactError, opened::irregular};
+use crate::{error::ArtifactError, open_file::irregular};
 
-/// What a new file allows before the user's umask takes its part, as for any file that a program creates.
+/// The mode of a new file before the umask applies.
 const NEW_FILE_MODE: u32 = 0o666;
-/// What its owner is allowed in any case, so as to write it.
+/// The permissions that the owner always has, to write the file.
 const OWNERS_MODE: u32 = 0o600;
 
-/// Links that are followed one after the other, as many as Linux follows.
+/// Links that are followed, as many as Linux follows.
 const MAX_LINKS: usize = 40;
 
-/// Finds out before long work whether [`write_atomically`] will be able to write to `path`. It tries:
-/// permissions alone do not tell of a file system that is mounted read-only. An old file stays as it is.
+/// Checks before long work that [`write_atomically`] can write to `path`. It creates a temporary file, since permissions do
+/// not show a file system that is mounted read-only. An existing file is untouched.
 ///
 /// # Errors
-/// [`ArtifactError::NoFolder`], [`ArtifactError::NotRegular`] where something else than a file is there,
+/// [`ArtifactError::NoFolder`], [`ArtifactError::NotRegular`] if `path` is an irregular file,
 /// [`ArtifactError::Unwritable`].
 pub fn check_writable(path: &Path) -> Result<(), ArtifactError> {
     Replacement::of(path).map(drop)
 }
 
-/// Writes `bytes` to `path`: into a temporary file beside it, down to the disk, and then in its place.
-/// A symbolic link stays, and the file it leads to is replaced.
+/// Writes `bytes` to a temporary file, syncs it and renames it to `path`. A symbolic link stays, and its target is
+/// replaced.
 ///
 /// # Errors
-/// As [`check_writable`]. An old file is then as it was.
+/// As [`check_writable`]; an existing file is then untouched.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
     let mut replacement = Replacement::of(path)?;
     let written = replacement.file.write_all(bytes);
@@ -41,17 +41,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> 
     replacement.put_in_place()
 }
 
-/// A file that is written beside the one whose place it takes. Dropped before that, it leaves nothing behind.
+/// A temporary file that will replace another in the same folder. If it is dropped before, it is removed.
 #[derive(Debug)]
 pub struct Replacement {
     file: NamedTempFile,
-    /// As it was asked for.
+    /// The path that was given.
     path: PathBuf,
     destination: PathBuf,
 }
 
 impl Replacement {
-    /// An empty file beside `path`, with the rights that any new file has.
+    /// Creates an empty file beside `path`, with the permissions of any new file.
     ///
     /// # Errors
     /// As [`check_writable`].
@@ -59,7 +59,7 @@ impl Replacement {
         Self::with_mode(path, NEW_FILE_MODE)
     }
 
-    /// The same for what must not be read by more users than `model` may be.
+    /// Creates an empty file beside `path` that no more users may read than may read `model`.
     ///
     /// # Errors
     /// As [`check_writable`].
@@ -82,22 +82,22 @@ impl Replacement {
         Ok(Self { file, path: path.to_owned(), destination })
     }
 
-    /// Where to write.
+    /// The path of the temporary file.
     #[must_use]
     pub fn temporary_path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The path whose place it will take, with links followed.
+    /// The path that it will replace, with links followed.
     #[must_use]
     pub fn destination(&self) -> &Path {
         &self.destination
     }
 
-    /// Brings it down to the disk and then in its place.
+    /// Syncs the file and renames it to its destination.
     ///
     /// # Errors
-    /// [`ArtifactError::Unwritable`]; an old file is then as it was.
+    /// [`ArtifactError::Unwritable`]; an existing file is then untouched.
     pub fn put_in_place(self) -> Result<(), ArtifactError> {
         let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
         self.file.as_file().sync_all().map_err(unwritable)?;
@@ -106,10 +106,10 @@ impl Replacement {
         Ok(())
     }
 
-    /// The same where nothing may be there yet.
+    /// Syncs the file and renames it to its destination, which must not exist.
     ///
     /// # Errors
-    /// [`ArtifactError::Unwritable`], also where there is something.
+    /// [`ArtifactError::Unwritable`], also if the destination exists.
     pub fn put_in_free_place(self) -> Result<(), ArtifactError> {
         let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
         self.file.as_file().sync_all().map_err(unwritable)?;
@@ -119,20 +119,20 @@ impl Replacement {
     }
 }
 
-/// The new name must last as well. Some file systems can't sync a folder; the file is written all the same.
+/// Syncs the folder, so that the new name is durable. Some file systems can't; the file is written all the same.
 fn sync_folder(path: &Path) {
     let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
 }
 
-/// How many bytes can still be written into the folder of `path`, as far as the system tells.
+/// Returns the free bytes in the folder of `path`; `None` if the system does not tell.
 #[must_use]
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(folder_of(path)).ok()?;
-    found.f_bavail.checked_mul(found.f_frsize)
+    let stats = rustix::fs::statvfs(folder_of(path)).ok()?;
+    stats.f_bavail.checked_mul(stats.f_frsize)
 }
 
-/// Where the bytes go in the end. A rename onto a device or a link would take its place, so those are
-/// refused or followed.
+/// Returns the path to rename to. A rename would replace a link or a device itself, so links are followed and devices
+/// refused.
 fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
     let place = match fs::canonicalize(path) {
         Ok(existing) => existing,
@@ -149,7 +149,7 @@ fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
     }
 }
 
-/// Where `path` leads: the path itself, spelled as it is, unless it is a link. Nothing needs to be there yet.
+/// Follows `path` if it is a link, and returns it unchanged otherwise. The target need not exist.
 #[must_use]
 pub fn followed(path: &Path) -> PathBuf {
     let mut place = path.to_owned();
@@ -157,11 +157,11 @@ pub fn followed(path: &Path) -> PathBuf {
         let Ok(target) = fs::read_link(&place) else { return place };
         place = folder_of(&place).join(target);
     }
-    // Links in a circle lead nowhere, and the system says so to whoever opens one.
+    // A circle of links; the system reports it when the path is opened.
     path.to_owned()
 }
 
-/// The folder a path lies in; `.` for a bare name.
+/// Returns the folder of a path; `.` for a bare name.
 #[must_use]
 pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_nothing_else_is_left() {
+    fn a_file_is_replaced_and_nothing_else_remains() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.json");
         for text in ["first, and longer", "second"] {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_has_the_rights_that_any_new_file_has() {
+    fn a_new_file_has_the_usual_permissions() {
         let folder = tempfile::tempdir().unwrap();
         let (ours, usual) = (folder.path().join("ours"), folder.path().join("usual"));
         write_atomically(&ours, b"").unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_leaves_no_trace() {
+    fn the_check_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         check_writable(&folder.path().join("m.json")).unwrap();
         assert!(names(folder.path()).is_empty());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nothing_stays_and_its_file_is_made() {
+    fn a_dangling_link_stays_and_its_target_is_created() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("sub")).unwrap();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_never_replaced() {
+    fn irregular_files_are_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         for (path, kind) in [(folder.path(), "a directory"), (Path::new("/dev/null"), "a device")] {
             let refused = write_atomically(path, b"x").unwrap_err().to_string();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_missing_is_named() {
+    fn a_missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none/m.json");
         for refused in [check_writable(&path), write_atomically(&path, b"")] {

@@ -1,31 +1,35 @@
-//! What an answer means: from status, headers and body to JSON or a [`ClientError`].
+//! Interprets answers: status, headers and body become JSON or a [`ClientError`].
 //!
-//! Pure, so that every kind of answer can be tried without a server. What a server says is repeated to a
-//! person, so it is cut to a bearable length here.
+//! Pure functions, so that tests need no server. Errors repeat the server's text to the user, so it is truncated here.
 
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderName, header};
 
-use super::ClientError;
+use crate::error::ClientError;
 
-/// Of what a server says no more is repeated.
+/// The longest text of a server that an error repeats.
 const MAX_DETAIL_CHARS: usize = 2000;
 
 const TOTAL_COUNT_HEADER: HeaderName = HeaderName::from_static("x-total-count");
 const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What servers say of a path that they have no route for: this one, and 0.2.0. It comes from no registry, or from
-/// one that is asked at the wrong place; what is said of a missing version is another sentence.
+/// Details of a 404 for a path without a route, from this server and from 0.2.0: the URL is wrong. A missing version has
+/// another detail.
 const UNKNOWN_PATH: [&str; 2] = ["there is nothing at this path", "Not Found"];
 
-/// Judges an answer of the server at `url`.
-pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Value, ClientError> {
+/// Interprets an answer of the server at `url`.
+pub(super) fn interpret(
+    url: &str,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Value, ClientError> {
     let url = url.to_owned();
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let detail = parsed.as_ref().and_then(detail_of);
-    let said = |detail: Option<String>| detail.unwrap_or_else(|| "it does not say why".to_owned());
+    let said = |detail: Option<String>| detail.unwrap_or_else(|| "it gave no reason".to_owned());
     match (status, parsed) {
         (200..=299, Some(body)) => Ok(body),
         (300..=399, _) => {
@@ -35,7 +39,7 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
             };
             Err(ClientError::NotARegistry { url, reason })
         }
-        // Overloaded, or its disk is full: later it may go.
+        // Overloaded, or its disk is full: a later try may succeed.
         (503 | 507, _) => {
             Err(ClientError::Unavailable { url, detail: said(detail), retry_after: retry_after(headers) })
         }
@@ -48,18 +52,18 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
             Err(ClientError::ServerFailed { url, status, detail: said(detail), request_id })
         }
         (_, None) => {
-            let kind = text_of(headers, &header::CONTENT_TYPE).unwrap_or_else(|| "of no type".to_owned());
+            let kind =
+                text_of(headers, &header::CONTENT_TYPE).unwrap_or_else(|| "of an unnamed type".to_owned());
             if matches!(status, 400..=499) && !matches!(status, 401 | 404 | 405) {
-                let detail =
-                    format!("its answer is not JSON but {kind}, so a proxy in between may have refused it");
+                let detail = format!("its answer is not JSON but {kind}, so a proxy may have refused it");
                 return Err(ClientError::Refused { status, detail });
             }
             let reason = format!("its answer ({status}) is not JSON but {kind}");
             Err(ClientError::NotARegistry { url, reason })
         }
-        (401, _) => Err(ClientError::KeyRefused { url, found_in: None }),
+        (401, _) => Err(ClientError::KeyRefused { url, key_source: None }),
         (404, _) if detail.as_deref().is_some_and(|detail| UNKNOWN_PATH.contains(&detail)) => {
-            let reason = "it knows no such path (404)".to_owned();
+            let reason = "it has no such path (404)".to_owned();
             Err(ClientError::NotARegistry { url, reason })
         }
         (404, _) => Err(ClientError::NotFound { detail: said(detail) }),
@@ -72,54 +76,54 @@ pub(super) fn judge(url: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
     }
 }
 
-/// How many versions a list has on all its pages, where the registry says so; 0.2.0 does not.
+/// Returns the number of versions on all pages of a list, if the registry sends it; 0.2.0 does not.
 pub(super) fn total_count(headers: &HeaderMap) -> Option<u64> {
     text_of(headers, &TOTAL_COUNT_HEADER)?.parse().ok()
 }
 
-/// Path and query of the next page: `Link: </models?cursor=…>; rel="next"`.
+/// Returns path and query of the next page: `Link: </models?cursor=…>; rel="next"`.
 pub(super) fn next_link(headers: &HeaderMap) -> Option<String> {
     let links = headers.get(header::LINK)?.to_str().ok()?;
     let (target, parameters) = links.trim().strip_prefix('<')?.split_once('>')?;
     let is_next =
         parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=next" | r#"rel="next""#));
-    // A server that points elsewhere is not followed there: the key would go along.
+    // A link to another server is not followed, since the key would be sent there.
     (is_next && target.starts_with('/') && !target.starts_with("//")).then(|| target.to_owned())
 }
 
-/// What the answer says of itself: its sentence, or the faults of a 422, each with its place.
+/// Returns the detail of an answer: its sentence, or the faults of a 422, each with its location.
 fn detail_of(body: &Value) -> Option<String> {
     let text = match body.get("detail")? {
         Value::String(sentence) => sentence.clone(),
         Value::Array(faults) => faults.iter().map(fault).collect::<Vec<_>>().join("; "),
         _ => return None,
     };
-    Some(shortened(&text))
+    Some(truncated(&text))
 }
 
 /// `body.d_model: Input should be a valid integer`
 fn fault(fault: &Value) -> String {
     let message = fault.get("msg").and_then(Value::as_str).unwrap_or("not accepted");
-    let place: Vec<String> = fault
+    let location: Vec<String> = fault
         .get("loc")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
         .map(|step| step.as_str().map_or_else(|| step.to_string(), str::to_owned))
         .collect();
-    if place.is_empty() { message.to_owned() } else { format!("{}: {message}", place.join(".")) }
+    if location.is_empty() { message.to_owned() } else { format!("{}: {message}", location.join(".")) }
 }
 
-/// The seconds of `Retry-After`. Its other form, a date, depends on two clocks and is not used by a registry.
+/// Returns the seconds of `Retry-After`. A registry does not send its other form, a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     text_of(headers, &header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
 }
 
 fn text_of(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(shortened)
+    headers.get(name)?.to_str().ok().map(truncated)
 }
 
-fn shortened(text: &str) -> String {
+fn truncated(text: &str) -> String {
     match text.char_indices().nth(MAX_DETAIL_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -130,17 +134,17 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn judged(status: u16, head: &[(HeaderName, &str)], body: &str) -> Result<Value, ClientError> {
+    fn interpreted(status: u16, head: &[(HeaderName, &str)], body: &str) -> Result<Value, ClientError> {
         let headers = head.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        judge("http://h", status, &headers, body.as_bytes())
+        interpret("http://h", status, &headers, body.as_bytes())
     }
 
     #[test]
     fn each_status_has_its_meaning() {
         let url = || "http://h".to_owned();
-        let unsaid = || "it does not say why".to_owned();
+        let unsaid = || "it gave no reason".to_owned();
         for (status, body, expected) in [
-            (401, r#"{"detail":"no"}"#, ClientError::KeyRefused { url: url(), found_in: None }),
+            (401, r#"{"detail":"no"}"#, ClientError::KeyRefused { url: url(), key_source: None }),
             (404, r#"{"detail":"none"}"#, ClientError::NotFound { detail: "none".to_owned() }),
             (409, r#"{"detail":"taken"}"#, ClientError::Conflict { detail: "taken".to_owned() }),
             (412, r#"{"detail":"moved"}"#, ClientError::Conflict { detail: "moved".to_owned() }),
@@ -166,48 +170,48 @@ mod tests {
                 ClientError::ServerFailed { url: url(), status: 502, detail: unsaid(), request_id: None },
             ),
         ] {
-            assert_eq!(judged(status, &[], body), Err(expected), "{status}");
+            assert_eq!(interpreted(status, &[], body), Err(expected), "{status}");
         }
-        assert_eq!(judged(201, &[], r#"{"id":1}"#), Ok(serde_json::json!({"id": 1})));
+        assert_eq!(interpreted(201, &[], r#"{"id":1}"#), Ok(serde_json::json!({"id": 1})));
     }
 
     #[test]
-    fn the_faults_of_a_422_stand_one_after_another() {
+    fn the_faults_of_a_422_are_listed() {
         let body = r#"{"detail":[
             {"type":"int_parsing","loc":["body","d_model"],"msg":"not an integer","input":"x"},
             {"type":"string_type","loc":["body","tags",0],"msg":"not a string","input":1},
             {"loc":[],"msg":"nowhere"}, 7]}"#;
         let detail =
             "body.d_model: not an integer; body.tags.0: not a string; nowhere; not accepted".to_owned();
-        assert_eq!(judged(422, &[], body), Err(ClientError::Refused { status: 422, detail }));
+        assert_eq!(interpreted(422, &[], body), Err(ClientError::Refused { status: 422, detail }));
     }
 
     #[test]
-    fn what_is_not_json_comes_from_no_registry() {
+    fn an_answer_without_json_is_not_from_a_registry() {
         let html = [(header::CONTENT_TYPE, "text/html")];
         for status in [200, 401, 404, 405] {
-            let error = judged(status, &html, "<html>").unwrap_err();
+            let error = interpreted(status, &html, "<html>").unwrap_err();
             assert!(matches!(error, ClientError::NotARegistry { .. }), "{error}");
             assert!(error.to_string().contains("not JSON but text/html"), "{error}");
         }
         for status in [400, 403, 409, 413, 422] {
-            let text = judged(status, &html, "<html>").unwrap_err().to_string();
+            let text = interpreted(status, &html, "<html>").unwrap_err().to_string();
             assert_eq!(
                 text,
                 format!(
-                    "the registry refused this ({status}): its answer is not JSON but text/html, so a proxy in \
-                     between may have refused it"
+                    "the registry refused this ({status}): its answer is not JSON but text/html, so a proxy \
+                     may have refused it"
                 )
             );
         }
-        let text = judged(200, &[], "").unwrap_err().to_string();
+        let text = interpreted(200, &[], "").unwrap_err().to_string();
         assert!(text.contains("not JSON but of no type"), "{text}");
     }
 
     #[test]
-    fn who_is_asked_too_often_can_be_asked_later() {
+    fn too_many_requests_can_be_retried() {
         for body in ["<html>", r#"{"detail":"slow down"}"#] {
-            let error = judged(429, &[(header::RETRY_AFTER, "3")], body).unwrap_err();
+            let error = interpreted(429, &[(header::RETRY_AFTER, "3")], body).unwrap_err();
             let ClientError::Unavailable { retry_after, .. } = error else { panic!("{error}") };
             assert_eq!(retry_after, Some(Duration::from_secs(3)));
         }
@@ -231,18 +235,18 @@ mod tests {
 
     #[test]
     fn a_redirect_names_its_target() {
-        let text = judged(308, &[(header::LOCATION, "https://h/")], "{}").unwrap_err().to_string();
+        let text = interpreted(308, &[(header::LOCATION, "https://h/")], "{}").unwrap_err().to_string();
         assert!(text.contains("it redirects to https://h/"), "{text}");
-        assert!(matches!(judged(304, &[], ""), Err(ClientError::NotARegistry { .. })));
+        assert!(matches!(interpreted(304, &[], ""), Err(ClientError::NotARegistry { .. })));
     }
 
     #[test]
     fn a_failure_carries_the_id_of_its_request() {
         let head = [(REQUEST_ID_HEADER, "abc-1")];
-        let text = judged(500, &head, r#"{"detail":"internal error"}"#).unwrap_err().to_string();
+        let text = interpreted(500, &head, r#"{"detail":"internal error"}"#).unwrap_err().to_string();
         assert_eq!(
             text,
-            "the registry at http://h failed (500): internal error; its log tells more of request abc-1"
+            "the registry at http://h failed (500): internal error; see its log for request abc-1"
         );
     }
 
@@ -250,7 +254,7 @@ mod tests {
     fn retry_after_counts_in_seconds() {
         for (sent, seconds) in [("2", Some(2)), (" 0", Some(0)), ("-1", None), ("Wed, 21 Oct 2026", None)] {
             let Err(ClientError::Unavailable { retry_after, .. }) =
-                judged(503, &[(header::RETRY_AFTER, sent)], "{}")
+                interpreted(503, &[(header::RETRY_AFTER, sent)], "{}")
             else {
                 panic!("{sent}");
             };
@@ -259,9 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_cut_to_a_bearable_length() {
+    fn a_detail_is_truncated() {
         let body = serde_json::json!({"detail": "ü".repeat(5000)}).to_string();
-        let Err(ClientError::Conflict { detail }) = judged(409, &[], &body) else { panic!() };
+        let Err(ClientError::Conflict { detail }) = interpreted(409, &[], &body) else { panic!() };
         assert_eq!(detail.chars().count(), MAX_DETAIL_CHARS + 1);
     }
 }

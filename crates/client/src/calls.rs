@@ -1,37 +1,41 @@
-//! The calls of a registry, one method each: which path, which body, what comes back.
+//! The calls of the registry's API, one method each: path, body, and answer.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::form_urlencoded;
 
-use super::{Client, ClientError, Registered, answer};
+use crate::{
+    answer,
+    client::{Client, Registered},
+    error::ClientError,
+};
 use registry_domain::{ModelId, Status};
 
-/// What stays as it is in a segment of a path.
+/// Characters that a path segment contains as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const NO_MODEL: &str = "its answer names no model";
 
 const IF_UPDATED_AT: HeaderName = HeaderName::from_static("if-updated-at");
 
-/// A part of a list, as the registry gave it.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
     /// The versions on this page.
     pub models: Vec<Value>,
-    /// How many there are on all pages, where the registry says so.
+    /// The number of versions on all pages, if the registry says so.
     pub total: Option<u64>,
-    /// Where the next page is, for [`Client::next_page`]; absent on the last one.
+    /// The next page, for [`Client::next_page`]; absent on the last one.
     pub next: Option<String>,
 }
 
-/// What must be true of a version for a write to it to happen.
+/// A precondition of a write.
 #[derive(Debug, Clone, Default)]
 pub struct Condition {
-    /// The `updated_at` that was seen (metrics only).
+    /// The version must have this `updated_at` (metrics only).
     pub if_updated_at: Option<String>,
-    /// The ETag that was seen.
+    /// The version must have this ETag.
     pub if_match: Option<String>,
 }
 
@@ -42,7 +46,9 @@ impl Condition {
             let Some(text) = text else { continue };
             let value = HeaderValue::from_str(text.trim()).map_err(|_| ClientError::Refused {
                 status: 400,
-                detail: format!("{text:?} can't be sent as {name}; give it as the registry showed it"),
+                detail: format!(
+                    "{text:?} can't be sent as {name}; give the value that the registry returned"
+                ),
             })?;
             headers.insert(name, value);
         }
@@ -51,10 +57,10 @@ impl Condition {
 }
 
 impl Client {
-    /// Registers a version; `body` is what `POST /models` takes.
+    /// Registers a version with a body of `POST /models`.
     ///
     /// # Errors
-    /// Any [`ClientError`] but those that a client or a key is made with; so for every call.
+    /// Any [`ClientError`] except those of creating a client or a key, as for every call.
     pub fn register(&self, body: &Value) -> Result<Registered, ClientError> {
         let body = self.post("/models", body, &Condition::default())?;
         match id_in(&body) {
@@ -63,7 +69,7 @@ impl Client {
         }
     }
 
-    /// One version by its id.
+    /// Returns a version by its id.
     ///
     /// # Errors
     /// [`ClientError::NotFound`], or as any call.
@@ -71,7 +77,7 @@ impl Client {
         self.expect_model(self.get(&format!("/models/{id}"))?)
     }
 
-    /// One version by its id, and the ETag of the state it was seen in, where the registry gives one.
+    /// Returns a version by its id, and its ETag if the registry sends one.
     ///
     /// # Errors
     /// As [`Client::model`].
@@ -81,7 +87,7 @@ impl Client {
         Ok((self.expect_model(body)?, etag))
     }
 
-    /// One version by its name and version.
+    /// Returns a version by its model's name and its label.
     ///
     /// # Errors
     /// As [`Client::model`].
@@ -89,7 +95,7 @@ impl Client {
         self.expect_model(self.get(&format!("/models/by-name/{}/{}", segment(name), segment(version)))?)
     }
 
-    /// The version of a name that is in production.
+    /// Returns the production version of a model.
     ///
     /// # Errors
     /// As [`Client::model`].
@@ -97,7 +103,7 @@ impl Client {
         self.expect_model(self.get(&format!("/production/{}", segment(name)))?)
     }
 
-    /// The first page of a list; `query` is what `GET /models` takes, unescaped.
+    /// Returns the first page of a list; `query` has the parameters of `GET /models`, unescaped.
     ///
     /// # Errors
     /// As any call.
@@ -105,7 +111,7 @@ impl Client {
         self.page(&with_query("/models", query))
     }
 
-    /// The page that [`Page::next`] of the one before leads to.
+    /// Returns the page after one, by its [`Page::next`].
     ///
     /// # Errors
     /// As any call.
@@ -113,7 +119,7 @@ impl Client {
         self.page(next)
     }
 
-    /// The suites of a version with their scores, or only the one that is named.
+    /// Returns the suites of a version with their scores, or only one suite.
     ///
     /// # Errors
     /// As [`Client::model`].
@@ -123,10 +129,10 @@ impl Client {
         self.expect(body, Value::is_object, "its answer holds no suites")
     }
 
-    /// Merges scores into a suite; `body` is what `POST /models/{id}/metrics` takes.
+    /// Merges scores into a suite with a body of `POST /models/{id}/metrics`.
     ///
     /// # Errors
-    /// [`ClientError::Conflict`] where `condition` does not hold, else as [`Client::model`].
+    /// [`ClientError::Conflict`] if `condition` does not hold, else as [`Client::model`].
     pub fn record_metrics(
         &self,
         id: ModelId,
@@ -136,7 +142,7 @@ impl Client {
         self.expect_model(self.post(&format!("/models/{id}/metrics"), body, condition)?)
     }
 
-    /// The audit trail of a version, newest first.
+    /// Returns the audit trail of a version, newest first.
     ///
     /// # Errors
     /// As any call.
@@ -145,20 +151,20 @@ impl Client {
         self.array(body)
     }
 
-    /// Gives a version a status.
+    /// Sets the status of a version.
     ///
     /// # Errors
-    /// [`ClientError::Conflict`] where the gate, or `condition`, says no; else as [`Client::model`].
+    /// [`ClientError::Conflict`] if the gate refuses or `condition` does not hold; else as [`Client::model`].
     pub fn promote(&self, id: ModelId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
         let path = with_query(&format!("/models/{id}/promote"), &[("to_status", to.as_str())]);
         let (_, body) = self.send(Method::POST, &path, &condition.headers()?, Some(&[]))?;
         self.expect_model(body)
     }
 
-    /// Changes a version; `body` is what `PATCH /models/{id}` takes.
+    /// Changes a version with a body of `PATCH /models/{id}`.
     ///
     /// # Errors
-    /// [`ClientError::Conflict`] for what is settled, or where `condition` does not hold; else as [`Client::model`].
+    /// [`ClientError::Conflict`] for an immutable field, or if `condition` does not hold; else as [`Client::model`].
     pub fn update(&self, id: ModelId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
         let path = format!("/models/{id}");
         let body = body.to_string();
@@ -166,7 +172,7 @@ impl Client {
         self.expect_model(body)
     }
 
-    /// Takes a version away. Its events stay.
+    /// Deletes a version. Its events remain.
     ///
     /// # Errors
     /// [`ClientError::Conflict`] for a production or frozen version without `force`, else as [`Client::model`].
@@ -176,7 +182,7 @@ impl Client {
         self.expect(body, Value::is_object, "its answer does not say what was deleted")
     }
 
-    /// Versions side by side: `{"models": […], "comparison": {…}}`. Unknown ids are left out.
+    /// Compares versions: `{"models": […], "comparison": {…}}`. Unknown ids are omitted.
     ///
     /// # Errors
     /// As any call.
@@ -190,7 +196,7 @@ impl Client {
         )
     }
 
-    /// `{"total_models", "by_status": {…}, "by_name": {…}}`.
+    /// Returns the counters: `{"total_models", "by_status": {…}, "by_name": {…}}`.
     ///
     /// # Errors
     /// As any call.
@@ -202,16 +208,16 @@ impl Client {
         self.expect(self.get("/stats")?, counts, "its answer counts no models")
     }
 
-    /// Whether the server runs, and with `ready` whether it would keep a write now. Asked once: whoever watches over a
-    /// server asks again by itself.
+    /// Checks that the server runs, and with `ready` that it accepts writes. Without retries, since monitoring retries
+    /// itself.
     ///
     /// # Errors
-    /// As any call; [`ClientError::Unavailable`] where it runs and is not ready.
+    /// As any call; [`ClientError::Unavailable`] if the server runs but is not ready.
     pub fn health(&self, ready: bool) -> Result<(), ClientError> {
         let (path, expected) = if ready { ("/ready", "ready") } else { ("/health", "healthy") };
         let (_, body) = self.exchange(Method::GET, path, &HeaderMap::new(), ())?;
         let is_so = |body: &Value| body.get("status").and_then(Value::as_str) == Some(expected);
-        self.expect(body, is_so, "its answer says nothing of its health").map(|_| ())
+        self.expect(body, is_so, "its answer does not state its health").map(|_| ())
     }
 
     fn get(&self, path: &str) -> Result<Value, ClientError> {
@@ -232,11 +238,11 @@ impl Client {
     fn array(&self, body: Value) -> Result<Vec<Value>, ClientError> {
         match body {
             Value::Array(items) => Ok(items),
-            _ => Err(self.not_a_registry("its answer is no list")),
+            _ => Err(self.not_a_registry("its answer is not a list")),
         }
     }
 
-    /// `body`, where it is a version: an object with an id. Anything else would be told as a success of nothing.
+    /// Returns `body` if it is a version, which is an object with an id.
     fn expect_model(&self, body: Value) -> Result<Value, ClientError> {
         self.expect(body, |body| id_in(body).is_some(), NO_MODEL)
     }
@@ -276,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_name_makes_one_segment_and_any_text_one_value() {
+    fn any_name_is_one_segment_and_any_text_one_value() {
         assert_eq!(segment("org/m:1 ü%.b~"), "org%2Fm%3A1%20%C3%BC%25.b~");
         assert_eq!(with_query("/models", &[]), "/models");
         assert_eq!(

@@ -1,55 +1,57 @@
-//! Why a call failed, in words for the person who made it.
+//! Why a call failed, with a text for the user.
 
 use std::time::Duration;
 
-/// Why a call brought no answer, or not the one that was hoped for. Each text says what to do.
+/// Why a call failed. Each text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the fields are what the texts name")]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum ClientError {
-    /// The address can't be one of a registry.
-    #[error("the registry's URL {0}; --registry-url takes one like http://localhost:8001")]
+    /// The text is not the URL of a registry.
+    #[error("the registry's URL {0}; set one like http://localhost:8001 with --registry-url")]
     BadUrl(String),
-    /// The key can't be sent.
+    /// A header can't carry the key.
     #[error("the API key can't be sent: {0}; check --api-key or the variable it comes from")]
     BadKey(&'static str),
-    /// No connection came about, so nothing was executed. `refused`: the host answered that no server listens.
-    #[error("no registry at {url}: {reason}; is `registry serve` running there? --registry-url says where")]
-    Unreachable { url: String, reason: String, refused: bool },
-    /// The request may have gone out and no whole answer came back: nobody knows whether it was executed.
+    /// There was no connection, so nothing was executed. `refused`: no server listens there.
     #[error(
-        "{url} did not answer: {reason}; what was asked may have been done, so look before you try again"
+        "no registry at {url}: {reason}; is `registry serve` running there? set the URL with --registry-url"
+    )]
+    Unreachable { url: String, reason: String, refused: bool },
+    /// The request may have been sent, but there was no complete answer, so it may have been executed.
+    #[error(
+        "{url} did not answer: {reason}; the request may have been executed, so check before you try again"
     )]
     AnswerLost { url: String, reason: String, timed_out: bool },
     /// 401.
-    #[error("{url} refused the API key{}", where_to_mend(.found_in))]
-    KeyRefused { url: String, found_in: Option<String> },
-    /// 404: the registry has no such thing.
+    #[error("{url} refused the API key{}", key_advice(.key_source))]
+    KeyRefused { url: String, key_source: Option<String> },
+    /// 404: the version or suite does not exist.
     #[error("{detail}")]
     NotFound { detail: String },
-    /// 409 or 412: what was asked does not fit what the registry holds.
+    /// 409 or 412: the request contradicts what the registry holds.
     #[error("conflict: {detail}")]
     Conflict { detail: String },
-    /// Any other 4xx. The faults of a 422 stand in `detail` one after another.
+    /// Any other 4xx; `detail` lists the faults of a 422.
     #[error("the registry refused this ({status}): {detail}")]
     Refused { status: u16, detail: String },
-    /// 503, 507 or 429: nothing was executed, or its answer says that this is in doubt.
+    /// 503, 507 or 429: nothing was executed, or the detail says that this is unknown.
     #[error("the registry at {url} is unavailable: {detail}; try again later")]
     Unavailable { url: String, detail: String, retry_after: Option<Duration> },
     /// Any other 5xx.
-    #[error("the registry at {url} failed ({status}): {detail}; its log tells more{}", of_request(.request_id))]
+    #[error("the registry at {url} failed ({status}): {detail}; see its log{}", of_request(.request_id))]
     ServerFailed { url: String, status: u16, detail: String, request_id: Option<String> },
-    /// Something answers there, but not as a registry does.
-    #[error("{url} does not answer like a registry: {reason}; --registry-url says where the registry is")]
+    /// The server there is not a registry.
+    #[error("{url} does not answer like a registry: {reason}; set the registry's URL with --registry-url")]
     NotARegistry { url: String, reason: String },
 }
 
-fn where_to_mend(found_in: &Option<String>) -> String {
-    match found_in {
-        Some(place) => format!(" from {place}; give the right one there, or with --api-key"),
+fn key_advice(source: &Option<String>) -> String {
+    match source {
+        Some(source) => format!(" from {source}; correct it there, or give another with --api-key"),
         None => "; give the right one with --api-key or in CAIA_REGISTRY_API_KEY".to_owned(),
     }
 }
 
 fn of_request(id: &Option<String>) -> String {
-    id.as_ref().map(|id| format!(" of request {id}")).unwrap_or_default()
+    id.as_ref().map(|id| format!(" for request {id}")).unwrap_or_default()
 }

@@ -1,21 +1,21 @@
-//! An API key that does not show itself.
+//! An API key that is never displayed.
 
 use std::fmt;
 
 use ureq::http::HeaderValue;
 
-use super::ClientError;
+use crate::error::ClientError;
 
-/// An API key. It reads `(redacted)` however it is printed; only the client takes it out, for its header.
+/// An API key. It is formatted as `(redacted)`; only the client reads it, for its header.
 #[derive(Clone)]
 pub struct SecretKey {
     value: HeaderValue,
-    /// Where it was found, for a person whose key is refused.
-    found_in: Option<String>,
+    /// Where it comes from, for the error if it is refused.
+    source: Option<String>,
 }
 
 impl SecretKey {
-    /// Takes a key over, without the space around it.
+    /// Trims and checks a key.
     ///
     /// # Errors
     /// [`ClientError::BadKey`] for a blank key, or one that a header can't carry.
@@ -24,34 +24,34 @@ impl SecretKey {
         if text.is_empty() {
             return Err(ClientError::BadKey("it is blank"));
         }
-        // Beyond ASCII a header has no agreed encoding: the server would read another key.
+        // A header has no agreed encoding beyond ASCII, so the server would read another key.
         if !text.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
             return Err(ClientError::BadKey("a header only carries printable ASCII characters"));
         }
         let mut value =
             HeaderValue::from_str(text).map_err(|_| ClientError::BadKey("a header can't carry it"))?;
         value.set_sensitive(true);
-        Ok(Self { value, found_in: None })
+        Ok(Self { value, source: None })
     }
 
-    /// The same key, with where it was found: a flag, a variable, or a file.
+    /// This key with its source: a flag, a variable, or a file.
     #[must_use]
-    pub fn found_in(self, place: impl Into<String>) -> Self {
-        Self { found_in: Some(place.into()), ..self }
+    pub fn from_source(self, source: impl Into<String>) -> Self {
+        Self { source: Some(source.into()), ..self }
     }
 
     pub(super) fn header(&self) -> &HeaderValue {
         &self.value
     }
 
-    /// The key itself, for a header that is written elsewhere.
+    /// The key itself, for a header that another client sends.
     pub fn reveal(&self) -> &str {
-        // It is printable ASCII, as it was checked to be.
+        // `new` accepts only printable ASCII.
         self.value.to_str().unwrap_or_default()
     }
 
-    pub(super) fn place(&self) -> Option<&str> {
-        self.found_in.as_deref()
+    pub(super) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 }
 

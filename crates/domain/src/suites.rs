@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_that_are_no_object_are_replaced_and_kept_in_the_event() {
+    fn suites_that_are_not_an_object_are_replaced_and_kept_in_the_event() {
         for old in ["[1]", r#""high""#, "null", "0.5"] {
             let prior = format!(r#"{{"suites":{old},"loss":1}}"#);
             let recorded = record(Some(&prior), "s", r#"{"a":1}"#).unwrap();

@@ -253,7 +253,7 @@ fn failure(error: Error, url: &str) -> Failure {
         }
         Error::Unreachable { reason, refused } => ClientError::Unreachable { url, reason, refused },
         Error::AnswerLost { reason, timed_out } => ClientError::AnswerLost { url, reason, timed_out },
-        Error::KeyRefused => ClientError::KeyRefused { url, found_in: None },
+        Error::KeyRefused => ClientError::KeyRefused { url, key_source: None },
         Error::Unavailable { detail } => ClientError::Unavailable { url, detail, retry_after: None },
         Error::NotARegistry { reason } => ClientError::NotARegistry { url, reason },
         Error::Refused { status, detail } => ClientError::Refused { status, detail },

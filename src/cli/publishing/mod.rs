@@ -1,10 +1,7 @@
-//! Publishing a checkpoint: uploaded, verified and registered, or found to be all that already.
+//! Publishing a checkpoint: digest, upload, verify, register. Both `publish` and `watch` use it.
 //!
-//! Both `publish` and `watch` do it here. Every step looks first at what is there, so that doing it again
-//! finishes what was begun, and does nothing where all is done. What can be found out before gigabytes are
-//! read is asked first, and nothing is uploaded that could not be registered.
-
-use std::time::{Duration, Instant};
+//! Every step first looks at what exists, so running it again finishes an interrupted publication and does nothing if all
+//! is done. What can fail without reading gigabytes is checked first, and nothing is uploaded that could not be registered.
 
 use serde_json::Value;
 
@@ -19,68 +16,37 @@ use super::{
 };
 use crate::{
     artifact::{
-        Field, MeasureOptions, Opened, TemplateError, UriTemplate, Values,
-        objects::{ObjectError, ObjectUri, Objects, Replace},
+        MeasureOptions, OpenFile,
+        objects::{ObjectError, ObjectUri},
         read_config,
     },
     client::{ClientError, Registered},
     domain::{Digest, Measurement, json::Object},
 };
 
-mod contact;
-mod held;
+mod client;
+mod plan;
+mod upload;
 mod upload_flags;
 
-pub(super) use contact::Contact;
-use contact::Unanswered;
-use held::{already, same};
-pub(super) use upload_flags::Upload;
+use client::CallError;
+pub(super) use client::InterruptibleClient;
+use plan::Plan;
+pub(super) use plan::{Candidate, Destination, Naming};
+pub(super) use upload::Upload;
 pub use upload_flags::UploadFlags;
 
-/// Where the artifact is kept.
-#[derive(Debug)]
-pub(super) enum Destination {
-    /// Nowhere that is said: it is known by its digest.
-    Unsaid,
-    At(String),
-    Made(UriTemplate),
-}
-
-/// A checkpoint that is to be published.
-#[derive(Debug)]
-pub(super) struct Candidate {
-    pub(super) opened: Opened,
-    pub(super) version: String,
-    pub(super) step: Option<i64>,
-}
-
-/// What a URI can be made of before the digest is known.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Naming<'a> {
-    pub(super) version: &'a str,
-    pub(super) step: Option<i64>,
-    /// Absent where the file's name is no text.
-    pub(super) basename: Option<&'a str>,
-}
-
-impl Candidate {
-    pub(super) fn naming(&self) -> Naming<'_> {
-        let basename = self.opened.path().file_name().and_then(|name| name.to_str());
-        Naming { version: &self.version, step: self.step, basename }
-    }
-}
-
-/// A version that the registry holds.
+/// A version that the registry holds, or would hold.
 #[derive(Debug)]
 pub(super) struct Publication {
-    /// As the registry answers it.
+    /// The registry's answer; null in a dry run.
     pub(super) model: Value,
-    /// What registers it.
+    /// The body of its registration.
     pub(super) body: Value,
     pub(super) checkpoint: Measurement,
 }
 
-/// All that publications have in common.
+/// What all publications of a command have in common.
 #[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) name: String,
@@ -89,314 +55,216 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
-    /// How the work goes on once the registry is back, in a clause.
-    pub(super) goes_on: &'static str,
+    /// How the command continues once the registry is back, as a clause.
+    pub(super) retry_advice: &'static str,
     pub(super) interrupt: Interrupt,
-    /// What a further try need not repeat.
+    /// Lines that a retry does not print again.
     pub(super) printed: print::OncePrinter,
 }
 
-impl Destination {
-    /// Where a checkpoint goes, in one form however it was written; `None` where only its digest says.
-    fn uri(
-        &self,
-        name: &str,
-        naming: &Naming<'_>,
-        sha256: Option<Digest>,
-    ) -> Result<Option<String>, TemplateError> {
-        match self {
-            Self::Unsaid => Ok(sha256.map(|digest| format!("sha256:{digest}"))),
-            Self::At(uri) => Ok(Some(in_one_form(uri))),
-            Self::Made(template) if sha256.is_none() && template.has(Field::Sha256) => Ok(None),
-            Self::Made(template) => {
-                let Naming { version, step, basename } = *naming;
-                let uri = template.expand(&Values { name, version, step, basename, sha256 })?;
-                Ok(Some(in_one_form(&uri)))
-            }
-        }
-    }
-}
-
-/// A URI in the one form in which it is registered, compared and shown: `S3://b/k` and `s3://b/k` are one
-/// object.
-fn in_one_form(uri: &str) -> String {
-    ObjectUri::parse(uri).map_or_else(|_| uri.trim().to_owned(), |object| object.to_string())
-}
-
 impl Publisher {
-    /// Whether the URI can be made, and names an object where one is to be uploaded, and the configuration
-    /// is one. Nobody is asked.
+    /// Checks the flags and the configuration file without any request: the URI can be made and, for an upload, names
+    /// an object.
     ///
     /// # Errors
-    /// What is wrong with the flags, or that file.
+    /// What is wrong with the flags or that file.
     pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
         self.upload_uri(naming)?;
         self.config().map(drop)
     }
 
-    /// Whether the settings of the store make sense and there are credentials for it, where it is needed.
+    /// Connects to the object store, if there is an upload: its settings are valid and there are credentials.
     ///
     /// # Errors
     /// As [`Publisher::check`], or what is missing.
     pub(super) fn check_store(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
         if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(naming)?) {
-            upload.objects.connect(&uri)?;
+            upload.connect(&uri)?;
         }
         Ok(())
     }
 
     fn upload_uri(&self, naming: &Naming<'_>) -> Result<Option<ObjectUri>, PublishError> {
-        // Any digest will do to see what kind of URI it becomes.
+        // Any digest shows what kind of URI it becomes.
         let uri = self.destination.uri(&self.name, naming, Some(Digest::from_bytes([0; 32])))?;
         if self.upload.is_none() {
             return Ok(None);
         }
-        if matches!(self.destination, Destination::Unsaid) {
-            let what = "--upload needs to know where to; give --artifact-uri or --artifact-uri-template";
+        if matches!(self.destination, Destination::Unnamed) {
+            let what = "--upload needs a destination; give --artifact-uri or --artifact-uri-template";
             return Err(PublishError { class: ErrorClass::Setup, failure: Failure::usage(what) });
         }
-        Ok(Some(ObjectUri::parse(&uri.unwrap_or_default())?))
+        let uri = ObjectUri::parse(&uri.unwrap_or_default()).map_err(ObjectError::from)?;
+        Ok(Some(uri))
     }
 
-    /// What would be done with a planned publication, in words.
-    pub(super) fn intent(&self, candidate: &Candidate, plan: &Publication) -> String {
-        let uri = plan.body.get("artifact_uri").and_then(Value::as_str);
+    /// Describes what would be done with a planned publication.
+    pub(super) fn intent(&self, candidate: &Candidate, planned: &Publication) -> String {
+        let uri = planned.body.get("artifact_uri").and_then(Value::as_str);
         match (&self.upload, uri) {
             (Some(upload), Some(uri)) => {
-                let unless = if upload.force { "" } else { ", unless it is there already" };
-                let size = print::size(candidate.opened.size_bytes());
+                let unless = if upload.replaces() { "" } else { ", unless it is there already" };
+                let size = print::size(candidate.file.size_bytes());
                 format!("dry run: nothing was uploaded or sent; {size} would go to {uri}{unless}")
             }
             _ => "dry run: nothing was sent".to_owned(),
         }
     }
 
-    /// What would be sent, found out without asking anybody.
+    /// Returns what would be sent, without any request.
     ///
     /// # Errors
-    /// Where a file can't be read, or the URI can't be made.
-    pub(super) fn plan(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
+    /// If a file can't be read, or the URI can't be made.
+    pub(super) fn dry_run(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
         let config = self.config()?;
-        let checkpoint = self.digest(&candidate.opened)?;
-        let uri = self.destination.uri(&self.name, &candidate.naming(), checkpoint.sha256)?;
-        let body = self.body(candidate, uri.as_deref(), &checkpoint, config.as_ref());
-        Ok(Publication { model: Value::Null, body, checkpoint })
+        let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
+        let body = self.body(candidate, &plan, config.as_ref());
+        Ok(Publication { model: Value::Null, body, checkpoint: plan.checkpoint })
     }
 
-    /// Publishes a checkpoint, as far as that has not been done.
+    /// Publishes a checkpoint, as far as that is not done yet.
     ///
     /// # Errors
-    /// Why it is not published. An upload that failed has left nothing behind.
+    /// Why it is not published. A failed upload leaves nothing behind.
     pub(super) fn publish(
         &self,
-        registry: &Contact,
+        registry: &InterruptibleClient,
         candidate: &Candidate,
     ) -> Result<Publication, PublishError> {
-        let version = ModelRef::named(&self.name, &candidate.version);
         let config = self.config()?;
-        let held = self.held(registry, candidate)?;
-        let size_bytes = candidate.opened.size_bytes();
-        let early_uri = self.destination.uri(&self.name, &candidate.naming(), None)?;
-        if let Some(model) = &held {
-            let size = Measurement { sha256: None, size_bytes };
-            same(&version, model, &size, early_uri.as_deref(), self.upload.is_some())?;
-        }
-        // A registered version is never uploaded anew before it is certain that these are its bytes.
-        let known = if held.is_some() || early_uri.is_none() || self.upload.is_none() {
-            Some(self.digest(&candidate.opened)?)
-        } else {
-            None
+        let size_bytes = candidate.file.size_bytes();
+        let undigested = self.plan(candidate, Measurement { sha256: None, size_bytes })?;
+        // What can differ without a digest is compared before the file is read.
+        let registered = self.find_version(registry, candidate)?;
+        self.check_same(&undigested, registered.as_ref())?;
+        let target = self.find_object(&undigested)?;
+
+        let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
+        self.check_same(&plan, registered.as_ref())?;
+        let target = match target {
+            Some(target) => Some(target),
+            None => self.find_object(&plan)?,
         };
-        let uri =
-            self.destination.uri(&self.name, &candidate.naming(), known.and_then(|found| found.sha256))?;
-        if let (Some(model), Some(found)) = (&held, &known) {
-            same(&version, model, found, uri.as_deref(), self.upload.is_some())?;
-        }
-        let (checkpoint, uri, uploaded) = match (&self.upload, known) {
-            (Some(upload), known) => {
-                let uri = ObjectUri::parse(&uri.unwrap_or_default())?;
-                let (checkpoint, uploaded) = self.store(upload, &uri, &candidate.opened, known)?;
-                (checkpoint, Some(uri.to_string()), uploaded)
-            }
-            (None, Some(known)) => (known, uri, false),
-            // Without an upload it was digested above.
-            (None, None) => (self.digest(&candidate.opened)?, uri, false),
+        let uploaded = match (&self.upload, target) {
+            (Some(upload), Some(target)) => upload.run(&target, &candidate.file, &plan, &self.printed)?,
+            _ => false,
         };
-        let body = self.body(candidate, uri.as_deref(), &checkpoint, config.as_ref());
-        let model = match held {
+        let body = self.body(candidate, &plan, config.as_ref());
+        let model = match registered {
             Some(model) => {
-                print::line(&already(&version, &model, uploaded));
+                print::line(&plan.already_registered(&model, uploaded));
                 model
             }
-            None => {
-                let stored = self.upload.as_ref().and(uri.as_deref());
-                self.register(registry, candidate, &body, &checkpoint, stored, uri.as_deref())?
-            }
+            None => self.register(registry, candidate, &plan, &body)?,
         };
-        Ok(Publication { model, body, checkpoint })
+        Ok(Publication { model, body, checkpoint: plan.checkpoint })
     }
 
-    /// The version as the registry holds it, if it does.
-    fn held(&self, registry: &Contact, candidate: &Candidate) -> Result<Option<Value>, PublishError> {
+    fn plan(&self, candidate: &Candidate, checkpoint: Measurement) -> Result<Plan, PublishError> {
+        let version = ModelRef::named(&self.name, &candidate.version);
+        let uri = self.destination.uri(&self.name, &candidate.naming(), checkpoint.sha256)?;
+        Ok(Plan { version, uri, checkpoint })
+    }
+
+    /// Returns the version as the registry has it, if it does.
+    fn find_version(
+        &self,
+        registry: &InterruptibleClient,
+        candidate: &Candidate,
+    ) -> Result<Option<Value>, PublishError> {
         let (name, version) = (self.name.clone(), candidate.version.clone());
-        match registry.look(move |client| client.model_by_name(&name, &version)) {
+        match registry.read(move |client| client.model_by_name(&name, &version)) {
             Ok(model) => Ok(Some(model)),
-            Err(Unanswered::Said(ClientError::NotFound { .. })) => Ok(None),
-            Err(unanswered) => Err(unanswered.into()),
+            Err(CallError::Client(ClientError::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn check_same(&self, plan: &Plan, registered: Option<&Value>) -> Result<(), PublishError> {
+        registered.map_or(Ok(()), |model| plan.check_same(model, self.upload.is_some()))
+    }
+
+    /// Looks up the object of an upload, if its URI is known.
+    fn find_object(&self, plan: &Plan) -> Result<Option<upload::Target>, PublishError> {
+        match (&self.upload, &plan.uri) {
+            (Some(upload), Some(uri)) => upload.find(uri, plan.checkpoint.size_bytes).map(Some),
+            _ => Ok(None),
         }
     }
 
     fn config(&self) -> Result<Option<(Measurement, Object)>, PublishError> {
-        let read = |path| read_config(&Opened::open(path)?, |_| {});
+        let read = |path| read_config(&OpenFile::open(path)?, |_| {});
         Ok(self.details.config_path.as_ref().map(read).transpose()?)
     }
 
-    fn digest(&self, opened: &Opened) -> Result<Measurement, PublishError> {
-        let bar = progress::only_bar(opened.path(), opened.size_bytes());
-        let measured = opened.measure_while(&MeasureOptions::default(), |done| {
+    fn digest(&self, file: &OpenFile) -> Result<Measurement, PublishError> {
+        let bar = progress::only_bar(file.path(), file.size_bytes());
+        let measured = file.measure_while(&MeasureOptions::default(), |done| {
             bar.set(done);
             !self.interrupt.requested()
         });
         Ok(measured?.measurement)
     }
 
-    /// Has the object at `uri` be the checkpoint, and says whether that took an upload.
-    fn store(
-        &self,
-        upload: &Upload,
-        uri: &ObjectUri,
-        opened: &Opened,
-        known: Option<Measurement>,
-    ) -> Result<(Measurement, bool), PublishError> {
-        let objects = upload.objects.connect(uri)?;
-        let interrupted = || self.interrupt.requested();
-        if !upload.force
-            && let Some(there) = objects.find(uri, &interrupted)?
-        {
-            let differs = |what: String| {
-                PublishError::conflict(format!(
-                    "{uri} is there already and is another object: {what}; --force-upload replaces it"
-                ))
-            };
-            let size_bytes = opened.size_bytes();
-            if there.size_bytes != size_bytes {
-                return Err(differs(format!("it holds {} bytes, the file {size_bytes}", there.size_bytes)));
-            }
-            let here = match known {
-                Some(known) => known,
-                None => self.digest(opened)?,
-            };
-            let theirs = match there.sha256 {
-                Some(digest) => Some(digest),
-                None => self.read_back(&objects, uri, opened, &interrupted)?.sha256,
-            };
-            if let (Some(here), Some(theirs)) = (here.sha256, theirs)
-                && here != theirs
-            {
-                return Err(differs(format!("its sha256 is {theirs}, the file's {here}")));
-            }
-            if let (None, Some(digest)) = (there.sha256, theirs) {
-                match objects.adopt(uri, &there, digest, &interrupted) {
-                    Err(why @ ObjectError::InterruptedLate { .. }) => return Err(why.into()),
-                    Err(why) => print::line(&format!("{uri} was not given its sha256: {why}")),
-                    Ok(()) => {}
-                }
-            }
-            self.printed.once(&format!("{uri} is uploaded already ({})", registration::measured(&here)));
-            return Ok((here, false));
-        }
-        let replace = if upload.force { Replace::Anything } else { Replace::Nothing };
-        let begun = Instant::now();
-        let bar = progress::only_bar(opened.path(), opened.size_bytes());
-        let digest = known.and_then(|known| known.sha256);
-        let sent = objects.upload(uri, opened, digest, replace, |done| bar.set(done), &interrupted)?;
-        drop(bar);
-        print::line(&format!(
-            "uploaded {uri} ({}) {}",
-            registration::measured(&sent),
-            pace(sent.size_bytes, begun.elapsed())
-        ));
-        Ok((sent, true))
-    }
-
-    /// The digest of an object that does not carry it.
-    fn read_back(
-        &self,
-        objects: &Objects,
-        uri: &ObjectUri,
-        opened: &Opened,
-        interrupted: &dyn Fn() -> bool,
-    ) -> Result<Measurement, PublishError> {
-        self.printed
-            .once(&format!("{uri} is there and does not carry its sha256; reading it back to compare"));
-        let bar = progress::only_bar(opened.path(), opened.size_bytes());
-        Ok(objects.measure(uri, |done| bar.set(done), interrupted)?)
-    }
-
-    /// Registers it. Where it turns out to be registered, by somebody else or by a request whose answer was
-    /// lost, that is as good if it is the same.
+    /// Registers the version. If it is registered by then, by another publisher or by a request whose answer was lost,
+    /// that is as good if it is the same.
     fn register(
         &self,
-        registry: &Contact,
+        registry: &InterruptibleClient,
         candidate: &Candidate,
+        plan: &Plan,
         body: &Value,
-        checkpoint: &Measurement,
-        stored: Option<&str>,
-        uri: Option<&str>,
     ) -> Result<Value, PublishError> {
-        let version = ModelRef::named(&self.name, &candidate.version);
+        let version = &plan.version;
         let sent = body.clone();
         let error = match registry.change(move |client| client.register(&sent)) {
             Ok(Registered { id, body }) => {
                 self.printed.reset();
-                print::line(&registration::summary(&version, id, Some(checkpoint), None));
+                print::line(&registration::summary(version, id, Some(&plan.checkpoint), None));
                 return Ok(body);
             }
-            Err(Unanswered::Interrupted) => {
+            Err(CallError::Interrupted) => {
                 return Err(PublishError {
                     class: ErrorClass::Interrupted,
                     failure: Failure::interrupted(format!(
-                        "interrupted; {version} may have been registered; the same command again finds out"
+                        "interrupted; {version} may have been registered; run the same command again to find out"
                     )),
                 });
             }
-            Err(unanswered) => unanswered,
+            Err(error) => error,
         };
-        let in_place = |error: PublishError| {
-            let Some(stored) = stored else { return error };
-            let goes_on = match error.class {
-                ErrorClass::Outage | ErrorClass::NotARegistry => self.goes_on,
-                _ => "mend that, and the same command again goes on from there",
-            };
-            let found = full(checkpoint);
-            error.after(&format!(
-                "{stored} is in place ({found}), but {version} is not registered for it ({goes_on}): "
-            ))
-        };
-        if matches!(error, Unanswered::Said(ClientError::Conflict { .. } | ClientError::AnswerLost { .. }))
-            && let Ok(Some(model)) = self.held(registry, candidate)
+        if matches!(error, CallError::Client(ClientError::Conflict { .. } | ClientError::AnswerLost { .. }))
+            && let Ok(Some(model)) = self.find_version(registry, candidate)
         {
-            same(&version, &model, checkpoint, uri, false).map_err(in_place)?;
-            print::line(&already(&version, &model, true));
+            plan.check_same(&model, false).map_err(|error| self.with_object(plan, error))?;
+            print::line(&plan.already_registered(&model, true));
             return Ok(model);
         }
-        Err(in_place(error.into()))
+        Err(self.with_object(plan, error.into()))
     }
 
-    fn body(
-        &self,
-        candidate: &Candidate,
-        uri: Option<&str>,
-        checkpoint: &Measurement,
-        config: Option<&(Measurement, Object)>,
-    ) -> Value {
-        // Where nothing is said the registry makes the URI of the digest.
-        let artifact_uri = uri.filter(|_| !matches!(self.destination, Destination::Unsaid));
+    /// Adds to a failed registration that the object was uploaded.
+    fn with_object(&self, plan: &Plan, error: PublishError) -> PublishError {
+        let (Some(_), Some(uri)) = (&self.upload, &plan.uri) else { return error };
+        let advice = match error.class {
+            ErrorClass::Outage | ErrorClass::NotARegistry => self.retry_advice,
+            _ => "fix that and run the same command again",
+        };
+        error.after(&format!(
+            "{uri} is in place ({}), but {} is not registered for it ({advice}): ",
+            plan.identity(),
+            plan.version
+        ))
+    }
+
+    fn body(&self, candidate: &Candidate, plan: &Plan, config: Option<&(Measurement, Object)>) -> Value {
+        // Without a URI the registry makes one of the digest.
+        let artifact_uri = plan.uri.as_deref().filter(|_| !matches!(self.destination, Destination::Unnamed));
         Value::from(Subject {
             name: &self.name,
             version: &candidate.version,
             artifact_uri,
-            checkpoint: Some(checkpoint),
+            checkpoint: Some(&plan.checkpoint),
             config,
             local_paths: [None, None],
             details: &self.details,
@@ -404,29 +272,5 @@ impl Publisher {
             training_loss: self.training_loss,
             metrics: self.metrics.as_ref(),
         })
-    }
-}
-
-/// `300000000 bytes, sha256 7056…2669`: what has to be known to find an object again.
-fn full(found: &Measurement) -> String {
-    let digest = found.sha256.map(|digest| format!(", sha256 {digest}")).unwrap_or_default();
-    format!("{} bytes{digest}", found.size_bytes)
-}
-
-/// `in 3.2 s, 94.0 MB/s`
-fn pace(size_bytes: u64, took: Duration) -> String {
-    let seconds = took.as_secs_f64();
-    let per_second = (size_bytes as f64 / seconds.max(1e-3)) as u64;
-    format!("in {seconds:.1} s, {}/s", print::size(per_second))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pace_of_no_time_is_a_number() {
-        assert_eq!(pace(300_000_000, Duration::from_millis(3000)), "in 3.0 s, 100.0 MB/s");
-        assert_eq!(pace(0, Duration::ZERO), "in 0.0 s, 0 B/s");
     }
 }

@@ -1,24 +1,24 @@
-//! The flags of an upload, and what they come to.
+//! The flags of an upload.
 
 use clap::Args;
 
-use crate::cli::{config::Profile, object_flags::ObjectFlags};
+use super::upload::Upload;
+use crate::cli::{config::Profile, interrupt::Interrupt, object_flags::ObjectFlags};
 
-/// Whether and how the checkpoint is uploaded.
+/// Flags for uploading the checkpoint.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Upload")]
 pub struct UploadFlags {
     /// Upload the checkpoint to the artifact's URI (s3://, gs:// or az://) before it is registered
     ///
-    /// An object that is there already with this size and digest is not uploaded again; a different one is a
-    /// conflict. Credentials come from the variables that the store's own tools use, such as
-    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    /// An existing object with this size and digest is not uploaded again; a different one is a conflict. Credentials
+    /// come from the variables that the store's own tools use, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     #[arg(long)]
     upload: bool,
-    /// Skip the upload where the object is there with this size and digest, as happens without this flag too
+    /// Skip the upload if the object exists with this size and digest, which is the default (accepted for 0.2.0)
     #[arg(long, requires = "upload", conflicts_with = "force_upload")]
     skip_upload_if_exists: bool,
-    /// Upload over whatever is there
+    /// Replace an existing object
     #[arg(long, requires = "upload")]
     force_upload: bool,
     #[command(flatten)]
@@ -26,20 +26,14 @@ pub struct UploadFlags {
 }
 
 impl UploadFlags {
-    /// Whether anything is to be uploaded.
+    /// Returns true if there is an upload.
     pub(in crate::cli) fn is_wanted(&self) -> bool {
         self.upload
     }
 
-    /// How to upload, if at all; the configuration file completes what is said of the store.
-    pub(in crate::cli) fn upload(&self, profile: &Profile) -> Option<Upload> {
-        self.upload.then(|| Upload { force: self.force_upload, objects: self.objects.clone().or(profile) })
+    /// Returns how to upload, if at all; the configuration file supplies missing store settings.
+    pub(in crate::cli) fn upload(&self, profile: &Profile, interrupt: &Interrupt) -> Option<Upload> {
+        let flags = self.objects.clone().or(profile);
+        self.upload.then(|| Upload::new(self.force_upload, flags, interrupt.clone()))
     }
-}
-
-/// How a checkpoint is uploaded.
-#[derive(Debug)]
-pub(in crate::cli) struct Upload {
-    pub(super) force: bool,
-    pub(super) objects: ObjectFlags,
 }

@@ -1,6 +1,6 @@
 //! `registry watch`: publishes checkpoints as they appear in a folder.
 //!
-//! Here are the flags; `watcher.rs` looks, waits and decides, `publishing/mod.rs` does the work.
+//! This module has the flags; `watcher.rs` polls, waits and decides, and `publishing/mod.rs` does the work.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
     exit::{self, Failure},
     interrupt::Interrupt,
     print,
-    publishing::{Contact, Destination, Naming, Publisher, UploadFlags},
+    publishing::{Destination, InterruptibleClient, Naming, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
@@ -19,15 +19,15 @@ use crate::{
     domain::Draft,
 };
 
-mod ledger;
-mod notices;
+mod events;
 mod retry;
+mod state;
 mod watcher;
 
-use ledger::STATE_FILE;
-use watcher::{Manner, Watcher};
+use state::STATE_FILE;
+use watcher::{WatchOptions, Watcher};
 
-/// A longer one is a slip of the pen.
+/// The longest interval that a flag accepts, in seconds.
 const MAX_SECONDS: f64 = 86_400.0;
 
 const EXAMPLES: &str = "\
@@ -38,22 +38,22 @@ Examples:
   Every checkpoint, for a script that reads one JSON line for each:
     registry watch --all --name tiny-gpt --checkpoint-dir runs/7 --upload \\
       --artifact-uri-template 's3://models/{name}/{basename}' | jq -r .id
-  What is there now, from cron:
+  The checkpoints that exist now, from cron:
     registry watch --once --name tiny-gpt --checkpoint-dir runs/7 --upload \\
       --artifact-uri-template 's3://models/{name}/{basename}'
 
 What it does:
-  Files called checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or
-  .safetensors, are published once they have been the same for --stable-seconds. Empty, hidden
-  and differently named files are passed over, so write elsewhere and rename where you can.
-  A registry or store that is away is tried again, at most a minute apart, until it is back.
-  A file that is refused, such as a version that is registered with other bytes, is told of once
-  and tried again when it changes, or by the next run. A wrong key, secret, bucket or address ends the watch.
-  Without --all a checkpoint older than the last published one is passed over.
+  Files named checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or
+  .safetensors, are published once they have not changed for --stable-seconds. Empty, hidden
+  and differently named files are skipped, so write under another name and rename if you can.
+  If the registry or store is unavailable, the watch retries, at most a minute apart.
+  A file that is refused, such as a version that is registered with other bytes, is reported once
+  and retried when it changes, or by the next run. A wrong key, secret, bucket or address ends the watch.
+  Without --all, a checkpoint older than the last published one is skipped.
 
 Ending:
-  Ctrl-C and SIGTERM end it with exit code 0 (130 with --once); an upload under way is undone.
-  Started again, it goes on where it was.";
+  Ctrl-C and SIGTERM end it with exit code 0 (130 with --once); an upload in progress is undone.
+  Started again, it continues from there.";
 
 /// Publish checkpoints as they appear in a folder.
 ///
@@ -61,14 +61,14 @@ Ending:
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub struct Watch {
-    /// The model's name; versions are called step-N or final-step-N by their files
+    /// The model's name; versions are named step-N or final-step-N after their files
     #[arg(long)]
     name: String,
-    /// The folder to watch; it may come into being later
+    /// The folder to watch; it may be created later
     #[arg(long, value_name = "DIR", help_heading = "Artifact")]
     checkpoint_dir: PathBuf,
-    /// Where the artifacts are kept, or go, with {name}, {version}, {step}, {basename} and {sha256} in it; a
-    /// brace itself is {{ or }}
+    /// URI of the artifacts, with the fields {name}, {version}, {step}, {basename} and {sha256}; write a brace as {{
+    /// or }}
     #[arg(long, value_name = "TEMPLATE", help_heading = "Artifact")]
     artifact_uri_template: UriTemplate,
 
@@ -77,22 +77,22 @@ pub struct Watch {
     #[command(flatten)]
     upload: UploadFlags,
 
-    /// Publish every checkpoint, in the order of steps, and not only the latest
+    /// Publish every checkpoint, in the order of steps, not only the latest
     #[arg(long, help_heading = "Watching")]
     all: bool,
-    /// Publish what is there, once it is complete, and end
+    /// Publish the checkpoints that exist, once they are complete, and end
     #[arg(long, help_heading = "Watching")]
     once: bool,
-    /// How often to look where the system sends no news of the folder, in seconds
+    /// How often to poll the folder, in seconds, for systems that send no events
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds, help_heading = "Watching")]
     poll_seconds: Duration,
-    /// How long a file must have been the same to count as complete, in seconds
+    /// How long a file must be unchanged to count as complete, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
     stable_seconds: Duration,
-    /// Where to keep what was done [default: .publish_state.json in the folder]
+    /// The file that records what was published [default: .publish_state.json in the folder]
     #[arg(long, value_name = "FILE", help_heading = "Watching")]
     state_file: Option<PathBuf>,
-    /// Show on stdout what would be sent, and upload, send and note nothing; needs no key
+    /// Show on stdout what would be sent, and upload, send and record nothing; needs no key
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
 
@@ -101,20 +101,20 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches until it is told to end, or with `--once` until all that is there is published.
+    /// Watches until a signal, or with `--once` until all existing checkpoints are published.
     ///
     /// # Errors
-    /// Why it could not begin or go on; with `--once` also what was not published.
+    /// Why it could not start or continue; with `--once` also what was not published.
     pub fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
-        // Any version will do to see what kind of URIs the template makes.
+        // Any version shows what kind of URIs the template makes.
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        if self.upload.is_wanted() && !is_of_its_own(&self.artifact_uri_template) {
+        if self.upload.is_wanted() && !is_unique_per_checkpoint(&self.artifact_uri_template) {
             return Err(Failure::usage(format!(
-                "{} is one place for all checkpoints, and each would replace the one before; put {{version}}, \
-                 {{step}}, {{basename}} or {{sha256}} into it",
+                "{} is the same URI for all checkpoints, so each would replace the one before; add {{version}}, \
+                 {{step}}, {{basename}} or {{sha256}}",
                 self.artifact_uri_template
             )));
         }
@@ -125,21 +125,19 @@ impl Watch {
         }
         let connection = self.remote.connection()?;
         let registry_url = connection.url.value.clone();
-        let upload = self.upload.upload(&connection.config.profile);
-        let registry =
-            if self.dry_run { None } else { Some(Contact::new(connection.client()?, interrupt.clone())) };
+        let upload = self.upload.upload(&connection.config.profile, &interrupt);
+        let registry = match self.dry_run {
+            true => None,
+            false => Some(InterruptibleClient::new(connection.client()?, interrupt.clone())),
+        };
         let publisher = Publisher {
             upload,
-            destination: Destination::Made(self.artifact_uri_template),
+            destination: Destination::Template(self.artifact_uri_template),
             name: self.name,
             details: self.details,
             training_loss: None,
             metrics: None,
-            goes_on: if self.once {
-                "the same command again goes on from there"
-            } else {
-                "that is tried again"
-            },
+            retry_advice: if self.once { "run the same command again to continue" } else { "retrying" },
             interrupt,
             printed: print::OncePrinter::default(),
         };
@@ -149,27 +147,27 @@ impl Watch {
         if registry.is_some() {
             publisher.check_store(&naming).map_err(|error| error.failure)?;
         }
-        let manner = Manner {
+        let options = WatchOptions {
             all: self.all,
             once: self.once,
-            poll: self.poll_seconds,
-            stable: self.stable_seconds,
+            poll_interval: self.poll_seconds,
+            quiet_period: self.stable_seconds,
             state_file: self.state_file.unwrap_or_else(|| self.checkpoint_dir.join(STATE_FILE)),
             registry_url,
         };
-        Watcher::new(publisher, registry, self.checkpoint_dir, manner).run()
+        Watcher::new(publisher, registry, self.checkpoint_dir, options).run()
     }
 }
 
-/// Whether each checkpoint gets a place of its own.
-fn is_of_its_own(template: &UriTemplate) -> bool {
+/// Returns true if each checkpoint gets its own URI.
+fn is_unique_per_checkpoint(template: &UriTemplate) -> bool {
     [Field::Version, Field::Step, Field::Basename, Field::Sha256].into_iter().any(|field| template.has(field))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.trim().parse::<f64>() {
         Ok(number) if (0.0..=MAX_SECONDS).contains(&number) => Ok(Duration::from_secs_f64(number)),
-        _ => Err(format!("a number of seconds up to {MAX_SECONDS} is wanted, like 2 or 0.5")),
+        _ => Err(format!("expected a number of seconds up to {MAX_SECONDS}, like 2 or 0.5")),
     }
 }
 

@@ -77,9 +77,9 @@ pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
 /// Answers with a body that is JSON already.
 ///
 /// # Errors
-/// As [`stream::whole`].
+/// [`ApiError::TooManyLargeAnswers`] if it is large and no budget is left.
 pub(super) fn json(body: Vec<u8>) -> Result<HttpResponse, ApiError> {
-    let body = stream::whole(body)?;
+    let body = stream::whole(body).ok_or(ApiError::TooManyLargeAnswers)?;
     Ok(HttpResponse::Ok().insert_header(header::ContentType::json()).body(body))
 }
 

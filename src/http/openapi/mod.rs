@@ -218,7 +218,8 @@ fn answered<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuilder {
 
 /// Adds what the library's types can't express.
 fn finish(document: &mut Value) {
-    let uri = json!({ "type": "string", "pattern": "\\S" });
+    // Regular expressions of JSON Schema do not count U+0085 as a blank, but Unicode and this server do.
+    let uri = json!({ "type": "string", "pattern": r"[^\s\u0085]" });
     let digest = json!({ "type": "string", "pattern": "[0-9A-Fa-f]{64}" });
     document["components"]["schemas"]["NewModel"]["anyOf"] = json!([
         { "required": ["artifact_uri"], "properties": { "artifact_uri": uri } },

@@ -69,7 +69,7 @@ fn a_configuration_is_digested_and_fills_the_architecture() {
 }
 
 #[test]
-fn what_is_claimed_of_a_file_must_be_so() {
+fn claims_about_a_file_must_be_true() {
     let app = allowing();
     let path = file(&app, "model.pt", "hello");
     let config = file(&app, "config.json", "{}");
@@ -123,7 +123,7 @@ fn a_file_over_the_limit_is_sized_and_not_digested() {
 }
 
 #[test]
-fn paths_show_only_where_they_are_to() {
+fn paths_are_shown_only_if_the_server_is_set_to() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
         settings.expose_local_paths = true;
@@ -248,7 +248,7 @@ fn other_requests_are_answered_while_long_files_are_digested() {
 }
 
 #[test]
-fn a_digest_whose_client_has_gone_is_given_up_and_the_next_one_begun() {
+fn a_digest_whose_client_has_left_is_cancelled_and_the_next_one_starts() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
         settings.rules.max_hash_bytes = u64::MAX;
@@ -273,7 +273,7 @@ fn a_digest_whose_client_has_gone_is_given_up_and_the_next_one_begun() {
 }
 
 #[test]
-fn a_full_queue_of_files_answers_503_and_everything_else_goes_on() {
+fn a_full_digest_queue_answers_503_and_everything_else_continues() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
         (settings.hashers, settings.hash_queue) = (1, 1);

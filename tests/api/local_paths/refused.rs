@@ -1,9 +1,11 @@
 //! Paths that are refused: not regular files, and the database itself by any name.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     os::unix::fs::symlink,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -14,7 +16,7 @@ use super::{allowing, file, register, text};
 use crate::support::TestApp;
 
 #[test]
-fn paths_are_refused_where_they_are_not_allowed_whether_or_not_there_is_a_file() {
+fn paths_are_refused_if_not_allowed_whether_or_not_a_file_exists() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -45,7 +47,7 @@ impl Drop for Released {
 }
 
 #[test]
-fn what_is_no_regular_file_that_can_be_read_is_refused_at_once() {
+fn special_and_unreadable_files_are_refused_at_once() {
     let app = allowing();
     let folder = app.folder.path();
     let fifo = folder.join("fifo");
@@ -95,7 +97,7 @@ fn a_configuration_that_is_no_object_is_refused() {
 }
 
 #[test]
-fn files_that_the_kernel_makes_up_are_refused_at_once_and_tell_nothing() {
+fn kernel_files_are_refused_at_once_and_reveal_nothing() {
     let app = allowing();
     symlink("/proc/self/environ", app.folder.path().join("to-environ")).unwrap();
     symlink("/proc/self/fd/0", app.folder.path().join("to-stdin")).unwrap();
@@ -200,11 +202,11 @@ fn a_database_that_was_moved_is_refused_by_its_new_name_and_so_is_what_took_its_
     }
 }
 
-/// Where [`a_process_of_its_own_looks_at_the_database`] finds the database.
+/// The database, for the process that [`look_from_another_process`] starts.
 const DATABASE: &str = "REGISTRY_TEST_DATABASE";
 
 #[test]
-fn the_databases_own_files_are_refused_also_where_it_is_reached_through_a_link() {
+fn the_databases_own_files_are_refused_even_if_it_is_opened_through_a_link() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("real")).unwrap();
     symlink("real/r.db", folder.path().join("registry.db")).unwrap();
@@ -225,21 +227,33 @@ fn the_databases_own_files_are_refused_also_where_it_is_reached_through_a_link()
     }
 }
 
-/// Not a test but the other process of the one below: locks between processes do not hold within one.
-#[test]
-#[ignore = "run by another test, as a process of its own"]
-fn a_process_of_its_own_looks_at_the_database() {
-    let Some(path) = std::env::var_os(DATABASE) else { return };
+/// Asserts that the database is locked. Must run in another process: SQLite's locks don't hold within one.
+fn assert_locked(path: OsString) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.busy_timeout(Duration::ZERO).unwrap();
     let refused = connection.execute_batch("BEGIN IMMEDIATE").unwrap_err();
     assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy));
-    // Were it the last connection, closing it would take the write-ahead log away.
+    // If it were the last connection, closing it would delete the WAL.
     connection.close().unwrap();
+}
+
+/// Runs this test again as another process, which calls [`assert_locked`].
+fn look_from_another_process(test: &str, database: &Path) {
+    let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
+    let ran = Command::new(env::current_exe().unwrap())
+        .args([&test, "--exact"])
+        .env(DATABASE, database)
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && output.contains("1 passed"), "{output}");
 }
 
 #[test]
 fn the_databases_own_files_are_refused_by_any_name_and_its_locks_hold() {
+    if let Some(path) = env::var_os(DATABASE) {
+        return assert_locked(path);
+    }
     let app = allowing();
     app.register("kept", "1");
     let folder = app.folder.path().to_owned();
@@ -268,15 +282,15 @@ fn the_databases_own_files_are_refused_by_any_name_and_its_locks_hold() {
     // A connection of this process holds the lock to write, and another process must see it.
     let holder = app.other_process();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let looked = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "local_paths::refused::a_process_of_its_own_looks_at_the_database"])
-        .env(DATABASE, app.db_path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&looked.stdout);
-    assert!(looked.status.success() && said.contains("1 passed"), "{said}");
+    look_from_another_process(
+        "the_databases_own_files_are_refused_by_any_name_and_its_locks_hold",
+        &app.db_path(),
+    );
     holder.execute_batch("COMMIT").unwrap();
-    assert!(folder.join("registry.db-wal").exists(), "the other process took itself for the last one");
+    assert!(
+        folder.join("registry.db-wal").exists(),
+        "the other process believed to be the last one and deleted the WAL"
+    );
     let id = app.register("after", "1");
     let seen: i64 = holder.query_row("SELECT max(id) FROM models", [], |row| row.get(0)).unwrap();
     assert_eq!(seen, id);

@@ -38,7 +38,7 @@ fn relink(target: &Path, path: &Path) {
 }
 
 #[test]
-fn what_lies_beneath_the_root_is_digested_and_its_path_kept_as_it_was_given() {
+fn files_under_the_root_are_digested_and_their_paths_kept_as_given() {
     let (app, root, _) = rooted();
     fs::create_dir(root.join("runs")).unwrap();
     symlink("../model.pt", root.join("runs/latest.pt")).unwrap();
@@ -63,7 +63,7 @@ fn what_lies_beneath_the_root_is_digested_and_its_path_kept_as_it_was_given() {
 }
 
 #[test]
-fn what_lies_outside_the_root_is_refused_and_whether_it_is_there_does_not_show() {
+fn files_outside_the_root_are_refused_without_revealing_whether_they_exist() {
     let (app, root, outside) = rooted();
     symlink(&outside, root.join("absolute")).unwrap();
     symlink("../outside", root.join("relative")).unwrap();
@@ -101,7 +101,7 @@ fn what_lies_outside_the_root_is_refused_and_whether_it_is_there_does_not_show()
 }
 
 #[test]
-fn the_database_is_refused_also_where_it_lies_beneath_the_root() {
+fn the_database_is_refused_even_if_it_is_under_the_root() {
     let folder = tempfile::tempdir().unwrap();
     let root = LocalRoot::open(folder.path()).unwrap();
     let app = TestApp::over(folder, |settings| {
@@ -118,7 +118,7 @@ fn the_database_is_refused_also_where_it_lies_beneath_the_root() {
 }
 
 #[test]
-fn links_that_change_while_paths_are_followed_never_lead_out() {
+fn links_that_change_while_paths_are_resolved_never_lead_outside() {
     const ROUNDS: usize = 60;
     let (app, root, outside) = rooted();
     fs::create_dir(root.join("runs")).unwrap();

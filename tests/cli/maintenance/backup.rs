@@ -59,7 +59,7 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
 }
 
 #[test]
-fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
+fn a_backup_over_the_database_or_over_another_file_is_refused() {
     let folder = database();
     let path = at(&folder, "registry.db");
     symlink(&path, at(&folder, "link")).unwrap();
@@ -103,7 +103,7 @@ fn a_backup_onto_the_database_or_what_is_no_backup_is_refused() {
 }
 
 #[test]
-fn a_backup_replaces_an_older_one_and_shows_nobody_more_than_the_database_does() {
+fn a_backup_replaces_an_older_one_and_is_no_more_readable_than_the_database() {
     let folder = database();
     let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
     fs::set_permissions(&database, fs::Permissions::from_mode(0o600)).unwrap();
@@ -113,7 +113,7 @@ fn a_backup_replaces_an_older_one_and_shows_nobody_more_than_the_database_does()
     assert!(ran.code == 0 && ran.stdout.contains("verified"), "{ran:?}");
     assert_eq!(count(&backup, "SELECT count(*) FROM models"), 2);
     assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
-    // Where nothing can be written beside it, it can be read all the same: it needs no log.
+    // In a folder that is not writable it can still be read, because it has no WAL.
     let header = fs::read(&backup).unwrap();
     assert_eq!(&header[18..20], [1, 1]);
 }
@@ -149,12 +149,12 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         });
         assert_eq!(server.get("/models/1")["artifact_uri"], "legacy:1");
         let told = done(maintenance(&server.db_path(), ["--check"]));
-        assert_eq!(told["check"]["errors"], json!([]), "what it said would be mended is");
+        assert_eq!(told["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
     }
 }
 
 #[test]
-fn what_it_can_t_do_it_says_and_a_missing_database_is_never_made() {
+fn impossible_requests_are_errors_and_a_missing_database_is_never_created() {
     let folder = tempfile::tempdir().unwrap();
     let database = at(&folder, "registry.db");
     for arguments in [&["--check"][..], &["--vacuum"], &["--optimize"]] {
@@ -163,7 +163,10 @@ fn what_it_can_t_do_it_says_and_a_missing_database_is_never_made() {
         let ran = Ran::of(&mut maintenance(&database, arguments.iter().copied().chain(["--json"])));
         let told: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(told["db_path"], database.to_str().unwrap());
-        assert!(told["error"].as_str().unwrap().contains("does not exist"), "a script is told too: {told}");
+        assert!(
+            told["error"].as_str().unwrap().contains("does not exist"),
+            "the JSON contains the error: {told}"
+        );
     }
     Ran::of(&mut back_up(&database, &at(&folder, "b.db"))).failed(1);
     assert!(names(folder.path()).is_empty());
@@ -171,7 +174,7 @@ fn what_it_can_t_do_it_says_and_a_missing_database_is_never_made() {
     assert!(refused.contains("give --backup FILE"), "{refused}");
     let both = with(restore(&database, &at(&folder, "b.db")), "--backup", &at(&folder, "c.db"));
     assert_eq!(Ran::of(&mut { both }).code, 2);
-    // The variable names the database as it does for the server.
+    // The variable names the database, as for the server.
     let ran = Ran::of(registry(["maintenance", "--check"]).env("CAIA_REGISTRY_DB_PATH", &database));
     assert!(ran.failed(1).contains("registry.db does not exist"));
 }
@@ -208,12 +211,12 @@ fn a_vacuum_and_an_optimize_are_refused_beside_a_server_and_work_once_it_has_end
     assert_eq!(names(folder.path()), ["registry.db"]);
 }
 
-/// A database that somebody holds, and a backup of it that waits, with its temporary file made already.
+/// A locked database, and a backup of it that waits and has already created its temporary file.
 fn waiting(folder: &TempDir) -> (Connection, Child, PathBuf) {
     waiting_as(folder, |command| command)
 }
 
-/// The same of a command that `change` has wrapped.
+/// The same with a command that `change` has wrapped.
 fn waiting_as(folder: &TempDir, change: impl FnOnce(Command) -> Command) -> (Connection, Child, PathBuf) {
     let path = at(folder, "registry.db");
     let holder = Connection::open(&path).unwrap();
@@ -238,7 +241,7 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
+fn a_signal_ends_a_backup_and_leaves_only_the_old_one() {
     for name in ["INT", "TERM", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let (_holder, child, to) = waiting(&folder);
@@ -253,7 +256,7 @@ fn a_signal_ends_a_backup_and_leaves_the_old_one_and_nothing_else() {
 }
 
 #[test]
-fn a_closed_terminal_ends_a_backup_in_order_however_often_it_is_told_of_but_not_under_nohup() {
+fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     while child.try_wait().unwrap().is_none() {
@@ -300,7 +303,7 @@ fn a_signal_between_two_actions_says_which_was_given_up_and_that_the_other_stand
 }
 
 #[test]
-fn a_backup_that_is_killed_leaves_the_old_one_whole() {
+fn a_killed_backup_leaves_the_old_one_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     let old = fs::read(to.join("b.db")).unwrap();
@@ -310,7 +313,7 @@ fn a_backup_that_is_killed_leaves_the_old_one_whole() {
 }
 
 #[test]
-fn a_backup_that_can_t_be_written_to_its_end_leaves_the_old_one_and_nothing_else() {
+fn a_backup_that_fails_halfway_leaves_only_the_old_one() {
     let folder = database();
     let (path, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
     done(back_up(&path, &backup));
@@ -319,7 +322,7 @@ fn a_backup_that_can_t_be_written_to_its_end_leaves_the_old_one_and_nothing_else
     grown.execute_batch("CREATE TABLE filler (x); INSERT INTO filler VALUES (zeroblob(4 << 20))").unwrap();
     drop(grown);
     let mut command = Command::new("sh");
-    // Past this many blocks a write fails, as on a full disk.
+    // A write beyond this many blocks fails, as on a full disk.
     command.args(["-c", "ulimit -f 1024; exec \"$@\"", "sh"]);
     command.arg(env!("CARGO_BIN_EXE_registry")).args(["maintenance", "--db-path"]).arg(&path);
     command.arg("--backup").arg(&backup);

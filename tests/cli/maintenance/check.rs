@@ -354,12 +354,12 @@ fn the_advice_for_counters_and_the_index_rebuilds_them() {
 }
 
 #[test]
-fn a_database_that_a_crash_left_half_changed_is_not_judged_but_the_way_back_is_told() {
+fn a_half_changed_database_is_not_checked_and_the_error_says_how_to_recover_it() {
     let folder = tempfile::tempdir().unwrap();
     let (path, left) = (at(&folder, "registry.db"), tempfile::tempdir().unwrap());
     let writer = Connection::open(&path).unwrap();
     writer.execute_batch(OLD).unwrap();
-    // So small a cache that pages are written before the end of the transaction.
+    // With so small a cache, pages are written before the transaction ends.
     writer
         .execute_batch(
             "CREATE TABLE filler (x); INSERT INTO filler VALUES (zeroblob(500000)); PRAGMA cache_size = 1; \

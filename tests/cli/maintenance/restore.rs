@@ -1,4 +1,4 @@
-//! Putting a copy back: never under a server, never a bad one, never with the log of another database.
+//! Restoring: never under a server, never from a damaged backup, never with the WAL of another database.
 
 use super::*;
 
@@ -56,9 +56,9 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
     let before = names(&folder);
     let refused = Ran::of(&mut restore(&server.db_path(), &backup)).failed(5);
     assert!(refused.contains("is in use by process "), "{refused}");
-    assert_eq!(names(&folder), before, "its WAL stays where it looks for it");
+    assert_eq!(names(&folder), before, "its WAL stays under its old name");
 
-    // So what it acknowledged since the backup is not lost either; it takes no more.
+    // So nothing that it acknowledged since the backup is lost; it accepts no more writes.
     server.signal("TERM");
     let folder = server.ended().folder;
     let told = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));
@@ -69,7 +69,7 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
 }
 
 #[test]
-fn a_log_that_a_crash_left_belongs_to_the_old_database_and_never_to_the_restored_one() {
+fn the_wal_of_a_crash_is_never_applied_to_the_restored_database() {
     let folder = database();
     let backup = at(&folder, "backup.db");
     done(back_up(&at(&folder, "registry.db"), &backup));
@@ -143,7 +143,7 @@ fn each_file_that_is_kept_is_named_as_the_database_was() {
 }
 
 #[test]
-fn what_can_t_be_served_is_not_restored_and_changes_nothing() {
+fn an_unusable_backup_is_not_restored_and_changes_nothing() {
     let folder = database();
     let elsewhere = tempfile::tempdir().unwrap();
     let good = at(&elsewhere, "good.db");
@@ -208,7 +208,7 @@ fn a_damaged_database_is_not_backed_up_over_a_good_backup_but_can_be_restored_ov
     );
     done(with(maintenance(&database, ["--check"]), "--restore", &backup));
 
-    // What can't even be opened can't be kept as a database either.
+    // A file that can't be opened can't be kept as a database either.
     fs::write(&database, "overwritten with what is no database at all").unwrap();
     let refused = Ran::of(&mut restore(&database, &backup)).failed(1);
     assert!(refused.contains("move it away yourself"), "{refused}");
@@ -231,7 +231,7 @@ fn links_to_nothing_are_followed_both_ways() {
 }
 
 #[test]
-fn a_restore_that_can_t_be_written_to_its_end_leaves_the_database_as_it_was_and_nothing_else() {
+fn a_restore_that_fails_halfway_leaves_only_the_unchanged_database() {
     let folder = database();
     let (database, backup) = (at(&folder, "registry.db"), at(&folder, "b.db"));
     done(back_up(&database, &backup));
@@ -241,7 +241,7 @@ fn a_restore_that_can_t_be_written_to_its_end_leaves_the_database_as_it_was_and_
     drop(grown);
     let restoring = restore(&database, &backup);
     let mut limited = Command::new("sh");
-    // Past this many blocks a write fails, as on a full disk.
+    // A write beyond this many blocks fails, as on a full disk.
     limited.args(["-c", "ulimit -f 1024; exec \"$@\"", "sh"]);
     let refused = Ran::of(limited.arg(restoring.get_program()).args(restoring.get_args())).failed(1);
     assert!(refused.contains("disk"), "{refused}");

@@ -1,4 +1,4 @@
-//! Files of older servers: upgraded once, behind a backup that brings them back.
+//! Files of older servers: upgraded once, after a backup that restores them.
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
     for sql in [&[BEFORE_0_2_0][..], &[BEFORE_0_2_0, OF_0_2_0], &[OF_SCHEMA_301]] {
         let folder = old_file(sql);
         let before = rows(&at(&folder, "registry.db"));
-        // A file with this name may be there from an upgrade before.
+        // A file with this name may exist from an earlier upgrade.
         fs::write(at(&folder, BACKUP), "an older one").unwrap();
         let backup = format!("{BACKUP}-2");
         let server = serve(folder);
@@ -64,7 +64,7 @@ fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
 
         done(restore(&at(&folder, "registry.db"), &at(&folder, &backup)));
         assert_eq!(rows(&at(&folder, "registry.db")), before, "back to what it was");
-        // And forward again, behind the same backup.
+        // And upgraded again, with the same backup.
         let folder = end(serve(folder));
         assert_eq!(names(folder.path()).iter().filter(|name| name.contains("before-upgrade")).count(), 2);
         let told = done(maintenance(&at(&folder, "registry.db"), ["--check"]));

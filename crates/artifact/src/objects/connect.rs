@@ -1,78 +1,47 @@
-//! Which store is meant, and with whose credentials: flags and variables become a client.
+//! Builds the client of a store from flags and variables: its endpoint, region and credentials.
 //!
-//! The variables are handed in, not read from the process: blank ones count as unset, and what is not
-//! listed here has no say. The one exception is Google's file of default credentials, which the client of
-//! that store looks for itself.
+//! Variables are passed in, not read from the process; blank ones count as unset, and only those listed here count. The
+//! one exception is Google's file of default credentials, which that store's client looks up itself.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey},
+    ClientOptions, ObjectStore,
+    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder},
-    client::{HttpClient, HttpConnector, ReqwestConnector},
     gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
 use super::{
-    ObjectError, ObjectUri, Scheme,
-    error::{innermost, not_handed_out},
+    error::{ObjectError, credentials_failed, innermost},
+    http::UreqClient,
+    retry,
     settings::{
         AZ_VARIABLES, GS_VARIABLES, S3_VARIABLES, check_variables, endpoint_url, is_label, is_true,
         missing_advice, names_credentials,
     },
+    target::Target,
+    uri::{ObjectUri, Scheme},
 };
 
-/// What the flags say. Each that is absent is looked for in the variables.
+/// The values of the flags; each that is absent is looked up in the variables.
 #[derive(Debug, Clone, Default)]
 pub struct ObjectOptions {
-    /// Where the S3 server is, like `http://localhost:9000`; else one of [`S3_ENDPOINT_VARIABLES`], else Amazon.
+    /// URL of the S3 server, such as `http://localhost:9000`; else one of [`S3_ENDPOINT_VARIABLES`], else Amazon.
     pub s3_endpoint_url: Option<String>,
     /// Its region; else `AWS_REGION`, else [`DEFAULT_S3_REGION`].
     pub s3_region: Option<String>,
 }
 
-/// Where the address of an S3 server is looked for; the first that is not blank counts.
+/// Variables for the URL of the S3 server; the first that is not blank counts.
 pub const S3_ENDPOINT_VARIABLES: [&str; 3] =
     ["ARTIFACT_S3_ENDPOINT_URL", "AWS_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"];
 
-/// The region where nothing names one.
+/// The default region.
 pub const DEFAULT_S3_REGION: &str = "us-east-1";
 
-/// No connection within this, and there is none.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From a request to its answer, and from one piece of an answer to the next. A part of an upload must get
-/// through within it, so this is no measure of patience: dead connections are noticed by the system (30 s).
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long credentials may take that a server of the cloud hands out.
+/// How long a cloud's metadata server may take to return credentials.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// No try begins later than this after the first.
-pub(super) const RETRY_WITHIN: Duration = Duration::from_secs(120);
-/// Tries after the first, with about 6 s of waiting in all.
-pub(super) const RETRIES: usize = 7;
-pub(super) const FIRST_WAIT: Duration = Duration::from_millis(200);
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// Where requests go, as far as errors and our own requests need to know.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) scheme: Scheme,
-    /// Without a slash at its end; for the emulator of Azure with the account's name behind it.
-    pub(super) endpoint: String,
-    /// Of S3 alone.
-    pub(super) region: String,
-    /// Of Azure alone.
-    pub(super) account: String,
-    /// Whether requests go out without a signature.
-    pub(super) anonymous: bool,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:// at {}", self.scheme.as_str(), self.endpoint)
-    }
-}
 
 /// A client of one store.
 #[derive(Debug, Clone)]
@@ -91,7 +60,7 @@ impl Backend {
         }
     }
 
-    /// Fetches the credentials, so that their lack is told as such and not after a minute of trying.
+    /// Fetches the credentials, so that missing ones are reported at once and not after a minute of retries.
     async fn check_credentials(&self) -> Result<(), object_store::Error> {
         match self {
             Self::S3(store) => store.credentials().get_credential().await.map(drop),
@@ -101,30 +70,23 @@ impl Backend {
     }
 }
 
-/// The parts of a connection.
+/// A client of one store, and the store's address for errors.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(super) struct StoreClient {
     pub(super) backend: Backend,
     pub(super) target: Target,
-    /// For the requests that the stores' client does not know.
-    pub(super) http: HttpClient,
+    pub(super) http: UreqClient,
 }
 
-/// Puts a client together for the bucket of `uri`. It must run inside the runtime that will serve it.
+/// Builds a client for the bucket of `uri`. Must run inside the runtime that will serve it.
 pub(super) async fn connect(
     uri: &ObjectUri,
     options: &ObjectOptions,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Connected, ObjectError> {
-    // Both TLS clients of this program find this one; where somebody installed another, that is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+) -> Result<StoreClient, ObjectError> {
     let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let client = ClientOptions::new()
-        .with_allow_http(true)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout_disabled()
-        .with_read_timeout(ANSWER_TIMEOUT)
-        .with_default_content_type("application/octet-stream");
+    let client =
+        ClientOptions::new().with_allow_http(true).with_default_content_type("application/octet-stream");
     let bad = |error: object_store::Error| {
         ObjectError::BadSettings(format!(
             "{}:// can't be used: {}; check the variables of that store",
@@ -132,39 +94,33 @@ pub(super) async fn connect(
             innermost(&error)
         ))
     };
-    let http = ReqwestConnector::default().connect(&client).map_err(bad)?;
+    let http = UreqClient::from_environment();
     check_variables(uri.scheme(), &set)?;
     let (backend, target) = match uri.scheme() {
-        Scheme::S3 => s3(uri, options, &set, client, bad)?,
-        Scheme::Gs => gs(uri, &set, client, bad)?,
-        Scheme::Az => az(uri, &set, client, bad)?,
+        Scheme::S3 => s3(uri, options, &set, client, http.clone(), bad)?,
+        Scheme::Gs => gs(uri, &set, client, http.clone(), bad)?,
+        Scheme::Az => az(uri, &set, client, http.clone(), bad)?,
     };
     if !target.anonymous {
         let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await;
-        // Where nothing is configured, what was asked in vain is the server of a cloud that this machine is
-        // not in.
+        // If nothing is configured, the failed request went to the metadata server of a cloud that this machine is not in.
         let why = match checked {
             Ok(Ok(())) => None,
             _ if !names_credentials(target.scheme, &set) => Some(ObjectError::NoCredentials {
                 store: target.to_string(),
                 advice: missing_advice(target.scheme),
             }),
-            Ok(Err(error)) => Some(not_handed_out(&target, &error)),
+            Ok(Err(error)) => Some(credentials_failed(&target, &error)),
             Err(_) => Some(ObjectError::CredentialsUnavailable {
                 store: target.to_string(),
-                reason: "whoever hands them out did not answer in time".to_owned(),
+                reason: "their provider did not answer in time".to_owned(),
             }),
         };
         if let Some(why) = why {
             return Err(why);
         }
     }
-    Ok(Connected { backend, target, http })
-}
-
-fn retries() -> RetryConfig {
-    let backoff = BackoffConfig { init_backoff: FIRST_WAIT, max_backoff: LONGEST_WAIT, base: 3.0 };
-    RetryConfig { backoff, max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
+    Ok(StoreClient { backend, target, http })
 }
 
 fn s3(
@@ -172,6 +128,7 @@ fn s3(
     options: &ObjectOptions,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let given = |flag: &Option<String>| {
@@ -182,7 +139,7 @@ fn s3(
         .unwrap_or_else(|| DEFAULT_S3_REGION.to_owned());
     if !is_label(&region) {
         return Err(ObjectError::BadSettings(format!(
-            "{region:?} is not the name of a region; one like {DEFAULT_S3_REGION} is wanted"
+            "{region:?} is not the name of a region; expected one like {DEFAULT_S3_REGION}"
         )));
     }
     let endpoint =
@@ -193,11 +150,13 @@ fn s3(
     };
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client)
-        .with_retry(retries())
+        .with_http_connector(http)
+        .with_retry(retry::for_requests())
         .with_bucket_name(uri.bucket())
         .with_region(&region)
         .with_endpoint(&endpoint)
-        .with_virtual_hosted_style_request(false);
+        .with_virtual_hosted_style_request(false)
+        .with_checksum_algorithm(Checksum::SHA256);
     for name in S3_VARIABLES {
         if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()) {
             builder = builder.with_config(key, value);
@@ -211,7 +170,7 @@ fn s3(
         }
     }
     let anonymous = is_true(set("AWS_SKIP_SIGNATURE"));
-    let target = Target { scheme: Scheme::S3, endpoint, region, account: String::new(), anonymous };
+    let target = Target { scheme: Scheme::S3, endpoint, region, anonymous };
     Ok((Backend::S3(builder.build().map_err(bad)?), target))
 }
 
@@ -219,11 +178,13 @@ fn gs(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_client_options(client)
-        .with_retry(retries())
+        .with_http_connector(http)
+        .with_retry(retry::for_requests())
         .with_bucket_name(uri.bucket());
     for name in GS_VARIABLES {
         if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<GoogleConfigKey>()) {
@@ -234,9 +195,9 @@ fn gs(
         Some(text) => endpoint_url(&text)?,
         None => "https://storage.googleapis.com".to_owned(),
     };
-    let (region, account) = (String::new(), String::new());
+    let region = String::new();
     let anonymous = is_true(set("GOOGLE_SKIP_SIGNATURE"));
-    let target = Target { scheme: Scheme::Gs, endpoint, region, account, anonymous };
+    let target = Target { scheme: Scheme::Gs, endpoint, region, anonymous };
     Ok((Backend::Gs(builder.build().map_err(bad)?), target))
 }
 
@@ -244,11 +205,13 @@ fn az(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
     client: ClientOptions,
+    http: UreqClient,
     bad: impl Fn(object_store::Error) -> ObjectError,
 ) -> Result<(Backend, Target), ObjectError> {
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(client)
-        .with_retry(retries())
+        .with_http_connector(http)
+        .with_retry(retry::for_requests())
         .with_container_name(uri.bucket());
     for name in AZ_VARIABLES {
         if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<AzureConfigKey>()) {
@@ -279,9 +242,6 @@ fn az(
         None => format!("https://{account}.blob.core.windows.net"),
     };
     let anonymous = is_true(set("AZURE_SKIP_SIGNATURE"));
-    let target = Target { scheme: Scheme::Az, endpoint, region: String::new(), account, anonymous };
+    let target = Target { scheme: Scheme::Az, endpoint, region: String::new(), anonymous };
     Ok((Backend::Az(builder.build().map_err(bad)?), target))
 }
-
-/// What several tasks need of a connection.
-pub(super) type Shared = Arc<Connected>;

@@ -1,7 +1,7 @@
-//! Reading an object for its digest, without keeping it.
+//! Downloads of objects, only to digest them.
 //!
-//! The network and the digest work side by side, with a few chunks between them. A stream that breaks off
-//! is taken up where it ended, as long as it is still the same object.
+//! The network and the digest run in parallel, with a few chunks between them. A stream that breaks off is resumed, as
+//! long as the object is still the same.
 
 use std::sync::Arc;
 
@@ -11,19 +11,24 @@ use object_store::{GetOptions, GetRange};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::{Sender, channel};
 
-use super::{Connected, ObjectError, ObjectUri, Objects, error::classify, path, patience::Waits};
+use super::{
+    bucket::{Objects, path},
+    connect::StoreClient,
+    error::{ObjectError, classify},
+    retry::Backoff,
+    uri::ObjectUri,
+};
 use registry_domain::{Digest, Measurement};
 
-/// Chunks between the network and the digest. One is what a connection has read at once, some 100 kB.
+/// Chunks between the network and the digest, of up to 128 KiB each.
 const CHUNKS: usize = 16;
 
 impl Objects {
-    /// Reads the object from its first byte to its last and digests it, in memory that does not grow with it.
-    /// `progress` hears how many bytes are done.
+    /// Downloads the object and digests it, in constant memory. `progress` receives the bytes done so far.
     ///
     /// # Errors
-    /// [`ObjectError::Missing`], [`ObjectError::Replaced`] where it became another one meanwhile,
-    /// [`ObjectError::Interrupted`], or any reason why the store could not be asked.
+    /// [`ObjectError::Missing`], [`ObjectError::Replaced`] if the object changed during the download,
+    /// [`ObjectError::Interrupted`], or any failure of the store.
     pub fn measure(
         &self,
         uri: &ObjectUri,
@@ -32,8 +37,8 @@ impl Objects {
     ) -> Result<Measurement, ObjectError> {
         self.check_bucket(uri)?;
         let (chunks, mut received) = channel(CHUNKS);
-        let (shared, of) = (Arc::clone(&self.shared), uri.clone());
-        let fetching = self.runtime.spawn(async move { shared.fetch(&of, &chunks).await });
+        let (client, of) = (Arc::clone(&self.client), uri.clone());
+        let fetching = self.runtime.spawn(async move { client.fetch(&of, &chunks).await });
         let mut hasher = Sha256::new();
         let mut size_bytes = 0;
         loop {
@@ -58,18 +63,18 @@ impl Objects {
         let failed = |reason: String| ObjectError::Failed { uri: uri.clone(), reason };
         let promised = self.runtime.block_on(fetching).map_err(|error| failed(error.to_string()))??;
         if size_bytes != promised {
-            return Err(failed(format!("{size_bytes} bytes came where it holds {promised}; try again")));
+            return Err(failed(format!("{size_bytes} bytes of {promised} arrived; try again")));
         }
         Ok(Measurement { sha256: Some(Digest::from_bytes(hasher.finalize().into())), size_bytes })
     }
 }
 
-impl Connected {
-    /// Sends the object's bytes in order and returns how many there are.
+impl StoreClient {
+    /// Sends the object's bytes in order and returns its size.
     async fn fetch(&self, uri: &ObjectUri, chunks: &Sender<Bytes>) -> Result<u64, ObjectError> {
         let path = path(uri)?;
         let failed = |error: &object_store::Error| classify(&self.target, uri, error);
-        let mut waits = Waits::new();
+        let mut backoff = Backoff::new();
         let (mut offset, mut size_bytes, mut e_tag) = (0, None, None);
         while size_bytes.is_none_or(|size| offset < size) {
             let mut options = GetOptions::new();
@@ -77,7 +82,7 @@ impl Connected {
                 options.range = Some(GetRange::Offset(offset));
                 options.if_match.clone_from(&e_tag);
             }
-            // It is tried again by the client itself; what it gives up on is not worth more tries.
+            // The stores' client has retried already.
             let answer =
                 self.backend.store().get_opts(&path, options).await.map_err(|error| failed(&error))?;
             if size_bytes.is_some_and(|size| size != answer.meta.size)
@@ -94,7 +99,7 @@ impl Connected {
                     Some(Err(error)) => break Some(error),
                     Some(Ok(chunk)) => {
                         offset += chunk.len() as u64;
-                        waits = Waits::new();
+                        backoff = Backoff::new();
                         if chunks.send(chunk).await.is_err() {
                             return Ok(offset);
                         }
@@ -103,9 +108,9 @@ impl Connected {
             };
             match broke {
                 None if size_bytes == Some(offset) => break,
-                // A store that sends less than it promised, and says that this was all, does so again.
+                // A store that ends an answer early, without an error, does so again.
                 None => break,
-                Some(error) => match waits.next() {
+                Some(error) => match backoff.next() {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(failed(&error)),
                 },

@@ -1,45 +1,50 @@
-//! The parts of an upload that is under way.
+//! The parts of an upload in progress.
 //!
-//! Buffers go round between the thread that reads the file and the network: a full one is put on its way,
-//! and comes back when the store has what it held.
+//! A fixed set of buffers circulates between the thread that reads the file and the network: a full one is sent, and
+//! returns once the store has acknowledged it.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use object_store::{MultipartUpload, PutPayload};
 use tokio::task::JoinSet;
 
-use super::{ASK_EVERY, ObjectError, ObjectUri, Objects, error::classify, upload::given_up};
+use super::{
+    bucket::{Objects, POLL_INTERVAL},
+    error::{ObjectError, classify},
+    uri::ObjectUri,
+};
+use crate::{measure::MeasureOptions, open_file::OpenFile};
 use registry_domain::Measurement;
 
-use crate::{MeasureOptions, Opened};
+/// How long the abort of a failed upload may take.
+const ABORT_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long taking back may last, when everything has failed already.
-pub(super) const TAKE_BACK_WITHIN: Duration = Duration::from_secs(30);
-
-/// An upload under way.
+/// An upload in progress.
 pub(super) struct Parts<'a, P> {
     objects: &'a Objects,
     uri: &'a ObjectUri,
     pub(super) upload: Box<dyn MultipartUpload>,
     part_bytes: usize,
-    /// What is gathered for the next part.
-    gathering: Vec<u8>,
+    /// The next part, as far as it was read.
+    filling: Vec<u8>,
+    /// Buffers that are not in flight, at most `parts_at_once`.
     free: Receiver<Vec<u8>>,
-    give_back: Sender<Vec<u8>>,
-    ended: Receiver<Ended>,
-    tell_end: Sender<Ended>,
+    release: Sender<Vec<u8>>,
+    /// Results of parts. Twice as many as parts in flight, so that a sender seldom waits for the reader.
+    results: Receiver<PartResult>,
+    report: Sender<PartResult>,
     tasks: JoinSet<()>,
-    /// Parts whose end has not been heard of.
-    under_way: usize,
-    taken_bytes: u64,
+    /// Parts without a result yet.
+    in_flight: usize,
+    stored_bytes: u64,
     progress: P,
     interrupted: &'a dyn Fn() -> bool,
 }
 
-/// A part's size, or why the store has not got it.
-type Ended = Result<usize, object_store::Error>;
+/// A part's size in bytes, or why the store does not have it.
+type PartResult = Result<usize, object_store::Error>;
 
 impl<'a, P: FnMut(u64)> Parts<'a, P> {
     pub(super) fn new(
@@ -50,63 +55,63 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
         progress: P,
         interrupted: &'a dyn Fn() -> bool,
     ) -> Self {
-        let (give_back, free) = bounded(objects.sizes.parts_at_once);
+        let (release, free) = bounded(objects.sizes.parts_at_once);
         for _ in 0..objects.sizes.parts_at_once {
-            // They get their memory when they are first filled.
-            let _ = give_back.send(Vec::new());
+            // A buffer gets its memory when it is first filled.
+            let _ = release.send(Vec::new());
         }
-        let (tell_end, ended) = unbounded();
+        let (report, results) = bounded(2 * objects.sizes.parts_at_once);
         Self {
             objects,
             uri,
             upload,
             part_bytes,
-            gathering: Vec::with_capacity(part_bytes),
+            filling: Vec::with_capacity(part_bytes),
             free,
-            give_back,
-            ended,
-            tell_end,
+            release,
+            results,
+            report,
             tasks: JoinSet::new(),
-            under_way: 0,
-            taken_bytes: 0,
+            in_flight: 0,
+            stored_bytes: 0,
             progress,
             interrupted,
         }
     }
 
-    /// Reads the file to its end and sends all of it.
-    pub(super) fn send(&mut self, file: &Opened) -> Result<Measurement, ObjectError> {
+    /// Sends the whole file and waits until the store has it. Returns what was read.
+    pub(super) fn send(&mut self, file: &OpenFile) -> Result<Measurement, ObjectError> {
         let mut stopped = None;
         let measured = file.measure_each(&MeasureOptions::default(), |chunk, _| {
-            self.take(chunk).map_err(|error| stopped = Some(error)).is_ok()
+            self.add(chunk).map_err(|error| stopped = Some(error)).is_ok()
         });
         if let Some(error) = stopped {
             return Err(error);
         }
-        let measurement = measured.map_err(|error| given_up(self.uri, error))?.measurement;
-        if !self.gathering.is_empty() {
+        let measurement = measured.map_err(|error| ObjectError::reading(self.uri, error))?.measurement;
+        if !self.filling.is_empty() {
             self.send_part(Vec::new());
         }
-        while self.under_way > 0 {
-            self.look_around()?;
-            if let Ok(ended) = self.ended.recv_timeout(ASK_EVERY) {
-                self.part_ended(ended)?;
+        while self.in_flight > 0 {
+            self.poll()?;
+            if let Ok(result) = self.results.recv_timeout(POLL_INTERVAL) {
+                self.part_done(result)?;
             }
         }
-        // The last part may have taken minutes, and the file is only now of no use any more.
+        // The last parts may have taken minutes.
         file.confirm_unchanged(measurement.size_bytes)?;
-        self.look_around()?;
+        self.poll()?;
         Ok(measurement)
     }
 
-    fn take(&mut self, mut chunk: &[u8]) -> Result<(), ObjectError> {
-        self.look_around()?;
+    fn add(&mut self, mut chunk: &[u8]) -> Result<(), ObjectError> {
+        self.poll()?;
         while !chunk.is_empty() {
-            let room = self.part_bytes - self.gathering.len();
-            let (now, later) = chunk.split_at(room.min(chunk.len()));
-            self.gathering.extend_from_slice(now);
+            let free = self.part_bytes - self.filling.len();
+            let (now, later) = chunk.split_at(free.min(chunk.len()));
+            self.filling.extend_from_slice(now);
             chunk = later;
-            if self.gathering.len() == self.part_bytes {
+            if self.filling.len() == self.part_bytes {
                 let next = self.free_buffer()?;
                 self.send_part(next);
             }
@@ -114,39 +119,39 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
         Ok(())
     }
 
-    /// Puts what was gathered on its way and gathers in `next` from here on.
+    /// Starts to send the part that was filled, and fills `next` from here on.
     fn send_part(&mut self, next: Vec<u8>) {
-        let full = std::mem::replace(&mut self.gathering, next);
+        let full = std::mem::replace(&mut self.filling, next);
         let length = full.len();
-        let bytes = Bytes::from_owner(Lent { bytes: full, give_back: self.give_back.clone() });
+        let bytes = Bytes::from_owner(PartBuffer { bytes: full, release: self.release.clone() });
         let sending = self.upload.put_part(PutPayload::from(bytes));
-        let tell_end = self.tell_end.clone();
-        self.under_way += 1;
+        let report = self.report.clone();
+        self.in_flight += 1;
         let _context = self.objects.runtime.enter();
         self.tasks.spawn(async move {
-            // Nobody hears it once the upload has been given up.
-            let _ = tell_end.send(sending.await.map(|()| length));
+            // The receiver is gone once the upload has failed.
+            let _ = report.send(sending.await.map(|()| length));
         });
     }
 
-    /// Waits for a buffer that the network is done with.
+    /// Waits for a free buffer.
     fn free_buffer(&mut self) -> Result<Vec<u8>, ObjectError> {
         loop {
-            match self.free.recv_timeout(ASK_EVERY) {
+            match self.free.recv_timeout(POLL_INTERVAL) {
                 Ok(mut buffer) => {
                     buffer.clear();
                     buffer.reserve_exact(self.part_bytes);
                     return Ok(buffer);
                 }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.look_around()?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.poll()?,
             }
         }
     }
 
-    /// Hears of parts that have ended, and whether the user wants all of it to end.
-    fn look_around(&mut self) -> Result<(), ObjectError> {
-        while let Ok(ended) = self.ended.try_recv() {
-            self.part_ended(ended)?;
+    /// Takes the results that are there, and checks for an interruption.
+    fn poll(&mut self) -> Result<(), ObjectError> {
+        while let Ok(result) = self.results.try_recv() {
+            self.part_done(result)?;
         }
         if (self.interrupted)() {
             return Err(ObjectError::Interrupted { uri: self.uri.clone() });
@@ -154,51 +159,52 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
         Ok(())
     }
 
-    fn part_ended(&mut self, ended: Ended) -> Result<(), ObjectError> {
-        self.under_way -= 1;
-        let length = ended.map_err(|error| classify(&self.objects.shared.target, self.uri, &error))?;
-        self.taken_bytes += length as u64;
-        (self.progress)(self.taken_bytes);
+    fn part_done(&mut self, result: PartResult) -> Result<(), ObjectError> {
+        self.in_flight -= 1;
+        let length = result.map_err(|error| classify(&self.objects.client.target, self.uri, &error))?;
+        self.stored_bytes += length as u64;
+        (self.progress)(self.stored_bytes);
         Ok(())
     }
 
-    /// Ends what is under way, and the upload with it. Returns why it came to this.
-    pub(super) fn take_back(mut self, why: ObjectError) -> ObjectError {
-        match self.abort() {
+    /// Aborts the upload because of `why`, and returns that; or [`ObjectError::PartsLeft`] if the abort fails.
+    pub(super) fn abort(mut self, why: ObjectError) -> ObjectError {
+        match self.try_abort() {
             Ok(()) => why,
             Err(reason) => ObjectError::PartsLeft { uri: self.uri.clone(), why: Box::new(why), reason },
         }
     }
 
-    fn abort(&mut self) -> Result<(), String> {
-        let taken_back = self.objects.runtime.block_on(async {
-            // A part that arrived after the upload was aborted would stay.
+    fn try_abort(&mut self) -> Result<(), String> {
+        let aborted = self.objects.runtime.block_on(async {
+            // A part that arrived after the abort would remain.
             self.tasks.shutdown().await;
-            tokio::time::timeout(TAKE_BACK_WITHIN, self.upload.abort()).await
+            self.objects.client.http.drain().await;
+            tokio::time::timeout(ABORT_WITHIN, self.upload.abort()).await
         });
-        match taken_back {
+        match aborted {
             Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
-            Ok(Err(error)) => Err(classify(&self.objects.shared.target, self.uri, &error).to_string()),
+            Ok(Err(error)) => Err(classify(&self.objects.client.target, self.uri, &error).to_string()),
             Err(_) => Err("the store did not answer".to_owned()),
         }
     }
 }
 
-/// A buffer that the network reads from; it comes back when the last reader is done with it.
-struct Lent {
+/// A full buffer, which returns to the free ones when its last reader drops it.
+struct PartBuffer {
     bytes: Vec<u8>,
-    give_back: Sender<Vec<u8>>,
+    release: Sender<Vec<u8>>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PartBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Lent {
+impl Drop for PartBuffer {
     fn drop(&mut self) {
-        // There is room for all of them, unless it is the one that began as being filled and nobody waits.
-        let _ = self.give_back.try_send(std::mem::take(&mut self.bytes));
+        // There is one buffer more than the channel holds: the one that is being filled.
+        let _ = self.release.try_send(std::mem::take(&mut self.bytes));
     }
 }

@@ -1,12 +1,12 @@
-//! What the variables of the stores may hold: which there are, and what is refused of them.
+//! The variables that configure stores, and their validation.
 //!
-//! No value is shown in an error, since most of them are secrets.
+//! No error contains a value, since most of them are secrets.
 
 use std::fs;
 
-use super::{ObjectError, Scheme, request::can_be_asked};
+use super::{error::ObjectError, uri::Scheme};
 
-/// What the S3 client takes from the variables besides the endpoint and the region.
+/// The variables of S3, besides endpoint and region.
 pub(super) const S3_VARIABLES: [&str; 12] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -46,7 +46,7 @@ pub(super) const AZ_VARIABLES: [&str; 14] = [
     "AZURE_SKIP_SIGNATURE",
 ];
 
-/// Variables whose values are sent in no header as they are: the first is JSON, the others are paths.
+/// Variables whose values are not sent as they are: the first is JSON, the others are paths.
 const FREE_TEXT: [&str; 6] = [
     "GOOGLE_SERVICE_ACCOUNT_KEY",
     "GOOGLE_SERVICE_ACCOUNT",
@@ -55,7 +55,7 @@ const FREE_TEXT: [&str; 6] = [
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AZURE_FEDERATED_TOKEN_FILE",
 ];
-/// Variables that hold addresses; that of a container's credentials may be but a path.
+/// Variables that hold URLs; the one of a container's credentials may be only a path.
 const ADDRESSES: [&str; 6] = [
     "AWS_ENDPOINT_URL_STS",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -65,7 +65,7 @@ const ADDRESSES: [&str; 6] = [
     "AZURE_AUTHORITY_HOST",
 ];
 
-/// Refuses what the client of the stores would panic at: it takes for granted that each value can be sent.
+/// Refuses values that the stores' client would panic at: it assumes that each can be sent.
 pub(super) fn check_variables(
     scheme: Scheme,
     set: &impl Fn(&str) -> Option<String>,
@@ -78,26 +78,25 @@ pub(super) fn check_variables(
     };
     for name in names.iter().filter(|name| !FREE_TEXT.contains(name)) {
         let Some(value) = set(name) else { continue };
-        // The value is not shown: most of them are secrets.
         if !is_sendable(&value) {
             return bad(format!(
-                "{name} holds a line break or another character that can't be sent; set it anew"
+                "{name} contains a line break or another character that can't be sent; correct it"
             ));
         }
-        if ADDRESSES.contains(name) && !can_be_asked(&value) {
-            return bad(format!("{name} is not an address that requests can be sent to; correct it"));
+        if ADDRESSES.contains(name) && !is_uri(&value) {
+            return bad(format!("{name} is not a URL that requests can be sent to; correct it"));
         }
     }
     let variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
-    // Keys go before it, and then nobody reads it.
+    // The client does not read it if there are keys.
     let is_read = scheme == Scheme::S3 && set("AWS_ACCESS_KEY_ID").is_none();
     if let Some(path) = set(variable).filter(|_| is_read) {
         match fs::read_to_string(&path) {
             Ok(token) if is_sendable(&token) => {}
             Ok(_) => {
                 return bad(format!(
-                    "the token in {path:?} ({variable}) holds a line break or another character that can't be \
-                     sent; write it without"
+                    "the token in {path:?} ({variable}) contains a line break or another character that can't be \
+                     sent; remove it"
                 ));
             }
             Err(error) => {
@@ -110,24 +109,24 @@ pub(super) fn check_variables(
     Ok(())
 }
 
-/// Whether a header can hold it.
+/// Returns true if a header can carry the text.
 fn is_sendable(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// Whether a name can be a part of a host's.
+/// Returns true if a text can be part of a host's name.
 pub(super) fn is_label(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-/// Whether something says where credentials are to be had.
+/// Returns true if a variable configures credentials.
 pub(super) fn names_credentials(scheme: Scheme, set: &impl Fn(&str) -> Option<String>) -> bool {
     let sources: &[&str] = match scheme {
         Scheme::S3 => &[
             "AWS_ACCESS_KEY_ID",
             "AWS_WEB_IDENTITY_TOKEN_FILE",
             "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-            // The address that belongs to it is of no use without.
+            // The URL that belongs to it is useless alone.
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
             "AWS_METADATA_ENDPOINT",
         ],
@@ -150,6 +149,7 @@ pub(super) fn names_credentials(scheme: Scheme, set: &impl Fn(&str) -> Option<St
     sources.iter().any(|name| set(name).is_some())
 }
 
+/// Returns what to do if there are no credentials.
 pub(super) fn missing_advice(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::S3 => {
@@ -167,30 +167,35 @@ pub(super) fn is_true(text: Option<String>) -> bool {
     text.is_some_and(|text| matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y"))
 }
 
-/// The address of a server without the slash at its end.
+/// Parses the URL of a server and removes a trailing slash.
 pub(super) fn endpoint_url(text: &str) -> Result<String, ObjectError> {
-    // A text with a password is not to be repeated.
+    // The text may contain a password.
     let shown = if text.contains('@') { String::new() } else { format!("{text:?} ") };
     let bad = |reason: &str| {
         ObjectError::BadSettings(format!(
-            "the endpoint {shown}{reason}; one like http://localhost:9000 is wanted"
+            "the endpoint {shown}{reason}; expected one like http://localhost:9000"
         ))
     };
-    let url = url::Url::parse(text).map_err(|error| bad(&format!("is no URL: {error}")))?;
+    let url = url::Url::parse(text).map_err(|error| bad(&format!("is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(bad("is neither http:// nor https://"));
     }
-    // The credentials come from the variables; what stands in an address is shown in errors.
+    // Credentials belong in variables, since errors show the endpoint.
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(ObjectError::BadSettings("an endpoint must not hold a user or a password".to_owned()));
+        return Err(ObjectError::BadSettings("an endpoint must not contain a user or a password".to_owned()));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(bad("has a query or a fragment"));
     }
-    if !can_be_asked(url.as_str()) {
-        return Err(bad("holds characters that must be percent-encoded"));
+    if !is_uri(url.as_str()) {
+        return Err(bad("contains characters that must be percent-encoded"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Returns true if requests can be sent to the text.
+fn is_uri(text: &str) -> bool {
+    text.parse::<ureq::http::Uri>().is_ok()
 }
 
 #[cfg(test)]
@@ -198,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_known_whether_anything_says_where_credentials_are() {
+    fn variables_with_credentials_are_recognised() {
         for (scheme, name, expected) in [
             (Scheme::S3, "AWS_WEB_IDENTITY_TOKEN_FILE", true),
             (Scheme::S3, "AWS_REGION", false),

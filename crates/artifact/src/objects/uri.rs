@@ -1,25 +1,23 @@
-//! The name of one object: `s3://bucket/key` and its like.
+//! The URI of an object, such as `s3://bucket/key`.
 //!
-//! A URI that exists can be asked for. Keys are taken as they are written, as the stores' own tools take
-//! them: `%20` is three characters, not a space.
+//! Every [`ObjectUri`] can be requested. Keys are literal, as in the stores' own tools: `%20` is three characters, not a
+//! space.
 
 use std::{fmt, str::FromStr};
 
-use super::ObjectError;
-
-/// Whose store it is.
+/// The protocol of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// `s3://`: Amazon S3, or whatever speaks its protocol.
+    /// `s3://`: Amazon S3, or another server with its protocol.
     S3,
     /// `gs://`: Google Cloud Storage.
     Gs,
-    /// `az://`: Azure Blob Storage; the bucket is a container of the account in the variables.
+    /// `az://`: Azure Blob Storage; the bucket is a container of the account that the variables name.
     Az,
 }
 
 impl Scheme {
-    /// As it is written before `://`.
+    /// Returns the text before `://`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,23 +45,38 @@ pub struct ObjectUri {
     key: String,
 }
 
+/// Why a text is not the URI of an object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{uri:?} is not the URI of an object: {reason}")]
+pub struct UriError {
+    /// The text, without a password.
+    uri: String,
+    reason: String,
+}
+
+impl UriError {
+    pub(super) fn new(uri: &str, reason: impl Into<String>) -> Self {
+        Self { uri: redacted(uri), reason: reason.into() }
+    }
+}
+
 impl ObjectUri {
-    /// Reads a URI.
+    /// Parses a URI.
     ///
     /// # Errors
-    /// [`ObjectError::BadUri`], saying what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, ObjectError> {
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, UriError> {
         let text = text.trim();
-        read(text).map_err(|reason| ObjectError::BadUri { uri: shown(text), reason })
+        parse(text).map_err(|reason| UriError::new(text, reason))
     }
 
-    /// Whether `text` names an object of a store that is known here, however badly.
+    /// Returns true if `text` has the scheme of a supported store, even if the rest is invalid.
     #[must_use]
-    pub fn is_meant_by(text: &str) -> bool {
+    pub fn has_known_scheme(text: &str) -> bool {
         text.trim().split_once("://").is_some_and(|(scheme, _)| Scheme::parse(scheme).is_some())
     }
 
-    /// Whose store it is.
+    /// The protocol of its store.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -75,13 +88,13 @@ impl ObjectUri {
         &self.bucket
     }
 
-    /// The name of the object within its bucket.
+    /// The object's name in its bucket.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// What follows the last `/` of the key.
+    /// The key after its last `/`.
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.key.rsplit('/').next().unwrap_or(&self.key)
@@ -95,60 +108,60 @@ impl fmt::Display for ObjectUri {
 }
 
 impl FromStr for ObjectUri {
-    type Err = ObjectError;
+    type Err = UriError;
 
-    fn from_str(text: &str) -> Result<Self, ObjectError> {
+    fn from_str(text: &str) -> Result<Self, UriError> {
         Self::parse(text)
     }
 }
 
-/// A text that names no object, without what may be a user and a password. The password may hold a slash.
-fn shown(text: &str) -> String {
+/// Removes a user and a password from a text that is not a valid URI. The password may contain a slash.
+fn redacted(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let before_slash = rest.split('/').next().unwrap_or_default();
     match rest.rsplit_once('@') {
-        Some((_, behind)) if before_slash.contains([':', '@']) => format!("{scheme}://…@{behind}"),
+        Some((_, after)) if before_slash.contains([':', '@']) => format!("{scheme}://…@{after}"),
         _ => text.to_owned(),
     }
 }
 
-fn read(text: &str) -> Result<ObjectUri, String> {
+fn parse(text: &str) -> Result<ObjectUri, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err("it has no scheme; one like s3://bucket/key is wanted".to_owned());
+        return Err("it has no scheme; expected one like s3://bucket/key".to_owned());
     };
     let Some(scheme) = Scheme::parse(scheme) else {
-        return Err(format!("nothing here can reach {scheme}://; s3://, gs:// and az:// are known"));
+        return Err(format!("{scheme}:// is not supported; use s3://, gs:// or az://"));
     };
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
         return Err("it names no bucket".to_owned());
     }
     if let Some(odd) = bucket.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_.".contains(*c))) {
-        return Err(format!("{odd:?} can't stand in the name of a bucket"));
+        return Err(format!("the name of a bucket can't contain {odd:?}"));
     }
     if bucket.chars().all(|c| c == '.') {
-        return Err("the name of its bucket is nothing but dots".to_owned());
+        return Err("the name of its bucket consists of dots".to_owned());
     }
     if key.is_empty() {
-        return Err("it names a bucket and no object in it".to_owned());
+        return Err("it names a bucket, but no object in it".to_owned());
     }
     if key.ends_with('/') {
-        return Err("it ends with a slash, as folders do; an object's key is wanted".to_owned());
+        return Err("it ends with a slash like a folder; expected the key of an object".to_owned());
     }
     if key.len() > MAX_KEY_BYTES {
         return Err(format!("its key is longer than {MAX_KEY_BYTES} bytes"));
     }
     if let Some(odd) = key.chars().find(|c| c.is_control() || "?#".contains(*c)) {
-        return Err(format!("{odd:?} can't stand in a key here"));
+        return Err(format!("a key can't contain {odd:?}"));
     }
-    // The client of the stores would drop or refuse these, and an object with such a name would be another one.
+    // The stores' client drops or refuses these segments, so the request would be for another object.
     if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err("its key has an empty segment, or one that is nothing but a dot or two".to_owned());
+        return Err("its key has a segment that is empty, \".\" or \"..\"".to_owned());
     }
     Ok(ObjectUri { scheme, bucket: bucket.to_owned(), key: key.to_owned() })
 }
 
-/// The longest key that S3, GCS and Azure all take.
+/// The longest key that S3, GCS and Azure all accept.
 const MAX_KEY_BYTES: usize = 1024;
 
 #[cfg(test)]
@@ -156,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uri_is_shown_as_it_was_given() {
+    fn a_uri_is_displayed_as_it_was_given() {
         for (text, scheme, bucket, key, shown) in [
             ("s3://b/k", Scheme::S3, "b", "k", "s3://b/k"),
             (" S3://my.bucket_1/a/b c/%20ü+=&.pt\n", Scheme::S3, "my.bucket_1", "a/b c/%20ü+=&.pt", ""),
@@ -175,29 +188,28 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_object_is_refused_with_a_reason() {
+    fn a_text_that_names_no_object_is_refused_with_a_reason() {
         for (text, reason) in [
             ("", "no scheme"),
             ("model.pt", "no scheme"),
             ("/s3/b/k", "no scheme"),
-            ("ftp://b/k", "nothing here can reach ftp://"),
+            ("ftp://b/k", "ftp:// is not supported"),
             ("s3://", "no bucket"),
             ("s3:///k", "no bucket"),
             ("s3://b", "no object"),
             ("s3://b/", "no object"),
             ("s3://b/a/", "ends with a slash"),
-            ("s3://key:secret@b/k", "':' can't stand in the name of a bucket"),
-            ("s3://b c/k", "' ' can't stand"),
-            ("s3://../k", "nothing but dots"),
-            ("s3://b//k", "empty segment"),
-            ("s3://b/a/../k", "a dot or two"),
-            ("s3://b/./k", "a dot or two"),
-            ("s3://b/k?versionId=1", "'?' can't stand in a key"),
-            ("s3://b/k#1", "'#' can't stand"),
-            ("s3://b/k\u{1b}[2J", "can't stand"),
+            ("s3://key:secret@b/k", "the name of a bucket can't contain ':'"),
+            ("s3://b c/k", "can't contain ' '"),
+            ("s3://../k", "consists of dots"),
+            ("s3://b//k", "a segment that is empty"),
+            ("s3://b/a/../k", "a segment that is empty"),
+            ("s3://b/./k", "a segment that is empty"),
+            ("s3://b/k?versionId=1", "a key can't contain '?'"),
+            ("s3://b/k#1", "can't contain '#'"),
+            ("s3://b/k\u{1b}[2J", "can't contain"),
         ] {
             let refused = ObjectUri::parse(text).unwrap_err();
-            assert!(matches!(refused, ObjectError::BadUri { .. }), "{text}");
             assert!(refused.to_string().contains(reason), "{text}: {refused}");
         }
         for text in
@@ -213,11 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_told_from_a_path() {
-        for (text, meant) in
+    fn the_uri_of_an_object_is_distinguished_from_a_path() {
+        for (text, expected) in
             [("s3://b", true), ("GS://", true), ("ftp://x/y", false), ("a/b", false), ("s3:/b", false)]
         {
-            assert_eq!(ObjectUri::is_meant_by(text), meant, "{text}");
+            assert_eq!(ObjectUri::has_known_scheme(text), expected, "{text}");
         }
     }
 }

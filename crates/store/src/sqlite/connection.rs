@@ -18,7 +18,7 @@ use super::{
     commit::{self, keep_wal_on_close},
     lock::DatabaseLock,
     maintenance::back_up_before_upgrade,
-    opening::{OpenError, Options, Synchronous, inspect_file},
+    opening::{OpenError, Options, Synchronous, inspect_file, recognize},
     schema, wal,
     watched_files::WatchedFiles,
 };
@@ -101,7 +101,7 @@ impl SqliteWriter {
         let mut connection = connect(options, OpenFlags::SQLITE_OPEN_CREATE, &wal_pages)?;
         // A file that turns out to be another program's keeps its WAL, and gets none.
         keep_wal_on_close(&connection, has_wal).map_err(failed)?;
-        schema::recognize(&connection, &options.path)?;
+        recognize(&connection, &options.path)?;
         if schema::needs_upgrade(&connection).map_err(failed)? {
             let backup = back_up_before_upgrade(options);
             let backup =

@@ -11,13 +11,15 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{connection::RETRY_PAUSE, opening::Options};
 
 /// Bytes of the owner's command line that the lock file holds at most.
 const MAX_COMMAND_BYTES: usize = 300;
+/// How long a refused process waits for the owner's line, so that its error can name the owner.
+const OWNER_WRITES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a process can't own a database. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -124,16 +126,24 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Reads who the owner is. The owner writes its line right after it takes the lock, so an empty file is read again.
 fn owner(lock: &Path) -> String {
-    let line = fs::read_to_string(lock).unwrap_or_default();
-    let line = line.trim();
-    if line.is_empty() { "another process".to_owned() } else { line.to_owned() }
+    let deadline = Instant::now() + OWNER_WRITES_WITHIN;
+    loop {
+        let line = fs::read_to_string(lock).unwrap_or_default();
+        let line = line.trim();
+        if !line.is_empty() {
+            return line.to_owned();
+        }
+        if Instant::now() >= deadline {
+            return "another process".to_owned();
+        }
+        thread::sleep(RETRY_PAUSE);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::sqlite::Synchronous;
 

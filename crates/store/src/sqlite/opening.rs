@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
 use super::{commit, lock::LockError, maintenance::MaintenanceError, schema, wal::WalFault};
 
@@ -176,5 +176,25 @@ pub(super) fn inspect_file(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::NotADatabase { path: path.to_owned() });
     }
     let version = version.iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-    schema::check_version(i64::from(version.cast_signed()), path)
+    check_version(i64::from(version.cast_signed()), path)
+}
+
+/// Refuses a file that a newer registry made.
+fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
+    if found <= schema::SCHEMA_VERSION {
+        return Ok(());
+    }
+    Err(OpenError::TooNew { path: path.to_owned(), found, known: schema::SCHEMA_VERSION })
+}
+
+/// Refuses a file that is not a registry's, before anything is written to it.
+pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
+    check_version(schema::user_version(connection).map_err(failed)?, path)?;
+    if !schema::holds_nothing(connection).map_err(failed)?
+        && !schema::is_registry(connection).map_err(failed)?
+    {
+        return Err(OpenError::NotARegistry { path: path.to_owned() });
+    }
+    Ok(())
 }

@@ -24,10 +24,10 @@ use super::StatusName;
 })))]
 pub(in crate::http) struct NewModel {
     /// The name of the model. Not blank; any character is allowed.
-    #[schema(pattern = "\\S")]
+    #[schema(pattern = r"[^\s\u0085]")]
     name: String,
     /// The label of the version. Not blank, and unique for this name.
-    #[schema(pattern = "\\S")]
+    #[schema(pattern = r"[^\s\u0085]")]
     version: String,
     /// By default `experimental`. A version in `production` must pass the gate, and demotes the one before it.
     #[schema(required = false)]
@@ -87,10 +87,10 @@ pub(in crate::http) struct NewModel {
 pub(in crate::http) struct ModelChanges {
     status: Option<StatusName>,
     /// Not blank.
-    #[schema(pattern = "\\S")]
+    #[schema(pattern = r"[^\s\u0085]")]
     artifact_uri: Option<String>,
     /// A file on the server's disk, which the server digests. Refused (400) unless the server allows it.
-    #[schema(pattern = "\\S")]
+    #[schema(pattern = r"[^\s\u0085]")]
     checkpoint_path: Option<String>,
     /// 64 hex digits in any case, with or without the prefix `sha256:`. Blank means not given.
     #[schema(pattern = r"^\s*([sS][hH][aA]256:)?\s*([0-9A-Fa-f]{64})?\s*$")]
@@ -98,7 +98,7 @@ pub(in crate::http) struct ModelChanges {
     #[schema(minimum = 0)]
     checkpoint_size_bytes: Option<i64>,
     /// As `checkpoint_path`, for the configuration.
-    #[schema(pattern = "\\S")]
+    #[schema(pattern = r"[^\s\u0085]")]
     config_path: Option<String>,
     /// As `checkpoint_sha256`, of the configuration.
     #[schema(pattern = r"^\s*([sS][hH][aA]256:)?\s*([0-9A-Fa-f]{64})?\s*$")]
@@ -138,7 +138,7 @@ pub(in crate::http) struct ModelChanges {
 })))]
 pub(in crate::http) struct NewScores {
     /// The name of the suite, trimmed and not blank.
-    #[schema(pattern = "\\S")]
+    #[schema(pattern = r"[^\s\u0085]")]
     suite: String,
     /// The scores. The gate to production compares `score`. The registry writes `_meta`; an object given there is merged into it.
     metrics: ScoresOfASuite,

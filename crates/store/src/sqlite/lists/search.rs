@@ -1,18 +1,18 @@
 //! Finds a page of a list whose filters no single index has in order.
 //!
-//! One filter provides the candidates, and each candidate is judged by its row. If the rarest filter leaves few
-//! versions, all of them are judged and sorted, which also counts them. Otherwise the candidates are read in the order
-//! of the list until the page is full:
+//! The rarest filter provides candidates, and each candidate is judged by its row:
 //!
-//! | sort | the candidates come from |
+//! | candidates | then |
 //! |---|---|
-//! | `created_at` | the rarest of name, status, tag and text |
-//! | `updated_at` | the status, else all versions |
-//! | `training_step` | all versions |
+//! | up to [`FEW_CANDIDATES`] | all are judged and sorted, which also counts them |
+//! | up to [`MAX_COLLECTED`], not in the order of the list | their ids are looked for along the index with that order |
+//! | more, or in that order | rows are judged in that order until the page is full |
 //!
 //! Texts shorter than an n-gram have no candidates: they are looked for in every row.
 
 use std::ops::ControlFlow;
+
+use rusqlite::{CachedStatement, Rows as SqlRows};
 
 use registry_domain::{ListQuery, Order, Sort, Status};
 
@@ -23,10 +23,10 @@ use super::{
 };
 use crate::sqlite::{lookup::CountOf, ngrams};
 
-/// Candidates up to this number are judged and sorted.
+/// Candidates of which all are judged; about 5 ms.
 const FEW_CANDIDATES: u64 = 1_000;
-/// The same if they can't be read in the order of the list and reading all versions would take longer.
-const MAX_SORTED_CANDIDATES: u64 = 10_000;
+/// Candidates whose ids are collected; about 5 ms. Of more, the page is full after as few rows of the list.
+const MAX_COLLECTED: u64 = 20_000;
 
 /// The versions of a page.
 pub(super) struct PageIds {
@@ -56,15 +56,13 @@ impl Source<'_> {
         }
     }
 
-    /// The tables and the condition that select the candidates.
-    fn select(&self) -> (&'static str, &'static str) {
+    /// The table of the candidates, the column with their id, and the condition that selects them.
+    fn select(&self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Name(_) => ("models", "name = ?1"),
-            Self::Status(_) => ("models", "status = ?1"),
-            Self::Tag(_) => ("model_tags CROSS JOIN models ON models.id = model_id", "tag = ?1"),
-            Self::Text(_) => {
-                ("model_texts CROSS JOIN models ON models.id = model_texts.rowid", "model_texts MATCH ?1")
-            }
+            Self::Name(_) => ("models", "id", "name = ?1"),
+            Self::Status(_) => ("models", "id", "status = ?1"),
+            Self::Tag(_) => ("model_tags", "model_id", "tag = ?1"),
+            Self::Text(_) => ("model_texts", "rowid", "model_texts MATCH ?1"),
         }
     }
 
@@ -108,19 +106,22 @@ impl Search<'_> {
             [(_, count)] if self.filter.text.is_none() => Some(*count),
             _ => None,
         };
+        let limit = |source: &Source<'_>| {
+            if source.is_ordered_by(self.query.sort) { FEW_CANDIDATES } else { MAX_COLLECTED }
+        };
         if let Some((source, count)) = sources.iter().min_by_key(|(_, count)| *count)
-            && *count <= self.few(source, all)
+            && *count <= limit(source)
         {
-            return self.sort_all(source);
+            let ids = self.collect(source, limit(source))?;
+            return self.of_candidates(ids, total);
         }
         if let Some(text) = self.filter.text.as_deref().and_then(ngrams::query) {
-            let source = Source::Text(text.clone());
-            let few = self.few(&source, all);
-            let first = self.first(&text, few + 1)?;
-            if first.len() as u64 <= few {
-                return self.sort_all(&source);
+            let source = Source::Text(text);
+            let ids = self.collect(&source, limit(&source) + 1)?;
+            if ids.len() as u64 <= limit(&source) {
+                return self.of_candidates(ids, None);
             }
-            let estimate = if sources.is_empty() { 0 } else { self.estimate(&first, all)? };
+            let estimate = if sources.is_empty() { 0 } else { self.estimate(&ids, all)? };
             sources.push((source, estimate));
         }
         let ordered = sources.into_iter().filter(|(source, _)| source.is_ordered_by(self.query.sort));
@@ -129,8 +130,7 @@ impl Search<'_> {
             None => self.scan(Rows::All)?,
             Some(Source::Name(name)) => self.scan(Rows::Name(name))?,
             Some(Source::Status(status)) => self.scan(Rows::Status(status))?,
-            Some(Source::Tag(tag)) => self.by_id("model_tags", "model_id", "tag = ?1", tag)?,
-            Some(Source::Text(text)) => self.by_id("model_texts", "rowid", "model_texts MATCH ?1", &text)?,
+            Some(source) => self.by_id(&source)?,
         };
         Ok(self.cut(ids, total))
     }
@@ -152,23 +152,26 @@ impl Search<'_> {
         Ok(sources)
     }
 
-    /// How many candidates are few. If they are not in the order of the list, the alternative is to read all versions
-    /// until the page is full; with `n` candidates that takes `rows * all / n` rows, if they are spread evenly.
-    fn few(&self, source: &Source<'_>, all: u64) -> u64 {
-        if source.is_ordered_by(self.query.sort) {
-            return FEW_CANDIDATES;
-        }
-        let rows = self.rows.unwrap_or(u64::MAX);
-        rows.saturating_mul(all).isqrt().clamp(FEW_CANDIDATES, MAX_SORTED_CANDIDATES)
+    /// The ids of the first candidates, from the end of the ids where the list begins.
+    fn collect(&self, source: &Source<'_>, limit: u64) -> rusqlite::Result<Vec<i64>> {
+        let (table, id, condition) = source.select();
+        // Only texts can be more than the limit. Ids of a name or a status would have to be sorted.
+        let order = match source {
+            Source::Text(_) => format!(" ORDER BY {id} {}", self.query.order.as_str()),
+            _ => String::new(),
+        };
+        let sql = format!("SELECT {id} FROM {table} WHERE {condition}{order} LIMIT ?2");
+        let mut ids = self.statements.prepare(&sql)?;
+        ids.query_map((source.value(), i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?.collect()
     }
 
-    /// The ids of the first candidates with a text, from the list's end of the ids.
-    fn first(&self, text: &str, most: u64) -> rusqlite::Result<Vec<i64>> {
-        let order = self.query.order.as_str();
-        let mut ids = self.statements.prepare(&format!(
-            "SELECT rowid FROM model_texts WHERE model_texts MATCH ?1 ORDER BY rowid {order} LIMIT ?2"
-        ))?;
-        ids.query_map((text, i64::try_from(most).unwrap_or(i64::MAX)), |row| row.get(0))?.collect()
+    /// The page out of all candidates.
+    fn of_candidates(&self, ids: Vec<i64>, total: Option<u64>) -> rusqlite::Result<PageIds> {
+        if ids.len() as u64 <= FEW_CANDIDATES {
+            self.sort_all(&ids)
+        } else {
+            Ok(self.cut(self.meet(ids)?, total))
+        }
     }
 
     /// Estimates how many candidates there are by how far the first ones are from that end.
@@ -184,106 +187,92 @@ impl Search<'_> {
     }
 
     /// Judges all candidates, and sorts those that pass.
-    fn sort_all(&self, source: &Source<'_>) -> rusqlite::Result<PageIds> {
-        let (tables, condition) = source.select();
-        let columns = judged_columns(self.query.sort);
-        let mut rows =
-            self.statements.prepare(&format!("SELECT {columns} FROM {tables} WHERE {condition}"))?;
-        let mut rows = rows.query([source.value()])?;
+    fn sort_all(&self, ids: &[i64]) -> rusqlite::Result<PageIds> {
+        let mut judge = self.judge()?;
         let mut positions = Vec::new();
-        while let Some(row) = rows.next()? {
-            if self.filter.accepts(row)? {
-                positions.push(SortPosition::of(row)?);
-            }
+        for id in ids {
+            positions.extend(self.accepted(&mut judge, *id)?);
         }
         let (total, order) = (positions.len() as u64, self.query.order);
-        if let Some(after) = &self.after {
-            positions.retain(|position| position.compare(after, order).is_gt());
-        }
+        positions.retain(|position| self.is_behind_cursor(position));
         positions.sort_unstable_by(|one, other| one.compare(other, order));
         let wanted = self.rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(usize::MAX);
         let ids = positions.into_iter().take(wanted).map(|position| position.id).collect();
         Ok(self.cut(ids, Some(total)))
     }
 
-    /// Judges rows along an index until the page is full.
-    fn scan(&self, rows: Rows<'_>) -> rusqlite::Result<Vec<i64>> {
+    /// Looks for the candidates along the index with the order of the list, and judges those, until the page is full.
+    fn meet(&self, mut candidates: Vec<i64>) -> rusqlite::Result<Vec<i64>> {
+        candidates.sort_unstable();
+        let (mut judge, mut left) = (self.judge()?, candidates.len());
         let ListQuery { sort, order, .. } = *self.query;
+        let scan = Scan { rows: Rows::All, sort, order };
         let mut ids = Vec::new();
-        let judged = judged_columns(sort);
-        Scan { rows, sort, order }.each(
-            self.statements,
-            judged,
-            self.after.as_ref(),
-            None,
-            0,
-            &mut |row| {
-                if self.filter.accepts(row)? {
-                    ids.push(row.get(0)?);
-                }
-                Ok(if self.is_full(&ids) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            },
-        )?;
+        scan.each(self.statements, scan.id_columns(), self.after.as_ref(), None, 0, &mut |row| {
+            let id = row.get(0)?;
+            if candidates.binary_search(&id).is_ok() {
+                left -= 1;
+                ids.extend(self.accepted(&mut judge, id)?.map(|position| position.id));
+            }
+            Ok(if left == 0 { ControlFlow::Break(()) } else { self.flow(&ids) })
+        })?;
         Ok(ids)
     }
 
-    /// Judges the versions that a table lists by id, until the page is full. Order by id is order by `created_at`
-    /// apart from the backdated versions, which are merged in.
-    fn by_id(&self, table: &str, id: &str, condition: &str, value: &str) -> rusqlite::Result<Vec<i64>> {
+    /// Judges rows along an index until the page is full.
+    fn scan(&self, rows: Rows<'_>) -> rusqlite::Result<Vec<i64>> {
+        let ListQuery { sort, order, .. } = *self.query;
+        let (scan, judged) = (Scan { rows, sort, order }, judged_columns(sort));
+        let mut ids = Vec::new();
+        scan.each(self.statements, judged, self.after.as_ref(), None, 0, &mut |row| {
+            if self.filter.accepts(row)? {
+                ids.push(row.get(0)?);
+            }
+            Ok(self.flow(&ids))
+        })?;
+        Ok(ids)
+    }
+
+    /// Judges candidates by id, until the page is full. Order by id is order by `created_at` apart from the backdated
+    /// versions, which are merged in.
+    fn by_id(&self, source: &Source<'_>) -> rusqlite::Result<Vec<i64>> {
         let order = self.query.order;
         let (direction, from) = match order {
             Order::Descending => ("DESC", "<="),
             Order::Ascending => ("ASC", ">="),
         };
+        let (table, id, condition) = source.select();
         let mut in_order = self.statements.prepare(&format!(
             "SELECT {id} FROM {table} WHERE {condition} AND {id} {from} ?2 \
              AND {id} NOT IN (SELECT model_id FROM backdated_models) ORDER BY {id} {direction}"
         ))?;
-        let columns = judged_columns(Sort::CreatedAt);
         let mut backdated = self.statements.prepare(&format!(
-            "SELECT {columns} FROM backdated_models CROSS JOIN models ON id = model_id \
-             ORDER BY backdated_to {direction}, model_id {direction}"
+            "SELECT model_id FROM backdated_models ORDER BY backdated_to {direction}, model_id {direction}"
         ))?;
-        let mut judge = self.statements.prepare(&format!("SELECT {columns} FROM models WHERE id = ?1"))?;
-        let (mut in_order, mut backdated) =
-            (in_order.query((value, self.first_in_order()?))?, backdated.query([])?);
-        let mut next_in_order = || -> rusqlite::Result<Option<SortPosition>> {
-            while let Some(row) = in_order.next()? {
-                let mut rows = judge.query([row.get::<_, i64>(0)?])?;
-                if let Some(row) = rows.next()?
-                    && self.filter.accepts(row)?
-                {
-                    return SortPosition::of(row).map(Some);
+        let mut in_order = in_order.query((source.value(), self.first_in_order()?))?;
+        let mut backdated = backdated.query([])?;
+        let mut judge = self.judge()?;
+        let mut next = |rows: &mut SqlRows<'_>| -> rusqlite::Result<Option<SortPosition>> {
+            while let Some(row) = rows.next()? {
+                let position = self.accepted(&mut judge, row.get(0)?)?;
+                if position.as_ref().is_some_and(|position| self.is_behind_cursor(position)) {
+                    return Ok(position);
                 }
             }
             Ok(None)
         };
-        let mut next_backdated = || -> rusqlite::Result<Option<SortPosition>> {
-            while let Some(row) = backdated.next()? {
-                let position = SortPosition::of(row)?;
-                let is_behind =
-                    self.after.as_ref().is_none_or(|after| position.compare(after, order).is_gt());
-                if is_behind && self.filter.accepts(row)? {
-                    return Ok(Some(position));
-                }
-            }
-            Ok(None)
-        };
-        let (mut one, mut other) = (next_in_order()?, next_backdated()?);
+        let (mut one, mut other) = (next(&mut in_order)?, next(&mut backdated)?);
         let mut ids = Vec::new();
-        while !self.is_full(&ids) {
+        while self.flow(&ids).is_continue() {
             let comes_first = match (&one, &other) {
                 (None, None) => break,
                 (Some(one), Some(other)) => one.compare(other, order).is_lt(),
                 (one, _) => one.is_some(),
             };
-            let next = if comes_first { &mut one } else { &mut other };
-            ids.extend(next.take().map(|position| position.id));
-            if comes_first {
-                one = next_in_order()?;
-            } else {
-                other = next_backdated()?;
-            }
+            let (first, rows) =
+                if comes_first { (&mut one, &mut in_order) } else { (&mut other, &mut backdated) };
+            ids.extend(first.take().map(|position| position.id));
+            *first = next(rows)?;
         }
         Ok(ids)
     }
@@ -310,13 +299,32 @@ impl Search<'_> {
         Ok(first)
     }
 
-    fn is_full(&self, ids: &[i64]) -> bool {
-        self.rows.is_some_and(|rows| ids.len() as u64 >= rows)
+    /// A statement that reads a version to judge it.
+    fn judge(&self) -> rusqlite::Result<CachedStatement<'_>> {
+        let columns = judged_columns(self.query.sort);
+        self.statements.prepare(&format!("SELECT {columns} FROM models WHERE id = ?1"))
+    }
+
+    /// The position of a version; `None` if it does not pass the filters.
+    fn accepted(&self, judge: &mut CachedStatement<'_>, id: i64) -> rusqlite::Result<Option<SortPosition>> {
+        let mut rows = judge.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(if self.filter.accepts(row)? { Some(SortPosition::of(row)?) } else { None })
+    }
+
+    fn is_behind_cursor(&self, position: &SortPosition) -> bool {
+        self.after.as_ref().is_none_or(|after| position.compare(after, self.query.order).is_gt())
+    }
+
+    /// Breaks once there are enough rows.
+    fn flow(&self, ids: &[i64]) -> ControlFlow<()> {
+        let is_full = self.rows.is_some_and(|rows| ids.len() as u64 >= rows);
+        if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Cuts the page out of the first rows behind the cursor. If those are all rows of the list, they are its total.
     fn cut(&self, mut ids: Vec<i64>, total: Option<u64>) -> PageIds {
-        let is_whole = self.after.is_none() && !self.is_full(&ids);
+        let is_whole = self.after.is_none() && self.flow(&ids).is_continue();
         let total = total.or_else(|| is_whole.then_some(ids.len() as u64));
         let skipped = usize::try_from(self.query.offset).unwrap_or(usize::MAX).min(ids.len());
         ids.drain(..skipped);

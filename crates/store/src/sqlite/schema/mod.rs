@@ -3,36 +3,15 @@
 mod tables;
 mod upgrade;
 
-use std::path::Path;
-
 use rusqlite::{Connection, TransactionBehavior};
 
 use registry_domain::Timestamp;
 
-use super::opening::OpenError;
 pub(super) use tables::{has_column, has_table, holds_nothing, is_registry, step_key, user_version};
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
 /// and 301.
 pub const SCHEMA_VERSION: i64 = 400;
-
-/// Refuses a file that a newer registry made.
-pub(super) fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
-    if found <= SCHEMA_VERSION {
-        return Ok(());
-    }
-    Err(OpenError::TooNew { path: path.to_owned(), found, known: SCHEMA_VERSION })
-}
-
-/// Refuses a file that is not a registry's, before anything is written to it.
-pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
-    check_version(user_version(connection).map_err(failed)?, path)?;
-    if !holds_nothing(connection).map_err(failed)? && !is_registry(connection).map_err(failed)? {
-        return Err(OpenError::NotARegistry { path: path.to_owned() });
-    }
-    Ok(())
-}
 
 /// Returns true if the file is not empty and has an older schema.
 pub(super) fn needs_upgrade(connection: &Connection) -> rusqlite::Result<bool> {

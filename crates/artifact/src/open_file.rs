@@ -1,7 +1,7 @@
-//! A regular file, open for reading, and what the system says of it.
+//! A regular file that is open for reading.
 //!
-//! A file is opened once and everything is asked of what was opened, never of the path again, so nobody
-//! can swap the file between the check and the reading.
+//! A file is opened once, and every check uses the descriptor, never the path again, so that the file can't be swapped
+//! between check and read.
 
 use std::{
     fs::{self, File, FileType, Metadata, OpenOptions},
@@ -10,12 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ArtifactError;
+use crate::error::ArtifactError;
 
-/// Opens without waiting for the other end of a FIFO or the holder of a lease, and without taking a terminal over.
-pub(super) const GENTLY: i32 = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
+/// Flags to open without waiting for a FIFO's writer or a lease, and without acquiring a terminal.
+pub(super) const OPEN_FLAGS: i32 = libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
 
-/// Which file it is, whatever its name: two paths with the same identity lead to the same bytes.
+/// The identity of a file: two paths with the same identity lead to the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     /// The number of its file system.
@@ -25,7 +25,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// Which file lies at `path`, without opening it; `None` where there is none.
+    /// Returns the identity of the file at `path` without opening it; `None` if there is none.
     #[must_use]
     pub fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
@@ -36,8 +36,7 @@ impl FileIdentity {
     }
 }
 
-/// What moves when a file is written to or another one takes its name, as far as it can be kept and
-/// compared later.
+/// The state of a file that changes if it is written to or replaced, and that can be stored and compared later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileState {
     /// Its size in bytes.
@@ -52,7 +51,7 @@ impl FileState {
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             size_bytes: metadata.len(),
-            // Until the year 2262 nothing is cut off here.
+            // Saturates in the year 2262.
             modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
             inode: metadata.ino(),
         }
@@ -61,7 +60,7 @@ impl FileState {
 
 /// A regular file, open for reading.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenFile {
     path: PathBuf,
     file: File,
     identity: FileIdentity,
@@ -69,13 +68,13 @@ pub struct Opened {
     stamp: Stamp,
 }
 
-/// What moves when a file is written to.
+/// The state of an open file that changes if it is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     size_bytes: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
-    /// Seconds and nanoseconds. Unlike the time of modification it can't be set back.
+    /// Seconds and nanoseconds. Unlike the time of modification, programs can't set it.
     changed: (i64, i64),
 }
 
@@ -89,20 +88,20 @@ impl Stamp {
     }
 }
 
-impl Opened {
-    /// Opens the file at `path`. A FIFO without a writer does not make this wait.
+impl OpenFile {
+    /// Opens the file at `path`. A FIFO without a writer does not block it.
     ///
     /// # Errors
-    /// Where there is nothing, nothing that may be read, or no regular file.
+    /// If there is no file, it can't be read, or it is not regular.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
         let path = path.into();
-        match OpenOptions::new().read(true).custom_flags(GENTLY).open(&path) {
+        match OpenOptions::new().read(true).custom_flags(OPEN_FLAGS).open(&path) {
             Ok(file) => Self::of(path, file),
-            Err(error) => Err(not_opened(path, error)),
+            Err(error) => Err(open_error(path, error)),
         }
     }
 
-    /// The file that was opened as the one at `path`.
+    /// Wraps a file that was opened at `path`.
     pub(super) fn of(path: PathBuf, file: File) -> Result<Self, ArtifactError> {
         let metadata = match file.metadata() {
             Ok(metadata) => metadata,
@@ -115,19 +114,19 @@ impl Opened {
         Ok(Self { path, file, identity, state, stamp: Stamp::of(&metadata) })
     }
 
-    /// The path as it was given.
+    /// The path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which file was opened.
+    /// The identity of the file.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity
     }
 
-    /// What it was like when it was opened.
+    /// Its state when it was opened.
     #[must_use]
     pub fn state(&self) -> FileState {
         self.state
@@ -139,7 +138,7 @@ impl Opened {
         self.stamp.size_bytes
     }
 
-    /// Fills `buffer` from `offset` on; less than all of it only at the end of the file.
+    /// Fills `buffer` from `offset` on; partly only at the end of the file.
     pub(super) fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -153,6 +152,7 @@ impl Opened {
         Ok(filled)
     }
 
+    /// Checks that the file is still as it was opened, and that all of it was read.
     pub(super) fn confirm_unchanged(&self, read_bytes: u64) -> Result<(), ArtifactError> {
         let path = || self.path.clone();
         let metadata =
@@ -164,18 +164,18 @@ impl Opened {
     }
 }
 
-fn not_opened(path: PathBuf, source: io::Error) -> ArtifactError {
+fn open_error(path: PathBuf, source: io::Error) -> ArtifactError {
     if source.kind() == ErrorKind::NotFound {
         return ArtifactError::Missing { path };
     }
-    // A socket can't be opened at all, and the system's text for it ("no such device") helps nobody.
+    // For a socket the system's own text is "no such device".
     match fs::metadata(&path).ok().and_then(|metadata| irregular(metadata.file_type())) {
         Some(kind) => ArtifactError::NotRegular { path, kind },
         None => ArtifactError::Unreadable { path, source },
     }
 }
 
-/// What a file is where it is no regular one, with its article.
+/// Returns what an irregular file is, with its article; `None` for a regular file.
 pub(super) fn irregular(file_type: FileType) -> Option<&'static str> {
     if file_type.is_file() {
         None
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_regular_file_is_refused_by_its_kind() {
+    fn irregular_files_are_refused_by_their_kind() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -211,7 +211,7 @@ mod tests {
             (socket.as_path(), "a socket"),
             (Path::new("/dev/null"), "a device"),
         ] {
-            let refused = Opened::open(path).unwrap_err().to_string();
+            let refused = OpenFile::open(path).unwrap_err().to_string();
             assert!(refused.contains(&format!("is {kind}, not a regular file")), "{refused}");
             assert!(refused.contains(&*path.to_string_lossy()), "{refused}");
         }
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let refused = Opened::open("/no/such/model.pt").unwrap_err();
+        let refused = OpenFile::open("/no/such/model.pt").unwrap_err();
         assert_eq!(refused.to_string(), "/no/such/model.pt does not exist; check the path");
     }
 
@@ -230,7 +230,7 @@ mod tests {
         fs::write(&path, "x").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
         fs::copy(&path, &copy).unwrap();
-        let identity = |path: &Path| Opened::open(path).unwrap().identity();
+        let identity = |path: &Path| OpenFile::open(path).unwrap().identity();
         assert_eq!(identity(&path), identity(&link));
         assert_ne!(identity(&path), identity(&copy));
     }

@@ -1,9 +1,8 @@
-//! A file that was found and is not open yet: what it is can be seen before anything is done to it.
+//! A handle of a file that is not open yet, so that the file can be checked before it is opened.
 //!
-//! To open a device, a FIFO or a file of the kernel's can have effects, or wait for good; and to close any
-//! descriptor of the database drops its locks. So a file is found by a handle that reads nothing
-//! (`O_PATH`) and has none of those effects, judged by whoever wants it, and then opened through that handle:
-//! the very file that was judged, whatever its path leads to by then.
+//! Opening a device, a FIFO or a kernel file can have effects or block forever, and closing any descriptor of the
+//! database drops its locks. An `O_PATH` handle has none of those effects. The caller checks it, and opens through it
+//! the very file that was checked, wherever the path leads by then.
 
 use std::{
     fs::{File, FileType, OpenOptions},
@@ -20,16 +19,16 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
-    ArtifactError, FileIdentity, Opened,
-    opened::{GENTLY, irregular},
+use crate::{
+    error::ArtifactError,
+    open_file::{FileIdentity, OPEN_FLAGS, OpenFile, irregular},
 };
 
-/// How often a search is begun anew where somebody moves folders about meanwhile.
+/// Tries of a lookup while another process renames folders.
 const MAX_ATTEMPTS: usize = 64;
 
-/// File systems whose files are none, by their numbers in `statfs(2)`: the kernel makes up what they
-/// hold while they are read, or asks for it elsewhere, and some of them wait for what may never come.
+/// File systems whose files have no stored content, by their numbers in `statfs(2)`. The kernel generates the content
+/// while it is read, and some reads block forever.
 const MADE_UP: [(u32, &str); 23] = [
     (0x0000_9fa0, "proc"),
     (0x6265_6572, "sysfs"),
@@ -56,41 +55,41 @@ const MADE_UP: [(u32, &str); 23] = [
     (0x5345_434d, "secretmem"),
 ];
 
-/// A file that was found.
+/// A handle of a file that is not open yet.
 #[derive(Debug)]
-pub struct Found {
+pub struct FileHandle {
     path: PathBuf,
-    /// Of no use but to ask what it is, and to be opened by.
+    /// Can be inspected and opened through, but not read.
     handle: File,
     identity: FileIdentity,
     file_type: FileType,
     file_system: u32,
 }
 
-impl Found {
-    /// Finds the file at `path`, through links too, but not through those of `/proc`, which lead to whatever
-    /// this process has open. (Before Linux 5.6, and in sandboxes that know no `openat2`, through those as well.)
+impl FileHandle {
+    /// Looks up the file at `path`. Links are followed, but not those of `/proc`, which lead to open files of this process.
+    /// (Before Linux 5.6, and in sandboxes without `openat2`, those are followed too.)
     ///
     /// # Errors
-    /// Where there is nothing, or the system does not let it be seen.
+    /// If there is no file, or the system refuses the lookup.
     pub fn at(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
         let path = path.into();
-        let found = match look(CWD, &path, OFlags::empty(), ResolveFlags::NO_MAGICLINKS) {
-            Err(error) if is_unknown(error) => openat(CWD, &path, LOOK, Mode::empty()),
-            found => found,
+        let looked_up = match look_up(CWD, &path, OFlags::empty(), ResolveFlags::NO_MAGICLINKS) {
+            Err(error) if is_unsupported(error) => openat(CWD, &path, PATH_FLAGS, Mode::empty()),
+            result => result,
         };
-        match found {
+        match looked_up {
             Ok(handle) => Self::of(path, handle),
-            Err(error) => Err(not_found(path, error)),
+            Err(error) => Err(lookup_error(path, error)),
         }
     }
 
-    /// The file that `handle` is of, under the name it was asked for by.
+    /// The file of `handle`, named by the path that was asked for.
     pub(super) fn of(path: PathBuf, handle: OwnedFd) -> Result<Self, ArtifactError> {
         let handle = File::from(handle);
-        let seen = handle.metadata().and_then(|metadata| Ok((metadata, fstatfs(&handle)?.f_type)));
-        let (metadata, file_system) = match seen {
-            Ok(seen) => seen,
+        let inspected = handle.metadata().and_then(|metadata| Ok((metadata, fstatfs(&handle)?.f_type)));
+        let (metadata, file_system) = match inspected {
+            Ok(inspected) => inspected,
             Err(source) => return Err(ArtifactError::Unreadable { path, source }),
         };
         Ok(Self {
@@ -103,48 +102,45 @@ impl Found {
         })
     }
 
-    /// The path as it was given.
+    /// The path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which file it is.
+    /// The identity of the file.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity
     }
 
-    /// The file system it lies on, where that is one whose files are none.
+    /// Returns the name of its file system if the files there have no stored content.
     #[must_use]
-    pub fn made_up_by(&self) -> Option<&'static str> {
+    pub fn synthetic_file_system(&self) -> Option<&'static str> {
         MADE_UP.iter().find(|(number, _)| *number == self.file_system).map(|(_, name)| *name)
     }
 
-    /// Opens just this file, and only where it is a regular one.
+    /// Opens exactly this file, if it is regular.
     ///
     /// # Errors
-    /// Where it is none, or may not be read.
-    pub fn open(self) -> Result<Opened, ArtifactError> {
+    /// If it is not a regular file, or can't be read.
+    pub fn open(self) -> Result<OpenFile, ArtifactError> {
         let Self { path, handle, identity, file_type, .. } = self;
         if let Some(kind) = irregular(file_type) {
             return Err(ArtifactError::NotRegular { path, kind });
         }
         let through = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        let file = match OpenOptions::new().read(true).custom_flags(GENTLY).open(through) {
+        let file = match OpenOptions::new().read(true).custom_flags(OPEN_FLAGS).open(through) {
             Ok(file) => file,
             Err(error) => {
-                // What the handle is of is there, be it removed meanwhile.
+                // The file of the handle exists, even if its name was removed.
                 let no_proc = error.kind() == ErrorKind::NotFound;
-                let source = if no_proc {
-                    io::Error::other("it would take /proc, which is not mounted")
-                } else {
-                    error
-                };
+                let source =
+                    if no_proc { io::Error::other("this needs /proc, which is not mounted") } else { error };
                 return Err(ArtifactError::Unreadable { path, source });
             }
         };
-        let opened = Opened::of(path, file)?;
+        let opened = OpenFile::of(path, file)?;
         if opened.identity() != identity {
             return Err(ArtifactError::Changed { path: opened.path().to_owned() });
         }
@@ -152,10 +148,10 @@ impl Found {
     }
 }
 
-const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// A handle of what `path` leads to from `folder` on, as `resolve` lets it.
-pub(super) fn look(
+/// Opens a handle of `path`, relative to `folder` and within the rules of `resolve`.
+pub(super) fn look_up(
     folder: impl AsFd,
     path: &Path,
     flags: OFlags,
@@ -163,21 +159,21 @@ pub(super) fn look(
 ) -> Result<OwnedFd, Errno> {
     let mut attempts = 1;
     loop {
-        match openat2(folder.as_fd(), path, LOOK.union(flags), Mode::empty(), resolve) {
-            // Something was renamed just now, so that the kernel can't say whether `..` led out.
+        match openat2(folder.as_fd(), path, PATH_FLAGS.union(flags), Mode::empty(), resolve) {
+            // After a concurrent rename the kernel can't tell if `..` led out.
             Err(Errno::AGAIN | Errno::INTR) if attempts < MAX_ATTEMPTS => attempts += 1,
-            found => return found,
+            result => return result,
         }
     }
 }
 
-/// Whether a system says by this that it has no `openat2`. Some sandboxes have no better word for it, and
-/// looking at a file needs no permission that could be missing in this sense.
-pub(super) fn is_unknown(error: Errno) -> bool {
+/// Returns true if the error means that the system has no `openat2`. Some sandboxes answer `EPERM`, which has no other
+/// cause in a lookup.
+pub(super) fn is_unsupported(error: Errno) -> bool {
     matches!(error, Errno::NOSYS | Errno::PERM)
 }
 
-pub(super) fn not_found(path: PathBuf, error: Errno) -> ArtifactError {
+pub(super) fn lookup_error(path: PathBuf, error: Errno) -> ArtifactError {
     match error {
         Errno::NOENT => ArtifactError::Missing { path },
         Errno::LOOP => ArtifactError::Entangled { path },
@@ -193,21 +189,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_found_is_opened_whatever_its_path_leads_to_by_then() {
+    fn a_handle_opens_the_file_it_was_made_for_after_its_path_changed() {
         let folder = tempfile::tempdir().unwrap();
         let [path, other] = ["model.pt", "other"].map(|name| folder.path().join(name));
         fs::write(&path, "judged").unwrap();
         fs::write(&other, "swapped in").unwrap();
-        let found = Found::at(&path).unwrap();
+        let handle = FileHandle::at(&path).unwrap();
         fs::remove_file(&path).unwrap();
         symlink(&other, &path).unwrap();
-        let opened = found.open().unwrap();
+        let opened = handle.open().unwrap();
         assert_eq!((opened.path(), opened.size_bytes()), (path.as_path(), 6));
         assert_ne!(Some(opened.identity()), FileIdentity::at(&path));
     }
 
     #[test]
-    fn nothing_is_opened_to_see_what_it_is() {
+    fn nothing_is_opened_to_inspect_it() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -217,16 +213,16 @@ mod tests {
             (Path::new("/dev/zero"), "a device"),
             (Path::new("/dev/tty"), "a device"),
         ] {
-            let refused = Found::at(path).unwrap().open().unwrap_err().to_string();
+            let refused = FileHandle::at(path).unwrap().open().unwrap_err().to_string();
             assert!(refused.contains(&format!("is {kind}, not a regular file")), "{refused}");
         }
-        // No reader has been there: a writer would not wait for one now.
+        // No reader has opened the FIFO, or a writer could open it now.
         let written = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
         assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::ENXIO));
     }
 
     #[test]
-    fn files_that_the_kernel_makes_up_are_told_from_those_of_a_disk() {
+    fn files_of_synthetic_file_systems_are_recognised() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pt");
         fs::write(&path, "x").unwrap();
@@ -238,15 +234,15 @@ mod tests {
             (&folder.path().join("link"), Some("proc")),
             (Path::new("/sys/kernel/profiling"), Some("sysfs")),
         ] {
-            // Not every system has every one of these.
+            // Not every system has all of these.
             if path.exists() {
-                assert_eq!(Found::at(path).unwrap().made_up_by(), file_system, "{path:?}");
+                assert_eq!(FileHandle::at(path).unwrap().synthetic_file_system(), file_system, "{path:?}");
             }
         }
     }
 
     #[test]
-    fn links_of_proc_lead_nowhere() {
+    fn links_of_proc_are_not_followed() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for path in [
             format!("/proc/self/fd/{}", file.as_file().as_raw_fd()),
@@ -254,7 +250,7 @@ mod tests {
             format!("/proc/self/root{}", file.path().display()),
             "/dev/stdin".to_owned(),
         ] {
-            let refused = Found::at(&path).unwrap_err().to_string();
+            let refused = FileHandle::at(&path).unwrap_err().to_string();
             assert!(refused.contains("links"), "{path}: {refused}");
         }
     }

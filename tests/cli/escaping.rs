@@ -1,4 +1,4 @@
-//! Names, paths and headers that attack the reader of a log or a terminal.
+//! Names, paths and headers that attack the reader of a log or a terminal: they are escaped.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,7 +17,7 @@ fn is_unsafe_to_display(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Sends a request as it is and reads the answer to its end.
+/// Sends a raw request and reads the answer to its end.
 fn exchange(server: &Server, request: &[u8]) {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -69,7 +69,7 @@ fn no_request_forges_a_line_of_the_log() {
 }
 
 #[test]
-fn what_a_registry_holds_controls_no_terminal_in_any_format() {
+fn stored_text_controls_no_terminal_in_any_format() {
     let server = Server::start();
     let fields = json!({
         "name": HARM, "version": HARM, "artifact_uri": HARM, "description": HARM, "run_id": HARM, "git_commit": HARM,

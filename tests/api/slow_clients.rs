@@ -1,5 +1,4 @@
-//! Slow clients, and too many of them: requests that take too long are ended, excess ones are refused at once, and other
-//! clients notice nothing.
+//! Slow clients, and many of them: a slow one times out, one too many is refused at once, and others are not affected.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -12,10 +11,10 @@ use serde_json::json;
 use crate::support::{Answer, KEY, TestApp, at_once};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
-/// How long a test waits for something to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for an expected effect.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-fn impatient() -> TestApp {
+fn with_short_timeout() -> TestApp {
     TestApp::with(|settings| settings.request_timeout = REQUEST_TIMEOUT)
 }
 
@@ -25,106 +24,106 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends a byte each time that no answer comes for a moment, until the server closes; returns the answer.
+/// Sends a byte whenever nothing has arrived for a moment, until the server closes the connection. Returns its answer.
 fn drip(mut stream: TcpStream, bytes: &[u8]) -> String {
     let begun = Instant::now();
-    let (mut said, mut bytes) = (Vec::new(), bytes.iter().cycle());
+    let (mut received, mut bytes) = (Vec::new(), bytes.iter().cycle());
     loop {
-        assert!(begun.elapsed() < PATIENCE, "it was never closed: {}", String::from_utf8_lossy(&said));
+        assert!(begun.elapsed() < DEADLINE, "it was never closed: {}", String::from_utf8_lossy(&received));
         let mut piece = [0; 1024];
         match stream.read(&mut piece) {
             Ok(0) => break,
-            Ok(length) => said.extend_from_slice(&piece[..length]),
+            Ok(length) => received.extend_from_slice(&piece[..length]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // If the server has closed it, the next read says so.
+                // If the server has closed it, the next read shows that.
                 let _ = stream.write_all(&[*bytes.next().unwrap()]);
             }
             Err(_) => break,
         }
     }
     assert!(begun.elapsed() >= REQUEST_TIMEOUT / 2, "it was closed at once");
-    String::from_utf8(said).unwrap()
+    String::from_utf8(received).unwrap()
 }
 
-fn assert_timed_out(said: &str, part: &str) {
-    assert!(said.starts_with("HTTP/1.1 408 "), "{part}: {said}");
-    assert!(said.contains(&format!("the request's {part} did not come in time")), "{said}");
+fn assert_timeout(answer: &str, part: &str) {
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{part}: {answer}");
+    assert!(answer.contains(&format!("the request's {part} did not come in time")), "{answer}");
 }
 
 #[test]
-fn a_head_or_body_that_comes_byte_by_byte_is_given_up() {
-    let app = impatient();
+fn a_head_or_body_that_arrives_byte_by_byte_times_out() {
+    let app = with_short_timeout();
     let id = app.register("m", "1");
-    assert_timed_out(&drip(connect(app.address), b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
+    assert_timeout(&drip(connect(app.address), b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
     let mut stream = connect(app.address);
     let head = format!(
         "POST /models/{id}/metrics HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 9999\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    assert_timed_out(&drip(stream, b" "), "body");
+    assert_timeout(&drip(stream, b" "), "body");
     let mut stream = connect(app.address);
     stream.write_all(head.replace("Content-Length: 9999", "Transfer-Encoding: chunked").as_bytes()).unwrap();
-    assert_timed_out(&drip(stream, b"1\r\n \r\n"), "body");
+    assert_timeout(&drip(stream, b"1\r\n \r\n"), "body");
     assert_eq!(app.event_types(id), ["create"]);
 }
 
 #[test]
 fn the_second_head_of_a_connection_has_a_deadline_too() {
-    let app = impatient();
+    let app = with_short_timeout();
     let mut stream = connect(app.address);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut piece = [0; 1024];
     let length = stream.read(&mut piece).unwrap();
     assert!(piece[..length].starts_with(b"HTTP/1.1 200 OK"));
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    assert_timed_out(&drip(stream, b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
+    assert_timeout(&drip(stream, b"GET /health?xxxxxxxxxxxxxxxxxxxxxxxxxx"), "head");
 }
 
 #[test]
 fn a_silent_connection_is_closed_without_an_answer() {
-    let app = impatient();
+    let app = with_short_timeout();
     let mut stream = connect(app.address);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).unwrap();
-    assert_eq!(said, "");
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut received = String::new();
+    stream.read_to_string(&mut received).unwrap();
+    assert_eq!(received, "");
 }
 
 #[test]
-fn an_answer_that_its_client_does_not_read_is_given_up() {
-    let app = impatient();
+fn an_unread_answer_times_out() {
+    let app = with_short_timeout();
     let notes = "x".repeat(60_000);
     for version in 0..40 {
         app.register_with("m", &version.to_string(), &json!({"description": notes}));
     }
     let mut stream = connect(app.address);
-    // Several megabytes more than the buffers of both ends hold.
+    // Some megabytes more than the buffers of both ends hold.
     let get = format!("GET /models?limit=200 HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n");
     for _ in 0..16 {
         stream.write_all(get.as_bytes()).unwrap();
     }
-    let gone = || app.get("/queues").ok()["read"]["depth"] == 0 && !is_open(&stream);
+    let is_closed = || app.get("/queues").ok()["read"]["depth"] == 0 && !is_open(&stream);
     let begun = Instant::now();
-    while !gone() {
-        assert!(begun.elapsed() < PATIENCE, "it is still held open");
+    while !is_closed() {
+        assert!(begun.elapsed() < DEADLINE, "it is still held open");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Returns true if the server still accepts bytes.
+/// Returns true if the other end accepts what is sent.
 fn is_open(stream: &TcpStream) -> bool {
     let mut stream = stream;
     stream.write_all(b"\r").is_ok()
 }
 
 #[test]
-fn connections_beyond_the_limit_are_refused_at_once_and_closed_ones_make_space() {
+fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_place() {
     let app = TestApp::with(|settings| settings.max_connections = 20);
     let held: Vec<_> = (0..20).map(|_| connect(app.address)).collect();
-    // Once the last of them has its answer, all are admitted.
+    // An answer shows that the server has accepted the connection.
     for mut stream in held.iter() {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
     }
@@ -137,17 +136,17 @@ fn connections_beyond_the_limit_are_refused_at_once_and_closed_ones_make_space()
     drop(held);
     let begun = Instant::now();
     while app.exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "no connection was admitted");
+        assert!(begun.elapsed() < DEADLINE, "closed connections still count");
     }
 }
 
-/// The number of slow clients, of three kinds. Thousands are tried by hand (docs/RELIABILITY.md).
+/// How many slow clients there are, of three kinds; docs/RELIABILITY.md tells how to run it with thousands.
 fn slow_connections() -> usize {
     std::env::var("REGISTRY_SLOW_CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
 }
 
 #[test]
-fn many_slow_connections_do_no_harm_and_are_all_given_up() {
+fn many_slow_connections_do_not_affect_others_and_all_time_out() {
     let app = TestApp::with(|settings| settings.request_timeout = Duration::from_secs(3));
     let id = app.register("m", "1");
     let heads = [
@@ -177,12 +176,12 @@ fn many_slow_connections_do_no_harm_and_are_all_given_up() {
                 (0..20).map(record).collect::<Vec<_>>()
             })
         });
-        // A byte from each that is not silent, again and again, until the server has closed all of them.
+        // Each sends a byte in turn, except the silent ones, until the server has closed all of them.
         while !slow.is_empty() {
-            assert!(begun.elapsed() < 3 * PATIENCE, "{} are still held", slow.len());
+            assert!(begun.elapsed() < 3 * DEADLINE, "{} are still open", slow.len());
             slow.retain_mut(|(kind, stream)| {
-                let goes_on = *kind == 0 || stream.write_all(b"x").is_ok();
-                goes_on && matches!(stream.read(&mut [0; 1024]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+                let is_open = *kind == 0 || stream.write_all(b"x").is_ok();
+                is_open && matches!(stream.read(&mut [0; 1024]), Err(error) if error.kind() == ErrorKind::WouldBlock)
             });
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -199,10 +198,10 @@ fn many_slow_connections_do_no_harm_and_are_all_given_up() {
 }
 
 #[test]
-fn writes_that_do_not_fit_into_the_queue_are_refused_at_once_and_admitted_ones_are_done() {
+fn writes_over_the_queue_limit_are_refused_at_once_and_admitted_ones_complete() {
     let app = TestApp::with(|settings| {
         settings.database.write_queue = 4;
-        settings.database.store.busy_timeout = PATIENCE;
+        settings.database.store.busy_timeout = DEADLINE;
     });
     let id = app.register("m", "1");
     let other = app.other_process();
@@ -223,9 +222,9 @@ fn writes_that_do_not_fit_into_the_queue_are_refused_at_once_and_admitted_ones_a
                 })
             })
             .collect();
-        // The writer holds at most one batch, which it took before the queue filled; all other writes are refused.
+        // The writer holds at most one batch, taken before the queue was full; all other writes are refused.
         while refused.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            assert!(begun.elapsed() < PATIENCE, "no write was refused");
+            assert!(begun.elapsed() < DEADLINE, "no write was refused");
             std::thread::yield_now();
         }
         other.execute_batch("ROLLBACK").unwrap();
@@ -260,27 +259,27 @@ fn each_write_waits_for_a_foreign_lock_only_once_however_many_are_queued() {
     assert_eq!(app.event_types(id), ["create", "eval"]);
 }
 
-/// The answer to a request that calls the server by this name, on its own connection.
-fn by_name(app: &TestApp, host: &str) -> Answer {
+/// Asks over its own connection, with this `Host`.
+fn with_host(app: &TestApp, host: &str) -> Answer {
     app.exchange(format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
 }
 
 #[test]
-fn a_page_that_points_its_own_name_to_this_server_is_refused() {
+fn requests_for_another_host_name_are_refused() {
     let app = TestApp::spawn();
     for host in ["localhost", "127.0.0.1:8001", "[::1]:8001", "x"] {
-        by_name(&app, host).ok();
+        with_host(&app, host).ok();
     }
     for host in ["evil.example", "localhost.evil.example:8001", "10.0.0.1"] {
-        let detail = by_name(&app, host).refused(421);
+        let detail = with_host(&app, host).refused(421);
         assert!(detail.contains("--allowed-host"), "{detail}");
     }
     let open = TestApp::with(|settings| settings.host = "0.0.0.0".to_owned());
-    // The test's own name was allowed, so others are not.
-    by_name(&open, "evil.example").refused(421);
+    // The tests allow the host `x`, so others are not allowed.
+    with_host(&open, "evil.example").refused(421);
     let open = TestApp::with(|settings| {
         settings.host = "0.0.0.0".to_owned();
         settings.allowed_hosts.clear();
     });
-    by_name(&open, "ml.example.org").ok();
+    with_host(&open, "ml.example.org").ok();
 }

@@ -1,7 +1,7 @@
-//! News of a folder from the system, for those who would otherwise have to wait for the next look.
+//! The system's events of a folder, so that a watch need not wait for its next poll.
 //!
-//! They only say that a look is worthwhile. Whether a file is complete is judged by looking again: file
-//! systems of networks send no news, and no news tells of a writer that pauses.
+//! An event only causes an earlier poll, which decides if a file is complete: network file systems send no events, and no
+//! event tells that a writer has only paused.
 
 use std::path::Path;
 
@@ -13,65 +13,65 @@ use notify::{
 
 use crate::artifact::{CheckpointName, FileIdentity};
 
-/// The bell that rings when there is news.
+/// A subscription to the events of a folder.
 #[derive(Debug)]
-pub(super) struct Notices {
-    bell: Receiver<()>,
-    ring: Sender<()>,
+pub(super) struct FolderEvents {
+    wakeups: Receiver<()>,
+    wake: Sender<()>,
     watcher: Option<RecommendedWatcher>,
-    /// The folder that news come from. Another one may have taken its name.
+    /// The subscribed folder. Another one may have its name by now.
     folder: Option<FileIdentity>,
 }
 
-impl Notices {
-    /// A bell that nobody rings yet.
+impl FolderEvents {
+    /// No subscription yet.
     pub(super) fn none() -> Self {
-        // Rung twice before anybody listened, it calls for one look.
-        let (ring, bell) = bounded(1);
-        Self { bell, ring, watcher: None, folder: None }
+        // Several events before the next poll cause one.
+        let (wake, wakeups) = bounded(1);
+        Self { wakeups, wake, watcher: None, folder: None }
     }
 
-    /// Whether news are awaited of what is called `folder` now.
-    pub(super) fn are_awaited_from(&self, folder: &Path) -> bool {
+    /// Returns true if this is a subscription to the current `folder`.
+    pub(super) fn is_subscribed_to(&self, folder: &Path) -> bool {
         self.watcher.is_some() && self.folder == FileIdentity::at(folder)
     }
 
-    /// Awaits news of `folder`.
+    /// Subscribes to `folder`.
     ///
     /// # Errors
-    /// Why the system gives none.
-    pub(super) fn await_from(&mut self, folder: &Path) -> Result<(), String> {
-        self.stop();
-        // Known before it is awaited: if another one takes its name in between, that is seen at the next look.
+    /// Why the system sends no events.
+    pub(super) fn subscribe(&mut self, folder: &Path) -> Result<(), String> {
+        self.unsubscribe();
+        // Read before the subscription: if the folder is replaced in between, the next poll subscribes again.
         self.folder = FileIdentity::at(folder);
-        let (ring, awaited) = (self.ring.clone(), folder.to_owned());
-        let heard = move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_news(&event, &awaited)) {
-                let _ = ring.try_send(());
+        let (wake, watched) = (self.wake.clone(), folder.to_owned());
+        let handler = move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| is_relevant(&event, &watched)) {
+                let _ = wake.try_send(());
             }
         };
-        let mut watcher = notify::recommended_watcher(heard).map_err(|error| error.to_string())?;
+        let mut watcher = notify::recommended_watcher(handler).map_err(|error| error.to_string())?;
         watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| error.to_string())?;
         self.watcher = Some(watcher);
-        // What came before was perhaps too late for the last look.
-        let _ = self.ring.try_send(());
+        // A change before the subscription may have been too late for the last poll.
+        let _ = self.wake.try_send(());
         Ok(())
     }
 
-    /// Awaits none any more, since the folder is gone.
-    pub(super) fn stop(&mut self) {
+    /// Ends the subscription, since the folder is gone.
+    pub(super) fn unsubscribe(&mut self) {
         self.watcher = None;
     }
 
-    /// Something comes out of it when there is news.
-    pub(super) fn bell(&self) -> &Receiver<()> {
-        &self.bell
+    /// Receives a message after an event.
+    pub(super) fn wakeups(&self) -> &Receiver<()> {
+        &self.wakeups
     }
 }
 
-/// Whether a checkpoint may have come, gone, or been closed by its writer, or `folder` itself has gone. Each single write is no news:
-/// there are thousands of them, and whether they have ended is seen by looking.
-fn is_news(event: &Event, folder: &Path) -> bool {
+/// Returns true if a checkpoint may have been created, removed or closed by its writer, or `folder` itself was removed.
+/// Single writes are ignored: there are thousands of them, and only polling tells if they have ended.
+fn is_relevant(event: &Event, folder: &Path) -> bool {
     let kind = match event.kind {
         EventKind::Any
         | EventKind::Create(_)
@@ -97,11 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_is_worthwhile_when_a_checkpoint_comes_goes_or_is_closed() {
+    fn an_event_is_relevant_if_a_checkpoint_comes_goes_or_is_closed() {
         let event = |kind, path: &str| Event::new(kind).add_path(path.into());
         let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
         let write = EventKind::Modify(ModifyKind::Data(DataChange::Any));
-        for (event, news) in [
+        for (event, expected) in [
             (event(EventKind::Create(CreateKind::File), "d/checkpoint_step_1.pt"), true),
             (event(EventKind::Create(CreateKind::File), "d/.checkpoint_step_1.pt.tmp"), false),
             (event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "d/checkpoint_step_1.pt"), true),
@@ -113,7 +113,7 @@ mod tests {
             (event(EventKind::Remove(RemoveKind::Folder), "d"), true),
             (Event::new(EventKind::Other).set_flag(Flag::Rescan), true),
         ] {
-            assert_eq!(is_news(&event, Path::new("d")), news, "{event:?}");
+            assert_eq!(is_relevant(&event, Path::new("d")), expected, "{event:?}");
         }
     }
 }

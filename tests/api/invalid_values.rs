@@ -1,4 +1,4 @@
-//! Values that no server writes, in the file of an older server: the upgrade normalises them, and nothing fails.
+//! Invalid values in the file of an older server: the upgrade normalises them, and no request fails.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{TestApp, ids};
 
-/// A server over a file in which `sql` has changed rows by hand, and which counts as an old one.
+/// A server over a file that `sql` has changed, marked as an old one so that it is upgraded.
 pub fn reopened(app: TestApp, sql: &[String]) -> TestApp {
     let folder = app.stop();
     let file = rusqlite::Connection::open(folder.path().join("registry.db")).unwrap();
@@ -19,9 +19,9 @@ pub fn reopened(app: TestApp, sql: &[String]) -> TestApp {
 }
 
 #[test]
-fn odd_values_are_answered_as_absent_and_fail_nothing() {
+fn invalid_values_are_answered_as_absent_and_fail_nothing() {
     let app = TestApp::spawn();
-    let odd = [
+    let invalid = [
         ("status = x'ff'", "status", json!("experimental")),
         ("status = CAST(x'ff' AS TEXT)", "status", json!("experimental")),
         ("status = 'live'", "status", json!("experimental")),
@@ -42,12 +42,12 @@ fn odd_values_are_answered_as_absent_and_fail_nothing() {
         ("metrics = ' {\"a\": NaN}'", "metrics", json!({"a": null})),
     ];
     let mut sql = Vec::new();
-    for (version, (set, ..)) in odd.iter().enumerate() {
+    for (version, (set, ..)) in invalid.iter().enumerate() {
         let id = app.register("m", &version.to_string());
         sql.push(format!("UPDATE models SET {set} WHERE id = {id}"));
     }
     let app = reopened(app, &sql);
-    for (position, (set, field, expected)) in odd.iter().enumerate() {
+    for (position, (set, field, expected)) in invalid.iter().enumerate() {
         let id = position + 1;
         assert_eq!(&app.model(id as i64)[*field], expected, "{set}");
         let path = format!("/models/{id}");
@@ -60,7 +60,7 @@ fn odd_values_are_answered_as_absent_and_fail_nothing() {
     for path in ["/models", "/models?sort=training_step", "/compare?ids=1,2", "/models?tag=a&q=b"] {
         assert_eq!(app.get(path).status, 200, "{path}");
     }
-    assert_eq!(app.get("/stats").ok()["by_status"], json!({"experimental": odd.len()}));
+    assert_eq!(app.get("/stats").ok()["by_status"], json!({"experimental": invalid.len()}));
 }
 
 #[test]

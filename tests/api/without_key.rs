@@ -1,4 +1,4 @@
-//! Clients without a key see what is public and learn nothing about the database.
+//! Requests without a valid key: they get only the public answers, and those reveal nothing of the database.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use crate::{
     support::{Answer, KEY, TestApp},
 };
 
-/// Headers that hold no valid key.
+/// Headers without a valid key.
 const NO_KEYS: [(&str, &str); 5] = [
     ("X-API-Key", ""),
     ("X-API-Key", "wrong"),
@@ -19,17 +19,17 @@ const NO_KEYS: [(&str, &str); 5] = [
     ("Authorization", "Basic dGVzdC1rZXk="),
 ];
 
-/// A client that calls from a new address each time, so that no request is throttled for the ones before it.
-struct Stranger<'a> {
+/// A client that calls from another address each time, so that no request is throttled because of earlier ones.
+struct Client<'a> {
     app: &'a TestApp,
     address: u32,
 }
 
-impl Stranger<'_> {
+impl Client<'_> {
     fn send(&mut self, method: &str, path: &str, key: (&str, &str), body: Option<&str>) -> Answer {
         self.address += 1;
         let address = Ipv4Addr::from_bits(self.address).to_string();
-        // Without a header of that name, the app sends its own key.
+        // `request` adds the valid key unless there is a header of that name.
         let headers = [("X-Forwarded-For", address.as_str()), key];
         let bearer = [("X-Forwarded-For", address.as_str()), key, ("X-API-Key", "")];
         let headers = if key.0 == "X-API-Key" { &headers[..] } else { &bearer[..] };
@@ -41,8 +41,8 @@ fn behind_a_proxy() -> TestApp {
     TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
 }
 
-/// A path as it is, and with an invalid value in each of its segments.
-fn broken(path: &str) -> Vec<String> {
+/// A path, and its variants with invalid values in each place.
+fn with_invalid_values(path: &str) -> Vec<String> {
     let query = "limit=x&offset=-1&cursor=x&ids=x&force=x&to_status=x";
     let mut paths = vec![path.to_owned(), format!("{path}?{query}")];
     let places = [
@@ -57,30 +57,30 @@ fn broken(path: &str) -> Vec<String> {
     paths
 }
 
-fn takes_a_body(call: &Call) -> bool {
+fn accepts_a_body(call: &Call) -> bool {
     call.operation.get("requestBody").is_some()
 }
 
 #[test]
-fn every_call_but_the_public_ones_is_refused_before_the_rest_of_it_is_read() {
+fn every_private_call_is_refused_before_its_path_query_or_body_is_read() {
     let app = behind_a_proxy();
     app.register_with("m", "1", &json!({"status": "staging"}));
     let (before, document) = (app.everything(), app.get("/openapi.json").ok());
-    let mut stranger = Stranger { app: &app, address: 0 };
+    let mut client = Client { app: &app, address: 0 };
     let huge = format!("{{\"name\": \"{}\"", "x".repeat(300 << 10));
     let mut refused = 0;
     for call in calls(&document) {
         for key in NO_KEYS {
             if call.is_public {
-                let answer = stranger.send(&call.method, &call.path, key, None);
+                let answer = client.send(&call.method, &call.path, key, None);
                 assert_eq!(answer.status, 200, "{} {}", call.method, call.path);
                 continue;
             }
             let bodies = [None, Some("{}"), Some("{bad"), Some("[[[["), Some(huge.as_str())];
-            let bodies = if takes_a_body(&call) { &bodies[..] } else { &bodies[..1] };
-            for path in broken(&call.path) {
+            let bodies = if accepts_a_body(&call) { &bodies[..] } else { &bodies[..1] };
+            for path in with_invalid_values(&call.path) {
                 for body in bodies {
-                    let answer = stranger.send(&call.method, &path, key, *body);
+                    let answer = client.send(&call.method, &path, key, *body);
                     assert_eq!(answer.status, 401, "{} {path} {key:?}", call.method);
                     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
                     refused += 1;
@@ -92,9 +92,9 @@ fn every_call_but_the_public_ones_is_refused_before_the_rest_of_it_is_read() {
     assert_eq!(app.everything(), before, "nothing was stored");
 }
 
-/// All answers that a stranger gets from a server, without what differs between any two answers.
-fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, Answer)> {
-    let mut stranger = Stranger { app, address: 0 };
+/// All answers of a server to requests without a key, without the headers that differ each time.
+fn everything_without_a_key(app: &TestApp, document: &Value) -> Vec<(String, Answer)> {
+    let mut client = Client { app, address: 0 };
     let mut seen = Vec::new();
     let mut paths: Vec<_> = calls(document).into_iter().map(|call| (call.method, call.path)).collect();
     for path in [
@@ -108,11 +108,11 @@ fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, A
     }
     for (method, path) in paths {
         for key in NO_KEYS {
-            let mut answer = stranger.send(&method, &path, key, None);
+            let mut answer = client.send(&method, &path, key, None);
             for header in ["date", "x-request-id"] {
                 answer.headers.remove(header);
             }
-            // Lists header names in random order.
+            // The order of this list varies.
             answer.headers.remove("access-control-expose-headers");
             seen.push((format!("{method} {path} {key:?}"), answer));
         }
@@ -121,7 +121,7 @@ fn everything_a_stranger_sees(app: &TestApp, document: &Value) -> Vec<(String, A
 }
 
 #[test]
-fn a_stranger_cannot_distinguish_a_full_registry_from_an_empty_one() {
+fn without_a_key_a_full_registry_looks_like_an_empty_one() {
     let (empty, full) = (behind_a_proxy(), behind_a_proxy());
     for version in 0..7 {
         let id = full.register_with("secret-name", &version.to_string(), &json!({"tags": ["secret-tag"]}));
@@ -129,17 +129,18 @@ fn a_stranger_cannot_distinguish_a_full_registry_from_an_empty_one() {
     }
     full.promote(1).ok();
     let document = full.get("/openapi.json").ok();
-    let answers_of_empty = everything_a_stranger_sees(&empty, &document);
-    let answers_of_full = everything_a_stranger_sees(&full, &document);
-    for ((call, seen), (_, of_empty)) in answers_of_full.into_iter().zip(answers_of_empty) {
+    let answers_of_empty = everything_without_a_key(&empty, &document);
+    for ((call, seen), (_, of_empty)) in
+        everything_without_a_key(&full, &document).into_iter().zip(answers_of_empty)
+    {
         assert_eq!((seen.status, &seen.text), (of_empty.status, &of_empty.text), "{call}");
         assert_eq!(seen.headers, of_empty.headers, "{call}");
         let folder = full.folder.path().to_str().unwrap();
         let answer = format!("{} {:?}", seen.text, seen.headers);
         for secret in ["secret", KEY, folder, "registry.db"] {
-            assert!(!answer.contains(secret), "{call} shows {secret}");
+            assert!(!answer.contains(secret), "{call} reveals {secret}");
         }
         let is_description = call.contains("/openapi.json");
-        assert!(is_description || !answer.contains(env!("CARGO_PKG_VERSION")), "{call} shows the version");
+        assert!(is_description || !answer.contains(env!("CARGO_PKG_VERSION")), "{call} reveals the version");
     }
 }

@@ -1,0 +1,292 @@
+//! The HTTP connector of the stores' client, over the HTTP client that the commands use.
+//!
+//! `object_store` is asynchronous and `ureq` blocks, so each request runs on a thread of its own; uploads limit how many
+//! there are. A request whose future is dropped stops sending. If it is sent already, it can still be executed, so an
+//! upload drains such requests before it is aborted.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind, Read},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use object_store::{
+    ClientOptions,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+        HttpService,
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+use ureq::{
+    Agent, SendBody, Timeout,
+    http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH},
+    tls::{RootCerts, TlsConfig},
+};
+
+use super::proxy::Proxies;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the store may be silent while it works, such as when it puts parts together.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a connection may be silent while it transfers bytes; then it is dead.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the answers to abandoned requests are awaited.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+/// How often that is checked.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
+/// Bytes that are read from a connection at once.
+const CHUNK_BYTES: usize = 128 << 10;
+/// Chunks of an answer between the network and their reader.
+const CHUNKS: usize = 4;
+
+/// The HTTP client of one connection to a store; clones share it.
+#[derive(Clone)]
+pub(super) struct UreqClient(Arc<Shared>);
+
+struct Shared {
+    agent: Mutex<Agent>,
+    proxies: Proxies,
+    /// Requests whose threads have not ended.
+    in_flight: AtomicUsize,
+}
+
+impl fmt::Debug for UreqClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UreqClient").finish_non_exhaustive()
+    }
+}
+
+impl UreqClient {
+    /// Creates a client with the proxies that the environment names.
+    pub(super) fn from_environment() -> Self {
+        let config = Agent::config_builder()
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_write(Some(IDLE_TIMEOUT))
+            .proxy(None)
+            // The stores' client interprets every status, and a signature is valid for one address only.
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
+        Self(Arc::new(Shared {
+            agent: Mutex::new(config.build().new_agent()),
+            proxies: Proxies::read(|name| std::env::var(name).ok()),
+            in_flight: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Ends requests whose futures were dropped. Waits for the answers of those that are sent already, at most
+    /// [`DRAIN_WITHIN`], and then closes their connections.
+    pub(super) async fn drain(&self) {
+        let deadline = Instant::now() + DRAIN_WITHIN;
+        while self.0.in_flight.load(Ordering::Acquire) > 0 {
+            if Instant::now() >= deadline {
+                let mut agent = self.0.agent();
+                let next = agent.config().new_agent();
+                std::mem::replace(&mut *agent, next).shutdown();
+                return;
+            }
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+        }
+    }
+}
+
+impl Shared {
+    fn agent(&self) -> MutexGuard<'_, Agent> {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HttpConnector for UreqClient {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+/// The head of an answer, and its body in chunks.
+type Answer = Response<mpsc::Receiver<Result<Bytes, HttpError>>>;
+
+impl HttpService for UreqClient {
+    // An asynchronous method as its trait declares it, spelled out.
+    fn call<'s, 'f>(&'s self, request: HttpRequest) -> BoxFuture<'f, Result<HttpResponse, HttpError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let (reply, answer) = oneshot::channel();
+            let cancelled = CancelOnDrop::default();
+            let exchange = Exchange::new(Arc::clone(&self.0), Arc::clone(&cancelled.0));
+            thread::Builder::new()
+                .name("object-http".to_owned())
+                .spawn(move || exchange.run(Request::from_parts(head, body), reply))
+                .map_err(|error| HttpError::new(HttpErrorKind::Connect, error))?;
+            let lost =
+                || HttpError::new(HttpErrorKind::Unknown, io::Error::other("the request's thread died"));
+            let (head, chunks) = answer.await.unwrap_or_else(|_| Err(lost()))?.into_parts();
+            Ok(HttpResponse::from_parts(head, HttpResponseBody::new(Chunks { chunks })))
+        })
+    }
+}
+
+/// Stops the request of a future that is dropped. After the answer that has no effect.
+#[derive(Default)]
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A request body that ends with an error once the request is cancelled, which closes the connection.
+struct CancellableBody {
+    body: Bytes,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Read for CancellableBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the request was cancelled"));
+        }
+        let length = self.body.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.body.split_to(length));
+        Ok(length)
+    }
+}
+
+/// One request and its answer, on a thread of their own.
+struct Exchange {
+    client: Arc<Shared>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.client.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Exchange {
+    fn new(client: Arc<Shared>, cancelled: Arc<AtomicBool>) -> Self {
+        client.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { client, cancelled }
+    }
+
+    /// Sends the request, replies with the head of its answer, and passes on its body until the reader drops it.
+    fn run(self, request: Request<Bytes>, reply: oneshot::Sender<Result<Answer, HttpError>>) {
+        let (head, body) = match self.send(request) {
+            Ok(answer) => answer.into_parts(),
+            Err(error) => {
+                let _ = reply.send(Err(http_error(error)));
+                return;
+            }
+        };
+        let (chunks, received) = mpsc::channel(CHUNKS);
+        let is_empty = head.status == StatusCode::NO_CONTENT;
+        if reply.send(Ok(Response::from_parts(head, received))).is_err() || is_empty {
+            return;
+        }
+        let mut reader = body.into_reader();
+        loop {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let read = match reader.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(length) => {
+                    chunk.truncate(length);
+                    Ok(Bytes::from(chunk))
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => Err(http_error(error.into())),
+            };
+            let is_last = read.is_err();
+            if chunks.blocking_send(read).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    fn send(&self, request: Request<Bytes>) -> Result<Response<ureq::Body>, ureq::Error> {
+        let (mut head, body) = request.into_parts();
+        let agent = self.client.agent().clone();
+        let proxy = self.client.proxies.proxy_for(&head.uri).cloned();
+        let timeout =
+            if matches!(head.method, Method::GET | Method::HEAD) { IDLE_TIMEOUT } else { ANSWER_TIMEOUT };
+        let has_body = !body.is_empty() || matches!(head.method, Method::PUT | Method::POST);
+        if has_body {
+            head.headers.insert(CONTENT_LENGTH, body.len().into());
+            let mut body = CancellableBody { body, cancelled: Arc::clone(&self.cancelled) };
+            let request = Request::from_parts(head, SendBody::from_reader(&mut body));
+            let config = agent.configure_request(request).proxy(proxy);
+            agent.run(config.timeout_per_read(Some(timeout)).build())
+        } else {
+            // Azure signs a length of zero for a request without a body, which must not send one.
+            head.headers.remove(CONTENT_LENGTH);
+            let config = agent.configure_request(Request::from_parts(head, ())).proxy(proxy);
+            agent.run(config.timeout_per_read(Some(timeout)).build())
+        }
+    }
+}
+
+/// The body of an answer.
+struct Chunks {
+    chunks: mpsc::Receiver<Result<Bytes, HttpError>>,
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
+        self.chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(http_body::Frame::data)))
+    }
+}
+
+/// Converts an error of `ureq`. Its kind decides about retries.
+fn http_error(error: ureq::Error) -> HttpError {
+    match error {
+        ureq::Error::Io(error) => {
+            let kind = match error.kind() {
+                ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe => HttpErrorKind::Interrupted,
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => HttpErrorKind::Timeout,
+                // A refused connection, an unknown name, an unreachable network, a certificate that is not trusted.
+                _ => HttpErrorKind::Connect,
+            };
+            HttpError::new(kind, error)
+        }
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+            let reason = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+            HttpError::new(HttpErrorKind::Connect, io::Error::new(ErrorKind::TimedOut, reason))
+        }
+        ureq::Error::Timeout(_) => HttpError::new(HttpErrorKind::Timeout, error),
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_)
+        | ureq::Error::InvalidProxyUrl
+        | ureq::Error::Tls(_)
+        | ureq::Error::Rustls(_) => HttpError::new(HttpErrorKind::Connect, error),
+        _ => HttpError::new(HttpErrorKind::Unknown, error),
+    }
+}

@@ -1,0 +1,319 @@
+//! The client: connection, key and retries.
+
+use std::{io::ErrorKind, thread, time::Duration};
+
+use serde_json::Value;
+use ureq::{
+    Agent, AsSendBody, Timeout,
+    http::{HeaderMap, HeaderName, Method, Request, header},
+    tls::{RootCerts, TlsConfig},
+};
+
+use crate::{
+    answer,
+    base_url::{is_loopback, read_base_url},
+    error::ClientError,
+    key::SecretKey,
+};
+use registry_domain::ModelId;
+
+/// How long a connection may take, including TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call may take, from the name lookup to the last byte of the answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Retries of a call that was certainly not executed.
+const MAX_RETRIES: u32 = 3;
+/// The longest wait that a `Retry-After` can ask for.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
+/// The wait before the first retry of a refused connection; doubled each time. In all long enough for a server that is
+/// restarting, and short enough to report a missing one soon.
+const RECONNECT_WAIT: Duration = Duration::from_millis(100);
+/// The largest answer that is read; a page of 200 versions is far smaller.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+
+const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+const USER_AGENT: &str = concat!("registry/", env!("CARGO_PKG_VERSION"));
+
+/// A version that was registered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registered {
+    /// Its id.
+    pub id: ModelId,
+    /// The whole answer, with the registry's field order and digits.
+    pub body: Value,
+}
+
+/// A client of one registry with one key.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Without a trailing slash.
+    pub(super) base_url: String,
+    /// `None` if only [`Client::health`] is called.
+    key: Option<SecretKey>,
+    agent: Agent,
+    call_timeout: Duration,
+}
+
+impl Client {
+    /// Creates a client of the registry at `base_url`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ClientError::BadUrl`] if `base_url` is not a plain http or https URL.
+    pub fn new(base_url: &str, api_key: SecretKey) -> Result<Self, ClientError> {
+        Self::with(base_url, Some(api_key), CALL_TIMEOUT)
+    }
+
+    /// Creates a client without a key, which can only call [`Client::health`], with its own timeout.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn without_key(base_url: &str, call_timeout: Duration) -> Result<Self, ClientError> {
+        Self::with(base_url, None, call_timeout)
+    }
+
+    fn with(base_url: &str, key: Option<SecretKey>, call_timeout: Duration) -> Result<Self, ClientError> {
+        let url = read_base_url(base_url)?;
+        let mut config = Agent::config_builder()
+            .user_agent(USER_AGENT)
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(call_timeout))
+            // Every status is interpreted, and redirects are not followed, since the key would be sent elsewhere.
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
+        if is_loopback(&url) {
+            // Two programs of one machine need no proxy, which would see the key.
+            config = config.proxy(None);
+        }
+        let base_url = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { base_url, key, agent: config.build().new_agent(), call_timeout })
+    }
+
+    /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer. `payload` is a
+    /// JSON body; absent for a method without one.
+    pub(super) fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        payload: Option<&[u8]>,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        let repeatable = method == Method::GET;
+        let mut retries = 0;
+        loop {
+            let outcome = match payload {
+                Some(payload) => self.exchange(method.clone(), path, headers, payload),
+                None => self.exchange(method.clone(), path, headers, ()),
+            };
+            match outcome.as_ref().err().and_then(|error| wait_before_retry(error, retries, repeatable)) {
+                Some(wait) => thread::sleep(wait),
+                None => return outcome,
+            }
+            retries += 1;
+        }
+    }
+
+    /// Sends a request once.
+    pub(super) fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &HeaderMap,
+        payload: impl AsSendBody,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base_url))
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(payload)
+            .map_err(|error| ClientError::BadUrl(format!("can't be used: {error}")))?;
+        let key = self.key.iter().map(|key| (API_KEY_HEADER, key.header().clone()));
+        let others = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+        request.headers_mut().extend(key.chain(others));
+        let response = self.agent.run(request).map_err(|error| self.no_answer(error))?;
+        let (parts, body) = response.into_parts();
+        let body = body
+            .into_with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_vec()
+            .map_err(|error| self.no_answer(error))?;
+        match answer::interpret(&self.base_url, parts.status.as_u16(), &parts.headers, &body) {
+            Ok(body) => Ok((parts.headers, body)),
+            Err(ClientError::KeyRefused { url, .. }) => {
+                let key_source = self.key.as_ref().and_then(SecretKey::source).map(str::to_owned);
+                Err(ClientError::KeyRefused { url, key_source })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Converts the error of a request without an answer.
+    fn no_answer(&self, error: ureq::Error) -> ClientError {
+        let url = self.base_url.clone();
+        let (reason, refused) = match error {
+            ureq::Error::Io(error) => match error.kind() {
+                ErrorKind::ConnectionRefused => ("connection refused".to_owned(), true),
+                // An established connection was lost.
+                ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::TimedOut => {
+                    return ClientError::AnswerLost { url, reason: error.to_string(), timed_out: false };
+                }
+                // A TLS handshake failed.
+                ErrorKind::InvalidData if url.starts_with("https") => {
+                    (format!("no trusted TLS connection ({error})"), false)
+                }
+                // An unknown name, an unreachable host or network.
+                _ => (error.to_string(), false),
+            },
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+                (format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()), false)
+            }
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::ConnectProxyFailed(_)
+            | ureq::Error::Tls(_)
+            | ureq::Error::Rustls(_) => (error.to_string(), false),
+            ureq::Error::Protocol(_)
+            | ureq::Error::LargeResponseHeader(..)
+            | ureq::Error::BodyExceedsLimit(_) => {
+                return ClientError::NotARegistry { url, reason: error.to_string() };
+            }
+            ureq::Error::Timeout(_) => {
+                let reason = format!("no complete answer within {} s", self.call_timeout.as_secs_f64());
+                return ClientError::AnswerLost { url, reason, timed_out: true };
+            }
+            error => {
+                return ClientError::AnswerLost { url, reason: error.to_string(), timed_out: false };
+            }
+        };
+        ClientError::Unreachable { url, reason, refused }
+    }
+}
+
+/// Returns the wait before a retry; `None` if there is none. Only a request that was certainly not executed is retried,
+/// since a registration that was executed would conflict with itself. A `repeatable` request changes nothing, so it is
+/// also retried after a lost answer.
+fn wait_before_retry(error: &ClientError, retries: u32, repeatable: bool) -> Option<Duration> {
+    if retries >= MAX_RETRIES {
+        return None;
+    }
+    match error {
+        ClientError::Unavailable { retry_after, .. } => retry_after.map(|wait| wait.min(MAX_RETRY_WAIT)),
+        ClientError::Unreachable { refused: true, .. } => Some(RECONNECT_WAIT * 2_u32.pow(retries)),
+        ClientError::AnswerLost { timed_out: false, .. } if repeatable => {
+            Some(RECONNECT_WAIT * 2_u32.pow(retries))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn client(url: &str) -> Result<Client, ClientError> {
+        Client::new(url, SecretKey::new("s3cret-key").unwrap())
+    }
+
+    #[test]
+    fn the_base_url_loses_its_last_slash_and_keeps_its_path() {
+        for (given, kept) in [
+            ("http://localhost:8001", "http://localhost:8001"),
+            (" http://localhost:8001/ ", "http://localhost:8001"),
+            ("https://ml.example.org/registry//", "https://ml.example.org/registry"),
+            ("http://[::1]:80/", "http://[::1]"),
+        ] {
+            assert_eq!(client(given).unwrap().base_url, kept, "{given}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_base_url_is_refused_with_an_example() {
+        for given in
+            ["", "localhost:8001", "ftp://host", "http://", "http://h:99999", "http://h/?a=1", "http://h/#a"]
+        {
+            let text = client(given).unwrap_err().to_string();
+            assert!(text.contains(&format!("{given:?}")), "{text}");
+            assert!(text.contains("set one like http://localhost:8001 with --registry-url"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_repeated() {
+        for given in ["http://ann:hunter2@host", "ann:hunter2@host", "http://ann:hunter2@host:port"] {
+            let text = client(given).unwrap_err().to_string();
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_does_not_display_its_key() {
+        assert!(!format!("{:?}", client("http://localhost").unwrap()).contains("s3cret"));
+    }
+
+    #[test]
+    fn only_a_request_that_was_not_executed_is_retried() {
+        let url = || "http://h".to_owned();
+        let unavailable = |seconds: Option<u64>| ClientError::Unavailable {
+            url: url(),
+            detail: String::new(),
+            retry_after: seconds.map(Duration::from_secs),
+        };
+        let unreachable = |refused| ClientError::Unreachable { url: url(), reason: String::new(), refused };
+        let lost = |timed_out| ClientError::AnswerLost { url: url(), reason: String::new(), timed_out };
+        for (error, retries, repeatable, wait_millis) in [
+            (unavailable(Some(0)), 0, false, Some(0)),
+            (unavailable(Some(2)), 2, false, Some(2000)),
+            (unavailable(Some(2)), 3, true, None),
+            (unavailable(Some(3600)), 0, false, Some(10_000)),
+            (unavailable(None), 0, true, None),
+            (unreachable(true), 0, false, Some(100)),
+            (unreachable(true), 2, false, Some(400)),
+            (unreachable(true), 3, true, None),
+            (unreachable(false), 0, true, None),
+            (lost(false), 0, false, None),
+            (lost(false), 0, true, Some(100)),
+            (lost(true), 0, true, None),
+            (ClientError::Conflict { detail: String::new() }, 0, true, None),
+        ] {
+            let wait = wait_before_retry(&error, retries, repeatable);
+            assert_eq!(wait, wait_millis.map(Duration::from_millis), "{error:?} {retries} {repeatable}");
+        }
+    }
+
+    #[test]
+    fn failures_before_and_after_the_connection_are_distinguished() {
+        let client = client("http://h").unwrap();
+        for (error, unreachable) in [
+            (io::Error::from(ErrorKind::ConnectionRefused).into(), true),
+            (io::Error::from(ErrorKind::NetworkUnreachable).into(), true),
+            (io::Error::other("failed to lookup address information").into(), true),
+            (ureq::Error::HostNotFound, true),
+            (ureq::Error::Timeout(Timeout::Connect), true),
+            (io::Error::from(ErrorKind::ConnectionReset).into(), false),
+            (io::Error::from(ErrorKind::UnexpectedEof).into(), false),
+            (ureq::Error::Timeout(Timeout::Global), false),
+        ] {
+            let text = format!("{error:?}");
+            let converted = client.no_answer(error);
+            assert_eq!(
+                matches!(converted, ClientError::Unreachable { .. }),
+                unreachable,
+                "{text}: {converted}"
+            );
+            assert_eq!(
+                matches!(converted, ClientError::AnswerLost { .. }),
+                !unreachable,
+                "{text}: {converted}"
+            );
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The object of a publication: compared with the checkpoint, or uploaded.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::plan::Plan;
+use crate::{
+    artifact::{
+        OpenFile,
+        objects::{ObjectError, ObjectInfo, ObjectUri, Objects, Replace},
+    },
+    cli::{
+        interrupt::Interrupt, object_flags::ObjectFlags, print, progress, publish_error::PublishError,
+        registration,
+    },
+};
+
+/// Uploads of one command, over one connection per bucket.
+#[derive(Debug)]
+pub(in crate::cli) struct Upload {
+    force: bool,
+    flags: ObjectFlags,
+    interrupt: Interrupt,
+    connection: RefCell<Option<Rc<Objects>>>,
+}
+
+/// The object that a publication creates.
+pub(super) struct Target {
+    uri: ObjectUri,
+    objects: Rc<Objects>,
+    /// The existing object, unless it will be replaced.
+    existing: Option<ObjectInfo>,
+}
+
+impl Upload {
+    pub(super) fn new(force: bool, flags: ObjectFlags, interrupt: Interrupt) -> Self {
+        Self { force, flags, interrupt, connection: RefCell::default() }
+    }
+
+    /// Returns true if existing objects are replaced.
+    pub(super) fn replaces(&self) -> bool {
+        self.force
+    }
+
+    /// Connects to the bucket of `uri`, or returns the existing connection.
+    ///
+    /// # Errors
+    /// As [`Objects::connect`].
+    pub(super) fn connect(&self, uri: &ObjectUri) -> Result<Rc<Objects>, ObjectError> {
+        let mut connection = self.connection.borrow_mut();
+        match &*connection {
+            Some(objects) if objects.serves(uri) => Ok(Rc::clone(objects)),
+            _ => {
+                let objects = Rc::new(self.flags.connect(uri)?);
+                *connection = Some(Rc::clone(&objects));
+                Ok(objects)
+            }
+        }
+    }
+
+    /// Looks up the object at `uri` and compares its size.
+    ///
+    /// # Errors
+    /// A conflict if it has another size, or any failure of the store.
+    pub(super) fn find(&self, uri: &str, size_bytes: u64) -> Result<Target, PublishError> {
+        let uri = ObjectUri::parse(uri).map_err(ObjectError::from)?;
+        let objects = self.connect(&uri)?;
+        let existing = match self.force {
+            true => None,
+            false => objects.find(&uri, &|| self.interrupt.requested())?,
+        };
+        match &existing {
+            Some(object) if object.size_bytes != size_bytes => Err(another_object(
+                &uri,
+                &format!("it holds {} bytes, the file {size_bytes}", object.size_bytes),
+            )),
+            _ => Ok(Target { uri, objects, existing }),
+        }
+    }
+
+    /// Makes sure that the object has the bytes of the file. Returns true if that took an upload.
+    ///
+    /// # Errors
+    /// A conflict if another object exists, or any failure of the store. A failed upload leaves nothing behind.
+    pub(super) fn run(
+        &self,
+        target: &Target,
+        file: &OpenFile,
+        plan: &Plan,
+        printed: &print::OncePrinter,
+    ) -> Result<bool, PublishError> {
+        let Target { uri, objects, existing } = target;
+        let Some(digest) = plan.checkpoint.sha256 else { return Ok(false) };
+        let interrupted = || self.interrupt.requested();
+        let bar = || progress::only_bar(file.path(), file.size_bytes());
+        if let Some(object) = existing {
+            let theirs = match object.sha256 {
+                Some(digest) => Some(digest),
+                None => {
+                    printed.once(&format!("{uri} exists without a sha256; reading it back to compare"));
+                    let bar = bar();
+                    objects.measure(uri, |done| bar.set(done), &interrupted)?.sha256
+                }
+            };
+            if let Some(theirs) = theirs.filter(|theirs| *theirs != digest) {
+                return Err(another_object(uri, &format!("its sha256 is {theirs}, the file's {digest}")));
+            }
+            let what = registration::measured(&plan.checkpoint);
+            printed.once(&format!("{uri} is uploaded already ({what})"));
+            return Ok(false);
+        }
+        let replace = if self.force { Replace::Anything } else { Replace::Nothing };
+        let started = Instant::now();
+        let bar = bar();
+        objects.upload(uri, file, digest, replace, |done| bar.set(done), &interrupted)?;
+        drop(bar);
+        let pace = pace(plan.checkpoint.size_bytes, started.elapsed());
+        print::line(&format!("uploaded {uri} ({}) {pace}", registration::measured(&plan.checkpoint)));
+        Ok(true)
+    }
+}
+
+fn another_object(uri: &ObjectUri, difference: &str) -> PublishError {
+    PublishError::conflict(format!(
+        "{uri} exists already and is another object: {difference}; --force-upload replaces it"
+    ))
+}
+
+/// `in 3.2 s, 94.0 MB/s`
+fn pace(size_bytes: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    let per_second = (size_bytes as f64 / seconds.max(1e-3)) as u64;
+    format!("in {seconds:.1} s, {}/s", print::size(per_second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_of_no_time_is_a_number() {
+        assert_eq!(pace(300_000_000, Duration::from_millis(3000)), "in 3.0 s, 100.0 MB/s");
+        assert_eq!(pace(0, Duration::ZERO), "in 0.0 s, 0 B/s");
+    }
+}

@@ -1,0 +1,67 @@
+//! The page at `/docs`: Swagger UI, whose files build.rs takes from a crate. It loads nothing from other servers and runs
+//! only its own scripts.
+
+use std::sync::LazyLock;
+
+use actix_web::{HttpRequest, HttpResponse, web::Bytes};
+
+use crate::http::native::schema::Unless;
+
+use super::{File, REVALIDATE};
+
+/// The page may load its own files and the images in its style sheet, and send requests to this server.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+static PAGE: LazyLock<File> = LazyLock::new(|| {
+    let html = Bytes::from_static(include_bytes!("index.html"));
+    File { cache: REVALIDATE, policy: Some(PAGE_POLICY), ..File::new("text/html; charset=utf-8", html) }
+});
+static PARTS: LazyLock<[(&str, File); 5]> = LazyLock::new(|| {
+    macro_rules! gzipped {
+        ($name:literal, $kind:literal) => {
+            (
+                concat!("/docs/", $name),
+                File {
+                    is_gzipped: true,
+                    ..File::new(
+                        $kind,
+                        Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))),
+                    )
+                },
+            )
+        };
+    }
+    let own = |text: &'static str, kind| File::new(kind, Bytes::from_static(text.as_bytes()));
+    [
+        gzipped!("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        gzipped!("swagger-ui.css", "text/css; charset=utf-8"),
+        gzipped!("LICENSE", "text/plain; charset=utf-8"),
+        ("/docs/start.js", own(include_str!("start.js"), "text/javascript; charset=utf-8")),
+        ("/docs/page.css", own(include_str!("page.css"), "text/css; charset=utf-8")),
+    ]
+});
+
+/// Returns the files that the page loads, with their paths.
+pub(super) fn files() -> &'static [(&'static str, File)] {
+    &*PARTS
+}
+
+/// Get the page that shows this description
+#[utoipa::path(
+    get,
+    path = "/docs",
+    operation_id = "get_docs",
+    security(()),
+    params(Unless),
+    responses(
+        (status = 200,
+            description = "A page for people, where calls can be tried out.",
+            body = String, content_type = "text/html",
+            headers(("ETag" = String, description = "The tag of this page."))),
+        (status = 304, description = "A tag in `If-None-Match` is still current.",
+            headers(("ETag" = String, description = "The tag of this page."))),
+    ),
+)]
+pub(super) async fn page(request: HttpRequest) -> HttpResponse {
+    PAGE.answer(&request)
+}
