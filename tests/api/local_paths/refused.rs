@@ -157,7 +157,7 @@ fn files_with_keys_are_refused_by_any_name_and_so_are_those_that_replaced_them()
         let path = text(&app.folder.path().join(name));
         for field in ["checkpoint_path", "config_path"] {
             let detail = register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400);
-            assert!(detail.contains("its keys"), "{name}: {detail}");
+            assert!(detail.contains("key file"), "{name}: {detail}");
         }
     };
     ["keys", "tls", "by-link", "by-hard-link"].into_iter().for_each(refused);
