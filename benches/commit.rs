@@ -1,9 +1,9 @@
-//! What group commit buys: metrics recorded a second, by how many share one sync.
+//! What group commit buys: metrics recorded per second, by the number of operations that share a sync.
 //!
-//! `cargo bench --bench commit`. Each operation is the one that `POST /models/{id}/metrics` runs in the writer: a
-//! savepoint, `record_metrics`, and one commit for the batch, at `synchronous=FULL`. Beside it stands bare
-//! rusqlite, which changes the same row and adds the same event with one commit each: what no server can beat
-//! with one client. All is measured under `target/bench`, not in a temporary folder that may be memory.
+//! `cargo bench --bench commit`. Each operation is the one that `POST /models/{id}/metrics` runs in the writer:
+//! `record_metrics`, with one commit for the batch, at `synchronous=FULL`. The baseline is bare rusqlite, which changes the
+//! same row and adds the same event with one commit each: no server can beat it with one client. Everything is measured
+//! under `target/bench`, not in a temporary folder that may be in memory.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -51,11 +51,9 @@ fn commits(criterion: &mut Criterion) {
                         max_metrics_bytes: 1 << 20,
                     };
                     let evaluation = seed::evaluation(words::SUITES[0], turn as u64);
-                    writer.begin_operation().unwrap();
                     let id = ids.next().unwrap();
-                    let model = operations::record_metrics(&mut writer, id, evaluation, &anything, &context);
+                    let model = operations::record_metrics(&mut writer, id, &evaluation, &anything, &context);
                     black_box(model.unwrap());
-                    writer.keep_operation().unwrap();
                 }
                 writer.commit().unwrap();
                 if writer.wal_pages() > MAX_WAL_PAGES {

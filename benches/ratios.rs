@@ -1,12 +1,11 @@
-//! How near the server comes to what the machine can do: its rates over HTTP beside a bare actix-web route and bare
-//! SQLite, all in one run.
+//! Compares the server's rates over HTTP with what the machine can do: a bare actix-web route and bare SQLite.
 //!
-//! `cargo bench --bench ratios`, for which `wrk` is wanted (`apt-get install wrk`). It starts a bare actix-web route
-//! that answers a constant, in a process of its own, and `registry serve` on a fresh database of 1,000 versions
-//! under `target/bench`, at `synchronous=FULL`, as it is shipped, bare actix-web with a worker for each core; loads one after the other with
-//! `wrk -t1`, three rounds of five seconds (`--rounds`, `--seconds`); and prints a table in Markdown. A ratio is taken
-//! within each round and the median of the rounds is told, since what else runs on a machine comes and goes.
-//! `--binary FILE` measures another server. It has a main of its own, since criterion measures functions, not servers.
+//! `cargo bench --bench ratios` needs `wrk` (`apt-get install wrk`). It starts two processes: a bare actix-web route that
+//! answers a constant, with a worker for each core, and `registry serve` with default settings on a new database of 1,000
+//! versions under `target/bench`. It loads one after the other with `wrk -t1`, in three rounds of five seconds
+//! (`--rounds`, `--seconds`), and prints tables in Markdown. A ratio is taken within a round, and the table shows the
+//! median of the rounds, because other load on the machine comes and goes. `--binary FILE` measures another server.
+//! Criterion measures functions, not servers, so this benchmark has its own `main`.
 #![allow(missing_docs, reason = "no crate depends on a benchmark")]
 
 mod support;
@@ -34,20 +33,22 @@ use support::{
 const MODELS: u64 = 1_000;
 const MODELS_AT_START: u64 = 100_000;
 const STARTS: usize = 5;
-/// What 0.2.0 reached with `GET /models?limit=50` at ten connections, and how many times that is wanted.
-const WANTED_LISTS: f64 = 6_000.0;
-const WANTED_MEMORY_MIB: f64 = 48.0;
-const WANTED_START_MS: f64 = 150.0;
-const WANTED_BINARY_MB: f64 = 16.0;
+/// Lists per second; 0.2.0 answered 208.
+const GOAL_LISTS: f64 = 6_000.0;
+const GOAL_MEMORY_MIB: f64 = 48.0;
+const GOAL_START_MS: f64 = 150.0;
+const GOAL_BINARY_MB: f64 = 16.0;
+/// The rate of the load test's client as a share of wrk's.
+const GOAL_CLIENT: f64 = 0.70;
 
-/// What a rate is held against.
+/// The baseline of a rate.
 #[derive(Clone, Copy, PartialEq)]
-enum Limit {
+enum Baseline {
     Actix,
     Sqlite,
-    /// A rate by itself.
+    /// None: the goal is a rate.
     Rate,
-    /// It is a limit.
+    /// None: the row is a baseline.
     Own,
 }
 
@@ -55,37 +56,34 @@ enum Limit {
 struct Row {
     what: &'static str,
     connections: u32,
-    /// The file with the requests; none for a GET of `/`.
+    /// The file with the requests; `None` for a GET of `/`.
     script: Option<&'static str>,
-    limit: Limit,
-    wanted: f64,
-    wanted_p99_ms: f64,
+    baseline: Baseline,
+    goal: f64,
+    goal_p99_ms: f64,
 }
 
-/// What the load test's client is to reach at least, of wrk's rate.
-const WANTED_CLIENT: f64 = 0.70;
-
 const ROWS: [Row; 9] = [
-    row("bare actix-web", 64, None, Limit::Own, 0.0, f64::INFINITY),
-    row("`GET /models/{id}`", 64, Some("read"), Limit::Actix, 0.60, 5.0),
-    row("`POST /models/{id}/metrics`, one model", 64, Some("write-one"), Limit::Actix, 0.25, 15.0),
-    row("`POST /models/{id}/metrics`, 1,000 models", 64, Some("write-many"), Limit::Actix, 0.25, 15.0),
-    row("bare actix-web", 10, None, Limit::Own, 0.0, f64::INFINITY),
-    row("`GET /models?limit=50`", 10, Some("list"), Limit::Rate, WANTED_LISTS, 10.0),
-    row("`POST /models/{id}/metrics`, one model", 10, Some("write-one"), Limit::Actix, 0.15, 5.0),
-    row("`POST /models/{id}/metrics`, 1,000 models", 10, Some("write-many"), Limit::Actix, 0.15, 5.0),
-    row("`POST /models/{id}/metrics`, one model", 1, Some("write-one"), Limit::Sqlite, 0.6, 2.0),
+    row("bare actix-web", 64, None, Baseline::Own, 0.0, f64::INFINITY),
+    row("`GET /models/{id}`", 64, Some("read"), Baseline::Actix, 0.60, 5.0),
+    row("`POST /models/{id}/metrics`, one model", 64, Some("write-one"), Baseline::Actix, 0.25, 15.0),
+    row("`POST /models/{id}/metrics`, 1,000 models", 64, Some("write-many"), Baseline::Actix, 0.25, 15.0),
+    row("bare actix-web", 10, None, Baseline::Own, 0.0, f64::INFINITY),
+    row("`GET /models?limit=50`", 10, Some("list"), Baseline::Rate, GOAL_LISTS, 10.0),
+    row("`POST /models/{id}/metrics`, one model", 10, Some("write-one"), Baseline::Actix, 0.15, 5.0),
+    row("`POST /models/{id}/metrics`, 1,000 models", 10, Some("write-many"), Baseline::Actix, 0.15, 5.0),
+    row("`POST /models/{id}/metrics`, one model", 1, Some("write-one"), Baseline::Sqlite, 0.6, 2.0),
 ];
 
 const fn row(
     what: &'static str,
     connections: u32,
     script: Option<&'static str>,
-    limit: Limit,
-    wanted: f64,
-    wanted_p99_ms: f64,
+    baseline: Baseline,
+    goal: f64,
+    goal_p99_ms: f64,
 ) -> Row {
-    Row { what, connections, script, limit, wanted, wanted_p99_ms }
+    Row { what, connections, script, baseline, goal, goal_p99_ms }
 }
 
 /// One run of `wrk`.
@@ -96,9 +94,9 @@ struct Load {
     failed: u64,
 }
 
-/// What the rounds gave for one row.
+/// The results of all rounds for one row.
 #[derive(Default)]
-struct Found {
+struct Results {
     rates: Vec<f64>,
     ratios: Vec<f64>,
     p50s: Vec<f64>,
@@ -121,12 +119,12 @@ fn run() -> Result<()> {
     let flags = Flags::of(&["--rounds", "--seconds", "--binary"])?;
     let (rounds, seconds) = (flags.get("--rounds", 3_u32)?, flags.get("--seconds", 5_u32)?);
     if rounds == 0 || seconds == 0 {
-        return Err(Usage("--rounds and --seconds begin at 1".to_owned()).into());
+        return Err(Usage("--rounds and --seconds must be at least 1".to_owned()).into());
     }
     let binary = flags.binary()?;
     if Command::new("wrk").arg("--version").output().is_err() {
         return Err(Usage(
-            "wrk is not there, which is the client; apt-get install wrk, or brew install wrk".to_owned(),
+            "wrk is missing, which sends the requests; apt-get install wrk, or brew install wrk".to_owned(),
         )
         .into());
     }
@@ -144,29 +142,29 @@ fn run() -> Result<()> {
     fs::create_dir(&bare_folder)?;
     let mut sqlite = BareSqlite::open(&seed::copy(MODELS, &bare_folder))?;
 
-    let mut found: Vec<Found> = ROWS.iter().map(|_| Found::default()).collect();
+    let mut results: Vec<Results> = ROWS.iter().map(|_| Results::default()).collect();
     let mut commits = Vec::new();
     for round in 1..=rounds {
         let mut actix_rate = f64::NAN;
-        for (row, found) in ROWS.iter().zip(&mut found) {
+        for (row, results) in ROWS.iter().zip(&mut results) {
             eprintln!("round {round} of {rounds}: {}, {} connections", row.what, row.connections);
-            let url = if row.limit == Limit::Own { &actix.url } else { &server.url };
-            let (load, limit) = if row.limit == Limit::Sqlite {
+            let url = if row.baseline == Baseline::Own { &actix.url } else { &server.url };
+            let (load, baseline) = if row.baseline == Baseline::Sqlite {
                 let (load, bare) = in_turns(&mut sqlite, seconds, || wrk(url, row, folder, 1))?;
                 commits.push(bare);
                 (load, bare)
             } else {
                 let load = wrk(url, row, folder, seconds)?;
-                if row.limit == Limit::Own {
+                if row.baseline == Baseline::Own {
                     actix_rate = load.rate;
                 }
-                (load, if row.limit == Limit::Actix { actix_rate } else { 1.0 })
+                (load, if row.baseline == Baseline::Actix { actix_rate } else { 1.0 })
             };
-            found.ratios.push(load.rate / limit);
-            found.rates.push(load.rate);
-            found.p50s.push(load.p50_ms);
-            found.p99s.push(load.p99_ms);
-            found.failed += load.failed;
+            results.ratios.push(load.rate / baseline);
+            results.rates.push(load.rate);
+            results.p50s.push(load.p50_ms);
+            results.p99s.push(load.p99_ms);
+            results.failed += load.failed;
         }
     }
     let (resident, peak) = server.memory_mib()?;
@@ -176,40 +174,41 @@ fn run() -> Result<()> {
     let head = [
         "work",
         "connections",
-        "a second",
-        "of its limit",
-        "wanted",
+        "per second",
+        "of its baseline",
+        "goal",
         "p50, ms",
         "p99, ms",
         "p99 at most",
         "failed",
         "met",
     ];
-    let mut rows: Vec<Vec<String>> = ROWS.iter().zip(found).map(|(row, found)| cells(row, found)).collect();
+    let mut rows: Vec<Vec<String>> =
+        ROWS.iter().zip(results).map(|(row, results)| cells(row, results)).collect();
     let bare = vec!["bare rusqlite, one commit each".to_owned(), "1".to_owned(), whole(median(commits))];
     rows.insert(ROWS.len() - 1, bare.into_iter().chain((0..7).map(|_| "–".to_owned())).collect());
     println!("{}", markdown(&head, &rows));
 
-    let mut rest = vec![fact("resident memory after that, MiB", resident, WANTED_MEMORY_MIB)];
-    rest.push(fact("the most it was, MiB", peak, WANTED_MEMORY_MIB));
+    let mut rest = vec![fact("resident memory at the end, MiB", resident, GOAL_MEMORY_MIB)];
+    rest.push(fact("peak resident memory, MiB", peak, GOAL_MEMORY_MIB));
     rest.push(fact(
         "start with 100,000 models to the first answer, ms",
         start_ms(&binary, folder)?,
-        WANTED_START_MS,
+        GOAL_START_MS,
     ));
     rest.push(match stripped_mb(&binary, folder) {
-        Ok(size) => fact("stripped binary, MB", size, WANTED_BINARY_MB),
+        Ok(size) => fact("stripped binary, MB", size, GOAL_BINARY_MB),
         Err(error) => {
             vec![format!("stripped binary: {error}"), "–".to_owned(), "–".to_owned(), "–".to_owned()]
         }
     });
-    println!("{}", markdown(&["", "found", "at most", "met"], &rest));
+    println!("{}", markdown(&["", "measured", "at most", "met"], &rest));
     println!("{clients}");
     println!("{}", default_load_test(&binary, folder)?);
     Ok(())
 }
 
-/// What the load test's client gets out of the server, beside what `wrk -t1` does, by turns.
+/// Compares the rates of the load test's client and of `wrk -t1`, in alternation.
 fn clients(binary: &Path, url: &str, folder: &Path, rounds: u32, seconds: u32) -> Result<String> {
     let mut rows = Vec::new();
     for (what, path, scenario, script) in
@@ -217,16 +216,16 @@ fn clients(binary: &Path, url: &str, folder: &Path, rounds: u32, seconds: u32) -
     {
         let (mut rates, mut ratios) = (Vec::new(), Vec::new());
         for round in 1..=rounds {
-            eprintln!("round {round} of {rounds}: {what}, by registry loadtest and by wrk, 64 connections");
-            let row = row(what, 64, script, Limit::Own, 0.0, f64::INFINITY);
+            eprintln!("round {round} of {rounds}: {what}, registry loadtest and wrk, 64 connections");
+            let row = row(what, 64, script, Baseline::Own, 0.0, f64::INFINITY);
             let wrk = wrk(&format!("{url}{path}"), &row, folder, seconds)?.rate;
             let report = folder.join("client.json");
             let mut command = Command::new(binary);
             command.args(["loadtest", "--scenario", scenario, "--connections", "64", "--workers", "1"]);
             command.args(["--duration", &format!("{seconds}s"), "--url", url]).arg("--out").arg(&report);
             output(command.env("CAIA_REGISTRY_API_KEY", KEY))?;
-            let seen: serde_json::Value = serde_json::from_str(&fs::read_to_string(&report)?)?;
-            let rate = seen["requests_per_second"].as_f64().ok_or("the report has no rate")?;
+            let report: serde_json::Value = serde_json::from_str(&fs::read_to_string(&report)?)?;
+            let rate = report["requests_per_second"].as_f64().ok_or("the report has no rate")?;
             rates.push(rate);
             ratios.push(rate / wrk);
         }
@@ -235,22 +234,22 @@ fn clients(binary: &Path, url: &str, folder: &Path, rounds: u32, seconds: u32) -
             what.to_owned(),
             whole(median(rates)),
             format!("{ratio:.2}"),
-            format!("{WANTED_CLIENT:.2}"),
-            yes(ratio >= WANTED_CLIENT).to_owned(),
+            format!("{GOAL_CLIENT:.2}"),
+            yes(ratio >= GOAL_CLIENT).to_owned(),
         ]);
     }
-    Ok(markdown(&["`registry loadtest`, 64 connections", "a second", "of `wrk -t1`", "wanted", "met"], &rows))
+    Ok(markdown(&["`registry loadtest`, 64 connections", "per second", "of `wrk -t1`", "goal", "met"], &rows))
 }
 
-/// Loads the server and commits to the bare file by turns, a second each: a disk that others use too is fast and
-/// slow within the time of one longer run. Returns what the server did, and how many commits a second SQLite did.
+/// Loads the server and commits to the bare file in alternation, a second each, because the speed of a shared disk changes
+/// within seconds. Returns the server's load and SQLite's commits per second.
 fn in_turns(sqlite: &mut BareSqlite, turns: u32, load: impl Fn() -> Result<Load>) -> Result<(Load, f64)> {
     let (mut loads, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..turns {
         bare.push(sqlite.rate(1.0)?);
         loads.push(load()?);
     }
-    // Of rates over as many seconds each, the mean is the rate over all.
+    // All turns take the same time, so the mean of their rates is the overall rate.
     let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / f64::from(turns);
     let of_all = |of: fn(&Load) -> f64| median(loads.iter().map(of).collect());
     let load = Load {
@@ -262,25 +261,25 @@ fn in_turns(sqlite: &mut BareSqlite, turns: u32, load: impl Fn() -> Result<Load>
     Ok((load, mean(&mut bare.into_iter())))
 }
 
-fn cells(row: &Row, found: Found) -> Vec<String> {
-    let (ratio, p99) = (median(found.ratios), median(found.p99s));
-    let met = ratio >= row.wanted && p99 <= row.wanted_p99_ms && found.failed == 0;
-    let (of_limit, wanted) = match row.limit {
-        Limit::Own => ("–".to_owned(), "–".to_owned()),
-        Limit::Rate => ("–".to_owned(), format!("{} a second", whole(row.wanted))),
-        Limit::Actix | Limit::Sqlite => (format!("{ratio:.2}"), format!("{:.2}", row.wanted)),
+fn cells(row: &Row, results: Results) -> Vec<String> {
+    let (ratio, p99) = (median(results.ratios), median(results.p99s));
+    let met = ratio >= row.goal && p99 <= row.goal_p99_ms && results.failed == 0;
+    let (of_baseline, goal) = match row.baseline {
+        Baseline::Own => ("–".to_owned(), "–".to_owned()),
+        Baseline::Rate => ("–".to_owned(), format!("{} per second", whole(row.goal))),
+        Baseline::Actix | Baseline::Sqlite => (format!("{ratio:.2}"), format!("{:.2}", row.goal)),
     };
-    let own = row.limit == Limit::Own;
+    let own = row.baseline == Baseline::Own;
     vec![
         row.what.to_owned(),
         row.connections.to_string(),
-        whole(median(found.rates)),
-        of_limit,
-        wanted,
-        millis(median(found.p50s)),
+        whole(median(results.rates)),
+        of_baseline,
+        goal,
+        millis(median(results.p50s)),
         millis(p99),
-        if own { "–".to_owned() } else { format!("{} ms", row.wanted_p99_ms) },
-        found.failed.to_string(),
+        if own { "–".to_owned() } else { format!("{} ms", row.goal_p99_ms) },
+        results.failed.to_string(),
         if own { "–" } else { yes(met) }.to_owned(),
     ]
 }
@@ -289,11 +288,16 @@ fn yes(met: bool) -> &'static str {
     if met { "yes" } else { "**no**" }
 }
 
-fn fact(name: &str, found: f64, at_most: f64) -> Vec<String> {
-    vec![name.to_owned(), format!("{found:.1}"), format!("{at_most:.0}"), yes(found <= at_most).to_owned()]
+fn fact(name: &str, measured: f64, at_most: f64) -> Vec<String> {
+    vec![
+        name.to_owned(),
+        format!("{measured:.1}"),
+        format!("{at_most:.0}"),
+        yes(measured <= at_most).to_owned(),
+    ]
 }
 
-/// Writes what `wrk` sends. The requests are made once, so that its one thread has time to send them.
+/// Writes the scripts for `wrk`. They build each request once, because its only thread is busy sending.
 fn write_scripts(folder: &Path) -> Result<()> {
     let ids = |count: u64| (0..count).map(|turn| words::hash(turn, 40) % MODELS + 1);
     let list =
@@ -335,7 +339,7 @@ fn wrk(url: &str, row: &Row, folder: &Path, seconds: u32) -> Result<Load> {
 fn read(text: &str) -> Result<Load> {
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
-        line.map(str::trim).ok_or_else(|| format!("wrk did not say {name:?}:\n{text}"))
+        line.map(str::trim).ok_or_else(|| format!("wrk printed no {name:?}:\n{text}"))
     };
     let socket_errors = field("Socket errors:").map_or(0, |line| {
         line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse::<u64>().ok()).sum()
@@ -358,11 +362,11 @@ fn duration_ms(text: &str) -> Result<f64> {
         "ms" => Ok(number),
         "s" => Ok(number * 1e3),
         "m" => Ok(number * 6e4),
-        _ => Err(format!("{text:?} is no duration of wrk's").into()),
+        _ => Err(format!("{text:?} is not a duration as wrk prints them").into()),
     }
 }
 
-/// From starting the process to an answer from a registry of 100,000; the median of a few.
+/// The median time from the start of the process to its first answer, with 100,000 versions.
 fn start_ms(binary: &Path, folder: &Path) -> Result<f64> {
     let folder = folder.join("start");
     fs::create_dir(&folder)?;
@@ -384,30 +388,31 @@ fn stripped_mb(binary: &Path, folder: &Path) -> Result<f64> {
     Ok(fs::metadata(&copy)?.len() as f64 / 1e6)
 }
 
-/// `registry loadtest` as it is typed, without arguments.
+/// Runs `registry loadtest` without arguments.
 fn default_load_test(binary: &Path, folder: &Path) -> Result<String> {
     if !Command::new(binary).args(["loadtest", "--help"]).output()?.status.success() {
         return Ok("This registry has no command `loadtest`.\n".to_owned());
     }
     let file: PathBuf = folder.join("loadtest.json");
-    // Its server's database lies in the system's temporary folder, which is often memory, where a sync costs nothing.
-    // What it prints is for a person. It ends with 1 where not all went well, and the file tells that too.
+    // It would put its database into the system's temporary folder, which may be in memory, where a sync costs nothing.
+    // Its exit code is 1 if anything failed, which the report contains too.
     let ran = Command::new(binary).arg("loadtest").arg("--out").arg(&file).env("TMPDIR", folder).output()?;
-    let said = String::from_utf8_lossy(&ran.stderr);
+    let stderr = String::from_utf8_lossy(&ran.stderr);
     let text = fs::read_to_string(&file)
-        .map_err(|error| format!("no report of registry loadtest ({error}): {said}"))?;
-    let seen: serde_json::Value = serde_json::from_str(&text)?;
+        .map_err(|error| format!("no report of registry loadtest ({error}): {stderr}"))?;
+    let report: serde_json::Value = serde_json::from_str(&text)?;
     let number = |of: &serde_json::Value, key: &str| of[key].as_f64().unwrap_or(f64::NAN);
-    let latency = &seen["latency_ms"];
+    let latency = &report["latency_ms"];
     let (p50, p95) = (number(latency, "p50"), number(latency, "p95"));
-    let failed = number(&seen, "requests_failed");
-    let met = p50 <= 1.0 && p95 <= 3.0 && failed == 0.0 && seen["ok"] == true;
-    let row = |name: &str, found: String, at_most: &str| vec![name.to_owned(), found, at_most.to_owned()];
+    let failed = number(&report, "requests_failed");
+    let met = p50 <= 1.0 && p95 <= 3.0 && failed == 0.0 && report["ok"] == true;
+    let row =
+        |name: &str, measured: String, at_most: &str| vec![name.to_owned(), measured, at_most.to_owned()];
     let rows = [
         row("p50, ms", millis(p50), "1"),
         row("p95, ms", millis(p95), "3"),
         row("failed", whole(failed), "0"),
         row("met", yes(met).to_owned(), ""),
     ];
-    Ok(markdown(&["default `registry loadtest`", "found", "at most"], &rows))
+    Ok(markdown(&["default `registry loadtest`", "measured", "at most"], &rows))
 }

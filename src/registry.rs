@@ -1,7 +1,6 @@
-//! The use cases: what can be asked of the registry and done to it. Every face of it calls these.
+//! The use cases of the registry, which every API calls.
 //!
-//! A use case turns a request, already checked for its form, into operations over the store. This room
-//! must not know HTTP or SQL.
+//! A use case turns a request of valid form into operations over the store. This module must not know HTTP or SQL.
 
 mod error;
 
@@ -19,7 +18,7 @@ use crate::{
 
 pub use error::RegistryError;
 
-/// Tells the time. Asked once for each change.
+/// Returns the current time. Called once for each run of a change.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The clock of this machine.
@@ -31,31 +30,31 @@ pub fn system_clock() -> Clock {
     })
 }
 
-/// What this registry is set to keep to.
+/// The configured rules and limits.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What a production version has to show.
+    /// What a production version must show.
     pub gate: Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
     /// The largest metrics of a version, in bytes of JSON.
     pub max_metrics_bytes: usize,
-    /// Whether the server reads files of its own disk that a client names.
+    /// Clients may name files on the server's disk, which it then reads.
     pub allow_local_paths: bool,
     /// The largest file that is digested, in bytes.
     pub max_hash_bytes: u64,
 }
 
-/// Who makes a change.
+/// Who requests a change.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// As the audit trail names them.
+    /// The name in the audit trail.
     pub actor: String,
-    /// The address they call from.
+    /// The address that the request came from.
     pub host: Option<String>,
 }
 
-/// A result of a use case.
+/// The result of a use case.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
 /// The registry; clones share it.
@@ -71,26 +70,26 @@ struct Parts {
     clock: Clock,
 }
 
-/// Reading. Each takes a `view` that makes the answer of the row while it lies in the database's page.
+/// Reading. `view` and `add` write the answer from a row while the database holds it in memory.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says")]
 impl Registry {
-    /// A registry over its actors.
+    /// Makes a registry of its actors.
     #[must_use]
     pub fn new(database: Database, hasher: Hasher, rules: Rules, clock: Clock) -> Self {
         Self { parts: Arc::new(Parts { database, hasher, rules, clock }) }
     }
 
-    /// The version with this id.
+    /// Views the version with this id.
     pub async fn model<T: Send + 'static>(
         &self,
         id: ModelId,
         view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
     ) -> Result<T> {
-        let found = self.one(view, move |store, visit| store.model(id, visit)).await?;
-        found.ok_or_else(|| Refusal::no_model(id).into())
+        let answer = self.one(view, move |store, visit| store.model(id, visit)).await?;
+        answer.ok_or_else(|| Refusal::no_model(id).into())
     }
 
-    /// The version with this name and version.
+    /// Views the version with this name and version.
     pub async fn model_by_name<T: Send + 'static>(
         &self,
         name: String,
@@ -98,23 +97,22 @@ impl Registry {
         view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
     ) -> Result<T> {
         let missing = Refusal::NotFound(format!("there is no version {version:?} of {name:?}"));
-        let found = self.one(view, move |store, visit| store.model_by_name(&name, &version, visit)).await?;
-        found.ok_or_else(|| missing.into())
+        let answer = self.one(view, move |store, visit| store.model_by_name(&name, &version, visit)).await?;
+        answer.ok_or_else(|| missing.into())
     }
 
-    /// The production version of this name.
+    /// Views the production version of this name.
     pub async fn production<T: Send + 'static>(
         &self,
         name: String,
         view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
     ) -> Result<T> {
         let missing = Refusal::NotFound(format!("{name:?} has no production version"));
-        let found = self.one(view, move |store, visit| store.production(&name, visit)).await?;
-        found.ok_or_else(|| missing.into())
+        let answer = self.one(view, move |store, visit| store.production(&name, visit)).await?;
+        answer.ok_or_else(|| missing.into())
     }
 
-    /// A page of versions; `add` puts each into `answer`, until it stops. Also returns the ids of the versions on the
-    /// page that come after that.
+    /// Adds each version of a page to `answer` until `add` stops. Also returns the ids of the versions that were not added.
     pub async fn models<A: Send + 'static>(
         &self,
         query: ListQuery,
@@ -128,7 +126,7 @@ impl Registry {
         Ok(self.parts.database.read(read).await?)
     }
 
-    /// Those of `ids` that exist, in this order; `add` puts each into `answer`, until it stops.
+    /// Adds each version of `ids` that exists to `answer`, in this order, until `add` stops.
     pub async fn models_with_ids<A: Send + 'static>(
         &self,
         ids: Vec<ModelId>,
@@ -142,12 +140,12 @@ impl Registry {
         Ok(self.parts.database.read(read).await?)
     }
 
-    /// What versions are compared by: those of `ids` that exist, by rising id.
+    /// Returns what is needed to compare the versions of `ids` that exist, by ascending id.
     pub async fn contenders(&self, ids: Vec<ModelId>) -> Result<Vec<Contender>> {
         Ok(self.parts.database.read(move |store| store.contenders(&ids)).await?)
     }
 
-    /// A page of a version's events; `add` puts each into `answer`, until it stops.
+    /// Adds each event of a page to `answer` until `add` stops.
     pub async fn events<A: Send + 'static>(
         &self,
         query: EventQuery,
@@ -161,7 +159,7 @@ impl Registry {
         Ok(self.parts.database.read(read).await?)
     }
 
-    /// The scores of a version by suite, as JSON text; with `suite`, of that one only.
+    /// Returns the scores of a version by suite, as JSON text; with `suite`, only the scores of that suite.
     pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
         let mut suites = self.model(id, |model| suites(model.metrics.as_deref())).await?;
         let Some(suite) = suite else { return Ok(compact(&suites)) };
@@ -172,12 +170,12 @@ impl Registry {
         Ok(compact(&suites))
     }
 
-    /// How many versions there are.
+    /// Counts the versions.
     pub async fn stats(&self) -> Result<Stats> {
         Ok(self.parts.database.read(|store| store.stats()).await?)
     }
 
-    /// Whether a change could be kept now.
+    /// Checks that a change can be committed now.
     ///
     /// # Errors
     /// [`NotReady`] says why not.
@@ -185,7 +183,7 @@ impl Registry {
         self.parts.database.ready().await
     }
 
-    /// How full the queues are.
+    /// Returns the depth of each queue.
     #[must_use]
     pub fn queue_depths(&self) -> Vec<QueueDepth> {
         let mut depths = self.parts.database.depths();
@@ -193,6 +191,7 @@ impl Registry {
         depths
     }
 
+    /// Views the row that `find` visits, if there is one.
     async fn one<T: Send + 'static>(
         &self,
         view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
@@ -212,14 +211,14 @@ impl Registry {
     }
 }
 
-/// Changing. The answer is the version as it is after the commit.
+/// Changing. Each returns the version as committed.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` and the operations say")]
 impl Registry {
     /// Registers a version.
     pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Model> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
-            // Before a long file is read for nothing; the writer decides.
+            // Spares reading a long file in vain; the operation checks again.
             let (name, version) = (draft.name.clone(), draft.version.clone());
             let find = move |store: &mut dyn ReadStore, visit: &mut dyn FnMut(ModelRow<'_>)| {
                 store.model_by_name(&name, &version, visit)
@@ -236,18 +235,18 @@ impl Registry {
                 self.measure(draft.checkpoint.path.as_deref()),
                 config(draft.config.path.as_deref())
             );
-            if let Some(found) = checkpoint? {
-                draft.checkpoint.measured("checkpoint", &found)?;
+            if let Some(measurement) = checkpoint? {
+                draft.checkpoint.measured("checkpoint", &measurement)?;
             }
-            if let Some((found, config)) = config? {
-                draft.config.measured("config", &found)?;
+            if let Some((measurement, config)) = config? {
+                draft.config.measured("config", &measurement)?;
                 draft.architecture = draft.architecture.or(Architecture::from_config(&config));
             }
         }
         draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());
         draft.provenance.source_host = draft.provenance.source_host.or_else(|| caller.host.clone());
-        self.change(caller, move |store, context| operations::register(store, draft, context)).await
+        self.change(caller, move |store, context| operations::register(store, draft.clone(), context)).await
     }
 
     /// Changes the fields that `patch` gives.
@@ -260,7 +259,7 @@ impl Registry {
     ) -> Result<Model> {
         if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
             self.require_local_paths()?;
-            // Before a long file is read for nothing; the writer decides.
+            // Spares reading a long file in vain; the operation checks again.
             self.model(id, {
                 let (patch, precondition) = (patch.clone(), precondition.clone());
                 move |row| precondition.check(row).and_then(|()| patch.permitted(row))
@@ -299,7 +298,7 @@ impl Registry {
         caller: Caller,
     ) -> Result<Model> {
         self.change(caller, move |store, context| {
-            operations::record_metrics(store, id, evaluation, &precondition, context)
+            operations::record_metrics(store, id, &evaluation, &precondition, context)
         })
         .await
     }
@@ -318,7 +317,7 @@ impl Registry {
         .await
     }
 
-    /// Ends the actors once they have done what is waiting. Blocks; to be called once.
+    /// Finishes what is queued and stops the actors. Blocks; called once.
     pub fn close(&self) {
         self.parts.hasher.close();
         self.parts.database.close();
@@ -327,10 +326,7 @@ impl Registry {
     async fn change<T: Send + 'static>(
         &self,
         caller: Caller,
-        operation: impl FnOnce(
-            &mut dyn WriteStore,
-            &operations::Context<'_>,
-        ) -> std::result::Result<T, StoreError>
+        operation: impl Fn(&mut dyn WriteStore, &operations::Context<'_>) -> std::result::Result<T, StoreError>
         + Send
         + 'static,
     ) -> Result<T> {

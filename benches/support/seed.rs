@@ -94,7 +94,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
     let anything = Precondition::default();
     if number.is_multiple_of(2) {
         let suite = words::SUITES[words::hash(number, 32) as usize % words::SUITES.len()];
-        operations::record_metrics(writer, model.id, evaluation(suite, number), &anything, &context(3_000))
+        operations::record_metrics(writer, model.id, &evaluation(suite, number), &anything, &context(3_000))
             .expect("an evaluation");
     }
     // Two names in three have a production version, and another one each twenty versions.

@@ -101,13 +101,13 @@ impl Database {
     }
 
     /// Runs an operation that writes, in a transaction that keeps all of it or, if it errs, nothing. The result comes
-    /// after the commit.
+    /// after the commit. The operation may run more than once; only its last run is kept.
     ///
     /// # Errors
     /// See [`ActorError`].
     pub async fn write<T: Send + 'static>(
         &self,
-        write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
+        write: impl Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorError> {
         let (job, answer) = writer::job(write);
         self.actors.writer.send(job)?;

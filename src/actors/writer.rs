@@ -1,7 +1,10 @@
 //! The actor that writes, with the only connection that changes the database.
 //!
-//! It commits the operations that wait as one transaction, each in its own savepoint, and replies after the commit.
-//! It never waits for a batch to fill: under load the queue fills while it syncs.
+//! It commits the operations that wait as one transaction and replies after the commit. It never waits for a batch to
+//! fill: under load the queue fills while it syncs.
+//!
+//! An operation that fails after it wrote is answered at once and the transaction is undone; the other operations run
+//! again without it. That is rare, since rules come before writes, and it spares all operations a savepoint.
 
 use std::{
     collections::VecDeque,
@@ -38,7 +41,7 @@ pub(super) type BoxedWriteJob = Box<dyn WriteJob>;
 
 /// One operation over the store, and where its result goes.
 pub(super) trait WriteJob: Send {
-    /// Runs the operation inside the transaction.
+    /// Runs the operation inside the transaction. Runs again if that transaction is undone for another operation.
     fn run(&mut self, store: &mut dyn WriteStore) -> Verdict;
     /// Returns the store's error that the operation ended with.
     fn failure(&self) -> Option<&StoreError>;
@@ -59,7 +62,7 @@ pub(super) enum Verdict {
 
 struct Job<F, T> {
     admitted: Instant,
-    write: Option<F>,
+    write: F,
     result: Option<Result<T, ActorError>>,
     reply: oneshot::Sender<Result<T, ActorError>>,
 }
@@ -67,24 +70,24 @@ struct Job<F, T> {
 /// Wraps `write` so that its result, or the fact that it panicked, reaches the receiver.
 pub(super) fn job<F, T>(write: F) -> (BoxedWriteJob, oneshot::Receiver<Result<T, ActorError>>)
 where
-    F: FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
+    F: Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     T: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Job { admitted: Instant::now(), write: Some(write), result: None, reply }), answer)
+    (Box::new(Job { admitted: Instant::now(), write, result: None, reply }), answer)
 }
 
 impl<F, T> WriteJob for Job<F, T>
 where
-    F: FnOnce(&mut dyn WriteStore) -> Result<T, StoreError> + Send,
+    F: Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send,
     T: Send,
 {
     fn run(&mut self, store: &mut dyn WriteStore) -> Verdict {
         // A caller that left before the operation began can't take it for done.
-        let Some(write) = self.write.take().filter(|_| !self.reply.is_closed()) else {
+        if self.reply.is_closed() {
             return Verdict::Undo;
-        };
-        let (result, verdict) = match catch_unwind(AssertUnwindSafe(|| write(store))) {
+        }
+        let (result, verdict) = match catch_unwind(AssertUnwindSafe(|| (self.write)(store))) {
             Ok(Ok(value)) => (Ok(value), Verdict::Keep),
             Ok(Err(error)) => (Err(error.into()), Verdict::Undo),
             Err(panic) => (Err(ActorError::Panicked(panic_text(&*panic))), Verdict::Panicked),
@@ -133,8 +136,9 @@ impl<B: Backend> Writer<B> {
         Self { store, backend, maintenance, counts, distrusted: false }
     }
 
-    /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves the rest if the store ends the
-    /// transaction by itself, or if another process holds the lock and they may wait longer.
+    /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves those that need another one: the
+    /// store ended the transaction by itself, it was undone for a job that failed, or another process holds the lock and
+    /// the jobs may wait longer.
     fn transact(&mut self, waiting: &mut VecDeque<BoxedWriteJob>) {
         let begun = Instant::now();
         if let Err(error) = self.begin(waiting) {
@@ -144,23 +148,26 @@ impl<B: Backend> Writer<B> {
         let mut run = Vec::with_capacity(waiting.len());
         let mut outcome = Ok(());
         while let Some(mut job) = waiting.pop_front() {
-            let verdict = self.run_one(&mut *job);
-            run.push(job);
-            match verdict {
-                Ok(verdict) => self.distrusted |= verdict == Verdict::Panicked,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
+            let written_before = self.store.rows_written();
+            let verdict = job.run(&mut self.store);
+            if !self.store.in_transaction() {
+                let ended = job.failure().cloned();
+                outcome =
+                    Err(ended.unwrap_or_else(|| StoreError::Failing("a transaction was lost".to_owned())));
+                run.push(job);
+                break;
             }
+            self.distrusted |= verdict == Verdict::Panicked;
+            let must_undo = verdict == Verdict::Undo && self.store.rows_written() != written_before;
+            if must_undo || self.distrusted {
+                self.rollback();
+                run.into_iter().rev().for_each(|job| waiting.push_front(job));
+                return job.answer(Ok(()));
+            }
+            run.push(job);
         }
         let outcome = outcome.and_then(|()| self.store.commit());
-        if self.store.in_transaction()
-            && let Err(error) = self.store.rollback()
-        {
-            tracing::error!(%error, "a transaction could not be rolled back");
-            self.distrusted = true;
-        }
+        self.rollback();
         if let Err(error) = &outcome {
             tracing::error!(%error, operations = run.len(), "a transaction was not committed");
         }
@@ -168,8 +175,16 @@ impl<B: Backend> Writer<B> {
         for job in run {
             job.answer(outcome.clone());
         }
-        // If that fails, the next transaction tries again.
-        let _ = self.renew();
+    }
+
+    /// Undoes the transaction if one is open.
+    fn rollback(&mut self) {
+        if self.store.in_transaction()
+            && let Err(error) = self.store.rollback()
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+            self.distrusted = true;
+        }
     }
 
     /// Begins a transaction, waiting for another process until the oldest job has waited long enough.
@@ -226,22 +241,10 @@ impl<B: Backend> Writer<B> {
         counts.wal_pages.set(size.wal_pages.into());
     }
 
-    /// Runs one operation in its savepoint. An error means that the whole transaction is lost.
-    fn run_one(&mut self, job: &mut dyn WriteJob) -> Result<Verdict, StoreError> {
-        self.store.begin_operation()?;
-        let verdict = job.run(&mut self.store);
-        if !self.store.in_transaction() {
-            let ended = job.failure().cloned();
-            return Err(ended.unwrap_or_else(|| StoreError::Failing("a transaction was lost".to_owned())));
-        }
-        match verdict {
-            Verdict::Keep => self.store.keep_operation()?,
-            Verdict::Undo | Verdict::Panicked => self.store.undo_operation()?,
-        }
-        Ok(verdict)
-    }
-
     fn maintain(&mut self) {
+        if self.renew().is_err() {
+            return;
+        }
         match self.store.maintain() {
             Ok(Upkeep::Nothing) => {}
             Ok(Upkeep::Done) => {

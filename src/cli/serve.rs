@@ -1,4 +1,4 @@
-//! `registry serve`: from settings to a server that listens, and in order back again.
+//! `registry serve`: starts a server from its settings, and shuts it down in order.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -38,14 +38,13 @@ Examples:
       Serve a team.
 
 Signals:
-  SIGTERM and SIGINT end it in order: it stops accepting, finishes what runs (for at most
-  8 seconds: a client that never sends the rest of its body holds it no longer) and closes the database.
-  A second one ends it at once; nothing that was acknowledged is lost by that.
-  SIGHUP reads the files of --api-key-file, --tls-cert and --tls-key again. What can't be used is logged, and
-  what was in force stays.
+  SIGTERM and SIGINT shut the server down: it accepts no more connections, finishes the requests in flight
+  (within 8 seconds) and closes the database. A second one ends it at once; no acknowledged write is lost.
+  SIGHUP reloads the files of --api-key-file, --tls-cert and --tls-key. If one can't be used, the server logs
+  that and keeps what it has loaded.
 
 Exit codes:
-  0 ended in order   1 could not start (one line on stderr says why)   2 wrong usage")]
+  0 shut down in order   1 could not start (one line on stderr says why)   2 wrong usage")]
 pub struct Serve {
     #[command(flatten)]
     flags: ServeFlags,
@@ -88,14 +87,14 @@ impl Serve {
         let mut settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
         let dev_key = settings.dev_key.take();
         let _flushed_at_the_end = start_log(&settings)?;
-        // Before the database is touched: where one of these fails, nothing changes on disk.
+        // Before the database is opened: if one of these fails, nothing has changed on disk.
         let options = network(&settings)?;
         let listener = listen(&settings.host, settings.port)?;
         actix::System::new().block_on(serve(listener, &settings, &options, dev_key))
     }
 }
 
-/// What the HTTP server is given, with the files that it reads and the descriptors that there are.
+/// Completes the options of the HTTP server with the files they name and the limit of open files.
 fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
     let mut options = settings.http();
     if let Some(path) = &settings.key_file {
@@ -132,7 +131,7 @@ fn raise_descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Reads keys and certificate again at each SIGHUP, where they come from files.
+/// Reloads keys and certificate at each SIGHUP, if they come from files.
 fn reload_on_hangup(options: &HttpOptions, settings: &Settings) -> io::Result<()> {
     if settings.key_file.is_none() && options.tls.is_none() {
         return Ok(());
@@ -186,17 +185,17 @@ async fn serve(
         ended = &mut running => return Ok(ended.map_err(io::Error::other)??),
         name = next_signal(&mut terminate, &mut interrupt) => name,
     };
-    tracing::info!(signal = name, "ending: finishing what runs");
+    tracing::info!(signal = name, "shutting down: requests in flight are finished");
     actix_web::rt::spawn(async move {
         let name = next_signal(&mut terminate, &mut interrupt).await;
-        // Past the log, which is written by a thread that ends here too.
-        let _ = writeln!(io::stderr(), "{name} again: ending at once");
+        // Not through the log, whose thread ends here too.
+        let _ = writeln!(io::stderr(), "{name} again: the server ends at once");
         process::exit(128 + if name == "SIGINT" { 2 } else { 15 });
     });
     handle.stop(true).await;
     running.await.map_err(io::Error::other)??;
     tokio::task::spawn_blocking(move || registry.close()).await.map_err(io::Error::other)?;
-    tracing::info!("ended");
+    tracing::info!("the server has shut down");
     Ok(())
 }
 
@@ -243,12 +242,12 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
     }
     if settings.database.store.synchronous == Synchronous::Normal {
         tracing::warn!(
-            "commits are not synced one by one: a loss of power may cost the last acknowledged writes"
+            "commits are not synced one by one: after a loss of power the last acknowledged writes may be missing"
         );
     }
     if settings.rules.allow_local_paths && settings.local_path_root.is_none() {
         tracing::warn!(
-            "clients may have every file digested that this server can read; keep them to a folder with --local-path-root"
+            "clients may have every file digested that this server can read; restrict them to a folder with --local-path-root"
         );
     }
     if options.keys.count() == 0 {
@@ -258,10 +257,10 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
     }
 }
 
-/// Sends the log to stderr, through a thread of its own: no request waits for a terminal.
+/// Sends the log to stderr through its own thread, so that no request waits for a terminal.
 fn start_log(settings: &Settings) -> Result<WorkerGuard, ServeError> {
     let level = &settings.log_level;
-    // What the HTTP library logs about its threads, and about clients that speak no HTTP, is noise at `info`.
+    // At `info`, what the HTTP library logs about its threads and about malformed requests is noise.
     let directives = if level == "info" { "info,actix_server=warn,actix_http=off" } else { level };
     let filter: Targets = directives.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
         ServeError::LogLevel { level: level.clone(), why: error.to_string() }

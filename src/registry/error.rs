@@ -1,4 +1,4 @@
-//! Why a use case failed, whichever layer below it did.
+//! The error of a use case, whichever layer below failed.
 
 use crate::{actors::ActorError, domain::Refusal, store::StoreError};
 
@@ -8,16 +8,16 @@ pub enum RegistryError {
     /// The rules forbid it. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A queue is full. Nothing was begun.
+    /// A queue is full. Nothing was started.
     #[error("the {queue} queue is full; try again")]
     Overloaded {
         /// The queue's name.
         queue: &'static str,
     },
-    /// Another process holds the database. Nothing was changed.
+    /// Another process holds the lock of the database. Nothing was changed.
     #[error("the database is locked by another process; try again")]
     Busy,
-    /// The server is ending. Nothing was begun.
+    /// The server is shutting down. Nothing was started.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
     /// The disk of the database is full. Nothing was changed.
@@ -28,15 +28,15 @@ pub enum RegistryError {
     /// The database can't be written now. Nothing was changed.
     #[error("the database can't be written, so nothing was changed: {0}")]
     Unwritable(String),
-    /// The disk of the database fails. Nothing was changed.
+    /// The disk of the database reports an error. Nothing was changed.
     #[error(
         "the disk of the database fails, so nothing was changed: {0}; once it works again no restart is needed"
     )]
     DiskFailing(String),
-    /// Nobody can say yet whether this write was kept.
-    #[error("{0}; whether this write is kept can't be said yet, so look before you send it again")]
+    /// A commit failed, and it is unknown if its write was kept.
+    #[error("{0}; it is not known if this write was kept, so check before you send it again")]
     InDoubt(String),
-    /// A fault of ours. The text is for the log.
+    /// A bug of this server. The text is for the log.
     #[error("{0}")]
     Failed(String),
 }

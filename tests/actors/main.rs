@@ -1,4 +1,4 @@
-//! The actors by their handles: full queues, operations that panic, callers that leave, stores that fail.
+//! The actors through their handles: full queues, operations that panic, callers that leave, stores that fail.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hasher;
@@ -6,6 +6,7 @@ mod memory;
 
 use std::{
     future::Future,
+    path::Path,
     pin::{Pin, pin},
     sync::{Mutex, mpsc},
     task::{Context, Waker},
@@ -45,14 +46,17 @@ fn serve<B: Backend, F: Future<Output = ()>>(
     });
 }
 
-fn with_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Options {
-        path: folder.path().join("registry.db"),
+fn sqlite_options(folder: &Path) -> Options {
+    Options {
+        path: folder.join("registry.db"),
         busy_timeout: Duration::from_secs(5),
         synchronous: Synchronous::Normal,
-    };
-    serve::<Sqlite, F>(store, 1, test);
+    }
+}
+
+fn with_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
+    let folder = tempfile::tempdir().unwrap();
+    serve::<Sqlite, F>(sqlite_options(folder.path()), 1, test);
 }
 
 fn with_memory<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
@@ -84,7 +88,7 @@ fn begin<F: Future>(future: Pin<&mut F>) {
 }
 
 /// Work that occupies an actor until it is released.
-fn held() -> (impl FnOnce() -> Result<bool, StoreError> + Send + 'static, Held) {
+fn held() -> (impl Fn() -> Result<bool, StoreError> + Send + 'static, Held) {
     let (begin, begun) = mpsc::channel();
     let (release, end) = mpsc::channel();
     let work = move || {
@@ -228,16 +232,24 @@ fn with_faults<F: Future<Output = ()>>(
     serve::<Memory, F>(options, 1_000, |database| test(database, faults));
 }
 
-/// Queues `count` inserts behind one that is held, so that they form batches; returns their results.
-async fn batch(database: &Database, count: usize) -> Vec<Result<Model, ActorError>> {
+/// Queues `count` inserts behind a job that is held, so that they form batches; returns their results. `end` is what the
+/// insert of this number does last.
+async fn batch(
+    database: &Database,
+    count: usize,
+    end: fn(usize) -> Result<(), StoreError>,
+) -> Vec<Result<Model, ActorError>> {
     let (work, held) = held();
     let mut running = pin!(database.write(move |_| work()));
     begin(running.as_mut());
     held.begun.recv().unwrap();
     let mut queued: Vec<_> = (0..count)
-        .map(|version| {
-            let version = version.to_string();
-            Box::pin(database.write(move |store| insert_version(store, &version)))
+        .map(|number| {
+            let insert = move |store: &mut dyn WriteStore| {
+                let model = insert_version(store, &number.to_string())?;
+                end(number).map(|()| model)
+            };
+            Box::pin(database.write(insert))
         })
         .collect();
     queued.iter_mut().for_each(|write| begin(write.as_mut()));
@@ -254,10 +266,50 @@ async fn batch(database: &Database, count: usize) -> Vec<Result<Model, ActorErro
 fn waiting_operations_share_a_commit() {
     with_faults(Duration::ZERO, |database, faults| async move {
         let before = faults.lock().unwrap().commits;
-        assert!(batch(&database, 100).await.iter().all(Result::is_ok));
+        assert!(batch(&database, 100, |_| Ok(())).await.iter().all(Result::is_ok));
         // One for the operation that held the writer, one for all others.
         assert_eq!(faults.lock().unwrap().commits - before, 2);
     });
+}
+
+/// Each third insert errs after it wrote, and each fifth panics.
+async fn an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept(database: Database) {
+    let results = batch(&database, 60, |number| match number {
+        _ if number % 5 == 0 => panic!("on purpose"),
+        _ if number % 3 == 0 => Err(StoreError::Failed("on purpose".to_owned())),
+        _ => Ok(()),
+    });
+    let mut kept = 0;
+    for (number, result) in results.await.into_iter().enumerate() {
+        match result {
+            Err(ActorError::Panicked(_)) => assert_eq!(number % 5, 0),
+            Err(ActorError::Store(StoreError::Failed(_))) => assert_eq!(number % 3, 0, "{number}"),
+            Ok(model) => {
+                assert_eq!(model.version, number.to_string());
+                kept += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(kept, 32);
+    assert_eq!(count(&database).await, kept);
+    database.write(insert).await.unwrap_err();
+}
+
+#[test]
+fn an_operation_that_fails_after_it_wrote_is_undone_in_memory() {
+    let undone = an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept;
+    with_faults(Duration::ZERO, |database, _| undone(database));
+}
+
+#[test]
+fn an_operation_that_fails_after_it_wrote_is_undone_in_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    serve::<Sqlite, _>(
+        sqlite_options(folder.path()),
+        100,
+        an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept,
+    );
 }
 
 #[test]
@@ -286,7 +338,7 @@ fn a_transaction_that_does_not_begin_is_an_error_and_the_next_succeeds() {
 fn operations_after_one_that_ends_the_transaction_run_in_a_new_one() {
     with_faults(Duration::ZERO, |database, faults| async move {
         faults.lock().unwrap().insert_ends_transaction = true;
-        let results = batch(&database, 3).await;
+        let results = batch(&database, 3, |_| Ok(())).await;
         assert!(matches!(results[0], Err(ActorError::Store(StoreError::Full))), "{results:?}");
         assert!(results[1..].iter().all(Result::is_ok), "{results:?}");
         assert_eq!(count(&database).await, 2);

@@ -1,4 +1,4 @@
-//! A backend in memory, for the actors' tests: savepoints are copies, and faults happen when a test asks for them.
+//! A backend in memory, for the actors' tests: a transaction is a copy, and faults happen when a test asks for them.
 
 use std::{
     convert::Infallible,
@@ -55,7 +55,7 @@ pub(crate) struct MemoryWriter {
     faults: Arc<Mutex<Faults>>,
     committed: Arc<Mutex<Vec<Model>>>,
     transaction: Option<Vec<Model>>,
-    savepoint: Vec<Model>,
+    rows_written: u64,
 }
 
 pub(crate) struct NoMaintenance;
@@ -81,7 +81,7 @@ impl Backend for Memory {
             faults: Arc::clone(&options.faults),
             committed: Arc::clone(&committed),
             transaction: None,
-            savepoint: Vec::new(),
+            rows_written: 0,
         };
         Ok((Self { options: options.clone(), committed }, writer))
     }
@@ -168,6 +168,7 @@ impl WriteStore for MemoryWriter {
         }
         let model = draft.into_model(models.last().map_or(1, |model| model.id + 1), now);
         models.push(model.clone());
+        self.rows_written += 1;
         Ok(model)
     }
 
@@ -212,19 +213,8 @@ impl Transaction for MemoryWriter {
         Ok(())
     }
 
-    fn begin_operation(&mut self) -> Result<(), StoreError> {
-        self.savepoint = self.models()?.clone();
-        Ok(())
-    }
-
-    fn keep_operation(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn undo_operation(&mut self) -> Result<(), StoreError> {
-        let savepoint = std::mem::take(&mut self.savepoint);
-        *self.models()? = savepoint;
-        Ok(())
+    fn rows_written(&self) -> u64 {
+        self.rows_written
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {

@@ -236,6 +236,29 @@ fn writes_over_the_queue_limit_are_refused_at_once_and_admitted_ones_complete() 
     app.record(id, "after", json!({"score": 1})).ok();
 }
 
+#[test]
+fn each_write_waits_for_a_foreign_lock_only_once_however_many_are_queued() {
+    const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+    // More than two batches of the writer.
+    const WRITES: usize = 300;
+    let app = TestApp::with(|settings| settings.database.store.busy_timeout = BUSY_TIMEOUT);
+    let id = app.register("m", "1");
+    let other = app.other_process();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answers = at_once(WRITES, |client| {
+        let begun = Instant::now();
+        let answer = app.record(id, &format!("s{client}"), json!({"score": 1}));
+        (answer.refused(503), begun.elapsed())
+    });
+    other.execute_batch("ROLLBACK").unwrap();
+    for (detail, waited) in answers {
+        assert!(detail.contains("locked by another process"), "{detail}");
+        assert!(waited < BUSY_TIMEOUT + Duration::from_secs(1), "{waited:?}");
+    }
+    app.record(id, "after", json!({"score": 1})).ok();
+    assert_eq!(app.event_types(id), ["create", "eval"]);
+}
+
 /// Asks over its own connection, with this `Host`.
 fn with_host(app: &TestApp, host: &str) -> Answer {
     app.exchange(format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())

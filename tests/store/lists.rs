@@ -6,7 +6,7 @@ use fastrand::Rng;
 use model_registry::{
     domain::{Draft, Gate, ListQuery, Order, Patch, Precondition, Sort, Status, Timestamp},
     store::{
-        ReadStore,
+        ReadStore, Transaction as _,
         operations::{self, Context},
         sqlite::{Options, PlannedStatement, SqliteReader, SqliteWriter, Synchronous},
     },
@@ -143,7 +143,7 @@ impl File {
         let none = Precondition::default();
         let (kind, status, texts) =
             (self.random.u8(0..8), self.random.choice(Status::ALL).unwrap(), self.texts());
-        self.writer.begin_operation().unwrap();
+        let written_before = self.writer.rows_written();
         let done = self.operate(|writer, context| match kind {
             0 | 1 => operations::delete(writer, id, true, &none, context).is_ok(),
             2 | 3 => operations::promote(writer, id, status, &none, context).is_ok(),
@@ -152,11 +152,7 @@ impl File {
                 operations::update(writer, id, &patch, &none, context).is_ok()
             }
         });
-        if done {
-            self.writer.keep_operation().unwrap();
-        } else {
-            self.writer.undo_operation().unwrap();
-        }
+        assert!(done || self.writer.rows_written() == written_before, "a refused operation wrote something");
     }
 
     fn kept(&self) -> Vec<Kept> {

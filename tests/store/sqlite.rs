@@ -47,14 +47,12 @@ impl Fixture for SqliteFixture {
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.writer.begin()?;
-        self.writer.begin_operation()?;
         let result = write(&mut self.writer);
         if result.is_ok() {
-            self.writer.keep_operation()?;
+            self.writer.commit()?;
         } else {
-            self.writer.undo_operation()?;
+            self.writer.rollback()?;
         }
-        self.writer.commit()?;
         result
     }
 

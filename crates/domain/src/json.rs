@@ -165,7 +165,7 @@ fn write_canonical(value: &Value, text: &mut String) {
         Value::Null => text.push_str("null"),
         Value::Bool(true) => text.push_str("true"),
         Value::Bool(false) => text.push_str("false"),
-        Value::Number(number) => write_canonical_number(&number.to_string(), text),
+        Value::Number(number) => write_canonical_number(number.as_str(), text),
         Value::String(string) => write_canonical_text(string, text),
         Value::Array(items) => {
             text.push('[');
@@ -183,7 +183,13 @@ fn write_canonical(value: &Value, text: &mut String) {
 
 fn write_canonical_text(string: &str, text: &mut String) {
     // serde_json escapes just what Python does without ensure_ascii: quote, backslash, controls.
-    text.push_str(&serde_json::to_string(string).unwrap_or_default());
+    if string.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        text.push_str(&serde_json::to_string(string).unwrap_or_default());
+        return;
+    }
+    text.push('"');
+    text.push_str(string);
+    text.push('"');
 }
 
 /// A number as Python prints it after reading it: integers digit by digit, floats by `repr`.
@@ -192,7 +198,14 @@ fn write_canonical_number(number: &str, text: &mut String) {
         text.push_str(if number == "-0" { "0" } else { number });
         return;
     }
-    let float: f64 = number.parse().unwrap_or(f64::NAN);
+    if is_shortest(number) {
+        text.push_str(number);
+        return;
+    }
+    write_float(number.parse().unwrap_or(f64::NAN), text);
+}
+
+fn write_float(float: f64, text: &mut String) {
     if float.is_infinite() {
         text.push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
         return;
@@ -216,6 +229,17 @@ fn write_canonical_number(number: &str, text: &mut String) {
     let sign = if exponent < 0 { '-' } else { '+' };
     // Writing to a String can't fail.
     let _ = write!(text, "e{sign}{:02}", exponent.unsigned_abs());
+}
+
+/// Returns true if Python prints this JSON number as it stands, which most scores allow: up to 15 digits identify a
+/// float, so no shorter text reads back the same.
+fn is_shortest(number: &str) -> bool {
+    let unsigned = number.strip_prefix('-').unwrap_or(number);
+    let Some((whole, fraction)) = unsigned.split_once('.') else { return false };
+    // Python writes `1e-05` and `1.0`.
+    let is_tiny = whole == "0" && fraction.starts_with("000");
+    let has_needless_zero = fraction.len() > 1 && fraction.ends_with('0');
+    unsigned.len() <= 16 && !fraction.contains(['e', 'E']) && !is_tiny && !has_needless_zero
 }
 
 fn write_positional(digits: &str, exponent: i32, text: &mut String) {
@@ -275,6 +299,25 @@ mod tests {
             write_canonical(&serde_json::from_str(sent).unwrap(), &mut text);
             assert_eq!(text, printed, "{sent}");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_taken_for_the_shortest_text_is_what_a_float_prints() {
+        let mut shortest = 0;
+        for whole in ["0", "1", "-7", "10", "900", "-12345", "99999999", "123456789012345"] {
+            for fraction in
+                ["0", "1", "5", "10", "25", "01", "001", "0001", "00012", "120", "999999999", "12345678901"]
+            {
+                let number = format!("{whole}.{fraction}");
+                if is_shortest(&number) {
+                    let mut text = String::new();
+                    write_float(number.parse().unwrap(), &mut text);
+                    assert_eq!(text, number);
+                    shortest += 1;
+                }
+            }
+        }
+        assert!(shortest > 40, "{shortest}");
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Evaluation {
     /// # Errors
     /// [`Refusal::Conflict`] if the metrics, or the scores of this suite, are not an object, which a merge would
     /// destroy; [`Refusal::Invalid`] if the evaluation has a `_meta` that is not an object.
-    pub fn record(self, prior: Option<&str>, actor: &str, now: Timestamp) -> Result<Recorded, Refusal> {
+    pub fn record(&self, prior: Option<&str>, actor: &str, now: Timestamp) -> Result<Recorded, Refusal> {
         let mut metrics = match prior.map(str::trim) {
             None | Some("" | "null") => Object::new(),
             Some(text) => read_object(text).ok_or_else(|| not_an_object("metrics"))?,
@@ -103,9 +103,9 @@ impl Evaluation {
             Some(Value::Object(meta)) => meta,
             _ => Object::new(),
         };
-        for (key, value) in self.metrics {
+        for (key, value) in &self.metrics {
             match (key.as_str(), value) {
-                ("_meta", Value::Object(given)) => meta.extend(given),
+                ("_meta", Value::Object(given)) => meta.extend(given.clone()),
                 ("_meta", _) => {
                     return Err(Refusal::Invalid(
                         "metrics._meta is where the registry notes who recorded a suite and when; \
@@ -114,15 +114,16 @@ impl Evaluation {
                     ));
                 }
                 (_, value) => {
-                    scores.insert(key, value);
+                    scores.insert(key.clone(), value.clone());
                 }
             }
         }
+        let text = |text: &Option<String>| text.clone().map(Value::String);
         for (key, value) in [
-            ("dataset", self.dataset.map(Value::String)),
-            ("eval_commit", self.eval_commit.map(Value::String)),
-            ("eval_config", self.eval_config.map(Value::Object)),
-            ("notes", self.notes.map(Value::String)),
+            ("dataset", text(&self.dataset)),
+            ("eval_commit", text(&self.eval_commit)),
+            ("eval_config", self.eval_config.clone().map(Value::Object)),
+            ("notes", text(&self.notes)),
             ("recorded_at", Some(Value::String(now.to_iso()))),
             ("actor", Some(Value::String(actor.to_owned()))),
         ] {

@@ -47,7 +47,10 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn write_patience(&self) -> Duration;
 }
 
-/// A connection that commits transactions of several operations, each in a savepoint.
+/// A connection that commits transactions of several operations.
+///
+/// There are no savepoints, which would make each operation a fifth dearer. An operation that errs before it writes
+/// leaves nothing to undo; if it wrote, the caller undoes the transaction and runs the other operations again.
 ///
 /// A store may end a transaction by itself, for example on a full disk. So the caller checks
 /// [`Transaction::in_transaction`] after each operation.
@@ -55,12 +58,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
 pub trait Transaction: WriteStore {
     /// Begins a transaction. Waits for other processes up to `patience`, then errs with [`StoreError::Busy`].
     fn begin(&mut self, patience: Duration) -> Result<(), StoreError>;
-    /// Sets the savepoint of an operation.
-    fn begin_operation(&mut self) -> Result<(), StoreError>;
-    /// Keeps what the operation wrote.
-    fn keep_operation(&mut self) -> Result<(), StoreError>;
-    /// Undoes what the operation wrote, and nothing before it.
-    fn undo_operation(&mut self) -> Result<(), StoreError>;
+    /// Counts the rows that this connection ever wrote: an operation that leaves the count as it was wrote nothing.
+    fn rows_written(&self) -> u64;
     /// Makes the transaction durable, or undoes it. [`StoreError::InDoubt`] means that neither is certain.
     fn commit(&mut self) -> Result<(), StoreError>;
     /// Undoes the transaction.

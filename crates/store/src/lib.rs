@@ -1,8 +1,8 @@
-//! Where versions and their audit trail are kept.
+//! Stores versions and their audit trail.
 //!
-//! A store offers a handful of primitives, [`ReadStore`] and [`WriteStore`]; the operations of the
-//! registry are written once over them, in [`operations`], so every store keeps the same rules. This
-//! room knows SQL; it must not know HTTP, threads or queues.
+//! A store offers a few primitives, [`ReadStore`] and [`WriteStore`]. The operations of the registry are written once over
+//! them, in [`operations`], so that every store follows the same rules. [`Backend`] opens the connections. This crate knows
+//! SQL; it must not know HTTP, threads or queues.
 
 mod backend;
 pub mod operations;
@@ -14,10 +14,10 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
-    Stats, Status,
+    Stats, Status, Timestamp,
 };
 
-/// Why a store did not do what it was asked.
+/// Why a store could not run an operation.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The rules forbid it. Nothing was changed.
@@ -29,41 +29,41 @@ pub enum StoreError {
     /// The disk of the database is full. Nothing was changed.
     #[error("the disk of the database is full")]
     Full,
-    /// The database may not be written, or is no longer where it was. Nothing was changed.
+    /// The database is read-only, or its files are no longer in place. Nothing was changed.
     #[error("the database can't be written: {0}")]
     Unwritable(String),
-    /// The disk of the database fails at what was asked. Nothing was changed.
+    /// The disk of the database reports an error. Nothing was changed.
     #[error("the disk of the database fails: {0}")]
     Failing(String),
-    /// A commit failed in a way that leaves open whether it will be there later. It can't be seen now.
+    /// A commit failed, and after a crash a recovery might still find it. No reader sees it now.
     #[error("a commit is in doubt: {0}")]
     InDoubt(String),
-    /// The store itself failed. The text is for the log, not for a client.
+    /// The store failed. The text is for the log, not for clients.
     #[error("the store failed: {0}")]
     Failed(String),
 }
 
-/// What is done with each row; the row is only lent.
+/// Called for each row, which is borrowed from the store.
 pub type VisitModel<'v> = &'v mut dyn FnMut(ModelRow<'_>);
-/// What is done with each event.
+/// Called for each event.
 pub type VisitEvent<'v> = &'v mut dyn FnMut(Event<'_>);
-/// As [`VisitModel`], but may stop, so that no row after it is read.
+/// As [`VisitModel`], but may stop, so that no more rows are read.
 pub type VisitModelUntil<'v> = &'v mut dyn FnMut(ModelRow<'_>) -> ControlFlow<()>;
-/// As [`VisitEvent`], but may stop, so that no event after it is read.
+/// As [`VisitEvent`], but may stop, so that no more events are read.
 pub type VisitEventUntil<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
-/// What can be asked of a store. Each call sees one consistent state, as of its start or later.
+/// Reads from a store. Each call sees one consistent state, as of its start or later.
 ///
-/// Rows are visited in place of being collected: an answer is assembled from the row as it lies in
-/// the page. Every call errs as [`StoreError`] says, never with a refusal.
-#[allow(clippy::missing_errors_doc, reason = "said above, for all")]
+/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. No call errs
+/// with a refusal.
+#[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
 pub trait ReadStore {
-    /// Visits the version with this id; whether there is one.
+    /// Visits the version with this id. Returns true if there is one.
     fn model(&mut self, id: ModelId, visit: VisitModel<'_>) -> Result<bool, StoreError>;
-    /// Visits the version with this name and version; whether there is one.
+    /// Visits the version with this name and version. Returns true if there is one.
     fn model_by_name(&mut self, name: &str, version: &str, visit: VisitModel<'_>)
     -> Result<bool, StoreError>;
-    /// Visits the production version of this name; whether there is one.
+    /// Visits the production version of this name. Returns true if there is one.
     fn production(&mut self, name: &str, visit: VisitModel<'_>) -> Result<bool, StoreError>;
     /// Visits a page of versions, in order.
     fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError>;
@@ -83,9 +83,9 @@ pub trait ReadStore {
         })?;
         Ok((page, rest))
     }
-    /// Visits those of `ids` that exist, in the order given, until the visitor stops.
+    /// Visits the versions of `ids` that exist, in the order given, until the visitor stops.
     fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError>;
-    /// Returns what versions are compared by: those of `ids` that exist, by rising id, each once.
+    /// Returns what is needed to compare the versions of `ids` that exist: by ascending id, each once.
     ///
     /// The default reads whole versions; a store that can read three columns alone should.
     fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
@@ -115,32 +115,30 @@ pub trait ReadStore {
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
 
-/// What can be done inside a transaction. A call that errs leaves it to the caller to roll back.
+/// Reads and writes inside a transaction. If a call errs, the caller undoes what the operation wrote.
 #[allow(clippy::missing_errors_doc, reason = "as `StoreError` says; `insert` says more")]
 pub trait WriteStore {
-    /// The version with this id; `tags` and `metrics` as they are kept, also where they are no JSON.
+    /// Returns the version with this id, with `tags` and `metrics` as stored.
     fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError>;
-    /// The production version of this name, likewise.
+    /// Returns the production version of this name.
     fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
-    /// Adds a version, which gets an id that was never given before.
+    /// Adds a version under an id that was never used before.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] where name and version are taken.
-    fn insert(&mut self, draft: Draft, now: registry_domain::Timestamp) -> Result<Model, StoreError>;
-    /// Writes what differs between the two states of a version, and nothing else of its row. Id, name, version
-    /// and `created_at` never differ.
+    /// [`Refusal::Conflict`] if name and version are taken.
+    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError>;
+    /// Writes the columns that differ between two states of a version. Id, name, version and `created_at` never differ.
     fn update(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes what changes nothing, so that the transaction has something to commit: what shows whether writes can be
-    /// kept.
+    /// Writes something that changes nothing, so that a commit shows if writes work.
     ///
     /// # Errors
-    /// [`StoreError::Full`] also where there would be room for this one, but for hardly any other.
+    /// [`StoreError::Full`] even if there is space for this write, but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
-    /// Takes a version away; its events stay.
+    /// Deletes a version; its events stay.
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError>;
     /// Appends to the audit trail.
     fn append_event(

@@ -1,6 +1,7 @@
 //! The changes a registry makes, each `read → rule → write → event`, over any [`WriteStore`].
 //!
-//! Each runs inside one transaction and is all or nothing: an error means the caller rolls back.
+//! Each runs inside one transaction and is all or nothing: an error means that the caller undoes what it wrote. A refused
+//! operation has written nothing, because rules come before writes.
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
@@ -9,14 +10,14 @@ use registry_domain::{
 
 use super::{StoreError, WriteStore};
 
-/// Who changes something, when, and by which rules.
+/// Who runs an operation, when, and by which rules.
 #[derive(Debug, Clone)]
 pub struct Context<'a> {
     /// Written into the audit trail.
     pub actor: &'a str,
     /// The clock, read once for the operation.
     pub now: Timestamp,
-    /// What a production version has to show.
+    /// What a production version must show.
     pub gate: &'a Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
@@ -25,11 +26,16 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn note(&self, store: &mut dyn WriteStore, id: ModelId, event: EventDraft) -> Result<(), StoreError> {
-        let event = event.within(self.max_event_payload_bytes)?;
-        store.append_event(id, &event, self.actor, &self.now.to_string())
+    /// Checks the size of an event. Called before anything is written.
+    fn checked(&self, event: EventDraft) -> Result<EventDraft, Refusal> {
+        event.within(self.max_event_payload_bytes)
     }
 
+    fn append(&self, store: &mut dyn WriteStore, id: ModelId, event: &EventDraft) -> Result<(), StoreError> {
+        store.append_event(id, event, self.actor, &self.now.to_string())
+    }
+
+    /// The next `updated_at` of a version, which always rises.
     fn after(&self, model: &Model) -> String {
         self.now.after(&model.updated_at).to_string()
     }
@@ -38,21 +44,20 @@ impl Context<'_> {
 /// Registers a version.
 ///
 /// # Errors
-/// [`Refusal::Conflict`] where name and version are taken or the gate is closed to it,
-/// [`Refusal::TooLarge`] where its event would be.
+/// [`Refusal::Conflict`] if name and version are taken or the gate refuses it; [`Refusal::TooLarge`] if its event or its
+/// metrics are.
 pub fn register(
     store: &mut dyn WriteStore,
     draft: Draft,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
-    let event = EventDraft::identity(
+    let event = context.checked(EventDraft::identity(
         EventKind::Create,
         &draft.name,
         &draft.version,
         draft.status,
         draft.artifact_uri.as_deref(),
-    )
-    .within(context.max_event_payload_bytes)?;
+    ))?;
     let metrics = json::compact(&draft.metrics);
     check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
     let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
@@ -60,15 +65,15 @@ pub fn register(
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, model.id, context)?;
     }
-    context.note(store, model.id, event)?;
+    context.append(store, model.id, &event)?;
     Ok(model)
 }
 
 /// Changes the fields of a version that `patch` gives.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if the version is immutable or the gate closed;
-/// [`Refusal::PreconditionFailed`] where it is not as the caller saw it.
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if the version is immutable or the gate refuses it;
+/// [`Refusal::PreconditionFailed`] if the version has changed since the caller read it.
 pub fn update(
     store: &mut dyn WriteStore,
     id: ModelId,
@@ -88,13 +93,14 @@ pub fn update(
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
     model.updated_at = context.after(&model);
+    let event = context.checked(EventDraft::update(&fields))?;
     let (now, metrics) = (model.status, model.metrics.as_deref());
     let incumbent = demote_incumbent(store, &model.name, Some(before.status), now, metrics, context)?;
     store.update(&before, &model)?;
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, id, context)?;
     }
-    context.note(store, id, EventDraft::update(&fields))?;
+    context.append(store, id, &event)?;
     Ok(model)
 }
 
@@ -111,6 +117,7 @@ pub fn promote(
 ) -> Result<Model, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
     let from = model.status;
+    let event = context.checked(EventDraft::promote(from, to))?;
     let incumbent = demote_incumbent(store, &model.name, Some(from), to, model.metrics.as_deref(), context)?;
     model.status = to;
     model.updated_at = context.after(&model);
@@ -118,7 +125,7 @@ pub fn promote(
     if let Some(incumbent) = incumbent {
         note_demotion(store, incumbent, id, context)?;
     }
-    context.note(store, id, EventDraft::promote(from, to))?;
+    context.append(store, id, &event)?;
     Ok(model)
 }
 
@@ -126,23 +133,23 @@ pub fn promote(
 ///
 /// # Errors
 /// [`Refusal::NotFound`], [`Refusal::TooLarge`], [`Refusal::PreconditionFailed`], and
-/// [`Refusal::Conflict`] where another `updated_at` was seen or the metrics can't take a suite.
+/// [`Refusal::Conflict`] if `updated_at` differs from what the caller read, or the metrics can't take a suite.
 pub fn record_metrics(
     store: &mut dyn WriteStore,
     id: ModelId,
-    evaluation: Evaluation,
+    evaluation: &Evaluation,
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
-    let suite = evaluation.suite.clone();
-    let recorded = evaluation.record(model.metrics.as_deref(), context.actor, context.now)?;
     let before = model.metrics.as_deref();
-    check_metrics(before, &recorded.metrics, Some(&suite), context.max_metrics_bytes)?;
+    let recorded = evaluation.record(before, context.actor, context.now)?;
+    check_metrics(before, &recorded.metrics, Some(&evaluation.suite), context.max_metrics_bytes)?;
+    let event = context.checked(recorded.event)?;
     model.updated_at = context.after(&model);
     store.set_metrics(id, &recorded.metrics, &model.updated_at)?;
     model.metrics = Some(recorded.metrics);
-    context.note(store, id, recorded.event)?;
+    context.append(store, id, &event)?;
     Ok(model)
 }
 
@@ -171,7 +178,7 @@ pub fn delete(
         model.artifact_uri.as_deref(),
     );
     // No size limit here: a version can be deleted however long its URI is.
-    store.append_event(id, &event, context.actor, &context.now.to_string())
+    context.append(store, id, &event)
 }
 
 fn load_checked(
@@ -200,8 +207,8 @@ fn demote_incumbent(
         return Ok(None);
     }
     let incumbent = store.find_production(name)?;
-    let standing = incumbent.as_ref().and_then(|model| model.metrics.as_deref());
-    context.gate.admit(metrics, standing)?;
+    let to_beat = incumbent.as_ref().and_then(|model| model.metrics.as_deref());
+    context.gate.admit(metrics, to_beat)?;
     if let Some(incumbent) = &incumbent {
         store.set_status(incumbent.id, Status::Staging, &context.after(incumbent))?;
     }
@@ -214,5 +221,5 @@ fn note_demotion(
     successor: ModelId,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
-    context.note(store, incumbent, EventDraft::auto_demote(&demotion_reason(successor)))
+    context.append(store, incumbent, &EventDraft::auto_demote(&demotion_reason(successor)))
 }

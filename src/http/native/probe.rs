@@ -89,9 +89,8 @@ pub fn patch(body: &[u8]) {
 /// Accepted scores can be merged twice with the same result, and keep their values.
 pub fn evaluation(body: &[u8]) {
     let Some(evaluation) = read(body, read_evaluation) else { return };
-    let record = |prior: Option<&str>| {
-        evaluation.clone().record(prior, "key:test…", Timestamp::from_unix_millis(0)).ok()
-    };
+    let record =
+        |prior: Option<&str>| evaluation.record(prior, "key:test…", Timestamp::from_unix_millis(0)).ok();
     let Some(first) = record(None) else { return };
     let second = record(Some(&first.metrics)).expect("recorded scores can be recorded again");
     assert_eq!(first.metrics, second.metrics);

@@ -183,32 +183,7 @@ impl SqliteWriter {
         self.run("ROLLBACK")
     }
 
-    /// Marks where an operation begins inside the transaction.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn begin_operation(&mut self) -> Result<(), StoreError> {
-        self.run("SAVEPOINT operation")
-    }
-
-    /// Keeps what the operation did.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn keep_operation(&mut self) -> Result<(), StoreError> {
-        self.run("RELEASE operation")
-    }
-
-    /// Undoes what the operation did, and nothing before it.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn undo_operation(&mut self) -> Result<(), StoreError> {
-        self.run("ROLLBACK TO operation")?;
-        self.run("RELEASE operation")
-    }
-
-    /// Whether a transaction is open. SQLite ends it by itself on some errors, a full disk among them.
+    /// Returns true while a transaction is open. SQLite ends it by itself on some errors, a full disk among them.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         !self.connection.is_autocommit()
