@@ -270,7 +270,7 @@ fn load(server: &mut Server, writes: usize) {
             let in_flight = &in_flight;
             scope.spawn(move || {
                 let mut client = Client::new(address, in_flight);
-                (0..writes).for_each(|number| write(&mut client, writer * 1_000 + number, 20_000));
+                (0..writes).for_each(|number| write(&mut client, writer * 1_000 + number, 80_000));
             });
         }
     });
