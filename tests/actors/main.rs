@@ -313,6 +313,34 @@ fn an_operation_that_fails_after_it_wrote_is_undone_in_sqlite() {
 }
 
 #[test]
+fn reads_that_wait_share_a_snapshot_and_one_sent_after_a_write_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    serve::<Sqlite, _>(sqlite_options(folder.path()), 10, |database| async move {
+        let (work, busy) = held();
+        let mut running = pin!(database.read(move |_| work()));
+        begin(running.as_mut());
+        busy.begun.recv().unwrap();
+        let (work, reading) = held();
+        let mut first = pin!(database.read(move |store| {
+            let before = store.stats()?.total_models;
+            work().map(|_| before)
+        }));
+        begin(first.as_mut());
+        let mut second = pin!(database.read(|store| store.stats()));
+        begin(second.as_mut());
+        busy.release.send(()).unwrap();
+        reading.begun.recv().unwrap();
+        database.write(insert).await.unwrap();
+        let mut third = pin!(database.read(|store| store.stats()));
+        begin(third.as_mut());
+        reading.release.send(()).unwrap();
+        assert_eq!(first.await.unwrap(), 0);
+        assert_eq!(second.await.unwrap().total_models, 0, "it waited when the snapshot of the first began");
+        assert_eq!(third.await.unwrap().total_models, 1);
+    });
+}
+
+#[test]
 fn a_failed_commit_fails_its_whole_batch_and_the_next_succeeds() {
     with_faults(Duration::ZERO, |database, faults| async move {
         faults.lock().unwrap().commit = Some(StoreError::Failing("on purpose".to_owned()));

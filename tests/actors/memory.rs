@@ -12,8 +12,8 @@ use model_registry::{
         Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats, Status, Timestamp,
     },
     store::{
-        Backend, Maintenance, ReadStore, StoreError, StoreSize, Transaction, Upkeep, VisitEvent, VisitModel,
-        VisitModelUntil, WriteStore,
+        Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
+        VisitEvent, VisitModel, VisitModelUntil, WriteStore,
     },
 };
 
@@ -108,6 +108,16 @@ impl Backend for Memory {
 impl Maintenance for NoMaintenance {
     fn run(&mut self) -> Result<Upkeep, StoreError> {
         Ok(Upkeep::Nothing)
+    }
+}
+
+impl SnapshotStore for MemoryReader {
+    fn begin_snapshot(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn end_snapshot(&mut self) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Why a connection can't be opened.
     type OpenError: Error + Send + Sync + 'static;
     /// A connection that reads.
-    type Reader: ReadStore + Send + Unpin + 'static;
+    type Reader: SnapshotStore + Send + Unpin + 'static;
     /// A connection that writes.
     type Writer: Transaction + Send + Unpin + 'static;
     /// A connection that maintains the database beside the writer.
@@ -45,6 +45,15 @@ pub trait Backend: Sized + Send + Sync + 'static {
 
     /// How long a write waits for another process that holds a lock, from its admission.
     fn write_patience(&self) -> Duration;
+}
+
+/// A connection that reads.
+#[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
+pub trait SnapshotStore: ReadStore {
+    /// Shows one state of the database to all reads until [`SnapshotStore::end_snapshot`]: that of the first of them.
+    fn begin_snapshot(&mut self) -> Result<(), StoreError>;
+    /// Ends the snapshot. After an error, the connection must be replaced: a snapshot may still be open.
+    fn end_snapshot(&mut self) -> Result<(), StoreError>;
 }
 
 /// A connection that commits transactions of several operations.

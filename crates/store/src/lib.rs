@@ -8,7 +8,7 @@ mod backend;
 pub mod operations;
 pub mod sqlite;
 
-pub use backend::{Backend, Maintenance, StoreSize, Transaction, Upkeep};
+pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, Upkeep};
 
 use std::ops::ControlFlow;
 

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use registry_domain::{Refusal, Timestamp};
 
 use super::{
-    super::StoreError,
+    super::{SnapshotStore, StoreError},
     backend::WalUpkeep,
     commit::{self, keep_wal_on_close},
     lock::DatabaseLock,
@@ -234,21 +234,35 @@ impl SqliteReader {
         Ok(Self { connection })
     }
 
-    /// Runs several statements on one state of the database.
+    /// Runs several statements on one state of the database: the open snapshot, or one of their own.
     pub(super) fn snapshot<T>(
         &mut self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.connection.prepare_cached("BEGIN")?.execute([])?;
-        let result = read(&self.connection);
-        let ended = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
         if !self.connection.is_autocommit() {
-            // Nothing was written, and left open it would hold up every later read of this connection.
-            self.connection.execute_batch("ROLLBACK")?;
+            return read(&self.connection);
         }
+        self.begin_snapshot()?;
+        let result = read(&self.connection);
+        let ended = self.end_snapshot();
         let result = result?;
         ended?;
         Ok(result)
+    }
+}
+
+impl SnapshotStore for SqliteReader {
+    fn begin_snapshot(&mut self) -> Result<(), StoreError> {
+        self.connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(())
+    }
+
+    fn end_snapshot(&mut self) -> Result<(), StoreError> {
+        // SQLite ends the transaction by itself after some errors.
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
     }
 }
 
