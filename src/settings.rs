@@ -181,6 +181,12 @@ pub fn own_url(variable: impl Fn(&str) -> Option<String>) -> String {
     format!("{scheme}://{host}:{port}")
 }
 
+/// HTTP takes two thirds of the work of a read by id. With a worker for each of two cores, which the readers and the
+/// writer use too, such reads are a quarter slower.
+fn default_workers(cores: usize) -> usize {
+    (cores * 2 / 3).max(1)
+}
+
 impl Settings {
     /// Reads every setting. `variable` looks one up in the environment; `cores` is how many the machine has.
     ///
@@ -265,7 +271,7 @@ impl Settings {
                 read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
                 write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
             },
-            workers: count(flags.workers, "WORKERS", cores),
+            workers: count(flags.workers, "WORKERS", default_workers(cores)),
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
             hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
             local_path_root: local_path_root.map(|path| LocalRoot::open(&path)).transpose()?,

@@ -118,7 +118,7 @@ pub struct ServeFlags {
     /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores, at most 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub readers: Option<u64>,
-    /// Threads that serve HTTP [env: CAIA_REGISTRY_WORKERS] [default: the cores]
+    /// Threads that serve HTTP [env: CAIA_REGISTRY_WORKERS] [default: two thirds of the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub workers: Option<u64>,
     /// Threads that digest files [env: CAIA_REGISTRY_HASHERS] [default: 2]

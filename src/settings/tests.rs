@@ -23,7 +23,7 @@ fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
     assert_eq!((settings.max_connections, settings.request_timeout), (10_000, Duration::from_secs(30)));
     assert!(settings.tls_files.is_none() && settings.key_file.is_none());
     assert_eq!(settings.cors_origins.len(), 4);
-    assert_eq!((settings.workers, settings.database.readers), (2, 2));
+    assert_eq!((settings.workers, settings.database.readers), (1, 2));
     assert_eq!(settings.database.store.synchronous, Synchronous::Full);
     assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
     assert!(!settings.expose_local_paths && !settings.public_metrics);
@@ -62,8 +62,8 @@ fn commits_are_synced_in_full_unless_normal_is_asked_for_by_name() {
 }
 
 #[test]
-fn every_core_gets_a_worker_and_readers_are_bounded() {
-    for (cores, workers, readers) in [(1, 1, 1), (2, 2, 2), (8, 8, 8), (64, 64, 16)] {
+fn workers_leave_cores_to_readers_which_are_bounded() {
+    for (cores, workers, readers) in [(1, 1, 1), (2, 1, 2), (3, 2, 3), (8, 5, 8), (64, 42, 16)] {
         let settings = Settings::resolve(ServeFlags::default(), cores, |_| None).unwrap();
         assert_eq!((settings.workers, settings.database.readers), (workers, readers), "{cores}");
     }
