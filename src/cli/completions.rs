@@ -31,6 +31,6 @@ impl Completions {
         let mut script = Vec::new();
         // Into memory first, because clap panics on a closed pipe.
         clap_complete::generate(self.shell, &mut help::command(), "registry", &mut script);
-        print::text(&String::from_utf8_lossy(&script)).map(|_| ())
+        print::text(&String::from_utf8_lossy(&script))
     }
 }

@@ -7,10 +7,7 @@ use clap::Args;
 use super::{
     exit::{self, Failure},
     model_ref::{ModelRef, label_with_id},
-    output::{
-        OutputFlags, Rows, View,
-        column::{Column, Kind},
-    },
+    output::{OutputFlags, Printer, View},
     print,
     remote::Remote,
 };
@@ -29,12 +26,7 @@ Examples:
 
 This deletes the record of a version. Its events and its artifact stay.";
 
-const DELETED: View = View {
-    table: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
-    wide: || (DELETED.table)(),
-    fields: &["status", "id"],
-    name: None,
-};
+const DELETED: View = View { fields: "status,id", table: "id,status", wide: "id,status", name: None };
 
 const FORCE: &str = "--force";
 
@@ -64,7 +56,7 @@ impl Delete {
     /// If a version does not exist, the user does not confirm, or the registry refuses a deletion; those before it are
     /// done and printed.
     pub fn run(self) -> Result<(), Failure> {
-        DELETED.check(&self.output)?;
+        let mut printer = Printer::new(&self.output, &DELETED)?;
         let client = self.remote.client()?;
         let mut found: Vec<(i64, String)> = Vec::new();
         for model in &self.models {
@@ -77,24 +69,19 @@ impl Delete {
         if !self.yes {
             confirm(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())?;
         }
-        let mut rows =
-            if self.output.is_for_people() { None } else { Some(Rows::begin(&self.output, &DELETED)?) };
         let mut outcome = Ok(());
         for (at, (id, label)) in found.iter().enumerate() {
             match client.delete(*id, self.force, &Condition::default()) {
-                Ok(answer) => match &mut rows {
-                    Some(rows) => rows.page(&[answer]).map(|_| ())?,
-                    None => print::styled(&format!("deleted {label}\n")).map(|_| ())?,
-                },
+                Ok(_) if printer.is_for_people() => print::text(&format!("deleted {label}\n"))?,
+                Ok(answer) => printer.page(&[answer]).map(drop)?,
                 Err(error) => {
                     outcome = Err(refusal(error, label, self.force, found.len() - at));
                     break;
                 }
             }
         }
-        match rows {
-            Some(rows) if rows.shown() > 0 || outcome.is_ok() => rows.end()?,
-            _ => {}
+        if printer.shown() > 0 {
+            printer.end()?;
         }
         outcome
     }

@@ -58,7 +58,7 @@ impl Health {
         let client = Client::without_key(&url, Duration::from_millis(self.timeout_ms))?;
         client.health(self.ready).map_err(unhealthy)?;
         let word = if self.ready { "ready" } else { "healthy" };
-        print::text(&format!("{url} is {word}\n")).map(|_| ())
+        print::text(&format!("{url} is {word}\n"))
     }
 }
 

@@ -131,7 +131,7 @@ impl Maintenance {
         let printed = if self.json {
             print::result(&outcome.to_json(done.as_ref().err().map(Failure::text).as_deref()))
         } else {
-            print::text(&outcome.to_text()).map(drop)
+            print::text(&outcome.to_text())
         };
         done.and(printed)
     }

@@ -38,7 +38,7 @@ impl Manual {
         command.build();
         let failed = |error: io::Error| Failure::failed(format!("can't create a manual page: {error}"));
         let Some(dir) = self.dir else {
-            return print::text(&page(&command).map_err(failed)?.1).map(|_| ());
+            return print::text(&page(&command).map_err(failed)?.1);
         };
         fs::create_dir_all(&dir).map_err(|error| {
             Failure::failed(format!("can't create the folder {}: {error}; choose another", dir.display()))

@@ -6,7 +6,7 @@ use super::{
     exit::{self, Failure},
     list::{self, Filter},
     model_ref::ModelRef,
-    output::{OutputFlags, models::MODELS},
+    output::{MODELS, OutputFlags, Printer},
     remote::Remote,
     show,
 };
@@ -44,12 +44,12 @@ impl Production {
             let filter = Filter { status: Some(Status::Production), ..Filter::default() };
             return list::show(&filter, 0, u64::MAX, &self.output, &self.remote);
         };
-        MODELS.check(&self.output)?;
+        let printer = Printer::new(&self.output, &MODELS)?;
         if name.trim().is_empty() {
             return Err(Failure::usage("the name is blank; give one, or leave it out for all of them"));
         }
         let client = self.remote.client()?;
-        let found = ModelRef::production_of(name).fetch(&client)?;
-        self.output.one(&MODELS, &found, || show::describe(&client, &found, 0))
+        let model = ModelRef::production_of(name).fetch(&client)?;
+        show::print_version(printer, &client, &model, 0)
     }
 }

@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::{
     exit::{self, Failure},
     model_ref::{ModelRef, label, label_with_id},
-    output::{OutputFlags, models::MODELS},
-    print,
+    output::{MODELS, OutputFlags, Printer},
     remote::Remote,
     values::status_parser,
 };
@@ -53,7 +52,7 @@ impl Promote {
     /// # Errors
     /// If the gate refuses it; or as any call.
     pub fn run(self) -> Result<(), Failure> {
-        MODELS.check(&self.output)?;
+        let printer = Printer::new(&self.output, &MODELS)?;
         let client = self.remote.client()?;
         let before = self.model.fetch(&client)?;
         let id = self.model.id_in(&before)?;
@@ -72,11 +71,7 @@ impl Promote {
         {
             message.push_str(&format!("{}: production → staging\n", label_with_id(&incumbent)));
         }
-        self.output.one(&MODELS, &after, || Ok(message.clone()))?;
-        if !self.output.is_for_people() {
-            message.lines().for_each(print::line);
-        }
-        Ok(())
+        printer.changed(&after, &message)
     }
 
     fn refusal(&self, error: ClientError, before: &Value) -> Failure {
