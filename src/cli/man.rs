@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::{exit::Failure, help, print};
+use super::{exit::Failure, print};
 use crate::artifact::write_atomically;
 
 const EXAMPLES: &str = "\
@@ -29,12 +29,12 @@ pub struct Manual {
 }
 
 impl Manual {
-    /// Prints or writes the pages.
+    /// Prints or writes the pages of the command line `command`.
     ///
     /// # Errors
     /// If a page can't be written.
-    pub fn run(self) -> Result<(), Failure> {
-        let mut command = help::command().disable_help_subcommand(true);
+    pub fn run(self, command: Command) -> Result<(), Failure> {
+        let mut command = command.disable_help_subcommand(true);
         command.build();
         let failed = |error: io::Error| Failure::failed(format!("can't create a manual page: {error}"));
         let Some(dir) = self.dir else {
@@ -47,8 +47,7 @@ impl Manual {
         for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
         {
             let (name, text) = page(command).map_err(failed)?;
-            write_atomically(&dir.join(name), text.as_bytes())
-                .map_err(|error| Failure::failed(error.to_string()))?;
+            write_atomically(&dir.join(name), text.as_bytes())?;
             pages += 1;
         }
         print::line(&format!("{pages} pages written to {}", dir.display()));

@@ -93,8 +93,7 @@ impl Remote {
     /// # Errors
     /// If the key is missing or can't be sent, or the URL is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
-        let (url, key) = self.named()?;
-        Ok(Client::new(&url, key)?)
+        self.connection()?.client()
     }
 
     /// The URL of that registry and the key for it.
@@ -102,18 +101,7 @@ impl Remote {
     /// # Errors
     /// As [`Remote::client`].
     pub(super) fn named(&self) -> Result<(String, SecretKey), Failure> {
-        let variable = |name: &str| env::var(name).ok();
-        let config = match self.config(variable) {
-            Err(failure) if self.needs_no_config() => {
-                print::line(&format!(
-                    "warning: {}; the flags name registry and key, so it is not needed",
-                    failure.text()
-                ));
-                Config::default()
-            }
-            read => read?,
-        };
-        self.connection_in(config, variable)?.complete()
+        self.connection()?.complete()
     }
 
     /// Returns true if a flag names the registry, so that no variable and no default file does.
@@ -141,19 +129,14 @@ impl Remote {
     }
 
     fn connection_with(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
-        let config = self.config(&variable)?;
-        self.connection_in(config, variable)
-    }
-
-    fn config(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Config, Failure> {
-        Config::read(self.config.as_deref(), self.profile.as_deref(), variable)
-    }
-
-    fn connection_in(
-        &self,
-        config: Config,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Connection, Failure> {
+        let config = match Config::read(self.config.as_deref(), self.profile.as_deref(), &variable) {
+            Err(failure) if self.needs_no_config() => {
+                let why = failure.text();
+                print::line(&format!("warning: {why}; the flags name registry and key, so it is not needed"));
+                Config::default()
+            }
+            read => read?,
+        };
         // --profile asks for exactly that profile, so variables of the shell don't count.
         let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
         let url = self.url(hidden, &config);

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::interrupt::survive_file_size_limit;
+use super::{exit::Failure, interrupt::survive_file_size_limit};
 use crate::{
     actors::{Database, Hasher},
     http::{self, HttpOptions, KeyFileError, Tls, TlsError},
@@ -52,8 +52,7 @@ pub struct Serve {
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum ServeError {
+enum ServeError {
     #[error("{address} is in use; stop the server that listens there, or choose another --port")]
     PortTaken { address: String },
     #[error("can't listen on {address}: {source}; choose another --host or --port")]
@@ -81,8 +80,12 @@ impl Serve {
     /// Serves until a signal ends it.
     ///
     /// # Errors
-    /// [`ServeError`] if it could not start.
-    pub fn run(self) -> Result<(), ServeError> {
+    /// If it could not start.
+    pub fn run(self) -> Result<(), Failure> {
+        self.serve().map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    fn serve(self) -> Result<(), ServeError> {
         let cores = available_parallelism().map_or(1, usize::from);
         let mut settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
         let dev_key = settings.dev_key.take();

@@ -42,7 +42,7 @@ const SETTINGS: View =
 /// Show the registry that commands talk to, and the sources of URL and key; never a key.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct ConfigCommand {
+pub struct Config {
     /// All settings, or only the path of the configuration file
     #[arg(value_enum, default_value = "show")]
     what: What,
@@ -60,7 +60,7 @@ enum What {
     Path,
 }
 
-impl ConfigCommand {
+impl Config {
     /// Shows the settings.
     ///
     /// # Errors
