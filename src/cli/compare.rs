@@ -41,7 +41,7 @@ Examples:
 /// Unicode). --metric draws a chart instead, in the order of registration.
 #[derive(Debug, Args)]
 #[command(visible_alias = "diff", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Compare {
+pub(super) struct Compare {
     /// 2 to 20 versions: name:version, ids, or name@production
     #[arg(value_name = "MODEL", required_unless_present = "name", conflicts_with = "name")]
     models: Vec<ModelRef>,
@@ -62,10 +62,7 @@ pub struct Compare {
 
 impl Compare {
     /// Compares.
-    ///
-    /// # Errors
-    /// If there are fewer than two versions, or no numbers to draw; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &MODELS)?;
         if !self.metric.is_empty() && !printer.is_for_people() {
             return Err(Failure::usage("--metric draws a chart for people; omit it or the output format"));
@@ -269,51 +266,4 @@ fn number(value: &Value) -> Option<(f64, String)> {
     let text = value.as_number()?.to_string();
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
     Some((number, text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn versions() -> Vec<Value> {
-        vec![
-            json!({"id": 1, "name": "m", "version": "v1", "status": "staging", "frozen": false, "training_loss": 2.5,
-                   "dataset": "c4", "metrics": {"suites": {"s": {"score": 0.5, "_meta": {"actor": "a"}}}, "x": 1}}),
-            json!({"id": 2, "name": "m", "version": "v2", "status": "staging", "frozen": false, "training_loss": 2.0,
-                   "dataset": "c4", "metrics": null}),
-        ]
-    }
-
-    fn table(diff_only: bool) -> String {
-        let order: Vec<Value> = versions().into_iter().rev().collect();
-        let marks = Marks::of(Some(&json!({"by_loss": order, "by_params": versions()})));
-        let terminal = Terminal { width: None, unicode: true };
-        let text = side_by_side(&versions(), &marks, diff_only, false, terminal);
-        anstream::adapter::strip_str(&text).to_string()
-    }
-
-    #[test]
-    fn differences_are_marked_and_empty_rows_are_left_out() {
-        assert_eq!(
-            table(false),
-            "   FIELD          m:v1     m:v2\n\
-             \x20  status         staging  staging\n\
-             ≠  training_loss  2.5      2.0 lowest\n\
-             ≠  metrics.x      1        -\n\
-             ≠  s/score        0.5      -\n\
-             \x20  dataset        c4       c4\n"
-        );
-        assert!(!table(true).contains("dataset") && table(true).contains("s/score"));
-    }
-
-    #[test]
-    fn the_message_for_an_unknown_metric_lists_the_known_ones() {
-        let terminal = Terminal { width: None, unicode: false };
-        let draw = |metric: &str| drawn(&versions(), &metric.parse().unwrap(), terminal);
-        assert!(draw("s/score").is_ok() && draw("training_loss").is_ok() && draw("metrics.x").is_ok());
-        for metric in ["s/other", "dataset", "nothing"] {
-            let failure = format!("{:?}", draw(metric).unwrap_err());
-            assert!(failure.contains("there are metrics.x, s/score"), "{failure}");
-        }
-    }
 }

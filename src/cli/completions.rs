@@ -17,17 +17,14 @@ Examples:
 /// Print a shell script that completes commands and flags.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Completions {
+pub(super) struct Completions {
     /// The shell
     shell: Shell,
 }
 
 impl Completions {
     /// Prints the script for the command line `command`.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
-    pub fn run(self, mut command: Command) -> Result<(), Failure> {
+    pub(super) fn run(self, mut command: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
         // Into memory first, because clap panics on a closed pipe.
         clap_complete::generate(self.shell, &mut command, "registry", &mut script);

@@ -26,14 +26,15 @@ Examples:
 
 This deletes the record of a version. Its events and its artifact stay.";
 
-const DELETED: View = View { fields: "status,id", table: "id,status", wide: "id,status", name: None };
+const DELETED: View =
+    View { fields: "status,id", table: "id,status", wide: "id,status", seconds: false, name: None };
 
 const FORCE: &str = "--force";
 
 /// Delete versions. Their events stay.
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Delete {
+pub(super) struct Delete {
     /// The versions: name:version or ids
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<ModelRef>,
@@ -51,11 +52,7 @@ pub struct Delete {
 
 impl Delete {
     /// Finds all versions, asks, and deletes one after the other.
-    ///
-    /// # Errors
-    /// If a version does not exist, the user does not confirm, or the registry refuses a deletion; those before it are
-    /// done and printed.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let mut printer = Printer::new(&self.output, &DELETED)?;
         let client = self.remote.client()?;
         let mut found: Vec<(i64, String)> = Vec::new();

@@ -5,22 +5,22 @@ use crate::artifact::objects::ObjectError;
 use crate::{artifact::ArtifactError, client::ClientError};
 
 /// The command succeeded.
-pub const DONE: u8 = 0;
+pub(super) const DONE: u8 = 0;
 /// A file, the configuration or a rule of the registry prevented it.
-pub const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// The command line is invalid. The parser of the command line uses the same code.
-pub const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// No registry or object store answers. Trying again later may help.
-pub const UNREACHABLE: u8 = 3;
+pub(super) const UNREACHABLE: u8 = 3;
 /// Keys or credentials are missing, or were refused.
-pub const KEY: u8 = 4;
+pub(super) const KEY: u8 = 4;
 /// The change contradicts what the registry holds, such as a version that exists already.
-pub const CONFLICT: u8 = 5;
+pub(super) const CONFLICT: u8 = 5;
 /// Ctrl-C, SIGTERM or a closed terminal ended it, and it cleaned up. Shells use the same code: 128 plus SIGINT.
-pub const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// The exit codes for the help of a command.
-pub const HELP: &str = "\
+pub(super) const HELP: &str = "\
 Exit codes:
   0  done
   1  failed: a file, the configuration, or an error of the registry

@@ -24,7 +24,7 @@ A version is named name:version, by its id, or name@production.
 
 /// `command` with a first page in groups.
 #[must_use]
-pub fn in_groups(command: Command) -> Command {
+pub(super) fn in_groups(command: Command) -> Command {
     let commands = groups(&command);
     // clap would read braces as placeholders.
     let commands = commands.replace('{', "(").replace('}', ")");

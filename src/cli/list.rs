@@ -29,7 +29,7 @@ Examples:
 /// List versions, newest first.
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct List {
+pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
     /// Most versions to show
@@ -86,10 +86,7 @@ impl Filter {
 
 impl List {
     /// Lists the versions.
-    ///
-    /// # Errors
-    /// If the flags are invalid, or a page can't be fetched.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
         show(&self.filter, self.offset, limit, &self.output, &self.remote)
     }
@@ -109,27 +106,27 @@ pub(super) fn show(
     while printer.shown() < limit
         && let Some(place) = next
     {
-        let wanted = (limit - printer.shown()).min(ListQuery::MAX_LIMIT as u64);
+        let size = (limit - printer.shown()).min(ListQuery::MAX_LIMIT as u64);
         let mut page = match &place {
             Next::Offset => {
-                let (limit, offset) = (wanted.to_string(), (offset + printer.shown()).to_string());
+                let (limit, offset) = (size.to_string(), (offset + printer.shown()).to_string());
                 let mut query = filter.query();
                 query.extend([("limit", limit.as_str()), ("offset", offset.as_str())]);
                 client.models(&query)?
             }
             Next::Link(link) => client.next_page(link)?,
         };
-        let count = page.models.len() as u64;
+        let received = page.models.len() as u64;
         total = page.total.or(total);
         next = match (page.next.take(), place) {
             (Some(link), _) => Some(Next::Link(link)),
             // 0.2.0 sends neither links nor a total, so a full page may not be the last one.
-            (None, Next::Offset) if page.total.is_none() && count >= wanted => Some(Next::Offset),
+            (None, Next::Offset) if page.total.is_none() && received >= size => Some(Next::Offset),
             // A registry that links to pages links to all of them.
-            (None, _) if count > wanted => Some(Next::Offset),
+            (None, _) if received > size => Some(Next::Offset),
             (None, _) => None,
         };
-        page.models.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        page.models.truncate(usize::try_from(size).unwrap_or(usize::MAX));
         if printer.page(&page.models)? == Reader::HasLeft {
             return Ok(());
         }

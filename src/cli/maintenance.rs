@@ -63,7 +63,7 @@ Exit codes:
 /// Results go to stdout, errors and progress to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
-pub struct Maintenance {
+pub(super) struct Maintenance {
     /// Copy the database to this file, as of one moment, and verify the copy before it replaces an old one
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
@@ -106,10 +106,7 @@ impl From<MaintenanceError> for Failure {
 
 impl Maintenance {
     /// Runs the actions and prints their results.
-    ///
-    /// # Errors
-    /// The first failure; the results of the actions before it are printed all the same.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal;
         if self.backup.is_none() && self.restore.is_none() && !has_flag {
             return Err(Failure::usage(

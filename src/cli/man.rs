@@ -22,7 +22,7 @@ Examples:
 /// Print the manual page, or write one for each command.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Manual {
+pub(super) struct Manual {
     /// Write registry.1, registry-list.1 and so on into this folder; creates the folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -30,10 +30,7 @@ pub struct Manual {
 
 impl Manual {
     /// Prints or writes the pages of the command line `command`.
-    ///
-    /// # Errors
-    /// If a page can't be written.
-    pub fn run(self, command: Command) -> Result<(), Failure> {
+    pub(super) fn run(self, command: Command) -> Result<(), Failure> {
         let mut command = command.disable_help_subcommand(true);
         command.build();
         let failed = |error: io::Error| Failure::failed(format!("can't create a manual page: {error}"));

@@ -36,6 +36,7 @@ const SCORES: View = View {
     fields: "suite,metric,value,recorded_at,actor,dataset,eval_commit,notes",
     table: "suite,metric,value,RECORDED:recorded_at,actor",
     wide: "suite,metric,value,RECORDED:recorded_at,actor,dataset,COMMIT:eval_commit,notes",
+    seconds: false,
     name: None,
 };
 
@@ -48,7 +49,7 @@ const SCORES: View = View {
     group = ArgGroup::new("scores").multiple(true),
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
-pub struct Metrics {
+pub(super) struct Metrics {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
     /// Suite to show, or to record into
@@ -86,10 +87,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Records the given scores, if any, and shows scores.
-    ///
-    /// # Errors
-    /// If the scores can't be read or sent; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &SCORES)?;
         if self.set.is_empty() && self.from_json.is_none() {
             return self.show(printer);

@@ -16,47 +16,47 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 #[cfg(feature = "objects")]
 pub mod bench;
 #[cfg(feature = "cli")]
-pub mod compare;
-pub mod completions;
+mod compare;
+mod completions;
 mod config;
 #[cfg(feature = "cli")]
-pub mod delete;
+mod delete;
 #[cfg(feature = "cli")]
-pub mod details;
+mod details;
 #[cfg(feature = "cli")]
 mod digesting;
 #[cfg(feature = "cli")]
-pub mod events;
+mod events;
 pub mod exit;
 #[cfg(feature = "server")]
-pub mod health;
-pub mod help;
+mod health;
+mod help;
 #[cfg(feature = "cli")]
 pub mod ingest;
 mod interrupt;
 #[cfg(feature = "cli")]
-pub mod list;
+mod list;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;
 #[cfg(feature = "objects")]
 mod location;
 #[cfg(feature = "server")]
-pub mod maintenance;
-pub mod man;
+mod maintenance;
+mod man;
 #[cfg(feature = "cli")]
-pub mod metrics;
+mod metrics;
 #[cfg(feature = "cli")]
-pub mod model_ref;
+mod model_ref;
 #[cfg(feature = "objects")]
 pub mod object_flags;
 #[cfg(feature = "cli")]
 mod output;
 mod print;
 #[cfg(feature = "cli")]
-pub mod production;
+mod production;
 mod progress;
 #[cfg(feature = "cli")]
-pub mod promote;
+mod promote;
 #[cfg(feature = "objects")]
 pub mod publish;
 #[cfg(feature = "objects")]
@@ -65,23 +65,25 @@ mod publish_error;
 pub mod publishing;
 #[cfg(feature = "cli")]
 pub mod registration;
-pub mod remote;
+mod remote;
 #[cfg(feature = "server")]
-pub mod serve;
+mod serve;
 #[cfg(feature = "cli")]
-pub mod show;
+mod show;
 #[cfg(feature = "cli")]
-pub mod show_config;
+mod show_config;
 #[cfg(feature = "cli")]
-pub mod stats;
+mod stats;
 #[cfg(feature = "cli")]
-pub mod update;
+mod update;
 #[cfg(feature = "cli")]
 mod values;
 #[cfg(feature = "objects")]
-pub mod verify;
+mod verify;
 #[cfg(feature = "objects")]
 pub mod watch;
+
+pub use remote::VARIABLES;
 
 /// A registry of model versions: their digests, their scores, and which one is in production.
 #[derive(Debug, Parser)]

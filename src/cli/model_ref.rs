@@ -14,7 +14,7 @@ const PRODUCTION: &str = "@production";
 
 /// A version as it was named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelRef {
+pub(super) struct ModelRef {
     text: String,
     /// Names and versions may hold colons, and versions may end with `@production`, so a text can have several.
     readings: Vec<Reading>,
@@ -75,7 +75,7 @@ impl fmt::Display for ModelRef {
 impl ModelRef {
     /// The version with this name and version, even if they hold colons.
     #[must_use]
-    pub fn named(name: &str, version: &str) -> Self {
+    pub(super) fn named(name: &str, version: &str) -> Self {
         let reading = Reading::Version { name: name.to_owned(), version: version.to_owned() };
         Self { text: format!("{name}:{version}"), readings: vec![reading] }
     }
@@ -98,7 +98,7 @@ impl ModelRef {
     ///
     /// # Errors
     /// If no reading names a version, or several do; or as any call.
-    pub fn fetch(&self, client: &Client) -> Result<Value, Failure> {
+    pub(super) fn fetch(&self, client: &Client) -> Result<Value, Failure> {
         let mut found: Vec<(Value, &Reading)> = Vec::new();
         for reading in &self.readings {
             let answer = match reading {
@@ -141,7 +141,7 @@ impl ModelRef {
     ///
     /// # Errors
     /// As [`ModelRef::fetch`].
-    pub fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
+    pub(super) fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
         match self.readings[..] {
             [Reading::Id(id)] => Ok(id),
             _ => self.id_in(&self.fetch(client)?),

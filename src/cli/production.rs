@@ -25,7 +25,7 @@ Examples:
 /// Show the versions in production.
 #[derive(Debug, Args)]
 #[command(visible_alias = "prod", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Production {
+pub(super) struct Production {
     /// Only the production version of this name
     name: Option<String>,
     #[command(flatten)]
@@ -36,10 +36,7 @@ pub struct Production {
 
 impl Production {
     /// Shows them.
-    ///
-    /// # Errors
-    /// If the name has no production version; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let Some(name) = &self.name else {
             let filter = Filter { status: Some(Status::Production), ..Filter::default() };
             return list::show(&filter, 0, u64::MAX, &self.output, &self.remote);

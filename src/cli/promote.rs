@@ -31,7 +31,7 @@ Examples:
 /// may require scores of a suite; if it refuses a promotion, nothing changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Promote {
+pub(super) struct Promote {
     /// The version: name:version or its id
     model: ModelRef,
     /// New status
@@ -48,10 +48,7 @@ pub struct Promote {
 
 impl Promote {
     /// Promotes the version and prints the changes of status.
-    ///
-    /// # Errors
-    /// If the gate refuses it; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &MODELS)?;
         let client = self.remote.client()?;
         let before = self.model.fetch(&client)?;

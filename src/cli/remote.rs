@@ -34,7 +34,7 @@ pub const VARIABLES: [&str; 6] = [
 /// The flags of every command that talks to a registry.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Registry")]
-pub struct Remote {
+pub(super) struct Remote {
     /// URL of the registry; else (except for loadtest) CAIA_REGISTRY_URL, the configuration file, or
     /// http://localhost:8001
     #[arg(long, visible_alias = "url", value_name = "URL")]
@@ -92,7 +92,7 @@ impl Remote {
     ///
     /// # Errors
     /// If the key is missing or can't be sent, or the URL is invalid.
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
         self.connection()?.client()
     }
 

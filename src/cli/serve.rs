@@ -45,7 +45,7 @@ Signals:
 
 Exit codes:
   0 shut down in order   1 could not start (one line on stderr says why)   2 wrong usage")]
-pub struct Serve {
+pub(super) struct Serve {
     #[command(flatten)]
     flags: ServeFlags,
 }
@@ -68,20 +68,17 @@ enum ServeError {
     #[error("--tls-cert, --tls-key: {0}")]
     Tls(#[from] TlsError),
     #[error(
-        "--max-connections {wanted} needs a limit of {needed} open files and this process may have {limit}; raise the limit \
+        "--max-connections {requested} needs a limit of {needed} open files and this process may have {limit}; raise the limit \
          (ulimit -Hn, LimitNOFILE=) or lower --max-connections to {possible}"
     )]
-    DescriptorLimit { wanted: usize, needed: u64, limit: u64, possible: usize },
+    DescriptorLimit { requested: usize, needed: u64, limit: u64, possible: usize },
     #[error("the server failed: {0}")]
     Failed(#[from] io::Error),
 }
 
 impl Serve {
     /// Serves until a signal ends it.
-    ///
-    /// # Errors
-    /// If it could not start.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         self.serve().map_err(|error| Failure::failed(error.to_string()))
     }
 
@@ -112,15 +109,15 @@ fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
     let threads = settings.workers + settings.database.readers + settings.hashers;
     let limit = raise_descriptor_limit();
     let possible = http::max_connections_within(limit, threads);
-    let wanted = options.max_connections;
-    if wanted > possible && settings.requires_max_connections {
-        let needed = http::descriptors_besides_connections(threads) + wanted as u64;
-        return Err(ServeError::DescriptorLimit { wanted, needed, limit, possible });
+    let requested = options.max_connections;
+    if requested > possible && settings.requires_max_connections {
+        let needed = http::descriptors_besides_connections(threads) + requested as u64;
+        return Err(ServeError::DescriptorLimit { requested, needed, limit, possible });
     }
-    if wanted > possible {
+    if requested > possible {
         tracing::warn!(limit, possible, "the limit of open files allows fewer connections than the default");
     }
-    options.max_connections = wanted.min(possible);
+    options.max_connections = requested.min(possible);
     Ok(options)
 }
 

@@ -34,7 +34,7 @@ Examples:
 /// Show one version.
 #[derive(Debug, Args)]
 #[command(visible_alias = "get", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Show {
+pub(super) struct Show {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
     #[command(flatten)]
@@ -45,10 +45,7 @@ pub struct Show {
 
 impl Show {
     /// Shows the version.
-    ///
-    /// # Errors
-    /// If there is no such version; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &MODELS)?;
         let client = self.remote.client()?;
         let model = self.model.fetch(&client)?;

@@ -36,13 +36,18 @@ The file is TOML. It may hold the key, but a separate file is better:
 A flag wins over --profile, which wins over variables (CAIA_REGISTRY_URL, CAIA_REGISTRY_API_KEY,
 CAIA_REGISTRY_API_KEY_FILE, CAIA_REGISTRY_PROFILE), which win over the file.";
 
-const SETTINGS: View =
-    View { fields: "setting,value", table: "setting,value", wide: "setting,value", name: None };
+const SETTINGS: View = View {
+    fields: "setting,value",
+    table: "setting,value",
+    wide: "setting,value",
+    seconds: false,
+    name: None,
+};
 
 /// Show the registry that commands talk to, and the sources of URL and key; never a key.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Config {
+pub(super) struct Config {
     /// All settings, or only the path of the configuration file
     #[arg(value_enum, default_value = "show")]
     what: What,
@@ -62,10 +67,7 @@ enum What {
 
 impl Config {
     /// Shows the settings.
-    ///
-    /// # Errors
-    /// If the configuration is wrong.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &SETTINGS)?;
         let path = self.remote.config_path().map(|path| path.display().to_string());
         if matches!(self.what, What::Path) {

@@ -26,13 +26,18 @@ Examples:
   For a script:
     registry stats --json | jq .by_status.production";
 
-const COUNTS: View =
-    View { fields: "by,key,models", table: "by,key,models", wide: "by,key,models", name: None };
+const COUNTS: View = View {
+    fields: "by,key,models",
+    table: "by,key,models",
+    wide: "by,key,models",
+    seconds: false,
+    name: None,
+};
 
 /// Count versions by status and by name.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Stats {
+pub(super) struct Stats {
     /// Names in the table
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
@@ -44,10 +49,7 @@ pub struct Stats {
 
 impl Stats {
     /// Shows the counts.
-    ///
-    /// # Errors
-    /// As any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &COUNTS)?;
         let stats = self.remote.client()?.stats()?;
         if !printer.is_for_people() {

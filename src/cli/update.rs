@@ -41,7 +41,7 @@ Examples:
 #[command(
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
-pub struct Update {
+pub(super) struct Update {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
     #[command(flatten)]
@@ -131,10 +131,7 @@ struct Fields {
 
 impl Update {
     /// Changes the version and prints the changed fields.
-    ///
-    /// # Errors
-    /// If the change is invalid or refused; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &MODELS)?;
         let body = self.body()?;
         if body.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {

@@ -39,7 +39,7 @@ Examples:
 /// difference one line on stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Verify {
+pub(super) struct Verify {
     /// The version: name:version, an id, or name@production
     #[arg(value_name = "MODEL")]
     model: ModelRef,
@@ -67,10 +67,7 @@ struct Registered {
 
 impl Verify {
     /// Compares and reports.
-    ///
-    /// # Errors
-    /// If it is not that artifact, or could not be read.
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.object_flags = self.object_flags.or(&connection.config.profile);
         let model = self.model.fetch(&connection.client()?)?;

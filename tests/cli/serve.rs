@@ -219,7 +219,7 @@ fn paths_that_may_lead_anywhere_are_warned_of() {
         });
         server.signal("TERM");
         let log = server.ended().log;
-        assert_eq!(log.contains("keep them to a folder with --local-path-root"), warned, "{log}");
+        assert_eq!(log.contains("restrict them to a folder with --local-path-root"), warned, "{log}");
     }
 }
 

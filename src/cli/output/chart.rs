@@ -200,21 +200,4 @@ mod tests {
             assert_eq!(change(before, now), text);
         }
     }
-
-    #[test]
-    fn a_chart_shows_missing_values_and_compares_with_the_last_value() {
-        let entry = |label: &str, value: Option<&str>| Entry {
-            label: label.to_owned(),
-            value: value.map(|text| (text.parse().unwrap(), text.to_owned())),
-        };
-        let entries = [entry("m:v1", Some("0.40")), entry("m:v10", None), entry("m:v2", Some("0.8"))];
-        let drawn = bars("s/score", &entries, Terminal { width: Some(43), unicode: false });
-        assert_eq!(
-            anstream::adapter::strip_str(&drawn).to_string(),
-            "s/score  bars from 0 to 0.8\n\
-             \x20 m:v1   ######        0.40\n\
-             \x20 m:v10                   -\n\
-             \x20 m:v2   ############   0.8  +0.4 (+100.0%)\n"
-        );
-    }
 }

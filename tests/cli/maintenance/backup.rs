@@ -33,8 +33,8 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
             wait_until("writes go on", || acknowledged.lock().unwrap().len() >= before + 20);
             before = acknowledged.lock().unwrap().len();
             let path = at(&folder, &format!("{number}.db"));
-            let told = done(back_up(&server.db_path(), &path));
-            assert_eq!(told["backup"]["size_bytes"], fs::metadata(&path).unwrap().len());
+            let report = done(back_up(&server.db_path(), &path));
+            assert_eq!(report["backup"]["size_bytes"], fs::metadata(&path).unwrap().len());
             held.push((path, before));
         }
         ending.store(true, Ordering::SeqCst);
@@ -44,8 +44,8 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
 
     for (backup, before) in held {
         let fresh = tempfile::tempdir().unwrap();
-        let told = done(with(maintenance(&at(&fresh, "registry.db"), ["--check"]), "--restore", &backup));
-        assert_eq!((&told["check"]["ok"], &told["check"]["warning_count"]), (&json!(true), &json!(0)));
+        let report = done(with(maintenance(&at(&fresh, "registry.db"), ["--check"]), "--restore", &backup));
+        assert_eq!((&report["check"]["ok"], &report["check"]["warning_count"]), (&json!(true), &json!(0)));
         let restored = Connection::open(at(&fresh, "registry.db")).unwrap();
         let mut find = restored
             .prepare("SELECT metrics ->> '$.suites.s.score' FROM models WHERE name = 'm' AND version = ?1")
@@ -67,7 +67,8 @@ fn a_backup_over_the_database_or_over_another_file_is_refused() {
     fs::hard_link(&path, at(&folder, "twin")).unwrap();
     fs::write(at(&folder, "model.pt"), "weights").unwrap();
     fs::create_dir(at(&folder, "sub")).unwrap();
-    fs::write(at(&folder, "sub-journal"), "what it is comes before what lies beside it").unwrap();
+    fs::write(at(&folder, "sub-journal"), "a folder is refused as a folder, whatever files have its name")
+        .unwrap();
     Connection::open(at(&folder, "other.db")).unwrap().execute_batch("CREATE TABLE precious (x)").unwrap();
     fs::copy(&path, at(&folder, "cut.db")).unwrap();
     File::options().write(true).open(at(&folder, "cut.db")).unwrap().set_len(5000).unwrap();
@@ -129,9 +130,9 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         old.pragma_update(None, "journal_mode", if log { "WAL" } else { "DELETE" }).unwrap();
         drop(old);
         let (before, touched) = (snapshot(folder.path()), fs::metadata(&path).unwrap().modified().unwrap());
-        let told = done(with(maintenance(&path, ["--check"]), "--backup", &at(&elsewhere, "b.db")));
-        assert_eq!((&told["check"]["schema_version"], &told["check"]["models"]), (&json!(2), &json!(2)));
-        let warnings = told["check"]["warnings"].to_string();
+        let report = done(with(maintenance(&path, ["--check"]), "--backup", &at(&elsewhere, "b.db")));
+        assert_eq!((&report["check"]["schema_version"], &report["check"]["models"]), (&json!(2), &json!(2)));
+        let warnings = report["check"]["warnings"].to_string();
         for expected in [
             "its schema is older (2, not 400)",
             "1 row of model_events refers to no row of models",
@@ -148,8 +149,8 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
             command.env("CAIA_REGISTRY_API_KEY", KEY);
         });
         assert_eq!(server.get("/models/1")["artifact_uri"], "legacy:1");
-        let told = done(maintenance(&server.db_path(), ["--check"]));
-        assert_eq!(told["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
+        let report = done(maintenance(&server.db_path(), ["--check"]));
+        assert_eq!(report["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
     }
 }
 
@@ -161,11 +162,11 @@ fn impossible_requests_are_errors_and_a_missing_database_is_never_created() {
         let refused = Ran::of(&mut maintenance(&database, arguments.iter().copied())).failed(1);
         assert!(refused.contains("does not exist"), "{refused}");
         let ran = Ran::of(&mut maintenance(&database, arguments.iter().copied().chain(["--json"])));
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-        assert_eq!(told["db_path"], database.to_str().unwrap());
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(report["db_path"], database.to_str().unwrap());
         assert!(
-            told["error"].as_str().unwrap().contains("does not exist"),
-            "the JSON contains the error: {told}"
+            report["error"].as_str().unwrap().contains("does not exist"),
+            "the JSON contains the error: {report}"
         );
     }
     Ran::of(&mut back_up(&database, &at(&folder, "b.db"))).failed(1);
@@ -194,20 +195,23 @@ fn a_vacuum_and_an_optimize_are_refused_beside_a_server_and_work_once_it_has_end
     for action in ["--vacuum", "--optimize"] {
         let backup = at(&elsewhere, &format!("{action}.db"));
         let ran = Ran::of(&mut with(maintenance(&server.db_path(), [action, "--json"]), "--backup", &backup));
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(ran.code, 5, "{ran:?}");
-        assert!(told["backup"]["pages"].as_u64().unwrap() > 0, "the action before it is reported: {told}");
-        let error = told["error"].as_str().unwrap();
+        assert!(
+            report["backup"]["pages"].as_u64().unwrap() > 0,
+            "the action before it is reported: {report}"
+        );
+        let error = report["error"].as_str().unwrap();
         assert!(error.contains("is in use by process ") && error.contains("registry serve"), "{error}");
     }
     server.post("/models/1/promote", &json!(null));
     server.signal("TERM");
     let folder = server.ended().folder;
     let path = at(&folder, "registry.db");
-    let told = done(maintenance(&path, ["--vacuum", "--optimize", "--check"]));
-    let size = |when: &str| told["vacuum"][format!("size_bytes_{when}")].as_u64().unwrap();
-    assert!(size("before") > 1_900_000 && size("after") < 300_000, "{told}");
-    assert!(told["optimize"]["ran"].is_array() && told["check"]["ok"] == true, "{told}");
+    let report = done(maintenance(&path, ["--vacuum", "--optimize", "--check"]));
+    let size = |when: &str| report["vacuum"][format!("size_bytes_{when}")].as_u64().unwrap();
+    assert!(size("before") > 1_900_000 && size("after") < 300_000, "{report}");
+    assert!(report["optimize"]["ran"].is_array() && report["check"]["ok"] == true, "{report}");
     assert_eq!(names(folder.path()), ["registry.db"]);
 }
 

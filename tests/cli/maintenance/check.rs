@@ -21,10 +21,10 @@ fn remade(good: &Path, table: &str, word: &str, other: &str) -> String {
 fn the_check_finds_each_fault_and_says_what_to_do() {
     let folder = database();
     let good = at(&folder, "registry.db");
-    let told = done(maintenance(&good, ["--check"]));
-    assert_eq!(told["check"]["errors"], json!([]));
-    assert_eq!(told["check"]["warnings"], json!([]));
-    assert_eq!((&told["check"]["models"], &told["check"]["events"]), (&json!(3), &json!(5)));
+    let report = done(maintenance(&good, ["--check"]));
+    assert_eq!(report["check"]["errors"], json!([]));
+    assert_eq!(report["check"]["warnings"], json!([]));
+    assert_eq!((&report["check"]["models"], &report["check"]["events"]), (&json!(3), &json!(5)));
 
     let upper = format!("UPDATE models SET checkpoint_sha256 = '{}' WHERE id = 2", "AB".repeat(32));
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 250) \
@@ -294,16 +294,16 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         let ran = Ran::of(&mut maintenance(&path, ["--check", "--json"]));
         assert_eq!(ran.code, i32::from(severity == "error"), "{sql}: {ran:?}");
         assert_eq!(ran.stderr.is_empty(), severity == "warning", "{sql}: {ran:?}");
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-        let found = told["check"][format!("{severity}s")].as_array().unwrap();
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let found = report["check"][format!("{severity}s")].as_array().unwrap();
         let finding = found.iter().find(|finding| finding["problem"].as_str().unwrap().contains(problem));
         let finding = finding.unwrap_or_else(|| panic!("{sql}: {}", ran.stdout));
         assert_eq!((&finding["table"], &finding["id"]), (&json!(table), &json!(id)), "{sql}");
         assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{sql}");
-        assert_eq!(told["check"]["ok"], severity == "warning", "{sql}");
+        assert_eq!(report["check"]["ok"], severity == "warning", "{sql}");
         assert_eq!(snapshot(case.path()), before, "{sql}: a check changes nothing");
         if sql == many {
-            assert_eq!((found.len(), &told["check"]["error_count"]), (100, &json!(250)));
+            assert_eq!((found.len(), &report["check"]["error_count"]), (100, &json!(250)));
             let text = Ran::of(&mut maintenance(&path, ["--check"]));
             assert!(text.stdout.ends_with("and 150 more errors\n"), "{text:?}");
         }
@@ -326,8 +326,8 @@ fn the_advice_for_a_schema_without_its_guards_restores_them() {
     let server = Server::with(folder, 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", KEY);
     });
-    let told = done(maintenance(&server.db_path(), ["--check"]));
-    assert_eq!((&told["check"]["ok"], &told["check"]["errors"]), (&json!(true), &json!([])));
+    let report = done(maintenance(&server.db_path(), ["--check"]));
+    assert_eq!((&report["check"]["ok"], &report["check"]["errors"]), (&json!(true), &json!([])));
 }
 
 #[test]
@@ -345,9 +345,9 @@ fn the_advice_for_counters_and_the_index_rebuilds_them() {
         spoil(sql);
         let ran = Ran::of(&mut maintenance(&path, ["--check"]));
         assert!(ran.code == 1 && ran.stdout.contains("run `registry maintenance --optimize`"), "{ran:?}");
-        let told = done(maintenance(&path, ["--optimize", "--check"]));
-        assert!(!told["optimize"]["rebuilt"].as_array().unwrap().is_empty(), "{sql}: {told}");
-        assert_eq!(told["check"]["ok"], json!(true), "{sql}");
+        let report = done(maintenance(&path, ["--optimize", "--check"]));
+        assert!(!report["optimize"]["rebuilt"].as_array().unwrap().is_empty(), "{sql}: {report}");
+        assert_eq!(report["check"]["ok"], json!(true), "{sql}");
         let again = done(maintenance(&path, ["--optimize"]));
         assert_eq!(again["optimize"]["rebuilt"], json!([]));
     }

@@ -23,9 +23,9 @@ fn a_restore_is_refused_under_a_server_and_works_once_it_has_ended() {
     server.signal("TERM");
     let folder = server.ended().folder;
     let database = at(&folder, "registry.db");
-    let told = done(restore(&database, &backup));
+    let report = done(restore(&database, &backup));
     assert_eq!(count(&database, "SELECT count(*) FROM models"), 1);
-    let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
+    let kept = PathBuf::from(report["restore"]["kept_as"][0].as_str().unwrap());
     assert!(kept.to_str().unwrap().contains("registry.db.before-restore-"), "{kept:?}");
     assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "nothing is lost");
     assert_eq!(names(folder.path()).len(), 2);
@@ -61,8 +61,8 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
     // So nothing that it acknowledged since the backup is lost; it accepts no more writes.
     server.signal("TERM");
     let folder = server.ended().folder;
-    let told = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));
-    assert_eq!(told["check"]["models"], 1);
+    let report = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));
+    assert_eq!(report["check"]["models"], 1);
     let log = names(folder.path()).into_iter().find(|name| name.ends_with("Z-wal")).unwrap();
     fs::rename(at(&folder, &log), at(&folder, "away.db-wal")).unwrap();
     assert_eq!(count(&at(&folder, "away.db"), "SELECT count(*) FROM models"), 2);
@@ -98,11 +98,11 @@ fn the_wal_of_a_crash_is_never_applied_to_the_restored_database() {
         if !is_there {
             fs::remove_file(&database).unwrap();
         }
-        let told = done(with(maintenance(&database, ["--check"]), "--restore", &backup));
-        assert_eq!(told["check"]["models"], 3);
+        let report = done(with(maintenance(&database, ["--check"]), "--restore", &backup));
+        assert_eq!(report["check"]["models"], 3);
         assert!(!at(&left, "registry.db-wal").exists());
         assert_eq!(count(&database, "SELECT count(*) FROM models"), 3);
-        let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
+        let kept = PathBuf::from(report["restore"]["kept_as"][0].as_str().unwrap());
         if is_there {
             assert_eq!(
                 count(&kept, "SELECT count(*) FROM models"),
@@ -138,8 +138,8 @@ fn each_file_that_is_kept_is_named_as_the_database_was() {
             assert!(at(&folder, kept).exists(), "{kept}");
         }
     }
-    let told = done(restore(&at(&folder, "fresh.db"), &at(&folder, "b.db")));
-    assert_eq!(told["restore"]["kept_as"], json!([]));
+    let report = done(restore(&at(&folder, "fresh.db"), &at(&folder, "b.db")));
+    assert_eq!(report["restore"]["kept_as"], json!([]));
 }
 
 #[test]

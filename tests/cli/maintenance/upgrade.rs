@@ -67,8 +67,8 @@ fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
         // And upgraded again, with the same backup.
         let folder = end(serve(folder));
         assert_eq!(names(folder.path()).iter().filter(|name| name.contains("before-upgrade")).count(), 2);
-        let told = done(maintenance(&at(&folder, "registry.db"), ["--check"]));
-        assert_eq!(told["check"]["errors"], json!([]));
+        let report = done(maintenance(&at(&folder, "registry.db"), ["--check"]));
+        assert_eq!(report["check"]["errors"], json!([]));
     }
 }
 
