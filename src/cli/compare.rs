@@ -81,14 +81,9 @@ impl Compare {
         }
         let terminal = Terminal::of_stdout();
         if self.metric.is_empty() {
-            let marks = Marks::of(answer.get("comparison"));
-            return print::text(&side_by_side(
-                &versions,
-                &marks,
-                self.diff_only,
-                printer.is_wide(),
-                terminal,
-            ));
+            let comparison = answer.get("comparison").unwrap_or(&Value::Null);
+            let wide = printer.is_wide();
+            return print::text(&side_by_side(&versions, comparison, self.diff_only, wide, terminal));
         }
         versions.sort_by_key(|model| {
             (model.get("created_at").and_then(Value::as_str).unwrap_or_default().to_owned(), id_of(model))
@@ -131,34 +126,16 @@ impl Compare {
     }
 }
 
-/// The versions that the registry ranks first, by field.
-struct Marks(Vec<(&'static str, &'static str, Vec<Value>)>);
-
-impl Marks {
-    fn of(comparison: Option<&Value>) -> Self {
-        let orders = [
-            ("params", "by_params", "highest"),
-            ("training_loss", "by_loss", "lowest"),
-            ("training_step", "by_step", "highest"),
-        ];
-        Self(
-            orders
-                .into_iter()
-                .filter_map(|(field, order, word)| {
-                    let ordered = comparison?.get(order)?.as_array()?;
-                    // Several versions may share the best value.
-                    let best = ordered.first()?.get(field)?;
-                    let first = ordered.iter().take_while(|model| model.get(field) == Some(best));
-                    Some((field, word, first.filter_map(|model| model.get("id").cloned()).collect()))
-                })
-                .collect(),
-        )
-    }
-
-    fn word(&self, field: &str, model: &Value) -> Option<&'static str> {
-        let id = model.get("id")?;
-        self.0.iter().find(|(marked, _, ids)| *marked == field && ids.contains(id)).map(|(_, word, _)| *word)
-    }
+/// The word for a version that the registry ranks first by this field, perhaps together with others.
+fn rank(comparison: &Value, field: &str, model: &Value) -> Option<&'static str> {
+    let (order, word) = match field {
+        "params" => ("by_params", "highest"),
+        "training_loss" => ("by_loss", "lowest"),
+        "training_step" => ("by_step", "highest"),
+        _ => return None,
+    };
+    let best = comparison.get(order)?.get(0)?.get(field)?;
+    (model.get(field) == Some(best)).then_some(word)
 }
 
 /// The fields above the metrics.
@@ -173,7 +150,7 @@ const ALWAYS_DIFFERENT: [&str; 2] = ["created_at", "updated_at"];
 
 fn side_by_side(
     versions: &[Value],
-    marks: &Marks,
+    comparison: &Value,
     diff_only: bool,
     wide: bool,
     terminal: Terminal,
@@ -205,7 +182,7 @@ fn side_by_side(
         for (model, value) in versions.iter().zip(values) {
             let mut text =
                 value.map_or_else(|| "-".to_owned(), |value| print::one_line(&text_as(kind, value)));
-            let word = marks.word(field, model).filter(|_| marked && value.is_some());
+            let word = rank(comparison, field, model).filter(|_| marked && value.is_some());
             let style = match kind {
                 _ if word.is_some() => GOOD,
                 Kind::Status => style_of_status(&text),

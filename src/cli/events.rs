@@ -7,7 +7,7 @@ use super::{
     exit::{self, Failure},
     model_ref::ModelRef,
     output::{EVENTS, OutputFlags, Printer},
-    print::{self, Reader},
+    print::{self, Pipe},
     remote::Remote,
 };
 use crate::domain::EventQuery;
@@ -65,7 +65,7 @@ impl Events {
             let remaining = usize::try_from(limit - printer.shown()).unwrap_or(usize::MAX);
             more |= page.len() > remaining;
             page.truncate(remaining);
-            if printer.page(&page)? == Reader::HasLeft {
+            if printer.page(&page)? == Pipe::Closed {
                 return Ok(());
             }
         }

@@ -39,29 +39,33 @@ pub struct Failure {
 }
 
 impl Failure {
+    fn of(code: u8, message: impl ToString) -> Self {
+        Self { code, messages: vec![message.to_string()] }
+    }
+
     /// `message` says what was wrong and what to do.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self { code: FAILED, messages: vec![message.into()] }
+    pub fn failed(message: impl ToString) -> Self {
+        Self::of(FAILED, message)
     }
 
     /// The command line is invalid.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, messages: vec![message.into()] }
+    pub fn usage(message: impl ToString) -> Self {
+        Self::of(USAGE, message)
     }
 
     /// The key is missing or can't be used.
-    pub fn key(message: impl Into<String>) -> Self {
-        Self { code: KEY, messages: vec![message.into()] }
+    pub fn key(message: impl ToString) -> Self {
+        Self::of(KEY, message)
     }
 
     /// The request contradicts what the registry or a store holds.
-    pub fn conflict(message: impl Into<String>) -> Self {
-        Self { code: CONFLICT, messages: vec![message.into()] }
+    pub fn conflict(message: impl ToString) -> Self {
+        Self::of(CONFLICT, message)
     }
 
     /// The user ended it; `message` says what was undone, or what remains.
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Self { code: INTERRUPTED, messages: vec![message.into()] }
+    pub fn interrupted(message: impl ToString) -> Self {
+        Self::of(INTERRUPTED, message)
     }
 
     /// The exit code.
@@ -119,14 +123,14 @@ impl From<ClientError> for Failure {
             | ClientError::ServerFailed { .. }
             | ClientError::NotARegistry { .. } => FAILED,
         };
-        Self { code, messages: vec![error.to_string()] }
+        Self::of(code, error)
     }
 }
 
 #[cfg(feature = "objects")]
 impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Self {
-        Self { code: code_of(&error), messages: vec![error.to_string()] }
+        Self::of(code_of(&error), error)
     }
 }
 
@@ -154,7 +158,7 @@ fn code_of(error: &ObjectError) -> u8 {
 
 impl From<ArtifactError> for Failure {
     fn from(error: ArtifactError) -> Self {
-        Self::failed(error.to_string())
+        Self::failed(error)
     }
 }
 

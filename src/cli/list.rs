@@ -5,7 +5,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use super::{
     exit::{self, Failure},
     output::{MODELS, OutputFlags, Printer},
-    print::{self, Reader},
+    print::{self, Pipe},
     remote::Remote,
     values::status_parser,
 };
@@ -127,7 +127,7 @@ pub(super) fn show(
             (None, _) => None,
         };
         page.models.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        if printer.page(&page.models)? == Reader::HasLeft {
+        if printer.page(&page.models)? == Pipe::Closed {
             return Ok(());
         }
     }

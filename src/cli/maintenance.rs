@@ -38,7 +38,7 @@ Examples:
   Check the database, or a backup of it:
     registry maintenance --check
     registry maintenance --check --db-path /backup/registry.db
-  Go back to a backup. Stop the server first; the old database is kept beside the restored one:
+  Restore a backup. Stop the server first; the old database is kept next to the restored one:
     registry maintenance --restore /backup/registry.db --check
   A server refuses to start because its write-ahead log (WAL) is damaged; the WAL is copied aside:
     registry maintenance --salvage-wal --check
@@ -47,7 +47,7 @@ Examples:
 
 Actions given together run in this order: backup, vacuum, optimize, check. --restore and --salvage-wal go with
 --check only.
---backup and --check change nothing and work beside a server. The others need the database for themselves and
+--backup and --check change nothing and work beside a server. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder that was written to, which can be deleted.
 
@@ -194,7 +194,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
     expect_space(
         replacement.destination(),
         size + old_size,
-        "the old database is kept beside the restored one",
+        "the old database is kept next to the restored one",
     )?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     drop(source);
@@ -292,7 +292,7 @@ fn expect_replaceable(path: &Path) -> Result<(), Failure> {
     let is_empty = fs::metadata(&file).is_ok_and(|found| found.len() == 0);
     if file.is_file() && !is_empty && !is_registry_at_rest(&file) {
         return Err(Failure::failed(format!(
-            "{shown} exists and is no registry's database, so it is not replaced; choose another file, or move it away"
+            "{shown} exists and is not a registry database, so it is not replaced; choose another file, or move it away"
         )));
     }
     Ok(())

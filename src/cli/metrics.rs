@@ -154,7 +154,7 @@ impl Metrics {
         }
         let suite = self.suite.as_deref().unwrap_or_default();
         // Refuses before the request what the registry would refuse.
-        Evaluation::new(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        Evaluation::new(suite, scores.clone()).map_err(Failure::usage)?;
         let body = json!({
             "suite": suite, "metrics": scores, "dataset": self.dataset, "eval_commit": self.eval_commit,
             "eval_config": self.eval_config.as_deref().map(read_object_file).transpose()?, "notes": self.notes,

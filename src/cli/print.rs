@@ -64,23 +64,23 @@ pub(super) fn text(text: &str) -> Result<(), Failure> {
     page(text).map(drop)
 }
 
-/// The state of the reader of stdout.
+/// The state of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
-    Listens,
-    /// The reader closed the pipe, so the command can stop.
-    HasLeft,
+pub(super) enum Pipe {
+    Open,
+    /// The reader closed it, so the command can stop.
+    Closed,
 }
 
 /// Writes a part of the result to stdout. The stream strips styles if stdout is not a terminal, or colours are off.
 ///
 /// # Errors
 /// If stdout can't be written, for example on a full disk.
-pub(super) fn page(text: &str) -> Result<Reader, Failure> {
+pub(super) fn page(text: &str) -> Result<Pipe, Failure> {
     let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(Reader::Listens),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::HasLeft),
+        Ok(()) => Ok(Pipe::Open),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Pipe::Closed),
         Err(error) => {
             Err(Failure::failed(format!("stdout can't be written: {error}; the work itself is done")))
         }

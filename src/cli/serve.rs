@@ -61,7 +61,7 @@ enum ServeError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Database(#[from] OpenError),
-    #[error("--log-level {level:?} is no level or filter: {why}")]
+    #[error("--log-level {level:?} is not a level or a filter: {why}")]
     LogLevel { level: String, why: String },
     #[error("--api-key-file: {0}")]
     Keys(#[from] KeyFileError),
@@ -79,7 +79,7 @@ enum ServeError {
 impl Serve {
     /// Serves until a signal ends it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.serve().map_err(|error| Failure::failed(error.to_string()))
+        self.serve().map_err(Failure::failed)
     }
 
     fn serve(self) -> Result<(), ServeError> {

@@ -36,7 +36,7 @@ pub(super) fn object(text: &str) -> Result<Object, String> {
 /// If they can't be written as JSON, which is known of no flags.
 pub(super) fn request_body(flags: &impl Serialize) -> Result<Object, Failure> {
     let written = serde_json::to_value(flags).and_then(serde_json::from_value::<Object>);
-    let mut body = written.map_err(|error| Failure::failed(error.to_string()))?;
+    let mut body = written.map_err(Failure::failed)?;
     body.retain(|_, value| !value.is_null());
     Ok(body)
 }

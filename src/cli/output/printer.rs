@@ -14,7 +14,7 @@ use super::{
 use crate::{
     cli::{
         exit::Failure,
-        print::{self, Reader},
+        print::{self, Pipe},
     },
     domain::is_unsafe_to_display,
 };
@@ -131,9 +131,9 @@ impl Printer {
     ///
     /// # Errors
     /// If stdout can't be written.
-    pub(in crate::cli) fn page(&mut self, rows: &[Value]) -> Result<Reader, Failure> {
+    pub(in crate::cli) fn page(&mut self, rows: &[Value]) -> Result<Pipe, Failure> {
         if rows.is_empty() {
-            return Ok(Reader::Listens);
+            return Ok(Pipe::Open);
         }
         let first = self.shown == 0;
         self.shown += rows.len() as u64;

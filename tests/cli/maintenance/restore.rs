@@ -107,11 +107,11 @@ fn the_wal_of_a_crash_is_never_applied_to_the_restored_database() {
             assert_eq!(
                 count(&kept, "SELECT count(*) FROM models"),
                 1,
-                "the log was merged into what is kept"
+                "the WAL was merged into the kept file"
             );
         } else {
             assert!(kept.to_str().unwrap().ends_with("-wal"), "{kept:?}");
-            assert!(fs::metadata(kept).unwrap().len() > 0, "what was left of it is kept");
+            assert!(fs::metadata(kept).unwrap().len() > 0, "the rest of it is kept");
         }
     }
 }

@@ -63,7 +63,7 @@ fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
         assert_eq!(rows(&at(&folder, &backup)), before);
 
         done(restore(&at(&folder, "registry.db"), &at(&folder, &backup)));
-        assert_eq!(rows(&at(&folder, "registry.db")), before, "back to what it was");
+        assert_eq!(rows(&at(&folder, "registry.db")), before, "as before the upgrade");
         // And upgraded again, with the same backup.
         let folder = end(serve(folder));
         assert_eq!(names(folder.path()).iter().filter(|name| name.contains("before-upgrade")).count(), 2);
