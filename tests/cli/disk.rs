@@ -480,7 +480,7 @@ fn a_write_in_doubt_is_answered_as_in_doubt() {
     for _ in 0..3 {
         let doubtful = register(&server, "doubtful");
         assert!(doubtful.status == 503 && !doubtful.retry_after, "{doubtful:?}");
-        assert!(doubtful.detail().contains("can't be said yet, so look before"), "{doubtful:?}");
+        assert!(doubtful.detail().contains("it is not known if this write was kept"), "{doubtful:?}");
         assert_eq!(total(&server), 1, "it is not visible now");
     }
     assert!(ready(&server, 503).detail().contains("syncing failed"));
