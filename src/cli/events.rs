@@ -53,7 +53,7 @@ impl Events {
         let (mut offset, mut oldest) = (self.offset, i64::MAX);
         let mut more = true;
         while more && printer.shown() < limit {
-            // One more than needed shows if there are others.
+            // One extra event shows if there are more.
             let count = (limit - printer.shown()).saturating_add(1).min(EventQuery::MAX_LIMIT as u64);
             let mut page = client.events(id, u32::try_from(count).unwrap_or(u32::MAX), offset)?;
             offset += page.len() as u64;

@@ -156,7 +156,7 @@ pub(super) fn show(
 
 /// The place of the next page.
 enum Next {
-    /// Behind the versions so far, counted from the first.
+    /// After the versions so far, by their number.
     Offset,
     /// The path that the registry linked to.
     Link(String),

@@ -87,12 +87,12 @@ pub(super) fn page(text: &str) -> Result<Pipe, Failure> {
     }
 }
 
-/// Writes one line to stderr, and ignores errors of it.
+/// Writes one line to stderr, and ignores errors.
 pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", one_line(text));
 }
 
-/// `text` with characters that are unsafe to display replaced by spaces. File names and answers may hold any.
+/// `text` with characters that are unsafe to display replaced by spaces. File names and answers may contain any.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_unsafe_to_display(c) { ' ' } else { c }).collect()
 }

@@ -319,7 +319,7 @@ mod tests {
         let asked = RefCell::new(BTreeSet::new());
         let connection = Remote::default().connection_with(|name: &str| {
             asked.borrow_mut().insert(name.to_owned());
-            // An empty file, in place of the one of the user who runs this.
+            // An empty file instead of the user's own.
             (name == config::CONFIG_VARIABLE).then(|| "/dev/null".to_owned())
         });
         assert!(connection.is_ok());

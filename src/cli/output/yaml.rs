@@ -9,7 +9,7 @@ use crate::{cli::exit::Failure, domain::text::is_bidi_control};
 /// them; it does escape other control characters.
 ///
 /// # Errors
-/// If YAML can't represent it, which is known of no answer.
+/// If YAML can't represent it.
 pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
     let text = serde_saphyr::to_string(&Plain(value)).map_err(Failure::failed)?;
     Ok(text.trim_end_matches('\n').replace(is_bidi_control, " ") + "\n")

@@ -283,7 +283,7 @@ fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
 }
 
 #[test]
-fn a_signal_between_two_actions_says_which_was_given_up_and_that_the_other_stands() {
+fn a_signal_between_two_actions_names_the_cancelled_one_and_keeps_the_other() {
     let (folder, to) = (database(), tempfile::tempdir().unwrap());
     let path = at(&folder, "registry.db");
     let holder = Connection::open(&path).unwrap();

@@ -117,7 +117,7 @@ fn the_wal_of_a_crash_is_never_applied_to_the_restored_database() {
 }
 
 #[test]
-fn each_file_that_is_kept_is_named_as_the_database_was() {
+fn each_kept_file_has_the_name_of_the_database() {
     let folder = database();
     let run = |arguments: &[&str]| {
         let mut command = registry(["maintenance"]);
@@ -215,7 +215,7 @@ fn a_damaged_database_is_not_backed_up_over_a_good_backup_but_can_be_restored_ov
 }
 
 #[test]
-fn links_to_nothing_are_followed_both_ways() {
+fn dangling_links_are_followed_in_backup_and_restore() {
     let (folder, links) = (database(), tempfile::tempdir().unwrap());
     for (link, target) in [("backup", "b.db"), ("database", "other.db")] {
         symlink(at(&folder, target), at(&links, link)).unwrap();
