@@ -85,73 +85,71 @@ impl Filter {
 }
 
 impl List {
+    /// The list of all versions that pass `filter`.
+    pub(super) fn of_all(filter: Filter, output: OutputFlags, remote: Remote) -> Self {
+        Self { filter, limit: 0, all: true, offset: 0, output, remote }
+    }
+
     /// Lists the versions.
     pub(super) fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
-        show(&self.filter, self.offset, limit, &self.output, &self.remote)
-    }
-}
-
-/// Shows up to `limit` versions after the first `offset` ones.
-pub(super) fn show(
-    filter: &Filter,
-    offset: u64,
-    limit: u64,
-    output: &OutputFlags,
-    remote: &Remote,
-) -> Result<(), Failure> {
-    let mut printer = Printer::new(output, &MODELS)?;
-    let client = remote.client()?;
-    let (mut total, mut next) = (None, Some(Next::Offset));
-    while printer.shown() < limit
-        && let Some(place) = next
-    {
-        let size = (limit - printer.shown()).min(ListQuery::MAX_LIMIT as u64);
-        let mut page = match &place {
-            Next::Offset => {
-                let (limit, offset) = (size.to_string(), (offset + printer.shown()).to_string());
-                let mut query = filter.query();
-                query.extend([("limit", limit.as_str()), ("offset", offset.as_str())]);
-                client.models(&query)?
+        let mut printer = Printer::new(&self.output, &MODELS)?;
+        let client = self.remote.client()?;
+        let (mut total, mut next) = (None, Some(Next::Offset));
+        while printer.shown() < limit
+            && let Some(place) = next
+        {
+            let size = (limit - printer.shown()).min(ListQuery::MAX_LIMIT as u64);
+            let mut page = match &place {
+                Next::Offset => {
+                    let (limit, offset) = (size.to_string(), (self.offset + printer.shown()).to_string());
+                    let mut query = self.filter.query();
+                    query.extend([("limit", limit.as_str()), ("offset", offset.as_str())]);
+                    client.models(&query)?
+                }
+                Next::Link(link) => client.next_page(link)?,
+            };
+            let received = page.models.len() as u64;
+            total = page.total.or(total);
+            next = match (page.next.take(), place) {
+                (Some(link), _) => Some(Next::Link(link)),
+                // 0.2.0 sends neither links nor a total, so a full page may not be the last one.
+                (None, Next::Offset) if page.total.is_none() && received >= size => Some(Next::Offset),
+                // A registry that links to pages links to all of them.
+                (None, _) if received > size => Some(Next::Offset),
+                (None, _) => None,
+            };
+            page.models.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+            if printer.page(&page.models)? == Pipe::Closed {
+                return Ok(());
             }
-            Next::Link(link) => client.next_page(link)?,
-        };
-        let received = page.models.len() as u64;
-        total = page.total.or(total);
-        next = match (page.next.take(), place) {
-            (Some(link), _) => Some(Next::Link(link)),
-            // 0.2.0 sends neither links nor a total, so a full page may not be the last one.
-            (None, Next::Offset) if page.total.is_none() && received >= size => Some(Next::Offset),
-            // A registry that links to pages links to all of them.
-            (None, _) if received > size => Some(Next::Offset),
-            (None, _) => None,
-        };
-        page.models.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        if printer.page(&page.models)? == Pipe::Closed {
-            return Ok(());
+        }
+        let shown = printer.shown();
+        printer.end()?;
+        if let Some(note) = self.note(shown, total, next.is_some()) {
+            print::line(&note);
+        }
+        Ok(())
+    }
+
+    /// What to say below the list about the versions that are not shown.
+    fn note(&self, shown: u64, total: Option<u64>, more: bool) -> Option<String> {
+        let (count, total_count) = (print::count(shown), total.map(print::count).unwrap_or_default());
+        match total {
+            None | Some(0) if shown == 0 => {
+                let hint = self.filter.name.as_deref().and_then(misread).unwrap_or_default();
+                Some(format!("no models match{hint}"))
+            }
+            Some(_) if shown == 0 => {
+                Some(format!("no models: {total_count} match, and --offset skips all of them"))
+            }
+            Some(total) if shown.saturating_add(self.offset) < total => {
+                Some(format!("{count} of {total_count} shown; --all shows the rest"))
+            }
+            None if more => Some(format!("{count} shown; --all shows the rest")),
+            _ => None,
         }
     }
-    let shown = printer.shown();
-    printer.end()?;
-    match total {
-        _ if shown == 0 && total.is_none_or(|total| total == 0) => {
-            let hint = filter.name.as_deref().and_then(misread).unwrap_or_default();
-            print::line(&format!("no models match{hint}"));
-        }
-        Some(total) if shown == 0 => {
-            print::line(&format!("no models: {} match, and --offset skips all of them", print::count(total)));
-        }
-        Some(total) if shown.saturating_add(offset) < total => print::line(&format!(
-            "{} of {} shown; --all shows the rest",
-            print::count(shown),
-            print::count(total)
-        )),
-        None if next.is_some() => {
-            print::line(&format!("{} shown; --all shows the rest", print::count(shown)))
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 /// The place of the next page.

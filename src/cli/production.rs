@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{
     exit::{self, Failure},
-    list::{self, Filter},
+    list::{Filter, List},
     model_ref::ModelRef,
     output::{MODELS, OutputFlags, Printer},
     remote::Remote,
@@ -37,16 +37,16 @@ pub(super) struct Production {
 impl Production {
     /// Shows them.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Some(name) = &self.name else {
+        let Some(name) = self.name else {
             let filter = Filter { status: Some(Status::Production), ..Filter::default() };
-            return list::show(&filter, 0, u64::MAX, &self.output, &self.remote);
+            return List::of_all(filter, self.output, self.remote).run();
         };
         let printer = Printer::new(&self.output, &MODELS)?;
         if name.trim().is_empty() {
             return Err(Failure::usage("the name is blank; give one, or leave it out for all of them"));
         }
         let client = self.remote.client()?;
-        let model = ModelRef::production_of(name).fetch(&client)?;
+        let model = ModelRef::production_of(&name).fetch(&client)?;
         show::print_version(printer, &client, &model, 0)
     }
 }

@@ -141,18 +141,12 @@ impl Update {
         }
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
-        let changed = self.change(&client, id, body)?;
-        let message = match &changed {
-            Changed::Updated { after, fields } => format!("updated {}: {fields}\n", label_with_id(after)),
-            Changed::Unchanged(model) => {
-                format!("{} has these tags already; nothing was changed\n", label_with_id(model))
-            }
-        };
-        let (Changed::Updated { after: model, .. } | Changed::Unchanged(model)) = &changed;
-        printer.changed(model, &message)
+        let (model, message) = self.change(&client, id, body)?;
+        printer.changed(&model, &message)
     }
 
-    fn change(&self, client: &Client, id: ModelId, body: Object) -> Result<Changed, Failure> {
+    /// Returns the version after the change, and what to say about it.
+    fn change(&self, client: &Client, id: ModelId, body: Object) -> Result<(Value, String), Failure> {
         let mut attempt = 1;
         loop {
             let mut body = body.clone();
@@ -165,14 +159,18 @@ impl Update {
                 if tags != tags_of(&model) {
                     body.insert("tags".to_owned(), tags.into());
                 } else if body.is_empty() {
-                    return Ok(Changed::Unchanged(model));
+                    let label = label_with_id(&model);
+                    return Ok((model, format!("{label} has these tags already; nothing was changed\n")));
                 }
                 // Otherwise tags that another client sets in between would be lost.
                 condition.if_match = condition.if_match.or(etag);
             }
             let fields = body.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             match client.update(id, &Value::Object(body), &condition) {
-                Ok(after) => return Ok(Changed::Updated { after, fields }),
+                Ok(after) => {
+                    let message = format!("updated {}: {fields}\n", label_with_id(&after));
+                    return Ok((after, message));
+                }
                 Err(ClientError::Conflict { .. })
                     if edits_tags
                         && self.if_match.is_none()
@@ -215,12 +213,6 @@ impl Update {
         }
         Ok(body)
     }
-}
-
-/// The outcome of an update.
-enum Changed {
-    Updated { after: Value, fields: String },
-    Unchanged(Value),
 }
 
 fn tags_of(model: &Value) -> Vec<String> {
