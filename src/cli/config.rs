@@ -172,9 +172,6 @@ pub(super) fn default_path() -> Option<PathBuf> {
 }
 
 /// Reads a file that holds only a key.
-///
-/// # Errors
-/// If it can't be read or is blank.
 pub(super) fn read_key_file(path: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::key(format!("the API key in {} can't be read: {error}", path.display())))?;

@@ -41,25 +41,16 @@ fn escaped_for_terminal(json: String) -> String {
 }
 
 /// Writes a JSON result to stdout.
-///
-/// # Errors
-/// As [`page`].
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
     text(&pretty(value))
 }
 
 /// Writes a result of one line to stdout.
-///
-/// # Errors
-/// As [`page`].
 pub(super) fn result_line(line: &str) -> Result<(), Failure> {
     text(&format!("{}\n", one_line(line)))
 }
 
 /// Writes text to stdout. A reader that closes the pipe early, like `head`, is not an error.
-///
-/// # Errors
-/// As [`page`].
 pub(super) fn text(text: &str) -> Result<(), Failure> {
     page(text).map(drop)
 }

@@ -97,9 +97,6 @@ impl Remote {
     }
 
     /// The URL of that registry and the key for it.
-    ///
-    /// # Errors
-    /// As [`Remote::client`].
     pub(super) fn named(&self) -> Result<(String, SecretKey), Failure> {
         self.connection()?.complete()
     }
@@ -236,9 +233,6 @@ fn is_same_registry(one: &str, other: &str) -> bool {
 
 impl Connection {
     /// The URL and the key.
-    ///
-    /// # Errors
-    /// If there is no key.
     fn complete(self) -> Result<(String, SecretKey), Failure> {
         let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
         Ok((self.url.value, key.value.from_source(key.source)))

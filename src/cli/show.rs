@@ -63,9 +63,8 @@ pub(super) fn print_version(
     if !printer.is_for_people() {
         return printer.one(model);
     }
-    let mut groups = vec![group(&model_ref::label(model), &fields(model, &IDENTITY), UNCUT)];
-    for (title, lines) in [("Artifact", &ARTIFACT[..]), ("Provenance", &PROVENANCE), ("Training", &TRAINING)]
-    {
+    let mut groups = vec![group(&model_ref::label(model), &fields(model, IDENTITY), UNCUT)];
+    for (title, lines) in [("Artifact", ARTIFACT), ("Provenance", PROVENANCE), ("Training", TRAINING)] {
         groups.push(group(title, &fields(model, lines), UNCUT));
     }
     groups.extend(metrics(model));
@@ -80,46 +79,23 @@ pub(super) fn print_version(
     print::text(&groups.join("\n"))
 }
 
-/// A label and its field.
-type Line = (&'static str, &'static str);
-
-const IDENTITY: [Line; 7] = [
-    ("id", "id"),
-    ("status", "status"),
-    ("frozen", "frozen"),
-    ("description", "description"),
-    ("tags", "tags"),
-    ("created", "created_at"),
-    ("updated", "updated_at"),
-];
-const ARTIFACT: [Line; 7] = [
-    ("uri", "artifact_uri"),
-    ("checkpoint", "checkpoint_size_bytes"),
-    ("  sha256", "checkpoint_sha256"),
-    ("  path", "local_checkpoint_path"),
-    ("config", "config_size_bytes"),
-    ("  sha256", "config_sha256"),
-    ("  path", "local_config_path"),
-];
-const PROVENANCE: [Line; 4] =
-    [("run", "run_id"), ("commit", "git_commit"), ("created by", "created_by"), ("on host", "source_host")];
-const TRAINING: [Line; 8] = [
-    ("dataset", "dataset"),
-    ("step", "training_step"),
-    ("loss", "training_loss"),
-    ("params", "params"),
-    ("d_model", "d_model"),
-    ("n_layers", "n_layers"),
-    ("n_heads", "n_heads"),
-    ("vocab_size", "vocab_size"),
-];
+/// The lines of each group: fields, with a label before the colon if it is another. A line about the one above it is
+/// indented.
+const IDENTITY: &str = "id,status,frozen,description,tags,created:created_at,updated:updated_at";
+const ARTIFACT: &str = "uri:artifact_uri,\
+    checkpoint:checkpoint_size_bytes,  sha256:checkpoint_sha256,  path:local_checkpoint_path,\
+    config:config_size_bytes,  sha256:config_sha256,  path:local_config_path";
+const PROVENANCE: &str = "run:run_id,commit:git_commit,created by:created_by,on host:source_host";
+const TRAINING: &str =
+    "dataset,step:training_step,loss:training_loss,params,d_model,n_layers,n_heads,vocab_size";
 
 /// The lines of those fields that have a value.
-fn fields(model: &Value, lines: &[Line]) -> Vec<Vec<Cell>> {
-    let line = |(label, field): &Line| {
-        let value = model.get(*field).filter(|value| !value.is_null())?;
+fn fields(model: &Value, lines: &str) -> Vec<Vec<Cell>> {
+    let line = |line| {
+        let (label, field) = str::split_once(line, ':').unwrap_or((line, line));
+        let value = model.get(field).filter(|value| !value.is_null())?;
         // Most versions are not frozen.
-        if *field == "frozen" && *value == Value::Bool(false) || is_filler(model, field) {
+        if field == "frozen" && *value == Value::Bool(false) || is_filler(model, field) {
             return None;
         }
         let kind = Kind::of(field, true);
@@ -130,9 +106,9 @@ fn fields(model: &Value, lines: &[Line]) -> Vec<Vec<Cell>> {
             text.push_str(&format!(" ({} bytes)", print::count(bytes)));
         }
         let style = if kind == Kind::Status { style_of_status(&text) } else { Style::new() };
-        (text != "-").then(|| vec![Cell::new(*label), Cell::new(print::one_line(&text)).styled(style)])
+        (text != "-").then(|| vec![Cell::new(label), Cell::new(print::one_line(&text)).styled(style)])
     };
-    lines.iter().filter_map(line).collect()
+    lines.split(',').filter_map(line).collect()
 }
 
 /// Returns true if the field is a path that only repeats the URI, as the registry answers for an artifact without one.

@@ -31,9 +31,6 @@ pub(super) fn object(text: &str) -> Result<Object, String> {
 }
 
 /// The fields of `flags` that have a value.
-///
-/// # Errors
-/// If they can't be written as JSON.
 pub(super) fn request_body(flags: &impl Serialize) -> Result<Object, Failure> {
     let written = serde_json::to_value(flags).and_then(serde_json::from_value::<Object>);
     let mut body = written.map_err(Failure::failed)?;

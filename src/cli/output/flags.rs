@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use clap::{
     Arg, Args, Command,
     builder::{PossibleValue, TypedValueParser},
-    error::{ContextKind, ContextValue, ErrorKind},
+    error::ErrorKind,
 };
 
 use super::path::{PATH_HELP, Paths};
@@ -67,9 +67,6 @@ pub(in crate::cli) struct OutputFlags {
 
 impl OutputFlags {
     /// The format, and the columns that the user chose, if any. A table with chosen columns is wide.
-    ///
-    /// # Errors
-    /// If the flags contradict each other.
     pub(super) fn resolve(&self) -> Result<(Format, Option<Paths>), &'static str> {
         let format = match (&self.output, &self.columns) {
             _ if self.json => Format::Json,
@@ -95,16 +92,11 @@ struct FormatParser;
 impl TypedValueParser for FormatParser {
     type Value = Output;
 
-    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Output, clap::Error> {
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Output, clap::Error> {
         let text = value.to_str().unwrap_or("\u{fffd}");
         let invalid = |why: String| {
-            let mut error = clap::Error::new(ErrorKind::ValueValidation).with_cmd(command);
-            if let Some(arg) = arg {
-                error.insert(ContextKind::InvalidArg, ContextValue::String(arg.to_string()));
-            }
-            error.insert(ContextKind::InvalidValue, ContextValue::String(print::one_line(text)));
-            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![why.into()]));
-            error
+            let message = format!("invalid format {:?}: {why}\n", print::one_line(text));
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         };
         if let Some(paths) = text.strip_prefix(COLUMNS) {
             return paths.parse().map(Output::Columns).map_err(invalid);

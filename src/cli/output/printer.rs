@@ -86,9 +86,6 @@ impl Printer {
     }
 
     /// Prints an answer that is not a list: in JSON and YAML as it is, in other formats as these rows.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
     pub(in crate::cli) fn answer(mut self, answer: &Value, rows: &[Value]) -> Result<(), Failure> {
         match self.format {
             Format::Json => print::text(&print::pretty(answer)),
@@ -102,17 +99,11 @@ impl Printer {
     }
 
     /// Prints one row.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
     pub(in crate::cli) fn one(self, row: &Value) -> Result<(), Failure> {
         self.answer(row, std::slice::from_ref(row))
     }
 
     /// Prints what a change did: to people `message`, to programs the changed row, with the message on stderr.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
     pub(in crate::cli) fn changed(self, row: &Value, message: &str) -> Result<(), Failure> {
         if self.is_for_people {
             return print::text(message);
@@ -128,9 +119,6 @@ impl Printer {
     }
 
     /// Prints more rows.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
     pub(in crate::cli) fn page(&mut self, rows: &[Value]) -> Result<Pipe, Failure> {
         if rows.is_empty() {
             return Ok(Pipe::Open);
@@ -154,9 +142,6 @@ impl Printer {
     }
 
     /// Ends the list. For programs, an empty one is a list too.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
     pub(in crate::cli) fn end(self) -> Result<(), Failure> {
         match (self.format, self.shown) {
             (Format::Json | Format::Yaml, 0) => print::text("[]\n"),

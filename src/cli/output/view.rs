@@ -50,9 +50,6 @@ pub(in crate::cli) const EVENTS: View = View {
 
 impl View {
     /// The columns of a table.
-    ///
-    /// # Errors
-    /// If the view is malformed.
     pub(in crate::cli) fn columns(&self, wide: bool) -> Result<Vec<Column>, String> {
         let paths = Paths::titled(if wide { self.wide } else { self.table })?;
         let column = |path: Path| match Kind::of(path.field(), wide) {

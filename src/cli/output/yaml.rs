@@ -7,9 +7,6 @@ use crate::{cli::exit::Failure, domain::text::is_bidi_control};
 
 /// `value` as YAML with a line break at its end. Bidirectional controls become spaces, since the library does not escape
 /// them; it does escape other control characters.
-///
-/// # Errors
-/// If YAML can't represent it.
 pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
     let text = serde_saphyr::to_string(&Plain(value)).map_err(Failure::failed)?;
     Ok(text.trim_end_matches('\n').replace(is_bidi_control, " ") + "\n")
