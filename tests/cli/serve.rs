@@ -63,9 +63,7 @@ fn a_signal_shuts_the_server_down_and_leaves_one_file() {
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
         let files = snapshot(ended.folder.path());
         assert_eq!(files.len(), 1, "the WAL was moved into the database: {files:?}");
-        let server = Server::with(ended.folder, 0, |command| {
-            command.env("CAIA_REGISTRY_API_KEY", KEY);
-        });
+        let server = Server::start_in(ended.folder);
         assert_eq!(server.get("/stats")["total_models"], 1);
     }
 }

@@ -32,9 +32,14 @@ pub(crate) struct Ended {
 }
 
 impl Server {
-    /// A server with one key.
+    /// A server with one key and a new database.
     pub(crate) fn start() -> Self {
-        Self::with(tempfile::tempdir().unwrap(), 0, |command| {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// A server with one key, and its database in `folder`.
+    pub(crate) fn start_in(folder: TempDir) -> Self {
+        Self::with(folder, 0, |command| {
             command.env("CAIA_REGISTRY_API_KEY", KEY);
         })
     }

@@ -1,6 +1,7 @@
 //! Copies: under load, of old files, onto other files, interrupted, and on a full disk; and making files smaller.
 
 use super::*;
+use crate::server::signal;
 
 #[test]
 fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
@@ -145,9 +146,7 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), touched);
         let fresh = tempfile::tempdir().unwrap();
         done(restore(&at(&fresh, "registry.db"), &at(&elsewhere, "b.db")));
-        let server = Server::with(fresh, 0, |command| {
-            command.env("CAIA_REGISTRY_API_KEY", KEY);
-        });
+        let server = Server::start_in(fresh);
         assert_eq!(server.get("/models/1")["artifact_uri"], "legacy:1");
         let report = done(maintenance(&server.db_path(), ["--check"]));
         assert_eq!(report["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
@@ -240,17 +239,13 @@ fn waiting_as(folder: &TempDir, change: impl FnOnce(Command) -> Command) -> (Con
     (holder, child, to)
 }
 
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn a_signal_ends_a_backup_and_leaves_only_the_old_one() {
     for name in ["INT", "TERM", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let (_holder, child, to) = waiting(&folder);
         let old = fs::read(to.join("b.db")).unwrap();
-        signal(&child, name);
+        signal(child.id(), name);
         let ended = child.wait_with_output().unwrap();
         assert_eq!((ended.status.code(), ended.stdout.len()), (Some(130), 0), "{ended:?}");
         assert!(String::from_utf8_lossy(&ended.stderr).contains("its changes were undone"), "{ended:?}");
@@ -264,7 +259,7 @@ fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     while child.try_wait().unwrap().is_none() {
-        signal(&child, "HUP");
+        signal(child.id(), "HUP");
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(names(&to), ["b.db"]);
@@ -276,7 +271,7 @@ fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
         ignoring.args(command.get_args());
         ignoring
     });
-    signal(&child, "HUP");
+    signal(child.id(), "HUP");
     holder.execute_batch("COMMIT").unwrap();
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0), "{ended:?}");
@@ -295,7 +290,7 @@ fn a_signal_between_two_actions_names_the_cancelled_one_and_keeps_the_other() {
         .stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     wait_until("the backup is made", || names(to.path()) == ["b.db"]);
-    signal(&child, "INT");
+    signal(child.id(), "INT");
     let ended = child.wait_with_output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.code() == Some(130) && stdout.starts_with("backed up"), "{ended:?}");
@@ -311,7 +306,7 @@ fn a_killed_backup_leaves_the_old_one_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     let old = fs::read(to.join("b.db")).unwrap();
-    signal(&child, "KILL");
+    signal(child.id(), "KILL");
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     assert_eq!(fs::read(to.join("b.db")).unwrap(), old);
 }

@@ -210,9 +210,7 @@ fn the_advice_for_a_schema_without_its_guards_restores_them() {
     assert!(ran.code == 1 && ran.stdout.matches("run `PRAGMA user_version = 0`").count() >= 3, "{ran:?}");
     spoiled.pragma_update(None, "user_version", 0).unwrap();
     drop(spoiled);
-    let server = Server::with(folder, 0, |command| {
-        command.env("CAIA_REGISTRY_API_KEY", KEY);
-    });
+    let server = Server::start_in(folder);
     let report = done(maintenance(&server.db_path(), ["--check"]));
     assert_eq!((&report["check"]["ok"], &report["check"]["errors"]), (&json!(true), &json!([])));
 }

@@ -29,9 +29,7 @@ fn a_restore_is_refused_under_a_server_and_works_once_it_has_ended() {
     assert!(kept.to_str().unwrap().contains("registry.db.before-restore-"), "{kept:?}");
     assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "nothing is lost");
     assert_eq!(names(folder.path()).len(), 2);
-    let server = Server::with(folder, 0, |command| {
-        command.env("CAIA_REGISTRY_API_KEY", KEY);
-    });
+    let server = Server::start_in(folder);
     assert_eq!(server.get("/stats")["total_models"], 1);
     assert_eq!(
         server.post("/models", &json!({"name": "m", "version": "2", "artifact_uri": "s3://b"}))["id"],
