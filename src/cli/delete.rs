@@ -27,7 +27,7 @@ Examples:
 This deletes the record of a version. Its events and its artifact stay.";
 
 const DELETED: View =
-    View { fields: "status,id", table: "id,status", wide: "id,status", seconds: false, name: None };
+    View { fields: "status,id", table: "id,status", wide: "id,status", precise_times: false, name: None };
 
 const FORCE: &str = "--force";
 

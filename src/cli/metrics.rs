@@ -36,7 +36,7 @@ const SCORES: View = View {
     fields: "suite,metric,value,recorded_at,actor,dataset,eval_commit,notes",
     table: "suite,metric,value,RECORDED:recorded_at,actor",
     wide: "suite,metric,value,RECORDED:recorded_at,actor,dataset,COMMIT:eval_commit,notes",
-    seconds: false,
+    precise_times: false,
     name: None,
 };
 

@@ -40,7 +40,7 @@ const SETTINGS: View = View {
     fields: "setting,value",
     table: "setting,value",
     wide: "setting,value",
-    seconds: false,
+    precise_times: false,
     name: None,
 };
 

@@ -30,7 +30,7 @@ const COUNTS: View = View {
     fields: "by,key,models",
     table: "by,key,models",
     wide: "by,key,models",
-    seconds: false,
+    precise_times: false,
     name: None,
 };
 

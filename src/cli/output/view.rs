@@ -19,8 +19,8 @@ pub(in crate::cli) struct View {
     pub(in crate::cli) table: &'static str,
     /// The columns of a wide table.
     pub(in crate::cli) wide: &'static str,
-    /// True if times in a table have seconds.
-    pub(in crate::cli) seconds: bool,
+    /// True if times have seconds in a table, and all digits in a wide one.
+    pub(in crate::cli) precise_times: bool,
     /// The line of `-o name` for a row, for kinds that have names.
     pub(in crate::cli) name: Option<fn(&Value) -> String>,
 }
@@ -35,7 +35,7 @@ pub(in crate::cli) const MODELS: View = View {
     wide: "id,name,version,status,frozen,STEP:training_step,LOSS:training_loss,params,SIZE:checkpoint_size_bytes,\
            SHA256:checkpoint_sha256,ARTIFACT:artifact_uri,dataset,CREATED BY:created_by,CREATED:created_at,\
            UPDATED:updated_at,tags,description",
-    seconds: false,
+    precise_times: false,
     name: Some(model_ref::label),
 };
 
@@ -44,7 +44,7 @@ pub(in crate::cli) const EVENTS: View = View {
     fields: "id,model_id,event_type,payload,actor,created_at",
     table: "TIME:created_at,EVENT:event_type,actor,WHAT:payload",
     wide: "id,MODEL:model_id,TIME:created_at,EVENT:event_type,actor,payload",
-    seconds: true,
+    precise_times: true,
     name: None,
 };
 
@@ -52,9 +52,13 @@ impl View {
     /// The columns of a table.
     pub(in crate::cli) fn columns(&self, wide: bool) -> Result<Vec<Column>, String> {
         let paths = Paths::titled(if wide { self.wide } else { self.table })?;
-        let column = |path: Path| match Kind::of(path.field(), wide) {
-            Kind::Minute if self.seconds => Column { kind: Kind::Second, path },
-            kind => Column { kind, path },
+        let column = |path: Path| {
+            let kind = match Kind::of(path.field(), wide) {
+                Kind::Minute if self.precise_times => Kind::Second,
+                Kind::Second if self.precise_times => Kind::Plain,
+                kind => kind,
+            };
+            Column { path, kind }
         };
         Ok(paths.0.into_iter().map(column).collect())
     }
