@@ -1,9 +1,9 @@
 //! `registry completions`: a script for shells that completes commands and flags.
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{exit::Failure, help, print};
+use super::{exit::Failure, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,20 +17,17 @@ Examples:
 /// Print a shell script that completes commands and flags.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Completions {
+pub(super) struct Completions {
     /// The shell
     shell: Shell,
 }
 
 impl Completions {
-    /// Prints the script.
-    ///
-    /// # Errors
-    /// If stdout can't be written.
-    pub fn run(self) -> Result<(), Failure> {
+    /// Prints the script for the command line `command`.
+    pub(super) fn run(self, mut command: Command) -> Result<(), Failure> {
         let mut script = Vec::new();
         // Into memory first, because clap panics on a closed pipe.
-        clap_complete::generate(self.shell, &mut help::command(), "registry", &mut script);
-        print::text(&String::from_utf8_lossy(&script)).map(|_| ())
+        clap_complete::generate(self.shell, &mut command, "registry", &mut script);
+        print::text(&String::from_utf8_lossy(&script))
     }
 }

@@ -80,30 +80,25 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
         let named = named(explicit, &variable);
-        let optional = named.is_none();
-        let path = named.or_else(default_path);
-        let text = match path.as_deref().map(fs::read_to_string) {
-            Some(Ok(text)) => Some(text),
-            Some(Err(error)) if optional && error.kind() == io::ErrorKind::NotFound => None,
-            Some(Err(error)) => {
-                let path = path.unwrap_or_default();
+        let profile = profile.map(str::to_owned).or_else(|| set(&variable, PROFILE_VARIABLE));
+        let read = named.clone().or_else(default_path).map(|path| (fs::read_to_string(&path), path));
+        let (path, text) = match read {
+            Some((Ok(text), path)) => (path, text),
+            Some((Err(error), path)) if named.is_some() || error.kind() != io::ErrorKind::NotFound => {
                 return Err(Failure::failed(format!(
                     "the configuration {} can't be read: {error}; check --config and {CONFIG_VARIABLE}",
                     path.display()
                 )));
             }
-            None => None,
-        };
-        let path = path.filter(|_| text.is_some());
-        let wanted = profile.map(str::to_owned).or_else(|| set(&variable, PROFILE_VARIABLE));
-        let (Some(path), Some(text)) = (path, text) else {
-            return match wanted {
-                Some(name) => Err(Failure::failed(format!(
-                    "there is no profile {name:?}: there is no configuration file{}",
-                    default_path().map(|path| format!(" at {}", path.display())).unwrap_or_default()
-                ))),
-                None => Ok(Self::default()),
-            };
+            absent => {
+                let at = absent.map(|(_, path)| format!(" at {}", path.display())).unwrap_or_default();
+                return match profile {
+                    Some(name) => Err(Failure::failed(format!(
+                        "there is no profile {name:?}: there is no configuration file{at}"
+                    ))),
+                    None => Ok(Self::default()),
+                };
+            }
         };
         let bad = |what: &str| {
             Failure::failed(format!(
@@ -112,9 +107,9 @@ impl Config {
             ))
         };
         let File { profile: chosen, mut profiles, url, api_key, api_key_file, s3_endpoint_url, s3_region } =
-            toml::from_str(&text).map_err(|error| bad(&where_and_what(&text, &error)))?;
+            toml::from_str(&text).map_err(|error| bad(&line_and_reason(&text, &error)))?;
         let top = Profile { url, api_key, api_key_file, s3_endpoint_url, s3_region };
-        let profile_name = wanted.or(chosen);
+        let profile_name = profile.or(chosen);
         let profile_names = profiles.keys().cloned().collect();
         let profile = match &profile_name {
             None => top,
@@ -177,9 +172,6 @@ pub(super) fn default_path() -> Option<PathBuf> {
 }
 
 /// Reads a file that holds only a key.
-///
-/// # Errors
-/// If it can't be read or is blank.
 pub(super) fn read_key_file(path: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::key(format!("the API key in {} can't be read: {error}", path.display())))?;
@@ -207,7 +199,7 @@ fn resolve(config: &Path, path: &Path) -> PathBuf {
 
 /// A message without keys. The parser's own display shows the whole line, and its message for a wrong type or value
 /// repeats that value.
-fn where_and_what(text: &str, error: &toml::de::Error) -> String {
+fn line_and_reason(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let message = error.message();
     let message = match (message.split_once(": "), message.rsplit_once(", expected ")) {

@@ -7,10 +7,7 @@ use clap::Args;
 use super::{
     exit::{self, Failure},
     model_ref::{ModelRef, label_with_id},
-    output::{
-        OutputFlags, Rows, View,
-        column::{Column, Kind},
-    },
+    output::{OutputFlags, Printer, View},
     print,
     remote::Remote,
 };
@@ -29,19 +26,15 @@ Examples:
 
 This deletes the record of a version. Its events and its artifact stay.";
 
-const DELETED: View = View {
-    table: || vec![Column::of("ID", "id", Kind::Number), Column::of("STATUS", "status", Kind::Plain)],
-    wide: || (DELETED.table)(),
-    fields: &["status", "id"],
-    name: None,
-};
+const DELETED: View =
+    View { fields: "status,id", table: "id,status", wide: "id,status", precise_times: false, name: None };
 
 const FORCE: &str = "--force";
 
 /// Delete versions. Their events stay.
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Delete {
+pub(super) struct Delete {
     /// The versions: name:version or ids
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<ModelRef>,
@@ -59,12 +52,8 @@ pub struct Delete {
 
 impl Delete {
     /// Finds all versions, asks, and deletes one after the other.
-    ///
-    /// # Errors
-    /// If a version does not exist, the user does not confirm, or the registry refuses a deletion; those before it are
-    /// done and printed.
-    pub fn run(self) -> Result<(), Failure> {
-        DELETED.check(&self.output)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut printer = Printer::new(&self.output, &DELETED)?;
         let client = self.remote.client()?;
         let mut found: Vec<(i64, String)> = Vec::new();
         for model in &self.models {
@@ -77,24 +66,19 @@ impl Delete {
         if !self.yes {
             confirm(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())?;
         }
-        let mut rows =
-            if self.output.is_for_people() { None } else { Some(Rows::begin(&self.output, &DELETED)?) };
         let mut outcome = Ok(());
         for (at, (id, label)) in found.iter().enumerate() {
             match client.delete(*id, self.force, &Condition::default()) {
-                Ok(answer) => match &mut rows {
-                    Some(rows) => rows.page(&[answer]).map(|_| ())?,
-                    None => print::styled(&format!("deleted {label}\n")).map(|_| ())?,
-                },
+                Ok(_) if printer.is_for_people() => print::text(&format!("deleted {label}\n"))?,
+                Ok(answer) => printer.page(&[answer]).map(drop)?,
                 Err(error) => {
                     outcome = Err(refusal(error, label, self.force, found.len() - at));
                     break;
                 }
             }
         }
-        match rows {
-            Some(rows) if rows.shown() > 0 || outcome.is_ok() => rows.end()?,
-            _ => {}
+        if printer.shown() > 0 {
+            printer.end()?;
         }
         outcome
     }

@@ -17,7 +17,7 @@ use crate::{
 
 /// Flags that apply to every checkpoint of a training.
 #[derive(Debug, Args)]
-pub struct Details {
+pub(super) struct Details {
     /// Status
     #[arg(long, default_value = "experimental", value_parser = status_parser())]
     pub(super) status: Status,
@@ -41,7 +41,7 @@ pub struct Details {
 /// Provenance flags.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Provenance")]
-pub struct Provenance {
+pub(super) struct Provenance {
     /// Training run
     #[arg(long, value_name = "ID")]
     pub(super) run_id: Option<String>,
@@ -59,7 +59,7 @@ pub struct Provenance {
 /// Flags that apply to one checkpoint of a training.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Training")]
-pub struct Training {
+pub(super) struct Training {
     /// Training step of the checkpoint
     #[arg(long, value_name = "STEP", allow_negative_numbers = true)]
     pub(super) training_step: Option<i64>,
@@ -85,7 +85,7 @@ impl Training {
 /// Output besides the registry.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub struct Output {
+pub(super) struct Output {
     /// Also write the request body to this file, after registration or in a dry run
     #[arg(long, value_name = "FILE")]
     write_metadata: Option<PathBuf>,

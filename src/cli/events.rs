@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{
     exit::{self, Failure},
     model_ref::ModelRef,
-    output::{OutputFlags, Rows, models::EVENTS},
-    print::{self, Reader},
+    output::{EVENTS, OutputFlags, Printer},
+    print::{self, Pipe},
     remote::Remote,
 };
 use crate::domain::EventQuery;
@@ -24,7 +24,7 @@ Examples:
 /// Show the audit trail of a version.
 #[derive(Debug, Args)]
 #[command(visible_alias = "log", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Events {
+pub(super) struct Events {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
     /// Most events to show
@@ -45,35 +45,32 @@ pub struct Events {
 
 impl Events {
     /// Shows the events.
-    ///
-    /// # Errors
-    /// If there is no such version; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
-        let mut rows = Rows::begin(&self.output, &EVENTS)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut printer = Printer::new(&self.output, &EVENTS)?;
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
         let limit = if self.all { u64::MAX } else { self.limit };
         let (mut offset, mut oldest) = (self.offset, i64::MAX);
         let mut more = true;
-        while more && rows.shown() < limit {
+        while more && printer.shown() < limit {
             // One extra event shows if there are more.
-            let wanted = (limit - rows.shown()).saturating_add(1).min(EventQuery::MAX_LIMIT as u64);
-            let mut page = client.events(id, u32::try_from(wanted).unwrap_or(u32::MAX), offset)?;
+            let count = (limit - printer.shown()).saturating_add(1).min(EventQuery::MAX_LIMIT as u64);
+            let mut page = client.events(id, u32::try_from(count).unwrap_or(u32::MAX), offset)?;
             offset += page.len() as u64;
-            more = page.len() as u64 == wanted;
+            more = page.len() as u64 == count;
             // New events push known ones onto the next page.
             let id_of = |event: &Value| event.get("id").and_then(Value::as_i64);
             page.retain(|event| id_of(event).is_none_or(|id| id < oldest));
             oldest = page.last().and_then(id_of).unwrap_or(oldest);
-            let remaining = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
+            let remaining = usize::try_from(limit - printer.shown()).unwrap_or(usize::MAX);
             more |= page.len() > remaining;
             page.truncate(remaining);
-            if rows.page(&page)? == Reader::HasLeft {
+            if printer.page(&page)? == Pipe::Closed {
                 return Ok(());
             }
         }
-        let shown = rows.shown();
-        rows.end()?;
+        let shown = printer.shown();
+        printer.end()?;
         if shown == 0 {
             print::line(&format!("no events of {}", self.model));
         } else if more {

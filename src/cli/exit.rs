@@ -5,22 +5,22 @@ use crate::artifact::objects::ObjectError;
 use crate::{artifact::ArtifactError, client::ClientError};
 
 /// The command succeeded.
-pub const DONE: u8 = 0;
+pub(super) const DONE: u8 = 0;
 /// A file, the configuration or a rule of the registry prevented it.
-pub const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// The command line is invalid. The parser of the command line uses the same code.
-pub const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// No registry or object store answers. Trying again later may help.
-pub const UNREACHABLE: u8 = 3;
+pub(super) const UNREACHABLE: u8 = 3;
 /// Keys or credentials are missing, or were refused.
-pub const KEY: u8 = 4;
+pub(super) const KEY: u8 = 4;
 /// The change contradicts what the registry holds, such as a version that exists already.
-pub const CONFLICT: u8 = 5;
+pub(super) const CONFLICT: u8 = 5;
 /// Ctrl-C, SIGTERM or a closed terminal ended it, and it cleaned up. Shells use the same code: 128 plus SIGINT.
-pub const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// The exit codes for the help of a command.
-pub const HELP: &str = "\
+pub(super) const HELP: &str = "\
 Exit codes:
   0  done
   1  failed: a file, the configuration, or an error of the registry
@@ -39,29 +39,33 @@ pub struct Failure {
 }
 
 impl Failure {
+    fn of(code: u8, message: impl ToString) -> Self {
+        Self { code, messages: vec![message.to_string()] }
+    }
+
     /// `message` says what was wrong and what to do.
-    pub fn failed(message: impl Into<String>) -> Self {
-        Self { code: FAILED, messages: vec![message.into()] }
+    pub fn failed(message: impl ToString) -> Self {
+        Self::of(FAILED, message)
     }
 
     /// The command line is invalid.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, messages: vec![message.into()] }
+    pub fn usage(message: impl ToString) -> Self {
+        Self::of(USAGE, message)
     }
 
     /// The key is missing or can't be used.
-    pub fn key(message: impl Into<String>) -> Self {
-        Self { code: KEY, messages: vec![message.into()] }
+    pub fn key(message: impl ToString) -> Self {
+        Self::of(KEY, message)
     }
 
     /// The request contradicts what the registry or a store holds.
-    pub fn conflict(message: impl Into<String>) -> Self {
-        Self { code: CONFLICT, messages: vec![message.into()] }
+    pub fn conflict(message: impl ToString) -> Self {
+        Self::of(CONFLICT, message)
     }
 
     /// The user ended it; `message` says what was undone, or what remains.
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Self { code: INTERRUPTED, messages: vec![message.into()] }
+    pub fn interrupted(message: impl ToString) -> Self {
+        Self::of(INTERRUPTED, message)
     }
 
     /// The exit code.
@@ -119,14 +123,14 @@ impl From<ClientError> for Failure {
             | ClientError::ServerFailed { .. }
             | ClientError::NotARegistry { .. } => FAILED,
         };
-        Self { code, messages: vec![error.to_string()] }
+        Self::of(code, error)
     }
 }
 
 #[cfg(feature = "objects")]
 impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Self {
-        Self { code: code_of(&error), messages: vec![error.to_string()] }
+        Self::of(code_of(&error), error)
     }
 }
 
@@ -154,7 +158,7 @@ fn code_of(error: &ObjectError) -> u8 {
 
 impl From<ArtifactError> for Failure {
     fn from(error: ArtifactError) -> Self {
-        Self::failed(error.to_string())
+        Self::failed(error)
     }
 }
 

@@ -33,7 +33,7 @@ Exit codes:
 /// Check if a registry is up, or ready; needs no key.
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
-pub struct Health {
+pub(super) struct Health {
     /// URL of the registry; else CAIA_REGISTRY_URL, or the address of CAIA_REGISTRY_HOST and CAIA_REGISTRY_PORT, by
     /// default http://127.0.0.1:8001
     #[arg(long, visible_alias = "url", value_name = "URL")]
@@ -48,17 +48,14 @@ pub struct Health {
 
 impl Health {
     /// Checks once.
-    ///
-    /// # Errors
-    /// If it is not healthy: one line and exit code 1, or 2 for an invalid URL.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let variable = |name: &str| env::var(name).ok();
         let url = self.registry_url.or_else(|| set(variable, URL_VARIABLE));
         let url = url.unwrap_or_else(|| settings::own_url(variable));
         let client = Client::without_key(&url, Duration::from_millis(self.timeout_ms))?;
         client.health(self.ready).map_err(unhealthy)?;
         let word = if self.ready { "ready" } else { "healthy" };
-        print::text(&format!("{url} is {word}\n")).map(|_| ())
+        print::text(&format!("{url} is {word}\n"))
     }
 }
 

@@ -1,10 +1,8 @@
 //! The first page of the help: the commands, grouped by task.
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 
-use super::Cli;
-
-/// Tasks and their commands, in order. A command that is missing here goes under [`OTHERS`].
+/// Tasks and their commands, in order.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch"]),
@@ -12,7 +10,6 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Change", &["bench", "promote", "update", "delete"]),
     ("This program", &["config", "completions", "man"]),
 ];
-const OTHERS: &str = "More";
 
 const AFTER: &str = "\
 Examples:
@@ -25,10 +22,9 @@ Examples:
 A version is named name:version, by its id, or name@production.
 `registry COMMAND --help` shows flags, examples and exit codes; `registry COMMAND -h` only the flags.";
 
-/// The command line, with a first page in groups.
+/// `command` with a first page in groups.
 #[must_use]
-pub fn command() -> Command {
-    let command = Cli::command();
+pub(super) fn in_groups(command: Command) -> Command {
     let commands = groups(&command);
     // clap would read braces as placeholders.
     let commands = commands.replace('{', "(").replace('}', ")");
@@ -40,30 +36,30 @@ pub fn command() -> Command {
 }
 
 fn groups(command: &Command) -> String {
-    let known: Vec<&Command> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
-    let width = known.iter().map(|command| command.get_name().len()).max().unwrap_or_default();
-    let line = |command: &Command| {
-        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-        format!("  {:width$}  {}\n", command.get_name(), about.trim_end_matches('.'))
-    };
-    let mut text = String::new();
-    let mut add = |title: &str, lines: String| {
-        if !lines.is_empty() {
-            text.push_str(&format!("{title}:\n{lines}\n"));
-        }
-    };
+    let width = command.get_subcommands().map(|known| known.get_name().len()).max().unwrap_or_default();
+    let mut groups = Vec::new();
     for (title, names) in GROUPS {
-        let find = |name: &&str| known.iter().find(|command| command.get_name() == *name);
-        add(title, names.iter().filter_map(find).map(|command| line(command)).collect());
+        let mut group = format!("{title}:\n");
+        // Without some cargo features, some commands are missing.
+        for known in names.iter().filter_map(|name| command.find_subcommand(name)) {
+            let about = known.get_about().map(ToString::to_string).unwrap_or_default();
+            group.push_str(&format!("  {:width$}  {}\n", known.get_name(), about.trim_end_matches('.')));
+        }
+        groups.push(group);
     }
-    let is_grouped = |command: &Command| GROUPS.iter().any(|(_, names)| names.contains(&command.get_name()));
-    add(OTHERS, known.iter().filter(|command| !is_grouped(command)).map(|command| line(command)).collect());
-    text.trim_end_matches('\n').to_owned() + "\n"
+    groups.retain(|group| group.lines().count() > 1);
+    groups.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    fn command() -> Command {
+        in_groups(crate::cli::Cli::command())
+    }
 
     #[test]
     fn every_command_is_on_the_first_page_once_with_its_description() {

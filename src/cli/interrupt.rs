@@ -23,28 +23,25 @@ use super::{
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// A request to stop this command, from the user or the system.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Interrupt {
     requested: Arc<AtomicBool>,
     /// Carries nothing; disconnected once a stop is requested.
     channel: Receiver<Infallible>,
-    before_exit: BeforeExit,
+    before_exit: Arc<Mutex<Option<Action>>>,
 }
 
+/// The action before a forced exit.
 type Action = Box<dyn FnOnce() + Send>;
 
-/// The action before a forced exit.
-#[derive(Clone, Default)]
-struct BeforeExit(Arc<Mutex<Option<Action>>>);
-
-impl fmt::Debug for BeforeExit {
+impl fmt::Debug for Interrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BeforeExit")
+        f.debug_struct("Interrupt").field("requested", &self.requested).finish_non_exhaustive()
     }
 }
 
 impl Interrupt {
-    /// Handles signals from now on: the first requests a stop, the second exits at once. A closed terminal only
+    /// Handles signals from now on: the first one requests a stop, the second exits at once. A closed terminal only
     /// requests a stop, because system and shell may both send SIGHUP.
     ///
     /// # Errors
@@ -54,6 +51,7 @@ impl Interrupt {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         let (mut interrupt, mut terminate, mut hangup) = {
             let _context = runtime.enter();
+            survive_file_size_limit().map_err(failed)?;
             let listen = |kind| signal(kind).map_err(failed);
             let hangup = if outlives_terminal() { None } else { Some(listen(SignalKind::hangup())?) };
             (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup)
@@ -61,8 +59,8 @@ impl Interrupt {
         let (connected, channel) = bounded(0);
         let requested = Arc::new(AtomicBool::new(false));
         let set = Arc::clone(&requested);
-        let before_exit = BeforeExit::default();
-        let before = before_exit.clone();
+        let before_exit = Arc::new(Mutex::new(None::<Action>));
+        let before = Arc::clone(&before_exit);
         let wait = move || {
             let mut next = |hangup: Option<&mut Signal>| {
                 runtime.block_on(async {
@@ -88,7 +86,7 @@ impl Interrupt {
             while requested_at.elapsed() < DEBOUNCE {
                 next(None);
             }
-            if let Some(action) = before.0.lock().ok().and_then(|mut action| action.take()) {
+            if let Some(action) = before.lock().ok().and_then(|mut action| action.take()) {
                 action();
             }
             process::exit(i32::from(exit::INTERRUPTED));
@@ -97,20 +95,9 @@ impl Interrupt {
         Ok(Self { requested, channel, before_exit })
     }
 
-    /// Makes a write beyond the file size limit (`ulimit -f`) fail like one to a full disk, instead of ending the process.
-    ///
-    /// # Errors
-    /// If the system does not let signals be handled.
-    pub(super) fn survive_file_size_limit(&self) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::failed(format!("signals can't be handled: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let _context = runtime.enter();
-        survive_file_size_limit().map_err(failed)
-    }
-
     /// Sets the action before a forced exit, which skips all other clean-up.
     pub(super) fn before_forced_exit(&self, action: impl FnOnce() + Send + 'static) {
-        if let Ok(mut before) = self.before_exit.0.lock() {
+        if let Ok(mut before) = self.before_exit.lock() {
             *before = Some(Box::new(action));
         }
     }
@@ -126,8 +113,8 @@ impl Interrupt {
     }
 }
 
-/// Handles SIGXFSZ, whose default action ends the process. The handler outlives the stream that is dropped here. Must be
-/// called in a runtime.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail like one to a full disk: SIGXFSZ would end the process. The
+/// handler outlives the stream that is dropped here. Must be called in a runtime.
 pub(super) fn survive_file_size_limit() -> io::Result<()> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }

@@ -4,15 +4,12 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     exit::{self, Failure},
-    output::{OutputFlags, Rows, models::MODELS},
-    print::{self, Reader},
+    output::{MODELS, OutputFlags, Printer},
+    print::{self, Pipe},
     remote::Remote,
     values::status_parser,
 };
-use crate::{
-    client::{Client, Page},
-    domain::{ListQuery, Order, Sort, Status},
-};
+use crate::domain::{ListQuery, Order, Sort, Status};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,7 +29,7 @@ Examples:
 /// List versions, newest first.
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct List {
+pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
     /// Most versions to show
@@ -75,128 +72,96 @@ pub(super) struct Filter {
 
 impl Filter {
     fn query(&self) -> Vec<(&str, &str)> {
-        [
+        let filters = [
             ("name", self.name.as_deref()),
             ("status", self.status.map(Status::as_str)),
             ("q", self.search.as_deref()),
             ("tag", self.tag.as_deref()),
             ("sort", self.sort.as_deref()),
             ("order", self.order.as_deref()),
-        ]
-        .into_iter()
-        .filter_map(|(field, value)| value.map(|value| (field, value)))
-        .collect()
+        ];
+        filters.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
     }
 }
 
 impl List {
+    /// The list of all versions that pass `filter`.
+    pub(super) fn of_all(filter: Filter, output: OutputFlags, remote: Remote) -> Self {
+        Self { filter, limit: 0, all: true, offset: 0, output, remote }
+    }
+
     /// Lists the versions.
-    ///
-    /// # Errors
-    /// If the flags are invalid, or a page can't be fetched.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
-        show(&self.filter, self.offset, limit, &self.output, &self.remote)
+        let mut printer = Printer::new(&self.output, &MODELS)?;
+        let client = self.remote.client()?;
+        let (mut total, mut next) = (None, Some(Next::Offset));
+        while printer.shown() < limit
+            && let Some(place) = next
+        {
+            let size = (limit - printer.shown()).min(ListQuery::MAX_LIMIT as u64);
+            let mut page = match &place {
+                Next::Offset => {
+                    let (limit, offset) = (size.to_string(), (self.offset + printer.shown()).to_string());
+                    let mut query = self.filter.query();
+                    query.extend([("limit", limit.as_str()), ("offset", offset.as_str())]);
+                    client.models(&query)?
+                }
+                Next::Link(link) => client.next_page(link)?,
+            };
+            let received = page.models.len() as u64;
+            total = page.total.or(total);
+            next = match (page.next.take(), place) {
+                (Some(link), _) => Some(Next::Link(link)),
+                // 0.2.0 sends neither links nor a total, so a full page may not be the last one.
+                (None, Next::Offset) if page.total.is_none() && received >= size => Some(Next::Offset),
+                // A registry that links to pages links to all of them.
+                (None, _) if received > size => Some(Next::Offset),
+                (None, _) => None,
+            };
+            page.models.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+            if printer.page(&page.models)? == Pipe::Closed {
+                return Ok(());
+            }
+        }
+        let shown = printer.shown();
+        printer.end()?;
+        if let Some(note) = self.note(shown, total, next.is_some()) {
+            print::line(&note);
+        }
+        Ok(())
+    }
+
+    /// What to say below the list about the versions that are not shown.
+    fn note(&self, shown: u64, total: Option<u64>, more: bool) -> Option<String> {
+        let (count, total_count) = (print::count(shown), total.map(print::count).unwrap_or_default());
+        match total {
+            None | Some(0) if shown == 0 => {
+                let hint = self.filter.name.as_deref().and_then(misread).unwrap_or_default();
+                Some(format!("no models match{hint}"))
+            }
+            Some(_) if shown == 0 => {
+                Some(format!("no models: {total_count} match, and --offset skips all of them"))
+            }
+            Some(total) if shown.saturating_add(self.offset) < total => {
+                Some(format!("{count} of {total_count} shown; --all shows the rest"))
+            }
+            None if more => Some(format!("{count} shown; --all shows the rest")),
+            _ => None,
+        }
     }
 }
 
-/// Shows up to `limit` versions after the first `offset` ones.
-pub(super) fn show(
-    filter: &Filter,
-    offset: u64,
-    limit: u64,
-    output: &OutputFlags,
-    remote: &Remote,
-) -> Result<(), Failure> {
-    let mut rows = Rows::begin(output, &MODELS)?;
-    let client = remote.client()?;
-    let mut pages = Pages { client: &client, filter, offset, state: State::First };
-    let (mut total, mut more) = (None, false);
-    while rows.shown() < limit {
-        let Some(mut page) = pages.next(limit - rows.shown())? else {
-            more = false;
-            break;
-        };
-        total = page.total.or(total);
-        let remaining = usize::try_from(limit - rows.shown()).unwrap_or(usize::MAX);
-        more = page.models.len() > remaining || !matches!(pages.state, State::Last);
-        page.models.truncate(remaining);
-        if rows.page(&page.models)? == Reader::HasLeft {
-            return Ok(());
-        }
-    }
-    let shown = rows.shown();
-    rows.end()?;
-    match total {
-        _ if shown == 0 && total.is_none_or(|total| total == 0) => {
-            let hint = filter.name.as_deref().and_then(misread).unwrap_or_default();
-            print::line(&format!("no models match{hint}"));
-        }
-        Some(total) if shown == 0 => {
-            print::line(&format!("no models: {} match, and --offset skips all of them", print::count(total)));
-        }
-        Some(total) if shown.saturating_add(offset) < total => print::line(&format!(
-            "{} of {} shown; --all shows the rest",
-            print::count(shown),
-            print::count(total)
-        )),
-        None if more => print::line(&format!("{} shown; --all shows the rest", print::count(shown))),
-        _ => {}
-    }
-    Ok(())
+/// The place of the next page.
+enum Next {
+    /// After the versions so far, by their number.
+    Offset,
+    /// The path that the registry linked to.
+    Link(String),
 }
 
 /// A hint if NAME, which no version has, looks like a version.
 fn misread(name: &str) -> Option<String> {
     (name.contains(':') || name.ends_with("@production"))
         .then(|| format!("; NAME is a name without a version; `registry show {name}` shows one version"))
-}
-
-/// The pages of a list, fetched as needed.
-pub(super) struct Pages<'c> {
-    client: &'c Client,
-    filter: &'c Filter,
-    /// Offset of the next page, for a registry without links to it.
-    offset: u64,
-    state: State,
-}
-
-enum State {
-    First,
-    /// The registry linked to the next page.
-    Linked(String),
-    /// The last page was full and had no link, which 0.2.0 never sends.
-    Counted,
-    Last,
-}
-
-impl<'c> Pages<'c> {
-    /// The pages of all versions that pass `filter`.
-    pub(super) fn of(client: &'c Client, filter: &'c Filter) -> Self {
-        Self { client, filter, offset: 0, state: State::First }
-    }
-
-    /// The next page, of up to `wanted` versions.
-    pub(super) fn next(&mut self, wanted: u64) -> Result<Option<Page>, Failure> {
-        let limit = wanted.min(ListQuery::MAX_LIMIT as u64);
-        let page = match &self.state {
-            State::Last => return Ok(None),
-            State::Linked(next) => self.client.next_page(next)?,
-            State::First | State::Counted => {
-                let (limit, offset) = (limit.to_string(), self.offset.to_string());
-                let mut query = self.filter.query();
-                query.extend([("limit", limit.as_str()), ("offset", offset.as_str())]);
-                self.client.models(&query)?
-            }
-        };
-        self.offset += page.models.len() as u64;
-        self.state = match &page.next {
-            Some(next) => State::Linked(next.clone()),
-            // A registry that links to pages links to all of them.
-            None if matches!(self.state, State::Linked(_)) => State::Last,
-            None if page.total.is_none() && page.models.len() as u64 >= limit => State::Counted,
-            None => State::Last,
-        };
-        Ok(Some(page))
-    }
 }

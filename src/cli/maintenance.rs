@@ -9,20 +9,15 @@ use std::{
     env, fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::Instant,
 };
 
 use clap::Args;
 
 use self::{
-    outcome::{BackedUp, Outcome, Restored, Timed, kept_as_note},
+    outcome::{Outcome, Restored, kept_as_note},
     progress::Display,
 };
-use super::{
-    exit::{self, Failure},
-    interrupt::Interrupt,
-    print,
-};
+use super::{exit::Failure, interrupt::Interrupt, print};
 use crate::{
     artifact::{FileIdentity, Replacement, folder_of, followed, free_bytes},
     registry::system_clock,
@@ -30,7 +25,8 @@ use crate::{
     store::sqlite::{
         DatabaseLock, LockError, Options,
         maintenance::{
-            MaintenanceError, Source, Watch, fold_wal, is_registry_at_rest, optimize, salvage_wal, vacuum,
+            Copied, MaintenanceError, Source, Watch, fold_wal, is_registry_at_rest, optimize, salvage_wal,
+            vacuum,
         },
     },
 };
@@ -42,7 +38,7 @@ Examples:
   Check the database, or a backup of it:
     registry maintenance --check
     registry maintenance --check --db-path /backup/registry.db
-  Go back to a backup. Stop the server first; the old database is kept beside the restored one:
+  Restore a backup. Stop the server first; the old database is kept next to the restored one:
     registry maintenance --restore /backup/registry.db --check
   A server refuses to start because its write-ahead log (WAL) is damaged; the WAL is copied aside:
     registry maintenance --salvage-wal --check
@@ -51,7 +47,7 @@ Examples:
 
 Actions given together run in this order: backup, vacuum, optimize, check. --restore and --salvage-wal go with
 --check only.
---backup and --check change nothing and work beside a server. The others need the database for themselves and
+--backup and --check change nothing and work beside a server. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder that was written to, which can be deleted.
 
@@ -67,7 +63,7 @@ Exit codes:
 /// Results go to stdout, errors and progress to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
-pub struct Maintenance {
+pub(super) struct Maintenance {
     /// Copy the database to this file, as of one moment, and verify the copy before it replaces an old one
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
@@ -110,10 +106,7 @@ impl From<MaintenanceError> for Failure {
 
 impl Maintenance {
     /// Runs the actions and prints their results.
-    ///
-    /// # Errors
-    /// The first failure; the results of the actions before it are printed all the same.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal;
         if self.backup.is_none() && self.restore.is_none() && !has_flag {
             return Err(Failure::usage(
@@ -121,7 +114,6 @@ impl Maintenance {
             ));
         }
         let interrupt = Interrupt::listen()?;
-        interrupt.survive_file_size_limit()?;
         let display = Display::new();
         let watch = display.watch(move || interrupt.requested());
         let options = settings::sqlite_options(self.db_path.clone(), |name| env::var(name).ok());
@@ -129,39 +121,41 @@ impl Maintenance {
         let done = self.work(&options, &watch, &mut outcome);
         display.end();
         let printed = if self.json {
-            print::result(&outcome.to_json(done.as_ref().err().map(Failure::text).as_deref()))
+            print::result(&outcome.into_json(done.as_ref().err().map(Failure::text)))
         } else {
-            print::text(&outcome.to_text()).map(drop)
+            print::text(outcome.text())
         };
         done.and(printed)
     }
 
     fn work(&self, options: &Options, watch: &Watch, outcome: &mut Outcome) -> Result<(), Failure> {
-        let path = &options.path;
         if let Some(from) = &self.restore {
-            outcome.restore = Some(act("the restore", outcome, || restore(from, options, watch))?);
+            let show = |db: &str, did: &_, seconds| outcome::restored(db, from, did, seconds);
+            outcome.add("restore", || restore(from, options, watch), show)?;
         }
         if self.salvage_wal {
-            outcome.salvage = Some(act("the salvage", outcome, || Ok(salvage_wal(options, watch)?))?);
+            outcome.add("salvage", || Ok(salvage_wal(options, watch)?), outcome::salvaged)?;
         }
         if let Some(to) = &self.backup {
-            outcome.backup = Some(act("the backup", outcome, || back_up(to, options, watch))?);
+            let show = |db: &str, did: &_, seconds| outcome::backed_up(db, to, did, seconds);
+            outcome.add("backup", || back_up(to, options, watch), show)?;
         }
         if self.vacuum {
-            outcome.vacuum = Some(act("the vacuum", outcome, || {
-                let needed = fs::metadata(path).map_or(0, |found| found.len());
-                expect_space(path, needed, "--vacuum writes a second copy")?;
+            let run = || {
+                let needed = fs::metadata(&options.path).map_or(0, |found| found.len());
+                expect_space(&options.path, needed, "--vacuum writes a second copy")?;
                 Ok(vacuum(options, watch)?)
-            })?);
+            };
+            outcome.add("vacuum", run, outcome::vacuumed)?;
         }
         if self.optimize {
-            outcome.optimize = Some(act("the optimize", outcome, || Ok(optimize(options, watch)?))?);
+            outcome.add("optimize", || Ok(optimize(options, watch)?), outcome::optimized)?;
         }
         if self.check {
-            let checked = act("the check", outcome, || Ok(Source::open(options, watch)?.check(watch)?))?;
-            let errors = outcome.check.insert(checked).did.errors.total;
+            let run = || Ok(Source::open(options, watch)?.check(watch)?);
+            let errors = outcome.add("check", run, outcome::checked)?.errors.total;
             if errors > 0 {
-                let (path, errors) = (path.display(), print::counted(errors, "error"));
+                let (path, errors) = (options.path.display(), print::counted(errors, "error"));
                 return Err(Failure::failed(format!("{path} has {errors}, see the report")));
             }
         }
@@ -169,24 +163,7 @@ impl Maintenance {
     }
 }
 
-/// Runs one action. If it is cancelled, the failure names it and says that those before it were done.
-fn act<T>(
-    name: &str,
-    before: &Outcome,
-    work: impl FnOnce() -> Result<T, Failure>,
-) -> Result<Timed<T>, Failure> {
-    let began = Instant::now();
-    let did = work().map_err(|failure| match failure.code() {
-        exit::INTERRUPTED => {
-            let earlier = if before.is_empty() { "" } else { "; the actions before it are done" };
-            Failure::interrupted(format!("{name} was cancelled, and its changes were undone{earlier}"))
-        }
-        _ => failure,
-    })?;
-    Ok(Timed { did, seconds: began.elapsed().as_secs_f64() })
-}
-
-fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<BackedUp, Failure> {
+fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<Copied, Failure> {
     expect_apart(to, options)?;
     // Before long work, so that a folder that can't be written fails at once.
     let replacement = Replacement::like(to, &options.path)?;
@@ -197,7 +174,7 @@ fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<BackedUp, Fail
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     drop(source);
     replacement.put_in_place()?;
-    Ok(BackedUp { path: to.to_owned(), copied })
+    Ok(copied)
 }
 
 /// Replaces the database by a verified copy of the backup, with one rename: a crash leaves the old one or the new one.
@@ -217,7 +194,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
     expect_space(
         replacement.destination(),
         size + old_size,
-        "the old database is kept beside the restored one",
+        "the old database is kept next to the restored one",
     )?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     drop(source);
@@ -228,10 +205,10 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
     }
     let kept_as = set_aside(path, replacement.destination())?;
     replacement.put_in_place().map_err(|error| Failure::from(error).followed_by(&kept_as_note(&kept_as)))?;
-    Ok(Restored { from: from.to_owned(), kept_as, copied, schema_version })
+    Ok(Restored { kept_as, copied, schema_version })
 }
 
-/// What to do about a database whose WAL can't be moved into it.
+/// Says what to do about a database whose WAL can't be moved into it.
 fn unless_folded(error: MaintenanceError, path: &Path) -> Failure {
     let path = path.display();
     match error {
@@ -245,8 +222,8 @@ fn unless_folded(error: MaintenanceError, path: &Path) -> Failure {
     }
 }
 
-/// Copies the old database to another name beside it, and moves away files that a lost one left: the restored database
-/// would take a WAL for its own.
+/// Copies the old database to another name in its folder, and moves away files that a lost one left, because a WAL would
+/// be read with the restored database.
 fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
     let aside = aside_name(path);
     let failed =
@@ -268,7 +245,7 @@ fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(kept_as)
 }
 
-/// The name that keeps the old database, beside it: `registry.db.before-restore-2026-01-31T130509.250Z`.
+/// The name that keeps the old database, in its folder: `registry.db.before-restore-2026-01-31T130509.250Z`.
 fn aside_name(path: &Path) -> PathBuf {
     let now = system_clock()().to_string().replace(' ', "T").replace(':', "");
     let mut name = followed(path).into_os_string();
@@ -301,8 +278,8 @@ fn absolute(path: &Path) -> PathBuf {
     }
 }
 
-/// A backup replaces an older one, not any other file that a slip of the hand may name, nor a database in use: its WAL
-/// would be taken for that of the backup.
+/// Refuses to replace another file than an older backup, such as one named by mistake, or a database in use, whose WAL
+/// would be read with the backup.
 fn expect_replaceable(path: &Path) -> Result<(), Failure> {
     let [file, beside @ ..] = Options::files_of(path);
     let shown = path.display();
@@ -315,7 +292,7 @@ fn expect_replaceable(path: &Path) -> Result<(), Failure> {
     let is_empty = fs::metadata(&file).is_ok_and(|found| found.len() == 0);
     if file.is_file() && !is_empty && !is_registry_at_rest(&file) {
         return Err(Failure::failed(format!(
-            "{shown} exists and is no registry's database, so it is not replaced; choose another file, or move it away"
+            "{shown} exists and is not a registry database, so it is not replaced; choose another file, or move it away"
         )));
     }
     Ok(())

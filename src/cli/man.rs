@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, roman},
 };
 
-use super::{exit::Failure, help, print};
+use super::{exit::Failure, print};
 use crate::artifact::write_atomically;
 
 const EXAMPLES: &str = "\
@@ -22,23 +22,20 @@ Examples:
 /// Print the manual page, or write one for each command.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Manual {
+pub(super) struct Manual {
     /// Write registry.1, registry-list.1 and so on into this folder; creates the folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
 impl Manual {
-    /// Prints or writes the pages.
-    ///
-    /// # Errors
-    /// If a page can't be written.
-    pub fn run(self) -> Result<(), Failure> {
-        let mut command = help::command().disable_help_subcommand(true);
+    /// Prints or writes the pages of the command line `command`.
+    pub(super) fn run(self, command: Command) -> Result<(), Failure> {
+        let mut command = command.disable_help_subcommand(true);
         command.build();
         let failed = |error: io::Error| Failure::failed(format!("can't create a manual page: {error}"));
         let Some(dir) = self.dir else {
-            return print::text(&page(&command).map_err(failed)?.1).map(|_| ());
+            return print::text(&page(&command).map_err(failed)?.1);
         };
         fs::create_dir_all(&dir).map_err(|error| {
             Failure::failed(format!("can't create the folder {}: {error}; choose another", dir.display()))
@@ -47,8 +44,7 @@ impl Manual {
         for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
         {
             let (name, text) = page(command).map_err(failed)?;
-            write_atomically(&dir.join(name), text.as_bytes())
-                .map_err(|error| Failure::failed(error.to_string()))?;
+            write_atomically(&dir.join(name), text.as_bytes())?;
             pages += 1;
         }
         print::line(&format!("{pages} pages written to {}", dir.display()));

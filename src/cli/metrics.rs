@@ -11,13 +11,10 @@ use serde_json::{Number, Value, json};
 use super::{
     exit::{self, Failure},
     model_ref::{ModelRef, label_with_id},
-    output::{
-        OutputFlags, View,
-        column::{Column, Kind},
-    },
+    output::{OutputFlags, Printer, View},
     print,
-    registration::Body,
     remote::Remote,
+    values::request_body,
 };
 use crate::{
     artifact::{MAX_JSON_BYTES, parse_object, read_object_file},
@@ -36,28 +33,10 @@ Examples:
     evaluate model.pt | registry metrics tiny-gpt:v1 --suite core-v1 --from-json -";
 
 const SCORES: View = View {
-    table: || {
-        vec![
-            Column::of("SUITE", "suite", Kind::Plain),
-            Column::of("METRIC", "metric", Kind::Plain),
-            Column::of("VALUE", "value", Kind::Number),
-            Column::of("RECORDED", "recorded_at", Kind::Minute),
-            Column::of("ACTOR", "actor", Kind::Plain),
-        ]
-    },
-    wide: || {
-        vec![
-            Column::of("SUITE", "suite", Kind::Plain),
-            Column::of("METRIC", "metric", Kind::Plain),
-            Column::of("VALUE", "value", Kind::Number),
-            Column::of("RECORDED", "recorded_at", Kind::Second),
-            Column::of("ACTOR", "actor", Kind::Plain),
-            Column::of("DATASET", "dataset", Kind::Plain),
-            Column::of("COMMIT", "eval_commit", Kind::Plain),
-            Column::of("NOTES", "notes", Kind::Plain),
-        ]
-    },
-    fields: &["suite", "metric", "value", "recorded_at", "actor", "dataset", "eval_commit", "notes"],
+    fields: "suite,metric,value,recorded_at,actor,dataset,eval_commit,notes",
+    table: "suite,metric,value,RECORDED:recorded_at,actor",
+    wide: "suite,metric,value,RECORDED:recorded_at,actor,dataset,COMMIT:eval_commit,notes",
+    precise_times: false,
     name: None,
 };
 
@@ -70,7 +49,7 @@ const SCORES: View = View {
     group = ArgGroup::new("scores").multiple(true),
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
-pub struct Metrics {
+pub(super) struct Metrics {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
     /// Suite to show, or to record into
@@ -108,13 +87,10 @@ pub struct Metrics {
 
 impl Metrics {
     /// Records the given scores, if any, and shows scores.
-    ///
-    /// # Errors
-    /// If the scores can't be read or sent; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
-        SCORES.check(&self.output)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &SCORES)?;
         if self.set.is_empty() && self.from_json.is_none() {
-            return self.show();
+            return self.show(printer);
         }
         let body = self.body()?;
         let client = self.remote.client()?;
@@ -126,22 +102,22 @@ impl Metrics {
         let suite = self.suite.as_deref().unwrap_or_default().trim();
         let scores = changed.pointer("/metrics/suites").and_then(|suites| suites.get(suite));
         let recorded = json!({ suite: scores.unwrap_or(&Value::Null) });
-        self.output.answer(&SCORES, &recorded, &rows(&recorded))?;
+        printer.answer(&recorded, &rows(&recorded))?;
         print::line(&format!("recorded {suite} of {}", label_with_id(&changed)));
         Ok(())
     }
 
-    fn show(&self) -> Result<(), Failure> {
+    fn show(&self, printer: Printer) -> Result<(), Failure> {
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
         let answer =
             client.metrics(id, self.suite.as_deref()).map_err(|error| self.missing(&client, id, error))?;
         let rows = rows(&answer);
-        if rows.is_empty() && self.output.is_for_people() {
+        if rows.is_empty() && printer.is_for_people() {
             print::line(&format!("no scores of {}; --suite and --set record some", self.model));
             return Ok(());
         }
-        self.output.answer(&SCORES, &answer, &rows).map(|_| ())
+        printer.answer(&answer, &rows)
     }
 
     /// The failure for a missing version, or for a missing suite with the names of the others.
@@ -165,11 +141,10 @@ impl Metrics {
 
     /// The body of the request.
     fn body(&self) -> Result<Value, Failure> {
-        let file_failure = |error: crate::artifact::ArtifactError| Failure::failed(error.to_string());
         let mut scores = match self.from_json.as_deref() {
             None => Object::new(),
             Some(path) if path == Path::new("-") => from_stdin()?,
-            Some(path) => read_object_file(path).map_err(file_failure)?,
+            Some(path) => read_object_file(path)?,
         };
         for (at, (metric, value)) in self.set.iter().enumerate() {
             if self.set[..at].iter().any(|(earlier, _)| earlier == metric) {
@@ -179,17 +154,12 @@ impl Metrics {
         }
         let suite = self.suite.as_deref().unwrap_or_default();
         // Refuses before the request what the registry would refuse.
-        Evaluation::new(suite, scores.clone()).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        let eval_config =
-            self.eval_config.as_deref().map(read_object_file).transpose().map_err(file_failure)?;
-        let mut body = Body::default();
-        body.set("suite", Some(suite));
-        body.set("metrics", Some(scores));
-        body.set("dataset", self.dataset.as_deref());
-        body.set("eval_commit", self.eval_commit.as_deref());
-        body.set("eval_config", eval_config);
-        body.set("notes", self.notes.as_deref());
-        Ok(Value::Object(body.into_object()))
+        Evaluation::new(suite, scores.clone()).map_err(Failure::usage)?;
+        let body = json!({
+            "suite": suite, "metrics": scores, "dataset": self.dataset, "eval_commit": self.eval_commit,
+            "eval_config": self.eval_config.as_deref().map(read_object_file).transpose()?, "notes": self.notes,
+        });
+        request_body(&body).map(Value::Object)
     }
 }
 
@@ -202,7 +172,7 @@ fn from_stdin() -> Result<Object, Failure> {
     if bytes.len() as u64 > MAX_JSON_BYTES {
         return Err(Failure::failed(format!("stdin holds more than {} MiB of JSON", MAX_JSON_BYTES >> 20)));
     }
-    parse_object(&bytes, Path::new("stdin")).map_err(|error| Failure::failed(error.to_string()))
+    Ok(parse_object(&bytes, Path::new("stdin"))?)
 }
 
 /// `recall@10=0.91`

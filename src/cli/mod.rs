@@ -11,54 +11,52 @@
 use std::process::ExitCode;
 
 use anstream::ColorChoice;
-use clap::{FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "objects")]
 pub mod bench;
 #[cfg(feature = "cli")]
-pub mod compare;
-pub mod completions;
+mod compare;
+mod completions;
 mod config;
 #[cfg(feature = "cli")]
-pub mod config_command;
+mod delete;
 #[cfg(feature = "cli")]
-pub mod delete;
-#[cfg(feature = "cli")]
-pub mod details;
+mod details;
 #[cfg(feature = "cli")]
 mod digesting;
 #[cfg(feature = "cli")]
-pub mod events;
+mod events;
 pub mod exit;
 #[cfg(feature = "server")]
-pub mod health;
-pub mod help;
+mod health;
+mod help;
 #[cfg(feature = "cli")]
 pub mod ingest;
 mod interrupt;
 #[cfg(feature = "cli")]
-pub mod list;
+mod list;
 #[cfg(feature = "loadtest")]
 pub mod loadtest;
 #[cfg(feature = "objects")]
 mod location;
 #[cfg(feature = "server")]
-pub mod maintenance;
-pub mod man;
+mod maintenance;
+mod man;
 #[cfg(feature = "cli")]
-pub mod metrics;
+mod metrics;
 #[cfg(feature = "cli")]
-pub mod model_ref;
+mod model_ref;
 #[cfg(feature = "objects")]
 pub mod object_flags;
 #[cfg(feature = "cli")]
 mod output;
 mod print;
 #[cfg(feature = "cli")]
-pub mod production;
+mod production;
 mod progress;
 #[cfg(feature = "cli")]
-pub mod promote;
+mod promote;
 #[cfg(feature = "objects")]
 pub mod publish;
 #[cfg(feature = "objects")]
@@ -67,21 +65,25 @@ mod publish_error;
 pub mod publishing;
 #[cfg(feature = "cli")]
 pub mod registration;
-pub mod remote;
+mod remote;
 #[cfg(feature = "server")]
-pub mod serve;
+mod serve;
 #[cfg(feature = "cli")]
-pub mod show;
+mod show;
 #[cfg(feature = "cli")]
-pub mod stats;
+mod show_config;
 #[cfg(feature = "cli")]
-pub mod update;
+mod stats;
+#[cfg(feature = "cli")]
+mod update;
 #[cfg(feature = "cli")]
 mod values;
 #[cfg(feature = "objects")]
-pub mod verify;
+mod verify;
 #[cfg(feature = "objects")]
 pub mod watch;
+
+pub use remote::VARIABLES;
 
 /// A registry of model versions: their digests, their scores, and which one is in production.
 #[derive(Debug, Parser)]
@@ -108,57 +110,59 @@ enum Color {
     Never,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    #[cfg(feature = "server")]
-    Serve(Box<serve::Serve>),
-    #[cfg(feature = "server")]
-    Health(health::Health),
-    #[cfg(feature = "cli")]
-    Ingest(Box<ingest::Ingest>),
-    #[cfg(feature = "objects")]
-    Publish(Box<publish::Publish>),
-    #[cfg(feature = "objects")]
-    Watch(Box<watch::Watch>),
-    #[cfg(feature = "objects")]
-    Bench(Box<bench::Bench>),
-    #[cfg(feature = "objects")]
-    Verify(Box<verify::Verify>),
-    #[cfg(feature = "server")]
-    Maintenance(Box<maintenance::Maintenance>),
-    #[cfg(feature = "loadtest")]
-    Loadtest(Box<loadtest::Loadtest>),
-    #[cfg(feature = "cli")]
-    List(Box<list::List>),
-    #[cfg(feature = "cli")]
-    Show(Box<show::Show>),
-    #[cfg(feature = "cli")]
-    Production(Box<production::Production>),
-    #[cfg(feature = "cli")]
-    Metrics(Box<metrics::Metrics>),
-    #[cfg(feature = "cli")]
-    Compare(Box<compare::Compare>),
-    #[cfg(feature = "cli")]
-    Events(Box<events::Events>),
-    #[cfg(feature = "cli")]
-    Stats(Box<stats::Stats>),
-    #[cfg(feature = "cli")]
-    Promote(Box<promote::Promote>),
-    #[cfg(feature = "cli")]
-    Update(Box<update::Update>),
-    #[cfg(feature = "cli")]
-    Delete(Box<delete::Delete>),
-    #[cfg(feature = "cli")]
-    Config(Box<config_command::ConfigCommand>),
-    Completions(completions::Completions),
-    Man(man::Manual),
+/// Declares the commands, each with its module and perhaps a cargo feature, and dispatches to their `run`.
+macro_rules! commands {
+    ($($(#[$feature:meta])? $module:ident::$command:ident)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($(#[$feature])? $command(Box<$module::$command>),)*
+            Completions(completions::Completions),
+            Man(man::Manual),
+        }
+
+        impl Command {
+            fn run(self) -> Result<(), exit::Failure> {
+                match self {
+                    $($(#[$feature])? Self::$command(command) => command.run(),)*
+                    Self::Completions(completions) => completions.run(command_line()),
+                    Self::Man(manual) => manual.run(command_line()),
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    #[cfg(feature = "server")] serve::Serve
+    #[cfg(feature = "server")] health::Health
+    #[cfg(feature = "server")] maintenance::Maintenance
+    #[cfg(feature = "loadtest")] loadtest::Loadtest
+    #[cfg(feature = "cli")] ingest::Ingest
+    #[cfg(feature = "objects")] publish::Publish
+    #[cfg(feature = "objects")] watch::Watch
+    #[cfg(feature = "objects")] bench::Bench
+    #[cfg(feature = "objects")] verify::Verify
+    #[cfg(feature = "cli")] list::List
+    #[cfg(feature = "cli")] show::Show
+    #[cfg(feature = "cli")] production::Production
+    #[cfg(feature = "cli")] metrics::Metrics
+    #[cfg(feature = "cli")] compare::Compare
+    #[cfg(feature = "cli")] events::Events
+    #[cfg(feature = "cli")] stats::Stats
+    #[cfg(feature = "cli")] promote::Promote
+    #[cfg(feature = "cli")] update::Update
+    #[cfg(feature = "cli")] delete::Delete
+    #[cfg(feature = "cli")] show_config::Config
 }
 
 /// Reads the command line. Ends the process if it is invalid or asks for help.
 #[must_use]
 pub fn parse() -> Cli {
-    let matches = help::command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn command_line() -> clap::Command {
+    help::in_groups(Cli::command())
 }
 
 /// Runs the command and returns its exit code.
@@ -170,50 +174,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Color::Always => ColorChoice::Always.write_global(),
         Color::Never => ColorChoice::Never.write_global(),
     }
-    let outcome = match cli.command {
-        #[cfg(feature = "server")]
-        Command::Serve(serve) => serve.run().map_err(|error| exit::Failure::failed(error.to_string())),
-        #[cfg(feature = "server")]
-        Command::Health(health) => health.run(),
-        #[cfg(feature = "cli")]
-        Command::Ingest(ingest) => ingest.run(),
-        #[cfg(feature = "objects")]
-        Command::Bench(bench) => bench.run(),
-        #[cfg(feature = "objects")]
-        Command::Verify(verify) => verify.run(),
-        #[cfg(feature = "objects")]
-        Command::Publish(publish) => publish.run(),
-        #[cfg(feature = "objects")]
-        Command::Watch(watch) => watch.run(),
-        #[cfg(feature = "server")]
-        Command::Maintenance(maintenance) => maintenance.run(),
-        #[cfg(feature = "loadtest")]
-        Command::Loadtest(loadtest) => loadtest.run(),
-        #[cfg(feature = "cli")]
-        Command::List(list) => list.run(),
-        #[cfg(feature = "cli")]
-        Command::Show(show) => show.run(),
-        #[cfg(feature = "cli")]
-        Command::Production(production) => production.run(),
-        #[cfg(feature = "cli")]
-        Command::Metrics(metrics) => metrics.run(),
-        #[cfg(feature = "cli")]
-        Command::Compare(compare) => compare.run(),
-        #[cfg(feature = "cli")]
-        Command::Events(events) => events.run(),
-        #[cfg(feature = "cli")]
-        Command::Stats(stats) => stats.run(),
-        #[cfg(feature = "cli")]
-        Command::Promote(promote) => promote.run(),
-        #[cfg(feature = "cli")]
-        Command::Update(update) => update.run(),
-        #[cfg(feature = "cli")]
-        Command::Delete(delete) => delete.run(),
-        #[cfg(feature = "cli")]
-        Command::Config(config) => config.run(),
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
-    };
+    let outcome = cli.command.run();
     let Err(failure) = outcome else { return ExitCode::from(exit::DONE) };
     for message in failure.messages() {
         print::line(&format!("error: {message}"));

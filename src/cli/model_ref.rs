@@ -14,7 +14,7 @@ const PRODUCTION: &str = "@production";
 
 /// A version as it was named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelRef {
+pub(super) struct ModelRef {
     text: String,
     /// Names and versions may hold colons, and versions may end with `@production`, so a text can have several.
     readings: Vec<Reading>,
@@ -74,23 +74,23 @@ impl fmt::Display for ModelRef {
 
 impl ModelRef {
     /// The version with this name and version, even if they hold colons.
-    #[must_use]
-    pub fn named(name: &str, version: &str) -> Self {
+    pub(super) fn named(name: &str, version: &str) -> Self {
         let reading = Reading::Version { name: name.to_owned(), version: version.to_owned() };
-        Self { text: format!("{name}:{version}"), readings: vec![reading] }
+        Self::of(format!("{name}:{version}"), reading)
     }
 
     /// The version with this id.
-    #[must_use]
     pub(super) fn of_id(id: ModelId) -> Self {
-        Self { text: id.to_string(), readings: vec![Reading::Id(id)] }
+        Self::of(id.to_string(), Reading::Id(id))
     }
 
     /// The version of this name that is in production.
-    #[must_use]
     pub(super) fn production_of(name: &str) -> Self {
-        let reading = Reading::Production { name: name.to_owned() };
-        Self { text: format!("{name}{PRODUCTION}"), readings: vec![reading] }
+        Self::of(format!("{name}{PRODUCTION}"), Reading::Production { name: name.to_owned() })
+    }
+
+    fn of(text: String, reading: Reading) -> Self {
+        Self { text, readings: vec![reading] }
     }
 
     /// Fetches the version. It tries every reading of the text, because a guess could name another version, or
@@ -98,7 +98,7 @@ impl ModelRef {
     ///
     /// # Errors
     /// If no reading names a version, or several do; or as any call.
-    pub fn fetch(&self, client: &Client) -> Result<Value, Failure> {
+    pub(super) fn fetch(&self, client: &Client) -> Result<Value, Failure> {
         let mut found: Vec<(Value, &Reading)> = Vec::new();
         for reading in &self.readings {
             let answer = match reading {
@@ -138,10 +138,7 @@ impl ModelRef {
     }
 
     /// The id of the version, fetched unless the user gave it.
-    ///
-    /// # Errors
-    /// As [`ModelRef::fetch`].
-    pub fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
+    pub(super) fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
         match self.readings[..] {
             [Reading::Id(id)] => Ok(id),
             _ => self.id_in(&self.fetch(client)?),
@@ -149,9 +146,6 @@ impl ModelRef {
     }
 
     /// The id in the registry's answer for this version.
-    ///
-    /// # Errors
-    /// If it has none.
     pub(super) fn id_in(&self, model: &Value) -> Result<ModelId, Failure> {
         model.get("id").and_then(Value::as_i64).ok_or_else(|| {
             Failure::failed(format!("the registry's answer for {self} has no id; is it a registry?"))

@@ -8,6 +8,7 @@ use std::{
     io::{self, ErrorKind, Write},
 };
 
+use indicatif::HumanCount;
 use serde_json::Value;
 
 use super::exit::Failure;
@@ -39,83 +40,63 @@ fn escaped_for_terminal(json: String) -> String {
     escaped
 }
 
-/// Writes a result to stdout. A reader that closes the pipe early, like `head`, is not an error.
-///
-/// # Errors
-/// If stdout can't be written, for example on a full disk.
+/// Writes a JSON result to stdout.
 pub(super) fn result(value: &Value) -> Result<(), Failure> {
-    text(&pretty(value)).map(|_| ())
+    text(&pretty(value))
 }
 
 /// Writes a result of one line to stdout.
-///
-/// # Errors
-/// As [`result`].
 pub(super) fn result_line(line: &str) -> Result<(), Failure> {
-    text(&format!("{}\n", one_line(line))).map(|_| ())
+    text(&format!("{}\n", one_line(line)))
 }
 
-/// The state of the reader of stdout.
+/// Writes text to stdout. A reader that closes the pipe early, like `head`, is not an error.
+pub(super) fn text(text: &str) -> Result<(), Failure> {
+    page(text).map(drop)
+}
+
+/// The state of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
-    Listens,
-    /// The reader closed the pipe, so the command can stop.
-    HasLeft,
+pub(super) enum Pipe {
+    Open,
+    /// The reader closed it, so the command can stop.
+    Closed,
 }
 
-/// Writes text to stdout as it is.
+/// Writes a part of the result to stdout. The stream strips styles if stdout is not a terminal, or colours are off.
 ///
 /// # Errors
-/// As [`result`].
-pub(super) fn text(text: &str) -> Result<Reader, Failure> {
-    written(io::stdout().lock(), text)
-}
-
-/// Writes text with styles to stdout. The stream strips them if stdout is not a terminal, or colours are off.
-///
-/// # Errors
-/// As [`result`].
-pub(super) fn styled(text: &str) -> Result<Reader, Failure> {
-    written(anstream::AutoStream::auto(io::stdout().lock()), text)
-}
-
-fn written(mut stdout: impl Write, text: &str) -> Result<Reader, Failure> {
+/// If stdout can't be written, for example on a full disk.
+pub(super) fn page(text: &str) -> Result<Pipe, Failure> {
+    let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(Reader::Listens),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::HasLeft),
+        Ok(()) => Ok(Pipe::Open),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Pipe::Closed),
         Err(error) => {
             Err(Failure::failed(format!("stdout can't be written: {error}; the work itself is done")))
         }
     }
 }
 
-/// Writes one line to stderr, and ignores errors of it.
+/// Writes one line to stderr, and ignores errors.
 pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", one_line(text));
 }
 
-/// `text` with characters that are unsafe to display replaced by spaces. File names and answers may hold any.
+/// `text` with characters that are unsafe to display replaced by spaces. File names and answers may contain any.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_unsafe_to_display(c) { ' ' } else { c }).collect()
 }
 
 /// `1,234`
 pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number).to_string()
 }
 
 /// `1 error`, `2 errors`.
 pub(super) fn counted(count: u64, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
+    format!("{} {what}{s}", HumanCount(count))
 }
 
 /// `90.9 MB`: decimal, as disks and object stores count.
@@ -189,13 +170,6 @@ mod tests {
         for text in [pretty(&value), compact(&value)] {
             assert!(!text.trim_end().contains(|c: char| is_unsafe_to_display(c) && c != '\n'), "{text:?}");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-        }
-    }
-
-    #[test]
-    fn counts_have_groups_of_three_digits() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(count(number), text);
         }
     }
 }

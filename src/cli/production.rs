@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::{
     exit::{self, Failure},
-    list::{self, Filter},
+    list::{Filter, List},
     model_ref::ModelRef,
-    output::{OutputFlags, models::MODELS},
+    output::{MODELS, OutputFlags, Printer},
     remote::Remote,
     show,
 };
@@ -25,7 +25,7 @@ Examples:
 /// Show the versions in production.
 #[derive(Debug, Args)]
 #[command(visible_alias = "prod", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Production {
+pub(super) struct Production {
     /// Only the production version of this name
     name: Option<String>,
     #[command(flatten)]
@@ -36,20 +36,17 @@ pub struct Production {
 
 impl Production {
     /// Shows them.
-    ///
-    /// # Errors
-    /// If the name has no production version; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
-        let Some(name) = &self.name else {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Some(name) = self.name else {
             let filter = Filter { status: Some(Status::Production), ..Filter::default() };
-            return list::show(&filter, 0, u64::MAX, &self.output, &self.remote);
+            return List::of_all(filter, self.output, self.remote).run();
         };
-        MODELS.check(&self.output)?;
+        let printer = Printer::new(&self.output, &MODELS)?;
         if name.trim().is_empty() {
             return Err(Failure::usage("the name is blank; give one, or leave it out for all of them"));
         }
         let client = self.remote.client()?;
-        let found = ModelRef::production_of(name).fetch(&client)?;
-        self.output.one(&MODELS, &found, || show::describe(&client, &found, 0))
+        let model = ModelRef::production_of(&name).fetch(&client)?;
+        show::print_version(printer, &client, &model, 0)
     }
 }

@@ -1,11 +1,8 @@
-//! Progress bars on stderr, only if it is a terminal.
+//! Progress bars on stderr. The library hides them unless it is a terminal.
 
-use std::{
-    io::{self, IsTerminal as _},
-    path::Path,
-};
+use std::path::Path;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::print;
 
@@ -15,11 +12,7 @@ const BAR: &str = "{prefix:20!} {wide_bar} {decimal_bytes:>9}/{decimal_total_byt
 
 /// A set of bars.
 pub(super) fn bars() -> MultiProgress {
-    MultiProgress::with_draw_target(if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    })
+    MultiProgress::new()
 }
 
 /// Adds a bar with this name and size.

@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::{
     exit::{self, Failure},
     model_ref::{ModelRef, label, label_with_id},
-    output::{OutputFlags, models::MODELS},
-    print,
+    output::{MODELS, OutputFlags, Printer},
     remote::Remote,
     values::status_parser,
 };
@@ -32,7 +31,7 @@ Examples:
 /// may require scores of a suite; if it refuses a promotion, nothing changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Promote {
+pub(super) struct Promote {
     /// The version: name:version or its id
     model: ModelRef,
     /// New status
@@ -49,11 +48,8 @@ pub struct Promote {
 
 impl Promote {
     /// Promotes the version and prints the changes of status.
-    ///
-    /// # Errors
-    /// If the gate refuses it; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
-        MODELS.check(&self.output)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &MODELS)?;
         let client = self.remote.client()?;
         let before = self.model.fetch(&client)?;
         let id = self.model.id_in(&before)?;
@@ -72,11 +68,7 @@ impl Promote {
         {
             message.push_str(&format!("{}: production → staging\n", label_with_id(&incumbent)));
         }
-        self.output.one(&MODELS, &after, || Ok(message.clone()))?;
-        if !self.output.is_for_people() {
-            message.lines().for_each(print::line);
-        }
-        Ok(())
+        printer.changed(&after, &message)
     }
 
     fn refusal(&self, error: ClientError, before: &Value) -> Failure {

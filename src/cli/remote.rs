@@ -34,7 +34,7 @@ pub const VARIABLES: [&str; 6] = [
 /// The flags of every command that talks to a registry.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Registry")]
-pub struct Remote {
+pub(super) struct Remote {
     /// URL of the registry; else (except for loadtest) CAIA_REGISTRY_URL, the configuration file, or
     /// http://localhost:8001
     #[arg(long, visible_alias = "url", value_name = "URL")]
@@ -92,28 +92,13 @@ impl Remote {
     ///
     /// # Errors
     /// If the key is missing or can't be sent, or the URL is invalid.
-    pub fn client(&self) -> Result<Client, Failure> {
-        let (url, key) = self.named()?;
-        Ok(Client::new(&url, key)?)
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        self.connection()?.client()
     }
 
     /// The URL of that registry and the key for it.
-    ///
-    /// # Errors
-    /// As [`Remote::client`].
     pub(super) fn named(&self) -> Result<(String, SecretKey), Failure> {
-        let variable = |name: &str| env::var(name).ok();
-        let config = match self.config(variable) {
-            Err(failure) if self.needs_no_config() => {
-                print::line(&format!(
-                    "warning: {}; the flags name registry and key, so it is not needed",
-                    failure.text()
-                ));
-                Config::default()
-            }
-            read => read?,
-        };
-        self.connection_in(config, variable)?.complete()
+        self.connection()?.complete()
     }
 
     /// Returns true if a flag names the registry, so that no variable and no default file does.
@@ -141,19 +126,14 @@ impl Remote {
     }
 
     fn connection_with(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Connection, Failure> {
-        let config = self.config(&variable)?;
-        self.connection_in(config, variable)
-    }
-
-    fn config(&self, variable: impl Fn(&str) -> Option<String>) -> Result<Config, Failure> {
-        Config::read(self.config.as_deref(), self.profile.as_deref(), variable)
-    }
-
-    fn connection_in(
-        &self,
-        config: Config,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Connection, Failure> {
+        let config = match Config::read(self.config.as_deref(), self.profile.as_deref(), &variable) {
+            Err(failure) if self.needs_no_config() => {
+                let why = failure.text();
+                print::line(&format!("warning: {why}; the flags name registry and key, so it is not needed"));
+                Config::default()
+            }
+            read => read?,
+        };
         // --profile asks for exactly that profile, so variables of the shell don't count.
         let hidden = |name: &str| if self.profile.is_some() { None } else { variable(name) };
         let url = self.url(hidden, &config);
@@ -253,9 +233,6 @@ fn is_same_registry(one: &str, other: &str) -> bool {
 
 impl Connection {
     /// The URL and the key.
-    ///
-    /// # Errors
-    /// If there is no key.
     fn complete(self) -> Result<(String, SecretKey), Failure> {
         let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
         Ok((self.url.value, key.value.from_source(key.source)))
@@ -336,7 +313,7 @@ mod tests {
         let asked = RefCell::new(BTreeSet::new());
         let connection = Remote::default().connection_with(|name: &str| {
             asked.borrow_mut().insert(name.to_owned());
-            // An empty file, in place of the one of the user who runs this.
+            // An empty file instead of the user's own.
             (name == config::CONFIG_VARIABLE).then(|| "/dev/null".to_owned())
         });
         assert!(connection.is_ok());

@@ -15,13 +15,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::interrupt::survive_file_size_limit;
+use super::{exit::Failure, interrupt::survive_file_size_limit};
 use crate::{
     actors::{Database, Hasher},
-    http::{self, HttpOptions, KeyFileError, Tls, TlsError},
+    http::{self, HttpOptions, Tls},
     registry::{Registry, system_clock},
-    settings::{LogFormat, ServeFlags, Settings, SettingsError},
-    store::sqlite::{OpenError, Sqlite, Synchronous, sqlite_version},
+    settings::{LogFormat, ServeFlags, Settings},
+    store::sqlite::{Sqlite, Synchronous, sqlite_version},
     telemetry::Telemetry,
 };
 
@@ -45,46 +45,17 @@ Signals:
 
 Exit codes:
   0 shut down in order   1 could not start (one line on stderr says why)   2 wrong usage")]
-pub struct Serve {
+pub(super) struct Serve {
     #[command(flatten)]
     flags: ServeFlags,
 }
 
-/// Why the server could not start.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum ServeError {
-    #[error("{address} is in use; stop the server that listens there, or choose another --port")]
-    PortTaken { address: String },
-    #[error("can't listen on {address}: {source}; choose another --host or --port")]
-    CannotListen { address: String, source: io::Error },
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Database(#[from] OpenError),
-    #[error("--log-level {level:?} is no level or filter: {why}")]
-    LogLevel { level: String, why: String },
-    #[error("--api-key-file: {0}")]
-    Keys(#[from] KeyFileError),
-    #[error("--tls-cert, --tls-key: {0}")]
-    Tls(#[from] TlsError),
-    #[error(
-        "--max-connections {wanted} needs a limit of {needed} open files and this process may have {limit}; raise the limit \
-         (ulimit -Hn, LimitNOFILE=) or lower --max-connections to {possible}"
-    )]
-    DescriptorLimit { wanted: usize, needed: u64, limit: u64, possible: usize },
-    #[error("the server failed: {0}")]
-    Failed(#[from] io::Error),
-}
-
 impl Serve {
     /// Serves until a signal ends it.
-    ///
-    /// # Errors
-    /// [`ServeError`] if it could not start.
-    pub fn run(self) -> Result<(), ServeError> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let cores = available_parallelism().map_or(1, usize::from);
-        let mut settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok())?;
+        let settings = Settings::resolve(self.flags, cores, |name| std::env::var(name).ok());
+        let mut settings = settings.map_err(Failure::failed)?;
         let dev_key = settings.dev_key.take();
         let _flushed_at_the_end = start_log(&settings)?;
         // Before the database is opened: if one of these fails, nothing has changed on disk.
@@ -95,29 +66,38 @@ impl Serve {
 }
 
 /// Completes the options of the HTTP server with the files they name and the limit of open files.
-fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
+fn network(settings: &Settings) -> Result<HttpOptions, Failure> {
     let mut options = settings.http();
     if let Some(path) = &settings.key_file {
-        options.keys = options.keys.with_file(path)?;
+        options.keys = options
+            .keys
+            .with_file(path)
+            .map_err(|error| Failure::failed(format!("--api-key-file: {error}")))?;
         if let Some(path) = options.keys.exposed_file() {
             tracing::warn!(path = %path.display(), "others on this machine can read the file of API keys; chmod 600 it");
         }
     }
     if let Some((cert, key)) = &settings.tls_files {
-        options.tls = Some(Tls::read(cert, key)?);
+        options.tls = Some(
+            Tls::read(cert, key)
+                .map_err(|error| Failure::failed(format!("--tls-cert, --tls-key: {error}")))?,
+        );
     }
     let threads = settings.workers + settings.database.readers + settings.hashers;
     let limit = raise_descriptor_limit();
     let possible = http::max_connections_within(limit, threads);
-    let wanted = options.max_connections;
-    if wanted > possible && settings.requires_max_connections {
-        let needed = http::descriptors_besides_connections(threads) + wanted as u64;
-        return Err(ServeError::DescriptorLimit { wanted, needed, limit, possible });
+    let requested = options.max_connections;
+    if requested > possible && settings.requires_max_connections {
+        let needed = http::descriptors_besides_connections(threads) + requested as u64;
+        return Err(Failure::failed(format!(
+            "--max-connections {requested} needs a limit of {needed} open files and this process may have {limit}; \
+             raise the limit (ulimit -Hn, LimitNOFILE=) or lower --max-connections to {possible}"
+        )));
     }
-    if wanted > possible {
+    if requested > possible {
         tracing::warn!(limit, possible, "the limit of open files allows fewer connections than the default");
     }
-    options.max_connections = wanted.min(possible);
+    options.max_connections = requested.min(possible);
     Ok(options)
 }
 
@@ -165,24 +145,26 @@ async fn serve(
     settings: &Settings,
     options: &HttpOptions,
     dev_key: Option<String>,
-) -> Result<(), ServeError> {
+) -> Result<(), Failure> {
     let clock = system_clock();
     let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
     let telemetry = Arc::new(Telemetry::new(&build));
-    survive_file_size_limit()?;
-    let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry)?;
+    survive_file_size_limit().map_err(failed)?;
+    let database =
+        Database::open::<Sqlite>(&settings.database, clock(), &telemetry).map_err(Failure::failed)?;
     let hasher = Hasher::start(settings.hasher(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
-    let address = listener.local_addr()?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    reload_on_hangup(options, settings)?;
-    let server = http::serve(listener, registry.clone(), options, telemetry)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    reload_on_hangup(options, settings).map_err(failed)?;
+    let server = http::serve(listener, registry.clone(), options, telemetry).map_err(failed)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
     announce(address, settings, options, dev_key);
 
     let name = tokio::select! {
-        ended = &mut running => return Ok(ended.map_err(io::Error::other)??),
+        ended = &mut running => return ended.map_err(Failure::failed)?.map_err(failed),
         name = next_signal(&mut terminate, &mut interrupt) => name,
     };
     tracing::info!(signal = name, "shutting down: requests in flight are finished");
@@ -193,10 +175,14 @@ async fn serve(
         process::exit(128 + if name == "SIGINT" { 2 } else { 15 });
     });
     handle.stop(true).await;
-    running.await.map_err(io::Error::other)??;
-    tokio::task::spawn_blocking(move || registry.close()).await.map_err(io::Error::other)?;
+    running.await.map_err(Failure::failed)?.map_err(failed)?;
+    tokio::task::spawn_blocking(move || registry.close()).await.map_err(Failure::failed)?;
     tracing::info!("the server has shut down");
     Ok(())
+}
+
+fn failed(error: io::Error) -> Failure {
+    Failure::failed(format!("the server failed: {error}"))
 }
 
 async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
@@ -206,11 +192,15 @@ async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> &'static
     }
 }
 
-fn listen(host: &str, port: u16) -> Result<TcpListener, ServeError> {
-    let shown = || if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ServeError::PortTaken { address: shown() },
-        _ => ServeError::CannotListen { address: shown(), source },
+fn listen(host: &str, port: u16) -> Result<TcpListener, Failure> {
+    let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let failed = |error: io::Error| {
+        Failure::failed(match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("{shown} is in use; stop the server that listens there, or choose another --port")
+            }
+            _ => format!("can't listen on {shown}: {error}; choose another --host or --port"),
+        })
     };
     let address = (host, port).to_socket_addrs().map_err(failed)?.next();
     let address = address.ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
@@ -258,12 +248,12 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
 }
 
 /// Sends the log to stderr through its own thread, so that no request waits for a terminal.
-fn start_log(settings: &Settings) -> Result<WorkerGuard, ServeError> {
+fn start_log(settings: &Settings) -> Result<WorkerGuard, Failure> {
     let level = &settings.log_level;
     // At `info`, what the HTTP library logs about its threads and about malformed requests is noise.
     let directives = if level == "info" { "info,actix_server=warn,actix_http=off" } else { level };
     let filter: Targets = directives.parse().map_err(|error: tracing_subscriber::filter::ParseError| {
-        ServeError::LogLevel { level: level.clone(), why: error.to_string() }
+        Failure::failed(format!("--log-level {level:?} is not a level or a filter: {error}"))
     })?;
     let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -273,6 +263,6 @@ fn start_log(settings: &Settings) -> Result<WorkerGuard, ServeError> {
         LogFormat::Text => registry.with(lines.with_ansi(colour)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    started.map_err(io::Error::other)?;
+    started.map_err(Failure::failed)?;
     Ok(guard)
 }

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     output::{
-        OutputFlags, View, chart,
-        column::{Column, Kind, style_of_status},
+        OutputFlags, Printer, View, chart,
         table::{Cell, Table},
         terminal::{BAR, Terminal},
+        value::style_of_status,
     },
     print,
     remote::Remote,
@@ -27,22 +27,17 @@ Examples:
     registry stats --json | jq .by_status.production";
 
 const COUNTS: View = View {
-    table: || {
-        vec![
-            Column::of("BY", "by", Kind::Plain),
-            Column::of("KEY", "key", Kind::Plain),
-            Column::of("MODELS", "models", Kind::Number),
-        ]
-    },
-    wide: || (COUNTS.table)(),
-    fields: &["by", "key", "models"],
+    fields: "by,key,models",
+    table: "by,key,models",
+    wide: "by,key,models",
+    precise_times: false,
     name: None,
 };
 
 /// Count versions by status and by name.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Stats {
+pub(super) struct Stats {
     /// Names in the table
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
@@ -54,36 +49,35 @@ pub struct Stats {
 
 impl Stats {
     /// Shows the counts.
-    ///
-    /// # Errors
-    /// As any call.
-    pub fn run(self) -> Result<(), Failure> {
-        COUNTS.check(&self.output)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &COUNTS)?;
         let stats = self.remote.client()?.stats()?;
-        if !self.output.is_for_people() {
+        if !printer.is_for_people() {
             let rows = |by: &'static str, field: &str| {
                 let row = move |(key, models)| json!({"by": by, "key": key, "models": models});
                 counts(&stats, field).into_iter().map(row).collect::<Vec<_>>()
             };
             let rows = [rows("status", "by_status"), rows("name", "by_name")].concat();
-            return self.output.answer(&COUNTS, &stats, &rows).map(|_| ());
+            return printer.answer(&stats, &rows);
         }
         let terminal = Terminal::of_stdout();
         let (statuses, names) = (counts(&stats, "by_status"), counts(&stats, "by_name"));
         let total = stats.get("total_models").and_then(Value::as_u64).unwrap_or_default();
-        let plural = |count: u64| if count == 1 { "" } else { "s" };
-        let (known, models) = (names.len() as u64, print::count(total));
-        let mut text =
-            format!("{models} version{} of {} name{}\n", plural(total), print::count(known), plural(known));
+        let mut text = format!(
+            "{} of {}\n",
+            print::counted(total, "version"),
+            print::counted(names.len() as u64, "name")
+        );
         for (title, counted) in [("STATUS", &statuses[..]), ("NAME", &names[..names.len().min(self.top)])] {
             if !counted.is_empty() {
                 text.push('\n');
                 text.push_str(&table(title, counted, terminal));
             }
         }
-        print::styled(&text)?;
+        print::text(&text)?;
         if names.len() > self.top {
-            print::line(&format!("{} of {} names shown; --top shows more", self.top, print::count(known)));
+            let known = print::count(names.len() as u64);
+            print::line(&format!("{} of {known} names shown; --top shows more", self.top));
         }
         Ok(())
     }

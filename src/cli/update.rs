@@ -1,18 +1,17 @@
 //! `registry update`: changes the fields of a version.
 
-use std::path::PathBuf;
+use std::{ops::Not, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, builder::PossibleValuesParser};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     exit::{self, Failure},
     model_ref::{ModelRef, label_with_id},
-    output::{OutputFlags, models::MODELS},
-    print,
-    registration::Body,
+    output::{MODELS, OutputFlags, Printer},
     remote::Remote,
-    values::{finite, object, status_parser, tag},
+    values::{finite, object, request_body, tag},
 };
 use crate::{
     artifact::read_object_file,
@@ -42,34 +41,38 @@ Examples:
 #[command(
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
-pub struct Update {
+pub(super) struct Update {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
-    /// Description
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Replace all tags by this one; repeatable
-    #[arg(long = "tag", value_name = "TAG", value_parser = tag, conflicts_with_all = ["add_tag", "remove_tag"])]
-    tags: Vec<String>,
+    #[command(flatten)]
+    fields: Fields,
     /// Add a tag; repeatable
     #[arg(long, value_name = "TAG", value_parser = tag)]
     add_tag: Vec<String>,
     /// Remove a tag; repeatable
     #[arg(long, value_name = "TAG")]
     remove_tag: Vec<String>,
-    /// Status
-    #[arg(long, value_parser = status_parser())]
-    status: Option<Status>,
-    /// Freeze artifact, provenance and architecture; this can't be undone
-    #[arg(long)]
-    freeze: bool,
     /// Set any field to a JSON value; other text is taken as a string; repeatable
     #[arg(long, value_name = "FIELD=JSON", value_parser = field)]
     set: Vec<(String, Value)>,
     /// Only if the version still has this ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
+    /// Replace all metrics except suites by the JSON object in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "metrics", help_heading = "Training")]
+    metrics_path: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputFlags,
+    #[command(flatten)]
+    remote: Remote,
+}
 
+/// The fields with a flag of their own. They have the names and the order of the request.
+#[derive(Debug, Args, Serialize)]
+struct Fields {
+    /// Status
+    #[arg(long, value_parser = PossibleValuesParser::new(Status::NAMES))]
+    status: Option<String>,
     /// Location of the artifact
     #[arg(long, value_name = "URI", help_heading = "Artifact")]
     artifact_uri: Option<String>,
@@ -85,7 +88,6 @@ pub struct Update {
     /// Size of the configuration
     #[arg(long, value_name = "BYTES", help_heading = "Artifact")]
     config_size_bytes: Option<u64>,
-
     /// Training run
     #[arg(long, value_name = "ID", help_heading = "Provenance")]
     run_id: Option<String>,
@@ -98,7 +100,13 @@ pub struct Update {
     /// Host that registered it
     #[arg(long, value_name = "HOST", help_heading = "Provenance")]
     source_host: Option<String>,
-
+    /// Freeze artifact, provenance and architecture; this can't be undone
+    #[arg(long = "freeze")]
+    #[serde(skip_serializing_if = "Not::not")]
+    frozen: bool,
+    /// Number of parameters
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    params: Option<i64>,
     /// Training step of the checkpoint
     #[arg(long, value_name = "STEP", allow_negative_numbers = true, help_heading = "Training")]
     training_step: Option<i64>,
@@ -109,30 +117,22 @@ pub struct Update {
     /// Training dataset
     #[arg(long, help_heading = "Training")]
     dataset: Option<String>,
-    /// Number of parameters
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    params: Option<i64>,
+    /// Description
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Replace all tags by this one; repeatable
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag, conflicts_with_all = ["add_tag", "remove_tag"])]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
     /// Replace all metrics except suites by this JSON object
-    #[arg(long, value_name = "JSON", value_parser = object, conflicts_with = "metrics_path",
-          help_heading = "Training")]
-    metrics_json: Option<Object>,
-    /// The same, from a file
-    #[arg(long, value_name = "FILE", help_heading = "Training")]
-    metrics_path: Option<PathBuf>,
-
-    #[command(flatten)]
-    output: OutputFlags,
-    #[command(flatten)]
-    remote: Remote,
+    #[arg(long = "metrics-json", value_name = "JSON", value_parser = object, help_heading = "Training")]
+    metrics: Option<Object>,
 }
 
 impl Update {
     /// Changes the version and prints the changed fields.
-    ///
-    /// # Errors
-    /// If the change is invalid or refused; or as any call.
-    pub fn run(self) -> Result<(), Failure> {
-        MODELS.check(&self.output)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &MODELS)?;
         let body = self.body()?;
         if body.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {
             return Err(Failure::usage(
@@ -141,22 +141,12 @@ impl Update {
         }
         let client = self.remote.client()?;
         let id = self.model.resolve(&client)?;
-        let changed = self.change(&client, id, body)?;
-        let message = match &changed {
-            Changed::Updated { after, fields } => format!("updated {}: {fields}\n", label_with_id(after)),
-            Changed::Unchanged(model) => {
-                format!("{} has these tags already; nothing was changed\n", label_with_id(model))
-            }
-        };
-        let (Changed::Updated { after: model, .. } | Changed::Unchanged(model)) = &changed;
-        self.output.one(&MODELS, model, || Ok(message.clone()))?;
-        if !self.output.is_for_people() {
-            print::line(message.trim_end());
-        }
-        Ok(())
+        let (model, message) = self.change(&client, id, body)?;
+        printer.changed(&model, &message)
     }
 
-    fn change(&self, client: &Client, id: ModelId, body: Object) -> Result<Changed, Failure> {
+    /// Returns the version after the change, and what to say about it.
+    fn change(&self, client: &Client, id: ModelId, body: Object) -> Result<(Value, String), Failure> {
         let mut attempt = 1;
         loop {
             let mut body = body.clone();
@@ -169,14 +159,18 @@ impl Update {
                 if tags != tags_of(&model) {
                     body.insert("tags".to_owned(), tags.into());
                 } else if body.is_empty() {
-                    return Ok(Changed::Unchanged(model));
+                    let label = label_with_id(&model);
+                    return Ok((model, format!("{label} has these tags already; nothing was changed\n")));
                 }
                 // Otherwise tags that another client sets in between would be lost.
                 condition.if_match = condition.if_match.or(etag);
             }
             let fields = body.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             match client.update(id, &Value::Object(body), &condition) {
-                Ok(after) => return Ok(Changed::Updated { after, fields }),
+                Ok(after) => {
+                    let message = format!("updated {}: {fields}\n", label_with_id(&after));
+                    return Ok((after, message));
+                }
                 Err(ClientError::Conflict { .. })
                     if edits_tags
                         && self.if_match.is_none()
@@ -207,30 +201,10 @@ impl Update {
         if let Some(both) = self.add_tag.iter().find(|tag| self.remove_tag.contains(tag)) {
             return Err(Failure::usage(format!("the tag {both:?} is both added and removed; give it once")));
         }
-        let metrics = match &self.metrics_path {
-            Some(path) => Some(read_object_file(path).map_err(|error| Failure::failed(error.to_string()))?),
-            None => self.metrics_json.clone(),
-        };
-        let mut body = Body::default();
-        body.set("status", self.status.map(Status::as_str));
-        body.set("artifact_uri", self.artifact_uri.as_deref());
-        body.set("checkpoint_sha256", self.checkpoint_sha256.as_deref());
-        body.set("checkpoint_size_bytes", self.checkpoint_size_bytes);
-        body.set("config_sha256", self.config_sha256.as_deref());
-        body.set("config_size_bytes", self.config_size_bytes);
-        body.set("run_id", self.run_id.as_deref());
-        body.set("git_commit", self.git_commit.as_deref());
-        body.set("created_by", self.created_by.as_deref());
-        body.set("source_host", self.source_host.as_deref());
-        body.set("frozen", self.freeze.then_some(true));
-        body.set("params", self.params);
-        body.set("training_step", self.training_step);
-        body.set("training_loss", self.training_loss);
-        body.set("dataset", self.dataset.as_deref());
-        body.set("description", self.description.as_deref());
-        body.set("tags", (!self.tags.is_empty()).then(|| self.tags.clone()));
-        body.set("metrics", metrics);
-        let mut body = body.into_object();
+        let mut body = request_body(&self.fields)?;
+        if let Some(path) = &self.metrics_path {
+            body.insert("metrics".to_owned(), read_object_file(path)?.into());
+        }
         for (name, value) in &self.set {
             let edits_tags = name == "tags" && (!self.add_tag.is_empty() || !self.remove_tag.is_empty());
             if edits_tags || body.insert(name.clone(), value.clone()).is_some() {
@@ -239,12 +213,6 @@ impl Update {
         }
         Ok(body)
     }
-}
-
-/// The outcome of an update.
-enum Changed {
-    Updated { after: Value, fields: String },
-    Unchanged(Value),
 }
 
 fn tags_of(model: &Value) -> Vec<String> {

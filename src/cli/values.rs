@@ -1,7 +1,9 @@
-//! Parsers for values of flags.
+//! Values of flags: parsers, and the request body that they make.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::Serialize;
 
+use super::exit::Failure;
 use crate::domain::{Status, json::Object};
 
 /// One of the four statuses.
@@ -26,6 +28,14 @@ pub(super) fn tag(text: &str) -> Result<String, String> {
 /// A JSON object.
 pub(super) fn object(text: &str) -> Result<Object, String> {
     serde_json::from_str(text).map_err(|error| format!("expected a JSON object: {error}"))
+}
+
+/// The fields of `flags` that have a value.
+pub(super) fn request_body(flags: &impl Serialize) -> Result<Object, Failure> {
+    let written = serde_json::to_value(flags).and_then(serde_json::from_value::<Object>);
+    let mut body = written.map_err(Failure::failed)?;
+    body.retain(|_, value| !value.is_null());
+    Ok(body)
 }
 
 #[cfg(test)]

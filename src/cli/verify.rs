@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     location::Location,
-    model_ref::ModelRef,
+    model_ref::{self, ModelRef},
     object_flags::ObjectFlags,
     print, progress,
     remote::Remote,
@@ -39,7 +39,7 @@ Examples:
 /// difference one line on stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Verify {
+pub(super) struct Verify {
     /// The version: name:version, an id, or name@production
     #[arg(value_name = "MODEL")]
     model: ModelRef,
@@ -56,47 +56,58 @@ pub struct Verify {
     remote: Remote,
 }
 
-/// The artifact as it is registered.
-struct Registered {
-    id: Value,
-    name: String,
-    version: String,
-    sha256: Digest,
-    size_bytes: Option<u64>,
-}
-
 impl Verify {
     /// Compares and reports.
-    ///
-    /// # Errors
-    /// If it is not that artifact, or could not be read.
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.object_flags = self.object_flags.or(&connection.config.profile);
         let model = self.model.fetch(&connection.client()?)?;
-        let registered = Registered::of(&self.model, &model)?;
+        let sha256 = self.registered_digest(&model)?;
+        let size_bytes = model["checkpoint_size_bytes"].as_u64();
         let source = self.source(&model)?;
-        let found = self.measure(&source, registered.size_bytes)?;
+        let actual = self.measure(&source, size_bytes)?;
+        let difference = match (size_bytes, actual.sha256) {
+            (Some(expected), _) if expected != actual.size_bytes => {
+                Some(format!("it has {} bytes, expected {expected}", actual.size_bytes))
+            }
+            (_, Some(digest)) if digest != sha256 => {
+                Some(format!("its sha256 is {digest}, expected {sha256}"))
+            }
+            // The sizes do not differ, so it was read.
+            _ => None,
+        };
         let source = source.to_string_lossy();
-        let difference = registered.difference(&found);
         if self.json {
             print::result(&json!({
-                "model": registered.id, "name": registered.name, "version": registered.version,
+                "model": model["id"], "name": model["name"], "version": model["version"],
                 "source": source, "matches": difference.is_none(),
-                "expected": { "sha256": registered.sha256.to_string(), "size_bytes": registered.size_bytes },
-                "found": { "sha256": found.sha256.map(|found| found.to_string()), "size_bytes": found.size_bytes },
+                "expected": { "sha256": sha256.to_string(), "size_bytes": size_bytes },
+                "found": { "sha256": actual.sha256.map(|digest| digest.to_string()), "size_bytes": actual.size_bytes },
             }))?;
         }
-        let (name, version) = (&registered.name, &registered.version);
+        let label = model_ref::label(&model);
         match difference {
-            Some(what) => Err(Failure::failed(format!("{source} is not {name}:{version}: {what}"))),
+            Some(what) => Err(Failure::failed(format!("{source} is not {label}: {what}"))),
             None if self.json => Ok(()),
-            None => print::result_line(&format!(
-                "{name}:{version} is {source}: {}, sha256 {:.12}…",
-                print::size(found.size_bytes),
-                registered.sha256.to_string()
-            )),
+            None => {
+                let size = print::size(actual.size_bytes);
+                print::result_line(&format!(
+                    "{label} is {source}: {size}, sha256 {:.12}…",
+                    sha256.to_string()
+                ))
+            }
         }
+    }
+
+    fn registered_digest(&self, model: &Value) -> Result<Digest, Failure> {
+        let text = model["checkpoint_sha256"].as_str().unwrap_or_default();
+        Digest::parse("checkpoint_sha256", text).map_err(Failure::failed)?.ok_or_else(|| {
+            Failure::failed(format!(
+                "{} was registered without a digest, so it can't be verified; \
+                 register versions with their checkpoint, by `registry publish` or `registry ingest`",
+                self.model
+            ))
+        })
     }
 
     /// Returns what to read: the argument, or the registered artifact.
@@ -145,40 +156,5 @@ impl Verify {
         };
         let _ = bars.clear();
         measured
-    }
-}
-
-impl Registered {
-    fn of(named: &ModelRef, model: &Value) -> Result<Self, Failure> {
-        let text = |field: &str| model[field].as_str().unwrap_or_default().to_owned();
-        let sha256 = Digest::parse("checkpoint_sha256", &text("checkpoint_sha256"))
-            .map_err(|refusal| Failure::failed(refusal.to_string()))?;
-        let Some(sha256) = sha256 else {
-            return Err(Failure::failed(format!(
-                "{named} was registered without a digest, so it can't be verified; \
-                 register versions with their checkpoint, by `registry publish` or `registry ingest`"
-            )));
-        };
-        Ok(Self {
-            id: model["id"].clone(),
-            name: text("name"),
-            version: text("version"),
-            sha256,
-            size_bytes: model["checkpoint_size_bytes"].as_u64(),
-        })
-    }
-
-    /// Returns what differs from the registration; `None` if nothing does.
-    fn difference(&self, found: &Measurement) -> Option<String> {
-        match (self.size_bytes, found.sha256) {
-            (Some(expected), _) if expected != found.size_bytes => {
-                Some(format!("it has {} bytes, registered are {expected}", found.size_bytes))
-            }
-            (_, Some(digest)) if digest != self.sha256 => {
-                Some(format!("its sha256 is {digest}, registered is {}", self.sha256))
-            }
-            // The sizes do not differ, so it was read.
-            _ => None,
-        }
     }
 }

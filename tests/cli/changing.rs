@@ -9,8 +9,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    KEY, Ran,
-    by_hand::at,
+    KEY, Ran, at,
     fake_registry::{FakeRegistry, answer, json as json_answer},
     server::Server,
 };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{Ran, by_hand::at, server::Server};
+use crate::{Ran, at, server::Server};
 
 fn stocked() -> Server {
     let server = Server::start();

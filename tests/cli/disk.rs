@@ -104,7 +104,7 @@ fn names(db_path: &Path) -> Vec<String> {
     names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// Runs `test` where it may mount file systems: starts this test again, in its own namespace.
+/// Runs `test` in a namespace that allows mounts, by running this test again in a process with its own namespace.
 fn in_a_namespace(name: &str, test: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
         return test();
@@ -480,10 +480,7 @@ fn a_write_in_doubt_is_answered_as_in_doubt() {
     for _ in 0..3 {
         let doubtful = register(&server, "doubtful");
         assert!(doubtful.status == 503 && !doubtful.retry_after, "{doubtful:?}");
-        assert!(
-            doubtful.detail().contains("not known if this write was kept, so check before"),
-            "{doubtful:?}"
-        );
+        assert!(doubtful.detail().contains("it is not known if this write was kept"), "{doubtful:?}");
         assert_eq!(total(&server), 1, "it is not visible now");
     }
     assert!(ready(&server, 503).detail().contains("syncing failed"));
@@ -499,7 +496,7 @@ fn after_a_checkpoint_that_could_not_be_synced_the_wal_is_kept_whole_for_the_nex
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = faulty_disk(folder.path()) else { return };
     let (db_path, control) = (folder.path().join("registry.db"), folder.path().join("fault"));
-    let log = folder.path().join("registry.db-wal");
+    let wal = folder.path().join("registry.db-wal");
     let start = || {
         start_with(&db_path, |command| {
             command.env("LD_PRELOAD", &library).env("FAULTY_DISK", &control);
@@ -525,14 +522,14 @@ fn after_a_checkpoint_that_could_not_be_synced_the_wal_is_kept_whole_for_the_nex
         assert_eq!(register(&server, &format!("m{kept}")).status, 200);
         kept += 1;
     }
-    let before = fs::metadata(&log).unwrap().len();
-    let log_text = end(server, "TERM");
-    assert!(log_text.contains("the write-ahead log is kept whole and grows from now on"), "{log_text}");
-    assert!(fs::metadata(&log).unwrap().len() >= before, "nothing of it was dropped");
+    let before = fs::metadata(&wal).unwrap().len();
+    let log = end(server, "TERM");
+    assert!(log.contains("the write-ahead log is kept whole and grows from now on"), "{log}");
+    assert!(fs::metadata(&wal).unwrap().len() >= before, "no part of it was dropped");
 
     let server = start();
     assert_eq!(total(&server), kept);
     end(server, "TERM");
-    assert!(!log.exists(), "all of it was checkpointed");
+    assert!(!wal.exists(), "the whole WAL was checkpointed");
     assert_eq!(names(&db_path).len() as u64, kept);
 }

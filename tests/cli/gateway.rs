@@ -1,5 +1,4 @@
-//! What stands between a command and a real registry: it counts requests, loses them or their answers, and
-//! is away for a while.
+//! A proxy before a real registry, which records requests, and loses some of them or their answers.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -8,23 +7,23 @@ use std::{
     thread,
 };
 
-/// What happens to a request.
+/// What the proxy does with a request.
 #[derive(Clone)]
 pub(crate) enum Fate {
-    /// Its connection ends, and the registry never hears of it.
+    /// It closes the connection. The registry does not get the request.
     Dropped,
-    /// The registry executes it, and the answer is lost.
+    /// The registry executes the request, and the answer is lost.
     AnswerLost,
-    /// It gets no answer, and the registry never hears of it.
+    /// It never answers. The registry does not get the request.
     Unanswered,
-    /// It gets this answer, and the registry never hears of it.
+    /// It sends this answer. The registry does not get the request.
     Answered(String),
 }
 
 #[derive(Default)]
 struct State {
     requests: Mutex<Vec<String>>,
-    /// Part of a request line, how often still, and what then.
+    /// A part of a request line, the number of such requests that are still affected, and their fate.
     rules: Mutex<Vec<(String, usize, Fate)>>,
 }
 
@@ -40,35 +39,35 @@ impl Gateway {
         let own = format!("http://{}", listener.local_addr().unwrap());
         let (target, state) = (url.strip_prefix("http://").unwrap().to_owned(), Arc::new(State::default()));
         let shared = Arc::clone(&state);
-        // It ends with the process of the tests.
+        // The thread ends with the process of the tests.
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (target, state) = (target.clone(), Arc::clone(&shared));
-                // A client that hangs up is no concern of the next one.
-                thread::spawn(move || pass_on(stream?, &target, &state));
+                // A client that hangs up does not affect the next one.
+                thread::spawn(move || forward(stream?, &target, &state));
             }
         });
         Self { url: own, state }
     }
 
-    /// From here on `times` requests whose first line holds `part` meet this fate.
+    /// Applies this fate to the next `times` requests whose first line contains `part`.
     pub(crate) fn fate(&self, part: &str, times: usize, fate: Fate) {
         self.state.rules.lock().unwrap().push((part.to_owned(), times, fate));
     }
 
-    /// No request meets any fate any more.
-    pub(crate) fn mend(&self) {
+    /// Forwards all further requests.
+    pub(crate) fn forward_all(&self) {
         self.state.rules.lock().unwrap().clear();
     }
 
-    /// The first lines of the requests so far that hold `part`.
+    /// The first lines of the requests so far that contain `part`.
     pub(crate) fn requests(&self, part: &str) -> Vec<String> {
         let requests = self.state.requests.lock().unwrap();
         requests.iter().filter(|request| request.contains(part)).cloned().collect()
     }
 }
 
-fn pass_on(mut client: TcpStream, target: &str, state: &State) -> std::io::Result<()> {
+fn forward(mut client: TcpStream, target: &str, state: &State) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -92,12 +91,12 @@ fn pass_on(mut client: TcpStream, target: &str, state: &State) -> std::io::Resul
     match &fate {
         Some(Fate::Dropped) => return client.shutdown(Shutdown::Both),
         Some(Fate::Answered(answer)) => return client.write_all(answer.as_bytes()),
-        // Until the client hangs up.
+        // Waits until the client hangs up.
         Some(Fate::Unanswered) => return client.read(&mut [0]).map(drop),
         Some(Fate::AnswerLost) | None => {}
     }
     let mut server = TcpStream::connect(target)?;
-    // So its answer ends with the connection, and the client takes each of its requests to a new one.
+    // The answer then ends with the connection, and the client sends each request on a new one.
     server.write_all(head.trim_end().as_bytes())?;
     server.write_all(b"\r\nConnection: close\r\n\r\n")?;
     server.write_all(&body)?;

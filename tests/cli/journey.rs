@@ -1,4 +1,4 @@
-//! The main job on files made here: ingest, score, promote, read the audit trail; then the next version.
+//! The main workflow, on generated files: ingest, score, promote, read the audit trail; then the next version.
 
 use std::{fs, path::Path};
 

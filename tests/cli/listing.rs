@@ -9,8 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    Ran,
-    by_hand::at,
+    Ran, at,
     fake_registry::{FakeRegistry, json as json_answer},
     server::Server,
 };

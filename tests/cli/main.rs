@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bench;
-mod by_hand;
 mod changing;
 mod comparing;
 mod completions;
 mod configuring;
 mod disk;
 mod escaping;
+mod every_command;
 mod fake_registry;
 mod gateway;
 mod health;
@@ -53,6 +53,14 @@ fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command 
     command
 }
 
+/// `registry` for the registry at `url`, in a UTF-8 locale.
+fn at<I: AsRef<OsStr>>(url: &str, arguments: impl IntoIterator<Item = I>) -> Command {
+    let mut command = registry(arguments);
+    command.env("CAIA_REGISTRY_URL", url).env("CAIA_REGISTRY_API_KEY", KEY);
+    command.env("LC_ALL", "C.UTF-8").env_remove("TERM").env_remove("CLICOLOR_FORCE");
+    command
+}
+
 /// The result of a run.
 #[derive(Debug)]
 struct Ran {
@@ -84,4 +92,38 @@ impl Ran {
         assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
         self.stderr
     }
+
+    /// Asserts success, and returns stdout and stderr with fixed times.
+    #[track_caller]
+    fn done(self) -> (String, String) {
+        assert_eq!(self.code, 0, "{self:?}");
+        assert!(!self.stdout.contains('\u{1b}') && !self.stderr.contains('\u{1b}'), "{self:?}");
+        (timeless(&self.stdout), timeless(&self.stderr))
+    }
+
+    /// Asserts success without output on stderr, and returns stdout.
+    #[track_caller]
+    fn shown(self) -> String {
+        let (stdout, stderr) = self.done();
+        assert_eq!(stderr, "");
+        stdout
+    }
+}
+
+/// The text with a fixed time in place of each time.
+fn timeless(text: &str) -> String {
+    const PATTERN: &[u8] = b"dddd-dd-dd dd:dd";
+    let mut bytes = text.as_bytes().to_vec();
+    for start in 0..bytes.len().saturating_sub(PATTERN.len()) {
+        let is_like =
+            |(byte, like): (&u8, &u8)| if *like == b'd' { byte.is_ascii_digit() } else { byte == like };
+        if bytes[start..].iter().zip(PATTERN).all(is_like) {
+            bytes[start..start + PATTERN.len()].copy_from_slice(b"2026-01-31 13:05");
+            let seconds = start + PATTERN.len();
+            if bytes.get(seconds) == Some(&b':') {
+                bytes[seconds + 1..seconds + 3].copy_from_slice(b"09");
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap()
 }

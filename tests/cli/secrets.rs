@@ -1,4 +1,4 @@
-//! Keys and certificates: where they come from, how they are replaced without a restart, and where they are never seen.
+//! Keys and certificates: their sources, their replacement without a restart, and that no output shows them.
 
 use std::{
     fs,
@@ -65,7 +65,7 @@ fn a_server_speaks_https_and_uses_a_new_certificate_after_sighup() {
     assert!(url.starts_with("https://"), "{url}");
     let ran = stats(&url, KEY, Some(&first));
     assert!(ran.stdout.contains("\"total_models\""), "{ran:?}");
-    assert_eq!(stats(&url, KEY, None).code, 3, "no authority vouches for this certificate");
+    assert_eq!(stats(&url, KEY, None).code, 3, "no trusted authority signed this certificate");
 
     make_certificate(&cert, &key);
     server.signal("HUP");
@@ -132,7 +132,7 @@ fn an_unread_encrypted_answer_times_out_too() {
             stream
         })
         .collect();
-    // One connection is left: that of this request.
+    // Only the connection of this request is left.
     until("all of them closed", || {
         asked(address, &cert, "GET /metrics", "").contains("registry_http_connections_open 1\n")
     });

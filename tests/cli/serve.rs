@@ -62,16 +62,14 @@ fn a_signal_shuts_the_server_down_and_leaves_one_file() {
         let ended = server.ended();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
         let files = snapshot(ended.folder.path());
-        assert_eq!(files.len(), 1, "the log was moved into the database: {files:?}");
-        let server = Server::with(ended.folder, 0, |command| {
-            command.env("CAIA_REGISTRY_API_KEY", KEY);
-        });
+        assert_eq!(files.len(), 1, "the WAL was moved into the database: {files:?}");
+        let server = Server::start_in(ended.folder);
         assert_eq!(server.get("/stats")["total_models"], 1);
     }
 }
 
 #[test]
-fn what_runs_is_finished_before_it_ends() {
+fn requests_in_flight_are_finished_before_the_server_ends() {
     let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", KEY).args(["--write-queue", "1"]);
     });
@@ -83,7 +81,7 @@ fn what_runs_is_finished_before_it_ends() {
     std::thread::scope(|scope| {
         // A refusal shows that the queue is full, so that others wait for the lock.
         loop {
-            assert!(sent < 100, "none was refused");
+            assert!(sent < 100, "no write was refused");
             let (url, answered) = (format!("{}/models/1/metrics", server.url), answered.clone());
             scope.spawn(move || {
                 let agent: ureq::Agent =
@@ -105,14 +103,14 @@ fn what_runs_is_finished_before_it_ends() {
     let done = answers.iter().filter(|status| *status == 200).count();
     let ended = server.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
-    assert!(done >= 1, "what was admitted was answered");
+    assert!(done >= 1, "admitted requests are answered");
     let file = rusqlite::Connection::open(ended.folder.path().join("registry.db")).unwrap();
     let evals = "SELECT count(*) FROM model_events WHERE event_type = 'eval'";
     assert_eq!(file.query_row(evals, [], |row| row.get::<_, i64>(0)).unwrap(), done as i64);
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_server_at_once() {
     let server = Server::start();
     let id =
         server.post("/models", &json!({"name": "m", "version": "1", "artifact_uri": "s3://b"}))["id"].clone();
@@ -133,7 +131,7 @@ fn a_second_signal_ends_it_at_once() {
             std::thread::yield_now();
         }
         for write in writes {
-            assert!(write.join().unwrap(), "its connection was cut");
+            assert!(write.join().unwrap(), "its connection was closed");
         }
     });
     drop(other);
@@ -162,7 +160,7 @@ fn a_refused_start_is_one_line_and_changes_nothing() {
         (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is no regular file"),
         (["--port", "0", "--db-path", "/proc/self/registry.db"], "can't be written"),
         (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is not an origin"),
-        (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is no level"),
+        (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is not a level"),
         (["--local-path-root", &at("none"), "--db-path", &fresh], "none does not exist; create the folder"),
         (["--local-path-root", &at("text.db"), "--db-path", &fresh], "text.db is not a folder"),
     ] {
@@ -208,7 +206,7 @@ fn invalid_and_unsafe_variables_cause_warnings() {
 }
 
 #[test]
-fn paths_that_may_lead_anywhere_are_warned_of() {
+fn unrestricted_local_paths_cause_a_warning() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().to_str().unwrap();
     for (arguments, warned) in

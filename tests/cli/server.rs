@@ -1,16 +1,17 @@
 //! `registry serve` as a process of its own, with a free port and its own database.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead as _, BufReader, Read as _},
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{KEY, registry};
+use crate::{KEY, Ran, at, registry};
 
 /// A running server.
 pub(crate) struct Server {
@@ -31,9 +32,14 @@ pub(crate) struct Ended {
 }
 
 impl Server {
-    /// A server with one key.
+    /// A server with one key and a new database.
     pub(crate) fn start() -> Self {
-        Self::with(tempfile::tempdir().unwrap(), 0, |command| {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// A server with one key, and its database in `folder`.
+    pub(crate) fn start_in(folder: TempDir) -> Self {
+        Self::with(folder, 0, |command| {
             command.env("CAIA_REGISTRY_API_KEY", KEY);
         })
     }
@@ -80,6 +86,26 @@ impl Server {
 
     pub(crate) fn db_path(&self) -> PathBuf {
         self.folder.as_ref().unwrap().path().join("registry.db")
+    }
+
+    /// Runs a command for this server.
+    pub(crate) fn run<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Ran {
+        Ran::of(&mut at(&self.url, arguments))
+    }
+
+    /// Registers a version with further fields, and returns its id.
+    pub(crate) fn add(&self, name: &str, version: &str, fields: &Value) -> i64 {
+        let mut body =
+            json!({"name": name, "version": version, "artifact_uri": format!("s3://b/{name}/{version}")});
+        for (field, value) in fields.as_object().unwrap() {
+            body[field] = value.clone();
+        }
+        self.post("/models", &body)["id"].as_i64().unwrap()
+    }
+
+    /// Records scores.
+    pub(crate) fn score(&self, id: i64, suite: &str, metrics: &Value) {
+        self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}));
     }
 
     /// The body of a GET that must succeed.

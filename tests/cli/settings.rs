@@ -1,6 +1,6 @@
 //! The variables of the code, and the texts that name them: `.env.example`, the README, the help and the packages.
 //!
-//! The code is the source: `Settings::resolve` reads the server's variables, `cli::remote::VARIABLES` lists those of the
+//! The code is the source: `Settings::resolve` reads the server's variables, `cli::VARIABLES` lists those of the
 //! commands. A setting that a text lacks, or still names after its removal, fails here.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 };
 
 use model_registry::{
-    cli::remote,
+    cli,
     settings::{self, ServeFlags, Settings},
 };
 
@@ -42,7 +42,7 @@ fn of_server() -> Names {
 }
 
 fn of_commands() -> Names {
-    remote::VARIABLES.map(str::to_owned).into()
+    cli::VARIABLES.map(str::to_owned).into()
 }
 
 fn all() -> Names {

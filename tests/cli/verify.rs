@@ -99,7 +99,7 @@ fn differences_are_named() {
     let verifying = Verifying::start();
     let (longer, other) = (verifying.file("longer", "hello!"), verifying.file("other", "hallo"));
     let refused = verifying.verify(["m:v1", text(&longer)]).failed(1);
-    assert!(refused.contains("longer is not m:v1: it has 6 bytes, registered are 5"), "{refused}");
+    assert!(refused.contains("longer is not m:v1: it has 6 bytes, expected 5"), "{refused}");
     let refused = verifying.verify(["m:v1", text(&other)]).failed(1);
     assert!(refused.contains("other is not m:v1: its sha256 is ") && refused.contains(HELLO), "{refused}");
 
@@ -128,7 +128,7 @@ fn the_object_that_the_registry_names_is_read() {
     let refused = verifying.verify(["m:v1", "s3://models/other.pt"]).failed(1);
     assert!(refused.contains("its sha256 is"), "{refused}");
     let refused = verifying.verify(["m:v1", "s3://models/longer.pt"]).failed(1);
-    assert!(refused.contains("it has 6 bytes, registered are 5"), "{refused}");
+    assert!(refused.contains("it has 6 bytes, expected 5"), "{refused}");
     assert_eq!(verifying.objects.requests("GET /models/longer.pt"), [""; 0], "its size tells enough");
 }
 

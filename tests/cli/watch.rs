@@ -266,7 +266,7 @@ fn an_unavailable_registry_is_retried() {
     let asked = scene.gateway.requests("").len();
     until("it tries again", || scene.gateway.requests("").len() > asked);
     assert_eq!(running.words.so_far().lines().count(), lines, "it is reported once");
-    scene.gateway.mend();
+    scene.gateway.forward_all();
     running.published(&["step-1"]);
     running.stopped("TERM");
 }
@@ -301,7 +301,7 @@ fn a_server_that_is_not_a_registry_ends_the_watch() {
         scene.gateway.fate("", usize::MAX, Fate::Answered(json(404, body)));
         let ran = Ran::of(&mut scene.watch([]));
         assert_eq!(ran.code, 1, "{ran:?}");
-        scene.gateway.mend();
+        scene.gateway.forward_all();
     }
 }
 

@@ -1,220 +1,182 @@
-//! The results, as text and as JSON.
+//! The results of the actions, as text and as JSON.
 
 use std::{
-    fmt::Write as _,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::print,
+    cli::{
+        exit::{self, Failure},
+        print,
+    },
     store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Report, Salvaged, Vacuumed},
 };
 
-/// What was done, and how long it took.
-pub(super) struct Timed<T> {
-    pub(super) did: T,
-    pub(super) seconds: f64,
-}
-
-/// A backup that was made.
-pub(super) struct BackedUp {
-    /// As it was asked for.
-    pub(super) path: PathBuf,
-    pub(super) copied: Copied,
-}
-
 /// A backup that was put back.
 pub(super) struct Restored {
-    pub(super) from: PathBuf,
     /// The old database, or the files that were left of it; none if there was nothing.
     pub(super) kept_as: Vec<PathBuf>,
     pub(super) copied: Copied,
     pub(super) schema_version: i64,
 }
 
-/// What each action did; none for an action that did not run or failed.
+/// The results of the actions so far.
 pub(super) struct Outcome {
-    db_path: PathBuf,
-    pub(super) restore: Option<Timed<Restored>>,
-    pub(super) salvage: Option<Timed<Salvaged>>,
-    pub(super) backup: Option<Timed<BackedUp>>,
-    pub(super) vacuum: Option<Timed<Vacuumed>>,
-    pub(super) optimize: Option<Timed<Optimized>>,
-    pub(super) check: Option<Timed<Report>>,
+    db_path: String,
+    /// A field for each action.
+    json: Map<String, Value>,
+    /// A line for each action, and one for each finding.
+    text: String,
 }
+
+/// The result of an action: an object and lines.
+type Shown = (Value, Vec<String>);
 
 impl Outcome {
     pub(super) fn new(db_path: &Path) -> Self {
-        let db_path = db_path.to_owned();
-        Self {
-            db_path,
-            restore: None,
-            salvage: None,
-            backup: None,
-            vacuum: None,
-            optimize: None,
-            check: None,
-        }
+        let db_path = db_path.to_string_lossy().into_owned();
+        let json = Map::from_iter([("db_path".to_owned(), Value::from(db_path.as_str()))]);
+        Self { db_path, json, text: String::new() }
     }
 
-    /// Returns true if no action was done.
-    pub(super) fn is_empty(&self) -> bool {
-        self.restore.is_none()
-            && self.salvage.is_none()
-            && self.backup.is_none()
-            && self.vacuum.is_none()
-            && self.optimize.is_none()
-            && self.check.is_none()
-    }
-
-    /// One object, with a field for each action that was done, and `error` if one failed.
-    pub(super) fn to_json(&self, error: Option<&str>) -> Value {
-        let mut all = serde_json::Map::new();
-        let mut set = |name: &str, value: Value| all.insert(name.to_owned(), value);
-        set("db_path", text(&self.db_path));
-        if let Some(Timed { did, seconds }) = &self.restore {
-            set(
-                "restore",
-                json!({
-                    "from": text(&did.from),
-                    "kept_as": did.kept_as.iter().map(|kept| text(kept)).collect::<Value>(),
-                    "schema_version": did.schema_version,
-                    "size_bytes": did.copied.size_bytes,
-                    "pages": did.copied.pages,
-                    "seconds": seconds,
-                }),
-            );
-        }
-        if let Some(Timed { did, seconds }) = &self.salvage {
-            set(
-                "salvage",
-                json!({
-                    "kept_as": did.kept_as.as_deref().map(text),
-                    "transactions": did.transactions,
-                    "lost_transactions": did.lost_transactions,
-                    "seconds": seconds,
-                }),
-            );
-        }
-        if let Some(Timed { did, seconds }) = &self.backup {
-            set(
-                "backup",
-                json!({
-                    "path": text(&did.path),
-                    "size_bytes": did.copied.size_bytes,
-                    "pages": did.copied.pages,
-                    "seconds": seconds,
-                }),
-            );
-        }
-        if let Some(Timed { did, seconds }) = &self.vacuum {
-            set(
-                "vacuum",
-                json!({
-                    "size_bytes_before": did.before_bytes,
-                    "size_bytes_after": did.after_bytes,
-                    "seconds": seconds,
-                }),
-            );
-        }
-        if let Some(Timed { did, seconds }) = &self.optimize {
-            set(
-                "optimize",
-                json!({
-                    "ran": did.ran,
-                    "rebuilt": did.rebuilt,
-                    "seconds": seconds,
-                }),
-            );
-        }
-        if let Some(Timed { did, seconds }) = &self.check {
-            set(
-                "check",
-                json!({
-                    "ok": did.errors.total == 0,
-                    "schema_version": did.schema_version,
-                    "models": did.models,
-                    "events": did.events,
-                    "error_count": did.errors.total,
-                    "errors": list(&did.errors),
-                    "warning_count": did.warnings.total,
-                    "warnings": list(&did.warnings),
-                    "seconds": seconds,
-                }),
-            );
-        }
-        if let Some(error) = error {
-            set("error", error.into());
-        }
-        Value::Object(all)
+    /// Runs an action and adds its result, as `show` makes it of the database's path, the result and the seconds.
+    ///
+    /// # Errors
+    /// The failure of the action. If it was cancelled, that names the action and says that those before it were done.
+    pub(super) fn add<T>(
+        &mut self,
+        action: &str,
+        run: impl FnOnce() -> Result<T, Failure>,
+        show: impl FnOnce(&str, &T, f64) -> Shown,
+    ) -> Result<T, Failure> {
+        let began = Instant::now();
+        let result = run().map_err(|failure| match failure.code() {
+            exit::INTERRUPTED => {
+                let earlier = if self.text.is_empty() { "" } else { "; the actions before it are done" };
+                Failure::interrupted(format!(
+                    "the {action} was cancelled, and its changes were undone{earlier}"
+                ))
+            }
+            _ => failure,
+        })?;
+        let seconds = began.elapsed().as_secs_f64();
+        let (mut json, lines) = show(&self.db_path, &result, seconds);
+        json["seconds"] = seconds.into();
+        self.json.insert(action.to_owned(), json);
+        self.text.extend(lines.iter().map(|line| print::one_line(line) + "\n"));
+        Ok(result)
     }
 
     /// A line for each action, and one for each finding.
-    pub(super) fn to_text(&self) -> String {
-        let mut lines = Lines(String::new());
-        let db_path = self.db_path.display();
-        if let Some(Timed { did, seconds }) = &self.restore {
-            let (from, size) = (did.from.display(), print::size(did.copied.size_bytes));
-            lines.add(&format!("restored {db_path} from {from} ({size}, {seconds:.1} s)"));
-            if !did.kept_as.is_empty() {
-                lines.add(kept_as_note(&did.kept_as).trim_start_matches("; "));
-            }
-        }
-        if let Some(Timed { did, seconds }) = &self.salvage {
-            let kept = print::counted(did.transactions, "transaction");
-            match &did.kept_as {
-                None => lines.add(&format!("the WAL of {db_path} is sound, with {kept}; nothing was done")),
-                Some(copy) => {
-                    let lost = print::counted(did.lost_transactions, "transaction");
-                    lines.add(&format!(
-                        "salvaged the WAL of {db_path}: {kept} kept, {lost} lost ({seconds:.1} s)"
-                    ));
-                    lines.add(&format!("the WAL as it was is kept as {}", copy.display()));
-                }
-            }
-        }
-        if let Some(Timed { did, seconds }) = &self.backup {
-            let (path, size) = (did.path.display(), print::size(did.copied.size_bytes));
-            lines.add(&format!("backed up {db_path} to {path} ({size}, verified, {seconds:.1} s)"));
-        }
-        if let Some(Timed { did, seconds }) = &self.vacuum {
-            let [before, after] = [did.before_bytes, did.after_bytes].map(print::size);
-            lines.add(&format!("vacuumed {db_path} from {before} to {after} ({seconds:.1} s)"));
-        }
-        if let Some(Timed { did, seconds }) = &self.optimize {
-            let count = did.ran.len() as u64;
-            let what = match count {
-                0 => "the statistics were fresh".to_owned(),
-                _ => format!("refreshed the statistics of {}", print::counted(count, "table")),
-            };
-            lines.add(&format!("optimized {db_path}: {what} ({seconds:.1} s)"));
-            for rebuilt in &did.rebuilt {
-                lines.add(&format!("  rebuilt {rebuilt}"));
-            }
-        }
-        if let Some(Timed { did, seconds }) = &self.check {
-            let sound = if did.errors.total == 0 { "sound" } else { "NOT sound" };
-            let [models, events, errors, warnings] = [
-                (did.models, "version"),
-                (did.events, "event"),
-                (did.errors.total, "error"),
-                (did.warnings.total, "warning"),
-            ]
-            .map(|(count, what)| print::counted(count, what));
-            lines.add(&format!(
-                "{db_path} is {sound}: {models}, {events}, schema {}, {errors}, {warnings} ({seconds:.1} s)",
-                did.schema_version
-            ));
-            lines.add_all("error", &did.errors);
-            lines.add_all("warning", &did.warnings);
-        }
-        lines.0
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// One object, with a field for each action that was done, and `error` if one failed.
+    pub(super) fn into_json(mut self, error: Option<String>) -> Value {
+        self.json.extend(error.map(|error| ("error".to_owned(), error.into())));
+        self.json.into()
     }
 }
 
-/// Names what the old database is kept as, to be added to another message; empty if there was none.
+pub(super) fn restored(db_path: &str, from: &Path, restored: &Restored, seconds: f64) -> Shown {
+    let Restored { kept_as, copied, schema_version } = restored;
+    let json = json!({
+        "from": from.to_string_lossy(),
+        "kept_as": kept_as.iter().map(|kept| kept.to_string_lossy()).collect::<Vec<_>>(),
+        "schema_version": schema_version,
+        "size_bytes": copied.size_bytes,
+        "pages": copied.pages,
+    });
+    let size = print::size(copied.size_bytes);
+    let mut lines = vec![format!("restored {db_path} from {} ({size}, {seconds:.1} s)", from.display())];
+    if !kept_as.is_empty() {
+        lines.push(kept_as_note(kept_as).trim_start_matches("; ").to_owned());
+    }
+    (json, lines)
+}
+
+pub(super) fn salvaged(db_path: &str, salvaged: &Salvaged, seconds: f64) -> Shown {
+    let json = json!({
+        "kept_as": salvaged.kept_as.as_deref().map(Path::to_string_lossy),
+        "transactions": salvaged.transactions,
+        "lost_transactions": salvaged.lost_transactions,
+    });
+    let kept = print::counted(salvaged.transactions, "transaction");
+    let lost = print::counted(salvaged.lost_transactions, "transaction");
+    let lines = match &salvaged.kept_as {
+        None => vec![format!("the WAL of {db_path} is sound, with {kept}; nothing was done")],
+        Some(copy) => vec![
+            format!("salvaged the WAL of {db_path}: {kept} kept, {lost} lost ({seconds:.1} s)"),
+            format!("the WAL as it was is kept as {}", copy.display()),
+        ],
+    };
+    (json, lines)
+}
+
+pub(super) fn backed_up(db_path: &str, to: &Path, copied: &Copied, seconds: f64) -> Shown {
+    let json = json!({
+        "path": to.to_string_lossy(), "size_bytes": copied.size_bytes, "pages": copied.pages,
+    });
+    let (to, size) = (to.display(), print::size(copied.size_bytes));
+    (json, vec![format!("backed up {db_path} to {to} ({size}, verified, {seconds:.1} s)")])
+}
+
+pub(super) fn vacuumed(db_path: &str, vacuumed: &Vacuumed, seconds: f64) -> Shown {
+    let json =
+        json!({ "size_bytes_before": vacuumed.before_bytes, "size_bytes_after": vacuumed.after_bytes });
+    let [before, after] = [vacuumed.before_bytes, vacuumed.after_bytes].map(print::size);
+    (json, vec![format!("vacuumed {db_path} from {before} to {after} ({seconds:.1} s)")])
+}
+
+pub(super) fn optimized(db_path: &str, optimized: &Optimized, seconds: f64) -> Shown {
+    let what = match optimized.ran.len() as u64 {
+        0 => "the statistics were fresh".to_owned(),
+        count => format!("refreshed the statistics of {}", print::counted(count, "table")),
+    };
+    let mut lines = vec![format!("optimized {db_path}: {what} ({seconds:.1} s)")];
+    lines.extend(optimized.rebuilt.iter().map(|rebuilt| format!("  rebuilt {rebuilt}")));
+    (json!({ "ran": optimized.ran, "rebuilt": optimized.rebuilt }), lines)
+}
+
+pub(super) fn checked(db_path: &str, report: &Report, seconds: f64) -> Shown {
+    let Report { schema_version, models, events, errors, warnings } = report;
+    let json = json!({
+        "ok": errors.total == 0,
+        "schema_version": schema_version,
+        "models": models,
+        "events": events,
+        "error_count": errors.total,
+        "errors": list(errors),
+        "warning_count": warnings.total,
+        "warnings": list(warnings),
+    });
+    let sound = if errors.total == 0 { "sound" } else { "NOT sound" };
+    let counts = [(models, "version"), (events, "event")].map(|(count, what)| print::counted(*count, what));
+    let found = [(errors, "error"), (warnings, "warning")];
+    let totals = found.map(|(findings, severity)| print::counted(findings.total, severity));
+    let mut lines = vec![format!(
+        "{db_path} is {sound}: {}, schema {schema_version}, {} ({seconds:.1} s)",
+        counts.join(", "),
+        totals.join(", ")
+    )];
+    for (findings, severity) in found {
+        for Finding { table, id, problem, remedy } in &findings.listed {
+            let id = id.map(|id| format!(" {id}")).unwrap_or_default();
+            lines.push(format!("  {severity}: {table}{id}: {problem}; {remedy}"));
+        }
+        let more = findings.total - findings.listed.len() as u64;
+        if more > 0 {
+            lines.push(format!("  … and {}", print::counted(more, &format!("more {severity}"))));
+        }
+    }
+    (json, lines)
+}
+
+/// Names the files that keep the old database, to be added to another message; empty if there was none.
 pub(super) fn kept_as_note(kept_as: &[PathBuf]) -> String {
     let names: Vec<_> = kept_as.iter().map(|kept| kept.display().to_string()).collect();
     if names.is_empty() {
@@ -223,35 +185,10 @@ pub(super) fn kept_as_note(kept_as: &[PathBuf]) -> String {
     format!("; the old database is kept as {}", names.join(" and "))
 }
 
-struct Lines(String);
-
-impl Lines {
-    fn add(&mut self, line: &str) {
-        let _ = writeln!(self.0, "{}", print::one_line(line));
-    }
-
-    fn add_all(&mut self, severity: &str, findings: &Findings) {
-        for Finding { table, id, problem, remedy } in &findings.listed {
-            let id = id.map(|id| format!(" {id}")).unwrap_or_default();
-            self.add(&format!("  {severity}: {table}{id}: {problem}; {remedy}"));
-        }
-        let more = findings.total - findings.listed.len() as u64;
-        if more > 0 {
-            self.add(&format!("  … and {}", print::counted(more, &format!("more {severity}"))));
-        }
-    }
-}
-
 fn list(findings: &Findings) -> Value {
-    findings
-        .listed
-        .iter()
-        .map(|Finding { table, id, problem, remedy }| {
-            json!({"table": table, "id": id, "problem": problem, "remedy": remedy})
-        })
-        .collect()
-}
-
-fn text(path: &Path) -> Value {
-    path.to_string_lossy().into()
+    let object = |finding: &Finding| {
+        let Finding { table, id, problem, remedy } = finding;
+        json!({"table": table, "id": id, "problem": problem, "remedy": remedy})
+    };
+    findings.listed.iter().map(object).collect()
 }

@@ -1,12 +1,8 @@
 //! The progress of long work on the database, on a terminal.
 
-use std::{
-    io::{self, IsTerminal as _},
-    sync::Mutex,
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::store::sqlite::maintenance::{Progress, Stage, Watch};
 
@@ -15,19 +11,14 @@ const ROWS: &str = "{prefix:20!} {wide_bar} {human_pos:>11}/{human_len:11} {eta:
 const UNCOUNTED: &str = "{prefix:20!} {spinner} {elapsed}";
 const TICK: Duration = Duration::from_millis(100);
 
-/// One line on stderr that shows the step; nothing if stderr is not a terminal.
+/// One line on stderr that shows the step. The library hides it unless stderr is a terminal.
 pub(super) struct Display {
     bar: ProgressBar,
 }
 
 impl Display {
     pub(super) fn new() -> Self {
-        let target = if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        Self { bar: ProgressBar::with_draw_target(None, target) }
+        Self { bar: ProgressBar::no_length() }
     }
 
     /// A watch that reports to this display and cancels when `cancelled` returns true.

@@ -1,11 +1,13 @@
 //! Bars for a terminal, for `compare` and `stats`: one number in several versions.
 
-use super::terminal::{BAR, FAINT, Terminal, cut, in_style, width_of};
+use super::{
+    table::{Cell, GAP, INDENT, indented},
+    terminal::{BAR, DEFAULT_WIDTH, FAINT, Terminal, in_style, width_of},
+};
 
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const MAX_BAR_WIDTH: usize = 40;
 const MIN_BAR_WIDTH: usize = 8;
-const MAX_LABEL_WIDTH: usize = 32;
 
 /// One line of a chart.
 #[derive(Debug, Clone)]
@@ -47,46 +49,42 @@ impl Axis {
 pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -> String {
     let values: Vec<f64> = entries.iter().filter_map(|entry| entry.value.as_ref()).map(|(v, _)| *v).collect();
     let axis = Axis::of(&values);
-    let label_width = widest(entries.iter().map(|entry| entry.label.as_str())).min(MAX_LABEL_WIDTH);
     let mut last = None;
-    let texts: Vec<(String, String)> = entries
+    let mut change_to =
+        |value: f64| last.replace(value).map(|before| change(before, value)).unwrap_or_default();
+    let texts: Vec<(&str, String)> = entries
         .iter()
         .map(|entry| match &entry.value {
-            None => ("-".to_owned(), String::new()),
-            Some((value, text)) => {
-                let change = last.replace(*value).map(|before| change(before, *value)).unwrap_or_default();
-                (text.clone(), change)
-            }
+            None => ("-", String::new()),
+            Some((value, text)) => (text.as_str(), change_to(*value)),
         })
         .collect();
-    let value_width = widest(texts.iter().map(|(value, _)| value.as_str()));
-    let change_width = widest(texts.iter().map(|(_, change)| change.as_str()));
-    let around = 2 + label_width + 2 + 2 + value_width + 2 + change_width;
-    let available = terminal.width.unwrap_or(super::terminal::DEFAULT_WIDTH).saturating_sub(around);
+    let around = [
+        widest(entries.iter().map(|entry| entry.label.as_str())),
+        widest(texts.iter().map(|(text, _)| *text)),
+        widest(texts.iter().map(|(_, change)| change.as_str())),
+    ];
+    let around = INDENT.len() + around.iter().sum::<usize>() + around.len() * GAP;
+    let available = terminal.width.unwrap_or(DEFAULT_WIDTH).saturating_sub(around);
     let bar_width = available.clamp(MIN_BAR_WIDTH, MAX_BAR_WIDTH);
-
-    let mut chart = title.to_owned();
-    if !values.is_empty() {
-        let range = format!("  bars from {} to {}", number(axis.from), number(axis.to));
-        chart.push_str(&in_style(FAINT, &range));
-    }
-    chart.push('\n');
-    for (entry, (value, change)) in entries.iter().zip(texts) {
-        let label = cut(&entry.label, label_width, terminal.ellipsis());
+    let row = |(entry, (text, change)): (&Entry, (&str, String))| {
         let share = entry.value.as_ref().map_or(0.0, |(value, _)| axis.share(*value));
         let bar = bar(share, bar_width, terminal.unicode);
-        let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(width_of(text)));
-        let line = format!(
-            "  {label}{}  {}{}  {}{value}  {change}",
-            pad(&label, label_width),
-            in_style(BAR, &bar),
-            pad(&bar, bar_width),
-            pad(&value, value_width),
-        );
-        chart.push_str(line.trim_end());
-        chart.push('\n');
-    }
-    chart
+        let rigid = |text: String| Cell { rigid: true, ..Cell::new(text) };
+        vec![
+            Cell::new(&entry.label),
+            rigid(format!("{bar:bar_width$}")).styled(BAR),
+            Cell { right: true, ..rigid(text.to_owned()) },
+            rigid(change),
+        ]
+    };
+    let rows: Vec<_> = entries.iter().zip(texts).map(row).collect();
+    let range = if values.is_empty() {
+        String::new()
+    } else {
+        in_style(FAINT, &format!("  bars from {} to {}", number(axis.from), number(axis.to)))
+    };
+    format!("{title}{range}\n{}", indented(&rows, terminal))
 }
 
 /// A bar that fills `share` of `width` columns. Every share above 0 is visible.
@@ -119,7 +117,7 @@ fn change(before: f64, now: f64) -> String {
 }
 
 /// At most six significant digits, so that there is no `0.10000000000000009`.
-pub(in crate::cli) fn number(value: f64) -> String {
+fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         return format!("{}", value + 0.0);
     }
@@ -201,22 +199,5 @@ mod tests {
         ] {
             assert_eq!(change(before, now), text);
         }
-    }
-
-    #[test]
-    fn a_chart_shows_missing_values_and_compares_with_the_last_value() {
-        let entry = |label: &str, value: Option<&str>| Entry {
-            label: label.to_owned(),
-            value: value.map(|text| (text.parse().unwrap(), text.to_owned())),
-        };
-        let entries = [entry("m:v1", Some("0.40")), entry("m:v10", None), entry("m:v2", Some("0.8"))];
-        let drawn = bars("s/score", &entries, Terminal { width: Some(43), unicode: false });
-        assert_eq!(
-            anstream::adapter::strip_str(&drawn).to_string(),
-            "s/score  bars from 0 to 0.8\n\
-             \x20 m:v1   ######        0.40\n\
-             \x20 m:v10                   -\n\
-             \x20 m:v2   ############   0.8  +0.4 (+100.0%)\n"
-        );
     }
 }

@@ -1,13 +1,13 @@
 //! Tables without borders, as `kubectl` and `gh` print them: a header in capitals, two spaces between columns.
 //!
-//! It is our own since crates lay out a table as a whole: they know no pages that follow each other, and none of them cuts
-//! names before it cuts numbers and times.
+//! It is our own, since crates lay out a table as a whole and don't page, and none cuts names before numbers and times.
 
 use anstyle::Style;
 
 use super::terminal::{HEADER, Terminal, cut, in_style, width_of};
 
-const GAP: usize = 2;
+pub(super) const GAP: usize = 2;
+pub(in crate::cli) const INDENT: &str = "  ";
 /// Columns are not cut below this width.
 const MIN_CUT_WIDTH: usize = 8;
 
@@ -112,6 +112,13 @@ impl Table {
         line.push('\n');
         line
     }
+}
+
+/// The lines of a table without header, indented.
+pub(in crate::cli) fn indented(rows: &[Vec<Cell>], terminal: Terminal) -> String {
+    let width = terminal.width.map(|width| width.saturating_sub(INDENT.len()));
+    let lines = Table::new(None, Terminal { width, ..terminal }).lines(rows);
+    lines.lines().map(|line| format!("{INDENT}{line}\n")).collect()
 }
 
 #[cfg(test)]

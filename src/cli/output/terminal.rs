@@ -49,7 +49,7 @@ fn draws_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
 
 /// `text` in `style`. An output without styles removes it again.
 pub(in crate::cli) fn in_style(style: Style, text: &str) -> String {
-    if style == Style::new() { text.to_owned() } else { format!("{style}{text}{style:#}") }
+    format!("{style}{text}{style:#}")
 }
 
 /// The columns of `text`.

@@ -1,6 +1,7 @@
 //! Copies: under load, of old files, onto other files, interrupted, and on a full disk; and making files smaller.
 
 use super::*;
+use crate::server::signal;
 
 #[test]
 fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
@@ -33,8 +34,8 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
             wait_until("writes go on", || acknowledged.lock().unwrap().len() >= before + 20);
             before = acknowledged.lock().unwrap().len();
             let path = at(&folder, &format!("{number}.db"));
-            let told = done(back_up(&server.db_path(), &path));
-            assert_eq!(told["backup"]["size_bytes"], fs::metadata(&path).unwrap().len());
+            let report = done(back_up(&server.db_path(), &path));
+            assert_eq!(report["backup"]["size_bytes"], fs::metadata(&path).unwrap().len());
             held.push((path, before));
         }
         ending.store(true, Ordering::SeqCst);
@@ -44,8 +45,8 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
 
     for (backup, before) in held {
         let fresh = tempfile::tempdir().unwrap();
-        let told = done(with(maintenance(&at(&fresh, "registry.db"), ["--check"]), "--restore", &backup));
-        assert_eq!((&told["check"]["ok"], &told["check"]["warning_count"]), (&json!(true), &json!(0)));
+        let report = done(with(maintenance(&at(&fresh, "registry.db"), ["--check"]), "--restore", &backup));
+        assert_eq!((&report["check"]["ok"], &report["check"]["warning_count"]), (&json!(true), &json!(0)));
         let restored = Connection::open(at(&fresh, "registry.db")).unwrap();
         let mut find = restored
             .prepare("SELECT metrics ->> '$.suites.s.score' FROM models WHERE name = 'm' AND version = ?1")
@@ -67,7 +68,8 @@ fn a_backup_over_the_database_or_over_another_file_is_refused() {
     fs::hard_link(&path, at(&folder, "twin")).unwrap();
     fs::write(at(&folder, "model.pt"), "weights").unwrap();
     fs::create_dir(at(&folder, "sub")).unwrap();
-    fs::write(at(&folder, "sub-journal"), "what it is comes before what lies beside it").unwrap();
+    fs::write(at(&folder, "sub-journal"), "a folder is refused as a folder, whatever files have its name")
+        .unwrap();
     Connection::open(at(&folder, "other.db")).unwrap().execute_batch("CREATE TABLE precious (x)").unwrap();
     fs::copy(&path, at(&folder, "cut.db")).unwrap();
     File::options().write(true).open(at(&folder, "cut.db")).unwrap().set_len(5000).unwrap();
@@ -84,9 +86,9 @@ fn a_backup_over_the_database_or_over_another_file_is_refused() {
         ("sub/../registry.db-shm", 2, "belongs to the database itself"),
         ("registry.db-journal", 2, "belongs to the database itself"),
         ("to journal", 2, "belongs to the database itself"),
-        ("model.pt", 1, "no registry's database, so it is not replaced"),
-        ("other.db", 1, "no registry's database, so it is not replaced"),
-        ("cut.db", 1, "no registry's database, so it is not replaced"),
+        ("model.pt", 1, "not a registry database, so it is not replaced"),
+        ("other.db", 1, "not a registry database, so it is not replaced"),
+        ("cut.db", 1, "not a registry database, so it is not replaced"),
         ("used.db", 1, "there is a "),
         ("sub", 1, "is a directory"),
         ("/dev/null", 1, "is a device"),
@@ -129,9 +131,9 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         old.pragma_update(None, "journal_mode", if log { "WAL" } else { "DELETE" }).unwrap();
         drop(old);
         let (before, touched) = (snapshot(folder.path()), fs::metadata(&path).unwrap().modified().unwrap());
-        let told = done(with(maintenance(&path, ["--check"]), "--backup", &at(&elsewhere, "b.db")));
-        assert_eq!((&told["check"]["schema_version"], &told["check"]["models"]), (&json!(2), &json!(2)));
-        let warnings = told["check"]["warnings"].to_string();
+        let report = done(with(maintenance(&path, ["--check"]), "--backup", &at(&elsewhere, "b.db")));
+        assert_eq!((&report["check"]["schema_version"], &report["check"]["models"]), (&json!(2), &json!(2)));
+        let warnings = report["check"]["warnings"].to_string();
         for expected in [
             "its schema is older (2, not 400)",
             "1 row of model_events refers to no row of models",
@@ -144,12 +146,10 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), touched);
         let fresh = tempfile::tempdir().unwrap();
         done(restore(&at(&fresh, "registry.db"), &at(&elsewhere, "b.db")));
-        let server = Server::with(fresh, 0, |command| {
-            command.env("CAIA_REGISTRY_API_KEY", KEY);
-        });
+        let server = Server::start_in(fresh);
         assert_eq!(server.get("/models/1")["artifact_uri"], "legacy:1");
-        let told = done(maintenance(&server.db_path(), ["--check"]));
-        assert_eq!(told["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
+        let report = done(maintenance(&server.db_path(), ["--check"]));
+        assert_eq!(report["check"]["errors"], json!([]), "the faults that an upgrade repairs are repaired");
     }
 }
 
@@ -161,11 +161,11 @@ fn impossible_requests_are_errors_and_a_missing_database_is_never_created() {
         let refused = Ran::of(&mut maintenance(&database, arguments.iter().copied())).failed(1);
         assert!(refused.contains("does not exist"), "{refused}");
         let ran = Ran::of(&mut maintenance(&database, arguments.iter().copied().chain(["--json"])));
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
-        assert_eq!(told["db_path"], database.to_str().unwrap());
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(report["db_path"], database.to_str().unwrap());
         assert!(
-            told["error"].as_str().unwrap().contains("does not exist"),
-            "the JSON contains the error: {told}"
+            report["error"].as_str().unwrap().contains("does not exist"),
+            "the JSON contains the error: {report}"
         );
     }
     Ran::of(&mut back_up(&database, &at(&folder, "b.db"))).failed(1);
@@ -194,20 +194,23 @@ fn a_vacuum_and_an_optimize_are_refused_beside_a_server_and_work_once_it_has_end
     for action in ["--vacuum", "--optimize"] {
         let backup = at(&elsewhere, &format!("{action}.db"));
         let ran = Ran::of(&mut with(maintenance(&server.db_path(), [action, "--json"]), "--backup", &backup));
-        let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(ran.code, 5, "{ran:?}");
-        assert!(told["backup"]["pages"].as_u64().unwrap() > 0, "the action before it is reported: {told}");
-        let error = told["error"].as_str().unwrap();
+        assert!(
+            report["backup"]["pages"].as_u64().unwrap() > 0,
+            "the action before it is reported: {report}"
+        );
+        let error = report["error"].as_str().unwrap();
         assert!(error.contains("is in use by process ") && error.contains("registry serve"), "{error}");
     }
     server.post("/models/1/promote", &json!(null));
     server.signal("TERM");
     let folder = server.ended().folder;
     let path = at(&folder, "registry.db");
-    let told = done(maintenance(&path, ["--vacuum", "--optimize", "--check"]));
-    let size = |when: &str| told["vacuum"][format!("size_bytes_{when}")].as_u64().unwrap();
-    assert!(size("before") > 1_900_000 && size("after") < 300_000, "{told}");
-    assert!(told["optimize"]["ran"].is_array() && told["check"]["ok"] == true, "{told}");
+    let report = done(maintenance(&path, ["--vacuum", "--optimize", "--check"]));
+    let size = |when: &str| report["vacuum"][format!("size_bytes_{when}")].as_u64().unwrap();
+    assert!(size("before") > 1_900_000 && size("after") < 300_000, "{report}");
+    assert!(report["optimize"]["ran"].is_array() && report["check"]["ok"] == true, "{report}");
     assert_eq!(names(folder.path()), ["registry.db"]);
 }
 
@@ -236,17 +239,13 @@ fn waiting_as(folder: &TempDir, change: impl FnOnce(Command) -> Command) -> (Con
     (holder, child, to)
 }
 
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn a_signal_ends_a_backup_and_leaves_only_the_old_one() {
     for name in ["INT", "TERM", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let (_holder, child, to) = waiting(&folder);
         let old = fs::read(to.join("b.db")).unwrap();
-        signal(&child, name);
+        signal(child.id(), name);
         let ended = child.wait_with_output().unwrap();
         assert_eq!((ended.status.code(), ended.stdout.len()), (Some(130), 0), "{ended:?}");
         assert!(String::from_utf8_lossy(&ended.stderr).contains("its changes were undone"), "{ended:?}");
@@ -260,7 +259,7 @@ fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     while child.try_wait().unwrap().is_none() {
-        signal(&child, "HUP");
+        signal(child.id(), "HUP");
     }
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(names(&to), ["b.db"]);
@@ -272,14 +271,14 @@ fn a_closed_terminal_ends_a_backup_in_order_but_not_under_nohup() {
         ignoring.args(command.get_args());
         ignoring
     });
-    signal(&child, "HUP");
+    signal(child.id(), "HUP");
     holder.execute_batch("COMMIT").unwrap();
     let ended = child.wait_with_output().unwrap();
     assert_eq!((ended.status.code(), ended.stderr.len()), (Some(0), 0), "{ended:?}");
 }
 
 #[test]
-fn a_signal_between_two_actions_says_which_was_given_up_and_that_the_other_stands() {
+fn a_signal_between_two_actions_names_the_cancelled_one_and_keeps_the_other() {
     let (folder, to) = (database(), tempfile::tempdir().unwrap());
     let path = at(&folder, "registry.db");
     let holder = Connection::open(&path).unwrap();
@@ -291,7 +290,7 @@ fn a_signal_between_two_actions_says_which_was_given_up_and_that_the_other_stand
         .stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     wait_until("the backup is made", || names(to.path()) == ["b.db"]);
-    signal(&child, "INT");
+    signal(child.id(), "INT");
     let ended = child.wait_with_output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.code() == Some(130) && stdout.starts_with("backed up"), "{ended:?}");
@@ -307,7 +306,7 @@ fn a_killed_backup_leaves_the_old_one_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (_holder, mut child, to) = waiting(&folder);
     let old = fs::read(to.join("b.db")).unwrap();
-    signal(&child, "KILL");
+    signal(child.id(), "KILL");
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     assert_eq!(fs::read(to.join("b.db")).unwrap(), old);
 }

@@ -23,15 +23,13 @@ fn a_restore_is_refused_under_a_server_and_works_once_it_has_ended() {
     server.signal("TERM");
     let folder = server.ended().folder;
     let database = at(&folder, "registry.db");
-    let told = done(restore(&database, &backup));
+    let report = done(restore(&database, &backup));
     assert_eq!(count(&database, "SELECT count(*) FROM models"), 1);
-    let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
+    let kept = PathBuf::from(report["restore"]["kept_as"][0].as_str().unwrap());
     assert!(kept.to_str().unwrap().contains("registry.db.before-restore-"), "{kept:?}");
     assert_eq!(count(&kept, "SELECT count(*) FROM models"), 2, "nothing is lost");
     assert_eq!(names(folder.path()).len(), 2);
-    let server = Server::with(folder, 0, |command| {
-        command.env("CAIA_REGISTRY_API_KEY", KEY);
-    });
+    let server = Server::start_in(folder);
     assert_eq!(server.get("/stats")["total_models"], 1);
     assert_eq!(
         server.post("/models", &json!({"name": "m", "version": "2", "artifact_uri": "s3://b"}))["id"],
@@ -61,8 +59,8 @@ fn a_restore_is_refused_while_a_server_serves_a_file_that_was_moved_away() {
     // So nothing that it acknowledged since the backup is lost; it accepts no more writes.
     server.signal("TERM");
     let folder = server.ended().folder;
-    let told = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));
-    assert_eq!(told["check"]["models"], 1);
+    let report = done(with(maintenance(&at(&folder, "registry.db"), ["--check"]), "--restore", &backup));
+    assert_eq!(report["check"]["models"], 1);
     let log = names(folder.path()).into_iter().find(|name| name.ends_with("Z-wal")).unwrap();
     fs::rename(at(&folder, &log), at(&folder, "away.db-wal")).unwrap();
     assert_eq!(count(&at(&folder, "away.db"), "SELECT count(*) FROM models"), 2);
@@ -98,26 +96,26 @@ fn the_wal_of_a_crash_is_never_applied_to_the_restored_database() {
         if !is_there {
             fs::remove_file(&database).unwrap();
         }
-        let told = done(with(maintenance(&database, ["--check"]), "--restore", &backup));
-        assert_eq!(told["check"]["models"], 3);
+        let report = done(with(maintenance(&database, ["--check"]), "--restore", &backup));
+        assert_eq!(report["check"]["models"], 3);
         assert!(!at(&left, "registry.db-wal").exists());
         assert_eq!(count(&database, "SELECT count(*) FROM models"), 3);
-        let kept = PathBuf::from(told["restore"]["kept_as"][0].as_str().unwrap());
+        let kept = PathBuf::from(report["restore"]["kept_as"][0].as_str().unwrap());
         if is_there {
             assert_eq!(
                 count(&kept, "SELECT count(*) FROM models"),
                 1,
-                "the log was merged into what is kept"
+                "the WAL was merged into the kept file"
             );
         } else {
             assert!(kept.to_str().unwrap().ends_with("-wal"), "{kept:?}");
-            assert!(fs::metadata(kept).unwrap().len() > 0, "what was left of it is kept");
+            assert!(fs::metadata(kept).unwrap().len() > 0, "the rest of it is kept");
         }
     }
 }
 
 #[test]
-fn each_file_that_is_kept_is_named_as_the_database_was() {
+fn each_kept_file_has_the_name_of_the_database() {
     let folder = database();
     let run = |arguments: &[&str]| {
         let mut command = registry(["maintenance"]);
@@ -138,8 +136,8 @@ fn each_file_that_is_kept_is_named_as_the_database_was() {
             assert!(at(&folder, kept).exists(), "{kept}");
         }
     }
-    let told = done(restore(&at(&folder, "fresh.db"), &at(&folder, "b.db")));
-    assert_eq!(told["restore"]["kept_as"], json!([]));
+    let report = done(restore(&at(&folder, "fresh.db"), &at(&folder, "b.db")));
+    assert_eq!(report["restore"]["kept_as"], json!([]));
 }
 
 #[test]
@@ -215,7 +213,7 @@ fn a_damaged_database_is_not_backed_up_over_a_good_backup_but_can_be_restored_ov
 }
 
 #[test]
-fn links_to_nothing_are_followed_both_ways() {
+fn dangling_links_are_followed_in_backup_and_restore() {
     let (folder, links) = (database(), tempfile::tempdir().unwrap());
     for (link, target) in [("backup", "b.db"), ("database", "other.db")] {
         symlink(at(&folder, target), at(&links, link)).unwrap();

@@ -32,12 +32,6 @@ fn old_file(sql: &[&str]) -> TempDir {
     folder
 }
 
-fn serve(folder: TempDir) -> Server {
-    Server::with(folder, 0, |command| {
-        command.env("CAIA_REGISTRY_API_KEY", KEY);
-    })
-}
-
 fn end(server: Server) -> TempDir {
     server.signal("TERM");
     server.ended().folder
@@ -51,9 +45,9 @@ fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
         // A file with this name may exist from an earlier upgrade.
         fs::write(at(&folder, BACKUP), "an older one").unwrap();
         let backup = format!("{BACKUP}-2");
-        let server = serve(folder);
+        let server = Server::start_in(folder);
         server.post("/models", &json!({"name": "new", "version": "1", "artifact_uri": "s3://b"}));
-        let folder = end(serve(end(server)));
+        let folder = end(Server::start_in(end(server)));
         assert_eq!(
             names(folder.path()),
             ["registry.db", BACKUP, &backup],
@@ -63,12 +57,12 @@ fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
         assert_eq!(rows(&at(&folder, &backup)), before);
 
         done(restore(&at(&folder, "registry.db"), &at(&folder, &backup)));
-        assert_eq!(rows(&at(&folder, "registry.db")), before, "back to what it was");
+        assert_eq!(rows(&at(&folder, "registry.db")), before, "as before the upgrade");
         // And upgraded again, with the same backup.
-        let folder = end(serve(folder));
+        let folder = end(Server::start_in(folder));
         assert_eq!(names(folder.path()).iter().filter(|name| name.contains("before-upgrade")).count(), 2);
-        let told = done(maintenance(&at(&folder, "registry.db"), ["--check"]));
-        assert_eq!(told["check"]["errors"], json!([]));
+        let report = done(maintenance(&at(&folder, "registry.db"), ["--check"]));
+        assert_eq!(report["check"]["errors"], json!([]));
     }
 }
 

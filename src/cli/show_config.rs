@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     output::{
-        OutputFlags, View,
-        column::{Column, Kind},
+        OutputFlags, Printer, View,
         table::{Cell, Table},
         terminal::Terminal,
+        value::plain,
     },
     print,
     remote::Remote,
@@ -37,16 +37,17 @@ A flag wins over --profile, which wins over variables (CAIA_REGISTRY_URL, CAIA_R
 CAIA_REGISTRY_API_KEY_FILE, CAIA_REGISTRY_PROFILE), which win over the file.";
 
 const SETTINGS: View = View {
-    table: || vec![Column::of("SETTING", "setting", Kind::Plain), Column::of("VALUE", "value", Kind::Plain)],
-    wide: || (SETTINGS.table)(),
-    fields: &["setting", "value"],
+    fields: "setting,value",
+    table: "setting,value",
+    wide: "setting,value",
+    precise_times: false,
     name: None,
 };
 
 /// Show the registry that commands talk to, and the sources of URL and key; never a key.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct ConfigCommand {
+pub(super) struct Config {
     /// All settings, or only the path of the configuration file
     #[arg(value_enum, default_value = "show")]
     what: What,
@@ -64,13 +65,10 @@ enum What {
     Path,
 }
 
-impl ConfigCommand {
+impl Config {
     /// Shows the settings.
-    ///
-    /// # Errors
-    /// If the configuration is wrong.
-    pub fn run(self) -> Result<(), Failure> {
-        SETTINGS.check(&self.output)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &SETTINGS)?;
         let path = self.remote.config_path().map(|path| path.display().to_string());
         if matches!(self.what, What::Path) {
             let path = path.ok_or_else(|| {
@@ -78,7 +76,7 @@ impl ConfigCommand {
                     "there is no home directory for a configuration file; set HOME or use --config",
                 )
             })?;
-            return print::text(&format!("{path}\n")).map(|_| ());
+            return print::text(&format!("{path}\n"));
         }
         let connection = self.remote.connection()?;
         let exists = connection.config.path.is_some();
@@ -89,30 +87,22 @@ impl ConfigCommand {
             "url": connection.url.value, "url_source": connection.url.source,
             "api_key_found": key.is_some(), "api_key_source": key.map(|key| &key.source),
         });
-        let listed = |field: &str| answer.get(field).map(super::output::column::plain).unwrap_or_default();
+        if !printer.is_for_people() {
+            let row = |(setting, value): (&String, &Value)| json!({"setting": setting, "value": value});
+            let rows: Vec<Value> = answer.as_object().into_iter().flatten().map(row).collect();
+            return printer.answer(&answer, &rows);
+        }
+        let text = |field: &str| answer.get(field).map(plain).unwrap_or_default();
+        let missing = if exists { "" } else { " (does not exist)" };
         let lines = [
-            (
-                "configuration",
-                format!("{}{}", listed("config_path"), if exists { "" } else { " (does not exist)" }),
-            ),
-            ("profile", listed("profile")),
-            ("profiles", listed("profiles")),
-            ("registry", format!("{} ({})", listed("url"), connection.url.source)),
+            ("configuration", text("config_path") + missing),
+            ("profile", text("profile")),
+            ("profiles", text("profiles")),
+            ("registry", format!("{} ({})", text("url"), connection.url.source)),
             ("API key", key.map_or_else(|| "none".to_owned(), |key| format!("found ({})", key.source))),
         ];
-        if self.output.is_for_people() {
-            let row =
-                |(label, text): &(&str, String)| vec![Cell::new(*label), Cell::new(print::one_line(text))];
-            let rows: Vec<_> = lines.iter().map(row).collect();
-            let terminal = Terminal { width: None, ..Terminal::of_stdout() };
-            return print::styled(&Table::new(None, terminal).lines(&rows)).map(|_| ());
-        }
-        let rows: Vec<Value> = answer
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(setting, value)| json!({"setting": setting, "value": value}))
-            .collect();
-        self.output.answer(&SETTINGS, &answer, &rows).map(|_| ())
+        let rows = lines.map(|(label, text)| vec![Cell::new(label), Cell::new(print::one_line(&text))]);
+        let terminal = Terminal { width: None, ..Terminal::of_stdout() };
+        print::text(&Table::new(None, terminal).lines(&rows))
     }
 }

@@ -1,81 +1,15 @@
-//! Helpers for the tests of interactive commands, and tests of all of those commands.
+//! Behaviour that all commands share: errors of the registry, missing keys, colours, invalid command lines.
 
-use std::{ffi::OsStr, net::TcpListener, process::Command};
+use std::net::TcpListener;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    KEY, Ran,
+    Ran, at,
     fake_registry::{FakeRegistry, answer, json as json_answer},
     registry,
     server::Server,
 };
-
-/// `registry` for the registry at `url`, in a UTF-8 locale.
-pub(crate) fn at<I: AsRef<OsStr>>(url: &str, arguments: impl IntoIterator<Item = I>) -> Command {
-    let mut command = registry(arguments);
-    command.env("CAIA_REGISTRY_URL", url).env("CAIA_REGISTRY_API_KEY", KEY);
-    command.env("LC_ALL", "C.UTF-8").env_remove("TERM").env_remove("CLICOLOR_FORCE");
-    command
-}
-
-impl Server {
-    /// Runs a command for this server.
-    pub(crate) fn run<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Ran {
-        Ran::of(&mut at(&self.url, arguments))
-    }
-
-    /// Registers a version with further fields, and returns its id.
-    pub(crate) fn add(&self, name: &str, version: &str, fields: &Value) -> i64 {
-        let mut body =
-            json!({"name": name, "version": version, "artifact_uri": format!("s3://b/{name}/{version}")});
-        for (field, value) in fields.as_object().unwrap() {
-            body[field] = value.clone();
-        }
-        self.post("/models", &body)["id"].as_i64().unwrap()
-    }
-
-    /// Records scores.
-    pub(crate) fn score(&self, id: i64, suite: &str, metrics: &Value) {
-        self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}));
-    }
-}
-
-impl Ran {
-    /// Asserts success, and returns stdout and stderr with fixed times.
-    #[track_caller]
-    pub(crate) fn done(self) -> (String, String) {
-        assert_eq!(self.code, 0, "{self:?}");
-        assert!(!self.stdout.contains('\u{1b}') && !self.stderr.contains('\u{1b}'), "{self:?}");
-        (timeless(&self.stdout), timeless(&self.stderr))
-    }
-
-    /// Asserts success without output on stderr, and returns stdout.
-    #[track_caller]
-    pub(crate) fn shown(self) -> String {
-        let (stdout, stderr) = self.done();
-        assert_eq!(stderr, "");
-        stdout
-    }
-}
-
-/// The text with a fixed time in place of each time.
-fn timeless(text: &str) -> String {
-    const PATTERN: &[u8] = b"dddd-dd-dd dd:dd";
-    let mut bytes = text.as_bytes().to_vec();
-    for start in 0..bytes.len().saturating_sub(PATTERN.len()) {
-        let is_like =
-            |(byte, like): (&u8, &u8)| if *like == b'd' { byte.is_ascii_digit() } else { byte == like };
-        if bytes[start..].iter().zip(PATTERN).all(is_like) {
-            bytes[start..start + PATTERN.len()].copy_from_slice(b"2026-01-31 13:05");
-            let seconds = start + PATTERN.len();
-            if bytes.get(seconds) == Some(&b':') {
-                bytes[seconds + 1..seconds + 3].copy_from_slice(b"09");
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap()
-}
 
 const COMMANDS: [&[&str]; 12] = [
     &["list"],

@@ -1,0 +1,65 @@
+//! The summary of an event in a table.
+
+use serde_json::Value;
+
+use super::value::plain;
+use crate::cli::model_ref;
+
+/// Scores of an event that its summary names.
+const MAX_SCORES: usize = 4;
+
+/// A short summary of an event. A payload of an unknown form is shown as it is.
+pub(super) fn summary(event: &Value) -> String {
+    let payload = event.get("payload").unwrap_or(&Value::Null);
+    let text = |field: &str| payload.get(field).and_then(Value::as_str);
+    let summary = match event.get("event_type").and_then(Value::as_str) {
+        Some("create" | "delete") => {
+            text("status").map(|status| format!("{}, {status}", model_ref::label(payload)))
+        }
+        Some("promote" | "auto_demote") => text("from").zip(text("to")).map(|(from, to)| {
+            let reason = text("reason").map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!("{from} → {to}{reason}")
+        }),
+        Some("update") => payload
+            .get("updated_fields")
+            .and_then(Value::as_array)
+            .map(|fields| fields.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Some("eval") => {
+            text("suite").zip(payload.get("metrics").and_then(Value::as_object)).map(|(suite, metrics)| {
+                let scores = metrics.iter().take(MAX_SCORES);
+                let mut named: Vec<_> =
+                    scores.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+                if metrics.len() > MAX_SCORES {
+                    named.push(format!("and {} more", metrics.len() - MAX_SCORES));
+                }
+                format!("{suite} {}", named.join(" "))
+            })
+        }
+        _ => None,
+    };
+    summary.unwrap_or_else(|| plain(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_of_an_unknown_form_is_shown_as_it_is() {
+        for (kind, payload, expected) in [
+            (
+                "eval",
+                json!({"suite": "s", "metrics": {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}}),
+                "s a=1 b=2 c=3 d=4 and 2 more",
+            ),
+            ("eval", json!({"other": 1}), r#"{"other":1}"#),
+            ("update", json!("words"), "words"),
+            ("imported", json!({"from": "elsewhere"}), r#"{"from":"elsewhere"}"#),
+            ("promote", json!(null), "-"),
+        ] {
+            assert_eq!(summary(&json!({"event_type": kind, "payload": payload})), expected, "{kind}");
+        }
+    }
+}

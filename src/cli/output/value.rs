@@ -1,0 +1,131 @@
+//! Values of answers as people read them.
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use super::terminal::{FAINT, GOOD};
+use crate::{
+    cli::print,
+    domain::{Status, Timestamp},
+};
+
+/// Letters of a digest in a table, as in `git` and container engines.
+const DIGEST_CHARS: usize = 12;
+
+/// How a value is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Kind {
+    /// As it is.
+    Plain,
+    /// As it is, aligned to the right.
+    Number,
+    /// Bytes with a unit.
+    Size,
+    /// Its first letters.
+    Digest,
+    Status,
+    /// To the minute.
+    Minute,
+    /// To the second.
+    Second,
+    /// The summary of the event that is the row.
+    Event,
+}
+
+impl Kind {
+    /// The kind for a field of an answer. A wide output has room for whole digests, seconds and payloads.
+    pub(in crate::cli) fn of(field: &str, wide: bool) -> Self {
+        match field {
+            "id" | "model_id" | "training_step" | "training_loss" | "params" | "value" | "models" => {
+                Self::Number
+            }
+            "checkpoint_size_bytes" | "config_size_bytes" => Self::Size,
+            "status" => Self::Status,
+            "created_at" | "updated_at" | "recorded_at" => {
+                if wide {
+                    Self::Second
+                } else {
+                    Self::Minute
+                }
+            }
+            "checkpoint_sha256" | "config_sha256" | "git_commit" if !wide => Self::Digest,
+            "payload" if !wide => Self::Event,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// `value` as `kind` shows it, or as it is if it is not of that kind.
+pub(in crate::cli) fn text_as(kind: Kind, value: &Value) -> String {
+    match (kind, value) {
+        (Kind::Size, Value::Number(_)) => value.as_u64().map_or_else(|| plain(value), print::size),
+        (Kind::Digest, Value::String(digest)) => format!("{digest:.DIGEST_CHARS$}"),
+        (Kind::Minute, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM".len()),
+        (Kind::Second, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM:SS".len()),
+        _ => plain(value),
+    }
+}
+
+/// `value` as text: a list of simple values with commas, an object as JSON.
+pub(in crate::cli) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
+            items.iter().map(plain).collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `2026-01-31 13:05Z` for a time in UTC; any other text as it is.
+fn short_time(text: &str, chars: usize) -> String {
+    let utc = text.replacen('T', " ", 1);
+    let utc = utc.trim_end_matches("+00:00").trim_end_matches('Z');
+    Timestamp::parse(utc).map_or_else(|| text.to_owned(), |time| format!("{:.chars$}Z", time.to_string()))
+}
+
+/// The colour of a status, in addition to its name.
+pub(in crate::cli) fn style_of_status(text: &str) -> Style {
+    match Status::parse(text) {
+        Some(Status::Production) => GOOD,
+        Some(Status::Staging) => AnsiColor::Yellow.on_default(),
+        Some(Status::Archived) => FAINT,
+        Some(Status::Experimental) | None => Style::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_people_read_them() {
+        let digest = "7056f18469adbeef";
+        for (kind, value, text) in [
+            (Kind::Plain, json!(null), "-"),
+            (Kind::Plain, json!("a"), "a"),
+            (Kind::Plain, json!(true), "true"),
+            (Kind::Plain, json!([]), "-"),
+            (Kind::Plain, json!(["a", 1]), "a,1"),
+            (Kind::Plain, json!([["a"]]), r#"[["a"]]"#),
+            (Kind::Plain, json!({"a": 1}), r#"{"a":1}"#),
+            (Kind::Size, json!(90_868_376), "90.9 MB"),
+            (Kind::Size, json!(-1), "-1"),
+            (Kind::Size, json!("big"), "big"),
+            (Kind::Digest, json!(digest), "7056f18469ad"),
+            (Kind::Digest, json!("short"), "short"),
+            (Kind::Minute, json!("2026-01-31 13:05:09.250"), "2026-01-31 13:05Z"),
+            (Kind::Second, json!("2026-01-31 13:05:09"), "2026-01-31 13:05:09Z"),
+            (Kind::Second, json!("2026-01-31T13:05:09.250+00:00"), "2026-01-31 13:05:09Z"),
+            (Kind::Minute, json!("2026-01-31T13:05:09+02:00"), "2026-01-31T13:05:09+02:00"),
+            (Kind::Minute, json!("yesterday"), "yesterday"),
+            (Kind::Minute, json!("gestern, früh"), "gestern, früh"),
+        ] {
+            assert_eq!(text_as(kind, &value), text, "{value}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Views: the columns in which rows of one kind are shown.
+
+use anstyle::Style;
+use serde_json::Value;
+
+use super::{
+    event::summary,
+    path::{Path, Paths},
+    table::Cell,
+    value::{Kind, style_of_status, text_as},
+};
+use crate::cli::{model_ref, print};
+
+/// How rows of one kind are shown.
+pub(in crate::cli) struct View {
+    /// The fields of a row, in the order of csv.
+    pub(in crate::cli) fields: &'static str,
+    /// The columns of a table, as in `-o custom-columns=`.
+    pub(in crate::cli) table: &'static str,
+    /// The columns of a wide table.
+    pub(in crate::cli) wide: &'static str,
+    /// True if times have seconds in a table, and all digits in a wide one.
+    pub(in crate::cli) precise_times: bool,
+    /// The line of `-o name` for a row, for kinds that have names.
+    pub(in crate::cli) name: Option<fn(&Value) -> String>,
+}
+
+/// Rows of versions.
+pub(in crate::cli) const MODELS: View = View {
+    fields: "id,name,version,status,artifact_uri,checkpoint_sha256,checkpoint_size_bytes,config_sha256,\
+             config_size_bytes,run_id,git_commit,created_by,source_host,frozen,local_checkpoint_path,\
+             local_config_path,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
+             description,tags,metrics,created_at,updated_at",
+    table: "id,name,version,status,STEP:training_step,LOSS:training_loss,CREATED:created_at",
+    wide: "id,name,version,status,frozen,STEP:training_step,LOSS:training_loss,params,SIZE:checkpoint_size_bytes,\
+           SHA256:checkpoint_sha256,ARTIFACT:artifact_uri,dataset,CREATED BY:created_by,CREATED:created_at,\
+           UPDATED:updated_at,tags,description",
+    precise_times: false,
+    name: Some(model_ref::label),
+};
+
+/// Rows of an audit trail.
+pub(in crate::cli) const EVENTS: View = View {
+    fields: "id,model_id,event_type,payload,actor,created_at",
+    table: "TIME:created_at,EVENT:event_type,actor,WHAT:payload",
+    wide: "id,MODEL:model_id,TIME:created_at,EVENT:event_type,actor,payload",
+    precise_times: true,
+    name: None,
+};
+
+impl View {
+    /// The columns of a table.
+    pub(in crate::cli) fn columns(&self, wide: bool) -> Result<Vec<Column>, String> {
+        let paths = Paths::titled(if wide { self.wide } else { self.table })?;
+        let column = |path: Path| {
+            let kind = match Kind::of(path.field(), wide) {
+                Kind::Minute if self.precise_times => Kind::Second,
+                Kind::Second if self.precise_times => Kind::Plain,
+                kind => kind,
+            };
+            Column { path, kind }
+        };
+        Ok(paths.0.into_iter().map(column).collect())
+    }
+}
+
+/// A column of a table.
+#[derive(Debug)]
+pub(in crate::cli) struct Column {
+    pub(super) path: Path,
+    kind: Kind,
+}
+
+impl Column {
+    /// A column that shows values as they are.
+    pub(super) fn plain(path: Path) -> Self {
+        Self { path, kind: Kind::Plain }
+    }
+
+    /// The cell of `row`.
+    pub(in crate::cli) fn cell(&self, row: &Value) -> Cell {
+        let value = self.path.find(row);
+        let text = match (self.kind, value) {
+            (Kind::Event, _) => summary(row),
+            (_, None) => "-".to_owned(),
+            (kind, Some(value)) => text_as(kind, value),
+        };
+        let text = print::one_line(&text);
+        let right = value.is_some_and(Value::is_number) || matches!(self.kind, Kind::Number | Kind::Size);
+        let style = if self.kind == Kind::Status { style_of_status(&text) } else { Style::new() };
+        Cell { text, style, right, rigid: !matches!(self.kind, Kind::Plain | Kind::Event) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_column_of_a_view_is_one_of_its_fields() {
+        for view in [MODELS, EVENTS] {
+            for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
+                assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cell_has_no_control_characters() {
+        let cell = Column::plain("name".parse().unwrap()).cell(&json!({"name": "a\u{1b}[31m\n\u{9b}b"}));
+        assert_eq!(cell.text, "a [31m  b");
+    }
+}
