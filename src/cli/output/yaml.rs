@@ -2,14 +2,22 @@
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
 
 use crate::{cli::exit::Failure, domain::text::is_bidi_control};
 
-/// `value` as YAML with a line break at its end. Bidirectional controls become spaces, since the library does not escape
-/// them; it does escape other control characters.
+/// `value` as YAML with a line break at its end.
 pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
     let text = serde_saphyr::to_string(&Plain(value)).map_err(Failure::failed)?;
-    Ok(text.trim_end_matches('\n').replace(is_bidi_control, " ") + "\n")
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.trim_end_matches('\n').chars() {
+        match letter {
+            // The library does not escape these. They are in double quotes, except in keys.
+            letter if is_bidi_control(letter) => escaped.push_str(&format!("\\u{:04X}", u32::from(letter))),
+            letter => escaped.push(letter),
+        }
+    }
+    Ok(escaped + "\n")
 }
 
 /// JSON for a serializer without numbers of arbitrary length. Whole numbers keep their digits, as a text if they are too
@@ -42,6 +50,7 @@ impl Serialize for Plain<'_> {
             }
             Value::Null => serializer.serialize_unit(),
             Value::Bool(truth) => serializer.serialize_bool(*truth),
+            Value::String(text) if text.contains(is_bidi_control) => DoubleQuoted(text).serialize(serializer),
             Value::String(text) => serializer.serialize_str(text),
         }
     }
@@ -81,6 +90,16 @@ mod tests {
         ] {
             let value: Value = serde_json::from_str(number).unwrap();
             assert_eq!(yaml(&value).unwrap().trim_end().trim_matches('"'), text);
+        }
+    }
+
+    #[test]
+    fn bidi_controls_are_escaped() {
+        for (value, text) in [
+            (json!("\u{202e}"), r#""\u202E""#),
+            (json!(["x \u{202e}\nnew \"line\" \\"]), "- \"x \\u202E\\nnew \\\"line\\\" \\\\\""),
+        ] {
+            assert_eq!(yaml(&value).unwrap().trim_end(), text);
         }
     }
 
