@@ -192,7 +192,7 @@ impl Bench {
             not_accessible("configuration", "its location is unknown; give --config-path");
             return Ok(false);
         };
-        let read = OpenFile::open(&path).and_then(|opened| read_config(&opened, |_| {}));
+        let read = OpenFile::open(&path).and_then(|opened| read_config(&opened, |_| true));
         match read {
             Ok((found, _)) => {
                 let registered = text(model, "config_sha256")

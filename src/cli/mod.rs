@@ -26,8 +26,6 @@ pub mod delete;
 #[cfg(feature = "cli")]
 pub mod details;
 #[cfg(feature = "cli")]
-mod digesting;
-#[cfg(feature = "cli")]
 pub mod events;
 pub mod exit;
 #[cfg(feature = "server")]

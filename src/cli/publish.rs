@@ -117,12 +117,13 @@ impl Publish {
             interrupt,
             printed: print::OncePrinter::default(),
         };
-        publisher.check(&candidate.naming()).map_err(|error| error.failure)?;
+        let values = candidate.values(&publisher.name);
+        publisher.check(&values).map_err(|error| error.failure)?;
         if self.output.dry_run {
             return dry_run(&publisher, &candidate, &self.output);
         }
         let registry = InterruptibleClient::new(connection.client()?, publisher.interrupt.clone());
-        publisher.check_store(&candidate.naming()).map_err(|error| error.failure)?;
+        publisher.check_store(&values).map_err(|error| error.failure)?;
         let publication = publisher.publish(&registry, &candidate).map_err(|error| error.failure)?;
         let printed = print::result(&publication.model);
         self.output.write_metadata(&publication.body)?;

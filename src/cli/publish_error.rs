@@ -90,9 +90,9 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
         | ObjectError::Exists { .. }
         | ObjectError::NotTheFile { .. }
         | ObjectError::NotConfirmed { .. }
+        | ObjectError::File(_)
         | ObjectError::Failed { .. } => ErrorClass::NotReady,
         ObjectError::BadUri { .. } => ErrorClass::Refused,
-        ObjectError::File(error) => class_of_file_error(error),
         ObjectError::Interrupted { .. }
         | ObjectError::InterruptedDone { .. }
         | ObjectError::InterruptedUnsure { .. } => ErrorClass::Interrupted,
@@ -100,23 +100,15 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
     }
 }
 
-fn class_of_file_error(error: &ArtifactError) -> ErrorClass {
-    match error {
-        ArtifactError::Abandoned { .. } => ErrorClass::Interrupted,
-        _ => ErrorClass::NotReady,
-    }
-}
-
 impl From<ArtifactError> for PublishError {
     fn from(error: ArtifactError) -> Self {
-        let class = class_of_file_error(&error);
-        let failure = match class {
-            ErrorClass::Interrupted => {
-                Failure::interrupted("interrupted; nothing was uploaded or registered")
-            }
-            _ => Failure::failed(error.to_string()),
-        };
-        Self { class, failure }
+        match error {
+            ArtifactError::Abandoned { .. } => Self {
+                class: ErrorClass::Interrupted,
+                failure: Failure::interrupted("interrupted; nothing was uploaded or registered"),
+            },
+            error => Self { class: ErrorClass::NotReady, failure: error.into() },
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::{error::ArtifactError, open_file::irregular};
 
@@ -99,11 +99,7 @@ impl Replacement {
     /// # Errors
     /// [`ArtifactError::Unwritable`]; an existing file is then untouched.
     pub fn put_in_place(self) -> Result<(), ArtifactError> {
-        let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
-        self.file.as_file().sync_all().map_err(unwritable)?;
-        self.file.persist(&self.destination).map_err(|error| unwritable(error.error))?;
-        sync_folder(&self.destination);
-        Ok(())
+        self.put(NamedTempFile::persist)
     }
 
     /// Syncs the file and renames it to its destination, which must not exist.
@@ -111,9 +107,17 @@ impl Replacement {
     /// # Errors
     /// [`ArtifactError::Unwritable`], also if the destination exists.
     pub fn put_in_free_place(self) -> Result<(), ArtifactError> {
-        let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
-        self.file.as_file().sync_all().map_err(unwritable)?;
-        self.file.persist_noclobber(&self.destination).map_err(|error| unwritable(error.error))?;
+        self.put(NamedTempFile::persist_noclobber)
+    }
+
+    fn put(
+        self,
+        persist: impl FnOnce(NamedTempFile, PathBuf) -> Result<File, PersistError>,
+    ) -> Result<(), ArtifactError> {
+        let unwritable = |source| ArtifactError::Unwritable { path: self.path, source };
+        let synced = self.file.as_file().sync_all();
+        let put = synced.and_then(|()| Ok(persist(self.file, self.destination.clone())?));
+        put.map_err(unwritable)?;
         sync_folder(&self.destination);
         Ok(())
     }

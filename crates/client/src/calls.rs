@@ -5,11 +5,7 @@ use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::form_urlencoded;
 
-use crate::{
-    answer,
-    client::{Client, Registered},
-    error::ClientError,
-};
+use crate::{answer, client::Client, error::ClientError};
 use registry_domain::{ModelId, Status};
 
 /// Characters that a path segment contains as they are.
@@ -57,16 +53,13 @@ impl Condition {
 }
 
 impl Client {
-    /// Registers a version with a body of `POST /models`.
+    /// Registers a version with a body of `POST /models`, and returns it with the registry's field order and digits.
     ///
     /// # Errors
     /// Any [`ClientError`] except those of creating a client or a key, as for every call.
-    pub fn register(&self, body: &Value) -> Result<Registered, ClientError> {
-        let body = self.post("/models", body, &Condition::default())?;
-        match id_in(&body) {
-            Some(id) => Ok(Registered { id, body }),
-            None => Err(self.not_a_registry(NO_MODEL)),
-        }
+    pub fn register(&self, body: &Value) -> Result<Value, ClientError> {
+        let (_, model) = self.send(Method::POST, "/models", Some(body), &Condition::default())?;
+        self.expect_model(model)
     }
 
     /// Returns a version by its id.
@@ -82,7 +75,8 @@ impl Client {
     /// # Errors
     /// As [`Client::model`].
     pub fn model_with_etag(&self, id: ModelId) -> Result<(Value, Option<String>), ClientError> {
-        let (headers, body) = self.send(Method::GET, &format!("/models/{id}"), &HeaderMap::new(), None)?;
+        let (headers, body) =
+            self.send(Method::GET, &format!("/models/{id}"), None, &Condition::default())?;
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         Ok((self.expect_model(body)?, etag))
     }
@@ -108,7 +102,7 @@ impl Client {
     /// # Errors
     /// As any call.
     pub fn models(&self, query: &[(&str, &str)]) -> Result<Page, ClientError> {
-        self.page(&with_query("/models", query))
+        self.next_page(&with_query("/models", query))
     }
 
     /// Returns the page after one, by its [`Page::next`].
@@ -116,7 +110,9 @@ impl Client {
     /// # Errors
     /// As any call.
     pub fn next_page(&self, next: &str) -> Result<Page, ClientError> {
-        self.page(next)
+        let (headers, body) = self.send(Method::GET, next, None, &Condition::default())?;
+        let models = self.array(body)?;
+        Ok(Page { models, total: answer::total_count(&headers), next: answer::next_link(&headers) })
     }
 
     /// Returns the suites of a version with their scores, or only one suite.
@@ -139,7 +135,8 @@ impl Client {
         body: &Value,
         condition: &Condition,
     ) -> Result<Value, ClientError> {
-        self.expect_model(self.post(&format!("/models/{id}/metrics"), body, condition)?)
+        let path = format!("/models/{id}/metrics");
+        self.expect_model(self.send(Method::POST, &path, Some(body), condition)?.1)
     }
 
     /// Returns the audit trail of a version, newest first.
@@ -157,8 +154,7 @@ impl Client {
     /// [`ClientError::Conflict`] if the gate refuses or `condition` does not hold; else as [`Client::model`].
     pub fn promote(&self, id: ModelId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
         let path = with_query(&format!("/models/{id}/promote"), &[("to_status", to.as_str())]);
-        let (_, body) = self.send(Method::POST, &path, &condition.headers()?, Some(&[]))?;
-        self.expect_model(body)
+        self.expect_model(self.send(Method::POST, &path, None, condition)?.1)
     }
 
     /// Changes a version with a body of `PATCH /models/{id}`.
@@ -166,10 +162,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Conflict`] for an immutable field, or if `condition` does not hold; else as [`Client::model`].
     pub fn update(&self, id: ModelId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
-        let path = format!("/models/{id}");
-        let body = body.to_string();
-        let (_, body) = self.send(Method::PATCH, &path, &condition.headers()?, Some(body.as_bytes()))?;
-        self.expect_model(body)
+        self.expect_model(self.send(Method::PATCH, &format!("/models/{id}"), Some(body), condition)?.1)
     }
 
     /// Deletes a version. Its events remain.
@@ -178,7 +171,7 @@ impl Client {
     /// [`ClientError::Conflict`] for a production or frozen version without `force`, else as [`Client::model`].
     pub fn delete(&self, id: ModelId, force: bool, condition: &Condition) -> Result<Value, ClientError> {
         let path = format!("/models/{id}?force={force}");
-        let (_, body) = self.send(Method::DELETE, &path, &condition.headers()?, None)?;
+        let (_, body) = self.send(Method::DELETE, &path, None, condition)?;
         self.expect(body, Value::is_object, "its answer does not say what was deleted")
     }
 
@@ -215,24 +208,29 @@ impl Client {
     /// As any call; [`ClientError::Unavailable`] if the server runs but is not ready.
     pub fn health(&self, ready: bool) -> Result<(), ClientError> {
         let (path, expected) = if ready { ("/ready", "ready") } else { ("/health", "healthy") };
-        let (_, body) = self.exchange(Method::GET, path, &HeaderMap::new(), ())?;
+        let (_, body) = self.exchange(&Method::GET, path, None, &HeaderMap::new())?;
         let is_so = |body: &Value| body.get("status").and_then(Value::as_str) == Some(expected);
         self.expect(body, is_so, "its answer does not state its health").map(|_| ())
     }
 
     fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.send(Method::GET, path, &HeaderMap::new(), None).map(|(_, body)| body)
+        self.send(Method::GET, path, None, &Condition::default()).map(|(_, body)| body)
     }
 
-    fn post(&self, path: &str, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
-        let body = body.to_string();
-        self.send(Method::POST, path, &condition.headers()?, Some(body.as_bytes())).map(|(_, body)| body)
-    }
-
-    fn page(&self, path: &str) -> Result<Page, ClientError> {
-        let (headers, body) = self.send(Method::GET, path, &HeaderMap::new(), None)?;
-        let models = self.array(body)?;
-        Ok(Page { models, total: answer::total_count(&headers), next: answer::next_link(&headers) })
+    /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer.
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        condition: &Condition,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        self.exchange_with_retries(
+            &method,
+            path,
+            body.map(Value::to_string).as_deref(),
+            &condition.headers()?,
+        )
     }
 
     fn array(&self, body: Value) -> Result<Vec<Value>, ClientError> {

@@ -3,6 +3,8 @@
 //! Every step first looks at what exists, so running it again finishes an interrupted publication and does nothing if all
 //! is done. What can fail without reading gigabytes is checked first, and nothing is uploaded that could not be registered.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
@@ -16,25 +18,24 @@ use super::{
 };
 use crate::{
     artifact::{
-        MeasureOptions, OpenFile,
+        ArtifactError, OpenFile, Values,
         objects::{ObjectError, ObjectUri},
         read_config,
     },
-    client::{ClientError, Registered},
+    client::ClientError,
     domain::{Digest, Measurement, json::Object},
 };
 
 mod client;
 mod plan;
 mod upload;
-mod upload_flags;
 
-use client::CallError;
 pub(super) use client::InterruptibleClient;
+use client::{CallError, LAST_ANSWER};
 use plan::Plan;
-pub(super) use plan::{Candidate, Destination, Naming};
-pub(super) use upload::Upload;
-pub use upload_flags::UploadFlags;
+pub(super) use plan::{Candidate, Destination};
+use upload::Upload;
+pub use upload::UploadFlags;
 
 /// A version that the registry holds, or would hold.
 #[derive(Debug)]
@@ -47,7 +48,6 @@ pub(super) struct Publication {
 }
 
 /// What all publications of a command have in common.
-#[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) name: String,
     pub(super) details: Details,
@@ -68,8 +68,8 @@ impl Publisher {
     ///
     /// # Errors
     /// What is wrong with the flags or that file.
-    pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
-        self.upload_uri(naming)?;
+    pub(super) fn check(&self, values: &Values<'_>) -> Result<(), PublishError> {
+        self.upload_uri(values)?;
         self.config().map(drop)
     }
 
@@ -77,16 +77,17 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`Publisher::check`], or what is missing.
-    pub(super) fn check_store(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
-        if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(naming)?) {
+    pub(super) fn check_store(&self, values: &Values<'_>) -> Result<(), PublishError> {
+        if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(values)?) {
             upload.connect(&uri)?;
         }
         Ok(())
     }
 
-    fn upload_uri(&self, naming: &Naming<'_>) -> Result<Option<ObjectUri>, PublishError> {
+    fn upload_uri(&self, values: &Values<'_>) -> Result<Option<ObjectUri>, PublishError> {
         // Any digest shows what kind of URI it becomes.
-        let uri = self.destination.uri(&self.name, naming, Some(Digest::from_bytes([0; 32])))?;
+        let sha256 = Some(Digest::from_bytes([0; 32]));
+        let uri = self.destination.uri(&Values { sha256, ..*values })?;
         if self.upload.is_none() {
             return Ok(None);
         }
@@ -162,7 +163,8 @@ impl Publisher {
 
     fn plan(&self, candidate: &Candidate, checkpoint: Measurement) -> Result<Plan, PublishError> {
         let version = ModelRef::named(&self.name, &candidate.version);
-        let uri = self.destination.uri(&self.name, &candidate.naming(), checkpoint.sha256)?;
+        let values = Values { sha256: checkpoint.sha256, ..candidate.values(&self.name) };
+        let uri = self.destination.uri(&values)?;
         Ok(Plan { version, uri, checkpoint })
     }
 
@@ -173,7 +175,7 @@ impl Publisher {
         candidate: &Candidate,
     ) -> Result<Option<Value>, PublishError> {
         let (name, version) = (self.name.clone(), candidate.version.clone());
-        match registry.read(move |client| client.model_by_name(&name, &version)) {
+        match registry.call(Duration::ZERO, move |client| client.model_by_name(&name, &version)) {
             Ok(model) => Ok(Some(model)),
             Err(CallError::Client(ClientError::NotFound { .. })) => Ok(None),
             Err(error) => Err(error.into()),
@@ -193,17 +195,12 @@ impl Publisher {
     }
 
     fn config(&self) -> Result<Option<(Measurement, Object)>, PublishError> {
-        let read = |path| read_config(&OpenFile::open(path)?, |_| {});
+        let read = |path| read_config(&OpenFile::open(path)?, |_| true);
         Ok(self.details.config_path.as_ref().map(read).transpose()?)
     }
 
-    fn digest(&self, file: &OpenFile) -> Result<Measurement, PublishError> {
-        let bar = progress::only_bar(file.path(), file.size_bytes());
-        let measured = file.measure_while(&MeasureOptions::default(), |done| {
-            bar.set(done);
-            !self.interrupt.requested()
-        });
-        Ok(measured?.measurement)
+    fn digest(&self, file: &OpenFile) -> Result<Measurement, ArtifactError> {
+        progress::digest(file, || !self.interrupt.requested())
     }
 
     /// Registers the version. If it is registered by then, by another publisher or by a request whose answer was lost,
@@ -217,11 +214,11 @@ impl Publisher {
     ) -> Result<Value, PublishError> {
         let version = &plan.version;
         let sent = body.clone();
-        let error = match registry.change(move |client| client.register(&sent)) {
-            Ok(Registered { id, body }) => {
+        let error = match registry.call(LAST_ANSWER, move |client| client.register(&sent)) {
+            Ok(model) => {
                 self.printed.reset();
-                print::line(&registration::summary(version, id, Some(&plan.checkpoint), None));
-                return Ok(body);
+                print::line(&registration::summary(version, &model, Some(&plan.checkpoint), None));
+                return Ok(model);
             }
             Err(CallError::Interrupted) => {
                 return Err(PublishError {

@@ -11,15 +11,14 @@ use super::{
     exit::{self, Failure},
     interrupt::Interrupt,
     print,
-    publishing::{Destination, InterruptibleClient, Naming, Publisher, UploadFlags},
+    publishing::{Destination, InterruptibleClient, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, list_checkpoints},
+    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, Values, list_checkpoints},
     domain::Draft,
 };
 
-mod events;
 mod retry;
 mod state;
 mod watcher;
@@ -83,8 +82,8 @@ pub struct Watch {
     /// Publish the checkpoints that exist, once they are complete, and end
     #[arg(long, help_heading = "Watching")]
     once: bool,
-    /// How often to poll the folder, in seconds, for systems that send no events
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds, help_heading = "Watching")]
+    /// How often to poll the folder, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
     poll_seconds: Duration,
     /// How long a file must be unchanged to count as complete, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
@@ -111,7 +110,7 @@ impl Watch {
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        if self.upload.is_wanted() && !is_unique_per_checkpoint(&self.artifact_uri_template) {
+        if self.upload.is_set() && !is_unique_per_checkpoint(&self.artifact_uri_template) {
             return Err(Failure::usage(format!(
                 "{} is the same URI for all checkpoints, so each would replace the one before; add {{version}}, \
                  {{step}}, {{basename}} or {{sha256}}",
@@ -141,11 +140,16 @@ impl Watch {
             interrupt,
             printed: print::OncePrinter::default(),
         };
-        let naming =
-            Naming { version: &version, step: Some(sample.step), basename: Some("checkpoint_step_1.pt") };
-        publisher.check(&naming).map_err(|error| error.failure)?;
+        let values = Values {
+            name: &publisher.name,
+            version: &version,
+            step: Some(sample.step),
+            basename: Some("checkpoint_step_1.pt"),
+            sha256: None,
+        };
+        publisher.check(&values).map_err(|error| error.failure)?;
         if registry.is_some() {
-            publisher.check_store(&naming).map_err(|error| error.failure)?;
+            publisher.check_store(&values).map_err(|error| error.failure)?;
         }
         let options = WatchOptions {
             all: self.all,

@@ -224,7 +224,7 @@ mod tests {
         Checkpoint {
             path: Path::new("/runs").join(file_name),
             name: CheckpointName::parse(file_name).unwrap(),
-            state: FileState { size_bytes: 5, modified_ns, inode: 1 },
+            state: FileState { size_bytes: 5, modified_ns, changed_ns: 1, inode: 1 },
         }
     }
 

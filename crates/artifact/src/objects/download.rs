@@ -3,7 +3,7 @@
 //! The network and the digest run in parallel, with a few chunks between them. A stream that breaks off is resumed, as
 //! long as the object is still the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -42,7 +42,7 @@ impl Objects {
         let mut hasher = Sha256::new();
         let mut size_bytes = 0;
         loop {
-            match self.wait(interrupted, received.recv()) {
+            match self.run(interrupted, Duration::ZERO, received.recv()) {
                 None => {
                     fetching.abort();
                     return Err(ObjectError::Interrupted { uri: uri.clone() });
@@ -83,8 +83,7 @@ impl StoreClient {
                 options.if_match.clone_from(&e_tag);
             }
             // The stores' client has retried already.
-            let answer =
-                self.backend.store().get_opts(&path, options).await.map_err(|error| failed(&error))?;
+            let answer = self.store.get_opts(&path, options).await.map_err(|error| failed(&error))?;
             if size_bytes.is_some_and(|size| size != answer.meta.size)
                 || (e_tag.is_some() && e_tag != answer.meta.e_tag)
             {
@@ -107,8 +106,7 @@ impl StoreClient {
                 }
             };
             match broke {
-                None if size_bytes == Some(offset) => break,
-                // A store that ends an answer early, without an error, does so again.
+                // A store that ends an answer early, without an error, would do so again.
                 None => break,
                 Some(error) => match backoff.next() {
                     Some(pause) => tokio::time::sleep(pause).await,

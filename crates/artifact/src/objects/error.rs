@@ -84,16 +84,6 @@ pub enum ObjectError {
     PartsLeft { uri: ObjectUri, why: Box<ObjectError>, reason: String },
 }
 
-impl ObjectError {
-    /// Converts the error of reading the file of an upload.
-    pub(super) fn reading(uri: &ObjectUri, error: ArtifactError) -> Self {
-        match error {
-            ArtifactError::Abandoned { .. } => Self::Interrupted { uri: uri.clone() },
-            other => other.into(),
-        }
-    }
-}
-
 /// Converts an error of the stores' client.
 pub(super) fn classify(target: &Target, uri: &ObjectUri, error: &object_store::Error) -> ObjectError {
     use object_store::Error as E;
@@ -180,27 +170,15 @@ fn refused(target: &Target, uri: &ObjectUri, reply: &ErrorReply) -> ObjectError 
     }
 }
 
-/// How a conditional request failed, as far as the caller can continue from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConditionFailure {
-    /// The store does not support such conditions.
-    Unsupported,
-    /// The answer was lost, so the request may have been executed.
-    Unknown,
-    Other,
+/// Returns true if the answer was lost, so the request may have been executed.
+pub(super) fn is_answer_lost(error: &object_store::Error) -> bool {
+    use HttpErrorKind as K;
+    matches!(transport(error), Some((K::Timeout | K::Interrupted | K::Unknown, _)))
 }
 
-impl ConditionFailure {
-    pub(super) fn of(error: &object_store::Error) -> Self {
-        match transport(error) {
-            Some((HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Unknown, _)) => {
-                Self::Unknown
-            }
-            Some(_) => Self::Other,
-            None if ErrorReply::in_text(&error.to_string()).status == Some(501) => Self::Unsupported,
-            None => Self::Other,
-        }
-    }
+/// Returns true if the store does not support the condition of a request.
+pub(super) fn is_unsupported(error: &object_store::Error) -> bool {
+    transport(error).is_none() && ErrorReply::in_text(&error.to_string()).status == Some(501)
 }
 
 /// Returns the kind and the reason of a request without an answer; `None` if there was an answer.

@@ -7,19 +7,18 @@
 use std::{
     fmt,
     io::{self, ErrorKind, Read},
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http_body_util::BodyExt as _;
+use futures_util::{TryStreamExt as _, future::BoxFuture, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use object_store::{
     ClientOptions,
     client::{
@@ -145,8 +144,9 @@ impl HttpService for UreqClient {
                 .map_err(|error| HttpError::new(HttpErrorKind::Connect, error))?;
             let lost =
                 || HttpError::new(HttpErrorKind::Unknown, io::Error::other("the request's thread died"));
-            let (head, chunks) = answer.await.unwrap_or_else(|_| Err(lost()))?.into_parts();
-            Ok(HttpResponse::from_parts(head, HttpResponseBody::new(Chunks { chunks })))
+            let (head, mut chunks) = answer.await.unwrap_or_else(|_| Err(lost()))?.into_parts();
+            let frames = stream::poll_fn(move |context| chunks.poll_recv(context)).map_ok(Frame::data);
+            Ok(HttpResponse::from_parts(head, HttpResponseBody::new(StreamBody::new(frames))))
         })
     }
 }
@@ -250,23 +250,6 @@ impl Exchange {
             let config = agent.configure_request(Request::from_parts(head, ())).proxy(proxy);
             agent.run(config.timeout_per_read(Some(timeout)).build())
         }
-    }
-}
-
-/// The body of an answer.
-struct Chunks {
-    chunks: mpsc::Receiver<Result<Bytes, HttpError>>,
-}
-
-impl http_body::Body for Chunks {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
-        self.chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(http_body::Frame::data)))
     }
 }
 
