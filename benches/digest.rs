@@ -26,8 +26,7 @@ fn digests(criterion: &mut Criterion) {
     group.sample_size(20).throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("a file", |bencher| {
         bencher.iter(|| {
-            let measured =
-                OpenFile::open(&path).unwrap().measure(|_, _| true).unwrap();
+            let measured = OpenFile::open(&path).unwrap().measure(|_, _| true).unwrap();
             assert!(measured.sha256.is_some());
             black_box(measured)
         });

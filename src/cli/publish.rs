@@ -172,21 +172,9 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn dry_run(publisher: &Publisher, candidate: &Candidate, output: &Output) -> Result<(), Failure> {
-    let planned = publisher.dry_run(candidate).map_err(|error| error.failure)?;
-    output.write_metadata(&planned.body)?;
-    print::result(&planned.body)?;
-    print::line(&publisher.intent(candidate, &planned));
+    let body = publisher.dry_run(candidate).map_err(|error| error.failure)?;
+    output.write_metadata(&body)?;
+    print::result(&body)?;
+    print::line(&publisher.intent(candidate, &body));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_folder_names_the_expected_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let said = format!("{:?}", latest(folder.path()).unwrap_err());
-        assert!(said.contains("holds no checkpoint; checkpoints are named checkpoint_step_N and"), "{said}");
-    }
 }

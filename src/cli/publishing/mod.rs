@@ -37,14 +37,12 @@ pub(super) use plan::{Candidate, Destination};
 use upload::Upload;
 pub use upload::UploadFlags;
 
-/// A version that the registry holds, or would hold.
-#[derive(Debug)]
+/// A version that is published.
 pub(super) struct Publication {
-    /// The registry's answer; null in a dry run.
+    /// The version as the registry has it.
     pub(super) model: Value,
     /// The body of its registration.
     pub(super) body: Value,
-    pub(super) checkpoint: Measurement,
 }
 
 /// What all publications of a command have in common.
@@ -99,9 +97,9 @@ impl Publisher {
         Ok(Some(uri))
     }
 
-    /// Describes what would be done with a planned publication.
-    pub(super) fn intent(&self, candidate: &Candidate, planned: &Publication) -> String {
-        let uri = planned.body.get("artifact_uri").and_then(Value::as_str);
+    /// Describes what would be done to register `body`.
+    pub(super) fn intent(&self, candidate: &Candidate, body: &Value) -> String {
+        let uri = body.get("artifact_uri").and_then(Value::as_str);
         match (&self.upload, uri) {
             (Some(upload), Some(uri)) => {
                 let unless = if upload.replaces() { "" } else { ", unless it is there already" };
@@ -116,11 +114,10 @@ impl Publisher {
     ///
     /// # Errors
     /// If a file can't be read, or the URI can't be made.
-    pub(super) fn dry_run(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
+    pub(super) fn dry_run(&self, candidate: &Candidate) -> Result<Value, PublishError> {
         let config = self.config()?;
         let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
-        let body = self.body(candidate, &plan, config.as_ref());
-        Ok(Publication { model: Value::Null, body, checkpoint: plan.checkpoint })
+        Ok(self.body(candidate, &plan, config.as_ref()))
     }
 
     /// Publishes a checkpoint, as far as that is not done yet.
@@ -158,7 +155,7 @@ impl Publisher {
             }
             None => self.register(registry, candidate, &plan, &body)?,
         };
-        Ok(Publication { model, body, checkpoint: plan.checkpoint })
+        Ok(Publication { model, body })
     }
 
     fn plan(&self, candidate: &Candidate, checkpoint: Measurement) -> Result<Plan, PublishError> {

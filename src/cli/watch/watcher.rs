@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use super::{retry::Retry, state::WatchState};
 use crate::{
     artifact::{ArtifactError, Checkpoint, OpenFile, StabilityTracker, list_checkpoints},
@@ -118,7 +116,7 @@ impl Watcher {
         let found = match list_checkpoints(&self.folder) {
             Ok(found) => found,
             Err(error) => {
-                // A mounted folder may return; with --once there is no waiting for it.
+                // A mounted folder may return; --once does not wait for it.
                 if self.options.once || matches!(error, ArtifactError::NotAFolder { .. }) {
                     return Err(Failure::failed(error.to_string()));
                 }
@@ -190,19 +188,16 @@ impl Watcher {
         };
         let version = checkpoint.name.to_string();
         let candidate = Candidate { file, version, step: Some(checkpoint.name.step) };
-        let (shown, sha256): (Value, _) = match &self.registry {
-            Some(registry) => {
-                let publication = self.publisher.publish(registry, &candidate)?;
-                (publication.model, publication.checkpoint.sha256)
-            }
+        let shown = match &self.registry {
+            Some(registry) => self.publisher.publish(registry, &candidate)?.model,
             None => {
                 let planned = self.publisher.dry_run(&candidate)?;
                 print::line(&self.publisher.intent(&candidate, &planned));
-                (planned.body, planned.checkpoint.sha256)
+                planned
             }
         };
         if let Some(state) = &mut self.state {
-            state.record_published(checkpoint, sha256);
+            state.record_published(checkpoint);
         }
         self.published += 1;
         self.outage = None;
@@ -347,7 +342,7 @@ mod tests {
         ] {
             let path = folder.path().join(format!("{published:?}"));
             let mut state = WatchState::open(&path, "m", "http://r", true).unwrap();
-            published.iter().for_each(|step| state.record_published(&file(*step), None));
+            published.iter().for_each(|step| state.record_published(&file(*step)));
             let steps =
                 |chosen: &Chosen<'_>| chosen.pending.iter().map(|it| it.name.step).collect::<Vec<_>>();
             let chosen = choose(&found, false, &state);
@@ -373,7 +368,7 @@ mod tests {
             let chosen = choose(&found, all, &state);
             assert_eq!((chosen.pending, chosen.others), (vec![&found[1]], vec![&found[0]]), "the newest");
         }
-        state.record_published(&found[0], None);
+        state.record_published(&found[0]);
         for all in [true, false] {
             let chosen = choose(&found, all, &state);
             assert_eq!((chosen.pending, chosen.others), (vec![], vec![&found[1]]), "the published one");

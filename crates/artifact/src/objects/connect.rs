@@ -7,10 +7,10 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use object_store::{
-    ClientOptions, CredentialProvider, ObjectStore,
+    ClientOptions, CredentialProvider, ObjectStore, StaticCredentialProvider,
     aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
-    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
+    gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
 use super::{
@@ -187,6 +187,13 @@ fn gs(
         None => "https://storage.googleapis.com".to_owned(),
     };
     let anonymous = is_true(set("GOOGLE_SKIP_SIGNATURE"));
+    let builder = match anonymous {
+        // The builder's own setting does not apply to uploads; a blank token is not sent.
+        true => builder.with_credentials(Arc::new(StaticCredentialProvider::new(GcpCredential {
+            bearer: String::new(),
+        }))),
+        false => builder,
+    };
     Ok((builder, Target { scheme: Scheme::Gs, endpoint, region: String::new(), anonymous }))
 }
 

@@ -42,23 +42,15 @@ impl Objects {
         let mut hasher = Sha256::new();
         let mut size_bytes = 0;
         loop {
-            match self.run(interrupted, Duration::ZERO, received.recv()) {
-                None => {
-                    fetching.abort();
-                    return Err(ObjectError::Interrupted { uri: uri.clone() });
-                }
-                Some(None) => break,
-                Some(Some(chunk)) => {
-                    let chunk: Bytes = chunk;
-                    hasher.update(&chunk);
-                    size_bytes += chunk.len() as u64;
-                    progress(size_bytes);
-                }
-            }
-            if interrupted() {
+            let next = self.run(interrupted, Duration::ZERO, received.recv());
+            let Some(next) = next.filter(|_| !interrupted()) else {
                 fetching.abort();
                 return Err(ObjectError::Interrupted { uri: uri.clone() });
-            }
+            };
+            let Some(chunk): Option<Bytes> = next else { break };
+            hasher.update(&chunk);
+            size_bytes += chunk.len() as u64;
+            progress(size_bytes);
         }
         let failed = |reason: String| ObjectError::Failed { uri: uri.clone(), reason };
         let promised = self.runtime.block_on(fetching).map_err(|error| failed(error.to_string()))??;
