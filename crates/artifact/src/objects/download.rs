@@ -15,7 +15,7 @@ use super::{
     bucket::{Objects, path},
     connect::StoreClient,
     error::{ObjectError, classify},
-    retry::Backoff,
+    retry,
     uri::ObjectUri,
 };
 use registry_domain::{Digest, Measurement};
@@ -66,7 +66,7 @@ impl StoreClient {
     async fn fetch(&self, uri: &ObjectUri, chunks: &Sender<Bytes>) -> Result<u64, ObjectError> {
         let path = path(uri)?;
         let failed = |error: &object_store::Error| classify(&self.target, uri, error);
-        let mut backoff = Backoff::new();
+        let mut waits = retry::waits();
         let (mut offset, mut size_bytes, mut e_tag) = (0, None, None);
         while size_bytes.is_none_or(|size| offset < size) {
             let mut options = GetOptions::new();
@@ -90,7 +90,7 @@ impl StoreClient {
                     Some(Err(error)) => break Some(error),
                     Some(Ok(chunk)) => {
                         offset += chunk.len() as u64;
-                        backoff = Backoff::new();
+                        waits = retry::waits();
                         if chunks.send(chunk).await.is_err() {
                             return Ok(offset);
                         }
@@ -100,8 +100,8 @@ impl StoreClient {
             match broke {
                 // A store that ends an answer early, without an error, would do so again.
                 None => break,
-                Some(error) => match backoff.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                Some(error) => match waits.next() {
+                    Some(wait) => tokio::time::sleep(wait).await,
                     None => return Err(failed(&error)),
                 },
             }

@@ -66,24 +66,7 @@ fn is_transient(failure: RetryFailure) -> bool {
 
 /// The waits between retries that this crate makes itself. Each is about twice the one before, with jitter, so that many
 /// clients do not return to a store at the same moment.
-pub(super) struct Backoff {
-    tries: usize,
-    next: Duration,
-}
-
-impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { tries: 0, next: FIRST_WAIT }
-    }
-
-    /// Returns the wait before the next try; `None` after the last.
-    pub(super) fn next(&mut self) -> Option<Duration> {
-        if self.tries == RETRIES {
-            return None;
-        }
-        self.tries += 1;
-        let wait = self.next.mul_f64(0.5 + fastrand::f64());
-        self.next = (self.next * 2).min(LONGEST_WAIT);
-        Some(wait.min(LONGEST_WAIT))
-    }
+pub(super) fn waits() -> impl Iterator<Item = Duration> {
+    let longest = std::iter::successors(Some(FIRST_WAIT), |wait| Some((*wait * 2).min(LONGEST_WAIT)));
+    longest.take(RETRIES).map(|wait| wait.mul_f64(0.5 + fastrand::f64()).min(LONGEST_WAIT))
 }

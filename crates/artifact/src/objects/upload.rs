@@ -13,7 +13,7 @@ use super::{
     connect::StoreClient,
     error::{ObjectError, classify, is_answer_lost, is_unsupported},
     parts::Parts,
-    retry::{self, Backoff},
+    retry,
     uri::ObjectUri,
 };
 use crate::{error::ArtifactError, open_file::OpenFile};
@@ -199,7 +199,7 @@ impl StoreClient {
         digest: Digest,
     ) -> Result<(), ObjectError> {
         let path = path(uri)?;
-        let mut backoff = Backoff::new();
+        let mut waits = retry::waits();
         loop {
             let Err(error) = self.put(&path, payload.clone(), digest, PutMode::Create).await else {
                 return Ok(());
@@ -220,8 +220,8 @@ impl StoreClient {
                 Ok(None) => {}
                 Err(_) => return Err(why),
             }
-            match backoff.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(why),
             }
         }
