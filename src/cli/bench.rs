@@ -37,7 +37,7 @@ Examples:
 /// scores go to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Bench {
+pub(super) struct Bench {
     /// The version, by its id
     #[arg(long, value_name = "ID", required_unless_present = "name", conflicts_with_all = ["name", "version"])]
     model_id: Option<ModelId>,
@@ -86,10 +86,7 @@ fn scores(checkpoint_size_bytes: Option<u64>, config_parse_ok: bool) -> Value {
 
 impl Bench {
     /// Checks, records and reports.
-    ///
-    /// # Errors
-    /// If the version or a given file does not exist, a file is not the registered one, or the registry refuses; its exit code is one of [`exit`].
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.objects = self.objects.or(&connection.config.profile);
         let client = connection.client()?;

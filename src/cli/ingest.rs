@@ -39,7 +39,7 @@ Examples:
 /// The registered model goes to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Ingest {
+pub(super) struct Ingest {
     /// The model's name
     #[arg(long)]
     name: String,
@@ -68,10 +68,7 @@ pub struct Ingest {
 
 impl Ingest {
     /// Digests, registers and reports.
-    ///
-    /// # Errors
-    /// One failure with all known faults; its exit code is one of [`exit`].
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         self.check()?;
         // Checks that need no files come first, since digesting may take minutes.
         let client = if self.output.dry_run { None } else { Some(self.remote.client()?) };

@@ -43,7 +43,7 @@ The file is read twice: once for its digest, and once to upload it.";
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP),
     group = ArgGroup::new("checkpoint").required(true).args(["checkpoint_path", "checkpoint_dir"]),
 )]
-pub struct Publish {
+pub(super) struct Publish {
     /// The model's name
     #[arg(long)]
     name: String,
@@ -78,10 +78,7 @@ pub struct Publish {
 
 impl Publish {
     /// Uploads, registers and reports.
-    ///
-    /// # Errors
-    /// One failure with what is wrong; its exit code is one of [`exit`].
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
         let candidate = self.candidate()?;
         self.output.check(

@@ -35,7 +35,7 @@ use client::{CallError, LAST_ANSWER};
 use plan::Plan;
 pub(super) use plan::{Candidate, Destination};
 use upload::Upload;
-pub use upload::UploadFlags;
+pub(super) use upload::UploadFlags;
 
 /// A version that is published.
 pub(super) struct Publication {

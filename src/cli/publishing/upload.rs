@@ -23,7 +23,7 @@ use crate::{
 /// Flags for uploading the checkpoint.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Upload")]
-pub struct UploadFlags {
+pub(in crate::cli) struct UploadFlags {
     /// Upload the checkpoint to the artifact's URI (s3://, gs:// or az://) before it is registered
     ///
     /// An existing object with this size and digest is not uploaded again; a different one is a conflict. Credentials

@@ -59,7 +59,7 @@ Ending:
 /// Each published model goes to stdout as one line of JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Watch {
+pub(super) struct Watch {
     /// The model's name; versions are named step-N or final-step-N after their files
     #[arg(long)]
     name: String,
@@ -101,10 +101,7 @@ pub struct Watch {
 
 impl Watch {
     /// Watches until a signal, or with `--once` until all existing checkpoints are published.
-    ///
-    /// # Errors
-    /// Why it could not start or continue; with `--once` also what was not published.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
         // Any version shows what kind of URIs the template makes.
         let sample = CheckpointName { step: 1, is_final: false };
