@@ -88,8 +88,6 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
         ObjectError::Missing { .. }
         | ObjectError::Replaced { .. }
         | ObjectError::Exists { .. }
-        | ObjectError::NotTheFile { .. }
-        | ObjectError::NotConfirmed { .. }
         | ObjectError::File(_)
         | ObjectError::Failed { .. } => ErrorClass::NotReady,
         ObjectError::BadUri { .. } => ErrorClass::Refused,

@@ -260,7 +260,7 @@ fn a_missing_file_or_folder_is_named() {
     fs::create_dir(scene.path("empty")).unwrap();
     scene.write("file.txt", "hello");
     scene.write("empty.pt", "");
-    for (arguments, said) in [
+    for (arguments, message) in [
         (["--checkpoint-path", "none.pt"], "none.pt does not exist"),
         (["--checkpoint-path", "empty"], "is a directory"),
         (["--checkpoint-path", "empty.pt"], "empty.pt is empty; publish it once"),
@@ -271,7 +271,7 @@ fn a_missing_file_or_folder_is_named() {
         (["--checkpoint-path=file.txt", "--write-metadata=none/m.json"], "there is no folder none"),
     ] {
         let line = Ran::of(&mut scene.publish(arguments)).failed(1);
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(message), "{line}");
     }
     assert_eq!(scene.gateway.requests("").len(), 0);
 }
@@ -297,14 +297,14 @@ fn an_object_that_differs_is_a_conflict_unless_forced() {
     let scene = Scene::new();
     let path = scene.write("model.pt", "hello");
     fs::create_dir(scene.store.path("m")).unwrap();
-    for (there, said) in [("hello, you", "it holds 10 bytes, the file 5"), ("HELLO", "its sha256 is ")] {
+    for (there, message) in [("hello, you", "it holds 10 bytes, the file 5"), ("HELLO", "its sha256 is ")] {
         fs::write(scene.store.path("m/model.pt"), there).unwrap();
         for flags in [&[][..], &["--skip-upload-if-exists"]] {
             let ran = Ran::of(&mut scene.upload(&path, flags.iter().copied()));
             assert_eq!((ran.code, ran.stdout.as_str()), (5, ""), "{ran:?}");
             let line = ran.stderr.lines().last().unwrap();
             assert!(
-                line.starts_with("error: ") && line.contains(said) && line.contains("--force-upload"),
+                line.starts_with("error: ") && line.contains(message) && line.contains("--force-upload"),
                 "{line}"
             );
         }
@@ -400,14 +400,14 @@ fn a_version_with_other_bytes_is_a_conflict_before_anything_is_uploaded() {
     let path = scene.write("model.pt", "hello");
     assert_eq!(Ran::of(&mut scene.upload(&path, [])).code, 0);
     let uploads = scene.uploads();
-    for (text, said) in
+    for (text, message) in
         [("longer than that", "5 bytes there and 16 bytes here"), ("HELLO", "sha256 2cf24dba")]
     {
         scene.write("model.pt", text);
         for flags in [&[][..], &["--force-upload"]] {
             let line = Ran::of(&mut scene.upload(&path, flags.iter().copied())).failed(5);
             assert!(line.contains("m:model is registered already, as model 1, and differs"), "{line}");
-            assert!(line.contains(said) && line.contains("another version"), "{line}");
+            assert!(line.contains(message) && line.contains("another version"), "{line}");
         }
     }
     let mut elsewhere = scene.publish(["--checkpoint-path=model.pt", "--artifact-uri=s3://models/other.pt"]);
@@ -439,7 +439,7 @@ fn each_refusal_of_a_registry_has_its_exit_code_and_its_message() {
     scene.write("model.pt", "hello");
     let none = || json(404, r#"{"detail":"none"}"#);
     let fault = r#"{"detail":[{"type":"x","loc":["body","tags"],"msg":"no list","input":1}]}"#;
-    for (answers, code, said) in [
+    for (answers, code, message) in [
         (vec![json(401, r#"{"detail":"no"}"#)], 4, "refused the API key"),
         (vec![json(503, r#"{"detail":"no key is set"}"#)], 3, "is unavailable: no key is set"),
         (vec![none(), json(401, r#"{"detail":"no"}"#)], 4, "refused the API key"),
@@ -458,7 +458,7 @@ fn each_refusal_of_a_registry_has_its_exit_code_and_its_message() {
         let mut command = registry(["publish", "--name", "m", "--checkpoint-path", "model.pt"]);
         command.args(["--registry-url", &fake.url, "--api-key", KEY]).current_dir(scene.folder.path());
         let line = Ran::of(&mut command).failed(code);
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(message), "{line}");
         fake.received();
     }
 }

@@ -248,7 +248,7 @@ fn a_server_that_is_not_a_registry_ends_the_watch() {
 
 #[test]
 fn a_signal_ends_a_call_to_a_registry_that_hangs() {
-    for (request, said) in
+    for (request, message) in
         [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
     {
         let scene = Scene::new();
@@ -259,7 +259,7 @@ fn a_signal_ends_a_call_to_a_registry_that_hangs() {
         signal(running.child.id(), "INT");
         let ran = running.ended();
         assert_eq!(ran.code, 130, "{ran:?}");
-        assert!(ran.stderr.contains(said), "{ran:?}");
+        assert!(ran.stderr.contains(message), "{ran:?}");
     }
 }
 
@@ -374,13 +374,13 @@ fn once_fails_with_the_exit_code_of_its_failure() {
 fn a_failure_that_concerns_all_checkpoints_ends_the_watch() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
-    for (change, code, said) in [
+    for (change, code, message) in [
         (("AWS_SECRET_ACCESS_KEY", "wrong"), 4, "refused the credentials"),
         (("CAIA_REGISTRY_URL", "nonsense"), 2, "set one like http://localhost:8001"),
     ] {
         let ran = Ran::of(scene.watch([]).env(change.0, change.1));
         assert_eq!(ran.code, code, "{ran:?}");
-        assert!(ran.stderr.lines().last().unwrap().contains(said), "{ran:?}");
+        assert!(ran.stderr.lines().last().unwrap().contains(message), "{ran:?}");
     }
     let mut command = scene.watch([]);
     fs::remove_dir_all(scene.store.path("")).unwrap();

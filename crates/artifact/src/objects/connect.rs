@@ -3,7 +3,7 @@
 //! Variables are passed in, not read from the process; blank ones count as unset, and only those listed here count. The
 //! one exception is Google's file of default credentials, which that store's client looks up itself.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use object_store::{
@@ -18,8 +18,7 @@ use super::{
     http::UreqClient,
     retry,
     settings::{
-        AZ_VARIABLES, GS_VARIABLES, S3_VARIABLES, check_variables, endpoint_url, is_label, is_true,
-        missing_advice, names_credentials,
+        check_variables, endpoint_url, is_label, is_true, missing_advice, names_credentials, settings,
     },
     target::Target,
     uri::{ObjectUri, Scheme},
@@ -126,14 +125,6 @@ fn bad_variables(scheme: Scheme, error: &object_store::Error) -> ObjectError {
     ))
 }
 
-/// Returns the variables that are set, as settings of a builder.
-fn settings<K: FromStr>(
-    names: &'static [&str],
-    set: &impl Fn(&str) -> Option<String>,
-) -> impl Iterator<Item = (K, String)> {
-    names.iter().filter_map(move |name| Some((name.to_ascii_lowercase().parse().ok()?, set(name)?)))
-}
-
 fn s3(
     uri: &ObjectUri,
     options: &ObjectOptions,
@@ -169,7 +160,7 @@ fn s3(
         .with_endpoint(&endpoint)
         .with_virtual_hosted_style_request(false)
         .with_checksum_algorithm(Checksum::SHA256);
-    let builder = settings(&S3_VARIABLES, set)
+    let builder = settings(Scheme::S3, set)
         .fold(builder, |builder, (key, value): (AmazonS3ConfigKey, _)| builder.with_config(key, value));
     let anonymous = is_true(set("AWS_SKIP_SIGNATURE"));
     Ok((builder, Target { scheme: Scheme::S3, endpoint, region, anonymous }))
@@ -180,7 +171,7 @@ fn gs(
     set: &impl Fn(&str) -> Option<String>,
 ) -> Result<(GoogleCloudStorageBuilder, Target), ObjectError> {
     let builder = GoogleCloudStorageBuilder::new().with_bucket_name(uri.bucket());
-    let builder = settings(&GS_VARIABLES, set)
+    let builder = settings(Scheme::Gs, set)
         .fold(builder, |builder, (key, value): (GoogleConfigKey, _)| builder.with_config(key, value));
     let endpoint = match set("GOOGLE_BASE_URL") {
         Some(text) => endpoint_url(&text)?,
@@ -202,7 +193,7 @@ fn az(
     set: &impl Fn(&str) -> Option<String>,
 ) -> Result<(MicrosoftAzureBuilder, Target), ObjectError> {
     let builder = MicrosoftAzureBuilder::new().with_container_name(uri.bucket());
-    let builder = settings(&AZ_VARIABLES, set)
+    let builder = settings(Scheme::Az, set)
         .fold(builder, |builder, (key, value): (AzureConfigKey, _)| builder.with_config(key, value));
     let emulated = is_true(set("AZURE_STORAGE_USE_EMULATOR"));
     let account = match set("AZURE_STORAGE_ACCOUNT_NAME") {

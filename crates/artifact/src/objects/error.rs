@@ -13,7 +13,6 @@ use super::{
     uri::{ObjectUri, UriError},
 };
 use crate::error::ArtifactError;
-use registry_domain::Digest;
 
 /// Why an object could not be read or written. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +55,6 @@ pub enum ObjectError {
         "{uri} was created by another client during this command and was not replaced; try again to compare it"
     )]
     Exists { uri: ObjectUri },
-    /// The file changed after it was digested.
-    #[error("the file has sha256 {found}, expected {expected}; it changed, so nothing was uploaded")]
-    NotTheFile { expected: Digest, found: Digest },
-    /// After the upload the store holds something else.
-    #[error("{uri} was uploaded, but then {reason}; upload it again")]
-    NotConfirmed { uri: ObjectUri, reason: String },
     /// Any other refusal or failure.
     #[error("{uri}: {reason}")]
     Failed { uri: ObjectUri, reason: String },

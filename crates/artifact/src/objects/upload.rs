@@ -32,7 +32,7 @@ impl Objects {
     /// Uploads a file, whose digest the caller has computed, to `uri`. `progress` receives the bytes that the store has.
     ///
     /// # Errors
-    /// [`ObjectError::Exists`] if there is another object that must not be replaced, [`ObjectError::NotTheFile`] if the
+    /// [`ObjectError::Exists`] if there is another object that must not be replaced, [`ArtifactError::Changed`] if the
     /// file has changed, and any reason why the object is not there afterwards, whole, with its size and digest. Until
     /// the whole file was read and sent, an existing object is untouched.
     pub fn upload(
@@ -74,7 +74,7 @@ impl Objects {
             }
             measured => measured?,
         };
-        check_digest(&measurement, digest)?;
+        check_digest(file, &measurement, digest)?;
         let payload = PutPayload::from(content);
         let put = async {
             match replace {
@@ -128,8 +128,11 @@ impl Objects {
 
         let part_bytes = self.sizes.part_for(file.size_bytes());
         let mut parts = Parts::new(self, uri, upload, part_bytes, progress, interrupted);
-        let sent = parts.send(file);
-        let measurement = match sent.and_then(|sent| check_digest(&sent, digest).map(|()| sent)) {
+        let sent = parts.send(file).and_then(|sent| {
+            check_digest(file, &sent, digest)?;
+            Ok(sent)
+        });
+        let measurement = match sent {
             Ok(measurement) => measurement,
             Err(why) => return Err(parts.abort(why)),
         };
@@ -165,15 +168,16 @@ impl Objects {
     /// Asks the store what it holds. This is not interrupted: the object exists by now.
     fn confirm(&self, uri: &ObjectUri, size_bytes: u64, digest: Digest) -> Result<(), ObjectError> {
         let reason = match self.find(uri, &|| false)? {
-            None => "it was gone".to_owned(),
+            None => "is missing".to_owned(),
             Some(found) if found.size_bytes != size_bytes => {
-                format!("it held {} bytes, expected {size_bytes}", found.size_bytes)
+                format!("has {} bytes, expected {size_bytes}", found.size_bytes)
             }
-            Some(ObjectInfo { sha256: None, .. }) => "it did not carry its digest".to_owned(),
-            Some(found) if found.sha256 != Some(digest) => "it carried another digest".to_owned(),
+            Some(ObjectInfo { sha256: None, .. }) => "has no digest".to_owned(),
+            Some(found) if found.sha256 != Some(digest) => "has another digest".to_owned(),
             Some(_) => return Ok(()),
         };
-        Err(ObjectError::NotConfirmed { uri: uri.clone(), reason })
+        let reason = format!("it was uploaded, but now it {reason}; upload it again");
+        Err(ObjectError::Failed { uri: uri.clone(), reason })
     }
 }
 
@@ -229,10 +233,10 @@ impl StoreClient {
 }
 
 /// Checks that the file still has the digest that was computed before.
-fn check_digest(measurement: &Measurement, expected: Digest) -> Result<(), ObjectError> {
-    match measurement.sha256 {
-        Some(found) if found != expected => Err(ObjectError::NotTheFile { expected, found }),
-        _ => Ok(()),
+fn check_digest(file: &OpenFile, measurement: &Measurement, expected: Digest) -> Result<(), ArtifactError> {
+    match measurement.sha256 == Some(expected) {
+        true => Ok(()),
+        false => Err(ArtifactError::Changed { path: file.path().to_owned() }),
     }
 }
 
