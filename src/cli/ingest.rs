@@ -143,15 +143,3 @@ fn absolute(path: &Path) -> Result<String, Failure> {
         ))
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use crate::cli::Cli;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-}

@@ -99,8 +99,14 @@ impl Publish {
         faults.check()?;
 
         let connection = self.remote.connection()?;
+        let upload = self.upload.upload(&connection.config.profile, &interrupt);
+        let registry = match self.output.dry_run {
+            true => None,
+            false => Some(InterruptibleClient::new(connection.client()?, interrupt.clone())),
+        };
         let publisher = Publisher {
-            upload: self.upload.upload(&connection.config.profile, &interrupt),
+            upload,
+            registry,
             destination: match (self.artifact_uri, self.artifact_uri_template) {
                 (Some(uri), _) if !uri.trim().is_empty() => Destination::Fixed(uri),
                 (_, Some(template)) => Destination::Template(template),
@@ -114,14 +120,10 @@ impl Publish {
             interrupt,
             printed: print::OncePrinter::default(),
         };
-        let values = candidate.values(&publisher.name);
-        publisher.check(&values).map_err(|error| error.failure)?;
-        if self.output.dry_run {
-            return dry_run(&publisher, &candidate, &self.output);
-        }
-        let registry = InterruptibleClient::new(connection.client()?, publisher.interrupt.clone());
-        publisher.check_store(&values).map_err(|error| error.failure)?;
-        let publication = publisher.publish(&registry, &candidate).map_err(|error| error.failure)?;
+        let publication = publisher
+            .check(&candidate.values(&publisher.name))
+            .and_then(|()| publisher.publish(&candidate))
+            .map_err(|error| error.failure)?;
         let printed = print::result(&publication.model);
         self.output.write_metadata(&publication.body)?;
         printed
@@ -166,12 +168,4 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
             folder.display()
         ))
     })
-}
-
-fn dry_run(publisher: &Publisher, candidate: &Candidate, output: &Output) -> Result<(), Failure> {
-    let body = publisher.dry_run(candidate).map_err(|error| error.failure)?;
-    output.write_metadata(&body)?;
-    print::result(&body)?;
-    print::line(&publisher.intent(candidate, &body));
-    Ok(())
 }

@@ -39,7 +39,7 @@ pub(super) use upload::UploadFlags;
 
 /// A version that is published.
 pub(super) struct Publication {
-    /// The version as the registry has it.
+    /// The version as the registry has it; in a dry run the body.
     pub(super) model: Value,
     /// The body of its registration.
     pub(super) body: Value,
@@ -53,6 +53,8 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
+    /// Absent in a dry run, which sends nothing.
+    pub(super) registry: Option<InterruptibleClient>,
     /// How the command continues once the registry is back, as a clause.
     pub(super) retry_advice: &'static str,
     pub(super) interrupt: Interrupt,
@@ -61,22 +63,14 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Checks the flags and the configuration file without any request: the URI can be made and, for an upload, names
-    /// an object.
+    /// Checks the flags, the configuration file and, except in a dry run, the settings and credentials of the store.
     ///
     /// # Errors
-    /// What is wrong with the flags or that file.
+    /// What is wrong with them.
     pub(super) fn check(&self, values: &Values<'_>) -> Result<(), PublishError> {
-        self.upload_uri(values)?;
-        self.config().map(drop)
-    }
-
-    /// Connects to the object store, if there is an upload: its settings are valid and there are credentials.
-    ///
-    /// # Errors
-    /// As [`Publisher::check`], or what is missing.
-    pub(super) fn check_store(&self, values: &Values<'_>) -> Result<(), PublishError> {
-        if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(values)?) {
+        let uri = self.upload_uri(values)?;
+        self.config()?;
+        if let (Some(_), Some(upload), Some(uri)) = (&self.registry, &self.upload, uri) {
             upload.connect(&uri)?;
         }
         Ok(())
@@ -97,34 +91,33 @@ impl Publisher {
         Ok(Some(uri))
     }
 
-    /// Describes what would be done to register `body`.
-    pub(super) fn intent(&self, candidate: &Candidate, body: &Value) -> String {
-        let uri = body.get("artifact_uri").and_then(Value::as_str);
-        match (&self.upload, uri) {
+    /// Publishes a checkpoint, as far as that is not done yet; in a dry run it only shows what would be done.
+    ///
+    /// # Errors
+    /// Why it is not published. A failed upload leaves nothing behind.
+    pub(super) fn publish(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
+        match &self.registry {
+            Some(registry) => self.publish_at(registry, candidate),
+            None => self.dry_run(candidate),
+        }
+    }
+
+    fn dry_run(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
+        let config = self.config()?;
+        let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
+        print::line(&match (&self.upload, &plan.uri) {
             (Some(upload), Some(uri)) => {
-                let unless = if upload.replaces() { "" } else { ", unless it is there already" };
+                let unless = if upload.force { "" } else { ", unless it is there already" };
                 let size = print::size(candidate.file.size_bytes());
                 format!("dry run: nothing was uploaded or sent; {size} would go to {uri}{unless}")
             }
             _ => "dry run: nothing was sent".to_owned(),
-        }
+        });
+        let body = self.body(candidate, &plan, config.as_ref());
+        Ok(Publication { model: body.clone(), body })
     }
 
-    /// Returns what would be sent, without any request.
-    ///
-    /// # Errors
-    /// If a file can't be read, or the URI can't be made.
-    pub(super) fn dry_run(&self, candidate: &Candidate) -> Result<Value, PublishError> {
-        let config = self.config()?;
-        let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
-        Ok(self.body(candidate, &plan, config.as_ref()))
-    }
-
-    /// Publishes a checkpoint, as far as that is not done yet.
-    ///
-    /// # Errors
-    /// Why it is not published. A failed upload leaves nothing behind.
-    pub(super) fn publish(
+    fn publish_at(
         &self,
         registry: &InterruptibleClient,
         candidate: &Candidate,

@@ -59,7 +59,8 @@ impl UploadFlags {
 
 /// Uploads of one command, over one connection per bucket.
 pub(in crate::cli) struct Upload {
-    force: bool,
+    /// True if existing objects are replaced.
+    pub(super) force: bool,
     flags: ObjectFlags,
     interrupt: Interrupt,
     connection: RefCell<Option<Rc<Objects>>>,
@@ -74,11 +75,6 @@ pub(super) struct Target {
 }
 
 impl Upload {
-    /// Returns true if existing objects are replaced.
-    pub(super) fn replaces(&self) -> bool {
-        self.force
-    }
-
     /// Connects to the bucket of `uri`, or returns the existing connection.
     ///
     /// # Errors

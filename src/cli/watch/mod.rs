@@ -128,6 +128,7 @@ impl Watch {
         };
         let publisher = Publisher {
             upload,
+            registry,
             destination: Destination::Template(self.artifact_uri_template),
             name: self.name,
             details: self.details,
@@ -145,9 +146,6 @@ impl Watch {
             sha256: None,
         };
         publisher.check(&values).map_err(|error| error.failure)?;
-        if registry.is_some() {
-            publisher.check_store(&values).map_err(|error| error.failure)?;
-        }
         let options = WatchOptions {
             all: self.all,
             once: self.once,
@@ -156,7 +154,7 @@ impl Watch {
             state_file: self.state_file.unwrap_or_else(|| self.checkpoint_dir.join(STATE_FILE)),
             registry_url,
         };
-        Watcher::new(publisher, registry, self.checkpoint_dir, options).run()
+        Watcher::new(publisher, self.checkpoint_dir, options).run()
     }
 }
 

@@ -34,8 +34,6 @@ pub(super) struct WatchOptions {
 /// A watch that runs.
 pub(super) struct Watcher {
     publisher: Publisher,
-    /// Absent in a dry run.
-    registry: Option<InterruptibleClient>,
     folder: PathBuf,
     options: WatchOptions,
     started: Instant,
@@ -54,15 +52,9 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(
-        publisher: Publisher,
-        registry: Option<InterruptibleClient>,
-        folder: PathBuf,
-        options: WatchOptions,
-    ) -> Self {
+    pub(super) fn new(publisher: Publisher, folder: PathBuf, options: WatchOptions) -> Self {
         Self {
             publisher,
-            registry,
             folder,
             started: Instant::now(),
             stability: StabilityTracker::after(options.quiet_period),
@@ -140,7 +132,7 @@ impl Watcher {
     fn prepare(&mut self) -> Result<(), Failure> {
         if self.state.is_none() {
             let WatchOptions { state_file, registry_url, .. } = &self.options;
-            let writes = self.registry.is_some();
+            let writes = self.publisher.registry.is_some();
             let state = WatchState::open(state_file, &self.publisher.name, registry_url, writes)?;
             let folder = self.folder.display();
             if !self.options.once {
@@ -188,21 +180,14 @@ impl Watcher {
         };
         let version = checkpoint.name.to_string();
         let candidate = Candidate { file, version, step: Some(checkpoint.name.step) };
-        let shown = match &self.registry {
-            Some(registry) => self.publisher.publish(registry, &candidate)?.model,
-            None => {
-                let planned = self.publisher.dry_run(&candidate)?;
-                print::line(&self.publisher.intent(&candidate, &planned));
-                planned
-            }
-        };
+        let model = self.publisher.publish(&candidate)?.model;
         if let Some(state) = &mut self.state {
             state.record_published(checkpoint);
         }
         self.published += 1;
         self.outage = None;
         self.not_ready.remove(&checkpoint.path);
-        print::result_line(&shown.to_string())
+        print::result_line(&model.to_string())
             .map_err(|failure| PublishError { class: ErrorClass::Setup, failure })
     }
 
@@ -214,7 +199,7 @@ impl Watcher {
         let PublishError { class, failure } = error;
         let file = checkpoint.path.display().to_string();
         let why = failure.text();
-        let has_answered = || self.registry.as_ref().is_some_and(InterruptibleClient::has_answered);
+        let has_answered = || self.publisher.registry.as_ref().is_some_and(InterruptibleClient::has_answered);
         match class {
             ErrorClass::Setup => return Err(failure),
             ErrorClass::NotARegistry if !has_answered() => return Err(failure),

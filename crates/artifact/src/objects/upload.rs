@@ -168,13 +168,12 @@ impl Objects {
     /// Asks the store what it holds. This is not interrupted: the object exists by now.
     fn confirm(&self, uri: &ObjectUri, size_bytes: u64, digest: Digest) -> Result<(), ObjectError> {
         let reason = match self.find(uri, &|| false)? {
-            None => "is missing".to_owned(),
-            Some(found) if found.size_bytes != size_bytes => {
-                format!("has {} bytes, expected {size_bytes}", found.size_bytes)
+            Some(found) if found.is(size_bytes, digest) => return Ok(()),
+            Some(ObjectInfo { size_bytes, sha256: Some(digest) }) => {
+                format!("has {size_bytes} bytes with sha256 {digest}")
             }
-            Some(ObjectInfo { sha256: None, .. }) => "has no digest".to_owned(),
-            Some(found) if found.sha256 != Some(digest) => "has another digest".to_owned(),
-            Some(_) => return Ok(()),
+            Some(ObjectInfo { size_bytes, sha256: None }) => format!("has {size_bytes} bytes and no digest"),
+            None => "is missing".to_owned(),
         };
         let reason = format!("it was uploaded, but now it {reason}; upload it again");
         Err(ObjectError::Failed { uri: uri.clone(), reason })
