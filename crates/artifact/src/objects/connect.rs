@@ -47,6 +47,8 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct StoreClient {
     pub(super) store: Box<dyn ObjectStore>,
+    /// The same store, for uploads in parts.
+    pub(super) parts: Box<dyn ObjectStore>,
     pub(super) target: Target,
     pub(super) http: UreqClient,
 }
@@ -66,17 +68,16 @@ pub(super) async fn connect(
             let client = ClientOptions::new()
                 .with_allow_http(true)
                 .with_default_content_type("application/octet-stream");
-            let store = $builder
-                .with_client_options(client)
-                .with_http_connector(http.clone())
-                .with_retry(retry::for_requests())
-                .build()
-                .map_err(|error| bad_variables(uri.scheme(), &error))?;
-            let credentials = fetch(Arc::clone(store.credentials())).boxed();
-            (Box::new(store) as Box<dyn ObjectStore>, credentials)
+            let bad = |error| bad_variables(uri.scheme(), &error);
+            let builder = $builder.with_client_options(client).with_http_connector(http.clone());
+            let store = builder.clone().with_retry(retry::for_requests()).build().map_err(bad)?;
+            let provider = Arc::clone(store.credentials());
+            let builder = builder.with_credentials(Arc::clone(&provider)).with_retry(retry::for_parts());
+            let parts = builder.build().map_err(bad)?;
+            (Box::new(store) as Box<dyn ObjectStore>, Box::new(parts) as Box<_>, fetch(provider).boxed())
         }};
     }
-    let ((store, credentials), target) = match uri.scheme() {
+    let ((store, parts, credentials), target) = match uri.scheme() {
         Scheme::S3 => {
             let (builder, target) = s3(uri, options, &set)?;
             (build!(builder), target)
@@ -110,7 +111,7 @@ pub(super) async fn connect(
             return Err(why);
         }
     }
-    Ok(StoreClient { store, target, http })
+    Ok(StoreClient { store, parts, target, http })
 }
 
 async fn fetch<C>(provider: Arc<dyn CredentialProvider<Credential = C>>) -> Result<(), object_store::Error> {

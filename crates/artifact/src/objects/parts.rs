@@ -14,7 +14,7 @@ use crate::open_file::OpenFile;
 use registry_domain::Measurement;
 
 /// How long the abort of a failed upload may take.
-const ABORT_WITHIN: Duration = Duration::from_secs(30);
+const ABORT_WITHIN: Duration = Duration::from_secs(15);
 
 /// An upload in progress.
 pub(super) struct Parts<'a, P> {

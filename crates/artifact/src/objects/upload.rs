@@ -109,11 +109,10 @@ impl Objects {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), ObjectError> {
         let options =
-            PutMultipartOptions { attributes: attributes(digest), ..PutMultipartOptions::default() }
-                .with_retry_policy(retry::for_parts());
+            PutMultipartOptions { attributes: attributes(digest), ..PutMultipartOptions::default() };
         let failed = |error: object_store::Error| classify(&self.client.target, uri, &error);
         let path = path(uri)?;
-        let begin = self.client.store.put_multipart_opts(&path, options);
+        let begin = self.client.parts.put_multipart_opts(&path, options);
         // If this request were dropped, its upload could not be aborted.
         let upload = match self.run(interrupted, FINISH_WITHIN, begin) {
             None => {
