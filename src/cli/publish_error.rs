@@ -123,38 +123,8 @@ mod tests {
     use super::*;
     use crate::{
         artifact::objects::ObjectUri,
-        cli::exit::{CONFLICT, FAILED, INTERRUPTED, KEY, UNREACHABLE},
+        cli::exit::{FAILED, INTERRUPTED},
     };
-
-    #[test]
-    fn each_error_has_a_class_and_an_exit_code() {
-        let url = || "http://h".to_owned();
-        let text = String::new;
-        for (error, class, code) in [
-            (
-                ClientError::Unreachable { url: url(), reason: text(), refused: true },
-                ErrorClass::Outage,
-                UNREACHABLE,
-            ),
-            (
-                ClientError::ServerFailed { url: url(), status: 502, detail: text(), request_id: None },
-                ErrorClass::Outage,
-                FAILED,
-            ),
-            (ClientError::KeyRefused { url: url(), key_source: None }, ErrorClass::Setup, KEY),
-            (ClientError::Conflict { detail: text() }, ErrorClass::Refused, CONFLICT),
-            (ClientError::Refused { status: 422, detail: text() }, ErrorClass::Refused, FAILED),
-            (ClientError::Refused { status: 429, detail: text() }, ErrorClass::Outage, FAILED),
-            (ClientError::Refused { status: 408, detail: text() }, ErrorClass::Outage, FAILED),
-            (ClientError::Refused { status: 404, detail: text() }, ErrorClass::NotARegistry, FAILED),
-            (ClientError::NotFound { detail: text() }, ErrorClass::NotARegistry, FAILED),
-            (ClientError::NotARegistry { url: url(), reason: text() }, ErrorClass::NotARegistry, FAILED),
-        ] {
-            let shown = format!("{error:?}");
-            let error = PublishError::from(error);
-            assert_eq!((error.class, error.failure.code()), (class, code), "{shown}");
-        }
-    }
 
     #[test]
     fn an_error_that_left_parts_behind_keeps_its_class() {

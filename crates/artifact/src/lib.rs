@@ -8,11 +8,15 @@ mod checkpoint;
 mod config;
 mod error;
 mod folder;
+#[cfg(target_os = "linux")]
 mod handle;
 mod measure;
 #[cfg(feature = "objects")]
 pub mod objects;
 mod open_file;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+#[cfg(target_os = "linux")]
 mod root;
 mod template;
 mod write;
@@ -21,8 +25,12 @@ pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
 pub use config::{MAX_JSON_BYTES, parse_object, read_config, read_object_file};
 pub use error::{ArtifactError, RootError};
 pub use folder::{Checkpoint, StabilityTracker, list_checkpoints};
+#[cfg(target_os = "linux")]
 pub use handle::FileHandle;
 pub use open_file::{FileIdentity, FileState, OpenFile};
+#[cfg(not(target_os = "linux"))]
+pub use portable::{FileHandle, LocalRoot};
+#[cfg(target_os = "linux")]
 pub use root::LocalRoot;
 pub use template::{Field, TemplateError, UriTemplate, Values};
 pub use write::{Replacement, check_writable, folder_of, followed, free_bytes, write_atomically};

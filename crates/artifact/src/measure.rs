@@ -167,20 +167,6 @@ mod tests {
     }
 
     #[test]
-    fn progress_rises_chunk_by_chunk_to_the_size() {
-        let folder = folder();
-        let (path, _) = file(&folder, 2 * CHUNK_BYTES + 5);
-        let mut reported = Vec::new();
-        measure(&path, |_, done| {
-            reported.push(done);
-            true
-        })
-        .unwrap();
-        let chunk = CHUNK_BYTES as u64;
-        assert_eq!(reported, [chunk, 2 * chunk, 2 * chunk + 5]);
-    }
-
-    #[test]
     fn a_file_that_changes_while_it_is_read_is_refused() {
         type Change = fn(&mut File);
         let changes: [(&str, Change); 4] = [

@@ -18,7 +18,7 @@ use super::{
 use registry_domain::Digest;
 
 /// The name of the metadata that holds the SHA-256 of an object's bytes, as 64 hex digits.
-pub const DIGEST_METADATA: &str = "sha256";
+pub(super) const DIGEST_METADATA: &str = "sha256";
 
 /// How often a caller that waits for the network checks for an interruption.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
