@@ -38,8 +38,8 @@ impl InterruptibleClient {
         Self { client, interrupt, has_answered: Cell::new(false) }
     }
 
-    /// Returns true if a registry has answered in this run. After that, a different answer comes from something that
-    /// stands in for it while it is away, such as a proxy.
+    /// Returns true if a registry has answered in this run. After that, a different answer comes from a proxy that
+    /// replaces an unavailable registry.
     pub(in crate::cli) fn has_answered(&self) -> bool {
         self.has_answered.get()
     }

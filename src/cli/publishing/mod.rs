@@ -193,8 +193,8 @@ impl Publisher {
         progress::digest(file, || !self.interrupt.requested())
     }
 
-    /// Registers the version. If it is registered by then, by another publisher or by a request whose answer was lost,
-    /// that is as good if it is the same.
+    /// Registers the version. It also succeeds if the same version was registered in the meantime, by another publisher or
+    /// by a request whose answer was lost.
     fn register(
         &self,
         registry: &InterruptibleClient,

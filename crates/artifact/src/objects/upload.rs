@@ -119,7 +119,7 @@ impl Objects {
                 return Err(ObjectError::PartsLeft {
                     uri: uri.clone(),
                     why: Box::new(ObjectError::Interrupted { uri: uri.clone() }),
-                    reason: "the store did not say whether the upload had begun".to_owned(),
+                    reason: "the store did not confirm that the upload began".to_owned(),
                 });
             }
             Some(begun) => begun.map_err(failed)?,
@@ -142,7 +142,7 @@ impl Objects {
             match self.find(uri, interrupted) {
                 Ok(None) => {}
                 Ok(Some(there)) if there.is(size_bytes, digest) => {
-                    // Another client has uploaded the same file, which is as good if this upload can be aborted.
+                    // Another client has uploaded the same file, so this upload is only aborted.
                     return match parts.abort(ObjectError::Exists { uri: uri.clone() }) {
                         ObjectError::Exists { .. } => Ok(()),
                         left => Err(left),
