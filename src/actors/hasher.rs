@@ -11,10 +11,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    artifact::{
-        ArtifactError, FileHandle, FileIdentity, LocalRoot, MAX_JSON_BYTES, MeasureOptions, Measured,
-        OpenFile, parse_config,
-    },
+    artifact::{self, ArtifactError, FileHandle, FileIdentity, LocalRoot, OpenFile},
     domain::{Measurement, json::Object},
     telemetry::{Hashing, Telemetry},
 };
@@ -100,9 +97,12 @@ impl Hasher {
     /// # Errors
     /// [`ActorError::File`] if it can't be read, is no regular file, or changes while it is read.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
-        let options = MeasureOptions { digest_limit_bytes: Some(digest_limit_bytes), keep_up_to_bytes: 0 };
         let read = move |opened: &OpenFile, go_on: &mut dyn FnMut(u64) -> bool| {
-            Ok(opened.measure_while(&options, go_on)?.measurement)
+            let size_bytes = opened.size_bytes();
+            if size_bytes > digest_limit_bytes {
+                return Ok(Measurement { sha256: None, size_bytes });
+            }
+            opened.measure(|_, done| go_on(done))
         };
         self.submit(path, read).await
     }
@@ -110,24 +110,16 @@ impl Hasher {
     /// As [`Hasher::measure`], and parses the file as a configuration.
     ///
     /// # Errors
-    /// As [`Hasher::measure`], and if the file is no JSON object or larger than [`MAX_JSON_BYTES`].
+    /// As [`Hasher::measure`], and if the file is not a JSON object or larger than [`artifact::MAX_JSON_BYTES`].
     pub async fn read_config(
         &self,
         path: PathBuf,
         digest_limit_bytes: u64,
     ) -> Result<(Measurement, Object), ActorError> {
-        let options = MeasureOptions {
-            digest_limit_bytes: Some(digest_limit_bytes),
-            keep_up_to_bytes: usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX),
-        };
         let read = move |opened: &OpenFile, go_on: &mut dyn FnMut(u64) -> bool| {
-            let path = opened.path();
-            let too_large = || ArtifactError::TooLarge { path: path.to_owned(), limit_bytes: MAX_JSON_BYTES };
-            if opened.size_bytes() > MAX_JSON_BYTES {
-                return Err(too_large());
-            }
-            let Measured { measurement, content } = opened.measure_while(&options, go_on)?;
-            Ok((measurement, parse_config(&content.ok_or_else(too_large)?, path)?))
+            let (mut measurement, config) = artifact::read_config(opened, go_on)?;
+            measurement.sha256 = measurement.sha256.filter(|_| measurement.size_bytes <= digest_limit_bytes);
+            Ok((measurement, config))
         };
         self.submit(path, read).await
     }
@@ -207,7 +199,7 @@ impl Digester {
             return Err(ArtifactError::Forbidden { path: path() });
         }
         if let Some(file_system) = found.synthetic_file_system() {
-            return Err(ArtifactError::MadeUp { path: path(), file_system });
+            return Err(ArtifactError::Synthetic { path: path(), file_system });
         }
         found.open()
     }

@@ -37,7 +37,7 @@ Examples:
 /// scores go to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Bench {
+pub(super) struct Bench {
     /// The version, by its id
     #[arg(long, value_name = "ID", required_unless_present = "name", conflicts_with_all = ["name", "version"])]
     model_id: Option<ModelId>,
@@ -74,34 +74,19 @@ pub struct Bench {
     remote: Remote,
 }
 
-/// The result of a smoke suite.
-#[derive(Debug, PartialEq)]
-struct Smoke {
-    checkpoint_size_bytes: Option<u64>,
-    config_parse_ok: bool,
-}
-
-impl Smoke {
-    fn score(&self) -> f64 {
-        if self.config_parse_ok { 1.0 } else { 0.0 }
-    }
-
-    fn metrics(&self) -> Value {
-        json!({
-            "artifact_accessible": self.checkpoint_size_bytes.is_some(),
-            "checkpoint_size_bytes": self.checkpoint_size_bytes,
-            "config_parse_ok": self.config_parse_ok,
-            "score": self.score(),
-        })
-    }
+/// The scores of a smoke suite, as 0.2.0 records them.
+fn scores(checkpoint_size_bytes: Option<u64>, config_parse_ok: bool) -> Value {
+    json!({
+        "artifact_accessible": checkpoint_size_bytes.is_some(),
+        "checkpoint_size_bytes": checkpoint_size_bytes,
+        "config_parse_ok": config_parse_ok,
+        "score": if config_parse_ok { 1.0 } else { 0.0 },
+    })
 }
 
 impl Bench {
     /// Checks, records and reports.
-    ///
-    /// # Errors
-    /// If the version or a given file does not exist, a file is not the registered one, or the registry refuses; its exit code is one of [`exit`].
-    pub fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.objects = self.objects.or(&connection.config.profile);
         let client = connection.client()?;
@@ -115,12 +100,9 @@ impl Bench {
             return Err(Failure::failed("the registry's answer names no model; check --registry-url"));
         };
         let label = format!("{}:{} (model {id})", name.unwrap_or("?"), version.unwrap_or("?"));
-        let smoke = Smoke {
-            checkpoint_size_bytes: self.checkpoint_size(&model, &label)?,
-            config_parse_ok: self.read_config(&model, &label)?,
-        };
-
-        let mut body = json!({"suite": self.suite, "metrics": smoke.metrics()});
+        let checkpoint_size_bytes = self.checkpoint_size(&model, &label)?;
+        let scores = scores(checkpoint_size_bytes, self.read_config(&model, &label)?);
+        let mut body = json!({"suite": self.suite, "metrics": scores});
         for (field, given) in
             [("dataset", &self.dataset), ("eval_commit", &self.eval_commit), ("notes", &self.notes)]
         {
@@ -132,12 +114,10 @@ impl Bench {
             client.record_metrics(id, &body, &Condition::default())?;
         }
         let printed = print::result(&body);
-        let (suite, score) = (&self.suite, smoke.score());
+        let (suite, score) = (&self.suite, &scores["score"]);
         print::line(&match self.dry_run {
-            true => {
-                format!("dry run: {suite} would give {label} a score of {score:.1}; nothing was recorded")
-            }
-            false => format!("recorded {suite} for {label}: score {score:.1}"),
+            true => format!("dry run: {suite} would give {label} a score of {score}; nothing was recorded"),
+            false => format!("recorded {suite} for {label}: score {score}"),
         });
         printed
     }
@@ -192,7 +172,7 @@ impl Bench {
             not_accessible("configuration", "its location is unknown; give --config-path");
             return Ok(false);
         };
-        let read = OpenFile::open(&path).and_then(|opened| read_config(&opened, |_| {}));
+        let read = OpenFile::open(&path).and_then(|opened| read_config(&opened, |_| true));
         match read {
             Ok((found, _)) => {
                 let registered = text(model, "config_sha256")
@@ -243,12 +223,10 @@ mod tests {
 
     #[test]
     fn the_metrics_are_those_of_0_2_0() {
-        let smoke = Smoke { checkpoint_size_bytes: Some(7), config_parse_ok: true };
         let expected =
             r#"{"artifact_accessible":true,"checkpoint_size_bytes":7,"config_parse_ok":true,"score":1.0}"#;
-        assert_eq!(smoke.metrics().to_string(), expected);
-        let smoke = Smoke { checkpoint_size_bytes: None, config_parse_ok: false };
+        assert_eq!(scores(Some(7), true).to_string(), expected);
         let expected = r#"{"artifact_accessible":false,"checkpoint_size_bytes":null,"config_parse_ok":false,"score":0.0}"#;
-        assert_eq!(smoke.metrics().to_string(), expected);
+        assert_eq!(scores(None, false).to_string(), expected);
     }
 }

@@ -149,8 +149,6 @@ fn code_of(error: &ObjectError) -> u8 {
         ObjectError::PartsLeft { why, .. } => code_of(why),
         ObjectError::NoBucket { .. }
         | ObjectError::Missing { .. }
-        | ObjectError::NotTheFile { .. }
-        | ObjectError::NotConfirmed { .. }
         | ObjectError::Failed { .. }
         | ObjectError::File(_) => FAILED,
     }

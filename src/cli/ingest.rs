@@ -9,15 +9,14 @@ use serde_json::Value;
 
 use super::{
     details::{Details, Output, Training},
-    digesting::{self, Digested},
     exit::{self, Failure, Faults},
     model_ref::ModelRef,
-    print,
+    print, progress,
     registration::{self, Subject},
     remote::Remote,
 };
 use crate::{
-    artifact::OpenFile,
+    artifact::{OpenFile, read_config},
     domain::{Draft, Measurement},
 };
 
@@ -40,7 +39,7 @@ Examples:
 /// The registered model goes to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Ingest {
+pub(super) struct Ingest {
     /// The model's name
     #[arg(long)]
     name: String,
@@ -69,10 +68,7 @@ pub struct Ingest {
 
 impl Ingest {
     /// Digests, registers and reports.
-    ///
-    /// # Errors
-    /// One failure with all known faults; its exit code is one of [`exit`].
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         self.check()?;
         // Checks that need no files come first, since digesting may take minutes.
         let client = if self.output.dry_run { None } else { Some(self.remote.client()?) };
@@ -83,11 +79,11 @@ impl Ingest {
             print::line("dry run: nothing was sent");
             return Ok(());
         };
-        let registered = client.register(&body)?;
-        let printed = print::result(&registered.body);
+        let model = client.register(&body)?;
+        let printed = print::result(&model);
         let version = ModelRef::named(&self.name, &self.version);
         let uri = self.artifact_uri.as_deref();
-        print::line(&registration::summary(&version, registered.id, checkpoint.as_ref(), uri));
+        print::line(&registration::summary(&version, &model, checkpoint.as_ref(), uri));
         self.output.write_metadata(&body)?;
         printed
     }
@@ -111,7 +107,10 @@ impl Ingest {
         let mut open = |path: &Option<PathBuf>| faults.note(OpenFile::open(path.as_ref()?));
         let (checkpoint, config) = (open(&self.checkpoint_path), open(&self.details.config_path));
         self.output.check_writable(&mut faults);
-        let Digested { checkpoint, config } = digesting::digest(checkpoint, config, faults)?;
+        let config = config.and_then(|opened| faults.note(read_config(&opened, |_| true)));
+        // A checkpoint takes minutes, so all other faults are reported first.
+        faults.check()?;
+        let checkpoint = checkpoint.map(|opened| progress::digest(&opened, || true)).transpose()?;
 
         let local_path = |path: &Option<PathBuf>| {
             let path = path.as_deref().filter(|_| self.include_local_paths);
@@ -143,16 +142,4 @@ fn absolute(path: &Path) -> Result<String, Failure> {
             path.display()
         ))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use crate::cli::Cli;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
 }

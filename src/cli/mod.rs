@@ -24,8 +24,6 @@ mod delete;
 #[cfg(feature = "cli")]
 mod details;
 #[cfg(feature = "cli")]
-mod digesting;
-#[cfg(feature = "cli")]
 mod events;
 pub mod exit;
 #[cfg(feature = "server")]

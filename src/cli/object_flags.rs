@@ -8,7 +8,7 @@ use crate::artifact::objects::{ObjectError, ObjectOptions, ObjectUri, Objects, S
 /// Endpoint and region of the store; credentials come from the usual variables of its tools.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Object store")]
-pub struct ObjectFlags {
+pub(super) struct ObjectFlags {
     /// URL of the S3 server; else ARTIFACT_S3_ENDPOINT_URL, AWS_S3_ENDPOINT_URL or AWS_ENDPOINT_URL, the
     /// configuration file, or Amazon
     #[arg(long, value_name = "URL")]

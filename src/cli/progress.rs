@@ -5,6 +5,10 @@ use std::path::Path;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::print;
+use crate::{
+    artifact::{ArtifactError, OpenFile},
+    domain::Measurement,
+};
 
 /// On 80 columns this leaves 16 for the bar itself.
 const BAR: &str = "{prefix:20!} {wide_bar} {decimal_bytes:>9}/{decimal_total_bytes:9} \
@@ -15,16 +19,23 @@ pub(super) fn bars() -> MultiProgress {
     MultiProgress::new()
 }
 
-/// Adds a bar with this name and size.
-pub(super) fn add_bar(bars: &MultiProgress, name: &str, size_bytes: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bars.add(ProgressBar::new(size_bytes).with_style(style).with_prefix(print::one_line(name)))
-}
-
 /// A single bar, which disappears when it is dropped.
 pub(super) fn only_bar(path: &Path, size_bytes: u64) -> OnlyBar {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    OnlyBar(add_bar(&bars(), &name, size_bytes))
+    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+    OnlyBar(ProgressBar::new(size_bytes).with_style(style).with_prefix(print::one_line(&name)))
+}
+
+/// Digests a file with a bar, as long as `go_on` returns true.
+///
+/// # Errors
+/// As [`OpenFile::measure`].
+pub(super) fn digest(file: &OpenFile, go_on: impl Fn() -> bool) -> Result<Measurement, ArtifactError> {
+    let bar = only_bar(file.path(), file.size_bytes());
+    file.measure(|_, done| {
+        bar.set(done);
+        go_on()
+    })
 }
 
 /// A bar that disappears when it is dropped.

@@ -43,7 +43,7 @@ The file is read twice: once for its digest, and once to upload it.";
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP),
     group = ArgGroup::new("checkpoint").required(true).args(["checkpoint_path", "checkpoint_dir"]),
 )]
-pub struct Publish {
+pub(super) struct Publish {
     /// The model's name
     #[arg(long)]
     name: String,
@@ -78,10 +78,7 @@ pub struct Publish {
 
 impl Publish {
     /// Uploads, registers and reports.
-    ///
-    /// # Errors
-    /// One failure with what is wrong; its exit code is one of [`exit`].
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
         let candidate = self.candidate()?;
         self.output.check(
@@ -102,8 +99,14 @@ impl Publish {
         faults.check()?;
 
         let connection = self.remote.connection()?;
+        let upload = self.upload.upload(&connection.config.profile, &interrupt);
+        let registry = match self.output.dry_run {
+            true => None,
+            false => Some(InterruptibleClient::new(connection.client()?, interrupt.clone())),
+        };
         let publisher = Publisher {
-            upload: self.upload.upload(&connection.config.profile, &interrupt),
+            upload,
+            registry,
             destination: match (self.artifact_uri, self.artifact_uri_template) {
                 (Some(uri), _) if !uri.trim().is_empty() => Destination::Fixed(uri),
                 (_, Some(template)) => Destination::Template(template),
@@ -117,13 +120,10 @@ impl Publish {
             interrupt,
             printed: print::OncePrinter::default(),
         };
-        publisher.check(&candidate.naming()).map_err(|error| error.failure)?;
-        if self.output.dry_run {
-            return dry_run(&publisher, &candidate, &self.output);
-        }
-        let registry = InterruptibleClient::new(connection.client()?, publisher.interrupt.clone());
-        publisher.check_store(&candidate.naming()).map_err(|error| error.failure)?;
-        let publication = publisher.publish(&registry, &candidate).map_err(|error| error.failure)?;
+        let publication = publisher
+            .check(&candidate.values(&publisher.name))
+            .and_then(|()| publisher.publish(&candidate))
+            .map_err(|error| error.failure)?;
         let printed = print::result(&publication.model);
         self.output.write_metadata(&publication.body)?;
         printed
@@ -168,24 +168,4 @@ fn latest(folder: &Path) -> Result<PathBuf, Failure> {
             folder.display()
         ))
     })
-}
-
-fn dry_run(publisher: &Publisher, candidate: &Candidate, output: &Output) -> Result<(), Failure> {
-    let planned = publisher.dry_run(candidate).map_err(|error| error.failure)?;
-    output.write_metadata(&planned.body)?;
-    print::result(&planned.body)?;
-    print::line(&publisher.intent(candidate, &planned));
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_folder_names_the_expected_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let said = format!("{:?}", latest(folder.path()).unwrap_err());
-        assert!(said.contains("holds no checkpoint; checkpoints are named checkpoint_step_N and"), "{said}");
-    }
 }

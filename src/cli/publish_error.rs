@@ -88,11 +88,9 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
         ObjectError::Missing { .. }
         | ObjectError::Replaced { .. }
         | ObjectError::Exists { .. }
-        | ObjectError::NotTheFile { .. }
-        | ObjectError::NotConfirmed { .. }
+        | ObjectError::File(_)
         | ObjectError::Failed { .. } => ErrorClass::NotReady,
         ObjectError::BadUri { .. } => ErrorClass::Refused,
-        ObjectError::File(error) => class_of_file_error(error),
         ObjectError::Interrupted { .. }
         | ObjectError::InterruptedDone { .. }
         | ObjectError::InterruptedUnsure { .. } => ErrorClass::Interrupted,
@@ -100,23 +98,15 @@ fn class_of_object_error(error: &ObjectError) -> ErrorClass {
     }
 }
 
-fn class_of_file_error(error: &ArtifactError) -> ErrorClass {
-    match error {
-        ArtifactError::Abandoned { .. } => ErrorClass::Interrupted,
-        _ => ErrorClass::NotReady,
-    }
-}
-
 impl From<ArtifactError> for PublishError {
     fn from(error: ArtifactError) -> Self {
-        let class = class_of_file_error(&error);
-        let failure = match class {
-            ErrorClass::Interrupted => {
-                Failure::interrupted("interrupted; nothing was uploaded or registered")
-            }
-            _ => Failure::failed(error.to_string()),
-        };
-        Self { class, failure }
+        match error {
+            ArtifactError::Abandoned { .. } => Self {
+                class: ErrorClass::Interrupted,
+                failure: Failure::interrupted("interrupted; nothing was uploaded or registered"),
+            },
+            error => Self { class: ErrorClass::NotReady, failure: error.into() },
+        }
     }
 }
 
@@ -133,38 +123,8 @@ mod tests {
     use super::*;
     use crate::{
         artifact::objects::ObjectUri,
-        cli::exit::{CONFLICT, FAILED, INTERRUPTED, KEY, UNREACHABLE},
+        cli::exit::{FAILED, INTERRUPTED},
     };
-
-    #[test]
-    fn each_error_has_a_class_and_an_exit_code() {
-        let url = || "http://h".to_owned();
-        let text = String::new;
-        for (error, class, code) in [
-            (
-                ClientError::Unreachable { url: url(), reason: text(), refused: true },
-                ErrorClass::Outage,
-                UNREACHABLE,
-            ),
-            (
-                ClientError::ServerFailed { url: url(), status: 502, detail: text(), request_id: None },
-                ErrorClass::Outage,
-                FAILED,
-            ),
-            (ClientError::KeyRefused { url: url(), key_source: None }, ErrorClass::Setup, KEY),
-            (ClientError::Conflict { detail: text() }, ErrorClass::Refused, CONFLICT),
-            (ClientError::Refused { status: 422, detail: text() }, ErrorClass::Refused, FAILED),
-            (ClientError::Refused { status: 429, detail: text() }, ErrorClass::Outage, FAILED),
-            (ClientError::Refused { status: 408, detail: text() }, ErrorClass::Outage, FAILED),
-            (ClientError::Refused { status: 404, detail: text() }, ErrorClass::NotARegistry, FAILED),
-            (ClientError::NotFound { detail: text() }, ErrorClass::NotARegistry, FAILED),
-            (ClientError::NotARegistry { url: url(), reason: text() }, ErrorClass::NotARegistry, FAILED),
-        ] {
-            let shown = format!("{error:?}");
-            let error = PublishError::from(error);
-            assert_eq!((error.class, error.failure.code()), (class, code), "{shown}");
-        }
-    }
 
     #[test]
     fn an_error_that_left_parts_behind_keeps_its_class() {

@@ -2,16 +2,12 @@
 
 use std::env;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{
-    details::{Details, Provenance},
-    model_ref::ModelRef,
-    print,
-};
-use crate::domain::{Architecture, Measurement, ModelId, json::Object};
+use super::{details::Details, model_ref::ModelRef, print};
+use crate::domain::{Architecture, Measurement, json::Object};
 
-/// A request body, with fields in the order of answers and without those that are not given.
+/// A request body without the fields that are not given.
 #[derive(Debug, Default)]
 pub(super) struct Body(Object);
 
@@ -30,31 +26,49 @@ pub(super) struct Subject<'a> {
     pub(super) metrics: Option<&'a Object>,
 }
 
+/// The body, with fields in the order of answers and without those that are not given.
 impl From<Subject<'_>> for Value {
     fn from(subject: Subject<'_>) -> Self {
-        let details = subject.details;
-        let mut body = Body::default();
-        body.set("name", Some(subject.name));
-        body.set("version", Some(subject.version));
-        body.set("status", Some(details.status.as_str()));
-        body.set("artifact_uri", subject.artifact_uri);
-        body.set_file("checkpoint", subject.checkpoint);
-        body.set_file("config", subject.config.map(|(file, _)| file));
-        body.set_provenance(&details.provenance);
+        let Details { status, dataset, description, tags, provenance, .. } = subject.details;
+        let architecture = subject.config.map(|(_, config)| {
+            Architecture::from_config(config).or(Architecture::from_transformers_config(config))
+        });
+        let Architecture { d_model, n_layers, n_heads, vocab_size } = architecture.unwrap_or_default();
+        let user = || env::var("USER").ok().filter(|user| !user.is_empty());
+        let host = || gethostname::gethostname().to_string_lossy().into_owned();
+        let sha256 = |file: &Measurement| file.sha256.map(|sha256| sha256.to_string());
+        let config = subject.config.map(|(file, _)| file);
         let [checkpoint_path, config_path] = subject.local_paths;
-        body.set("checkpoint_path", checkpoint_path);
-        body.set("config_path", config_path);
-        if let Some((_, config)) = subject.config {
-            let transformers = Architecture::from_transformers_config(config);
-            body.set_architecture(Architecture::from_config(config).or(transformers));
+        let mut body = json!({
+            "name": subject.name,
+            "version": subject.version,
+            "status": status.as_str(),
+            "artifact_uri": subject.artifact_uri,
+            "checkpoint_sha256": subject.checkpoint.and_then(sha256),
+            "checkpoint_size_bytes": subject.checkpoint.map(|file| file.size_bytes),
+            "config_sha256": config.and_then(sha256),
+            "config_size_bytes": config.map(|file| file.size_bytes),
+            "run_id": provenance.run_id,
+            "git_commit": provenance.git_commit,
+            "created_by": provenance.created_by.clone().or_else(user),
+            "source_host": provenance.source_host.clone().unwrap_or_else(host),
+            "checkpoint_path": checkpoint_path,
+            "config_path": config_path,
+            "d_model": d_model,
+            "n_layers": n_layers,
+            "n_heads": n_heads,
+            "vocab_size": vocab_size,
+            "training_step": subject.training_step,
+            "training_loss": subject.training_loss,
+            "dataset": dataset,
+            "description": description,
+            "tags": Some(tags).filter(|tags| !tags.is_empty()),
+            "metrics": subject.metrics,
+        });
+        if let Some(fields) = body.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
         }
-        body.set("training_step", subject.training_step);
-        body.set("training_loss", subject.training_loss);
-        body.set("dataset", details.dataset.as_deref());
-        body.set("description", details.description.as_deref());
-        body.set("tags", (!details.tags.is_empty()).then(|| details.tags.clone()));
-        body.set("metrics", subject.metrics.cloned());
-        Value::Object(body.into_object())
+        body
     }
 }
 
@@ -66,30 +80,6 @@ impl Body {
         }
     }
 
-    /// Sets digest and size of `what`: `checkpoint` or `config`.
-    fn set_file(&mut self, what: &str, found: Option<&Measurement>) {
-        self.set(&format!("{what}_sha256"), found.and_then(|file| file.sha256).map(|sha| sha.to_string()));
-        self.set(&format!("{what}_size_bytes"), found.map(|file| file.size_bytes));
-    }
-
-    /// Sets the architecture fields.
-    fn set_architecture(&mut self, shape: Architecture) {
-        self.set("d_model", shape.d_model);
-        self.set("n_layers", shape.n_layers);
-        self.set("n_heads", shape.n_heads);
-        self.set("vocab_size", shape.vocab_size);
-    }
-
-    /// Sets the provenance fields.
-    fn set_provenance(&mut self, given: &Provenance) {
-        let user = || env::var("USER").ok().filter(|user| !user.is_empty());
-        let host = || Some(gethostname::gethostname().to_string_lossy().into_owned());
-        self.set("run_id", given.run_id.clone());
-        self.set("git_commit", given.git_commit.clone());
-        self.set("created_by", given.created_by.clone().or_else(user));
-        self.set("source_host", given.source_host.clone().or_else(host));
-    }
-
     pub(super) fn into_object(self) -> Object {
         self.0
     }
@@ -98,12 +88,12 @@ impl Body {
 /// `registered m:v1 as model 7 (90.9 MB, sha256 7056f18469ad…)`, or with the URI if there is no checkpoint.
 pub(super) fn summary(
     version: &ModelRef,
-    id: ModelId,
+    model: &Value,
     checkpoint: Option<&Measurement>,
     artifact_uri: Option<&str>,
 ) -> String {
     let what = checkpoint.map(measured).or_else(|| artifact_uri.map(str::to_owned)).unwrap_or_default();
-    format!("registered {version} as model {id} ({what})")
+    format!("registered {version} as model {} ({what})", model["id"])
 }
 
 /// `90.9 MB, sha256 7056f18469ad…`
@@ -112,34 +102,5 @@ pub(super) fn measured(found: &Measurement) -> String {
     match found.sha256 {
         Some(digest) => format!("{size}, sha256 {:.12}…", digest.to_string()),
         None => size,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::Digest;
-
-    #[test]
-    fn fields_that_are_not_given_are_left_out() {
-        let mut body = Body::default();
-        body.set("name", Some("m"));
-        body.set("dataset", None::<String>);
-        body.set_file("checkpoint", Some(&Measurement { sha256: None, size_bytes: 5 }));
-        body.set_file("config", None);
-        body.set_architecture(Architecture { n_heads: Some(4), ..Architecture::default() });
-        assert_eq!(
-            Value::Object(body.into_object()).to_string(),
-            r#"{"name":"m","checkpoint_size_bytes":5,"n_heads":4}"#
-        );
-    }
-
-    #[test]
-    fn a_file_becomes_its_digest_and_size() {
-        let mut body = Body::default();
-        let digest = Digest::from_bytes([0xab; 32]);
-        body.set_file("config", Some(&Measurement { sha256: Some(digest), size_bytes: 0 }));
-        let expected = format!(r#"{{"config_sha256":"{}","config_size_bytes":0}}"#, "ab".repeat(32));
-        assert_eq!(Value::Object(body.into_object()).to_string(), expected);
     }
 }

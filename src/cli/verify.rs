@@ -2,7 +2,10 @@
 //!
 //! It only reads, so Ctrl-C may end it at any point.
 
-use std::ffi::{OsStr, OsString};
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     artifact::{
-        MeasureOptions, OpenFile,
+        OpenFile,
         objects::{ObjectError, ObjectUri},
     },
     domain::{Digest, Measurement},
@@ -131,8 +134,7 @@ impl Verify {
     /// Digests it, unless its size differs already.
     fn measure(&self, source: &OsStr, expected_bytes: Option<u64>) -> Result<Measurement, Failure> {
         let differs = |size_bytes| expected_bytes.is_some_and(|expected| expected != size_bytes);
-        let bars = progress::bars();
-        let measured = match Location::given(source)? {
+        match Location::given(source)? {
             Location::Object(uri) => {
                 let objects = self.object_flags.connect(&uri)?;
                 let found = objects.find(&uri, &|| false)?;
@@ -140,21 +142,16 @@ impl Verify {
                 if differs(found.size_bytes) {
                     return Ok(Measurement { sha256: None, size_bytes: found.size_bytes });
                 }
-                let bar = progress::add_bar(&bars, uri.file_name(), found.size_bytes);
-                objects.measure(&uri, |done| bar.set_position(done), &|| false).map_err(Failure::from)
+                let bar = progress::only_bar(Path::new(uri.file_name()), found.size_bytes);
+                Ok(objects.measure(&uri, |done| bar.set(done), &|| false)?)
             }
             Location::File(path) => {
                 let opened = OpenFile::open(path)?;
                 if differs(opened.size_bytes()) {
                     return Ok(Measurement { sha256: None, size_bytes: opened.size_bytes() });
                 }
-                let name = opened.path().file_name().unwrap_or_default().to_string_lossy();
-                let bar = progress::add_bar(&bars, &name, opened.size_bytes());
-                let measured = opened.measure(&MeasureOptions::default(), |done| bar.set_position(done));
-                measured.map(|measured| measured.measurement).map_err(Failure::from)
+                Ok(progress::digest(&opened, || true)?)
             }
-        };
-        let _ = bars.clear();
-        measured
+        }
     }
 }

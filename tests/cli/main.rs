@@ -21,6 +21,7 @@ mod loadtest;
 mod maintenance;
 mod object_server;
 mod publish;
+mod scene;
 mod secrets;
 mod serve;
 mod server;

@@ -199,12 +199,11 @@ impl ObjectServer {
         serde_json::from_slice(&text).unwrap()
     }
 
-    /// Stores an object like another tool: with other metadata, and with checksums like `{"checksum_sha256": …}`.
-    pub(crate) fn put(&self, key: &str, bytes: &[u8], metadata: &Value, checksums: &Value) {
+    /// Stores an object like another tool, with other metadata.
+    pub(crate) fn put(&self, key: &str, bytes: &[u8], metadata: &Value) {
         fs::write(self.path(key), bytes).unwrap();
         let attributes = serde_json::json!({ "user_metadata": metadata });
         fs::write(self.sidecar(key, "metadata"), attributes.to_string()).unwrap();
-        fs::write(self.sidecar(key, "internal"), checksums.to_string()).unwrap();
     }
 
     /// The file in which the server stores something about an object.

@@ -3,23 +3,24 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    net::{TcpListener, TcpStream},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use serde_json::{Value, json as value};
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
 
 use crate::{
     KEY, Ran,
     fake_registry::{FakeRegistry, json},
-    gateway::{Fate, Gateway},
-    object_server::{Fault, Gate, ObjectServer},
+    gateway::Fate,
+    object_server::{Fault, Gate},
     registry,
-    server::Server,
+    scene::Scene,
 };
 
 /// `hello`, by `sha256sum`.
@@ -27,37 +28,16 @@ const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938
 /// Three parts of an upload.
 const SOME_PARTS: u64 = 20_000_000;
 
-/// A folder with checkpoints, a registry and a store.
-struct Scene {
-    folder: TempDir,
-    server: Server,
-    gateway: Gateway,
-    store: ObjectServer,
-}
-
 impl Scene {
-    fn new() -> Self {
-        let server = Server::start();
-        let gateway = Gateway::to(&server.url);
-        Self { folder: tempfile::tempdir().unwrap(), gateway, server, store: ObjectServer::with_bucket() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// A checkpoint that holds `text`.
-    fn checkpoint(&self, name: &str, text: &str) -> PathBuf {
+    fn write(&self, name: &str, text: &str) -> PathBuf {
         fs::write(self.path(name), text).unwrap();
         self.path(name)
     }
 
     /// `registry publish --name m` with these arguments, at this registry and this store.
     fn publish<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = registry(["publish", "--name", "m", "--registry-url", &self.gateway.url]);
-        command.args(arguments).env("CAIA_REGISTRY_API_KEY", KEY).current_dir(self.folder.path());
-        self.store.env(&mut command);
-        command
+        self.command(["publish", "--name", "m"].into_iter().chain(arguments))
     }
 
     /// The same, uploading to `models/m/{basename}`.
@@ -164,9 +144,9 @@ fn the_latest_checkpoint_of_a_folder_is_found() {
         "checkpoint_step_10.pt",
         "checkpoint_step_11.pt.tmp",
     ] {
-        scene.checkpoint(name, "hello");
+        scene.write(name, "hello");
     }
-    scene.checkpoint("checkpoint_step_12.pt", "");
+    scene.write("checkpoint_step_12.pt", "");
     fs::create_dir(scene.path("checkpoint-500")).unwrap();
     let ran = Ran::of(&mut scene.publish([
         "--checkpoint-dir=.",
@@ -187,7 +167,7 @@ fn the_latest_checkpoint_of_a_folder_is_found() {
 #[test]
 fn a_dry_run_sends_nothing_and_needs_no_key() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.safetensors", "hello");
+    let path = scene.write("model.safetensors", "hello");
     let metadata = scene.path("sent.json");
     let mut command = scene.upload(&path, ["--dry-run", "--write-metadata", metadata.to_str().unwrap()]);
     let ran = Ran::of(command.env_remove("CAIA_REGISTRY_API_KEY").env_remove("AWS_SECRET_ACCESS_KEY"));
@@ -205,8 +185,8 @@ fn a_dry_run_sends_nothing_and_needs_no_key() {
 #[test]
 fn without_an_upload_only_metadata_is_sent() {
     let scene = Scene::new();
-    scene.checkpoint("checkpoint_step_5.pt", "hello");
-    scene.checkpoint("config.json", r#"{"d_model": 64}"#);
+    scene.write("checkpoint_step_5.pt", "hello");
+    scene.write("config.json", r#"{"d_model": 64}"#);
     let arguments = [
         "--checkpoint-dir=.",
         "--config-path=config.json",
@@ -227,7 +207,7 @@ fn without_an_upload_only_metadata_is_sent() {
 #[test]
 fn an_invalid_command_line_is_refused() {
     let scene = Scene::new();
-    scene.checkpoint("model.pt", "hello");
+    scene.write("model.pt", "hello");
     let at = ["--checkpoint-path=model.pt"];
     for (arguments, complaint) in [
         (&[][..], "<--checkpoint-path <FILE>|--checkpoint-dir <DIR>>"),
@@ -278,9 +258,9 @@ fn the_help_has_examples_and_exit_codes() {
 fn a_missing_file_or_folder_is_named() {
     let scene = Scene::new();
     fs::create_dir(scene.path("empty")).unwrap();
-    scene.checkpoint("file.txt", "hello");
-    scene.checkpoint("empty.pt", "");
-    for (arguments, said) in [
+    scene.write("file.txt", "hello");
+    scene.write("empty.pt", "");
+    for (arguments, message) in [
         (["--checkpoint-path", "none.pt"], "none.pt does not exist"),
         (["--checkpoint-path", "empty"], "is a directory"),
         (["--checkpoint-path", "empty.pt"], "empty.pt is empty; publish it once"),
@@ -291,7 +271,7 @@ fn a_missing_file_or_folder_is_named() {
         (["--checkpoint-path=file.txt", "--write-metadata=none/m.json"], "there is no folder none"),
     ] {
         let line = Ran::of(&mut scene.publish(arguments)).failed(1);
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(message), "{line}");
     }
     assert_eq!(scene.gateway.requests("").len(), 0);
 }
@@ -299,7 +279,7 @@ fn a_missing_file_or_folder_is_named() {
 #[test]
 fn a_refusal_of_the_store_is_one_line_and_nothing_is_registered() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     let line = Ran::of(scene.upload(&path, []).env("AWS_SECRET_ACCESS_KEY", "wrong")).failed(4);
     assert!(line.contains("refused the credentials") && line.contains("AWS_SECRET_ACCESS_KEY"), "{line}");
     let line = Ran::of(scene.upload(&path, []).env_remove("AWS_SECRET_ACCESS_KEY")).failed(2);
@@ -315,16 +295,16 @@ fn a_refusal_of_the_store_is_one_line_and_nothing_is_registered() {
 #[test]
 fn an_object_that_differs_is_a_conflict_unless_forced() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     fs::create_dir(scene.store.path("m")).unwrap();
-    for (there, said) in [("hello, you", "it holds 10 bytes, the file 5"), ("HELLO", "its sha256 is ")] {
+    for (there, message) in [("hello, you", "it holds 10 bytes, the file 5"), ("HELLO", "its sha256 is ")] {
         fs::write(scene.store.path("m/model.pt"), there).unwrap();
         for flags in [&[][..], &["--skip-upload-if-exists"]] {
             let ran = Ran::of(&mut scene.upload(&path, flags.iter().copied()));
             assert_eq!((ran.code, ran.stdout.as_str()), (5, ""), "{ran:?}");
             let line = ran.stderr.lines().last().unwrap();
             assert!(
-                line.starts_with("error: ") && line.contains(said) && line.contains("--force-upload"),
+                line.starts_with("error: ") && line.contains(message) && line.contains("--force-upload"),
                 "{line}"
             );
         }
@@ -338,7 +318,7 @@ fn an_object_that_differs_is_a_conflict_unless_forced() {
 #[test]
 fn an_object_of_another_tool_with_the_same_bytes_is_not_uploaded_again() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     fs::create_dir(scene.store.path("m")).unwrap();
     fs::write(scene.store.path("m/model.pt"), "hello").unwrap();
     let ran = Ran::of(&mut scene.upload(&path, []));
@@ -354,7 +334,7 @@ fn an_object_of_another_tool_with_the_same_bytes_is_not_uploaded_again() {
 #[test]
 fn an_object_that_another_publisher_created_during_the_upload_is_a_conflict() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     let gate = Gate::new();
     scene.store.fault("PUT /models/m/model.pt ", 1, Fault::Hold(gate.clone()));
     let child = spawned(&mut scene.upload(&path, []));
@@ -374,7 +354,7 @@ fn an_object_that_another_publisher_created_during_the_upload_is_a_conflict() {
 #[test]
 fn a_registration_that_fails_after_the_upload_is_finished_by_the_same_command() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     let busy = json(503, r#"{"detail":"busy"}"#);
     scene.gateway.fate("POST ", 1, Fate::Answered(busy));
     let ran = Ran::of(&mut scene.upload(&path, []));
@@ -402,12 +382,12 @@ fn a_registration_that_fails_after_the_upload_is_finished_by_the_same_command() 
 #[test]
 fn after_a_lost_answer_the_registration_is_looked_up() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     scene.gateway.fate("POST ", 1, Fate::AnswerLost);
     let ran = Ran::of(&mut scene.upload(&path, []));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap(), scene.server.get("/models/1"));
-    scene.checkpoint("model.pt", "other");
+    scene.write("model.pt", "other");
     scene.gateway.fate("POST ", 1, Fate::Dropped);
     let ran = Ran::of(&mut scene.upload(&path, ["--version=v2", "--force-upload"]));
     assert_eq!(ran.code, 3, "{ran:?}");
@@ -417,21 +397,21 @@ fn after_a_lost_answer_the_registration_is_looked_up() {
 #[test]
 fn a_version_with_other_bytes_is_a_conflict_before_anything_is_uploaded() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     assert_eq!(Ran::of(&mut scene.upload(&path, [])).code, 0);
     let uploads = scene.uploads();
-    for (text, said) in
+    for (text, message) in
         [("longer than that", "5 bytes there and 16 bytes here"), ("HELLO", "sha256 2cf24dba")]
     {
-        scene.checkpoint("model.pt", text);
+        scene.write("model.pt", text);
         for flags in [&[][..], &["--force-upload"]] {
             let line = Ran::of(&mut scene.upload(&path, flags.iter().copied())).failed(5);
             assert!(line.contains("m:model is registered already, as model 1, and differs"), "{line}");
-            assert!(line.contains(said) && line.contains("another version"), "{line}");
+            assert!(line.contains(message) && line.contains("another version"), "{line}");
         }
     }
     let mut elsewhere = scene.publish(["--checkpoint-path=model.pt", "--artifact-uri=s3://models/other.pt"]);
-    scene.checkpoint("model.pt", "hello");
+    scene.write("model.pt", "hello");
     let line = Ran::of(&mut elsewhere).failed(5);
     assert!(line.contains("s3://models/m/model.pt there and s3://models/other.pt here"), "{line}");
     assert_eq!(scene.uploads(), uploads);
@@ -441,7 +421,7 @@ fn a_version_with_other_bytes_is_a_conflict_before_anything_is_uploaded() {
 #[test]
 fn a_lost_object_is_uploaded_again_for_its_version() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     let first = Ran::of(&mut scene.upload(&path, []));
     fs::remove_file(scene.store.path("m/model.pt")).unwrap();
     let ran = Ran::of(&mut scene.upload(&path, []));
@@ -456,10 +436,10 @@ fn a_lost_object_is_uploaded_again_for_its_version() {
 #[test]
 fn each_refusal_of_a_registry_has_its_exit_code_and_its_message() {
     let scene = Scene::new();
-    scene.checkpoint("model.pt", "hello");
+    scene.write("model.pt", "hello");
     let none = || json(404, r#"{"detail":"none"}"#);
     let fault = r#"{"detail":[{"type":"x","loc":["body","tags"],"msg":"no list","input":1}]}"#;
-    for (answers, code, said) in [
+    for (answers, code, message) in [
         (vec![json(401, r#"{"detail":"no"}"#)], 4, "refused the API key"),
         (vec![json(503, r#"{"detail":"no key is set"}"#)], 3, "is unavailable: no key is set"),
         (vec![none(), json(401, r#"{"detail":"no"}"#)], 4, "refused the API key"),
@@ -478,7 +458,7 @@ fn each_refusal_of_a_registry_has_its_exit_code_and_its_message() {
         let mut command = registry(["publish", "--name", "m", "--checkpoint-path", "model.pt"]);
         command.args(["--registry-url", &fake.url, "--api-key", KEY]).current_dir(scene.folder.path());
         let line = Ran::of(&mut command).failed(code);
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(message), "{line}");
         fake.received();
     }
 }
@@ -523,6 +503,43 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     }
 }
 
+/// A proxy that tunnels every connection to `target`. Returns its address.
+fn tunnel(target: &str) -> String {
+    let (listener, target) = (TcpListener::bind("127.0.0.1:0").unwrap(), target.to_owned());
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&target).unwrap());
+            thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    client.read_exact(&mut byte)?;
+                    head.push(byte[0]);
+                }
+                assert!(head.starts_with(b"CONNECT store.example:80 HTTP/1.1"), "{head:?}");
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+                let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+                thread::spawn(move || io::copy(&mut from_server, &mut to_client));
+                io::copy(&mut client, &mut server)
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_store_is_reached_through_a_proxy() {
+    let scene = Scene::new();
+    let path = scene.write("model.pt", "hello");
+    let proxy = tunnel(scene.store.url.strip_prefix("http://").unwrap());
+    let mut command = scene.upload(&path, []);
+    command.env("AWS_ENDPOINT_URL", "http://store.example").env("HTTP_PROXY", format!("http://{proxy}"));
+    let ran = Ran::of(&mut command);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(fs::read_to_string(scene.store.path("m/model.pt")).unwrap(), "hello");
+}
+
 #[test]
 fn a_uri_may_hold_the_digest() {
     let scene = Scene::new();
@@ -541,7 +558,7 @@ fn a_uri_may_hold_the_digest() {
 #[test]
 fn metadata_is_written_once_the_version_is_registered() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     let metadata = scene.path("sent.json");
     let flags = ["--write-metadata", metadata.to_str().unwrap()];
     scene.gateway.fate("POST ", 1, Fate::Answered(json(422, r#"{"detail":"no"}"#)));
@@ -575,7 +592,7 @@ fn a_file_name_that_is_not_utf_8_can_not_be_part_of_a_uri() {
 #[test]
 fn a_uri_is_the_same_however_it_is_written() {
     let scene = Scene::new();
-    scene.checkpoint("m.pt", "hello");
+    scene.write("m.pt", "hello");
     let at = ["--checkpoint-path=m.pt"];
     for (version, flags) in [
         ("a", &["--upload", "--artifact-uri=S3://models/up/m.pt"][..]),
@@ -597,7 +614,7 @@ fn a_uri_is_the_same_however_it_is_written() {
 #[test]
 fn the_store_may_be_named_in_the_configuration_file() {
     let scene = Scene::new();
-    let path = scene.checkpoint("model.pt", "hello");
+    let path = scene.write("model.pt", "hello");
     let config = scene.path("registry.toml");
     fs::write(&config, format!("s3_endpoint_url = {:?}\n", scene.store.url)).unwrap();
     let mut command = scene.upload(&path, ["--config", config.to_str().unwrap()]);

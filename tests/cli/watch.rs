@@ -2,52 +2,27 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read, Write as _},
+    io::Write as _,
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread::{self, JoinHandle},
-    time::Duration,
+    process::{Child, Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json as value};
 use tempfile::TempDir;
 
 use crate::{
-    KEY, Ran,
+    Ran,
     fake_registry::{answer, json},
-    gateway::{Fate, Gateway},
-    object_server::{Fault, Gate, ObjectServer, until, until_within},
+    gateway::Fate,
+    object_server::{Fault, Gate, until, until_within},
     registry,
-    server::{Server, signal},
+    scene::Scene,
+    server::signal,
 };
 
-/// A folder that is watched, a registry and a store.
-struct Scene {
-    folder: TempDir,
-    server: Server,
-    gateway: Gateway,
-    store: ObjectServer,
-}
-
 impl Scene {
-    fn new() -> Self {
-        let server = Server::start();
-        let gateway = Gateway::to(&server.url);
-        let scene = Self {
-            folder: tempfile::tempdir().unwrap(),
-            gateway,
-            server,
-            store: ObjectServer::with_bucket(),
-        };
-        fs::create_dir(scene.path("runs")).unwrap();
-        scene
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// The checkpoint of a step, in the watched folder.
     fn file(&self, step: u64) -> PathBuf {
         self.path(&format!("runs/checkpoint_step_{step}.pt"))
@@ -64,21 +39,11 @@ impl Scene {
     }
 
     /// The same with another quiet period, in seconds.
-    fn watch_after<'a>(&self, quiet: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = registry(["watch", "--name", "m", "--checkpoint-dir", "runs"]);
-        command
-            .args([
-                "--artifact-uri-template",
-                "s3://models/{basename}",
-                "--upload",
-                "--stable-seconds",
-                quiet,
-            ])
-            .args(arguments)
-            .env("CAIA_REGISTRY_API_KEY", KEY)
-            .env("CAIA_REGISTRY_URL", &self.gateway.url)
-            .current_dir(self.folder.path());
-        self.store.env(&mut command);
+    fn watch_after<'a>(&self, quiet: &'a str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let fixed =
+            ["watch", "--name", "m", "--checkpoint-dir", "runs", "--upload", "--stable-seconds", quiet];
+        let mut command = self.command(fixed.into_iter().chain(arguments));
+        command.args(["--artifact-uri-template", "s3://models/{basename}"]);
         command
     }
 
@@ -92,71 +57,48 @@ impl Scene {
     }
 }
 
-/// A watch that runs, and what it has said so far.
+/// A running watch, whose output goes to files.
 struct Running {
     child: Child,
-    results: Heard,
-    words: Heard,
-}
-
-/// What came out of a pipe.
-struct Heard {
-    text: Arc<Mutex<String>>,
-    thread: JoinHandle<()>,
-}
-
-impl Heard {
-    fn of(pipe: impl Read + Send + 'static) -> Self {
-        let text = Arc::new(Mutex::new(String::new()));
-        let shared = Arc::clone(&text);
-        let thread = thread::spawn(move || {
-            for line in BufReader::new(pipe).lines() {
-                let mut text = shared.lock().unwrap();
-                text.push_str(&line.unwrap());
-                text.push('\n');
-            }
-        });
-        Self { text, thread }
-    }
-
-    fn so_far(&self) -> String {
-        self.text.lock().unwrap().clone()
-    }
+    folder: TempDir,
 }
 
 impl Running {
     fn of(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (results, words) =
-            (Heard::of(child.stdout.take().unwrap()), Heard::of(child.stderr.take().unwrap()));
-        Self { child, results, words }
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| File::create(folder.path().join(name)).unwrap();
+        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
+        Self { child, folder }
+    }
+
+    fn stdout(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stdout")).unwrap()
+    }
+
+    fn stderr(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap()
     }
 
     /// Waits until it has published these versions, in this order.
     #[track_caller]
     fn published(&self, versions: &[&str]) {
-        let so_far = || -> Vec<String> {
-            let text = self.results.so_far();
-            let models = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            models.map(|model| model["version"].as_str().unwrap().to_owned()).collect()
-        };
-        until("not published", || so_far().len() >= versions.len());
-        assert_eq!(so_far(), versions, "{}", self.words.so_far());
+        until("not published", || self.stdout().matches('\n').count() >= versions.len());
+        let stdout = self.stdout();
+        let models = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let published: Vec<_> = models.map(|model| model["version"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(published, versions, "{}", self.stderr());
     }
 
     /// Waits until it has printed these words.
     #[track_caller]
-    fn said(&self, words: &str) {
-        until(words, || self.words.so_far().contains(words));
+    fn printed(&self, words: &str) {
+        until(words, || self.stderr().contains(words));
     }
 
     fn ended(mut self) -> Ran {
         let status = self.child.wait().unwrap();
-        let text = |heard: Heard| {
-            heard.thread.join().unwrap();
-            std::mem::take(&mut *heard.text.lock().unwrap()).into_bytes()
-        };
-        Ran::from(std::process::Output { status, stdout: text(self.results), stderr: text(self.words) })
+        let (stdout, stderr) = (self.stdout().into_bytes(), self.stderr().into_bytes());
+        Ran::from(Output { status, stdout, stderr })
     }
 
     /// Sends a signal and asserts that it ended with success.
@@ -173,8 +115,7 @@ fn checkpoints_are_published_as_they_appear() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
     scene.checkpoint(2, "two");
-    // Only an event of the folder makes it poll in time.
-    let running = Running::of(&mut scene.watch(["--poll-seconds", "3600"]));
+    let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
     running.published(&["step-2"]);
     scene.checkpoint(10, "ten");
     running.published(&["step-2", "step-10"]);
@@ -187,7 +128,7 @@ fn checkpoints_are_published_as_they_appear() {
     // A file older than the latest is skipped.
     scene.checkpoint(5, "five");
     fs::remove_file(scene.file(10)).unwrap();
-    running.said("runs/checkpoint_step_5.pt is older than what was published last");
+    running.printed("runs/checkpoint_step_5.pt is older than what was published last");
     let ran = running.stopped("INT");
     assert!(
         ran.stderr
@@ -206,15 +147,15 @@ fn checkpoints_are_published_as_they_appear() {
 fn a_slow_writer_is_waited_for_and_a_rename_is_seen() {
     let scene = Scene::new();
     let running = Running::of(&mut scene.watch_after("2", ["--poll-seconds", "0.05"]));
-    running.said("watching runs");
+    running.printed("watching runs");
     // For longer than the quiet period, and with far shorter pauses.
     let mut file = File::create(scene.file(1)).unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut pieces = 0;
     while begun.elapsed().as_millis() < 2500 {
         file.write_all(b"piece").unwrap();
         pieces += 1;
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(scene.writes(), (0, 0), "nothing was published while it was written");
     running.published(&["step-1"]);
@@ -239,7 +180,7 @@ fn all_are_published_in_the_order_of_steps_and_none_again_after_a_restart() {
     running.stopped("TERM");
     let (writes, gets) = (scene.writes(), scene.gateway.requests("GET ").len());
     let running = Running::of(&mut scene.watch(all));
-    running.said("watching runs");
+    running.printed("watching runs");
     scene.checkpoint(50, "fifty");
     running.published(&["step-50"]);
     running.stopped("TERM");
@@ -261,11 +202,11 @@ fn an_unavailable_registry_is_retried() {
     scene.gateway.fate("", usize::MAX, Fate::Dropped);
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
-    running.said("did not answer");
-    let lines = running.words.so_far().lines().count();
+    running.printed("did not answer");
+    let lines = running.stderr().lines().count();
     let asked = scene.gateway.requests("").len();
     until("it tries again", || scene.gateway.requests("").len() > asked);
-    assert_eq!(running.words.so_far().lines().count(), lines, "it is reported once");
+    assert_eq!(running.stderr().lines().count(), lines, "it is reported once");
     scene.gateway.forward_all();
     running.published(&["step-1"]);
     running.stopped("TERM");
@@ -307,7 +248,7 @@ fn a_server_that_is_not_a_registry_ends_the_watch() {
 
 #[test]
 fn a_signal_ends_a_call_to_a_registry_that_hangs() {
-    for (request, said) in
+    for (request, message) in
         [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
     {
         let scene = Scene::new();
@@ -318,7 +259,7 @@ fn a_signal_ends_a_call_to_a_registry_that_hangs() {
         signal(running.child.id(), "INT");
         let ran = running.ended();
         assert_eq!(ran.code, 130, "{ran:?}");
-        assert!(ran.stderr.contains(said), "{ran:?}");
+        assert!(ran.stderr.contains(message), "{ran:?}");
     }
 }
 
@@ -328,7 +269,7 @@ fn a_registration_that_fails_after_the_upload_is_retried() {
     scene.gateway.fate("POST ", 2, Fate::Answered(json(500, r#"{"detail":"broken"}"#)));
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
-    running.said("s3://models/checkpoint_step_1.pt is in place");
+    running.printed("s3://models/checkpoint_step_1.pt is in place");
     running.published(&["step-1"]);
     assert_eq!(scene.writes(), (3, 1), "registered at the third try, uploaded at the first");
     let ran = running.stopped("TERM");
@@ -343,9 +284,7 @@ fn an_unavailable_store_is_retried() {
     scene.checkpoint(1, "one");
     let running = Running::of(&mut scene.watch([]));
     // Those retries take some ten seconds.
-    until_within(Duration::from_secs(120), "is unavailable", || {
-        running.words.so_far().contains("is unavailable")
-    });
+    until_within(Duration::from_secs(120), "is unavailable", || running.stderr().contains("is unavailable"));
     running.published(&["step-1"]);
     let ran = running.stopped("TERM");
     assert_eq!(ran.stderr.matches("retrying until it works").count(), 1, "{ran:?}");
@@ -374,9 +313,9 @@ fn a_version_with_other_bytes_is_reported_once_and_others_continue() {
 
     let again = Running::of(&mut scene.watch(all));
     // A new run retries it, and so does this one when it is written again.
-    again.said("no size there and 3 bytes here");
+    again.printed("no size there and 3 bytes here");
     scene.checkpoint(1, "one, again");
-    again.said("and 10 bytes here");
+    again.printed("and 10 bytes here");
     let ran = again.stopped("TERM");
     assert_eq!(ran.stderr.matches("and differs").count(), 2, "{ran:?}");
     assert_eq!(scene.server.get("/models/1")["artifact_uri"], "s3://elsewhere/x");
@@ -435,13 +374,13 @@ fn once_fails_with_the_exit_code_of_its_failure() {
 fn a_failure_that_concerns_all_checkpoints_ends_the_watch() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");
-    for (change, code, said) in [
+    for (change, code, message) in [
         (("AWS_SECRET_ACCESS_KEY", "wrong"), 4, "refused the credentials"),
         (("CAIA_REGISTRY_URL", "nonsense"), 2, "set one like http://localhost:8001"),
     ] {
         let ran = Ran::of(scene.watch([]).env(change.0, change.1));
         assert_eq!(ran.code, code, "{ran:?}");
-        assert!(ran.stderr.lines().last().unwrap().contains(said), "{ran:?}");
+        assert!(ran.stderr.lines().last().unwrap().contains(message), "{ran:?}");
     }
     let mut command = scene.watch([]);
     fs::remove_dir_all(scene.store.path("")).unwrap();
@@ -495,7 +434,7 @@ fn a_file_that_vanishes_or_changes_during_its_upload_does_not_end_the_watch() {
     gate.wait_for_a_request();
     File::options().append(true).open(scene.file(1)).unwrap().write_all(b"more").unwrap();
     gate.open();
-    running.said("changed while it was read");
+    running.printed("changed while it was read");
     running.published(&["step-1"]);
     assert_eq!(scene.server.get("/models/1")["checkpoint_size_bytes"], 20_000_004);
     scene.checkpoint(2, "two");
@@ -526,7 +465,7 @@ fn an_invalid_state_file_is_an_error_that_says_what_to_do() {
 fn a_second_watch_on_one_state_file_is_refused() {
     let scene = Scene::new();
     let running = Running::of(&mut scene.watch([]));
-    running.said("watching runs");
+    running.printed("watching runs");
     let line = Ran::of(&mut scene.watch([])).failed(1);
     assert!(line.contains("another `registry watch` uses the state file runs/.publish_state.json"), "{line}");
     running.stopped("TERM");
@@ -541,32 +480,13 @@ fn the_folder_may_be_created_later() {
     let line = Ran::of(&mut scene.watch(["--once"])).failed(1);
     assert!(line.contains("runs does not exist; check the path"), "{line}");
     let running = Running::of(&mut scene.watch(["--poll-seconds", "0.05"]));
-    running.said("runs does not exist; waiting for it");
+    running.printed("runs does not exist; waiting for it");
     fs::create_dir(scene.path("runs")).unwrap();
     scene.checkpoint(1, "one");
     running.published(&["step-1"]);
     running.stopped("TERM");
     let line = Ran::of(&mut scene.watch(["--checkpoint-dir", "runs/checkpoint_step_1.pt"]));
     assert_eq!(line.code, 2, "given twice");
-}
-
-#[test]
-fn a_folder_that_replaces_another_is_watched() {
-    let scene = Scene::new();
-    // Only an event makes it poll before the test times out.
-    let flags = ["--poll-seconds", "3600", "--state-file", "state.json"];
-    scene.checkpoint(1, "one");
-    let running = Running::of(&mut scene.watch_after("0", flags));
-    running.published(&["step-1"]);
-    fs::create_dir(scene.path("next")).unwrap();
-    fs::write(scene.path("next/checkpoint_step_2.pt"), "two").unwrap();
-    // In one step, which only an empty folder allows.
-    fs::remove_file(scene.file(1)).unwrap();
-    fs::rename(scene.path("next"), scene.path("runs")).unwrap();
-    running.published(&["step-1", "step-2"]);
-    scene.checkpoint(3, "three");
-    running.published(&["step-1", "step-2", "step-3"]);
-    running.stopped("TERM");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use model_registry::artifact::objects::{ObjectError, ObjectOptions, Objects};
 
 use crate::{
     object_server::{Fault, ObjectServer},
-    support::{connect_with, uri},
+    support::{LocalFile, connect_with, upload, uri},
 };
 
 #[test]
@@ -20,17 +20,20 @@ fn a_variable_that_can_not_be_sent_is_refused_and_never_shown() {
         ("AWS_ENDPOINT_URL_STS", "http://hush|hush^/"),
     ] {
         let refused = connect_with(&server, &[(name, value)]).unwrap_err();
-        let told = refused.to_string();
+        let message = refused.to_string();
         assert!(matches!(refused, ObjectError::BadSettings(_)), "{refused:?}");
-        assert!(told.contains(name) && !told.contains("sh\n") && !told.contains("hush"), "{told}");
+        assert!(
+            message.contains(name) && !message.contains("sh\n") && !message.contains("hush"),
+            "{message}"
+        );
     }
     for (flag, variable) in [(Some("eu\nwest"), ""), (None, "eu west"), (None, "eu/west")] {
         let options = ObjectOptions { s3_region: flag.map(str::to_owned), ..ObjectOptions::default() };
         let refused = Objects::connect(&uri("s3://models/x"), &options, |name| {
             (name == "AWS_REGION").then(|| variable.to_owned())
         });
-        let told = refused.unwrap_err().to_string();
-        assert!(told.contains("is not the name of a region") && !told.contains('\n'), "{told}");
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("is not the name of a region") && !message.contains('\n'), "{message}");
     }
     let refused = Objects::connect(&uri("az://models/x"), &ObjectOptions::default(), |name| {
         (name == "AZURE_STORAGE_ACCOUNT_NAME").then(|| "my account".to_owned())
@@ -55,8 +58,11 @@ fn a_token_file_that_can_not_be_sent_is_refused() {
         }
         let refused = connect_with(&server, &changed).unwrap_err();
         assert!(matches!(refused, ObjectError::BadSettings(_)), "{refused:?}");
-        let told = refused.to_string();
-        assert!(told.contains(expected) && !told.contains("hush") && !told.contains('\n'), "{told}");
+        let message = refused.to_string();
+        assert!(
+            message.contains(expected) && !message.contains("hush") && !message.contains('\n'),
+            "{message}"
+        );
     }
 }
 
@@ -98,6 +104,21 @@ fn a_failing_credentials_provider_is_an_outage_with_its_reason() {
     let missing = connect_with(&server, &changed).unwrap_err();
     assert!(matches!(missing, ObjectError::BadSettings(_)), "{missing:?}");
     assert!(missing.to_string().contains("/nowhere/token"), "{missing}");
+}
+
+#[test]
+fn an_anonymous_upload_to_google_asks_no_provider_for_credentials() {
+    let server = ObjectServer::with_bucket();
+    server.fault("PUT /models/m", 1, Fault::Answer(400));
+    let variable = |name: &str| match name {
+        "GOOGLE_BASE_URL" => Some(server.url.clone()),
+        "GOOGLE_SKIP_SIGNATURE" => Some("true".to_owned()),
+        _ => None,
+    };
+    let objects = Objects::connect(&uri("gs://models/m"), &ObjectOptions::default(), variable).unwrap();
+    let refused = upload(&objects, "gs://models/m", &LocalFile::new(3)).unwrap_err();
+    assert!(refused.to_string().contains("it answered 400"), "{refused}");
+    assert_eq!(server.requests("PUT /models/m").len(), 1);
 }
 
 #[test]

@@ -91,6 +91,11 @@ pub(crate) fn upload(objects: &Objects, to: &str, file: &LocalFile) -> Result<()
     objects.upload(&uri(to), &file.open(), file.digest(), Replace::Anything, |_| {}, &|| false)
 }
 
+/// Uploads a file without an interruption, unless there is another object.
+pub(crate) fn create(objects: &Objects, to: &str, file: &LocalFile) -> Result<(), ObjectError> {
+    objects.upload(&uri(to), &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false)
+}
+
 /// Asserts that the object is the file, with its digest as the only metadata, and that no parts remain.
 #[track_caller]
 pub(crate) fn assert_uploaded(server: &ObjectServer, key: &str, file: &LocalFile) {

@@ -11,7 +11,7 @@ use crate::{
     object_server::{Fault, Gate, ObjectServer},
     support::{
         LocalFile, MIB, SMALL, assert_nothing_there, assert_uploaded, connect, connect_to, connect_with,
-        digest, upload, uri,
+        create, digest, upload, uri,
     },
 };
 
@@ -54,22 +54,20 @@ fn an_object_that_was_created_during_the_upload_is_not_replaced() {
         [("small.pt", 3, "PUT /models/small.pt "), ("large.pt", 12 * MIB, "large.pt?partNumber=2&")]
     {
         let (file, other) = (LocalFile::new(length), LocalFile::new(length + 1));
-        let to = uri(&format!("s3://models/{key}"));
+        let to = format!("s3://models/{key}");
         let gate = Gate::new();
         server.fault(wait_at, 1, Fault::Hold(gate.clone()));
         let refused = thread::scope(|scope| {
-            let uploading = scope.spawn(|| {
-                objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false)
-            });
+            let uploading = scope.spawn(|| create(&objects, &to, &file));
             gate.wait_for_a_request();
-            upload(&objects, &to.to_string(), &other).unwrap();
+            upload(&objects, &to, &other).unwrap();
             gate.open();
             uploading.join().unwrap()
         });
         assert!(matches!(refused, Err(ObjectError::Exists { .. })), "{refused:?}");
         assert_uploaded(&server, key, &other);
         // The same bytes are no conflict.
-        objects.upload(&to, &other.open(), other.digest(), Replace::Nothing, |_| {}, &|| false).unwrap();
+        create(&objects, &to, &other).unwrap();
         assert_uploaded(&server, key, &other);
     }
 }
@@ -85,8 +83,7 @@ fn a_new_object_whose_answer_is_lost_is_recognised() {
         ("busy.pt", Fault::Answer(503)),
     ] {
         server.fault(&format!("PUT /models/{key}"), 1, fault);
-        let to = uri(&format!("s3://models/{key}"));
-        objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false).unwrap();
+        create(&objects, &format!("s3://models/{key}"), &file).unwrap();
         assert_uploaded(&server, key, &file);
     }
 }
@@ -96,10 +93,9 @@ fn a_store_without_conditional_requests_is_checked_before_the_upload() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     let file = LocalFile::new(3);
-    let to = uri("s3://models/m.pt");
     let conditional_tries = 8;
     server.fault("PUT /models/m.pt ", conditional_tries, Fault::Answer(501));
-    objects.upload(&to, &file.open(), file.digest(), Replace::Nothing, |_| {}, &|| false).unwrap();
+    create(&objects, "s3://models/m.pt", &file).unwrap();
     assert_uploaded(&server, "m.pt", &file);
     assert_eq!(server.requests("PUT /models/m.pt ").len(), conditional_tries + 1);
 }
@@ -132,7 +128,7 @@ fn a_file_that_changed_since_it_was_digested_is_not_uploaded() {
             |_| {},
             &|| false,
         );
-        assert!(matches!(refused, Err(ObjectError::NotTheFile { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ObjectError::File(ArtifactError::Changed { .. }))), "{refused:?}");
         assert_nothing_there(&server, "m.pt");
     }
 }
@@ -193,19 +189,9 @@ fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
     let gate = Gate::new();
     server.fault("?partNumber=2&", 1, Fault::Hold(gate.clone()));
     let file = LocalFile::new(21 * MIB);
-    let opened = file.open();
     let objects = connect(&server);
     let refused = thread::scope(|scope| {
-        let uploading = scope.spawn(|| {
-            objects.upload(
-                &uri("s3://models/m.pt"),
-                &opened,
-                file.digest(),
-                Replace::Anything,
-                |_| {},
-                &|| false,
-            )
-        });
+        let uploading = scope.spawn(|| upload(&objects, "s3://models/m.pt", &file));
         gate.wait_for_a_request();
         File::options().write(true).open(&file.path).unwrap().write_all(b"?").unwrap();
         gate.open();

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::{error::ArtifactError, measure::MeasureOptions, open_file::OpenFile};
+use crate::{error::ArtifactError, open_file::OpenFile};
 use registry_domain::{
     Measurement,
     json::{Object, Value, read_object},
@@ -14,49 +14,45 @@ use registry_domain::{
 /// takes some ten times its size.
 pub const MAX_JSON_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Digests and parses a configuration in one pass.
+/// Digests and parses a configuration in one pass. `progress` receives the bytes done so far, and returns false to stop.
 ///
 /// # Errors
-/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`OpenFile::measure`] and [`parse_config`].
+/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`OpenFile::measure`], [`ArtifactError::NotJson`] and
+/// [`ArtifactError::NotAnObject`].
 pub fn read_config(
     opened: &OpenFile,
-    progress: impl FnMut(u64),
+    progress: impl FnMut(u64) -> bool,
 ) -> Result<(Measurement, Object), ArtifactError> {
-    let (measurement, content) = read(opened, None, progress)?;
+    let (measurement, content) = read(opened, progress)?;
     Ok((measurement, parse_config(&content, opened.path())?))
 }
 
 /// Parses the JSON object in the file at `path`.
 ///
 /// # Errors
-/// [`ArtifactError::TooLarge`] over [`MAX_JSON_BYTES`], else as [`OpenFile::open`], [`OpenFile::measure`] and
-/// [`parse_object`].
+/// As [`OpenFile::open`] and [`read_config`].
 pub fn read_object_file(path: &Path) -> Result<Object, ArtifactError> {
-    // A limit of zero skips the digest, which is not needed.
-    let (_, content) = read(&OpenFile::open(path)?, Some(0), |_| {})?;
+    let (_, content) = read(&OpenFile::open(path)?, |_| true)?;
     parse_object(&content, path)
 }
 
 fn read(
     opened: &OpenFile,
-    digest_limit_bytes: Option<u64>,
-    progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64) -> bool,
 ) -> Result<(Measurement, Vec<u8>), ArtifactError> {
-    let keep_up_to_bytes = usize::try_from(MAX_JSON_BYTES).unwrap_or(usize::MAX);
-    let too_large =
-        || ArtifactError::TooLarge { path: opened.path().to_owned(), limit_bytes: MAX_JSON_BYTES };
     if opened.size_bytes() > MAX_JSON_BYTES {
-        return Err(too_large());
+        return Err(ArtifactError::TooLarge { path: opened.path().to_owned(), limit_bytes: MAX_JSON_BYTES });
     }
-    let measured = opened.measure(&MeasureOptions { digest_limit_bytes, keep_up_to_bytes }, progress)?;
-    Ok((measured.measurement, measured.content.ok_or_else(too_large)?))
+    let mut content = Vec::new();
+    let measurement = opened.measure(|chunk, done| {
+        content.extend_from_slice(chunk);
+        progress(done)
+    })?;
+    Ok((measurement, content))
 }
 
 /// Parses a model's configuration. `NaN` and `Infinity`, which Python writes into such files, become `null`.
-///
-/// # Errors
-/// [`ArtifactError::NotJson`] with line and column, [`ArtifactError::NotAnObject`]; both name `path`.
-pub fn parse_config(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> {
+fn parse_config(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> {
     match parse_object(bytes, path) {
         Err(ArtifactError::NotJson { path, reason }) => std::str::from_utf8(bytes)
             .ok()
@@ -69,7 +65,7 @@ pub fn parse_config(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> 
 /// Parses an object from strict JSON.
 ///
 /// # Errors
-/// As [`parse_config`].
+/// [`ArtifactError::NotJson`] with line and column, [`ArtifactError::NotAnObject`]; both name `path`.
 pub fn parse_object(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> {
     let found = match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => return Ok(object),
@@ -148,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.json");
         fs::write(&path, "{}").unwrap();
-        let (measurement, config) = read_config(&OpenFile::open(&path).unwrap(), |_| {}).unwrap();
+        let (measurement, config) = read_config(&OpenFile::open(&path).unwrap(), |_| true).unwrap();
         // `{}`, by `sha256sum`.
         let digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
         assert_eq!(measurement.sha256.unwrap().to_string(), digest);

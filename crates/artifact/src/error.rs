@@ -21,7 +21,7 @@ pub enum ArtifactError {
          was written",
         .path.display()
     )]
-    MadeUp { path: PathBuf, file_system: &'static str },
+    Synthetic { path: PathBuf, file_system: &'static str },
     /// Outside the folder that paths must stay in, even if there is no file.
     #[error(
         "{} is not in the folder that files are read from; give a path relative to that folder, without a link \
@@ -31,7 +31,7 @@ pub enum ArtifactError {
     Outside { path: PathBuf },
     /// Too many symbolic links, or a link of `/proc`.
     #[error("{} leads through links in a circle, or through those of /proc; give the path of the file itself", .path.display())]
-    Entangled { path: PathBuf },
+    LinkLoop { path: PathBuf },
     /// A path that is not a folder.
     #[error("{} is not a folder; give the path of the folder itself", .path.display())]
     NotAFolder { path: PathBuf },

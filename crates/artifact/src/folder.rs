@@ -68,14 +68,8 @@ pub fn list_checkpoints(folder: &Path) -> Result<Vec<Checkpoint>, ArtifactError>
 #[derive(Debug)]
 pub struct StabilityTracker {
     quiet: Duration,
-    seen: HashMap<PathBuf, Sighting>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sighting {
-    state: FileState,
-    since: Duration,
-    last: Duration,
+    /// The state of each file, and since when it has it.
+    seen: HashMap<PathBuf, (FileState, Duration)>,
 }
 
 impl StabilityTracker {
@@ -87,29 +81,17 @@ impl StabilityTracker {
 
     /// Records the files that exist at the time `now`, and forgets all others.
     pub fn observe(&mut self, now: Duration, files: &[Checkpoint]) {
-        let sightings = files.iter().map(|file| {
-            let since = match self.seen.get(&file.path) {
-                Some(before) if before.state == file.state => before.since,
-                _ => now,
-            };
-            (file.path.clone(), Sighting { state: file.state, since, last: now })
+        let states = files.iter().map(|file| {
+            let before = self.seen.get(&file.path).filter(|(state, _)| *state == file.state);
+            (file.path.clone(), before.copied().unwrap_or((file.state, now)))
         });
-        self.seen = sightings.collect();
+        self.seen = states.collect();
     }
 
-    /// Returns true if the file was complete at the last observation. An empty file never is.
+    /// Returns when the file counts as complete, unless it changes before; `None` if it was not observed.
     #[must_use]
-    pub fn is_stable(&self, path: &Path) -> bool {
-        self.seen.get(path).is_some_and(|seen| {
-            seen.state.size_bytes > 0 && seen.last.saturating_sub(seen.since) >= self.quiet
-        })
-    }
-
-    /// Returns the first time at which another file could be complete.
-    #[must_use]
-    pub fn next_check(&self) -> Option<Duration> {
-        let open = self.seen.iter().filter(|(path, seen)| seen.state.size_bytes > 0 && !self.is_stable(path));
-        open.map(|(_, seen)| seen.since + self.quiet).min()
+    pub fn stable_at(&self, path: &Path) -> Option<Duration> {
+        self.seen.get(path).map(|(_, since)| *since + self.quiet)
     }
 }
 
@@ -171,87 +153,32 @@ mod tests {
         Checkpoint {
             path: PathBuf::from(name),
             name: CheckpointName { step: 1, is_final: false },
-            state: FileState { size_bytes, modified_ns, inode },
+            state: FileState { size_bytes, modified_ns, changed_ns: 1, inode },
         }
     }
 
     #[test]
     fn a_file_is_stable_once_it_was_the_same_for_long_enough() {
-        // The time in milliseconds, the state of the file, and if it is stable then, with two seconds of quiet.
-        type Look = (u64, Option<(u64, i64, u64)>, bool);
-        let cases: [(&str, &[Look]); 7] = [
-            (
-                "complete from the start",
-                &[(0, Some((5, 1, 1)), false), (1999, Some((5, 1, 1)), false), (2000, Some((5, 1, 1)), true)],
-            ),
+        // The time in milliseconds, the state of the file, and when it is stable, with two seconds of quiet.
+        type Look = (u64, Option<(u64, i64, u64)>, u64);
+        let cases: [(&str, &[Look]); 5] = [
+            ("complete from the start", &[(0, Some((5, 1, 1)), 2000), (1999, Some((5, 1, 1)), 2000)]),
             (
                 "a slow writer",
-                &[
-                    (0, Some((5, 1, 1)), false),
-                    (1900, Some((6, 2, 1)), false),
-                    (3800, Some((6, 2, 1)), false),
-                    (3900, Some((6, 2, 1)), true),
-                ],
+                &[(0, Some((5, 1, 1)), 2000), (1900, Some((6, 2, 1)), 3900), (3800, Some((6, 2, 1)), 3900)],
             ),
-            (
-                "written over in place",
-                &[(0, Some((5, 1, 1)), false), (2000, Some((5, 2, 1)), false), (4000, Some((5, 2, 1)), true)],
-            ),
-            (
-                "another one moved into its place",
-                &[(0, Some((5, 1, 1)), false), (2000, Some((5, 1, 2)), false), (4000, Some((5, 1, 2)), true)],
-            ),
-            (
-                "gone and back",
-                &[
-                    (0, Some((5, 1, 1)), false),
-                    (1000, None, false),
-                    (2000, Some((5, 1, 1)), false),
-                    (4000, Some((5, 1, 1)), true),
-                ],
-            ),
-            (
-                "empty",
-                &[
-                    (0, Some((0, 1, 1)), false),
-                    (9000, Some((0, 1, 1)), false),
-                    (9500, Some((3, 2, 1)), false),
-                    (11500, Some((3, 2, 1)), true),
-                ],
-            ),
-            (
-                "complete, then appended to",
-                &[(0, Some((5, 1, 1)), false), (3000, Some((5, 1, 1)), true), (3500, Some((9, 2, 1)), false)],
-            ),
+            ("written over in place", &[(0, Some((5, 1, 1)), 2000), (2000, Some((5, 2, 1)), 4000)]),
+            ("replaced by another file", &[(0, Some((5, 1, 1)), 2000), (2000, Some((5, 1, 2)), 4000)]),
+            ("gone and back", &[(0, Some((5, 1, 1)), 2000), (1000, None, 0), (2000, Some((5, 1, 1)), 4000)]),
         ];
         for (what, looks) in cases {
             let mut tracker = StabilityTracker::after(Duration::from_secs(2));
-            for (millis, state, stable) in looks {
+            for (millis, state, stable_at) in looks {
                 let files: Vec<_> = state.iter().map(|state| seen("c", *state)).collect();
                 tracker.observe(Duration::from_millis(*millis), &files);
-                assert_eq!(tracker.is_stable(Path::new("c")), *stable, "{what}, after {millis} ms");
+                let expected = state.map(|_| Duration::from_millis(*stable_at));
+                assert_eq!(tracker.stable_at(Path::new("c")), expected, "{what}, after {millis} ms");
             }
         }
-    }
-
-    #[test]
-    fn the_next_check_is_when_the_first_file_could_be_stable() {
-        let at = Duration::from_millis;
-        let mut tracker = StabilityTracker::after(at(2000));
-        assert_eq!(tracker.next_check(), None);
-        tracker.observe(at(100), &[seen("a", (5, 1, 1)), seen("empty", (0, 1, 2))]);
-        tracker.observe(at(500), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3)), seen("empty", (0, 1, 2))]);
-        assert_eq!(tracker.next_check(), Some(at(2100)));
-        tracker.observe(at(2100), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3))]);
-        assert_eq!(tracker.next_check(), Some(at(2500)));
-        tracker.observe(at(2500), &[seen("a", (5, 1, 1)), seen("b", (7, 1, 3))]);
-        assert_eq!(tracker.next_check(), None);
-    }
-
-    #[test]
-    fn without_a_quiet_period_one_observation_is_enough() {
-        let mut tracker = StabilityTracker::after(Duration::ZERO);
-        tracker.observe(Duration::ZERO, &[seen("c", (5, 1, 1))]);
-        assert!(tracker.is_stable(Path::new("c")));
     }
 }

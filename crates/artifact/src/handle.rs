@@ -29,7 +29,7 @@ const MAX_ATTEMPTS: usize = 64;
 
 /// File systems whose files have no stored content, by their numbers in `statfs(2)`. The kernel generates the content
 /// while it is read, and some reads block forever.
-const MADE_UP: [(u32, &str); 23] = [
+const SYNTHETIC: [(u32, &str); 23] = [
     (0x0000_9fa0, "proc"),
     (0x6265_6572, "sysfs"),
     (0x6462_6720, "debugfs"),
@@ -117,7 +117,7 @@ impl FileHandle {
     /// Returns the name of its file system if the files there have no stored content.
     #[must_use]
     pub fn synthetic_file_system(&self) -> Option<&'static str> {
-        MADE_UP.iter().find(|(number, _)| *number == self.file_system).map(|(_, name)| *name)
+        SYNTHETIC.iter().find(|(number, _)| *number == self.file_system).map(|(_, name)| *name)
     }
 
     /// Opens exactly this file, if it is regular.
@@ -176,7 +176,7 @@ pub(super) fn is_unsupported(error: Errno) -> bool {
 pub(super) fn lookup_error(path: PathBuf, error: Errno) -> ArtifactError {
     match error {
         Errno::NOENT => ArtifactError::Missing { path },
-        Errno::LOOP => ArtifactError::Entangled { path },
+        Errno::LOOP => ArtifactError::LinkLoop { path },
         Errno::XDEV => ArtifactError::Outside { path },
         error => ArtifactError::Unreadable { path, source: error.into() },
     }

@@ -22,12 +22,11 @@ mod template;
 mod write;
 
 pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
-pub use config::{MAX_JSON_BYTES, parse_config, parse_object, read_config, read_object_file};
+pub use config::{MAX_JSON_BYTES, parse_object, read_config, read_object_file};
 pub use error::{ArtifactError, RootError};
 pub use folder::{Checkpoint, StabilityTracker, list_checkpoints};
 #[cfg(target_os = "linux")]
 pub use handle::FileHandle;
-pub use measure::{MeasureOptions, Measured};
 pub use open_file::{FileIdentity, FileState, OpenFile};
 #[cfg(not(target_os = "linux"))]
 pub use portable::{FileHandle, LocalRoot};

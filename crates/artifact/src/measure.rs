@@ -18,83 +18,22 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks between reading and digesting. They bound the memory of a measurement to 4 MiB.
 const BUFFERS: usize = 4;
 
-/// What to do with the bytes of a file.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MeasureOptions {
-    /// Files larger than this are not digested; `None` digests every file.
-    pub digest_limit_bytes: Option<u64>,
-    /// The content of files up to this size is returned.
-    pub keep_up_to_bytes: usize,
-}
-
-/// The result of one pass over a file.
-#[derive(Debug)]
-pub struct Measured {
-    /// Its size, and its digest unless it was over the limit.
-    pub measurement: Measurement,
-    /// The bytes that were digested; absent for a file larger than `keep_up_to_bytes`.
-    pub content: Option<Vec<u8>>,
-}
-
 impl OpenFile {
-    /// Reads the file once. `progress` receives the bytes done so far.
-    ///
-    /// A file that needs neither a digest nor its content is not read.
+    /// Reads and digests the file. `each` receives every chunk and the bytes done so far, and returns false to stop.
     ///
     /// # Errors
-    /// [`ArtifactError::Changed`] if the file changed since it was opened, [`ArtifactError::Unreadable`] if a read fails.
-    pub fn measure(
-        &self,
-        options: &MeasureOptions,
-        mut progress: impl FnMut(u64),
-    ) -> Result<Measured, ArtifactError> {
-        self.measure_while(options, |read_bytes| {
-            progress(read_bytes);
-            true
-        })
-    }
-
-    /// Like [`OpenFile::measure`], as long as `go_on` returns true. It receives the bytes done so far.
-    ///
-    /// # Errors
-    /// [`ArtifactError::Abandoned`] once `go_on` returns false, else as [`OpenFile::measure`].
-    pub fn measure_while(
-        &self,
-        options: &MeasureOptions,
-        mut go_on: impl FnMut(u64) -> bool,
-    ) -> Result<Measured, ArtifactError> {
-        self.measure_each(options, |_, read_bytes| go_on(read_bytes))
-    }
-
-    /// Like [`OpenFile::measure_while`], and passes each chunk that was digested to `each`, with the bytes done so far.
-    ///
-    /// # Errors
-    /// As [`OpenFile::measure_while`].
-    pub fn measure_each(
-        &self,
-        options: &MeasureOptions,
-        each: impl FnMut(&[u8], u64) -> bool,
-    ) -> Result<Measured, ArtifactError> {
-        let size_bytes = self.size_bytes();
-        let digests = options.digest_limit_bytes.is_none_or(|limit| size_bytes <= limit);
-        let kept_bytes = usize::try_from(size_bytes).ok().filter(|size| *size <= options.keep_up_to_bytes);
-        let mut pass = Pass {
-            hasher: digests.then(Sha256::new),
-            content: kept_bytes.map(Vec::with_capacity),
-            read_bytes: 0,
-            abandoned: false,
-            each,
-        };
-        if digests || kept_bytes.is_some() {
-            self.run(&mut pass)
-                .map_err(|source| ArtifactError::Unreadable { path: self.path().to_owned(), source })?;
-            if pass.abandoned {
-                return Err(ArtifactError::Abandoned { path: self.path().to_owned() });
-            }
-            self.confirm_unchanged(pass.read_bytes)?;
+    /// [`ArtifactError::Changed`] if the file changed since it was opened, [`ArtifactError::Unreadable`] if a read fails,
+    /// [`ArtifactError::Abandoned`] if `each` returned false.
+    pub fn measure(&self, each: impl FnMut(&[u8], u64) -> bool) -> Result<Measurement, ArtifactError> {
+        let mut pass = Pass { hasher: Sha256::new(), read_bytes: 0, abandoned: false, each };
+        self.run(&mut pass)
+            .map_err(|source| ArtifactError::Unreadable { path: self.path().to_owned(), source })?;
+        if pass.abandoned {
+            return Err(ArtifactError::Abandoned { path: self.path().to_owned() });
         }
-        let sha256 = pass.hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into()));
-        Ok(Measured { measurement: Measurement { sha256, size_bytes }, content: pass.content })
+        self.confirm_unchanged(pass.read_bytes)?;
+        let sha256 = Some(Digest::from_bytes(pass.hasher.finalize().into()));
+        Ok(Measurement { sha256, size_bytes: pass.read_bytes })
     }
 
     fn run(&self, pass: &mut Pass<impl FnMut(&[u8], u64) -> bool>) -> io::Result<()> {
@@ -152,10 +91,9 @@ impl OpenFile {
     }
 }
 
-/// What is done with each chunk.
+/// The state of one pass over a file.
 struct Pass<E> {
-    hasher: Option<Sha256>,
-    content: Option<Vec<u8>>,
+    hasher: Sha256,
     read_bytes: u64,
     abandoned: bool,
     each: E,
@@ -163,12 +101,7 @@ struct Pass<E> {
 
 impl<E: FnMut(&[u8], u64) -> bool> Pass<E> {
     fn take(&mut self, chunk: &[u8]) {
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(chunk);
-        }
-        if let Some(content) = &mut self.content {
-            content.extend_from_slice(chunk);
-        }
+        self.hasher.update(chunk);
         self.read_bytes += chunk.len() as u64;
         self.abandoned = !(self.each)(chunk, self.read_bytes);
     }
@@ -204,8 +137,8 @@ mod tests {
         (path, bytes)
     }
 
-    fn measure(path: &Path, options: &MeasureOptions) -> Measured {
-        OpenFile::open(path).unwrap().measure(options, |_| {}).unwrap()
+    fn measure(path: &Path, each: impl FnMut(&[u8], u64) -> bool) -> Result<Measurement, ArtifactError> {
+        OpenFile::open(path).unwrap().measure(each)
     }
 
     #[test]
@@ -213,9 +146,8 @@ mod tests {
         let folder = folder();
         let path = folder.path().join("hello");
         fs::write(&path, "hello").unwrap();
-        let measured = measure(&path, &MeasureOptions::default());
-        assert_eq!(measured.measurement.sha256.unwrap().to_string(), HELLO);
-        assert_eq!(measured.measurement.size_bytes, 5);
+        let measured = measure(&path, |_, _| true).unwrap();
+        assert_eq!((measured.sha256.unwrap().to_string().as_str(), measured.size_bytes), (HELLO, 5));
     }
 
     #[test]
@@ -223,50 +155,15 @@ mod tests {
         let folder = folder();
         for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, (BUFFERS + 2) * CHUNK_BYTES + 7] {
             let (path, bytes) = file(&folder, length);
-            let options = MeasureOptions { keep_up_to_bytes: length, ..MeasureOptions::default() };
-            let measured = measure(&path, &options);
-            let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
-            assert_eq!(measured.measurement, Measurement { sha256: Some(digest), size_bytes: length as u64 });
-            assert!(measured.content.as_deref() == Some(&bytes), "{length}");
+            let mut passed = Vec::new();
+            let measured = measure(&path, |chunk, done| {
+                passed.extend_from_slice(chunk);
+                done == passed.len() as u64
+            });
+            let sha256 = Some(Digest::from_bytes(Sha256::digest(&bytes).into()));
+            assert_eq!(measured.unwrap(), Measurement { sha256, size_bytes: length as u64 });
+            assert!(passed == bytes, "{length}");
         }
-    }
-
-    #[test]
-    fn a_file_over_the_limit_is_not_read() {
-        let folder = folder();
-        let (path, bytes) = file(&folder, 10);
-        let opened = OpenFile::open(&path).unwrap();
-        for (limit, keep, digested, kept, read) in [
-            (Some(10), 0, true, false, true),
-            (Some(9), 0, false, false, false),
-            (Some(9), 9, false, false, false),
-            (Some(9), 10, false, true, true),
-            (Some(0), 0, false, false, false),
-            (None, 9, true, false, true),
-            (None, 10, true, true, true),
-        ] {
-            let mut reported = 0;
-            let options = MeasureOptions { digest_limit_bytes: limit, keep_up_to_bytes: keep };
-            let measured = opened.measure(&options, |done| reported = done).unwrap();
-            let case = format!("{options:?}");
-            assert_eq!(measured.measurement.size_bytes, 10, "{case}");
-            assert_eq!(measured.measurement.sha256.is_some(), digested, "{case}");
-            assert_eq!(measured.content, kept.then(|| bytes.clone()), "{case}");
-            assert_eq!(reported, if read { 10 } else { 0 }, "{case}");
-        }
-    }
-
-    #[test]
-    fn progress_rises_chunk_by_chunk_to_the_size() {
-        let folder = folder();
-        let (path, _) = file(&folder, 2 * CHUNK_BYTES + 5);
-        let mut reported = Vec::new();
-        OpenFile::open(&path)
-            .unwrap()
-            .measure(&MeasureOptions::default(), |done| reported.push(done))
-            .unwrap();
-        let chunk = CHUNK_BYTES as u64;
-        assert_eq!(reported, [chunk, 2 * chunk, 2 * chunk + 5]);
     }
 
     #[test]
@@ -289,11 +186,11 @@ mod tests {
                 let mut writer = File::options().write(true).open(&path).unwrap();
                 let opened = OpenFile::open(&path).unwrap();
                 let mut first = true;
-                let options = MeasureOptions { keep_up_to_bytes: length, ..MeasureOptions::default() };
-                let refused = opened.measure(&options, |_| {
+                let refused = opened.measure(|_, _| {
                     if std::mem::take(&mut first) {
                         change(&mut writer);
                     }
+                    true
                 });
                 assert!(
                     matches!(refused, Err(ArtifactError::Changed { .. })),
@@ -310,7 +207,7 @@ mod tests {
             let (path, _) = file(&folder, length);
             let opened = OpenFile::open(&path).unwrap();
             File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-            let refused = opened.measure(&MeasureOptions::default(), |_| {});
+            let refused = opened.measure(|_, _| true);
             assert!(matches!(refused, Err(ArtifactError::Changed { .. })), "{length}");
         }
     }
@@ -322,7 +219,7 @@ mod tests {
         let mut writer = File::options().append(true).open(&path).unwrap();
         let more = vec![0; 2 * CHUNK_BYTES];
         let opened = OpenFile::open(&path).unwrap();
-        let refused = opened.measure(&MeasureOptions::default(), |_| writer.write_all(&more).unwrap());
+        let refused = opened.measure(|_, _| writer.write_all(&more).is_ok());
         assert!(matches!(refused, Err(ArtifactError::Changed { .. })));
     }
 
@@ -332,26 +229,9 @@ mod tests {
         let (path, _) = file(&folder, (BUFFERS + 4) * CHUNK_BYTES);
         let opened = OpenFile::open(&path).unwrap();
         let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-            let _ = opened.measure(&MeasureOptions::default(), |_| panic!("on purpose"));
+            let _ = opened.measure(|_, _| panic!("on purpose"));
         }));
         assert!(outcome.is_err());
-    }
-
-    #[test]
-    fn each_chunk_is_passed_on_as_it_was_digested() {
-        let folder = folder();
-        for length in [0, 5, 3 * CHUNK_BYTES + 7] {
-            let (path, bytes) = file(&folder, length);
-            let mut passed = Vec::new();
-            let measured =
-                OpenFile::open(&path).unwrap().measure_each(&MeasureOptions::default(), |chunk, done| {
-                    passed.extend_from_slice(chunk);
-                    done == passed.len() as u64
-                });
-            let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
-            assert_eq!(measured.unwrap().measurement.sha256, Some(digest));
-            assert!(passed == bytes, "{length}");
-        }
     }
 
     #[test]
@@ -359,7 +239,7 @@ mod tests {
         let folder = folder();
         let (path, _) = file(&folder, (BUFFERS + 3) * CHUNK_BYTES);
         let mut reported = 0;
-        let abandoned = OpenFile::open(&path).unwrap().measure_while(&MeasureOptions::default(), |done| {
+        let abandoned = measure(&path, |_, done| {
             reported = done;
             done < 2 * CHUNK_BYTES as u64
         });

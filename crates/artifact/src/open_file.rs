@@ -36,23 +36,27 @@ impl FileIdentity {
     }
 }
 
-/// The state of a file that changes if it is written to or replaced, and that can be stored and compared later.
+/// The state of a file, which changes if the file is written to or replaced. It can be stored and compared later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileState {
     /// Its size in bytes.
     pub size_bytes: u64,
     /// When it was modified, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// When it or its attributes changed, likewise. Unlike the time of modification, programs can't set it.
+    pub changed_ns: i64,
     /// Its number on its file system.
     pub inode: u64,
 }
 
 impl FileState {
     pub(super) fn of(metadata: &Metadata) -> Self {
+        // Saturates in the year 2262.
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         Self {
             size_bytes: metadata.len(),
-            // Saturates in the year 2262.
-            modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
         }
     }
@@ -65,27 +69,6 @@ pub struct OpenFile {
     file: File,
     identity: FileIdentity,
     state: FileState,
-    stamp: Stamp,
-}
-
-/// The state of an open file that changes if it is written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    size_bytes: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    /// Seconds and nanoseconds. Unlike the time of modification, programs can't set it.
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            size_bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }
 
 impl OpenFile {
@@ -110,8 +93,7 @@ impl OpenFile {
         if let Some(kind) = irregular(metadata.file_type()) {
             return Err(ArtifactError::NotRegular { path, kind });
         }
-        let (identity, state) = (FileIdentity::of(&metadata), FileState::of(&metadata));
-        Ok(Self { path, file, identity, state, stamp: Stamp::of(&metadata) })
+        Ok(Self { path, file, identity: FileIdentity::of(&metadata), state: FileState::of(&metadata) })
     }
 
     /// The path that was given.
@@ -135,7 +117,7 @@ impl OpenFile {
     /// Its size in bytes when it was opened.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.stamp.size_bytes
+        self.state.size_bytes
     }
 
     /// Fills `buffer` from `offset` on; partly only at the end of the file.
@@ -157,7 +139,7 @@ impl OpenFile {
         let path = || self.path.clone();
         let metadata =
             self.file.metadata().map_err(|source| ArtifactError::Unreadable { path: path(), source })?;
-        if read_bytes != self.size_bytes() || Stamp::of(&metadata) != self.stamp {
+        if read_bytes != self.size_bytes() || FileState::of(&metadata) != self.state {
             return Err(ArtifactError::Changed { path: path() });
         }
         Ok(())

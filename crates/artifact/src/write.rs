@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::{error::ArtifactError, open_file::irregular};
 
@@ -99,11 +99,7 @@ impl Replacement {
     /// # Errors
     /// [`ArtifactError::Unwritable`]; an existing file is then untouched.
     pub fn put_in_place(self) -> Result<(), ArtifactError> {
-        let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
-        self.file.as_file().sync_all().map_err(unwritable)?;
-        self.file.persist(&self.destination).map_err(|error| unwritable(error.error))?;
-        sync_folder(&self.destination);
-        Ok(())
+        self.put(NamedTempFile::persist)
     }
 
     /// Syncs the file and renames it to its destination, which must not exist.
@@ -111,9 +107,17 @@ impl Replacement {
     /// # Errors
     /// [`ArtifactError::Unwritable`], also if the destination exists.
     pub fn put_in_free_place(self) -> Result<(), ArtifactError> {
-        let unwritable = |source| ArtifactError::Unwritable { path: self.path.clone(), source };
-        self.file.as_file().sync_all().map_err(unwritable)?;
-        self.file.persist_noclobber(&self.destination).map_err(|error| unwritable(error.error))?;
+        self.put(NamedTempFile::persist_noclobber)
+    }
+
+    fn put(
+        self,
+        persist: impl FnOnce(NamedTempFile, PathBuf) -> Result<File, PersistError>,
+    ) -> Result<(), ArtifactError> {
+        let unwritable = |source| ArtifactError::Unwritable { path: self.path, source };
+        let synced = self.file.as_file().sync_all();
+        let put = synced.and_then(|()| Ok(persist(self.file, self.destination.clone())?));
+        put.map_err(unwritable)?;
         sync_folder(&self.destination);
         Ok(())
     }
@@ -134,28 +138,28 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 /// Returns the path to rename to. A rename would replace a link or a device itself, so links are followed and devices
 /// refused.
 fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
-    let place = match fs::canonicalize(path) {
+    let target = match fs::canonicalize(path) {
         Ok(existing) => existing,
         Err(error) if error.kind() == ErrorKind::NotFound => followed(path),
         Err(source) => return Err(ArtifactError::Unwritable { path: path.to_owned(), source }),
     };
-    match fs::metadata(&place).ok().and_then(|metadata| irregular(metadata.file_type())) {
+    match fs::metadata(&target).ok().and_then(|metadata| irregular(metadata.file_type())) {
         Some(kind) => Err(ArtifactError::NotRegular { path: path.to_owned(), kind }),
-        None if place.file_name().is_none() => {
+        None if target.file_name().is_none() => {
             let source = io::Error::new(ErrorKind::InvalidInput, "the path does not end with a file's name");
             Err(ArtifactError::Unwritable { path: path.to_owned(), source })
         }
-        None => Ok(place),
+        None => Ok(target),
     }
 }
 
 /// Follows `path` if it is a link, and returns it unchanged otherwise. The target need not exist.
 #[must_use]
 pub fn followed(path: &Path) -> PathBuf {
-    let mut place = path.to_owned();
+    let mut target = path.to_owned();
     for _ in 0..MAX_LINKS {
-        let Ok(target) = fs::read_link(&place) else { return place };
-        place = folder_of(&place).join(target);
+        let Ok(next) = fs::read_link(&target) else { return target };
+        target = folder_of(&target).join(next);
     }
     // A circle of links; the system reports it when the path is opened.
     path.to_owned()

@@ -1,15 +1,14 @@
 //! The calls of the registry's API, one method each: path, body, and answer.
+//!
+//! Each may fail with any [`ClientError`] except those of creating a client or a key: [`ClientError::NotFound`] if it names
+//! a version that does not exist, [`ClientError::Conflict`] if the version's state or the [`Condition`] forbids the change.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::form_urlencoded;
 
-use crate::{
-    answer,
-    client::{Client, Registered},
-    error::ClientError,
-};
+use crate::{answer, client::Client, error::ClientError};
 use registry_domain::{ModelId, Status};
 
 /// Characters that a path segment contains as they are.
@@ -57,72 +56,48 @@ impl Condition {
 }
 
 impl Client {
-    /// Registers a version with a body of `POST /models`.
-    ///
-    /// # Errors
-    /// Any [`ClientError`] except those of creating a client or a key, as for every call.
-    pub fn register(&self, body: &Value) -> Result<Registered, ClientError> {
-        let body = self.post("/models", body, &Condition::default())?;
-        match id_in(&body) {
-            Some(id) => Ok(Registered { id, body }),
-            None => Err(self.not_a_registry(NO_MODEL)),
-        }
+    /// Registers a version with a body of `POST /models`, and returns it with the registry's field order and digits.
+    pub fn register(&self, body: &Value) -> Result<Value, ClientError> {
+        let (_, model) = self.send(Method::POST, "/models", Some(body), &Condition::default())?;
+        self.expect_model(model)
     }
 
     /// Returns a version by its id.
-    ///
-    /// # Errors
-    /// [`ClientError::NotFound`], or as any call.
     pub fn model(&self, id: ModelId) -> Result<Value, ClientError> {
         self.expect_model(self.get(&format!("/models/{id}"))?)
     }
 
     /// Returns a version by its id, and its ETag if the registry sends one.
-    ///
-    /// # Errors
-    /// As [`Client::model`].
     pub fn model_with_etag(&self, id: ModelId) -> Result<(Value, Option<String>), ClientError> {
-        let (headers, body) = self.send(Method::GET, &format!("/models/{id}"), &HeaderMap::new(), None)?;
+        let (headers, body) =
+            self.send(Method::GET, &format!("/models/{id}"), None, &Condition::default())?;
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         Ok((self.expect_model(body)?, etag))
     }
 
     /// Returns a version by its model's name and its label.
-    ///
-    /// # Errors
-    /// As [`Client::model`].
     pub fn model_by_name(&self, name: &str, version: &str) -> Result<Value, ClientError> {
         self.expect_model(self.get(&format!("/models/by-name/{}/{}", segment(name), segment(version)))?)
     }
 
     /// Returns the production version of a model.
-    ///
-    /// # Errors
-    /// As [`Client::model`].
     pub fn production(&self, name: &str) -> Result<Value, ClientError> {
         self.expect_model(self.get(&format!("/production/{}", segment(name)))?)
     }
 
     /// Returns the first page of a list; `query` has the parameters of `GET /models`, unescaped.
-    ///
-    /// # Errors
-    /// As any call.
     pub fn models(&self, query: &[(&str, &str)]) -> Result<Page, ClientError> {
-        self.page(&with_query("/models", query))
+        self.next_page(&with_query("/models", query))
     }
 
     /// Returns the page after one, by its [`Page::next`].
-    ///
-    /// # Errors
-    /// As any call.
     pub fn next_page(&self, next: &str) -> Result<Page, ClientError> {
-        self.page(next)
+        let (headers, body) = self.send(Method::GET, next, None, &Condition::default())?;
+        let models = self.array(body)?;
+        Ok(Page { models, total: answer::total_count(&headers), next: answer::next_link(&headers) })
     }
 
     /// Returns the suites of a version with their scores, or only one suite.
-    ///
-    /// # Errors
-    /// As [`Client::model`].
     pub fn metrics(&self, id: ModelId, suite: Option<&str>) -> Result<Value, ClientError> {
         let query: Vec<_> = suite.iter().map(|suite| ("suite", *suite)).collect();
         let body = self.get(&with_query(&format!("/models/{id}/metrics"), &query))?;
@@ -130,62 +105,41 @@ impl Client {
     }
 
     /// Merges scores into a suite with a body of `POST /models/{id}/metrics`.
-    ///
-    /// # Errors
-    /// [`ClientError::Conflict`] if `condition` does not hold, else as [`Client::model`].
     pub fn record_metrics(
         &self,
         id: ModelId,
         body: &Value,
         condition: &Condition,
     ) -> Result<Value, ClientError> {
-        self.expect_model(self.post(&format!("/models/{id}/metrics"), body, condition)?)
+        let path = format!("/models/{id}/metrics");
+        self.expect_model(self.send(Method::POST, &path, Some(body), condition)?.1)
     }
 
     /// Returns the audit trail of a version, newest first.
-    ///
-    /// # Errors
-    /// As any call.
     pub fn events(&self, id: ModelId, limit: u32, offset: u64) -> Result<Vec<Value>, ClientError> {
         let body = self.get(&format!("/models/{id}/events?limit={limit}&offset={offset}"))?;
         self.array(body)
     }
 
     /// Sets the status of a version.
-    ///
-    /// # Errors
-    /// [`ClientError::Conflict`] if the gate refuses or `condition` does not hold; else as [`Client::model`].
     pub fn promote(&self, id: ModelId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
         let path = with_query(&format!("/models/{id}/promote"), &[("to_status", to.as_str())]);
-        let (_, body) = self.send(Method::POST, &path, &condition.headers()?, Some(&[]))?;
-        self.expect_model(body)
+        self.expect_model(self.send(Method::POST, &path, None, condition)?.1)
     }
 
     /// Changes a version with a body of `PATCH /models/{id}`.
-    ///
-    /// # Errors
-    /// [`ClientError::Conflict`] for an immutable field, or if `condition` does not hold; else as [`Client::model`].
     pub fn update(&self, id: ModelId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
-        let path = format!("/models/{id}");
-        let body = body.to_string();
-        let (_, body) = self.send(Method::PATCH, &path, &condition.headers()?, Some(body.as_bytes()))?;
-        self.expect_model(body)
+        self.expect_model(self.send(Method::PATCH, &format!("/models/{id}"), Some(body), condition)?.1)
     }
 
-    /// Deletes a version. Its events remain.
-    ///
-    /// # Errors
-    /// [`ClientError::Conflict`] for a production or frozen version without `force`, else as [`Client::model`].
+    /// Deletes a version; a production or frozen one only with `force`. Its events remain.
     pub fn delete(&self, id: ModelId, force: bool, condition: &Condition) -> Result<Value, ClientError> {
         let path = format!("/models/{id}?force={force}");
-        let (_, body) = self.send(Method::DELETE, &path, &condition.headers()?, None)?;
+        let (_, body) = self.send(Method::DELETE, &path, None, condition)?;
         self.expect(body, Value::is_object, "its answer does not say what was deleted")
     }
 
     /// Compares versions: `{"models": […], "comparison": {…}}`. Unknown ids are omitted.
-    ///
-    /// # Errors
-    /// As any call.
     pub fn compare(&self, ids: &[ModelId]) -> Result<Value, ClientError> {
         let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
         let body = self.get(&with_query("/compare", &[("ids", &ids.join(","))]))?;
@@ -197,9 +151,6 @@ impl Client {
     }
 
     /// Returns the counters: `{"total_models", "by_status": {…}, "by_name": {…}}`.
-    ///
-    /// # Errors
-    /// As any call.
     pub fn stats(&self) -> Result<Value, ClientError> {
         let counts = |body: &Value| {
             let is_map = |field: &str| body.get(field).is_some_and(Value::is_object);
@@ -208,31 +159,33 @@ impl Client {
         self.expect(self.get("/stats")?, counts, "its answer counts no models")
     }
 
-    /// Checks that the server runs, and with `ready` that it accepts writes. Without retries, since monitoring retries
-    /// itself.
-    ///
-    /// # Errors
-    /// As any call; [`ClientError::Unavailable`] if the server runs but is not ready.
+    /// Checks that the server runs, and with `ready` that it accepts writes, else [`ClientError::Unavailable`]. Without
+    /// retries, since monitoring retries itself.
     pub fn health(&self, ready: bool) -> Result<(), ClientError> {
         let (path, expected) = if ready { ("/ready", "ready") } else { ("/health", "healthy") };
-        let (_, body) = self.exchange(Method::GET, path, &HeaderMap::new(), ())?;
+        let (_, body) = self.exchange(&Method::GET, path, None, &HeaderMap::new())?;
         let is_so = |body: &Value| body.get("status").and_then(Value::as_str) == Some(expected);
         self.expect(body, is_so, "its answer does not state its health").map(|_| ())
     }
 
     fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.send(Method::GET, path, &HeaderMap::new(), None).map(|(_, body)| body)
+        self.send(Method::GET, path, None, &Condition::default()).map(|(_, body)| body)
     }
 
-    fn post(&self, path: &str, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
-        let body = body.to_string();
-        self.send(Method::POST, path, &condition.headers()?, Some(body.as_bytes())).map(|(_, body)| body)
-    }
-
-    fn page(&self, path: &str) -> Result<Page, ClientError> {
-        let (headers, body) = self.send(Method::GET, path, &HeaderMap::new(), None)?;
-        let models = self.array(body)?;
-        Ok(Page { models, total: answer::total_count(&headers), next: answer::next_link(&headers) })
+    /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer.
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        condition: &Condition,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        self.exchange_with_retries(
+            &method,
+            path,
+            body.map(Value::to_string).as_deref(),
+            &condition.headers()?,
+        )
     }
 
     fn array(&self, body: Value) -> Result<Vec<Value>, ClientError> {

@@ -15,7 +15,6 @@ use crate::{
     error::ClientError,
     key::SecretKey,
 };
-use registry_domain::ModelId;
 
 /// How long a connection may take, including TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,15 +32,6 @@ const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 const USER_AGENT: &str = concat!("registry/", env!("CARGO_PKG_VERSION"));
-
-/// A version that was registered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Registered {
-    /// Its id.
-    pub id: ModelId,
-    /// The whole answer, with the registry's field order and digits.
-    pub body: Value,
-}
 
 /// A client of one registry with one key.
 #[derive(Debug, Clone)]
@@ -91,22 +81,18 @@ impl Client {
         Ok(Self { base_url, key, agent: config.build().new_agent(), call_timeout })
     }
 
-    /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer. `payload` is a
-    /// JSON body; absent for a method without one.
-    pub(super) fn send(
+    /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer. `body` is JSON.
+    pub(super) fn exchange_with_retries(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
+        body: Option<&str>,
         headers: &HeaderMap,
-        payload: Option<&[u8]>,
     ) -> Result<(HeaderMap, Value), ClientError> {
         let repeatable = method == Method::GET;
         let mut retries = 0;
         loop {
-            let outcome = match payload {
-                Some(payload) => self.exchange(method.clone(), path, headers, payload),
-                None => self.exchange(method.clone(), path, headers, ()),
-            };
+            let outcome = self.exchange(method, path, body, headers);
             match outcome.as_ref().err().and_then(|error| wait_before_retry(error, retries, repeatable)) {
                 Some(wait) => thread::sleep(wait),
                 None => return outcome,
@@ -118,18 +104,29 @@ impl Client {
     /// Sends a request once.
     pub(super) fn exchange(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
+        body: Option<&str>,
         headers: &HeaderMap,
-        payload: impl AsSendBody,
     ) -> Result<(HeaderMap, Value), ClientError> {
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(payload)
-            .map_err(|error| ClientError::BadUrl(format!("can't be used: {error}")))?;
+            .header(header::CONTENT_TYPE, "application/json");
+        match body {
+            Some(body) => self.run(request.body(body), headers),
+            None if method == Method::POST => self.run(request.body(""), headers),
+            None => self.run(request.body(()), headers),
+        }
+    }
+
+    fn run(
+        &self,
+        request: Result<Request<impl AsSendBody>, ureq::http::Error>,
+        headers: &HeaderMap,
+    ) -> Result<(HeaderMap, Value), ClientError> {
+        let mut request = request.map_err(|error| ClientError::BadUrl(format!("can't be used: {error}")))?;
         let key = self.key.iter().map(|key| (API_KEY_HEADER, key.header().clone()));
         let others = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
         request.headers_mut().extend(key.chain(others));

@@ -12,6 +12,6 @@ mod key;
 
 pub use base_url::read_base_url;
 pub use calls::{Condition, Page};
-pub use client::{Client, Registered};
+pub use client::Client;
 pub use error::ClientError;
 pub use key::SecretKey;

@@ -1,7 +1,7 @@
-//! The registry's client, made interruptible: a call returns once the user interrupts the command. It also remembers
-//! whether a registry has answered.
+//! The registry's client, made interruptible: a call returns once the user interrupts the command. It also remembers if a
+//! registry has answered.
 
-use std::{cell::Cell, io, thread, time::Duration};
+use std::{cell::Cell, thread, time::Duration};
 
 use crossbeam_channel::{bounded, select};
 
@@ -15,10 +15,9 @@ use crate::{
 };
 
 /// How long the answer to a registration is awaited after an interruption, so that its outcome is mostly known.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
+pub(super) const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// A client whose calls end on an interruption.
-#[derive(Debug)]
 pub(in crate::cli) struct InterruptibleClient {
     client: Client,
     interrupt: Interrupt,
@@ -30,8 +29,6 @@ pub(in crate::cli) struct InterruptibleClient {
 pub(super) enum CallError {
     /// The registry refused the call, or could not be reached.
     Client(ClientError),
-    /// There was no thread for the call.
-    NoThread(io::Error),
     /// The command was interrupted first; the call may still be executed.
     Interrupted,
 }
@@ -41,29 +38,14 @@ impl InterruptibleClient {
         Self { client, interrupt, has_answered: Cell::new(false) }
     }
 
-    /// Returns true if a registry has answered in this run. After that, a different answer comes from something that
-    /// stands in for it while it is away, such as a proxy.
+    /// Returns true if a registry has answered in this run. After that, a different answer comes from a proxy that
+    /// replaces an unavailable registry.
     pub(in crate::cli) fn has_answered(&self) -> bool {
         self.has_answered.get()
     }
 
-    /// Makes a call that only reads, so that an interruption need not wait for it.
-    pub(super) fn read<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
-    ) -> Result<T, CallError> {
-        self.run(Duration::ZERO, call)
-    }
-
-    /// Makes a call that changes something.
-    pub(super) fn change<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
-    ) -> Result<T, CallError> {
-        self.run(LAST_ANSWER, call)
-    }
-
-    fn run<T: Send + 'static>(
+    /// Makes a call. After an interruption its answer is awaited for `grace`.
+    pub(super) fn call<T: Send + 'static>(
         &self,
         grace: Duration,
         call: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
@@ -74,10 +56,9 @@ impl InterruptibleClient {
         let client = self.client.clone();
         let (reply, answer) = bounded(1);
         // After an interruption this thread lives on until the process ends.
-        let thread = thread::Builder::new().name("registry".to_owned()).spawn(move || {
+        thread::spawn(move || {
             let _ = reply.send(call(&client));
         });
-        thread.map_err(CallError::NoThread)?;
         let answer = select! {
             recv(answer) -> answer => answer.ok(),
             recv(self.interrupt.channel()) -> _ => answer.recv_timeout(grace).ok(),
@@ -103,10 +84,6 @@ impl From<CallError> for PublishError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Client(error) => error.into(),
-            CallError::NoThread(error) => Self {
-                class: ErrorClass::Outage,
-                failure: Failure::failed(format!("the registry can't be called: no thread: {error}")),
-            },
             CallError::Interrupted => Self {
                 class: ErrorClass::Interrupted,
                 failure: Failure::interrupted("interrupted while the registry was asked"),

@@ -3,6 +3,8 @@
 //! Every step first looks at what exists, so running it again finishes an interrupted publication and does nothing if all
 //! is done. What can fail without reading gigabytes is checked first, and nothing is uploaded that could not be registered.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
@@ -16,38 +18,34 @@ use super::{
 };
 use crate::{
     artifact::{
-        MeasureOptions, OpenFile,
+        ArtifactError, OpenFile, Values,
         objects::{ObjectError, ObjectUri},
         read_config,
     },
-    client::{ClientError, Registered},
+    client::ClientError,
     domain::{Digest, Measurement, json::Object},
 };
 
 mod client;
 mod plan;
 mod upload;
-mod upload_flags;
 
-use client::CallError;
 pub(super) use client::InterruptibleClient;
+use client::{CallError, LAST_ANSWER};
 use plan::Plan;
-pub(super) use plan::{Candidate, Destination, Naming};
-pub(super) use upload::Upload;
-pub use upload_flags::UploadFlags;
+pub(super) use plan::{Candidate, Destination};
+use upload::Upload;
+pub(super) use upload::UploadFlags;
 
-/// A version that the registry holds, or would hold.
-#[derive(Debug)]
+/// A version that is published.
 pub(super) struct Publication {
-    /// The registry's answer; null in a dry run.
+    /// The version as the registry has it; in a dry run the body.
     pub(super) model: Value,
     /// The body of its registration.
     pub(super) body: Value,
-    pub(super) checkpoint: Measurement,
 }
 
 /// What all publications of a command have in common.
-#[derive(Debug)]
 pub(super) struct Publisher {
     pub(super) name: String,
     pub(super) details: Details,
@@ -55,6 +53,8 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
+    /// Absent in a dry run, which sends nothing.
+    pub(super) registry: Option<InterruptibleClient>,
     /// How the command continues once the registry is back, as a clause.
     pub(super) retry_advice: &'static str,
     pub(super) interrupt: Interrupt,
@@ -63,30 +63,23 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    /// Checks the flags and the configuration file without any request: the URI can be made and, for an upload, names
-    /// an object.
+    /// Checks the flags, the configuration file and, except in a dry run, the settings and credentials of the store.
     ///
     /// # Errors
-    /// What is wrong with the flags or that file.
-    pub(super) fn check(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
-        self.upload_uri(naming)?;
-        self.config().map(drop)
-    }
-
-    /// Connects to the object store, if there is an upload: its settings are valid and there are credentials.
-    ///
-    /// # Errors
-    /// As [`Publisher::check`], or what is missing.
-    pub(super) fn check_store(&self, naming: &Naming<'_>) -> Result<(), PublishError> {
-        if let (Some(upload), Some(uri)) = (&self.upload, self.upload_uri(naming)?) {
+    /// What is wrong with them.
+    pub(super) fn check(&self, values: &Values<'_>) -> Result<(), PublishError> {
+        let uri = self.upload_uri(values)?;
+        self.config()?;
+        if let (Some(_), Some(upload), Some(uri)) = (&self.registry, &self.upload, uri) {
             upload.connect(&uri)?;
         }
         Ok(())
     }
 
-    fn upload_uri(&self, naming: &Naming<'_>) -> Result<Option<ObjectUri>, PublishError> {
+    fn upload_uri(&self, values: &Values<'_>) -> Result<Option<ObjectUri>, PublishError> {
         // Any digest shows what kind of URI it becomes.
-        let uri = self.destination.uri(&self.name, naming, Some(Digest::from_bytes([0; 32])))?;
+        let sha256 = Some(Digest::from_bytes([0; 32]));
+        let uri = self.destination.uri(&Values { sha256, ..*values })?;
         if self.upload.is_none() {
             return Ok(None);
         }
@@ -98,35 +91,33 @@ impl Publisher {
         Ok(Some(uri))
     }
 
-    /// Describes what would be done with a planned publication.
-    pub(super) fn intent(&self, candidate: &Candidate, planned: &Publication) -> String {
-        let uri = planned.body.get("artifact_uri").and_then(Value::as_str);
-        match (&self.upload, uri) {
+    /// Publishes a checkpoint, as far as that is not done yet; in a dry run it only shows what would be done.
+    ///
+    /// # Errors
+    /// Why it is not published. A failed upload leaves nothing behind.
+    pub(super) fn publish(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
+        match &self.registry {
+            Some(registry) => self.publish_at(registry, candidate),
+            None => self.dry_run(candidate),
+        }
+    }
+
+    fn dry_run(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
+        let config = self.config()?;
+        let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
+        print::line(&match (&self.upload, &plan.uri) {
             (Some(upload), Some(uri)) => {
-                let unless = if upload.replaces() { "" } else { ", unless it is there already" };
+                let unless = if upload.force { "" } else { ", unless it is there already" };
                 let size = print::size(candidate.file.size_bytes());
                 format!("dry run: nothing was uploaded or sent; {size} would go to {uri}{unless}")
             }
             _ => "dry run: nothing was sent".to_owned(),
-        }
-    }
-
-    /// Returns what would be sent, without any request.
-    ///
-    /// # Errors
-    /// If a file can't be read, or the URI can't be made.
-    pub(super) fn dry_run(&self, candidate: &Candidate) -> Result<Publication, PublishError> {
-        let config = self.config()?;
-        let plan = self.plan(candidate, self.digest(&candidate.file)?)?;
+        });
         let body = self.body(candidate, &plan, config.as_ref());
-        Ok(Publication { model: Value::Null, body, checkpoint: plan.checkpoint })
+        Ok(Publication { model: body.clone(), body })
     }
 
-    /// Publishes a checkpoint, as far as that is not done yet.
-    ///
-    /// # Errors
-    /// Why it is not published. A failed upload leaves nothing behind.
-    pub(super) fn publish(
+    fn publish_at(
         &self,
         registry: &InterruptibleClient,
         candidate: &Candidate,
@@ -157,12 +148,13 @@ impl Publisher {
             }
             None => self.register(registry, candidate, &plan, &body)?,
         };
-        Ok(Publication { model, body, checkpoint: plan.checkpoint })
+        Ok(Publication { model, body })
     }
 
     fn plan(&self, candidate: &Candidate, checkpoint: Measurement) -> Result<Plan, PublishError> {
         let version = ModelRef::named(&self.name, &candidate.version);
-        let uri = self.destination.uri(&self.name, &candidate.naming(), checkpoint.sha256)?;
+        let values = Values { sha256: checkpoint.sha256, ..candidate.values(&self.name) };
+        let uri = self.destination.uri(&values)?;
         Ok(Plan { version, uri, checkpoint })
     }
 
@@ -173,7 +165,7 @@ impl Publisher {
         candidate: &Candidate,
     ) -> Result<Option<Value>, PublishError> {
         let (name, version) = (self.name.clone(), candidate.version.clone());
-        match registry.read(move |client| client.model_by_name(&name, &version)) {
+        match registry.call(Duration::ZERO, move |client| client.model_by_name(&name, &version)) {
             Ok(model) => Ok(Some(model)),
             Err(CallError::Client(ClientError::NotFound { .. })) => Ok(None),
             Err(error) => Err(error.into()),
@@ -193,21 +185,16 @@ impl Publisher {
     }
 
     fn config(&self) -> Result<Option<(Measurement, Object)>, PublishError> {
-        let read = |path| read_config(&OpenFile::open(path)?, |_| {});
+        let read = |path| read_config(&OpenFile::open(path)?, |_| true);
         Ok(self.details.config_path.as_ref().map(read).transpose()?)
     }
 
-    fn digest(&self, file: &OpenFile) -> Result<Measurement, PublishError> {
-        let bar = progress::only_bar(file.path(), file.size_bytes());
-        let measured = file.measure_while(&MeasureOptions::default(), |done| {
-            bar.set(done);
-            !self.interrupt.requested()
-        });
-        Ok(measured?.measurement)
+    fn digest(&self, file: &OpenFile) -> Result<Measurement, ArtifactError> {
+        progress::digest(file, || !self.interrupt.requested())
     }
 
-    /// Registers the version. If it is registered by then, by another publisher or by a request whose answer was lost,
-    /// that is as good if it is the same.
+    /// Registers the version. It also succeeds if the same version was registered in the meantime, by another publisher or
+    /// by a request whose answer was lost.
     fn register(
         &self,
         registry: &InterruptibleClient,
@@ -217,11 +204,11 @@ impl Publisher {
     ) -> Result<Value, PublishError> {
         let version = &plan.version;
         let sent = body.clone();
-        let error = match registry.change(move |client| client.register(&sent)) {
-            Ok(Registered { id, body }) => {
+        let error = match registry.call(LAST_ANSWER, move |client| client.register(&sent)) {
+            Ok(model) => {
                 self.printed.reset();
-                print::line(&registration::summary(version, id, Some(&plan.checkpoint), None));
-                return Ok(body);
+                print::line(&registration::summary(version, &model, Some(&plan.checkpoint), None));
+                return Ok(model);
             }
             Err(CallError::Interrupted) => {
                 return Err(PublishError {

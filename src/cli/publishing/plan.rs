@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::{
-    artifact::{Field, OpenFile, TemplateError, UriTemplate, Values, objects::ObjectUri},
+    artifact::{OpenFile, TemplateError, UriTemplate, Values, objects::ObjectUri},
     cli::{model_ref::ModelRef, publish_error::PublishError},
-    domain::{Digest, Measurement},
+    domain::Measurement,
 };
 
 /// Where artifacts are kept.
@@ -25,15 +25,6 @@ pub(in crate::cli) struct Candidate {
     pub(in crate::cli) step: Option<i64>,
 }
 
-/// The fields of a URI template that are known before the digest.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::cli) struct Naming<'a> {
-    pub(in crate::cli) version: &'a str,
-    pub(in crate::cli) step: Option<i64>,
-    /// Absent if the file's name is not UTF-8.
-    pub(in crate::cli) basename: Option<&'a str>,
-}
-
 /// What a checkpoint will be registered as.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -45,9 +36,10 @@ pub(super) struct Plan {
 }
 
 impl Candidate {
-    pub(in crate::cli) fn naming(&self) -> Naming<'_> {
+    /// The values of a URI template, as far as they are known without the digest.
+    pub(in crate::cli) fn values<'a>(&'a self, name: &'a str) -> Values<'a> {
         let basename = self.file.path().file_name().and_then(|name| name.to_str());
-        Naming { version: &self.version, step: self.step, basename }
+        Values { name, version: &self.version, step: self.step, basename, sha256: None }
     }
 }
 
@@ -56,21 +48,11 @@ impl Destination {
     ///
     /// # Errors
     /// If the template needs a field that the checkpoint does not have.
-    pub(super) fn uri(
-        &self,
-        name: &str,
-        naming: &Naming<'_>,
-        sha256: Option<Digest>,
-    ) -> Result<Option<String>, TemplateError> {
+    pub(super) fn uri(&self, values: &Values<'_>) -> Result<Option<String>, TemplateError> {
         match self {
-            Self::Unnamed => Ok(sha256.map(|digest| format!("sha256:{digest}"))),
+            Self::Unnamed => Ok(values.sha256.map(|digest| format!("sha256:{digest}"))),
             Self::Fixed(uri) => Ok(Some(normalized(uri))),
-            Self::Template(template) if sha256.is_none() && template.has(Field::Sha256) => Ok(None),
-            Self::Template(template) => {
-                let Naming { version, step, basename } = *naming;
-                let uri = template.expand(&Values { name, version, step, basename, sha256 })?;
-                Ok(Some(normalized(&uri)))
-            }
+            Self::Template(template) => Ok(template.expand(values)?.map(|uri| normalized(&uri))),
         }
     }
 }
@@ -140,6 +122,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::Digest;
 
     #[test]
     fn a_registered_version_is_the_same_or_the_differences_are_named() {

@@ -1,10 +1,12 @@
-//! The object of a publication: compared with the checkpoint, or uploaded.
+//! The object of a publication: the flags of its upload, and the upload, unless the same object exists.
 
 use std::{
     cell::RefCell,
     rc::Rc,
     time::{Duration, Instant},
 };
+
+use clap::Args;
 
 use super::plan::Plan;
 use crate::{
@@ -13,15 +15,52 @@ use crate::{
         objects::{ObjectError, ObjectInfo, ObjectUri, Objects, Replace},
     },
     cli::{
-        interrupt::Interrupt, object_flags::ObjectFlags, print, progress, publish_error::PublishError,
-        registration,
+        config::Profile, interrupt::Interrupt, object_flags::ObjectFlags, print, progress,
+        publish_error::PublishError, registration,
     },
 };
 
+/// Flags for uploading the checkpoint.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Upload")]
+pub(in crate::cli) struct UploadFlags {
+    /// Upload the checkpoint to the artifact's URI (s3://, gs:// or az://) before it is registered
+    ///
+    /// An existing object with this size and digest is not uploaded again; a different one is a conflict. Credentials
+    /// come from the variables that the store's own tools use, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    #[arg(long)]
+    upload: bool,
+    /// Skip the upload if the object exists with this size and digest, which is the default (accepted for 0.2.0)
+    #[arg(long, requires = "upload", conflicts_with = "force_upload")]
+    skip_upload_if_exists: bool,
+    /// Replace an existing object
+    #[arg(long, requires = "upload")]
+    force_upload: bool,
+    #[command(flatten)]
+    objects: ObjectFlags,
+}
+
+impl UploadFlags {
+    /// Returns true if there is an upload.
+    pub(in crate::cli) fn is_set(&self) -> bool {
+        self.upload
+    }
+
+    /// Returns how to upload, if at all; the configuration file supplies missing store settings.
+    pub(in crate::cli) fn upload(&self, profile: &Profile, interrupt: &Interrupt) -> Option<Upload> {
+        self.upload.then(|| Upload {
+            force: self.force_upload,
+            flags: self.objects.clone().or(profile),
+            interrupt: interrupt.clone(),
+            connection: RefCell::default(),
+        })
+    }
+}
+
 /// Uploads of one command, over one connection per bucket.
-#[derive(Debug)]
 pub(in crate::cli) struct Upload {
-    force: bool,
+    /// True if existing objects are replaced.
+    pub(super) force: bool,
     flags: ObjectFlags,
     interrupt: Interrupt,
     connection: RefCell<Option<Rc<Objects>>>,
@@ -36,15 +75,6 @@ pub(super) struct Target {
 }
 
 impl Upload {
-    pub(super) fn new(force: bool, flags: ObjectFlags, interrupt: Interrupt) -> Self {
-        Self { force, flags, interrupt, connection: RefCell::default() }
-    }
-
-    /// Returns true if existing objects are replaced.
-    pub(super) fn replaces(&self) -> bool {
-        self.force
-    }
-
     /// Connects to the bucket of `uri`, or returns the existing connection.
     ///
     /// # Errors

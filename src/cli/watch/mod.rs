@@ -11,15 +11,14 @@ use super::{
     exit::{self, Failure},
     interrupt::Interrupt,
     print,
-    publishing::{Destination, InterruptibleClient, Naming, Publisher, UploadFlags},
+    publishing::{Destination, InterruptibleClient, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, list_checkpoints},
+    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, Values, list_checkpoints},
     domain::Draft,
 };
 
-mod events;
 mod retry;
 mod state;
 mod watcher;
@@ -60,7 +59,7 @@ Ending:
 /// Each published model goes to stdout as one line of JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
-pub struct Watch {
+pub(super) struct Watch {
     /// The model's name; versions are named step-N or final-step-N after their files
     #[arg(long)]
     name: String,
@@ -83,8 +82,8 @@ pub struct Watch {
     /// Publish the checkpoints that exist, once they are complete, and end
     #[arg(long, help_heading = "Watching")]
     once: bool,
-    /// How often to poll the folder, in seconds, for systems that send no events
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds, help_heading = "Watching")]
+    /// How often to poll the folder, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
     poll_seconds: Duration,
     /// How long a file must be unchanged to count as complete, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
@@ -102,16 +101,13 @@ pub struct Watch {
 
 impl Watch {
     /// Watches until a signal, or with `--once` until all existing checkpoints are published.
-    ///
-    /// # Errors
-    /// Why it could not start or continue; with `--once` also what was not published.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
         // Any version shows what kind of URIs the template makes.
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        if self.upload.is_wanted() && !is_unique_per_checkpoint(&self.artifact_uri_template) {
+        if self.upload.is_set() && !is_unique_per_checkpoint(&self.artifact_uri_template) {
             return Err(Failure::usage(format!(
                 "{} is the same URI for all checkpoints, so each would replace the one before; add {{version}}, \
                  {{step}}, {{basename}} or {{sha256}}",
@@ -132,6 +128,7 @@ impl Watch {
         };
         let publisher = Publisher {
             upload,
+            registry,
             destination: Destination::Template(self.artifact_uri_template),
             name: self.name,
             details: self.details,
@@ -141,12 +138,14 @@ impl Watch {
             interrupt,
             printed: print::OncePrinter::default(),
         };
-        let naming =
-            Naming { version: &version, step: Some(sample.step), basename: Some("checkpoint_step_1.pt") };
-        publisher.check(&naming).map_err(|error| error.failure)?;
-        if registry.is_some() {
-            publisher.check_store(&naming).map_err(|error| error.failure)?;
-        }
+        let values = Values {
+            name: &publisher.name,
+            version: &version,
+            step: Some(sample.step),
+            basename: Some("checkpoint_step_1.pt"),
+            sha256: None,
+        };
+        publisher.check(&values).map_err(|error| error.failure)?;
         let options = WatchOptions {
             all: self.all,
             once: self.once,
@@ -155,7 +154,7 @@ impl Watch {
             state_file: self.state_file.unwrap_or_else(|| self.checkpoint_dir.join(STATE_FILE)),
             registry_url,
         };
-        Watcher::new(publisher, registry, self.checkpoint_dir, options).run()
+        Watcher::new(publisher, self.checkpoint_dir, options).run()
     }
 }
 

@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{RecvTimeoutError, select};
-use serde_json::Value;
-
-use super::{events::FolderEvents, retry::Retry, state::WatchState};
+use super::{retry::Retry, state::WatchState};
 use crate::{
     artifact::{ArtifactError, Checkpoint, OpenFile, StabilityTracker, list_checkpoints},
     cli::{
@@ -20,7 +17,7 @@ use crate::{
     },
 };
 
-/// The shortest time between two polls, however many events there are.
+/// The shortest time between two polls.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The flags of a watch.
@@ -34,16 +31,13 @@ pub(super) struct WatchOptions {
     pub(super) registry_url: String,
 }
 
-#[derive(Debug)]
+/// A watch that runs.
 pub(super) struct Watcher {
     publisher: Publisher,
-    /// Absent in a dry run.
-    registry: Option<InterruptibleClient>,
     folder: PathBuf,
     options: WatchOptions,
     started: Instant,
     stability: StabilityTracker,
-    events: FolderEvents,
     /// Absent until the folder exists.
     state: Option<WatchState>,
     /// Set while the registry or the store is unavailable.
@@ -58,20 +52,13 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(
-        publisher: Publisher,
-        registry: Option<InterruptibleClient>,
-        folder: PathBuf,
-        options: WatchOptions,
-    ) -> Self {
+    pub(super) fn new(publisher: Publisher, folder: PathBuf, options: WatchOptions) -> Self {
         Self {
             publisher,
-            registry,
             folder,
             started: Instant::now(),
             stability: StabilityTracker::after(options.quiet_period),
             options,
-            events: FolderEvents::none(),
             state: None,
             outage: None,
             not_ready: HashMap::new(),
@@ -96,7 +83,7 @@ impl Watcher {
                 return self.finish(found.is_empty());
             }
             for checkpoint in &pending {
-                if !self.is_due(checkpoint) {
+                if self.due_at(checkpoint) > self.now() {
                     continue;
                 }
                 if let Err(error) = self.publish(checkpoint)
@@ -108,7 +95,7 @@ impl Watcher {
             if let (false, Some(state)) = (found.is_empty(), &mut self.state) {
                 state.retain(&found);
             }
-            self.wait(polled_at, !pending.is_empty());
+            self.wait(polled_at, &pending);
         }
     }
 
@@ -121,11 +108,10 @@ impl Watcher {
         let found = match list_checkpoints(&self.folder) {
             Ok(found) => found,
             Err(error) => {
-                // A mounted folder may return; with --once there is no waiting for it.
+                // A mounted folder may return; --once does not wait for it.
                 if self.options.once || matches!(error, ArtifactError::NotAFolder { .. }) {
                     return Err(Failure::failed(error.to_string()));
                 }
-                self.events.unsubscribe();
                 self.printed.once(&match error {
                     ArtifactError::Missing { path } => {
                         format!("{} does not exist; waiting for it", path.display())
@@ -142,24 +128,17 @@ impl Watcher {
         Ok(found)
     }
 
-    /// Opens the state file and subscribes to events, once the folder exists.
+    /// Opens the state file, once the folder exists.
     fn prepare(&mut self) -> Result<(), Failure> {
         if self.state.is_none() {
             let WatchOptions { state_file, registry_url, .. } = &self.options;
-            let writes = self.registry.is_some();
+            let writes = self.publisher.registry.is_some();
             let state = WatchState::open(state_file, &self.publisher.name, registry_url, writes)?;
             let folder = self.folder.display();
             if !self.options.once {
                 print::line(&format!("watching {folder} for checkpoints of {}", self.publisher.name));
             }
             self.state = Some(state);
-        }
-        if !self.options.once
-            && !self.events.is_subscribed_to(&self.folder)
-            && let Err(reason) = self.events.subscribe(&self.folder)
-        {
-            let seconds = self.options.poll_interval.as_secs_f64();
-            self.printed.once(&format!("no events for the folder ({reason}); polling every {seconds} s"));
         }
         Ok(())
     }
@@ -186,12 +165,10 @@ impl Watcher {
         pending.cloned().collect()
     }
 
-    /// Returns true if the checkpoint is complete and waits for no retry.
-    fn is_due(&self, checkpoint: &Checkpoint) -> bool {
-        let waits = |retry: Option<&Retry>| retry.is_some_and(|retry| self.now() < retry.at);
-        self.stability.is_stable(&checkpoint.path)
-            && !waits(self.outage.as_ref())
-            && !waits(self.not_ready.get(&checkpoint.path))
+    /// Returns when a checkpoint can be tried: once it is complete, and after the waits of its retries.
+    fn due_at(&self, checkpoint: &Checkpoint) -> Duration {
+        let retries = self.outage.iter().chain(self.not_ready.get(&checkpoint.path)).map(|retry| retry.at);
+        retries.chain(self.stability.stable_at(&checkpoint.path)).max().unwrap_or_default()
     }
 
     /// Publishes a checkpoint, unless its file has changed or gone since the poll.
@@ -203,24 +180,14 @@ impl Watcher {
         };
         let version = checkpoint.name.to_string();
         let candidate = Candidate { file, version, step: Some(checkpoint.name.step) };
-        let (shown, sha256): (Value, _) = match &self.registry {
-            Some(registry) => {
-                let publication = self.publisher.publish(registry, &candidate)?;
-                (publication.model, publication.checkpoint.sha256)
-            }
-            None => {
-                let planned = self.publisher.dry_run(&candidate)?;
-                print::line(&self.publisher.intent(&candidate, &planned));
-                (planned.body, planned.checkpoint.sha256)
-            }
-        };
+        let model = self.publisher.publish(&candidate)?.model;
         if let Some(state) = &mut self.state {
-            state.record_published(checkpoint, sha256);
+            state.record_published(checkpoint);
         }
         self.published += 1;
         self.outage = None;
         self.not_ready.remove(&checkpoint.path);
-        print::result_line(&shown.to_string())
+        print::result_line(&model.to_string())
             .map_err(|failure| PublishError { class: ErrorClass::Setup, failure })
     }
 
@@ -232,7 +199,7 @@ impl Watcher {
         let PublishError { class, failure } = error;
         let file = checkpoint.path.display().to_string();
         let why = failure.text();
-        let has_answered = || self.registry.as_ref().is_some_and(InterruptibleClient::has_answered);
+        let has_answered = || self.publisher.registry.as_ref().is_some_and(InterruptibleClient::has_answered);
         match class {
             ErrorClass::Setup => return Err(failure),
             ErrorClass::NotARegistry if !has_answered() => return Err(failure),
@@ -279,24 +246,12 @@ impl Watcher {
         });
     }
 
-    /// Waits for an event, a file that may be complete, a retry, the next poll, or an interruption.
-    fn wait(&self, polled_at: Duration, has_pending: bool) {
-        let retries = self.outage.iter().chain(self.not_ready.values()).map(|retry| retry.at);
-        // A retry that was due has been made in this round, if its file is still pending.
-        let retries = retries.filter(|at| has_pending && *at > polled_at);
+    /// Waits for the next poll, for a checkpoint that can be tried, or for an interruption.
+    fn wait(&self, polled_at: Duration, pending: &[Checkpoint]) {
         let next_poll = polled_at + self.options.poll_interval;
-        let next = retries.chain(self.stability.next_check()).fold(next_poll, Duration::min);
-        let interrupt = self.publisher.interrupt.channel();
-        let earliest = (polled_at + SHORTEST_PAUSE).saturating_sub(self.now());
-        if interrupt.recv_timeout(earliest) != Err(RecvTimeoutError::Timeout) {
-            return;
-        }
-        let pause = next.saturating_sub(self.now());
-        select! {
-            recv(self.events.wakeups()) -> _ => {}
-            recv(interrupt) -> _ => {}
-            default(pause) => {}
-        }
+        let next = pending.iter().map(|checkpoint| self.due_at(checkpoint)).fold(next_poll, Duration::min);
+        let pause = next.max(polled_at + SHORTEST_PAUSE).saturating_sub(self.now());
+        let _ = self.publisher.interrupt.channel().recv_timeout(pause);
     }
 
     /// Ends a run with `--once` that has nothing left to publish.
@@ -361,7 +316,7 @@ mod tests {
         let file = |step: i64| Checkpoint {
             path: Path::new("d").join(format!("checkpoint_step_{step}.pt")),
             name: CheckpointName { step, is_final: false },
-            state: FileState { size_bytes: 5, modified_ns: 1, inode: 1 },
+            state: FileState { size_bytes: 5, modified_ns: 1, changed_ns: 1, inode: 1 },
         };
         let found = [file(1), file(2), file(3)];
         for (published, latest, outdated, all) in [
@@ -372,7 +327,7 @@ mod tests {
         ] {
             let path = folder.path().join(format!("{published:?}"));
             let mut state = WatchState::open(&path, "m", "http://r", true).unwrap();
-            published.iter().for_each(|step| state.record_published(&file(*step), None));
+            published.iter().for_each(|step| state.record_published(&file(*step)));
             let steps =
                 |chosen: &Chosen<'_>| chosen.pending.iter().map(|it| it.name.step).collect::<Vec<_>>();
             let chosen = choose(&found, false, &state);
@@ -390,7 +345,7 @@ mod tests {
         let file = |name: &str, modified_ns| Checkpoint {
             path: Path::new("d").join(name),
             name: CheckpointName::parse(name).unwrap(),
-            state: FileState { size_bytes: 5, modified_ns, inode: 1 },
+            state: FileState { size_bytes: 5, modified_ns, changed_ns: 1, inode: 1 },
         };
         let found = [file("checkpoint_step_1.pt", 1), file("checkpoint_step_1.safetensors", 2)];
         let mut state = WatchState::open(&folder.path().join("state"), "m", "http://r", true).unwrap();
@@ -398,7 +353,7 @@ mod tests {
             let chosen = choose(&found, all, &state);
             assert_eq!((chosen.pending, chosen.others), (vec![&found[1]], vec![&found[0]]), "the newest");
         }
-        state.record_published(&found[0], None);
+        state.record_published(&found[0]);
         for all in [true, false] {
             let chosen = choose(&found, all, &state);
             assert_eq!((chosen.pending, chosen.others), (vec![], vec![&found[1]]), "the published one");

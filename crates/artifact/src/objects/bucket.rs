@@ -7,39 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use object_store::{
-    Attribute, GetOptions, HeaderValue,
-    aws::AwsAuthorizer,
-    client::{HttpRequest, HttpService as _},
-    path::Path,
-};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use object_store::{Attribute, GetOptions, path::Path};
 use tokio::runtime::Runtime;
-use ureq::http::Method;
 
 use super::{
-    connect::{self, Backend, ObjectOptions, StoreClient},
+    connect::{self, ObjectOptions, StoreClient},
     error::{self, ObjectError},
     uri::{ObjectUri, UriError},
 };
 use registry_domain::Digest;
 
 /// The name of the metadata that holds the SHA-256 of an object's bytes, as 64 hex digits.
-pub const DIGEST_METADATA: &str = "sha256";
+pub(super) const DIGEST_METADATA: &str = "sha256";
 
 /// How often a caller that waits for the network checks for an interruption.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a short request may still take after an interruption.
-const FINISH_WITHIN: Duration = Duration::from_secs(10);
-
-/// Threads of the runtime; requests have their own.
-const RUNTIME_THREADS: usize = 1;
-
-/// Characters of a key that a URL contains as they are.
-const UNESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+pub(super) const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// The most parts that S3 and GCS allow.
 const MAX_PARTS: u64 = 10_000;
@@ -82,7 +67,7 @@ pub struct Objects {
 pub struct ObjectInfo {
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Its digest, if its metadata or its checksum has one; else [`Objects::measure`] computes it.
+    /// Its digest, if its metadata has one; else [`Objects::measure`] computes it.
     pub sha256: Option<Digest>,
 }
 
@@ -104,7 +89,8 @@ impl Objects {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ObjectError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
+            // Requests have their own.
+            .worker_threads(1)
             .thread_name("objects")
             .enable_all()
             .build()
@@ -137,7 +123,7 @@ impl Objects {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Option<ObjectInfo>, ObjectError> {
         self.check_bucket(uri)?;
-        let found = self.wait(interrupted, self.client.find(uri));
+        let found = self.run(interrupted, Duration::ZERO, self.client.find(uri));
         found.unwrap_or_else(|| Err(ObjectError::Interrupted { uri: uri.clone() }))
     }
 
@@ -150,22 +136,9 @@ impl Objects {
         Err(ObjectError::Failed { uri: uri.clone(), reason })
     }
 
-    /// Runs `work` until it is done or `interrupted`.
-    pub(super) fn wait<T>(&self, interrupted: &dyn Fn() -> bool, work: impl Future<Output = T>) -> Option<T> {
-        self.run(interrupted, Duration::ZERO, work)
-    }
-
-    /// Runs `work` whose outcome would be unknown if it were dropped. After an interruption it has [`FINISH_WITHIN`]
-    /// left; returns `None` if it takes longer.
-    pub(super) fn run_to_end<T>(
-        &self,
-        interrupted: &dyn Fn() -> bool,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
-        self.run(interrupted, FINISH_WITHIN, work)
-    }
-
-    fn run<T>(
+    /// Runs `work`. After an interruption it has `grace` left, for work whose outcome would be unknown if it were dropped;
+    /// returns `None` if it takes longer.
+    pub(super) fn run<T>(
         &self,
         interrupted: &dyn Fn() -> bool,
         grace: Duration,
@@ -194,40 +167,13 @@ impl Objects {
 impl StoreClient {
     pub(super) async fn find(&self, uri: &ObjectUri) -> Result<Option<ObjectInfo>, ObjectError> {
         let path = path(uri)?;
-        let answer = match self.backend.store().get_opts(&path, GetOptions::new().with_head(true)).await {
+        let answer = match self.store.get_opts(&path, GetOptions::new().with_head(true)).await {
             Ok(answer) => answer,
             Err(error) => return self.explain(uri, &path, error).await,
         };
         let digest = answer.attributes.get(&Attribute::Metadata(DIGEST_METADATA.into()));
-        let sha256 = match digest.and_then(|text| Digest::parse(DIGEST_METADATA, text).ok().flatten()) {
-            Some(digest) => Some(digest),
-            None => self.checksum(uri).await,
-        };
+        let sha256 = digest.and_then(|text| Digest::parse(DIGEST_METADATA, text).ok().flatten());
         Ok(Some(ObjectInfo { size_bytes: answer.meta.size, sha256 }))
-    }
-
-    /// Returns the SHA-256 that S3 itself computed for an object that was uploaded in one piece with such a checksum; the
-    /// stores' client does not ask for it. The checksum of several parts says nothing about the bytes. This only saves a
-    /// download, so a failure counts as no checksum.
-    async fn checksum(&self, uri: &ObjectUri) -> Option<Digest> {
-        let Backend::S3(store) = &self.backend else { return None };
-        let key = utf8_percent_encode(uri.key(), &UNESCAPED);
-        let mut request = HttpRequest::new(Bytes::new().into());
-        *request.method_mut() = Method::HEAD;
-        *request.uri_mut() = format!("{}/{}/{key}", self.target.endpoint, uri.bucket()).parse().ok()?;
-        request.headers_mut().insert("x-amz-checksum-mode", HeaderValue::from_static("ENABLED"));
-        if !self.target.anonymous {
-            let credential = store.credentials().get_credential().await.ok()?;
-            let authorizer = AwsAuthorizer::new(&credential, "s3", &self.target.region);
-            authorizer.try_authorize(&mut request, None).ok()?;
-        }
-        let answer = self.http.call(request).await.ok()?;
-        let header = |name: &str| answer.headers().get(name)?.to_str().ok();
-        if header("x-amz-checksum-type").is_some_and(|kind| kind != "FULL_OBJECT") {
-            return None;
-        }
-        let bytes = BASE64_STANDARD.decode(header("x-amz-checksum-sha256")?).ok()?;
-        Some(Digest::from_bytes(bytes.try_into().ok()?))
     }
 
     /// Explains a refused HEAD, which has no body: a missing bucket looks like a missing object, and a wrong secret like a
@@ -242,7 +188,7 @@ impl StoreClient {
         let is_bare =
             matches!(error, E::NotFound { .. } | E::PermissionDenied { .. } | E::Unauthenticated { .. });
         let with_reason = match is_bare {
-            true => self.backend.store().get_opts(path, GetOptions::new()).await.err(),
+            true => self.store.get_opts(path, GetOptions::new()).await.err(),
             false => None,
         };
         match error::classify(&self.target, uri, with_reason.as_ref().unwrap_or(&error)) {

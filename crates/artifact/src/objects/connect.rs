@@ -3,13 +3,14 @@
 //! Variables are passed in, not read from the process; blank ones count as unset, and only those listed here count. The
 //! one exception is Google's file of default credentials, which that store's client looks up itself.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use object_store::{
-    ClientOptions, ObjectStore,
-    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum},
-    azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder},
-    gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey},
+    ClientOptions, CredentialProvider, ObjectStore, StaticCredentialProvider,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey},
 };
 
 use super::{
@@ -17,8 +18,7 @@ use super::{
     http::UreqClient,
     retry,
     settings::{
-        AZ_VARIABLES, GS_VARIABLES, S3_VARIABLES, check_variables, endpoint_url, is_label, is_true,
-        missing_advice, names_credentials,
+        check_variables, endpoint_url, is_label, is_true, missing_advice, names_credentials, settings,
     },
     target::Target,
     uri::{ObjectUri, Scheme},
@@ -43,37 +43,12 @@ pub const DEFAULT_S3_REGION: &str = "us-east-1";
 /// How long a cloud's metadata server may take to return credentials.
 const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client of one store.
-#[derive(Debug, Clone)]
-pub(super) enum Backend {
-    S3(AmazonS3),
-    Gs(GoogleCloudStorage),
-    Az(MicrosoftAzure),
-}
-
-impl Backend {
-    pub(super) fn store(&self) -> &dyn ObjectStore {
-        match self {
-            Self::S3(store) => store,
-            Self::Gs(store) => store,
-            Self::Az(store) => store,
-        }
-    }
-
-    /// Fetches the credentials, so that missing ones are reported at once and not after a minute of retries.
-    async fn check_credentials(&self) -> Result<(), object_store::Error> {
-        match self {
-            Self::S3(store) => store.credentials().get_credential().await.map(drop),
-            Self::Gs(store) => store.credentials().get_credential().await.map(drop),
-            Self::Az(store) => store.credentials().get_credential().await.map(drop),
-        }
-    }
-}
-
 /// A client of one store, and the store's address for errors.
 #[derive(Debug)]
 pub(super) struct StoreClient {
-    pub(super) backend: Backend,
+    pub(super) store: Box<dyn ObjectStore>,
+    /// The same store, for uploads in parts.
+    pub(super) parts: Box<dyn ObjectStore>,
     pub(super) target: Target,
     pub(super) http: UreqClient,
 }
@@ -85,24 +60,40 @@ pub(super) async fn connect(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<StoreClient, ObjectError> {
     let set = |name: &str| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let client =
-        ClientOptions::new().with_allow_http(true).with_default_content_type("application/octet-stream");
-    let bad = |error: object_store::Error| {
-        ObjectError::BadSettings(format!(
-            "{}:// can't be used: {}; check the variables of that store",
-            uri.scheme().as_str(),
-            innermost(&error)
-        ))
-    };
-    let http = UreqClient::from_environment();
     check_variables(uri.scheme(), &set)?;
-    let (backend, target) = match uri.scheme() {
-        Scheme::S3 => s3(uri, options, &set, client, http.clone(), bad)?,
-        Scheme::Gs => gs(uri, &set, client, http.clone(), bad)?,
-        Scheme::Az => az(uri, &set, client, http.clone(), bad)?,
+    let http = UreqClient::from_environment();
+    // The builders have the same methods, but no trait.
+    macro_rules! build {
+        ($builder:expr) => {{
+            let client = ClientOptions::new()
+                .with_allow_http(true)
+                .with_default_content_type("application/octet-stream");
+            let bad = |error| bad_variables(uri.scheme(), &error);
+            let builder = $builder.with_client_options(client).with_http_connector(http.clone());
+            let store = builder.clone().with_retry(retry::for_requests()).build().map_err(bad)?;
+            let provider = Arc::clone(store.credentials());
+            let builder = builder.with_credentials(Arc::clone(&provider)).with_retry(retry::for_parts());
+            let parts = builder.build().map_err(bad)?;
+            (Box::new(store) as Box<dyn ObjectStore>, Box::new(parts) as Box<_>, fetch(provider).boxed())
+        }};
+    }
+    let ((store, parts, credentials), target) = match uri.scheme() {
+        Scheme::S3 => {
+            let (builder, target) = s3(uri, options, &set)?;
+            (build!(builder), target)
+        }
+        Scheme::Gs => {
+            let (builder, target) = gs(uri, &set)?;
+            (build!(builder), target)
+        }
+        Scheme::Az => {
+            let (builder, target) = az(uri, &set)?;
+            (build!(builder), target)
+        }
     };
     if !target.anonymous {
-        let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, backend.check_credentials()).await;
+        // Missing ones are reported at once, and not after a minute of retries.
+        let checked = tokio::time::timeout(CREDENTIALS_TIMEOUT, credentials).await;
         // If nothing is configured, the failed request went to the metadata server of a cloud that this machine is not in.
         let why = match checked {
             Ok(Ok(())) => None,
@@ -120,17 +111,26 @@ pub(super) async fn connect(
             return Err(why);
         }
     }
-    Ok(StoreClient { backend, target, http })
+    Ok(StoreClient { store, parts, target, http })
+}
+
+async fn fetch<C>(provider: Arc<dyn CredentialProvider<Credential = C>>) -> Result<(), object_store::Error> {
+    provider.get_credential().await.map(drop)
+}
+
+fn bad_variables(scheme: Scheme, error: &object_store::Error) -> ObjectError {
+    ObjectError::BadSettings(format!(
+        "{}:// can't be used: {}; check the variables of that store",
+        scheme.as_str(),
+        innermost(error)
+    ))
 }
 
 fn s3(
     uri: &ObjectUri,
     options: &ObjectOptions,
     set: &impl Fn(&str) -> Option<String>,
-    client: ClientOptions,
-    http: UreqClient,
-    bad: impl Fn(object_store::Error) -> ObjectError,
-) -> Result<(Backend, Target), ObjectError> {
+) -> Result<(AmazonS3Builder, Target), ObjectError> {
     let given = |flag: &Option<String>| {
         flag.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
     };
@@ -148,20 +148,6 @@ fn s3(
         Some(text) => endpoint_url(&text)?,
         None => format!("https://s3.{region}.amazonaws.com"),
     };
-    let mut builder = AmazonS3Builder::new()
-        .with_client_options(client)
-        .with_http_connector(http)
-        .with_retry(retry::for_requests())
-        .with_bucket_name(uri.bucket())
-        .with_region(&region)
-        .with_endpoint(&endpoint)
-        .with_virtual_hosted_style_request(false)
-        .with_checksum_algorithm(Checksum::SHA256);
-    for name in S3_VARIABLES {
-        if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>()) {
-            builder = builder.with_config(key, value);
-        }
-    }
     for (one, other) in
         [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")]
     {
@@ -169,55 +155,47 @@ fn s3(
             return Err(ObjectError::BadSettings(format!("{one} is set and {other} is not; set both")));
         }
     }
+    let builder = AmazonS3Builder::new()
+        .with_bucket_name(uri.bucket())
+        .with_region(&region)
+        .with_endpoint(&endpoint)
+        .with_virtual_hosted_style_request(false)
+        .with_checksum_algorithm(Checksum::SHA256);
+    let builder = settings(Scheme::S3, set)
+        .fold(builder, |builder, (key, value): (AmazonS3ConfigKey, _)| builder.with_config(key, value));
     let anonymous = is_true(set("AWS_SKIP_SIGNATURE"));
-    let target = Target { scheme: Scheme::S3, endpoint, region, anonymous };
-    Ok((Backend::S3(builder.build().map_err(bad)?), target))
+    Ok((builder, Target { scheme: Scheme::S3, endpoint, region, anonymous }))
 }
 
 fn gs(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
-    client: ClientOptions,
-    http: UreqClient,
-    bad: impl Fn(object_store::Error) -> ObjectError,
-) -> Result<(Backend, Target), ObjectError> {
-    let mut builder = GoogleCloudStorageBuilder::new()
-        .with_client_options(client)
-        .with_http_connector(http)
-        .with_retry(retry::for_requests())
-        .with_bucket_name(uri.bucket());
-    for name in GS_VARIABLES {
-        if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<GoogleConfigKey>()) {
-            builder = builder.with_config(key, value);
-        }
-    }
+) -> Result<(GoogleCloudStorageBuilder, Target), ObjectError> {
+    let builder = GoogleCloudStorageBuilder::new().with_bucket_name(uri.bucket());
+    let builder = settings(Scheme::Gs, set)
+        .fold(builder, |builder, (key, value): (GoogleConfigKey, _)| builder.with_config(key, value));
     let endpoint = match set("GOOGLE_BASE_URL") {
         Some(text) => endpoint_url(&text)?,
         None => "https://storage.googleapis.com".to_owned(),
     };
-    let region = String::new();
     let anonymous = is_true(set("GOOGLE_SKIP_SIGNATURE"));
-    let target = Target { scheme: Scheme::Gs, endpoint, region, anonymous };
-    Ok((Backend::Gs(builder.build().map_err(bad)?), target))
+    let builder = match anonymous {
+        // The builder's own setting does not apply to uploads; a blank token is not sent.
+        true => builder.with_credentials(Arc::new(StaticCredentialProvider::new(GcpCredential {
+            bearer: String::new(),
+        }))),
+        false => builder,
+    };
+    Ok((builder, Target { scheme: Scheme::Gs, endpoint, region: String::new(), anonymous }))
 }
 
 fn az(
     uri: &ObjectUri,
     set: &impl Fn(&str) -> Option<String>,
-    client: ClientOptions,
-    http: UreqClient,
-    bad: impl Fn(object_store::Error) -> ObjectError,
-) -> Result<(Backend, Target), ObjectError> {
-    let mut builder = MicrosoftAzureBuilder::new()
-        .with_client_options(client)
-        .with_http_connector(http)
-        .with_retry(retry::for_requests())
-        .with_container_name(uri.bucket());
-    for name in AZ_VARIABLES {
-        if let (Some(value), Ok(key)) = (set(name), name.to_ascii_lowercase().parse::<AzureConfigKey>()) {
-            builder = builder.with_config(key, value);
-        }
-    }
+) -> Result<(MicrosoftAzureBuilder, Target), ObjectError> {
+    let builder = MicrosoftAzureBuilder::new().with_container_name(uri.bucket());
+    let builder = settings(Scheme::Az, set)
+        .fold(builder, |builder, (key, value): (AzureConfigKey, _)| builder.with_config(key, value));
     let emulated = is_true(set("AZURE_STORAGE_USE_EMULATOR"));
     let account = match set("AZURE_STORAGE_ACCOUNT_NAME") {
         Some(account) => account,
@@ -242,6 +220,5 @@ fn az(
         None => format!("https://{account}.blob.core.windows.net"),
     };
     let anonymous = is_true(set("AZURE_SKIP_SIGNATURE"));
-    let target = Target { scheme: Scheme::Az, endpoint, region: String::new(), anonymous };
-    Ok((Backend::Az(builder.build().map_err(bad)?), target))
+    Ok((builder, Target { scheme: Scheme::Az, endpoint, region: String::new(), anonymous }))
 }

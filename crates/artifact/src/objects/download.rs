@@ -3,7 +3,7 @@
 //! The network and the digest run in parallel, with a few chunks between them. A stream that breaks off is resumed, as
 //! long as the object is still the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -15,7 +15,7 @@ use super::{
     bucket::{Objects, path},
     connect::StoreClient,
     error::{ObjectError, classify},
-    retry::Backoff,
+    retry,
     uri::ObjectUri,
 };
 use registry_domain::{Digest, Measurement};
@@ -42,23 +42,15 @@ impl Objects {
         let mut hasher = Sha256::new();
         let mut size_bytes = 0;
         loop {
-            match self.wait(interrupted, received.recv()) {
-                None => {
-                    fetching.abort();
-                    return Err(ObjectError::Interrupted { uri: uri.clone() });
-                }
-                Some(None) => break,
-                Some(Some(chunk)) => {
-                    let chunk: Bytes = chunk;
-                    hasher.update(&chunk);
-                    size_bytes += chunk.len() as u64;
-                    progress(size_bytes);
-                }
-            }
-            if interrupted() {
+            let next = self.run(interrupted, Duration::ZERO, received.recv());
+            let Some(next) = next.filter(|_| !interrupted()) else {
                 fetching.abort();
                 return Err(ObjectError::Interrupted { uri: uri.clone() });
-            }
+            };
+            let Some(chunk): Option<Bytes> = next else { break };
+            hasher.update(&chunk);
+            size_bytes += chunk.len() as u64;
+            progress(size_bytes);
         }
         let failed = |reason: String| ObjectError::Failed { uri: uri.clone(), reason };
         let promised = self.runtime.block_on(fetching).map_err(|error| failed(error.to_string()))??;
@@ -74,7 +66,7 @@ impl StoreClient {
     async fn fetch(&self, uri: &ObjectUri, chunks: &Sender<Bytes>) -> Result<u64, ObjectError> {
         let path = path(uri)?;
         let failed = |error: &object_store::Error| classify(&self.target, uri, error);
-        let mut backoff = Backoff::new();
+        let mut waits = retry::waits();
         let (mut offset, mut size_bytes, mut e_tag) = (0, None, None);
         while size_bytes.is_none_or(|size| offset < size) {
             let mut options = GetOptions::new();
@@ -83,8 +75,7 @@ impl StoreClient {
                 options.if_match.clone_from(&e_tag);
             }
             // The stores' client has retried already.
-            let answer =
-                self.backend.store().get_opts(&path, options).await.map_err(|error| failed(&error))?;
+            let answer = self.store.get_opts(&path, options).await.map_err(|error| failed(&error))?;
             if size_bytes.is_some_and(|size| size != answer.meta.size)
                 || (e_tag.is_some() && e_tag != answer.meta.e_tag)
             {
@@ -99,7 +90,7 @@ impl StoreClient {
                     Some(Err(error)) => break Some(error),
                     Some(Ok(chunk)) => {
                         offset += chunk.len() as u64;
-                        backoff = Backoff::new();
+                        waits = retry::waits();
                         if chunks.send(chunk).await.is_err() {
                             return Ok(offset);
                         }
@@ -107,11 +98,10 @@ impl StoreClient {
                 }
             };
             match broke {
-                None if size_bytes == Some(offset) => break,
-                // A store that ends an answer early, without an error, does so again.
+                // A store that ends an answer early, without an error, would do so again.
                 None => break,
-                Some(error) => match backoff.next() {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                Some(error) => match waits.next() {
+                    Some(wait) => tokio::time::sleep(wait).await,
                     None => return Err(failed(&error)),
                 },
             }

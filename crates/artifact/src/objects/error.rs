@@ -13,7 +13,6 @@ use super::{
     uri::{ObjectUri, UriError},
 };
 use crate::error::ArtifactError;
-use registry_domain::Digest;
 
 /// Why an object could not be read or written. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +55,6 @@ pub enum ObjectError {
         "{uri} was created by another client during this command and was not replaced; try again to compare it"
     )]
     Exists { uri: ObjectUri },
-    /// The file changed after it was digested.
-    #[error("the file has sha256 {found}, expected {expected}; it changed, so nothing was uploaded")]
-    NotTheFile { expected: Digest, found: Digest },
-    /// After the upload the store holds something else.
-    #[error("{uri} was uploaded, but then {reason}; upload it again")]
-    NotConfirmed { uri: ObjectUri, reason: String },
     /// Any other refusal or failure.
     #[error("{uri}: {reason}")]
     Failed { uri: ObjectUri, reason: String },
@@ -82,16 +75,6 @@ pub enum ObjectError {
         "{why}; parts of {uri} remain in the store and cost money until its unfinished uploads are aborted ({reason})"
     )]
     PartsLeft { uri: ObjectUri, why: Box<ObjectError>, reason: String },
-}
-
-impl ObjectError {
-    /// Converts the error of reading the file of an upload.
-    pub(super) fn reading(uri: &ObjectUri, error: ArtifactError) -> Self {
-        match error {
-            ArtifactError::Abandoned { .. } => Self::Interrupted { uri: uri.clone() },
-            other => other.into(),
-        }
-    }
 }
 
 /// Converts an error of the stores' client.
@@ -180,27 +163,15 @@ fn refused(target: &Target, uri: &ObjectUri, reply: &ErrorReply) -> ObjectError 
     }
 }
 
-/// How a conditional request failed, as far as the caller can continue from there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConditionFailure {
-    /// The store does not support such conditions.
-    Unsupported,
-    /// The answer was lost, so the request may have been executed.
-    Unknown,
-    Other,
+/// Returns true if the answer was lost, so the request may have been executed.
+pub(super) fn is_answer_lost(error: &object_store::Error) -> bool {
+    use HttpErrorKind as K;
+    matches!(transport(error), Some((K::Timeout | K::Interrupted | K::Unknown, _)))
 }
 
-impl ConditionFailure {
-    pub(super) fn of(error: &object_store::Error) -> Self {
-        match transport(error) {
-            Some((HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Unknown, _)) => {
-                Self::Unknown
-            }
-            Some(_) => Self::Other,
-            None if ErrorReply::in_text(&error.to_string()).status == Some(501) => Self::Unsupported,
-            None => Self::Other,
-        }
-    }
+/// Returns true if the store does not support the condition of a request.
+pub(super) fn is_unsupported(error: &object_store::Error) -> bool {
+    transport(error).is_none() && ErrorReply::in_text(&error.to_string()).status == Some(501)
 }
 
 /// Returns the kind and the reason of a request without an answer; `None` if there was an answer.

@@ -1,25 +1,24 @@
 //! The HTTP connector of the stores' client, over the HTTP client that the commands use.
 //!
 //! `object_store` is asynchronous and `ureq` blocks, so each request runs on a thread of its own; uploads limit how many
-//! there are. A request whose future is dropped stops sending. If it is sent already, it can still be executed, so an
-//! upload drains such requests before it is aborted.
+//! there are. A request whose future is dropped can still be executed, so an upload drains such requests before it is
+//! aborted.
 
 use std::{
     fmt,
     io::{self, ErrorKind, Read},
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http_body_util::BodyExt as _;
+use futures_util::{TryStreamExt as _, future::BoxFuture, stream};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use object_store::{
     ClientOptions,
     client::{
@@ -29,7 +28,7 @@ use object_store::{
 };
 use tokio::sync::{mpsc, oneshot};
 use ureq::{
-    Agent, SendBody, Timeout,
+    Agent, Timeout,
     http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH},
     tls::{RootCerts, TlsConfig},
 };
@@ -137,51 +136,23 @@ impl HttpService for UreqClient {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let (reply, answer) = oneshot::channel();
-            let cancelled = CancelOnDrop::default();
-            let exchange = Exchange::new(Arc::clone(&self.0), Arc::clone(&cancelled.0));
+            let exchange = Exchange::new(Arc::clone(&self.0));
             thread::Builder::new()
                 .name("object-http".to_owned())
                 .spawn(move || exchange.run(Request::from_parts(head, body), reply))
                 .map_err(|error| HttpError::new(HttpErrorKind::Connect, error))?;
             let lost =
                 || HttpError::new(HttpErrorKind::Unknown, io::Error::other("the request's thread died"));
-            let (head, chunks) = answer.await.unwrap_or_else(|_| Err(lost()))?.into_parts();
-            Ok(HttpResponse::from_parts(head, HttpResponseBody::new(Chunks { chunks })))
+            let (head, mut chunks) = answer.await.unwrap_or_else(|_| Err(lost()))?.into_parts();
+            let frames = stream::poll_fn(move |context| chunks.poll_recv(context)).map_ok(Frame::data);
+            Ok(HttpResponse::from_parts(head, HttpResponseBody::new(StreamBody::new(frames))))
         })
-    }
-}
-
-/// Stops the request of a future that is dropped. After the answer that has no effect.
-#[derive(Default)]
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// A request body that ends with an error once the request is cancelled, which closes the connection.
-struct CancellableBody {
-    body: Bytes,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Read for CancellableBody {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the request was cancelled"));
-        }
-        let length = self.body.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.body.split_to(length));
-        Ok(length)
     }
 }
 
 /// One request and its answer, on a thread of their own.
 struct Exchange {
     client: Arc<Shared>,
-    cancelled: Arc<AtomicBool>,
 }
 
 impl Drop for Exchange {
@@ -191,9 +162,9 @@ impl Drop for Exchange {
 }
 
 impl Exchange {
-    fn new(client: Arc<Shared>, cancelled: Arc<AtomicBool>) -> Self {
+    fn new(client: Arc<Shared>) -> Self {
         client.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { client, cancelled }
+        Self { client }
     }
 
     /// Sends the request, replies with the head of its answer, and passes on its body until the reader drops it.
@@ -237,36 +208,15 @@ impl Exchange {
             Method::GET | Method::HEAD => self.client.idle_timeout,
             _ => ANSWER_TIMEOUT,
         };
-        let has_body = !body.is_empty() || matches!(head.method, Method::PUT | Method::POST);
-        if has_body {
-            head.headers.insert(CONTENT_LENGTH, body.len().into());
-            let mut body = CancellableBody { body, cancelled: Arc::clone(&self.cancelled) };
-            let request = Request::from_parts(head, SendBody::from_reader(&mut body));
-            let config = agent.configure_request(request).proxy(proxy);
+        // `ureq` sets it. Azure signs a length of zero for a request without a body, which must not send one.
+        head.headers.remove(CONTENT_LENGTH);
+        if !body.is_empty() || matches!(head.method, Method::PUT | Method::POST) {
+            let config = agent.configure_request(Request::from_parts(head, &*body)).proxy(proxy);
             agent.run(config.timeout_per_read(Some(timeout)).build())
         } else {
-            // Azure signs a length of zero for a request without a body, which must not send one.
-            head.headers.remove(CONTENT_LENGTH);
             let config = agent.configure_request(Request::from_parts(head, ())).proxy(proxy);
             agent.run(config.timeout_per_read(Some(timeout)).build())
         }
-    }
-}
-
-/// The body of an answer.
-struct Chunks {
-    chunks: mpsc::Receiver<Result<Bytes, HttpError>>,
-}
-
-impl http_body::Body for Chunks {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, HttpError>>> {
-        self.chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(http_body::Frame::data)))
     }
 }
 

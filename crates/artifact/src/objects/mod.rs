@@ -18,7 +18,7 @@ mod target;
 mod upload;
 mod uri;
 
-pub use bucket::{DIGEST_METADATA, ObjectInfo, Objects, Sizes};
+pub use bucket::{ObjectInfo, Objects, Sizes};
 pub use connect::{DEFAULT_S3_REGION, ObjectOptions, S3_ENDPOINT_VARIABLES};
 pub use error::ObjectError;
 pub use upload::Replace;

@@ -2,68 +2,82 @@
 //!
 //! No error contains a value, since most of them are secrets.
 
-use std::fs;
+use std::{fs, str::FromStr};
 
 use super::{error::ObjectError, uri::Scheme};
 
+/// The form of a variable's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Sent as it is, in a header.
+    Header,
+    /// A URL that is requested; that of a container's credentials may be only a path.
+    Url,
+    /// A path or JSON, which is not sent.
+    File,
+}
+use Form::{File, Header, Url};
+
+/// The name of a variable, the form of its value, and if it configures credentials on its own.
+type Variable = (&'static str, Form, bool);
+
 /// The variables of S3, besides endpoint and region.
-pub(super) const S3_VARIABLES: [&str; 12] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_METADATA_ENDPOINT",
-    "AWS_SKIP_SIGNATURE",
+const S3_VARIABLES: [Variable; 12] = [
+    ("AWS_ACCESS_KEY_ID", Header, true),
+    ("AWS_SECRET_ACCESS_KEY", Header, false),
+    ("AWS_SESSION_TOKEN", Header, false),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", File, true),
+    ("AWS_ROLE_ARN", Header, false),
+    ("AWS_ROLE_SESSION_NAME", Header, false),
+    ("AWS_ENDPOINT_URL_STS", Url, false),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", Url, true),
+    // Useless without its token file.
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", Url, false),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", File, true),
+    ("AWS_METADATA_ENDPOINT", Url, true),
+    ("AWS_SKIP_SIGNATURE", Header, false),
 ];
-pub(super) const GS_VARIABLES: [&str; 6] = [
-    "GOOGLE_SERVICE_ACCOUNT",
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "GOOGLE_BEARER_TOKEN",
-    "GOOGLE_BASE_URL",
-    "GOOGLE_SKIP_SIGNATURE",
+const GS_VARIABLES: [Variable; 6] = [
+    ("GOOGLE_SERVICE_ACCOUNT", File, true),
+    ("GOOGLE_SERVICE_ACCOUNT_KEY", File, true),
+    ("GOOGLE_APPLICATION_CREDENTIALS", File, true),
+    ("GOOGLE_BEARER_TOKEN", Header, true),
+    ("GOOGLE_BASE_URL", Header, false),
+    ("GOOGLE_SKIP_SIGNATURE", Header, false),
 ];
-pub(super) const AZ_VARIABLES: [&str; 14] = [
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_TOKEN",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_STORAGE_USE_EMULATOR",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_TENANT_ID",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_MSI_ENDPOINT",
-    "AZURE_USE_AZURE_CLI",
-    "AZURE_SKIP_SIGNATURE",
+const AZ_VARIABLES: [Variable; 14] = [
+    ("AZURE_STORAGE_ACCOUNT_NAME", Header, false),
+    ("AZURE_STORAGE_ACCOUNT_KEY", Header, true),
+    ("AZURE_STORAGE_SAS_TOKEN", Header, true),
+    ("AZURE_STORAGE_TOKEN", Header, true),
+    ("AZURE_STORAGE_ENDPOINT", Header, false),
+    ("AZURE_STORAGE_USE_EMULATOR", Header, false),
+    ("AZURE_CLIENT_ID", Header, false),
+    ("AZURE_CLIENT_SECRET", Header, true),
+    ("AZURE_TENANT_ID", Header, false),
+    ("AZURE_AUTHORITY_HOST", Url, false),
+    ("AZURE_FEDERATED_TOKEN_FILE", File, true),
+    ("AZURE_MSI_ENDPOINT", Url, true),
+    ("AZURE_USE_AZURE_CLI", Header, true),
+    ("AZURE_SKIP_SIGNATURE", Header, false),
 ];
 
-/// Variables whose values are not sent as they are: the first is JSON, the others are paths.
-const FREE_TEXT: [&str; 6] = [
-    "GOOGLE_SERVICE_ACCOUNT_KEY",
-    "GOOGLE_SERVICE_ACCOUNT",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AZURE_FEDERATED_TOKEN_FILE",
-];
-/// Variables that hold URLs; the one of a container's credentials may be only a path.
-const ADDRESSES: [&str; 6] = [
-    "AWS_ENDPOINT_URL_STS",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_METADATA_ENDPOINT",
-    "AZURE_MSI_ENDPOINT",
-    "AZURE_AUTHORITY_HOST",
-];
+fn variables(scheme: Scheme) -> &'static [Variable] {
+    match scheme {
+        Scheme::S3 => &S3_VARIABLES,
+        Scheme::Gs => &GS_VARIABLES,
+        Scheme::Az => &AZ_VARIABLES,
+    }
+}
+
+/// Returns the variables that are set, as settings of the store's builder.
+pub(super) fn settings<K: FromStr>(
+    scheme: Scheme,
+    set: &impl Fn(&str) -> Option<String>,
+) -> impl Iterator<Item = (K, String)> {
+    let setting = |name: &str| Some((name.to_ascii_lowercase().parse().ok()?, set(name)?));
+    variables(scheme).iter().filter_map(move |(name, ..)| setting(name))
+}
 
 /// Refuses values that the stores' client would panic at: it assumes that each can be sent.
 pub(super) fn check_variables(
@@ -71,19 +85,14 @@ pub(super) fn check_variables(
     set: &impl Fn(&str) -> Option<String>,
 ) -> Result<(), ObjectError> {
     let bad = |reason: String| Err(ObjectError::BadSettings(reason));
-    let names: &[&str] = match scheme {
-        Scheme::S3 => &S3_VARIABLES,
-        Scheme::Gs => &GS_VARIABLES,
-        Scheme::Az => &AZ_VARIABLES,
-    };
-    for name in names.iter().filter(|name| !FREE_TEXT.contains(name)) {
+    for (name, form, _) in variables(scheme).iter().filter(|(_, form, _)| *form != File) {
         let Some(value) = set(name) else { continue };
         if !is_sendable(&value) {
             return bad(format!(
                 "{name} contains a line break or another character that can't be sent; correct it"
             ));
         }
-        if ADDRESSES.contains(name) && !is_uri(&value) {
+        if *form == Url && !is_uri(&value) {
             return bad(format!("{name} is not a URL that requests can be sent to; correct it"));
         }
     }
@@ -121,32 +130,7 @@ pub(super) fn is_label(text: &str) -> bool {
 
 /// Returns true if a variable configures credentials.
 pub(super) fn names_credentials(scheme: Scheme, set: &impl Fn(&str) -> Option<String>) -> bool {
-    let sources: &[&str] = match scheme {
-        Scheme::S3 => &[
-            "AWS_ACCESS_KEY_ID",
-            "AWS_WEB_IDENTITY_TOKEN_FILE",
-            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-            // The URL that belongs to it is useless alone.
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-            "AWS_METADATA_ENDPOINT",
-        ],
-        Scheme::Gs => &[
-            "GOOGLE_SERVICE_ACCOUNT",
-            "GOOGLE_SERVICE_ACCOUNT_KEY",
-            "GOOGLE_APPLICATION_CREDENTIALS",
-            "GOOGLE_BEARER_TOKEN",
-        ],
-        Scheme::Az => &[
-            "AZURE_STORAGE_ACCOUNT_KEY",
-            "AZURE_STORAGE_SAS_TOKEN",
-            "AZURE_STORAGE_TOKEN",
-            "AZURE_CLIENT_SECRET",
-            "AZURE_FEDERATED_TOKEN_FILE",
-            "AZURE_MSI_ENDPOINT",
-            "AZURE_USE_AZURE_CLI",
-        ],
-    };
-    sources.iter().any(|name| set(name).is_some())
+    variables(scheme).iter().any(|(name, _, is_source)| *is_source && set(name).is_some())
 }
 
 /// Returns what to do if there are no credentials.

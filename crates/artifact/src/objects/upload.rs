@@ -1,23 +1,22 @@
 //! Uploads of files whose digest is known: an object carries it from the start, as metadata and, on S3, as checksum.
 //!
 //! A file is digested again while it is sent, so one that has changed is never completed. It goes up in parts, a few at
-//! once, from a fixed set of buffers; while all are in flight, reading waits, so memory does not depend on the file's
-//! size. Nothing appears under the object's name before the whole file was read and found unchanged, and a failure
-//! aborts the upload.
+//! once, and reading waits for them, so memory does not depend on the file's size. Nothing appears under the object's
+//! name before the whole file was read and found unchanged, and a failure aborts the upload.
 
 use object_store::{
     Attribute, AttributeValue, Attributes, PutMode, PutMultipartOptions, PutOptions, PutPayload,
 };
 
 use super::{
-    bucket::{DIGEST_METADATA, ObjectInfo, Objects, path},
+    bucket::{DIGEST_METADATA, FINISH_WITHIN, ObjectInfo, Objects, path},
     connect::StoreClient,
-    error::{ConditionFailure, ObjectError, classify},
+    error::{ObjectError, classify, is_answer_lost, is_unsupported},
     parts::Parts,
-    retry::{self, Backoff},
+    retry,
     uri::ObjectUri,
 };
-use crate::{measure::MeasureOptions, open_file::OpenFile};
+use crate::{error::ArtifactError, open_file::OpenFile};
 use registry_domain::{Digest, Measurement};
 
 /// What an upload does to an existing object.
@@ -33,7 +32,7 @@ impl Objects {
     /// Uploads a file, whose digest the caller has computed, to `uri`. `progress` receives the bytes that the store has.
     ///
     /// # Errors
-    /// [`ObjectError::Exists`] if there is another object that must not be replaced, [`ObjectError::NotTheFile`] if the
+    /// [`ObjectError::Exists`] if there is another object that must not be replaced, [`ArtifactError::Changed`] if the
     /// file has changed, and any reason why the object is not there afterwards, whole, with its size and digest. Until
     /// the whole file was read and sent, an existing object is untouched.
     pub fn upload(
@@ -64,14 +63,19 @@ impl Objects {
         mut progress: impl FnMut(u64),
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), ObjectError> {
-        let keep_up_to_bytes = usize::try_from(file.size_bytes()).unwrap_or(usize::MAX);
-        let options = MeasureOptions { keep_up_to_bytes, ..MeasureOptions::default() };
-        let measured = file
-            .measure_while(&options, |_| !interrupted())
-            .map_err(|error| ObjectError::reading(uri, error))?;
-        let measurement = measured.measurement;
-        check_digest(&measurement, digest)?;
-        let payload = PutPayload::from(measured.content.unwrap_or_default());
+        let mut content = Vec::new();
+        let measured = file.measure(|chunk, _| {
+            content.extend_from_slice(chunk);
+            !interrupted()
+        });
+        let measurement = match measured {
+            Err(ArtifactError::Abandoned { .. }) => {
+                return Err(ObjectError::Interrupted { uri: uri.clone() });
+            }
+            measured => measured?,
+        };
+        check_digest(file, &measurement, digest)?;
+        let payload = PutPayload::from(content);
         let put = async {
             match replace {
                 Replace::Nothing => self.client.put_new(uri, payload, measurement.size_bytes, digest).await,
@@ -84,7 +88,7 @@ impl Objects {
         if interrupted() {
             return Err(ObjectError::Interrupted { uri: uri.clone() });
         }
-        match self.run_to_end(interrupted, put) {
+        match self.run(interrupted, FINISH_WITHIN, put) {
             None => return Err(ObjectError::InterruptedUnsure { uri: uri.clone() }),
             Some(put) => put?,
         }
@@ -105,18 +109,17 @@ impl Objects {
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(), ObjectError> {
         let options =
-            PutMultipartOptions { attributes: attributes(digest), ..PutMultipartOptions::default() }
-                .with_retry_policy(retry::for_parts());
+            PutMultipartOptions { attributes: attributes(digest), ..PutMultipartOptions::default() };
         let failed = |error: object_store::Error| classify(&self.client.target, uri, &error);
         let path = path(uri)?;
-        let begin = self.client.backend.store().put_multipart_opts(&path, options);
+        let begin = self.client.parts.put_multipart_opts(&path, options);
         // If this request were dropped, its upload could not be aborted.
-        let upload = match self.run_to_end(interrupted, begin) {
+        let upload = match self.run(interrupted, FINISH_WITHIN, begin) {
             None => {
                 return Err(ObjectError::PartsLeft {
                     uri: uri.clone(),
                     why: Box::new(ObjectError::Interrupted { uri: uri.clone() }),
-                    reason: "the store did not say whether the upload had begun".to_owned(),
+                    reason: "the store did not confirm that the upload began".to_owned(),
                 });
             }
             Some(begun) => begun.map_err(failed)?,
@@ -124,8 +127,11 @@ impl Objects {
 
         let part_bytes = self.sizes.part_for(file.size_bytes());
         let mut parts = Parts::new(self, uri, upload, part_bytes, progress, interrupted);
-        let sent = parts.send(file);
-        let measurement = match sent.and_then(|sent| check_digest(&sent, digest).map(|()| sent)) {
+        let sent = parts.send(file).and_then(|sent| {
+            check_digest(file, &sent, digest)?;
+            Ok(sent)
+        });
+        let measurement = match sent {
             Ok(measurement) => measurement,
             Err(why) => return Err(parts.abort(why)),
         };
@@ -136,7 +142,7 @@ impl Objects {
             match self.find(uri, interrupted) {
                 Ok(None) => {}
                 Ok(Some(there)) if there.is(size_bytes, digest) => {
-                    // Another client has uploaded the same file, which is as good if this upload can be aborted.
+                    // Another client has uploaded the same file, so this upload is only aborted.
                     return match parts.abort(ObjectError::Exists { uri: uri.clone() }) {
                         ObjectError::Exists { .. } => Ok(()),
                         left => Err(left),
@@ -161,15 +167,15 @@ impl Objects {
     /// Asks the store what it holds. This is not interrupted: the object exists by now.
     fn confirm(&self, uri: &ObjectUri, size_bytes: u64, digest: Digest) -> Result<(), ObjectError> {
         let reason = match self.find(uri, &|| false)? {
-            None => "it was gone".to_owned(),
-            Some(found) if found.size_bytes != size_bytes => {
-                format!("it held {} bytes where {size_bytes} were sent", found.size_bytes)
+            Some(found) if found.is(size_bytes, digest) => return Ok(()),
+            Some(ObjectInfo { size_bytes, sha256: Some(digest) }) => {
+                format!("has {size_bytes} bytes with sha256 {digest}")
             }
-            Some(ObjectInfo { sha256: None, .. }) => "it did not carry its digest".to_owned(),
-            Some(found) if found.sha256 != Some(digest) => "it carried another digest".to_owned(),
-            Some(_) => return Ok(()),
+            Some(ObjectInfo { size_bytes, sha256: None }) => format!("has {size_bytes} bytes and no digest"),
+            None => "is missing".to_owned(),
         };
-        Err(ObjectError::NotConfirmed { uri: uri.clone(), reason })
+        let reason = format!("it was uploaded, but now it {reason}; upload it again");
+        Err(ObjectError::Failed { uri: uri.clone(), reason })
     }
 }
 
@@ -182,7 +188,7 @@ impl StoreClient {
         mode: PutMode,
     ) -> Result<(), object_store::Error> {
         let options = PutOptions { attributes: attributes(digest), mode, ..PutOptions::default() };
-        self.backend.store().put_opts(path, payload, options).await.map(drop)
+        self.store.put_opts(path, payload, options).await.map(drop)
     }
 
     /// Creates an object that must not exist. If the answer is lost, the stores' client does not retry, since it can't
@@ -195,32 +201,29 @@ impl StoreClient {
         digest: Digest,
     ) -> Result<(), ObjectError> {
         let path = path(uri)?;
-        let mut backoff = Backoff::new();
+        let mut waits = retry::waits();
         loop {
             let Err(error) = self.put(&path, payload.clone(), digest, PutMode::Create).await else {
                 return Ok(());
             };
-            let failure = ConditionFailure::of(&error);
             let why = match &error {
                 // On S3 this includes another upload that ends at the same time.
                 object_store::Error::AlreadyExists { .. } => ObjectError::Exists { uri: uri.clone() },
-                _ => classify(&self.target, uri, &error),
+                _ if is_answer_lost(&error) || is_unsupported(&error) => classify(&self.target, uri, &error),
+                _ => return Err(classify(&self.target, uri, &error)),
             };
-            if failure == ConditionFailure::Other && !matches!(why, ObjectError::Exists { .. }) {
-                return Err(why);
-            }
             match self.find(uri).await {
                 Ok(Some(there)) if there.is(size_bytes, digest) => return Ok(()),
                 Ok(Some(_)) => return Err(ObjectError::Exists { uri: uri.clone() }),
-                Ok(None) if failure == ConditionFailure::Unsupported => {
+                Ok(None) if is_unsupported(&error) => {
                     let put = self.put(&path, payload, digest, PutMode::Overwrite).await;
                     return put.map_err(|error| classify(&self.target, uri, &error));
                 }
                 Ok(None) => {}
                 Err(_) => return Err(why),
             }
-            match backoff.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
                 None => return Err(why),
             }
         }
@@ -228,10 +231,10 @@ impl StoreClient {
 }
 
 /// Checks that the file still has the digest that was computed before.
-fn check_digest(measurement: &Measurement, expected: Digest) -> Result<(), ObjectError> {
-    match measurement.sha256 {
-        Some(found) if found != expected => Err(ObjectError::NotTheFile { expected, found }),
-        _ => Ok(()),
+fn check_digest(file: &OpenFile, measurement: &Measurement, expected: Digest) -> Result<(), ArtifactError> {
+    match measurement.sha256 == Some(expected) {
+        true => Ok(()),
+        false => Err(ArtifactError::Changed { path: file.path().to_owned() }),
     }
 }
 

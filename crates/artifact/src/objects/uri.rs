@@ -3,7 +3,7 @@
 //! Every [`ObjectUri`] can be requested. Keys are literal, as in the stores' own tools: `%20` is three characters, not a
 //! space.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 /// The protocol of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,14 +104,6 @@ impl ObjectUri {
 impl fmt::Display for ObjectUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/{}", self.scheme.as_str(), self.bucket, self.key)
-    }
-}
-
-impl FromStr for ObjectUri {
-    type Err = UriError;
-
-    fn from_str(text: &str) -> Result<Self, UriError> {
-        Self::parse(text)
     }
 }
 
