@@ -96,7 +96,7 @@ impl Serve {
 
 /// Completes the options of the HTTP server with the files they name and the limit of open files.
 fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
-    let mut options = settings.http();
+    let mut options = settings.http.clone();
     if let Some(path) = &settings.key_file {
         options.keys = options.keys.with_file(path)?;
         if let Some(path) = options.keys.exposed_file() {
@@ -106,7 +106,7 @@ fn network(settings: &Settings) -> Result<HttpOptions, ServeError> {
     if let Some((cert, key)) = &settings.tls_files {
         options.tls = Some(Tls::read(cert, key)?);
     }
-    let threads = settings.workers + settings.database.readers + settings.hashers;
+    let threads = options.workers + settings.database.readers + settings.hasher.hashers;
     let limit = raise_descriptor_limit();
     let possible = http::max_connections_within(limit, threads);
     let wanted = options.max_connections;
@@ -171,12 +171,12 @@ async fn serve(
     let telemetry = Arc::new(Telemetry::new(&build));
     survive_file_size_limit()?;
     let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry)?;
-    let hasher = Hasher::start(settings.hasher(), &telemetry);
+    let hasher = Hasher::start(settings.hasher.clone(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     reload_on_hangup(options, settings)?;
-    let server = http::serve(listener, registry.clone(), options, telemetry)?;
+    let server = http::serve(listener, registry.clone(), options.clone(), telemetry)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
     announce(address, settings, options, dev_key);
@@ -245,7 +245,7 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
             "commits are not synced one by one: after a loss of power the last acknowledged writes may be missing"
         );
     }
-    if settings.rules.allow_local_paths && settings.local_path_root.is_none() {
+    if settings.rules.allow_local_paths && settings.hasher.root.is_none() {
         tracing::warn!(
             "clients may have every file digested that this server can read; restrict them to a folder with --local-path-root"
         );

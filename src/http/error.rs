@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
-use super::{fault::Faults, stream};
+use super::{fault::Fault, stream};
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -23,7 +23,7 @@ pub(super) enum ApiError {
     #[error("not ready: {0}")]
     NotReady(#[from] NotReady),
     #[error("the request does not match its schema")]
-    Unfit(Faults),
+    Unfit(Vec<Fault>),
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and restart it")]
     NoKeyConfigured,
     #[error("an API key is required; send it as X-API-Key or as Authorization: Bearer")]
@@ -80,7 +80,7 @@ impl From<Refusal> for ApiError {
 /// The body of a 422 answer, written without copying the values that it shows.
 #[derive(Serialize)]
 struct Unfit<'f> {
-    detail: &'f Faults,
+    detail: &'f [Fault],
 }
 
 impl ResponseError for ApiError {

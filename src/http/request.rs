@@ -11,16 +11,16 @@ use percent_encoding::{PercentDecode, percent_decode_str};
 use serde_json::Value;
 
 use crate::{
-    domain::{ModelId, Precondition, Refusal},
+    domain::{Cursor, ModelId, Precondition, Refusal},
     registry::{Caller, Registry},
 };
 
 use super::{
-    App,
+    app::App,
     body::{self, Fields},
     error::ApiError,
-    fault::{FaultKind, Faults},
-    lenient,
+    fault::{FaultType, Faults, Problem},
+    lenient::FromText,
 };
 
 /// The limits on bodies.
@@ -62,7 +62,7 @@ impl FromRequest for Call {
 impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
-        let peer = app.proxies.client(request.peer_addr(), request.headers());
+        let peer = app.options.proxies.client(request.peer_addr(), request.headers());
         let actor = app.authenticator.authenticate(request.headers(), peer).inspect_err(|error| {
             app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
         })?;
@@ -105,83 +105,68 @@ impl Call {
 
     /// The id in `/models/{model_id}…`.
     pub(super) fn model_id(&mut self) -> ModelId {
-        let text = self.segment(1).decode_utf8_lossy().into_owned();
-        let read = lenient::integer_text(&text);
-        self.faults.catch(read, "path", "model_id", || text.into()).unwrap_or_default()
+        self.path(1, "model_id").unwrap_or_default()
     }
 
-    /// One of `names` in the path.
-    pub(super) fn path_choice<T>(
-        &mut self,
-        index: usize,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
+    /// A value in the path, named `name` in its fault.
+    pub(super) fn path<T: FromText>(&mut self, index: usize, name: &str) -> Option<T> {
         let text = self.segment(index).decode_utf8_lossy().into_owned();
-        let read = parse(&text).ok_or(FaultKind::Literal(names));
-        self.faults.catch(read, "path", name, || text.into())
+        let read = T::from_text(&text);
+        self.valid(read, "path", name, text)
     }
 
     /// A query parameter as it was sent; the last one of this name wins.
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
+    fn query_text(&self, name: &str) -> Option<&str> {
         self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A query parameter that is not empty.
-    pub(super) fn query_text(&self, name: &str) -> Option<String> {
-        self.query(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    pub(super) fn query_not_empty(&self, name: &str) -> Option<String> {
+        self.query_text(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    /// The value of a query parameter, if given.
+    pub(super) fn query<T: FromText>(&mut self, name: &str) -> Option<T> {
+        let text = self.query_text(name)?.to_owned();
+        let read = T::from_text(&text);
+        self.valid(read, "query", name, text)
+    }
+
+    /// A number from `least` to `most`, if given.
+    pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let text = self.query_text(name)?.to_owned();
+        let read = i64::from_text(&text).and_then(|number| match number {
+            _ if number < least => Err(Problem::less_than(least)),
+            _ if number > most => Err(Problem::more_than(most)),
+            _ => Ok(number),
+        });
+        self.valid(read, "query", name, text)
     }
 
     /// Ids separated by commas, at least one and at most `most`.
     pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
-        let Some(text) = self.query(name).map(str::to_owned) else {
-            self.faults.note(FaultKind::Missing, ["query".into(), name.into()], Value::Null);
+        let Some(text) = self.query_text(name).map(str::to_owned) else {
+            self.faults.note(FaultType::Missing, ["query".into(), name.into()], Value::Null);
             return Vec::new();
         };
         let read = match text.split(',').nth(most) {
-            Some(_) => Err(FaultKind::TooMany(most)),
-            None => text.split(',').map(lenient::integer_text).collect(),
+            Some(_) => Err(Problem::more_values_than(most)),
+            None => text.split(',').map(ModelId::from_text).collect(),
         };
-        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
+        self.valid(read, "query", name, text).unwrap_or_default()
     }
 
     /// Notes a fault for each parameter that is not one of `known`.
     pub(super) fn only_query(&mut self, known: &[&str]) {
         for (name, value) in self.query.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
             let location = ["query".into(), name.as_str().into()];
-            self.faults.note(FaultKind::ExtraForbidden, location, value.as_str().into());
+            self.faults.note(FaultType::ExtraForbidden, location, value.as_str().into());
         }
     }
 
-    /// A number from `least` to `most`, if given.
-    pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
-        let text = self.query(name)?.to_owned();
-        let read = lenient::integer_text(&text).and_then(|number| match number {
-            _ if number < least => Err(FaultKind::GreaterThanEqual(least)),
-            _ if number > most => Err(FaultKind::LessThanEqual(most)),
-            _ => Ok(number),
-        });
-        self.faults.catch(read, "query", name, || text.into())
-    }
-
-    /// One of `names`, if given.
-    pub(super) fn query_choice<T>(
-        &mut self,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let text = self.query(name)?.to_owned();
-        let read = parse(&text).ok_or(FaultKind::Literal(names));
-        self.faults.catch(read, "query", name, || text.into())
-    }
-
-    /// A flag, which is off by default.
-    pub(super) fn query_flag(&mut self, name: &str) -> bool {
-        let Some(text) = self.query(name).map(str::to_owned) else { return false };
-        let read = lenient::boolean_text(&text);
-        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
+    /// Returns the value of `read`, or notes its fault at `part` and `name`.
+    fn valid<T>(&mut self, read: Result<T, Problem>, part: &str, name: &str, text: String) -> Option<T> {
+        read.map_err(|problem| self.faults.note(problem, [part.into(), name.into()], text.into())).ok()
     }
 
     /// The fields of the body.
@@ -204,10 +189,10 @@ impl Call {
 
     async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
         let max_bytes = match limit {
-            BodyLimit::Write => self.app.max_write_body_bytes,
-            BodyLimit::Metrics => self.app.max_metrics_body_bytes,
+            BodyLimit::Write => self.app.options.max_write_body_bytes,
+            BodyLimit::Metrics => self.app.options.max_metrics_body_bytes,
         };
-        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.body_deadline).await
+        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.options.deadlines.body).await
     }
 
     /// Fails if any faults were noted. Call it once everything has been read.
@@ -215,10 +200,8 @@ impl Call {
     /// # Errors
     /// [`ApiError::Unfit`] with all of them.
     pub(super) fn check(&mut self) -> Result<(), ApiError> {
-        if self.faults.is_empty() {
-            return Ok(());
-        }
-        Err(ApiError::Unfit(std::mem::take(&mut self.faults)))
+        let faults = self.faults.take();
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::Unfit(faults)) }
     }
 
     /// The revisions that `If-Match` allows. Weak tags never match for a write.
@@ -240,7 +223,7 @@ impl Call {
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         let if_updated_at =
-            header.as_deref().and_then(given).or_else(|| self.query("if_updated_at").and_then(given));
+            header.as_deref().and_then(given).or_else(|| self.query_text("if_updated_at").and_then(given));
         Precondition { if_updated_at, ..self.precondition() }
     }
 
@@ -261,14 +244,14 @@ impl Call {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a cursor of another list, or one combined with an offset.
-    pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<crate::domain::Cursor>, Refusal> {
-        let Some(text) = self.query_text("cursor") else { return Ok(None) };
+    pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<Cursor>, Refusal> {
+        let Some(text) = self.query_not_empty("cursor") else { return Ok(None) };
         if offset > 0 {
             return Err(Refusal::Invalid(
                 "cursor and offset exclude each other; send only one of them".to_owned(),
             ));
         }
-        crate::domain::Cursor::decode(&text, list).map(Some)
+        Cursor::decode(&text, list).map(Some)
     }
 }
 

@@ -17,16 +17,16 @@ fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
     assert_eq!(settings.rules.max_hash_bytes, 268_435_456);
     assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
     assert_eq!(settings.rules.max_metrics_bytes, 1_048_576);
-    assert_eq!((settings.max_metrics_body_bytes, settings.max_write_body_bytes), (65_536, 262_144));
+    assert_eq!((settings.http.max_metrics_body_bytes, settings.http.max_write_body_bytes), (65_536, 262_144));
     assert_eq!(settings.rules.gate, Gate::default());
-    assert_eq!(settings.keys.count(), 0);
-    assert_eq!((settings.max_connections, settings.request_timeout), (10_000, Duration::from_secs(30)));
+    assert_eq!(settings.http.keys.count(), 0);
+    assert_eq!((settings.http.max_connections, settings.http.deadlines.body), (10_000, Duration::from_secs(30)));
     assert!(settings.tls_files.is_none() && settings.key_file.is_none());
-    assert_eq!(settings.cors_origins.len(), 4);
-    assert_eq!((settings.workers, settings.database.readers), (2, 2));
+    assert_eq!(settings.http.cors_origins.len(), 4);
+    assert_eq!((settings.http.workers, settings.database.readers), (2, 2));
     assert_eq!(settings.database.store.synchronous, Synchronous::Full);
-    assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
-    assert!(!settings.expose_local_paths && !settings.public_metrics);
+    assert!(!settings.http.trust_actor_header && !settings.rules.allow_local_paths);
+    assert!(!settings.http.expose_local_paths && !settings.http.public_metrics);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn commits_are_synced_in_full_unless_normal_is_asked_for_by_name() {
 fn every_core_gets_a_worker_and_readers_are_bounded() {
     for (cores, workers, readers) in [(1, 1, 1), (2, 2, 2), (8, 8, 8), (64, 64, 16)] {
         let settings = Settings::resolve(ServeFlags::default(), cores, |_| None).unwrap();
-        assert_eq!((settings.workers, settings.database.readers), (workers, readers), "{cores}");
+        assert_eq!((settings.http.workers, settings.database.readers), (workers, readers), "{cores}");
     }
 }
 
@@ -90,7 +90,7 @@ fn booleans_are_true_for_four_words_in_any_case() {
 fn keys_come_from_both_variables_and_are_kept_as_digests() {
     let variables = [("API_KEY", " test-key "), ("API_KEYS", "k1, k2,,k1"), ("API_KEY_FILE", "keys")];
     let settings = resolve(ServeFlags::default(), &variables);
-    assert_eq!(settings.keys.count(), 3);
+    assert_eq!(settings.http.keys.count(), 3);
     assert_eq!(settings.key_file, Some(PathBuf::from("keys")));
     assert!(!format!("{settings:?}").contains("test-key"));
 }
@@ -100,7 +100,7 @@ fn keys_of_fewer_than_16_characters_are_warned_of_and_go_on_working() {
     for (key, warnings) in [("0123456789abcdef", 0), ("0123456789abcde", 1), ("schlüssel-äöü-äö", 0)] {
         let settings =
             resolve(ServeFlags::default(), &[("API_KEY", key), ("API_KEYS", "an-ordinary-long-key")]);
-        assert_eq!((settings.warnings.len(), settings.keys.count()), (warnings, 2), "{key}");
+        assert_eq!((settings.warnings.len(), settings.http.keys.count()), (warnings, 2), "{key}");
         assert!(!settings.warnings.iter().any(|warning| warning.contains(key)));
     }
 }
@@ -127,7 +127,7 @@ fn invalid_variables_are_warned_of_by_name_and_value_and_blank_ones_are_not() {
 fn connections_must_be_possible_only_if_they_were_asked_for() {
     assert!(!resolve(ServeFlags::default(), &[]).requires_max_connections);
     let settings = resolve(ServeFlags::default(), &[("MAX_CONNECTIONS", "50000")]);
-    assert_eq!((settings.max_connections, settings.requires_max_connections), (50_000, true));
+    assert_eq!((settings.http.max_connections, settings.requires_max_connections), (50_000, true));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn an_empty_list_of_origins_allows_none_and_an_unset_one_localhost() {
     assert_eq!(origins("https://a.example, https://b.example/,"), ["https://a.example", "https://b.example"]);
     assert_eq!(origins("HTTPS://ML.Example.org,null"), ["https://ml.example.org", "null"]);
     let settings = resolve(ServeFlags::default(), &[("CORS_ORIGINS", "https://a, 'http://b'")]);
-    assert_eq!(settings.cors_origins, ["https://a"]);
+    assert_eq!(settings.http.cors_origins, ["https://a"]);
     assert!(
         settings.warnings[0].contains("\"'http://b'\", which is not an origin"),
         "{:?}",
@@ -208,11 +208,11 @@ fn a_busy_timeout_beyond_the_range_of_sqlite_is_capped() {
 #[test]
 fn the_root_of_local_paths_must_be_a_folder() {
     let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", " ")]);
-    assert!(settings.local_path_root.is_none() && settings.hasher().root.is_none());
+    assert!(settings.hasher.root.is_none());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", path)]);
-    assert!(settings.hasher().root.is_some());
+    assert!(settings.hasher.root.is_some());
     assert!(!settings.rules.allow_local_paths, "a root allows nothing by itself");
     let flags = ServeFlags { local_path_root: Some(folder.path().join("none")), ..ServeFlags::default() };
     let error = Settings::resolve(flags, 2, |_| None).err();

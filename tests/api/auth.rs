@@ -31,7 +31,7 @@ fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
 #[test]
 fn nothing_private_is_answered_without_a_key() {
     // Behind a proxy, so that each request has its own address: after many wrong keys an address is throttled.
-    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
+    let app = TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     app.register("m", "1");
     let before = app.everything();
     let mut addresses = (0_u32..).map(|number| Ipv4Addr::from_bits(number).to_string());
@@ -63,7 +63,7 @@ fn nothing_private_is_answered_without_a_key() {
 
 #[test]
 fn a_key_comes_by_header_or_bearer_token_and_the_header_wins() {
-    let app = TestApp::with(|settings| settings.keys = Keys::of(["first", "sch lüssel"]));
+    let app = TestApp::with(|settings| settings.http.keys = Keys::of(["first", "sch lüssel"]));
     for (headers, status) in [
         ("X-API-Key: first\r\n", 200),
         ("x-api-key:   first  \r\n", 200),
@@ -108,7 +108,7 @@ fn a_key_that_is_not_text_is_a_wrong_one() {
 
 #[test]
 fn without_a_key_configured_nothing_private_is_served() {
-    let app = TestApp::with(|settings| settings.keys = Keys::of([]));
+    let app = TestApp::with(|settings| settings.http.keys = Keys::of([]));
     for headers in ["", "X-API-Key: test-key\r\n", "X-API-Key: \r\n"] {
         for (path, methods) in PRIVATE {
             for method in methods.iter().filter(|method| **method != "HEAD") {
@@ -166,7 +166,7 @@ fn unknown_paths_and_methods_are_reported_with_or_without_a_key() {
 
 #[test]
 fn the_key_is_judged_before_the_path_the_query_or_the_body() {
-    let app = TestApp::with(|settings| settings.max_write_body_bytes = 100);
+    let app = TestApp::with(|settings| settings.http.max_write_body_bytes = 100);
     for request in [
         "GET /models/abc",
         "GET /models/999",
@@ -233,7 +233,7 @@ fn the_actor_is_the_key_unless_its_header_is_trusted() {
     let own = "key:test…".to_owned();
     let app = TestApp::spawn();
     assert_eq!(actor(&app, 0, b"alice"), own);
-    let app = TestApp::with(|settings| settings.trust_actor_header = true);
+    let app = TestApp::with(|settings| settings.http.trust_actor_header = true);
     let long = "é".repeat(250);
     for (version, (sent, expected)) in [
         (&b"alice"[..], "alice".to_owned()),
@@ -256,8 +256,8 @@ fn the_actor_is_the_key_unless_its_header_is_trusted() {
 #[test]
 fn every_change_records_its_actor() {
     let app = TestApp::with(|settings| {
-        settings.trust_actor_header = true;
-        settings.keys = Keys::of([KEY, "bob-key"]);
+        settings.http.trust_actor_header = true;
+        settings.http.keys = Keys::of([KEY, "bob-key"]);
     });
     let id = app.register("m", "1");
     let (path, body) = (format!("/models/{id}"), Some(r#"{"description": "d"}"#));
@@ -295,7 +295,7 @@ fn a_valid_request_id_is_kept_and_an_invalid_one_is_replaced() {
 
 #[test]
 fn an_address_that_tries_many_keys_is_throttled_and_others_are_not() {
-    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.0/8"]).unwrap());
+    let app = TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.0/8"]).unwrap());
     let from = |address: &str, key: &str| {
         app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", address)], None)
     };
@@ -317,7 +317,7 @@ fn an_address_that_tries_many_keys_is_throttled_and_others_are_not() {
 
 #[test]
 fn wrong_keys_do_not_lock_out_the_right_key_of_the_same_address() {
-    let app = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
+    let app = TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     let from_there = |key: &str| {
         app.request("GET", "/stats", &[("X-API-Key", key), ("X-Forwarded-For", "198.51.100.7")], None)
     };
@@ -333,7 +333,7 @@ fn the_callers_address_is_the_one_that_a_trusted_proxy_names() {
         let body = json!({"name": "m", "version": version, "artifact_uri": "s3://b"}).to_string();
         app.request("POST", "/models", &[("X-Forwarded-For", chain)], Some(&body)).ok()["source_host"].clone()
     };
-    let behind = TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
+    let behind = TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.1"]).unwrap());
     assert_eq!(register(&behind, "1", "6.6.6.6, 198.51.100.7"), "198.51.100.7");
     assert_eq!(register(&behind, "2", "nonsense"), "127.0.0.1");
     let open = TestApp::spawn();

@@ -432,7 +432,7 @@ fn paths_and_queries_are_decoded_once_and_invalid_utf_8_matches_nothing() {
 
 #[test]
 fn an_actor_that_would_forge_a_line_is_refused_and_changes_nothing() {
-    let app = TestApp::with(|settings| settings.trust_actor_header = true);
+    let app = TestApp::with(|settings| settings.http.trust_actor_header = true);
     app.register("kept", "1");
     let before = app.everything();
     let body = br#"{"suite":"s","metrics":{"a":1}}"#;

@@ -138,7 +138,7 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
 
 /// A registry whose lists are larger than any buffer of the server.
 fn with_large_rows(versions: usize) -> TestApp {
-    let app = TestApp::with(|settings| settings.max_write_body_bytes = 4_000_000);
+    let app = TestApp::with(|settings| settings.http.max_write_body_bytes = 4_000_000);
     for version in 0..versions {
         let notes = "x".repeat(version * 7_919 % 180_000);
         app.register_with(
@@ -216,7 +216,7 @@ fn a_status_with_thousands_of_versions_is_listed_whole() {
 #[test]
 fn a_large_audit_trail_is_whole_and_pages_on() {
     let app = TestApp::with(|settings| {
-        settings.max_metrics_body_bytes = 4_000_000;
+        settings.http.max_metrics_body_bytes = 4_000_000;
         settings.rules.max_event_payload_bytes = 4_000_000;
     });
     let id = app.register("m", "1");

@@ -82,7 +82,7 @@ fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
     assert_eq!(app.event_types(1), ["eval", "promote", "update"]);
     assert!(app.model(1)["updated_at"].as_str().unwrap() > "2024-02-03 04:05:06");
     assert_eq!(app.register("old", "3"), 3);
-    let app = TestApp::over(app.stop(), |settings| settings.expose_local_paths = true);
+    let app = TestApp::over(app.stop(), |settings| settings.http.expose_local_paths = true);
     assert_eq!(app.model(1)["local_checkpoint_path"], "/data/old.pt");
 }
 

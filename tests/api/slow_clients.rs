@@ -15,7 +15,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn with_short_timeout() -> TestApp {
-    TestApp::with(|settings| settings.request_timeout = REQUEST_TIMEOUT)
+    TestApp::with(|settings| settings.http.deadlines = Deadlines::of_request(REQUEST_TIMEOUT))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -119,7 +119,7 @@ fn is_open(stream: &TcpStream) -> bool {
 
 #[test]
 fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_place() {
-    let app = TestApp::with(|settings| settings.max_connections = 20);
+    let app = TestApp::with(|settings| settings.http.max_connections = 20);
     let held: Vec<_> = (0..20).map(|_| connect(app.address)).collect();
     // An answer shows that the server has accepted the connection.
     for mut stream in held.iter() {
@@ -147,7 +147,7 @@ fn slow_connections() -> usize {
 
 #[test]
 fn many_slow_connections_do_not_affect_others_and_all_time_out() {
-    let app = TestApp::with(|settings| settings.request_timeout = Duration::from_secs(3));
+    let app = TestApp::with(|settings| settings.http.deadlines = Deadlines::of_request(Duration::from_secs(3)));
     let id = app.register("m", "1");
     let heads = [
         String::new(),
@@ -274,7 +274,7 @@ fn requests_for_another_host_name_are_refused() {
         let detail = with_host(&app, host).refused(421);
         assert!(detail.contains("--allowed-host"), "{detail}");
     }
-    let open = TestApp::with(|settings| settings.host = "0.0.0.0".to_owned());
+    let open = TestApp::with(|settings| settings.http.hosts = Hosts::Any);
     // The tests allow the host `x`, so others are not allowed.
     with_host(&open, "evil.example").refused(421);
     let open = TestApp::with(|settings| {

@@ -166,7 +166,7 @@ impl TestApp {
             ..ServeFlags::default()
         };
         let mut settings = Settings::resolve(flags, 2, |_| None).unwrap();
-        settings.keys = Keys::of([KEY]);
+        settings.http.keys = Keys::of([KEY]);
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -369,9 +369,9 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
 async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
     let telemetry = Arc::new(Telemetry::new(&[("version", "test")]));
     let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap();
-    let hasher = Hasher::start(settings.hasher(), &telemetry);
+    let hasher = Hasher::start(settings.hasher, &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
-    let server = http::serve(listener, registry.clone(), &settings.http(), telemetry).unwrap();
+    let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();
     started.send(server.handle()).unwrap();
     server.await.unwrap();
     tokio::task::spawn_blocking(move || registry.close()).await.unwrap();

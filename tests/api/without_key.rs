@@ -38,7 +38,7 @@ impl Client<'_> {
 }
 
 fn behind_a_proxy() -> TestApp {
-    TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
+    TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
 }
 
 /// A path, and its variants with invalid values in each place.

@@ -56,7 +56,7 @@ impl ModelAnswer {
                 if json.len() <= SMALL_BYTES {
                     return response.body(json);
                 }
-                let version = Versions::one(call.registry(), call.app.expose_local_paths, id, json);
+                let version = Versions::one(call.registry(), call.app.options.expose_local_paths, id, json);
                 response.body(version.into_body(call.is_head()))
             }
         }
@@ -65,13 +65,13 @@ impl ModelAnswer {
 
 /// Returns what turns the version that was asked for into the answer to `call`.
 pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
-    let (seen, expose_paths) = (call.seen(), call.app.expose_local_paths);
+    let (seen, expose_paths) = (call.seen(), call.app.options.expose_local_paths);
     move |model: &ModelRow<'_>| ModelAnswer::of(model, &seen, expose_paths)
 }
 
 /// Answers with a version as it is after a change.
 pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
-    ModelAnswer::of(&model, &EntityTags::Absent, call.app.expose_local_paths).into_response(call)
+    ModelAnswer::of(&model, &EntityTags::Absent, call.app.options.expose_local_paths).into_response(call)
 }
 
 /// Answers with a body that is JSON already.

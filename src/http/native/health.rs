@@ -8,7 +8,7 @@ use actix_web::{
 use serde_json::json;
 
 use super::{
-    super::{App, openapi::Failure},
+    super::{app::App, openapi::Failure},
     Answer,
     schema::{Health, Service},
 };

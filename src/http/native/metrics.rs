@@ -61,16 +61,15 @@ pub(super) async fn record(mut call: Call) -> Answer {
 pub(super) async fn suites(mut call: Call) -> Answer {
     let id = call.model_id();
     call.check()?;
-    let suites = call.registry().suites(id, call.query_text("suite")).await?;
+    let suites = call.registry().suites(id, call.query_not_empty("suite")).await?;
     answer::json(suites.into_bytes())
 }
 
 pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
-    let suite = fields.required_text("suite");
-    let metrics = fields.required_object("metrics");
-    let dataset = fields.text("dataset");
-    let eval_commit = fields.text("eval_commit");
-    let eval_config = fields.object("eval_config");
-    let notes = fields.text("notes");
+    let (suite, metrics) = (fields.required::<String>("suite"), fields.required("metrics"));
+    let dataset = fields.optional("dataset");
+    let eval_commit = fields.optional("eval_commit");
+    let eval_config = fields.optional("eval_config");
+    let notes = fields.optional("notes");
     Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::new(&suite, metrics)? })
 }

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 
 use crate::domain::{
-    Architecture, Draft, FileRecord, ListQuery, Order, Patch, Provenance, Refusal, Sort, Status,
+    Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, json::Object,
 };
 
 use super::{
@@ -126,7 +126,7 @@ pub(super) async fn get_by_name(call: Call) -> Answer {
 )]
 pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
-    let force = call.query_flag("force");
+    let force = call.query("force").unwrap_or_default();
     call.check()?;
     call.registry().delete(id, force, call.precondition(), call.caller()).await?;
     Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "deleted", "id": id })))
@@ -150,14 +150,14 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
     let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
     let mut query = ListQuery {
-        status: call.query_choice("status", &Status::NAMES, Status::parse),
-        name: call.query_text("name"),
-        q: call.query_text("q"),
-        tag: call.query_text("tag"),
+        status: call.query("status"),
+        name: call.query_not_empty("name"),
+        q: call.query_not_empty("q"),
+        tag: call.query_not_empty("tag"),
         limit: u32::try_from(limit).ok(),
         offset: offset.unsigned_abs(),
-        sort: call.query_choice("sort", &Sort::NAMES, Sort::parse).unwrap_or_default(),
-        order: call.query_choice("order", &Order::NAMES, Order::parse).unwrap_or_default(),
+        sort: call.query("sort").unwrap_or_default(),
+        order: call.query("order").unwrap_or_default(),
         after: None,
     };
     call.check()?;
@@ -182,7 +182,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn list_by_status(mut call: Call) -> Answer {
-    let status = call.path_choice(2, "status", &Status::NAMES, Status::parse);
+    let status = call.path(2, "status");
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT);
     call.check()?;
     let mut query = ListQuery {
@@ -196,24 +196,24 @@ pub(super) async fn list_by_status(mut call: Call) -> Answer {
 }
 
 async fn answer_list(call: &Call, query: ListQuery) -> Answer {
-    let (versions, page) = Versions::list(call.registry(), query, call.app.expose_local_paths).await?;
+    let (versions, page) = Versions::list(call.registry(), query, call.app.options.expose_local_paths).await?;
     Ok(answer::page(call, versions, &page))
 }
 
 pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
     // Every field is read before any is checked: an unread field would count as unknown.
-    let (name, version) = (fields.required_text("name"), fields.required_text("version"));
-    let status = fields.choice_not_null("status", &Status::NAMES, Status::parse).unwrap_or_default();
-    let frozen = fields.boolean_not_null("frozen").unwrap_or_default();
-    let artifact_uri = fields.text("artifact_uri");
+    let (name, version): (String, String) = (fields.required("name"), fields.required("version"));
+    let status = fields.not_null("status").unwrap_or_default();
+    let frozen = fields.not_null("frozen").unwrap_or_default();
+    let artifact_uri = fields.optional("artifact_uri");
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
     let provenance = read_provenance(fields);
-    let config_json = fields.object("config_json");
+    let config_json: Option<Object> = fields.optional("config_json");
     let architecture = read_architecture(fields);
-    let (params, training_step) = (fields.integer("params"), fields.integer("training_step"));
-    let training_loss = fields.float("training_loss");
-    let (dataset, description) = (fields.text("dataset"), fields.text("description"));
-    let (tags, metrics) = (fields.texts("tags"), fields.object("metrics"));
+    let (params, training_step) = (fields.optional("params"), fields.optional("training_step"));
+    let training_loss = fields.optional("training_loss");
+    let (dataset, description) = (fields.optional("dataset"), fields.optional("description"));
+    let (tags, metrics) = (fields.texts("tags"), fields.optional("metrics"));
     let from_config = config_json.as_ref().map(Architecture::from_config).unwrap_or_default();
     let mut draft = Draft {
         status,
@@ -240,48 +240,48 @@ pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
 }
 
 pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
-    let status = fields.choice("status", &Status::NAMES, Status::parse);
-    let artifact_uri = fields.text("artifact_uri");
+    let status = fields.optional("status");
+    let artifact_uri = fields.optional("artifact_uri");
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
     let patch = Patch {
         status,
         artifact_uri,
         provenance: read_provenance(fields),
-        frozen: fields.boolean("frozen"),
+        frozen: fields.optional("frozen"),
         architecture: read_architecture(fields),
-        params: fields.integer("params"),
-        training_step: fields.integer("training_step"),
-        training_loss: fields.float("training_loss"),
-        dataset: fields.text("dataset"),
-        description: fields.text("description"),
+        params: fields.optional("params"),
+        training_step: fields.optional("training_step"),
+        training_loss: fields.optional("training_loss"),
+        dataset: fields.optional("dataset"),
+        description: fields.optional("description"),
         tags: fields.texts("tags"),
-        metrics: fields.object("metrics"),
+        metrics: fields.optional("metrics"),
         ..Patch::default()
     };
     Patch { checkpoint: checkpoint?, config: config?, ..patch }.check()
 }
 
 fn read_file(fields: &mut Fields<'_>, what: &str) -> Result<FileRecord, Refusal> {
-    let path = fields.text(&format!("{what}_path"));
-    let sha256 = fields.text(&format!("{what}_sha256"));
-    let size_bytes = fields.integer(&format!("{what}_size_bytes"));
+    let path = fields.optional(&format!("{what}_path"));
+    let sha256 = fields.optional::<String>(&format!("{what}_sha256"));
+    let size_bytes = fields.optional(&format!("{what}_size_bytes"));
     FileRecord::claimed(what, path, sha256.as_deref(), size_bytes)
 }
 
 fn read_provenance(fields: &mut Fields<'_>) -> Provenance {
     Provenance {
-        run_id: fields.text("run_id"),
-        git_commit: fields.text("git_commit"),
-        created_by: fields.text("created_by"),
-        source_host: fields.text("source_host"),
+        run_id: fields.optional("run_id"),
+        git_commit: fields.optional("git_commit"),
+        created_by: fields.optional("created_by"),
+        source_host: fields.optional("source_host"),
     }
 }
 
 fn read_architecture(fields: &mut Fields<'_>) -> Architecture {
     Architecture {
-        d_model: fields.integer("d_model"),
-        n_layers: fields.integer("n_layers"),
-        n_heads: fields.integer("n_heads"),
-        vocab_size: fields.integer("vocab_size"),
+        d_model: fields.optional("d_model"),
+        n_layers: fields.optional("n_layers"),
+        n_heads: fields.optional("n_heads"),
+        vocab_size: fields.optional("vocab_size"),
     }
 }

@@ -28,7 +28,7 @@ const MOST_COMPARED: usize = 200;
 pub(super) async fn compare(mut call: Call) -> Answer {
     let ids = call.query_ids("ids", MOST_COMPARED);
     call.check()?;
-    let versions = Versions::compared(call.registry(), ids, call.app.expose_local_paths).await?;
+    let versions = Versions::compared(call.registry(), ids, call.app.options.expose_local_paths).await?;
     Ok(answer::rows(&call, versions))
 }
 

@@ -33,9 +33,9 @@ use super::{
 pub(super) async fn promote(mut call: Call) -> Answer {
     let id = call.model_id();
     call.only_query(&["to_status"]);
-    let in_query = call.query_choice("to_status", &Status::NAMES, Status::parse);
+    let in_query = call.query("to_status");
     let mut fields = call.optional_body(BodyLimit::Write).await?;
-    let to = fields.choice_as_in_query("to_status", &Status::NAMES, Status::parse, in_query);
+    let to = fields.status_as_in_query("to_status", in_query);
     fields.finish();
     call.check()?;
     let to = to.unwrap_or(Status::Production);

@@ -9,7 +9,7 @@ use actix_web::{
 use crate::{registry::RegistryError, telemetry::Form};
 
 use super::{
-    super::{App, request::Call},
+    super::{app::App, request::Call},
     Answer,
 };
 
@@ -28,7 +28,7 @@ use super::{
     ),
 )]
 pub(super) async fn metrics(request: HttpRequest, payload: Payload, app: Data<App>) -> Answer {
-    if !app.public_metrics {
+    if !app.options.public_metrics {
         Call::from_request(&request, &mut payload.into_inner()).await?;
     }
     for queue in app.registry.queue_depths() {

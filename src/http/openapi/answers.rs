@@ -1,14 +1,9 @@
 //! Answers that many calls share, most of them errors.
 #![allow(dead_code, reason = "described, never built: http/error.rs and http/fault.rs write them")]
 
-use std::borrow::Cow;
+use utoipa::{IntoResponses, ToSchema};
 
-use utoipa::{
-    IntoResponses, PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
-};
-
-use super::super::fault::FaultKind;
+use super::super::fault::Fault;
 
 /// Why a request was refused or failed.
 #[derive(ToSchema)]
@@ -29,36 +24,6 @@ pub(in crate::http) struct Failure {
 pub(in crate::http) struct Unfit {
     #[schema(min_items = 1)]
     detail: Vec<Fault>,
-}
-
-/// One error in the form of a request.
-#[derive(ToSchema)]
-pub(in crate::http) struct Fault {
-    #[schema(inline)]
-    r#type: FaultType,
-    /// `path`, `query` or `body`, and the names and indexes below it.
-    #[schema(value_type = Vec<Value>, min_items = 1)]
-    loc: (),
-    /// A sentence for people.
-    msg: String,
-    /// The value that was sent.
-    #[schema(value_type = Value)]
-    input: (),
-}
-
-struct FaultType;
-
-impl PartialSchema for FaultType {
-    fn schema() -> RefOr<Schema> {
-        let names = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(FaultKind::TYPE_NAMES));
-        names.description(Some("The kind of error.")).into()
-    }
-}
-
-impl ToSchema for FaultType {
-    fn name() -> Cow<'static, str> {
-        "FaultType".into()
-    }
 }
 
 /// Refusals of any call, before the key is checked.

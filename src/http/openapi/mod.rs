@@ -21,6 +21,7 @@ use utoipa::{
 use super::{
     docs,
     endpoint::Endpoint,
+    fault::Fault,
     native::{self, schema},
 };
 

@@ -126,7 +126,7 @@ fn a_file_over_the_limit_is_sized_and_not_digested() {
 fn paths_are_shown_only_if_the_server_is_set_to() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
-        settings.expose_local_paths = true;
+        settings.http.expose_local_paths = true;
     });
     let (path, config) = (file(&app, "model.pt", "x"), file(&app, "config.json", "{}"));
     let shown = register(&app, &json!({"checkpoint_path": path, "config_path": config})).ok();
@@ -252,7 +252,7 @@ fn a_digest_whose_client_has_left_is_cancelled_and_the_next_one_starts() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
         settings.rules.max_hash_bytes = u64::MAX;
-        (settings.hashers, settings.hash_queue) = (1, 1);
+        (settings.hasher.hashers, settings.hasher.hash_queue) = (1, 1);
     });
     let endless = app.folder.path().join("endless.pt");
     fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
@@ -276,7 +276,7 @@ fn a_digest_whose_client_has_left_is_cancelled_and_the_next_one_starts() {
 fn a_full_digest_queue_answers_503_and_everything_else_continues() {
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
-        (settings.hashers, settings.hash_queue) = (1, 1);
+        (settings.hasher.hashers, settings.hasher.hash_queue) = (1, 1);
     });
     let path = text(&long_file(app.folder.path(), "model.pt"));
     let refused = AtomicUsize::new(0);

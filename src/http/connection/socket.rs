@@ -1,15 +1,4 @@
-//! Connections: admission up to a limit, TLS, and the deadlines that actix does not keep.
-//!
-//! actix parses HTTP strictly enough, and holds at most 128 KiB of a head. But it times only the first head of a connection, waits
-//! without end for a client that does not read, and drains a refused chunked body without end. So a [`Connection`] stands between
-//! the socket and actix. It sees bytes and time, not requests: handlers report through [`ConnectionState`] when a request
-//! begins and ends. This module must not know paths, keys or the registry.
-
-mod admission;
-mod final_response;
-mod head;
-mod state;
-mod tls;
+//! The connection through which actix reads and writes: deadlines, and a check of what arrives.
 
 use std::{
     io,
@@ -26,14 +15,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::error::ApiError;
-
-pub(super) use admission::Admission;
-use admission::ConnectionGuard;
-pub use admission::{descriptors_besides_connections, max_connections_within};
-use head::PartialHead;
-pub(super) use state::{ConnectionState, RequestGuard};
-pub use tls::{Tls, TlsError};
+use super::{
+    super::error::ApiError,
+    final_response::{self, Stream},
+    guard::ConnectionGuard,
+    head::PartialHead,
+    state::ConnectionState,
+};
 
 /// How long a client may take to send and to receive.
 #[derive(Debug, Clone, Copy)]
@@ -69,15 +57,8 @@ impl Deadlines {
     }
 }
 
-/// The bytes below HTTP, encrypted or not.
-type Stream = Box<dyn Io>;
-
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
-
 /// An admitted connection, through which actix reads and writes.
-pub(super) struct Connection {
+pub(in crate::http) struct Connection {
     stream: Stream,
     peer: IpAddr,
     deadlines: Deadlines,
@@ -95,50 +76,17 @@ pub(super) struct Connection {
     abandon_by: Option<Instant>,
     /// Wakes the connection for its next deadline, or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
-    close_reason: Option<CloseReason>,
+    /// True if this side reads no more.
+    is_closed: bool,
     final_response: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-/// Why this side reads no more of a connection.
-#[derive(Debug, Clone, Copy)]
-enum CloseReason {
-    /// No request came in time.
-    Idle,
-    SlowHead,
-    BareLineFeed,
-    /// All connections together hold too much of partial heads.
-    Crowded,
-    /// A refused body did not end.
-    Surplus,
-}
-
-impl CloseReason {
-    /// The value of its label in `registry_http_connections_refused`.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Idle => "silent",
-            Self::SlowHead => "slow",
-            Self::BareLineFeed => "malformed",
-            Self::Crowded => "crowded",
-            Self::Surplus => "surplus",
-        }
-    }
-
-    /// What the client is answered, if it has sent something to be answered.
-    fn error(self) -> Option<ApiError> {
-        match self {
-            Self::Idle | Self::Surplus => None,
-            Self::SlowHead => Some(ApiError::TooSlow { part: "head" }),
-            Self::BareLineFeed => {
-                Some(ApiError::Malformed("its head contains a line feed without a carriage return"))
-            }
-            Self::Crowded => Some(ApiError::TooManyConnections),
-        }
-    }
-}
+/// Why a connection is refused: the reason in `registry_http_connections_refused`, and the answer to a client that has sent
+/// something to be answered.
+type Refusal = (&'static str, Option<ApiError>);
 
 impl Connection {
-    fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, guard: ConnectionGuard) -> Self {
+    pub(super) fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, guard: ConnectionGuard) -> Self {
         Self {
             stream,
             peer,
@@ -152,13 +100,13 @@ impl Connection {
             received_bytes: 0,
             abandon_by: None,
             alarm: None,
-            close_reason: None,
+            is_closed: false,
             final_response: None,
         }
     }
 
     /// What the requests on this connection share with it.
-    pub(super) fn state(&self) -> Rc<ConnectionState> {
+    pub(in crate::http) fn state(&self) -> Rc<ConnectionState> {
         Rc::clone(&self.state)
     }
 
@@ -172,7 +120,7 @@ impl Connection {
     }
 
     /// Judges what was read. Bodies are judged by those who read them.
-    fn check(&mut self, bytes: &[u8]) -> Result<(), CloseReason> {
+    fn check(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         if !self.state.is_idle() {
             return Ok(());
         }
@@ -181,16 +129,20 @@ impl Connection {
         }
         let is_sound = self.head.add(bytes);
         if self.head.bytes > MAX_SURPLUS_BYTES {
-            return Err(CloseReason::Surplus);
+            return Err(("surplus", None));
         }
+        // What looks like a head may be the rest of a body, whose request has its answer.
         if self.state.has_unread_body() {
             return Ok(());
         }
-        match is_sound {
-            false => Err(CloseReason::BareLineFeed),
-            true if !self.guard.hold(self.head.bytes) => Err(CloseReason::Crowded),
-            true => Ok(()),
+        if !is_sound {
+            let why = "its head contains a line feed without a carriage return";
+            return Err(("malformed", Some(ApiError::Malformed(why))));
         }
+        if !self.guard.hold(self.head.bytes) {
+            return Err(("crowded", Some(ApiError::TooManyConnections)));
+        }
+        Ok(())
     }
 
     /// By when the rest of the next head must arrive. There is no such deadline while a request is in flight or its answer
@@ -202,16 +154,22 @@ impl Connection {
     }
 
     /// Reads no more. actix then finds the end of the connection and shuts it down.
-    fn close(&mut self, reason: CloseReason) {
-        // A connection that served requests and then fell silent was not refused.
-        if !matches!(reason, CloseReason::Idle) || self.requests == 0 {
-            self.guard.count_refusal(reason.label());
-        }
-        self.close_reason = Some(reason);
-        // What looks like a head may be the rest of a body, whose request has its answer.
-        if let Some(error) = reason.error().filter(|_| !self.state.has_unread_body()) {
+    fn refuse(&mut self, (reason, error): Refusal) {
+        self.is_closed = true;
+        self.guard.count_refusal(reason);
+        if let Some(error) = error.filter(|_| !self.state.has_unread_body()) {
             let stream = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
             self.final_response = Some(Box::pin(final_response::send(stream, error, self.peer)));
+        }
+    }
+
+    /// Reads no more of a connection whose next head did not arrive in time.
+    fn time_out(&mut self) {
+        match self.head.bytes {
+            // It served requests and then fell silent, so it was not refused.
+            0 if self.requests > 0 => self.is_closed = true,
+            0 => self.refuse(("silent", None)),
+            _ => self.refuse(("slow", Some(ApiError::TooSlow { part: "head" }))),
         }
     }
 
@@ -253,7 +211,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let own = self.get_mut();
-        if own.close_reason.is_some() {
+        if own.is_closed {
             return Poll::Ready(Ok(()));
         }
         own.follow_requests();
@@ -264,15 +222,15 @@ impl AsyncRead for Connection {
                 let now = Instant::now();
                 own.abandon_by = Some(now + HALF_CLOSED_PATIENCE);
                 own.set_alarm(now, context);
-            } else if let Err(reason) = own.check(bytes) {
+            } else if let Err(refusal) = own.check(bytes) {
                 buffer.set_filled(before);
-                own.close(reason);
+                own.refuse(refusal);
             }
             return Poll::Ready(Ok(()));
         }
         let now = Instant::now();
         if own.read_by().is_some_and(|by| by <= now) {
-            own.close(if own.head.bytes > 0 { CloseReason::SlowHead } else { CloseReason::Idle });
+            own.time_out();
             return Poll::Ready(Ok(()));
         }
         own.set_alarm(now, context);
