@@ -4,14 +4,13 @@
 
 mod error;
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Contender, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model,
-        ModelId, ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
-        suites::suites,
+        Architecture, Draft, Evaluation, Gate, Measurement, Model, ModelId, ModelRow, Patch, Precondition,
+        Refusal, Status, Timestamp, json::compact, suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
@@ -79,6 +78,14 @@ impl Registry {
         Self { parts: Arc::new(Parts { database, hasher, rules, clock }) }
     }
 
+    /// Reads the store, on one of its readers.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn ReadStore) -> std::result::Result<T, StoreError> + Send + 'static,
+    ) -> Result<T> {
+        Ok(self.parts.database.read(read).await?)
+    }
+
     /// Views the version with this id.
     pub async fn model<T: Send + 'static>(
         &self,
@@ -112,53 +119,6 @@ impl Registry {
         answer.ok_or_else(|| missing.into())
     }
 
-    /// Adds each version of a page to `answer` until `add` stops. Also returns the ids of the versions that were not added.
-    pub async fn models<A: Send + 'static>(
-        &self,
-        query: ListQuery,
-        mut answer: A,
-        add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
-    ) -> Result<(A, Page, Vec<ModelId>)> {
-        let read = move |store: &mut dyn ReadStore| {
-            let (page, rest) = store.models_until(&query, &mut |row| add(&mut answer, &row))?;
-            Ok((answer, page, rest))
-        };
-        Ok(self.parts.database.read(read).await?)
-    }
-
-    /// Adds each version of `ids` that exists to `answer`, in this order, until `add` stops.
-    pub async fn models_with_ids<A: Send + 'static>(
-        &self,
-        ids: Vec<ModelId>,
-        mut answer: A,
-        add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
-    ) -> Result<A> {
-        let read = move |store: &mut dyn ReadStore| {
-            store.models_with_ids(&ids, &mut |row| add(&mut answer, &row))?;
-            Ok(answer)
-        };
-        Ok(self.parts.database.read(read).await?)
-    }
-
-    /// Returns what is needed to compare the versions of `ids` that exist, by ascending id.
-    pub async fn contenders(&self, ids: Vec<ModelId>) -> Result<Vec<Contender>> {
-        Ok(self.parts.database.read(move |store| store.contenders(&ids)).await?)
-    }
-
-    /// Adds each event of a page to `answer` until `add` stops.
-    pub async fn events<A: Send + 'static>(
-        &self,
-        query: EventQuery,
-        mut answer: A,
-        add: impl Fn(&mut A, &Event<'_>) -> ControlFlow<()> + Send + 'static,
-    ) -> Result<(A, Page)> {
-        let read = move |store: &mut dyn ReadStore| {
-            let page = store.events_until(&query, &mut |event| add(&mut answer, &event))?;
-            Ok((answer, page))
-        };
-        Ok(self.parts.database.read(read).await?)
-    }
-
     /// Returns the scores of a version by suite, as JSON text; with `suite`, only the scores of that suite.
     pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
         let mut suites = self.model(id, |model| suites(model.metrics.as_deref())).await?;
@@ -168,11 +128,6 @@ impl Registry {
             return Err(Refusal::NotFound(format!("model {id} has no scores of the suite {suite:?}")).into());
         }
         Ok(compact(&suites))
-    }
-
-    /// Counts the versions.
-    pub async fn stats(&self) -> Result<Stats> {
-        Ok(self.parts.database.read(|store| store.stats()).await?)
     }
 
     /// Checks that a change can be committed now.
@@ -202,12 +157,12 @@ impl Registry {
         + Send
         + 'static,
     ) -> Result<Option<T>> {
-        let read = move |store: &mut dyn ReadStore| {
+        self.read(move |store| {
             let (mut view, mut answer) = (Some(view), None);
             find(store, &mut |row| answer = view.take().map(|view| view(&row)))?;
             Ok(answer)
-        };
-        Ok(self.parts.database.read(read).await?)
+        })
+        .await
     }
 }
 

@@ -41,8 +41,8 @@ use crate::{
     telemetry::{Requests, Telemetry},
 };
 
-pub use app::HttpOptions;
 use app::App;
+pub use app::HttpOptions;
 use auth::Authenticator;
 use connection::{Admission, Connection};
 pub use connection::{Deadlines, Tls, TlsError, descriptors_besides_connections, max_connections_within};

@@ -192,7 +192,14 @@ impl Call {
             BodyLimit::Write => self.app.options.max_write_body_bytes,
             BodyLimit::Metrics => self.app.options.max_metrics_body_bytes,
         };
-        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.options.deadlines.body).await
+        body::read(
+            &self.request,
+            &mut self.payload,
+            max_bytes,
+            limit.setting(),
+            self.app.options.deadlines.body,
+        )
+        .await
     }
 
     /// Fails if any faults were noted. Call it once everything has been read.

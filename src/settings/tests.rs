@@ -20,7 +20,10 @@ fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
     assert_eq!((settings.http.max_metrics_body_bytes, settings.http.max_write_body_bytes), (65_536, 262_144));
     assert_eq!(settings.rules.gate, Gate::default());
     assert_eq!(settings.http.keys.count(), 0);
-    assert_eq!((settings.http.max_connections, settings.http.deadlines.body), (10_000, Duration::from_secs(30)));
+    assert_eq!(
+        (settings.http.max_connections, settings.http.deadlines.body),
+        (10_000, Duration::from_secs(30))
+    );
     assert!(settings.tls_files.is_none() && settings.key_file.is_none());
     assert_eq!(settings.http.cors_origins.len(), 4);
     assert_eq!((settings.http.workers, settings.database.readers), (2, 2));

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use model_registry::http::{Deadlines, Hosts};
 use serde_json::json;
 
 use crate::support::{Answer, KEY, TestApp, at_once};
@@ -147,7 +148,8 @@ fn slow_connections() -> usize {
 
 #[test]
 fn many_slow_connections_do_not_affect_others_and_all_time_out() {
-    let app = TestApp::with(|settings| settings.http.deadlines = Deadlines::of_request(Duration::from_secs(3)));
+    let app =
+        TestApp::with(|settings| settings.http.deadlines = Deadlines::of_request(Duration::from_secs(3)));
     let id = app.register("m", "1");
     let heads = [
         String::new(),
@@ -274,12 +276,8 @@ fn requests_for_another_host_name_are_refused() {
         let detail = with_host(&app, host).refused(421);
         assert!(detail.contains("--allowed-host"), "{detail}");
     }
-    let open = TestApp::with(|settings| settings.http.hosts = Hosts::Any);
-    // The tests allow the host `x`, so others are not allowed.
+    let open = TestApp::with(|settings| settings.http.hosts = Hosts::of("0.0.0.0", &["x".to_owned()]));
     with_host(&open, "evil.example").refused(421);
-    let open = TestApp::with(|settings| {
-        settings.host = "0.0.0.0".to_owned();
-        settings.allowed_hosts.clear();
-    });
+    let open = TestApp::with(|settings| settings.http.hosts = Hosts::of("0.0.0.0", &[]));
     with_host(&open, "ml.example.org").ok();
 }

@@ -7,7 +7,7 @@ use super::{
         openapi::{BadCursor, DoesNotFit},
         request::Call,
     },
-    Answer, answer,
+    answer::{self, Answer},
     rows::Events,
     schema::{self, ById, EventListParameters},
 };
@@ -36,6 +36,6 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let after = call.cursor(EventQuery::LIST_NAME, offset)?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = EventQuery { model_id, limit, offset: offset.unsigned_abs(), after };
-    let (events, page) = Events::list(call.registry(), query).await?;
+    let (events, page) = Events::list(&call.app, query).await?;
     Ok(answer::page(&call, events, &page))
 }

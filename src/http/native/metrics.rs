@@ -8,7 +8,7 @@ use super::{
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer, answer,
+    answer::{self, Answer},
     schema::{
         ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery, SuiteParameters,
     },

@@ -3,6 +3,7 @@
 mod answer;
 mod events;
 mod health;
+mod json;
 mod metrics;
 mod models;
 mod overview;
@@ -14,17 +15,11 @@ mod rows;
 pub(super) mod schema;
 mod telemetry;
 
-use actix_web::{HttpResponse, web::ServiceConfig};
+use actix_web::web::ServiceConfig;
 
 use crate::telemetry::Requests;
 
-use super::{
-    endpoint::{self, Endpoint, endpoints},
-    error::ApiError,
-};
-
-/// The result of a handler.
-type Answer = Result<HttpResponse, ApiError>;
+use super::endpoint::{self, Endpoint, endpoints};
 
 /// Matches any id, which the handler reads leniently or refuses.
 const ANY_ID: &str = "{model_id}";

@@ -12,7 +12,7 @@ use super::{
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer, answer,
+    answer::{self, Answer},
     rows::Versions,
     schema::{
         ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
@@ -129,7 +129,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let force = call.query("force").unwrap_or_default();
     call.check()?;
     call.registry().delete(id, force, call.precondition(), call.caller()).await?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "deleted", "id": id })))
+    Ok(HttpResponse::Ok().json(Deleted { status: "deleted", id }))
 }
 
 /// List versions
@@ -196,7 +196,7 @@ pub(super) async fn list_by_status(mut call: Call) -> Answer {
 }
 
 async fn answer_list(call: &Call, query: ListQuery) -> Answer {
-    let (versions, page) = Versions::list(call.registry(), query, call.app.options.expose_local_paths).await?;
+    let (versions, page) = Versions::list(&call.app, query).await?;
     Ok(answer::page(call, versions, &page))
 }
 

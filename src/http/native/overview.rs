@@ -1,15 +1,16 @@
 //! Comparison, counts, and the load of the server.
 
+use std::collections::BTreeMap;
+
 use actix_web::HttpResponse;
-use serde_json::json;
 
 use super::{
     super::{openapi::DoesNotFit, request::Call},
-    Answer,
-    answer::{self, ObjectWriter, write_counts},
+    answer::{self, Answer},
     rows::Versions,
     schema::{self, CompareParameters, Queue},
 };
+use crate::{actors::QueueDepth, domain::Stats};
 
 /// Versions that one call compares at most.
 const MOST_COMPARED: usize = 200;
@@ -28,7 +29,7 @@ const MOST_COMPARED: usize = 200;
 pub(super) async fn compare(mut call: Call) -> Answer {
     let ids = call.query_ids("ids", MOST_COMPARED);
     call.check()?;
-    let versions = Versions::compared(call.registry(), ids, call.app.options.expose_local_paths).await?;
+    let versions = Versions::compared(&call.app, ids).await?;
     Ok(answer::rows(&call, versions))
 }
 
@@ -40,17 +41,9 @@ pub(super) async fn compare(mut call: Call) -> Answer {
     responses((status = 200, description = "The counts.", body = schema::Stats)),
 )]
 pub(super) async fn stats(call: Call) -> Answer {
-    let stats = call.registry().stats().await?;
-    let mut body = Vec::new();
-    let mut object = ObjectWriter::begin(&mut body);
-    object.key("total_models");
-    object.out.extend_from_slice(stats.total_models.to_string().as_bytes());
-    object.key("by_status");
-    write_counts(object.out, &stats.by_status);
-    object.key("by_name");
-    write_counts(object.out, &stats.by_name);
-    object.end();
-    answer::json(body)
+    let Stats { total_models, by_status, by_name } = call.registry().read(|store| store.stats()).await?;
+    let stats = schema::Stats { total_models, by_status, by_name };
+    answer::json(serde_json::to_vec(&stats).unwrap_or_default())
 }
 
 /// Get the load of the server
@@ -63,11 +56,7 @@ pub(super) async fn stats(call: Call) -> Answer {
     responses((status = 200, description = "The queues by name.", body = inline(BTreeMap<String, Queue>))),
 )]
 pub(super) async fn queues(call: Call) -> Answer {
-    let queues: serde_json::Map<_, _> = call
-        .registry()
-        .queue_depths()
-        .into_iter()
-        .map(|queue| (queue.queue.to_owned(), json!({ "depth": queue.depth, "capacity": queue.capacity })))
-        .collect();
-    Ok(HttpResponse::Ok().json(queues))
+    let depths = call.registry().queue_depths().into_iter();
+    let queue = |queue: QueueDepth| (queue.queue, Queue { depth: queue.depth, capacity: queue.capacity });
+    Ok(HttpResponse::Ok().json(depths.map(queue).collect::<BTreeMap<_, _>>()))
 }

@@ -11,7 +11,7 @@ use crate::domain::{Draft, Patch, Refusal, Timestamp, json::MAX_DEPTH, json::dep
 
 use super::{
     super::{body::Fields, fault::Faults},
-    answer::write_model,
+    json::write_model,
     metrics::read_evaluation,
     models::{read_draft, read_patch},
 };

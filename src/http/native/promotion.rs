@@ -7,7 +7,7 @@ use super::{
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer, answer,
+    answer::{self, Answer},
     schema::{
         ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Promotion, Unless,
     },

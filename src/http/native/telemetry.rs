@@ -10,7 +10,7 @@ use crate::{registry::RegistryError, telemetry::Form};
 
 use super::{
     super::{app::App, request::Call},
-    Answer,
+    answer::Answer,
 };
 
 /// Get the server's metrics

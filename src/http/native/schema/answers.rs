@@ -1,7 +1,6 @@
 //! Bodies of answers.
 
-use std::collections::BTreeMap;
-
+use serde::{Serialize, Serializer};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::StatusName;
@@ -107,22 +106,30 @@ pub(in crate::http) struct Event {
 }
 
 /// Confirms that the version is deleted.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"status": "deleted", "id": 1})))]
 pub(in crate::http) struct Deleted {
     #[schema(pattern = "^deleted$")]
-    status: String,
-    id: i64,
+    pub(in crate::http) status: &'static str,
+    pub(in crate::http) id: i64,
 }
 
 /// Counts of versions.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"total_models": 3, "by_status": {"experimental": 1, "production": 2}, "by_name": {"minilm": 2, "tiny": 1}})))]
 pub(in crate::http) struct Stats {
-    total_models: u64,
+    pub(in crate::http) total_models: u64,
     /// Only statuses that some version has.
-    by_status: BTreeMap<String, u64>,
-    by_name: BTreeMap<String, u64>,
+    #[serde(serialize_with = "as_object")]
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub(in crate::http) by_status: Vec<(String, u64)>,
+    #[serde(serialize_with = "as_object")]
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub(in crate::http) by_name: Vec<(String, u64)>,
+}
+
+fn as_object<S: Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().map(|(key, count)| (key, count)))
 }
 
 /// Versions side by side.
@@ -146,28 +153,28 @@ pub(in crate::http) struct Orders {
 }
 
 /// The load of a queue of the server.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"depth": 0, "capacity": 4096})))]
 pub(in crate::http) struct Queue {
     /// Jobs that wait.
-    depth: u64,
+    pub(in crate::http) depth: usize,
     /// Jobs that may wait before the server answers 503.
-    capacity: u64,
+    pub(in crate::http) capacity: usize,
 }
 
 /// The name of the service.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"service": "model-registry", "status": "ok"})))]
 pub(in crate::http) struct Service {
-    service: String,
-    status: String,
+    pub(in crate::http) service: &'static str,
+    pub(in crate::http) status: &'static str,
 }
 
 /// The state of the server.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"status": "healthy"})))]
 pub(in crate::http) struct Health {
-    status: String,
+    pub(in crate::http) status: &'static str,
 }
 
 /// The version.
