@@ -17,7 +17,10 @@ use crate::telemetry::Requests;
 
 use super::{
     endpoint::{self, Endpoint, endpoints},
-    native::schema::Unless,
+    native::{
+        self,
+        schema::{self, Unless},
+    },
     openapi,
     request::EntityTags,
     stream,
@@ -28,8 +31,13 @@ const REVALIDATE: &str = "no-cache";
 /// Files of the page change only with the server's version.
 const KEEP_A_DAY: &str = "public, max-age=86400";
 
-static DESCRIPTION: LazyLock<File> =
-    LazyLock::new(|| File { cache: REVALIDATE, ..File::new("application/json", openapi::json()) });
+static DESCRIPTION: LazyLock<File> = LazyLock::new(|| {
+    let all: Vec<_> = native::endpoints().into_iter().chain(endpoints()).collect();
+    let description = openapi::json(&all, schema::all());
+    File { cache: REVALIDATE, ..File::new("application/json", description) }
+});
+
+/// The endpoints of the description and of its page.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use super::docs;
     #[allow(unused_mut, reason = "nothing is added without the page")]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 /// Faults that are listed. Each takes far more space in the answer than in the request, so further ones are only counted.
 const MAX_LISTED: usize = 1_000;
 
-/// The kinds of faults, by their names on the wire.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FaultType {

@@ -9,9 +9,7 @@ use super::{
         request::{BodyLimit, Call},
     },
     answer::{self, Answer},
-    schema::{
-        ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery, SuiteParameters,
-    },
+    schema::{ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt},
 };
 
 /// Record scores
@@ -21,7 +19,13 @@ use super::{
     post,
     path = "/models/{model_id}/metrics",
     operation_id = "record_metrics",
-    params(ById, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery),
+    params(
+        ById,
+        OnlyIf,
+        OnlyIfUpdatedAt,
+        ("if_updated_at" = Option<String>, Query,
+            description = "As the header `If-Updated-At`, which wins if both are given."),
+    ),
     request_body = NewScores,
     responses(
         ChangedVersion,
@@ -51,7 +55,10 @@ pub(super) async fn record(mut call: Call) -> Answer {
     get,
     path = "/models/{model_id}/metrics",
     operation_id = "get_metrics",
-    params(ById, SuiteParameters),
+    params(
+        ById,
+        ("suite" = Option<String>, Query, description = "Only the scores of this suite. If there are none, the answer is 404."),
+    ),
     responses(
         (status = 200, description = "The version's scores, by suite.", body = inline(BTreeMap<String, serde_json::Value>)),
         (status = 404, description = "The version does not exist, or has no scores of this suite.", body = Failure),

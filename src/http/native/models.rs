@@ -15,8 +15,8 @@ use super::{
     answer::{self, Answer},
     rows::Versions,
     schema::{
-        ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
-        NewModel, NotModified, OfStatus, OneVersion, OnlyIf, StatusListParameters, Unless,
+        ById, ChangedVersion, Deleted, ModelChanges, NewModel, NotModified, OneVersion, OnlyIf, OrderName,
+        SortName, StatusName, Unless, VersionPage,
     },
 };
 
@@ -101,7 +101,12 @@ pub(super) async fn get(mut call: Call) -> Answer {
     get,
     path = "/models/by-name/{name}/{version}",
     operation_id = "get_model_by_name",
-    params(ByName, Unless),
+    params(
+        ("name" = String, Path, min_length = 1, example = "minilm",
+            description = "The model's name, percent-encoded: a slash in it is `%2F`."),
+        ("version" = String, Path, min_length = 1, example = "v1", description = "The version's label, percent-encoded."),
+        Unless,
+    ),
     responses(OneVersion, NotModified, NotFound)
 )]
 pub(super) async fn get_by_name(call: Call) -> Answer {
@@ -116,7 +121,11 @@ pub(super) async fn get_by_name(call: Call) -> Answer {
     delete,
     path = "/models/{model_id}",
     operation_id = "delete_model",
-    params(ById, DeleteParameters, OnlyIf),
+    params(
+        ById,
+        ("force" = Option<bool>, Query, description = "Deletes the version even if it is in production or frozen."),
+        OnlyIf,
+    ),
     responses(
         (status = 200, description = "The version is deleted.", body = Deleted),
         NotFound,
@@ -137,12 +146,22 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     get,
     path = "/models",
     operation_id = "list_models",
-    params(ListParameters),
+    params(
+        ("status" = Option<StatusName>, Query, description = "Only versions with this status."),
+        ("name" = Option<String>, Query, description = "Only versions with exactly this name."),
+        ("q" = Option<String>, Query,
+            description = "Only versions whose name, version or description contains this text, ignoring case."),
+        ("tag" = Option<String>, Query, description = "Only versions with exactly this tag."),
+        ("sort" = Option<SortName>, Query, description = "The sort key, by default `created_at`."),
+        ("order" = Option<OrderName>, Query, description = "The sort direction, by default `desc`."),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Versions on a page, by default 50."),
+        ("offset" = Option<i64>, Query, minimum = 0,
+            description = "Versions to skip. Rows that come and go shift the pages; the cursor of the `Link` header does not."),
+        ("cursor" = Option<String>, Query,
+            description = "The end of the previous page, from its `Link` header. It excludes an offset, and needs the same sort and order."),
+    ),
     responses(
-        (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
-            ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
-        )),
+        VersionPage,
         BadCursor, DoesNotFit,
     ),
 )]
@@ -172,12 +191,13 @@ pub(super) async fn list(mut call: Call) -> Answer {
     get,
     path = "/models/status/{status}",
     operation_id = "list_models_by_status",
-    params(OfStatus, StatusListParameters),
+    params(
+        ("status" = StatusName, Path, description = "The status of the versions."),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Versions on a page, by default all."),
+        ("cursor" = Option<String>, Query, description = "The end of the previous page, from its `Link` header."),
+    ),
     responses(
-        (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
-            ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
-        )),
+        VersionPage,
         BadCursor, DoesNotFit,
     ),
 )]

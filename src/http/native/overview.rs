@@ -8,7 +8,7 @@ use super::{
     super::{openapi::DoesNotFit, request::Call},
     answer::{self, Answer},
     rows::Versions,
-    schema::{self, CompareParameters, Queue},
+    schema::{self, Queue},
 };
 use crate::{actors::QueueDepth, domain::Stats};
 
@@ -20,7 +20,10 @@ const MOST_COMPARED: usize = 200;
     get,
     path = "/compare",
     operation_id = "compare_models",
-    params(CompareParameters),
+    params(
+        ("ids" = Vec<i64>, Query, style = Form, explode = false, min_items = 1, max_items = 200, example = json!([1, 2]),
+            description = "Ids of versions, separated by commas, at most 200. Unknown ids are left out of the answer."),
+    ),
     responses(
         (status = 200, description = "The versions, in three orders.", body = schema::Comparison),
         DoesNotFit,

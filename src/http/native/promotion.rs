@@ -8,9 +8,7 @@ use super::{
         request::{BodyLimit, Call},
     },
     answer::{self, Answer},
-    schema::{
-        ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Promotion, Unless,
-    },
+    schema::{ById, ChangedVersion, NotModified, OneVersion, OnlyIf, Promotion, StatusName, Unless},
 };
 
 /// Change the status of a version
@@ -21,7 +19,12 @@ use super::{
     post,
     path = "/models/{model_id}/promote",
     operation_id = "promote_model",
-    params(ById, PromoteParameters, OnlyIf),
+    params(
+        ById,
+        ("to_status" = Option<StatusName>, Query,
+            description = "The new status, by default `production`. It may be in the body instead."),
+        OnlyIf,
+    ),
     request_body = Promotion,
     responses(
         ChangedVersion,
@@ -48,7 +51,11 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     get,
     path = "/production/{name}",
     operation_id = "get_production_model",
-    params(OfName, Unless),
+    params(
+        ("name" = String, Path, min_length = 1, example = "minilm",
+            description = "The model's name, percent-encoded: a slash in it is `%2F`."),
+        Unless,
+    ),
     responses(
         OneVersion, NotModified,
         (status = 404, description = "No version of this name is in production.", body = Failure),

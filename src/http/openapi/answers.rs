@@ -26,43 +26,6 @@ pub(in crate::http) struct Unfit {
     detail: Vec<Fault>,
 }
 
-/// Refusals of any call, before the key is checked.
-#[derive(IntoResponses)]
-pub(super) enum AnyRefused {
-    /// `Host` is not a name of this server. The rest of the request was not read.
-    #[response(status = 421)]
-    WrongHost(Failure),
-}
-
-/// Refusals while the body is read.
-#[derive(IntoResponses)]
-pub(super) enum BodyRefused {
-    /// The body did not arrive in time.
-    #[response(status = 408)]
-    TooSlow(Failure),
-}
-
-/// Refusals of a call that needs a key, before its handler runs or because the server is at its limits.
-#[derive(IntoResponses)]
-pub(super) enum Refused {
-    /// A value is unusable, such as an `X-Actor` with a control character on a server that trusts this header.
-    #[response(status = 400)]
-    Unusable(Failure),
-    /// No key, or a wrong one. The rest of the request was not read.
-    #[response(status = 401, headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
-    Key(Failure),
-    /// Too many wrong keys came from this address, so this one was not checked.
-    #[response(status = 429, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
-    TooMany(Failure),
-    /// The server failed. Its log has the details under the request's id.
-    #[response(status = 500)]
-    Failed(Failure),
-    /// A queue is full, the database is locked or can't be written, or the server is shutting down: nothing was changed, and the request
-    /// may be repeated if `Retry-After` is present. Or no key is configured. Or it is unknown if a write was kept, as `detail` then says.
-    #[response(status = 503, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
-    Unavailable(Failure),
-}
-
 /// The version does not exist.
 #[derive(IntoResponses)]
 #[response(status = 404)]

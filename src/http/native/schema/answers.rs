@@ -1,7 +1,10 @@
 //! Bodies of answers.
 
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 use utoipa::{IntoResponses, ToSchema};
+
+use crate::domain::json::Object;
 
 use super::StatusName;
 
@@ -71,8 +74,7 @@ pub(in crate::http) struct Model {
     description: Option<String>,
     tags: Option<Vec<String>>,
     /// Scores by suite are in `suites`.
-    #[schema(value_type = Option<Object>)]
-    metrics: Option<()>,
+    metrics: Option<Object>,
     /// UTC. Versions written by an old server may lack the milliseconds.
     created_at: String,
     /// UTC. It strictly increases with every change of the version.
@@ -98,8 +100,7 @@ pub(in crate::http) struct Event {
     event_type: String,
     /// `create`, `delete`: `{name, version, status, artifact_uri}`; `update`: `{updated_fields}`; `promote`: `{from, to}`; `auto_demote`:
     /// `{from, to, reason}`; `eval`: `{suite, metrics, prior_metrics_sha256}` and the other fields that were given.
-    #[schema(value_type = Value)]
-    payload: (),
+    payload: Value,
     actor: Option<String>,
     /// UTC.
     created_at: String,
@@ -186,6 +187,22 @@ pub(in crate::http) struct OneVersion(Model);
 #[derive(IntoResponses)]
 #[response(status = 200, headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`.")))]
 pub(in crate::http) struct ChangedVersion(Model);
+
+/// A page of versions.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(
+    ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
+    ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
+))]
+pub(in crate::http) struct VersionPage(Vec<Model>);
+
+/// A page of events.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(
+    ("X-Total-Count" = u64, description = "The number of events on all pages. Absent if counting would take longer than the page."),
+    ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
+))]
+pub(in crate::http) struct EventPage(Vec<Event>);
 
 /// A tag in `If-None-Match` is still current.
 #[derive(IntoResponses)]
