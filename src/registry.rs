@@ -1,6 +1,7 @@
 //! The use cases of the registry, which every API calls.
 //!
-//! A use case turns a request of valid form into operations over the store. This module must not know HTTP or SQL.
+//! A use case takes a request of valid form, digests the files that it names, and runs operations over the store. This module
+//! must not know HTTP or SQL.
 
 mod error;
 
@@ -17,7 +18,7 @@ use crate::{
 
 pub use error::RegistryError;
 
-/// Returns the current time. Called once for each run of a change.
+/// Returns the current time. Each run of a change calls it once.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The clock of this machine.
@@ -53,6 +54,29 @@ pub struct Caller {
     pub host: Option<String>,
 }
 
+/// Names one version.
+#[derive(Debug, Clone)]
+pub enum VersionRef {
+    /// The version with this id.
+    Id(ModelId),
+    /// The version of this name with this label.
+    Label(String, String),
+    /// The production version of this name.
+    Production(String),
+}
+
+impl VersionRef {
+    fn missing(&self) -> Refusal {
+        match self {
+            Self::Id(id) => Refusal::no_model(*id),
+            Self::Label(name, label) => {
+                Refusal::NotFound(format!("there is no version {label:?} of {name:?}"))
+            }
+            Self::Production(name) => Refusal::NotFound(format!("{name:?} has no production version")),
+        }
+    }
+}
+
 /// The result of a use case.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -69,7 +93,7 @@ struct Parts {
     clock: Clock,
 }
 
-/// Reading. `view` and `add` write the answer from a row while the database holds it in memory.
+/// Reading.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says")]
 impl Registry {
     /// Makes a registry of its actors.
@@ -86,42 +110,28 @@ impl Registry {
         Ok(self.parts.database.read(read).await?)
     }
 
-    /// Views the version with this id.
+    /// Views a version: `view` writes the answer from the row while the database holds it in memory.
     pub async fn model<T: Send + 'static>(
         &self,
-        id: ModelId,
+        version: VersionRef,
         view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
     ) -> Result<T> {
-        let answer = self.one(view, move |store, visit| store.model(id, visit)).await?;
-        answer.ok_or_else(|| Refusal::no_model(id).into())
-    }
-
-    /// Views the version with this name and version.
-    pub async fn model_by_name<T: Send + 'static>(
-        &self,
-        name: String,
-        version: String,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
-    ) -> Result<T> {
-        let missing = Refusal::NotFound(format!("there is no version {version:?} of {name:?}"));
-        let answer = self.one(view, move |store, visit| store.model_by_name(&name, &version, visit)).await?;
-        answer.ok_or_else(|| missing.into())
-    }
-
-    /// Views the production version of this name.
-    pub async fn production<T: Send + 'static>(
-        &self,
-        name: String,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
-    ) -> Result<T> {
-        let missing = Refusal::NotFound(format!("{name:?} has no production version"));
-        let answer = self.one(view, move |store, visit| store.production(&name, visit)).await?;
-        answer.ok_or_else(|| missing.into())
+        let answer = self.read(move |store| {
+            let (mut view, mut answer) = (Some(view), None);
+            let mut visit = |row: ModelRow<'_>| answer = view.take().map(|view| view(&row));
+            match &version {
+                VersionRef::Id(id) => store.model(*id, &mut visit)?,
+                VersionRef::Label(name, label) => store.model_by_name(name, label, &mut visit)?,
+                VersionRef::Production(name) => store.production(name, &mut visit)?,
+            };
+            Ok(answer.ok_or_else(|| version.missing()))
+        });
+        Ok(answer.await??)
     }
 
     /// Returns the scores of a version by suite, as JSON text; with `suite`, only the scores of that suite.
     pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
-        let mut suites = self.model(id, |model| suites(model.metrics.as_deref())).await?;
+        let mut suites = self.model(VersionRef::Id(id), |model| suites(model.metrics.as_deref())).await?;
         let Some(suite) = suite else { return Ok(compact(&suites)) };
         suites.retain(|name, _| *name == suite);
         if suites.is_empty() {
@@ -145,40 +155,23 @@ impl Registry {
         depths.push(self.parts.hasher.depth());
         depths
     }
-
-    /// Views the row that `find` visits, if there is one.
-    async fn one<T: Send + 'static>(
-        &self,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
-        find: impl FnOnce(
-            &mut dyn ReadStore,
-            &mut dyn FnMut(ModelRow<'_>),
-        ) -> std::result::Result<bool, StoreError>
-        + Send
-        + 'static,
-    ) -> Result<Option<T>> {
-        self.read(move |store| {
-            let (mut view, mut answer) = (Some(view), None);
-            find(store, &mut |row| answer = view.take().map(|view| view(&row)))?;
-            Ok(answer)
-        })
-        .await
-    }
 }
 
-/// Changing. Each returns the version as committed.
+/// Changing. Each method returns once the change is committed, with the version as it then is.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` and the operations say")]
 impl Registry {
     /// Registers a version.
     pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Model> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
-            // Spares reading a long file in vain; the operation checks again.
+            // The operation checks this again; here it spares digesting a long file for nothing.
             let (name, version) = (draft.name.clone(), draft.version.clone());
-            let find = move |store: &mut dyn ReadStore, visit: &mut dyn FnMut(ModelRow<'_>)| {
-                store.model_by_name(&name, &version, visit)
-            };
-            if let Some(id) = self.one(|taken| taken.id, find).await? {
+            let taken = self.read(move |store| {
+                let mut taken = None;
+                store.model_by_name(&name, &version, &mut |row| taken = Some(row.id))?;
+                Ok(taken)
+            });
+            if let Some(id) = taken.await? {
                 return Err(Refusal::taken(&draft.name, &draft.version, id).into());
             }
             let limit = self.parts.rules.max_hash_bytes;
@@ -214,8 +207,8 @@ impl Registry {
     ) -> Result<Model> {
         if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
             self.require_local_paths()?;
-            // Spares reading a long file in vain; the operation checks again.
-            self.model(id, {
+            // As in `register`.
+            self.model(VersionRef::Id(id), {
                 let (patch, precondition) = (patch.clone(), precondition.clone());
                 move |row| precondition.check(row).and_then(|()| patch.permitted(row))
             })
@@ -304,7 +297,7 @@ impl Registry {
             return Ok(());
         }
         Err(Refusal::Invalid(
-            "this server reads no files of its own disk; send digests and sizes in place of \
+            "this server reads no files on its own disk; send digests and sizes in place of \
              checkpoint_path and config_path, or set CAIA_REGISTRY_ALLOW_LOCAL_PATHS=1 on the server"
                 .to_owned(),
         )

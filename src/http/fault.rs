@@ -153,18 +153,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_has_type_location_message_and_input() {
-        let mut faults = Faults::default();
-        let problem = Problem::not_one_of(&["a", "b", "c"]);
-        faults.note(problem, ["query".into(), "sort".into()], "x".into());
-        faults.note(FaultType::StringType, ["body".into(), "tags".into(), 1.into()], 5.into());
-        assert_eq!(
-            serde_json::to_string(&faults.take()).unwrap(),
-            r#"[{"type":"literal_error","loc":["query","sort"],"msg":"Input should be 'a', 'b' or 'c'","input":"x"},{"type":"string_type","loc":["body","tags",1],"msg":"Input should be a valid string","input":5}]"#
-        );
-    }
-
-    #[test]
     fn faults_beyond_the_limit_are_counted() {
         let mut faults = Faults::default();
         for index in 0..MAX_LISTED + 7 {

@@ -22,7 +22,7 @@ pub enum RegistryError {
     ShuttingDown,
     /// The disk of the database is full. Nothing was changed.
     #[error(
-        "the disk of the database is full, so nothing was changed; free space there and try again: no restart is needed"
+        "the disk of the database is full, so nothing was changed; free space there and try again; no restart is needed"
     )]
     DiskFull,
     /// The database can't be written now. Nothing was changed.
@@ -30,7 +30,7 @@ pub enum RegistryError {
     Unwritable(String),
     /// The disk of the database reports an error. Nothing was changed.
     #[error(
-        "the disk of the database fails, so nothing was changed: {0}; once it works again no restart is needed"
+        "the disk of the database reports an error, so nothing was changed: {0}; once the disk works again, no restart is needed"
     )]
     DiskFailing(String),
     /// A commit failed, and it is unknown if its write was kept.

@@ -1,11 +1,15 @@
 use super::*;
 
-fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
-    let settings = Settings::resolve(flags, 2, |name| {
+/// Looks a variable up by its name without the prefix.
+fn lookup(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+    |name| {
         let found = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
         found.map(|(_, value)| (*value).to_owned())
-    });
-    settings.unwrap()
+    }
+}
+
+fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
+    Settings::resolve(flags, 2, lookup(variables)).unwrap()
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn dev_makes_a_key_only_if_none_is_configured() {
         assert_eq!(resolve(dev(), &[configured]).dev_key, None);
     }
     let (one, other) = (resolve(dev(), &[]), resolve(dev(), &[]));
-    assert_eq!(one.keys.count(), 1);
+    assert_eq!(one.http.keys.count(), 1);
     assert_eq!(one.dev_key.as_ref().map(String::len), Some(2 * DEV_KEY_BYTES));
     assert_ne!(one.dev_key, other.dev_key);
     assert!(!format!("{one:?}").contains(&one.dev_key.unwrap()));
@@ -149,11 +153,7 @@ fn dev_makes_a_key_only_if_none_is_configured() {
 #[test]
 fn https_needs_both_files_and_proxies_are_addresses() {
     let failed = |variables: &[(&str, &str)]| {
-        let found = |name: &str| {
-            let variable = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
-            variable.map(|(_, value)| (*value).to_owned())
-        };
-        Settings::resolve(ServeFlags::default(), 2, found).err().map(|error| error.to_string())
+        Settings::resolve(ServeFlags::default(), 2, lookup(variables)).err().map(|error| error.to_string())
     };
     assert!(failed(&[("TLS_CERT", "c")]).is_some_and(|error| error.contains("--tls-cert and --tls-key")));
     assert!(failed(&[("TLS_KEY", "k")]).is_some());
@@ -176,17 +176,13 @@ fn the_url_of_a_server_on_this_machine_follows_its_variables() {
         (&[("HOST", "10.0.0.7")], "http://10.0.0.7:8001"),
         (&[("HOST", "ml.example.org"), ("TLS_CERT", "c")], "https://ml.example.org:8001"),
     ] {
-        let found = |name: &str| {
-            let known = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
-            known.map(|(_, value)| (*value).to_owned())
-        };
-        assert_eq!(own_url(found), url);
+        assert_eq!(own_url(lookup(variables)), url);
     }
 }
 
 #[test]
 fn an_empty_list_of_origins_allows_none_and_an_unset_one_localhost() {
-    let origins = |list| resolve(ServeFlags::default(), &[("CORS_ORIGINS", list)]).cors_origins;
+    let origins = |list| resolve(ServeFlags::default(), &[("CORS_ORIGINS", list)]).http.cors_origins;
     assert!(origins("").is_empty());
     assert_eq!(origins("https://a.example, https://b.example/,"), ["https://a.example", "https://b.example"]);
     assert_eq!(origins("HTTPS://ML.Example.org,null"), ["https://ml.example.org", "null"]);

@@ -2,8 +2,9 @@
 
 use actix_web::HttpResponse;
 
-use crate::domain::{
-    Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, json::Object,
+use crate::{
+    domain::{Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, json::Object},
+    registry::VersionRef,
 };
 
 use super::{
@@ -93,7 +94,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     let id = call.model_id();
     call.check()?;
-    Ok(call.registry().model(id, answer::view(&call)).await?.into_response(&call))
+    Ok(call.registry().model(VersionRef::Id(id), answer::view(&call)).await?.into_response(&call))
 }
 
 /// Get a version by its name
@@ -110,8 +111,8 @@ pub(super) async fn get(mut call: Call) -> Answer {
     responses(OneVersion, NotModified, NotFound)
 )]
 pub(super) async fn get_by_name(call: Call) -> Answer {
-    let (name, version) = (call.path_text(2)?, call.path_text(3)?);
-    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response(&call))
+    let version = VersionRef::Label(call.path_text(2)?, call.path_text(3)?);
+    Ok(call.registry().model(version, answer::view(&call)).await?.into_response(&call))
 }
 
 /// Delete a version

@@ -1,6 +1,6 @@
 //! Promotion, and the production version of a name.
 
-use crate::domain::Status;
+use crate::{domain::Status, registry::VersionRef};
 
 use super::{
     super::{
@@ -62,6 +62,6 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn production(call: Call) -> Answer {
-    let name = call.path_text(1)?;
-    Ok(call.registry().production(name, answer::view(&call)).await?.into_response(&call))
+    let version = VersionRef::Production(call.path_text(1)?);
+    Ok(call.registry().model(version, answer::view(&call)).await?.into_response(&call))
 }
