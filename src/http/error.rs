@@ -4,12 +4,14 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
-use super::{fault::Fault, stream};
+use super::{
+    openapi::{Failure, Unfit},
+    stream,
+};
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -23,7 +25,7 @@ pub(super) enum ApiError {
     #[error("not ready: {0}")]
     NotReady(#[from] NotReady),
     #[error("the request does not match its schema")]
-    Unfit(Vec<Fault>),
+    Unfit(Unfit),
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and restart it")]
     NoKeyConfigured,
     #[error("an API key is required; send it as X-API-Key or as Authorization: Bearer")]
@@ -75,12 +77,6 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Registry(refusal.into())
     }
-}
-
-/// The body of a 422 answer, written without copying the values that it shows.
-#[derive(Serialize)]
-struct Unfit<'f> {
-    detail: &'f [Fault],
 }
 
 impl ResponseError for ApiError {
@@ -149,15 +145,13 @@ impl ResponseError for ApiError {
         }
         match self {
             // It shows what was sent, so it may be large.
-            Self::Unfit(detail) => {
-                match stream::whole(serde_json::to_vec(&Unfit { detail }).unwrap_or_default()) {
-                    Some(body) => response.insert_header(header::ContentType::json()).body(body),
-                    None => Self::TooManyLargeAnswers.error_response(),
-                }
-            }
+            Self::Unfit(faults) => match stream::whole(serde_json::to_vec(faults).unwrap_or_default()) {
+                Some(body) => response.insert_header(header::ContentType::json()).body(body),
+                None => Self::TooManyLargeAnswers.error_response(),
+            },
             // The middleware, which knows the request's id, writes the body.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
-            _ => response.json(json!({ "detail": self.detail() })),
+            _ => response.json(Failure { detail: self.detail() }),
         }
     }
 }

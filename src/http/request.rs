@@ -21,6 +21,7 @@ use super::{
     error::ApiError,
     fault::{FaultType, Faults, Problem},
     lenient::FromText,
+    openapi::Unfit,
 };
 
 /// The limits on bodies.
@@ -207,17 +208,17 @@ impl Call {
     /// # Errors
     /// [`ApiError::Unfit`] with all of them.
     pub(super) fn check(&mut self) -> Result<(), ApiError> {
-        let faults = self.faults.take();
-        if faults.is_empty() { Ok(()) } else { Err(ApiError::Unfit(faults)) }
+        let detail = self.faults.take();
+        if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) }
     }
 
     /// The revisions that `If-Match` allows. Weak tags never match for a write.
     pub(super) fn precondition(&self) -> Precondition {
-        let tags = EntityTags::read(self.request.headers(), "if-match");
-        let revisions = match tags {
+        let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
-                Some(tags.into_iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect())
+                let strong = tags.iter().filter(|tag| !tag.starts_with("W/"));
+                Some(strong.map(|tag| revision(tag).to_owned()).collect())
             }
         };
         Precondition { revisions, if_updated_at: None }
@@ -267,32 +268,26 @@ pub(super) enum EntityTags {
     Absent,
     /// `*`
     Any,
-    These(Vec<EntityTag>),
+    /// As they were sent.
+    These(Vec<String>),
 }
 
-pub(super) struct EntityTag {
-    revision: String,
-    weak: bool,
+/// The revision in an entity tag, with or without quotes.
+fn revision(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
 }
 
 impl EntityTags {
-    /// Reads a list of tags, with or without quotes.
+    /// Reads the list of tags in a header.
     pub(super) fn read(head: &HeaderMap, name: &str) -> Self {
-        let mut values = head.get_all(name).peekable();
-        if values.peek().is_none() {
+        if !head.contains_key(name) {
             return Self::Absent;
         }
-        let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        let tags = texts.iter().flat_map(|text: &Cow<'_, str>| text.split(','));
-        let tags: Vec<_> = tags.map(str::trim).filter(|tag| !tag.is_empty()).collect();
-        if tags.contains(&"*") {
-            return Self::Any;
-        }
-        let tag = |text: &str| {
-            let (weak, quoted) = text.strip_prefix("W/").map_or((false, text), |rest| (true, rest));
-            EntityTag { revision: quoted.trim_matches('"').to_owned(), weak }
-        };
-        Self::These(tags.into_iter().map(tag).collect())
+        let texts = head.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let tags =
+            texts.flat_map(|text| text.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>());
+        let tags: Vec<_> = tags.filter(|tag| !tag.is_empty()).collect();
+        if tags.iter().any(|tag| tag == "*") { Self::Any } else { Self::These(tags) }
     }
 
     /// Returns true if the caller already has this revision.
@@ -300,7 +295,7 @@ impl EntityTags {
         match self {
             Self::Absent => false,
             Self::Any => true,
-            Self::These(tags) => tags.iter().any(|tag| tag.revision == revision),
+            Self::These(tags) => tags.iter().any(|tag| self::revision(tag) == revision),
         }
     }
 }

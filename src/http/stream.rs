@@ -52,9 +52,6 @@ type Permit = SemaphorePermit<'static>;
 
 /// The rest of an answer that is read in chunks. Reading a clone again yields the same bytes unless the rows have changed.
 pub(super) trait Source: Clone + 'static {
-    /// Looks up what a read needs to know, such as the ids of the next rows.
-    async fn prepare(self) -> Result<Self, RegistryError>;
-
     /// Reads rows until there are `limit_bytes` of them, at least one, and returns the rest after them.
     async fn read(self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>), RegistryError>;
 }
@@ -180,10 +177,9 @@ impl<S: Source> Next<S> {
         // Never closed.
         let turns = if taken_bytes < PROVEN_BYTES { &READING } else { &READING_PROVEN };
         let _turn = turns.acquire().await;
-        let source = patiently(async || self.source.clone().prepare().await).await?;
         let limit_bytes =
             self.resume.as_ref().map_or_else(|| limit_bytes(taken_bytes), |resume| resume.limit_bytes);
-        let read = patiently(async || Begun::read(source.clone(), limit_bytes).await).await?;
+        let read = patiently(async || Begun::read(self.source.clone(), limit_bytes).await).await?;
         match self.resume {
             None => Ok(read.hold(0, taken_bytes)),
             Some(resume) if resume.hash == hash(&read.bytes) => {
@@ -253,10 +249,6 @@ mod tests {
     }
 
     impl Source for Letters {
-        async fn prepare(self) -> Result<Self, RegistryError> {
-            Ok(self)
-        }
-
         async fn read(mut self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>), RegistryError> {
             let sizes = self.sizes.lock().unwrap().clone();
             let mut read = Vec::new();

@@ -167,44 +167,18 @@ impl Telemetry {
         }
     }
 
-    /// All metrics as text.
+    /// All metrics as text, and its media type: in the format that `accept` requests, else in the one that all scrapers read.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
-    pub fn render(&self, form: Form) -> Result<String, fmt::Error> {
+    pub fn render(&self, accept: &str) -> Result<(&'static str, String), fmt::Error> {
         let mut page = String::new();
-        match form {
-            Form::Prometheus => prometheus_text::encode(&mut page, &self.registry)?,
-            Form::OpenMetrics => text::encode(&mut page, &self.registry)?,
+        if accept.to_ascii_lowercase().contains("application/openmetrics-text") {
+            text::encode(&mut page, &self.registry)?;
+            return Ok(("application/openmetrics-text; version=1.0.0; charset=utf-8", page));
         }
-        Ok(page)
-    }
-}
-
-/// The two text formats of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Version 0.0.4 of the Prometheus text format.
-    Prometheus,
-    /// `OpenMetrics` 1.0.
-    OpenMetrics,
-}
-
-impl Form {
-    /// The format that a scraper requests by its `Accept`, else the one that all can read.
-    #[must_use]
-    pub fn accepted(accept: &str) -> Self {
-        let named = accept.to_ascii_lowercase().contains("application/openmetrics-text");
-        if named { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
-    /// Its media type.
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => prometheus_text::CONTENT_TYPE,
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
+        prometheus_text::encode(&mut page, &self.registry)?;
+        Ok((prometheus_text::CONTENT_TYPE, page))
     }
 }
 
@@ -217,8 +191,8 @@ mod tests {
         let telemetry = Telemetry::new(&[("version", "1.2.3")]);
         telemetry.connections.refused("limit").inc();
         telemetry.requests.route("/models/{id}").count("GET", 200, Duration::from_micros(300));
-        let classic = telemetry.render(Form::Prometheus).unwrap();
-        let open = telemetry.render(Form::OpenMetrics).unwrap();
+        let (_, classic) = telemetry.render("text/plain").unwrap();
+        let (_, open) = telemetry.render("application/openmetrics-text;version=1.0.0").unwrap();
         let samples = |page: &str| {
             let lines = page.lines().filter(|line| !line.starts_with('#'));
             let mut names: Vec<_> =

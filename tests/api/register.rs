@@ -266,14 +266,6 @@ fn metrics_keep_their_digits_their_order_and_their_letters() {
 }
 
 #[test]
-fn of_a_key_given_twice_the_last_counts() {
-    let app = TestApp::spawn();
-    let body = r#"{"name": "first", "version": "1", "artifact_uri": "s3://x", "name": "last", "status": "live", "status": "staging"}"#;
-    let model = app.request("POST", "/models", &[], Some(body)).ok();
-    assert_eq!((&model["name"], &model["status"]), (&json!("last"), &json!("staging")));
-}
-
-#[test]
 fn names_may_hold_any_character_and_are_found_by_them() {
     let app = TestApp::spawn();
     for name in [

@@ -200,45 +200,6 @@ fn many_slow_connections_do_not_affect_others_and_all_time_out() {
 }
 
 #[test]
-fn writes_over_the_queue_limit_are_refused_at_once_and_admitted_ones_complete() {
-    let app = TestApp::with(|settings| {
-        settings.database.write_queue = 4;
-        settings.database.store.busy_timeout = DEADLINE;
-    });
-    let id = app.register("m", "1");
-    let other = app.other_process();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let begun = Instant::now();
-    let refused = std::sync::atomic::AtomicUsize::new(0);
-    let statuses = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..32)
-            .map(|place| {
-                let (app, refused) = (&app, &refused);
-                scope.spawn(move || {
-                    let answer = app.record(id, &format!("s{place}"), json!({"score": 1}));
-                    if answer.status == 503 {
-                        assert_eq!(answer.header("retry-after"), Some("1"));
-                        refused.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    }
-                    answer.status
-                })
-            })
-            .collect();
-        // The writer holds at most one batch, taken before the queue was full; all other writes are refused.
-        while refused.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            assert!(begun.elapsed() < DEADLINE, "no write was refused");
-            std::thread::yield_now();
-        }
-        other.execute_batch("ROLLBACK").unwrap();
-        callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
-    });
-    let done = statuses.iter().filter(|status| **status == 200).count();
-    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
-    assert_eq!(app.event_types(id).len(), 1 + done, "{statuses:?}");
-    app.record(id, "after", json!({"score": 1})).ok();
-}
-
-#[test]
 fn each_write_waits_for_a_foreign_lock_only_once_however_many_are_queued() {
     const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
     // More than two batches of the writer.

@@ -26,50 +26,35 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// The usual size of a version without metrics, so that its buffer need not grow, in bytes.
 const MODEL_BYTES: usize = 1024;
 
-/// A version as it is answered, and the revision it has.
-pub(super) enum ModelAnswer {
-    /// The caller has this revision already.
-    NotModified {
-        revision: String,
-    },
-    Body {
-        revision: String,
-        id: ModelId,
-        json: Vec<u8>,
-    },
+/// A version as it is answered.
+pub(super) struct ModelAnswer {
+    revision: String,
+    /// Its id and its JSON, unless the caller has this revision already.
+    body: Option<(ModelId, Vec<u8>)>,
 }
 
 impl ModelAnswer {
-    pub(super) fn of<S: AsRef<str> + Serialize>(
-        model: &Model<S>,
-        seen: &EntityTags,
-        expose_paths: bool,
-    ) -> Self {
+    fn of<S: AsRef<str> + Serialize>(model: &Model<S>, seen: &EntityTags, expose_paths: bool) -> Self {
         let revision = model.revision();
-        if seen.include(&revision) {
-            return Self::NotModified { revision };
-        }
-        let mut json = Vec::with_capacity(MODEL_BYTES);
-        write_model(&mut json, model, expose_paths);
-        Self::Body { revision, id: model.id, json }
+        let body = (!seen.include(&revision)).then(|| {
+            let mut json = Vec::with_capacity(MODEL_BYTES);
+            write_model(&mut json, model, expose_paths);
+            (model.id, json)
+        });
+        Self { revision, body }
     }
 
     pub(super) fn into_response(self, call: &Call) -> HttpResponse {
-        let tag = |revision: &str| (header::ETAG, format!("\"{revision}\""));
-        match self {
-            Self::NotModified { revision } => {
-                HttpResponse::NotModified().insert_header(tag(&revision)).finish()
-            }
-            Self::Body { revision, id, json } => {
-                let mut response = HttpResponse::Ok();
-                response.insert_header(tag(&revision)).insert_header(header::ContentType::json());
-                if json.len() <= SMALL_BYTES {
-                    return response.body(json);
-                }
-                let version = Versions::one(&call.app, id, json);
-                response.body(version.into_body(call.is_head()))
-            }
+        let tag = (header::ETAG, format!("\"{}\"", self.revision));
+        let Some((id, json)) = self.body else {
+            return HttpResponse::NotModified().insert_header(tag).finish();
+        };
+        let mut response = HttpResponse::Ok();
+        response.insert_header(tag).insert_header(header::ContentType::json());
+        if json.len() <= SMALL_BYTES {
+            return response.body(json);
         }
+        response.body(Versions::one(&call.app, id, json).into_body(call.is_head()))
     }
 }
 

@@ -114,6 +114,30 @@ impl Versions {
         Begun::read(Self::new(app, pieces), first_limit_bytes()).await
     }
 
+    /// Looks up the ids of the next part, if all pieces are written.
+    async fn with_next_part(self) -> Result<Self> {
+        let is_written = self.written == self.pieces.len();
+        let Some(query) = self.next_part.clone().filter(|_| is_written) else { return Ok(self) };
+        let read = query.clone();
+        let (ids, next) = self
+            .app
+            .registry
+            .read(move |store| {
+                // Visiting the first row stops the read; the ids of the others come without their rows.
+                let mut ids = Vec::new();
+                let (page, rest) = store.models_until(&read, &mut |model| {
+                    ids.push(model.id);
+                    ControlFlow::Break(())
+                })?;
+                ids.extend(rest);
+                Ok((ids, page.next))
+            })
+            .await?;
+        let end = next.is_none().then_some(Piece::Text("]"));
+        let pieces = ids.into_iter().map(Piece::Version).chain(end).collect();
+        Ok(Self { pieces, written: 0, next_part: next.map(|after| part_after(&query, after)), ..self })
+    }
+
     /// Returns the ids that come next, and the number of pieces that are written once these are.
     fn next_ids(&self) -> (Vec<ModelId>, usize) {
         let (mut ids, mut end) = (Vec::new(), self.written);
@@ -155,45 +179,23 @@ fn part_after(query: &ListQuery, after: Cursor) -> Arc<ListQuery> {
 }
 
 impl Source for Versions {
-    async fn prepare(self) -> Result<Self> {
-        let is_written = self.written == self.pieces.len();
-        let Some(query) = self.next_part.clone().filter(|_| is_written) else { return Ok(self) };
-        let read = query.clone();
-        let (ids, next) = self
-            .app
-            .registry
-            .read(move |store| {
-                // Visiting the first row stops the read; the ids of the others come without their rows.
-                let mut ids = Vec::new();
-                let (page, rest) = store.models_until(&read, &mut |model| {
-                    ids.push(model.id);
-                    ControlFlow::Break(())
-                })?;
-                ids.extend(rest);
-                Ok((ids, page.next))
-            })
-            .await?;
-        let end = next.is_none().then_some(Piece::Text("]"));
-        let pieces = ids.into_iter().map(Piece::Version).chain(end).collect();
-        Ok(Self { pieces, written: 0, next_part: next.map(|after| part_after(&query, after)), ..self })
-    }
-
-    async fn read(mut self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>)> {
+    async fn read(self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>)> {
         let app = self.app.clone();
+        let mut rest = self.with_next_part().await?;
         let read = app.registry.read(move |store| {
-            let (ids, mut end) = self.next_ids();
+            let (ids, mut end) = rest.next_ids();
             let mut bytes = Vec::new();
             store.models_with_ids(&ids, &mut |model| {
-                self.write(&mut bytes, &model);
+                rest.write(&mut bytes, &model);
                 until(limit_bytes, &bytes)
             })?;
             if bytes.len() >= limit_bytes {
-                let rest = self.pieces[self.written..].iter();
-                end = self.written + rest.take_while(|piece| matches!(piece, Piece::Text(_))).count();
+                let pieces = rest.pieces[rest.written..].iter();
+                end = rest.written + pieces.take_while(|piece| matches!(piece, Piece::Text(_))).count();
             }
-            self.write_texts(&mut bytes, end);
-            let is_complete = self.written == self.pieces.len() && self.next_part.is_none();
-            Ok((bytes, (!is_complete).then_some(self)))
+            rest.write_texts(&mut bytes, end);
+            let is_complete = rest.written == rest.pieces.len() && rest.next_part.is_none();
+            Ok((bytes, (!is_complete).then_some(rest)))
         });
         read.await
     }
@@ -246,10 +248,6 @@ impl Events {
 }
 
 impl Source for Events {
-    async fn prepare(self) -> Result<Self> {
-        Ok(self)
-    }
-
     async fn read(self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>)> {
         let (bytes, after, _) = self.read_page(limit_bytes).await?;
         Ok((bytes, after))

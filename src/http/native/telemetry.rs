@@ -6,7 +6,7 @@ use actix_web::{
     web::{Data, Payload},
 };
 
-use crate::{registry::RegistryError, telemetry::Form};
+use crate::registry::RegistryError;
 
 use super::{
     super::{app::App, request::Call},
@@ -35,7 +35,6 @@ pub(super) async fn metrics(request: HttpRequest, payload: Payload, app: Data<Ap
         app.telemetry.queues.set(queue.queue, queue.depth, queue.capacity);
     }
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let form = Form::accepted(accept);
-    let page = app.telemetry.render(form).map_err(|error| RegistryError::Failed(error.to_string()))?;
-    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, form.content_type())).body(page))
+    let page = app.telemetry.render(accept).map_err(|error| RegistryError::Failed(error.to_string()))?;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, page.0)).body(page.1))
 }

@@ -1,20 +1,21 @@
 //! Answers that many calls share, most of them errors.
-#![allow(dead_code, reason = "described, never built: http/error.rs and http/fault.rs write them")]
+#![allow(dead_code, reason = "most are described and never built: http/error.rs writes them")]
 
+use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
 use super::super::fault::Fault;
 
 /// Why a request was refused or failed.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = Error, examples(json!({"detail": "there is no model with id 7"})))]
 pub(in crate::http) struct Failure {
     /// One sentence: what was wrong and what to do.
-    detail: String,
+    pub(in crate::http) detail: String,
 }
 
 /// Every error in the form of a request.
-#[derive(ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Faults, examples(json!({"detail": [{
     "type": "missing",
     "loc": ["body", "name"],
@@ -23,7 +24,7 @@ pub(in crate::http) struct Failure {
 }]})))]
 pub(in crate::http) struct Unfit {
     #[schema(min_items = 1)]
-    detail: Vec<Fault>,
+    pub(in crate::http) detail: Vec<Fault>,
 }
 
 /// The version does not exist.
