@@ -265,7 +265,7 @@ impl Registry {
         .await
     }
 
-    /// Finishes what is queued and stops the actors. Blocks; called once.
+    /// Finishes the queued jobs and stops the actors. Blocks; call it once.
     pub fn close(&self) {
         self.parts.hasher.close();
         self.parts.database.close();

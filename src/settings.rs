@@ -269,7 +269,7 @@ fn keys(
     let single = variables.text("API_KEY");
     let keys = listed.split(',').chain(single.as_deref()).map(str::trim);
     let keys: BTreeSet<_> = keys.filter(|key| !key.is_empty()).collect();
-    // 0.2.0 took keys of any length, so those in use must go on working.
+    // 0.2.0 took keys of any length, so existing ones must continue to work.
     if keys.iter().any(|key| key.chars().count() < MIN_KEY_CHARS) {
         variables.warn(format!(
             "an API key of CAIA_REGISTRY_API_KEY or CAIA_REGISTRY_API_KEYS has fewer than {MIN_KEY_CHARS} characters and is easily \
@@ -290,7 +290,7 @@ fn random_key() -> String {
     hex::encode(bytes)
 }
 
-/// The origins whose scripts may call. 0.2.0 started with invalid ones in its variable, so those are only warned of.
+/// The origins whose scripts may call. 0.2.0 started with invalid ones in its variable, so this server only warns of them.
 fn cors_origins(flag: Option<&str>, variables: &Variables<'_>) -> Result<Vec<String>, SettingsError> {
     let parse = |list: &str| -> Vec<String> {
         // Browsers send scheme and host in lower case, and no slash.

@@ -50,10 +50,10 @@ impl Authenticator {
             return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
         }
         if !self.keys.include(&digest) {
-            self.throttle.wrong(peer, now);
+            self.throttle.record_wrong(peer, now);
             return Err(ApiError::KeyRefused);
         }
-        self.throttle.right(peer, &digest);
+        self.throttle.record_right(peer, &digest);
         self.actor(head, key)
     }
 

@@ -22,7 +22,7 @@ use super::{
     lenient::FromField,
 };
 
-/// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not, within `deadline`.
+/// Reads a body of at most `limit_bytes`, a limit that `setting` sets, within `deadline`. Its length need not be announced.
 ///
 /// # Errors
 /// [`ApiError::BodyTooLarge`], at the first byte over the limit or once such a length is announced; [`ApiError::TooSlow`];

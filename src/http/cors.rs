@@ -1,4 +1,4 @@
-//! Cross-origin requests: which pages may call this server from a browser, and what they may read.
+//! Cross-origin requests: the pages that may call this server from a browser, and the headers that they may read.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The endpoints of the API: path, method, handler and description of each.
 //!
 //! The router and the published description are both built from these, so neither can contain an endpoint that the other lacks.
-//! The description of an endpoint stands above its handler, in `#[utoipa::path]`.
+//! `#[utoipa::path]` above a handler describes its endpoint.
 
 use actix_web::{
     Resource, Route,
@@ -83,7 +83,7 @@ pub(super) fn serve(
     }
 }
 
-/// A path that answers methods other than its own with 405 and the list of those, with or without a key.
+/// A path that answers unknown methods with 405 and the list of `allowed` ones, with or without a key.
 /// Its requests are counted under `path`.
 pub(super) fn at(requests: &Requests, path: &str, pattern: &str, allowed: String) -> Resource {
     // `observe` finds it there and counts.

@@ -133,7 +133,7 @@ impl ResponseError for ApiError {
             Self::TooManyFailures { seconds } => {
                 response.insert_header((header::RETRY_AFTER, *seconds));
             }
-            // A client should look before it repeats a write that may have been kept.
+            // A client should check before it repeats a write that may have been committed.
             Self::Registry(RegistryError::InDoubt(_)) => {}
             // If no key is configured, trying again does not help.
             Self::Registry(_) | Self::TooManyConnections | Self::TooManyLargeAnswers
@@ -192,7 +192,7 @@ impl ApiError {
     }
 }
 
-/// The body of an error that has none of its own, in the form of all errors. The details of a server error are only for the log.
+/// The body for an error that has no body, in the form of all errors. The details of a server error are only for the log.
 pub(super) fn plain_detail(status: StatusCode, error: Option<String>, request_id: &str) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log has the details of request {request_id}")

@@ -72,7 +72,7 @@ impl Problem {
         Self(FaultType::LessThanEqual, format!("Input should be less than or equal to {most}").into())
     }
 
-    /// The frozen list of types has none of its own for this.
+    /// The frozen list of types has no type for this.
     pub(super) fn more_values_than(most: usize) -> Self {
         Self(FaultType::LessThanEqual, format!("Input should have at most {most} values").into())
     }
@@ -105,7 +105,7 @@ impl From<FaultType> for Problem {
             FaultType::ModelAttributesType => {
                 "Input should be a valid dictionary or object to extract fields from"
             }
-            // Those above say what is valid.
+            // The functions above name what is valid.
             FaultType::LiteralError
             | FaultType::GreaterThanEqual
             | FaultType::LessThanEqual

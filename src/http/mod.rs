@@ -92,7 +92,7 @@ pub fn serve(
         .max_concurrent_connections(usize::MAX)
         .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
-    // `actix_web::HttpServer` would do all of this, but takes no stream of ours.
+    // `actix_web::HttpServer` would do all of this, but does not accept a stream of ours.
     let builder = builder.listen("registry", listener, move || {
         let (admission, shutdown) = (admission.clone(), shutdown.clone());
         let app = application(app.clone(), &origins, &requests);
@@ -102,7 +102,7 @@ pub fn serve(
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            // A client may close its side after its last request. `connection` finds those that are gone.
+            // A client may close its side after its last request. `connection` finds out which clients have disconnected.
             .h1_allow_half_closed(true)
             .graceful_shutdown_signal(move || {
                 let shutdown = shutdown.clone();

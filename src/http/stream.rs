@@ -4,9 +4,9 @@
 //! A connection holds one slice beside the 32 KiB that actix buffers before it stops polling a body. All connections
 //! together hold [`BUDGET_KIB`] of chunks that were read ahead. A client for which no budget is left is served slice by
 //! slice: each slice costs another read of its rows, but no client waits for another one to finish. A part of the budget
-//! is reserved for clients that are known to read. Ending clients that take too long is up to the connection's deadlines.
+//! is reserved for clients that are known to read. The connection's deadlines end clients that take too long.
 //!
-//! This module knows bytes, the budget and backpressure; what is read is behind [`Source`].
+//! This module knows bytes, the budget and backpressure; a [`Source`] knows what to read.
 
 use std::{
     hash::{DefaultHasher, Hasher as _},
@@ -44,7 +44,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 static BUDGET: Semaphore = Semaphore::const_new(BUDGET_KIB);
 /// Reads for large answers, one at a time, which leaves readers to all other requests. Clients that have taken
-/// [`PROVEN_BYTES`] take turns of their own, so that they don't queue behind those that may read nothing.
+/// [`PROVEN_BYTES`] take turns of their own, so that they don't queue behind clients that may read nothing.
 static READING: Semaphore = Semaphore::const_new(1);
 static READING_PROVEN: Semaphore = Semaphore::const_new(1);
 

@@ -33,7 +33,7 @@ pub enum RegistryError {
         "the disk of the database reports an error, so nothing was changed: {0}; once the disk works again, no restart is needed"
     )]
     DiskFailing(String),
-    /// A commit failed, and it is unknown if its write was kept.
+    /// A commit failed, and it is unknown if its changes survive.
     #[error("{0}; it is not known if this write was kept, so check before you send it again")]
     InDoubt(String),
     /// A bug of this server. The text is for the log.

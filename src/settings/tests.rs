@@ -99,6 +99,9 @@ fn keys_come_from_both_variables_and_are_kept_as_digests() {
     let settings = resolve(ServeFlags::default(), &variables);
     assert_eq!(settings.http.keys.count(), 3);
     assert_eq!(settings.key_file, Some(PathBuf::from("keys")));
+    let variables = [("API_KEY_FILE", "keys"), ("TLS_CERT", "c"), ("TLS_KEY", "k")];
+    let secrets = resolve(ServeFlags::default(), &variables).hasher.secrets;
+    assert_eq!(secrets, [PathBuf::from("keys"), PathBuf::from("k")], "clients must not have them digested");
     assert!(!format!("{settings:?}").contains("test-key"));
 }
 

@@ -1,7 +1,7 @@
 //! The server's metrics, and their text for Prometheus.
 //!
 //! One [`Telemetry`] belongs to one server; nothing is global, since a process may run several. Other modules count into handles
-//! that they get from here. This module must not know them: HTTP, SQL and queues are labels here.
+//! that they get from here. This module must not know those modules: HTTP, SQL and queues are only labels here.
 
 mod requests;
 

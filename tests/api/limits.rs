@@ -1,4 +1,4 @@
-//! 413: a body that is too large is refused whole, whether its length is announced or not.
+//! 413: a body that is too large is refused whole, with or without an announced length.
 
 use std::{
     io::{Read as _, Write as _},

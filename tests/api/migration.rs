@@ -42,7 +42,7 @@ fn by_version(app: &TestApp, name: &str, version: &str) -> Value {
 }
 
 #[test]
-fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
+fn a_file_of_the_first_version_is_upgraded_with_its_rows() {
     let app = served(&[
         FIRST,
         r#"INSERT INTO models (name, version, checkpoint_path, config_path, d_model, params, training_step,
@@ -87,7 +87,7 @@ fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
 }
 
 #[test]
-fn a_file_of_0_2_0_is_brought_up_with_its_rows_and_events() {
+fn a_file_of_0_2_0_is_upgraded_with_its_rows_and_events() {
     let digest = "a".repeat(64);
     let insert = format!(
         "INSERT INTO models (name, version, checkpoint_path, artifact_uri, checkpoint_sha256,

@@ -1,4 +1,4 @@
-//! `POST /models`: what is taken, what is filled in, and what stays as it was sent.
+//! `POST /models`: accepted values, defaults, and values that are kept as sent.
 
 use serde_json::{Value, json};
 

@@ -11,9 +11,9 @@ fn registering(app: &TestApp, change: &Value) -> Answer {
 }
 
 #[test]
-fn a_fault_has_its_type_and_its_place() {
+fn a_fault_has_its_type_and_its_location() {
     let app = TestApp::spawn();
-    for (change, kind, place) in [
+    for (change, kind, location) in [
         (json!({"name": 5}), "string_type", r#"["body","name"]"#),
         (json!({"version": null}), "string_type", r#"["body","version"]"#),
         (json!({"description": 5}), "string_type", r#"["body","description"]"#),
@@ -52,7 +52,7 @@ fn a_fault_has_its_type_and_its_place() {
     ] {
         let answer = registering(&app, &change);
         assert_eq!(answer.status, 422, "{change}: {}", answer.text);
-        answer.faults(&[(kind, place)]);
+        answer.faults(&[(kind, location)]);
     }
     assert_eq!(app.get("/models").ok(), json!([]));
 }

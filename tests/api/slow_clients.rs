@@ -119,7 +119,7 @@ fn is_open(stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_place() {
+fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_permits() {
     let app = TestApp::with(|settings| settings.http.max_connections = 20);
     let held: Vec<_> = (0..20).map(|_| connect(app.address)).collect();
     // An answer shows that the server has accepted the connection.
@@ -169,10 +169,10 @@ fn many_slow_connections_do_not_affect_others_and_all_time_out() {
     let begun = Instant::now();
     let latencies = std::thread::scope(|scope| {
         let others = scope.spawn(|| {
-            at_once(8, |place| {
+            at_once(8, |index| {
                 let record = |step| {
                     let begun = Instant::now();
-                    app.record(id, &format!("s{place}"), json!({"step": step})).ok();
+                    app.record(id, &format!("s{index}"), json!({"step": step})).ok();
                     begun.elapsed()
                 };
                 (0..20).map(record).collect::<Vec<_>>()

@@ -103,9 +103,9 @@ fn commits_queues_digests_and_the_build_are_shown() {
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
     let answers = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
-            .map(|place| {
+            .map(|index| {
                 let app = &app;
-                scope.spawn(move || app.record(1, &format!("s{place}"), json!({"score": 1})).status)
+                scope.spawn(move || app.record(1, &format!("s{index}"), json!({"score": 1})).status)
             })
             .collect();
         let series = "registry_queue_refused_total{queue=\"write\"}";

@@ -33,7 +33,7 @@ pub fn max_connections_within(descriptors: u64, threads: usize) -> usize {
     usize::try_from(descriptors.saturating_sub(reserved)).unwrap_or(usize::MAX).max(8)
 }
 
-/// Returns how many descriptors a server needs beside those of its connections.
+/// Returns how many descriptors a server needs in addition to its connections.
 #[must_use]
 pub fn descriptors_besides_connections(threads: usize) -> u64 {
     RESERVED_DESCRIPTORS + MAX_REFUSALS as u64 + DESCRIPTORS_PER_THREAD * threads as u64
@@ -66,7 +66,7 @@ impl Admission {
     /// Admits a connection, after its TLS handshake if there is one.
     ///
     /// # Errors
-    /// If it was refused. The client has its answer already, as far as it gets one.
+    /// If it was refused. The client already has its answer, if it gets one.
     pub(in crate::http) async fn admit(&self, socket: TcpStream) -> io::Result<Connection> {
         let peer =
             socket.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());

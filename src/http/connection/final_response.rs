@@ -35,6 +35,6 @@ pub(super) async fn send(mut stream: Stream, error: ApiError, peer: IpAddr) {
         while stream.read(&mut dropped).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // A client that has gone needs no answer.
+    // A client that has disconnected needs no answer.
     let _ = timeout(PATIENCE, exchange).await;
 }

@@ -1,7 +1,7 @@
 //! Connections: admission up to a limit, TLS, and the deadlines that actix does not keep.
 //!
 //! actix parses HTTP strictly enough, and holds at most 128 KiB of a head. But it times only the first head of a connection, waits
-//! without end for a client that does not read, and drains a refused chunked body without end. So a [`Connection`] stands between
+//! forever for a client that does not read, and drains a refused chunked body forever. So a [`Connection`] stands between
 //! the socket and actix. It sees bytes and time, not requests: handlers report through [`ConnectionState`] when a request
 //! begins and ends. This module must not know paths, keys or the registry.
 

@@ -40,8 +40,8 @@ pub struct Deadlines {
 const MIN_RECEIVED_BYTES: usize = 32 << 10;
 /// What is read behind a request that has its answer, in bytes: the rest of a refused body. A head is smaller.
 const MAX_SURPLUS_BYTES: usize = 1 << 20;
-/// How long requests run on after their client has closed its side. It may wait for the answer, or be gone: TCP does
-/// not tell, and a digest must not run for hours on behalf of a client that is gone.
+/// How long requests continue after their client has closed its side. The client may wait for the answer or have
+/// disconnected. TCP shows no difference, and a digest must not run for hours for a client that has disconnected.
 const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Deadlines {
@@ -69,10 +69,10 @@ pub(in crate::http) struct Connection {
     head: PartialHead,
     /// When the deadline of the next head begins: at its first byte, else at the last byte of an answer.
     since: Instant,
-    /// By when the client must receive more, and what it has received since that was set.
+    /// The deadline for the client to receive more, and what it has received since this was set.
     write_by: Option<Instant>,
     received_bytes: usize,
-    /// By when requests in flight are given up, if the client has closed its side.
+    /// The deadline of requests in flight, if the client has closed its side.
     abandon_by: Option<Instant>,
     /// Wakes the connection for its next deadline, or earlier.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// Judges what was read. Bodies are judged by those who read them.
+    /// Checks the bytes of a head. The readers of bodies check those.
     fn check(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         if !self.state.is_idle() {
             return Ok(());
@@ -145,7 +145,7 @@ impl Connection {
         Ok(())
     }
 
-    /// By when the rest of the next head must arrive. There is no such deadline while a request is in flight or its answer
+    /// The deadline for the rest of the next head. There is none while a request is in flight or its answer
     /// has not been received.
     fn read_by(&self) -> Option<Instant> {
         let is_head = self.head.bytes > 0 || self.requests == 0;

@@ -47,7 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// Registers the endpoints, each counted in `requests` by its path. The router tries paths one after the other, each by a regular
-/// expression, so the most frequent ones come first. Those that match any id come last, since an id could be a word of another path.
+/// expression, so the most frequent ones come first. Patterns that match any id come last, since an id could be a word of another path.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let all = endpoints();
     let (versions, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.path.contains(ANY_ID));

@@ -1,8 +1,8 @@
 //! Answers made of rows: lists, comparisons, single versions and events, as sources of the body's stream.
 //!
-//! The ids of a list come from one snapshot of the database and its rows from as many as there are chunks. So a version
-//! appears as it is when its chunk is read, and one that is deleted before that is left out. An answer of one chunk is
-//! one snapshot. Events never change.
+//! The ids of a list come from one snapshot of the database, and the rows of each chunk from another. So a version
+//! appears as it is when its chunk is read, and a version that is deleted before that is left out. An answer of one
+//! chunk is one snapshot. Events never change.
 
 use std::{ops::ControlFlow, sync::Arc};
 

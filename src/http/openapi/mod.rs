@@ -1,4 +1,4 @@
-//! The OpenAPI description: what is declared above each handler, and what all calls share, which `shared.json` holds.
+//! The OpenAPI description. The attribute above each handler describes its call; `shared.json` describes what all calls share.
 
 mod answers;
 
@@ -14,7 +14,7 @@ const SHARED: &str = include_str!("shared.json");
 
 /// Returns the description of these endpoints and schemas as it is served.
 pub(super) fn json(endpoints: &[Endpoint], schemas: Value) -> Bytes {
-    // The file is part of the program, and all else comes from types, so both are JSON.
+    // The file is part of the program and the rest comes from types, so parsing can't fail.
     let mut document: Value = serde_json::from_str(SHARED).unwrap_or_default();
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["info"]["description"] = ABOUT.into();

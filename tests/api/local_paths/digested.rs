@@ -217,7 +217,7 @@ fn other_requests_are_answered_while_long_files_are_digested() {
     let app = allowing();
     let id = app.register("kept", "1");
     let paths: Vec<_> =
-        (0..4).map(|place| text(&long_file(app.folder.path(), &format!("{place}.pt")))).collect();
+        (0..4).map(|index| text(&long_file(app.folder.path(), &format!("{index}.pt")))).collect();
     let done = AtomicUsize::new(0);
     thread::scope(|scope| {
         let digesting: Vec<_> = paths
