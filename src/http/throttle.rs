@@ -148,20 +148,6 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_was_right_from_an_address_is_still_accepted_from_there() {
-        let (throttle, now) = (Throttle::default(), Instant::now());
-        let (peer, other) = (address("198.51.100.7"), address("198.51.100.8"));
-        throttle.record_right(peer, &KEY);
-        for _ in 0..30 {
-            throttle.record_wrong(peer, now);
-            throttle.record_wrong(other, now);
-        }
-        assert_eq!(throttle.admit(peer, &KEY, now), Ok(()));
-        assert!(throttle.admit(peer, &GUESS, now).is_err());
-        assert!(throttle.admit(other, &KEY, now).is_err(), "it was right elsewhere");
-    }
-
-    #[test]
     fn memory_is_bounded_however_many_addresses_come() {
         let (throttle, now) = (Throttle::default(), Instant::now());
         for number in 0..3 * MAX_BUCKETS as u32 {

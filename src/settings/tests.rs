@@ -13,30 +13,6 @@ fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
 }
 
 #[test]
-fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
-    let settings = resolve(ServeFlags::default(), &[]);
-    assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8001));
-    assert_eq!(settings.database.store.path, PathBuf::from("./registry.db"));
-    assert_eq!(settings.database.store.busy_timeout, Duration::from_secs(5));
-    assert_eq!(settings.rules.max_hash_bytes, 268_435_456);
-    assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
-    assert_eq!(settings.rules.max_metrics_bytes, 1_048_576);
-    assert_eq!((settings.http.max_metrics_body_bytes, settings.http.max_write_body_bytes), (65_536, 262_144));
-    assert_eq!(settings.rules.gate, Gate::default());
-    assert_eq!(settings.http.keys.count(), 0);
-    assert_eq!(
-        (settings.http.max_connections, settings.http.deadlines.body),
-        (10_000, Duration::from_secs(30))
-    );
-    assert!(settings.tls_files.is_none() && settings.key_file.is_none());
-    assert_eq!(settings.http.cors_origins.len(), 4);
-    assert_eq!((settings.http.workers, settings.database.readers), (2, 2));
-    assert_eq!(settings.database.store.synchronous, Synchronous::Full);
-    assert!(!settings.http.trust_actor_header && !settings.rules.allow_local_paths);
-    assert!(!settings.http.expose_local_paths && !settings.http.public_metrics);
-}
-
-#[test]
 fn numbers_that_do_not_parse_and_limits_of_nothing_are_the_default() {
     for value in ["x", "", "0", "-5", "1.5", "99999999999999999999999"] {
         let settings = resolve(

@@ -224,34 +224,23 @@ async fn answer_list(call: &Call, query: ListQuery) -> Answer {
 pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
     // Every field is read before any is checked: an unread field would count as unknown.
     let (name, version): (String, String) = (fields.required("name"), fields.required("version"));
-    let status = fields.not_null("status").unwrap_or_default();
-    let frozen = fields.not_null("frozen").unwrap_or_default();
-    let artifact_uri = fields.optional("artifact_uri");
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
-    let provenance = read_provenance(fields);
     let config_json: Option<Object> = fields.optional("config_json");
-    let architecture = read_architecture(fields);
-    let (params, training_step) = (fields.optional("params"), fields.optional("training_step"));
-    let training_loss = fields.optional("training_loss");
-    let (dataset, description) = (fields.optional("dataset"), fields.optional("description"));
-    let (tags, metrics) = (fields.texts("tags"), fields.optional("metrics"));
     let from_config = config_json.as_ref().map(Architecture::from_config).unwrap_or_default();
     let mut draft = Draft {
-        status,
-        artifact_uri,
-        checkpoint: checkpoint?,
-        config: config?,
-        provenance,
-        frozen,
-        architecture: architecture.or(from_config),
-        params,
-        training_step,
-        training_loss,
-        dataset,
-        description,
-        tags: tags.unwrap_or_default(),
-        metrics: metrics.unwrap_or_default(),
-        ..Draft::named(name, version)?
+        status: fields.not_null("status").unwrap_or_default(),
+        artifact_uri: fields.optional("artifact_uri"),
+        provenance: read_provenance(fields),
+        frozen: fields.not_null("frozen").unwrap_or_default(),
+        architecture: read_architecture(fields).or(from_config),
+        params: fields.optional("params"),
+        training_step: fields.optional("training_step"),
+        training_loss: fields.optional("training_loss"),
+        dataset: fields.optional("dataset"),
+        description: fields.optional("description"),
+        tags: fields.texts("tags").unwrap_or_default(),
+        metrics: fields.optional("metrics").unwrap_or_default(),
+        ..Draft { checkpoint: checkpoint?, config: config?, ..Draft::named(name, version)? }
     };
     // A blank path means not given.
     for path in [&mut draft.checkpoint.path, &mut draft.config.path] {
@@ -261,12 +250,10 @@ pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
 }
 
 pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
-    let status = fields.optional("status");
-    let artifact_uri = fields.optional("artifact_uri");
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
     let patch = Patch {
-        status,
-        artifact_uri,
+        status: fields.optional("status"),
+        artifact_uri: fields.optional("artifact_uri"),
         provenance: read_provenance(fields),
         frozen: fields.optional("frozen"),
         architecture: read_architecture(fields),
@@ -277,9 +264,9 @@ pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
         description: fields.optional("description"),
         tags: fields.texts("tags"),
         metrics: fields.optional("metrics"),
-        ..Patch::default()
+        ..Patch { checkpoint: checkpoint?, config: config?, ..Patch::default() }
     };
-    Patch { checkpoint: checkpoint?, config: config?, ..patch }.check()
+    patch.check()
 }
 
 fn read_file(fields: &mut Fields<'_>, what: &str) -> Result<FileRecord, Refusal> {
