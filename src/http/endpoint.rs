@@ -57,24 +57,21 @@ impl Endpoint {
     }
 }
 
-/// Adds the routes of `endpoints`. `pattern` turns a path into what the router matches.
+/// Adds the routes of `endpoints`, in which those of one path are next to each other. `pattern` turns a path into what the router matches.
 pub(super) fn serve(
     paths: &mut ServiceConfig,
     requests: &Requests,
     endpoints: &[&Endpoint],
     pattern: impl Fn(&str) -> String,
 ) {
-    let mut by_path: Vec<(&str, Vec<(Method, fn() -> Route)>)> = Vec::new();
-    for Endpoint { path, method, route, .. } in endpoints {
-        let head = (method == Method::GET).then_some(Method::HEAD);
-        let routes = [method.clone()].into_iter().chain(head).map(|method| (method, *route));
-        match by_path.iter_mut().find(|(known, _)| known == path) {
-            Some((_, known)) => known.extend(routes),
-            None => by_path.push((path, routes.collect())),
-        }
-    }
-    for (path, routes) in by_path {
+    for endpoints in endpoints.chunk_by(|one, next| one.path == next.path) {
+        let routes = endpoints.iter().flat_map(|endpoint| {
+            let head = (endpoint.method == Method::GET).then_some(Method::HEAD);
+            [endpoint.method.clone()].into_iter().chain(head).map(|method| (method, endpoint.route))
+        });
+        let routes: Vec<_> = routes.collect();
         let allowed: Vec<_> = routes.iter().map(|(method, _)| method.as_str()).collect();
+        let path = &endpoints[0].path;
         let resource = at(requests, path, &pattern(path), allowed.join(", "));
         let add = |resource: Resource, (method, route): (Method, fn() -> Route)| {
             resource.route(route().method(method))

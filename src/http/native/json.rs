@@ -46,8 +46,8 @@ pub(super) fn write_model<S: AsRef<str> + Serialize>(
 /// Writes an event.
 pub(super) fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
     let mut object = ObjectWriter::begin(out);
-    object.field("id", &event.id);
-    object.field("model_id", &event.model_id);
+    object.field("id", event.id);
+    object.field("model_id", event.model_id);
     object.field("event_type", &event.event_type);
     object.raw("payload", Some(&event.payload));
     object.field("actor", &event.actor);
