@@ -54,6 +54,17 @@ pub struct Caller {
     pub host: Option<String>,
 }
 
+/// Who changes which version, and the state in which it must be.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The version.
+    pub id: ModelId,
+    /// The state that the caller expects.
+    pub precondition: Precondition,
+    /// Who requests the change.
+    pub caller: Caller,
+}
+
 /// Names one version.
 #[derive(Debug, Clone)]
 pub enum VersionRef {
@@ -198,13 +209,8 @@ impl Registry {
     }
 
     /// Changes the fields that `patch` gives.
-    pub async fn update(
-        &self,
-        id: ModelId,
-        mut patch: Patch,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<Model> {
+    pub async fn update(&self, change: Change, mut patch: Patch) -> Result<Model> {
+        let Change { id, precondition, caller } = change;
         if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
             self.require_local_paths()?;
             // As in `register`.
@@ -226,25 +232,15 @@ impl Registry {
     }
 
     /// Gives a version another status.
-    pub async fn promote(
-        &self,
-        id: ModelId,
-        to: Status,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<Model> {
+    pub async fn promote(&self, change: Change, to: Status) -> Result<Model> {
+        let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
             .await
     }
 
     /// Merges the scores of a suite into a version's metrics.
-    pub async fn record_metrics(
-        &self,
-        id: ModelId,
-        evaluation: Evaluation,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<Model> {
+    pub async fn record_metrics(&self, change: Change, evaluation: Evaluation) -> Result<Model> {
+        let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| {
             operations::record_metrics(store, id, &evaluation, &precondition, context)
         })
@@ -252,13 +248,8 @@ impl Registry {
     }
 
     /// Deletes a version; an immutable one only with `force`.
-    pub async fn delete(
-        &self,
-        id: ModelId,
-        force: bool,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<()> {
+    pub async fn delete(&self, change: Change, force: bool) -> Result<()> {
+        let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| {
             operations::delete(store, id, force, &precondition, context)
         })

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{Cursor, ModelId, Precondition, Refusal},
-    registry::{Caller, Registry},
+    registry::{Caller, Change, Registry},
 };
 
 use super::{
@@ -212,8 +212,8 @@ impl Call {
         if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) }
     }
 
-    /// The revisions that `If-Match` allows. Weak tags never match for a write.
-    pub(super) fn precondition(&self) -> Precondition {
+    /// A change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.
+    pub(super) fn change(&self, id: ModelId) -> Change {
         let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
@@ -221,18 +221,20 @@ impl Call {
                 Some(strong.map(|tag| revision(tag).to_owned()).collect())
             }
         };
-        Precondition { revisions, if_updated_at: None }
+        let precondition = Precondition { revisions, if_updated_at: None };
+        Change { id, precondition, caller: self.caller() }
     }
 
-    /// As [`Call::precondition`], with the form of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
-    pub(super) fn precondition_with_updated_at(&self) -> Precondition {
+    /// As [`Call::change`], with the condition of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
+    pub(super) fn change_if_updated_at(&self, id: ModelId) -> Change {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let if_updated_at =
+        let mut change = self.change(id);
+        change.precondition.if_updated_at =
             header.as_deref().and_then(given).or_else(|| self.query_text("if_updated_at").and_then(given));
-        Precondition { if_updated_at, ..self.precondition() }
+        change
     }
 
     /// The revisions that the caller already has, from `If-None-Match`.

@@ -45,8 +45,8 @@ pub(super) async fn record(mut call: Call) -> Answer {
     let evaluation = read_evaluation(&mut fields);
     fields.finish();
     call.check()?;
-    let precondition = call.precondition_with_updated_at();
-    let model = call.registry().record_metrics(id, evaluation?, precondition, call.caller()).await?;
+    let change = call.change_if_updated_at(id);
+    let model = call.registry().record_metrics(change, evaluation?).await?;
     Ok(answer::changed(&call, model))
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
     let patch = read_patch(&mut fields);
     fields.finish();
     call.check()?;
-    let model = call.registry().update(id, patch?, call.precondition(), call.caller()).await?;
+    let model = call.registry().update(call.change(id), patch?).await?;
     Ok(answer::changed(&call, model))
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
     let force = call.query("force").unwrap_or_default();
     call.check()?;
-    call.registry().delete(id, force, call.precondition(), call.caller()).await?;
+    call.registry().delete(call.change(id), force).await?;
     Ok(HttpResponse::Ok().json(Deleted { status: "deleted", id }))
 }
 

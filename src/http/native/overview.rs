@@ -1,8 +1,9 @@
 //! Comparison, counts, and the load of the server.
 
-use std::collections::BTreeMap;
-
 use actix_web::HttpResponse;
+use serde_json::{Map, json};
+
+use crate::domain::Stats;
 
 use super::{
     super::{openapi::DoesNotFit, request::Call},
@@ -10,7 +11,6 @@ use super::{
     rows::Versions,
     schema::{self, Queue},
 };
-use crate::{actors::QueueDepth, domain::Stats};
 
 /// Versions that one call compares at most.
 const MOST_COMPARED: usize = 200;
@@ -60,6 +60,8 @@ pub(super) async fn stats(call: Call) -> Answer {
 )]
 pub(super) async fn queues(call: Call) -> Answer {
     let depths = call.registry().queue_depths().into_iter();
-    let queue = |queue: QueueDepth| (queue.queue, Queue { depth: queue.depth, capacity: queue.capacity });
-    Ok(HttpResponse::Ok().json(depths.map(queue).collect::<BTreeMap<_, _>>()))
+    let queues: Map<_, _> = depths
+        .map(|queue| (queue.queue.to_owned(), json!(Queue { depth: queue.depth, capacity: queue.capacity })))
+        .collect();
+    Ok(HttpResponse::Ok().json(queues))
 }

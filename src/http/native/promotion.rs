@@ -42,7 +42,7 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     fields.finish();
     call.check()?;
     let to = to.unwrap_or(Status::Production);
-    let model = call.registry().promote(id, to, call.precondition(), call.caller()).await?;
+    let model = call.registry().promote(call.change(id), to).await?;
     Ok(answer::changed(&call, model))
 }
 
