@@ -9,6 +9,7 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::domain::{
     Status,
@@ -30,41 +31,33 @@ use super::{
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
-    limit_bytes: usize,
-    setting: &'static str,
+    (limit_bytes, setting): (usize, &'static str),
     deadline: Duration,
 ) -> Result<Bytes, ApiError> {
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
+    let announced = request.headers().get(CONTENT_LENGTH);
+    let announced: Option<u64> = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|announced| announced > limit_bytes as u64) {
         return Err(ApiError::BodyTooLarge { limit_bytes, setting });
     }
-    let body = tokio::time::timeout(deadline, collect(payload, limit_bytes, setting, announced)).await;
-    let body = body.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
+    let collect = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
+            if body.len() + chunk.len() > limit_bytes {
+                return Err(ApiError::BodyTooLarge { limit_bytes, setting });
+            }
+            if body.is_empty() && announced == Some(chunk.len() as u64) {
+                return Ok(chunk);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let body = timeout(deadline, collect).await.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
     if let Some(connection) = request.conn_data::<Rc<ConnectionState>>() {
         connection.body_read();
     }
     Ok(body)
-}
-
-async fn collect(
-    payload: &mut dev::Payload,
-    limit_bytes: usize,
-    setting: &'static str,
-    announced: Option<u64>,
-) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
-        if body.len() + chunk.len() > limit_bytes {
-            return Err(ApiError::BodyTooLarge { limit_bytes, setting });
-        }
-        if body.is_empty() && announced == Some(chunk.len() as u64) {
-            return Ok(chunk);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 /// The fields of a body that have not been read yet. Each method removes one, and notes a fault if it is invalid.

@@ -45,13 +45,13 @@ pub(super) async fn observe(
         Err(error) => request.error_response(error).map_into_boxed_body(),
     };
     if is_chunked && connection.is_some_and(|connection| connection.has_unread_body()) {
-        // actix reads on to the end of the body, which a proxy might place elsewhere: the connection must serve no other request.
+        // actix reads to the end of the body, and a proxy may see that end elsewhere. So the connection must serve no other request.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let time = started.elapsed();
     count(&response, time);
     log(&response, &id, time, app.as_ref());
-    guard_browsers(response.headers_mut(), app.is_some_and(|app| app.options.tls.is_some()));
+    add_security_headers(response.headers_mut(), app.is_some_and(|app| app.options.tls.is_some()));
     response.headers_mut().insert(request_id::HEADER, id.clone());
     let status = response.status();
     let is_json = response
@@ -68,10 +68,10 @@ pub(super) async fn observe(
     Ok(response.map_body(|_, body| ObservedBody { body, _guard: guard }))
 }
 
-/// Refuses a request that is not for this server, or after which actix would take all that follows for a body.
+/// Refuses a request that is not for this server, or after which actix would read everything that follows as a body.
 fn check(request: &ServiceRequest, app: Option<&Data<App>>) -> Result<(), ApiError> {
     if request.method() == Method::CONNECT {
-        return Err(ApiError::Malformed("this server is no proxy; send no CONNECT"));
+        return Err(ApiError::Malformed("this server is not a proxy; send no CONNECT"));
     }
     let upgrade = request.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
     if upgrade.is_some_and(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket")) {
@@ -111,7 +111,7 @@ impl MessageBody for ObservedBody {
 
 /// Adds the headers that make browsers careful: no sniffing, no scripts, no framing, no shared caching. A page that sets
 /// a header itself keeps its own.
-fn guard_browsers(head: &mut HeaderMap, is_encrypted: bool) {
+fn add_security_headers(head: &mut HeaderMap, is_encrypted: bool) {
     const NO_SCRIPTS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
     head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

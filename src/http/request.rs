@@ -31,15 +31,6 @@ pub(super) enum BodyLimit {
     Metrics,
 }
 
-impl BodyLimit {
-    fn setting(self) -> &'static str {
-        match self {
-            Self::Write => "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES",
-            Self::Metrics => "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES",
-        }
-    }
-}
-
 /// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
 pub(super) struct Call {
     pub(super) app: Data<App>,
@@ -189,18 +180,12 @@ impl Call {
     }
 
     async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
-        let max_bytes = match limit {
-            BodyLimit::Write => self.app.options.max_write_body_bytes,
-            BodyLimit::Metrics => self.app.options.max_metrics_body_bytes,
+        let options = &self.app.options;
+        let limit = match limit {
+            BodyLimit::Write => (options.max_write_body_bytes, "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES"),
+            BodyLimit::Metrics => (options.max_metrics_body_bytes, "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES"),
         };
-        body::read(
-            &self.request,
-            &mut self.payload,
-            max_bytes,
-            limit.setting(),
-            self.app.options.deadlines.body,
-        )
-        .await
+        body::read(&self.request, &mut self.payload, limit, options.deadlines.body).await
     }
 
     /// Fails if any faults were noted. Call it once everything has been read.
