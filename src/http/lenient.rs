@@ -25,44 +25,64 @@ pub(super) trait FromField: Sized {
     fn from_field(value: &mut Value) -> Result<Self, Problem>;
 }
 
-macro_rules! values {
-    ($($value:ty: $from_field:expr $(, $from_text:expr)?;)+) => {
-        $($(impl FromText for $value {
+impl FromText for i64 {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Ok(integer_text(text)?)
+    }
+}
+
+impl FromField for i64 {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        Ok(integer(value)?)
+    }
+}
+
+impl FromText for bool {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Ok(boolean_text(text)?)
+    }
+}
+
+impl FromField for bool {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        Ok(boolean(value)?)
+    }
+}
+
+impl FromField for f64 {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        Ok(float(value)?)
+    }
+}
+
+impl FromField for String {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        if let Value::String(text) = value { Ok(take(text)) } else { Err(FaultType::StringType.into()) }
+    }
+}
+
+impl FromField for Object {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        if let Value::Object(object) = value { Ok(take(object)) } else { Err(FaultType::DictType.into()) }
+    }
+}
+
+impl FromField for Status {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
+    }
+}
+
+macro_rules! choices {
+    ($($choice:ty),+) => {
+        $(impl FromText for $choice {
             fn from_text(text: &str) -> Result<Self, Problem> {
-                $from_text(text).map_err(Problem::from)
-            }
-        })?
-        impl FromField for $value {
-            fn from_field(value: &mut Value) -> Result<Self, Problem> {
-                $from_field(value).map_err(Problem::from)
+                Self::parse(text).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
             }
         })+
     };
 }
 
-macro_rules! choices {
-    ($($choice:ty),+) => {
-        values! {
-            $($choice: |value: &mut Value| {
-                value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
-            }, |text| Self::parse(text).ok_or_else(|| Problem::not_one_of(&Self::NAMES));)+
-        }
-    };
-}
-
-values! {
-    i64: |value: &mut Value| integer(value), integer_text;
-    bool: |value: &mut Value| boolean(value), boolean_text;
-    f64: |value: &mut Value| float(value);
-    String: |value: &mut Value| match value {
-        Value::String(text) => Ok(take(text)),
-        _ => Err(FaultType::StringType),
-    };
-    Object: |value: &mut Value| match value {
-        Value::Object(object) => Ok(take(object)),
-        _ => Err(FaultType::DictType),
-    };
-}
 choices!(Status, Sort, Order);
 
 /// Reads an integer: a whole JSON number, a boolean, or a text that [`integer_text`] accepts.
