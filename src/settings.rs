@@ -41,13 +41,13 @@ const DEFAULT_HASHERS: usize = 2;
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 /// Enough for the largest body of metrics over a line of 20 kbit/s.
 const DEFAULT_REQUEST_TIMEOUT_MS: u64 = 30_000;
-/// Jobs that may wait: what the readers and the writer finish well within a second.
+/// Jobs that may wait: as many as the readers and the writer finish well within a second.
 const DEFAULT_READ_QUEUE: usize = 4096;
 const DEFAULT_WRITE_QUEUE: usize = 4096;
 /// Readers by default, however many cores there are. Each read takes a lock of the WAL, which SQLite guards
 /// with one mutex for all connections of a process.
 const MAX_DEFAULT_READERS: usize = 16;
-/// Files are long, so a client beyond this is better told to come back.
+/// Digesting takes long, so further clients should rather retry later.
 const DEFAULT_HASH_QUEUE: usize = 64;
 const DEFAULT_LOG_LEVEL: &str = "info";
 /// Random bytes in the key that `--dev` makes.

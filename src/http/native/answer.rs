@@ -58,13 +58,13 @@ impl ModelAnswer {
     }
 }
 
-/// Returns what turns the version that was asked for into the answer to `call`.
+/// Returns the function that turns the requested version into the answer to `call`.
 pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
     let (seen, expose_paths) = (call.seen(), call.app.options.expose_local_paths);
     move |model: &ModelRow<'_>| ModelAnswer::of(model, &seen, expose_paths)
 }
 
-/// Answers with a version as it is after a change.
+/// Answers with the changed version.
 pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
     ModelAnswer::of(&model, &EntityTags::Absent, call.app.options.expose_local_paths).into_response(call)
 }
