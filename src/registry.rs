@@ -1,24 +1,24 @@
 //! The use cases of the registry, which every API calls.
 //!
-//! A use case turns a request of valid form into operations over the store. This module must not know HTTP or SQL.
+//! A use case takes a request of valid form, digests the files that it names, and runs operations over the store. This module
+//! must not know HTTP or SQL.
 
 mod error;
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Contender, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model,
-        ModelId, ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
-        suites::suites,
+        Architecture, Draft, Evaluation, Gate, Measurement, Model, ModelId, ModelRow, Patch, Precondition,
+        Refusal, Status, Timestamp, json::compact, suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
 
 pub use error::RegistryError;
 
-/// Returns the current time. Called once for each run of a change.
+/// Returns the current time. Each run of a change calls it once.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The clock of this machine.
@@ -54,6 +54,40 @@ pub struct Caller {
     pub host: Option<String>,
 }
 
+/// Who changes which version, and the state in which it must be.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The version.
+    pub id: ModelId,
+    /// The state that the caller expects.
+    pub precondition: Precondition,
+    /// Who requests the change.
+    pub caller: Caller,
+}
+
+/// Names one version.
+#[derive(Debug, Clone)]
+pub enum VersionRef {
+    /// The version with this id.
+    Id(ModelId),
+    /// The version of this name with this label.
+    Label(String, String),
+    /// The production version of this name.
+    Production(String),
+}
+
+impl VersionRef {
+    fn missing(&self) -> Refusal {
+        match self {
+            Self::Id(id) => Refusal::no_model(*id),
+            Self::Label(name, label) => {
+                Refusal::NotFound(format!("there is no version {label:?} of {name:?}"))
+            }
+            Self::Production(name) => Refusal::NotFound(format!("{name:?} has no production version")),
+        }
+    }
+}
+
 /// The result of a use case.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -70,7 +104,7 @@ struct Parts {
     clock: Clock,
 }
 
-/// Reading. `view` and `add` write the answer from a row while the database holds it in memory.
+/// Reading.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says")]
 impl Registry {
     /// Makes a registry of its actors.
@@ -79,100 +113,42 @@ impl Registry {
         Self { parts: Arc::new(Parts { database, hasher, rules, clock }) }
     }
 
-    /// Views the version with this id.
+    /// Reads the store, on one of its readers.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn ReadStore) -> std::result::Result<T, StoreError> + Send + 'static,
+    ) -> Result<T> {
+        Ok(self.parts.database.read(read).await?)
+    }
+
+    /// Views a version: `view` writes the answer from the row while the database holds it in memory.
     pub async fn model<T: Send + 'static>(
         &self,
-        id: ModelId,
+        version: VersionRef,
         view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
     ) -> Result<T> {
-        let answer = self.one(view, move |store, visit| store.model(id, visit)).await?;
-        answer.ok_or_else(|| Refusal::no_model(id).into())
-    }
-
-    /// Views the version with this name and version.
-    pub async fn model_by_name<T: Send + 'static>(
-        &self,
-        name: String,
-        version: String,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
-    ) -> Result<T> {
-        let missing = Refusal::NotFound(format!("there is no version {version:?} of {name:?}"));
-        let answer = self.one(view, move |store, visit| store.model_by_name(&name, &version, visit)).await?;
-        answer.ok_or_else(|| missing.into())
-    }
-
-    /// Views the production version of this name.
-    pub async fn production<T: Send + 'static>(
-        &self,
-        name: String,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
-    ) -> Result<T> {
-        let missing = Refusal::NotFound(format!("{name:?} has no production version"));
-        let answer = self.one(view, move |store, visit| store.production(&name, visit)).await?;
-        answer.ok_or_else(|| missing.into())
-    }
-
-    /// Adds each version of a page to `answer` until `add` stops. Also returns the ids of the versions that were not added.
-    pub async fn models<A: Send + 'static>(
-        &self,
-        query: ListQuery,
-        mut answer: A,
-        add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
-    ) -> Result<(A, Page, Vec<ModelId>)> {
-        let read = move |store: &mut dyn ReadStore| {
-            let (page, rest) = store.models_until(&query, &mut |row| add(&mut answer, &row))?;
-            Ok((answer, page, rest))
-        };
-        Ok(self.parts.database.read(read).await?)
-    }
-
-    /// Adds each version of `ids` that exists to `answer`, in this order, until `add` stops.
-    pub async fn models_with_ids<A: Send + 'static>(
-        &self,
-        ids: Vec<ModelId>,
-        mut answer: A,
-        add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
-    ) -> Result<A> {
-        let read = move |store: &mut dyn ReadStore| {
-            store.models_with_ids(&ids, &mut |row| add(&mut answer, &row))?;
-            Ok(answer)
-        };
-        Ok(self.parts.database.read(read).await?)
-    }
-
-    /// Returns what is needed to compare the versions of `ids` that exist, by ascending id.
-    pub async fn contenders(&self, ids: Vec<ModelId>) -> Result<Vec<Contender>> {
-        Ok(self.parts.database.read(move |store| store.contenders(&ids)).await?)
-    }
-
-    /// Adds each event of a page to `answer` until `add` stops.
-    pub async fn events<A: Send + 'static>(
-        &self,
-        query: EventQuery,
-        mut answer: A,
-        add: impl Fn(&mut A, &Event<'_>) -> ControlFlow<()> + Send + 'static,
-    ) -> Result<(A, Page)> {
-        let read = move |store: &mut dyn ReadStore| {
-            let page = store.events_until(&query, &mut |event| add(&mut answer, &event))?;
-            Ok((answer, page))
-        };
-        Ok(self.parts.database.read(read).await?)
+        let answer = self.read(move |store| {
+            let (mut view, mut answer) = (Some(view), None);
+            let mut visit = |row: ModelRow<'_>| answer = view.take().map(|view| view(&row));
+            match &version {
+                VersionRef::Id(id) => store.model(*id, &mut visit)?,
+                VersionRef::Label(name, label) => store.model_by_name(name, label, &mut visit)?,
+                VersionRef::Production(name) => store.production(name, &mut visit)?,
+            };
+            Ok(answer.ok_or_else(|| version.missing()))
+        });
+        Ok(answer.await??)
     }
 
     /// Returns the scores of a version by suite, as JSON text; with `suite`, only the scores of that suite.
     pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
-        let mut suites = self.model(id, |model| suites(model.metrics.as_deref())).await?;
+        let mut suites = self.model(VersionRef::Id(id), |model| suites(model.metrics.as_deref())).await?;
         let Some(suite) = suite else { return Ok(compact(&suites)) };
         suites.retain(|name, _| *name == suite);
         if suites.is_empty() {
             return Err(Refusal::NotFound(format!("model {id} has no scores of the suite {suite:?}")).into());
         }
         Ok(compact(&suites))
-    }
-
-    /// Counts the versions.
-    pub async fn stats(&self) -> Result<Stats> {
-        Ok(self.parts.database.read(|store| store.stats()).await?)
     }
 
     /// Checks that a change can be committed now.
@@ -190,40 +166,23 @@ impl Registry {
         depths.push(self.parts.hasher.depth());
         depths
     }
-
-    /// Views the row that `find` visits, if there is one.
-    async fn one<T: Send + 'static>(
-        &self,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
-        find: impl FnOnce(
-            &mut dyn ReadStore,
-            &mut dyn FnMut(ModelRow<'_>),
-        ) -> std::result::Result<bool, StoreError>
-        + Send
-        + 'static,
-    ) -> Result<Option<T>> {
-        let read = move |store: &mut dyn ReadStore| {
-            let (mut view, mut answer) = (Some(view), None);
-            find(store, &mut |row| answer = view.take().map(|view| view(&row)))?;
-            Ok(answer)
-        };
-        Ok(self.parts.database.read(read).await?)
-    }
 }
 
-/// Changing. Each returns the version as committed.
+/// Changing. Each method returns once the change is committed, with the version as it then is.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` and the operations say")]
 impl Registry {
     /// Registers a version.
     pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Model> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
-            // Spares reading a long file in vain; the operation checks again.
+            // The operation checks this again; here it spares digesting a long file for nothing.
             let (name, version) = (draft.name.clone(), draft.version.clone());
-            let find = move |store: &mut dyn ReadStore, visit: &mut dyn FnMut(ModelRow<'_>)| {
-                store.model_by_name(&name, &version, visit)
-            };
-            if let Some(id) = self.one(|taken| taken.id, find).await? {
+            let taken = self.read(move |store| {
+                let mut taken = None;
+                store.model_by_name(&name, &version, &mut |row| taken = Some(row.id))?;
+                Ok(taken)
+            });
+            if let Some(id) = taken.await? {
                 return Err(Refusal::taken(&draft.name, &draft.version, id).into());
             }
             let limit = self.parts.rules.max_hash_bytes;
@@ -250,17 +209,12 @@ impl Registry {
     }
 
     /// Changes the fields that `patch` gives.
-    pub async fn update(
-        &self,
-        id: ModelId,
-        mut patch: Patch,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<Model> {
+    pub async fn update(&self, change: Change, mut patch: Patch) -> Result<Model> {
+        let Change { id, precondition, caller } = change;
         if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
             self.require_local_paths()?;
-            // Spares reading a long file in vain; the operation checks again.
-            self.model(id, {
+            // As in `register`.
+            self.model(VersionRef::Id(id), {
                 let (patch, precondition) = (patch.clone(), precondition.clone());
                 move |row| precondition.check(row).and_then(|()| patch.permitted(row))
             })
@@ -278,25 +232,15 @@ impl Registry {
     }
 
     /// Gives a version another status.
-    pub async fn promote(
-        &self,
-        id: ModelId,
-        to: Status,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<Model> {
+    pub async fn promote(&self, change: Change, to: Status) -> Result<Model> {
+        let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
             .await
     }
 
     /// Merges the scores of a suite into a version's metrics.
-    pub async fn record_metrics(
-        &self,
-        id: ModelId,
-        evaluation: Evaluation,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<Model> {
+    pub async fn record_metrics(&self, change: Change, evaluation: Evaluation) -> Result<Model> {
+        let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| {
             operations::record_metrics(store, id, &evaluation, &precondition, context)
         })
@@ -304,20 +248,15 @@ impl Registry {
     }
 
     /// Deletes a version; an immutable one only with `force`.
-    pub async fn delete(
-        &self,
-        id: ModelId,
-        force: bool,
-        precondition: Precondition,
-        caller: Caller,
-    ) -> Result<()> {
+    pub async fn delete(&self, change: Change, force: bool) -> Result<()> {
+        let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| {
             operations::delete(store, id, force, &precondition, context)
         })
         .await
     }
 
-    /// Finishes what is queued and stops the actors. Blocks; called once.
+    /// Finishes the queued jobs and stops the actors. Blocks; call it once.
     pub fn close(&self) {
         self.parts.hasher.close();
         self.parts.database.close();
@@ -349,7 +288,7 @@ impl Registry {
             return Ok(());
         }
         Err(Refusal::Invalid(
-            "this server reads no files of its own disk; send digests and sizes in place of \
+            "this server reads no files on its own disk; send digests and sizes in place of \
              checkpoint_path and config_path, or set CAIA_REGISTRY_ALLOW_LOCAL_PATHS=1 on the server"
                 .to_owned(),
         )

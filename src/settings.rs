@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use flags::MAX_BUSY_TIMEOUT_MS;
 pub use flags::{Durability, LogFormat, ServeFlags};
 use variables::Variables;
 
@@ -30,25 +31,23 @@ const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8001;
 const DEFAULT_DB_PATH: &str = "./registry.db";
 const DEFAULT_BUSY_TIMEOUT_MS: u64 = 5_000;
-/// SQLite counts the milliseconds in 32 bits.
-const MAX_BUSY_TIMEOUT_MS: u64 = i32::MAX as u64;
 const DEFAULT_MAX_HASH_BYTES: u64 = 256 << 20;
-const DEFAULT_MAX_METRICS_BODY_BYTES: u64 = 64 << 10;
-const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: u64 = 64 << 10;
-const DEFAULT_MAX_METRICS_BYTES: u64 = 1 << 20;
-const DEFAULT_MAX_WRITE_BODY_BYTES: u64 = 256 << 10;
+const DEFAULT_MAX_METRICS_BODY_BYTES: usize = 64 << 10;
+const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: usize = 64 << 10;
+const DEFAULT_MAX_METRICS_BYTES: usize = 1 << 20;
+const DEFAULT_MAX_WRITE_BODY_BYTES: usize = 256 << 10;
 const DEFAULT_HASHERS: usize = 2;
 /// More than the clients of a large team. An idle connection takes about 20 KB.
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 /// Enough for the largest body of metrics over a line of 20 kbit/s.
 const DEFAULT_REQUEST_TIMEOUT_MS: u64 = 30_000;
-/// Jobs that may wait: what the readers and the writer finish well within a second.
+/// Jobs that may wait: as many as the readers and the writer finish well within a second.
 const DEFAULT_READ_QUEUE: usize = 4096;
 const DEFAULT_WRITE_QUEUE: usize = 4096;
 /// Readers by default, however many cores there are. Each read takes a lock of the WAL, which SQLite guards
 /// with one mutex for all connections of a process.
 const MAX_DEFAULT_READERS: usize = 16;
-/// Files are long, so a client beyond this is better told to come back.
+/// Digesting takes long, so further clients should rather retry later.
 const DEFAULT_HASH_QUEUE: usize = 64;
 const DEFAULT_LOG_LEVEL: &str = "info";
 /// Random bytes in the key that `--dev` makes.
@@ -81,48 +80,22 @@ pub struct Settings {
     pub host: String,
     /// Port to listen on; 0 for any free one.
     pub port: u16,
-    /// Keys that callers may use, from variables or `--dev`.
-    pub keys: Keys,
+    /// The HTTP server, without the files of keys and certificates.
+    pub http: HttpOptions,
+    /// True if `http.max_connections` is not the default, so it must be possible.
+    pub requires_max_connections: bool,
     /// A file with more keys.
     pub key_file: Option<PathBuf>,
     /// The key that `--dev` made, to be shown once.
     pub dev_key: Option<String>,
     /// Certificate and private key.
     pub tls_files: Option<(PathBuf, PathBuf)>,
-    /// Proxies whose `X-Forwarded-For` is trusted.
-    pub proxies: Proxies,
-    /// Names that clients may use for this server, beside those of loopback.
-    pub allowed_hosts: Vec<String>,
-    /// Connections at the same time.
-    pub max_connections: usize,
-    /// True if `max_connections` is no default, so it must be possible.
-    pub requires_max_connections: bool,
-    /// How long a client may take over a request.
-    pub request_timeout: Duration,
-    /// Take the actor of the audit trail from a header.
-    pub trust_actor_header: bool,
-    /// Origins whose scripts may call.
-    pub cors_origins: Vec<String>,
     /// The rules of the registry.
     pub rules: Rules,
-    /// Show paths on the server's disk in answers.
-    pub expose_local_paths: bool,
-    /// Serve `/metrics` without a key.
-    pub public_metrics: bool,
-    /// The largest body of a registration or change, in bytes.
-    pub max_write_body_bytes: u64,
-    /// The largest body of metrics, in bytes.
-    pub max_metrics_body_bytes: u64,
     /// The database and its threads.
     pub database: DatabaseOptions<Options>,
-    /// Threads that serve HTTP.
-    pub workers: usize,
-    /// Threads that digest files.
-    pub hashers: usize,
-    /// Files that may wait to be digested.
-    pub hash_queue: usize,
-    /// The folder that contains all files to be digested.
-    pub local_path_root: Option<LocalRoot>,
+    /// The threads that digest files.
+    pub hasher: HasherOptions,
     /// The format of the log.
     pub log_format: LogFormat,
     /// The level or filter of the log.
@@ -137,9 +110,10 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("host", &self.host)
             .field("port", &self.port)
-            .field("keys", &self.keys)
+            .field("http", &self.http)
             .field("rules", &self.rules)
             .field("database", &self.database)
+            .field("hasher", &self.hasher)
             .finish_non_exhaustive()
     }
 }
@@ -198,6 +172,10 @@ impl Settings {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
         let variables = Variables::new(&variable);
+        let number = |flag, name, default| variables.number(flag, name, default);
+        let count = |flag, name, default| variables.count(flag, name, default);
+        let boolean = |flag, name| variables.boolean(flag, name);
+        let host = flags.host.or_else(|| variables.text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned());
         let (keys, dev_key, key_file) = keys(flags.dev, flags.api_key_file, &variables);
         let tls_cert = variables.path(flags.tls_cert, "TLS_CERT");
         let tls_key = variables.path(flags.tls_key, "TLS_KEY");
@@ -205,76 +183,78 @@ impl Settings {
             return Err(SettingsError::HalfOfTls);
         }
         let proxies = variables.list(flags.trusted_proxies, "TRUSTED_PROXIES");
-        let local_path_root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
         let max_connections = variables.positive(flags.max_connections, "MAX_CONNECTIONS");
-        let required_suite = flags.promotion_required_suite.map(|suite| suite.trim().to_owned());
-        let required_suite = required_suite.or_else(|| variables.text("PROMOTION_REQUIRED_SUITE"));
-        let number = |flag, name, default| variables.number(flag, name, default);
-        let count = |flag, name, default| variables.count(flag, name, default);
-        let boolean = |flag, name| variables.boolean(flag, name);
-        Ok(Self {
-            host: flags.host.or_else(|| variables.text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-            port: variables.port(flags.port).unwrap_or(DEFAULT_PORT),
+        let request_timeout =
+            number(flags.request_timeout_ms, "REQUEST_TIMEOUT_MS", DEFAULT_REQUEST_TIMEOUT_MS);
+        let http = HttpOptions {
             keys,
-            key_file,
-            dev_key,
-            tls_files: tls_cert.zip(tls_key),
-            proxies: Proxies::parse(proxies.iter().map(String::as_str))
-                .map_err(|text| SettingsError::TrustedProxy { text })?,
-            allowed_hosts: variables.list(flags.allowed_hosts, "ALLOWED_HOSTS"),
+            trust_actor_header: boolean(flags.trust_actor_header, "TRUST_ACTOR_HEADER"),
+            workers: count(flags.workers, "WORKERS", default_workers(cores)),
             max_connections: max_connections
                 .map_or(DEFAULT_MAX_CONNECTIONS, |max| usize::try_from(max).unwrap_or(usize::MAX)),
-            requires_max_connections: max_connections.is_some(),
-            request_timeout: Duration::from_millis(number(
-                flags.request_timeout_ms,
-                "REQUEST_TIMEOUT_MS",
-                DEFAULT_REQUEST_TIMEOUT_MS,
-            )),
-            trust_actor_header: boolean(flags.trust_actor_header, "TRUST_ACTOR_HEADER"),
+            deadlines: Deadlines::of_request(Duration::from_millis(request_timeout)),
+            tls: None,
+            hosts: Hosts::of(&host, &variables.list(flags.allowed_hosts, "ALLOWED_HOSTS")),
+            proxies: Proxies::parse(proxies.iter().map(String::as_str))
+                .map_err(|text| SettingsError::TrustedProxy { text })?,
             cors_origins: cors_origins(flags.cors_origins.as_deref(), &variables)?,
-            rules: Rules {
-                gate: Gate { required_suite: required_suite.filter(|suite| !suite.is_empty()) },
-                max_event_payload_bytes: count(
-                    flags.max_event_payload_bytes,
-                    "MAX_EVENT_PAYLOAD_BYTES",
-                    DEFAULT_MAX_EVENT_PAYLOAD_BYTES as usize,
-                ),
-                max_metrics_bytes: count(
-                    flags.max_metrics_bytes,
-                    "MAX_METRICS_BYTES",
-                    DEFAULT_MAX_METRICS_BYTES as usize,
-                ),
-                allow_local_paths: boolean(flags.allow_local_paths, "ALLOW_LOCAL_PATHS"),
-                max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
-            },
-            expose_local_paths: boolean(flags.expose_local_paths, "EXPOSE_LOCAL_PATHS"),
-            public_metrics: boolean(flags.public_metrics, "PUBLIC_METRICS"),
-            max_write_body_bytes: number(
+            max_write_body_bytes: count(
                 flags.max_write_body_bytes,
                 "MAX_WRITE_BODY_BYTES",
                 DEFAULT_MAX_WRITE_BODY_BYTES,
             ),
-            max_metrics_body_bytes: number(
+            max_metrics_body_bytes: count(
                 flags.max_metrics_body_bytes,
                 "MAX_METRICS_BODY_BYTES",
                 DEFAULT_MAX_METRICS_BODY_BYTES,
             ),
-            database: DatabaseOptions {
-                store: Options {
-                    synchronous: match variables.choice(flags.synchronous, "SYNCHRONOUS") {
-                        Durability::Full => Synchronous::Full,
-                        Durability::Normal => Synchronous::Normal,
-                    },
-                    ..sqlite_options_from(flags.db_path, flags.sqlite_busy_timeout_ms, &variables)
+            expose_local_paths: boolean(flags.expose_local_paths, "EXPOSE_LOCAL_PATHS"),
+            public_metrics: boolean(flags.public_metrics, "PUBLIC_METRICS"),
+        };
+        let required_suite = flags.promotion_required_suite.map(|suite| suite.trim().to_owned());
+        let required_suite = required_suite.or_else(|| variables.text("PROMOTION_REQUIRED_SUITE"));
+        let rules = Rules {
+            gate: Gate { required_suite: required_suite.filter(|suite| !suite.is_empty()) },
+            max_event_payload_bytes: count(
+                flags.max_event_payload_bytes,
+                "MAX_EVENT_PAYLOAD_BYTES",
+                DEFAULT_MAX_EVENT_PAYLOAD_BYTES,
+            ),
+            max_metrics_bytes: count(flags.max_metrics_bytes, "MAX_METRICS_BYTES", DEFAULT_MAX_METRICS_BYTES),
+            allow_local_paths: boolean(flags.allow_local_paths, "ALLOW_LOCAL_PATHS"),
+            max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
+        };
+        let database = DatabaseOptions {
+            store: Options {
+                synchronous: match variables.choice(flags.synchronous, "SYNCHRONOUS") {
+                    Durability::Full => Synchronous::Full,
+                    Durability::Normal => Synchronous::Normal,
                 },
-                readers: count(flags.readers, "READERS", cores.min(MAX_DEFAULT_READERS)),
-                read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
-                write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
+                ..sqlite_options_from(flags.db_path, flags.sqlite_busy_timeout_ms, &variables)
             },
-            workers: count(flags.workers, "WORKERS", default_workers(cores)),
+            readers: count(flags.readers, "READERS", cores.min(MAX_DEFAULT_READERS)),
+            read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
+            write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
+        };
+        let root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
+        let hasher = HasherOptions {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
             hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
-            local_path_root: local_path_root.map(|path| LocalRoot::open(&path)).transpose()?,
+            forbidden: database.store.files().to_vec(),
+            secrets: key_file.iter().chain(&tls_key).cloned().collect(),
+            root: root.map(|path| LocalRoot::open(&path)).transpose()?,
+        };
+        Ok(Self {
+            host,
+            port: variables.port(flags.port).unwrap_or(DEFAULT_PORT),
+            http,
+            requires_max_connections: max_connections.is_some(),
+            key_file,
+            dev_key,
+            tls_files: tls_cert.zip(tls_key),
+            rules,
+            database,
+            hasher,
             log_format: variables.choice(flags.log_format, "LOG_FORMAT"),
             log_level: flags
                 .log_level
@@ -282,40 +262,6 @@ impl Settings {
                 .unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
             warnings: variables.into_warnings(),
         })
-    }
-
-    /// The options of the HTTP server. The caller reads the files of keys and certificates.
-    #[must_use]
-    pub fn http(&self) -> HttpOptions {
-        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
-        HttpOptions {
-            keys: self.keys.clone(),
-            trust_actor_header: self.trust_actor_header,
-            workers: self.workers,
-            max_connections: self.max_connections,
-            deadlines: Deadlines::of_request(self.request_timeout),
-            tls: None,
-            hosts: Hosts::of(&self.host, &self.allowed_hosts),
-            proxies: self.proxies.clone(),
-            cors_origins: self.cors_origins.clone(),
-            max_write_body_bytes: size(self.max_write_body_bytes),
-            max_metrics_body_bytes: size(self.max_metrics_body_bytes),
-            expose_local_paths: self.expose_local_paths,
-            public_metrics: self.public_metrics,
-        }
-    }
-
-    /// The options of the threads that digest files.
-    #[must_use]
-    pub fn hasher(&self) -> HasherOptions {
-        let key = self.tls_files.as_ref().map(|(_, key)| key);
-        HasherOptions {
-            hashers: self.hashers,
-            hash_queue: self.hash_queue,
-            forbidden: self.database.store.files().to_vec(),
-            secrets: self.key_file.iter().chain(key).cloned().collect(),
-            root: self.local_path_root.clone(),
-        }
     }
 }
 
@@ -329,7 +275,7 @@ fn keys(
     let single = variables.text("API_KEY");
     let keys = listed.split(',').chain(single.as_deref()).map(str::trim);
     let keys: BTreeSet<_> = keys.filter(|key| !key.is_empty()).collect();
-    // 0.2.0 took keys of any length, so those in use must go on working.
+    // 0.2.0 took keys of any length, so existing ones must continue to work.
     if keys.iter().any(|key| key.chars().count() < MIN_KEY_CHARS) {
         variables.warn(format!(
             "an API key of CAIA_REGISTRY_API_KEY or CAIA_REGISTRY_API_KEYS has fewer than {MIN_KEY_CHARS} characters and is easily \
@@ -350,7 +296,7 @@ fn random_key() -> String {
     hex::encode(bytes)
 }
 
-/// The origins whose scripts may call. 0.2.0 started with invalid ones in its variable, so those are only warned of.
+/// The origins whose scripts may call. 0.2.0 started with invalid ones in its variable, so this server only warns of them.
 fn cors_origins(flag: Option<&str>, variables: &Variables<'_>) -> Result<Vec<String>, SettingsError> {
     let parse = |list: &str| -> Vec<String> {
         // Browsers send scheme and host in lower case, and no slash.

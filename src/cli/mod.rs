@@ -14,7 +14,7 @@ use anstream::ColorChoice;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "objects")]
-pub mod bench;
+mod bench;
 #[cfg(feature = "cli")]
 mod compare;
 mod completions;
@@ -30,12 +30,12 @@ pub mod exit;
 mod health;
 mod help;
 #[cfg(feature = "cli")]
-pub mod ingest;
+mod ingest;
 mod interrupt;
 #[cfg(feature = "cli")]
 mod list;
 #[cfg(feature = "loadtest")]
-pub mod loadtest;
+mod loadtest;
 #[cfg(feature = "objects")]
 mod location;
 #[cfg(feature = "server")]
@@ -46,7 +46,7 @@ mod metrics;
 #[cfg(feature = "cli")]
 mod model_ref;
 #[cfg(feature = "objects")]
-pub mod object_flags;
+mod object_flags;
 #[cfg(feature = "cli")]
 mod output;
 mod print;
@@ -56,13 +56,13 @@ mod progress;
 #[cfg(feature = "cli")]
 mod promote;
 #[cfg(feature = "objects")]
-pub mod publish;
+mod publish;
 #[cfg(feature = "objects")]
 mod publish_error;
 #[cfg(feature = "objects")]
-pub mod publishing;
+mod publishing;
 #[cfg(feature = "cli")]
-pub mod registration;
+mod registration;
 mod remote;
 #[cfg(feature = "server")]
 mod serve;
@@ -79,7 +79,7 @@ mod values;
 #[cfg(feature = "objects")]
 mod verify;
 #[cfg(feature = "objects")]
-pub mod watch;
+mod watch;
 
 pub use remote::VARIABLES;
 

@@ -7,10 +7,6 @@ use serde_json::{Value, json};
 use super::{details::Details, model_ref::ModelRef, print};
 use crate::domain::{Architecture, Measurement, json::Object};
 
-/// A request body without the fields that are not given.
-#[derive(Debug, Default)]
-pub(super) struct Body(Object);
-
 /// A version to register.
 pub(super) struct Subject<'a> {
     pub(super) name: &'a str,
@@ -69,19 +65,6 @@ impl From<Subject<'_>> for Value {
             fields.retain(|_, value| !value.is_null());
         }
         body
-    }
-}
-
-impl Body {
-    /// Sets `field` if there is a value.
-    pub(super) fn set(&mut self, field: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.0.insert(field.to_owned(), value.into());
-        }
-    }
-
-    pub(super) fn into_object(self) -> Object {
-        self.0
     }
 }
 

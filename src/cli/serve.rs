@@ -67,7 +67,7 @@ impl Serve {
 
 /// Completes the options of the HTTP server with the files they name and the limit of open files.
 fn network(settings: &Settings) -> Result<HttpOptions, Failure> {
-    let mut options = settings.http();
+    let mut options = settings.http.clone();
     if let Some(path) = &settings.key_file {
         options.keys = options
             .keys
@@ -83,7 +83,7 @@ fn network(settings: &Settings) -> Result<HttpOptions, Failure> {
                 .map_err(|error| Failure::failed(format!("--tls-cert, --tls-key: {error}")))?,
         );
     }
-    let threads = settings.workers + settings.database.readers + settings.hashers;
+    let threads = options.workers + settings.database.readers + settings.hasher.hashers;
     let limit = raise_descriptor_limit();
     let possible = http::max_connections_within(limit, threads);
     let requested = options.max_connections;
@@ -152,13 +152,13 @@ async fn serve(
     survive_file_size_limit().map_err(failed)?;
     let database =
         Database::open::<Sqlite>(&settings.database, clock(), &telemetry).map_err(Failure::failed)?;
-    let hasher = Hasher::start(settings.hasher(), &telemetry);
+    let hasher = Hasher::start(settings.hasher.clone(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr().map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     reload_on_hangup(options, settings).map_err(failed)?;
-    let server = http::serve(listener, registry.clone(), options, telemetry).map_err(failed)?;
+    let server = http::serve(listener, registry.clone(), options.clone(), telemetry).map_err(failed)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
     announce(address, settings, options, dev_key);
@@ -235,7 +235,7 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
             "commits are not synced one by one: after a loss of power the last acknowledged writes may be missing"
         );
     }
-    if settings.rules.allow_local_paths && settings.local_path_root.is_none() {
+    if settings.rules.allow_local_paths && settings.hasher.root.is_none() {
         tracing::warn!(
             "clients may have every file digested that this server can read; restrict them to a folder with --local-path-root"
         );

@@ -1,6 +1,6 @@
 //! Request bodies: read within a limit, and split into fields with every fault noted.
 
-use std::{rc::Rc, time::Duration};
+use std::{fmt::Display, rc::Rc, time::Duration};
 
 use actix_web::{
     HttpRequest, dev,
@@ -9,17 +9,21 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::domain::json::{MAX_DEPTH, Object, depth, has_reserved_key};
+use crate::domain::{
+    Status,
+    json::{MAX_DEPTH, Object, depth, has_reserved_key},
+};
 
 use super::{
     connection::ConnectionState,
     error::ApiError,
-    fault::{FaultKind, Faults},
-    lenient,
+    fault::{FaultType, Faults, Problem},
+    lenient::FromField,
 };
 
-/// Reads a body of at most `limit_bytes`, which `setting` sets, whether its length is announced or not, within `deadline`.
+/// Reads a body of at most `limit_bytes`, a limit that `setting` sets, within `deadline`. Its length need not be announced.
 ///
 /// # Errors
 /// [`ApiError::BodyTooLarge`], at the first byte over the limit or once such a length is announced; [`ApiError::TooSlow`];
@@ -27,41 +31,33 @@ use super::{
 pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut dev::Payload,
-    limit_bytes: usize,
-    setting: &'static str,
+    (limit_bytes, setting): (usize, &'static str),
     deadline: Duration,
 ) -> Result<Bytes, ApiError> {
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|announced: u64| announced > limit_bytes as u64) {
+    let announced = request.headers().get(CONTENT_LENGTH);
+    let announced: Option<u64> = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|announced| announced > limit_bytes as u64) {
         return Err(ApiError::BodyTooLarge { limit_bytes, setting });
     }
-    let body = tokio::time::timeout(deadline, collect(payload, limit_bytes, setting, announced)).await;
-    let body = body.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
+    let collect = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
+            if body.len() + chunk.len() > limit_bytes {
+                return Err(ApiError::BodyTooLarge { limit_bytes, setting });
+            }
+            if body.is_empty() && announced == Some(chunk.len() as u64) {
+                return Ok(chunk);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let body = timeout(deadline, collect).await.unwrap_or(Err(ApiError::TooSlow { part: "body" }))?;
     if let Some(connection) = request.conn_data::<Rc<ConnectionState>>() {
         connection.body_read();
     }
     Ok(body)
-}
-
-async fn collect(
-    payload: &mut dev::Payload,
-    limit_bytes: usize,
-    setting: &'static str,
-    announced: Option<u64>,
-) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
-        if body.len() + chunk.len() > limit_bytes {
-            return Err(ApiError::BodyTooLarge { limit_bytes, setting });
-        }
-        if body.is_empty() && announced == Some(chunk.len() as u64) {
-            return Ok(chunk);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 /// The fields of a body that have not been read yet. Each method removes one, and notes a fault if it is invalid.
@@ -74,26 +70,11 @@ pub(super) struct Fields<'f> {
 impl<'f> Fields<'f> {
     /// Parses a body as a JSON object.
     pub(super) fn parse(body: &[u8], faults: &'f mut Faults) -> Self {
-        let mut whole = |kind, input| {
-            faults.note(kind, ["body".into()], input);
-            None
-        };
-        let fields = if body.is_empty() {
-            whole(FaultKind::Missing, Value::Null)
-        } else {
-            let reserved = std::str::from_utf8(body).is_ok_and(has_reserved_key);
-            match serde_json::from_slice(body) {
-                _ if reserved => {
-                    let why = "it uses a key that this server reserves for itself".to_owned();
-                    whole(FaultKind::JsonInvalid(why), Value::Null)
-                }
-                Ok(value) if depth(&value) > MAX_DEPTH => {
-                    let why = format!("nested deeper than {MAX_DEPTH} levels");
-                    whole(FaultKind::JsonInvalid(why), Value::Null)
-                }
-                Ok(Value::Object(fields)) => Some(fields),
-                Ok(other) => whole(FaultKind::ModelAttributesType, other),
-                Err(error) => whole(FaultKind::JsonInvalid(error.to_string()), Value::Null),
+        let fields = match object(body) {
+            Ok(fields) => Some(fields),
+            Err((problem, input)) => {
+                faults.note(problem, ["body".into()], input);
+                None
             }
         };
         Self { fields, faults }
@@ -103,125 +84,57 @@ impl<'f> Fields<'f> {
         self.fields.as_mut()?.shift_remove(name)
     }
 
-    fn note<T>(&mut self, kind: FaultKind, name: &str, input: Value) -> Option<T> {
-        self.faults.note(kind, ["body".into(), name.into()], input);
-        None
+    fn note(&mut self, problem: impl Into<Problem>, name: &str, input: Value) {
+        self.faults.note(problem, ["body".into(), name.into()], input);
     }
 
-    /// An optional field that may not be null.
-    fn not_null<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, FaultKind>) -> Option<T> {
-        let value = self.take(name)?;
-        match read(&value) {
-            Ok(read) => Some(read),
-            Err(kind) => self.note(kind, name, value),
-        }
+    fn read<T: FromField>(&mut self, name: &str, mut value: Value) -> Option<T> {
+        T::from_field(&mut value).map_err(|problem| self.note(problem, name, value)).ok()
     }
 
-    /// An optional field; null means not given.
-    fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value) -> Result<T, FaultKind>) -> Option<T> {
+    /// A field that must be given.
+    pub(super) fn required<T: FromField + Default>(&mut self, name: &str) -> T {
+        let Some(value) = self.take(name) else {
+            if let Some(rest) = self.fields.clone() {
+                self.note(FaultType::Missing, name, rest.into());
+            }
+            return T::default();
+        };
+        self.read(name, value).unwrap_or_default()
+    }
+
+    /// A field that may be missing; null means the same.
+    pub(super) fn optional<T: FromField>(&mut self, name: &str) -> Option<T> {
         let value = self.take(name).filter(|value| !value.is_null())?;
-        match read(&value) {
-            Ok(read) => Some(read),
-            Err(kind) => self.note(kind, name, value),
+        self.read(name, value)
+    }
+
+    /// A field that may be missing, but not null.
+    pub(super) fn not_null<T: FromField>(&mut self, name: &str) -> Option<T> {
+        let value = self.take(name)?;
+        self.read(name, value)
+    }
+
+    /// A status that the query may hold too: then both must be the same.
+    pub(super) fn status_as_in_query(&mut self, name: &str, in_query: Option<Status>) -> Option<Status> {
+        let in_body = self.optional(name);
+        if let (Some(expected), Some(sent)) = (in_query, in_body)
+            && expected != sent
+        {
+            self.note(Problem::not_one_of(&[expected.as_str()]), name, sent.as_str().into());
         }
+        in_body.or(in_query)
     }
 
-    /// A required text.
-    pub(super) fn required_text(&mut self, name: &str) -> String {
-        let text = match self.take(name) {
-            Some(Value::String(text)) => Some(text),
-            Some(other) => self.note(FaultKind::StringType, name, other),
-            None => self.missing(name),
-        };
-        text.unwrap_or_default()
-    }
-
-    /// A required object.
-    pub(super) fn required_object(&mut self, name: &str) -> Object {
-        let object = match self.take(name) {
-            Some(Value::Object(object)) => Some(object),
-            Some(other) => self.note(FaultKind::DictType, name, other),
-            None => self.missing(name),
-        };
-        object.unwrap_or_default()
-    }
-
-    fn missing<T>(&mut self, name: &str) -> Option<T> {
-        let rest = Value::Object(self.fields.clone()?);
-        self.note(FaultKind::Missing, name, rest)
-    }
-
-    pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) => Some(text),
-            Value::Null => None,
-            other => self.note(FaultKind::StringType, name, other),
-        }
-    }
-
-    pub(super) fn object(&mut self, name: &str) -> Option<Object> {
-        match self.take(name)? {
-            Value::Object(object) => Some(object),
-            Value::Null => None,
-            other => self.note(FaultKind::DictType, name, other),
-        }
-    }
-
-    pub(super) fn integer(&mut self, name: &str) -> Option<i64> {
-        self.optional(name, lenient::integer)
-    }
-
-    pub(super) fn float(&mut self, name: &str) -> Option<f64> {
-        self.optional(name, lenient::float)
-    }
-
-    pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
-        self.optional(name, lenient::boolean)
-    }
-
-    pub(super) fn boolean_not_null(&mut self, name: &str) -> Option<bool> {
-        self.not_null(name, lenient::boolean)
-    }
-
-    /// One of `names`, which `parse` reads.
-    pub(super) fn choice<T>(
-        &mut self,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        self.optional(name, |value| chosen(value, names, parse))
-    }
-
-    /// As [`Fields::choice`], for a choice that the query may have made: the two must not differ.
-    pub(super) fn choice_as_in_query<T: Copy + PartialEq>(
-        &mut self,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl Fn(&str) -> Option<T>,
-        in_query: Option<T>,
-    ) -> Option<T> {
-        let Some(wanted) = in_query else { return self.choice(name, names, parse) };
-        let is_wanted = |name: &&str| parse(name) == in_query;
-        let only = names.iter().position(is_wanted).map_or(names, |place| &names[place..=place]);
-        self.choice(name, only, |text| parse(text).filter(|choice| *choice == wanted)).or(in_query)
-    }
-
-    /// As [`Fields::choice`], but null is a fault.
-    pub(super) fn choice_not_null<T>(
-        &mut self,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        self.not_null(name, |value| chosen(value, names, parse))
-    }
-
+    /// A list of texts, with a fault for each item that is not a text.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let items = match self.take(name)? {
             Value::Array(items) => items,
             Value::Null => return None,
-            other => return self.note(FaultKind::ListType, name, other),
+            other => {
+                self.note(FaultType::ListType, name, other);
+                return None;
+            }
         };
         let mut texts = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
@@ -229,7 +142,7 @@ impl<'f> Fields<'f> {
                 Value::String(text) => texts.push(text),
                 other => {
                     let location = ["body".into(), name.into(), index.into()];
-                    self.faults.note(FaultKind::StringType, location, other);
+                    self.faults.note(FaultType::StringType, location, other);
                 }
             }
         }
@@ -239,15 +152,25 @@ impl<'f> Fields<'f> {
     /// Notes a fault for every field that is left: no field of that name is known.
     pub(super) fn finish(self) {
         for (name, value) in self.fields.into_iter().flatten() {
-            self.faults.note(FaultKind::ExtraForbidden, ["body".into(), name.into()], value);
+            self.faults.note(FaultType::ExtraForbidden, ["body".into(), name.into()], value);
         }
     }
 }
 
-fn chosen<T>(
-    value: &Value,
-    names: &'static [&'static str],
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, FaultKind> {
-    value.as_str().and_then(parse).ok_or(FaultKind::Literal(names))
+/// Parses a body that must be an object, or returns what is wrong with it and the input to show.
+fn object(body: &[u8]) -> Result<Object, (Problem, Value)> {
+    if body.is_empty() {
+        return Err((FaultType::Missing.into(), Value::Null));
+    }
+    let invalid = |why: &dyn Display| (Problem::invalid_json(why), Value::Null);
+    if std::str::from_utf8(body).is_ok_and(has_reserved_key) {
+        return Err(invalid(&"it uses a key that this server reserves for itself"));
+    }
+    match serde_json::from_slice(body).map_err(|error| invalid(&error))? {
+        value if depth(&value) > MAX_DEPTH => {
+            Err(invalid(&format_args!("nested deeper than {MAX_DEPTH} levels")))
+        }
+        Value::Object(fields) => Ok(fields),
+        other => Err((FaultType::ModelAttributesType.into(), other)),
+    }
 }

@@ -17,7 +17,10 @@ use crate::telemetry::Requests;
 
 use super::{
     endpoint::{self, Endpoint, endpoints},
-    native::schema::Unless,
+    native::{
+        self,
+        schema::{self, Unless},
+    },
     openapi,
     request::EntityTags,
     stream,
@@ -25,11 +28,13 @@ use super::{
 
 /// Browsers may cache, but must revalidate: the content changes with the server.
 const REVALIDATE: &str = "no-cache";
-/// Files of the page change only with the server's version.
-const KEEP_A_DAY: &str = "public, max-age=86400";
 
-static DESCRIPTION: LazyLock<File> =
-    LazyLock::new(|| File { cache: REVALIDATE, ..File::new("application/json", openapi::json()) });
+static DESCRIPTION: LazyLock<File> = LazyLock::new(|| {
+    let all: Vec<_> = native::endpoints().into_iter().chain(endpoints()).collect();
+    File::new("application/json", REVALIDATE, openapi::json(&all, schema::all()))
+});
+
+/// The endpoints of the description and of its page.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use super::docs;
     #[allow(unused_mut, reason = "nothing is added without the page")]
@@ -75,19 +80,23 @@ pub(super) async fn description(request: HttpRequest) -> HttpResponse {
 
 /// A file that stays the same as long as the server runs.
 struct File {
-    kind: &'static str,
     bytes: Bytes,
     revision: String,
     cache: &'static str,
-    policy: Option<&'static str>,
-    /// Sent as gzip regardless of `Accept-Encoding`: all browsers accept it.
-    is_gzipped: bool,
+    /// Further headers of the file.
+    headers: Vec<(HeaderName, &'static str)>,
 }
 
 impl File {
-    fn new(kind: &'static str, bytes: Bytes) -> Self {
+    fn new(kind: &'static str, cache: &'static str, bytes: Bytes) -> Self {
         let revision = hex::encode(&Sha256::digest(&bytes)[..16]);
-        Self { kind, bytes, revision, cache: KEEP_A_DAY, policy: None, is_gzipped: false }
+        Self { bytes, revision, cache, headers: vec![(header::CONTENT_TYPE, kind)] }
+    }
+
+    #[cfg(feature = "docs-ui")]
+    fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
     }
 
     fn answer(&self, request: &HttpRequest) -> HttpResponse {
@@ -98,13 +107,9 @@ impl File {
         if seen {
             return answer.finish();
         }
-        answer.insert_header((header::CONTENT_TYPE, self.kind));
-        if let Some(policy) = self.policy {
-            answer.insert_header((HeaderName::from_static("content-security-policy"), policy));
-        }
-        if self.is_gzipped {
-            answer.insert_header((header::CONTENT_ENCODING, "gzip"));
-        }
+        self.headers.iter().cloned().for_each(|header| {
+            answer.insert_header(header);
+        });
         answer.body(stream::shared(self.bytes.clone()))
     }
 }

@@ -4,12 +4,14 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
-use super::{fault::Faults, stream};
+use super::{
+    openapi::{Failure, Unfit},
+    stream,
+};
 
 /// Seconds after which a refused client may try again.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -23,7 +25,7 @@ pub(super) enum ApiError {
     #[error("not ready: {0}")]
     NotReady(#[from] NotReady),
     #[error("the request does not match its schema")]
-    Unfit(Faults),
+    Unfit(Unfit),
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and restart it")]
     NoKeyConfigured,
     #[error("an API key is required; send it as X-API-Key or as Authorization: Bearer")]
@@ -75,12 +77,6 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::Registry(refusal.into())
     }
-}
-
-/// The body of a 422 answer, written without copying the values that it shows.
-#[derive(Serialize)]
-struct Unfit<'f> {
-    detail: &'f Faults,
 }
 
 impl ResponseError for ApiError {
@@ -137,7 +133,7 @@ impl ResponseError for ApiError {
             Self::TooManyFailures { seconds } => {
                 response.insert_header((header::RETRY_AFTER, *seconds));
             }
-            // A client should look before it repeats a write that may have been kept.
+            // A client should check before it repeats a write that may have been committed.
             Self::Registry(RegistryError::InDoubt(_)) => {}
             // If no key is configured, trying again does not help.
             Self::Registry(_) | Self::TooManyConnections | Self::TooManyLargeAnswers
@@ -149,15 +145,13 @@ impl ResponseError for ApiError {
         }
         match self {
             // It shows what was sent, so it may be large.
-            Self::Unfit(detail) => {
-                match stream::whole(serde_json::to_vec(&Unfit { detail }).unwrap_or_default()) {
-                    Some(body) => response.insert_header(header::ContentType::json()).body(body),
-                    None => Self::TooManyLargeAnswers.error_response(),
-                }
-            }
+            Self::Unfit(faults) => match stream::whole(serde_json::to_vec(faults).unwrap_or_default()) {
+                Some(body) => response.insert_header(header::ContentType::json()).body(body),
+                None => Self::TooManyLargeAnswers.error_response(),
+            },
             // The middleware, which knows the request's id, writes the body.
             _ if status == StatusCode::INTERNAL_SERVER_ERROR => response.finish(),
-            _ => response.json(json!({ "detail": self.detail() })),
+            _ => response.json(Failure { detail: self.detail() }),
         }
     }
 }
@@ -198,7 +192,7 @@ impl ApiError {
     }
 }
 
-/// The body of an error that has none of its own, in the form of all errors. The details of a server error are only for the log.
+/// The body for an error that has no body, in the form of all errors. The details of a server error are only for the log.
 pub(super) fn plain_detail(status: StatusCode, error: Option<String>, request_id: &str) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log has the details of request {request_id}")

@@ -1,7 +1,7 @@
 //! The host names that clients may use for this server.
 //!
-//! With DNS rebinding, a page in a browser on this machine can reach a server on 127.0.0.1 under a name of its own. The `Host`
-//! header reveals it: there the browser writes the page's name.
+//! With DNS rebinding, a page in a browser on this machine can reach a server on 127.0.0.1 under the page's own name. The `Host`
+//! header reveals this: the browser writes that name there.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The API keys of this server, kept as digests. These are equal in length, so a comparison reveals nothing, and no log or
+//! The API keys of this server, kept as digests. Digests are equal in length, so a comparison reveals nothing, and no log or
 //! dump shows a key.
 
 use std::{

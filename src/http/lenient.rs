@@ -3,40 +3,115 @@
 //! The tables in the tests were checked against pydantic 2 in lax mode. The contract departs from it in two points:
 //! integers have 64 bits, and numbers are finite.
 
+use std::mem::take;
+
 use serde_json::{Number, Value};
 
-use super::fault::FaultKind;
+use crate::domain::{Order, Sort, Status, json::Object};
+
+use super::fault::{FaultType, Problem};
 
 /// The smallest float that does not fit into 64 bits.
 const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
 
+/// A value of a path or a query.
+pub(super) trait FromText: Sized {
+    fn from_text(text: &str) -> Result<Self, Problem>;
+}
+
+/// A value of a field in a body.
+pub(super) trait FromField: Sized {
+    /// Reads the value, and takes its texts instead of copying them. An invalid value is left as it is.
+    fn from_field(value: &mut Value) -> Result<Self, Problem>;
+}
+
+impl FromText for i64 {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Ok(integer_text(text)?)
+    }
+}
+
+impl FromField for i64 {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        Ok(integer(value)?)
+    }
+}
+
+impl FromText for bool {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Ok(boolean_text(text)?)
+    }
+}
+
+impl FromField for bool {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        Ok(boolean(value)?)
+    }
+}
+
+impl FromField for f64 {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        Ok(float(value)?)
+    }
+}
+
+impl FromField for String {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        if let Value::String(text) = value { Ok(take(text)) } else { Err(FaultType::StringType.into()) }
+    }
+}
+
+impl FromField for Object {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        if let Value::Object(object) = value { Ok(take(object)) } else { Err(FaultType::DictType.into()) }
+    }
+}
+
+impl FromField for Status {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
+    }
+}
+
+macro_rules! choices {
+    ($($choice:ty),+) => {
+        $(impl FromText for $choice {
+            fn from_text(text: &str) -> Result<Self, Problem> {
+                Self::parse(text).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
+            }
+        })+
+    };
+}
+
+choices!(Status, Sort, Order);
+
 /// Reads an integer: a whole JSON number, a boolean, or a text that [`integer_text`] accepts.
-pub(super) fn integer(value: &Value) -> Result<i64, FaultKind> {
+fn integer(value: &Value) -> Result<i64, FaultType> {
     match value {
         Value::Number(number) => integer_number(number),
         Value::String(text) => integer_text(text),
         Value::Bool(flag) => Ok(i64::from(*flag)),
-        _ => Err(FaultKind::IntType),
+        _ => Err(FaultType::IntType),
     }
 }
 
-fn integer_number(number: &Number) -> Result<i64, FaultKind> {
+fn integer_number(number: &Number) -> Result<i64, FaultType> {
     let text = number.to_string();
     if !text.contains(['.', 'e', 'E']) {
-        return text.parse().map_err(|_| FaultKind::IntParsingSize);
+        return text.parse().map_err(|_| FaultType::IntParsingSize);
     }
-    let float: f64 = text.parse().map_err(|_| FaultKind::IntParsing)?;
+    let float: f64 = text.parse().map_err(|_| FaultType::IntParsing)?;
     if !(-TOO_LARGE..TOO_LARGE).contains(&float) {
-        return Err(FaultKind::IntParsingSize);
+        return Err(FaultType::IntParsingSize);
     }
     if float.fract() != 0.0 {
-        return Err(FaultKind::IntFromFloat);
+        return Err(FaultType::IntFromFloat);
     }
     Ok(float as i64)
 }
 
 /// Reads an integer from a text: spaces around it, a sign, single underscores between digits and a fraction of zeros are allowed.
-pub(super) fn integer_text(text: &str) -> Result<i64, FaultKind> {
+fn integer_text(text: &str) -> Result<i64, FaultType> {
     let trimmed = text.trim();
     let (negative, digits) = match trimmed.as_bytes().first() {
         Some(b'-') => (true, &trimmed[1..]),
@@ -50,47 +125,47 @@ pub(super) fn integer_text(text: &str) -> Result<i64, FaultKind> {
     let well_formed = !digits.is_empty()
         && digits.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit()));
     if !well_formed {
-        return Err(FaultKind::IntParsing);
+        return Err(FaultType::IntParsing);
     }
     let sign = if negative { "-" } else { "" };
     // Only the size can still be wrong.
-    format!("{sign}{}", digits.replace('_', "")).parse().map_err(|_| FaultKind::IntParsingSize)
+    format!("{sign}{}", digits.replace('_', "")).parse().map_err(|_| FaultType::IntParsingSize)
 }
 
 /// Reads a finite number: a JSON number, a boolean, or a text that holds a number.
-pub(super) fn float(value: &Value) -> Result<f64, FaultKind> {
+fn float(value: &Value) -> Result<f64, FaultType> {
     let number = match value {
         Value::Number(number) => number.to_string().parse(),
         Value::String(text) => text.trim().replace('_', "").parse(),
         Value::Bool(flag) => Ok(f64::from(u8::from(*flag))),
-        _ => return Err(FaultKind::FloatType),
+        _ => return Err(FaultType::FloatType),
     };
     // SQLite has no negative zero, and the answer must equal what is stored.
     let number = number.map(|number: f64| if number == 0.0 { 0.0 } else { number });
-    number.ok().filter(|number| number.is_finite()).ok_or(FaultKind::FloatParsing)
+    number.ok().filter(|number| number.is_finite()).ok_or(FaultType::FloatParsing)
 }
 
 /// Reads a boolean: a JSON boolean, 0 or 1, or a word such as `yes`.
-pub(super) fn boolean(value: &Value) -> Result<bool, FaultKind> {
+fn boolean(value: &Value) -> Result<bool, FaultType> {
     match value {
         Value::Bool(flag) => Ok(*flag),
         Value::String(text) => boolean_text(text),
         Value::Number(number) => match number.to_string().parse() {
             Ok(1.0) => Ok(true),
             Ok(0.0) => Ok(false),
-            Ok(other) if f64::fract(other) == 0.0 => Err(FaultKind::BoolParsing),
-            _ => Err(FaultKind::BoolType),
+            Ok(other) if f64::fract(other) == 0.0 => Err(FaultType::BoolParsing),
+            _ => Err(FaultType::BoolType),
         },
-        _ => Err(FaultKind::BoolType),
+        _ => Err(FaultType::BoolType),
     }
 }
 
 /// Reads a boolean from a text, ignoring case.
-pub(super) fn boolean_text(text: &str) -> Result<bool, FaultKind> {
+fn boolean_text(text: &str) -> Result<bool, FaultType> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" | "t" | "y" => Ok(true),
         "0" | "false" | "no" | "off" | "f" | "n" => Ok(false),
-        _ => Err(FaultKind::BoolParsing),
+        _ => Err(FaultType::BoolParsing),
     }
 }
 
@@ -104,7 +179,7 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_0_2_0_reads_them() {
-        use FaultKind::*;
+        use FaultType::*;
         for (sent, read) in [
             ("12", Ok(12)),
             ("true", Ok(1)),
@@ -151,7 +226,7 @@ mod tests {
 
     #[test]
     fn floats_are_read_as_0_2_0_reads_them_and_are_finite() {
-        use FaultKind::*;
+        use FaultType::*;
         for (sent, read) in [
             ("3", Ok(3.0)),
             ("0.25", Ok(0.25)),
@@ -182,7 +257,7 @@ mod tests {
 
     #[test]
     fn booleans_are_read_as_0_2_0_reads_them() {
-        use FaultKind::*;
+        use FaultType::*;
         for (sent, read) in [
             ("true", Ok(true)),
             ("1", Ok(true)),

@@ -14,7 +14,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         ConnectionType, Method, StatusCode,
-        header::{self, HeaderMap, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderValue},
     },
     middleware::Next,
     web::{Bytes, Data},
@@ -23,14 +23,11 @@ use actix_web::{
 use crate::telemetry::RouteCounts;
 
 use super::{
-    App,
+    app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_detail},
+    request_id,
 };
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id that a client may choose.
-const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Gives the request an id, counts and logs it, and completes its answer.
 pub(super) async fn observe(
@@ -41,21 +38,21 @@ pub(super) async fn observe(
     let connection = request.conn_data::<Rc<ConnectionState>>().cloned();
     let guard = connection.as_ref().map(|connection| connection.begin(has_body(&request)));
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let id = request_id(request.headers());
+    let id = request_id::of(request.headers());
     let app = request.app_data::<Data<App>>().cloned();
     let mut response = match check(&request, app.as_ref()) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
         Err(error) => request.error_response(error).map_into_boxed_body(),
     };
     if is_chunked && connection.is_some_and(|connection| connection.has_unread_body()) {
-        // actix reads on to the end of the body, which a proxy might place elsewhere: the connection must serve no other request.
+        // actix reads to the end of the body, and a proxy may see that end elsewhere. So the connection must serve no other request.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let time = started.elapsed();
     count(&response, time);
     log(&response, &id, time, app.as_ref());
-    guard_browsers(response.headers_mut(), app.is_some_and(|app| app.is_encrypted));
-    response.headers_mut().insert(REQUEST_ID, id.clone());
+    add_security_headers(response.headers_mut(), app.is_some_and(|app| app.options.tls.is_some()));
+    response.headers_mut().insert(request_id::HEADER, id.clone());
     let status = response.status();
     let is_json = response
         .headers()
@@ -71,17 +68,17 @@ pub(super) async fn observe(
     Ok(response.map_body(|_, body| ObservedBody { body, _guard: guard }))
 }
 
-/// Refuses a request that is not for this server, or after which actix would take all that follows for a body.
+/// Refuses a request that is not for this server, or after which actix would read everything that follows as a body.
 fn check(request: &ServiceRequest, app: Option<&Data<App>>) -> Result<(), ApiError> {
     if request.method() == Method::CONNECT {
-        return Err(ApiError::Malformed("this server is no proxy; send no CONNECT"));
+        return Err(ApiError::Malformed("this server is not a proxy; send no CONNECT"));
     }
     let upgrade = request.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
     if upgrade.is_some_and(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket")) {
         return Err(ApiError::Malformed("this server has no WebSocket; send no Upgrade"));
     }
     let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
-    app.map_or(Ok(()), |app| app.hosts.check(host))
+    app.map_or(Ok(()), |app| app.options.hosts.check(host))
 }
 
 /// Returns true if a body follows the head of this request.
@@ -114,7 +111,7 @@ impl MessageBody for ObservedBody {
 
 /// Adds the headers that make browsers careful: no sniffing, no scripts, no framing, no shared caching. A page that sets
 /// a header itself keeps its own.
-fn guard_browsers(head: &mut HeaderMap, is_encrypted: bool) {
+fn add_security_headers(head: &mut HeaderMap, is_encrypted: bool) {
     const NO_SCRIPTS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
     head.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -129,25 +126,7 @@ fn guard_browsers(head: &mut HeaderMap, is_encrypted: bool) {
     }
 }
 
-/// The client's own id if it is safe in a log and a header, else a new one.
-fn request_id(head: &HeaderMap) -> HeaderValue {
-    let sane = |value: &&HeaderValue| {
-        let bytes = value.as_bytes();
-        (1..=MAX_REQUEST_ID_BYTES).contains(&bytes.len())
-            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
-    };
-    head.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
-        // Hex digits can stand in a header.
-        HeaderValue::from_str(&new_request_id()).unwrap_or(HeaderValue::from_static("-"))
-    })
-}
-
-/// A random id, unique for all practical purposes.
-pub(super) fn new_request_id() -> String {
-    format!("{:032x}", fastrand::u128(..))
-}
-
-/// Counts the request under its route, or under [`UNMATCHED`](super::UNMATCHED).
+/// Counts the request under its route, or under `unmatched`.
 fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
     let request = response.request();
     if let Some(route) = request.app_data::<Arc<RouteCounts>>() {
@@ -165,7 +144,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, ap
     let error = response.response().error().filter(|_| status.is_server_error()).map(ToString::to_string);
     let (method, path) = (request.method().as_str(), request.uri().path());
     let id = id.to_str().unwrap_or_default();
-    let peer = app.and_then(|app| app.proxies.client(request.peer_addr(), request.headers()));
+    let peer = app.and_then(|app| app.options.proxies.client(request.peer_addr(), request.headers()));
     let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
     let milliseconds = time.as_micros() as f64 / 1000.0;
     match error {
@@ -177,31 +156,5 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, ap
             tracing::warn!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
         }
         None => tracing::info!(method, path, status = status.as_u16(), milliseconds, id, peer, "request"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_safe_id_is_kept_and_any_other_replaced() {
-        for (sent, kept) in [
-            (&b"abc-123_x.y:z/1+2="[..], true),
-            (b"a", true),
-            (&[b'a'; 128], true),
-            (&[b'a'; 129], false),
-            (b"", false),
-            (b"two words", false),
-            (b"caf\xe9", false),
-            (b"\"quoted\"", false),
-        ] {
-            let mut head = HeaderMap::new();
-            head.insert(REQUEST_ID, HeaderValue::from_bytes(sent).unwrap());
-            assert_eq!(request_id(&head).as_bytes() == sent, kept, "{sent:?}");
-        }
-        let made = request_id(&HeaderMap::new());
-        assert_eq!(made.len(), 32);
-        assert_ne!(made, request_id(&HeaderMap::new()));
     }
 }

@@ -11,16 +11,17 @@ use percent_encoding::{PercentDecode, percent_decode_str};
 use serde_json::Value;
 
 use crate::{
-    domain::{ModelId, Precondition, Refusal},
-    registry::{Caller, Registry},
+    domain::{Cursor, ModelId, Precondition, Refusal},
+    registry::{Caller, Change, Registry},
 };
 
 use super::{
-    App,
+    app::App,
     body::{self, Fields},
     error::ApiError,
-    fault::{FaultKind, Faults},
-    lenient,
+    fault::{FaultType, Faults, Problem},
+    lenient::FromText,
+    openapi::Unfit,
 };
 
 /// The limits on bodies.
@@ -28,15 +29,6 @@ use super::{
 pub(super) enum BodyLimit {
     Write,
     Metrics,
-}
-
-impl BodyLimit {
-    fn setting(self) -> &'static str {
-        match self {
-            Self::Write => "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES",
-            Self::Metrics => "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES",
-        }
-    }
 }
 
 /// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
@@ -62,7 +54,7 @@ impl FromRequest for Call {
 impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
-        let peer = app.proxies.client(request.peer_addr(), request.headers());
+        let peer = app.options.proxies.client(request.peer_addr(), request.headers());
         let actor = app.authenticator.authenticate(request.headers(), peer).inspect_err(|error| {
             app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
         })?;
@@ -105,83 +97,68 @@ impl Call {
 
     /// The id in `/models/{model_id}…`.
     pub(super) fn model_id(&mut self) -> ModelId {
-        let text = self.segment(1).decode_utf8_lossy().into_owned();
-        let read = lenient::integer_text(&text);
-        self.faults.catch(read, "path", "model_id", || text.into()).unwrap_or_default()
+        self.path(1, "model_id").unwrap_or_default()
     }
 
-    /// One of `names` in the path.
-    pub(super) fn path_choice<T>(
-        &mut self,
-        index: usize,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
+    /// A value in the path, named `name` in its fault.
+    pub(super) fn path<T: FromText>(&mut self, index: usize, name: &str) -> Option<T> {
         let text = self.segment(index).decode_utf8_lossy().into_owned();
-        let read = parse(&text).ok_or(FaultKind::Literal(names));
-        self.faults.catch(read, "path", name, || text.into())
+        let read = T::from_text(&text);
+        self.valid(read, "path", name, text)
     }
 
     /// A query parameter as it was sent; the last one of this name wins.
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
+    fn query_text(&self, name: &str) -> Option<&str> {
         self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// A query parameter that is not empty.
-    pub(super) fn query_text(&self, name: &str) -> Option<String> {
-        self.query(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    pub(super) fn query_not_empty(&self, name: &str) -> Option<String> {
+        self.query_text(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    }
+
+    /// The value of a query parameter, if given.
+    pub(super) fn query<T: FromText>(&mut self, name: &str) -> Option<T> {
+        let text = self.query_text(name)?.to_owned();
+        let read = T::from_text(&text);
+        self.valid(read, "query", name, text)
+    }
+
+    /// A number from `least` to `most`, if given.
+    pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let text = self.query_text(name)?.to_owned();
+        let read = i64::from_text(&text).and_then(|number| match number {
+            _ if number < least => Err(Problem::less_than(least)),
+            _ if number > most => Err(Problem::more_than(most)),
+            _ => Ok(number),
+        });
+        self.valid(read, "query", name, text)
     }
 
     /// Ids separated by commas, at least one and at most `most`.
     pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
-        let Some(text) = self.query(name).map(str::to_owned) else {
-            self.faults.note(FaultKind::Missing, ["query".into(), name.into()], Value::Null);
+        let Some(text) = self.query_text(name).map(str::to_owned) else {
+            self.faults.note(FaultType::Missing, ["query".into(), name.into()], Value::Null);
             return Vec::new();
         };
         let read = match text.split(',').nth(most) {
-            Some(_) => Err(FaultKind::TooMany(most)),
-            None => text.split(',').map(lenient::integer_text).collect(),
+            Some(_) => Err(Problem::more_values_than(most)),
+            None => text.split(',').map(ModelId::from_text).collect(),
         };
-        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
+        self.valid(read, "query", name, text).unwrap_or_default()
     }
 
     /// Notes a fault for each parameter that is not one of `known`.
     pub(super) fn only_query(&mut self, known: &[&str]) {
         for (name, value) in self.query.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
             let location = ["query".into(), name.as_str().into()];
-            self.faults.note(FaultKind::ExtraForbidden, location, value.as_str().into());
+            self.faults.note(FaultType::ExtraForbidden, location, value.as_str().into());
         }
     }
 
-    /// A number from `least` to `most`, if given.
-    pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
-        let text = self.query(name)?.to_owned();
-        let read = lenient::integer_text(&text).and_then(|number| match number {
-            _ if number < least => Err(FaultKind::GreaterThanEqual(least)),
-            _ if number > most => Err(FaultKind::LessThanEqual(most)),
-            _ => Ok(number),
-        });
-        self.faults.catch(read, "query", name, || text.into())
-    }
-
-    /// One of `names`, if given.
-    pub(super) fn query_choice<T>(
-        &mut self,
-        name: &str,
-        names: &'static [&'static str],
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
-        let text = self.query(name)?.to_owned();
-        let read = parse(&text).ok_or(FaultKind::Literal(names));
-        self.faults.catch(read, "query", name, || text.into())
-    }
-
-    /// A flag, which is off by default.
-    pub(super) fn query_flag(&mut self, name: &str) -> bool {
-        let Some(text) = self.query(name).map(str::to_owned) else { return false };
-        let read = lenient::boolean_text(&text);
-        self.faults.catch(read, "query", name, || text.into()).unwrap_or_default()
+    /// Returns the value of `read`, or notes its fault at `part` and `name`.
+    fn valid<T>(&mut self, read: Result<T, Problem>, part: &str, name: &str, text: String) -> Option<T> {
+        read.map_err(|problem| self.faults.note(problem, [part.into(), name.into()], text.into())).ok()
     }
 
     /// The fields of the body.
@@ -203,11 +180,12 @@ impl Call {
     }
 
     async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
-        let max_bytes = match limit {
-            BodyLimit::Write => self.app.max_write_body_bytes,
-            BodyLimit::Metrics => self.app.max_metrics_body_bytes,
+        let options = &self.app.options;
+        let limit = match limit {
+            BodyLimit::Write => (options.max_write_body_bytes, "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES"),
+            BodyLimit::Metrics => (options.max_metrics_body_bytes, "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES"),
         };
-        body::read(&self.request, &mut self.payload, max_bytes, limit.setting(), self.app.body_deadline).await
+        body::read(&self.request, &mut self.payload, limit, options.deadlines.body).await
     }
 
     /// Fails if any faults were noted. Call it once everything has been read.
@@ -215,33 +193,33 @@ impl Call {
     /// # Errors
     /// [`ApiError::Unfit`] with all of them.
     pub(super) fn check(&mut self) -> Result<(), ApiError> {
-        if self.faults.is_empty() {
-            return Ok(());
-        }
-        Err(ApiError::Unfit(std::mem::take(&mut self.faults)))
+        let detail = self.faults.take();
+        if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) }
     }
 
-    /// The revisions that `If-Match` allows. Weak tags never match for a write.
-    pub(super) fn precondition(&self) -> Precondition {
-        let tags = EntityTags::read(self.request.headers(), "if-match");
-        let revisions = match tags {
+    /// A change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.
+    pub(super) fn change(&self, id: ModelId) -> Change {
+        let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
-                Some(tags.into_iter().filter(|tag| !tag.weak).map(|tag| tag.revision).collect())
+                let strong = tags.iter().filter(|tag| !tag.starts_with("W/"));
+                Some(strong.map(|tag| revision(tag).to_owned()).collect())
             }
         };
-        Precondition { revisions, if_updated_at: None }
+        let precondition = Precondition { revisions, if_updated_at: None };
+        Change { id, precondition, caller: self.caller() }
     }
 
-    /// As [`Call::precondition`], with the form of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
-    pub(super) fn precondition_with_updated_at(&self) -> Precondition {
+    /// As [`Call::change`], with the condition of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
+    pub(super) fn change_if_updated_at(&self, id: ModelId) -> Change {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let if_updated_at =
-            header.as_deref().and_then(given).or_else(|| self.query("if_updated_at").and_then(given));
-        Precondition { if_updated_at, ..self.precondition() }
+        let mut change = self.change(id);
+        change.precondition.if_updated_at =
+            header.as_deref().and_then(given).or_else(|| self.query_text("if_updated_at").and_then(given));
+        change
     }
 
     /// The revisions that the caller already has, from `If-None-Match`.
@@ -261,14 +239,14 @@ impl Call {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a cursor of another list, or one combined with an offset.
-    pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<crate::domain::Cursor>, Refusal> {
-        let Some(text) = self.query_text("cursor") else { return Ok(None) };
+    pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<Cursor>, Refusal> {
+        let Some(text) = self.query_not_empty("cursor") else { return Ok(None) };
         if offset > 0 {
             return Err(Refusal::Invalid(
                 "cursor and offset exclude each other; send only one of them".to_owned(),
             ));
         }
-        crate::domain::Cursor::decode(&text, list).map(Some)
+        Cursor::decode(&text, list).map(Some)
     }
 }
 
@@ -277,32 +255,26 @@ pub(super) enum EntityTags {
     Absent,
     /// `*`
     Any,
-    These(Vec<EntityTag>),
+    /// As they were sent.
+    These(Vec<String>),
 }
 
-pub(super) struct EntityTag {
-    revision: String,
-    weak: bool,
+/// The revision in an entity tag, with or without quotes.
+fn revision(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
 }
 
 impl EntityTags {
-    /// Reads a list of tags, with or without quotes.
+    /// Reads the list of tags in a header.
     pub(super) fn read(head: &HeaderMap, name: &str) -> Self {
-        let mut values = head.get_all(name).peekable();
-        if values.peek().is_none() {
+        if !head.contains_key(name) {
             return Self::Absent;
         }
-        let texts: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        let tags = texts.iter().flat_map(|text: &Cow<'_, str>| text.split(','));
-        let tags: Vec<_> = tags.map(str::trim).filter(|tag| !tag.is_empty()).collect();
-        if tags.contains(&"*") {
-            return Self::Any;
-        }
-        let tag = |text: &str| {
-            let (weak, quoted) = text.strip_prefix("W/").map_or((false, text), |rest| (true, rest));
-            EntityTag { revision: quoted.trim_matches('"').to_owned(), weak }
-        };
-        Self::These(tags.into_iter().map(tag).collect())
+        let texts = head.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let tags =
+            texts.flat_map(|text| text.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>());
+        let tags: Vec<_> = tags.filter(|tag| !tag.is_empty()).collect();
+        if tags.iter().any(|tag| tag == "*") { Self::Any } else { Self::These(tags) }
     }
 
     /// Returns true if the caller already has this revision.
@@ -310,7 +282,7 @@ impl EntityTags {
         match self {
             Self::Absent => false,
             Self::Any => true,
-            Self::These(tags) => tags.iter().any(|tag| tag.revision == revision),
+            Self::These(tags) => tags.iter().any(|tag| self::revision(tag) == revision),
         }
     }
 }

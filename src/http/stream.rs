@@ -4,11 +4,14 @@
 //! A connection holds one slice beside the 32 KiB that actix buffers before it stops polling a body. All connections
 //! together hold [`BUDGET_KIB`] of chunks that were read ahead. A client for which no budget is left is served slice by
 //! slice: each slice costs another read of its rows, but no client waits for another one to finish. A part of the budget
-//! is reserved for clients that are known to read. Ending clients that take too long is up to the connection's deadlines.
+//! is reserved for clients that are known to read. The connection's deadlines end clients that take too long.
 //!
-//! This module knows bytes, the budget and backpressure; what is read is behind [`Source`].
+//! This module knows bytes, the budget and backpressure; a [`Source`] knows what to read.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    time::Duration,
+};
 
 use actix_web::{
     body::{BodyStream, BoxBody, SizedStream},
@@ -30,29 +33,26 @@ const SLICE_BYTES: usize = 24 * 1024;
 const BUDGET_KIB: usize = 16 * 1024;
 /// The part of the budget that is reserved for clients which have taken [`PROVEN_BYTES`], in KiB.
 const RESERVED_KIB: usize = BUDGET_KIB / 2;
-/// More than the sockets of a client that reads nothing take in, given [`SOCKET_BYTES`].
+/// More than the sockets of a client that reads nothing accept, given [`SOCKET_BYTES`].
 const PROVEN_BYTES: u64 = 1024 * 1024;
 /// The send buffer of a connection in the kernel. Without it, each client that reads nothing would pull megabytes into it.
 pub(super) const SOCKET_BYTES: usize = 256 * 1024;
 /// No chunk is charged more than this, in KiB, so that a row larger than the budget can be held too.
 const MOST_CHARGED_KIB: usize = BUDGET_KIB / 4;
-/// The pause before a read is tried again that the readers' queue had no space for.
+/// The pause before a read is repeated that found the queue of the readers full.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 static BUDGET: Semaphore = Semaphore::const_new(BUDGET_KIB);
 /// Reads for large answers, one at a time, which leaves readers to all other requests. Clients that have taken
-/// [`PROVEN_BYTES`] take turns of their own, so that they don't queue behind those that may read nothing.
+/// [`PROVEN_BYTES`] take turns of their own, so that they don't queue behind clients that may read nothing.
 static READING: Semaphore = Semaphore::const_new(1);
 static READING_PROVEN: Semaphore = Semaphore::const_new(1);
 
 type Permit = SemaphorePermit<'static>;
 
-/// What is left of an answer to be read. Reading a clone again yields the same bytes unless the rows have changed.
+/// The rest of an answer that is read in chunks. Reading a clone again yields the same bytes unless the rows have changed.
 pub(super) trait Source: Clone + 'static {
-    /// Looks up what a read needs to know, such as the ids of the next rows.
-    async fn prepare(self) -> Result<Self, RegistryError>;
-
-    /// Reads rows until there are `limit_bytes` of them, at least one, and returns what is left after them.
+    /// Reads rows until there are `limit_bytes` of them, at least one, and returns the rest after them.
     async fn read(self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>), RegistryError>;
 }
 
@@ -73,36 +73,52 @@ fn limit_bytes(taken_bytes: u64) -> usize {
     if available_kib(taken_bytes) >= CHUNK_BYTES / 1024 { CHUNK_BYTES } else { SLICE_BYTES }
 }
 
-/// The budget that is left for a client which has taken so much of its answer, in KiB.
+/// Returns the budget for a client that has taken this much of its answer, in KiB.
 fn available_kib(taken_bytes: u64) -> usize {
     let reserved = if taken_bytes < PROVEN_BYTES { RESERVED_KIB } else { 0 };
     BUDGET.available_permits().saturating_sub(reserved)
 }
 
 impl<S: Source> Begun<S> {
+    pub(super) async fn read(before: S, limit_bytes: usize) -> Result<Self, RegistryError> {
+        let (bytes, after) = before.clone().read(limit_bytes).await?;
+        Ok(Self { bytes, before, after, limit_bytes })
+    }
+
     /// The body. It has a length if all of it has been read.
     pub(super) fn into_body(self, is_head: bool) -> BoxBody {
-        let Self { bytes, before, after, limit_bytes } = self;
-        let length = after.is_none().then_some(bytes.len());
-        match length {
-            Some(..=SMALL_BYTES) => return BoxBody::new(bytes),
-            Some(length) if is_head => {
-                return BoxBody::new(SizedStream::new(
-                    length as u64,
-                    stream::empty::<Result<_, RegistryError>>(),
-                ));
-            }
+        let length = self.after.is_none().then_some(self.bytes.len() as u64);
+        if length.is_some() && self.bytes.len() <= SMALL_BYTES {
+            return BoxBody::new(self.bytes);
+        }
+        let held = if is_head {
             // The answer to HEAD has no body, so no more rows are read.
-            None if is_head => {
-                return BoxBody::new(BodyStream::new(stream::empty::<Result<_, RegistryError>>()));
-            }
-            _ => {}
-        }
-        let slices = slices(Held::new(bytes, Progress::default(), before, after, limit_bytes));
+            Held { bytes: Bytes::new(), permit: None, next: None, taken_bytes: 0 }
+        } else {
+            self.hold(0, 0)
+        };
         match length {
-            Some(length) => BoxBody::new(SizedStream::new(length as u64, slices)),
-            None => BoxBody::new(BodyStream::new(slices)),
+            Some(length) => BoxBody::new(SizedStream::new(length, slices(held))),
+            None => BoxBody::new(BodyStream::new(slices(held))),
         }
+    }
+
+    /// Holds what was read, without the first `skipped_bytes`, if the budget allows; else one slice of it. The client has
+    /// taken `taken_bytes` of the whole answer.
+    fn hold(self, skipped_bytes: usize, taken_bytes: u64) -> Held<S> {
+        let Self { bytes: read, before, after, limit_bytes } = self;
+        let next = after.map(|source| Next { source, resume: None });
+        if let permit @ Some(_) = charge(&read, taken_bytes) {
+            return Held { bytes: Bytes::from(read).split_off(skipped_bytes), permit, next, taken_bytes };
+        }
+        let rest = &read[skipped_bytes..];
+        if rest.len() <= SLICE_BYTES {
+            return Held { bytes: Bytes::copy_from_slice(rest), permit: None, next, taken_bytes };
+        }
+        let bytes = Bytes::copy_from_slice(&rest[..SLICE_BYTES]);
+        let skipped_bytes = skipped_bytes + SLICE_BYTES;
+        let resume = Some(Resume { skipped_bytes, limit_bytes, hash: hash(&read) });
+        Held { bytes, permit: None, next: Some(Next { source: before, resume }), taken_bytes }
     }
 }
 
@@ -122,8 +138,16 @@ pub(super) fn shared(bytes: Bytes) -> BoxBody {
 
 fn sliced(bytes: Bytes, permit: Option<Permit>) -> BoxBody {
     let length = bytes.len() as u64;
-    let held = Held::<NoSource> { bytes, permit, next: None, taken_bytes: 0 };
-    BoxBody::new(SizedStream::new(length, slices(held)))
+    let slices = stream::unfold((bytes, permit), async |(mut bytes, permit)| {
+        let slice = next_slice(&mut bytes)?;
+        Some((Ok::<_, RegistryError>(slice), (bytes, permit)))
+    });
+    BoxBody::new(SizedStream::new(length, slices))
+}
+
+/// Splits a slice off; `None` if there is nothing left.
+fn next_slice(bytes: &mut Bytes) -> Option<Bytes> {
+    Some(bytes.split_to(bytes.len().min(SLICE_BYTES))).filter(|slice| !slice.is_empty())
 }
 
 /// Bytes that wait for their client, and what comes after them.
@@ -140,38 +164,12 @@ struct Next<S> {
     resume: Option<Resume>,
 }
 
-/// What a client has taken, of the answer and of the read that it is at.
-#[derive(Default)]
-struct Progress {
-    answer_bytes: u64,
-    read_bytes: usize,
-}
-
 /// How much of a read the client has got, if not all of it could be held.
 struct Resume {
-    taken_bytes: usize,
+    skipped_bytes: usize,
     limit_bytes: usize,
     /// Of the whole read: the rest fits only if the rows have not changed.
     hash: u64,
-}
-
-impl<S: Source> Held<S> {
-    /// Holds what is left of `read` if the budget allows, else one slice of it.
-    fn new(read: Vec<u8>, taken: Progress, before: S, after: Option<S>, limit_bytes: usize) -> Self {
-        let taken_bytes = taken.answer_bytes;
-        let next = after.map(|source| Next { source, resume: None });
-        if let permit @ Some(_) = charge(&read, taken_bytes) {
-            return Self { bytes: Bytes::from(read).split_off(taken.read_bytes), permit, next, taken_bytes };
-        }
-        let left = &read[taken.read_bytes..];
-        if left.len() <= SLICE_BYTES {
-            return Self { bytes: Bytes::copy_from_slice(left), permit: None, next, taken_bytes };
-        }
-        let bytes = Bytes::copy_from_slice(&left[..SLICE_BYTES]);
-        let resume = Resume { taken_bytes: taken.read_bytes + SLICE_BYTES, limit_bytes, hash: hash(&read) };
-        let next = Some(Next { source: before, resume: Some(resume) });
-        Self { bytes, permit: None, next, taken_bytes }
-    }
 }
 
 impl<S: Source> Next<S> {
@@ -179,24 +177,23 @@ impl<S: Source> Next<S> {
         // Never closed.
         let turns = if taken_bytes < PROVEN_BYTES { &READING } else { &READING_PROVEN };
         let _turn = turns.acquire().await;
-        let source = patiently(async || self.source.clone().prepare().await).await?;
-        let resumed = self.resume.as_ref().map(|resume| resume.limit_bytes);
-        let limit_bytes = resumed.unwrap_or_else(|| limit_bytes(taken_bytes));
-        let (read, after) = patiently(async || source.clone().read(limit_bytes).await).await?;
-        let read_bytes = match self.resume {
-            None => 0,
-            Some(resume) if resume.hash == hash(&read) => resume.taken_bytes,
+        let limit_bytes =
+            self.resume.as_ref().map_or_else(|| limit_bytes(taken_bytes), |resume| resume.limit_bytes);
+        let read = patiently(async || Begun::read(self.source.clone(), limit_bytes).await).await?;
+        match self.resume {
+            None => Ok(read.hold(0, taken_bytes)),
+            Some(resume) if resume.hash == hash(&read.bytes) => {
+                Ok(read.hold(resume.skipped_bytes, taken_bytes))
+            }
             Some(_) => {
                 let why = "a large answer was cut off: its rows changed while a slow client took it";
-                return Err(RegistryError::Failed(why.to_owned()));
+                Err(RegistryError::Failed(why.to_owned()))
             }
-        };
-        let taken = Progress { answer_bytes: taken_bytes, read_bytes };
-        Ok(Held::new(read, taken, source, after, limit_bytes))
+        }
     }
 }
 
-/// Repeats a read that the readers' queue had no space for: the answer is under way, so it can't become a 503.
+/// Repeats a read that found the queue of the readers full: the answer is under way, so it can't become a 503.
 async fn patiently<T>(mut read: impl AsyncFnMut() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
     loop {
         match read().await {
@@ -213,45 +210,27 @@ fn charge(chunk: &Vec<u8>, taken_bytes: u64) -> Option<Permit> {
     BUDGET.try_acquire_many(permits).ok()
 }
 
-/// FxHash of the bytes: a read is hashed once for each slice, so speed matters more than strength.
 fn hash(bytes: &[u8]) -> u64 {
-    let word = |chunk: &[u8]| chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-    let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    let (words, rest) = bytes.as_chunks();
-    let hash = words.iter().fold(bytes.len() as u64, |hash, chunk| add(hash, u64::from_le_bytes(*chunk)));
-    add(hash, word(rest))
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// The body as slices; the next chunk is read once the connection has taken the last slice of this one.
 fn slices<S: Source>(held: Held<S>) -> impl Stream<Item = Result<Bytes, RegistryError>> {
     stream::try_unfold(held, |mut held| async move {
-        while held.bytes.is_empty() {
-            held = match held.next.take() {
-                None => return Ok(None),
-                Some(next) => next.read(held.taken_bytes).await?,
-            };
+        loop {
+            if let Some(slice) = next_slice(&mut held.bytes) {
+                held.taken_bytes += slice.len() as u64;
+                if held.bytes.is_empty() {
+                    (held.bytes, held.permit) = (Bytes::new(), None);
+                }
+                return Ok(Some((slice, held)));
+            }
+            let Some(next) = held.next.take() else { return Ok(None) };
+            held = next.read(held.taken_bytes).await?;
         }
-        let slice = held.bytes.split_to(held.bytes.len().min(SLICE_BYTES));
-        held.taken_bytes += slice.len() as u64;
-        if held.bytes.is_empty() {
-            (held.bytes, held.permit) = (Bytes::new(), None);
-        }
-        Ok(Some((slice, held)))
     })
-}
-
-/// The source of a body that has been read.
-#[derive(Clone)]
-enum NoSource {}
-
-impl Source for NoSource {
-    async fn prepare(self) -> Result<Self, RegistryError> {
-        match self {}
-    }
-
-    async fn read(self, _limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>), RegistryError> {
-        match self {}
-    }
 }
 
 #[cfg(test)]
@@ -270,10 +249,6 @@ mod tests {
     }
 
     impl Source for Letters {
-        async fn prepare(self) -> Result<Self, RegistryError> {
-            Ok(self)
-        }
-
         async fn read(mut self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>), RegistryError> {
             let sizes = self.sizes.lock().unwrap().clone();
             let mut read = Vec::new();

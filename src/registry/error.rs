@@ -22,7 +22,7 @@ pub enum RegistryError {
     ShuttingDown,
     /// The disk of the database is full. Nothing was changed.
     #[error(
-        "the disk of the database is full, so nothing was changed; free space there and try again: no restart is needed"
+        "the disk of the database is full, so nothing was changed; free space there and try again; no restart is needed"
     )]
     DiskFull,
     /// The database can't be written now. Nothing was changed.
@@ -30,10 +30,10 @@ pub enum RegistryError {
     Unwritable(String),
     /// The disk of the database reports an error. Nothing was changed.
     #[error(
-        "the disk of the database fails, so nothing was changed: {0}; once it works again no restart is needed"
+        "the disk of the database reports an error, so nothing was changed: {0}; once the disk works again, no restart is needed"
     )]
     DiskFailing(String),
-    /// A commit failed, and it is unknown if its write was kept.
+    /// A commit failed, and it is unknown if its changes survive.
     #[error("{0}; it is not known if this write was kept, so check before you send it again")]
     InDoubt(String),
     /// A bug of this server. The text is for the log.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::MAX_BUSY_TIMEOUT_MS;
+/// SQLite counts the milliseconds in 32 bits.
+pub(super) const MAX_BUSY_TIMEOUT_MS: u64 = i32::MAX as u64;
 
 /// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

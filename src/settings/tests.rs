@@ -1,32 +1,15 @@
 use super::*;
 
-fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
-    let settings = Settings::resolve(flags, 2, |name| {
+/// Looks a variable up by its name without the prefix.
+fn lookup(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+    |name| {
         let found = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
         found.map(|(_, value)| (*value).to_owned())
-    });
-    settings.unwrap()
+    }
 }
 
-#[test]
-fn without_flags_and_variables_everything_is_as_0_2_0_has_it() {
-    let settings = resolve(ServeFlags::default(), &[]);
-    assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 8001));
-    assert_eq!(settings.database.store.path, PathBuf::from("./registry.db"));
-    assert_eq!(settings.database.store.busy_timeout, Duration::from_secs(5));
-    assert_eq!(settings.rules.max_hash_bytes, 268_435_456);
-    assert_eq!(settings.rules.max_event_payload_bytes, 65_536);
-    assert_eq!(settings.rules.max_metrics_bytes, 1_048_576);
-    assert_eq!((settings.max_metrics_body_bytes, settings.max_write_body_bytes), (65_536, 262_144));
-    assert_eq!(settings.rules.gate, Gate::default());
-    assert_eq!(settings.keys.count(), 0);
-    assert_eq!((settings.max_connections, settings.request_timeout), (10_000, Duration::from_secs(30)));
-    assert!(settings.tls_files.is_none() && settings.key_file.is_none());
-    assert_eq!(settings.cors_origins.len(), 4);
-    assert_eq!((settings.workers, settings.database.readers), (1, 2));
-    assert_eq!(settings.database.store.synchronous, Synchronous::Full);
-    assert!(!settings.trust_actor_header && !settings.rules.allow_local_paths);
-    assert!(!settings.expose_local_paths && !settings.public_metrics);
+fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
+    Settings::resolve(flags, 2, lookup(variables)).unwrap()
 }
 
 #[test]
@@ -65,7 +48,7 @@ fn commits_are_synced_in_full_unless_normal_is_asked_for_by_name() {
 fn workers_leave_cores_to_readers_which_are_bounded() {
     for (cores, workers, readers) in [(1, 1, 1), (2, 1, 2), (3, 2, 3), (8, 5, 8), (64, 42, 16)] {
         let settings = Settings::resolve(ServeFlags::default(), cores, |_| None).unwrap();
-        assert_eq!((settings.workers, settings.database.readers), (workers, readers), "{cores}");
+        assert_eq!((settings.http.workers, settings.database.readers), (workers, readers), "{cores}");
     }
 }
 
@@ -90,8 +73,11 @@ fn booleans_are_true_for_four_words_in_any_case() {
 fn keys_come_from_both_variables_and_are_kept_as_digests() {
     let variables = [("API_KEY", " test-key "), ("API_KEYS", "k1, k2,,k1"), ("API_KEY_FILE", "keys")];
     let settings = resolve(ServeFlags::default(), &variables);
-    assert_eq!(settings.keys.count(), 3);
+    assert_eq!(settings.http.keys.count(), 3);
     assert_eq!(settings.key_file, Some(PathBuf::from("keys")));
+    let variables = [("API_KEY_FILE", "keys"), ("TLS_CERT", "c"), ("TLS_KEY", "k")];
+    let secrets = resolve(ServeFlags::default(), &variables).hasher.secrets;
+    assert_eq!(secrets, [PathBuf::from("keys"), PathBuf::from("k")], "clients must not have them digested");
     assert!(!format!("{settings:?}").contains("test-key"));
 }
 
@@ -100,7 +86,7 @@ fn keys_of_fewer_than_16_characters_are_warned_of_and_go_on_working() {
     for (key, warnings) in [("0123456789abcdef", 0), ("0123456789abcde", 1), ("schlüssel-äöü-äö", 0)] {
         let settings =
             resolve(ServeFlags::default(), &[("API_KEY", key), ("API_KEYS", "an-ordinary-long-key")]);
-        assert_eq!((settings.warnings.len(), settings.keys.count()), (warnings, 2), "{key}");
+        assert_eq!((settings.warnings.len(), settings.http.keys.count()), (warnings, 2), "{key}");
         assert!(!settings.warnings.iter().any(|warning| warning.contains(key)));
     }
 }
@@ -127,7 +113,7 @@ fn invalid_variables_are_warned_of_by_name_and_value_and_blank_ones_are_not() {
 fn connections_must_be_possible_only_if_they_were_asked_for() {
     assert!(!resolve(ServeFlags::default(), &[]).requires_max_connections);
     let settings = resolve(ServeFlags::default(), &[("MAX_CONNECTIONS", "50000")]);
-    assert_eq!((settings.max_connections, settings.requires_max_connections), (50_000, true));
+    assert_eq!((settings.http.max_connections, settings.requires_max_connections), (50_000, true));
 }
 
 #[test]
@@ -137,7 +123,7 @@ fn dev_makes_a_key_only_if_none_is_configured() {
         assert_eq!(resolve(dev(), &[configured]).dev_key, None);
     }
     let (one, other) = (resolve(dev(), &[]), resolve(dev(), &[]));
-    assert_eq!(one.keys.count(), 1);
+    assert_eq!(one.http.keys.count(), 1);
     assert_eq!(one.dev_key.as_ref().map(String::len), Some(2 * DEV_KEY_BYTES));
     assert_ne!(one.dev_key, other.dev_key);
     assert!(!format!("{one:?}").contains(&one.dev_key.unwrap()));
@@ -146,11 +132,7 @@ fn dev_makes_a_key_only_if_none_is_configured() {
 #[test]
 fn https_needs_both_files_and_proxies_are_addresses() {
     let failed = |variables: &[(&str, &str)]| {
-        let found = |name: &str| {
-            let variable = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
-            variable.map(|(_, value)| (*value).to_owned())
-        };
-        Settings::resolve(ServeFlags::default(), 2, found).err().map(|error| error.to_string())
+        Settings::resolve(ServeFlags::default(), 2, lookup(variables)).err().map(|error| error.to_string())
     };
     assert!(failed(&[("TLS_CERT", "c")]).is_some_and(|error| error.contains("--tls-cert and --tls-key")));
     assert!(failed(&[("TLS_KEY", "k")]).is_some());
@@ -173,22 +155,18 @@ fn the_url_of_a_server_on_this_machine_follows_its_variables() {
         (&[("HOST", "10.0.0.7")], "http://10.0.0.7:8001"),
         (&[("HOST", "ml.example.org"), ("TLS_CERT", "c")], "https://ml.example.org:8001"),
     ] {
-        let found = |name: &str| {
-            let known = variables.iter().find(|(key, _)| name.strip_prefix("CAIA_REGISTRY_") == Some(key));
-            known.map(|(_, value)| (*value).to_owned())
-        };
-        assert_eq!(own_url(found), url);
+        assert_eq!(own_url(lookup(variables)), url);
     }
 }
 
 #[test]
 fn an_empty_list_of_origins_allows_none_and_an_unset_one_localhost() {
-    let origins = |list| resolve(ServeFlags::default(), &[("CORS_ORIGINS", list)]).cors_origins;
+    let origins = |list| resolve(ServeFlags::default(), &[("CORS_ORIGINS", list)]).http.cors_origins;
     assert!(origins("").is_empty());
     assert_eq!(origins("https://a.example, https://b.example/,"), ["https://a.example", "https://b.example"]);
     assert_eq!(origins("HTTPS://ML.Example.org,null"), ["https://ml.example.org", "null"]);
     let settings = resolve(ServeFlags::default(), &[("CORS_ORIGINS", "https://a, 'http://b'")]);
-    assert_eq!(settings.cors_origins, ["https://a"]);
+    assert_eq!(settings.http.cors_origins, ["https://a"]);
     assert!(
         settings.warnings[0].contains("\"'http://b'\", which is not an origin"),
         "{:?}",
@@ -208,11 +186,11 @@ fn a_busy_timeout_beyond_the_range_of_sqlite_is_capped() {
 #[test]
 fn the_root_of_local_paths_must_be_a_folder() {
     let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", " ")]);
-    assert!(settings.local_path_root.is_none() && settings.hasher().root.is_none());
+    assert!(settings.hasher.root.is_none());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let settings = resolve(ServeFlags::default(), &[("LOCAL_PATH_ROOT", path)]);
-    assert!(settings.hasher().root.is_some());
+    assert!(settings.hasher.root.is_some());
     assert!(!settings.rules.allow_local_paths, "a root allows nothing by itself");
     let flags = ServeFlags { local_path_root: Some(folder.path().join("none")), ..ServeFlags::default() };
     let error = Settings::resolve(flags, 2, |_| None).err();

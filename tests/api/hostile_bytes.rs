@@ -24,7 +24,7 @@ fn post(framing: &str, body: &str) -> String {
 }
 
 /// All answers on a connection whose client has closed its side.
-fn everything_said(app: &TestApp, bytes: &[u8]) -> String {
+fn all_answers(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     // A server that has answered may close the connection before it has read everything.
@@ -79,7 +79,7 @@ fn ambiguous_requests_are_refused_and_nothing_after_them_is_run() {
         ("no HTTP", 400, "hello\r\n\r\n".to_owned()),
         ("TLS", 400, "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\r\n\r\n".to_owned()),
     ] {
-        let said = everything_said(&app, (request.clone() + &hidden).as_bytes());
+        let said = all_answers(&app, (request.clone() + &hidden).as_bytes());
         assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {said}");
         // actix may add a 400 without a body to the answer of a handler.
         let statuses = statuses(&said);
@@ -97,9 +97,9 @@ fn statuses(said: &str) -> Vec<&str> {
 #[test]
 fn a_client_that_closes_its_side_after_a_request_gets_its_answer() {
     let app = TestApp::spawn();
-    let said = everything_said(&app, (registration("first") + &registration("second")).as_bytes());
+    let said = all_answers(&app, (registration("first") + &registration("second")).as_bytes());
     assert_eq!(statuses(&said), ["200", "200"], "{said}");
-    let cut = everything_said(&app, &registration("third").as_bytes()[..120]);
+    let cut = all_answers(&app, &registration("third").as_bytes()[..120]);
     assert!(statuses(&cut).is_empty() || cut.starts_with("HTTP/1.1 400 "), "{cut}");
     assert_eq!(app.get("/stats").ok()["total_models"], 2);
 }
@@ -108,7 +108,7 @@ fn a_client_that_closes_its_side_after_a_request_gets_its_answer() {
 fn the_rest_of_a_refused_chunked_body_is_not_read_as_a_request() {
     let app = TestApp::spawn();
     let refused = post("Transfer-Encoding: chunked", "").replace(KEY, "wrong");
-    let said = everything_said(&app, (refused + &registration("hidden")).as_bytes());
+    let said = all_answers(&app, (refused + &registration("hidden")).as_bytes());
     assert!(said.starts_with("HTTP/1.1 401 ") && said.contains("connection: close"), "{said}");
     assert_eq!(app.get("/stats").ok()["total_models"], 0);
 }
@@ -119,7 +119,7 @@ fn requests_before_a_malformed_one_are_run_and_those_in_it_are_not() {
     app.exchange(registration("first").as_bytes()).ok();
     let mixed =
         post("Content-Length: 0\r\nTransfer-Encoding: chunked", "0\r\n\r\n") + &registration("hidden");
-    everything_said(&app, mixed.as_bytes());
+    all_answers(&app, mixed.as_bytes());
     assert_eq!(app.get("/stats").ok()["by_name"], json!({"first": 1}));
 }
 

@@ -71,7 +71,7 @@ fn fault(answer: Answer) -> (String, String) {
 }
 
 #[test]
-fn values_that_are_not_json_objects_are_refused_with_their_place_and_change_nothing() {
+fn values_that_are_not_json_objects_are_refused_with_their_location_and_change_nothing() {
     let app = TestApp::spawn();
     app.register("kept", "1");
     let before = app.everything();
@@ -180,7 +180,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
     let app = TestApp::spawn();
     let ones = "1".repeat(400);
     let tiny = format!("0.{}1", "0".repeat(400));
-    for (place, (sent, loss, step)) in [
+    for (index, (sent, loss, step)) in [
         ("1e400", "float_parsing", "int_parsing_size"),
         ("-1e400", "float_parsing", "int_parsing_size"),
         ("1e-400", "0.0", "0"),
@@ -204,7 +204,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
             let answer = post(
                 &app,
                 "/models",
-                registration(&format!("{place} {field}"), format!(r#""{field}":{sent}"#)),
+                registration(&format!("{index} {field}"), format!(r#""{field}":{sent}"#)),
             );
             match expected.parse::<f64>() {
                 Ok(expected) => assert_eq!(answer.ok()[field].as_f64(), Some(expected), "{field} {sent}"),
@@ -212,7 +212,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
             }
         }
         // In fields of any number, every digit is kept.
-        let body = registration(&format!("{place} metrics"), format!(r#""metrics":{{"a":{sent}}}"#));
+        let body = registration(&format!("{index} metrics"), format!(r#""metrics":{{"a":{sent}}}"#));
         let kept = post(&app, "/models", body).ok()["metrics"]["a"].to_string();
         assert_eq!(kept, serde_json::from_str::<Value>(sent).unwrap().to_string());
     }
@@ -286,8 +286,8 @@ fn text_in_any_script_is_kept_found_and_returned() {
 fn heavy() -> Vec<(&'static str, Vec<u8>)> {
     let many = |one: &dyn Fn(usize) -> String, room: usize| {
         let mut text = String::new();
-        for place in 0.. {
-            let next = one(place);
+        for index in 0.. {
+            let next = one(index);
             if text.len() + next.len() + 1 > room {
                 break;
             }
@@ -303,7 +303,7 @@ fn heavy() -> Vec<(&'static str, Vec<u8>)> {
         ("open objects", r#"{"a":"#.repeat(WRITE_BYTES / 5).into()),
         ("one key", format!("{{{}}}", many(&|_| r#""a":1"#.to_owned(), room)).into()),
         ("one escaped key", format!("{{{}}}", many(&|_| r#""\u0041":1"#.to_owned(), room)).into()),
-        ("unknown fields", format!("{{{}}}", many(&|place| format!(r#""{place:x}":0"#), room)).into()),
+        ("unknown fields", format!("{{{}}}", many(&|index| format!(r#""{index:x}":0"#), room)).into()),
         ("wrong tags", format!(r#"{{"tags":[{}]}}"#, many(&|_| "0".to_owned(), room)).into()),
         ("texts", format!(r#"{{"unknown":[{}]}}"#, many(&|_| "\"\"".to_owned(), room)).into()),
         ("quotes", "\"".repeat(WRITE_BYTES).into()),
@@ -432,7 +432,7 @@ fn paths_and_queries_are_decoded_once_and_invalid_utf_8_matches_nothing() {
 
 #[test]
 fn an_actor_that_would_forge_a_line_is_refused_and_changes_nothing() {
-    let app = TestApp::with(|settings| settings.trust_actor_header = true);
+    let app = TestApp::with(|settings| settings.http.trust_actor_header = true);
     app.register("kept", "1");
     let before = app.everything();
     let body = br#"{"suite":"s","metrics":{"a":1}}"#;

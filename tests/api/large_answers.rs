@@ -138,7 +138,7 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
 
 /// A registry whose lists are larger than any buffer of the server.
 fn with_large_rows(versions: usize) -> TestApp {
-    let app = TestApp::with(|settings| settings.max_write_body_bytes = 4_000_000);
+    let app = TestApp::with(|settings| settings.http.max_write_body_bytes = 4_000_000);
     for version in 0..versions {
         let notes = "x".repeat(version * 7_919 % 180_000);
         app.register_with(
@@ -216,7 +216,7 @@ fn a_status_with_thousands_of_versions_is_listed_whole() {
 #[test]
 fn a_large_audit_trail_is_whole_and_pages_on() {
     let app = TestApp::with(|settings| {
-        settings.max_metrics_body_bytes = 4_000_000;
+        settings.http.max_metrics_body_bytes = 4_000_000;
         settings.rules.max_event_payload_bytes = 4_000_000;
     });
     let id = app.register("m", "1");
@@ -237,7 +237,7 @@ fn a_large_audit_trail_is_whole_and_pages_on() {
 #[test]
 fn a_list_in_progress_survives_changes_and_deletions() {
     let app = with_large_rows(60);
-    let lists = at_once(3, |place| match place {
+    let lists = at_once(3, |index| match index {
         0 => {
             for id in (1..=60).filter(|id| id % 3 != 1) {
                 app.patch(id, &json!({"description": "changed"})).ok();
@@ -258,7 +258,7 @@ fn a_list_in_progress_survives_changes_and_deletions() {
 }
 
 #[test]
-fn the_head_of_a_large_list_says_what_its_body_would_be_about() {
+fn head_of_a_large_list_describes_its_body() {
     let app = with_large_rows(40);
     let head = app.request("HEAD", "/models?limit=20", &[], None);
     assert_eq!((head.status, head.header("x-total-count")), (200, Some("40")));

@@ -1,4 +1,4 @@
-//! 413: a body that is too large is refused whole, whether its length is announced or not.
+//! 413: a body that is too large is refused whole, with or without an announced length.
 
 use std::{
     io::{Read as _, Write as _},
@@ -16,8 +16,8 @@ const EVENT: usize = 600;
 
 fn small() -> TestApp {
     TestApp::with(|settings| {
-        settings.max_write_body_bytes = WRITE as u64;
-        settings.max_metrics_body_bytes = METRICS as u64;
+        settings.http.max_write_body_bytes = WRITE;
+        settings.http.max_metrics_body_bytes = METRICS;
         settings.rules.max_event_payload_bytes = EVENT;
     })
 }

@@ -217,7 +217,7 @@ fn limit_and_offset_have_bounds() {
 }
 
 #[test]
-fn all_of_a_status_come_however_many_there_are() {
+fn the_list_of_a_status_is_complete_however_long_it_is() {
     let app = TestApp::spawn();
     for version in 0..205 {
         app.register_with("m", &version.to_string(), &json!({"status": "staging"}));
@@ -236,7 +236,7 @@ fn all_of_a_status_come_however_many_there_are() {
 }
 
 #[test]
-fn what_is_more_than_a_page_should_wait_for_is_not_counted_and_still_all_there() {
+fn a_total_that_takes_too_long_to_count_is_absent_and_the_pages_are_complete() {
     let app = TestApp::spawn();
     let mine = app.register_with("mine", "1", &json!({"description": "needle", "tags": ["t"]}));
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
@@ -267,7 +267,7 @@ fn what_is_more_than_a_page_should_wait_for_is_not_counted_and_still_all_there()
 }
 
 #[test]
-fn a_trail_that_is_very_long_is_not_counted_to_its_end() {
+fn a_very_long_audit_trail_is_not_counted_to_its_end() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let path = format!("/models/{id}/events?limit=1");

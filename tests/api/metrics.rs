@@ -174,7 +174,7 @@ fn a_write_over_another_state_than_the_one_seen_is_a_conflict() {
 }
 
 #[test]
-fn a_seen_time_that_is_no_text_fits_no_state() {
+fn an_if_updated_at_that_is_not_text_matches_no_state() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let body = r#"{"suite":"s","metrics":{}}"#;
@@ -241,11 +241,11 @@ fn metrics_of_another_process_that_are_not_an_object_are_not_destroyed() {
 }
 
 #[test]
-fn a_request_that_does_not_match_its_schema_is_told_the_place() {
+fn a_request_that_does_not_match_its_schema_gets_the_location_of_each_fault() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let before = app.everything();
-    for (body, kind, place) in [
+    for (body, kind, location) in [
         (json!({"suite": "s"}), "missing", r#"["body","metrics"]"#),
         (json!({"metrics": {}}), "missing", r#"["body","suite"]"#),
         (json!({"suite": "s", "metrics": [1]}), "dict_type", r#"["body","metrics"]"#),
@@ -255,7 +255,7 @@ fn a_request_that_does_not_match_its_schema_is_told_the_place() {
         (json!({"suite": "s", "metrics": {}, "notes": 1}), "string_type", r#"["body","notes"]"#),
         (json!({"suite": "s", "metrics": {}, "eval_config": "x"}), "dict_type", r#"["body","eval_config"]"#),
     ] {
-        app.post(&format!("/models/{id}/metrics"), &body).faults(&[(kind, place)]);
+        app.post(&format!("/models/{id}/metrics"), &body).faults(&[(kind, location)]);
     }
     assert_eq!(app.everything(), before);
     let nulls: Value = json!({"suite": "s", "metrics": {}, "dataset": null, "eval_commit": null, "eval_config": null, "notes": null});

@@ -42,7 +42,7 @@ fn by_version(app: &TestApp, name: &str, version: &str) -> Value {
 }
 
 #[test]
-fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
+fn a_file_of_the_first_version_is_upgraded_with_its_rows() {
     let app = served(&[
         FIRST,
         r#"INSERT INTO models (name, version, checkpoint_path, config_path, d_model, params, training_step,
@@ -82,12 +82,12 @@ fn a_file_of_the_first_version_is_brought_up_with_its_rows() {
     assert_eq!(app.event_types(1), ["eval", "promote", "update"]);
     assert!(app.model(1)["updated_at"].as_str().unwrap() > "2024-02-03 04:05:06");
     assert_eq!(app.register("old", "3"), 3);
-    let app = TestApp::over(app.stop(), |settings| settings.expose_local_paths = true);
+    let app = TestApp::over(app.stop(), |settings| settings.http.expose_local_paths = true);
     assert_eq!(app.model(1)["local_checkpoint_path"], "/data/old.pt");
 }
 
 #[test]
-fn a_file_of_0_2_0_is_brought_up_with_its_rows_and_events() {
+fn a_file_of_0_2_0_is_upgraded_with_its_rows_and_events() {
     let digest = "a".repeat(64);
     let insert = format!(
         "INSERT INTO models (name, version, checkpoint_path, artifact_uri, checkpoint_sha256,

@@ -40,9 +40,9 @@ pub fn calls(document: &Value) -> Vec<Call> {
 /// The part of the document that a `$ref` in `part` leads to, or `part` itself.
 #[track_caller]
 fn followed<'d>(document: &'d Value, part: &'d Value) -> &'d Value {
-    let Some(place) = part.get("$ref") else { return part };
-    let place = place.as_str().unwrap().strip_prefix('#').unwrap();
-    document.pointer(place).unwrap_or_else(|| panic!("{place} is nowhere"))
+    let Some(pointer) = part.get("$ref") else { return part };
+    let pointer = pointer.as_str().unwrap().strip_prefix('#').unwrap();
+    document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} leads nowhere"))
 }
 
 fn schema<'d>(document: &'d Value, name: &str) -> &'d Value {
@@ -158,9 +158,9 @@ fn answers_contain_the_described_fields() {
     }
 }
 
-/// Sends `body` as a field of what `name` describes, and says whether it was known.
-fn takes(app: &TestApp, name: &str, field: &str) -> bool {
-    // What no field takes: a text would be one's value.
+/// Sends `body` as a field of what `name` describes, and returns true if the field is known.
+fn accepts(app: &TestApp, name: &str, field: &str) -> bool {
+    // No field accepts this value; some accept any text.
     let odd = json!([[]]);
     let answer = match name {
         "NewModel" => app.post("/models", &json!({ field: odd })),
@@ -185,7 +185,7 @@ fn bodies_accept_exactly_the_described_fields() {
         assert_eq!(schema(&document, body)["additionalProperties"], false);
         let described = fields(&document, body);
         for name in &names {
-            assert_eq!(takes(&app, body, name), described.contains(name), "{body}.{name}");
+            assert_eq!(accepts(&app, body, name), described.contains(name), "{body}.{name}");
         }
     }
 }
@@ -295,14 +295,14 @@ fn the_page_loads_its_own_files_only_and_runs_nothing_else() {
     }
     let mut loaded = 0;
     for attribute in ["src=\"", "href=\""] {
-        for place in page.text.split(attribute).skip(1) {
-            let place = place.split('"').next().unwrap();
-            if place == "data:," {
+        for address in page.text.split(attribute).skip(1) {
+            let address = address.split('"').next().unwrap();
+            if address == "data:," {
                 continue;
             }
-            assert!(!place.contains(':') && !place.starts_with('/'), "{place} leads elsewhere");
-            let file = get(&app, &format!("/{place}"), &[("X-API-Key", ""), ("Accept-Encoding", "gzip")]);
-            assert_eq!(file.status, 200, "{place}");
+            assert!(!address.contains(':') && !address.starts_with('/'), "{address} leads elsewhere");
+            let file = get(&app, &format!("/{address}"), &[("X-API-Key", ""), ("Accept-Encoding", "gzip")]);
+            assert_eq!(file.status, 200, "{address}");
             loaded += 1;
         }
     }

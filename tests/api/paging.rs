@@ -19,10 +19,10 @@ const LISTS: [(&str, &str); 6] = [
 /// Registers versions that share their times and steps with others; some have no step.
 fn crowd(app: &TestApp, name: &str, count: i64) -> Vec<i64> {
     (0..count)
-        .map(|place| {
-            app.clock.stop_at(START + place * 7 % 5);
-            let step = [None, Some(0), Some(-1), Some(5), None, Some(i64::MIN)][place as usize % 6];
-            app.register_with(name, &place.to_string(), &json!({"training_step": step}))
+        .map(|index| {
+            app.clock.stop_at(START + index * 7 % 5);
+            let step = [None, Some(0), Some(-1), Some(5), None, Some(i64::MIN)][index as usize % 6];
+            app.register_with(name, &index.to_string(), &json!({"training_step": step}))
         })
         .collect()
 }
@@ -68,7 +68,7 @@ fn versions_that_come_and_go_between_pages_neither_hide_nor_repeat_the_rest() {
             let answer = app.get(&path);
             next = answer.next_page();
             let page = ids(&answer.ok());
-            // The row the page ends with, which the cursor stands on, goes; so does one still to come.
+            // The last row of the page, which the cursor names, is deleted, and so is a row of a later page.
             let last = *page.last().unwrap();
             seen.extend(page);
             let to_come = whole.iter().rev().find(|id| !seen.contains(id) && staying.contains(id)).copied();

@@ -197,7 +197,7 @@ fn a_promotion_records_both_statuses_each_time_it_is_repeated() {
 }
 
 #[test]
-fn a_promotion_of_nothing_or_to_nowhere_is_refused() {
+fn a_promotion_of_a_missing_version_or_to_an_unknown_status_is_refused() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     app.promote(999).refused(404);

@@ -1,4 +1,4 @@
-//! `POST /models`: what is taken, what is filled in, and what stays as it was sent.
+//! `POST /models`: accepted values, defaults, and values that are kept as sent.
 
 use serde_json::{Value, json};
 
@@ -263,14 +263,6 @@ fn metrics_keep_their_digits_their_order_and_their_letters() {
     {
         assert_eq!(metrics_as_kept(&app, version, sent), kept);
     }
-}
-
-#[test]
-fn of_a_key_given_twice_the_last_counts() {
-    let app = TestApp::spawn();
-    let body = r#"{"name": "first", "version": "1", "artifact_uri": "s3://x", "name": "last", "status": "live", "status": "staging"}"#;
-    let model = app.request("POST", "/models", &[], Some(body)).ok();
-    assert_eq!((&model["name"], &model["status"]), (&json!("last"), &json!("staging")));
 }
 
 #[test]

@@ -11,9 +11,9 @@ fn registering(app: &TestApp, change: &Value) -> Answer {
 }
 
 #[test]
-fn a_fault_has_its_type_and_its_place() {
+fn a_fault_has_its_type_and_its_location() {
     let app = TestApp::spawn();
-    for (change, kind, place) in [
+    for (change, kind, location) in [
         (json!({"name": 5}), "string_type", r#"["body","name"]"#),
         (json!({"version": null}), "string_type", r#"["body","version"]"#),
         (json!({"description": 5}), "string_type", r#"["body","description"]"#),
@@ -52,7 +52,7 @@ fn a_fault_has_its_type_and_its_place() {
     ] {
         let answer = registering(&app, &change);
         assert_eq!(answer.status, 422, "{change}: {}", answer.text);
-        answer.faults(&[(kind, place)]);
+        answer.faults(&[(kind, location)]);
     }
     assert_eq!(app.get("/models").ok(), json!([]));
 }
@@ -153,51 +153,6 @@ fn send(app: &TestApp, method: &str, path: &str, body: &[u8]) -> Answer {
         body.len()
     );
     app.exchange(&[head.as_bytes(), body].concat())
-}
-
-#[test]
-fn a_body_that_is_no_json_is_a_fault_of_the_body_and_never_of_the_server() {
-    let app = TestApp::spawn();
-    let id = app.register("m", "1");
-    let before = app.everything();
-    let lists = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-    let objects = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));
-    for (body, kind) in [
-        (&b"{bad"[..], "json_invalid"),
-        (b"{", "json_invalid"),
-        (b"{} {}", "json_invalid"),
-        (b"{\"a\": 1,}", "json_invalid"),
-        (b"// comment\n{}", "json_invalid"),
-        (b"\xef\xbb\xbf{}", "json_invalid"),
-        (b"{\"training_loss\": NaN}", "json_invalid"),
-        (b"{\"training_loss\": -Infinity}", "json_invalid"),
-        (b"{\"description\": \"\\ud800\"}", "json_invalid"),
-        (b"{\"description\": \"\\udc00\\ud800\"}", "json_invalid"),
-        (b"{\"description\": \"\xff\xfe\"}", "json_invalid"),
-        (b"{\"\xc3\x28\": 1}", "json_invalid"),
-        (b"{\"description\": \"a\nb\"}", "json_invalid"),
-        (b"{\"description\": \"\x00\"}", "json_invalid"),
-        (b"\x00", "json_invalid"),
-        (b" ", "json_invalid"),
-        (lists.as_bytes(), "json_invalid"),
-        (objects.as_bytes(), "json_invalid"),
-        (b"", "missing"),
-        (b"[]", "model_attributes_type"),
-        (b"[{}]", "model_attributes_type"),
-        (b"\"text\"", "model_attributes_type"),
-        (b"1.5", "model_attributes_type"),
-        (b"null", "model_attributes_type"),
-        (b"true", "model_attributes_type"),
-    ] {
-        for (method, path) in [
-            ("POST", "/models".to_owned()),
-            ("PATCH", format!("/models/{id}")),
-            ("POST", format!("/models/{id}/metrics")),
-        ] {
-            send(&app, method, &path, body).faults(&[(kind, r#"["body"]"#)]);
-        }
-    }
-    assert_eq!(app.everything(), before);
 }
 
 fn nested(levels: usize) -> String {

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use model_registry::http::{Deadlines, Hosts};
 use serde_json::json;
 
 use crate::support::{Answer, KEY, TestApp, at_once};
@@ -15,7 +16,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn with_short_timeout() -> TestApp {
-    TestApp::with(|settings| settings.request_timeout = REQUEST_TIMEOUT)
+    TestApp::with(|settings| settings.http.deadlines = Deadlines::of_request(REQUEST_TIMEOUT))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -118,8 +119,8 @@ fn is_open(stream: &TcpStream) -> bool {
 }
 
 #[test]
-fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_place() {
-    let app = TestApp::with(|settings| settings.max_connections = 20);
+fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_permits() {
+    let app = TestApp::with(|settings| settings.http.max_connections = 20);
     let held: Vec<_> = (0..20).map(|_| connect(app.address)).collect();
     // An answer shows that the server has accepted the connection.
     for mut stream in held.iter() {
@@ -147,7 +148,8 @@ fn slow_connections() -> usize {
 
 #[test]
 fn many_slow_connections_do_not_affect_others_and_all_time_out() {
-    let app = TestApp::with(|settings| settings.request_timeout = Duration::from_secs(3));
+    let app =
+        TestApp::with(|settings| settings.http.deadlines = Deadlines::of_request(Duration::from_secs(3)));
     let id = app.register("m", "1");
     let heads = [
         String::new(),
@@ -167,10 +169,10 @@ fn many_slow_connections_do_not_affect_others_and_all_time_out() {
     let begun = Instant::now();
     let latencies = std::thread::scope(|scope| {
         let others = scope.spawn(|| {
-            at_once(8, |place| {
+            at_once(8, |index| {
                 let record = |step| {
                     let begun = Instant::now();
-                    app.record(id, &format!("s{place}"), json!({"step": step})).ok();
+                    app.record(id, &format!("s{index}"), json!({"step": step})).ok();
                     begun.elapsed()
                 };
                 (0..20).map(record).collect::<Vec<_>>()
@@ -195,45 +197,6 @@ fn many_slow_connections_do_not_affect_others_and_all_time_out() {
         latencies[latencies.len() - 1]
     );
     assert_eq!(app.event_types(id).len(), 161);
-}
-
-#[test]
-fn writes_over_the_queue_limit_are_refused_at_once_and_admitted_ones_complete() {
-    let app = TestApp::with(|settings| {
-        settings.database.write_queue = 4;
-        settings.database.store.busy_timeout = DEADLINE;
-    });
-    let id = app.register("m", "1");
-    let other = app.other_process();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let begun = Instant::now();
-    let refused = std::sync::atomic::AtomicUsize::new(0);
-    let statuses = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..32)
-            .map(|place| {
-                let (app, refused) = (&app, &refused);
-                scope.spawn(move || {
-                    let answer = app.record(id, &format!("s{place}"), json!({"score": 1}));
-                    if answer.status == 503 {
-                        assert_eq!(answer.header("retry-after"), Some("1"));
-                        refused.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    }
-                    answer.status
-                })
-            })
-            .collect();
-        // The writer holds at most one batch, taken before the queue was full; all other writes are refused.
-        while refused.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            assert!(begun.elapsed() < DEADLINE, "no write was refused");
-            std::thread::yield_now();
-        }
-        other.execute_batch("ROLLBACK").unwrap();
-        callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
-    });
-    let done = statuses.iter().filter(|status| **status == 200).count();
-    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
-    assert_eq!(app.event_types(id).len(), 1 + done, "{statuses:?}");
-    app.record(id, "after", json!({"score": 1})).ok();
 }
 
 #[test]
@@ -274,12 +237,8 @@ fn requests_for_another_host_name_are_refused() {
         let detail = with_host(&app, host).refused(421);
         assert!(detail.contains("--allowed-host"), "{detail}");
     }
-    let open = TestApp::with(|settings| settings.host = "0.0.0.0".to_owned());
-    // The tests allow the host `x`, so others are not allowed.
+    let open = TestApp::with(|settings| settings.http.hosts = Hosts::of("0.0.0.0", &["x".to_owned()]));
     with_host(&open, "evil.example").refused(421);
-    let open = TestApp::with(|settings| {
-        settings.host = "0.0.0.0".to_owned();
-        settings.allowed_hosts.clear();
-    });
+    let open = TestApp::with(|settings| settings.http.hosts = Hosts::of("0.0.0.0", &[]));
     with_host(&open, "ml.example.org").ok();
 }

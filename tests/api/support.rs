@@ -121,7 +121,7 @@ impl Answer {
         detail
     }
 
-    /// Asserts that it is a 422 with exactly these faults, each by type and place, in any order.
+    /// Asserts that it is a 422 with exactly these faults, each by type and location, in any order.
     #[track_caller]
     pub fn faults(self, expected: &[(&str, &str)]) {
         assert_eq!(self.status, 422, "{}", self.text);
@@ -132,7 +132,7 @@ impl Answer {
             .collect();
         faults.sort();
         let mut expected: Vec<_> =
-            expected.iter().map(|(kind, place)| ((*kind).to_owned(), (*place).to_owned())).collect();
+            expected.iter().map(|(kind, location)| ((*kind).to_owned(), (*location).to_owned())).collect();
         expected.sort();
         assert_eq!(faults, expected);
     }
@@ -166,7 +166,7 @@ impl TestApp {
             ..ServeFlags::default()
         };
         let mut settings = Settings::resolve(flags, 2, |_| None).unwrap();
-        settings.keys = Keys::of([KEY]);
+        settings.http.keys = Keys::of([KEY]);
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -234,7 +234,7 @@ impl TestApp {
         Answer { status: response.status().as_u16(), headers, text }
     }
 
-    /// Sends raw bytes on their own connection and reads one answer, whether or not the server closes it then.
+    /// Sends raw bytes on their own connection and reads one answer, even if the server then closes it.
     /// The request must not be HEAD.
     #[track_caller]
     pub fn exchange(&self, bytes: &[u8]) -> Answer {
@@ -354,11 +354,11 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
     let barrier = std::sync::Barrier::new(count);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
-            .map(|place| {
+            .map(|index| {
                 let (barrier, work) = (&barrier, &work);
                 scope.spawn(move || {
                     barrier.wait();
-                    work(place)
+                    work(index)
                 })
             })
             .collect();
@@ -369,9 +369,9 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
 async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
     let telemetry = Arc::new(Telemetry::new(&[("version", "test")]));
     let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap();
-    let hasher = Hasher::start(settings.hasher(), &telemetry);
+    let hasher = Hasher::start(settings.hasher, &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
-    let server = http::serve(listener, registry.clone(), &settings.http(), telemetry).unwrap();
+    let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();
     started.send(server.handle()).unwrap();
     server.await.unwrap();
     tokio::task::spawn_blocking(move || registry.close()).await.unwrap();

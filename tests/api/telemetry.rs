@@ -32,7 +32,7 @@ fn metrics_need_the_key_unless_they_are_public() {
         assert_eq!(value(&answer.text, &series), 1.0);
     }
     assert!(!answer.text.contains(KEY), "{}", answer.text);
-    let public = TestApp::with(|settings| settings.public_metrics = true);
+    let public = TestApp::with(|settings| settings.http.public_metrics = true);
     assert_eq!(public.request("GET", "/metrics", &[("X-API-Key", "")], None).status, 200);
     public.request("GET", "/stats", &[("X-API-Key", "")], None).refused(401);
 }
@@ -103,9 +103,9 @@ fn commits_queues_digests_and_the_build_are_shown() {
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
     let answers = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..8)
-            .map(|place| {
+            .map(|index| {
                 let app = &app;
-                scope.spawn(move || app.record(1, &format!("s{place}"), json!({"score": 1})).status)
+                scope.spawn(move || app.record(1, &format!("s{index}"), json!({"score": 1})).status)
             })
             .collect();
         let series = "registry_queue_refused_total{queue=\"write\"}";
@@ -211,7 +211,7 @@ fn a_full_write_queue_is_not_ready() {
 
 #[test]
 fn open_and_refused_connections_are_counted() {
-    let app = TestApp::with(|settings| settings.max_connections = 2);
+    let app = TestApp::with(|settings| settings.http.max_connections = 2);
     app.get("/health").ok();
     // The answer shows that the server has accepted the connection.
     let mut held = std::net::TcpStream::connect(app.address).unwrap();

@@ -148,7 +148,7 @@ fn uris_are_trimmed_digests_made_bare_and_numbers_in_strings_accepted() {
 }
 
 #[test]
-fn what_no_version_could_take_is_refused_whole() {
+fn a_patch_with_an_invalid_value_is_refused_whole() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let before = app.everything();
@@ -208,7 +208,7 @@ fn an_immutable_version_accepts_changes_of_free_fields_only() {
 }
 
 #[test]
-fn a_local_path_is_settled_too() {
+fn a_local_path_is_immutable_too() {
     let app = TestApp::with(|settings| settings.rules.allow_local_paths = true);
     let id = app.register_with("m", "1", &json!({"frozen": true}));
     let before = app.everything();

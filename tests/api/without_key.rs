@@ -38,22 +38,22 @@ impl Client<'_> {
 }
 
 fn behind_a_proxy() -> TestApp {
-    TestApp::with(|settings| settings.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
+    TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
 }
 
-/// A path, and its variants with invalid values in each place.
+/// A path, and its variants with an invalid value in each position.
 fn with_invalid_values(path: &str) -> Vec<String> {
     let query = "limit=x&offset=-1&cursor=x&ids=x&force=x&to_status=x";
     let mut paths = vec![path.to_owned(), format!("{path}?{query}")];
-    let places = [
+    let variants = [
         ("/models/1", "/models/x"),
         ("/models/1", "/models/999999999999999999999"),
         ("/by-name/m/", "/by-name/%FF/"),
         ("/production/m", "/production/%FF"),
         ("/status/staging", "/status/nowhere"),
     ];
-    let other = |(place, other): (&str, &str)| path.contains(place).then(|| path.replace(place, other));
-    paths.extend(places.into_iter().filter_map(other));
+    let other = |(valid, other): (&str, &str)| path.contains(valid).then(|| path.replace(valid, other));
+    paths.extend(variants.into_iter().filter_map(other));
     paths
 }
 

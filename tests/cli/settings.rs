@@ -98,9 +98,7 @@ fn the_example_names_every_variable_with_its_default_and_no_secret() {
     let filled = Settings::resolve(ServeFlags::default(), 2, |name| example.get(name).cloned()).unwrap();
     let defaults = Settings::resolve(ServeFlags::default(), 2, |_| None).unwrap();
     assert_eq!(format!("{filled:?}"), format!("{defaults:?}"));
-    assert_eq!((&filled.cors_origins, &filled.warnings), (&defaults.cors_origins, &defaults.warnings));
-    assert_eq!(format!("{:?}", filled.http()), format!("{:?}", defaults.http()));
-    assert_eq!((filled.hashers, filled.hash_queue), (defaults.hashers, defaults.hash_queue));
+    assert_eq!(filled.warnings, defaults.warnings);
     assert_eq!((filled.log_format, &filled.log_level), (defaults.log_format, &defaults.log_level));
     assert_eq!(settings::own_url(|name| example.get(name).cloned()), settings::own_url(|_| None));
 }

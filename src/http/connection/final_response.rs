@@ -4,14 +4,18 @@ use std::{net::IpAddr, time::Duration};
 
 use actix_web::ResponseError as _;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     time::timeout,
 };
 
-use super::{
-    super::{error::ApiError, observe::new_request_id},
-    Stream,
-};
+use super::super::{error::ApiError, request_id};
+
+/// The bytes below HTTP, encrypted or not.
+pub(super) type Stream = Box<dyn Io>;
+
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 /// How long a client has to read its last answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -21,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The system resets a connection that is closed with unread bytes, and the client may then lose the answer. So what the client
 /// still sends is read and dropped for a moment.
 pub(super) async fn send(mut stream: Stream, error: ApiError, peer: IpAddr) {
-    let id = new_request_id();
+    let id = request_id::random();
     tracing::info!(status = error.status_code().as_u16(), id, %peer, reason = %error, "connection closed");
     let answer = error.to_bytes(&id);
     let exchange = async {
@@ -31,6 +35,6 @@ pub(super) async fn send(mut stream: Stream, error: ApiError, peer: IpAddr) {
         while stream.read(&mut dropped).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // A client that has gone needs no answer.
+    // A client that has disconnected needs no answer.
     let _ = timeout(PATIENCE, exchange).await;
 }

@@ -1,4 +1,4 @@
-//! What a connection and the requests on it tell each other. Both live on one thread.
+//! The state that a connection shares with its requests. All live on one thread.
 
 use std::{cell::Cell, rc::Rc};
 

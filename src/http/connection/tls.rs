@@ -22,10 +22,8 @@ const HANDSHAKE: u8 = 22;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum TlsError {
-    #[error("{path} can't be read: {why}; it must hold the {what} in PEM form")]
-    Unreadable { what: &'static str, path: PathBuf, why: String },
-    #[error("{path} holds no {what} in PEM form")]
-    Empty { what: &'static str, path: PathBuf },
+    #[error("{path} {why}")]
+    Unreadable { path: PathBuf, why: String },
     #[error("certificate {cert} and key {key} can't be used: {why}")]
     Unusable { cert: PathBuf, key: PathBuf, why: String },
 }
@@ -74,17 +72,19 @@ pub(super) async fn is_plain_http(socket: &TcpStream) -> io::Result<bool> {
 }
 
 fn configure(cert: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
-    let unreadable = |what, path: &Path, error: pem::Error| match error {
-        pem::Error::NoItemsFound => TlsError::Empty { what, path: path.to_owned() },
-        error => TlsError::Unreadable { what, path: path.to_owned(), why: error.to_string() },
+    let unreadable = |what, path: &Path, error: pem::Error| TlsError::Unreadable {
+        path: path.to_owned(),
+        why: match error {
+            pem::Error::NoItemsFound => format!("holds no {what} in PEM form"),
+            error => format!("can't be read: {error}; it must hold the {what} in PEM form"),
+        },
     };
-    const CERTIFICATE: &str = "certificate";
-    let failed = |error| unreadable(CERTIFICATE, cert, error);
-    let chain = CertificateDer::pem_file_iter(cert).map_err(failed)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty { what: CERTIFICATE, path: cert.to_owned() });
-    }
+    let chain = CertificateDer::pem_file_iter(cert)
+        .and_then(|certificates| match certificates.collect::<Result<Vec<_>, _>>()? {
+            none if none.is_empty() => Err(pem::Error::NoItemsFound),
+            chain => Ok(chain),
+        })
+        .map_err(|error| unreadable("certificate", cert, error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("private key", key, error))?;
     let unusable = |error: rustls::Error| TlsError::Unusable {
         cert: cert.to_owned(),

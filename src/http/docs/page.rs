@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use actix_web::{HttpRequest, HttpResponse, web::Bytes};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Bytes};
 
 use crate::http::native::schema::Unless;
 
@@ -12,32 +12,27 @@ use super::{File, REVALIDATE};
 /// The page may load its own files and the images in its style sheet, and send requests to this server.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page's files change only with the server's version.
+const KEEP_A_DAY: &str = "public, max-age=86400";
 static PAGE: LazyLock<File> = LazyLock::new(|| {
     let html = Bytes::from_static(include_bytes!("index.html"));
-    File { cache: REVALIDATE, policy: Some(PAGE_POLICY), ..File::new("text/html; charset=utf-8", html) }
+    File::new("text/html; charset=utf-8", REVALIDATE, html).with(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
 });
 static PARTS: LazyLock<[(&str, File); 5]> = LazyLock::new(|| {
+    let own = |text: &'static [u8], kind| File::new(kind, KEEP_A_DAY, Bytes::from_static(text));
     macro_rules! gzipped {
-        ($name:literal, $kind:literal) => {
-            (
-                concat!("/docs/", $name),
-                File {
-                    is_gzipped: true,
-                    ..File::new(
-                        $kind,
-                        Bytes::from_static(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))),
-                    )
-                },
-            )
-        };
+        ($name:literal, $kind:literal) => {{
+            let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"));
+            // Sent regardless of `Accept-Encoding`: all browsers accept it.
+            (concat!("/docs/", $name), own(bytes, $kind).with(header::CONTENT_ENCODING, "gzip"))
+        }};
     }
-    let own = |text: &'static str, kind| File::new(kind, Bytes::from_static(text.as_bytes()));
     [
         gzipped!("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
         gzipped!("swagger-ui.css", "text/css; charset=utf-8"),
         gzipped!("LICENSE", "text/plain; charset=utf-8"),
-        ("/docs/start.js", own(include_str!("start.js"), "text/javascript; charset=utf-8")),
-        ("/docs/page.css", own(include_str!("page.css"), "text/css; charset=utf-8")),
+        ("/docs/start.js", own(include_bytes!("start.js"), "text/javascript; charset=utf-8")),
+        ("/docs/page.css", own(include_bytes!("page.css"), "text/css; charset=utf-8")),
     ]
 });
 

@@ -7,9 +7,9 @@ use super::{
         openapi::{BadCursor, DoesNotFit},
         request::Call,
     },
-    Answer, answer,
+    answer::{self, Answer},
     rows::Events,
-    schema::{self, ById, EventListParameters},
+    schema::{ById, EventPage},
 };
 
 /// List the changes of a version
@@ -19,12 +19,15 @@ use super::{
     get,
     path = "/models/{model_id}/events",
     operation_id = "list_events",
-    params(ById, EventListParameters),
+    params(
+        ById,
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 500, description = "Events on a page, by default 100."),
+        ("offset" = Option<i64>, Query, minimum = 0, description = "Events to skip."),
+        ("cursor" = Option<String>, Query,
+            description = "The end of the previous page, from its `Link` header. It excludes an offset."),
+    ),
     responses(
-        (status = 200, description = "A page of events.", body = Vec<schema::Event>, headers(
-            ("X-Total-Count" = u64, description = "The number of events on all pages. Absent if counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
-        )),
+        EventPage,
         BadCursor, DoesNotFit,
     ),
 )]
@@ -36,6 +39,6 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let after = call.cursor(EventQuery::LIST_NAME, offset)?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = EventQuery { model_id, limit, offset: offset.unsigned_abs(), after };
-    let (events, page) = Events::list(call.registry(), query).await?;
+    let (events, page) = Events::list(&call.app, query).await?;
     Ok(answer::page(&call, events, &page))
 }

@@ -5,11 +5,10 @@ use actix_web::{
     http::header::{CACHE_CONTROL, HeaderValue},
     web::Data,
 };
-use serde_json::json;
 
 use super::{
-    super::{App, openapi::Failure},
-    Answer,
+    super::{app::App, openapi::Failure},
+    answer::Answer,
     schema::{Health, Service},
 };
 
@@ -22,7 +21,7 @@ use super::{
     responses((status = 200, description = "The name of the service.", body = Service)),
 )]
 pub(super) async fn service() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "service": "model-registry", "status": "ok" }))
+    HttpResponse::Ok().json(Service { service: "model-registry", status: "ok" })
 }
 
 /// Check that the server runs
@@ -34,7 +33,7 @@ pub(super) async fn service() -> HttpResponse {
     responses((status = 200, description = "The server runs.", body = Health)),
 )]
 pub(super) async fn health() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "healthy" }))
+    HttpResponse::Ok().json(Health { status: "healthy" })
 }
 
 /// Check that the server can write
@@ -52,6 +51,6 @@ pub(super) async fn health() -> HttpResponse {
 )]
 pub(super) async fn ready(app: Data<App>) -> Answer {
     app.registry.ready().await?;
-    let status = json!({ "status": "ready" });
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store"))).json(status))
+    let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(HttpResponse::Ok().insert_header(no_store).json(Health { status: "ready" }))
 }

@@ -8,10 +8,8 @@ use super::{
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer, answer,
-    schema::{
-        ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery, SuiteParameters,
-    },
+    answer::{self, Answer},
+    schema::{ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt},
 };
 
 /// Record scores
@@ -21,7 +19,13 @@ use super::{
     post,
     path = "/models/{model_id}/metrics",
     operation_id = "record_metrics",
-    params(ById, OnlyIf, OnlyIfUpdatedAt, OnlyIfUpdatedAtInQuery),
+    params(
+        ById,
+        OnlyIf,
+        OnlyIfUpdatedAt,
+        ("if_updated_at" = Option<String>, Query,
+            description = "As the header `If-Updated-At`, which wins if both are given."),
+    ),
     request_body = NewScores,
     responses(
         ChangedVersion,
@@ -41,8 +45,8 @@ pub(super) async fn record(mut call: Call) -> Answer {
     let evaluation = read_evaluation(&mut fields);
     fields.finish();
     call.check()?;
-    let precondition = call.precondition_with_updated_at();
-    let model = call.registry().record_metrics(id, evaluation?, precondition, call.caller()).await?;
+    let change = call.change_if_updated_at(id);
+    let model = call.registry().record_metrics(change, evaluation?).await?;
     Ok(answer::changed(&call, model))
 }
 
@@ -51,7 +55,10 @@ pub(super) async fn record(mut call: Call) -> Answer {
     get,
     path = "/models/{model_id}/metrics",
     operation_id = "get_metrics",
-    params(ById, SuiteParameters),
+    params(
+        ById,
+        ("suite" = Option<String>, Query, description = "Only the scores of this suite. If there are none, the answer is 404."),
+    ),
     responses(
         (status = 200, description = "The version's scores, by suite.", body = inline(BTreeMap<String, serde_json::Value>)),
         (status = 404, description = "The version does not exist, or has no scores of this suite.", body = Failure),
@@ -61,16 +68,15 @@ pub(super) async fn record(mut call: Call) -> Answer {
 pub(super) async fn suites(mut call: Call) -> Answer {
     let id = call.model_id();
     call.check()?;
-    let suites = call.registry().suites(id, call.query_text("suite")).await?;
+    let suites = call.registry().suites(id, call.query_not_empty("suite")).await?;
     answer::json(suites.into_bytes())
 }
 
 pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
-    let suite = fields.required_text("suite");
-    let metrics = fields.required_object("metrics");
-    let dataset = fields.text("dataset");
-    let eval_commit = fields.text("eval_commit");
-    let eval_config = fields.object("eval_config");
-    let notes = fields.text("notes");
+    let (suite, metrics) = (fields.required::<String>("suite"), fields.required("metrics"));
+    let dataset = fields.optional("dataset");
+    let eval_commit = fields.optional("eval_commit");
+    let eval_config = fields.optional("eval_config");
+    let notes = fields.optional("notes");
     Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::new(&suite, metrics)? })
 }

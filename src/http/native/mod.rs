@@ -3,6 +3,7 @@
 mod answer;
 mod events;
 mod health;
+mod json;
 mod metrics;
 mod models;
 mod overview;
@@ -14,17 +15,11 @@ mod rows;
 pub(super) mod schema;
 mod telemetry;
 
-use actix_web::{HttpResponse, web::ServiceConfig};
+use actix_web::web::ServiceConfig;
 
 use crate::telemetry::Requests;
 
-use super::{
-    endpoint::{self, Endpoint, endpoints},
-    error::ApiError,
-};
-
-/// The result of a handler.
-type Answer = Result<HttpResponse, ApiError>;
+use super::endpoint::{self, Endpoint, endpoints};
 
 /// Matches any id, which the handler reads leniently or refuses.
 const ANY_ID: &str = "{model_id}";
@@ -52,7 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// Registers the endpoints, each counted in `requests` by its path. The router tries paths one after the other, each by a regular
-/// expression, so the most frequent ones come first. Those that match any id come last, since an id could be a word of another path.
+/// expression, so the most frequent ones come first. Patterns that match any id come last, since an id could be a word of another path.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let all = endpoints();
     let (versions, others): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.path.contains(ANY_ID));

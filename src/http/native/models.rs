@@ -2,8 +2,9 @@
 
 use actix_web::HttpResponse;
 
-use crate::domain::{
-    Architecture, Draft, FileRecord, ListQuery, Order, Patch, Provenance, Refusal, Sort, Status,
+use crate::{
+    domain::{Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, json::Object},
+    registry::VersionRef,
 };
 
 use super::{
@@ -12,11 +13,11 @@ use super::{
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer, answer,
+    answer::{self, Answer},
     rows::Versions,
     schema::{
-        ById, ByName, ChangedVersion, DeleteParameters, Deleted, ListParameters, Model, ModelChanges,
-        NewModel, NotModified, OfStatus, OneVersion, OnlyIf, StatusListParameters, Unless,
+        ById, ChangedVersion, Deleted, ModelChanges, NewModel, NotModified, OneVersion, OnlyIf, OrderName,
+        SortName, StatusName, Unless, VersionPage,
     },
 };
 
@@ -78,7 +79,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
     let patch = read_patch(&mut fields);
     fields.finish();
     call.check()?;
-    let model = call.registry().update(id, patch?, call.precondition(), call.caller()).await?;
+    let model = call.registry().update(call.change(id), patch?).await?;
     Ok(answer::changed(&call, model))
 }
 
@@ -93,7 +94,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     let id = call.model_id();
     call.check()?;
-    Ok(call.registry().model(id, answer::view(&call)).await?.into_response(&call))
+    Ok(call.registry().model(VersionRef::Id(id), answer::view(&call)).await?.into_response(&call))
 }
 
 /// Get a version by its name
@@ -101,12 +102,17 @@ pub(super) async fn get(mut call: Call) -> Answer {
     get,
     path = "/models/by-name/{name}/{version}",
     operation_id = "get_model_by_name",
-    params(ByName, Unless),
+    params(
+        ("name" = String, Path, min_length = 1, example = "minilm",
+            description = "The model's name, percent-encoded: a slash in it is `%2F`."),
+        ("version" = String, Path, min_length = 1, example = "v1", description = "The version's label, percent-encoded."),
+        Unless,
+    ),
     responses(OneVersion, NotModified, NotFound)
 )]
 pub(super) async fn get_by_name(call: Call) -> Answer {
-    let (name, version) = (call.path_text(2)?, call.path_text(3)?);
-    Ok(call.registry().model_by_name(name, version, answer::view(&call)).await?.into_response(&call))
+    let version = VersionRef::Label(call.path_text(2)?, call.path_text(3)?);
+    Ok(call.registry().model(version, answer::view(&call)).await?.into_response(&call))
 }
 
 /// Delete a version
@@ -116,7 +122,11 @@ pub(super) async fn get_by_name(call: Call) -> Answer {
     delete,
     path = "/models/{model_id}",
     operation_id = "delete_model",
-    params(ById, DeleteParameters, OnlyIf),
+    params(
+        ById,
+        ("force" = Option<bool>, Query, description = "Deletes the version even if it is in production or frozen."),
+        OnlyIf,
+    ),
     responses(
         (status = 200, description = "The version is deleted.", body = Deleted),
         NotFound,
@@ -126,10 +136,10 @@ pub(super) async fn get_by_name(call: Call) -> Answer {
 )]
 pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
-    let force = call.query_flag("force");
+    let force = call.query("force").unwrap_or_default();
     call.check()?;
-    call.registry().delete(id, force, call.precondition(), call.caller()).await?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "status": "deleted", "id": id })))
+    call.registry().delete(call.change(id), force).await?;
+    Ok(HttpResponse::Ok().json(Deleted { status: "deleted", id }))
 }
 
 /// List versions
@@ -137,12 +147,22 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     get,
     path = "/models",
     operation_id = "list_models",
-    params(ListParameters),
+    params(
+        ("status" = Option<StatusName>, Query, description = "Only versions with this status."),
+        ("name" = Option<String>, Query, description = "Only versions with exactly this name."),
+        ("q" = Option<String>, Query,
+            description = "Only versions whose name, version or description contains this text, ignoring case."),
+        ("tag" = Option<String>, Query, description = "Only versions with exactly this tag."),
+        ("sort" = Option<SortName>, Query, description = "The sort key, by default `created_at`."),
+        ("order" = Option<OrderName>, Query, description = "The sort direction, by default `desc`."),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Versions on a page, by default 50."),
+        ("offset" = Option<i64>, Query, minimum = 0,
+            description = "Versions to skip. Rows that come and go shift the pages; the cursor of the `Link` header does not."),
+        ("cursor" = Option<String>, Query,
+            description = "The end of the previous page, from its `Link` header. It excludes an offset, and needs the same sort and order."),
+    ),
     responses(
-        (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
-            ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
-        )),
+        VersionPage,
         BadCursor, DoesNotFit,
     ),
 )]
@@ -150,14 +170,14 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
     let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
     let mut query = ListQuery {
-        status: call.query_choice("status", &Status::NAMES, Status::parse),
-        name: call.query_text("name"),
-        q: call.query_text("q"),
-        tag: call.query_text("tag"),
+        status: call.query("status"),
+        name: call.query_not_empty("name"),
+        q: call.query_not_empty("q"),
+        tag: call.query_not_empty("tag"),
         limit: u32::try_from(limit).ok(),
         offset: offset.unsigned_abs(),
-        sort: call.query_choice("sort", &Sort::NAMES, Sort::parse).unwrap_or_default(),
-        order: call.query_choice("order", &Order::NAMES, Order::parse).unwrap_or_default(),
+        sort: call.query("sort").unwrap_or_default(),
+        order: call.query("order").unwrap_or_default(),
         after: None,
     };
     call.check()?;
@@ -172,17 +192,18 @@ pub(super) async fn list(mut call: Call) -> Answer {
     get,
     path = "/models/status/{status}",
     operation_id = "list_models_by_status",
-    params(OfStatus, StatusListParameters),
+    params(
+        ("status" = StatusName, Path, description = "The status of the versions."),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Versions on a page, by default all."),
+        ("cursor" = Option<String>, Query, description = "The end of the previous page, from its `Link` header."),
+    ),
     responses(
-        (status = 200, description = "A page of versions.", body = Vec<Model>, headers(
-            ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
-            ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
-        )),
+        VersionPage,
         BadCursor, DoesNotFit,
     ),
 )]
 pub(super) async fn list_by_status(mut call: Call) -> Answer {
-    let status = call.path_choice(2, "status", &Status::NAMES, Status::parse);
+    let status = call.path(2, "status");
     let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT);
     call.check()?;
     let mut query = ListQuery {
@@ -196,41 +217,30 @@ pub(super) async fn list_by_status(mut call: Call) -> Answer {
 }
 
 async fn answer_list(call: &Call, query: ListQuery) -> Answer {
-    let (versions, page) = Versions::list(call.registry(), query, call.app.expose_local_paths).await?;
+    let (versions, page) = Versions::list(&call.app, query).await?;
     Ok(answer::page(call, versions, &page))
 }
 
 pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
     // Every field is read before any is checked: an unread field would count as unknown.
-    let (name, version) = (fields.required_text("name"), fields.required_text("version"));
-    let status = fields.choice_not_null("status", &Status::NAMES, Status::parse).unwrap_or_default();
-    let frozen = fields.boolean_not_null("frozen").unwrap_or_default();
-    let artifact_uri = fields.text("artifact_uri");
+    let (name, version): (String, String) = (fields.required("name"), fields.required("version"));
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
-    let provenance = read_provenance(fields);
-    let config_json = fields.object("config_json");
-    let architecture = read_architecture(fields);
-    let (params, training_step) = (fields.integer("params"), fields.integer("training_step"));
-    let training_loss = fields.float("training_loss");
-    let (dataset, description) = (fields.text("dataset"), fields.text("description"));
-    let (tags, metrics) = (fields.texts("tags"), fields.object("metrics"));
+    let config_json: Option<Object> = fields.optional("config_json");
     let from_config = config_json.as_ref().map(Architecture::from_config).unwrap_or_default();
     let mut draft = Draft {
-        status,
-        artifact_uri,
-        checkpoint: checkpoint?,
-        config: config?,
-        provenance,
-        frozen,
-        architecture: architecture.or(from_config),
-        params,
-        training_step,
-        training_loss,
-        dataset,
-        description,
-        tags: tags.unwrap_or_default(),
-        metrics: metrics.unwrap_or_default(),
-        ..Draft::named(name, version)?
+        status: fields.not_null("status").unwrap_or_default(),
+        artifact_uri: fields.optional("artifact_uri"),
+        provenance: read_provenance(fields),
+        frozen: fields.not_null("frozen").unwrap_or_default(),
+        architecture: read_architecture(fields).or(from_config),
+        params: fields.optional("params"),
+        training_step: fields.optional("training_step"),
+        training_loss: fields.optional("training_loss"),
+        dataset: fields.optional("dataset"),
+        description: fields.optional("description"),
+        tags: fields.texts("tags").unwrap_or_default(),
+        metrics: fields.optional("metrics").unwrap_or_default(),
+        ..Draft { checkpoint: checkpoint?, config: config?, ..Draft::named(name, version)? }
     };
     // A blank path means not given.
     for path in [&mut draft.checkpoint.path, &mut draft.config.path] {
@@ -240,48 +250,46 @@ pub(super) fn read_draft(fields: &mut Fields<'_>) -> Result<Draft, Refusal> {
 }
 
 pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
-    let status = fields.choice("status", &Status::NAMES, Status::parse);
-    let artifact_uri = fields.text("artifact_uri");
     let (checkpoint, config) = (read_file(fields, "checkpoint"), read_file(fields, "config"));
     let patch = Patch {
-        status,
-        artifact_uri,
+        status: fields.optional("status"),
+        artifact_uri: fields.optional("artifact_uri"),
         provenance: read_provenance(fields),
-        frozen: fields.boolean("frozen"),
+        frozen: fields.optional("frozen"),
         architecture: read_architecture(fields),
-        params: fields.integer("params"),
-        training_step: fields.integer("training_step"),
-        training_loss: fields.float("training_loss"),
-        dataset: fields.text("dataset"),
-        description: fields.text("description"),
+        params: fields.optional("params"),
+        training_step: fields.optional("training_step"),
+        training_loss: fields.optional("training_loss"),
+        dataset: fields.optional("dataset"),
+        description: fields.optional("description"),
         tags: fields.texts("tags"),
-        metrics: fields.object("metrics"),
-        ..Patch::default()
+        metrics: fields.optional("metrics"),
+        ..Patch { checkpoint: checkpoint?, config: config?, ..Patch::default() }
     };
-    Patch { checkpoint: checkpoint?, config: config?, ..patch }.check()
+    patch.check()
 }
 
 fn read_file(fields: &mut Fields<'_>, what: &str) -> Result<FileRecord, Refusal> {
-    let path = fields.text(&format!("{what}_path"));
-    let sha256 = fields.text(&format!("{what}_sha256"));
-    let size_bytes = fields.integer(&format!("{what}_size_bytes"));
+    let path = fields.optional(&format!("{what}_path"));
+    let sha256 = fields.optional::<String>(&format!("{what}_sha256"));
+    let size_bytes = fields.optional(&format!("{what}_size_bytes"));
     FileRecord::claimed(what, path, sha256.as_deref(), size_bytes)
 }
 
 fn read_provenance(fields: &mut Fields<'_>) -> Provenance {
     Provenance {
-        run_id: fields.text("run_id"),
-        git_commit: fields.text("git_commit"),
-        created_by: fields.text("created_by"),
-        source_host: fields.text("source_host"),
+        run_id: fields.optional("run_id"),
+        git_commit: fields.optional("git_commit"),
+        created_by: fields.optional("created_by"),
+        source_host: fields.optional("source_host"),
     }
 }
 
 fn read_architecture(fields: &mut Fields<'_>) -> Architecture {
     Architecture {
-        d_model: fields.integer("d_model"),
-        n_layers: fields.integer("n_layers"),
-        n_heads: fields.integer("n_heads"),
-        vocab_size: fields.integer("vocab_size"),
+        d_model: fields.optional("d_model"),
+        n_layers: fields.optional("n_layers"),
+        n_heads: fields.optional("n_heads"),
+        vocab_size: fields.optional("vocab_size"),
     }
 }

@@ -1,14 +1,15 @@
 //! Comparison, counts, and the load of the server.
 
 use actix_web::HttpResponse;
-use serde_json::json;
+use serde_json::{Map, json};
+
+use crate::domain::Stats;
 
 use super::{
     super::{openapi::DoesNotFit, request::Call},
-    Answer,
-    answer::{self, ObjectWriter, write_counts},
+    answer::{self, Answer},
     rows::Versions,
-    schema::{self, CompareParameters, Queue},
+    schema::{self, Queue},
 };
 
 /// Versions that one call compares at most.
@@ -19,7 +20,10 @@ const MOST_COMPARED: usize = 200;
     get,
     path = "/compare",
     operation_id = "compare_models",
-    params(CompareParameters),
+    params(
+        ("ids" = Vec<i64>, Query, style = Form, explode = false, min_items = 1, max_items = 200, example = json!([1, 2]),
+            description = "Ids of versions, separated by commas, at most 200. Unknown ids are left out of the answer."),
+    ),
     responses(
         (status = 200, description = "The versions, in three orders.", body = schema::Comparison),
         DoesNotFit,
@@ -28,7 +32,7 @@ const MOST_COMPARED: usize = 200;
 pub(super) async fn compare(mut call: Call) -> Answer {
     let ids = call.query_ids("ids", MOST_COMPARED);
     call.check()?;
-    let versions = Versions::compared(call.registry(), ids, call.app.expose_local_paths).await?;
+    let versions = Versions::compared(&call.app, ids).await?;
     Ok(answer::rows(&call, versions))
 }
 
@@ -40,17 +44,9 @@ pub(super) async fn compare(mut call: Call) -> Answer {
     responses((status = 200, description = "The counts.", body = schema::Stats)),
 )]
 pub(super) async fn stats(call: Call) -> Answer {
-    let stats = call.registry().stats().await?;
-    let mut body = Vec::new();
-    let mut object = ObjectWriter::begin(&mut body);
-    object.key("total_models");
-    object.out.extend_from_slice(stats.total_models.to_string().as_bytes());
-    object.key("by_status");
-    write_counts(object.out, &stats.by_status);
-    object.key("by_name");
-    write_counts(object.out, &stats.by_name);
-    object.end();
-    answer::json(body)
+    let Stats { total_models, by_status, by_name } = call.registry().read(|store| store.stats()).await?;
+    let stats = schema::Stats { total_models, by_status, by_name };
+    answer::json(serde_json::to_vec(&stats).unwrap_or_default())
 }
 
 /// Get the load of the server
@@ -63,11 +59,9 @@ pub(super) async fn stats(call: Call) -> Answer {
     responses((status = 200, description = "The queues by name.", body = inline(BTreeMap<String, Queue>))),
 )]
 pub(super) async fn queues(call: Call) -> Answer {
-    let queues: serde_json::Map<_, _> = call
-        .registry()
-        .queue_depths()
-        .into_iter()
-        .map(|queue| (queue.queue.to_owned(), json!({ "depth": queue.depth, "capacity": queue.capacity })))
+    let depths = call.registry().queue_depths().into_iter();
+    let queues: Map<_, _> = depths
+        .map(|queue| (queue.queue.to_owned(), json!(Queue { depth: queue.depth, capacity: queue.capacity })))
         .collect();
     Ok(HttpResponse::Ok().json(queues))
 }

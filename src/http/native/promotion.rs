@@ -1,16 +1,14 @@
 //! Promotion, and the production version of a name.
 
-use crate::domain::Status;
+use crate::{domain::Status, registry::VersionRef};
 
 use super::{
     super::{
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    Answer, answer,
-    schema::{
-        ById, ChangedVersion, NotModified, OfName, OneVersion, OnlyIf, PromoteParameters, Promotion, Unless,
-    },
+    answer::{self, Answer},
+    schema::{ById, ChangedVersion, NotModified, OneVersion, OnlyIf, Promotion, StatusName, Unless},
 };
 
 /// Change the status of a version
@@ -21,7 +19,12 @@ use super::{
     post,
     path = "/models/{model_id}/promote",
     operation_id = "promote_model",
-    params(ById, PromoteParameters, OnlyIf),
+    params(
+        ById,
+        ("to_status" = Option<StatusName>, Query,
+            description = "The new status, by default `production`. It may be in the body instead."),
+        OnlyIf,
+    ),
     request_body = Promotion,
     responses(
         ChangedVersion,
@@ -33,13 +36,13 @@ use super::{
 pub(super) async fn promote(mut call: Call) -> Answer {
     let id = call.model_id();
     call.only_query(&["to_status"]);
-    let in_query = call.query_choice("to_status", &Status::NAMES, Status::parse);
+    let in_query = call.query("to_status");
     let mut fields = call.optional_body(BodyLimit::Write).await?;
-    let to = fields.choice_as_in_query("to_status", &Status::NAMES, Status::parse, in_query);
+    let to = fields.status_as_in_query("to_status", in_query);
     fields.finish();
     call.check()?;
     let to = to.unwrap_or(Status::Production);
-    let model = call.registry().promote(id, to, call.precondition(), call.caller()).await?;
+    let model = call.registry().promote(call.change(id), to).await?;
     Ok(answer::changed(&call, model))
 }
 
@@ -48,13 +51,17 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     get,
     path = "/production/{name}",
     operation_id = "get_production_model",
-    params(OfName, Unless),
+    params(
+        ("name" = String, Path, min_length = 1, example = "minilm",
+            description = "The model's name, percent-encoded: a slash in it is `%2F`."),
+        Unless,
+    ),
     responses(
         OneVersion, NotModified,
         (status = 404, description = "No version of this name is in production.", body = Failure),
     ),
 )]
 pub(super) async fn production(call: Call) -> Answer {
-    let name = call.path_text(1)?;
-    Ok(call.registry().production(name, answer::view(&call)).await?.into_response(&call))
+    let version = VersionRef::Production(call.path_text(1)?);
+    Ok(call.registry().model(version, answer::view(&call)).await?.into_response(&call))
 }

@@ -6,11 +6,11 @@ use actix_web::{
     web::{Data, Payload},
 };
 
-use crate::{registry::RegistryError, telemetry::Form};
+use crate::registry::RegistryError;
 
 use super::{
-    super::{App, request::Call},
-    Answer,
+    super::{app::App, request::Call},
+    answer::Answer,
 };
 
 /// Get the server's metrics
@@ -28,14 +28,13 @@ use super::{
     ),
 )]
 pub(super) async fn metrics(request: HttpRequest, payload: Payload, app: Data<App>) -> Answer {
-    if !app.public_metrics {
+    if !app.options.public_metrics {
         Call::from_request(&request, &mut payload.into_inner()).await?;
     }
     for queue in app.registry.queue_depths() {
         app.telemetry.queues.set(queue.queue, queue.depth, queue.capacity);
     }
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let form = Form::accepted(accept);
-    let page = app.telemetry.render(form).map_err(|error| RegistryError::Failed(error.to_string()))?;
-    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, form.content_type())).body(page))
+    let page = app.telemetry.render(accept).map_err(|error| RegistryError::Failed(error.to_string()))?;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, page.0)).body(page.1))
 }

@@ -1,25 +1,21 @@
 //! Answers that many calls share, most of them errors.
-#![allow(dead_code, reason = "described, never built: http/error.rs and http/fault.rs write them")]
+#![allow(dead_code, reason = "most are described and never built: http/error.rs writes them")]
 
-use std::borrow::Cow;
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
 
-use utoipa::{
-    IntoResponses, PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
-};
-
-use super::super::fault::FaultKind;
+use super::super::fault::Fault;
 
 /// Why a request was refused or failed.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = Error, examples(json!({"detail": "there is no model with id 7"})))]
 pub(in crate::http) struct Failure {
     /// One sentence: what was wrong and what to do.
-    detail: String,
+    pub(in crate::http) detail: String,
 }
 
 /// Every error in the form of a request.
-#[derive(ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Faults, examples(json!({"detail": [{
     "type": "missing",
     "loc": ["body", "name"],
@@ -28,74 +24,7 @@ pub(in crate::http) struct Failure {
 }]})))]
 pub(in crate::http) struct Unfit {
     #[schema(min_items = 1)]
-    detail: Vec<Fault>,
-}
-
-/// One error in the form of a request.
-#[derive(ToSchema)]
-pub(in crate::http) struct Fault {
-    #[schema(inline)]
-    r#type: FaultType,
-    /// `path`, `query` or `body`, and the names and indexes below it.
-    #[schema(value_type = Vec<Value>, min_items = 1)]
-    loc: (),
-    /// A sentence for people.
-    msg: String,
-    /// The value that was sent.
-    #[schema(value_type = Value)]
-    input: (),
-}
-
-struct FaultType;
-
-impl PartialSchema for FaultType {
-    fn schema() -> RefOr<Schema> {
-        let names = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(FaultKind::TYPE_NAMES));
-        names.description(Some("The kind of error.")).into()
-    }
-}
-
-impl ToSchema for FaultType {
-    fn name() -> Cow<'static, str> {
-        "FaultType".into()
-    }
-}
-
-/// Refusals of any call, before the key is checked.
-#[derive(IntoResponses)]
-pub(super) enum AnyRefused {
-    /// `Host` is not a name of this server. The rest of the request was not read.
-    #[response(status = 421)]
-    WrongHost(Failure),
-}
-
-/// Refusals while the body is read.
-#[derive(IntoResponses)]
-pub(super) enum BodyRefused {
-    /// The body did not arrive in time.
-    #[response(status = 408)]
-    TooSlow(Failure),
-}
-
-/// Refusals of a call that needs a key, before its handler runs or because the server is at its limits.
-#[derive(IntoResponses)]
-pub(super) enum Refused {
-    /// A value is unusable, such as an `X-Actor` with a control character on a server that trusts this header.
-    #[response(status = 400)]
-    Unusable(Failure),
-    /// No key, or a wrong one. The rest of the request was not read.
-    #[response(status = 401, headers(("WWW-Authenticate" = String, description = "`Bearer`")))]
-    Key(Failure),
-    /// Too many wrong keys came from this address, so this one was not checked.
-    #[response(status = 429, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
-    TooMany(Failure),
-    /// The server failed. Its log has the details under the request's id.
-    #[response(status = 500)]
-    Failed(Failure),
-    /// A queue is full, the database is locked or can't be written, or the server is shutting down: nothing was changed, and the request
-    /// may be repeated if `Retry-After` is present. Or no key is configured. Or it is unknown if a write was kept, as `detail` then says.
-    #[response(status = 503, headers(("Retry-After" = u64, description = "Seconds to wait before the next attempt.")))]
-    Unavailable(Failure),
+    pub(in crate::http) detail: Vec<Fault>,
 }
 
 /// The version does not exist.

@@ -148,8 +148,7 @@ fn files_with_keys_are_refused_by_any_name_and_so_are_those_that_replaced_them()
     fs::write(&certificate, "{}").unwrap();
     let app = TestApp::over(folder, |settings| {
         settings.rules.allow_local_paths = true;
-        settings.key_file = Some(keys.clone());
-        settings.tls_files = Some((PathBuf::from("certificate"), certificate.clone()));
+        settings.hasher.secrets = vec![keys.clone(), certificate.clone()];
     });
     symlink(&keys, app.folder.path().join("by-link")).unwrap();
     fs::hard_link(&certificate, app.folder.path().join("by-hard-link")).unwrap();

@@ -24,8 +24,8 @@ fn rooted() -> (TestApp, PathBuf, PathBuf) {
     fs::write(outside.join("model.pt"), "outside").unwrap();
     let app = TestApp::over(folder, |settings| {
         settings.rules.allow_local_paths = true;
-        settings.expose_local_paths = true;
-        settings.local_path_root = Some(LocalRoot::open(&root).unwrap());
+        settings.http.expose_local_paths = true;
+        settings.hasher.root = Some(LocalRoot::open(&root).unwrap());
     });
     (app, root, outside)
 }
@@ -106,7 +106,7 @@ fn the_database_is_refused_even_if_it_is_under_the_root() {
     let root = LocalRoot::open(folder.path()).unwrap();
     let app = TestApp::over(folder, |settings| {
         settings.rules.allow_local_paths = true;
-        settings.local_path_root = Some(root);
+        settings.hasher.root = Some(root);
     });
     app.register("kept", "1");
     fs::hard_link(app.db_path(), app.folder.path().join("by-hard-link")).unwrap();

@@ -1,8 +1,10 @@
 //! Bodies of answers.
 
-use std::collections::BTreeMap;
-
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use utoipa::{IntoResponses, ToSchema};
+
+use crate::domain::json::Object;
 
 use super::StatusName;
 
@@ -72,8 +74,7 @@ pub(in crate::http) struct Model {
     description: Option<String>,
     tags: Option<Vec<String>>,
     /// Scores by suite are in `suites`.
-    #[schema(value_type = Option<Object>)]
-    metrics: Option<()>,
+    metrics: Option<Object>,
     /// UTC. Versions written by an old server may lack the milliseconds.
     created_at: String,
     /// UTC. It strictly increases with every change of the version.
@@ -99,30 +100,37 @@ pub(in crate::http) struct Event {
     event_type: String,
     /// `create`, `delete`: `{name, version, status, artifact_uri}`; `update`: `{updated_fields}`; `promote`: `{from, to}`; `auto_demote`:
     /// `{from, to, reason}`; `eval`: `{suite, metrics, prior_metrics_sha256}` and the other fields that were given.
-    #[schema(value_type = Value)]
-    payload: (),
+    payload: Value,
     actor: Option<String>,
     /// UTC.
     created_at: String,
 }
 
 /// Confirms that the version is deleted.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"status": "deleted", "id": 1})))]
 pub(in crate::http) struct Deleted {
     #[schema(pattern = "^deleted$")]
-    status: String,
-    id: i64,
+    pub(in crate::http) status: &'static str,
+    pub(in crate::http) id: i64,
 }
 
 /// Counts of versions.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"total_models": 3, "by_status": {"experimental": 1, "production": 2}, "by_name": {"minilm": 2, "tiny": 1}})))]
 pub(in crate::http) struct Stats {
-    total_models: u64,
+    pub(in crate::http) total_models: u64,
     /// Only statuses that some version has.
-    by_status: BTreeMap<String, u64>,
-    by_name: BTreeMap<String, u64>,
+    #[serde(serialize_with = "as_object")]
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub(in crate::http) by_status: Vec<(String, u64)>,
+    #[serde(serialize_with = "as_object")]
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub(in crate::http) by_name: Vec<(String, u64)>,
+}
+
+fn as_object<S: Serializer>(counts: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().map(|(key, count)| (key, count)))
 }
 
 /// Versions side by side.
@@ -146,28 +154,28 @@ pub(in crate::http) struct Orders {
 }
 
 /// The load of a queue of the server.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"depth": 0, "capacity": 4096})))]
 pub(in crate::http) struct Queue {
     /// Jobs that wait.
-    depth: u64,
+    pub(in crate::http) depth: usize,
     /// Jobs that may wait before the server answers 503.
-    capacity: u64,
+    pub(in crate::http) capacity: usize,
 }
 
 /// The name of the service.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"service": "model-registry", "status": "ok"})))]
 pub(in crate::http) struct Service {
-    service: String,
-    status: String,
+    pub(in crate::http) service: &'static str,
+    pub(in crate::http) status: &'static str,
 }
 
 /// The state of the server.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(examples(json!({"status": "healthy"})))]
 pub(in crate::http) struct Health {
-    status: String,
+    pub(in crate::http) status: &'static str,
 }
 
 /// The version.
@@ -179,6 +187,22 @@ pub(in crate::http) struct OneVersion(Model);
 #[derive(IntoResponses)]
 #[response(status = 200, headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`.")))]
 pub(in crate::http) struct ChangedVersion(Model);
+
+/// A page of versions.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(
+    ("X-Total-Count" = u64, description = "The number of versions on all pages. Absent if counting would take longer than the page."),
+    ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
+))]
+pub(in crate::http) struct VersionPage(Vec<Model>);
+
+/// A page of events.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(
+    ("X-Total-Count" = u64, description = "The number of events on all pages. Absent if counting would take longer than the page."),
+    ("Link" = String, description = "`<…>; rel=\"next\"` leads to the next page. Absent on the last one."),
+))]
+pub(in crate::http) struct EventPage(Vec<Event>);
 
 /// A tag in `If-None-Match` is still current.
 #[derive(IntoResponses)]

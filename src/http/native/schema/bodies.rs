@@ -2,6 +2,8 @@
 
 use utoipa::ToSchema;
 
+use crate::domain::json::Object;
+
 use super::StatusName;
 
 /// A version to register. `artifact_uri` or `checkpoint_sha256` is required. A field that is not listed is an error.
@@ -10,6 +12,7 @@ use super::StatusName;
 /// Integers may also be strings (`"12"`, `" 4 "`), whole floats (`8.0`) or booleans; numbers may be strings (`"0.25"`) or
 /// booleans; booleans may be `1`, `0` or the words `yes`, `no`, `on`, `off`, `true`, `false`, `t`, `f`, `y`, `n`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(examples(json!({
     "name": "minilm",
     "version": "v1",
@@ -51,8 +54,7 @@ pub(in crate::http) struct NewModel {
     config_size_bytes: Option<i64>,
     /// The configuration itself. It fills `d_model`, `n_layers`, `n_heads` and `vocab_size` if they are not given, from its object
     /// `architecture` or from its top level.
-    #[schema(value_type = Option<Object>)]
-    config_json: Option<()>,
+    config_json: Option<Object>,
     run_id: Option<String>,
     git_commit: Option<String>,
     /// By default the caller, as named in the audit trail.
@@ -74,8 +76,7 @@ pub(in crate::http) struct NewModel {
     description: Option<String>,
     tags: Option<Vec<String>>,
     /// Free, except for the object `suites`: scores by suite, as `POST /models/{model_id}/metrics` keeps them.
-    #[schema(value_type = Option<Object>)]
-    metrics: Option<()>,
+    metrics: Option<Object>,
 }
 
 /// Changes to a version. `null` means "not given", and a field that is not listed is an error. If the version is in production or
@@ -83,6 +84,7 @@ pub(in crate::http) struct NewModel {
 ///
 /// Values are read as leniently as in `NewModel`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(examples(json!({"description": "sentence embeddings", "tags": ["embedding", "blessed"]})))]
 pub(in crate::http) struct ModelChanges {
     status: Option<StatusName>,
@@ -123,13 +125,13 @@ pub(in crate::http) struct ModelChanges {
     /// Replaces all tags.
     tags: Option<Vec<String>>,
     /// Replaces all metrics, except that `suites` stay if they are not mentioned.
-    #[schema(value_type = Option<Object>)]
-    metrics: Option<()>,
+    metrics: Option<Object>,
 }
 
 /// The scores of one run of a suite. They are merged key by key into the version's scores of this suite; its other suites stay. If
 /// `metrics.suites` is not an object, it is replaced. A field that is not listed is an error.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(examples(json!({
     "suite": "smoke-v1",
     "metrics": {"score": 0.82, "recall@10": 0.91},
@@ -144,13 +146,13 @@ pub(in crate::http) struct NewScores {
     metrics: ScoresOfASuite,
     dataset: Option<String>,
     eval_commit: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    eval_config: Option<()>,
+    eval_config: Option<Object>,
     notes: Option<String>,
 }
 
 /// The new status of a version, if it is not in the query. The body may be empty. A field that is not listed is an error.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(examples(json!({"to_status": "production"})))]
 pub(in crate::http) struct Promotion {
     /// By default `production`. If the query has it too, both must be the same.
@@ -162,6 +164,6 @@ pub(in crate::http) struct Promotion {
 #[schema(as = Scores)]
 pub(in crate::http) struct ScoresOfASuite {
     /// Who recorded the scores, when and on what: `recorded_at`, `actor`, and `dataset`, `eval_commit`, `eval_config`, `notes` if given.
-    #[schema(required = false, value_type = Object)]
-    _meta: (),
+    #[schema(required = false)]
+    _meta: Object,
 }

@@ -8,14 +8,49 @@ mod answers;
 mod bodies;
 mod parameters;
 
+use serde_json::{Value, json};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
+use super::super::{
+    fault::Fault,
+    openapi::{Failure, Unfit},
+};
+
 pub(in crate::http) use answers::*;
 pub(in crate::http) use bodies::*;
 pub(in crate::http) use parameters::*;
+
+/// Returns the schemas by name.
+pub(in crate::http) fn all() -> Value {
+    macro_rules! by_name {
+        ($($schema:ty),+) => { json!({ $((<$schema>::name()): <$schema>::schema()),+ }) };
+    }
+    by_name!(
+        StatusName,
+        SortName,
+        OrderName,
+        ScoresOfASuite,
+        NewModel,
+        ModelChanges,
+        NewScores,
+        Promotion,
+        Model,
+        Event,
+        Deleted,
+        Stats,
+        Comparison,
+        Orders,
+        Queue,
+        Service,
+        Health,
+        Failure,
+        Unfit,
+        Fault
+    )
+}
 
 /// A string that is one of the names which the code reads.
 macro_rules! choice {

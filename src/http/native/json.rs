@@ -1,0 +1,109 @@
+//! Versions and events as JSON, written from rows without a tree in between.
+
+use serde::Serialize;
+
+use crate::domain::{Event, Model};
+
+/// Writes a version with its fields in the order of the contract.
+pub(super) fn write_model<S: AsRef<str> + Serialize>(
+    out: &mut Vec<u8>,
+    model: &Model<S>,
+    expose_paths: bool,
+) {
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", model.id);
+    object.field("name", &model.name);
+    object.field("version", &model.version);
+    object.field("status", model.status.as_str());
+    object.field("artifact_uri", &model.artifact_uri);
+    object.field("checkpoint_sha256", &model.checkpoint_sha256);
+    object.field("checkpoint_size_bytes", model.checkpoint_size_bytes);
+    object.field("config_sha256", &model.config_sha256);
+    object.field("config_size_bytes", model.config_size_bytes);
+    object.field("run_id", &model.run_id);
+    object.field("git_commit", &model.git_commit);
+    object.field("created_by", &model.created_by);
+    object.field("source_host", &model.source_host);
+    object.field("frozen", model.frozen);
+    object.field("local_checkpoint_path", model.checkpoint_path.as_ref().filter(|_| expose_paths));
+    object.field("local_config_path", model.config_path.as_ref().filter(|_| expose_paths));
+    object.field("d_model", model.d_model);
+    object.field("n_layers", model.n_layers);
+    object.field("n_heads", model.n_heads);
+    object.field("vocab_size", model.vocab_size);
+    object.field("params", model.params);
+    object.field("training_step", model.training_step);
+    object.field("training_loss", model.training_loss);
+    object.field("dataset", &model.dataset);
+    object.field("description", &model.description);
+    object.raw("tags", model.tags.as_ref());
+    object.raw("metrics", model.metrics.as_ref());
+    object.field("created_at", &model.created_at);
+    object.field("updated_at", &model.updated_at);
+    object.end();
+}
+
+/// Writes an event.
+pub(super) fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", event.id);
+    object.field("model_id", event.model_id);
+    object.field("event_type", &event.event_type);
+    object.raw("payload", Some(&event.payload));
+    object.field("actor", &event.actor);
+    object.field("created_at", &event.created_at);
+    object.end();
+}
+
+/// Writes the fields of an object one after another.
+struct ObjectWriter<'o> {
+    out: &'o mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'o> ObjectWriter<'o> {
+    fn begin(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, is_empty: true }
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
+    }
+
+    /// Writes a key, which needs no escaping.
+    fn key(&mut self, key: &'static str) {
+        self.out.extend_from_slice(if self.is_empty { b"\"" } else { b",\"" });
+        self.is_empty = false;
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// Writes a value. A number that is not finite becomes `null`, since JSON can't express it.
+    fn field(&mut self, key: &'static str, value: impl Serialize) {
+        self.key(key);
+        // Writing a text or a number to a Vec does not fail.
+        let _ = serde_json::to_writer(&mut *self.out, &value);
+    }
+
+    /// Writes JSON text as it is.
+    fn raw(&mut self, key: &'static str, value: Option<impl AsRef<str>>) {
+        self.key(key);
+        self.out.extend_from_slice(value.as_ref().map_or("null", |json| json.as_ref()).as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Draft, Timestamp};
+
+    #[test]
+    fn a_number_that_is_not_finite_is_null() {
+        let model = Draft::named("m", "1").unwrap().into_model(1, Timestamp::from_unix_millis(0));
+        let mut out = Vec::new();
+        write_model(&mut out, &Model { training_loss: Some(f64::INFINITY), ..model }, false);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(r#""training_loss":null"#), "{text}");
+    }
+}
