@@ -9,7 +9,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Contender, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model,
+        Architecture, ComparedModel, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model,
         ModelId, ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
         suites::suites,
     },
@@ -141,8 +141,8 @@ impl Registry {
     }
 
     /// Returns what is needed to compare the versions of `ids` that exist, by ascending id.
-    pub async fn contenders(&self, ids: Vec<ModelId>) -> Result<Vec<Contender>> {
-        Ok(self.parts.database.read(move |store| store.contenders(&ids)).await?)
+    pub async fn compared_models(&self, ids: Vec<ModelId>) -> Result<Vec<ComparedModel>> {
+        Ok(self.parts.database.read(move |store| store.compared_models(&ids)).await?)
     }
 
     /// Adds each event of a page to `answer` until `add` stops.

@@ -230,8 +230,8 @@ fn lists_are_sorted_filtered_and_counted(store: &mut impl Fixture) {
     let stats = store.reader().stats().unwrap();
     assert_eq!(stats.by_name, [("alpha".to_owned(), 2), ("beta".to_owned(), 1)]);
     assert_eq!(stats.by_status, [("experimental".to_owned(), 3)]);
-    let contenders = store.reader().contenders(&[3, 99, 1, 3]).unwrap();
-    assert_eq!(contenders.iter().map(|contender| contender.id).collect::<Vec<_>>(), [1, 3]);
+    let compared_models = store.reader().compared_models(&[3, 99, 1, 3]).unwrap();
+    assert_eq!(compared_models.iter().map(|model| model.id).collect::<Vec<_>>(), [1, 3]);
     for (most, expected) in [(9, &[3, 1, 3][..]), (2, &[3, 1])] {
         let mut seen = Vec::new();
         let visit = &mut |row: ModelRow<'_>| {

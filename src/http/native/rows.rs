@@ -118,17 +118,17 @@ impl Versions {
         ids: Vec<ModelId>,
         expose_paths: bool,
     ) -> Result<Begun<Self>> {
-        let contenders = registry.contenders(ids).await?;
-        let Comparison { by_params, by_loss, by_step } = Comparison::of(&contenders);
-        let mut pieces = Vec::with_capacity(contenders.len() * 4 + 5);
+        let compared_models = registry.compared_models(ids).await?;
+        let Comparison { by_params, by_loss, by_step } = Comparison::of(&compared_models);
+        let mut pieces = Vec::with_capacity(compared_models.len() * 4 + 5);
         for (text, places) in [
-            (r#"{"models":["#, (0..contenders.len()).collect()),
+            (r#"{"models":["#, (0..compared_models.len()).collect()),
             (r#"],"comparison":{"by_params":["#, by_params),
             (r#"],"by_loss":["#, by_loss),
             (r#"],"by_step":["#, by_step),
         ] {
             pieces.push(Piece::Text(text));
-            pieces.extend(places.into_iter().map(|place| Piece::Version(contenders[place].id)));
+            pieces.extend(places.into_iter().map(|place| Piece::Version(compared_models[place].id)));
         }
         pieces.push(Piece::Text("]}}"));
         let (before, limit_bytes) = (Self::new(registry, expose_paths, pieces), first_limit_bytes());
