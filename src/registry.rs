@@ -9,9 +9,9 @@ use std::{ops::ControlFlow, sync::Arc};
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, ComparedModel, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement, Model,
-        ModelId, ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp, json::compact,
-        suites::suites,
+        Architecture, ComparedModel, Draft, Evaluation, Event, EventQuery, Gate, ListQuery, Measurement,
+        Model, ModelId, ModelRow, Page, Patch, Precondition, Refusal, Stats, Status, Timestamp,
+        json::compact, suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };

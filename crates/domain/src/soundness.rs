@@ -20,7 +20,7 @@ const SHOWN_CHARS: usize = 60;
 const UPDATE: &str = "update the version with a valid value";
 const REPAIR: &str =
     "no request can change it; correct the row with another SQLite tool, or restore a backup";
-const OTHER_TOOLS: &str = "find out which other tool wrote it";
+const NO_NEED: &str = "nothing needs to be done";
 
 /// A stored value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -177,7 +177,7 @@ impl Rule {
             (Self::Number, Real(_)) => (Warning, "which is not JSON, so it is answered as null", UPDATE),
             (Self::Text, Integer(_) | Real(_)) => (Warning, "not text", UPDATE),
             (Self::EventType, Text(text)) if !text.trim().is_empty() => {
-                (Warning, "which this registry does not write", OTHER_TOOLS)
+                (Warning, "which this registry does not write", NO_NEED)
             }
             (Self::Payload, Text(text)) if normalized(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 

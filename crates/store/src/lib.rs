@@ -13,7 +13,7 @@ pub use backend::{Backend, Maintenance, StoreSize, Transaction, Upkeep};
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    ComparedModel, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
     Stats, Status, Timestamp,
 };
 
@@ -88,15 +88,15 @@ pub trait ReadStore {
     /// Returns what is needed to compare the versions of `ids` that exist: by ascending id, each once.
     ///
     /// The default reads whole versions; a store that can read three columns alone should.
-    fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
-        let (mut ids, mut contenders) = (ids.to_vec(), Vec::new());
+    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
+        let (mut ids, mut models) = (ids.to_vec(), Vec::new());
         ids.sort_unstable();
         ids.dedup();
         self.models_with_ids(&ids, &mut |row| {
-            contenders.push(Contender::of(&row));
+            models.push(ComparedModel::of(&row));
             ControlFlow::Continue(())
         })?;
-        Ok(contenders)
+        Ok(models)
     }
     /// Visits a page of a version's events, newest first.
     fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError>;

@@ -14,8 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{connection::RETRY_PAUSE, opening::Options};
+use super::options::Options;
 
+/// The pause between two attempts to take a lock for which SQLite's own busy handler does not wait.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of the owner's command line that the lock file holds at most.
 const MAX_COMMAND_BYTES: usize = 300;
 /// How long a refused process waits for the owner's line, so that its error can name the owner.

@@ -11,7 +11,9 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{super::StoreError, opening::Options};
+use crate::StoreError;
+
+use super::options::Options;
 
 /// What a few small commits need to grow the WAL.
 const MIN_FREE_BYTES: u64 = 64 << 10;

@@ -7,46 +7,26 @@ mod counts;
 mod filter;
 mod scan;
 mod search;
+mod statements;
 
 use std::{cell::RefCell, ops::ControlFlow};
 
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::Connection;
 
 use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Page, Sort, Stats, query::CursorKey};
 
 use crate::{StoreError, VisitModelUntil};
 
 use super::{
-    SqliteReader,
+    connection::SqliteReader,
     lookup::CountOf,
     rows::{BY_ID, columns, read},
 };
+pub use statements::PlannedStatement;
+
 use filter::{RowFilter, SortPosition};
 use scan::{Rows, Scan};
-
-/// A statement that a list needed, and SQLite's plan for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedStatement {
-    /// The statement.
-    pub sql: String,
-    /// The lines of `EXPLAIN QUERY PLAN`.
-    pub plan: Vec<String>,
-}
-
-/// Prepares statements, and notes them for [`SqliteReader::planned`].
-struct Statements<'c> {
-    connection: &'c Connection,
-    noted: Option<RefCell<Vec<String>>>,
-}
-
-impl<'c> Statements<'c> {
-    fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
-        if let Some(noted) = &self.noted {
-            noted.borrow_mut().push(sql.to_owned());
-        }
-        self.connection.prepare_cached(sql)
-    }
-}
+use statements::Statements;
 
 /// Visits a page, and returns it with the ids of its versions that were not visited.
 pub(super) fn page(

@@ -17,9 +17,10 @@ use rusqlite::{CachedStatement, Rows as SqlRows};
 use registry_domain::{ListQuery, Order, Sort, Status};
 
 use super::{
-    Statements, counts,
+    counts,
     filter::{RowFilter, SortPosition, judged_columns},
     scan::{Rows, Scan},
+    statements::Statements,
 };
 use crate::sqlite::{lookup::CountOf, ngrams};
 

@@ -5,12 +5,13 @@
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    MaintenanceError, Source, Stage, Watch, connect, expect_file, expect_registry, leave_wal, patiently,
+    MaintenanceError, Source, Stage, Watch, connect, drift, expect_file, expect_registry, leave_wal,
+    patiently,
 };
 use crate::sqlite::{
     lock::DatabaseLock,
     lookup,
-    opening::Options,
+    options::Options,
     schema::{SCHEMA_VERSION, user_version},
     wal::{self, Salvaged},
 };
@@ -134,7 +135,7 @@ fn connect_exclusively(
 }
 
 fn rebuild_drifted(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let drifts = lookup::drifts(connection)?;
+    let drifts = drift::find(connection)?;
     if !drifts.is_empty() {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         lookup::rebuild(connection)?;

@@ -4,13 +4,14 @@
 //! cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
+mod drift;
 mod exclusive;
 mod report;
 mod source;
 mod upgrade;
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -25,11 +26,10 @@ pub(super) use upgrade::back_up_before_upgrade;
 
 pub use super::wal::Salvaged;
 use super::{
-    connection::RETRY_PAUSE,
-    lock::LockError,
-    opening::Options,
+    lock::{LockError, RETRY_PAUSE},
+    options::Options,
     schema::{self, SCHEMA_VERSION},
-    wal::WalFault,
+    wal::WalError,
 };
 
 /// 16 MB of pages of the usual size: often enough for a progress bar and for Ctrl-C.
@@ -73,7 +73,7 @@ pub enum MaintenanceError {
         "{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
     NotAccessible { path: PathBuf, why: String },
     #[error(transparent)]
-    Wal(#[from] WalFault),
+    Wal(#[from] WalError),
     #[error("it was cancelled, and its changes were undone")]
     Interrupted,
     #[error("{}: {why}; check its disk and its permissions", .path.display())]
@@ -127,12 +127,6 @@ pub struct Progress {
 pub struct Watch {
     cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
     progress: Arc<dyn Fn(Progress) + Send + Sync>,
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watch")
-    }
 }
 
 impl Watch {

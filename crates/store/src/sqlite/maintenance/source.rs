@@ -11,9 +11,9 @@ use super::{
 };
 use crate::sqlite::{
     lock::while_unowned,
-    opening::Options,
+    options::Options,
     schema::{SCHEMA_VERSION, is_registry, user_version},
-    wal::{self, WalFault},
+    wal::{self, WalError},
 };
 
 /// How often a WAL is read again that looks damaged and may be one that another program is writing.
@@ -36,7 +36,7 @@ impl Source {
         expect_file(&options.path)?;
         for attempt in 1..=WAL_ATTEMPTS {
             match while_unowned(options, || wal::inspect(options)) {
-                Some(Err(WalFault::Damaged { .. })) if attempt < WAL_ATTEMPTS => {}
+                Some(Err(WalError::Damaged { .. })) if attempt < WAL_ATTEMPTS => {}
                 Some(Err(fault)) => return Err(fault.into()),
                 Some(Ok(_)) | None => break,
             }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{MaintenanceError, Source, Watch};
 use crate::sqlite::{
-    opening::{Options, folder_of, with_suffix},
+    options::{Options, folder_of, with_suffix},
     watched_files::free_bytes,
 };
 

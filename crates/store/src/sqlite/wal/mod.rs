@@ -16,7 +16,7 @@ use std::{
 
 pub(super) use self::scan::Tail;
 use self::scan::{HEADER_BYTES, WalScan, scan};
-use super::opening::{Options, Synchronous, with_suffix};
+use super::options::{Options, Synchronous, with_suffix};
 
 /// How much of the database's header is read.
 const DATABASE_HEADER_BYTES: u64 = 100;
@@ -29,7 +29,7 @@ const READ_BUFFER_BYTES: usize = 1 << 18;
 /// Why a database and its WAL must not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum WalFault {
+pub enum WalError {
     #[error(
         "{} is damaged: {sound} transactions in it are sound, and {behind} that were committed after those can't be read; nothing was changed. `registry maintenance --salvage-wal` copies the WAL aside and keeps what is sound; a backup may have more", .wal.display())]
     Damaged { wal: PathBuf, sound: u64, behind: u64 },
@@ -50,7 +50,7 @@ pub enum WalFault {
 ///
 /// # Errors
 /// If opening the database would lose what was committed, or damage it.
-pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
+pub(super) fn inspect(options: &Options) -> Result<WalScan, WalError> {
     let [path, wal, ..] = options.files();
     let header = database_header(&path)?;
     let found = read(&wal, &header)?;
@@ -59,10 +59,10 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
         return if committed == 0 {
             Ok(found)
         } else {
-            Err(WalFault::DatabaseMissing { path, wal, transactions: committed })
+            Err(WalError::DatabaseMissing { path, wal, transactions: committed })
         };
     }
-    let foreign = |why| Err(WalFault::Foreign { path: path.clone(), wal: wal.clone(), why });
+    let foreign = |why| Err(WalError::Foreign { path: path.clone(), wal: wal.clone(), why });
     if header.get(JOURNAL_MODES) == Some(&WITHOUT_WAL) {
         return if sound == 0 {
             Ok(found)
@@ -72,13 +72,13 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
     }
     match fs::metadata(&path).map_or(1, |found| found.nlink()) {
         0 | 1 => {}
-        links => return Err(WalFault::HardLinks { path, links }),
+        links => return Err(WalError::HardLinks { path, links }),
     }
     if sound > 0 && found.page_bytes != page_bytes(&header) {
         return foreign("its pages have another size");
     }
     if found.tail == Tail::Damaged {
-        return Err(WalFault::Damaged { wal, sound, behind: found.dropped_commits });
+        return Err(WalError::Damaged { wal, sound, behind: found.dropped_commits });
     }
     Ok(found)
 }
@@ -89,10 +89,10 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
 ///
 /// # Errors
 /// As [`inspect`].
-pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalFault> {
+pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalError> {
     let [_, wal, ..] = options.files();
     let found = match inspect(options) {
-        Err(WalFault::Damaged { sound, behind, .. }) if options.synchronous == Synchronous::Normal => {
+        Err(WalError::Damaged { sound, behind, .. }) if options.synchronous == Synchronous::Normal => {
             let copy = salvage(options)?.kept_as.unwrap_or_default();
             tracing::warn!(
                 wal = %wal.display(), copy = %copy.display(), kept = sound, dropped = behind,
@@ -134,19 +134,19 @@ pub struct Salvaged {
 /// Copies a damaged WAL aside and cuts it behind its last sound transaction. A sound WAL stays as it is.
 ///
 /// # Errors
-/// [`WalFault`], if the WAL is not damaged but can't be used, or a file can't be read or written.
-pub(super) fn salvage(options: &Options) -> Result<Salvaged, WalFault> {
+/// [`WalError`], if the WAL is not damaged but can't be used, or a file can't be read or written.
+pub(super) fn salvage(options: &Options) -> Result<Salvaged, WalError> {
     let [path, wal, ..] = options.files();
     match inspect(options) {
         Ok(found) => {
             let transactions = found.transactions;
             return Ok(Salvaged { kept_as: None, transactions, lost_transactions: 0 });
         }
-        Err(WalFault::Damaged { .. }) => {}
+        Err(WalError::Damaged { .. }) => {}
         Err(other) => return Err(other),
     }
     let found = read(&wal, &database_header(&path)?)?;
-    let failed = |error: io::Error| WalFault::Unreadable { file: wal.clone(), why: error.to_string() };
+    let failed = |error: io::Error| WalError::Unreadable { file: wal.clone(), why: error.to_string() };
     let copy = copy_aside(&wal).map_err(failed)?;
     let file = File::options().write(true).open(&wal).map_err(failed)?;
     file.set_len(found.sound_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
@@ -176,11 +176,11 @@ fn copy_aside(wal: &Path) -> io::Result<PathBuf> {
 }
 
 /// The start of the database; empty if there is none.
-fn database_header(path: &Path) -> Result<Vec<u8>, WalFault> {
+fn database_header(path: &Path) -> Result<Vec<u8>, WalError> {
     let mut header = Vec::new();
     match File::open(path).and_then(|file| file.take(DATABASE_HEADER_BYTES).read_to_end(&mut header)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(WalFault::Unreadable { file: path.to_owned(), why: error.to_string() })
+            Err(WalError::Unreadable { file: path.to_owned(), why: error.to_string() })
         }
         _ => Ok(header),
     }
@@ -196,7 +196,7 @@ fn page_bytes(header: &[u8]) -> u32 {
 
 /// Scans the WAL. Nothing is known to be wrong with one that is missing, too short for a header, or not readable by this
 /// user: of the last, SQLite says so.
-fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalFault> {
+fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalError> {
     let scanned = File::open(wal).and_then(|file| {
         let long = file.metadata()?.len() >= HEADER_BYTES as u64;
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, file);
@@ -206,7 +206,7 @@ fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalFault> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             Ok(WalScan::default())
         }
-        Err(error) => Err(WalFault::Unreadable { file: wal.to_owned(), why: error.to_string() }),
+        Err(error) => Err(WalError::Unreadable { file: wal.to_owned(), why: error.to_string() }),
         Ok(found) => Ok(found),
     }
 }
