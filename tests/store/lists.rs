@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 const START: i64 = 1_769_864_709_250;
-/// The store judges all candidates up to this number, and so counts them.
+/// The store checks all candidates up to this number, and so counts them.
 const FEW: usize = 1_000;
 /// Letters of a text that the index of texts can find.
 const NGRAM_CHARS: usize = 3;
@@ -232,10 +232,10 @@ impl File {
             let mut rest = expected.get(offset..).unwrap_or_default();
             for page_number in 0..3 {
                 let (ids, page) = self.list(&next);
-                let wanted = &rest[..limit.min(rest.len())];
-                assert_eq!(ids, wanted, "page {page_number} from {offset}: {next:?}");
+                let on_page = &rest[..limit.min(rest.len())];
+                assert_eq!(ids, on_page, "page {page_number} from {offset}: {next:?}");
                 fits(&page, "a page");
-                rest = &rest[wanted.len()..];
+                rest = &rest[on_page.len()..];
                 assert_eq!(page.next.is_some(), !rest.is_empty(), "{next:?}");
                 next = ListQuery { after: page.next, offset: 0, ..query.clone() };
                 if next.after.is_none() {

@@ -123,14 +123,14 @@ fn other_files_are_refused_and_not_changed() {
     for (path, expected) in [
         (at("hot.db"), "but not a registry's"),
         (at("clean.db"), "but not a registry's"),
-        (at("fifo.db"), "is no regular file"),
-        (at("text.db"), "is no SQLite file"),
-        (at("short.db"), "is no SQLite file"),
+        (at("fifo.db"), "is not a regular file"),
+        (at("text.db"), "is not a SQLite file"),
+        (at("short.db"), "is not a SQLite file"),
         (at("header.db"), "newer registry"),
         (at("foreign.db"), "but not a registry's"),
         (at("newer.db"), "use the newer one"),
         (at("none/registry.db"), "does not exist; create it"),
-        (folder.path().to_owned(), "is no regular file"),
+        (folder.path().to_owned(), "is not a regular file"),
         (PathBuf::from("/proc/self/registry.db"), "can't be written"),
     ] {
         let Err(error) = SqliteWriter::open(&options(&path), now()) else { panic!("{path:?} was opened") };

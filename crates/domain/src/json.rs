@@ -187,7 +187,7 @@ fn python_float(float: f64) -> String {
     }
 }
 
-/// Returns true if Python prints this JSON number as it stands, which most scores allow: up to 15 digits identify a
+/// Returns true if Python prints this JSON number unchanged, as it does with most scores: up to 15 digits identify a
 /// float, so no shorter text reads back the same.
 fn is_shortest(number: &str) -> bool {
     let unsigned = number.strip_prefix('-').unwrap_or(number);

@@ -2,7 +2,7 @@
 //!
 //! A file can hold values that no request could write: other tools write it, disks fail, and older servers had fewer rules.
 //!
-//! Each column has one [`Rule`], which judges one value. Rules that span rows belong to the store.
+//! Each column has one [`Rule`], which checks one value. Rules that span rows belong to the store.
 
 use serde::de::IgnoredAny;
 
@@ -137,7 +137,7 @@ pub const EVENT_RULES: [(&str, Rule); 6] = [
 impl Rule {
     /// Checks a `value` of `column`; `None` if it follows the rule.
     #[must_use]
-    pub fn judge(self, column: &str, value: StoredValue<'_>) -> Option<ValueFinding> {
+    pub fn check(self, column: &str, value: StoredValue<'_>) -> Option<ValueFinding> {
         let (severity, expected, remedy) = self.violated_by(value)?;
         Some(ValueFinding { severity, problem: format!("{column} is {}, {expected}", shown(value)), remedy })
     }
@@ -172,7 +172,7 @@ impl Rule {
             (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => return None,
             (Self::Payload, Text(text)) if is_json(text) => return None,
 
-            (Self::Metrics, Text(text)) => return judge_metrics(text),
+            (Self::Metrics, Text(text)) => return check_metrics(text),
             (Self::Flag | Self::Time, Null) => (FixedByUpgrade, "which must not be null", REPAIR),
             (Self::Number, Real(_)) => (Warning, "which is not JSON, so it is answered as null", UPDATE),
             (Self::Text, Integer(_) | Real(_)) => (Warning, "not text", UPDATE),
@@ -210,7 +210,7 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-fn judge_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
+fn check_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
     let Some(metrics) = read_object(text) else {
         return Some((Severity::Error, "not a JSON object", UPDATE));
     };
@@ -315,7 +315,7 @@ mod tests {
             (Rule::Payload, Text("no json"), Some(Error)),
             (Rule::Payload, Bytes, Some(Error)),
         ] {
-            let finding = rule.judge("column", value);
+            let finding = rule.check("column", value);
             let severity = finding.as_ref().map(|finding| finding.severity);
             assert_eq!(severity, expected, "{rule:?} {value:?}: {finding:?}");
             assert!(finding.is_none_or(|finding| finding.problem.starts_with("column is ")));
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_finding_fits_in_one_line() {
         let long = "x\n".repeat(500);
-        let finding = Rule::Status.judge("status", Text(&long)).unwrap();
+        let finding = Rule::Status.check("status", Text(&long)).unwrap();
         assert!(finding.problem.len() < 300 && !finding.problem.contains('\n'), "{}", finding.problem);
     }
 }

@@ -23,11 +23,11 @@ use super::{
 };
 
 impl SqliteWriter {
-    /// Makes the transaction durable, in the very files that the path leads to. If that fails, the transaction is undone.
+    /// Makes the transaction durable in the files that the path leads to, or undoes it.
     ///
     /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Unwritable`], [`StoreError::Failing`] if nothing of it is kept;
-    /// [`StoreError::InDoubt`] if that is unknown.
+    /// [`StoreError::Full`], [`StoreError::Unwritable`], [`StoreError::Failing`] if it is undone;
+    /// [`StoreError::InDoubt`] if that is not certain.
     pub(super) fn commit_or_undo(&mut self) -> Result<(), StoreError> {
         if let Err(displaced) = self.files.check() {
             self.rescue_wal();
@@ -56,7 +56,7 @@ impl SqliteWriter {
         }
     }
 
-    /// Overwrites what a failed commit may have left in the WAL. Returns true if it is void for certain.
+    /// Overwrites the frames that a failed commit may have left in the WAL. Returns true if they are void for certain.
     fn void_failed_commit(&mut self) -> bool {
         let overwritten =
             rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
@@ -68,13 +68,13 @@ impl SqliteWriter {
             // If not even this frame fits into the WAL, the first one of the failed commit did not.
             Err(error) if is_write_failure(&error) && self.files.is_full() => true,
             Err(error) => {
-                tracing::error!(%error, "what a failed commit left in the WAL could not be overwritten");
+                tracing::error!(%error, "the frames of a failed commit could not be overwritten");
                 false
             }
         }
     }
 
-    /// Turns an I/O error on a full disk into that of a full disk, as which SQLite does not always report it.
+    /// Turns an I/O error into [`StoreError::Full`] if the disk is full, which SQLite does not always report as such.
     pub(super) fn full_if_disk_is(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Failing(_) if self.files.is_full() => StoreError::Full,
@@ -82,7 +82,7 @@ impl SqliteWriter {
         }
     }
 
-    /// If only the WAL was taken away, moves what it holds into the database now: it would be lost with this process.
+    /// If only the WAL was removed, moves its pages into the database now: they would be lost with this process.
     fn rescue_wal(&mut self) {
         if self.in_transaction() && self.rollback().is_err() {
             return;
@@ -93,10 +93,10 @@ impl SqliteWriter {
         match self.truncate_wal() {
             Ok(_) => {
                 self.is_wal_rescued = true;
-                tracing::warn!("the write-ahead log was taken away; what it held is in the database");
+                tracing::warn!("the write-ahead log was removed; its transactions are in the database");
             }
             Err(error) => {
-                tracing::error!(%error, "the write-ahead log was taken away, and what it holds can't be moved into the database");
+                tracing::error!(%error, "the write-ahead log was removed, and its transactions can't be moved into the database");
             }
         }
     }

@@ -36,7 +36,7 @@ pub struct SqliteWriter {
     pub(super) busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
     pub(super) files: WatchedFiles,
-    /// True once what a WAL that was taken away held is in the database.
+    /// True once the pages of a WAL that was removed are in the database.
     pub(super) is_wal_rescued: bool,
     /// When the WAL is checkpointed and restarted.
     pub(super) upkeep: WalUpkeep,

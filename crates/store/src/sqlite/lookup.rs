@@ -1,4 +1,4 @@
-//! Lookup tables: what lists, searches and counts are answered from, so that none of them reads every version.
+//! Lookup tables answer lists, searches and counts, so that none of them reads every version.
 //!
 //! | table | holds |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `model_texts` | the trigrams of name, version and description, folded by [`ngrams`] |
 //! | `backdated_models` | versions that were created before one with a lower id, because the clock was set back. Without them, order by id is order by `created_at` |
 //!
-//! The operations keep them in the transaction that changes the version; recorded metrics change none of them.
+//! Each write updates them in the transaction that changes the version; recorded metrics change none of them.
 
 use rusqlite::Connection;
 use serde_json::Value;

@@ -14,7 +14,7 @@ use super::{
     schema, wal::WalError,
 };
 
-/// Where the header of a SQLite file holds `user_version`, big-endian in four bytes.
+/// The offset of `user_version` in the header of a SQLite file, big-endian in four bytes.
 const USER_VERSION_OFFSET: usize = 60;
 const HEADER_BYTES: usize = 64;
 
@@ -25,9 +25,9 @@ const HEADER_BYTES: usize = 64;
 pub enum OpenError {
     #[error("the folder {folder} of the database does not exist; create it, or choose another --db-path")]
     FolderMissing { folder: PathBuf },
-    #[error("{path} is no regular file, so no database; choose another --db-path")]
+    #[error("{path} is not a regular file; choose another --db-path")]
     NotAFile { path: PathBuf },
-    #[error("{path} is no SQLite file; choose another --db-path, or move that file away")]
+    #[error("{path} is not a SQLite file; choose another --db-path, or move that file away")]
     NotADatabase { path: PathBuf },
     #[error(
         "{path} is a SQLite file, but not a registry's (it has no table \"models\" with name and version); choose another --db-path"

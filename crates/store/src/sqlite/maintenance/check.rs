@@ -109,7 +109,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// 0.2.0 declared a foreign key and did not enforce it; the events of a deleted version break it by design.
+    /// Checks foreign keys. 0.2.0 declared one and did not enforce it; the events of a deleted version break it by design.
     fn foreign_keys(&mut self) -> rusqlite::Result<()> {
         let mut broken = self.connection.prepare(
             "SELECT \"table\", parent, count(*), min(rowid) FROM pragma_foreign_key_check GROUP BY 1, 2",
@@ -162,7 +162,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What the tables themselves guard; a tool that copies rows into tables of its own loses it.
+    /// Checks the constraints of the tables, which a tool loses if it copies rows into tables of its own.
     fn constraints(&mut self) -> rusqlite::Result<()> {
         let once = "SELECT 1 FROM pragma_index_list('models') AS listed WHERE \"unique\" AND NOT partial AND \
                     (SELECT group_concat(name, ' ' ORDER BY name) FROM pragma_index_info(listed.name)) = 'name version'";
@@ -182,7 +182,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Counters and the index of tags and texts, which answer in place of the versions.
+    /// Compares counters, tags and texts with the versions.
     fn lookup_tables(&mut self) -> rusqlite::Result<()> {
         for Finding { table, id, problem, remedy } in drift::find(self.connection)? {
             self.add(Error, table, id, problem, remedy);
@@ -190,7 +190,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The values of each version; one production version for each name, and each label once.
+    /// Checks each version, that a name has one production version, and that a label occurs once.
     fn models(&mut self) -> rusqlite::Result<()> {
         self.rows("models", &MODEL_RULES, |report| &mut report.models)?;
         let several = "SELECT name, count(*), min(id) FROM models WHERE status = 'production' \
@@ -239,14 +239,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// One finding for each type: another server may have written a million of them.
+    /// Adds one finding for each unknown type, since another server may have written a million such events.
     fn event_types(&mut self) -> rusqlite::Result<()> {
         let mut types = self
             .connection
             .prepare("SELECT event_type, count(*), min(id) FROM model_events GROUP BY event_type")?;
         let mut rows = types.query([])?;
         while let Some(row) = rows.next()? {
-            if let Some(found) = Rule::EventType.judge("event_type", stored_value(row.get_ref(0)?)) {
+            if let Some(found) = Rule::EventType.check("event_type", stored_value(row.get_ref(0)?)) {
                 let problem = format!("{}: {} times, first here", found.problem, row.get::<_, u64>(1)?);
                 self.add(found.severity, "model_events", row.get(2)?, problem, found.remedy);
             }
@@ -254,7 +254,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// A sequence that is too low would give the id of a deleted version, and so its events, to a new one.
+    /// Checks that ids are not reused: a sequence that is too low would give the events of a deleted version to a new one.
     fn sequences(&mut self) -> rusqlite::Result<()> {
         for table in ["models", "model_events"] {
             if !self.connection.table_exists(None, table)? {
@@ -263,7 +263,8 @@ impl Check<'_> {
             let (given, highest) = (self.sequence(table)?, self.highest(table)?);
             if given.unwrap_or(0) < highest {
                 let given = given.map_or("nothing".to_owned(), |given| given.to_string());
-                let problem = format!("{given} is kept as the highest id of {table}, but there is {highest}");
+                let problem =
+                    format!("sqlite_sequence has {given} for {table}, whose highest id is {highest}");
                 self.add(Error, "sqlite_sequence", None, problem, RAISE_SEQUENCE);
             }
         }
@@ -320,7 +321,7 @@ impl Check<'_> {
         while let Some(row) = rows.next()? {
             let id = row.get(0).unwrap_or(0);
             for (position, (column, rule)) in present.iter().enumerate() {
-                if let Some(found) = rule.judge(column, stored_value(row.get_ref(position)?)) {
+                if let Some(found) = rule.check(column, stored_value(row.get_ref(position)?)) {
                     self.add(found.severity, table, Some(id), found.problem, found.remedy);
                 }
             }

@@ -1,7 +1,7 @@
-//! The write-ahead log (WAL) beside a database, read before SQLite recovers it.
+//! The write-ahead log (WAL) of a database, read before SQLite recovers it.
 //!
-//! SQLite recovers a WAL without a word about what it drops: it ignores everything behind damage, replays a WAL onto a
-//! file it was not written for, and deletes a WAL beside an empty database. This module refuses those cases, since each
+//! SQLite recovers a WAL without reporting what it drops: it ignores everything behind damage, replays a WAL onto a
+//! file it was not written for, and deletes a WAL next to an empty database. This module refuses those cases, since each
 //! would lose acknowledged writes. It must not read while this process has a connection to the database: closing a
 //! descriptor of the file would drop SQLite's locks.
 
@@ -20,7 +20,7 @@ use super::options::{Options, Synchronous, with_suffix};
 
 /// How much of the database's header is read.
 const DATABASE_HEADER_BYTES: u64 = 100;
-/// Where the header says if the database uses a WAL, once for readers and once for writers.
+/// The bytes of the header that say if the database uses a WAL, one for readers and one for writers.
 const JOURNAL_MODES: std::ops::Range<usize> = 18..20;
 const WITHOUT_WAL: [u8; 2] = [1, 1];
 const DEFAULT_PAGE_BYTES: u32 = 4_096;
@@ -46,7 +46,7 @@ pub enum WalError {
     Unreadable { file: PathBuf, why: String },
 }
 
-/// Judges the WAL of a database that this process has not opened.
+/// Inspects the WAL of a database that this process has not opened.
 ///
 /// # Errors
 /// If opening the database would lose what was committed, or damage it.
@@ -101,7 +101,7 @@ pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalError> {
             );
             return Ok(());
         }
-        judged => judged?,
+        inspected => inspected?,
     };
     let transactions = found.transactions;
     if found.tail == Tail::Torn {
@@ -120,7 +120,7 @@ pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalError> {
     Ok(())
 }
 
-/// What became of a damaged WAL.
+/// The result of salvaging a damaged WAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvaged {
     /// The copy of the WAL as it was; none if the WAL was sound.
@@ -175,7 +175,7 @@ fn copy_aside(wal: &Path) -> io::Result<PathBuf> {
     Ok(copy)
 }
 
-/// The start of the database; empty if there is none.
+/// Reads the start of the database; empty if there is no database.
 fn database_header(path: &Path) -> Result<Vec<u8>, WalError> {
     let mut header = Vec::new();
     match File::open(path).and_then(|file| file.take(DATABASE_HEADER_BYTES).read_to_end(&mut header)) {
@@ -194,8 +194,8 @@ fn page_bytes(header: &[u8]) -> u32 {
     }
 }
 
-/// Scans the WAL. Nothing is known to be wrong with one that is missing, too short for a header, or not readable by this
-/// user: of the last, SQLite says so.
+/// Scans the WAL. One that is missing, too short for a header, or not readable by this user holds nothing; SQLite itself
+/// reports the last case.
 fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalError> {
     let scanned = File::open(wal).and_then(|file| {
         let long = file.metadata()?.len() >= HEADER_BYTES as u64;
