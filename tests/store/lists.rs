@@ -8,11 +8,13 @@ use model_registry::{
     store::{
         ReadStore, Transaction as _,
         operations::{self, Context},
-        sqlite::{Options, PlannedStatement, SqliteReader, SqliteWriter, Synchronous},
+        sqlite::{PlannedStatement, SqliteReader, SqliteWriter},
     },
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
+
+use crate::options;
 
 const START: i64 = 1_769_864_709_250;
 /// The store checks all candidates up to this number, and so counts them.
@@ -53,11 +55,7 @@ impl File {
     /// A file that is upgraded from what `sql` has written by hand.
     fn of(seed: u64, sql: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options {
-            path: folder.path().join("registry.db"),
-            busy_timeout: std::time::Duration::from_secs(10),
-            synchronous: Synchronous::Normal,
-        };
+        let options = options(folder.path().join("registry.db"));
         let open = || SqliteWriter::open(&options, Timestamp::from_unix_millis(START)).unwrap();
         let mut writer = open();
         if !sql.is_empty() {
@@ -433,7 +431,7 @@ fn expect_no_scan(PlannedStatement { sql, plan }: &PlannedStatement) {
 }
 
 #[test]
-fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
+fn no_list_reads_all_versions_or_sorts_them_if_an_index_has_the_order_with_statistics_or_without() {
     let mut file = File::new(8);
     file.write(3_200, File::register);
     let index_of = |file: &mut File, query: &ListQuery| -> String {
@@ -448,13 +446,7 @@ fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
     for analysed in [false, true] {
         if analysed {
             file.other.execute_batch("ANALYZE").unwrap();
-            let path = file._folder.path().join("registry.db");
-            let options = Options {
-                path,
-                busy_timeout: std::time::Duration::from_secs(10),
-                synchronous: Synchronous::Normal,
-            };
-            file.reader = SqliteReader::open(&options).unwrap();
+            file.reader = SqliteReader::open(&options(file._folder.path().join("registry.db"))).unwrap();
         }
         let lists = every_list(&mut file);
         assert!(lists.len() > 1_500);

@@ -7,24 +7,18 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Draft, Timestamp},
+    domain::Draft,
     store::{
         ReadStore, WriteStore,
         sqlite::{
-            DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter, Synchronous,
+            DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter,
             maintenance::{MaintenanceError, Progress, Source, Stage, Watch, fold_wal, optimize, vacuum},
         },
     },
 };
 use tempfile::TempDir;
 
-fn options(path: impl Into<PathBuf>) -> Options {
-    Options { path: path.into(), busy_timeout: Duration::from_secs(30), synchronous: Synchronous::Normal }
-}
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
-}
+use crate::{now, options};
 
 fn register(writer: &mut SqliteWriter, version: &str) {
     let mut draft = Draft::named("m", version).unwrap();

@@ -7,17 +7,18 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Draft, Timestamp},
+    domain::Draft,
     store::{
         Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, Upkeep, WriteStore,
-        sqlite::{
-            LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter, Synchronous,
-        },
+        sqlite::{LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter},
     },
 };
 use tempfile::TempDir;
 
-use crate::suite::{self, Fixture};
+use crate::{
+    now, options,
+    suite::{self, Fixture},
+};
 
 /// The schema of 0.2.0's predecessor.
 const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, \
@@ -25,14 +26,6 @@ const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCR
     d_model INTEGER, n_layers INTEGER, n_heads INTEGER, vocab_size INTEGER, params INTEGER, \
     training_step INTEGER, training_loss REAL, dataset TEXT, description TEXT, tags TEXT, metrics TEXT, \
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version))";
-
-fn options(path: impl Into<PathBuf>) -> Options {
-    Options { path: path.into(), busy_timeout: Duration::from_secs(10), synchronous: Synchronous::Normal }
-}
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
-}
 
 struct SqliteFixture {
     writer: SqliteWriter,

@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 use model_registry::{
     domain::{
         Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelRow, Order, Page, Refusal, Sort, Status,
-        Timestamp, json::read_object,
+        json::read_object,
     },
     store::{ReadStore, StoreError, WriteStore},
 };
+
+use crate::now;
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -36,10 +38,6 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
     ] {
         test(&mut fixture());
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
 }
 
 fn draft(name: &str, version: &str) -> Draft {

@@ -77,17 +77,11 @@ pub(super) fn filtered_columns(sort: Sort) -> &'static str {
     }
 }
 
-/// A sort key; a list has keys of one kind only.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum SortKey {
-    Step(i64),
-    Time(String),
-}
-
 /// The position of a row in a list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SortPosition {
-    key: SortKey,
+    /// An absent step is the lowest number, as in the index.
+    key: CursorKey,
     pub(super) id: i64,
 }
 
@@ -95,16 +89,16 @@ impl SortPosition {
     /// Of a row of [`filtered_columns`].
     pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let key = match row.get_ref(1)? {
-            ValueRef::Integer(step) => SortKey::Step(step),
-            time => SortKey::Time(time.as_str()?.to_owned()),
+            ValueRef::Integer(step) => CursorKey::Integer(Some(step)),
+            time => CursorKey::Text(time.as_str()?.to_owned()),
         };
         Ok(Self { key, id: row.get(0)? })
     }
 
     pub(super) fn of_cursor(cursor: &Cursor) -> Self {
         let key = match &cursor.key {
-            CursorKey::Text(time) => SortKey::Time(time.clone()),
-            CursorKey::Integer(step) => SortKey::Step(step.unwrap_or(i64::MIN)),
+            CursorKey::Integer(None) => CursorKey::Integer(Some(i64::MIN)),
+            key => key.clone(),
         };
         Self { key, id: cursor.id }
     }
@@ -112,8 +106,8 @@ impl SortPosition {
     /// The key as a parameter of a statement.
     pub(super) fn key_value(&self) -> Value {
         match &self.key {
-            SortKey::Step(step) => Value::from(*step),
-            SortKey::Time(time) => Value::from(time.clone()),
+            CursorKey::Integer(step) => Value::from(*step),
+            CursorKey::Text(time) => Value::from(time.clone()),
         }
     }
 
