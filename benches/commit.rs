@@ -14,6 +14,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use model_registry::{
     domain::{Gate, Precondition},
     store::{
+        Transaction as _,
         operations::{self, Context},
         sqlite::SqliteWriter,
     },
@@ -39,7 +40,7 @@ fn commits(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(batch));
         group.bench_function(BenchmarkId::new("record_metrics", batch), |bencher| {
             bencher.iter(|| {
-                writer.begin().unwrap();
+                writer.begin(Duration::from_secs(60)).unwrap();
                 for _ in 0..batch {
                     turn += 1;
                     let now = seed::at(turn);

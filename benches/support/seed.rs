@@ -14,6 +14,7 @@ use std::{
 use model_registry::{
     domain::{Evaluation, Gate, ModelId, Precondition, Status, Timestamp, json},
     store::{
+        Transaction as _,
         operations::{self, Context},
         sqlite::{SCHEMA_VERSION, SqliteWriter},
     },
@@ -62,7 +63,7 @@ fn write(path: &Path, models: u64) {
     // Ids are given from one, in order, so they need not be asked for.
     let mut versions = vec![0; words::names(models) as usize];
     for chunk in 0..models.div_ceil(CHUNK) {
-        writer.begin().expect("a transaction");
+        writer.begin(Duration::from_secs(60)).expect("a transaction");
         for number in chunk * CHUNK..models.min((chunk + 1) * CHUNK) {
             version(&mut writer, number, models, &mut versions);
             progress.reached(number + 1);

@@ -154,10 +154,10 @@ fn a_refused_start_is_one_line_and_changes_nothing() {
     for (arguments, expected) in [
         (["--port", &port, "--db-path", &fresh], "is in use; stop the server that listens there"),
         (["--host", "203.0.113.7", "--db-path", &fresh], "can't listen on 203.0.113.7:8001"),
-        (["--port", "0", "--db-path", &at("text.db")], "is no SQLite file"),
+        (["--port", "0", "--db-path", &at("text.db")], "is not a SQLite file"),
         (["--port", "0", "--db-path", &at("newer.db")], "made by a newer registry"),
         (["--port", "0", "--db-path", &at("none/registry.db")], "does not exist; create it"),
-        (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is no regular file"),
+        (["--port", "0", "--db-path", folder.path().to_str().unwrap()], "is not a regular file"),
         (["--port", "0", "--db-path", "/proc/self/registry.db"], "can't be written"),
         (["--cors-origins", "not an origin", "--db-path", &fresh], "\"not an origin\" is not an origin"),
         (["--log-level", "a=b=c", "--db-path", &fresh], "--log-level \"a=b=c\" is not a level"),

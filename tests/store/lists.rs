@@ -8,14 +8,16 @@ use model_registry::{
     store::{
         ReadStore, Transaction as _,
         operations::{self, Context},
-        sqlite::{Options, PlannedStatement, SqliteReader, SqliteWriter, Synchronous},
+        sqlite::{PlannedStatement, SqliteReader, SqliteWriter},
     },
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::options;
+
 const START: i64 = 1_769_864_709_250;
-/// The store judges all candidates up to this number, and so counts them.
+/// The store checks all candidates up to this number, and so counts them.
 const FEW: usize = 1_000;
 /// Letters of a text that the index of texts can find.
 const NGRAM_CHARS: usize = 3;
@@ -33,7 +35,7 @@ struct File {
 
 /// What a list is about, as the table has it.
 #[derive(Debug, Clone)]
-struct Kept {
+struct StoredModel {
     id: i64,
     name: String,
     version: String,
@@ -53,11 +55,7 @@ impl File {
     /// A file that is upgraded from what `sql` has written by hand.
     fn of(seed: u64, sql: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options {
-            path: folder.path().join("registry.db"),
-            busy_timeout: std::time::Duration::from_secs(10),
-            synchronous: Synchronous::Normal,
-        };
+        let options = options(folder.path().join("registry.db"));
         let open = || SqliteWriter::open(&options, Timestamp::from_unix_millis(START)).unwrap();
         let mut writer = open();
         if !sql.is_empty() {
@@ -76,7 +74,7 @@ impl File {
 
     /// Some of each in one transaction, as the writing actor does.
     fn write(&mut self, operations: usize, mut operate: impl FnMut(&mut Self)) {
-        self.writer.begin().unwrap();
+        self.writer.begin(std::time::Duration::from_secs(10)).unwrap();
         for _ in 0..operations {
             operate(self);
         }
@@ -155,7 +153,7 @@ impl File {
         assert!(done || self.writer.rows_written() == written_before, "a refused operation wrote something");
     }
 
-    fn kept(&self) -> Vec<Kept> {
+    fn stored(&self) -> Vec<StoredModel> {
         let mut all = self
             .other
             .prepare(
@@ -163,9 +161,9 @@ impl File {
                  FROM models",
             )
             .unwrap();
-        let kept = all.query_map([], |row| {
+        let stored = all.query_map([], |row| {
             let tags: Option<String> = row.get(5)?;
-            Ok(Kept {
+            Ok(StoredModel {
                 id: row.get(0)?,
                 name: row.get(1)?,
                 version: row.get(2)?,
@@ -177,7 +175,7 @@ impl File {
                 step: row.get(8)?,
             })
         });
-        kept.unwrap().map(Result::unwrap).collect()
+        stored.unwrap().map(Result::unwrap).collect()
     }
 
     fn list(&mut self, query: &ListQuery) -> (Vec<i64>, model_registry::domain::Page) {
@@ -208,9 +206,9 @@ impl File {
         }
     }
 
-    fn compare(&mut self, kept: &[Kept]) {
+    fn compare(&mut self, stored: &[StoredModel]) {
         let query = self.query();
-        let expected = expected(kept, &query);
+        let expected = expected(stored, &query);
         let fits = |page: &model_registry::domain::Page, place: &str| {
             let alone =
                 [query.q.is_some(), query.tag.is_some(), query.status.is_some(), query.name.is_some()];
@@ -232,10 +230,10 @@ impl File {
             let mut rest = expected.get(offset..).unwrap_or_default();
             for page_number in 0..3 {
                 let (ids, page) = self.list(&next);
-                let wanted = &rest[..limit.min(rest.len())];
-                assert_eq!(ids, wanted, "page {page_number} from {offset}: {next:?}");
+                let on_page = &rest[..limit.min(rest.len())];
+                assert_eq!(ids, on_page, "page {page_number} from {offset}: {next:?}");
                 fits(&page, "a page");
-                rest = &rest[wanted.len()..];
+                rest = &rest[on_page.len()..];
                 assert_eq!(page.next.is_some(), !rest.is_empty(), "{next:?}");
                 next = ListQuery { after: page.next, offset: 0, ..query.clone() };
                 if next.after.is_none() {
@@ -247,16 +245,16 @@ impl File {
         assert_eq!(self.list(&whole).0, expected, "{whole:?}");
     }
 
-    fn compare_stats(&mut self, kept: &[Kept]) {
+    fn compare_stats(&mut self, stored: &[StoredModel]) {
         let (mut names, mut statuses) = (BTreeMap::<_, u64>::new(), BTreeMap::<_, u64>::new());
-        for model in kept {
+        for model in stored {
             *names.entry(model.name.clone()).or_default() += 1;
             *statuses.entry(model.status.clone().unwrap_or_default()).or_default() += 1;
         }
         let stats = self.reader.stats().unwrap();
         assert_eq!(stats.by_name, names.into_iter().collect::<Vec<_>>());
         assert_eq!(stats.by_status, statuses.into_iter().collect::<Vec<_>>());
-        assert_eq!(stats.total_models, kept.len() as u64);
+        assert_eq!(stats.total_models, stored.len() as u64);
     }
 
     fn count(&self, sql: &str) -> usize {
@@ -265,20 +263,21 @@ impl File {
 }
 
 /// The ids of a whole list, computed by the model.
-fn expected(kept: &[Kept], query: &ListQuery) -> Vec<i64> {
+fn expected(stored: &[StoredModel], query: &ListQuery) -> Vec<i64> {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>().replace('ς', "σ");
-    let mut found: Vec<&Kept> =
-        kept.iter()
-            .filter(|model| {
-                let texts = [Some(&model.name), Some(&model.version), model.description.as_ref()];
-                query.status.is_none_or(|status| model.status.as_deref() == Some(status.as_str()))
-                    && query.name.as_ref().is_none_or(|name| model.name == *name)
-                    && query.tag.as_ref().is_none_or(|tag| model.tags.contains(tag))
-                    && query.q.as_ref().is_none_or(|part| {
-                        texts.iter().flatten().any(|text| lower(text).contains(&lower(part)))
-                    })
-            })
-            .collect();
+    let mut found: Vec<&StoredModel> = stored
+        .iter()
+        .filter(|model| {
+            let texts = [Some(&model.name), Some(&model.version), model.description.as_ref()];
+            query.status.is_none_or(|status| model.status.as_deref() == Some(status.as_str()))
+                && query.name.as_ref().is_none_or(|name| model.name == *name)
+                && query.tag.as_ref().is_none_or(|tag| model.tags.contains(tag))
+                && query
+                    .q
+                    .as_ref()
+                    .is_none_or(|part| texts.iter().flatten().any(|text| lower(text).contains(&lower(part))))
+        })
+        .collect();
     found.sort_by(|one, other| {
         let by_key = match query.sort {
             Sort::CreatedAt => one.created_at.cmp(&other.created_at),
@@ -303,17 +302,17 @@ fn walk(seed: u64, versions: usize) {
         }
         file.write(12, File::register);
         file.write(25, File::change);
-        let kept = file.kept();
-        file.compare_stats(&kept);
+        let stored = file.stored();
+        file.compare_stats(&stored);
         for _ in 0..16 {
-            file.compare(&kept);
+            file.compare(&stored);
         }
     }
     assert!(file.count("SELECT count(*) FROM backdated_models") > 0);
     let unequal = "SELECT (SELECT count(*) FROM (SELECT tag, count(*) FROM model_tags GROUP BY tag EXCEPT SELECT value, count FROM model_counts)) \
         + (SELECT count(*) FROM (SELECT value, count FROM model_counts WHERE kind = 'tag' EXCEPT SELECT tag, count(*) FROM model_tags GROUP BY tag))";
     assert_eq!(file.count(unequal), 0);
-    assert_eq!(file.count("SELECT count(*) FROM model_texts_docsize"), file.kept().len());
+    assert_eq!(file.count("SELECT count(*) FROM model_texts_docsize"), file.stored().len());
 }
 
 #[test]
@@ -338,11 +337,11 @@ fn pages_of_a_search_continue_after_the_lowest_and_the_highest_id() {
             'big', i, 'staging', '/x', 'pile', '[]', printf('2026-01-01T00:%02d:%02d.000Z', i / 60, i % 60), ''
         FROM n";
     let mut file = File::of(9, sql);
-    let kept = file.kept();
+    let stored = file.stored();
     for order in [Order::Ascending, Order::Descending] {
         let q = Some("pile".to_owned());
         let mut query = ListQuery { q, order, limit: Some(750), ..ListQuery::default() };
-        let expected = expected(&kept, &query);
+        let expected = expected(&stored, &query);
         let mut listed = Vec::new();
         loop {
             let (ids, page) = file.list(&query);
@@ -378,7 +377,7 @@ fn a_text_that_only_old_versions_have_is_found_through_the_text_index() {
             assert!(!(sql.contains("FROM models") && sql.contains("ORDER BY")), "{order:?}: {sql}");
         }
         let (ids, page) = file.list(&query);
-        assert_eq!((ids, page.total), (expected(&file.kept(), &query)[..5].to_vec(), None));
+        assert_eq!((ids, page.total), (expected(&file.stored(), &query)[..5].to_vec(), None));
     }
 }
 
@@ -432,7 +431,7 @@ fn expect_no_scan(PlannedStatement { sql, plan }: &PlannedStatement) {
 }
 
 #[test]
-fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
+fn no_list_reads_all_versions_or_sorts_them_if_an_index_has_the_order_with_statistics_or_without() {
     let mut file = File::new(8);
     file.write(3_200, File::register);
     let index_of = |file: &mut File, query: &ListQuery| -> String {
@@ -447,13 +446,7 @@ fn no_list_reads_all_versions_or_sorts_them_where_an_index_has_the_order() {
     for analysed in [false, true] {
         if analysed {
             file.other.execute_batch("ANALYZE").unwrap();
-            let path = file._folder.path().join("registry.db");
-            let options = Options {
-                path,
-                busy_timeout: std::time::Duration::from_secs(10),
-                synchronous: Synchronous::Normal,
-            };
-            file.reader = SqliteReader::open(&options).unwrap();
+            file.reader = SqliteReader::open(&options(file._folder.path().join("registry.db"))).unwrap();
         }
         let lists = every_list(&mut file);
         assert!(lists.len() > 1_500);

@@ -5,3 +5,18 @@ mod lists;
 mod maintenance;
 mod sqlite;
 mod suite;
+
+use std::{path::PathBuf, time::Duration};
+
+use model_registry::{
+    domain::Timestamp,
+    store::sqlite::{Options, Synchronous},
+};
+
+fn options(path: impl Into<PathBuf>) -> Options {
+    Options { path: path.into(), busy_timeout: Duration::from_secs(30), synchronous: Synchronous::Normal }
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
+}

@@ -7,24 +7,18 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Draft, Timestamp},
+    domain::Draft,
     store::{
         ReadStore, WriteStore,
         sqlite::{
-            DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter, Synchronous,
+            DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter,
             maintenance::{MaintenanceError, Progress, Source, Stage, Watch, fold_wal, optimize, vacuum},
         },
     },
 };
 use tempfile::TempDir;
 
-fn options(path: impl Into<PathBuf>) -> Options {
-    Options { path: path.into(), busy_timeout: Duration::from_secs(30), synchronous: Synchronous::Normal }
-}
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
-}
+use crate::{now, options};
 
 fn register(writer: &mut SqliteWriter, version: &str) {
     let mut draft = Draft::named("m", version).unwrap();
@@ -57,12 +51,12 @@ fn a_copy_is_a_snapshot_and_does_not_restart_during_writes() {
     let folder = tempfile::tempdir().unwrap();
     let (options, writer) = large(&folder);
     let writer = Mutex::new((writer, 0));
-    let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
+    let reports: Arc<Mutex<Vec<Progress>>> = Arc::default();
     let watch = Watch::new(|| false, {
-        let told = Arc::clone(&told);
+        let reports = Arc::clone(&reports);
         move |progress| {
             if progress.stage == Stage::Copying {
-                told.lock().unwrap().push(progress);
+                reports.lock().unwrap().push(progress);
                 let (writer, number) = &mut *writer.lock().unwrap();
                 *number += 1;
                 register(writer, &format!("during {number}"));
@@ -71,15 +65,15 @@ fn a_copy_is_a_snapshot_and_does_not_restart_during_writes() {
     });
     let source = Source::open(&options, &watch).unwrap();
     let copied = source.copy_to(&empty(&folder), &watch).unwrap();
-    let told = told.lock().unwrap();
-    assert!(told.len() >= 3, "several steps: {told:?}");
-    assert!(told.windows(2).all(|pair| pair[0].done < pair[1].done), "it never begins again: {told:?}");
+    let reports = reports.lock().unwrap();
+    assert!(reports.len() >= 3, "several steps: {reports:?}");
+    assert!(reports.windows(2).all(|pair| pair[0].done < pair[1].done), "it never begins again: {reports:?}");
     assert_eq!(
-        (told.last().unwrap().done, told.last().unwrap().total),
+        (reports.last().unwrap().done, reports.last().unwrap().total),
         (copied.size_bytes, copied.size_bytes)
     );
     assert_eq!(total(&folder.path().join("copy.db")), 1);
-    assert_eq!(total(&options.path), 1 + told.len() as u64);
+    assert_eq!(total(&options.path), 1 + reports.len() as u64);
 }
 
 #[test]

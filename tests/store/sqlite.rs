@@ -7,18 +7,18 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Draft, Timestamp},
+    domain::Draft,
     store::{
-        ReadStore, StoreError, WriteStore,
-        sqlite::{
-            Checkpointer, LockError, OpenError, Options, SCHEMA_VERSION, SqliteReader, SqliteWriter,
-            Synchronous,
-        },
+        Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, Upkeep, WriteStore,
+        sqlite::{LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter},
     },
 };
 use tempfile::TempDir;
 
-use crate::suite::{self, Fixture};
+use crate::{
+    now, options,
+    suite::{self, Fixture},
+};
 
 /// The schema of 0.2.0's predecessor.
 const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, \
@@ -26,14 +26,6 @@ const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCR
     d_model INTEGER, n_layers INTEGER, n_heads INTEGER, vocab_size INTEGER, params INTEGER, \
     training_step INTEGER, training_loss REAL, dataset TEXT, description TEXT, tags TEXT, metrics TEXT, \
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version))";
-
-fn options(path: impl Into<PathBuf>) -> Options {
-    Options { path: path.into(), busy_timeout: Duration::from_secs(10), synchronous: Synchronous::Normal }
-}
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
-}
 
 struct SqliteFixture {
     writer: SqliteWriter,
@@ -46,7 +38,7 @@ impl Fixture for SqliteFixture {
         &mut self,
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.writer.begin()?;
+        self.writer.begin(Duration::from_secs(10))?;
         let result = write(&mut self.writer);
         if result.is_ok() {
             self.writer.commit()?;
@@ -101,7 +93,7 @@ fn other_files_are_refused_and_not_changed() {
     newer.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
     drop(newer);
 
-    // A foreign database whose last writes are still in its log, as a crash leaves it.
+    // A foreign database whose last writes are still in its WAL, as a crash leaves it.
     let hot = rusqlite::Connection::open(at("writing.db")).unwrap();
     hot.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE songs (title TEXT)").unwrap();
     for suffix in ["", "-wal", "-shm"] {
@@ -124,14 +116,14 @@ fn other_files_are_refused_and_not_changed() {
     for (path, expected) in [
         (at("hot.db"), "but not a registry's"),
         (at("clean.db"), "but not a registry's"),
-        (at("fifo.db"), "is no regular file"),
-        (at("text.db"), "is no SQLite file"),
-        (at("short.db"), "is no SQLite file"),
+        (at("fifo.db"), "is not a regular file"),
+        (at("text.db"), "is not a SQLite file"),
+        (at("short.db"), "is not a SQLite file"),
         (at("header.db"), "newer registry"),
         (at("foreign.db"), "but not a registry's"),
         (at("newer.db"), "use the newer one"),
         (at("none/registry.db"), "does not exist; create it"),
-        (folder.path().to_owned(), "is no regular file"),
+        (folder.path().to_owned(), "is not a regular file"),
         (PathBuf::from("/proc/self/registry.db"), "can't be written"),
     ] {
         let Err(error) = SqliteWriter::open(&options(&path), now()) else { panic!("{path:?} was opened") };
@@ -238,17 +230,21 @@ fn the_trigger_moves_updated_at_forward_for_other_processes() {
 fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path().join("registry.db"));
-    let mut writer = SqliteWriter::open(&options, now()).unwrap();
-    let mut checkpointer = Checkpointer::open(&options).unwrap();
+    let (database, mut writer) = Sqlite::open(&options, now()).unwrap();
+    let mut maintenance = database.maintenance().unwrap();
     for version in 0..50 {
         let mut draft = Draft::named("m", version.to_string()).unwrap();
         draft.artifact_uri = Some("s3://b".to_owned());
         writer.insert(draft, now()).unwrap();
     }
     assert!(writer.wal_pages() > 50);
-    let done = checkpointer.run().unwrap();
-    assert_eq!(done.moved_pages, done.wal_pages);
-    assert_eq!(writer.truncate_wal().unwrap().wal_pages, 0);
-    let log = options.files()[1].metadata().unwrap().len();
-    assert_eq!(log, 0, "the log is empty");
+    assert_eq!(maintenance.run().unwrap(), Upkeep::Done);
+    // An immutable file is read without its WAL.
+    let moved = rusqlite::Connection::open(format!("file:{}?immutable=1", options.path.display())).unwrap();
+    let count: u64 = moved.query_row("SELECT count(*) FROM models", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 50);
+    writer.truncate_wal().unwrap();
+    assert_eq!(writer.wal_pages(), 0);
+    let wal = options.files()[1].metadata().unwrap().len();
+    assert_eq!(wal, 0, "the WAL is empty");
 }

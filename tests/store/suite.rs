@@ -5,10 +5,12 @@ use std::ops::ControlFlow;
 use model_registry::{
     domain::{
         Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelRow, Order, Page, Refusal, Sort, Status,
-        Timestamp, json::read_object,
+        json::read_object,
     },
     store::{ReadStore, StoreError, WriteStore},
 };
+
+use crate::now;
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -36,10 +38,6 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
     ] {
         test(&mut fixture());
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::parse("2026-01-31 13:05:09.250").unwrap()
 }
 
 fn draft(name: &str, version: &str) -> Draft {
@@ -230,8 +228,8 @@ fn lists_are_sorted_filtered_and_counted(store: &mut impl Fixture) {
     let stats = store.reader().stats().unwrap();
     assert_eq!(stats.by_name, [("alpha".to_owned(), 2), ("beta".to_owned(), 1)]);
     assert_eq!(stats.by_status, [("experimental".to_owned(), 3)]);
-    let contenders = store.reader().contenders(&[3, 99, 1, 3]).unwrap();
-    assert_eq!(contenders.iter().map(|contender| contender.id).collect::<Vec<_>>(), [1, 3]);
+    let compared_models = store.reader().compared_models(&[3, 99, 1, 3]).unwrap();
+    assert_eq!(compared_models.iter().map(|model| model.id).collect::<Vec<_>>(), [1, 3]);
     for (most, expected) in [(9, &[3, 1, 3][..]), (2, &[3, 1])] {
         let mut seen = Vec::new();
         let visit = &mut |row: ModelRow<'_>| {

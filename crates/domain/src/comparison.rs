@@ -4,7 +4,7 @@ use crate::model::{Model, ModelId};
 
 /// The values by which a comparison ranks a version.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Contender {
+pub struct ComparedModel {
     /// The version.
     pub id: ModelId,
     /// Most first.
@@ -15,7 +15,7 @@ pub struct Contender {
     pub training_step: Option<i64>,
 }
 
-impl Contender {
+impl ComparedModel {
     /// The values of a version.
     #[must_use]
     pub fn of<S>(model: &Model<S>) -> Self {
@@ -28,8 +28,8 @@ impl Contender {
     }
 }
 
-/// Three rankings, each a list of indexes into the contenders. Those without a value come last, and ties keep their
-/// order.
+/// Three rankings, each a list of indexes into the compared models. Models without a value come last, and ties keep
+/// their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// The most parameters first.
@@ -41,30 +41,30 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Ranks the contenders.
+    /// Ranks the models.
     #[must_use]
-    pub fn of(contenders: &[Contender]) -> Self {
-        let high_first = |value: fn(&Contender) -> Option<i64>| {
+    pub fn of(models: &[ComparedModel]) -> Self {
+        let high_first = |value: fn(&ComparedModel) -> Option<i64>| {
             // `None` is below any value, so reversing puts it last.
-            ordered(contenders, |a, b| value(b).cmp(&value(a)))
+            ordered(models, |a, b| value(b).cmp(&value(a)))
         };
         Self {
-            by_params: high_first(|contender| contender.params),
-            by_loss: ordered(contenders, |a, b| {
-                let loss = |c: &Contender| c.training_loss.unwrap_or(f64::INFINITY);
+            by_params: high_first(|model| model.params),
+            by_loss: ordered(models, |a, b| {
+                let loss = |c: &ComparedModel| c.training_loss.unwrap_or(f64::INFINITY);
                 loss(a).total_cmp(&loss(b))
             }),
-            by_step: high_first(|contender| contender.training_step),
+            by_step: high_first(|model| model.training_step),
         }
     }
 }
 
 fn ordered(
-    contenders: &[Contender],
-    compare: impl Fn(&Contender, &Contender) -> std::cmp::Ordering,
+    models: &[ComparedModel],
+    compare: impl Fn(&ComparedModel, &ComparedModel) -> std::cmp::Ordering,
 ) -> Vec<usize> {
-    let mut ranking: Vec<usize> = (0..contenders.len()).collect();
-    ranking.sort_by(|a, b| compare(&contenders[*a], &contenders[*b]));
+    let mut ranking: Vec<usize> = (0..models.len()).collect();
+    ranking.sort_by(|a, b| compare(&models[*a], &models[*b]));
     ranking
 }
 
@@ -73,18 +73,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contenders_are_ranked_and_those_without_a_value_come_last() {
-        let contender =
-            |id, params, training_loss, training_step| Contender { id, params, training_loss, training_step };
-        let contenders = [
-            contender(1, Some(5), Some(0.5), Some(10)),
-            contender(2, Some(9), Some(0.1), Some(1)),
-            contender(3, None, None, None),
-            contender(4, Some(-1), Some(-2.0), Some(-7)),
-            contender(5, Some(9), Some(0.1), Some(1)),
+    fn models_are_ranked_and_those_without_a_value_come_last() {
+        let model = |id, params, training_loss, training_step| ComparedModel {
+            id,
+            params,
+            training_loss,
+            training_step,
+        };
+        let models = [
+            model(1, Some(5), Some(0.5), Some(10)),
+            model(2, Some(9), Some(0.1), Some(1)),
+            model(3, None, None, None),
+            model(4, Some(-1), Some(-2.0), Some(-7)),
+            model(5, Some(9), Some(0.1), Some(1)),
         ];
         assert_eq!(
-            Comparison::of(&contenders),
+            Comparison::of(&models),
             Comparison {
                 by_params: vec![1, 4, 0, 3, 2],
                 by_loss: vec![3, 1, 4, 0, 2],

@@ -144,8 +144,8 @@ mod tests {
             (sized, other, Some(16), true),
             (sized, other, Some(17), false),
         ] {
-            let judged = measurement.confirm("checkpoint", sha256, size);
-            assert_eq!(judged.is_ok(), agrees, "{measurement:?} {sha256:?} {size:?}");
+            let checked = measurement.confirm("checkpoint", sha256, size);
+            assert_eq!(checked.is_ok(), agrees, "{measurement:?} {sha256:?} {size:?}");
         }
     }
 

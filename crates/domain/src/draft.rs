@@ -123,7 +123,7 @@ fn whole(config: &Object, key: &str) -> Option<i64> {
 }
 
 /// A version to register.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "named as in `Model`")]
 pub struct Draft {
     pub name: String,
@@ -154,24 +154,7 @@ impl Draft {
         for (field, text) in [("name", &name), ("version", &version)] {
             check_name(field, text)?;
         }
-        Ok(Self {
-            name,
-            version,
-            status: Status::default(),
-            artifact_uri: None,
-            checkpoint: FileRecord::default(),
-            config: FileRecord::default(),
-            provenance: Provenance::default(),
-            frozen: false,
-            architecture: Architecture::default(),
-            params: None,
-            training_step: None,
-            training_loss: None,
-            dataset: None,
-            description: None,
-            tags: Vec::new(),
-            metrics: Object::new(),
-        })
+        Ok(Self { name, version, ..Self::default() })
     }
 
     /// Refuses values that no version may have.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
 
@@ -45,22 +46,6 @@ pub struct EventDraft {
     pub payload: String,
 }
 
-#[derive(Serialize)]
-struct Identity<'a> {
-    name: &'a str,
-    version: &'a str,
-    status: &'static str,
-    artifact_uri: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Transition<'a> {
-    from: &'static str,
-    to: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-}
-
 impl EventDraft {
     /// An event with this payload, whose map keys must be text.
     pub(crate) fn new(kind: EventKind, payload: &impl Serialize) -> Self {
@@ -77,31 +62,29 @@ impl EventDraft {
         status: Status,
         artifact_uri: Option<&str>,
     ) -> Self {
-        Self::new(kind, &Identity { name, version, status: status.as_str(), artifact_uri })
+        let status = status.as_str();
+        let payload =
+            json!({"name": name, "version": version, "status": status, "artifact_uri": artifact_uri});
+        Self::new(kind, &payload)
     }
 
     /// `update {updated_fields}`.
     #[must_use]
     pub fn update(updated_fields: &[&str]) -> Self {
-        #[derive(Serialize)]
-        struct Update<'a> {
-            updated_fields: &'a [&'a str],
-        }
-        Self::new(EventKind::Update, &Update { updated_fields })
+        Self::new(EventKind::Update, &json!({"updated_fields": updated_fields}))
     }
 
     /// `promote {from, to}`.
     #[must_use]
     pub fn promote(from: Status, to: Status) -> Self {
-        let payload = Transition { from: from.as_str(), to: to.as_str(), reason: None };
-        Self::new(EventKind::Promote, &payload)
+        Self::new(EventKind::Promote, &json!({"from": from.as_str(), "to": to.as_str()}))
     }
 
     /// `auto_demote {from, to, reason}`: a version went from production to staging for a reason.
     #[must_use]
     pub fn auto_demote(reason: &str) -> Self {
         let (from, to) = (Status::Production.as_str(), Status::Staging.as_str());
-        Self::new(EventKind::AutoDemote, &Transition { from, to, reason: Some(reason) })
+        Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
     /// Returns the event if its payload is within `max_bytes`.

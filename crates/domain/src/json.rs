@@ -3,9 +3,10 @@
 //! Numbers keep their digits (`1.0` stays `1.0`, a big integer stays exact) and objects keep their order. If a key
 //! occurs twice, the last value counts.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::io::{self, Write};
 
-use serde::de::IgnoredAny;
+use serde::{Serialize, de::IgnoredAny};
+use serde_json::ser::{Formatter, Serializer};
 pub use serde_json::{Map, Number, Value};
 
 /// A JSON object that keeps the order of its fields.
@@ -74,27 +75,17 @@ pub fn read_object(text: &str) -> Option<Object> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text))).ok()
 }
 
-/// Text of the store as it can go into an answer: unchanged if it is JSON, repaired like [`read_object`], or `null` if
-/// it is not JSON at all.
+/// Stored text in the form that answers have: compact, without needless escapes, and repaired like [`read_object`]. `None`
+/// if it is not JSON at all.
 #[must_use]
-pub fn servable(text: &str) -> Cow<'_, str> {
-    // `IgnoredAny` skips texts without decoding their escapes, so it does not notice a lone surrogate.
-    let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
-    let may_have_surrogate = text.contains("\\ud") || text.contains("\\uD");
-    if !may_have_surrogate && is_json(text) {
-        return Cow::Borrowed(text.trim_ascii());
+pub fn normalized(text: &str) -> Option<String> {
+    let value = serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text)));
+    if let Ok(value) = value {
+        return Some(Value::to_string(&value));
     }
+    // JSON with more levels than the parser takes can be skipped, but not read.
     let repaired = repaired(text);
-    if is_json(&repaired) { Cow::Owned(repaired.trim_ascii().to_owned()) } else { Cow::Borrowed("null") }
-}
-
-/// `text` in the form that answers have: compact, and without needless escapes. `None` if it has that form already or
-/// can't be read.
-#[must_use]
-pub fn respelled(text: &str) -> Option<String> {
-    let value: Value = serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text))).ok()?;
-    let normalized = value.to_string();
-    (normalized != text).then_some(normalized)
+    serde_json::from_str::<IgnoredAny>(&repaired).is_ok().then(|| repaired.trim_ascii().to_owned())
 }
 
 /// Replaces `NaN`, `Infinity` and `-Infinity` outside texts by `null`, and lone surrogates in texts by `\ufffd`.
@@ -138,100 +129,65 @@ fn escape(text: &str) -> (usize, Option<&'static str>) {
 /// The canonical form that `prior_metrics_sha256` is computed from. As in 0.2.0 it equals Python's
 /// `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
 #[must_use]
-pub fn canonical(object: &Object) -> String {
-    let mut text = String::new();
-    write_canonical_object(object, &mut text);
+pub fn canonical(object: &Object) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing to memory can't fail, and all keys are text.
+    let _ = SortedObject(object).serialize(&mut Serializer::with_formatter(&mut text, PythonNumbers));
     text
 }
 
-fn write_canonical_object(object: &Object, text: &mut String) {
-    let mut fields: Vec<_> = object.iter().collect();
-    // UTF-8 sorts by code point, and so does Python.
-    fields.sort_unstable_by_key(|(key, _)| key.as_str());
-    text.push('{');
-    for (position, (key, value)) in fields.into_iter().enumerate() {
-        if position > 0 {
-            text.push(',');
+/// Serializes an object, and the objects in it, with sorted keys.
+struct SortedObject<'a>(&'a Object);
+
+impl Serialize for SortedObject<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields: Vec<_> = self.0.iter().map(|(key, value)| (key, Sorted(value))).collect();
+        // UTF-8 sorts by code point, and so does Python.
+        fields.sort_unstable_by_key(|(key, _)| *key);
+        serializer.collect_map(fields)
+    }
+}
+
+struct Sorted<'a>(&'a Value);
+
+impl Serialize for Sorted<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Sorted)),
+            Value::Object(object) => SortedObject(object).serialize(serializer),
+            value => value.serialize(serializer),
         }
-        write_canonical_text(key, text);
-        text.push(':');
-        write_canonical(value, text);
     }
-    text.push('}');
 }
 
-fn write_canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Null => text.push_str("null"),
-        Value::Bool(true) => text.push_str("true"),
-        Value::Bool(false) => text.push_str("false"),
-        Value::Number(number) => write_canonical_number(number.as_str(), text),
-        Value::String(string) => write_canonical_text(string, text),
-        Value::Array(items) => {
-            text.push('[');
-            for (position, item) in items.iter().enumerate() {
-                if position > 0 {
-                    text.push(',');
-                }
-                write_canonical(item, text);
-            }
-            text.push(']');
+/// Writes numbers as Python prints them after reading them: integers digit by digit, floats by `repr`.
+struct PythonNumbers;
+
+impl Formatter for PythonNumbers {
+    fn write_number_str<W: ?Sized + Write>(&mut self, writer: &mut W, number: &str) -> io::Result<()> {
+        if !number.contains(['.', 'e', 'E']) {
+            writer.write_all(if number == "-0" { b"0" } else { number.as_bytes() })
+        } else if is_shortest(number) {
+            writer.write_all(number.as_bytes())
+        } else {
+            writer.write_all(python_float(number.parse().unwrap_or(f64::NAN)).as_bytes())
         }
-        Value::Object(object) => write_canonical_object(object, text),
     }
 }
 
-fn write_canonical_text(string: &str, text: &mut String) {
-    // serde_json escapes just what Python does without ensure_ascii: quote, backslash, controls.
-    if string.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-        text.push_str(&serde_json::to_string(string).unwrap_or_default());
-        return;
-    }
-    text.push('"');
-    text.push_str(string);
-    text.push('"');
-}
-
-/// A number as Python prints it after reading it: integers digit by digit, floats by `repr`.
-fn write_canonical_number(number: &str, text: &mut String) {
-    if !number.contains(['.', 'e', 'E']) {
-        text.push_str(if number == "-0" { "0" } else { number });
-        return;
-    }
-    if is_shortest(number) {
-        text.push_str(number);
-        return;
-    }
-    write_float(number.parse().unwrap_or(f64::NAN), text);
-}
-
-fn write_float(float: f64, text: &mut String) {
+fn python_float(float: f64) -> String {
     if float.is_infinite() {
-        text.push_str(if float > 0.0 { "Infinity" } else { "-Infinity" });
-        return;
+        return if float > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
-    // The shortest digits that read back the same, as "d.ddde-7"; Python's repr writes the same digits.
-    let scientific = format!("{float:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    text.push_str(sign);
-    if (-4..16).contains(&exponent) {
-        write_positional(&digits, exponent, text);
-        return;
+    // Rust prints the same digits as Python, and an exponent for the same numbers, but that as `1e-5` instead of `1e-05`.
+    let text = format!("{float:?}");
+    match text.split_once('e').map(|(digits, exponent)| (digits, exponent.parse::<i32>())) {
+        Some((digits, Ok(exponent))) => format!("{digits}e{exponent:+03}"),
+        _ => text,
     }
-    text.push_str(&digits[..1]);
-    if digits.len() > 1 {
-        text.push('.');
-        text.push_str(&digits[1..]);
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    // Writing to a String can't fail.
-    let _ = write!(text, "e{sign}{:02}", exponent.unsigned_abs());
 }
 
-/// Returns true if Python prints this JSON number as it stands, which most scores allow: up to 15 digits identify a
+/// Returns true if Python prints this JSON number unchanged, as it does with most scores: up to 15 digits identify a
 /// float, so no shorter text reads back the same.
 fn is_shortest(number: &str) -> bool {
     let unsigned = number.strip_prefix('-').unwrap_or(number);
@@ -242,30 +198,13 @@ fn is_shortest(number: &str) -> bool {
     unsigned.len() <= 16 && !fraction.contains(['e', 'E']) && !is_tiny && !has_needless_zero
 }
 
-fn write_positional(digits: &str, exponent: i32, text: &mut String) {
-    let Ok(whole) = usize::try_from(exponent + 1) else {
-        text.push_str("0.");
-        text.extend(std::iter::repeat_n('0', exponent.unsigned_abs() as usize - 1));
-        text.push_str(digits);
-        return;
-    };
-    if whole == 0 {
-        text.push_str("0.");
-        text.push_str(digits);
-    } else if digits.len() > whole {
-        text.push_str(&digits[..whole]);
-        text.push('.');
-        text.push_str(&digits[whole..]);
-    } else {
-        text.push_str(digits);
-        text.extend(std::iter::repeat_n('0', whole - digits.len()));
-        text.push_str(".0");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn canonical_text(object: &Object) -> String {
+        String::from_utf8(canonical(object)).unwrap()
+    }
 
     #[test]
     fn numbers_are_digested_as_python_prints_them() {
@@ -295,9 +234,8 @@ mod tests {
             ("9007199254740993.0", "9007199254740992.0"),
             ("123456.789e3", "123456789.0"),
         ] {
-            let mut text = String::new();
-            write_canonical(&serde_json::from_str(sent).unwrap(), &mut text);
-            assert_eq!(text, printed, "{sent}");
+            let object = read_object(&format!(r#"{{"n":{sent}}}"#)).unwrap();
+            assert_eq!(canonical_text(&object), format!(r#"{{"n":{printed}}}"#), "{sent}");
         }
     }
 
@@ -310,9 +248,7 @@ mod tests {
             {
                 let number = format!("{whole}.{fraction}");
                 if is_shortest(&number) {
-                    let mut text = String::new();
-                    write_float(number.parse().unwrap(), &mut text);
-                    assert_eq!(text, number);
+                    assert_eq!(python_float(number.parse().unwrap()), number);
                     shortest += 1;
                 }
             }
@@ -325,39 +261,29 @@ mod tests {
         let sent = r#"{ "suites": {"s": {"\u00e9": "тег\n\"\\\/\u007f\u001f", "b": [1, 2.50, null, true,
             {"z": 1e16, "a": -0.0}]}}, "a": {} }"#;
         let expected = "{\"a\":{},\"suites\":{\"s\":{\"b\":[1,2.5,null,true,{\"a\":-0.0,\"z\":1e+16}],\"é\":\"тег\\n\\\"\\\\/\u{7f}\\u001f\"}}}";
-        assert_eq!(canonical(&read_object(sent).unwrap()), expected);
+        assert_eq!(canonical_text(&read_object(sent).unwrap()), expected);
     }
 
     #[test]
-    fn stored_text_is_answered_unchanged_if_it_is_json() {
-        for (kept, served) in [
-            (r#"{"a":1.0,"b":[1e5]}"#, r#"{"a":1.0,"b":[1e5]}"#),
-            (r#"{"a": NaN, "b": [-Infinity, Infinity]}"#, r#"{"a": null, "b": [null, null]}"#),
-            (r#"{"t": "NaN \" Infinity", "n": NaN}"#, r#"{"t": "NaN \" Infinity", "n": null}"#),
-            (r#"["\ud83d\uDE00", "\\ud800"]"#, r#"["\ud83d\uDE00", "\\ud800"]"#),
-            (r#"{"\ud800": "a\uDC00\ud83d\n"}"#, r#"{"\ufffd": "a\ufffd\ufffd\n"}"#),
-            (r#"["\ud800\ud83d\ude00", "\ud8", NaN]"#, "null"),
-            (" [1] ", "[1]"),
-            ("", "null"),
-            ("{half", "null"),
-            ("\"\\", "null"),
-            ("\\é", "null"),
-        ] {
-            assert_eq!(servable(kept), served, "{kept}");
-        }
-        assert!(matches!(servable("{\"a\":1}"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn text_of_old_files_is_normalized_once() {
-        for (kept, normalized) in [
+    fn stored_text_is_brought_to_the_form_of_answers() {
+        let deep = format!("{} NaN {}", "[".repeat(200), "]".repeat(200));
+        let repaired_deep = deep.replace("NaN", "null");
+        for (stored, expected) in [
+            (r#"{"a":1.0,"b":[1e5],"t":"т"}"#, Some(r#"{"a":1.0,"b":[1e+5],"t":"т"}"#)),
             (r#"{"a": 1.50, "t": "\u0442"}"#, Some(r#"{"a":1.50,"t":"т"}"#)),
-            (r#"{"a": NaN}"#, Some(r#"{"a":null}"#)),
-            (r#"{"a": "\ud800\ud83d\ude00"}"#, Some("{\"a\":\"\u{fffd}😀\"}")),
-            (r#"{"a":1,"t":"т"}"#, None),
+            (r#"{"a": NaN, "b": [-Infinity, Infinity]}"#, Some(r#"{"a":null,"b":[null,null]}"#)),
+            (r#"{"t": "NaN \" Infinity", "n": NaN}"#, Some(r#"{"t":"NaN \" Infinity","n":null}"#)),
+            (r#"["\ud83d\uDE00", "\\ud800"]"#, Some(r#"["😀","\\ud800"]"#)),
+            (r#"{"\ud800": "a\uDC00\ud83d\n"}"#, Some("{\"\u{fffd}\":\"a\u{fffd}\u{fffd}\\n\"}")),
+            (r#"["\ud800\ud83d\ude00", "\ud8", NaN]"#, None),
+            (" [1] ", Some("[1]")),
+            (&deep, Some(&repaired_deep)),
+            ("", None),
             ("{half", None),
+            ("\"\\", None),
+            ("\\é", None),
         ] {
-            assert_eq!(respelled(kept).as_deref(), normalized, "{kept}");
+            assert_eq!(normalized(stored).as_deref(), expected, "{stored}");
         }
     }
 
@@ -386,11 +312,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_the_store_holds_the_answer_is_json(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|"(\\ud8|\\uDC|00|\\u|é){0,6}"|\PC){0,40}"#) {
-            let served = servable(&text);
-            assert!(serde_json::from_str::<Value>(&served).is_ok(), "{text:?} became {served:?}");
-            if let Some(spelled) = respelled(&text) {
-                assert_eq!(respelled(&spelled), None, "{text:?} became {spelled:?}");
+        fn any_text_is_normalized_once_and_is_json_then(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|"(\\ud8|\\uDC|00|\\u|é){0,6}"|\PC){0,40}"#) {
+            if let Some(once) = normalized(&text) {
+                assert!(serde_json::from_str::<Value>(&once).is_ok(), "{text:?} became {once:?}");
+                assert_eq!(normalized(&once).as_ref(), Some(&once), "{text:?}");
             }
         }
     }

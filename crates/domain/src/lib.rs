@@ -22,7 +22,7 @@ pub mod text;
 mod text_enum;
 pub mod timestamp;
 
-pub use comparison::{Comparison, Contender};
+pub use comparison::{ComparedModel, Comparison};
 pub use digest::{Digest, Measurement};
 pub use draft::{Architecture, Draft, FileRecord, Provenance};
 pub use event::{Event, EventDraft, EventKind};

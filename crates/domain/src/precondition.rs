@@ -61,13 +61,13 @@ mod tests {
                 if_updated_at: if_updated_at.map(str::to_owned),
                 revisions: revisions.map(|tags| tags.into_iter().map(str::to_owned).collect()),
             };
-            let judged = match precondition.check(&sample()) {
+            let checked = match precondition.check(&sample()) {
                 Ok(()) => "goes",
                 Err(Refusal::Conflict(_)) => "conflict",
                 Err(Refusal::PreconditionFailed(_)) => "precondition",
                 Err(other) => panic!("{other:?}"),
             };
-            assert_eq!(judged, verdict, "{precondition:?}");
+            assert_eq!(checked, verdict, "{precondition:?}");
         }
     }
 }

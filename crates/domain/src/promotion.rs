@@ -92,8 +92,8 @@ mod tests {
             (Some(scored("0.1")), Some(scored("true")), true),
         ] {
             let gate = Gate { required_suite: Some("core".to_owned()) };
-            let judged = gate.admit(candidate.as_deref(), incumbent.as_deref());
-            assert_eq!(judged.is_ok(), admitted, "{candidate:?} after {incumbent:?}");
+            let checked = gate.admit(candidate.as_deref(), incumbent.as_deref());
+            assert_eq!(checked.is_ok(), admitted, "{candidate:?} after {incumbent:?}");
         }
     }
 

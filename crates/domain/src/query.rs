@@ -116,7 +116,7 @@ pub struct Cursor {
 }
 
 /// A sort key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CursorKey {
     /// A time.
     Text(String),

@@ -1,30 +1,31 @@
-//! Rules for stored values, for the check of a whole file. A file can hold values that no request could write: other
-//! tools write it, disks fail, and older servers had fewer rules.
+//! Rules for stored values, for the check of a whole file.
 //!
-//! Each column has one [`Rule`], which judges one value. Rules that span rows belong to the store.
+//! A file can hold values that no request could write: other tools write it, disks fail, and older servers had fewer rules.
+//!
+//! Each column has one [`Rule`], which checks one value. Rules that span rows belong to the store.
 
 use serde::de::IgnoredAny;
 
 use crate::{
     digest::Digest,
     event::EventKind,
-    json::{Value, read_object, respelled},
+    json::{Value, normalized, read_object},
     status::Status,
     timestamp::Timestamp,
 };
 
-/// The most characters of a value that a fault shows.
+/// The most characters of a value that a finding shows.
 const SHOWN_CHARS: usize = 60;
 
 const UPDATE: &str = "update the version with a valid value";
 const REPAIR: &str =
     "no request can change it; correct the row with another SQLite tool, or restore a backup";
-const OTHER_TOOLS: &str = "find out which other tool wrote it";
+const NO_NEED: &str = "nothing needs to be done";
 
 /// A stored value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Kept<'a> {
+pub enum StoredValue<'a> {
     Null,
     Integer(i64),
     Real(f64),
@@ -33,7 +34,7 @@ pub enum Kept<'a> {
     Bytes,
 }
 
-/// How bad a fault is.
+/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// A rule is broken.
@@ -46,7 +47,7 @@ pub enum Severity {
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ValueFinding {
     /// The severity.
     pub severity: Severity,
     /// The problem, starting with the column.
@@ -134,18 +135,18 @@ pub const EVENT_RULES: [(&str, Rule); 6] = [
 ];
 
 impl Rule {
-    /// Checks the value `kept` of `column`; `None` if it follows the rule.
+    /// Checks a `value` of `column`; `None` if it follows the rule.
     #[must_use]
-    pub fn judge(self, column: &str, kept: Kept<'_>) -> Option<Fault> {
-        let (severity, expected, remedy) = self.violated_by(kept)?;
-        Some(Fault { severity, problem: format!("{column} is {}, {expected}", shown(kept)), remedy })
+    pub fn check(self, column: &str, value: StoredValue<'_>) -> Option<ValueFinding> {
+        let (severity, expected, remedy) = self.violated_by(value)?;
+        Some(ValueFinding { severity, problem: format!("{column} is {}, {expected}", shown(value)), remedy })
     }
 
     /// Severity, expectation and remedy.
-    fn violated_by(self, kept: Kept<'_>) -> Option<(Severity, &'static str, &'static str)> {
-        use Kept::{Integer, Null, Real, Text};
+    fn violated_by(self, value: StoredValue<'_>) -> Option<(Severity, &'static str, &'static str)> {
         use Severity::{Error, FixedByUpgrade, Warning};
-        Some(match (self, kept) {
+        use StoredValue::{Integer, Null, Real, Text};
+        Some(match (self, value) {
             (
                 Self::Digest
                 | Self::Size
@@ -164,21 +165,21 @@ impl Rule {
             | (Self::Text, Text(_)) => return None,
             (Self::Label | Self::Uri, Text(text)) if !text.trim().is_empty() => return None,
             (Self::Status, Text(text)) if Status::parse(text).is_some() => return None,
-            (Self::Digest, Text(text)) if is_kept_digest(text) => return None,
+            (Self::Digest, Text(text)) if is_stored_digest(text) => return None,
             (Self::Number, Real(number)) if number.is_finite() => return None,
             (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => return None,
             (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => return None,
             (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => return None,
             (Self::Payload, Text(text)) if is_json(text) => return None,
 
-            (Self::Metrics, Text(text)) => return judge_metrics(text),
+            (Self::Metrics, Text(text)) => return check_metrics(text),
             (Self::Flag | Self::Time, Null) => (FixedByUpgrade, "which must not be null", REPAIR),
             (Self::Number, Real(_)) => (Warning, "which is not JSON, so it is answered as null", UPDATE),
             (Self::Text, Integer(_) | Real(_)) => (Warning, "not text", UPDATE),
             (Self::EventType, Text(text)) if !text.trim().is_empty() => {
-                (Warning, "which this registry does not write", OTHER_TOOLS)
+                (Warning, "which this registry does not write", NO_NEED)
             }
-            (Self::Payload, Text(text)) if respelled(text).is_some() => (Warning, NOT_FINITE, REPAIR),
+            (Self::Payload, Text(text)) if normalized(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 
             (Self::Id, _) => (Error, "not a number from 1 on", REPAIR),
             (Self::Label, _) => (Error, "not text with a visible character", REPAIR),
@@ -201,7 +202,7 @@ impl Rule {
 
 const NOT_FINITE: &str = "which contains NaN or Infinity, answered as null";
 
-fn is_kept_digest(text: &str) -> bool {
+fn is_stored_digest(text: &str) -> bool {
     Digest::parse("", text).ok().flatten().is_some_and(|digest| digest.to_string() == text)
 }
 
@@ -209,7 +210,7 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-fn judge_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
+fn check_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
     let Some(metrics) = read_object(text) else {
         return Some((Severity::Error, "not a JSON object", UPDATE));
     };
@@ -224,30 +225,30 @@ fn judge_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
     (!is_json(text)).then_some((Severity::Warning, NOT_FINITE, UPDATE))
 }
 
-/// A value as a fault shows it: short, and in one line.
-fn shown(kept: Kept<'_>) -> String {
-    match kept {
-        Kept::Null => "null".to_owned(),
-        Kept::Integer(number) => number.to_string(),
-        Kept::Real(number) => number.to_string(),
-        Kept::Text(text) if text.chars().count() > SHOWN_CHARS => {
+/// A value as a finding shows it: short, and in one line.
+fn shown(value: StoredValue<'_>) -> String {
+    match value {
+        StoredValue::Null => "null".to_owned(),
+        StoredValue::Integer(number) => number.to_string(),
+        StoredValue::Real(number) => number.to_string(),
+        StoredValue::Text(text) if text.chars().count() > SHOWN_CHARS => {
             format!("{:?}…", text.chars().take(SHOWN_CHARS).collect::<String>())
         }
-        Kept::Text(text) => format!("{text:?}"),
-        Kept::Bytes => "bytes, not text".to_owned(),
+        StoredValue::Text(text) => format!("{text:?}"),
+        StoredValue::Bytes => "bytes, not text".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Kept::*, Severity::*, *};
+    use super::{Severity::*, StoredValue::*, *};
 
     const HEX: &str = "7056f18469ad00720a4b339385cf6344285621d6662997209da4ed56a8612669";
 
     #[test]
     fn each_rule_accepts_what_the_registry_writes_and_reports_the_rest() {
         let upper = HEX.to_uppercase();
-        for (rule, kept, expected) in [
+        for (rule, value, expected) in [
             (Rule::Id, Integer(1), None),
             (Rule::Id, Integer(0), Some(Error)),
             (Rule::Id, Text("x"), Some(Error)),
@@ -314,16 +315,17 @@ mod tests {
             (Rule::Payload, Text("no json"), Some(Error)),
             (Rule::Payload, Bytes, Some(Error)),
         ] {
-            let fault = rule.judge("column", kept);
-            assert_eq!(fault.as_ref().map(|fault| fault.severity), expected, "{rule:?} {kept:?}: {fault:?}");
-            assert!(fault.is_none_or(|fault| fault.problem.starts_with("column is ")));
+            let finding = rule.check("column", value);
+            let severity = finding.as_ref().map(|finding| finding.severity);
+            assert_eq!(severity, expected, "{rule:?} {value:?}: {finding:?}");
+            assert!(finding.is_none_or(|finding| finding.problem.starts_with("column is ")));
         }
     }
 
     #[test]
-    fn a_fault_fits_in_one_line() {
+    fn a_finding_fits_in_one_line() {
         let long = "x\n".repeat(500);
-        let fault = Rule::Status.judge("status", Text(&long)).unwrap();
-        assert!(fault.problem.len() < 300 && !fault.problem.contains('\n'), "{}", fault.problem);
+        let finding = Rule::Status.check("status", Text(&long)).unwrap();
+        assert!(finding.problem.len() < 300 && !finding.problem.contains('\n'), "{}", finding.problem);
     }
 }

@@ -83,7 +83,7 @@ impl Evaluation {
             None | Some("" | "null") => Object::new(),
             Some(text) => read_object(text).ok_or_else(|| not_an_object("metrics"))?,
         };
-        let digest = Sha256::digest(canonical(&metrics).as_bytes());
+        let digest = Sha256::digest(canonical(&metrics));
         let suites = metrics.entry("suites").or_insert_with(|| Value::Object(Object::new()));
         let replaced = if suites.is_object() {
             None
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_that_are_no_object_are_not_destroyed() {
+    fn metrics_that_are_not_an_object_are_not_destroyed() {
         for prior in ["[1]", "5", "{half", r#"{"suites":{"s":3}}"#] {
             assert!(matches!(record(Some(prior), "s", "{}"), Err(Refusal::Conflict(_))), "{prior}");
         }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_map_of_suites_is_empty_where_there_is_none() {
+    fn the_map_of_suites_is_empty_if_there_is_none() {
         for (metrics, count) in [
             (None, 0),
             (Some("{}"), 0),

@@ -1,4 +1,4 @@
-//! What a database offers to the actors that serve it. Actors are generic over these traits and name no database.
+//! What actors need from a database. They are generic over these traits, so a second database changes none of them.
 
 use std::{error::Error, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{ReadStore, StoreError, WriteStore};
 
 /// A database: opens the connections that threads own.
 pub trait Backend: Sized + Send + Sync + 'static {
-    /// Where the database is and how it is used.
+    /// The path and use of the database.
     type Options;
     /// Why a connection can't be opened.
     type OpenError: Error + Send + Sync + 'static;
@@ -16,31 +16,31 @@ pub trait Backend: Sized + Send + Sync + 'static {
     type Reader: SnapshotStore + Send + Unpin + 'static;
     /// A connection that writes.
     type Writer: Transaction + Send + Unpin + 'static;
-    /// A connection that maintains the database beside the writer.
+    /// A connection that maintains the database while the writer goes on.
     type Maintenance: Maintenance + Send + Unpin + 'static;
 
     /// Opens the database, creating or upgrading it, and returns its writer.
     ///
     /// # Errors
-    /// Says why the database can't be opened for writing.
+    /// If the database can't be opened for writing.
     fn open(options: &Self::Options, now: Timestamp) -> Result<(Self, Self::Writer), Self::OpenError>;
 
     /// Opens a connection that reads.
     ///
     /// # Errors
-    /// Says why it can't be opened.
+    /// If it can't be opened.
     fn reader(&self) -> Result<Self::Reader, Self::OpenError>;
 
     /// Opens the connection for maintenance.
     ///
     /// # Errors
-    /// Says why it can't be opened.
+    /// If it can't be opened.
     fn maintenance(&self) -> Result<Self::Maintenance, Self::OpenError>;
 
     /// Replaces the connection of a writer, after a panic or an error that leaves it in an unknown state.
     ///
     /// # Errors
-    /// Says why it can't be opened; the writer keeps its old connection.
+    /// If it can't be opened; the writer keeps its old connection.
     fn reopen(&self, writer: &mut Self::Writer) -> Result<(), Self::OpenError>;
 
     /// How long a write waits for another process that holds a lock, from its admission.
@@ -58,8 +58,8 @@ pub trait SnapshotStore: ReadStore {
 
 /// A connection that commits transactions of several operations.
 ///
-/// There are no savepoints, which would make each operation a fifth dearer. An operation that errs before it writes
-/// leaves nothing to undo; if it wrote, the caller undoes the transaction and runs the other operations again.
+/// There are no savepoints, which would cost a fifth of the writes. An operation that errs before it writes leaves
+/// nothing to undo; if it wrote, the caller undoes the transaction and runs the other operations again.
 ///
 /// A store may end a transaction by itself, for example on a full disk. So the caller checks
 /// [`Transaction::in_transaction`] after each operation.
@@ -67,7 +67,7 @@ pub trait SnapshotStore: ReadStore {
 pub trait Transaction: WriteStore {
     /// Begins a transaction. Waits for other processes up to `patience`, then errs with [`StoreError::Busy`].
     fn begin(&mut self, patience: Duration) -> Result<(), StoreError>;
-    /// Counts the rows that this connection ever wrote: an operation that leaves the count as it was wrote nothing.
+    /// Counts the rows that this connection ever wrote. If an operation does not change the count, it wrote nothing.
     fn rows_written(&self) -> u64;
     /// Makes the transaction durable, or undoes it. [`StoreError::InDoubt`] means that neither is certain.
     fn commit(&mut self) -> Result<(), StoreError>;
@@ -80,7 +80,7 @@ pub trait Transaction: WriteStore {
     fn maintain(&mut self) -> Result<Upkeep, StoreError>;
     /// Returns the sizes as of the last commit.
     fn size(&self) -> StoreSize;
-    /// Leaves the database in its best state for the next start. Called once, last.
+    /// Prepares the database for the next start. Called once, last.
     fn close(&mut self);
 }
 
@@ -93,7 +93,7 @@ pub trait Maintenance {
     fn run(&mut self) -> Result<Upkeep, StoreError>;
 }
 
-/// What a round of maintenance did.
+/// The result of a round of maintenance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upkeep {
     /// Nothing was due.

@@ -13,7 +13,7 @@ pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, U
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    ComparedModel, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
     Stats, Status, Timestamp,
 };
 
@@ -29,7 +29,7 @@ pub enum StoreError {
     /// The disk of the database is full. Nothing was changed.
     #[error("the disk of the database is full")]
     Full,
-    /// The database is read-only, or its files are no longer in place. Nothing was changed.
+    /// The database is read-only, or its files were moved or replaced. Nothing was changed.
     #[error("the database can't be written: {0}")]
     Unwritable(String),
     /// The disk of the database reports an error. Nothing was changed.
@@ -38,7 +38,7 @@ pub enum StoreError {
     /// A commit failed, and after a crash a recovery might still find it. No reader sees it now.
     #[error("a commit is in doubt: {0}")]
     InDoubt(String),
-    /// The store failed. The text is for the log, not for clients.
+    /// Anything else. The text is for the log, not for clients.
     #[error("the store failed: {0}")]
     Failed(String),
 }
@@ -54,8 +54,8 @@ pub type VisitEventUntil<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
 /// Reads from a store. Each call sees one consistent state, as of its start or later.
 ///
-/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. No call errs
-/// with a refusal.
+/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. No call returns
+/// [`StoreError::Refused`].
 #[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
 pub trait ReadStore {
     /// Visits the version with this id. Returns true if there is one.
@@ -85,18 +85,18 @@ pub trait ReadStore {
     }
     /// Visits the versions of `ids` that exist, in the order given, until the visitor stops.
     fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError>;
-    /// Returns what is needed to compare the versions of `ids` that exist: by ascending id, each once.
+    /// Returns the values that a comparison needs of the versions of `ids` that exist: by ascending id, each once.
     ///
     /// The default reads whole versions; a store that can read three columns alone should.
-    fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
-        let (mut ids, mut contenders) = (ids.to_vec(), Vec::new());
+    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
+        let (mut ids, mut models) = (ids.to_vec(), Vec::new());
         ids.sort_unstable();
         ids.dedup();
         self.models_with_ids(&ids, &mut |row| {
-            contenders.push(Contender::of(&row));
+            models.push(ComparedModel::of(&row));
             ControlFlow::Continue(())
         })?;
-        Ok(contenders)
+        Ok(models)
     }
     /// Visits a page of a version's events, newest first.
     fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError>;
@@ -115,7 +115,7 @@ pub trait ReadStore {
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
 
-/// Reads and writes inside a transaction. If a call errs, the caller undoes what the operation wrote.
+/// Reads and writes inside a transaction. If a call errs, the caller undoes the writes of the operation.
 #[allow(clippy::missing_errors_doc, reason = "as `StoreError` says; `insert` says more")]
 pub trait WriteStore {
     /// Returns the version with this id, with `tags` and `metrics` as stored.
@@ -133,10 +133,10 @@ pub trait WriteStore {
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes something that changes nothing, so that a commit shows if writes work.
+    /// Writes without changing anything, so that a commit shows if writes work.
     ///
     /// # Errors
-    /// [`StoreError::Full`] even if there is space for this write, but for hardly any other.
+    /// [`StoreError::Full`] also if there is space for this write, but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
     /// Deletes a version; its events stay.
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError>;

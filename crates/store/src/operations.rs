@@ -1,6 +1,6 @@
 //! The changes a registry makes, each `read → rule → write → event`, over any [`WriteStore`].
 //!
-//! Each runs inside one transaction and is all or nothing: an error means that the caller undoes what it wrote. A refused
+//! Each runs inside one transaction and is all or nothing: after an error the caller undoes its writes. A refused
 //! operation has written nothing, because rules come before writes.
 
 use registry_domain::{
@@ -17,7 +17,7 @@ pub struct Context<'a> {
     pub actor: &'a str,
     /// The clock, read once for the operation.
     pub now: Timestamp,
-    /// What a production version must show.
+    /// The condition for production.
     pub gate: &'a Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
@@ -35,7 +35,7 @@ impl Context<'_> {
         store.append_event(id, event, self.actor, &self.now.to_string())
     }
 
-    /// The next `updated_at` of a version, which always rises.
+    /// The next `updated_at` of a version, which always increases.
     fn after(&self, model: &Model) -> String {
         self.now.after(&model.updated_at).to_string()
     }
@@ -191,10 +191,10 @@ fn load_checked(
     Ok(model)
 }
 
-/// If a version of `name` goes to production: checks the gate with its `metrics`, and moves the incumbent to staging.
+/// Checks the gate and moves the incumbent to staging, if a version of `name` with `metrics` goes to production.
 ///
-/// `from` is the version's status before, `None` for a new one. Returns the incumbent, whose event is written once the
-/// successor has an id.
+/// `from` is the version's status before, `None` for a new one. Returns the incumbent; the caller writes its event once
+/// the successor has an id.
 fn demote_incumbent(
     store: &mut dyn WriteStore,
     name: &str,

@@ -98,17 +98,17 @@ impl Versions {
 
     /// Returns the versions of `ids` that exist, side by side.
     pub(super) async fn compared(app: &Data<App>, ids: Vec<ModelId>) -> Result<Begun<Self>> {
-        let contenders = app.registry.read(move |store| store.contenders(&ids)).await?;
-        let Comparison { by_params, by_loss, by_step } = Comparison::of(&contenders);
-        let mut pieces = Vec::with_capacity(contenders.len() * 4 + 5);
+        let compared_models = app.registry.read(move |store| store.compared_models(&ids)).await?;
+        let Comparison { by_params, by_loss, by_step } = Comparison::of(&compared_models);
+        let mut pieces = Vec::with_capacity(compared_models.len() * 4 + 5);
         for (text, order) in [
-            (r#"{"models":["#, (0..contenders.len()).collect()),
+            (r#"{"models":["#, (0..compared_models.len()).collect()),
             (r#"],"comparison":{"by_params":["#, by_params),
             (r#"],"by_loss":["#, by_loss),
             (r#"],"by_step":["#, by_step),
         ] {
             pieces.push(Piece::Text(text));
-            pieces.extend(order.into_iter().map(|index| Piece::Version(contenders[index].id)));
+            pieces.extend(order.into_iter().map(|index| Piece::Version(compared_models[index].id)));
         }
         pieces.push(Piece::Text("]}}"));
         Begun::read(Self::new(app, pieces), first_limit_bytes()).await

@@ -114,12 +114,12 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         (
             "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'models'",
             "error sqlite_sequence",
-            "1 is kept as the highest id of models",
+            "sqlite_sequence has 1 for models",
         ),
         (
             "DELETE FROM sqlite_sequence",
             "error sqlite_sequence",
-            "nothing is kept as the highest id of model_events",
+            "sqlite_sequence has nothing for model_events",
         ),
         (
             "CREATE TABLE notes (model_id REFERENCES models (id)); PRAGMA foreign_keys = OFF; INSERT INTO notes VALUES (77)",

@@ -159,7 +159,7 @@ fn an_unusable_backup_is_not_restored_and_changes_nothing() {
             bad("cut.db", &|path| File::options().write(true).open(path).unwrap().set_len(size / 2).unwrap()),
             "is damaged",
         ),
-        (bad("text.db", &|path| fs::write(path, "no database at all").unwrap()), "is no SQLite file"),
+        (bad("text.db", &|path| fs::write(path, "no database at all").unwrap()), "is not a SQLite file"),
         (bad("empty.db", &|path| fs::write(path, "").unwrap()), "not a registry's"),
         (
             bad("newer.db", &|path| {

@@ -12,51 +12,23 @@
 //! again, but not what it had moved before. So after a failed sync the WAL is kept whole, and the next start recovers all
 //! of it.
 
-use rusqlite::{Transaction, TransactionBehavior, config::DbConfig, ffi};
+use rusqlite::{Connection, TransactionBehavior};
 
-use super::{super::StoreError, connection::SqliteWriter, schema};
+use crate::{StoreError, Transaction as _};
 
-/// What failed, by SQLite's extended code.
-pub(super) fn what_failed(error: &rusqlite::Error) -> &'static str {
-    match extended_code(error) {
-        Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ) => "reading failed",
-        Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_TRUNCATE) => "writing failed",
-        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => "syncing failed",
-        Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP | ffi::SQLITE_IOERR_SHMOPEN) => {
-            "the WAL index can't grow"
-        }
-        Some(ffi::SQLITE_PERM) => "access was refused",
-        Some(code) if code & 0xff == ffi::SQLITE_CANTOPEN => "a file of it can't be opened",
-        _ => "an I/O error",
-    }
-}
-
-/// Returns true if the WAL index could not grow, which is the last step of a commit and the first of opening.
-pub(super) fn is_wal_index_failure(error: &rusqlite::Error) -> bool {
-    matches!(extended_code(error), Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_SHMMAP))
-}
-
-/// Returns true if a sync failed.
-pub(super) fn is_sync_failure(error: &rusqlite::Error) -> bool {
-    matches!(extended_code(error), Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC))
-}
-
-/// Returns true if a file could not be written, as when the file size limit of this process is reached.
-fn is_write_failure(error: &rusqlite::Error) -> bool {
-    matches!(extended_code(error), Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_FULL))
-}
-
-fn extended_code(error: &rusqlite::Error) -> Option<i32> {
-    error.sqlite_error().map(|error| error.extended_code)
-}
+use super::{
+    connection::SqliteWriter,
+    error_codes::{is_wal_index_failure, is_write_failure},
+    schema,
+};
 
 impl SqliteWriter {
-    /// Makes the transaction durable, in the very files that the path leads to. If that fails, the transaction is undone.
+    /// Makes the transaction durable in the files that the path leads to, or undoes it.
     ///
     /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Unwritable`], [`StoreError::Failing`] if nothing of it is kept;
-    /// [`StoreError::InDoubt`] if that is unknown.
-    pub fn commit(&mut self) -> Result<(), StoreError> {
+    /// [`StoreError::Full`], [`StoreError::Unwritable`], [`StoreError::Failing`] if it is undone;
+    /// [`StoreError::InDoubt`] if that is not certain.
+    pub(super) fn commit_or_undo(&mut self) -> Result<(), StoreError> {
         if let Err(displaced) = self.files.check() {
             self.rescue_wal();
             return Err(displaced);
@@ -84,18 +56,11 @@ impl SqliteWriter {
         }
     }
 
-    /// Makes this connection leave the WAL beside the database when it closes, for the next start to recover.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn keep_wal_on_close(&mut self) -> Result<(), StoreError> {
-        Ok(keep_wal_on_close(&self.connection, true)?)
-    }
-
-    /// Overwrites what a failed commit may have left in the WAL. Returns true if it is void for certain.
+    /// Overwrites the frames that a failed commit may have left in the WAL. Returns true if they are void for certain.
     fn void_failed_commit(&mut self) -> bool {
-        let overwritten = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
-            .and_then(|transaction| touch(&transaction).and_then(|()| transaction.commit()));
+        let overwritten =
+            rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
+                .and_then(|transaction| touch(&transaction).and_then(|()| transaction.commit()));
         match overwritten {
             Ok(()) => true,
             // By then its frame has been written and synced.
@@ -103,13 +68,13 @@ impl SqliteWriter {
             // If not even this frame fits into the WAL, the first one of the failed commit did not.
             Err(error) if is_write_failure(&error) && self.files.is_full() => true,
             Err(error) => {
-                tracing::error!(%error, "what a failed commit left in the WAL could not be overwritten");
+                tracing::error!(%error, "the frames of a failed commit could not be overwritten");
                 false
             }
         }
     }
 
-    /// Turns an I/O error on a full disk into that of a full disk, as which SQLite does not always report it.
+    /// Turns an I/O error into [`StoreError::Full`] if the disk is full, which SQLite does not always report as such.
     pub(super) fn full_if_disk_is(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Failing(_) if self.files.is_full() => StoreError::Full,
@@ -117,7 +82,7 @@ impl SqliteWriter {
         }
     }
 
-    /// If only the WAL was taken away, moves what it holds into the database now: it would be lost with this process.
+    /// If only the WAL was removed, moves its pages into the database now: they would be lost with this process.
     fn rescue_wal(&mut self) {
         if self.in_transaction() && self.rollback().is_err() {
             return;
@@ -128,22 +93,17 @@ impl SqliteWriter {
         match self.truncate_wal() {
             Ok(_) => {
                 self.is_wal_rescued = true;
-                tracing::warn!("the write-ahead log was taken away; what it held is in the database");
+                tracing::warn!("the write-ahead log was removed; its transactions are in the database");
             }
             Err(error) => {
-                tracing::error!(%error, "the write-ahead log was taken away, and what it holds can't be moved into the database");
+                tracing::error!(%error, "the write-ahead log was removed, and its transactions can't be moved into the database");
             }
         }
     }
 }
 
-/// Makes closing a connection leave the WAL as it is, or not.
-pub(super) fn keep_wal_on_close(connection: &rusqlite::Connection, keep: bool) -> rusqlite::Result<()> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
-}
-
 /// Rewrites a value of the file's header with itself: one page is written, and nothing changes.
-pub(super) fn touch(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     let version = schema::user_version(connection)?;
     connection.pragma_update(None, "user_version", version)
 }

@@ -1,4 +1,4 @@
-//! Connections: how they are opened, what is set on each, and what their errors mean.
+//! Connections: how they are opened, and what is set on each.
 
 use std::{
     sync::{
@@ -8,18 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use registry_domain::{Refusal, Timestamp};
+use registry_domain::Timestamp;
+
+use crate::{SnapshotStore, StoreError};
 
 use super::{
-    super::{SnapshotStore, StoreError},
-    backend::WalUpkeep,
-    commit::{self, keep_wal_on_close},
-    lock::DatabaseLock,
+    error_codes::is_sync_failure,
+    lock::{DatabaseLock, RETRY_PAUSE},
     maintenance::back_up_before_upgrade,
-    opening::{OpenError, Options, Synchronous, inspect_file, recognize},
-    schema, wal,
+    open_error::{OpenError, inspect_file, recognize},
+    options::{Options, Synchronous},
+    schema,
+    upkeep::WalUpkeep,
+    wal,
     watched_files::WatchedFiles,
 };
 
@@ -27,34 +30,13 @@ use super::{
 const OLDEST_SQLITE: i32 = 3_051_003;
 /// Fits every statement of this store with every filter and sort of a list.
 const STATEMENT_CACHE: usize = 256;
-/// The pause between two attempts to take a lock for which SQLite's own busy handler does not wait.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
-            Some(ErrorCode::DiskFull) => Self::Full,
-            Some(ErrorCode::ReadOnly) => Self::Unwritable("it is read-only".to_owned()),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                Self::Failing(commit::what_failed(&error).to_owned())
-            }
-            Some(ErrorCode::TooBig) => Refusal::TooLarge(
-                "this version would hold more than the database can keep in one row".to_owned(),
-            )
-            .into(),
-            _ => Self::Failed(error.to_string()),
-        }
-    }
-}
-
 /// The connection that writes, and the ownership of the file.
 pub struct SqliteWriter {
     pub(super) connection: Connection,
-    busy_timeout: Duration,
+    pub(super) busy_timeout: Duration,
     wal_pages: Arc<AtomicU32>,
     pub(super) files: WatchedFiles,
-    /// True once what a WAL that was taken away held is in the database.
+    /// True once the pages of a WAL that was removed are in the database.
     pub(super) is_wal_rescued: bool,
     /// When the WAL is checkpointed and restarted.
     pub(super) upkeep: WalUpkeep,
@@ -65,20 +47,6 @@ pub struct SqliteWriter {
 /// A connection that only reads.
 pub struct SqliteReader {
     pub(super) connection: Connection,
-}
-
-/// A connection that moves committed pages from the WAL into the database.
-pub struct Checkpointer {
-    connection: Connection,
-}
-
-/// How far a checkpoint came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Pages in the WAL.
-    pub wal_pages: i64,
-    /// Of those, pages that are in the database now.
-    pub moved_pages: i64,
 }
 
 impl SqliteWriter {
@@ -98,7 +66,7 @@ impl SqliteWriter {
         let has_wal = std::fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         let wal_pages = Arc::new(AtomicU32::new(0));
-        let mut connection = connect(options, OpenFlags::SQLITE_OPEN_CREATE, &wal_pages)?;
+        let mut connection = connect_writer(options, OpenFlags::SQLITE_OPEN_CREATE, &wal_pages)?;
         // A file that turns out to be another program's keeps its WAL, and gets none.
         keep_wal_on_close(&connection, has_wal).map_err(failed)?;
         recognize(&connection, &options.path)?;
@@ -117,7 +85,7 @@ impl SqliteWriter {
             wal_pages,
             files: WatchedFiles::of(options),
             is_wal_rescued: false,
-            upkeep: WalUpkeep::default(),
+            upkeep: WalUpkeep::new(Arc::default()),
             _lock: lock,
         })
     }
@@ -133,16 +101,10 @@ impl SqliteWriter {
             displaced.map_err(|why| OpenError::Failed { path: options.path.clone(), why: why.to_string() })
         };
         check()?;
-        let connection = connect(options, OpenFlags::empty(), &self.wal_pages)?;
+        let connection = connect_writer(options, OpenFlags::empty(), &self.wal_pages)?;
         check()?;
         self.connection = connection;
         Ok(())
-    }
-
-    /// Sizes of the database and its WAL at the last commit.
-    #[must_use]
-    pub fn file_bytes(&self) -> (u64, u64) {
-        self.files.bytes()
     }
 
     /// Pages in the WAL after the last commit of this connection.
@@ -151,67 +113,38 @@ impl SqliteWriter {
         self.wal_pages.load(Ordering::Relaxed)
     }
 
-    /// Begins a transaction that may write, waiting for other processes as long as the busy timeout.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`] after that.
-    pub fn begin(&mut self) -> Result<(), StoreError> {
-        self.run("BEGIN IMMEDIATE")
-    }
-
-    /// As [`SqliteWriter::begin`], waiting at most `patience`.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`] after that.
-    pub(super) fn begin_within(&mut self, patience: Duration) -> Result<(), StoreError> {
-        self.connection.busy_timeout(patience)?;
-        let begun = self.begin();
-        self.connection.busy_timeout(self.busy_timeout)?;
-        begun
-    }
-
-    /// How long this connection waits for other processes.
-    pub(super) fn busy_timeout(&self) -> Duration {
-        self.busy_timeout
-    }
-
-    /// Undoes the transaction.
-    ///
-    /// # Errors
-    /// As SQLite's.
-    pub fn rollback(&mut self) -> Result<(), StoreError> {
-        self.run("ROLLBACK")
-    }
-
-    /// Returns true while a transaction is open. SQLite ends it by itself on some errors, a full disk among them.
-    #[must_use]
-    pub fn in_transaction(&self) -> bool {
-        !self.connection.is_autocommit()
-    }
-
     /// Moves the whole WAL into the database and restarts it, waiting up to `patience` for readers that still need it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
-    pub fn restart_wal(&mut self, patience: Duration) -> Result<Checkpoint, StoreError> {
-        self.connection.busy_timeout(patience)?;
-        let done = self.end_wal("RESTART");
-        self.connection.busy_timeout(self.busy_timeout)?;
-        done
+    pub fn restart_wal(&mut self, patience: Duration) -> Result<(), StoreError> {
+        self.with_patience(patience, |writer| writer.end_wal("RESTART"))
     }
 
     /// Moves the whole WAL into the database and empties it.
     ///
     /// # Errors
     /// As SQLite's; the WAL is then as it was.
-    pub fn truncate_wal(&mut self) -> Result<Checkpoint, StoreError> {
+    pub fn truncate_wal(&mut self) -> Result<(), StoreError> {
         self.end_wal("TRUNCATE")
     }
 
-    fn end_wal(&mut self, mode: &str) -> Result<Checkpoint, StoreError> {
-        let done = checkpoint(&self.connection, mode)?;
+    fn end_wal(&mut self, mode: &str) -> Result<(), StoreError> {
+        checkpoint(&self.connection, mode)?;
         self.wal_pages.store(0, Ordering::Relaxed);
-        Ok(done)
+        Ok(())
+    }
+
+    /// Runs `attempt`, in which SQLite waits for other processes up to `patience`.
+    pub(super) fn with_patience<T>(
+        &mut self,
+        patience: Duration,
+        attempt: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.connection.busy_timeout(patience)?;
+        let done = attempt(self);
+        self.connection.busy_timeout(self.busy_timeout)?;
+        done
     }
 
     pub(super) fn run(&mut self, sql: &'static str) -> Result<(), StoreError> {
@@ -227,9 +160,7 @@ impl SqliteReader {
     /// See [`OpenError`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
-        prepare(&connection, options).map_err(failed)?;
+        let connection = connect(options, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.pragma_update(None, "query_only", true).map_err(failed)?;
         Ok(Self { connection })
     }
@@ -266,38 +197,16 @@ impl SnapshotStore for SqliteReader {
     }
 }
 
-impl Checkpointer {
-    /// Opens a database that [`SqliteWriter::open`] has opened.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
-    pub fn open(options: &Options) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
-        prepare(&connection, options).map_err(failed)?;
-        Ok(Self { connection })
-    }
-
-    /// Moves the pages that no reader still needs, without waiting; the writer goes on in parallel.
-    ///
-    /// # Errors
-    /// As SQLite's; the WAL then keeps its pages.
-    pub fn run(&mut self) -> Result<Checkpoint, StoreError> {
-        checkpoint(&self.connection, "PASSIVE")
-    }
-}
-
-/// Moves pages from the WAL into the database.
+/// Moves pages from the WAL into the database. Returns how many pages the WAL has, and how many of them were moved.
 ///
 /// # Errors
 /// [`StoreError::InDoubt`] if they could not be synced: the pages moved so far may not be on the disk, so the WAL must be
 /// kept whole.
-pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoint, StoreError> {
+pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<(i64, i64), StoreError> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     let done = connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let (blocked, wal_pages, moved_pages): (bool, i64, i64) = done.map_err(|error| {
-        if commit::is_sync_failure(&error) {
+        if is_sync_failure(&error) {
             return StoreError::InDoubt("syncing what was moved into the database failed".to_owned());
         }
         error.into()
@@ -305,24 +214,21 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<Checkpoi
     if blocked && mode != "PASSIVE" {
         return Err(StoreError::Busy);
     }
-    Ok(Checkpoint { wal_pages, moved_pages })
+    Ok((wal_pages, moved_pages))
+}
+
+/// Makes closing a connection leave the WAL for the next start to recover, or not.
+pub(super) fn keep_wal_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
 
 /// Opens a connection that writes and counts the pages of the WAL.
-fn connect(
+fn connect_writer(
     options: &Options,
     create: OpenFlags,
     wal_pages: &Arc<AtomicU32>,
 ) -> Result<Connection, OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-    let mut connection = Connection::open_with_flags(&options.path, flags).map_err(failed)?;
-    // SQLite falls back to reading; this is before a read would leave an empty WAL beside the file.
-    if connection.is_readonly("main").map_err(failed)? {
-        let why = "the file is read-only".to_owned();
-        return Err(OpenError::NotWritable { path: options.path.clone(), why });
-    }
-    prepare(&connection, options).map_err(failed)?;
+    let mut connection = connect(options, OpenFlags::SQLITE_OPEN_READ_WRITE | create)?;
     let pages_in_wal = Arc::clone(wal_pages);
     // Replaces SQLite's own hook, which would checkpoint on the thread that commits.
     connection
@@ -330,22 +236,34 @@ fn connect(
             pages_in_wal.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed);
             Ok(())
         }))
-        .map_err(failed)?;
+        .map_err(|error| OpenError::from_sqlite(&options.path, &error))?;
     Ok(connection)
 }
 
-/// Sets the options of every connection.
-pub(super) fn prepare(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
-    connection.busy_timeout(options.busy_timeout)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    let synchronous = match options.synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
+/// Opens a connection and sets the options of every connection.
+pub(super) fn connect(options: &Options, flags: OpenFlags) -> Result<Connection, OpenError> {
+    let open = || {
+        let connection = Connection::open_with_flags(&options.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        // SQLite falls back to reading; a read would leave an empty WAL beside the file.
+        if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) && connection.is_readonly("main")? {
+            return Ok(None);
+        }
+        connection.busy_timeout(options.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        let synchronous = match options.synchronous {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        Ok(Some(connection))
     };
-    connection.pragma_update(None, "synchronous", synchronous)
+    let path = &options.path;
+    open()
+        .map_err(|error| OpenError::from_sqlite(path, &error))?
+        .ok_or_else(|| OpenError::NotWritable { path: path.clone(), why: "the file is read-only".to_owned() })
 }
 
 /// Turns the WAL on. Changing the journal mode needs the file exclusively, and SQLite does not wait for that; so if another

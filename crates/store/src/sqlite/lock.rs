@@ -1,8 +1,8 @@
 //! The lock that makes one process the owner of a database file.
 //!
 //! SQLite lets several processes write one file. The registry does not, so that its counters and indexes need no guard
-//! against other writers. The owner holds an OS lock on `registry.db.lock` as long as it lives; the system releases it
-//! when the process dies, so a crash leaves nothing to clean up. The lock is on a file of its own because closing any
+//! against other writers. The owner holds an OS lock on `registry.db.lock` for its whole life; the system releases it when
+//! the process dies, so a crash leaves nothing to clean up. The lock is on a file of its own because closing any
 //! descriptor of the database would drop SQLite's locks.
 
 use std::{
@@ -14,8 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{connection::RETRY_PAUSE, opening::Options};
+use super::options::Options;
 
+/// The pause between two attempts to take a lock for which SQLite's own busy handler does not wait.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of the owner's command line that the lock file holds at most.
 const MAX_COMMAND_BYTES: usize = 300;
 /// How long a refused process waits for the owner's line, so that its error can name the owner.
@@ -43,8 +45,8 @@ pub struct DatabaseLock {
 }
 
 impl DatabaseLock {
-    /// Takes the ownership, or says which process has it. A process that only reads may keep the lock for the moment
-    /// in which it looks at the WAL, so this waits for readers up to the busy timeout, but for no owner.
+    /// Takes the lock, or errs with the process that has it. A process that only reads holds the lock briefly while it
+    /// inspects the WAL, so this waits for readers up to the busy timeout, but not for an owner.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -84,7 +86,7 @@ impl DatabaseLock {
         matches!((ours, fs::metadata(&self.path).map(identity)), (Ok(ours), Ok(named)) if ours == named)
     }
 
-    /// Writes who the owner is, for the message that refuses others. The lock holds without it.
+    /// Writes who the owner is, for the error of other processes. The lock holds without it.
     fn describe_owner(&self) {
         let mut arguments = std::env::args_os();
         let program = arguments.next().unwrap_or_default();
@@ -108,13 +110,13 @@ impl Drop for DatabaseLock {
     }
 }
 
-/// Runs `look` while no process owns the database; returns nothing if one does.
-pub(super) fn while_unowned<T>(options: &Options, look: impl FnOnce() -> T) -> Option<T> {
+/// Runs `inspect` while no process owns the database; returns `None` if one does.
+pub(super) fn while_unowned<T>(options: &Options, inspect: impl FnOnce() -> T) -> Option<T> {
     // An owner creates the file before it does anything else.
-    let Ok(file) = File::open(options.lock_path()) else { return Some(look()) };
+    let Ok(file) = File::open(options.lock_path()) else { return Some(inspect()) };
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => None,
-        _ => Some(look()),
+        _ => Some(inspect()),
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_owner_is_refused_by_any_name_of_the_database_and_told_who_has_it() {
+    fn a_second_owner_is_refused_by_any_name_of_the_database_and_learns_who_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.db");
         let link = folder.path().join("link.db");

@@ -1,4 +1,4 @@
-//! Lookup tables: what lists, searches and counts are answered from, so that none of them reads every version.
+//! Lookup tables answer lists, searches and counts, so that none of them reads every version.
 //!
 //! | table | holds |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | `model_texts` | the trigrams of name, version and description, folded by [`ngrams`] |
 //! | `backdated_models` | versions that were created before one with a lower id, because the clock was set back. Without them, order by id is order by `created_at` |
 //!
-//! The operations keep them in the transaction that changes the version; recorded metrics change none of them.
+//! Each write updates them in the transaction that changes the version; recorded metrics change none of them.
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use registry_domain::{Model, Status};
@@ -64,7 +64,7 @@ impl CountOf {
 }
 
 /// Each kind of counter with the column and the table that it counts.
-const COUNTED: [(CountOf, &str, &str); 3] = [
+pub(super) const COUNTED: [(CountOf, &str, &str); 3] = [
     (CountOf::Name, "name", "models"),
     (CountOf::Status, "status", "models"),
     (CountOf::Tag, "tag", "model_tags"),
@@ -200,111 +200,6 @@ pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
         connection.execute(&format!("INSERT INTO model_counts {counts}"), [of.as_str()])?;
     }
     Ok(())
-}
-
-/// A lookup table that disagrees with the versions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Drift {
-    pub(super) table: &'static str,
-    /// The first version concerned.
-    pub(super) id: Option<i64>,
-    pub(super) problem: String,
-}
-
-/// Compares the tables with every version; for `registry maintenance`.
-pub(super) fn drifts(connection: &Connection) -> rusqlite::Result<Vec<Drift>> {
-    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-    let mut drifts = Vec::new();
-    for table in TABLES {
-        if connection.query_row(known, [table], |_| Ok(())).optional()?.is_none() {
-            drifts.push(Drift { table, id: None, problem: format!("there is no table {table}") });
-        }
-    }
-    if !drifts.is_empty() {
-        return Ok(drifts);
-    }
-    for (of, column, table) in COUNTED {
-        let kept = "SELECT value, count FROM model_counts WHERE kind = ?1";
-        let counted = format!("SELECT {column}, count(*) FROM {table} GROUP BY {column}");
-        let wrong = format!(
-            "SELECT count(*) FROM (SELECT * FROM ({kept} EXCEPT {counted}) UNION ALL SELECT * FROM ({counted} EXCEPT {kept}))"
-        );
-        let wrong: u64 = connection.query_row(&wrong, [of.as_str()], |row| row.get(0))?;
-        if wrong > 0 {
-            let problem = format!("{wrong} of its counts of each {} are wrong", of.as_str());
-            drifts.push(Drift { table: "model_counts", id: None, problem });
-        }
-    }
-    for (table, what, rows) in [
-        (
-            "model_texts",
-            "is not indexed",
-            "SELECT id FROM models WHERE id NOT IN (SELECT id FROM model_texts_docsize)",
-        ),
-        (
-            "model_texts",
-            "is gone and still indexed",
-            "SELECT id FROM model_texts_docsize WHERE id NOT IN (SELECT id FROM models)",
-        ),
-        (
-            "model_tags",
-            "is gone and still has tags",
-            "SELECT model_id AS id FROM model_tags WHERE model_id NOT IN (SELECT id FROM models)",
-        ),
-    ] {
-        let counted = format!("SELECT count(*), min(id) FROM ({rows})");
-        match connection.query_row(&counted, [], |row| Ok((row.get::<_, u64>(0)?, row.get(1)?))) {
-            Ok((0, _)) => {}
-            Ok((count, id)) => {
-                let problem = format!("this version, the first of {count}, {what}");
-                drifts.push(Drift { table, id, problem });
-            }
-            // FTS5's own tables may be gone or damaged.
-            Err(error) if table == "model_texts" && !is_interruption(&error) => {
-                drifts.push(Drift { table, id: None, problem: format!("it can't be read: {error}") });
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    drifts.extend(wrong_rows(connection)?);
-    Ok(drifts)
-}
-
-fn is_interruption(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::OperationInterrupted | ErrorCode::DatabaseBusy))
-}
-
-/// Compares tags and dates of each version.
-fn wrong_rows(connection: &Connection) -> rusqlite::Result<Option<Drift>> {
-    let mut tagged = connection.prepare("SELECT model_id, tag FROM model_tags ORDER BY model_id, tag")?;
-    let mut tagged = tagged.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
-    let mut next_tagged = || tagged.next().transpose();
-    let mut rows = connection.prepare(
-        "SELECT id, tags, created_at, id IN (SELECT model_id FROM backdated_models) FROM models ORDER BY id",
-    )?;
-    let mut rows = rows.query([])?;
-    let (mut latest, mut pending) = (String::new(), next_tagged()?);
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let drift = |table, problem: &str| Some(Drift { table, id: Some(id), problem: problem.to_owned() });
-        let mut known: Vec<String> = Vec::new();
-        while let Some((_, tag)) = pending.take_if(|(of, _)| *of <= id) {
-            known.push(tag);
-            pending = next_tagged()?;
-        }
-        if known != tags_of(row.get_ref(1)?.as_str().ok()) {
-            return Ok(drift("model_tags", "it is found by other tags than it has"));
-        }
-        let created_at = row.get_ref(2)?.as_str().unwrap_or_default();
-        let is_backdated = created_at < latest.as_str();
-        if is_backdated && !row.get(3)? {
-            return Ok(drift("backdated_models", "it was created before a version with a lower id"));
-        }
-        if !is_backdated {
-            created_at.clone_into(&mut latest);
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

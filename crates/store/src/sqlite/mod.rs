@@ -6,6 +6,7 @@
 mod backend;
 mod commit;
 mod connection;
+mod error_codes;
 mod events;
 mod lists;
 mod lock;
@@ -13,19 +14,22 @@ mod lookup;
 pub mod maintenance;
 mod models;
 mod ngrams;
-mod opening;
+mod open_error;
+mod options;
 mod rows;
 mod schema;
+mod upkeep;
 mod wal;
 mod watched_files;
 
 pub use backend::{Sqlite, SqliteMaintenance};
-pub use connection::{Checkpointer, SqliteReader, SqliteWriter};
+pub use connection::{SqliteReader, SqliteWriter};
 pub use lists::PlannedStatement;
 pub use lock::{DatabaseLock, LockError};
-pub use opening::{OpenError, Options, Synchronous};
+pub use open_error::OpenError;
+pub use options::{Options, Synchronous};
 pub use schema::SCHEMA_VERSION;
-pub use wal::WalFault;
+pub use wal::WalError;
 
 /// The version of SQLite inside.
 #[must_use]

@@ -4,32 +4,28 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::{OptionalExtension as _, ToSql};
+use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
-    Contender, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
+    ComparedModel, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
     Stats, Status, Timestamp,
 };
 
 use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
 
 use super::{
-    SqliteReader, SqliteWriter, commit, events, lists, lookup,
+    commit,
+    connection::{SqliteReader, SqliteWriter},
+    events, lists, lookup,
     rows::{BY_ID, columns, read},
 };
 
 /// The columns before `metrics`, which may be large, so that SQLite stops reading there.
-const CONTENDER: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
+const COMPARED: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
 const PRODUCTION: &str =
     concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND status = 'production'");
 
-const INSERT: &str = "INSERT INTO models (name, version, status, artifact_uri, checkpoint_sha256, \
-    checkpoint_size_bytes, config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, \
-    frozen, checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, training_step, \
-    training_loss, dataset, description, tags, metrics, created_at, updated_at) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
-    ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28)";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
 const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
@@ -98,17 +94,17 @@ impl ReadStore for SqliteReader {
         })
     }
 
-    fn contenders(&mut self, ids: &[ModelId]) -> Result<Vec<Contender>, StoreError> {
+    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
         self.snapshot(|connection| {
-            let mut contenders = Vec::new();
-            let mut statement = connection.prepare_cached(CONTENDER)?;
+            let mut models = Vec::new();
+            let mut statement = connection.prepare_cached(COMPARED)?;
             for id in ids {
                 let mut rows = statement.query([id])?;
                 if let Some(row) = rows.next()? {
-                    contenders.push(Contender {
+                    models.push(ComparedModel {
                         id,
                         params: row.get(1)?,
                         training_loss: row.get(2)?,
@@ -116,7 +112,7 @@ impl ReadStore for SqliteReader {
                     });
                 }
             }
-            Ok(contenders)
+            Ok(models)
         })
     }
 
@@ -137,26 +133,37 @@ impl ReadStore for SqliteReader {
     }
 }
 
-fn find(
+fn find_one(
     connection: &rusqlite::Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> Result<Option<Model>, StoreError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(parameters)?;
-    match rows.next()? {
-        Some(row) => Ok(Some(read(row)?.into_owned())),
-        None => Ok(None),
+    let mut model = None;
+    visit_one(connection, sql, parameters, &mut |row| model = Some(row.into_owned()))?;
+    Ok(model)
+}
+
+/// The columns of a version except its id, with their values.
+fn columns_of(model: &Model) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 28]> {
+    macro_rules! columns {
+        ($($field:ident)*) => {
+            [("status", ToSqlOutput::from(model.status.as_str())), $((stringify!($field), model.$field.to_sql()?)),*]
+        };
     }
+    Ok(columns!(
+        name version artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
+        git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
+        params training_step training_loss dataset description tags metrics created_at updated_at
+    ))
 }
 
 impl WriteStore for SqliteWriter {
     fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError> {
-        find(&self.connection, BY_ID, [id])
+        find_one(&self.connection, BY_ID, [id])
     }
 
     fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
-        find(&self.connection, PRODUCTION, [name])
+        find_one(&self.connection, PRODUCTION, [name])
     }
 
     fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
@@ -169,63 +176,25 @@ impl WriteStore for SqliteWriter {
         if let Some(id) = taken {
             return Err(Refusal::taken(&model.name, &model.version, id).into());
         }
-        self.connection.prepare_cached(INSERT)?.execute(rusqlite::params![
-            model.name,
-            model.version,
-            model.status.as_str(),
-            model.artifact_uri,
-            model.checkpoint_sha256,
-            model.checkpoint_size_bytes,
-            model.config_sha256,
-            model.config_size_bytes,
-            model.run_id,
-            model.git_commit,
-            model.created_by,
-            model.source_host,
-            model.frozen,
-            model.checkpoint_path,
-            model.config_path,
-            model.d_model,
-            model.n_layers,
-            model.n_heads,
-            model.vocab_size,
-            model.params,
-            model.training_step,
-            model.training_loss,
-            model.dataset,
-            model.description,
-            model.tags,
-            model.metrics,
-            model.created_at,
-            model.updated_at,
-        ])?;
+        let (columns, values): (Vec<_>, Vec<_>) = columns_of(&model)?.into_iter().unzip();
+        let (columns, parameters) = (columns.join(", "), vec!["?"; columns.len()].join(", "));
+        let sql = format!("INSERT INTO models ({columns}) VALUES ({parameters})");
+        self.connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
         model.id = self.connection.last_insert_rowid();
         lookup::add(&self.connection, &model)?;
         Ok(model)
     }
 
     fn update(&mut self, before: &Model, after: &Model) -> Result<(), StoreError> {
-        /// Each field's column, whether it differs, and its new value.
-        macro_rules! fields {
-            ($($field:ident)*) => {
-                [$((stringify!($field), before.$field != after.$field, &after.$field as &dyn ToSql)),*]
-            };
-        }
-        let status = ("status", before.status != after.status, &after.status.as_str() as &dyn ToSql);
-        let fields = fields!(
-            artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes
-            run_id git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers
-            n_heads vocab_size params training_step training_loss dataset description tags metrics updated_at
-        );
-        let changed: Vec<_> =
-            std::iter::once(status).chain(fields).filter(|(_, differs, _)| *differs).collect();
-        if changed.is_empty() {
+        let columns = columns_of(before)?.into_iter().zip(columns_of(after)?);
+        let changed = columns.filter(|(old, new)| old != new).map(|(_, new)| new);
+        let (columns, mut values): (Vec<_>, Vec<_>) = changed.unzip();
+        if columns.is_empty() {
             return Ok(());
         }
-        let columns: Vec<_> = changed.iter().map(|(column, ..)| format!("{column} = ?")).collect();
-        let sql = format!("UPDATE models SET {} WHERE id = ?", columns.join(", "));
-        let values = changed.iter().map(|(.., value)| *value).chain([&after.id as &dyn ToSql]);
-        self.connection.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
+        values.push(ToSqlOutput::from(after.id));
+        let sql = format!("UPDATE models SET {} = ? WHERE id = ?", columns.join(" = ?, "));
+        self.connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
         Ok(lookup::change(&self.connection, before, after)?)
     }
 

@@ -1,8 +1,8 @@
-//! Watches that the paths still lead to the files that are open.
+//! Checks that the paths still lead to the open files.
 //!
-//! A file that was moved away or deleted takes writes as before, and they are gone with the last process that has it
-//! open. So the writer looks before and after each commit. It asks the system for the names only: opening these files a
-//! second time and closing them would drop SQLite's locks.
+//! A file that was moved or deleted accepts writes as before, and they are lost when the last process closes it. So the
+//! writer checks before and after each commit. It only looks up the names: opening these files a second time and closing
+//! them would drop SQLite's locks.
 
 use std::{
     io,
@@ -11,12 +11,14 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{super::StoreError, opening::Options};
+use crate::StoreError;
+
+use super::options::Options;
 
 /// What a few small commits need to grow the WAL.
 const MIN_FREE_BYTES: u64 = 64 << 10;
 
-/// The database and its WAL as they were opened, and their sizes when last looked at.
+/// The database and its WAL as they were opened, and their sizes at the last check.
 #[derive(Debug, Clone)]
 pub(super) struct WatchedFiles {
     database: WatchedFile,
@@ -45,9 +47,9 @@ impl WatchedFile {
     }
 }
 
-/// Which file a name leads to, and its size. Nothing more is asked: since Linux 6.13 a request for a file's times makes the
-/// next write to it record finer ones, which made each commit to the WAL a quarter slower. Systems without `statx`, and
-/// containers whose system call filter forbids it, take the usual call.
+/// Returns which file a path leads to, and its size, but not its times: since Linux 6.13 a request for a file's times makes
+/// the next write to it record finer ones, which made each commit to the WAL a quarter slower. Systems without `statx`, and
+/// containers whose system call filter forbids it, use the usual call.
 #[cfg(target_os = "linux")]
 fn stat(path: &Path) -> io::Result<((u64, u64), u64)> {
     use rustix::{
@@ -104,7 +106,7 @@ impl WatchedFiles {
         self.database.is_in_place() && !self.wal.is_in_place()
     }
 
-    /// Sizes of the database and its WAL when they were last looked at.
+    /// Sizes of the database and its WAL at the last check.
     pub(super) fn bytes(&self) -> (u64, u64) {
         (self.database.bytes, self.wal.bytes)
     }
@@ -119,7 +121,7 @@ impl WatchedFiles {
     }
 }
 
-/// Bytes that can still be written into a folder; none if its file system gives no sizes.
+/// Bytes that can still be written into a folder; `None` if its file system does not say.
 pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok().filter(|disk| disk.f_blocks > 0)?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

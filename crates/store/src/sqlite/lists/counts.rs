@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension as _;
 
 use registry_domain::Stats;
 
-use super::Statements;
+use super::statements::Statements;
 use crate::sqlite::lookup::CountOf;
 
 pub(super) fn stats(statements: &Statements<'_>) -> rusqlite::Result<Stats> {

@@ -12,9 +12,8 @@ use crate::sqlite::{
     schema::step_key,
 };
 
-/// The columns that [`RowFilter::accepts`] and [`SortPosition::of`] read, in their order. All but the times precede
-/// `metrics` in a row, which may be large.
-macro_rules! judged {
+/// All but the times precede `metrics` in a row, which may be large.
+macro_rules! filtered {
     ($key:expr) => {
         concat!("id, ", $key, ", status, name, version, description, tags")
     };
@@ -40,7 +39,7 @@ impl<'q> RowFilter<'q> {
         }
     }
 
-    /// Returns true if a row of [`judged_columns`] passes all filters.
+    /// Returns true if a row of [`filtered_columns`] passes all filters.
     pub(super) fn accepts(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
         let text = |column| row.get_ref(column).map(|value| value.as_str().unwrap_or_default());
         if self.status.is_some_and(|status| text(2) != Ok(status.as_str())) {
@@ -69,43 +68,37 @@ pub(super) fn sort_key(sort: Sort) -> &'static str {
     }
 }
 
-/// The columns to judge a row by.
-pub(super) fn judged_columns(sort: Sort) -> &'static str {
+/// The columns that [`RowFilter::accepts`] and [`SortPosition::of`] read, in their order.
+pub(super) fn filtered_columns(sort: Sort) -> &'static str {
     match sort {
-        Sort::CreatedAt => judged!("created_at"),
-        Sort::UpdatedAt => judged!("updated_at"),
-        Sort::TrainingStep => judged!(step_key!()),
+        Sort::CreatedAt => filtered!("created_at"),
+        Sort::UpdatedAt => filtered!("updated_at"),
+        Sort::TrainingStep => filtered!(step_key!()),
     }
-}
-
-/// A sort key; a list has keys of one kind only.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum SortKey {
-    Step(i64),
-    Time(String),
 }
 
 /// The position of a row in a list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SortPosition {
-    key: SortKey,
+    /// An absent step is the lowest number, as in the index.
+    key: CursorKey,
     pub(super) id: i64,
 }
 
 impl SortPosition {
-    /// Of a row of [`judged_columns`].
+    /// Of a row of [`filtered_columns`].
     pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let key = match row.get_ref(1)? {
-            ValueRef::Integer(step) => SortKey::Step(step),
-            time => SortKey::Time(time.as_str()?.to_owned()),
+            ValueRef::Integer(step) => CursorKey::Integer(Some(step)),
+            time => CursorKey::Text(time.as_str()?.to_owned()),
         };
         Ok(Self { key, id: row.get(0)? })
     }
 
     pub(super) fn of_cursor(cursor: &Cursor) -> Self {
         let key = match &cursor.key {
-            CursorKey::Text(time) => SortKey::Time(time.clone()),
-            CursorKey::Integer(step) => SortKey::Step(step.unwrap_or(i64::MIN)),
+            CursorKey::Integer(None) => CursorKey::Integer(Some(i64::MIN)),
+            key => key.clone(),
         };
         Self { key, id: cursor.id }
     }
@@ -113,8 +106,8 @@ impl SortPosition {
     /// The key as a parameter of a statement.
     pub(super) fn key_value(&self) -> Value {
         match &self.key {
-            SortKey::Step(step) => Value::from(*step),
-            SortKey::Time(time) => Value::from(time.clone()),
+            CursorKey::Integer(step) => Value::from(*step),
+            CursorKey::Text(time) => Value::from(time.clone()),
         }
     }
 

@@ -1,52 +1,32 @@
 //! Lists, filters and counts.
 //!
-//! A list that one index has in its order is read from that index ([`scan`]) and counted by a counter. Any other list is
-//! searched for ([`search`]).
+//! If one index has a list in its order, the list is read from that index ([`scan`]) and counted by a counter. Any other
+//! list is searched for ([`search`]).
 
 mod counts;
 mod filter;
 mod scan;
 mod search;
+mod statements;
 
 use std::{cell::RefCell, ops::ControlFlow};
 
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::Connection;
 
 use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Page, Sort, Stats, query::CursorKey};
 
 use crate::{StoreError, VisitModelUntil};
 
 use super::{
-    SqliteReader,
+    connection::SqliteReader,
     lookup::CountOf,
     rows::{BY_ID, columns, read},
 };
+pub use statements::PlannedStatement;
+
 use filter::{RowFilter, SortPosition};
 use scan::{Rows, Scan};
-
-/// A statement that a list needed, and SQLite's plan for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedStatement {
-    /// The statement.
-    pub sql: String,
-    /// The lines of `EXPLAIN QUERY PLAN`.
-    pub plan: Vec<String>,
-}
-
-/// Prepares statements, and notes them for [`SqliteReader::planned`].
-struct Statements<'c> {
-    connection: &'c Connection,
-    noted: Option<RefCell<Vec<String>>>,
-}
-
-impl<'c> Statements<'c> {
-    fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
-        if let Some(noted) = &self.noted {
-            noted.borrow_mut().push(sql.to_owned());
-        }
-        self.connection.prepare_cached(sql)
-    }
-}
+use statements::Statements;
 
 /// Visits a page, and returns it with the ids of its versions that were not visited.
 pub(super) fn page(
@@ -166,9 +146,9 @@ struct PageRows<'q, 'v> {
     visit: VisitModelUntil<'v>,
     seen: u32,
     last: Option<Cursor>,
-    /// Whether a row was left that belongs to the next page.
+    /// True if a row is left that belongs to the next page.
     more: bool,
-    /// Whether the visitor has stopped.
+    /// True if the visitor has stopped.
     stopped: bool,
     /// Versions of the page after that.
     rest: Vec<ModelId>,
@@ -189,8 +169,8 @@ impl PageRows<'_, '_> {
         flow
     }
 
-    /// Visits the versions of a page, whose ids are given and the one behind it, save those it has seen. Once the
-    /// visitor has stopped, the ids are all that is read of them.
+    /// Visits the versions of a page that were not visited yet. `ids` are those of the whole page and of the version behind
+    /// it. Once the visitor has stopped, only ids are collected.
     fn fetch(&mut self, statements: &Statements<'_>, ids: &[i64]) -> rusqlite::Result<()> {
         let mut statement = statements.prepare(BY_ID)?;
         let mut left = ids[(self.seen as usize).min(ids.len())..].iter();

@@ -7,8 +7,8 @@ use rusqlite::{Row, params_from_iter, types::Value};
 use registry_domain::{Order, Sort, Status};
 
 use super::{
-    Statements,
     filter::{SortPosition, sort_key},
+    statements::Statements,
 };
 
 /// The rows that an index has next to each other.

@@ -1,14 +1,14 @@
 //! Finds a page of a list whose filters no single index has in order.
 //!
-//! The rarest filter provides candidates, and each candidate is judged by its row:
+//! The rarest filter provides candidates, and the filters decide on each candidate by its row:
 //!
 //! | candidates | then |
 //! |---|---|
-//! | up to [`FEW_CANDIDATES`] | all are judged and sorted, which also counts them |
-//! | up to [`MAX_COLLECTED`], not in the order of the list | their ids are looked for along the index with that order |
-//! | more, or in that order | rows are judged in that order until the page is full |
+//! | up to [`FEW_CANDIDATES`] | all are checked and sorted, which also counts them |
+//! | up to [`MAX_COLLECTED`], not in the order of the list | their ids are looked up along the index with that order |
+//! | more, or in that order | rows are checked in that order until the page is full |
 //!
-//! Texts shorter than an n-gram have no candidates: they are looked for in every row.
+//! Texts shorter than an n-gram have no candidates: every row is searched.
 
 use std::ops::ControlFlow;
 
@@ -17,15 +17,16 @@ use rusqlite::{CachedStatement, Rows as SqlRows};
 use registry_domain::{ListQuery, Order, Sort, Status};
 
 use super::{
-    Statements, counts,
-    filter::{RowFilter, SortPosition, judged_columns},
+    counts,
+    filter::{RowFilter, SortPosition, filtered_columns},
     scan::{Rows, Scan},
+    statements::Statements,
 };
 use crate::sqlite::{lookup::CountOf, ngrams};
 
-/// Candidates of which all are judged; about 5 ms.
+/// The most candidates of which all are checked; about 5 ms.
 const FEW_CANDIDATES: u64 = 1_000;
-/// Candidates whose ids are collected; about 5 ms. Of more, the page is full after as few rows of the list.
+/// The most candidates whose ids are collected; about 5 ms. If there are more, as few rows of the list fill the page.
 const MAX_COLLECTED: u64 = 20_000;
 
 /// The versions of a page.
@@ -152,7 +153,7 @@ impl Search<'_> {
         Ok(sources)
     }
 
-    /// The ids of the first candidates, from the end of the ids where the list begins.
+    /// Returns the ids of the first candidates, in the order of the list.
     fn collect(&self, source: &Source<'_>, limit: u64) -> rusqlite::Result<Vec<i64>> {
         let (table, id, condition) = source.select();
         // Only texts can be more than the limit. Ids of a name or a status would have to be sorted.
@@ -165,16 +166,16 @@ impl Search<'_> {
         ids.query_map((source.value(), i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?.collect()
     }
 
-    /// The page out of all candidates.
+    /// Returns the page out of all candidates.
     fn of_candidates(&self, ids: Vec<i64>, total: Option<u64>) -> rusqlite::Result<PageIds> {
         if ids.len() as u64 <= FEW_CANDIDATES {
             self.sort_all(&ids)
         } else {
-            Ok(self.cut(self.meet(ids)?, total))
+            Ok(self.cut(self.along_index(ids)?, total))
         }
     }
 
-    /// Estimates how many candidates there are by how far the first ones are from that end.
+    /// Estimates the number of candidates from the range of ids that the first ones cover.
     fn estimate(&self, first: &[i64], all: u64) -> rusqlite::Result<u64> {
         let (lowest, highest): (i64, i64) = self
             .statements
@@ -186,25 +187,25 @@ impl Search<'_> {
         Ok((share * highest.abs_diff(lowest) as f64).min(all as f64) as u64)
     }
 
-    /// Judges all candidates, and sorts those that pass.
+    /// Checks all candidates, and sorts those that pass.
     fn sort_all(&self, ids: &[i64]) -> rusqlite::Result<PageIds> {
-        let mut judge = self.judge()?;
+        let mut read = self.read()?;
         let mut positions = Vec::new();
         for id in ids {
-            positions.extend(self.accepted(&mut judge, *id)?);
+            positions.extend(self.accepted(&mut read, *id)?);
         }
         let (total, order) = (positions.len() as u64, self.query.order);
         positions.retain(|position| self.is_behind_cursor(position));
         positions.sort_unstable_by(|one, other| one.compare(other, order));
-        let wanted = self.rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(usize::MAX);
-        let ids = positions.into_iter().take(wanted).map(|position| position.id).collect();
+        let rows = self.rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(usize::MAX);
+        let ids = positions.into_iter().take(rows).map(|position| position.id).collect();
         Ok(self.cut(ids, Some(total)))
     }
 
-    /// Looks for the candidates along the index with the order of the list, and judges those, until the page is full.
-    fn meet(&self, mut candidates: Vec<i64>) -> rusqlite::Result<Vec<i64>> {
+    /// Looks up the candidates along the index with the order of the list, and checks them, until the page is full.
+    fn along_index(&self, mut candidates: Vec<i64>) -> rusqlite::Result<Vec<i64>> {
         candidates.sort_unstable();
-        let (mut judge, mut left) = (self.judge()?, candidates.len());
+        let (mut read, mut left) = (self.read()?, candidates.len());
         let ListQuery { sort, order, .. } = *self.query;
         let scan = Scan { rows: Rows::All, sort, order };
         let mut ids = Vec::new();
@@ -212,19 +213,19 @@ impl Search<'_> {
             let id = row.get(0)?;
             if candidates.binary_search(&id).is_ok() {
                 left -= 1;
-                ids.extend(self.accepted(&mut judge, id)?.map(|position| position.id));
+                ids.extend(self.accepted(&mut read, id)?.map(|position| position.id));
             }
             Ok(if left == 0 { ControlFlow::Break(()) } else { self.flow(&ids) })
         })?;
         Ok(ids)
     }
 
-    /// Judges rows along an index until the page is full.
+    /// Checks rows along an index until the page is full.
     fn scan(&self, rows: Rows<'_>) -> rusqlite::Result<Vec<i64>> {
         let ListQuery { sort, order, .. } = *self.query;
-        let (scan, judged) = (Scan { rows, sort, order }, judged_columns(sort));
+        let scan = Scan { rows, sort, order };
         let mut ids = Vec::new();
-        scan.each(self.statements, judged, self.after.as_ref(), None, 0, &mut |row| {
+        scan.each(self.statements, filtered_columns(sort), self.after.as_ref(), None, 0, &mut |row| {
             if self.filter.accepts(row)? {
                 ids.push(row.get(0)?);
             }
@@ -233,7 +234,7 @@ impl Search<'_> {
         Ok(ids)
     }
 
-    /// Judges candidates by id, until the page is full. Order by id is order by `created_at` apart from the backdated
+    /// Checks candidates by id until the page is full. Order by id is order by `created_at` apart from the backdated
     /// versions, which are merged in.
     fn by_id(&self, source: &Source<'_>) -> rusqlite::Result<Vec<i64>> {
         let order = self.query.order;
@@ -251,10 +252,10 @@ impl Search<'_> {
         ))?;
         let mut in_order = in_order.query((source.value(), self.first_in_order()?))?;
         let mut backdated = backdated.query([])?;
-        let mut judge = self.judge()?;
+        let mut read = self.read()?;
         let mut next = |rows: &mut SqlRows<'_>| -> rusqlite::Result<Option<SortPosition>> {
             while let Some(row) = rows.next()? {
-                let position = self.accepted(&mut judge, row.get(0)?)?;
+                let position = self.accepted(&mut read, row.get(0)?)?;
                 if position.as_ref().is_some_and(|position| self.is_behind_cursor(position)) {
                     return Ok(position);
                 }
@@ -299,15 +300,15 @@ impl Search<'_> {
         Ok(first)
     }
 
-    /// A statement that reads a version to judge it.
-    fn judge(&self) -> rusqlite::Result<CachedStatement<'_>> {
-        let columns = judged_columns(self.query.sort);
+    /// Prepares the statement by which [`Search::accepted`] reads a version.
+    fn read(&self) -> rusqlite::Result<CachedStatement<'_>> {
+        let columns = filtered_columns(self.query.sort);
         self.statements.prepare(&format!("SELECT {columns} FROM models WHERE id = ?1"))
     }
 
     /// The position of a version; `None` if it does not pass the filters.
-    fn accepted(&self, judge: &mut CachedStatement<'_>, id: i64) -> rusqlite::Result<Option<SortPosition>> {
-        let mut rows = judge.query([id])?;
+    fn accepted(&self, read: &mut CachedStatement<'_>, id: i64) -> rusqlite::Result<Option<SortPosition>> {
+        let mut rows = read.query([id])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(if self.filter.accepts(row)? { Some(SortPosition::of(row)?) } else { None })
     }

@@ -1,16 +1,17 @@
-//! Work that needs the database for itself: vacuum, statistics, salvaging and folding the WAL in.
+//! Work that needs exclusive access: vacuum, statistics, salvaging the WAL, and moving it into the database.
 //!
 //! The caller owns the [`DatabaseLock`], which keeps servers out; SQLite's own locks keep out other programs.
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::{
-    MaintenanceError, Source, Stage, Watch, connect, expect_file, expect_registry, leave_wal, patiently,
+    MaintenanceError, Source, Stage, Watch, connect, drift, expect_file, expect_registry, leave_wal,
+    patiently,
 };
 use crate::sqlite::{
     lock::DatabaseLock,
     lookup,
-    opening::Options,
+    options::Options,
     schema::{SCHEMA_VERSION, user_version},
     wal::{self, Salvaged},
 };
@@ -22,7 +23,7 @@ const OPTIMIZE_ALL: i64 = 0x10002;
 /// The same as a dry run that returns the statements.
 const OPTIMIZE_DRY_RUN: i64 = 0x10003;
 
-/// What rewriting the file saved.
+/// The sizes before and after a vacuum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vacuumed {
     /// Bytes of the database before.
@@ -31,7 +32,7 @@ pub struct Vacuumed {
     pub after_bytes: u64,
 }
 
-/// What was done for the queries.
+/// What [`optimize`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Optimized {
     /// The statements that SQLite found worth running.
@@ -114,7 +115,7 @@ fn with_exclusive<T>(
     Ok(done)
 }
 
-/// A connection with the file for itself and without a WAL.
+/// Opens a connection with exclusive access and without a WAL.
 fn connect_exclusively(
     options: &Options,
     watch: &Watch,
@@ -134,7 +135,7 @@ fn connect_exclusively(
 }
 
 fn rebuild_drifted(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let drifts = lookup::drifts(connection)?;
+    let drifts = drift::find(connection)?;
     if !drifts.is_empty() {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         lookup::rebuild(connection)?;

@@ -1,16 +1,17 @@
-//! Looks after the file: copies it while it is written, checks it, makes it smaller, and salvages its WAL.
+//! Maintains the file: copies it while a server writes it, checks it, shrinks it, and salvages its WAL.
 //!
 //! Nothing here creates a database or upgrades one, so a file of 0.2.0 stays one. Long work reports its progress and can be
 //! cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
+mod drift;
 mod exclusive;
 mod report;
 mod source;
 mod upgrade;
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -25,17 +26,16 @@ pub(super) use upgrade::back_up_before_upgrade;
 
 pub use super::wal::Salvaged;
 use super::{
-    connection::RETRY_PAUSE,
-    lock::LockError,
-    opening::Options,
+    lock::{LockError, RETRY_PAUSE},
+    options::Options,
     schema::{self, SCHEMA_VERSION},
-    wal::WalFault,
+    wal::WalError,
 };
 
 /// 16 MB of pages of the usual size: often enough for a progress bar and for Ctrl-C.
 const PAGES_PER_STEP: i32 = 4096;
-/// Instructions of SQLite between two looks for a cancellation: some milliseconds.
-const INSTRUCTIONS_PER_LOOK: i32 = 100_000;
+/// Instructions that SQLite runs between two checks for a cancellation: some milliseconds.
+const INSTRUCTIONS_PER_CHECK: i32 = 100_000;
 /// In KiB, since it is negative.
 const CACHE_KIB: i32 = -32 * 1024;
 /// Findings of SQLite's own check that are listed; a file with as many is lost.
@@ -47,9 +47,9 @@ const MAX_INTEGRITY_FINDINGS: usize = 100;
 pub enum MaintenanceError {
     #[error("{} does not exist; check the path", .path.display())]
     Missing { path: PathBuf },
-    #[error("{} is no regular file, so no database; check the path", .path.display())]
+    #[error("{} is not a regular file; check the path", .path.display())]
     NotAFile { path: PathBuf },
-    #[error("{} is no SQLite file; check the path", .path.display())]
+    #[error("{} is not a SQLite file; check the path", .path.display())]
     NotADatabase { path: PathBuf },
     #[error("{} is a SQLite file, but not a registry's; check the path", .path.display())]
     NotARegistry { path: PathBuf },
@@ -73,7 +73,7 @@ pub enum MaintenanceError {
         "{} can't be opened ({why}); give this user access to the file, its folder, and the -wal or -journal beside it", .path.display())]
     NotAccessible { path: PathBuf, why: String },
     #[error(transparent)]
-    Wal(#[from] WalFault),
+    Wal(#[from] WalError),
     #[error("it was cancelled, and its changes were undone")]
     Interrupted,
     #[error("{}: {why}; check its disk and its permissions", .path.display())]
@@ -129,12 +129,6 @@ pub struct Watch {
     progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
 
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watch")
-    }
-}
-
 impl Watch {
     /// Long work asks `cancelled` every few milliseconds and reports to `progress`.
     pub fn new(
@@ -152,7 +146,7 @@ impl Watch {
         (self.cancelled)()
     }
 
-    /// What `error` means; after a cancellation, always that.
+    /// Returns what `error` means. After a cancellation, every error means that.
     fn failed(&self, path: &Path, error: &rusqlite::Error) -> MaintenanceError {
         if self.cancelled() { MaintenanceError::Interrupted } else { MaintenanceError::of(path, error) }
     }
@@ -167,7 +161,7 @@ pub struct Copied {
     pub size_bytes: u64,
 }
 
-/// A connection for one piece of work. It does not wait for locks by itself: [`patiently`] does, and can be cancelled.
+/// Opens a connection for one piece of work. It does not wait for locks: [`patiently`] does, and can be cancelled.
 fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(std::time::Duration::ZERO)?;
@@ -175,7 +169,7 @@ fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Con
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     let cancelled = Arc::clone(&watch.cancelled);
-    connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(move || cancelled()))?;
+    connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || cancelled()))?;
     Ok(connection)
 }
 
@@ -221,8 +215,7 @@ fn expect_registry(connection: &Connection, path: &Path) -> Result<(), Maintenan
     }
 }
 
-/// Copies every page. `from` has a transaction open: otherwise SQLite would start over at each write of another process,
-/// under load for ever.
+/// Copies every page. `from` has a transaction open: otherwise SQLite would start again at each write of another process.
 fn copy(
     from: &Connection,
     to: &mut Connection,
@@ -276,7 +269,7 @@ fn leave_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
 }
 
-/// What SQLite itself finds wrong; empty if the file is sound.
+/// Returns what SQLite's own check finds; nothing if the file is sound.
 fn integrity(connection: &Connection, watch: &Watch) -> rusqlite::Result<Vec<String>> {
     watch.report(Stage::Verifying, 0, 0);
     let mut check = connection.prepare(&format!("PRAGMA integrity_check({MAX_INTEGRITY_FINDINGS})"))?;
@@ -292,7 +285,7 @@ fn integrity(connection: &Connection, watch: &Watch) -> rusqlite::Result<Vec<Str
     Ok(findings)
 }
 
-/// Refuses a database in which SQLite finds anything wrong.
+/// Refuses a database if SQLite's own check finds something.
 fn expect_integrity(connection: &Connection, path: &Path, watch: &Watch) -> Result<(), MaintenanceError> {
     let findings = integrity(connection, watch).map_err(|error| watch.failed(path, &error))?;
     let Some(finding) = findings.into_iter().next() else { return Ok(()) };

@@ -13,7 +13,7 @@ pub struct Finding {
     /// What is wrong.
     pub problem: String,
     /// What to do.
-    pub remedy: String,
+    pub remedy: &'static str,
 }
 
 /// The findings of one severity.

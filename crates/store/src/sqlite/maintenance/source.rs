@@ -1,4 +1,4 @@
-//! A database that is read as of one moment, and not changed.
+//! Reads a database as of one moment, without changing it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use super::{
 };
 use crate::sqlite::{
     lock::while_unowned,
-    opening::Options,
+    options::Options,
     schema::{SCHEMA_VERSION, is_registry, user_version},
-    wal::{self, WalFault},
+    wal::{self, WalError},
 };
 
-/// How often a WAL is read again that looks damaged and may be one that another program is writing.
+/// How often a WAL that looks damaged is read: another program may be writing it.
 const WAL_ATTEMPTS: usize = 3;
 
-/// A registry's database as of the moment it was opened. A server beside it goes on, and only can't restart its WAL.
+/// A registry's database as of the moment it was opened. A server can go on writing; it only can't restart its WAL.
 #[derive(Debug)]
 pub struct Source {
     connection: Connection,
@@ -27,24 +27,24 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens the database and fixes the moment it is read at. The WAL is inspected unless a server owns the database and so
-    /// has recovered it.
+    /// Opens the database and begins the read. The WAL is inspected unless a server owns the database and so has
+    /// recovered it.
     ///
     /// # Errors
-    /// If there is no file, or none that can be read as a registry's database.
+    /// If there is no file, or it can't be read as a registry's database.
     pub fn open(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
         expect_file(&options.path)?;
         for attempt in 1..=WAL_ATTEMPTS {
             match while_unowned(options, || wal::inspect(options)) {
-                Some(Err(WalFault::Damaged { .. })) if attempt < WAL_ATTEMPTS => {}
-                Some(Err(fault)) => return Err(fault.into()),
+                Some(Err(WalError::Damaged { .. })) if attempt < WAL_ATTEMPTS => {}
+                Some(Err(error)) => return Err(error.into()),
                 Some(Ok(_)) | None => break,
             }
         }
         Self::of_owner(options, watch)
     }
 
-    /// The same for a process that owns the database and has inspected its WAL.
+    /// As [`Source::open`], for a process that owns the database and has inspected its WAL.
     pub(super) fn of_owner(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
         let path = &options.path;
         let [_, wal, _, journal] = options.files();
@@ -71,7 +71,7 @@ impl Source {
         Ok(Self { connection, path: path.clone() })
     }
 
-    /// The number of its schema; 0.2.0 and its predecessor gave small ones or none.
+    /// The version of its schema; 0.2.0 and its predecessor used small numbers or 0.
     ///
     /// # Errors
     /// If it can't be read.
@@ -79,7 +79,7 @@ impl Source {
         user_version(&self.connection).map_err(|error| MaintenanceError::of(&self.path, &error))
     }
 
-    /// Refuses a database that this registry can't serve: a newer one, or a damaged one.
+    /// Errs if this registry can't serve the database, because it is newer or damaged.
     ///
     /// # Errors
     /// [`MaintenanceError::TooNew`], [`MaintenanceError::Damaged`].
@@ -104,7 +104,7 @@ impl Source {
     /// Checks it against every rule of the registry.
     ///
     /// # Errors
-    /// If it is newer or can't be read at all; what is wrong with it is in the report.
+    /// If it is newer or can't be read at all. The report has every other finding.
     pub fn check(&self, watch: &Watch) -> Result<Report, MaintenanceError> {
         self.expect_known()?;
         check::run(&self.connection, watch).map_err(|error| watch.failed(&self.path, &error))
@@ -119,8 +119,8 @@ impl Source {
     }
 }
 
-/// Returns true if a file that no process uses, with no WAL beside it, is a registry's database of any version. It is read
-/// without locks and without leaving a file beside it.
+/// Returns true if a file is a registry's database of any version. No process may use it, and it has no WAL: it is read
+/// without locks, and no file is created next to it.
 #[must_use]
 pub fn is_registry_at_rest(path: &Path) -> bool {
     let flags =

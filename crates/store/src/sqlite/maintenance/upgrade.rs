@@ -9,22 +9,22 @@ use std::{
 
 use super::{MaintenanceError, Source, Watch};
 use crate::sqlite::{
-    opening::{Options, folder_of, with_suffix},
+    options::{Options, folder_of, with_suffix},
     watched_files::free_bytes,
 };
 
 /// Bytes that are compared at once.
 const CHUNK_BYTES: usize = 1 << 16;
-/// Where the header of a SQLite file holds the journal mode, the change counter, and the writer's version.
+/// The bytes of a SQLite header with the journal mode, the change counter, and the writer's version.
 const VARYING_HEADER_BYTES: [std::ops::Range<usize>; 3] = [18..20, 24..28, 92..100];
 
-/// Leaves a verified backup like `registry.db.before-upgrade-0.3.0` beside the database. It never overwrites a file, and
+/// Makes a verified backup like `registry.db.before-upgrade-0.3.0` next to the database. It never overwrites a file, and
 /// reuses a backup of the same state, so that an upgrade that is interrupted again and again leaves one backup.
 ///
 /// The caller owns the database and may have it open.
 ///
 /// # Errors
-/// [`MaintenanceError::NoSpace`] and others; no backup is left then, and the database is as it was.
+/// [`MaintenanceError::NoSpace`] and others; no backup is left then, and the database is unchanged.
 pub(in crate::sqlite) fn back_up_before_upgrade(options: &Options) -> Result<PathBuf, MaintenanceError> {
     let watch = Watch::new(|| false, |_| {});
     let [path, ..] = options.files();

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use registry_domain::Timestamp;
 
-pub(super) use tables::{has_column, has_table, holds_nothing, is_registry, step_key, user_version};
+pub(super) use tables::{holds_nothing, is_registry, step_key, user_version};
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
 /// and 301.
@@ -15,7 +15,7 @@ pub const SCHEMA_VERSION: i64 = 400;
 
 /// Returns true if the file is not empty and has an older schema.
 pub(super) fn needs_upgrade(connection: &Connection) -> rusqlite::Result<bool> {
-    Ok(!is_current(connection)? && !holds_nothing(connection)?)
+    Ok(user_version(connection)? != SCHEMA_VERSION && !holds_nothing(connection)?)
 }
 
 /// Creates this schema in memory, to compare a file with.
@@ -27,18 +27,11 @@ pub(super) fn reference() -> rusqlite::Result<Connection> {
 
 /// Brings the file to [`SCHEMA_VERSION`] in one transaction, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
-    if is_current(connection)? {
+    if user_version(connection)? == SCHEMA_VERSION {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if !is_current(&transaction)? {
-        upgrade::run(&transaction, now)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
+    upgrade::run(&transaction, now)?;
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
-}
-
-/// Returns true if the file has this schema.
-pub(super) fn is_current(connection: &Connection) -> rusqlite::Result<bool> {
-    Ok(user_version(connection)? == SCHEMA_VERSION)
 }

@@ -1,6 +1,6 @@
 //! The tables, indexes and triggers of this schema, and questions about the schema of a file.
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 pub(super) const CREATE_MODELS: &str = "
 CREATE TABLE models (
@@ -93,20 +93,6 @@ pub(in super::super) fn user_version(connection: &Connection) -> rusqlite::Resul
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-pub(in super::super) fn has_table(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-    Ok(connection.query_row(sql, [table], |_| Ok(())).optional()?.is_some())
-}
-
-pub(in super::super) fn has_column(
-    connection: &Connection,
-    table: &str,
-    column: &str,
-) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2";
-    Ok(connection.query_row(sql, [table, column], |_| Ok(())).optional()?.is_some())
-}
-
 /// Returns true if the database has no table yet.
 pub(in super::super) fn holds_nothing(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
@@ -114,7 +100,10 @@ pub(in super::super) fn holds_nothing(connection: &Connection) -> rusqlite::Resu
 
 /// Returns true if the database is a registry's, of any version.
 pub(in super::super) fn is_registry(connection: &Connection) -> rusqlite::Result<bool> {
-    ["id", "name", "version"]
-        .into_iter()
-        .try_fold(true, |known, column| Ok(known && has_column(connection, "models", column)?))
+    for column in ["id", "name", "version"] {
+        if !connection.column_exists(None, "models", column)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

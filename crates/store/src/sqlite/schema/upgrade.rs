@@ -11,7 +11,7 @@ use rusqlite::{
 
 use registry_domain::{
     EventDraft, Status, Timestamp,
-    json::{respelled, servable},
+    json::normalized,
     promotion::{demotion_reason, surplus},
     soundness::{EVENT_RULES, MODEL_RULES, Rule},
 };
@@ -19,8 +19,7 @@ use registry_domain::{
 use super::{
     super::{events, lookup},
     tables::{
-        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, INDEXES, LATER_COLUMNS, ONE_PRODUCTION, has_column,
-        has_table, holds_nothing,
+        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, INDEXES, LATER_COLUMNS, ONE_PRODUCTION, holds_nothing,
     },
 };
 
@@ -28,7 +27,7 @@ use super::{
 const UPGRADE_ACTOR: &str = "registry:migration";
 
 /// Tables of the first edition (schema 301) that nothing reads any more. `model_tags` is rebuilt.
-const FORMER_TABLES: [&str; 7] = [
+const FORMER_TABLES: [&str; 8] = [
     "name_counts",
     "status_counts",
     "tag_counts",
@@ -36,8 +35,8 @@ const FORMER_TABLES: [&str; 7] = [
     "creation_steps",
     "model_conflicts",
     "index_pending",
+    "model_grams",
 ];
-const FORMER_SEARCH: &str = "DROP TABLE IF EXISTS model_grams";
 
 /// Fills what older servers left open. An absent URI becomes one that names the row.
 const FILL_GAPS: &str = "
@@ -63,8 +62,8 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     create_models(transaction)?;
     create_events(transaction)?;
     report("values");
-    normalize(transaction, "models", &MODEL_RULES)?;
-    normalize(transaction, "model_events", &EVENT_RULES)?;
+    normalize_rows(transaction, "models", &MODEL_RULES)?;
+    normalize_rows(transaction, "model_events", &EVENT_RULES)?;
     transaction.execute_batch(FILL_GAPS)?;
     demote_surplus(transaction, now)?;
     report("indexes");
@@ -95,15 +94,15 @@ fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     for table in FORMER_TABLES {
         transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
     }
-    transaction.execute_batch(FORMER_SEARCH)
+    Ok(())
 }
 
 fn create_models(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    if !has_table(transaction, "models")? {
+    if !transaction.table_exists(None, "models")? {
         transaction.execute_batch(CREATE_MODELS)?;
     }
     for (column, kind) in LATER_COLUMNS {
-        if !has_column(transaction, "models", column)? {
+        if !transaction.column_exists(None, "models", column)? {
             transaction.execute_batch(&format!("ALTER TABLE models ADD COLUMN {column} {kind}"))?;
         }
     }
@@ -111,7 +110,7 @@ fn create_models(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 fn create_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    if !has_table(transaction, "model_events")? {
+    if !transaction.table_exists(None, "model_events")? {
         return transaction.execute_batch(CREATE_EVENTS);
     }
     let foreign_keys: i64 =
@@ -137,7 +136,7 @@ fn create_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 /// Brings each value to the type of its column, and JSON to the spelling of an answer.
-fn normalize(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> rusqlite::Result<()> {
+fn normalize_rows(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> rusqlite::Result<()> {
     let mut updates = Vec::new();
     for (column, _) in columns {
         updates.push(connection.prepare(&format!("UPDATE {table} SET {column} = ?2 WHERE id = ?1"))?);
@@ -149,13 +148,13 @@ fn normalize(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> 
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
         for (position, ((column, rule), update)) in columns.iter().zip(&mut updates).enumerate() {
-            let kept = row.get_ref(position)?;
-            let value = match normalized(kept, *rule, id) {
+            let stored = row.get_ref(position)?;
+            let value = match normalized_value(stored, *rule, id) {
                 // The column can't be empty.
                 Value::Null if *column == "checkpoint_path" => Value::Text(String::new()),
                 value => value,
             };
-            if ValueRef::from(&value) != kept {
+            if ValueRef::from(&value) != stored {
                 update.execute((id, value))?;
             }
         }
@@ -163,14 +162,14 @@ fn normalize(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> 
     Ok(())
 }
 
-fn normalized(kept: ValueRef<'_>, rule: Rule, id: i64) -> Value {
-    let text = || text(kept).map(Cow::into_owned);
-    let value: Option<Value> = match (rule, kept) {
+fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
+    let text = || text(stored).map(Cow::into_owned);
+    let value: Option<Value> = match (rule, stored) {
         (_, ValueRef::Null) => None,
         (Rule::Id | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => Some(number.into()),
         (Rule::Id, _) => Some(0.into()),
         (Rule::Size | Rule::Whole, _) => None,
-        (Rule::Flag, _) => Some(i64::from(matches!(kept, ValueRef::Integer(number) if number != 0)).into()),
+        (Rule::Flag, _) => Some(i64::from(matches!(stored, ValueRef::Integer(number) if number != 0)).into()),
         (Rule::Number, _) => text()
             .and_then(|text| text.trim().parse::<f64>().ok())
             .filter(|number| number.is_finite())
@@ -179,26 +178,20 @@ fn normalized(kept: ValueRef<'_>, rule: Rule, id: i64) -> Value {
         (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
         (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
         (Rule::Tags | Rule::Metrics | Rule::Payload, _) => {
-            text().and_then(|text| json(&text)).map(Value::from)
+            text().and_then(|text| normalized(&text)).filter(|json| json != "null").map(Value::from)
         }
     };
     value.unwrap_or(Value::Null)
 }
 
 /// Bytes are no text; a text that is not UTF-8 gets replacement characters.
-fn text(kept: ValueRef<'_>) -> Option<Cow<'_, str>> {
-    match kept {
+fn text(stored: ValueRef<'_>) -> Option<Cow<'_, str>> {
+    match stored {
         ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),
         ValueRef::Integer(number) => Some(number.to_string().into()),
         ValueRef::Real(number) => Some(number.to_string().into()),
         ValueRef::Null | ValueRef::Blob(_) => None,
     }
-}
-
-/// Returns the JSON that is answered for a text; `None` for `null` and for anything but JSON.
-fn json(text: &str) -> Option<String> {
-    let spelled = respelled(text).unwrap_or_else(|| servable(text).into_owned());
-    (spelled != "null").then_some(spelled)
 }
 
 /// If a name has several production versions, sends all but the newest to staging.

@@ -1,7 +1,7 @@
-//! The write-ahead log (WAL) beside a database, read before SQLite recovers it.
+//! The write-ahead log (WAL) of a database, read before SQLite recovers it.
 //!
-//! SQLite recovers a WAL without a word about what it drops: it ignores everything behind damage, replays a WAL onto a
-//! file it was not written for, and deletes a WAL beside an empty database. This module refuses those cases, since each
+//! SQLite recovers a WAL without reporting what it drops: it ignores everything behind damage, replays a WAL onto a
+//! file it was not written for, and deletes a WAL next to an empty database. This module refuses those cases, since each
 //! would lose acknowledged writes. It must not read while this process has a connection to the database: closing a
 //! descriptor of the file would drop SQLite's locks.
 
@@ -16,11 +16,11 @@ use std::{
 
 pub(super) use self::scan::Tail;
 use self::scan::{HEADER_BYTES, WalScan, scan};
-use super::opening::{Options, Synchronous, with_suffix};
+use super::options::{Options, Synchronous, with_suffix};
 
 /// How much of the database's header is read.
 const DATABASE_HEADER_BYTES: u64 = 100;
-/// Where the header says if the database uses a WAL, once for readers and once for writers.
+/// The bytes of the header that say if the database uses a WAL, one for readers and one for writers.
 const JOURNAL_MODES: std::ops::Range<usize> = 18..20;
 const WITHOUT_WAL: [u8; 2] = [1, 1];
 const DEFAULT_PAGE_BYTES: u32 = 4_096;
@@ -29,7 +29,7 @@ const READ_BUFFER_BYTES: usize = 1 << 18;
 /// Why a database and its WAL must not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum WalFault {
+pub enum WalError {
     #[error(
         "{} is damaged: {sound} transactions in it are sound, and {behind} that were committed after those can't be read; nothing was changed. `registry maintenance --salvage-wal` copies the WAL aside and keeps what is sound; a backup may have more", .wal.display())]
     Damaged { wal: PathBuf, sound: u64, behind: u64 },
@@ -46,11 +46,11 @@ pub enum WalFault {
     Unreadable { file: PathBuf, why: String },
 }
 
-/// Judges the WAL of a database that this process has not opened.
+/// Inspects the WAL of a database that this process has not opened.
 ///
 /// # Errors
 /// If opening the database would lose what was committed, or damage it.
-pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
+pub(super) fn inspect(options: &Options) -> Result<WalScan, WalError> {
     let [path, wal, ..] = options.files();
     let header = database_header(&path)?;
     let found = read(&wal, &header)?;
@@ -59,10 +59,10 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
         return if committed == 0 {
             Ok(found)
         } else {
-            Err(WalFault::DatabaseMissing { path, wal, transactions: committed })
+            Err(WalError::DatabaseMissing { path, wal, transactions: committed })
         };
     }
-    let foreign = |why| Err(WalFault::Foreign { path: path.clone(), wal: wal.clone(), why });
+    let foreign = |why| Err(WalError::Foreign { path: path.clone(), wal: wal.clone(), why });
     if header.get(JOURNAL_MODES) == Some(&WITHOUT_WAL) {
         return if sound == 0 {
             Ok(found)
@@ -72,13 +72,13 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
     }
     match fs::metadata(&path).map_or(1, |found| found.nlink()) {
         0 | 1 => {}
-        links => return Err(WalFault::HardLinks { path, links }),
+        links => return Err(WalError::HardLinks { path, links }),
     }
     if sound > 0 && found.page_bytes != page_bytes(&header) {
         return foreign("its pages have another size");
     }
     if found.tail == Tail::Damaged {
-        return Err(WalFault::Damaged { wal, sound, behind: found.dropped_commits });
+        return Err(WalError::Damaged { wal, sound, behind: found.dropped_commits });
     }
     Ok(found)
 }
@@ -89,10 +89,10 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalFault> {
 ///
 /// # Errors
 /// As [`inspect`].
-pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalFault> {
+pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalError> {
     let [_, wal, ..] = options.files();
     let found = match inspect(options) {
-        Err(WalFault::Damaged { sound, behind, .. }) if options.synchronous == Synchronous::Normal => {
+        Err(WalError::Damaged { sound, behind, .. }) if options.synchronous == Synchronous::Normal => {
             let copy = salvage(options)?.kept_as.unwrap_or_default();
             tracing::warn!(
                 wal = %wal.display(), copy = %copy.display(), kept = sound, dropped = behind,
@@ -101,7 +101,7 @@ pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalFault> {
             );
             return Ok(());
         }
-        judged => judged?,
+        inspected => inspected?,
     };
     let transactions = found.transactions;
     if found.tail == Tail::Torn {
@@ -120,7 +120,7 @@ pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalFault> {
     Ok(())
 }
 
-/// What became of a damaged WAL.
+/// The result of salvaging a damaged WAL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvaged {
     /// The copy of the WAL as it was; none if the WAL was sound.
@@ -134,19 +134,19 @@ pub struct Salvaged {
 /// Copies a damaged WAL aside and cuts it behind its last sound transaction. A sound WAL stays as it is.
 ///
 /// # Errors
-/// [`WalFault`], if the WAL is not damaged but can't be used, or a file can't be read or written.
-pub(super) fn salvage(options: &Options) -> Result<Salvaged, WalFault> {
+/// [`WalError`], if the WAL is not damaged but can't be used, or a file can't be read or written.
+pub(super) fn salvage(options: &Options) -> Result<Salvaged, WalError> {
     let [path, wal, ..] = options.files();
     match inspect(options) {
         Ok(found) => {
             let transactions = found.transactions;
             return Ok(Salvaged { kept_as: None, transactions, lost_transactions: 0 });
         }
-        Err(WalFault::Damaged { .. }) => {}
+        Err(WalError::Damaged { .. }) => {}
         Err(other) => return Err(other),
     }
     let found = read(&wal, &database_header(&path)?)?;
-    let failed = |error: io::Error| WalFault::Unreadable { file: wal.clone(), why: error.to_string() };
+    let failed = |error: io::Error| WalError::Unreadable { file: wal.clone(), why: error.to_string() };
     let copy = copy_aside(&wal).map_err(failed)?;
     let file = File::options().write(true).open(&wal).map_err(failed)?;
     file.set_len(found.sound_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
@@ -175,12 +175,12 @@ fn copy_aside(wal: &Path) -> io::Result<PathBuf> {
     Ok(copy)
 }
 
-/// The start of the database; empty if there is none.
-fn database_header(path: &Path) -> Result<Vec<u8>, WalFault> {
+/// Reads the start of the database; empty if there is no database.
+fn database_header(path: &Path) -> Result<Vec<u8>, WalError> {
     let mut header = Vec::new();
     match File::open(path).and_then(|file| file.take(DATABASE_HEADER_BYTES).read_to_end(&mut header)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(WalFault::Unreadable { file: path.to_owned(), why: error.to_string() })
+            Err(WalError::Unreadable { file: path.to_owned(), why: error.to_string() })
         }
         _ => Ok(header),
     }
@@ -194,9 +194,9 @@ fn page_bytes(header: &[u8]) -> u32 {
     }
 }
 
-/// Scans the WAL. Nothing is known to be wrong with one that is missing, too short for a header, or not readable by this
-/// user: of the last, SQLite says so.
-fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalFault> {
+/// Scans the WAL. One that is missing, too short for a header, or not readable by this user holds nothing; SQLite itself
+/// reports the last case.
+fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalError> {
     let scanned = File::open(wal).and_then(|file| {
         let long = file.metadata()?.len() >= HEADER_BYTES as u64;
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, file);
@@ -206,7 +206,7 @@ fn read(wal: &Path, header: &[u8]) -> Result<WalScan, WalFault> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             Ok(WalScan::default())
         }
-        Err(error) => Err(WalFault::Unreadable { file: wal.to_owned(), why: error.to_string() }),
+        Err(error) => Err(WalError::Unreadable { file: wal.to_owned(), why: error.to_string() }),
         Ok(found) => Ok(found),
     }
 }

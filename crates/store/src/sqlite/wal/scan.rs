@@ -1,8 +1,8 @@
 //! Reads a WAL as SQLite does, and past the point where SQLite stops.
 //!
 //! Pure, over any reader. The format: <https://sqlite.org/fileformat2.html#the_write_ahead_log>. SQLite takes the sound
-//! frames up to the last commit and drops everything behind, be it a transaction that a crash cut short or committed
-//! ones behind damage. This scan tells the two apart. The checksum of a frame covers all frames before it and is kept in
+//! frames up to the last commit and drops everything behind: a transaction that a crash cut short, but also transactions
+//! that were committed, if damage precedes them. This scan tells the two apart. The checksum of a frame covers all frames before it and is kept in
 //! its header, so a frame can be verified from the checksum that the frame before *states*, even if that one is damaged.
 //! A frame that continues a commit proves that this commit was complete.
 
@@ -25,7 +25,7 @@ pub(in super::super) struct WalScan {
     pub(super) transactions: u64,
     /// Commits behind those frames.
     pub(super) dropped_commits: u64,
-    /// What kind of remains those are.
+    /// What kind of frames those are.
     pub(super) tail: Tail,
 }
 
@@ -52,16 +52,16 @@ impl WalScan {
     }
 }
 
-/// What the next frame needs to know of the one before it, or of the header.
+/// What the check of a frame needs from the frame before it, or from the header.
 struct Previous {
-    /// Its checksum as it states it, and as it follows from what comes before.
+    /// The checksum that it states, and the one computed from what comes before.
     sums: [Sum; 2],
     is_commit: bool,
     /// True if it belongs to this generation of the WAL: a restart leaves older frames behind.
     is_current: bool,
 }
 
-/// Reads a WAL to its end. If its header is damaged, the frames are found by the database's `page_bytes`.
+/// Reads a WAL to its end. If its header is damaged, the database's `page_bytes` gives the size of the frames.
 pub(super) fn scan(wal: &mut impl Read, page_bytes: u32) -> io::Result<WalScan> {
     let mut header = [0; HEADER_BYTES];
     if !fill(wal, &mut header)? {

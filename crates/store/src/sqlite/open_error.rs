@@ -1,91 +1,22 @@
-//! Before a connection is open: where the files are, what the database's header says, and why it can't be opened.
+//! Why a database can't be opened, and the checks before anything is written to it.
 
 use std::{
     fs,
     io::Read,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{commit, lock::LockError, maintenance::MaintenanceError, schema, wal::WalFault};
+use super::{
+    error_codes::is_wal_index_failure, lock::LockError, maintenance::MaintenanceError, options::folder_of,
+    schema, wal::WalError,
+};
 
-/// Where the header of a SQLite file holds `user_version`, big-endian in four bytes.
+/// The offset of `user_version` in the header of a SQLite file, big-endian in four bytes.
 const USER_VERSION_OFFSET: usize = 60;
 const HEADER_BYTES: usize = 64;
-/// Links that are followed one after the other, as many as Linux follows.
-const MAX_LINKS: usize = 40;
-
-/// How much a commit syncs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Synchronous {
-    /// Each commit syncs the WAL: an acknowledged write survives a loss of power.
-    #[default]
-    Full,
-    /// Only checkpoints sync the WAL: a loss of power may cost the last commits, a crash of the server costs none.
-    Normal,
-}
-
-/// Where the database is and how to use it.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The database file.
-    pub path: PathBuf,
-    /// How long to wait for another process that holds one of SQLite's locks.
-    pub busy_timeout: Duration,
-    /// What a commit syncs.
-    pub synchronous: Synchronous,
-}
-
-impl Options {
-    /// The database and the `-wal`, `-shm` and `-journal` that SQLite keeps beside it, with symbolic links followed.
-    ///
-    /// This process must not open them except through SQLite: closing a descriptor would drop SQLite's locks.
-    #[must_use]
-    pub fn files(&self) -> [PathBuf; 4] {
-        Self::files_of(&self.path)
-    }
-
-    /// The same for any path.
-    #[must_use]
-    pub fn files_of(path: &Path) -> [PathBuf; 4] {
-        let path = resolved(path);
-        ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(&path, suffix))
-    }
-
-    /// The file whose lock makes a process the owner of the database.
-    pub(super) fn lock_path(&self) -> PathBuf {
-        with_suffix(&resolved(&self.path), ".lock")
-    }
-}
-
-/// Follows symbolic links, also to a file that does not exist yet.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(existing) = path.canonicalize() {
-        return existing;
-    }
-    let mut target = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let Ok(next) = fs::read_link(&target) else { return target };
-        target = folder_of(&target).join(next);
-    }
-    path.to_owned()
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
 
 /// Why a database can't be opened. Each message says what to do. Nothing was changed on disk, except that SQLite rolls
 /// back a transaction that a crashed process left in a journal.
@@ -94,9 +25,9 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 pub enum OpenError {
     #[error("the folder {folder} of the database does not exist; create it, or choose another --db-path")]
     FolderMissing { folder: PathBuf },
-    #[error("{path} is no regular file, so no database; choose another --db-path")]
+    #[error("{path} is not a regular file; choose another --db-path")]
     NotAFile { path: PathBuf },
-    #[error("{path} is no SQLite file; choose another --db-path, or move that file away")]
+    #[error("{path} is not a SQLite file; choose another --db-path, or move that file away")]
     NotADatabase { path: PathBuf },
     #[error(
         "{path} is a SQLite file, but not a registry's (it has no table \"models\" with name and version); choose another --db-path"
@@ -123,7 +54,7 @@ pub enum OpenError {
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error(transparent)]
-    Wal(#[from] WalFault),
+    Wal(#[from] WalError),
     #[error("{path} can't be opened: {why}")]
     Failed { path: PathBuf, why: String },
 }
@@ -140,13 +71,13 @@ impl OpenError {
             }
             // The WAL index is the first file to grow.
             Some(ErrorCode::DiskFull) => Self::DiskFull { path },
-            _ if commit::is_wal_index_failure(error) => Self::DiskFull { path },
+            _ if is_wal_index_failure(error) => Self::DiskFull { path },
             _ => Self::Failed { path, why },
         }
     }
 }
 
-/// Judges the file by its name and header, before SQLite opens it.
+/// Checks the file by its name and header, before SQLite opens it.
 pub(super) fn inspect_file(path: &Path) -> Result<(), OpenError> {
     let folder = folder_of(path);
     if !folder.is_dir() {
@@ -157,7 +88,7 @@ pub(super) fn inspect_file(path: &Path) -> Result<(), OpenError> {
             return Err(OpenError::NotAFile { path: path.to_owned() });
         }
         if found.nlink() > 1 {
-            return Err(WalFault::HardLinks { path: path.to_owned(), links: found.nlink() }.into());
+            return Err(WalError::HardLinks { path: path.to_owned(), links: found.nlink() }.into());
         }
     }
     let Ok(file) = fs::File::open(path) else { return Ok(()) };

@@ -1,0 +1,29 @@
+//! The statements of a list, noted for tests.
+
+use std::cell::RefCell;
+
+use rusqlite::{CachedStatement, Connection};
+
+/// A statement that a list needed, and SQLite's plan for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedStatement {
+    /// The statement.
+    pub sql: String,
+    /// The lines of `EXPLAIN QUERY PLAN`.
+    pub plan: Vec<String>,
+}
+
+/// Prepares statements, and notes them for `SqliteReader::planned`.
+pub(super) struct Statements<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) noted: Option<RefCell<Vec<String>>>,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
+        if let Some(noted) = &self.noted {
+            noted.borrow_mut().push(sql.to_owned());
+        }
+        self.connection.prepare_cached(sql)
+    }
+}
