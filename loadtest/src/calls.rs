@@ -1,12 +1,12 @@
 //! Calls before and after the load: registering, reading back and deleting. A few callers make them at once, and retry
 //! while the server is busy.
 
-use std::{cell::Cell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Builder,
     task::{JoinSet, LocalSet},
-    time::{interval, sleep},
+    time::{Instant, interval, sleep},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ pub type Stop = Arc<dyn Fn() -> Option<Halt> + Send + Sync>;
 
 /// A successful answer.
 pub(crate) struct Reply {
+    /// The URL of the next page.
     pub(crate) next: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -39,7 +40,7 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(target: &Target, timeout: Duration) -> Self {
+    fn new(target: &Target, timeout: Duration) -> Self {
         Self { target: target.clone(), connection: Connection::new(target, timeout) }
     }
 
@@ -65,20 +66,14 @@ impl Calls {
 
     /// The path of a link of the server, without the base path.
     pub(crate) fn own_path(&self, link: &str) -> Option<String> {
-        self.target.own_path(link).map(str::to_owned)
+        self.target.own_path(link)
     }
 
     async fn send(&mut self, request: &[u8]) -> Result<Reply, Error> {
         let mut retries = 0;
         loop {
-            let now = tokio::time::Instant::now();
-            match self
-                .connection
-                .exchange(request, now)
-                .await
-                .map_err(Error::from)
-                .and_then(|answer| judge(&answer))
-            {
+            let answer = self.connection.exchange(request, Instant::now()).await;
+            match answer.map_err(Error::from).and_then(judge) {
                 Err(Error::Unavailable { .. }) if retries < BUSY_RETRIES => sleep(BUSY_WAIT).await,
                 outcome => return outcome,
             }
@@ -88,7 +83,7 @@ impl Calls {
 }
 
 /// The successful reply, or the error that an answer means.
-fn judge(answer: &Answer<'_>) -> Result<Reply, Error> {
+fn judge(answer: Answer<'_>) -> Result<Reply, Error> {
     let detail = || -> Option<String> {
         let parsed: serde_json::Value = serde_json::from_slice(answer.body).ok()?;
         let detail = parsed.get("detail")?;
@@ -97,15 +92,15 @@ fn judge(answer: &Answer<'_>) -> Result<Reply, Error> {
     };
     let status = answer.status;
     match status {
-        200..=299 => Ok(Reply { next: answer.next.map(str::to_owned), body: answer.body.to_vec() }),
+        200..=299 => Ok(Reply { next: answer.next, body: answer.body.to_vec() }),
         401 => Err(Error::KeyRefused),
-        status => match (status, detail()) {
-            (429 | 503, detail) => {
-                Err(Error::Unavailable { detail: detail.unwrap_or_else(|| format!("status {status}")) })
-            }
-            (400.., Some(detail)) => Err(Error::Refused { status, detail }),
-            (_, _) => Err(Error::NotARegistry { reason: format!("it answers {status}") }),
-        },
+        429 | 503 => {
+            Err(Error::Unavailable { detail: detail().unwrap_or_else(|| format!("status {status}")) })
+        }
+        _ => Err(match detail() {
+            Some(detail) if status >= 400 => Error::Refused { status, detail },
+            _ => Error::NotARegistry { reason: format!("it answers {status}") },
+        }),
     }
 }
 
@@ -124,11 +119,10 @@ pub(crate) fn each<W>(
 where
     W: AsyncFn(&mut Calls, usize) -> Result<(), Error> + 'static,
 {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
     let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    let work = Rc::new(work);
-    local.block_on(&runtime, async {
+    let counted = Rc::clone(&done);
+    let calls = async move {
+        let work = Rc::new(work);
         let mut callers: JoinSet<Result<(), Error>> = JoinSet::new();
         for _ in 0..CALLERS.min(jobs) {
             let (next, done, work) = (Rc::clone(&next), Rc::clone(&done), Rc::clone(&work));
@@ -142,23 +136,12 @@ where
                 Ok(())
             });
         }
-        let mut tick = interval(TICK);
-        loop {
-            tokio::select! {
-                ended = callers.join_next() => match ended {
-                    None => return Ok(()),
-                    Some(Ok(outcome)) => outcome?,
-                    Some(Err(panicked)) => return Err(Error::Client(io::Error::other(panicked))),
-                },
-                _ = tick.tick() => {
-                    if let Some(halt) = stop() {
-                        return Err(Error::Halted(halt));
-                    }
-                    report(done.get());
-                }
-            }
+        while let Some(ended) = callers.join_next().await {
+            ended.map_err(io::Error::other)??;
         }
-    })
+        Ok(())
+    };
+    block_on(stop, || report(counted.get()), calls)
 }
 
 /// Makes one call, or a few one after the other.
@@ -171,21 +154,28 @@ pub(crate) fn once<T>(
     stop: &Stop,
     work: impl AsyncFnOnce(&mut Calls) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    block_on(stop, || {}, async { work(&mut Calls::new(target, timeout)).await })
+}
+
+fn block_on<T>(
+    stop: &Stop,
+    mut report: impl FnMut(),
+    calls: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut calls = Calls::new(target, timeout);
-        let halted = async {
-            let mut tick = interval(TICK);
-            loop {
-                tick.tick().await;
-                if let Some(halt) = stop() {
-                    return halt;
+    LocalSet::new().block_on(&runtime, async {
+        let mut calls = pin!(calls);
+        let mut tick = interval(TICK);
+        loop {
+            tokio::select! {
+                outcome = &mut calls => return outcome,
+                _ = tick.tick() => {
+                    if let Some(halt) = stop() {
+                        return Err(Error::Halted(halt));
+                    }
+                    report();
                 }
             }
-        };
-        tokio::select! {
-            outcome = work(&mut calls) => outcome,
-            halt = halted => Err(Error::Halted(halt)),
         }
     })
 }

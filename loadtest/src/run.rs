@@ -17,15 +17,16 @@ use hdrhistogram::Histogram;
 use crate::{
     Error, Halt,
     calls::Stop,
+    histogram::{fold, histogram, record},
     ledger::Ledger,
-    observer::{Observer, Progress},
-    plan::{Limit, Operation, Pace, Plan},
-    prepare::{self, Model},
-    readback::{self, Written},
+    observer::{Observer, Stage},
+    plan::{Limit, Operation, Plan},
+    prepare,
+    readback::{self, Checked, Written},
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
     series::Series,
-    tally::{Tally, fold, histogram, record_many},
+    tally::{OperationTally, Tally},
     target::Target,
     workers::{self, Shared, WorkerMessage},
 };
@@ -35,19 +36,6 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// The waits of requests that were not sent are sampled evenly: an impossible rate leaves billions.
 const MAX_WAITS: u64 = 1_000_000;
-
-/// The stage of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Stage {
-    /// Registering versions: the number done, and of how many.
-    Preparing(usize, usize),
-    /// Sending requests.
-    Loading(Progress),
-    /// Reading the audit trail: versions done, and of how many.
-    ReadingBack(usize, usize),
-    /// Deleting versions: the number done.
-    TidyingUp(usize),
-}
 
 /// The surroundings of a run.
 pub struct Watch {
@@ -86,34 +74,24 @@ pub fn run(
             });
         }
     };
-    let model_id = models.first().map(|model| model.id).unwrap_or_default();
-    let versions = Versions { name: name.clone(), prepared: models.len(), deleted: None, error: None };
-    let written = Written { ledgers: loaded.ledgers, models };
-    let checked = if written.is_empty() {
-        readback::Checked {
-            readback: readback::Readback { complete: true, missing: Some(0), ..Default::default() },
-            production: None,
-            halted: None,
-        }
-    } else {
-        let jobs = written.jobs();
-        let stop = stop_after(&watch.stop);
-        readback::read(plan, target, &name, written, &stop, |done| report(Stage::ReadingBack(done, jobs)))
-    };
-    if checked.halted == Some(Halt::Interrupted) {
-        loaded.measured.ended_by = EndedBy::Interrupt;
+    let mut versions = Versions { name, prepared: models.len(), deleted: None, error: None };
+    let model_id = models.first().copied().unwrap_or_default();
+    let written = Written { ledgers: std::mem::take(&mut loaded.ledgers), models };
+    let stop = stop_after(&watch.stop);
+    let checked = readback::read(plan, target, &versions.name, written, &stop, |done, jobs| {
+        report(Stage::ReadingBack(done, jobs));
+    });
+    let tidied = tidy_up(plan, target, &versions.name, watch, report);
+    let interrupted = matches!(tidied, Some(Err(Error::Halted(Halt::Interrupted))));
+    if interrupted || checked.halted == Some(Halt::Interrupted) {
+        loaded.ended_by = EndedBy::Interrupt;
     }
-    let versions = match tidy_up(plan, target, &name, watch, report) {
-        None => versions,
-        Some(Ok(deleted)) => Versions { deleted: Some(deleted), ..versions },
-        Some(Err(error)) => {
-            if matches!(error, Error::Halted(Halt::Interrupted)) {
-                loaded.measured.ended_by = EndedBy::Interrupt;
-            }
-            Versions { error: Some(error.to_string()), ..versions }
-        }
-    };
-    Ok(outcome(plan, loaded.measured, checked, model_id, versions))
+    match tidied {
+        None => {}
+        Some(Ok(deleted)) => versions.deleted = Some(deleted),
+        Some(Err(error)) => versions.error = Some(error.to_string()),
+    }
+    Ok(outcome(plan, loaded, checked, model_id, versions))
 }
 
 /// After the run was ended early, the same reason does not end what follows. A second interrupt ends the process.
@@ -139,39 +117,26 @@ fn tidy_up(
     Some(prepare::tidy(plan, target, name, &stop, |done| report(Stage::TidyingUp(done))))
 }
 
-/// The measurements of the load.
-struct Measured {
+/// The load, once it has ended.
+struct Loaded {
     tally: Tally,
+    /// All operations together. The latencies include the waits of requests that were not sent.
+    total: OperationTally,
+    ledgers: Vec<Ledger>,
     series: Series,
     ended_by: EndedBy,
     abandoned: u64,
     started: SystemTime,
     /// Without the warm-up.
     runtime: Duration,
-    rate: Option<RateResult>,
-}
-
-/// The open loop at the end of the run.
-struct RateResult {
-    asked: f64,
-    due: u64,
-    unsent: u64,
-    /// How long the first request that was not sent had waited at the end.
-    oldest_unsent: Duration,
-    /// How long all of those had waited: the least that their latencies would have been.
-    waited: Histogram<u64>,
-}
-
-struct Loaded {
-    measured: Measured,
-    ledgers: Vec<Ledger>,
+    rate: Option<RateReport>,
 }
 
 fn load(
     plan: &Plan,
     target: &Target,
     name: &str,
-    models: &[Model],
+    models: &[u64],
     seed: u64,
     watch: &Watch,
     report: &mut dyn FnMut(Stage),
@@ -208,46 +173,51 @@ fn load(
     });
     let pacer = pacer.transpose()?;
     let mut observer = Observer::new(plan, start);
-    let halt = observer.watch(&shared, &messages, watch, report);
+    let halt = observer.watch(&shared, &messages, &watch.stop, report);
     shared.stop();
     for thread in threads.into_iter().chain(pacer) {
         let _ = thread.join();
     }
     let Observer { series, tally, ledgers, abandoned, .. } = observer;
-    let counted_from = start + plan.warmup;
     let ended_by = match (halt, plan.limit) {
         (Some((Halt::Interrupted, _)), _) => EndedBy::Interrupt,
         (Some((Halt::ServerGone, _)), _) => EndedBy::ServerGone,
         (None, Limit::Duration(_)) => EndedBy::Duration,
         (None, _) => EndedBy::Requests,
     };
-    let cut = halt.map_or(Duration::ZERO, |(_, at)| at.saturating_duration_since(counted_from));
+    let halted_at = halt.map(|(_, at)| at - start);
+    // A run by time lasts that time, not only until its last answer.
+    let least = match (halted_at, plan.limit) {
+        (Some(at), _) => at.saturating_sub(plan.warmup),
+        (None, Limit::Duration(duration)) => duration,
+        (None, _) => Duration::ZERO,
+    };
+    let runtime = tally.last_end.max(least);
+    let mut total = tally.total();
     let rate = shared.schedule.map(|schedule| {
-        let end = halt.map_or(Duration::MAX, |(_, at)| at - start);
-        let due =
-            if halt.is_none() && schedule.end.is_none() { schedule.total } else { schedule.due_by(end) };
+        let due = match (halted_at, schedule.end) {
+            (None, None) => schedule.total,
+            _ => schedule.due_by(halted_at.unwrap_or(Duration::MAX)),
+        };
         let warming = schedule.due_by(plan.warmup).min(due);
         // Unsent requests of the warm-up do not count.
         let taken = shared.taken().clamp(warming, due);
-        let end = schedule.end.unwrap_or(end).min(end);
+        let ends = [schedule.end, halted_at].into_iter().flatten();
+        let end = ends.min().unwrap_or(Duration::MAX);
         let wait_of = |number| end.saturating_sub(schedule.time_of(number));
+        fold(&mut total.latency, &spread(taken..due, wait_of));
         let oldest_unsent = if taken < due { wait_of(taken) } else { Duration::ZERO };
-        let waited = spread(taken..due, wait_of);
-        let asked = match plan.pace {
-            Pace::Open(rate) => rate.per_second(),
-            Pace::Closed => 0.0,
-        };
-        RateResult { asked, due: due - warming, unsent: due - taken, oldest_unsent, waited }
+        RateReport {
+            asked: plan.rate.unwrap_or_default(),
+            reached: report::per_second(total.success, runtime),
+            due: due - warming,
+            unsent: due - taken,
+            oldest_unsent_ms: report::seconds(oldest_unsent) * 1e3,
+            lateness_ms: Latency::of(&tally.lateness),
+            service_ms: Latency::of(&total.service),
+        }
     });
-    // A run by time lasts that time, not only until its last answer.
-    let asked = match (halt, plan.limit) {
-        (None, Limit::Duration(duration)) => duration,
-        _ => Duration::ZERO,
-    };
-    let runtime = tally.last_end.max(cut).max(asked);
-    let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
-    let measured = Measured { tally, series, ended_by, abandoned, started, runtime, rate };
-    Ok(Loaded { measured, ledgers })
+    Ok(Loaded { tally, total, ledgers, series, ended_by, abandoned, started, runtime, rate })
 }
 
 /// The spans of these requests. Each sample counts for all requests up to the next one.
@@ -256,82 +226,41 @@ fn spread(numbers: Range<u64>, span_of: impl Fn(u64) -> Duration) -> Histogram<u
     let apart = (numbers.end - numbers.start).div_ceil(MAX_WAITS).max(1);
     let mut number = numbers.start;
     while number < numbers.end {
-        record_many(&mut spans, span_of(number), apart.min(numbers.end - number));
+        record(&mut spans, span_of(number), apart.min(numbers.end - number));
         number += apart;
     }
     spans
 }
 
-fn outcome(
-    plan: &Plan,
-    measured: Measured,
-    checked: readback::Checked,
-    model_id: u64,
-    versions: Versions,
-) -> Outcome {
-    let Measured { tally, series, ended_by, abandoned, started, runtime, rate } = measured;
-    let mut total = tally.total();
-    let unsent = rate.as_ref().map_or(0, |rate| rate.unsent);
-    if let Some(rate) = &rate {
-        fold(&mut total.latency, &rate.waited);
-    }
+fn outcome(plan: &Plan, loaded: Loaded, checked: Checked, model_id: u64, versions: Versions) -> Outcome {
+    let Loaded { tally, total, series, ended_by, abandoned, started, runtime, rate, .. } = loaded;
     let (success, failed) = (total.success, total.failed);
     let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let per_second = report::per_second(success, runtime);
-    let rate = rate.map(|rate| RateReport {
-        asked: rate.asked,
-        reached: per_second,
-        due: rate.due,
-        unsent: rate.unsent,
-        oldest_unsent_ms: (rate.oldest_unsent.as_secs_f64() * 1e6).round() / 1000.0,
-        lateness_ms: Latency::of(&tally.lateness),
-        service_ms: Latency::of(&total.service),
-    });
-    let production_ok = checked.production.as_ref().is_none_or(|production| production.ok);
-    let complete = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0 && unsent == 0;
+    let all_sent = rate.as_ref().is_none_or(|rate| rate.unsent == 0);
+    let complete = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0 && all_sent;
     // If the gate refused every promotion, promoting was not tested.
-    let promote = tally.operations[Operation::Promote.index()].as_ref();
+    let promote = tally.operations.get(&Operation::Promote);
     let promoted = promote.is_none_or(|promote| promote.refused == 0 || promote.success > 0);
-    let mut latencies = vec![("all".to_owned(), total.latency.clone())];
-    if rate.is_some() {
-        latencies.push(("since sent".to_owned(), total.service.clone()));
-    }
-    if plan.weights.operations().count() > 1 {
-        for (operation, tally) in crate::Operation::ALL.into_iter().zip(&tally.operations) {
-            if let Some(tally) = tally {
-                latencies.push((operation.name().to_owned(), tally.latency.clone()));
-            }
-        }
-    }
+    let kept = checked.readback.is_ok() && checked.production.as_ref().is_none_or(|production| production.ok);
     let report = Report {
-        ok: complete
-            && promoted
-            && success > 0
-            && failed == 0
-            && production_ok
-            && checked.readback.is_ok()
-            && versions.error.is_none(),
+        ok: complete && promoted && success > 0 && failed == 0 && kept && versions.error.is_none(),
         requests_total: success + failed + total.refused,
         requests_success: success,
         requests_failed: failed,
         locked_errors: tally.locked,
-        status_code_counts: report::statuses(&tally),
-        exception_type_counts: tally.kinds.iter().map(|(kind, count)| (kind.to_string(), *count)).collect(),
         latency_ms: Latency::of(&total.latency),
-        errors_sample: tally.errors.clone(),
         model_id,
         started_at_epoch: report::seconds(epoch),
         ended_at_epoch: report::seconds(epoch + runtime),
         runtime_seconds: report::seconds(runtime),
-        requests_per_second: per_second,
-        scenario: plan.scenario.name(),
+        requests_per_second: report::per_second(success, runtime),
+        scenario: plan.scenario,
         connections: plan.connections,
         workers: plan.workers,
         ended_by,
         requests_abandoned: abandoned,
         requests_refused: total.refused,
         failed_latency_ms: Latency::of_some(&total.failed_latency),
-        rate,
         warmup: (!plan.warmup.is_zero()).then(|| Warmup {
             seconds: report::seconds(plan.warmup),
             requests: tally.warmup_requests,
@@ -339,10 +268,22 @@ fn outcome(
         }),
         bytes: Bytes { sent: tally.sent_bytes, received: tally.received_bytes },
         operations: report::operations(&tally),
+        status_code_counts: tally.statuses,
+        exception_type_counts: tally.kinds,
+        errors_sample: tally.errors,
         readback: checked.readback,
         production: checked.production,
         versions,
+        rate,
     };
+    let mut latencies = vec![("all".to_owned(), total.latency)];
+    if report.rate.is_some() {
+        latencies.push(("since sent".to_owned(), total.service));
+    }
+    if plan.weights.are_mixed() {
+        let operations = tally.operations.into_iter();
+        latencies.extend(operations.map(|(operation, tally)| (operation.name().to_owned(), tally.latency)));
+    }
     Outcome { report, latencies, intervals: series.intervals(runtime) }
 }
 

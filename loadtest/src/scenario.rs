@@ -1,8 +1,9 @@
 //! The requests of a run, and what their answers mean.
 //!
-//! Requests are prepared before the run. During the run a caller only writes digits into them, so it allocates nothing.
+//! Requests are prepared before the run as far as possible. During the run a caller writes them into its buffer, so it
+//! allocates nothing.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{io::Write as _, sync::Arc};
 
 use fastrand::Rng;
 
@@ -10,57 +11,59 @@ use crate::{
     http::{Answer, ExchangeError},
     ledger::{Ledger, Promotions, WriteState},
     plan::{Operation, Plan, Weights},
-    prepare::Model,
     tally::Failure,
     target::Target,
 };
 
 /// The longest part of an answer that the report repeats.
 const MAX_ERROR_CHARS: usize = 300;
-const NUMBER_DIGITS: usize = 15;
-const CALLER_DIGITS: usize = 5;
 
 /// The requests of a run, as bytes.
 pub(crate) struct Requests {
     weights: Weights,
     callers: usize,
     models: usize,
+    name: String,
+    /// As JSON.
+    suite: String,
     read: Vec<Vec<u8>>,
-    promote: Vec<Vec<u8>>,
-    /// Heads, one per version; the body is the same for all.
-    metrics: Vec<Vec<u8>>,
-    metrics_body: Template,
-    register: Vec<u8>,
-    register_body: Template,
     list: Vec<Vec<u8>>,
+    promote: Vec<Vec<u8>>,
+    /// Heads, one per version.
+    metrics: Vec<Vec<u8>>,
+    /// The head.
+    register: Vec<u8>,
     health: Vec<u8>,
 }
 
 impl Requests {
-    pub(crate) fn new(plan: &Plan, target: &Target, name: &str, models: &[Model]) -> Self {
-        let metrics_body = Template::of_metrics(&plan.suite);
-        let register_body = Template::of_registration(name);
-        let each = |method: &str, tail: &str, body: Option<usize>| {
-            models
-                .iter()
-                .map(|model| target.head(method, &format!("/models/{}{tail}", model.id), body))
-                .collect()
+    pub(crate) fn new(plan: &Plan, target: &Target, name: &str, models: &[u64]) -> Self {
+        let suite = serde_json::Value::from(plan.suite.as_str()).to_string();
+        let length = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut body = Vec::new();
+            write(&mut body);
+            Some(body.len())
         };
-        let list = LISTS
-            .iter()
-            .map(|query| target.head("GET", &format!("/models?{}", query.replace("NAME", name)), None));
+        let metrics_length = length(&|body| write_metrics(body, &suite, 0, 0));
+        let register_length = length(&|body| write_registration(body, name, 0, 0));
+        let each = |method: &str, tail: &str, body: Option<usize>| {
+            let head = |id: &u64| target.head(method, &format!("/models/{id}{tail}"), body);
+            models.iter().map(head).collect()
+        };
+        let list =
+            |query: &str| target.head("GET", &format!("/models?{}", query.replace("NAME", name)), None);
         Self {
             weights: plan.weights.clone(),
             callers: plan.connections,
             models: models.len(),
+            name: name.to_owned(),
             read: each("GET", "", None),
+            list: LISTS.map(list).into(),
             promote: each("POST", "/promote?to_status=production", Some(0)),
-            metrics: each("POST", "/metrics", Some(metrics_body.bytes.len())),
-            metrics_body,
-            register: target.head("POST", "/models", Some(register_body.bytes.len())),
-            register_body,
-            list: list.collect(),
+            metrics: each("POST", "/metrics", metrics_length),
+            register: target.head("POST", "/models", register_length),
             health: target.head("GET", "/health", None),
+            suite,
         }
     }
 
@@ -82,72 +85,26 @@ const LISTS: [&str; 8] = [
 ];
 
 /// The index of the version to which a caller's write of this number goes.
-pub(crate) fn model_of(caller: usize, number: u64, models: usize) -> usize {
-    let models = models.max(1) as u64;
-    usize::try_from((caller as u64 + number) % models).unwrap_or_default()
+pub(crate) fn model_of(caller: usize, number: usize, models: usize) -> usize {
+    (caller + number) % models.max(1)
 }
 
 /// The version string of a registration.
-pub(crate) fn version_of(caller: usize, number: u64) -> String {
-    format!("r{caller:0CALLER_DIGITS$}-{number:0NUMBER_DIGITS$}")
+pub(crate) fn version_of(caller: usize, number: usize) -> String {
+    format!("r{caller:05}-{number:015}")
 }
 
-/// A body with places for numbers, padded so that its length is constant.
-struct Template {
-    bytes: Vec<u8>,
-    caller: Range<usize>,
-    number: Range<usize>,
-    pad: u8,
+/// Its length is the same for all numbers: JSON allows spaces before a number.
+fn write_metrics(body: &mut Vec<u8>, suite: &str, caller: usize, number: usize) {
+    let score = r#""metrics":{"score":0.5"#;
+    // A vector takes everything.
+    let _ = write!(body, r#"{{"suite":{suite},{score},"caller":{caller:5},"sequence":{number:15}}}}}"#);
 }
 
-impl Template {
-    /// JSON allows spaces before a number, but no zeros.
-    fn of_metrics(suite: &str) -> Self {
-        let suite = serde_json::Value::from(suite);
-        let (caller, number) = (" ".repeat(CALLER_DIGITS), " ".repeat(NUMBER_DIGITS));
-        let text = format!(
-            "{{\"suite\":{suite},\"metrics\":{{\"score\":0.5,\"caller\":{caller},\"sequence\":{number}}}}}"
-        );
-        Self::new(text, &format!("{caller},\"sequence\":{number}}}}}"), ",\"sequence\":", b' ')
-    }
-
-    fn of_registration(name: &str) -> Self {
-        let version = version_of(0, 0);
-        let text = format!(
-            "{{\"name\":\"{name}\",\"artifact_uri\":\"s3://loadtest/model.pt\",\"tags\":[\"loadtest\"],\
-             \"params\":124439808,\"training_step\":1000,\"version\":\"{version}\"}}"
-        );
-        Self::new(text, &format!("{}\"}}", &version[1..]), "-", b'0')
-    }
-
-    /// The text ends with `tail`: the place of the caller, `between`, the place of the number, and more.
-    fn new(text: String, tail: &str, between: &str, pad: u8) -> Self {
-        let start = text.len() - tail.len();
-        let number = start + CALLER_DIGITS + between.len();
-        Self {
-            bytes: text.into_bytes(),
-            caller: start..start + CALLER_DIGITS,
-            number: number..number + NUMBER_DIGITS,
-            pad,
-        }
-    }
-
-    fn append_to(&self, request: &mut Vec<u8>, caller: usize, number: u64) {
-        let start = request.len();
-        request.extend_from_slice(&self.bytes);
-        let body = &mut request[start..];
-        write_digits(&mut body[self.caller.clone()], caller as u64, self.pad);
-        write_digits(&mut body[self.number.clone()], number, self.pad);
-    }
-}
-
-fn write_digits(place: &mut [u8], mut number: u64, pad: u8) {
-    let mut first = true;
-    for digit in place.iter_mut().rev() {
-        *digit = if number > 0 || first { b'0' + (number % 10) as u8 } else { pad };
-        number /= 10;
-        first = false;
-    }
+/// Its length is the same for all numbers.
+fn write_registration(body: &mut Vec<u8>, name: &str, caller: usize, number: usize) {
+    let rest = r#""artifact_uri":"s3://loadtest/model.pt","tags":["loadtest"],"params":124439808,"training_step":1000"#;
+    let _ = write!(body, r#"{{"name":"{name}","version":"r{caller:05}-{number:015}",{rest}}}"#);
 }
 
 /// The request that a caller has sent.
@@ -155,7 +112,7 @@ fn write_digits(place: &mut [u8], mut number: u64, pad: u8) {
 struct Pending {
     operation: Operation,
     /// The number of the write among those of its kind, or the index of the promoted version among the caller's own.
-    number: u64,
+    number: usize,
 }
 
 /// One caller, with one request at a time, and its ledger.
@@ -164,7 +121,7 @@ pub(crate) struct Caller {
     index: usize,
     rng: Rng,
     pending: Option<Pending>,
-    promotions_sent: u64,
+    promotions_sent: usize,
     pub(crate) ledger: Ledger,
 }
 
@@ -195,71 +152,53 @@ impl Caller {
             }
             Operation::Health => request.extend_from_slice(&requests.health),
             Operation::Metrics => {
-                number = self.ledger.metrics.begin();
-                let model = model_of(self.index, number, requests.models);
-                request.extend_from_slice(&requests.metrics[model]);
-                requests.metrics_body.append_to(request, self.index, number);
+                number = self.ledger.metrics.len();
+                self.ledger.metrics.push(WriteState::Unsure);
+                request.extend_from_slice(&requests.metrics[model_of(self.index, number, requests.models)]);
+                write_metrics(request, &requests.suite, self.index, number);
             }
             Operation::Register => {
-                number = self.ledger.registrations.begin();
+                number = self.ledger.registrations.len();
+                self.ledger.registrations.push(WriteState::Unsure);
                 request.extend_from_slice(&requests.register);
-                requests.register_body.append_to(request, self.index, number);
+                write_registration(request, &requests.name, self.index, number);
             }
             Operation::Promote => {
-                number = self.promotions_sent % self.ledger.promotions.len().max(1) as u64;
+                number = self.promotions_sent % self.ledger.promotions.len().max(1);
                 self.promotions_sent += 1;
-                if let Some(own) = self.ledger.promotions.get_mut(slot(number)) {
-                    own.unsure += 1;
-                }
-                request.extend_from_slice(&requests.promote[self.index + slot(number) * requests.callers]);
+                self.ledger.promotions[number].unsure += 1;
+                request.extend_from_slice(&requests.promote[self.index + number * requests.callers]);
             }
         }
         self.pending = Some(Pending { operation, number });
         operation
     }
 
-    /// Records the answer to that request in the ledger, with the times since the run began. Returns why it failed, if it
-    /// did.
-    pub(crate) fn record(
-        &mut self,
-        answer: &Result<Answer<'_>, ExchangeError>,
-        (sent, answered): (Duration, Duration),
-    ) -> Option<Failure> {
+    /// Records the answer to that request in the ledger. Returns why it failed, if it did.
+    pub(crate) fn record(&mut self, answer: &Result<Answer<'_>, ExchangeError>) -> Option<Failure> {
         let Pending { operation, number } = self.pending.take()?;
         let (state, failure) = judge(operation, answer);
+        let done = state == WriteState::Acknowledged;
         match operation {
-            Operation::Metrics => self.ledger.metrics.set(number, state),
-            Operation::Register => {
-                let id = answer.as_ref().ok().and_then(|answer| id_in(answer.body));
-                match (state, id) {
-                    (WriteState::Acknowledged, Some(id)) => {
-                        self.ledger.registrations.set(number, state);
-                        self.ledger.registered.push((number, id));
-                    }
+            Operation::Metrics => self.ledger.metrics[number] = state,
+            Operation::Register if done => {
+                let Some(id) = answer.as_ref().ok().and_then(|answer| id_in(answer.body)) else {
                     // Without its id it can't be read back.
-                    (WriteState::Acknowledged, None) => {
-                        return Some(Failure::of_answer("the answer to a registration has no id".to_owned()));
-                    }
-                    (state, _) => self.ledger.registrations.set(number, state),
-                }
+                    return Some(Failure::of_answer("the answer to a registration has no id".to_owned()));
+                };
+                self.ledger.registrations[number] = state;
+                self.ledger.registered.push((number, id));
             }
+            Operation::Register => self.ledger.registrations[number] = state,
             Operation::Promote => {
-                if let Some(own) = self.ledger.promotions.get_mut(slot(number)) {
-                    own.unsure -= u64::from(state != WriteState::Unsure);
-                    if state == WriteState::Acknowledged {
-                        own.acknowledged += 1;
-                        own.last = Some((sent, answered));
-                    }
-                }
+                let own = &mut self.ledger.promotions[number];
+                own.unsure -= u64::from(state != WriteState::Unsure);
+                own.acknowledged += u64::from(done);
             }
             Operation::Read | Operation::List | Operation::Health => {}
         }
         failure
     }
-}
-
-fn slot(number: u64) -> usize {
-    usize::try_from(number).unwrap_or_default()
 }
 
 impl Failure {
@@ -319,21 +258,28 @@ mod tests {
 
     use super::*;
 
-    fn body_of(template: &Template, caller: usize, number: u64) -> Value {
-        let mut body = Vec::new();
-        template.append_to(&mut body, caller, number);
-        assert_eq!(body.len(), template.bytes.len());
-        serde_json::from_slice(&body).unwrap()
-    }
-
     #[test]
     fn bodies_are_json_of_constant_length() {
-        for (caller, number) in [(0, 0), (7, 10), (9999, 999_999_999_999_999)] {
-            let body = body_of(&Template::of_metrics("a \"suite\""), caller, number);
-            let metrics = json!({"score": 0.5, "caller": caller, "sequence": number});
-            assert_eq!(body, json!({"suite": "a \"suite\"", "metrics": metrics}));
-            let body = body_of(&Template::of_registration("loadtest-1"), caller, number);
-            assert_eq!(body["version"], version_of(caller, number));
+        let metrics = |caller, number| {
+            let mut body = Vec::new();
+            write_metrics(&mut body, r#""a \"suite\"""#, caller, number);
+            body
+        };
+        let registration = |caller, number| {
+            let mut body = Vec::new();
+            write_registration(&mut body, "loadtest-1", caller, number);
+            body
+        };
+        for (caller, number) in [(7, 10), (9999, 999_999_999_999_999)] {
+            let body = metrics(caller, number);
+            assert_eq!(body.len(), metrics(0, 0).len());
+            let scores = json!({"score": 0.5, "caller": caller, "sequence": number});
+            let expected = json!({"suite": "a \"suite\"", "metrics": scores});
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
+            let body = registration(caller, number);
+            assert_eq!(body.len(), registration(0, 0).len());
+            let version = version_of(caller, number);
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["version"], version);
         }
     }
 
@@ -372,11 +318,5 @@ mod tests {
             let is = (found, failure.is_some(), failure.is_some_and(|failure| failure.locked));
             assert_eq!(is, (state, failed, is_locked), "{operation:?} {answer:?}");
         }
-    }
-
-    #[test]
-    fn writes_go_to_each_version_in_turn() {
-        let hit: Vec<_> = (0..4).map(|number| model_of(1, number, 3)).collect();
-        assert_eq!(hit, [1, 2, 0, 1]);
     }
 }

@@ -1,7 +1,7 @@
 //! The files of a run. They are checked before the run.
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,6 @@ use registry_loadtest::{
     hgrm,
 };
 
-use super::is_same;
 use crate::{
     artifact::{check_writable, folder_of, write_atomically},
     cli::{
@@ -36,7 +35,8 @@ impl Files {
         let named = [("--out", Some(out)), ("--hdr-out", hdr_out), ("--chart", chart)];
         let named: Vec<_> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
         for (at, (flag, path)) in named.iter().enumerate() {
-            if let Some((other, _)) = named[..at].iter().find(|(_, other)| is_same(path, other)) {
+            let same = |other: &Path| std::path::absolute(path).ok() == std::path::absolute(other).ok();
+            if let Some((other, _)) = named[..at].iter().find(|(_, other)| same(other)) {
                 return Err(Failure::usage(format!(
                     "{other} and {flag} name the same file, {}",
                     path.display()
@@ -65,23 +65,16 @@ impl Files {
         // If one can't be written, the others still are.
         faults.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
         if let Some(path) = &self.hdr_out {
-            faults.note(write_atomically(path, &distribution(outcome)?));
+            let mut distribution = Vec::new();
+            hgrm::write(&outcome.latencies[0].1, &mut distribution)
+                .map_err(|error| Failure::failed(format!("the distribution can't be made: {error}")))?;
+            faults.note(write_atomically(path, &distribution));
         }
         if let Some(path) = &self.chart {
             faults.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
         }
         faults.check()
     }
-}
-
-/// The distribution of all latencies.
-fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    let failed = |error: io::Error| Failure::failed(format!("the distribution can't be made: {error}"));
-    for (_, latencies) in outcome.latencies.iter().take(1) {
-        hgrm::write(latencies, &mut text).map_err(failed)?;
-    }
-    Ok(text)
 }
 
 fn ended_by(ended_by: EndedBy) -> &'static str {
@@ -121,9 +114,9 @@ fn picture(outcome: &Outcome) -> Chart {
             },
         ),
     ];
-    if let Some(asked) = report.rate_asked() {
-        facts.insert(2, fact("requests per second due", format!("{asked}")));
-        facts.push(fact("not sent in time", print::count(report.unsent())));
+    if let Some(rate) = &report.rate {
+        facts.insert(2, fact("requests per second due", format!("{}", rate.asked)));
+        facts.push(fact("not sent in time", print::count(rate.unsent)));
     }
     Chart {
         title: format!("registry loadtest: {}", report.scenario),

@@ -17,6 +17,7 @@ use registry_loadtest::Target;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::messages::failure;
 use crate::{
     cli::{exit::Failure, interrupt::Interrupt},
     client::read_base_url,
@@ -106,7 +107,7 @@ impl OwnServer {
     /// If the address it printed is not a URL.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         let url = read_base_url(&self.url)?;
-        Target::resolve(&url, &self.key).map_err(|error| super::failure(error, &self.url))
+        Target::resolve(&url, &self.key).map_err(|error| failure(error, &self.url))
     }
 
     fn kill(&mut self) {
