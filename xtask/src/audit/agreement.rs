@@ -5,7 +5,7 @@
 use semver::Version;
 use serde_json::Value;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::changelog::{self, FILE};
 
 const VERSIONS: &str = "versions";
@@ -89,7 +89,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::Level::{self, Fail, Pass, Warn};
+    use crate::audit::finding::Level::{self, Fail, Pass, Warn};
 
     fn levels(findings: &[Finding]) -> Vec<Level> {
         findings.iter().map(|finding| finding.level).collect()

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Finding, agreement};
+use super::{agreement, finding::Finding};
 use crate::repository::{Repository, Tracked, last_lines, run};
 
 const TRACKED: &str = "tracked files";
@@ -33,29 +33,6 @@ const EXTENSIONS: [&str; 14] = [
     "db", "sqlite", "sqlite3", "pem", "key", "p12", "pfx", "jks", "keystore", "ppk", "kdbx", "profraw",
     "profdata", "core",
 ];
-/// What the package of the binary must have.
-const REQUIRED: [&str; 6] =
-    ["Cargo.lock", "Cargo.toml", "CHANGELOG.md", "LICENSE", "README.md", "src/main.rs"];
-/// What only maintainers use.
-const OURS: [&str; 16] = [
-    ".ci/",
-    ".config/",
-    ".dockerignore",
-    ".github/",
-    "CODE_OF_CONDUCT.md",
-    "CONTRIBUTING.md",
-    "Dockerfile",
-    "RELEASE.md",
-    "compose.yaml",
-    "deny.toml",
-    "fuzz/",
-    "loadtest/",
-    "Makefile",
-    "packaging/",
-    "qa_artifacts/",
-    "xtask/",
-];
-
 /// Returns true if a file must be neither tracked nor published.
 fn is_unwanted(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
@@ -91,7 +68,13 @@ pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool)
     for name in &names {
         let output = run(repository.cargo(base).args(["--list", "-p", name]))?;
         let list = String::from_utf8_lossy(&output.stdout);
-        findings.extend(contents(name, &list.lines().collect::<Vec<_>>()));
+        let unwanted = list.lines().filter(|file| is_unwanted(file));
+        let faults = unwanted.map(|file| format!("{name} contains {file}"));
+        findings.extend(Finding::of_faults(
+            PACKAGE,
+            faults.collect(),
+            format!("{name} has {} files", list.lines().count()),
+        ));
     }
     let mut make = repository.cargo(base);
     make.args(names.iter().flat_map(|name| ["-p", name]));
@@ -104,27 +87,10 @@ pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool)
     Ok(findings)
 }
 
-fn contents(name: &str, files: &[&str]) -> Vec<Finding> {
-    let mut faults = Vec::new();
-    if files.contains(&"src/main.rs") || files.is_empty() {
-        let missing = REQUIRED.iter().filter(|required| !files.contains(*required));
-        faults.extend(missing.map(|missing| format!("{name} lacks {missing}")));
-    }
-    for file in files {
-        let ours = OURS.iter().find(|ours| file == *ours || ours.ends_with('/') && file.starts_with(*ours));
-        if let Some(ours) = ours {
-            faults.push(format!("{name} contains {file}; exclude {ours} in its Cargo.toml"));
-        } else if is_unwanted(file) {
-            faults.push(format!("{name} contains {file}"));
-        }
-    }
-    Finding::of_faults(PACKAGE, faults, format!("{name} has {} files", files.len()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Level;
+    use crate::audit::finding::Level;
 
     #[test]
     fn stray_files_are_known_by_their_place_and_name() {
@@ -165,18 +131,5 @@ mod tests {
         let findings = stray(&[file(".env"), file("src/main.rs")]);
         assert_eq!((findings.len(), findings[0].level), (1, Level::Fail));
         assert!(findings[0].text.ends_with("git rm --cached '.env'"), "{}", findings[0]);
-    }
-
-    #[test]
-    fn a_package_has_what_it_must_and_nothing_of_ours() {
-        assert_eq!(contents("a", &REQUIRED)[0].level, Level::Pass);
-        assert_eq!(contents("a", &["Cargo.toml", "src/lib.rs"])[0].level, Level::Pass);
-        assert_eq!(contents("a", &REQUIRED[1..])[0].text, "a lacks Cargo.lock");
-        assert_eq!(contents("a", &[]).len(), REQUIRED.len(), "it can't be listed");
-        for extra in ["test.db", ".env", "tls/server.key", ".ci/run", "xtask/src/lib.rs", "Makefile"] {
-            let findings = contents("a", &[extra]);
-            assert_eq!(findings[0].level, Level::Fail, "{extra}");
-            assert!(findings[0].text.contains(extra), "{}", findings[0]);
-        }
     }
 }
