@@ -1,6 +1,6 @@
-//! Figures as a person reads them, and tables of them in Markdown.
+//! Numbers for people, and tables in Markdown.
 
-/// The value below which this share of `values` lies.
+/// The value at this share of the sorted `values`.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (share * values.len() as f64).ceil() as usize;
@@ -24,7 +24,7 @@ pub fn whole(value: f64) -> String {
     text
 }
 
-/// Milliseconds, with as many decimals as are worth anything.
+/// Milliseconds with three significant digits.
 pub fn millis(value: f64) -> String {
     match value {
         _ if value.is_nan() => "–".to_owned(),
@@ -35,7 +35,7 @@ pub fn millis(value: f64) -> String {
     }
 }
 
-/// A table in Markdown, its columns padded so that it can be read as it is.
+/// A table in Markdown, with padded columns.
 pub fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());

@@ -251,13 +251,6 @@ mod tests {
     }
 
     #[test]
-    fn the_warm_up_is_not_counted() {
-        let mut tally = Tally::new();
-        tally.record(ended(None, 5));
-        assert_eq!((tally.warmup_requests, tally.total().success, tally.statuses.len()), (1, 0, 0));
-    }
-
-    #[test]
     fn a_slice_is_returned_when_the_next_one_begins() {
         let mut tally = Tally::new();
         assert!(tally.record(ended(None, 1)).is_none());
@@ -269,25 +262,5 @@ mod tests {
         let (number, slice) = tally.flush().unwrap();
         assert_eq!((number, slice.done), (1, 1));
         assert!(tally.flush().is_none());
-    }
-
-    #[test]
-    fn failures_are_counted_apart_and_each_message_is_kept_once() {
-        let mut tally = Tally::new();
-        for _ in 0..3 {
-            let failure = Failure {
-                kind: Some("Timeout".to_owned()),
-                unreachable: false,
-                locked: true,
-                text: "no answer".to_owned(),
-            };
-            tally.record(Ended { status: None, failure: Some(failure), ..ended(Some(1), 9) });
-        }
-        let total = tally.total();
-        assert_eq!(
-            (total.failed, total.success, total.latency.len(), total.failed_latency.len()),
-            (3, 0, 0, 3)
-        );
-        assert_eq!((tally.locked, tally.kinds["Timeout"], tally.errors.len()), (3, 3, 1));
     }
 }

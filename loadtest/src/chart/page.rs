@@ -142,7 +142,7 @@ fn time_axis(low_ns: u64, high_ns: u64) -> Axis {
     Axis { title: title.to_owned(), scale, range: None }
 }
 
-/// 1/(1-p) and the latency there in milliseconds. The last of n values stands at n.
+/// 1/(1-p), and the latency there in milliseconds. The last of n values is at n.
 fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let end = histogram.len() as f64;
     let steps = histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE);
