@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     Error, Halt,
     http::{Answer, Connection},
+    plan::Plan,
     target::Target,
 };
 
@@ -40,10 +41,6 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    fn new(target: &Target, timeout: Duration) -> Self {
-        Self { target: target.clone(), connection: Connection::new(target, timeout) }
-    }
-
     pub(crate) async fn get(&mut self, path: &str) -> Result<Reply, Error> {
         let request = self.target.head("GET", path, None);
         match self.send(&request).await {
@@ -104,57 +101,59 @@ fn judge(answer: Answer<'_>) -> Result<Reply, Error> {
     }
 }
 
-/// Does the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
-///
-/// # Errors
-/// The first error of a job, which ends the others; [`Error::Halted`] if `stop` says so.
-pub(crate) fn each<W>(
-    target: &Target,
-    timeout: Duration,
-    jobs: usize,
-    stop: &Stop,
-    mut report: impl FnMut(usize),
-    work: W,
-) -> Result<(), Error>
-where
-    W: AsyncFn(&mut Calls, usize) -> Result<(), Error> + 'static,
-{
-    let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    let counted = Rc::clone(&done);
-    let calls = async move {
-        let work = Rc::new(work);
-        let mut callers: JoinSet<Result<(), Error>> = JoinSet::new();
-        for _ in 0..CALLERS.min(jobs) {
-            let (next, done, work) = (Rc::clone(&next), Rc::clone(&done), Rc::clone(&work));
-            let mut calls = Calls::new(target, timeout);
-            callers.spawn_local(async move {
-                while next.get() < jobs {
-                    let job = next.replace(next.get() + 1);
-                    work(&mut calls, job).await?;
-                    done.set(done.get() + 1);
-                }
-                Ok(())
-            });
-        }
-        while let Some(ended) = callers.join_next().await {
-            ended.map_err(io::Error::other)??;
-        }
-        Ok(())
-    };
-    block_on(stop, || report(counted.get()), calls)
+/// What all calls of a run need.
+pub(crate) struct Session<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) target: &'a Target,
+    pub(crate) stop: Stop,
 }
 
-/// Makes one call, or a few one after the other.
-///
-/// # Errors
-/// The error of `work`; [`Error::Halted`] as soon as `stop` says so.
-pub(crate) fn once<T>(
-    target: &Target,
-    timeout: Duration,
-    stop: &Stop,
-    work: impl AsyncFnOnce(&mut Calls) -> Result<T, Error>,
-) -> Result<T, Error> {
-    block_on(stop, || {}, async { work(&mut Calls::new(target, timeout)).await })
+impl Session<'_> {
+    fn calls(&self) -> Calls {
+        let connection = Connection::new(self.target, self.plan.timeout);
+        Calls { target: self.target.clone(), connection }
+    }
+
+    /// Does the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
+    ///
+    /// # Errors
+    /// The first error of a job, which ends the others; [`Error::Halted`] if `stop` says so.
+    pub(crate) fn each<W>(&self, jobs: usize, mut report: impl FnMut(usize), work: W) -> Result<(), Error>
+    where
+        W: AsyncFn(&mut Calls, usize) -> Result<(), Error> + 'static,
+    {
+        let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let counted = Rc::clone(&done);
+        let calls = async move {
+            let work = Rc::new(work);
+            let mut callers: JoinSet<Result<(), Error>> = JoinSet::new();
+            for _ in 0..CALLERS.min(jobs) {
+                let (next, done, work) = (Rc::clone(&next), Rc::clone(&done), Rc::clone(&work));
+                let mut calls = self.calls();
+                callers.spawn_local(async move {
+                    while next.get() < jobs {
+                        let job = next.replace(next.get() + 1);
+                        work(&mut calls, job).await?;
+                        done.set(done.get() + 1);
+                    }
+                    Ok(())
+                });
+            }
+            while let Some(ended) = callers.join_next().await {
+                ended.map_err(io::Error::other)??;
+            }
+            Ok(())
+        };
+        block_on(&self.stop, || report(counted.get()), calls)
+    }
+
+    /// Gets one page.
+    ///
+    /// # Errors
+    /// Those of the call; [`Error::Halted`] as soon as `stop` says so.
+    pub(crate) fn get(&self, path: &str) -> Result<Reply, Error> {
+        block_on(&self.stop, || {}, async { self.calls().get(path).await })
+    }
 }
 
 fn block_on<T>(

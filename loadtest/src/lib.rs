@@ -47,5 +47,5 @@ pub use observer::{Progress, Stage};
 pub use plan::{Limit, Operation, Plan, Weights};
 pub use readback::{Production, Readback};
 pub use report::{Bytes, EndedBy, Latency, OperationReport, Outcome, RateReport, Report, Versions, Warmup};
-pub use run::{Watch, run};
+pub use run::run;
 pub use target::Target;

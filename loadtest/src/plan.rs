@@ -137,7 +137,7 @@ pub struct Plan {
     pub suite: String,
     /// The longest time for an answer.
     pub timeout: Duration,
-    /// Keep the registered versions.
+    /// Do not delete the registered versions afterwards, for example since they end with their server.
     pub keep: bool,
 }
 

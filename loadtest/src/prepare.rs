@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    calls::{self, Stop},
-    plan::{Operation, Plan},
+    calls::{Calls, Session},
+    plan::Operation,
     scenario::id_in,
-    target::Target,
 };
 
 /// The prefix of all names, by which people recognise them.
@@ -27,8 +26,8 @@ pub(crate) fn fresh_name(rng: &mut fastrand::Rng) -> String {
 }
 
 /// Checks that a registry answers there and accepts the key.
-pub(crate) fn check(plan: &Plan, target: &Target, stop: &Stop) -> Result<(), Error> {
-    let answered = calls::once(target, plan.timeout, stop, async |calls| calls.get("/stats").await)?;
+pub(crate) fn check(session: &Session<'_>) -> Result<(), Error> {
+    let answered = session.get("/stats")?;
     let stats: Option<Value> = serde_json::from_slice(&answered.body).ok();
     match stats.as_ref().and_then(|stats| stats.get("total_models")) {
         Some(_) => Ok(()),
@@ -38,15 +37,14 @@ pub(crate) fn check(plan: &Plan, target: &Target, stop: &Stop) -> Result<(), Err
 
 /// Registers the versions that the run works with, and returns their ids.
 pub(crate) fn register(
-    plan: &Plan,
-    target: &Target,
+    session: &Session<'_>,
     name: &str,
-    stop: &Stop,
     report: impl FnMut(usize),
 ) -> Result<Vec<u64>, Error> {
-    let ids = Rc::new(RefCell::new(vec![0; plan.models]));
+    let models = session.plan.models;
+    let ids = Rc::new(RefCell::new(vec![0; models]));
     let (filled, name) = (Rc::clone(&ids), name.to_owned());
-    calls::each(target, plan.timeout, plan.models, stop, report, async move |calls, job| {
+    session.each(models, report, async move |calls, job| {
         let body = draft(&name, job).to_string();
         let answered = calls.post("/models", body.as_bytes()).await?;
         let no_id = || Error::NotARegistry { reason: "its answer to a registration has no id".to_owned() };
@@ -80,13 +78,7 @@ fn draft(name: &str, number: usize) -> Value {
 /// Their events stay.
 ///
 /// A proxy may drop the filter, so the name of each row is checked before anything is deleted.
-pub(crate) fn tidy(
-    plan: &Plan,
-    target: &Target,
-    name: &str,
-    stop: &Stop,
-    mut report: impl FnMut(usize),
-) -> Result<usize, Error> {
+pub(crate) fn tidy(session: &Session<'_>, name: &str, mut report: impl FnMut(usize)) -> Result<usize, Error> {
     #[derive(Deserialize)]
     struct Row {
         id: u64,
@@ -94,11 +86,10 @@ pub(crate) fn tidy(
     }
     let wrong = |reason: &str| Error::NotARegistry { reason: reason.to_owned() };
     // Only a version in production needs it.
-    let query = if plan.weights.include(Operation::Promote) { "?force=true" } else { "" };
+    let query = if session.plan.weights.include(Operation::Promote) { "?force=true" } else { "" };
     let (deleted, mut tried) = (Rc::new(Cell::new(0)), HashSet::new());
     loop {
-        let path = format!("/models?name={name}&limit={PAGE}");
-        let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
+        let page = session.get(&format!("/models?name={name}&limit={PAGE}"))?;
         let rows: Vec<Row> = serde_json::from_slice(&page.body).map_err(|error| wrong(&error.to_string()))?;
         if rows.is_empty() {
             return Ok(deleted.get());
@@ -113,17 +104,13 @@ pub(crate) fn tidy(
             return Err(wrong("its list still has versions that it has deleted"));
         }
         let (count, before, gone) = (fresh.len(), deleted.get(), Rc::clone(&deleted));
-        calls::each(
-            target,
-            plan.timeout,
-            count,
-            stop,
-            |done| report(before + done),
-            async move |calls, job| match calls.delete(&format!("/models/{}{query}", fresh[job])).await {
+        let delete = async move |calls: &mut Calls, job: usize| {
+            match calls.delete(&format!("/models/{}{query}", fresh[job])).await {
                 // Another client has deleted it.
                 Err(Error::Refused { status: 404, .. }) => Ok(()),
                 answered => answered.map(|_| gone.set(gone.get() + 1)),
-            },
-        )?;
+            }
+        };
+        session.each(count, |done| report(before + done), delete)?;
     }
 }

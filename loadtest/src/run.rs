@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     Error, Halt,
-    calls::Stop,
+    calls::{Session, Stop},
     histogram::{fold, histogram, record},
     ledger::Ledger,
     observer::{Observer, Stage},
@@ -37,84 +37,68 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// The waits of requests that were not sent are sampled evenly: an impossible rate leaves billions.
 const MAX_WAITS: u64 = 1_000_000;
 
-/// The surroundings of a run.
-pub struct Watch {
-    /// Called at intervals.
-    pub stop: Stop,
-    /// The server ends after the run with all its data, so versions need not be deleted.
-    pub server_is_ours: bool,
-}
-
-/// Makes the run.
+/// Makes the run, calls `stop` and `report` at intervals.
 ///
 /// # Errors
 /// If it could not begin. Versions that were already registered are deleted, if possible.
 pub fn run(
     plan: &Plan,
     target: &Target,
-    watch: &Watch,
+    stop: &Stop,
     report: &mut dyn FnMut(Stage),
 ) -> Result<Outcome, Error> {
-    prepare::check(plan, target, &watch.stop)?;
+    let session = Session { plan, target, stop: Arc::clone(stop) };
+    prepare::check(&session)?;
     let mut rng = fastrand::Rng::new();
     let name = prepare::fresh_name(&mut rng);
-    let prepared = prepare::register(plan, target, &name, &watch.stop, |done| {
-        report(Stage::Preparing(done, plan.models));
-    });
+    let prepared = prepare::register(&session, &name, |done| report(Stage::Preparing(done, plan.models)));
     let loaded = prepared.and_then(|models| {
-        let loaded = load(plan, target, &name, &models, rng.u64(..), watch, report)?;
+        let loaded = load(&session, &name, &models, rng.u64(..), report)?;
         Ok((models, loaded))
     });
+    let session = resumed(session);
     let (models, mut loaded) = match loaded {
         Ok(loaded) => loaded,
         Err(cause) => {
-            return Err(match tidy_up(plan, target, &name, watch, report) {
-                Some(Err(why)) => Error::LeftBehind { name, why: why.to_string(), cause: Box::new(cause) },
-                _ => cause,
+            return Err(match tidy_up(session, &name, report) {
+                Err(why) => Error::LeftBehind { name, why: why.to_string(), cause: Box::new(cause) },
+                Ok(_) => cause,
             });
         }
     };
     let mut versions = Versions { name, prepared: models.len(), deleted: None, error: None };
     let model_id = models.first().copied().unwrap_or_default();
     let written = Written { ledgers: std::mem::take(&mut loaded.ledgers), models };
-    let stop = stop_after(&watch.stop);
-    let checked = readback::read(plan, target, &versions.name, written, &stop, |done, jobs| {
+    let checked = readback::read(&session, &versions.name, written, |done, jobs| {
         report(Stage::ReadingBack(done, jobs));
     });
-    let tidied = tidy_up(plan, target, &versions.name, watch, report);
-    let interrupted = matches!(tidied, Some(Err(Error::Halted(Halt::Interrupted))));
-    if interrupted || checked.halted == Some(Halt::Interrupted) {
-        loaded.ended_by = EndedBy::Interrupt;
+    let mut interrupted = checked.halted == Some(Halt::Interrupted);
+    match tidy_up(resumed(session), &versions.name, report) {
+        Ok(deleted) => versions.deleted = deleted,
+        Err(error) => {
+            interrupted |= matches!(error, Error::Halted(Halt::Interrupted));
+            versions.error = Some(error.to_string());
+        }
     }
-    match tidied {
-        None => {}
-        Some(Ok(deleted)) => versions.deleted = Some(deleted),
-        Some(Err(error)) => versions.error = Some(error.to_string()),
+    if interrupted {
+        loaded.ended_by = EndedBy::Interrupt;
     }
     Ok(outcome(plan, loaded, checked, model_id, versions))
 }
 
-/// After the run was ended early, the same reason does not end what follows. A second interrupt ends the process.
-fn stop_after(stop: &Stop) -> Stop {
-    match stop() {
-        None => Arc::clone(stop),
-        Some(_) => Arc::new(|| None),
-    }
+/// The session after the run was ended early: the same reason does not end what follows. A second interrupt ends the
+/// process.
+fn resumed(session: Session<'_>) -> Session<'_> {
+    let stopped = (session.stop)().is_some();
+    if stopped { Session { stop: Arc::new(|| None), ..session } } else { session }
 }
 
-/// Deletes the run's versions, unless they are kept or end with their server.
-fn tidy_up(
-    plan: &Plan,
-    target: &Target,
-    name: &str,
-    watch: &Watch,
-    report: &mut dyn FnMut(Stage),
-) -> Option<Result<usize, Error>> {
-    if plan.keep || watch.server_is_ours {
-        return None;
+/// Deletes the run's versions unless they are kept, and returns how many.
+fn tidy_up(session: Session<'_>, name: &str, report: &mut dyn FnMut(Stage)) -> Result<Option<usize>, Error> {
+    if session.plan.keep {
+        return Ok(None);
     }
-    let stop = stop_after(&watch.stop);
-    Some(prepare::tidy(plan, target, name, &stop, |done| report(Stage::TidyingUp(done))))
+    prepare::tidy(&session, name, |done| report(Stage::TidyingUp(done))).map(Some)
 }
 
 /// The load, once it has ended.
@@ -133,14 +117,13 @@ struct Loaded {
 }
 
 fn load(
-    plan: &Plan,
-    target: &Target,
+    session: &Session<'_>,
     name: &str,
     models: &[u64],
     seed: u64,
-    watch: &Watch,
     report: &mut dyn FnMut(Stage),
 ) -> Result<Loaded, Error> {
+    let Session { plan, target, stop } = session;
     let requests = Arc::new(Requests::new(plan, target, name, models));
     let shared = Arc::new(Shared::new(plan, target, requests, seed));
     let (sender, messages) = channel();
@@ -153,7 +136,7 @@ fn load(
                 ready += 1;
                 continue;
             }
-            Err(RecvTimeoutError::Timeout) => match (watch.stop)() {
+            Err(RecvTimeoutError::Timeout) => match stop() {
                 None => continue,
                 Some(halt) => Error::Halted(halt),
             },
@@ -173,7 +156,7 @@ fn load(
     });
     let pacer = pacer.transpose()?;
     let mut observer = Observer::new(plan, start);
-    let halt = observer.watch(&shared, &messages, &watch.stop, report);
+    let halt = observer.watch(&shared, &messages, stop, report);
     shared.stop();
     for thread in threads.into_iter().chain(pacer) {
         let _ = thread.join();

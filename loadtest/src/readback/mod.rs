@@ -13,11 +13,10 @@ use serde::Deserialize;
 
 use crate::{
     Error, Halt,
-    calls::{self, Calls, Stop},
+    calls::{Calls, Session},
     ledger::WriteState,
-    plan::{Operation, Plan},
+    plan::Operation,
     scenario::version_of,
-    target::Target,
 };
 
 pub(crate) use self::compare::Written;
@@ -41,11 +40,9 @@ pub(crate) struct Checked {
 ///
 /// `report` gets the number of versions that were read, and of how many.
 pub(crate) fn read(
-    plan: &Plan,
-    target: &Target,
+    session: &Session<'_>,
     name: &str,
     written: Written,
-    stop: &Stop,
     mut report: impl FnMut(usize, usize),
 ) -> Checked {
     let mut comparison = Comparison::new(&written);
@@ -82,12 +79,12 @@ pub(crate) fn read(
         }
         Ok(())
     };
-    let outcome = calls::each(target, plan.timeout, jobs, stop, |done| report(done, jobs), work);
+    let outcome = session.each(jobs, |done| report(done, jobs), work);
     let mut comparison = shared.take();
     let production = outcome.and_then(|()| {
         comparison.compare(&written);
-        let promotes = plan.weights.include(Operation::Promote);
-        let ids = promotes.then(|| in_production(plan, target, name, stop)).transpose()?;
+        let promotes = session.plan.weights.include(Operation::Promote);
+        let ids = promotes.then(|| in_production(session, name)).transpose()?;
         Ok(ids.map(|ids| comparison.production(&written, &ids)))
     });
     let mut readback = comparison.readback;
@@ -104,13 +101,12 @@ pub(crate) fn read(
 }
 
 /// The ids of all versions of the name that are in production.
-fn in_production(plan: &Plan, target: &Target, name: &str, stop: &Stop) -> Result<Vec<u64>, Error> {
+fn in_production(session: &Session<'_>, name: &str) -> Result<Vec<u64>, Error> {
     #[derive(Deserialize)]
     struct Row {
         id: u64,
     }
-    let path = format!("/models?name={name}&status=production&limit=200");
-    let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
+    let page = session.get(&format!("/models?name={name}&status=production&limit=200"))?;
     let rows: Vec<Row> = parsed(&page.body)?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use registry_loadtest::{
-    EndedBy, Outcome,
+    Outcome,
     chart::{self, Chart},
     hgrm,
 };
 
+use super::messages::summary;
 use crate::{
     artifact::{check_writable, folder_of, write_atomically},
     cli::{
@@ -77,46 +78,16 @@ impl Files {
     }
 }
 
-fn ended_by(ended_by: EndedBy) -> &'static str {
-    match ended_by {
-        EndedBy::Requests => "the number of requests",
-        EndedBy::Duration => "the time",
-        EndedBy::Interrupt => "an interrupt",
-        EndedBy::ServerGone => "the server, which has ended",
-    }
-}
-
 /// The content of the page.
 fn picture(outcome: &Outcome) -> Chart {
     let report = &outcome.report;
-    let latency = &report.latency_ms;
-    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let ok = if report.ok { "ok" } else { "not ok" };
     let mut facts = vec![
-        fact("ok", if report.ok { "yes".to_owned() } else { "no".to_owned() }),
-        fact("connections", print::count(report.connections as u64)),
-        fact("requests", print::count(report.requests_total)),
-        fact("failed", print::count(report.requests_failed)),
-        fact("requests per second", print::count(report.requests_per_second.round() as u64)),
-        fact("time", format!("{:.2} s", report.runtime_seconds)),
-        fact("p50", format!("{:.2} ms", latency.p50)),
-        fact("p95", format!("{:.2} ms", latency.p95)),
-        fact("p99", format!("{:.2} ms", latency.p99)),
-        fact("p99.9", format!("{:.2} ms", latency.p999)),
-        fact("acknowledged writes", print::count(report.readback.writes_acknowledged)),
-        fact("missing of them", report.readback.missing.map_or_else(|| "unknown".to_owned(), print::count)),
-        fact("ended by", ended_by(report.ended_by).to_owned()),
-        fact("abandoned", print::count(report.requests_abandoned)),
-        fact(
-            "read back",
-            match &report.readback.error {
-                None => "yes".to_owned(),
-                Some(error) => format!("no: {}", print::one_line(error)),
-            },
-        ),
+        ("result".to_owned(), format!("{ok}: {}", summary(report))),
+        ("connections".to_owned(), print::count(report.connections as u64)),
     ];
     if let Some(rate) = &report.rate {
-        facts.insert(2, fact("requests per second due", format!("{}", rate.asked)));
-        facts.push(fact("not sent in time", print::count(rate.unsent)));
+        facts.push(("requests per second due".to_owned(), rate.asked.to_string()));
     }
     Chart {
         title: format!("registry loadtest: {}", report.scenario),

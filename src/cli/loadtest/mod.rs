@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use registry_loadtest::{EndedBy, Halt, Outcome, Plan, Report, Stop, Target, Watch};
+use registry_loadtest::{EndedBy, Halt, Outcome, Plan, Report, Stop, Target};
 
 use self::{
     display::Display,
@@ -83,7 +83,7 @@ impl Loadtest {
     /// # Errors
     /// If the run was not ok, could not begin, or its files can't be written.
     pub fn run(self) -> Result<(), Failure> {
-        let plan = self.load.plan()?;
+        let mut plan = self.load.plan()?;
         let elsewhere = self.elsewhere()?;
         // Before the load, so that an hour of it is not lost.
         let files = Files::check(&self.out, self.hdr_out.as_deref(), self.chart.as_deref())?;
@@ -98,8 +98,10 @@ impl Loadtest {
                 let (target, server) = (server.target()?, Arc::new(Mutex::new(server)));
                 let at_forced_end = Arc::clone(&server);
                 interrupt.before_forced_exit(move || server::kill(&at_forced_end));
+                // The versions end with the server.
+                plan.keep = true;
                 let outcome = load(&plan, &target, interrupt, Some(&server));
-                server::end(&server);
+                server::kill(&server);
                 outcome?
             }
         };
@@ -151,9 +153,9 @@ fn load(
     plan: &Plan,
     target: &Target,
     interrupt: Interrupt,
-    own: Option<&Arc<Mutex<OwnServer>>>,
+    server: Option<&Arc<Mutex<OwnServer>>>,
 ) -> Result<Outcome, Failure> {
-    let server = own.map(Arc::clone);
+    let server = server.map(Arc::clone);
     let stop: Stop = Arc::new(move || {
         if interrupt.requested() {
             return Some(Halt::Interrupted);
@@ -161,8 +163,7 @@ fn load(
         server.as_ref().is_some_and(server::has_ended).then_some(Halt::ServerGone)
     });
     let mut display = Display::new();
-    let watch = Watch { stop, server_is_ours: own.is_some() };
-    let outcome = registry_loadtest::run(plan, target, &watch, &mut |stage| display.show(stage));
+    let outcome = registry_loadtest::run(plan, target, &stop, &mut |stage| display.show(stage));
     display.end();
     outcome.map_err(|error| failure(error, target.url()))
 }

@@ -9,12 +9,11 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crossbeam_channel::{RecvTimeoutError, bounded, select};
 use registry_loadtest::Target;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::messages::failure;
@@ -25,9 +24,6 @@ use crate::{
 
 /// Opening an empty database takes milliseconds; a busy machine may need longer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Above the time that the server itself waits for running requests.
-const END_TIMEOUT: Duration = Duration::from_secs(12);
-const CHECK_EVERY: Duration = Duration::from_millis(5);
 
 /// The server and its folder.
 pub(super) struct OwnServer {
@@ -128,22 +124,9 @@ pub(super) fn has_ended(server: &Arc<Mutex<OwnServer>>) -> bool {
     server.lock().is_ok_and(|mut server| matches!(server.child.try_wait(), Ok(Some(_))))
 }
 
-/// Stops the server gracefully, and removes its folder.
-pub(super) fn end(server: &Arc<Mutex<OwnServer>>) {
-    let Ok(mut server) = server.lock() else { return };
-    if matches!(server.child.try_wait(), Ok(None)) {
-        let _ = kill_process(Pid::from_child(&server.child), Signal::TERM);
-        let deadline = Instant::now() + END_TIMEOUT;
-        while matches!(server.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(CHECK_EVERY);
-        }
-    }
-    server.kill();
-}
-
-/// Kills the server.
+/// Kills the server and removes its folder. Its data is of no use afterwards.
 pub(super) fn kill(server: &Arc<Mutex<OwnServer>>) {
-    // A lock that is held means that the server is being stopped already.
+    // A lock that is held means that it is being killed already.
     if let Ok(mut server) = server.try_lock() {
         server.kill();
     }
