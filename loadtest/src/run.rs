@@ -3,10 +3,11 @@
 //! An error after the first request is a part of the report.
 
 use std::{
+    io,
     ops::Range,
     sync::{
         Arc,
-        mpsc::{RecvTimeoutError, channel},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -25,6 +26,7 @@ use crate::{
     readback::{self, Checked, Written},
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
+    schedule::Schedule,
     series::Series,
     tally::{OperationTally, Tally},
     target::Target,
@@ -129,20 +131,7 @@ fn load(
     let (sender, messages) = channel();
     let threads = workers::start(&shared, &sender)?;
     drop(sender);
-    let mut ready = 0;
-    while ready < threads.len() {
-        let error = match messages.recv_timeout(CHECK_EVERY) {
-            Ok(WorkerMessage::Ready(Ok(()))) => {
-                ready += 1;
-                continue;
-            }
-            Err(RecvTimeoutError::Timeout) => match stop() {
-                None => continue,
-                Some(halt) => Error::Halted(halt),
-            },
-            Ok(WorkerMessage::Ready(Err(error))) => error,
-            _ => Error::Client(std::io::Error::other("a worker ended before it began")),
-        };
+    if let Err(error) = await_connections(threads.len(), &messages, stop) {
         shared.abandon();
         return Err(error);
     }
@@ -177,30 +166,63 @@ fn load(
     };
     let runtime = tally.last_end.max(least);
     let mut total = tally.total();
-    let rate = shared.schedule.map(|schedule| {
-        let due = match (halted_at, schedule.end) {
-            (None, None) => schedule.total,
-            _ => schedule.due_by(halted_at.unwrap_or(Duration::MAX)),
-        };
-        let warming = schedule.due_by(plan.warmup).min(due);
-        // Unsent requests of the warm-up do not count.
-        let taken = shared.taken().clamp(warming, due);
-        let ends = [schedule.end, halted_at].into_iter().flatten();
-        let end = ends.min().unwrap_or(Duration::MAX);
-        let wait_of = |number| end.saturating_sub(schedule.time_of(number));
-        fold(&mut total.latency, &spread(taken..due, wait_of));
-        let oldest_unsent = if taken < due { wait_of(taken) } else { Duration::ZERO };
-        RateReport {
-            asked: plan.rate.unwrap_or_default(),
-            reached: report::per_second(total.success, runtime),
-            due: due - warming,
-            unsent: due - taken,
-            oldest_unsent_ms: report::seconds(oldest_unsent) * 1e3,
-            lateness_ms: Latency::of(&tally.lateness),
-            service_ms: Latency::of(&total.service),
-        }
-    });
+    let rate = shared
+        .schedule
+        .map(|schedule| rate_report(plan, schedule, shared.taken(), halted_at, runtime, &tally, &mut total));
     Ok(Loaded { tally, total, ledgers, series, ended_by, abandoned, started, runtime, rate })
+}
+
+/// Waits until all workers have opened their connections.
+fn await_connections(workers: usize, messages: &Receiver<WorkerMessage>, stop: &Stop) -> Result<(), Error> {
+    let mut ready = 0;
+    while ready < workers {
+        match messages.recv_timeout(CHECK_EVERY) {
+            Ok(WorkerMessage::Ready(opened)) => {
+                opened?;
+                ready += 1;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(halt) = stop() {
+                    return Err(Error::Halted(halt));
+                }
+            }
+            _ => return Err(Error::Client(io::Error::other("a worker ended before it began"))),
+        }
+    }
+    Ok(())
+}
+
+/// Counts the requests of the open loop that were not sent, and adds their waits to the latencies of `total`.
+fn rate_report(
+    plan: &Plan,
+    schedule: Schedule,
+    taken: u64,
+    halted_at: Option<Duration>,
+    runtime: Duration,
+    tally: &Tally,
+    total: &mut OperationTally,
+) -> RateReport {
+    let due = match (halted_at, schedule.end) {
+        (None, None) => schedule.total,
+        _ => schedule.due_by(halted_at.unwrap_or(Duration::MAX)),
+    };
+    let warming = schedule.due_by(plan.warmup).min(due);
+    // Unsent requests of the warm-up do not count.
+    let taken = taken.clamp(warming, due);
+    let ends = [schedule.end, halted_at].into_iter().flatten();
+    let end = ends.min().unwrap_or(Duration::MAX);
+    let wait_of = |number| end.saturating_sub(schedule.time_of(number));
+    fold(&mut total.latency, &spread(taken..due, wait_of));
+    let oldest_unsent = if taken < due { wait_of(taken) } else { Duration::ZERO };
+    RateReport {
+        asked: plan.rate.unwrap_or_default(),
+        reached: report::per_second(total.success, runtime),
+        due: due - warming,
+        unsent: due - taken,
+        oldest_unsent_ms: (oldest_unsent.as_secs_f64() * 1e6).round() / 1e3,
+        lateness_ms: Latency::of(&tally.lateness),
+        service_ms: Latency::of(&total.service),
+    }
 }
 
 /// The spans of these requests. Each sample counts for all requests up to the next one.

@@ -1,10 +1,8 @@
 //! The files of a run. They are checked before the run.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
+use clap::Args;
 use registry_loadtest::{
     Outcome,
     chart::{self, Chart},
@@ -20,10 +18,16 @@ use crate::{
     },
 };
 
-/// Files that are known to be writable.
+#[derive(Debug, Args)]
 pub(super) struct Files {
-    out: PathBuf,
+    /// The file of the report, as JSON; its folder is made
+    #[arg(long, value_name = "FILE", default_value = "qa_artifacts/concurrency.json")]
+    pub(super) out: PathBuf,
+    /// A file of the latency distribution, for HdrHistogram's tools
+    #[arg(long, value_name = "FILE")]
     hdr_out: Option<PathBuf>,
+    /// An HTML file with charts of the distribution and of the run over time
+    #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
 }
 
@@ -32,27 +36,28 @@ impl Files {
     ///
     /// # Errors
     /// All files that can't be written, or two that are the same.
-    pub(super) fn check(out: &Path, hdr_out: Option<&Path>, chart: Option<&Path>) -> Result<Self, Failure> {
-        let named = [("--out", Some(out)), ("--hdr-out", hdr_out), ("--chart", chart)];
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let named = [
+            ("--out", Some(&self.out)),
+            ("--hdr-out", self.hdr_out.as_ref()),
+            ("--chart", self.chart.as_ref()),
+        ];
         let named: Vec<_> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
         for (at, (flag, path)) in named.iter().enumerate() {
-            let same = |other: &Path| std::path::absolute(path).ok() == std::path::absolute(other).ok();
-            if let Some((other, _)) = named[..at].iter().find(|(_, other)| same(other)) {
-                return Err(Failure::usage(format!(
-                    "{other} and {flag} name the same file, {}",
-                    path.display()
-                )));
+            let absolute = std::path::absolute(path).ok();
+            let same = named[..at].iter().find(|(_, other)| std::path::absolute(other).ok() == absolute);
+            if let Some((other, _)) = same {
+                let text = format!("{other} and {flag} name the same file, {}", path.display());
+                return Err(Failure::usage(text));
             }
         }
         // If it can't be made, the check reports it.
-        let _ = fs::create_dir_all(folder_of(out));
+        let _ = fs::create_dir_all(folder_of(&self.out));
         let mut faults = Faults::default();
         for (_, path) in &named {
             faults.note(check_writable(path));
         }
-        faults.check()?;
-        let owned = |path: Option<&Path>| path.map(Path::to_owned);
-        Ok(Self { out: out.to_owned(), hdr_out: owned(hdr_out), chart: owned(chart) })
+        faults.check()
     }
 
     /// Writes all files, each completely or not at all.

@@ -3,10 +3,7 @@
 //! The crate `registry-loadtest` makes the load. This module owns flags, the server if none is named, files, the progress
 //! line, and the exit code.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use clap::Args;
 use registry_loadtest::{EndedBy, Halt, Outcome, Plan, Report, Stop, Target};
@@ -64,15 +61,8 @@ What ok means:
 pub struct Loadtest {
     #[command(flatten)]
     load: Load,
-    /// The file of the report, as JSON; its folder is made
-    #[arg(long, value_name = "FILE", default_value = "qa_artifacts/concurrency.json")]
-    out: PathBuf,
-    /// A file of the latency distribution, for HdrHistogram's tools
-    #[arg(long, value_name = "FILE")]
-    hdr_out: Option<PathBuf>,
-    /// An HTML file with charts of the distribution and of the run over time
-    #[arg(long, value_name = "FILE")]
-    chart: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
     #[command(flatten)]
     remote: Remote,
 }
@@ -86,7 +76,7 @@ impl Loadtest {
         let mut plan = self.load.plan()?;
         let elsewhere = self.elsewhere()?;
         // Before the load, so that an hour of it is not lost.
-        let files = Files::check(&self.out, self.hdr_out.as_deref(), self.chart.as_deref())?;
+        self.files.check()?;
         let interrupt = Interrupt::listen()?;
         let outcome = match elsewhere {
             Some((url, key)) => {
@@ -108,7 +98,7 @@ impl Loadtest {
         let value = serde_json::to_value(&outcome.report)
             .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
         // The result is printed even if the disk is full.
-        let written = files.write(&outcome);
+        let written = self.files.write(&outcome);
         print::result(&value)?;
         match written {
             Ok(()) => self.verdict(&outcome.report),
@@ -137,7 +127,7 @@ impl Loadtest {
 
     /// The last line on stderr; an error if the run was not ok.
     fn verdict(&self, report: &Report) -> Result<(), Failure> {
-        let text = format!("{}; report in {}", summary(report), self.out.display());
+        let text = format!("{}; report in {}", summary(report), self.files.out.display());
         match (report.ok, report.ended_by) {
             (true, _) => {
                 print::line(&format!("ok: {text}"));

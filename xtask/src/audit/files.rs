@@ -1,4 +1,4 @@
-//! Files that must be neither tracked nor published, and what `cargo package` makes.
+//! Files that must not be tracked, and whether the packages can be made.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -27,14 +27,15 @@ const NAMES: [&str; 15] = [
     "id_ed25519",
     "id_rsa",
 ];
-/// Databases with what SQLite leaves beside them, keys, and what instrumented programs and crashes leave. Copies have a
-/// suffix behind that: `registry.db.before-restore`.
+/// Databases and SQLite's files beside them, keys, and output of instrumented programs and crashes. Copies have a suffix
+/// behind that: `registry.db.before-restore`.
 const EXTENSIONS: [&str; 14] = [
     "db", "sqlite", "sqlite3", "pem", "key", "p12", "pfx", "jks", "keystore", "ppk", "kdbx", "profraw",
     "profdata", "core",
 ];
-/// Returns true if a file must be neither tracked nor published.
-fn is_unwanted(path: &str) -> bool {
+
+/// Returns true if a file must not be tracked.
+fn is_stray(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let is_example = name.ends_with(".example") || name.ends_with(".sample");
     if path.split('/').any(|part| NAMES.contains(&part))
@@ -53,38 +54,23 @@ fn is_unwanted(path: &str) -> bool {
 
 /// Tracked files that should not be.
 pub(super) fn stray(tracked: &[Tracked]) -> Vec<Finding> {
-    let unwanted = tracked.iter().filter(|file| is_unwanted(&file.path));
-    let faults = unwanted.map(|file| format!("{0} is tracked; remove it: git rm --cached '{0}'", file.path));
+    let stray = tracked.iter().filter(|file| is_stray(&file.path));
+    let faults = stray.map(|file| format!("{0} is tracked; remove it: git rm --cached '{0}'", file.path));
     Finding::of_faults(TRACKED, faults.collect(), format!("{} files", tracked.len()))
 }
 
-/// Lists and makes all packages that would be published, together, since they depend on each other.
-pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool) -> Result<Vec<Finding>> {
+/// Makes all packages that would be published, together, since they depend on each other.
+pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool) -> Result<Finding> {
     let published = agreement::packages(metadata)
         .filter(|package| package["publish"].as_array().is_none_or(|registries| !registries.is_empty()));
-    let names: Vec<_> = published.filter_map(|package| package["name"].as_str()).collect();
-    let base = ["package", "--allow-dirty", "--locked"];
-    let mut findings = Vec::new();
-    for name in &names {
-        let output = run(repository.cargo(base).args(["--list", "-p", name]))?;
-        let list = String::from_utf8_lossy(&output.stdout);
-        let unwanted = list.lines().filter(|file| is_unwanted(file));
-        let faults = unwanted.map(|file| format!("{name} contains {file}"));
-        findings.extend(Finding::of_faults(
-            PACKAGE,
-            faults.collect(),
-            format!("{name} has {} files", list.lines().count()),
-        ));
-    }
-    let mut make = repository.cargo(base);
-    make.args(names.iter().flat_map(|name| ["-p", name]));
+    let mut make = repository.cargo(["package", "--allow-dirty", "--locked"]);
+    make.args(published.filter_map(|package| package["name"].as_str()).flat_map(|name| ["-p", name]));
     let output = run(if compile { &mut make } else { make.arg("--no-verify") })?;
-    findings.push(match (output.status.success(), compile) {
+    Ok(match (output.status.success(), compile) {
         (true, true) => Finding::pass(PACKAGE, "it can be made and compiled"),
         (true, false) => Finding::pass(PACKAGE, "it can be made (--compile-package also compiles it)"),
         (false, _) => Finding::fail(PACKAGE, last_lines(&String::from_utf8_lossy(&output.stderr), 4)),
-    });
-    Ok(findings)
+    })
 }
 
 #[cfg(test)]
@@ -93,7 +79,7 @@ mod tests {
     use crate::audit::finding::Level;
 
     #[test]
-    fn stray_files_are_known_by_their_place_and_name() {
+    fn stray_files_are_known_by_their_folder_and_name() {
         for path in [
             ".env",
             "deploy/.env",
@@ -113,7 +99,7 @@ mod tests {
             "id_ed25519",
             "default.profraw",
         ] {
-            assert!(is_unwanted(path), "{path}");
+            assert!(is_stray(path), "{path}");
         }
         for path in [
             ".env.example",
@@ -125,7 +111,7 @@ mod tests {
             "db",
             "key",
         ] {
-            assert!(!is_unwanted(path), "{path}");
+            assert!(!is_stray(path), "{path}");
         }
         let file = |path: &str| Tracked { path: path.to_owned(), text: None };
         let findings = stray(&[file(".env"), file("src/main.rs")]);

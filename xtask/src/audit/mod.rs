@@ -55,7 +55,7 @@ impl Audit {
                 add(agreement::versions(&metadata));
                 let text = repository.read(changelog::FILE).unwrap_or_default();
                 add(agreement::changelog(&text, &version(&metadata), self.release));
-                add(files::packages(repository, &metadata, self.compile_package)?);
+                add(vec![files::packages(repository, &metadata, self.compile_package)?]);
             }
             Err(error) => {
                 let text = format!("{error:#}; run cargo metadata, and commit Cargo.lock");

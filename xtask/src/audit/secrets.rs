@@ -1,6 +1,6 @@
-//! Secrets, and absolute paths of home folders, in tracked texts; and the list of what is allowed.
+//! Finds secrets, and absolute paths of home folders, in tracked texts.
 //!
-//! Tokens are known by their shape. A value behind a word such as `password=` is a secret if it looks random. A finding
+//! Tokens are recognised by their form; a value behind a word such as `password=` is a secret if it looks random. A finding
 //! shows only the first letters.
 
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ const RULES: [(&str, &str); 16] = [
 const BEARER: &str = "bearer";
 const KEY_VALUE: &str = "key-value";
 
-/// Looks through all texts.
+/// Searches all texts.
 pub(super) fn check(tracked: &[Tracked]) -> Vec<Finding> {
     let list = tracked.iter().find(|file| file.path == ALLOWED_FILE);
     let list = list.and_then(|file| file.text.as_deref()).unwrap_or_default();
