@@ -16,13 +16,13 @@ use std::{
 
 use clap::Parser;
 
-use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, svg};
+use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, number, svg, three_digits};
 use support::{
     Result,
     http::Connection,
     process::{KEY, Server},
     scratch, seed,
-    table::{markdown, millis, quantile, whole},
+    table::{markdown, quantile},
     words,
 };
 
@@ -107,8 +107,8 @@ fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Laten
         eprintln!(
             "{models:>9} {:24} p50 {:>8} ms  p95 {:>8} ms",
             kind.name,
-            millis(latency.p50),
-            millis(latency.p95)
+            three_digits(latency.p50),
+            three_digits(latency.p95)
         );
         latencies.push((kind.name, kind.panel, latency));
     }
@@ -201,15 +201,15 @@ fn kinds(models: u64, deep_cursor: &str) -> Vec<Kind> {
 }
 
 fn table(sizes: &[u64], names: &[(&str, usize)], latencies: &[Vec<Latency>]) -> String {
-    let heads: Vec<String> = sizes.iter().map(|size| format!("{} models", whole(*size as f64))).collect();
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{} models", number(*size as f64))).collect();
     let head: Vec<&str> = ["p50 / p95, ms"].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let rows: Vec<Vec<String>> = names
         .iter()
         .enumerate()
         .map(|(at, (name, _))| {
-            let figures = latencies
-                .iter()
-                .map(|latencies| format!("{} / {}", millis(latencies[at].p50), millis(latencies[at].p95)));
+            let figures = latencies.iter().map(|latencies| {
+                format!("{} / {}", three_digits(latencies[at].p50), three_digits(latencies[at].p95))
+            });
             [(*name).to_owned()].into_iter().chain(figures).collect()
         })
         .collect();

@@ -19,6 +19,7 @@ use std::{
 };
 
 use clap::Parser;
+use registry_loadtest::chart::{number, three_digits};
 
 use support::{
     Result,
@@ -26,7 +27,7 @@ use support::{
     http::Connection,
     process::{KEY, Server, output},
     scratch, seed,
-    table::{markdown, median, millis, whole},
+    table::{markdown, median},
     words,
 };
 
@@ -183,7 +184,7 @@ fn main() -> Result<()> {
     ];
     let mut rows: Vec<Vec<String>> =
         ROWS.iter().zip(results).map(|(row, results)| cells(row, results)).collect();
-    let bare = vec!["bare rusqlite, one commit each".to_owned(), "1".to_owned(), whole(median(commits))];
+    let bare = vec!["bare rusqlite, one commit each".to_owned(), "1".to_owned(), rounded(median(commits))];
     rows.insert(ROWS.len() - 1, bare.into_iter().chain((0..7).map(|_| "–".to_owned())).collect());
     println!("{}", markdown(&head, &rows));
 
@@ -230,7 +231,7 @@ fn clients(binary: &Path, url: &str, folder: &Path, rounds: u32, seconds: u32) -
         let ratio = median(ratios);
         rows.push(vec![
             what.to_owned(),
-            whole(median(rates)),
+            rounded(median(rates)),
             format!("{ratio:.2}"),
             format!("{GOAL_CLIENT:.2}"),
             yes(ratio >= GOAL_CLIENT).to_owned(),
@@ -264,22 +265,26 @@ fn cells(row: &Row, results: Results) -> Vec<String> {
     let met = ratio >= row.goal && p99 <= row.goal_p99_ms && results.failed == 0;
     let (of_baseline, goal) = match row.baseline {
         Baseline::Own => ("–".to_owned(), "–".to_owned()),
-        Baseline::Rate => ("–".to_owned(), format!("{} per second", whole(row.goal))),
+        Baseline::Rate => ("–".to_owned(), format!("{} per second", rounded(row.goal))),
         Baseline::Actix | Baseline::Sqlite => (format!("{ratio:.2}"), format!("{:.2}", row.goal)),
     };
     let own = row.baseline == Baseline::Own;
     vec![
         row.what.to_owned(),
         row.connections.to_string(),
-        whole(median(results.rates)),
+        rounded(median(results.rates)),
         of_baseline,
         goal,
-        millis(median(results.p50s)),
-        millis(p99),
+        three_digits(median(results.p50s)),
+        three_digits(p99),
         if own { "–".to_owned() } else { format!("{} ms", row.goal_p99_ms) },
         results.failed.to_string(),
         if own { "–" } else { yes(met) }.to_owned(),
     ]
+}
+
+fn rounded(value: f64) -> String {
+    number(value.round())
 }
 
 fn yes(met: bool) -> &'static str {

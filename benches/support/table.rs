@@ -1,4 +1,4 @@
-//! Numbers for people, and tables in Markdown.
+//! Quantiles, and tables in Markdown.
 
 /// The value at this share of the sorted `values`.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
@@ -9,30 +9,6 @@ pub fn quantile(values: &mut [f64], share: f64) -> f64 {
 
 pub fn median(mut values: Vec<f64>) -> f64 {
     quantile(&mut values, 0.5)
-}
-
-/// `12,345`
-pub fn whole(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Milliseconds with three significant digits.
-pub fn millis(value: f64) -> String {
-    match value {
-        _ if value.is_nan() => "–".to_owned(),
-        _ if value >= 100.0 => whole(value),
-        _ if value >= 10.0 => format!("{value:.1}"),
-        _ if value >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
 }
 
 /// A table in Markdown, with padded columns.

@@ -42,23 +42,19 @@ pub(crate) struct Calls {
 
 impl Calls {
     pub(crate) async fn get(&mut self, path: &str) -> Result<Reply, Error> {
-        let request = self.target.head("GET", path, None);
-        match self.send(&request).await {
+        match self.send("GET", path, None).await {
             // A read can be repeated; the server may have closed the connection just then.
-            Err(Error::AnswerLost { timed_out: false, .. }) => self.send(&request).await,
+            Err(Error::AnswerLost { timed_out: false, .. }) => self.send("GET", path, None).await,
             answered => answered,
         }
     }
 
     pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> Result<Reply, Error> {
-        let mut request = self.target.head("POST", path, Some(body.len()));
-        request.extend_from_slice(body);
-        self.send(&request).await
+        self.send("POST", path, Some(body)).await
     }
 
     pub(crate) async fn delete(&mut self, path: &str) -> Result<Reply, Error> {
-        let request = self.target.head("DELETE", path, None);
-        self.send(&request).await
+        self.send("DELETE", path, None).await
     }
 
     /// The path of a link of the server, without the base path.
@@ -66,10 +62,11 @@ impl Calls {
         self.target.own_path(link)
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<Reply, Error> {
-        let mut retries = 0;
+    async fn send(&mut self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Reply, Error> {
+        let (mut request, mut retries) = (Vec::new(), 0);
+        self.target.write(&mut request, method, path, body);
         loop {
-            let answer = self.connection.exchange(request, Instant::now()).await;
+            let answer = self.connection.exchange(&request, Instant::now()).await;
             match answer.map_err(Error::from).and_then(judge) {
                 Err(Error::Unavailable { .. }) if retries < BUSY_RETRIES => sleep(BUSY_WAIT).await,
                 outcome => return outcome,

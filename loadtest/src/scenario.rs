@@ -1,7 +1,6 @@
 //! The requests of a run, and what their answers mean.
 //!
-//! Requests are prepared before the run as far as possible. During the run a caller writes them into its buffer, so it
-//! allocates nothing.
+//! A caller writes its requests into a buffer that it keeps, so it allocates nothing during the run.
 
 use std::{io::Write as _, sync::Arc};
 
@@ -18,57 +17,30 @@ use crate::{
 /// The longest part of an answer that the report repeats.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// The requests of a run, as bytes.
+/// What the requests of a run are made of.
 pub(crate) struct Requests {
+    target: Target,
     weights: Weights,
     callers: usize,
-    models: usize,
+    /// The ids of the prepared versions.
+    models: Vec<u64>,
     name: String,
     /// As JSON.
     suite: String,
-    read: Vec<Vec<u8>>,
-    list: Vec<Vec<u8>>,
-    promote: Vec<Vec<u8>>,
-    /// Heads, one per version.
-    metrics: Vec<Vec<u8>>,
-    /// The head.
-    register: Vec<u8>,
-    health: Vec<u8>,
+    lists: Vec<String>,
 }
 
 impl Requests {
     pub(crate) fn new(plan: &Plan, target: &Target, name: &str, models: &[u64]) -> Self {
-        let suite = serde_json::Value::from(plan.suite.as_str()).to_string();
-        let length = |write: &dyn Fn(&mut Vec<u8>)| {
-            let mut body = Vec::new();
-            write(&mut body);
-            Some(body.len())
-        };
-        let metrics_length = length(&|body| write_metrics(body, &suite, 0, 0));
-        let register_length = length(&|body| write_registration(body, name, 0, 0));
-        let each = |method: &str, tail: &str, body: Option<usize>| {
-            let head = |id: &u64| target.head(method, &format!("/models/{id}{tail}"), body);
-            models.iter().map(head).collect()
-        };
-        let list =
-            |query: &str| target.head("GET", &format!("/models?{}", query.replace("NAME", name)), None);
         Self {
+            target: target.clone(),
             weights: plan.weights.clone(),
             callers: plan.connections,
-            models: models.len(),
+            models: models.to_owned(),
             name: name.to_owned(),
-            read: each("GET", "", None),
-            list: LISTS.map(list).into(),
-            promote: each("POST", "/promote?to_status=production", Some(0)),
-            metrics: each("POST", "/metrics", metrics_length),
-            register: target.head("POST", "/models", register_length),
-            health: target.head("GET", "/health", None),
-            suite,
+            suite: serde_json::Value::from(plan.suite.as_str()).to_string(),
+            lists: LISTS.map(|query| query.replace("NAME", name)).into(),
         }
-    }
-
-    pub(crate) fn health(&self) -> &[u8] {
-        &self.health
     }
 }
 
@@ -91,28 +63,7 @@ pub(crate) fn model_of(caller: usize, number: usize, models: usize) -> usize {
 
 /// The version string of a registration.
 pub(crate) fn version_of(caller: usize, number: usize) -> String {
-    format!("r{caller:05}-{number:015}")
-}
-
-/// Its length is the same for all numbers: JSON allows spaces before a number.
-fn write_metrics(body: &mut Vec<u8>, suite: &str, caller: usize, number: usize) {
-    let score = r#""metrics":{"score":0.5"#;
-    // A vector takes everything.
-    let _ = write!(body, r#"{{"suite":{suite},{score},"caller":{caller:5},"sequence":{number:15}}}}}"#);
-}
-
-/// Its length is the same for all numbers.
-fn write_registration(body: &mut Vec<u8>, name: &str, caller: usize, number: usize) {
-    let rest = r#""artifact_uri":"s3://loadtest/model.pt","tags":["loadtest"],"params":124439808,"training_step":1000"#;
-    let _ = write!(body, r#"{{"name":"{name}","version":"r{caller:05}-{number:015}",{rest}}}"#);
-}
-
-/// The request that a caller has sent.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    operation: Operation,
-    /// The number of the write among those of its kind, or the index of the promoted version among the caller's own.
-    number: usize,
+    format!("r{caller}-{number}")
 }
 
 /// One caller, with one request at a time, and its ledger.
@@ -120,63 +71,82 @@ pub(crate) struct Caller {
     requests: Arc<Requests>,
     index: usize,
     rng: Rng,
-    pending: Option<Pending>,
+    /// The request that was sent: its operation, and the number of the write among those of its kind, or the index of the
+    /// promoted version among the caller's own.
+    pending: Option<(Operation, usize)>,
     promotions_sent: usize,
+    /// The body of the request.
+    body: Vec<u8>,
     pub(crate) ledger: Ledger,
 }
 
 impl Caller {
     pub(crate) fn new(requests: &Arc<Requests>, index: usize, seed: u64) -> Self {
-        let Requests { models, callers, .. } = **requests;
-        let own = (index..models).step_by(callers.max(1)).count();
+        let own = (index..requests.models.len()).step_by(requests.callers.max(1)).count();
         Self {
             requests: Arc::clone(requests),
             index,
             rng: Rng::with_seed(seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             pending: None,
             promotions_sent: 0,
+            body: Vec::new(),
             ledger: Ledger { promotions: vec![Promotions::default(); own], ..Ledger::default() },
         }
     }
 
     /// Writes the next request into `request`.
     pub(crate) fn compose(&mut self, request: &mut Vec<u8>) -> Operation {
-        let requests = Arc::clone(&self.requests);
-        let operation = requests.weights.pick(|total| self.rng.u32(..total));
-        request.clear();
+        let Self { requests, index: caller, rng, body, ledger, .. } = self;
+        let Requests { target, models, name, suite, lists, .. } = &**requests;
+        let operation = requests.weights.pick(|total| rng.u32(..total));
         let mut number = 0;
+        body.clear();
+        // Writing to a vector can't fail.
         match operation {
-            Operation::Read => request.extend_from_slice(&requests.read[self.rng.usize(..requests.models)]),
-            Operation::List => {
-                request.extend_from_slice(&requests.list[self.rng.usize(..requests.list.len())])
+            Operation::Read => {
+                let id = models[rng.usize(..models.len())];
+                target.write(request, "GET", format_args!("/models/{id}"), None);
             }
-            Operation::Health => request.extend_from_slice(&requests.health),
+            Operation::List => {
+                let query = &lists[rng.usize(..lists.len())];
+                target.write(request, "GET", format_args!("/models?{query}"), None);
+            }
+            Operation::Health => target.write(request, "GET", "/health", None),
             Operation::Metrics => {
-                number = self.ledger.metrics.len();
-                self.ledger.metrics.push(WriteState::Unsure);
-                request.extend_from_slice(&requests.metrics[model_of(self.index, number, requests.models)]);
-                write_metrics(request, &requests.suite, self.index, number);
+                number = ledger.metrics.len();
+                ledger.metrics.push(WriteState::Unsure);
+                let id = models[model_of(*caller, number, models.len())];
+                let scores = format_args!(r#"{{"score":0.5,"caller":{caller},"sequence":{number}}}"#);
+                let _ = write!(body, r#"{{"suite":{suite},"metrics":{scores}}}"#);
+                target.write(request, "POST", format_args!("/models/{id}/metrics"), Some(body));
             }
             Operation::Register => {
-                number = self.ledger.registrations.len();
-                self.ledger.registrations.push(WriteState::Unsure);
-                request.extend_from_slice(&requests.register);
-                write_registration(request, &requests.name, self.index, number);
+                number = ledger.registrations.len();
+                ledger.registrations.push(WriteState::Unsure);
+                let version = version_of(*caller, number);
+                let _ = write!(
+                    body,
+                    r#"{{"name":"{name}","version":"{version}","artifact_uri":"s3://loadtest/model.pt","#
+                );
+                body.extend_from_slice(br#""tags":["loadtest"],"params":124439808,"training_step":1000}"#);
+                target.write(request, "POST", "/models", Some(body));
             }
             Operation::Promote => {
-                number = self.promotions_sent % self.ledger.promotions.len().max(1);
+                number = self.promotions_sent % ledger.promotions.len();
                 self.promotions_sent += 1;
-                self.ledger.promotions[number].unsure += 1;
-                request.extend_from_slice(&requests.promote[self.index + number * requests.callers]);
+                ledger.promotions[number].unsure += 1;
+                let id = models[*caller + number * requests.callers];
+                let path = format_args!("/models/{id}/promote?to_status=production");
+                target.write(request, "POST", path, Some(b""));
             }
         }
-        self.pending = Some(Pending { operation, number });
+        self.pending = Some((operation, number));
         operation
     }
 
     /// Records the answer to that request in the ledger. Returns why it failed, if it did.
     pub(crate) fn record(&mut self, answer: &Result<Answer<'_>, ExchangeError>) -> Option<Failure> {
-        let Pending { operation, number } = self.pending.take()?;
+        let (operation, number) = self.pending.take()?;
         let (state, failure) = judge(operation, answer);
         let done = state == WriteState::Acknowledged;
         match operation {
@@ -254,34 +224,7 @@ pub(crate) fn id_in(body: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
-
-    #[test]
-    fn bodies_are_json_of_constant_length() {
-        let metrics = |caller, number| {
-            let mut body = Vec::new();
-            write_metrics(&mut body, r#""a \"suite\"""#, caller, number);
-            body
-        };
-        let registration = |caller, number| {
-            let mut body = Vec::new();
-            write_registration(&mut body, "loadtest-1", caller, number);
-            body
-        };
-        for (caller, number) in [(7, 10), (9999, 999_999_999_999_999)] {
-            let body = metrics(caller, number);
-            assert_eq!(body.len(), metrics(0, 0).len());
-            let scores = json!({"score": 0.5, "caller": caller, "sequence": number});
-            let expected = json!({"suite": "a \"suite\"", "metrics": scores});
-            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), expected);
-            let body = registration(caller, number);
-            assert_eq!(body.len(), registration(0, 0).len());
-            let version = version_of(caller, number);
-            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["version"], version);
-        }
-    }
 
     #[test]
     fn an_id_is_found_at_any_place() {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io::Write as _,
     net::{SocketAddr, ToSocketAddrs as _},
     sync::Arc,
 };
@@ -27,7 +28,8 @@ pub struct Target {
     url: Url,
     /// The prefix of the registry's paths, without a slash at its end; often empty.
     base_path: String,
-    key: String,
+    /// The fields that all requests have.
+    fields: String,
     pub(crate) addresses: Arc<[SocketAddr]>,
     pub(crate) tls: Option<Tls>,
 }
@@ -47,10 +49,11 @@ impl Target {
         let addresses =
             addresses.map_err(|error| Error::Unreachable { reason: error.to_string(), refused: false })?;
         let tls = if url.scheme() == "https" { Some(Tls::new(bare)?) } else { None };
+        let authority = &url[Position::BeforeHost..Position::AfterPort];
         Ok(Self {
             url: url.clone(),
             base_path: url.path().trim_end_matches('/').to_owned(),
-            key: key.to_owned(),
+            fields: format!("Host: {authority}\r\nUser-Agent: {USER_AGENT}\r\nX-API-Key: {key}\r\n"),
             addresses: addresses.collect(),
             tls,
         })
@@ -62,21 +65,21 @@ impl Target {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// The complete head of a request. `path` begins with a slash.
-    pub(crate) fn head(&self, method: &str, path: &str, body_bytes: Option<usize>) -> Vec<u8> {
-        let Self { base_path, key, .. } = self;
-        let authority = &self.url[Position::BeforeHost..Position::AfterPort];
-        let mut head = format!(
-            "{method} {base_path}{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\nX-API-Key: {key}\r\n"
-        );
-        if let Some(length) = body_bytes {
-            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"));
+    /// Writes a request over what `request` holds. `path` begins with a slash.
+    pub(crate) fn write(&self, request: &mut Vec<u8>, method: &str, path: impl Display, body: Option<&[u8]>) {
+        request.clear();
+        let Self { base_path, fields, .. } = self;
+        // A vector takes everything.
+        let _ = write!(request, "{method} {base_path}{path} HTTP/1.1\r\n{fields}");
+        if let Some(body) = body {
+            let length = body.len();
+            let _ = write!(request, "Content-Type: application/json\r\nContent-Length: {length}\r\n");
         }
-        head.push_str("\r\n");
-        head.into_bytes()
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body.unwrap_or_default());
     }
 
-    /// The path of a link of the server, without the base path, as [`Target::head`] takes it.
+    /// The path of a link of the server, without the base path, as [`Target::write`] takes it.
     pub(crate) fn own_path(&self, link: &str) -> Option<String> {
         let url = self.url.join(link).ok()?;
         let path = &url[Position::BeforePath..Position::AfterQuery];
@@ -106,14 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn a_head_names_host_key_and_length() {
-        let head =
-            String::from_utf8(target("http://127.0.0.1:8001/").head("GET", "/models/7", None)).unwrap();
-        assert!(head.starts_with("GET /models/7 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n"), "{head}");
-        assert!(head.contains("\r\nX-API-Key: hush\r\n") && head.ends_with("\r\n\r\n"), "{head}");
-        let head = String::from_utf8(target("http://127.0.0.1/r").head("POST", "/models", Some(3))).unwrap();
-        assert!(head.starts_with("POST /r/models HTTP/1.1\r\nHost: 127.0.0.1\r\n"), "{head}");
-        assert!(head.contains("\r\nContent-Length: 3\r\n"), "{head}");
+    fn a_request_names_host_key_and_length() {
+        let written = |url: &str, method: &str, body: Option<&[u8]>| {
+            let mut request = b"an old one".to_vec();
+            target(url).write(&mut request, method, "/models", body);
+            String::from_utf8(request).unwrap()
+        };
+        let request = written("http://127.0.0.1:8001/", "GET", None);
+        assert!(request.starts_with("GET /models HTTP/1.1\r\nHost: 127.0.0.1:8001\r\n"), "{request}");
+        assert!(request.contains("\r\nX-API-Key: hush\r\n") && request.ends_with("\r\n\r\n"), "{request}");
+        let request = written("http://127.0.0.1/r", "POST", Some(b"{ }"));
+        assert!(request.starts_with("POST /r/models HTTP/1.1\r\nHost: 127.0.0.1\r\n"), "{request}");
+        assert!(request.ends_with("\r\nContent-Length: 3\r\n\r\n{ }"), "{request}");
     }
 
     #[test]

@@ -233,9 +233,10 @@ async fn open_all(shared: &Arc<Shared>, count: usize) -> Result<Vec<Connection>,
     let mut opening = JoinSet::new();
     for _ in 0..count {
         let mut connection = Connection::new(&shared.target, shared.plan.timeout);
-        let requests = Arc::clone(&shared.requests);
+        let mut request = Vec::new();
+        shared.target.write(&mut request, "GET", "/health", None);
         opening.spawn_local(async move {
-            let answer = connection.exchange(requests.health(), Instant::now()).await?;
+            let answer = connection.exchange(&request, Instant::now()).await?;
             match answer.status {
                 200 => Ok(connection),
                 status => Err(Error::NotARegistry { reason: format!("it answers {status} to GET /health") }),

@@ -7,5 +7,5 @@ mod plot;
 #[cfg(test)]
 mod tests;
 
-pub use page::{Chart, Interval, page};
-pub use plot::{Axis, Mark, Panel, Plot, Scale, Series, svg};
+pub use page::{Chart, Interval, page, three_digits};
+pub use plot::{Axis, Mark, Panel, Plot, Scale, Series, number, svg};

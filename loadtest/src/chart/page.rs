@@ -177,7 +177,8 @@ fn table(latencies: &[(String, Histogram<u64>)]) -> String {
 }
 
 /// A number with three significant digits: `0.0123`, `4.57`, `1,230`.
-fn three_digits(value: f64) -> String {
+#[must_use]
+pub fn three_digits(value: f64) -> String {
     let decimals = if value > 0.0 { (2.0 - value.log10().floor()).clamp(0.0, 6.0) as usize } else { 0 };
     if decimals == 0 { number(value.round()) } else { format!("{value:.decimals$}") }
 }

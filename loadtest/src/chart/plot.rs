@@ -403,7 +403,8 @@ impl ValueFormatter<f64> for Ruler {
 }
 
 /// A number with at most six significant digits and its thousands set apart: `0.05`, `12,500`.
-pub(super) fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
     if rounded != 0.0 && !(1e-6..1e12).contains(&rounded.abs()) {
         return format!("{rounded:e}");
