@@ -25,6 +25,12 @@ impl Operation {
     const ALL: [Self; 6] =
         [Self::Read, Self::List, Self::Metrics, Self::Register, Self::Promote, Self::Health];
 
+    /// The operation of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
     /// Its name in weights and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -83,16 +89,18 @@ impl FromStr for Weights {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names = Operation::ALL.map(Operation::name);
-        let unknown = || format!("give them as read=70,metrics=30; known are {}", names.join(", "));
+        let unknown = || {
+            let names = Operation::ALL.map(Operation::name).join(", ");
+            format!("give them as read=70,metrics=30; known are {names}")
+        };
         let mut weights = [None; Operation::ALL.len()];
         for part in text.split(',') {
             let (name, weight) = part.split_once('=').ok_or_else(unknown)?;
-            let at = names.iter().position(|known| *known == name.trim()).ok_or_else(unknown)?;
+            let operation = Operation::named(name.trim()).ok_or_else(unknown)?;
             let weight = weight.trim().parse().ok().filter(|weight| *weight <= MAX_WEIGHT);
             let weight: u32 = weight.ok_or(format!("a weight is a whole number from 0 to {MAX_WEIGHT}"))?;
-            if weights[at].replace(weight).is_some() {
-                return Err(format!("{} is given twice", names[at]));
+            if weights[operation as usize].replace(weight).is_some() {
+                return Err(format!("{} is given twice", operation.name()));
             }
         }
         let weights = weights.map(Option::unwrap_or_default);

@@ -84,7 +84,7 @@ impl Loadtest {
                 load(&plan, &target, interrupt, None)?
             }
             None => {
-                let server = OwnServer::start(&interrupt)?;
+                let server = OwnServer::start()?;
                 let (target, server) = (server.target()?, Arc::new(Mutex::new(server)));
                 let at_forced_end = Arc::clone(&server);
                 interrupt.before_forced_exit(move || server::kill(&at_forced_end));

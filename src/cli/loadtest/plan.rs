@@ -2,11 +2,12 @@
 
 use std::{thread::available_parallelism, time::Duration};
 
-use clap::{Args, ValueEnum, builder::RangedU64ValueParser, value_parser};
+use clap::{Args, builder::RangedU64ValueParser, value_parser};
 use registry_loadtest::{Limit, Operation, Plan, Weights};
 
 use crate::cli::exit::Failure;
 
+const MIXED: &str = "mixed";
 /// More would exhaust the ports of one machine.
 const MAX_CONNECTIONS: u64 = 10_000;
 /// Versions that are registered before a run.
@@ -24,8 +25,9 @@ const MAX_RATE: f64 = 10_000_000.0;
 #[derive(Debug, Args)]
 pub(super) struct Load {
     /// The requests: metrics, read, list, register, promote, mixed, or health (the cheapest request)
-    #[arg(long, value_name = "NAME", default_value = "metrics", hide_possible_values = true)]
-    scenario: Scenario,
+    #[arg(long, value_name = "NAME", default_value = "metrics", hide_possible_values = true,
+          value_parser = ["metrics", "read", "list", "register", "promote", MIXED, "health"])]
+    scenario: String,
     /// The share of each operation in the scenario mixed
     /// [default: read=70,list=10,metrics=15,register=4,promote=1]
     #[arg(long, value_name = "NAME=N,…")]
@@ -66,39 +68,14 @@ pub(super) struct Load {
     pub(super) keep: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Scenario {
-    Metrics,
-    Read,
-    List,
-    Register,
-    Promote,
-    Mixed,
-    Health,
-}
-
-impl Scenario {
-    /// Its only operation; `None` for a mix.
-    fn operation(self) -> Option<Operation> {
-        Some(match self {
-            Self::Metrics => Operation::Metrics,
-            Self::Read => Operation::Read,
-            Self::List => Operation::List,
-            Self::Register => Operation::Register,
-            Self::Promote => Operation::Promote,
-            Self::Mixed => return None,
-            Self::Health => Operation::Health,
-        })
-    }
-}
-
 impl Load {
     /// # Errors
     /// If flags do not fit together.
     pub(super) fn plan(&self) -> Result<Plan, Failure> {
         let connections = self.connections;
-        let operation = self.scenario.operation();
-        let scenario = operation.map_or("mixed", Operation::name);
+        // A mix has no single operation.
+        let operation = Operation::named(&self.scenario);
+        let scenario = operation.map_or(MIXED, Operation::name);
         let weights = match (&self.weights, operation) {
             (Some(_), Some(_)) => {
                 let text = format!("--weights goes with --scenario mixed, not with {scenario}");

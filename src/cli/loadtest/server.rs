@@ -8,22 +8,13 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    thread,
-    time::Duration,
 };
 
-use crossbeam_channel::{RecvTimeoutError, bounded, select};
 use registry_loadtest::Target;
 use tempfile::TempDir;
 
 use super::messages::failure;
-use crate::{
-    cli::{exit::Failure, interrupt::Interrupt},
-    client::read_base_url,
-};
-
-/// Opening an empty database takes milliseconds; a busy machine may need longer.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::{cli::exit::Failure, client::read_base_url};
 
 /// The server and its folder.
 pub(super) struct OwnServer {
@@ -39,7 +30,7 @@ impl OwnServer {
     ///
     /// # Errors
     /// If it does not start.
-    pub(super) fn start(interrupt: &Interrupt) -> Result<Self, Failure> {
+    pub(super) fn start() -> Result<Self, Failure> {
         let failed =
             |error: io::Error| Failure::failed(format!("the load test's server can't be started: {error}"));
         let folder = tempfile::Builder::new().prefix("registry-loadtest-").tempdir().map_err(failed)?;
@@ -69,25 +60,14 @@ impl OwnServer {
             .map_err(failed)?;
         let stdout = child.stdout.take();
         let mut server = Self { url: String::new(), key, child, folder: Some(folder) };
-        let (sender, first_line) = bounded(1);
-        thread::spawn(move || {
-            let mut line = String::new();
-            if let Some(stdout) = stdout {
-                let _ = BufReader::new(stdout).read_line(&mut line);
-            }
-            let _ = sender.send(line);
-        });
-        let interrupted = interrupt.channel();
-        let line = select! {
-            recv(first_line) -> line => line.map_err(|_| RecvTimeoutError::Disconnected),
-            recv(interrupted) -> _ => return Err(Failure::interrupted("ended before the load began; there is no report")),
-            default(START_TIMEOUT) => Err(RecvTimeoutError::Timeout),
-        };
-        let url = line.ok().and_then(|line| {
-            line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
-        });
+        // It prints its address as soon as it listens, or ends.
+        let mut line = String::new();
+        if let Some(stdout) = stdout {
+            BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
+        }
+        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
         match url {
-            Some(url) => server.url = url,
+            Some(url) => url.clone_into(&mut server.url),
             None => {
                 let log = fs::read_to_string(log).unwrap_or_default();
                 let reason = log.lines().last().unwrap_or("its log is empty").to_owned();

@@ -167,7 +167,7 @@ pub(super) fn audit(context: &Context) -> Result<StepResult> {
 }
 
 #[cfg(test)]
-mod tests_of_checks {
+mod tests {
     use serde_json::json;
 
     use super::*;

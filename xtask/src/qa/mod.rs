@@ -19,7 +19,7 @@ mod checks;
 mod page;
 mod report;
 mod step;
-mod tests;
+mod testing;
 
 use report::{Report, thousandths};
 use step::{Context, LOGS, Outcome, Step, StepResult};
@@ -112,9 +112,9 @@ fn run_step(step: Step, context: &Context) -> StepResult {
             let args = ["doc", "--no-deps", "--workspace", "--locked", "--keep-going"];
             context.judge(step, context.cargo(args).env("RUSTDOCFLAGS", "-D warnings"))
         }
-        Step::Tests => tests::all(context),
-        Step::Coverage => tests::coverage(context),
-        Step::Doctests => tests::doctests(context),
+        Step::Tests => testing::all(context),
+        Step::Coverage => testing::coverage(context),
+        Step::Doctests => testing::doctests(context),
         Step::Concurrency => checks::concurrency(context),
         Step::Bench => checks::bench(context),
         // For these cargo-deny needs no network.

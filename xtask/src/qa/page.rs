@@ -137,7 +137,7 @@ fn plain(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests_of_page {
+mod tests {
     use super::{super::step::Step, *};
 
     #[test]

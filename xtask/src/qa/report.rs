@@ -175,7 +175,7 @@ fn telling(output: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
-mod tests_of_report {
+mod tests {
     use clap::ValueEnum as _;
 
     use super::*;

@@ -136,7 +136,7 @@ pub(super) fn coverage(context: &Context) -> Result<StepResult> {
 }
 
 #[cfg(test)]
-mod tests_of_tests {
+mod tests {
     use super::*;
 
     const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
