@@ -52,7 +52,7 @@ fn is_stray(path: &str) -> bool {
     })
 }
 
-/// Tracked files that should not be.
+/// Finds tracked files that should not be.
 pub(super) fn stray(tracked: &[Tracked]) -> Vec<Finding> {
     let stray = tracked.iter().filter(|file| is_stray(&file.path));
     let faults = stray.map(|file| format!("{0} is tracked; remove it: git rm --cached '{0}'", file.path));

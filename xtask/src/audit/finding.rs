@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How grave a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Pass,
@@ -15,7 +15,7 @@ pub(crate) enum Level {
 pub(crate) struct Finding {
     pub(crate) level: Level,
     pub(crate) check: &'static str,
-    /// What is true, or what is wrong and what to do.
+    /// The result, or what is wrong and how to fix it.
     pub(crate) text: String,
 }
 
@@ -33,7 +33,7 @@ impl Finding {
         Self { level: if fail { Level::Fail } else { Level::Warn }, check, text: text.into() }
     }
 
-    /// All faults of a check, or that it passed.
+    /// A failure for each fault; if there is none, the check passed.
     pub(crate) fn of_faults(check: &'static str, faults: Vec<String>, passed: String) -> Vec<Self> {
         if faults.is_empty() {
             return vec![Self::pass(check, passed)];

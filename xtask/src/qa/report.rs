@@ -130,7 +130,7 @@ impl Report {
         for result in &self.results {
             for (name, output) in &result.failures {
                 let _ = writeln!(text, "{}: {name}", result.step.name());
-                telling(output).iter().for_each(|line| text.push_str(&format!("    {line}\n")));
+                relevant_lines(output).iter().for_each(|line| text.push_str(&format!("    {line}\n")));
             }
         }
         for result in self.results.iter().filter(|result| result.outcome != Outcome::NotSelected) {
@@ -166,8 +166,8 @@ pub(super) fn thousandths(seconds: f64) -> Value {
     json!((seconds * 1e3).round() / 1e3)
 }
 
-/// From a test's panic to its backtrace, or else the last lines.
-fn telling(output: &str) -> Vec<&str> {
+/// The lines from a test's panic to its backtrace; without a panic, the last lines.
+fn relevant_lines(output: &str) -> Vec<&str> {
     let lines: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.iter().position(|line| line.contains("panicked at"));
     let from = from.unwrap_or(lines.len().saturating_sub(SUMMARY_LINES));

@@ -51,7 +51,7 @@ impl Step {
     }
 }
 
-/// What a step works with.
+/// The input of all steps.
 pub(super) struct Context {
     pub(super) repository: Repository,
     /// The folder of the report.
@@ -61,7 +61,7 @@ pub(super) struct Context {
     pub(super) release: bool,
 }
 
-/// A command that has ended.
+/// The result of a command.
 pub(super) struct Ran {
     pub(super) success: bool,
     pub(super) stdout: String,
