@@ -5,7 +5,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `plan` | the settings of a run |
-//! | `target` | the server's URL and addresses, and the head of every request |
+//! | `target` | the server's URL and addresses, and the form of a request |
 //! | `http` | a connection: bytes out, an answer in |
 //! | `scenario` | the requests, and what their answers mean |
 //! | `ledger` | the writes of one caller |
