@@ -1,9 +1,8 @@
-//! What group commit buys: metrics recorded per second, by the number of operations that share a sync.
+//! The gain of group commit: metrics writes per second, by the number of operations that share a sync.
 //!
 //! `cargo bench --bench commit`. Each operation is the one that `POST /models/{id}/metrics` runs in the writer:
 //! `record_metrics`, with one commit for the batch, at `synchronous=FULL`. The baseline is bare rusqlite, which changes the
-//! same row and adds the same event with one commit each: no server can beat it with one client. Everything is measured
-//! under `target/bench`, not in a temporary folder that may be in memory.
+//! same row and adds the same event with one commit each: no server can beat it with one client.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -33,7 +32,7 @@ fn commits(criterion: &mut Criterion) {
 
     let mut writer = SqliteWriter::open(&options(&path), seed::at(0)).unwrap();
     let gate = Gate::default();
-    let anything = Precondition::default();
+    let no_condition = Precondition::default();
     let mut ids = seed::ids(MODELS);
     let mut turn = 0;
     for batch in [1_u64, 8, 64, 128] {
@@ -53,7 +52,8 @@ fn commits(criterion: &mut Criterion) {
                     };
                     let evaluation = seed::evaluation(words::SUITES[0], turn as u64);
                     let id = ids.next().unwrap();
-                    let model = operations::record_metrics(&mut writer, id, &evaluation, &anything, &context);
+                    let model =
+                        operations::record_metrics(&mut writer, id, &evaluation, &no_condition, &context);
                     black_box(model.unwrap());
                 }
                 writer.commit().unwrap();

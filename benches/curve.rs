@@ -1,42 +1,41 @@
-//! What a request costs as the registry grows: the real server over HTTP, one connection, one request at a time.
+//! Measures latencies as the registry grows: the real server over HTTP, one connection, one request at a time.
 //!
-//! `cargo bench --bench curve` takes registries of 1,000 to 1,000,000 versions, which it makes once and keeps under
-//! `target/bench`; `-- --models 1000,10000` takes others. It starts `registry serve` on a copy of each, asks every
-//! kind of question up to 200 times or for 3 seconds, prints p50 and p95 as a table in Markdown, and draws p95
-//! into `docs/cost-curve.svg` (`--picture FILE` for another place). `--binary FILE` measures another server,
-//! say the one of last week. It has a main of its own, since criterion measures functions, not servers, and wants
-//! the same question twenty times where one answer may take a second.
+//! `cargo bench --bench curve` uses registries of 1,000 to 1,000,000 versions, which it makes once and keeps under
+//! `target/bench`; `-- --models 1000,10000` selects others. It starts `registry serve` on a copy of each, sends each kind of
+//! request up to 200 times or for 3 seconds, prints p50 and p95 as a table in Markdown, and draws p95 into
+//! `docs/cost-curve.svg` (`--picture FILE` for another file). `--binary FILE` measures another server. Criterion measures
+//! functions, not servers, so this benchmark has its own `main`.
 #![allow(missing_docs, reason = "no crate depends on a benchmark")]
 
 mod support;
 
 use std::{
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Instant,
 };
 
-use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, svg};
+use clap::Parser;
+
+use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, number, svg, three_digits};
 use support::{
     Result,
-    flags::Flags,
     http::Connection,
-    process::{KEY, Scratch, Server, end_cleanly, report},
-    seed,
-    table::{markdown, millis, quantile, whole},
+    process::{KEY, Server},
+    scratch, seed,
+    table::{markdown, quantile},
     words,
 };
 
-/// Requests of a kind at most, and at least, and for how long.
-const MOST: usize = 200;
-const LEAST: usize = 5;
-const SECONDS: f64 = 3.0;
-/// Requests before that, which are not measured.
+/// Limits of the requests of a kind.
+const MAX_REQUESTS: usize = 200;
+const MIN_REQUESTS: usize = 5;
+const MAX_SECONDS: f64 = 3.0;
+/// Requests that are not measured.
 const WARM_UP: usize = 3;
-/// What lists and searches may take at 100,000.
-const WANTED_MS: f64 = 5.0;
+/// For lists and searches at 100,000 versions.
+const GOAL_MS: f64 = 5.0;
 
-/// Where in the picture a kind of request stands.
+/// The panels of the picture.
 const PANELS: [&str; 4] = ["By key, and counts", "Lists", "Search", "Changes"];
 
 /// Path and body of a request, by its number.
@@ -50,72 +49,79 @@ struct Kind {
     request: Request,
 }
 
-/// What a kind of request took, in milliseconds.
+/// The latency of a kind of request, in milliseconds.
 #[derive(Clone, Copy)]
-struct Cost {
+struct Latency {
     p50: f64,
     p95: f64,
 }
 
-fn main() -> ExitCode {
-    report(run())
+#[derive(Parser)]
+struct Flags {
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,1000000",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    models: Vec<u64>,
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_registry"))]
+    binary: PathBuf,
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cost-curve.svg"))]
+    picture: PathBuf,
+    /// Cargo adds it.
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-fn run() -> Result<()> {
-    let flags = Flags::of(&["--models", "--binary", "--picture"])?;
-    let mut sizes = flags.list("--models", "1000,10000,100000,1000000")?;
+fn main() -> Result<()> {
+    let Flags { models: mut sizes, binary, picture, .. } = Flags::parse();
     sizes.sort_unstable();
     sizes.dedup();
-    let binary = flags.binary()?;
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cost-curve.svg");
-    let picture: PathBuf = flags.get("--picture", picture)?;
-    end_cleanly()?;
 
     let mut names: Vec<(&str, usize)> = Vec::new();
-    let mut costs: Vec<Vec<Cost>> = Vec::new();
+    let mut latencies: Vec<Vec<Latency>> = Vec::new();
     for models in &sizes {
         let measured = measure(&binary, *models)?;
         names = measured.iter().map(|(name, panel, _)| (*name, *panel)).collect();
-        costs.push(measured.into_iter().map(|(.., cost)| cost).collect());
+        latencies.push(measured.into_iter().map(|(.., latency)| latency).collect());
     }
-    println!("{}", table(&sizes, &names, &costs));
-    std::fs::write(&picture, draw(&sizes, &names, &costs))
+    println!("{}", table(&sizes, &names, &latencies));
+    std::fs::write(&picture, draw(&sizes, &names, &latencies))
         .map_err(|error| format!("can't write {}: {error}", picture.display()))?;
     eprintln!("drawn: {}", picture.display());
     Ok(())
 }
 
-/// All kinds of requests on a registry of so many versions.
-fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Cost)>> {
-    let scratch = Scratch::new();
+/// Measures all kinds of requests on a registry of `models` versions.
+fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Latency)>> {
+    let scratch = scratch();
     let database = seed::copy(models, scratch.path());
     let server = Server::registry(binary, &database, &scratch.path().join("log"))?;
     let mut connection = Connection::to(&server.url, KEY)?;
     let deep = format!("/models?offset={}", models * 9 / 10);
-    let link = connection.call("GET", &deep, "")?.link.ok_or("a page in the middle has no next one")?;
+    let link = connection.call("GET", &deep, "")?.ok_or("a page in the middle has no next one")?;
     let deep_cursor = link.trim_start_matches('<').split('>').next().unwrap_or_default().to_owned();
     let deep_cursor = deep_cursor.strip_prefix(&server.url).unwrap_or(&deep_cursor).to_owned();
 
-    let mut costs = Vec::new();
+    let mut latencies = Vec::new();
     let mut turn = 0;
     for kind in kinds(models, &deep_cursor) {
-        let cost = cost(&mut connection, &kind, &mut turn)?;
+        let latency = measure_kind(&mut connection, &kind, &mut turn)?;
         eprintln!(
             "{models:>9} {:24} p50 {:>8} ms  p95 {:>8} ms",
             kind.name,
-            millis(cost.p50),
-            millis(cost.p95)
+            three_digits(latency.p50),
+            three_digits(latency.p95)
         );
-        costs.push((kind.name, kind.panel, cost));
+        latencies.push((kind.name, kind.panel, latency));
     }
-    Ok(costs)
+    Ok(latencies)
 }
 
-fn cost(connection: &mut Connection, kind: &Kind, turn: &mut u64) -> Result<Cost> {
+fn measure_kind(connection: &mut Connection, kind: &Kind, turn: &mut u64) -> Result<Latency> {
     let mut took = Vec::new();
     let mut warm = 0;
     let mut begun = Instant::now();
-    while took.len() < MOST && (took.len() < LEAST || begun.elapsed().as_secs_f64() < SECONDS) {
+    while took.len() < MAX_REQUESTS
+        && (took.len() < MIN_REQUESTS || begun.elapsed().as_secs_f64() < MAX_SECONDS)
+    {
         *turn += 1;
         let (path, body) = (kind.request)(*turn);
         let sent = Instant::now();
@@ -127,11 +133,10 @@ fn cost(connection: &mut Connection, kind: &Kind, turn: &mut u64) -> Result<Cost
             begun = Instant::now();
         }
     }
-    Ok(Cost { p50: quantile(&mut took, 0.5), p95: quantile(&mut took, 0.95) })
+    Ok(Latency { p50: quantile(&mut took, 0.5), p95: quantile(&mut took, 0.95) })
 }
 
-/// Every kind of request. Those that ask for one version ask for another each time; those that change something
-/// come last.
+/// All kinds of requests, with another version each time. Changes come last.
 fn kinds(models: u64, deep_cursor: &str) -> Vec<Kind> {
     let id = move |turn: u64| words::hash(turn, 40) % models + 1;
     let mut kinds = Vec::new();
@@ -195,27 +200,28 @@ fn kinds(models: u64, deep_cursor: &str) -> Vec<Kind> {
     kinds
 }
 
-fn table(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
-    let heads: Vec<String> = sizes.iter().map(|size| format!("{} models", whole(*size as f64))).collect();
+fn table(sizes: &[u64], names: &[(&str, usize)], latencies: &[Vec<Latency>]) -> String {
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{} models", number(*size as f64))).collect();
     let head: Vec<&str> = ["p50 / p95, ms"].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let rows: Vec<Vec<String>> = names
         .iter()
         .enumerate()
         .map(|(at, (name, _))| {
-            let figures =
-                costs.iter().map(|costs| format!("{} / {}", millis(costs[at].p50), millis(costs[at].p95)));
+            let figures = latencies.iter().map(|latencies| {
+                format!("{} / {}", three_digits(latencies[at].p50), three_digits(latencies[at].p95))
+            });
             [(*name).to_owned()].into_iter().chain(figures).collect()
         })
         .collect();
     markdown(&head, &rows)
 }
 
-fn draw(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
-    let all = || costs.iter().flatten().map(|cost| cost.p95);
+fn draw(sizes: &[u64], names: &[(&str, usize)], latencies: &[Vec<Latency>]) -> String {
+    let all = || latencies.iter().flatten().map(|latency| latency.p95);
     // One scale for all panels, in whole decades, so that heights can be compared.
     let decade = |value: f64, round: fn(f64) -> f64| 10_f64.powf(round(value.log10()));
-    let low = decade(all().fold(WANTED_MS, f64::min), f64::floor);
-    let high = decade(all().fold(WANTED_MS, f64::max), f64::ceil);
+    let low = decade(all().fold(GOAL_MS, f64::min), f64::floor);
+    let high = decade(all().fold(GOAL_MS, f64::max), f64::ceil);
     let axis = |title: &str, range| Axis { title: title.to_owned(), scale: Scale::Log, range };
     let panels = PANELS.iter().enumerate().map(|(panel, title)| Panel {
         title: (*title).to_owned(),
@@ -227,14 +233,18 @@ fn draw(sizes: &[u64], names: &[(&str, usize)], costs: &[Vec<Cost>]) -> String {
             .filter(|(_, (_, of))| *of == panel)
             .map(|(at, (name, _))| Series {
                 label: (*name).to_owned(),
-                points: sizes.iter().zip(costs).map(|(size, costs)| (*size as f64, costs[at].p95)).collect(),
+                points: sizes
+                    .iter()
+                    .zip(latencies)
+                    .map(|(size, latencies)| (*size as f64, latencies[at].p95))
+                    .collect(),
                 mark: Mark::Line,
             })
             .collect(),
-        limit: (panel == 1 || panel == 2).then(|| (WANTED_MS, "wanted: 5 ms".to_owned())),
+        limit: (panel == 1 || panel == 2).then(|| (GOAL_MS, "goal: 5 ms".to_owned())),
     });
     svg(&Plot {
-        title: "What a request costs as the registry grows".to_owned(),
+        title: "What a request latencies as the registry grows".to_owned(),
         note: "p95 of one client on one connection, through HTTP, synchronous=FULL".to_owned(),
         panels: panels.collect(),
         columns: 2,

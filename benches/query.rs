@@ -1,8 +1,8 @@
-//! Lists, filters, search and counts in registries of 1,000, 10,000 and 100,000 versions: the store alone, without
-//! queues and HTTP. `curve` measures the same through the server.
+//! Measures lists, filters, search and counts of the store alone, without queues and HTTP, at 1,000, 10,000 and 100,000
+//! versions. `curve` measures the same through the server.
 //!
-//! `cargo bench --bench query`, or `cargo bench --bench query -- 'q rare'` for some. The registries are made at the
-//! first run and kept under `target/bench`. A good row hardly grows from one size to the next.
+//! `cargo bench --bench query`, or `cargo bench --bench query -- 'q rare'` for some. The first run makes the
+//! registries and keeps them under `target/bench`. Good latencies hardly grow with the size.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

@@ -1,5 +1,5 @@
-//! Merging the scores of a suite into a version that has 1, 10 or 100 already, and the digest over what was there
-//! before, which goes into the audit trail. No database, no HTTP.
+//! Merges the scores of a suite into a version that has 1, 10 or 100 suites, and digests the old metrics, as the audit
+//! trail needs it. It needs neither database nor HTTP.
 //!
 //! `cargo bench --bench suites`
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use support::{seed, words};
 
-/// The metrics of a version with so many suites, as JSON text.
+/// The metrics of a version with this number of suites, as JSON text.
 fn metrics(suites: u64) -> String {
     let mut text = None;
     for suite in 0..suites {

@@ -1,4 +1,4 @@
-//! The limits that the server is held against: SQLite by itself, and actix-web by itself.
+//! The baselines of the server: bare SQLite and bare actix-web.
 
 use std::{path::Path, time::Instant};
 
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::{Result, options};
 
-/// What a write of metrics changes in the file, with nothing around it: one transaction, one sync.
+/// The changes of a metrics write alone: one transaction, one sync.
 pub struct BareSqlite {
     connection: Connection,
     turn: u64,
@@ -15,13 +15,13 @@ pub struct BareSqlite {
 
 const READ: &str = "SELECT metrics, updated_at FROM models WHERE id = ?1";
 const CHANGE: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
-const NOTE: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) \
+const ADD_EVENT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) \
     VALUES (?1, 'eval', ?2, 'key:hush…', ?3)";
 const METRICS: &str = r#"{"suites":{"smoke-v1":{"score":0.9371,"accuracy":0.91,"_meta":{"recorded_at":"2026-01-31T13:05:09.250+00:00","actor":"key:hush…"}}}}"#;
 const PAYLOAD: &str = r#"{"suite":"smoke-v1","metrics":{"score":0.9371,"accuracy":0.91},"prior_metrics_sha256":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#;
 
 impl BareSqlite {
-    /// Opens a registry that has been made already, with the settings of the server's writer.
+    /// Opens an existing registry with the settings of the server's writer.
     pub fn open(path: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(options(path).busy_timeout)?;
@@ -36,7 +36,7 @@ impl BareSqlite {
     /// Changes the row of version 1 and adds an event, and commits both.
     pub fn write(&mut self) -> rusqlite::Result<()> {
         self.turn += 1;
-        // Another time each turn, or the trigger for writers that forget it would add a change of its own.
+        // The time differs each turn, or the trigger that sets `updated_at` would add another change.
         let now = format!(
             "2026-02-01 {:02}:{:02}:{:02}.{:03}",
             self.turn / 3_600_000 % 24,
@@ -47,12 +47,12 @@ impl BareSqlite {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let _: Option<String> = self.connection.prepare_cached(READ)?.query_row([1], |row| row.get(0))?;
         self.connection.prepare_cached(CHANGE)?.execute((1, METRICS, &now))?;
-        self.connection.prepare_cached(NOTE)?.execute((1, PAYLOAD, &now))?;
+        self.connection.prepare_cached(ADD_EVENT)?.execute((1, PAYLOAD, &now))?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
-    /// Commits a second for about so long.
+    /// Commits for about this time, and returns the commits per second.
     pub fn rate(&mut self, seconds: f64) -> rusqlite::Result<f64> {
         let begun = Instant::now();
         let mut commits = 0_u32;
@@ -67,8 +67,8 @@ impl BareSqlite {
 /// The argument with which a benchmark runs itself as [`serve_constant`].
 pub const SERVE_CONSTANT: &str = "--serve-constant";
 
-/// Answers every request with the same few bytes until stdin is closed, which it is when whoever started this
-/// ends, however it ends. Prints its address first.
+/// Prints its address, and answers every request with the same few bytes until stdin is closed, which happens when the
+/// benchmark ends.
 pub fn serve_constant(workers: usize) -> Result<()> {
     async fn answer() -> HttpResponse {
         HttpResponse::Ok()

@@ -1,15 +1,10 @@
-//! What the benchmarks share: a registry of any size that is always the same, the real server and other processes,
-//! one connection over HTTP, and tables of what was measured.
-#![allow(dead_code, reason = "each benchmark is a crate of its own and uses its part of this")]
+//! What the benchmarks share: registries of any size that are always the same, the real server, one connection over
+//! HTTP, and tables.
+#![allow(dead_code, reason = "each benchmark is a crate and uses a part of this")]
 #![allow(missing_docs, unreachable_pub, reason = "only the benchmarks use it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a benchmark that can't go on has nothing to say"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on may panic")]
 
 pub mod bare;
-pub mod flags;
 pub mod http;
 pub mod process;
 pub mod seed;
@@ -24,11 +19,11 @@ use std::{
 
 use model_registry::store::sqlite::{Options, Synchronous};
 
-/// Why a benchmark can't go on, in words.
+/// Why a benchmark can't go on.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// The folder for everything that is measured on: under `target/`, so on the disk that holds the sources. A
-/// temporary folder is often memory, where a sync costs nothing and a commit can't be measured.
+/// The folder of all files: under `target/`, so on the disk of the sources. A temporary folder is often in memory, where
+/// a sync costs nothing.
 pub fn folder() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
@@ -37,7 +32,7 @@ pub fn folder() -> PathBuf {
     folder
 }
 
-/// A folder in [`folder`] that goes away with the value.
+/// A folder in [`folder`] that is removed with the value. Only Ctrl-C leaves it behind.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("run-").tempdir_in(folder()).expect("a folder under target/bench")
 }

@@ -1,6 +1,6 @@
-//! Figures as a person reads them, and tables of them in Markdown.
+//! Quantiles, and tables in Markdown.
 
-/// The value below which this share of `values` lies.
+/// The value at this share of the sorted `values`.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (share * values.len() as f64).ceil() as usize;
@@ -11,31 +11,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     quantile(&mut values, 0.5)
 }
 
-/// `12,345`
-pub fn whole(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Milliseconds, with as many decimals as are worth anything.
-pub fn millis(value: f64) -> String {
-    match value {
-        _ if value.is_nan() => "–".to_owned(),
-        _ if value >= 100.0 => whole(value),
-        _ if value >= 10.0 => format!("{value:.1}"),
-        _ if value >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
-/// A table in Markdown, its columns padded so that it can be read as it is.
+/// A table in Markdown, with padded columns.
 pub fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());

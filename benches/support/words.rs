@@ -1,21 +1,21 @@
-//! The names, versions and texts of a registry that could be somebody's.
+//! Plausible names, versions and texts.
 
 use model_registry::domain::{Architecture, Draft, Provenance, Status, json};
 use serde_json::json;
 
-/// On every thousandth version or so, never on fewer than five: what a search for something rare looks for.
+/// On about every thousandth version, and on at least five, for searches that find little.
 pub const RARE_TAG: &str = "incident-2031";
-/// On half of all.
+/// On half of all versions.
 pub const BROAD_TAG: &str = "nlp";
-/// In the description of two in five.
+/// In two of five descriptions.
 pub const BROAD_TEXT: &str = "fine-tuned";
-/// In the descriptions of those with [`RARE_TAG`].
+/// In the descriptions of versions with [`RARE_TAG`].
 pub const RARE_TEXT: &str = "quzzical";
-/// Two letters, too few for an index of trigrams, that stand in [`RARE_TEXT`] and nowhere else.
+/// Two letters, too few for trigrams, which only [`RARE_TEXT`] contains.
 pub const TWO_LETTERS: &str = "zz";
-/// In none.
+/// In no description.
 pub const NO_TEXT: &str = "no such thing at all";
-/// The suites that versions have scores of.
+/// The suites of all scores.
 pub const SUITES: [&str; 4] = ["core-v1", "smoke-v1", "safety-v2", "mt-bench"];
 
 const FAMILIES: [&str; 20] = [
@@ -42,16 +42,16 @@ const DATASETS: [&str; 6] =
     ["pile-2024", "web-filtered-v3", "code-mix-v2", "dialogues-v5", "books-v1", "synthetic-v7"];
 const TEAMS: u64 = 40;
 
-/// Numbers that depend on `at` alone.
+/// A pseudo-random number that depends only on its arguments.
 pub fn hash(at: u64, salt: u64) -> u64 {
-    // SplitMix64, which spreads even neighbours over all bits.
+    // SplitMix64, which spreads neighbours over all bits.
     let mut z = at.wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
 
-/// Names in a registry of so many versions: fifty versions a name and more.
+/// The number of names in a registry of `models` versions: at least fifty versions per name.
 pub fn names(models: u64) -> u64 {
     (models / 50).clamp(4, (FAMILIES.len() * SIZES.len() * VARIANTS.len()) as u64)
 }
@@ -65,7 +65,7 @@ pub fn name(number: u64) -> String {
     format!("{family}-{size}-{variant}")
 }
 
-/// The version that is registered as number `at` of `models`, as the `nth` of its name.
+/// Version `at` of `models`, the `nth` of the name `number`.
 pub fn draft(at: u64, models: u64, number: u64, nth: u64) -> Draft {
     let step = (nth + 1) * 500;
     let (size, d_model) = SIZES[number as usize / FAMILIES.len() % SIZES.len()];
@@ -114,13 +114,13 @@ pub fn draft(at: u64, models: u64, number: u64, nth: u64) -> Draft {
     draft
 }
 
-/// Whether number `at` of `models` is one of the rare ones, which are spread evenly.
+/// Returns true if version `at` of `models` is one of the rare ones, which are spread evenly.
 fn rare(at: u64, models: u64) -> bool {
     let apart = (models / 5).clamp(1, 1000);
     at % apart == apart / 2
 }
 
-/// The scores of one run of a suite.
+/// The scores of a suite.
 pub fn scores(at: u64) -> serde_json::Value {
     let share = |salt| (hash(at, salt) % 10_000) as f64 / 10_000.0;
     json!({"score": share(20), "accuracy": share(21), "loss": 1.0 + share(22), "items": 1_000 + hash(at, 23) % 500})

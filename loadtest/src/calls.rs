@@ -1,17 +1,18 @@
 //! Calls before and after the load: registering, reading back and deleting. A few callers make them at once, and retry
 //! while the server is busy.
 
-use std::{cell::Cell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Builder,
     task::{JoinSet, LocalSet},
-    time::{interval, sleep},
+    time::{Instant, interval, sleep},
 };
 
 use crate::{
     Error, Halt,
     http::{Answer, Connection},
+    plan::Plan,
     target::Target,
 };
 
@@ -28,6 +29,7 @@ pub type Stop = Arc<dyn Fn() -> Option<Halt> + Send + Sync>;
 
 /// A successful answer.
 pub(crate) struct Reply {
+    /// The URL of the next page.
     pub(crate) next: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -39,46 +41,33 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(target: &Target, timeout: Duration) -> Self {
-        Self { target: target.clone(), connection: Connection::new(target, timeout) }
-    }
-
     pub(crate) async fn get(&mut self, path: &str) -> Result<Reply, Error> {
-        let request = self.target.head("GET", path, None);
-        match self.send(&request).await {
+        match self.send("GET", path, None).await {
             // A read can be repeated; the server may have closed the connection just then.
-            Err(Error::AnswerLost { timed_out: false, .. }) => self.send(&request).await,
+            Err(Error::AnswerLost { timed_out: false, .. }) => self.send("GET", path, None).await,
             answered => answered,
         }
     }
 
     pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> Result<Reply, Error> {
-        let mut request = self.target.head("POST", path, Some(body.len()));
-        request.extend_from_slice(body);
-        self.send(&request).await
+        self.send("POST", path, Some(body)).await
     }
 
     pub(crate) async fn delete(&mut self, path: &str) -> Result<Reply, Error> {
-        let request = self.target.head("DELETE", path, None);
-        self.send(&request).await
+        self.send("DELETE", path, None).await
     }
 
     /// The path of a link of the server, without the base path.
     pub(crate) fn own_path(&self, link: &str) -> Option<String> {
-        self.target.own_path(link).map(str::to_owned)
+        self.target.own_path(link)
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<Reply, Error> {
-        let mut retries = 0;
+    async fn send(&mut self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Reply, Error> {
+        let (mut request, mut retries) = (Vec::new(), 0);
+        self.target.write(&mut request, method, path, body);
         loop {
-            let now = tokio::time::Instant::now();
-            match self
-                .connection
-                .exchange(request, now)
-                .await
-                .map_err(Error::from)
-                .and_then(|answer| judge(&answer))
-            {
+            let answer = self.connection.exchange(&request, Instant::now()).await;
+            match answer.map_err(Error::from).and_then(judge) {
                 Err(Error::Unavailable { .. }) if retries < BUSY_RETRIES => sleep(BUSY_WAIT).await,
                 outcome => return outcome,
             }
@@ -88,7 +77,7 @@ impl Calls {
 }
 
 /// The successful reply, or the error that an answer means.
-fn judge(answer: &Answer<'_>) -> Result<Reply, Error> {
+fn judge(answer: Answer<'_>) -> Result<Reply, Error> {
     let detail = || -> Option<String> {
         let parsed: serde_json::Value = serde_json::from_slice(answer.body).ok()?;
         let detail = parsed.get("detail")?;
@@ -97,95 +86,92 @@ fn judge(answer: &Answer<'_>) -> Result<Reply, Error> {
     };
     let status = answer.status;
     match status {
-        200..=299 => Ok(Reply { next: answer.next.map(str::to_owned), body: answer.body.to_vec() }),
+        200..=299 => Ok(Reply { next: answer.next, body: answer.body.to_vec() }),
         401 => Err(Error::KeyRefused),
-        status => match (status, detail()) {
-            (429 | 503, detail) => {
-                Err(Error::Unavailable { detail: detail.unwrap_or_else(|| format!("status {status}")) })
-            }
-            (400.., Some(detail)) => Err(Error::Refused { status, detail }),
-            (_, _) => Err(Error::NotARegistry { reason: format!("it answers {status}") }),
-        },
+        429 | 503 => {
+            Err(Error::Unavailable { detail: detail().unwrap_or_else(|| format!("status {status}")) })
+        }
+        _ => Err(match detail() {
+            Some(detail) if status >= 400 => Error::Refused { status, detail },
+            _ => Error::NotARegistry { reason: format!("it answers {status}") },
+        }),
     }
 }
 
-/// Does the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
-///
-/// # Errors
-/// The first error of a job, which ends the others; [`Error::Halted`] if `stop` says so.
-pub(crate) fn each<W>(
-    target: &Target,
-    timeout: Duration,
-    jobs: usize,
+/// What all calls of a run need.
+pub(crate) struct Session<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) target: &'a Target,
+    pub(crate) stop: Stop,
+}
+
+impl Session<'_> {
+    fn calls(&self) -> Calls {
+        let connection = Connection::new(self.target, self.plan.timeout);
+        Calls { target: self.target.clone(), connection }
+    }
+
+    /// Does the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
+    ///
+    /// # Errors
+    /// The first error of a job, which ends the others; [`Error::Halted`] if `stop` says so.
+    pub(crate) fn each<W>(&self, jobs: usize, mut report: impl FnMut(usize), work: W) -> Result<(), Error>
+    where
+        W: AsyncFn(&mut Calls, usize) -> Result<(), Error> + 'static,
+    {
+        let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let counted = Rc::clone(&done);
+        let calls = async move {
+            let work = Rc::new(work);
+            let mut callers: JoinSet<Result<(), Error>> = JoinSet::new();
+            for _ in 0..CALLERS.min(jobs) {
+                let (next, done, work) = (Rc::clone(&next), Rc::clone(&done), Rc::clone(&work));
+                let mut calls = self.calls();
+                callers.spawn_local(async move {
+                    while next.get() < jobs {
+                        let job = next.replace(next.get() + 1);
+                        work(&mut calls, job).await?;
+                        done.set(done.get() + 1);
+                    }
+                    Ok(())
+                });
+            }
+            while let Some(ended) = callers.join_next().await {
+                ended.map_err(io::Error::other)??;
+            }
+            Ok(())
+        };
+        block_on(&self.stop, || report(counted.get()), calls)
+    }
+
+    /// Gets one page.
+    ///
+    /// # Errors
+    /// Those of the call; [`Error::Halted`] as soon as `stop` says so.
+    pub(crate) fn get(&self, path: &str) -> Result<Reply, Error> {
+        block_on(&self.stop, || {}, async { self.calls().get(path).await })
+    }
+}
+
+fn block_on<T>(
     stop: &Stop,
-    mut report: impl FnMut(usize),
-    work: W,
-) -> Result<(), Error>
-where
-    W: AsyncFn(&mut Calls, usize) -> Result<(), Error> + 'static,
-{
+    mut report: impl FnMut(),
+    calls: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    let work = Rc::new(work);
-    local.block_on(&runtime, async {
-        let mut callers: JoinSet<Result<(), Error>> = JoinSet::new();
-        for _ in 0..CALLERS.min(jobs) {
-            let (next, done, work) = (Rc::clone(&next), Rc::clone(&done), Rc::clone(&work));
-            let mut calls = Calls::new(target, timeout);
-            callers.spawn_local(async move {
-                while next.get() < jobs {
-                    let job = next.replace(next.get() + 1);
-                    work(&mut calls, job).await?;
-                    done.set(done.get() + 1);
-                }
-                Ok(())
-            });
-        }
+    LocalSet::new().block_on(&runtime, async {
+        let mut calls = pin!(calls);
         let mut tick = interval(TICK);
         loop {
             tokio::select! {
-                ended = callers.join_next() => match ended {
-                    None => return Ok(()),
-                    Some(Ok(outcome)) => outcome?,
-                    Some(Err(panicked)) => return Err(Error::Client(io::Error::other(panicked))),
-                },
+                outcome = &mut calls => return outcome,
                 _ = tick.tick() => {
                     if let Some(halt) = stop() {
                         return Err(Error::Halted(halt));
                     }
-                    report(done.get());
+                    report();
                 }
             }
-        }
-    })
-}
-
-/// Makes one call, or a few one after the other.
-///
-/// # Errors
-/// The error of `work`; [`Error::Halted`] as soon as `stop` says so.
-pub(crate) fn once<T>(
-    target: &Target,
-    timeout: Duration,
-    stop: &Stop,
-    work: impl AsyncFnOnce(&mut Calls) -> Result<T, Error>,
-) -> Result<T, Error> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut calls = Calls::new(target, timeout);
-        let halted = async {
-            let mut tick = interval(TICK);
-            loop {
-                tick.tick().await;
-                if let Some(halt) = stop() {
-                    return halt;
-                }
-            }
-        };
-        tokio::select! {
-            outcome = work(&mut calls) => outcome,
-            halt = halted => Err(Error::Halted(halt)),
         }
     })
 }

@@ -51,8 +51,6 @@ fn sub_buckets(histogram: &Histogram<u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn histogram(values: &[u64]) -> Histogram<u64> {
@@ -67,18 +65,6 @@ mod tests {
         let mut text = Vec::new();
         write(histogram, &mut text).unwrap();
         String::from_utf8(text).unwrap()
-    }
-
-    /// The lines as `plotFiles.html` reads them: four columns, without those that begin with `#`.
-    fn parsed(text: &str) -> Vec<(f64, f64, u64, f64)> {
-        let lines = text.lines().filter(|line| !line.starts_with('#')).skip(1);
-        let cut = lines.map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|cut| !cut.is_empty());
-        cut.map(|cut| {
-            assert_eq!(cut.len(), 4, "{cut:?}");
-            let number = |at: usize| cut[at].parse::<f64>().unwrap();
-            (number(0), number(1), cut[2].parse().unwrap(), number(3))
-        })
-        .collect()
     }
 
     #[test]
@@ -110,46 +96,10 @@ mod tests {
     #[test]
     fn an_empty_histogram_has_only_head_and_tail() {
         let text = text(&histogram(&[]));
-        assert_eq!(parsed(&text), []);
         assert!(
             text.starts_with("       Value     Percentile TotalCount 1/(1-Percentile)\n\n#[Mean"),
             "{text}"
         );
-        assert!(text.contains("Total count    =            0]"), "{text}");
-        assert!(!text.contains("NaN"), "{text}");
-    }
-
-    #[test]
-    fn the_error_of_a_writer_is_returned() {
-        let mut full: &mut [u8] = &mut [0; 100];
-        let error = write(&histogram(&[1]), &mut full).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn any_histogram_reads_back_in_rising_order(
-            values in prop::collection::vec(0..u64::from(u32::MAX) * 100, 1..100),
-        ) {
-            let histogram = histogram(&values);
-            let lines = parsed(&text(&histogram));
-            for pair in lines.windows(2) {
-                let ((value, percentile, count, odds), next) = (pair[0], pair[1]);
-                prop_assert!(value <= next.0 && percentile < next.1 && count <= next.2 && odds <= next.3);
-            }
-            for (value, percentile, count, odds) in &lines {
-                prop_assert!(*count as f64 >= percentile * values.len() as f64 - 1e-6);
-                prop_assert!(odds.is_infinite() || (odds - 1.0 / (1.0 - percentile)).abs() <= odds * odds * 1e-9 + 0.005);
-                // In text, milliseconds with three decimals: the value may be off by half a microsecond.
-                let below = histogram.count_between(0, (value * 1e6) as u64 + 500);
-                prop_assert!(below >= *count);
-            }
-            let (value, percentile, count, odds) = lines[lines.len() - 1];
-            prop_assert_eq!((percentile, count), (1.0, values.len() as u64));
-            prop_assert!(odds.is_infinite());
-            prop_assert!((value - histogram.max() as f64 / 1e6).abs() <= 0.0005);
-        }
+        assert!(text.contains("Total count    =            0]") && !text.contains("NaN"), "{text}");
     }
 }

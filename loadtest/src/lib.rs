@@ -4,14 +4,14 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `plan` | the settings of a run, checked once |
-//! | `target` | the server's URL and addresses, and the head of every request |
+//! | `plan` | the settings of a run |
+//! | `target` | the server's URL and addresses, and the form of a request |
 //! | `http` | a connection: bytes out, an answer in |
 //! | `scenario` | the requests, and what their answers mean |
 //! | `ledger` | the writes of one caller |
 //! | `schedule` | when requests of the open loop are due |
 //! | `workers` | threads, each with its callers |
-//! | `tally`, `series` | histograms and counts, in all and over time |
+//! | `histogram`, `tally`, `series` | latencies and counts, in all and over time |
 //! | `calls`, `prepare`, `readback` | calls before and after the load |
 //! | `hgrm`, `chart` | distributions for other tools, and as a page |
 //! | `observer` | progress, and whether the server still exists |
@@ -25,6 +25,7 @@ mod calls;
 pub mod chart;
 mod error;
 pub mod hgrm;
+mod histogram;
 mod http;
 mod ledger;
 mod observer;
@@ -42,12 +43,9 @@ mod workers;
 
 pub use calls::Stop;
 pub use error::{Error, Halt};
-pub use observer::Progress;
-pub use plan::{
-    Limit, MAX_CONNECTIONS, MAX_MODELS, Operation, Options, Pace, Plan, PlanError, Rate, Scenario, Span,
-    ValueError, Weights,
-};
+pub use observer::{Progress, Stage};
+pub use plan::{Limit, Operation, Plan, Weights};
 pub use readback::{Production, Readback};
-pub use report::{EndedBy, Latency, Outcome, Report};
-pub use run::{Stage, Watch, run};
+pub use report::{Bytes, EndedBy, Latency, OperationReport, Outcome, RateReport, Report, Versions, Warmup};
+pub use run::run;
 pub use target::Target;

@@ -2,18 +2,17 @@
 //! exists.
 
 use std::{
-    collections::VecDeque,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
 use crate::{
     Halt,
+    calls::Stop,
     ledger::Ledger,
     plan::{Limit, Plan},
-    run::{Stage, Watch},
     series::{SLICE, Series, Slice},
-    tally::{Tally, fold, slice_histogram},
+    tally::Tally,
     workers::{Shared, WorkerMessage},
 };
 
@@ -25,6 +24,19 @@ const GONE_AFTER: Duration = Duration::from_secs(2);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// The slices that the rate on the progress line covers.
 const NOW_SLICES: i64 = 10;
+
+/// The stage of a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stage {
+    /// Registering versions: the number done, and of how many.
+    Preparing(usize, usize),
+    /// Sending requests.
+    Loading(Progress),
+    /// Reading the audit trail: versions done, and of how many.
+    ReadingBack(usize, usize),
+    /// Deleting versions: the number done.
+    TidyingUp(usize),
+}
 
 /// The progress of the load.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,10 +67,11 @@ pub(crate) struct Observer<'a> {
     start: Instant,
     pub(crate) series: Series,
     pub(crate) tally: Tally,
-    pub(crate) ledgers: Vec<Option<Ledger>>,
+    /// By caller.
+    pub(crate) ledgers: Vec<Ledger>,
     pub(crate) abandoned: u64,
     /// The last slices, for the current rate.
-    recent: VecDeque<(i64, Slice)>,
+    recent: Vec<(i64, Slice)>,
     done: u64,
     failed: u64,
     working: usize,
@@ -73,9 +86,9 @@ impl<'a> Observer<'a> {
             start,
             series: Series::default(),
             tally: Tally::new(),
-            ledgers: vec![None; plan.connections],
+            ledgers: vec![Ledger::default(); plan.connections],
             abandoned: 0,
-            recent: VecDeque::new(),
+            recent: Vec::new(),
             done: 0,
             failed: 0,
             working: plan.workers,
@@ -88,7 +101,7 @@ impl<'a> Observer<'a> {
         &mut self,
         shared: &Shared,
         messages: &Receiver<WorkerMessage>,
-        watch: &Watch,
+        stop: &Stop,
         report: &mut dyn FnMut(Stage),
     ) -> Option<(Halt, Instant)> {
         let mut halted: Option<(Halt, Instant)> = None;
@@ -109,7 +122,7 @@ impl<'a> Observer<'a> {
                 None => {
                     // One failure is not enough, since at a low rate the next request comes late.
                     let gone = self.unreachable.is_some_and(|(first, last)| last - first >= GONE_AFTER);
-                    let halt = (watch.stop)().or(gone.then_some(Halt::ServerGone));
+                    let halt = stop().or(gone.then_some(Halt::ServerGone));
                     if let Some(halt) = halt {
                         halted = Some((halt, now));
                         shared.stop();
@@ -137,19 +150,19 @@ impl<'a> Observer<'a> {
                         Some((self.unreachable.map_or(now, |(first, _)| first), now))
                     }
                 };
-                self.recent.push_back((number, slice.clone()));
+                if let Ok(number) = u64::try_from(number) {
+                    self.series.add(number, &slice);
+                }
+                self.recent.push((number, slice));
                 let newest = self.recent.iter().map(|(number, _)| *number).max().unwrap_or_default();
                 self.recent.retain(|(number, _)| *number > newest - NOW_SLICES);
-                if let Ok(number) = u64::try_from(number) {
-                    self.series.add(number, slice);
-                }
             }
             WorkerMessage::Done(result) => {
                 self.working -= 1;
                 self.tally.add(result.tally);
                 self.abandoned += result.abandoned;
                 for (caller, ledger) in result.ledgers {
-                    self.ledgers[caller] = Some(ledger);
+                    self.ledgers[caller] = ledger;
                 }
             }
         }
@@ -158,31 +171,26 @@ impl<'a> Observer<'a> {
     fn progress(&self, now: Instant) -> Progress {
         let elapsed = now - self.start;
         let warmup = self.plan.warmup;
-        let (mut done, mut latency) = (0, slice_histogram());
-        for (_, slice) in &self.recent {
-            done += slice.done;
-            fold(&mut latency, &slice.latency);
-        }
+        let mut recent = Slice::new();
+        self.recent.iter().for_each(|(_, slice)| recent.add(slice));
         // The slices may belong to the warm-up.
-        let window = elapsed.clamp(SLICE, SLICE * NOW_SLICES.unsigned_abs() as u32);
+        let window = elapsed.clamp(SLICE, SLICE * NOW_SLICES as u32);
         let callers = self.plan.connections as u64;
+        let (end, requests) = match self.plan.limit {
+            Limit::Duration(duration) => (Some(warmup + duration), None),
+            Limit::Requests(count) => (None, Some(count)),
+            Limit::RequestsPerCaller(count) => (None, Some(count.saturating_mul(callers))),
+        };
         Progress {
             warming_up: elapsed < warmup,
             elapsed,
-            end: match self.plan.limit {
-                Limit::Duration(duration) => Some(warmup + duration),
-                _ => None,
-            },
-            requests: match self.plan.limit {
-                Limit::Requests(count) => Some(count),
-                Limit::RequestsPerCaller(count) => Some(count.saturating_mul(callers)),
-                Limit::Duration(_) => None,
-            },
+            end,
+            requests,
             done: self.done,
             failed: self.failed,
-            per_second: done as f64 / window.as_secs_f64(),
-            p50_ns: latency.value_at_quantile(0.5),
-            p99_ns: latency.value_at_quantile(0.99),
+            per_second: recent.done as f64 / window.as_secs_f64(),
+            p50_ns: recent.latency.value_at_quantile(0.5),
+            p99_ns: recent.latency.value_at_quantile(0.99),
         }
     }
 }

@@ -11,30 +11,23 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    calls::{self, Stop},
-    plan::{Operation, Plan},
+    calls::{Calls, Session},
+    plan::Operation,
     scenario::id_in,
-    target::Target,
 };
 
 /// The prefix of all names, by which people recognise them.
 const PREFIX: &str = "loadtest-";
 const PAGE: usize = 200;
 
-/// A version that was registered for the run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Model {
-    pub(crate) id: u64,
-}
-
-/// A random name.
+/// Returns a random name.
 pub(crate) fn fresh_name(rng: &mut fastrand::Rng) -> String {
     format!("{PREFIX}{:016x}", rng.u64(..))
 }
 
 /// Checks that a registry answers there and accepts the key.
-pub(crate) fn check(plan: &Plan, target: &Target, stop: &Stop) -> Result<(), Error> {
-    let answered = calls::once(target, plan.timeout, stop, async |calls| calls.get("/stats").await)?;
+pub(crate) fn check(session: &Session<'_>) -> Result<(), Error> {
+    let answered = session.get("/stats")?;
     let stats: Option<Value> = serde_json::from_slice(&answered.body).ok();
     match stats.as_ref().and_then(|stats| stats.get("total_models")) {
         Some(_) => Ok(()),
@@ -42,26 +35,23 @@ pub(crate) fn check(plan: &Plan, target: &Target, stop: &Stop) -> Result<(), Err
     }
 }
 
-/// Registers the versions that the run works with.
+/// Registers the versions that the run works with, and returns their ids.
 pub(crate) fn register(
-    plan: &Plan,
-    target: &Target,
+    session: &Session<'_>,
     name: &str,
-    stop: &Stop,
     report: impl FnMut(usize),
-) -> Result<Vec<Model>, Error> {
-    let ids = Rc::new(RefCell::new(vec![None; plan.models]));
+) -> Result<Vec<u64>, Error> {
+    let models = session.plan.models;
+    let ids = Rc::new(RefCell::new(vec![0; models]));
     let (filled, name) = (Rc::clone(&ids), name.to_owned());
-    calls::each(target, plan.timeout, plan.models, stop, report, async move |calls, job| {
+    session.each(models, report, async move |calls, job| {
         let body = draft(&name, job).to_string();
         let answered = calls.post("/models", body.as_bytes()).await?;
-        let id = id_in(&answered.body);
         let no_id = || Error::NotARegistry { reason: "its answer to a registration has no id".to_owned() };
-        filled.borrow_mut()[job] = Some(Model { id: id.ok_or_else(no_id)? });
+        filled.borrow_mut()[job] = id_in(&answered.body).ok_or_else(no_id)?;
         Ok(())
     })?;
-    let models = ids.borrow().iter().flatten().copied().collect();
-    Ok(models)
+    Ok(ids.take())
 }
 
 /// A version as a training job would register it.
@@ -88,53 +78,39 @@ fn draft(name: &str, number: usize) -> Value {
 /// Their events stay.
 ///
 /// A proxy may drop the filter, so the name of each row is checked before anything is deleted.
-pub(crate) fn tidy(
-    plan: &Plan,
-    target: &Target,
-    name: &str,
-    stop: &Stop,
-    mut report: impl FnMut(usize),
-) -> Result<usize, Error> {
+pub(crate) fn tidy(session: &Session<'_>, name: &str, mut report: impl FnMut(usize)) -> Result<usize, Error> {
     #[derive(Deserialize)]
-    struct Found {
+    struct Row {
         id: u64,
         name: String,
     }
+    let wrong = |reason: &str| Error::NotARegistry { reason: reason.to_owned() };
     // Only a version in production needs it.
-    let query = if plan.weights.of(Operation::Promote) > 0 { "?force=true" } else { "" };
+    let query = if session.plan.weights.include(Operation::Promote) { "?force=true" } else { "" };
     let (deleted, mut tried) = (Rc::new(Cell::new(0)), HashSet::new());
     loop {
-        let path = format!("/models?name={name}&limit={PAGE}");
-        let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
-        let found: Vec<Found> = serde_json::from_slice(&page.body)
-            .map_err(|error| Error::NotARegistry { reason: error.to_string() })?;
-        if found.is_empty() {
+        let page = session.get(&format!("/models?name={name}&limit={PAGE}"))?;
+        let rows: Vec<Row> = serde_json::from_slice(&page.body).map_err(|error| wrong(&error.to_string()))?;
+        if rows.is_empty() {
             return Ok(deleted.get());
         }
-        if found.iter().any(|row| row.name != name) {
-            return Err(Error::NotARegistry {
-                reason: "its list of one name has versions of other names, so none of them was deleted"
-                    .to_owned(),
-            });
+        if rows.iter().any(|row| row.name != name) {
+            return Err(wrong(
+                "its list of one name has versions of other names, so none of them was deleted",
+            ));
         }
-        let fresh: Vec<u64> = found.iter().map(|row| row.id).filter(|id| tried.insert(*id)).collect();
+        let fresh: Vec<u64> = rows.iter().map(|row| row.id).filter(|id| tried.insert(*id)).collect();
         if fresh.is_empty() {
-            return Err(Error::NotARegistry {
-                reason: "its list still has versions that it has deleted".to_owned(),
-            });
+            return Err(wrong("its list still has versions that it has deleted"));
         }
-        let (count, before, counted) = (fresh.len(), deleted.get(), Rc::clone(&deleted));
-        calls::each(
-            target,
-            plan.timeout,
-            count,
-            stop,
-            |done| report(before + done),
-            async move |calls, job| match calls.delete(&format!("/models/{}{query}", fresh[job])).await {
+        let (count, before, gone) = (fresh.len(), deleted.get(), Rc::clone(&deleted));
+        let delete = async move |calls: &mut Calls, job: usize| {
+            match calls.delete(&format!("/models/{}{query}", fresh[job])).await {
                 // Another client has deleted it.
                 Err(Error::Refused { status: 404, .. }) => Ok(()),
-                gone => gone.map(|_| counted.set(counted.get() + 1)),
-            },
-        )?;
+                answered => answered.map(|_| gone.set(gone.get() + 1)),
+            }
+        };
+        session.each(count, |done| report(before + done), delete)?;
     }
 }

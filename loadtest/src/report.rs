@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::{
     chart::Interval,
-    plan::Operation,
     readback::{Production, Readback},
     tally::Tally,
 };
@@ -65,47 +64,54 @@ impl Latency {
     }
 }
 
-/// The open loop: the rate, and what was reached.
+/// The open loop.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct RateReport {
+pub struct RateReport {
     /// Requests per second that were due.
-    pub(crate) asked: f64,
+    pub asked: f64,
     /// Successful requests per second.
-    pub(crate) reached: f64,
-    pub(crate) due: u64,
-    /// Requests that were due and not sent before the end, since every connection was waiting.
-    pub(crate) unsent: u64,
-    /// How long the first of those had waited. Each of them is in the latencies with the time it had waited, the least
-    /// that its latency would have been.
-    pub(crate) oldest_unsent_ms: f64,
+    pub reached: f64,
+    /// Requests that were due.
+    pub due: u64,
+    /// Requests that were due and not sent before the end, since every connection was waiting. They are in the latencies
+    /// with the time they had waited, the least that their latencies would have been.
+    pub unsent: u64,
+    /// How long the first of those had waited.
+    pub oldest_unsent_ms: f64,
     /// From due times to sending times. It is a part of the latency.
-    pub(crate) lateness_ms: Latency,
+    pub lateness_ms: Latency,
     /// From sending times: what a tool with coordinated omission calls latency.
-    pub(crate) service_ms: Latency,
+    pub service_ms: Latency,
 }
 
+/// The load before the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Warmup {
-    pub(crate) seconds: f64,
-    pub(crate) requests: u64,
-    pub(crate) failed: u64,
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Warmup {
+    pub seconds: f64,
+    pub requests: u64,
+    pub failed: u64,
 }
 
+/// On the wire, with heads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Bytes {
-    pub(crate) sent: u64,
-    pub(crate) received: u64,
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Bytes {
+    pub sent: u64,
+    pub received: u64,
 }
 
+/// The requests of one operation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct OperationReport {
-    success: u64,
-    failed: u64,
+#[allow(missing_docs, reason = "as in the report")]
+pub struct OperationReport {
+    pub success: u64,
+    pub failed: u64,
     #[serde(skip_serializing_if = "is_zero")]
-    refused: u64,
-    latency_ms: Latency,
+    pub refused: u64,
+    pub latency_ms: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failed_latency_ms: Option<Latency>,
+    pub failed_latency_ms: Option<Latency>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
@@ -115,16 +121,17 @@ fn is_zero(count: &u64) -> bool {
 
 /// The versions that the run made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Versions {
+pub struct Versions {
     /// Their name.
-    pub(crate) name: String,
-    pub(crate) prepared: usize,
+    pub name: String,
+    /// Versions that were registered before the load.
+    pub prepared: usize,
     /// How many were deleted afterwards; absent if they were kept, or ended with their server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) deleted: Option<usize>,
+    pub deleted: Option<usize>,
     /// Why they could not be deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
+    pub error: Option<String>,
 }
 
 /// The report of a run. Fields are serialised in this order.
@@ -138,71 +145,58 @@ pub struct Report {
     pub requests_success: u64,
     /// Failed requests, without promotions that the gate refused.
     pub requests_failed: u64,
-    pub(crate) locked_errors: u64,
-    pub(crate) status_code_counts: BTreeMap<String, u64>,
-    pub(crate) exception_type_counts: BTreeMap<String, u64>,
+    /// Answers that said that the database is locked.
+    pub locked_errors: u64,
+    /// Answers by status.
+    pub status_code_counts: BTreeMap<u16, u64>,
+    /// Errors of connections by name.
+    pub exception_type_counts: BTreeMap<String, u64>,
     /// Of successful requests. In the open loop from their due times, and with the waits of requests that were not sent.
     pub latency_ms: Latency,
-    pub(crate) errors_sample: Vec<String>,
+    /// The first different errors.
+    pub errors_sample: Vec<String>,
     /// The first version of the run.
-    pub(crate) model_id: u64,
-    pub(crate) started_at_epoch: f64,
-    pub(crate) ended_at_epoch: f64,
+    pub model_id: u64,
+    /// The end of the warm-up, in seconds since 1970.
+    pub started_at_epoch: f64,
+    /// The same plus the runtime.
+    pub ended_at_epoch: f64,
     /// From the end of the warm-up to the last answer.
     pub runtime_seconds: f64,
-    /// Reply well.
+    /// Successful requests per second.
     pub requests_per_second: f64,
     /// The scenario.
     pub scenario: &'static str,
     /// Callers.
     pub connections: usize,
-    pub(crate) workers: usize,
+    /// Threads that they shared.
+    pub workers: usize,
     /// How it ended.
     pub ended_by: EndedBy,
     /// Requests that were running when the run was cut short.
     pub requests_abandoned: u64,
     /// Promotions that the gate refused: neither a success nor a failure.
     pub requests_refused: u64,
+    /// Of failed requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) failed_latency_ms: Option<Latency>,
+    pub failed_latency_ms: Option<Latency>,
+    /// Present in the open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) rate: Option<RateReport>,
+    pub rate: Option<RateReport>,
+    /// Present if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) warmup: Option<Warmup>,
-    pub(crate) bytes: Bytes,
-    pub(crate) operations: BTreeMap<&'static str, OperationReport>,
+    pub warmup: Option<Warmup>,
+    /// Without the warm-up.
+    pub bytes: Bytes,
+    /// By name.
+    pub operations: BTreeMap<&'static str, OperationReport>,
     /// The writes, compared with the audit trail.
     pub readback: Readback,
     /// Present if versions were promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub production: Option<Production>,
-    pub(crate) versions: Versions,
-}
-
-impl Report {
-    /// Requests of the open loop that were not sent before the end.
-    #[must_use]
-    pub fn unsent(&self) -> u64 {
-        self.rate.as_ref().map_or(0, |rate| rate.unsent)
-    }
-
-    /// Requests per second that were due, in the open loop.
-    #[must_use]
-    pub fn rate_asked(&self) -> Option<f64> {
-        self.rate.as_ref().map(|rate| rate.asked)
-    }
-
-    /// The name of the run's versions.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.versions.name
-    }
-
-    /// Why those could not be deleted.
-    #[must_use]
-    pub fn left_behind(&self) -> Option<&str> {
-        self.versions.error.as_deref()
-    }
+    /// The versions that the run made.
+    pub versions: Versions,
 }
 
 /// The result of a run.
@@ -216,16 +210,8 @@ pub struct Outcome {
     pub intervals: Vec<Interval>,
 }
 
-/// The number of answers by status.
-pub(crate) fn statuses(tally: &Tally) -> BTreeMap<String, u64> {
-    let counted = tally.statuses.iter().enumerate().filter(|(_, count)| **count > 0);
-    counted.map(|(status, count)| (status.to_string(), *count)).collect()
-}
-
 pub(crate) fn operations(tally: &Tally) -> BTreeMap<&'static str, OperationReport> {
-    let seen = Operation::ALL.into_iter().zip(&tally.operations);
-    seen.filter_map(|(operation, tally)| {
-        let tally = tally.as_ref()?;
+    let reports = tally.operations.iter().map(|(operation, tally)| {
         let report = OperationReport {
             success: tally.success,
             failed: tally.failed,
@@ -233,9 +219,9 @@ pub(crate) fn operations(tally: &Tally) -> BTreeMap<&'static str, OperationRepor
             latency_ms: Latency::of(&tally.latency),
             failed_latency_ms: Latency::of_some(&tally.failed_latency),
         };
-        Some((operation.name(), report))
-    })
-    .collect()
+        (operation.name(), report)
+    });
+    reports.collect()
 }
 
 /// `count` per second.
@@ -252,7 +238,7 @@ pub(crate) fn seconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::histogram;
+    use crate::histogram::histogram;
 
     #[test]
     fn latencies_are_milliseconds_and_nothing_is_zero() {

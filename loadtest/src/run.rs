@@ -3,10 +3,11 @@
 //! An error after the first request is a part of the report.
 
 use std::{
+    io,
     ops::Range,
     sync::{
         Arc,
-        mpsc::{RecvTimeoutError, channel},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -16,16 +17,18 @@ use hdrhistogram::Histogram;
 
 use crate::{
     Error, Halt,
-    calls::Stop,
+    calls::{Session, Stop},
+    histogram::{fold, histogram, record},
     ledger::Ledger,
-    observer::{Observer, Progress},
-    plan::{Limit, Operation, Pace, Plan},
-    prepare::{self, Model},
-    readback::{self, Written},
+    observer::{Observer, Stage},
+    plan::{Limit, Operation, Plan},
+    prepare,
+    readback::{self, Checked, Written},
     report::{self, Bytes, EndedBy, Latency, Outcome, RateReport, Report, Versions, Warmup},
     scenario::Requests,
+    schedule::Schedule,
     series::Series,
-    tally::{Tally, fold, histogram, record_many},
+    tally::{OperationTally, Tally},
     target::Target,
     workers::{self, Shared, WorkerMessage},
 };
@@ -36,165 +39,99 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// The waits of requests that were not sent are sampled evenly: an impossible rate leaves billions.
 const MAX_WAITS: u64 = 1_000_000;
 
-/// The stage of a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Stage {
-    /// Registering versions: the number done, and of how many.
-    Preparing(usize, usize),
-    /// Sending requests.
-    Loading(Progress),
-    /// Reading the audit trail: versions done, and of how many.
-    ReadingBack(usize, usize),
-    /// Deleting versions: the number done.
-    TidyingUp(usize),
-}
-
-/// The surroundings of a run.
-pub struct Watch {
-    /// Called at intervals.
-    pub stop: Stop,
-    /// The server ends after the run with all its data, so versions need not be deleted.
-    pub server_is_ours: bool,
-}
-
-/// Makes the run.
+/// Makes the run, calls `stop` and `report` at intervals.
 ///
 /// # Errors
 /// If it could not begin. Versions that were already registered are deleted, if possible.
 pub fn run(
     plan: &Plan,
     target: &Target,
-    watch: &Watch,
+    stop: &Stop,
     report: &mut dyn FnMut(Stage),
 ) -> Result<Outcome, Error> {
-    prepare::check(plan, target, &watch.stop)?;
+    let session = Session { plan, target, stop: Arc::clone(stop) };
+    prepare::check(&session)?;
     let mut rng = fastrand::Rng::new();
     let name = prepare::fresh_name(&mut rng);
-    let prepared = prepare::register(plan, target, &name, &watch.stop, |done| {
-        report(Stage::Preparing(done, plan.models));
-    });
+    let prepared = prepare::register(&session, &name, |done| report(Stage::Preparing(done, plan.models)));
     let loaded = prepared.and_then(|models| {
-        let loaded = load(plan, target, &name, &models, rng.u64(..), watch, report)?;
+        let loaded = load(&session, &name, &models, rng.u64(..), report)?;
         Ok((models, loaded))
     });
+    let session = resumed(session);
     let (models, mut loaded) = match loaded {
         Ok(loaded) => loaded,
         Err(cause) => {
-            return Err(match tidy_up(plan, target, &name, watch, report) {
-                Some(Err(why)) => Error::LeftBehind { name, why: why.to_string(), cause: Box::new(cause) },
-                _ => cause,
+            return Err(match tidy_up(session, &name, report) {
+                Err(why) => Error::LeftBehind { name, why: why.to_string(), cause: Box::new(cause) },
+                Ok(_) => cause,
             });
         }
     };
-    let model_id = models.first().map(|model| model.id).unwrap_or_default();
-    let versions = Versions { name: name.clone(), prepared: models.len(), deleted: None, error: None };
-    let written = Written { ledgers: loaded.ledgers, models };
-    let checked = if written.is_empty() {
-        readback::Checked {
-            readback: readback::Readback { complete: true, missing: Some(0), ..Default::default() },
-            production: None,
-            halted: None,
+    let mut versions = Versions { name, prepared: models.len(), deleted: None, error: None };
+    let model_id = models.first().copied().unwrap_or_default();
+    let written = Written { ledgers: std::mem::take(&mut loaded.ledgers), models };
+    let checked = readback::read(&session, &versions.name, written, |done, jobs| {
+        report(Stage::ReadingBack(done, jobs));
+    });
+    let mut interrupted = checked.halted == Some(Halt::Interrupted);
+    match tidy_up(resumed(session), &versions.name, report) {
+        Ok(deleted) => versions.deleted = deleted,
+        Err(error) => {
+            interrupted |= matches!(error, Error::Halted(Halt::Interrupted));
+            versions.error = Some(error.to_string());
         }
-    } else {
-        let jobs = written.jobs();
-        let stop = stop_after(&watch.stop);
-        readback::read(plan, target, &name, written, &stop, |done| report(Stage::ReadingBack(done, jobs)))
-    };
-    if checked.halted == Some(Halt::Interrupted) {
-        loaded.measured.ended_by = EndedBy::Interrupt;
     }
-    let versions = match tidy_up(plan, target, &name, watch, report) {
-        None => versions,
-        Some(Ok(deleted)) => Versions { deleted: Some(deleted), ..versions },
-        Some(Err(error)) => {
-            if matches!(error, Error::Halted(Halt::Interrupted)) {
-                loaded.measured.ended_by = EndedBy::Interrupt;
-            }
-            Versions { error: Some(error.to_string()), ..versions }
-        }
-    };
-    Ok(outcome(plan, loaded.measured, checked, model_id, versions))
+    if interrupted {
+        loaded.ended_by = EndedBy::Interrupt;
+    }
+    Ok(outcome(plan, loaded, checked, model_id, versions))
 }
 
-/// After the run was ended early, the same reason does not end what follows. A second interrupt ends the process.
-fn stop_after(stop: &Stop) -> Stop {
-    match stop() {
-        None => Arc::clone(stop),
-        Some(_) => Arc::new(|| None),
-    }
+/// The session after the run was ended early: the same reason does not end what follows. A second interrupt ends the
+/// process.
+fn resumed(session: Session<'_>) -> Session<'_> {
+    let stopped = (session.stop)().is_some();
+    if stopped { Session { stop: Arc::new(|| None), ..session } } else { session }
 }
 
-/// Deletes the run's versions, unless they are kept or end with their server.
-fn tidy_up(
-    plan: &Plan,
-    target: &Target,
-    name: &str,
-    watch: &Watch,
-    report: &mut dyn FnMut(Stage),
-) -> Option<Result<usize, Error>> {
-    if plan.keep || watch.server_is_ours {
-        return None;
+/// Deletes the run's versions unless they are kept, and returns how many.
+fn tidy_up(session: Session<'_>, name: &str, report: &mut dyn FnMut(Stage)) -> Result<Option<usize>, Error> {
+    if session.plan.keep {
+        return Ok(None);
     }
-    let stop = stop_after(&watch.stop);
-    Some(prepare::tidy(plan, target, name, &stop, |done| report(Stage::TidyingUp(done))))
+    prepare::tidy(&session, name, |done| report(Stage::TidyingUp(done))).map(Some)
 }
 
-/// The measurements of the load.
-struct Measured {
+/// The load, once it has ended.
+struct Loaded {
     tally: Tally,
+    /// All operations together. The latencies include the waits of requests that were not sent.
+    total: OperationTally,
+    ledgers: Vec<Ledger>,
     series: Series,
     ended_by: EndedBy,
     abandoned: u64,
     started: SystemTime,
     /// Without the warm-up.
     runtime: Duration,
-    rate: Option<RateResult>,
-}
-
-/// The open loop at the end of the run.
-struct RateResult {
-    asked: f64,
-    due: u64,
-    unsent: u64,
-    /// How long the first request that was not sent had waited at the end.
-    oldest_unsent: Duration,
-    /// How long all of those had waited: the least that their latencies would have been.
-    waited: Histogram<u64>,
-}
-
-struct Loaded {
-    measured: Measured,
-    ledgers: Vec<Ledger>,
+    rate: Option<RateReport>,
 }
 
 fn load(
-    plan: &Plan,
-    target: &Target,
+    session: &Session<'_>,
     name: &str,
-    models: &[Model],
+    models: &[u64],
     seed: u64,
-    watch: &Watch,
     report: &mut dyn FnMut(Stage),
 ) -> Result<Loaded, Error> {
+    let Session { plan, target, stop } = session;
     let requests = Arc::new(Requests::new(plan, target, name, models));
     let shared = Arc::new(Shared::new(plan, target, requests, seed));
     let (sender, messages) = channel();
     let threads = workers::start(&shared, &sender)?;
     drop(sender);
-    let mut ready = 0;
-    while ready < threads.len() {
-        let error = match messages.recv_timeout(CHECK_EVERY) {
-            Ok(WorkerMessage::Ready(Ok(()))) => {
-                ready += 1;
-                continue;
-            }
-            Err(RecvTimeoutError::Timeout) => match (watch.stop)() {
-                None => continue,
-                Some(halt) => Error::Halted(halt),
-            },
-            Ok(WorkerMessage::Ready(Err(error))) => error,
-            _ => Error::Client(std::io::Error::other("a worker ended before it began")),
-        };
+    if let Err(error) = await_connections(threads.len(), &messages, stop) {
         shared.abandon();
         return Err(error);
     }
@@ -208,46 +145,84 @@ fn load(
     });
     let pacer = pacer.transpose()?;
     let mut observer = Observer::new(plan, start);
-    let halt = observer.watch(&shared, &messages, watch, report);
+    let halt = observer.watch(&shared, &messages, stop, report);
     shared.stop();
     for thread in threads.into_iter().chain(pacer) {
         let _ = thread.join();
     }
     let Observer { series, tally, ledgers, abandoned, .. } = observer;
-    let counted_from = start + plan.warmup;
     let ended_by = match (halt, plan.limit) {
         (Some((Halt::Interrupted, _)), _) => EndedBy::Interrupt,
         (Some((Halt::ServerGone, _)), _) => EndedBy::ServerGone,
         (None, Limit::Duration(_)) => EndedBy::Duration,
         (None, _) => EndedBy::Requests,
     };
-    let cut = halt.map_or(Duration::ZERO, |(_, at)| at.saturating_duration_since(counted_from));
-    let rate = shared.schedule.map(|schedule| {
-        let end = halt.map_or(Duration::MAX, |(_, at)| at - start);
-        let due =
-            if halt.is_none() && schedule.end.is_none() { schedule.total } else { schedule.due_by(end) };
-        let warming = schedule.due_by(plan.warmup).min(due);
-        // Unsent requests of the warm-up do not count.
-        let taken = shared.taken().clamp(warming, due);
-        let end = schedule.end.unwrap_or(end).min(end);
-        let wait_of = |number| end.saturating_sub(schedule.time_of(number));
-        let oldest_unsent = if taken < due { wait_of(taken) } else { Duration::ZERO };
-        let waited = spread(taken..due, wait_of);
-        let asked = match plan.pace {
-            Pace::Open(rate) => rate.per_second(),
-            Pace::Closed => 0.0,
-        };
-        RateResult { asked, due: due - warming, unsent: due - taken, oldest_unsent, waited }
-    });
+    let halted_at = halt.map(|(_, at)| at - start);
     // A run by time lasts that time, not only until its last answer.
-    let asked = match (halt, plan.limit) {
+    let least = match (halted_at, plan.limit) {
+        (Some(at), _) => at.saturating_sub(plan.warmup),
         (None, Limit::Duration(duration)) => duration,
-        _ => Duration::ZERO,
+        (None, _) => Duration::ZERO,
     };
-    let runtime = tally.last_end.max(cut).max(asked);
-    let ledgers = ledgers.into_iter().map(Option::unwrap_or_default).collect();
-    let measured = Measured { tally, series, ended_by, abandoned, started, runtime, rate };
-    Ok(Loaded { measured, ledgers })
+    let runtime = tally.last_end.max(least);
+    let mut total = tally.total();
+    let rate = shared
+        .schedule
+        .map(|schedule| rate_report(plan, schedule, shared.taken(), halted_at, runtime, &tally, &mut total));
+    Ok(Loaded { tally, total, ledgers, series, ended_by, abandoned, started, runtime, rate })
+}
+
+/// Waits until all workers have opened their connections.
+fn await_connections(workers: usize, messages: &Receiver<WorkerMessage>, stop: &Stop) -> Result<(), Error> {
+    let mut ready = 0;
+    while ready < workers {
+        match messages.recv_timeout(CHECK_EVERY) {
+            Ok(WorkerMessage::Ready(opened)) => {
+                opened?;
+                ready += 1;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(halt) = stop() {
+                    return Err(Error::Halted(halt));
+                }
+            }
+            _ => return Err(Error::Client(io::Error::other("a worker ended before it began"))),
+        }
+    }
+    Ok(())
+}
+
+/// Counts the requests of the open loop that were not sent, and adds their waits to the latencies of `total`.
+fn rate_report(
+    plan: &Plan,
+    schedule: Schedule,
+    taken: u64,
+    halted_at: Option<Duration>,
+    runtime: Duration,
+    tally: &Tally,
+    total: &mut OperationTally,
+) -> RateReport {
+    let due = match (halted_at, schedule.end) {
+        (None, None) => schedule.total,
+        _ => schedule.due_by(halted_at.unwrap_or(Duration::MAX)),
+    };
+    let warming = schedule.due_by(plan.warmup).min(due);
+    // Unsent requests of the warm-up do not count.
+    let taken = taken.clamp(warming, due);
+    let ends = [schedule.end, halted_at].into_iter().flatten();
+    let end = ends.min().unwrap_or(Duration::MAX);
+    let wait_of = |number| end.saturating_sub(schedule.time_of(number));
+    fold(&mut total.latency, &spread(taken..due, wait_of));
+    let oldest_unsent = if taken < due { wait_of(taken) } else { Duration::ZERO };
+    RateReport {
+        asked: plan.rate.unwrap_or_default(),
+        reached: report::per_second(total.success, runtime),
+        due: due - warming,
+        unsent: due - taken,
+        oldest_unsent_ms: (oldest_unsent.as_secs_f64() * 1e6).round() / 1e3,
+        lateness_ms: Latency::of(&tally.lateness),
+        service_ms: Latency::of(&total.service),
+    }
 }
 
 /// The spans of these requests. Each sample counts for all requests up to the next one.
@@ -256,82 +231,41 @@ fn spread(numbers: Range<u64>, span_of: impl Fn(u64) -> Duration) -> Histogram<u
     let apart = (numbers.end - numbers.start).div_ceil(MAX_WAITS).max(1);
     let mut number = numbers.start;
     while number < numbers.end {
-        record_many(&mut spans, span_of(number), apart.min(numbers.end - number));
+        record(&mut spans, span_of(number), apart.min(numbers.end - number));
         number += apart;
     }
     spans
 }
 
-fn outcome(
-    plan: &Plan,
-    measured: Measured,
-    checked: readback::Checked,
-    model_id: u64,
-    versions: Versions,
-) -> Outcome {
-    let Measured { tally, series, ended_by, abandoned, started, runtime, rate } = measured;
-    let mut total = tally.total();
-    let unsent = rate.as_ref().map_or(0, |rate| rate.unsent);
-    if let Some(rate) = &rate {
-        fold(&mut total.latency, &rate.waited);
-    }
+fn outcome(plan: &Plan, loaded: Loaded, checked: Checked, model_id: u64, versions: Versions) -> Outcome {
+    let Loaded { tally, total, series, ended_by, abandoned, started, runtime, rate, .. } = loaded;
     let (success, failed) = (total.success, total.failed);
     let epoch = started.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let per_second = report::per_second(success, runtime);
-    let rate = rate.map(|rate| RateReport {
-        asked: rate.asked,
-        reached: per_second,
-        due: rate.due,
-        unsent: rate.unsent,
-        oldest_unsent_ms: (rate.oldest_unsent.as_secs_f64() * 1e6).round() / 1000.0,
-        lateness_ms: Latency::of(&tally.lateness),
-        service_ms: Latency::of(&total.service),
-    });
-    let production_ok = checked.production.as_ref().is_none_or(|production| production.ok);
-    let complete = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0 && unsent == 0;
+    let all_sent = rate.as_ref().is_none_or(|rate| rate.unsent == 0);
+    let complete = matches!(ended_by, EndedBy::Requests | EndedBy::Duration) && abandoned == 0 && all_sent;
     // If the gate refused every promotion, promoting was not tested.
-    let promote = tally.operations[Operation::Promote.index()].as_ref();
+    let promote = tally.operations.get(&Operation::Promote);
     let promoted = promote.is_none_or(|promote| promote.refused == 0 || promote.success > 0);
-    let mut latencies = vec![("all".to_owned(), total.latency.clone())];
-    if rate.is_some() {
-        latencies.push(("since sent".to_owned(), total.service.clone()));
-    }
-    if plan.weights.operations().count() > 1 {
-        for (operation, tally) in crate::Operation::ALL.into_iter().zip(&tally.operations) {
-            if let Some(tally) = tally {
-                latencies.push((operation.name().to_owned(), tally.latency.clone()));
-            }
-        }
-    }
+    let kept = checked.readback.is_ok() && checked.production.as_ref().is_none_or(|production| production.ok);
     let report = Report {
-        ok: complete
-            && promoted
-            && success > 0
-            && failed == 0
-            && production_ok
-            && checked.readback.is_ok()
-            && versions.error.is_none(),
+        ok: complete && promoted && success > 0 && failed == 0 && kept && versions.error.is_none(),
         requests_total: success + failed + total.refused,
         requests_success: success,
         requests_failed: failed,
         locked_errors: tally.locked,
-        status_code_counts: report::statuses(&tally),
-        exception_type_counts: tally.kinds.iter().map(|(kind, count)| (kind.to_string(), *count)).collect(),
         latency_ms: Latency::of(&total.latency),
-        errors_sample: tally.errors.clone(),
         model_id,
         started_at_epoch: report::seconds(epoch),
         ended_at_epoch: report::seconds(epoch + runtime),
         runtime_seconds: report::seconds(runtime),
-        requests_per_second: per_second,
-        scenario: plan.scenario.name(),
+        requests_per_second: report::per_second(success, runtime),
+        scenario: plan.scenario,
         connections: plan.connections,
         workers: plan.workers,
         ended_by,
         requests_abandoned: abandoned,
         requests_refused: total.refused,
         failed_latency_ms: Latency::of_some(&total.failed_latency),
-        rate,
         warmup: (!plan.warmup.is_zero()).then(|| Warmup {
             seconds: report::seconds(plan.warmup),
             requests: tally.warmup_requests,
@@ -339,10 +273,22 @@ fn outcome(
         }),
         bytes: Bytes { sent: tally.sent_bytes, received: tally.received_bytes },
         operations: report::operations(&tally),
+        status_code_counts: tally.statuses,
+        exception_type_counts: tally.kinds,
+        errors_sample: tally.errors,
         readback: checked.readback,
         production: checked.production,
         versions,
+        rate,
     };
+    let mut latencies = vec![("all".to_owned(), total.latency)];
+    if report.rate.is_some() {
+        latencies.push(("since sent".to_owned(), total.service));
+    }
+    if plan.weights.are_mixed() {
+        let operations = tally.operations.into_iter();
+        latencies.extend(operations.map(|(operation, tally)| (operation.name().to_owned(), tally.latency)));
+    }
     Outcome { report, latencies, intervals: series.intervals(runtime) }
 }
 

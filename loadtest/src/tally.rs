@@ -2,50 +2,18 @@
 //!
 //! Nothing is shared between threads, so recording takes no lock. Only failures allocate.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use crate::{plan::Operation, series::Slice};
+use crate::{
+    histogram::{fold, histogram, record},
+    plan::Operation,
+    series::Slice,
+};
 
-/// Longer latencies are recorded as this.
-const MAX_LATENCY: Duration = Duration::from_secs(3600);
-const DIGITS: u8 = 3;
-const SLICE_DIGITS: u8 = 2;
 /// Different error messages in the report.
 const MAX_ERRORS: usize = 10;
-const STATUSES: usize = 600;
-
-/// Nanoseconds to three digits.
-pub(crate) fn histogram() -> Histogram<u64> {
-    with_digits(DIGITS)
-}
-
-/// Nanoseconds to two digits, in a tenth of the memory.
-pub(crate) fn slice_histogram() -> Histogram<u64> {
-    with_digits(SLICE_DIGITS)
-}
-
-#[allow(clippy::expect_used, reason = "bounds and digits are constants, and the tests make one of each")]
-fn with_digits(digits: u8) -> Histogram<u64> {
-    let max_ns = u64::try_from(MAX_LATENCY.as_nanos()).unwrap_or(u64::MAX);
-    Histogram::new_with_bounds(1, max_ns, digits).expect("the bounds are in order")
-}
-
-/// Adds `from` to `into`, which has the same bounds.
-pub(crate) fn fold(into: &mut Histogram<u64>, from: &Histogram<u64>) {
-    // It fails only for values out of bounds, which are the same.
-    let _ = into.add(from);
-}
-
-fn record(histogram: &mut Histogram<u64>, span: Duration) {
-    record_many(histogram, span, 1);
-}
-
-pub(crate) fn record_many(histogram: &mut Histogram<u64>, span: Duration, count: u64) {
-    // Two readings of the clock may be equal, and 0 is below the lowest bucket.
-    histogram.saturating_record_n(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(1), count);
-}
 
 /// One request that has ended.
 #[derive(Debug)]
@@ -63,16 +31,15 @@ pub(crate) struct Ended {
     pub(crate) received_bytes: usize,
     /// Absent if there was no answer.
     pub(crate) status: Option<u16>,
+    /// Absent also if the gate refused a promotion, which is neither a success nor a failure.
     pub(crate) failure: Option<Failure>,
-    /// The gate refused a promotion, which is neither a success nor a failure.
-    pub(crate) refused: bool,
 }
 
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The name of the connection's error, if there was no answer.
-    pub(crate) kind: Option<Cow<'static, str>>,
+    pub(crate) kind: Option<String>,
     pub(crate) unreachable: bool,
     /// The answer says that the database is locked.
     pub(crate) locked: bool,
@@ -119,10 +86,13 @@ impl OperationTally {
 /// The measurements of one worker, or of all.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// For operations that occur, by their index.
-    pub(crate) operations: [Option<Box<OperationTally>>; Operation::ALL.len()],
-    pub(crate) statuses: Vec<u64>,
-    pub(crate) kinds: BTreeMap<Cow<'static, str>, u64>,
+    /// The operations that occurred.
+    pub(crate) operations: BTreeMap<Operation, OperationTally>,
+    /// Answers by status.
+    pub(crate) statuses: BTreeMap<u16, u64>,
+    /// Errors of connections by name.
+    pub(crate) kinds: BTreeMap<String, u64>,
+    /// The first different messages.
     pub(crate) errors: Vec<String>,
     pub(crate) locked: u64,
     /// From due times to sending times.
@@ -141,8 +111,8 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn new() -> Self {
         Self {
-            operations: [const { None }; Operation::ALL.len()],
-            statuses: vec![0; STATUSES],
+            operations: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             kinds: BTreeMap::new(),
             errors: Vec::new(),
             locked: 0,
@@ -152,22 +122,25 @@ impl Tally {
             sent_bytes: 0,
             received_bytes: 0,
             last_end: Duration::ZERO,
-            slice: empty_slice(),
-            slice_number: -1,
+            slice: Slice::new(),
+            slice_number: i64::MIN,
         }
     }
 
     /// Records a request, and returns the slice before this one if that has ended.
     pub(crate) fn record(&mut self, ended: Ended) -> Option<(i64, Slice)> {
-        let flushed = self.turn_to(ended.slice);
-        let unreachable = ended.failure.as_ref().is_some_and(|failure| failure.unreachable);
-        self.slice.unreachable += u64::from(unreachable);
+        let flushed = if ended.slice == self.slice_number { None } else { self.flush() };
+        self.slice_number = ended.slice;
+        let refused = ended.failure.is_none() && ended.status == Some(409);
         match &ended.failure {
-            Some(_) => self.slice.failed += 1,
-            None if ended.refused => {}
+            Some(failure) => {
+                self.slice.failed += 1;
+                self.slice.unreachable += u64::from(failure.unreachable);
+            }
+            None if refused => {}
             None => {
                 self.slice.done += 1;
-                record(&mut self.slice.latency, ended.latency);
+                record(&mut self.slice.latency, ended.latency, 1);
             }
         }
         let Some(at) = ended.at else {
@@ -178,75 +151,55 @@ impl Tally {
         self.last_end = self.last_end.max(at);
         self.sent_bytes += ended.sent_bytes as u64;
         self.received_bytes += ended.received_bytes as u64;
-        record(&mut self.lateness, ended.latency.saturating_sub(ended.service));
-        if let Some(count) = ended.status.and_then(|status| self.statuses.get_mut(usize::from(status))) {
-            *count += 1;
+        record(&mut self.lateness, ended.latency.saturating_sub(ended.service), 1);
+        if let Some(status) = ended.status {
+            *self.statuses.entry(status).or_default() += 1;
         }
-        let tally =
-            self.operations[ended.operation.index()].get_or_insert_with(|| Box::new(OperationTally::new()));
+        let tally = self.operations.entry(ended.operation).or_insert_with(OperationTally::new);
         match ended.failure {
-            None if ended.refused => tally.refused += 1,
+            None if refused => tally.refused += 1,
             None => {
                 tally.success += 1;
-                record(&mut tally.latency, ended.latency);
-                record(&mut tally.service, ended.service);
+                record(&mut tally.latency, ended.latency, 1);
+                record(&mut tally.service, ended.service, 1);
             }
             Some(failure) => {
                 tally.failed += 1;
-                record(&mut tally.failed_latency, ended.latency);
-                self.note(failure);
+                record(&mut tally.failed_latency, ended.latency, 1);
+                self.locked += u64::from(failure.locked);
+                self.keep_error(failure.text);
+                if let Some(kind) = failure.kind {
+                    *self.kinds.entry(kind).or_default() += 1;
+                }
             }
         }
         flushed
     }
 
-    fn note(&mut self, failure: Failure) {
-        self.locked += u64::from(failure.locked);
-        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&failure.text) {
-            self.errors.push(failure.text);
-        }
-        if let Some(kind) = failure.kind {
-            *self.kinds.entry(kind).or_default() += 1;
+    fn keep_error(&mut self, text: String) {
+        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&text) {
+            self.errors.push(text);
         }
     }
 
     /// Takes the current slice, if it has any requests.
     pub(crate) fn flush(&mut self) -> Option<(i64, Slice)> {
-        if self.slice.done + self.slice.failed == 0 {
-            return None;
-        }
-        Some((self.slice_number, std::mem::replace(&mut self.slice, empty_slice())))
-    }
-
-    fn turn_to(&mut self, number: i64) -> Option<(i64, Slice)> {
-        if number == self.slice_number {
-            return None;
-        }
-        let flushed = self.flush();
-        self.slice_number = number;
-        flushed
+        let any = self.slice.done + self.slice.failed > 0;
+        any.then(|| (self.slice_number, std::mem::replace(&mut self.slice, Slice::new())))
     }
 
     /// Adds the measurements of another worker.
     pub(crate) fn add(&mut self, other: Self) {
-        for (mine, theirs) in self.operations.iter_mut().zip(other.operations) {
-            match (mine.as_mut(), theirs) {
-                (Some(mine), Some(theirs)) => mine.add(&theirs),
-                (None, Some(theirs)) => *mine = Some(theirs),
-                (_, None) => {}
-            }
+        for (operation, theirs) in other.operations {
+            self.operations.entry(operation).or_insert_with(OperationTally::new).add(&theirs);
         }
-        for (mine, theirs) in self.statuses.iter_mut().zip(other.statuses) {
-            *mine += theirs;
+        for (status, count) in other.statuses {
+            *self.statuses.entry(status).or_default() += count;
         }
         for (kind, count) in other.kinds {
             *self.kinds.entry(kind).or_default() += count;
         }
-        for text in other.errors {
-            if self.errors.len() < MAX_ERRORS && !self.errors.contains(&text) {
-                self.errors.push(text);
-            }
-        }
+        other.errors.into_iter().for_each(|text| self.keep_error(text));
         fold(&mut self.lateness, &other.lateness);
         self.locked += other.locked;
         self.warmup_requests += other.warmup_requests;
@@ -259,15 +212,9 @@ impl Tally {
     /// All operations together.
     pub(crate) fn total(&self) -> OperationTally {
         let mut total = OperationTally::new();
-        for operation in self.operations.iter().flatten() {
-            total.add(operation);
-        }
+        self.operations.values().for_each(|operation| total.add(operation));
         total
     }
-}
-
-fn empty_slice() -> Slice {
-    Slice { done: 0, failed: 0, unreachable: 0, latency: slice_histogram() }
 }
 
 #[cfg(test)]
@@ -285,7 +232,6 @@ mod tests {
             received_bytes: 20,
             status: Some(200),
             failure: None,
-            refused: false,
         }
     }
 
@@ -301,14 +247,7 @@ mod tests {
         let millis = |quantile| total.latency.value_at_quantile(quantile) / 1_000_000;
         // The average of both p50 would be 500.
         assert_eq!((millis(0.5), millis(0.999), total.success), (1, 1000, 100));
-        assert_eq!((one.statuses[200], one.sent_bytes, one.last_end), (100, 1000, Duration::from_millis(2)));
-    }
-
-    #[test]
-    fn the_warm_up_is_not_counted() {
-        let mut tally = Tally::new();
-        tally.record(ended(None, 5));
-        assert_eq!((tally.warmup_requests, tally.total().success, tally.statuses[200]), (1, 0, 0));
+        assert_eq!((one.statuses[&200], one.sent_bytes, one.last_end), (100, 1000, Duration::from_millis(2)));
     }
 
     #[test]
@@ -323,25 +262,5 @@ mod tests {
         let (number, slice) = tally.flush().unwrap();
         assert_eq!((number, slice.done), (1, 1));
         assert!(tally.flush().is_none());
-    }
-
-    #[test]
-    fn failures_are_counted_apart_and_each_message_is_kept_once() {
-        let mut tally = Tally::new();
-        for _ in 0..3 {
-            let failure = Failure {
-                kind: Some(Cow::Borrowed("Timeout")),
-                unreachable: false,
-                locked: true,
-                text: "no answer".to_owned(),
-            };
-            tally.record(Ended { status: None, failure: Some(failure), ..ended(Some(1), 9) });
-        }
-        let total = tally.total();
-        assert_eq!(
-            (total.failed, total.success, total.latency.len(), total.failed_latency.len()),
-            (3, 0, 0, 3)
-        );
-        assert_eq!((tally.locked, tally.kinds["Timeout"], tally.errors.len()), (3, 3, 1));
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     Error,
     http::Connection,
     ledger::Ledger,
-    plan::{Limit, Pace, Plan},
+    plan::{Limit, Plan},
     scenario::{Caller, Requests},
     schedule::Schedule,
     series::{SLICE, Slice, number_of},
@@ -80,13 +80,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(plan: &Plan, target: &Target, requests: Arc<Requests>, seed: u64) -> Self {
-        let schedule = match plan.pace {
-            Pace::Closed => None,
-            Pace::Open(rate) => Some(Schedule::new(rate, plan.warmup, plan.limit, plan.connections)),
-        };
         Self {
             plan: plan.clone(),
-            schedule,
+            schedule: plan.rate.map(|rate| Schedule::new(rate, plan.warmup, plan.limit, plan.connections)),
             target: target.clone(),
             requests,
             seed,
@@ -223,9 +219,8 @@ fn work(shared: &Arc<Shared>, worker: usize, sender: &Sender<WorkerMessage>) -> 
         }
     });
     drop(local);
-    let ledgers = numbers.iter().zip(&callers);
-    let ledgers = ledgers.map(|(number, caller)| (*number, std::mem::take(&mut caller.borrow_mut().ledger)));
-    let ledgers = ledgers.collect();
+    let ledgers = callers.iter().map(|caller| std::mem::take(&mut caller.borrow_mut().ledger));
+    let ledgers = numbers.into_iter().zip(ledgers).collect();
     let mut tally = tally.replace(Tally::new());
     if let Some((number, slice)) = tally.flush() {
         let _ = sender.send(WorkerMessage::Slice(number, slice));
@@ -238,9 +233,10 @@ async fn open_all(shared: &Arc<Shared>, count: usize) -> Result<Vec<Connection>,
     let mut opening = JoinSet::new();
     for _ in 0..count {
         let mut connection = Connection::new(&shared.target, shared.plan.timeout);
-        let requests = Arc::clone(&shared.requests);
+        let mut request = Vec::new();
+        shared.target.write(&mut request, "GET", "/health", None);
         opening.spawn_local(async move {
-            let answer = connection.exchange(requests.health(), Instant::now()).await?;
+            let answer = connection.exchange(&request, Instant::now()).await?;
             match answer.status {
                 200 => Ok(connection),
                 status => Err(Error::NotARegistry { reason: format!("it answers {status} to GET /health") }),
@@ -286,25 +282,19 @@ impl CallerTask {
             let answer = connection.exchange(&request, sent).await;
             now = Instant::now();
             self.running_requests.set(self.running_requests.get() - 1);
-            let times = (sent - self.start, now - self.start);
-            let failure = self.caller.borrow_mut().record(&answer, times);
+            let failure = self.caller.borrow_mut().record(&answer);
             let unreachable = failure.as_ref().is_some_and(|failure| failure.unreachable);
-            let (status, received_bytes) = match &answer {
-                Ok(answer) => (Some(answer.status), answer.bytes),
-                Err(_) => (None, 0),
-            };
-            let at = now.saturating_duration_since(self.measured);
-            let warming = (!turn.counts).then(|| self.measured.saturating_duration_since(now));
+            let answer = answer.as_ref().ok();
+            let slice = number_of(now - self.start, self.shared.plan.warmup);
             let slice = self.tally.borrow_mut().record(Ended {
                 operation,
-                at: turn.counts.then_some(at),
-                slice: number_of(at, warming),
+                at: turn.counts.then(|| now - self.measured),
+                slice: if turn.counts { slice } else { slice.min(-1) },
                 latency: now - turn.due.unwrap_or(sent),
                 service: now - sent,
                 sent_bytes: request.len(),
-                received_bytes,
-                status,
-                refused: failure.is_none() && status == Some(409),
+                received_bytes: answer.map_or(0, |answer| answer.bytes),
+                status: answer.map(|answer| answer.status),
                 failure,
             });
             if let Some((number, slice)) = slice {

@@ -14,7 +14,7 @@ const UNRELEASED: &str = "Unreleased";
 pub(crate) struct Changelog {
     /// A version, or unreleased [default: the section on top]
     version: Option<String>,
-    /// Without the heading, which a page of releases already has
+    /// Without the heading, which the page of a release already has
     #[arg(long)]
     notes: bool,
 }
@@ -31,7 +31,7 @@ impl Changelog {
     }
 }
 
-/// A version's part of the changelog.
+/// The section of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Section<'a> {
     pub(crate) heading: &'a str,
@@ -47,7 +47,7 @@ impl Section<'_> {
         self.name.eq_ignore_ascii_case(UNRELEASED)
     }
 
-    /// Returns true if its date is one, such as `2026-11-26`.
+    /// Returns true if it has a valid date, such as `2026-11-26`.
     pub(crate) fn is_dated(&self) -> bool {
         Date::parse(self.date, format_description!("[year]-[month]-[day]")).is_ok()
     }
@@ -88,7 +88,7 @@ pub(crate) fn find<'a>(text: &'a str, version: Option<&str>) -> Result<Section<'
     })
 }
 
-/// The text with the unreleased section given to `version`, and an empty one above it.
+/// The text after the release of `version`: the unreleased section has its name, and an empty one is above it.
 pub(crate) fn released(text: &str, version: &str, date: Date) -> Result<String> {
     let all = sections(text);
     let Some(top) = all.first().filter(|section| section.is_unreleased() && section.has_content()) else {

@@ -1,5 +1,5 @@
-//! `cargo xtask release VERSION`: makes the tree ready for a release. It prints the commands that commit, tag and push,
-//! and leaves them to the maintainer.
+//! `cargo xtask release VERSION`: makes the tree ready for a release. It prints the commands that commit, tag and push; the
+//! maintainer runs them.
 
 use std::fs;
 
@@ -78,7 +78,7 @@ impl Release {
 struct State {
     branch: String,
     changes: Vec<String>,
-    /// Those that begin with `v`.
+    /// Tags that begin with `v`.
     tags: Vec<String>,
     changelog: String,
     /// The workspace's version.

@@ -33,14 +33,14 @@ impl Repository {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// A call of the cargo that started us.
+    /// A call of the cargo that started this program.
     pub(crate) fn cargo<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root).args(args).env("CARGO_TERM_COLOR", "never");
         command
     }
 
-    /// What git prints.
+    /// Returns the output of git.
     pub(crate) fn git(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new("git");
         command.current_dir(&self.root).args(args).env("LC_ALL", "C").env("GIT_PAGER", "cat");
@@ -51,7 +51,7 @@ impl Repository {
         printed(command)
     }
 
-    /// What `cargo metadata --locked` says of the workspace and its dependencies.
+    /// Returns the output of `cargo metadata --locked` for the workspace and its dependencies.
     pub(crate) fn metadata(&self) -> Result<Value> {
         let text = printed(self.cargo(["metadata", "--locked", "--format-version", "1"]))?;
         serde_json::from_str(&text).context("cargo metadata printed no JSON")
@@ -94,7 +94,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     command.output().with_context(|| format!("{program} can't be started; is it installed and on PATH?"))
 }
 
-/// What a command prints to stdout. A command that fails is an error with its last words.
+/// Returns the stdout of a command. If it fails, the error has its last lines.
 pub(crate) fn printed(mut command: Command) -> Result<String> {
     let output = run(&mut command)?;
     if !output.status.success() {
@@ -103,7 +103,7 @@ pub(crate) fn printed(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A command as one would type it.
+/// The command line of a command.
 pub(crate) fn words(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = [program].into_iter().chain(command.get_args());

@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
-use super::{
-    Chart, Interval,
-    plot::{Axis, Mark, Panel, Plot, Scale, Series, number, svg},
-};
+use super::plot::{Axis, Mark, Panel, Plot, Scale, Series, number, svg};
 
 const NANOS_PER_MILLI: f64 = 1e6;
 /// Points of a line for each halving of the distance to 100 %.
@@ -23,6 +20,34 @@ const PERCENTILES: [(&str, f64); 7] = [
     ("max", 1.0),
 ];
 const WIDTH_PX: u32 = 880;
+
+/// What the page shows of a run.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// The heading.
+    pub title: String,
+    /// Settings and results: name and value.
+    pub facts: Vec<(String, String)>,
+    /// Latencies in nanoseconds by name, such as a kind of request.
+    pub latencies: Vec<(String, Histogram<u64>)>,
+    /// The run over time, in order.
+    pub intervals: Vec<Interval>,
+}
+
+/// A part of a run. The last one may be shorter than the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Its begin, from the start of the run.
+    pub start_s: f64,
+    /// Its length, more than 0.
+    pub width_s: f64,
+    /// Requests that succeeded in it.
+    pub done: u64,
+    /// Requests that failed in it.
+    pub failed: u64,
+    /// Latencies in nanoseconds at 50, 95 and 99 %. Meaningless if nothing was done.
+    pub percentiles_ns: [u64; 3],
+}
 
 /// Phones scroll the pictures sideways, since letters must not shrink.
 const STYLE: &str = "\
@@ -74,7 +99,7 @@ pub fn page(chart: &Chart) -> String {
 }
 
 /// `text` as HTML and XML may hold it.
-pub(super) fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> String {
     let mut markup = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -117,7 +142,7 @@ fn time_axis(low_ns: u64, high_ns: u64) -> Axis {
     Axis { title: title.to_owned(), scale, range: None }
 }
 
-/// 1/(1-p) and the latency there in milliseconds. The last of n values stands at n.
+/// 1/(1-p), and the latency there in milliseconds. The last of n values is at n.
 fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let end = histogram.len() as f64;
     let steps = histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE);
@@ -152,20 +177,16 @@ fn table(latencies: &[(String, Histogram<u64>)]) -> String {
 }
 
 /// A number with three significant digits: `0.0123`, `4.57`, `1,230`.
-fn three_digits(value: f64) -> String {
+#[must_use]
+pub fn three_digits(value: f64) -> String {
     let decimals = if value > 0.0 { (2.0 - value.log10().floor()).clamp(0.0, 6.0) as usize } else { 0 };
     if decimals == 0 { number(value.round()) } else { format!("{value:.decimals$}") }
-}
-
-/// The intervals that have a length.
-fn drawable(intervals: &[Interval]) -> impl Iterator<Item = &Interval> {
-    intervals.iter().filter(|interval| interval.start_s >= 0.0 && interval.width_s > 0.0)
 }
 
 fn rate_panel(intervals: &[Interval]) -> Panel {
     let mut done = Vec::new();
     let mut failed = Vec::new();
-    for interval in drawable(intervals) {
+    for interval in intervals {
         let (start, width) = (interval.start_s, interval.width_s);
         let rate = interval.done as f64 / width;
         done.extend([(start, rate), (start + width, rate)]);
@@ -184,7 +205,8 @@ fn rate_panel(intervals: &[Interval]) -> Panel {
 fn latency_over_time(intervals: &[Interval]) -> Panel {
     let lines = ["p50", "p95", "p99"].into_iter().enumerate().map(|(line, label)| Series {
         label: label.to_owned(),
-        points: drawable(intervals)
+        points: intervals
+            .iter()
             .map(|interval| {
                 // An interval without an answer is a gap.
                 let value = if interval.done > 0 { millis(interval.percentiles_ns[line]) } else { f64::NAN };
@@ -193,7 +215,7 @@ fn latency_over_time(intervals: &[Interval]) -> Panel {
             .collect(),
         mark: Mark::Line,
     });
-    let measured = || drawable(intervals).filter(|interval| interval.done > 0);
+    let measured = || intervals.iter().filter(|interval| interval.done > 0);
     let low = measured().map(|interval| interval.percentiles_ns[0]).min().unwrap_or(0);
     let high = measured().map(|interval| interval.percentiles_ns[2]).max().unwrap_or(0);
     Panel {
@@ -207,6 +229,6 @@ fn latency_over_time(intervals: &[Interval]) -> Panel {
 
 /// From the start to the end of the last interval.
 fn time(intervals: &[Interval], title: &str) -> Axis {
-    let end = drawable(intervals).map(|interval| interval.start_s + interval.width_s).fold(0.0, f64::max);
-    Axis { title: title.to_owned(), scale: Scale::Linear, range: (end > 0.0).then_some((0.0, end)) }
+    let end = intervals.last().map(|interval| interval.start_s + interval.width_s);
+    Axis { title: title.to_owned(), scale: Scale::Linear, range: end.map(|end| (0.0, end)) }
 }

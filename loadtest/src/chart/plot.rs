@@ -198,7 +198,7 @@ fn rulers(panel: &Panel, height_px: u32) -> (Ruler, Ruler) {
     let points = || panel.series.iter().flat_map(|series| &series.points);
     let limit = panel.limit.iter().map(|(at, _)| *at);
     let x = Ruler::of(&panel.x, points().map(|(x, _)| *x), 8);
-    (x, Ruler::of(&panel.y, points().map(|(_, y)| *y).chain(limit), height_px / 45))
+    (x, Ruler::of(&panel.y, points().map(|(_, y)| *y).chain(limit), height_px as usize / 45))
 }
 
 fn draw_panel(panel: &Panel, (x, y): (Ruler, Ruler), left: i32, area: &Area<'_>) -> Drawn {
@@ -226,10 +226,13 @@ fn draw_panel(panel: &Panel, (x, y): (Ruler, Ruler), left: i32, area: &Area<'_>)
     for (at, series) in panel.series.iter().enumerate() {
         let colour = colour_of(at, series);
         let line = colour.stroke_width(2 * ZOOM as u32);
-        let placed: Vec<_> =
-            series.points.iter().map(|(at_x, at_y)| (x.scale.place(*at_x), y.scale.place(*at_y))).collect();
+        let points: Vec<_> = series
+            .points
+            .iter()
+            .map(|(at_x, at_y)| (x.scale.position(*at_x), y.scale.position(*at_y)))
+            .collect();
         for piece in
-            placed.split(|(x, y)| !(x.is_finite() && y.is_finite())).filter(|piece| !piece.is_empty())
+            points.split(|(x, y)| !(x.is_finite() && y.is_finite())).filter(|piece| !piece.is_empty())
         {
             let piece = piece.iter().copied();
             match series.mark {
@@ -254,7 +257,7 @@ fn draw_panel(panel: &Panel, (x, y): (Ruler, Ruler), left: i32, area: &Area<'_>)
         }
     }
     if let Some((at, name)) = &panel.limit {
-        let at = y.scale.place(*at);
+        let at = y.scale.position(*at);
         let line = BAD.0.stroke_width(ZOOM as u32);
         chart.draw_series(DashedLineSeries::new([(x.from, at), (x.to, at)], 5 * ZOOM, 4 * ZOOM, line))?;
         let style = text_style(BAD, TEXT_PX, HPos::Left).pos(Pos::new(HPos::Left, VPos::Bottom));
@@ -308,19 +311,19 @@ fn text(
     px: i32,
     side: HPos,
 ) -> Text<'static, (i32, i32), String> {
-    // XML has no way to write control characters.
+    // XML can't contain control characters.
     let words = words.replace(|c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'), " ");
     Text::new(words, (x * ZOOM, y * ZOOM), text_style(colour, px, side))
 }
 
 impl Scale {
-    /// The place of a number on the axis; not finite if it has none.
-    fn place(self, value: f64) -> f64 {
+    /// The position of a number on the axis; not finite if it has none.
+    fn position(self, value: f64) -> f64 {
         if self == Self::Linear { value } else { value.log10() }
     }
 }
 
-/// An axis with its range and ticks, as places.
+/// An axis with its range and ticks, as positions.
 #[derive(Clone)]
 struct Ruler {
     scale: Scale,
@@ -330,40 +333,34 @@ struct Ruler {
 }
 
 impl Ruler {
-    /// An axis over `values` with about `wanted` ticks.
-    fn of(axis: &Axis, values: impl Iterator<Item = f64>, wanted: u32) -> Self {
+    /// An axis over `values` with at most about `max_ticks` ticks.
+    fn of(axis: &Axis, values: impl Iterator<Item = f64>, max_ticks: usize) -> Self {
         let scale = axis.scale;
-        let range = axis.range.map(|(from, to)| [from, to]).into_iter().flatten();
-        let places = values.filter(|_| axis.range.is_none()).chain(range).map(|value| scale.place(value));
-        // Beyond these bounds a tick has no number.
-        let places = places.filter(|place| place.abs() < if scale == Scale::Linear { 1e300 } else { 290.0 });
-        let (mut from, mut to) = places
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), place| (low.min(place), high.max(place)));
+        let values = match axis.range {
+            Some((from, to)) => vec![from, to],
+            None => values.collect(),
+        };
+        let positions = values.into_iter().map(|value| scale.position(value)).filter(|at| at.is_finite());
+        let (mut from, mut to) =
+            positions.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(at), high.max(at)));
         if from > to {
             (from, to) = (0.0, 1.0);
         }
-        let wanted = wanted.max(2) as usize;
+        let margin = if axis.range.is_none() { 0.05 } else { 0.0 };
         if scale == Scale::Linear {
-            (from, to) = (from.min(0.0), to.max(0.0));
-            to = if from < to { to } else { 1.0 };
-            if axis.range.is_none() {
-                to += (to - from) * 0.04;
-            }
-            let ticks = RangedCoordf64::from(from..to).key_points(wanted);
+            from = from.min(0.0);
+            to = if to > from { to + (to - from) * margin } else { 1.0 };
+            let ticks = RangedCoordf64::from(from..to).key_points(max_ticks.max(2));
             return Self { scale, from, to, ticks };
         }
-        if axis.range.is_none() {
-            (from, to) = (from - 0.05, to + 0.05);
-        }
-        if to - from < 0.5 {
-            (from, to) = (from - 0.3, to + 0.3);
-        }
+        let margin = if to - from < 0.5 { 0.3 } else { margin };
+        (from, to) = (from - margin, to + margin);
         let decades = (to.ceil() - from.floor()) as usize;
-        let mantissas: &[f64] = match scale {
-            Scale::Log if decades <= 3 => &[1.0, 2.0, 5.0],
-            _ => &[1.0],
+        let (mantissas, stride): (&[f64], _) = match scale {
+            Scale::Log if decades <= 3 => (&[1.0, 2.0, 5.0], 1),
+            Scale::Log => (&[1.0], decades.div_ceil(max_ticks.max(3))),
+            _ => (&[1.0], 1),
         };
-        let stride = if scale == Scale::Log { decades.div_ceil(wanted.max(3)).max(1) } else { 1 };
         let exponents = (from.floor() as i32..=to.ceil() as i32).step_by(stride);
         let ticks =
             exponents.flat_map(|exponent| mantissas.iter().map(move |m| f64::from(exponent) + m.log10()));
@@ -376,8 +373,8 @@ impl Ranged for Ruler {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
 
-    fn map(&self, place: &f64, (first_px, last_px): (i32, i32)) -> i32 {
-        let share = ((place - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
+    fn map(&self, position: &f64, (first_px, last_px): (i32, i32)) -> i32 {
+        let share = ((position - self.from) / (self.to - self.from)).clamp(0.0, 1.0);
         first_px + (share * f64::from(last_px - first_px)).round() as i32
     }
 
@@ -391,11 +388,11 @@ impl Ranged for Ruler {
 }
 
 impl ValueFormatter<f64> for Ruler {
-    fn format_ext(&self, place: &f64) -> String {
+    fn format_ext(&self, position: &f64) -> String {
         match self.scale {
-            Scale::Linear => number(*place),
-            Scale::Log => number(10_f64.powf(*place)),
-            Scale::Percentile => match place.round() as usize {
+            Scale::Linear => number(*position),
+            Scale::Log => number(10_f64.powf(*position)),
+            Scale::Percentile => match position.round() as usize {
                 0 => "0 %".to_owned(),
                 1 => "90 %".to_owned(),
                 2 => "99 %".to_owned(),
@@ -406,7 +403,8 @@ impl ValueFormatter<f64> for Ruler {
 }
 
 /// A number with at most six significant digits and its thousands set apart: `0.05`, `12,500`.
-pub(super) fn number(value: f64) -> String {
+#[must_use]
+pub fn number(value: f64) -> String {
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
     if rounded != 0.0 && !(1e-6..1e12).contains(&rounded.abs()) {
         return format!("{rounded:e}");

@@ -1,6 +1,6 @@
 //! How an exchange fails, by name.
 
-use std::{borrow::Cow, io};
+use std::io;
 
 /// Why there is no complete answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,21 +30,19 @@ pub(crate) enum ExchangeError {
 
 impl ExchangeError {
     /// The name under which it is counted.
-    pub(crate) fn name(&self) -> Cow<'static, str> {
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::NotConnected(kind, _) | Self::Broken(kind) => match kind {
-                io::ErrorKind::ConnectionRefused => Cow::Borrowed("ConnectionRefused"),
-                io::ErrorKind::ConnectionReset => Cow::Borrowed("ConnectionReset"),
-                kind => Cow::Owned(format!("{kind:?}")),
-            },
-            Self::ConnectTimeout => Cow::Borrowed("ConnectTimeout"),
-            Self::Tls(_) => Cow::Borrowed("TlsError"),
-            Self::Closed => Cow::Borrowed("ConnectionClosed"),
-            Self::Truncated => Cow::Borrowed("AnswerTruncated"),
-            Self::Malformed(_) => Cow::Borrowed("MalformedAnswer"),
-            Self::TooLarge(_) => Cow::Borrowed("AnswerTooLarge"),
-            Self::Timeout => Cow::Borrowed("Timeout"),
+            // Such as ConnectionRefused.
+            Self::NotConnected(kind, _) | Self::Broken(kind) => return format!("{kind:?}"),
+            Self::ConnectTimeout => "ConnectTimeout",
+            Self::Tls(_) => "TlsError",
+            Self::Closed => "ConnectionClosed",
+            Self::Truncated => "AnswerTruncated",
+            Self::Malformed(_) => "MalformedAnswer",
+            Self::TooLarge(_) => "AnswerTooLarge",
+            Self::Timeout => "Timeout",
         }
+        .to_owned()
     }
 
     /// Returns true if nothing was sent, so that the server can't have done anything.

@@ -3,10 +3,9 @@
 //! It is our own since a load generator has to be faster than what it measures: an exchange is one write and one read
 //! into a buffer that exists. Requests are bytes that are ready to be sent; it must not know what they mean.
 
-mod chunked;
+mod answer;
 mod connection;
 mod error;
-mod head;
 
 pub(crate) use connection::{Answer, Connection};
 pub(crate) use error::ExchangeError;

@@ -9,204 +9,23 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{
     Error, Halt,
-    calls::{self, Calls, Stop},
-    ledger::{Ledger, Promotions, WriteState},
-    plan::{Operation, Plan},
-    prepare::Model,
+    calls::{Calls, Session},
+    ledger::WriteState,
+    plan::Operation,
     scenario::version_of,
-    target::Target,
 };
 
+pub(crate) use self::compare::Written;
 use self::compare::{Comparison, Event};
+pub use self::compare::{Production, Readback};
 
 mod compare;
 
 const PAGE: usize = 500;
-/// Messages that the report repeats.
-const MAX_SAMPLES: usize = 10;
-
-/// The writes, compared with the audit trail.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Readback {
-    /// True if all events could be read.
-    pub complete: bool,
-    /// Acknowledged writes, also those of the warm-up.
-    pub writes_acknowledged: u64,
-    /// Acknowledged writes that have an event.
-    pub events_found: u64,
-    /// Acknowledged writes without an event; absent if not all events could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub missing: Option<u64>,
-    /// Some of the missing writes.
-    pub missing_sample: Vec<String>,
-    /// Writes without an answer, which may have happened or not.
-    pub unacknowledged: u64,
-    /// Writes without an answer that have an event.
-    pub unacknowledged_found: u64,
-    /// Events that no write explains: duplicates, of refused writes, or on the wrong version.
-    pub unexpected: u64,
-    /// Some of the unexpected events.
-    pub unexpected_sample: Vec<String>,
-    /// Why not all events could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
-
-impl Readback {
-    /// Returns true if every acknowledged write has its event, and there is no other event.
-    #[must_use]
-    pub fn is_ok(&self) -> bool {
-        self.complete && self.missing.unwrap_or(0) == 0 && self.unexpected == 0
-    }
-
-    fn add_missing(&mut self, count: u64, words: impl FnOnce() -> String) {
-        *self.missing.get_or_insert(0) += count;
-        if self.missing_sample.len() < MAX_SAMPLES {
-            self.missing_sample.push(words());
-        }
-    }
-
-    fn add_unexpected(&mut self, count: u64, words: impl FnOnce() -> String) {
-        self.unexpected += count;
-        if self.unexpected_sample.len() < MAX_SAMPLES {
-            self.unexpected_sample.push(words());
-        }
-    }
-}
-
-/// The production version of the run's name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Production {
-    pub(crate) ok: bool,
-    /// Versions of the name in production; one, once any was promoted.
-    pub(crate) versions: usize,
-    /// The version in production.
-    pub(crate) model_id: Option<u64>,
-    /// True if no other was promoted after it, by the audit trail and by the times of the answers.
-    pub(crate) plausible: bool,
-    /// Promotions to production, and demotions that they caused.
-    pub(crate) takeovers: u64,
-    pub(crate) demotions: u64,
-}
-
-impl Production {
-    /// Returns true if there is exactly one plausible version, once any was promoted.
-    #[must_use]
-    pub fn is_ok(&self) -> bool {
-        self.ok
-    }
-}
-
-/// The ledgers by caller, and the versions they wrote to.
-pub(crate) struct Written {
-    pub(crate) ledgers: Vec<Ledger>,
-    pub(crate) models: Vec<Model>,
-}
-
-impl Written {
-    /// The number of versions whose events have to be read.
-    pub(crate) fn jobs(&self) -> usize {
-        self.models.len() + self.ledgers.iter().map(|ledger| ledger.registered.len()).sum::<usize>()
-    }
-
-    /// Returns true if there can be no event.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count(WriteState::Acknowledged) + self.count(WriteState::Unsure) == 0
-    }
-
-    fn promotions(&self) -> impl Iterator<Item = &Promotions> {
-        self.ledgers.iter().flat_map(|ledger| &ledger.promotions)
-    }
-
-    /// All writes in one of the states that an event can have.
-    fn count(&self, state: WriteState) -> u64 {
-        let numbered = self.ledgers.iter();
-        let numbered = numbered.map(|ledger| ledger.metrics.count(state) + ledger.registrations.count(state));
-        let promotions = self.promotions().map(|own| match state {
-            WriteState::Acknowledged => own.acknowledged,
-            WriteState::Unsure => own.unsure,
-            WriteState::Refused => 0,
-        });
-        numbered.sum::<u64>() + promotions.sum::<u64>()
-    }
-}
-
-/// Reads the events of all versions and compares them. A server that can't be read is an error in the result.
-pub(crate) fn read(
-    plan: &Plan,
-    target: &Target,
-    name: &str,
-    written: Written,
-    stop: &Stop,
-    report: impl FnMut(usize),
-) -> Checked {
-    let written = Rc::new(written);
-    let found = Rc::new(RefCell::new(Comparison::new(&written)));
-    let registered: Vec<(usize, u64, u64)> = written
-        .ledgers
-        .iter()
-        .enumerate()
-        .flat_map(|(caller, ledger)| ledger.registered.iter().map(move |(number, id)| (caller, *number, *id)))
-        .collect();
-    let (seen, known) = (Rc::clone(&found), Rc::clone(&written));
-    let models = written.models.len();
-    let work = async move |calls: &mut Calls, job: usize| match job.checked_sub(models) {
-        None => {
-            let id = known.models[job].id;
-            each_event(calls, id, |event| seen.borrow_mut().add(&known, job, id, event)).await
-        }
-        Some(job) => {
-            let (caller, number, id) = registered[job];
-            let (version, mut there) = (version_of(caller, number), false);
-            each_event(calls, id, |event| {
-                let created = event.event_type == "create";
-                there |= created && event.payload.version.as_deref() == Some(version.as_str());
-            })
-            .await?;
-            let mut seen = seen.borrow_mut();
-            match there {
-                true => seen.readback.events_found += 1,
-                false => {
-                    seen.readback.add_missing(1, || {
-                        format!("the registration of version {version}, with the id {id}")
-                    });
-                }
-            }
-            Ok(())
-        }
-    };
-    let outcome = calls::each(target, plan.timeout, written.jobs(), stop, report, work);
-    let mut found = found.take();
-    found.readback.complete = outcome.is_ok();
-    let mut failed = outcome.err();
-    found.readback.writes_acknowledged = written.count(WriteState::Acknowledged);
-    found.readback.unacknowledged = written.count(WriteState::Unsure);
-    if found.readback.complete {
-        found.compare(&written);
-    }
-    let mut production = None;
-    if plan.weights.of(Operation::Promote) > 0 && found.readback.complete {
-        match in_production(plan, target, name, stop) {
-            Ok(ids) => production = Some(found.production(&written, &ids)),
-            Err(error) => {
-                found.readback.complete = false;
-                failed = Some(error);
-            }
-        }
-    }
-    found.readback.missing =
-        if found.readback.complete { Some(found.readback.missing.unwrap_or(0)) } else { None };
-    found.readback.error = failed.as_ref().map(Error::to_string);
-    let halted = match failed {
-        Some(Error::Halted(halt)) => Some(halt),
-        _ => None,
-    };
-    Checked { readback: found.readback, production, halted }
-}
 
 /// The result of reading back.
 pub(crate) struct Checked {
@@ -217,16 +36,79 @@ pub(crate) struct Checked {
     pub(crate) halted: Option<Halt>,
 }
 
+/// Reads the events of all versions and compares them. A server that can't be read is an error in the result.
+///
+/// `report` gets the number of versions that were read, and of how many.
+pub(crate) fn read(
+    session: &Session<'_>,
+    name: &str,
+    written: Written,
+    mut report: impl FnMut(usize, usize),
+) -> Checked {
+    let mut comparison = Comparison::new(&written);
+    if written.count(WriteState::Acknowledged) + written.count(WriteState::Unsure) == 0 {
+        comparison.compare(&written);
+        return Checked { readback: comparison.readback, production: None, halted: None };
+    }
+    let (written, shared) = (Rc::new(written), Rc::new(RefCell::new(comparison)));
+    let registered: Vec<(usize, usize, u64)> = written
+        .ledgers
+        .iter()
+        .enumerate()
+        .flat_map(|(caller, ledger)| ledger.registered.iter().map(move |(number, id)| (caller, *number, *id)))
+        .collect();
+    let (comparison, known, models) = (Rc::clone(&shared), Rc::clone(&written), written.models.len());
+    let jobs = models + registered.len();
+    let work = async move |calls: &mut Calls, job: usize| {
+        if job < models {
+            let add = |event: &Event| comparison.borrow_mut().add(&known, job, event);
+            return each_event(calls, known.models[job], add).await;
+        }
+        let (caller, number, id) = registered[job - models];
+        let (version, mut found) = (version_of(caller, number), false);
+        let look = |event: &Event| {
+            found |= event.event_type == "create" && event.payload.version.as_ref() == Some(&version);
+        };
+        each_event(calls, id, look).await?;
+        let readback = &mut comparison.borrow_mut().readback;
+        match found {
+            true => readback.events_found += 1,
+            false => {
+                readback.add_missing(1, format!("the registration of version {version}, with the id {id}"));
+            }
+        }
+        Ok(())
+    };
+    let outcome = session.each(jobs, |done| report(done, jobs), work);
+    let mut comparison = shared.take();
+    let production = outcome.and_then(|()| {
+        comparison.compare(&written);
+        let promotes = session.plan.weights.include(Operation::Promote);
+        let ids = promotes.then(|| in_production(session, name)).transpose()?;
+        Ok(ids.map(|ids| comparison.production(&written, &ids)))
+    });
+    let mut readback = comparison.readback;
+    match production {
+        Ok(production) => Checked { readback, production, halted: None },
+        Err(error) => {
+            readback.complete = false;
+            readback.missing = None;
+            readback.error = Some(error.to_string());
+            let halted = if let Error::Halted(halt) = error { Some(halt) } else { None };
+            Checked { readback, production: None, halted }
+        }
+    }
+}
+
 /// The ids of all versions of the name that are in production.
-fn in_production(plan: &Plan, target: &Target, name: &str, stop: &Stop) -> Result<Vec<u64>, Error> {
+fn in_production(session: &Session<'_>, name: &str) -> Result<Vec<u64>, Error> {
     #[derive(Deserialize)]
-    struct Listed {
+    struct Row {
         id: u64,
     }
-    let path = format!("/models?name={name}&status=production&limit=200");
-    let page = calls::once(target, plan.timeout, stop, async |calls| calls.get(&path).await)?;
-    let listed: Vec<Listed> = parsed(&page.body)?;
-    Ok(listed.into_iter().map(|listed| listed.id).collect())
+    let page = session.get(&format!("/models?name={name}&status=production&limit=200"))?;
+    let rows: Vec<Row> = parsed(&page.body)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {

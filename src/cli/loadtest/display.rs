@@ -76,11 +76,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_valid() {
-        assert!(ProgressStyle::with_template(LINE).is_ok());
-    }
-
-    #[test]
     fn the_line_has_the_current_rate_and_what_is_left() {
         let progress = Progress {
             warming_up: false,

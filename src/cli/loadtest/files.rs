@@ -1,17 +1,15 @@
 //! The files of a run. They are checked before the run.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
+use clap::Args;
 use registry_loadtest::{
-    EndedBy, Outcome,
+    Outcome,
     chart::{self, Chart},
     hgrm,
 };
 
-use super::is_same;
+use super::messages::summary;
 use crate::{
     artifact::{check_writable, folder_of, write_atomically},
     cli::{
@@ -20,10 +18,16 @@ use crate::{
     },
 };
 
-/// Files that are known to be writable.
+#[derive(Debug, Args)]
 pub(super) struct Files {
-    out: PathBuf,
+    /// The file of the report, as JSON; its folder is made
+    #[arg(long, value_name = "FILE", default_value = "qa_artifacts/concurrency.json")]
+    pub(super) out: PathBuf,
+    /// A file of the latency distribution, for HdrHistogram's tools
+    #[arg(long, value_name = "FILE")]
     hdr_out: Option<PathBuf>,
+    /// An HTML file with charts of the distribution and of the run over time
+    #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
 }
 
@@ -32,26 +36,28 @@ impl Files {
     ///
     /// # Errors
     /// All files that can't be written, or two that are the same.
-    pub(super) fn check(out: &Path, hdr_out: Option<&Path>, chart: Option<&Path>) -> Result<Self, Failure> {
-        let named = [("--out", Some(out)), ("--hdr-out", hdr_out), ("--chart", chart)];
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let named = [
+            ("--out", Some(&self.out)),
+            ("--hdr-out", self.hdr_out.as_ref()),
+            ("--chart", self.chart.as_ref()),
+        ];
         let named: Vec<_> = named.into_iter().filter_map(|(flag, path)| Some((flag, path?))).collect();
         for (at, (flag, path)) in named.iter().enumerate() {
-            if let Some((other, _)) = named[..at].iter().find(|(_, other)| is_same(path, other)) {
-                return Err(Failure::usage(format!(
-                    "{other} and {flag} name the same file, {}",
-                    path.display()
-                )));
+            let absolute = std::path::absolute(path).ok();
+            let same = named[..at].iter().find(|(_, other)| std::path::absolute(other).ok() == absolute);
+            if let Some((other, _)) = same {
+                let text = format!("{other} and {flag} name the same file, {}", path.display());
+                return Err(Failure::usage(text));
             }
         }
         // If it can't be made, the check reports it.
-        let _ = fs::create_dir_all(folder_of(out));
+        let _ = fs::create_dir_all(folder_of(&self.out));
         let mut faults = Faults::default();
         for (_, path) in &named {
             faults.note(check_writable(path));
         }
-        faults.check()?;
-        let owned = |path: Option<&Path>| path.map(Path::to_owned);
-        Ok(Self { out: out.to_owned(), hdr_out: owned(hdr_out), chart: owned(chart) })
+        faults.check()
     }
 
     /// Writes all files, each completely or not at all.
@@ -65,7 +71,10 @@ impl Files {
         // If one can't be written, the others still are.
         faults.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
         if let Some(path) = &self.hdr_out {
-            faults.note(write_atomically(path, &distribution(outcome)?));
+            let mut distribution = Vec::new();
+            hgrm::write(&outcome.latencies[0].1, &mut distribution)
+                .map_err(|error| Failure::failed(format!("the distribution can't be made: {error}")))?;
+            faults.note(write_atomically(path, &distribution));
         }
         if let Some(path) = &self.chart {
             faults.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
@@ -74,56 +83,16 @@ impl Files {
     }
 }
 
-/// The distribution of all latencies.
-fn distribution(outcome: &Outcome) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    let failed = |error: io::Error| Failure::failed(format!("the distribution can't be made: {error}"));
-    for (_, latencies) in outcome.latencies.iter().take(1) {
-        hgrm::write(latencies, &mut text).map_err(failed)?;
-    }
-    Ok(text)
-}
-
-fn ended_by(ended_by: EndedBy) -> &'static str {
-    match ended_by {
-        EndedBy::Requests => "the number of requests",
-        EndedBy::Duration => "the time",
-        EndedBy::Interrupt => "an interrupt",
-        EndedBy::ServerGone => "the server, which has ended",
-    }
-}
-
 /// The content of the page.
 fn picture(outcome: &Outcome) -> Chart {
     let report = &outcome.report;
-    let latency = &report.latency_ms;
-    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let ok = if report.ok { "ok" } else { "not ok" };
     let mut facts = vec![
-        fact("ok", if report.ok { "yes".to_owned() } else { "no".to_owned() }),
-        fact("connections", print::count(report.connections as u64)),
-        fact("requests", print::count(report.requests_total)),
-        fact("failed", print::count(report.requests_failed)),
-        fact("requests per second", print::count(report.requests_per_second.round() as u64)),
-        fact("time", format!("{:.2} s", report.runtime_seconds)),
-        fact("p50", format!("{:.2} ms", latency.p50)),
-        fact("p95", format!("{:.2} ms", latency.p95)),
-        fact("p99", format!("{:.2} ms", latency.p99)),
-        fact("p99.9", format!("{:.2} ms", latency.p999)),
-        fact("acknowledged writes", print::count(report.readback.writes_acknowledged)),
-        fact("missing of them", report.readback.missing.map_or_else(|| "unknown".to_owned(), print::count)),
-        fact("ended by", ended_by(report.ended_by).to_owned()),
-        fact("abandoned", print::count(report.requests_abandoned)),
-        fact(
-            "read back",
-            match &report.readback.error {
-                None => "yes".to_owned(),
-                Some(error) => format!("no: {}", print::one_line(error)),
-            },
-        ),
+        ("result".to_owned(), format!("{ok}: {}", summary(report))),
+        ("connections".to_owned(), print::count(report.connections as u64)),
     ];
-    if let Some(asked) = report.rate_asked() {
-        facts.insert(2, fact("requests per second due", format!("{asked}")));
-        facts.push(fact("not sent in time", print::count(report.unsent())));
+    if let Some(rate) = &report.rate {
+        facts.push(("requests per second due".to_owned(), rate.asked.to_string()));
     }
     Chart {
         title: format!("registry loadtest: {}", report.scenario),

@@ -8,25 +8,13 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    thread,
-    time::{Duration, Instant},
 };
 
-use crossbeam_channel::{RecvTimeoutError, bounded, select};
 use registry_loadtest::Target;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{
-    cli::{exit::Failure, interrupt::Interrupt},
-    client::read_base_url,
-};
-
-/// Opening an empty database takes milliseconds; a busy machine may need longer.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Above the time that the server itself waits for running requests.
-const END_TIMEOUT: Duration = Duration::from_secs(12);
-const CHECK_EVERY: Duration = Duration::from_millis(5);
+use super::messages::failure;
+use crate::{cli::exit::Failure, client::read_base_url};
 
 /// The server and its folder.
 pub(super) struct OwnServer {
@@ -42,7 +30,7 @@ impl OwnServer {
     ///
     /// # Errors
     /// If it does not start.
-    pub(super) fn start(interrupt: &Interrupt) -> Result<Self, Failure> {
+    pub(super) fn start() -> Result<Self, Failure> {
         let failed =
             |error: io::Error| Failure::failed(format!("the load test's server can't be started: {error}"));
         let folder = tempfile::Builder::new().prefix("registry-loadtest-").tempdir().map_err(failed)?;
@@ -72,25 +60,14 @@ impl OwnServer {
             .map_err(failed)?;
         let stdout = child.stdout.take();
         let mut server = Self { url: String::new(), key, child, folder: Some(folder) };
-        let (sender, first_line) = bounded(1);
-        thread::spawn(move || {
-            let mut line = String::new();
-            if let Some(stdout) = stdout {
-                let _ = BufReader::new(stdout).read_line(&mut line);
-            }
-            let _ = sender.send(line);
-        });
-        let interrupted = interrupt.channel();
-        let line = select! {
-            recv(first_line) -> line => line.map_err(|_| RecvTimeoutError::Disconnected),
-            recv(interrupted) -> _ => return Err(Failure::interrupted("ended before the load began; there is no report")),
-            default(START_TIMEOUT) => Err(RecvTimeoutError::Timeout),
-        };
-        let url = line.ok().and_then(|line| {
-            line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
-        });
+        // It prints its address as soon as it listens, or ends.
+        let mut line = String::new();
+        if let Some(stdout) = stdout {
+            BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
+        }
+        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
         match url {
-            Some(url) => server.url = url,
+            Some(url) => url.clone_into(&mut server.url),
             None => {
                 let log = fs::read_to_string(log).unwrap_or_default();
                 let reason = log.lines().last().unwrap_or("its log is empty").to_owned();
@@ -106,7 +83,7 @@ impl OwnServer {
     /// If the address it printed is not a URL.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         let url = read_base_url(&self.url)?;
-        Target::resolve(&url, &self.key).map_err(|error| super::failure(error, &self.url))
+        Target::resolve(&url, &self.key).map_err(|error| failure(error, &self.url))
     }
 
     fn kill(&mut self) {
@@ -127,22 +104,9 @@ pub(super) fn has_ended(server: &Arc<Mutex<OwnServer>>) -> bool {
     server.lock().is_ok_and(|mut server| matches!(server.child.try_wait(), Ok(Some(_))))
 }
 
-/// Stops the server gracefully, and removes its folder.
-pub(super) fn end(server: &Arc<Mutex<OwnServer>>) {
-    let Ok(mut server) = server.lock() else { return };
-    if matches!(server.child.try_wait(), Ok(None)) {
-        let _ = kill_process(Pid::from_child(&server.child), Signal::TERM);
-        let deadline = Instant::now() + END_TIMEOUT;
-        while matches!(server.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(CHECK_EVERY);
-        }
-    }
-    server.kill();
-}
-
-/// Kills the server.
+/// Kills the server and removes its folder. Its data is of no use afterwards.
 pub(super) fn kill(server: &Arc<Mutex<OwnServer>>) {
-    // A lock that is held means that the server is being stopped already.
+    // A lock that is held means that it is being killed already.
     if let Ok(mut server) = server.try_lock() {
         server.kill();
     }

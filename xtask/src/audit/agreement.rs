@@ -1,11 +1,11 @@
-//! What must agree: the versions of all manifests, the changelog, and the last commit.
+//! Checks that the versions of all manifests, the changelog and the last commit agree.
 //!
 //! The binary and the OpenAPI document take their version from the manifest; `tests/api/openapi.rs` checks that.
 
 use semver::Version;
 use serde_json::Value;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::changelog::{self, FILE};
 
 const VERSIONS: &str = "versions";
@@ -26,7 +26,7 @@ pub(crate) fn version(metadata: &Value) -> String {
     root.and_then(|package| package["version"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// The manifests among themselves.
+/// Compares the versions of all manifests.
 pub(super) fn versions(metadata: &Value) -> Vec<Finding> {
     let version = version(metadata);
     let mut faults = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn versions(metadata: &Value) -> Vec<Finding> {
     Finding::of_faults(VERSIONS, faults, format!("{version} in {} packages", packages(metadata).count()))
 }
 
-/// The changelog, and the version it leads to.
+/// Compares the changelog with the version.
 pub(super) fn changelog(text: &str, version: &str, release: bool) -> Vec<Finding> {
     let sections = changelog::sections(text);
     let unreleased = sections.first().is_some_and(|top| top.is_unreleased() && top.has_content());
@@ -73,7 +73,7 @@ pub(super) fn changelog(text: &str, version: &str, release: bool) -> Vec<Finding
     Finding::of_faults(CHANGELOG, faults, format!("{found} of {}", last.date))
 }
 
-/// Uncommitted changes, which no other clone has.
+/// Reports uncommitted changes, which no other clone has.
 pub(super) fn working_tree(changes: &[String], release: bool) -> Vec<Finding> {
     if changes.is_empty() {
         return vec![Finding::pass(TREE, "as committed")];
@@ -89,7 +89,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::Level::{self, Fail, Pass, Warn};
+    use crate::audit::finding::Level::{self, Fail, Pass, Warn};
 
     fn levels(findings: &[Finding]) -> Vec<Level> {
         findings.iter().map(|finding| finding.level).collect()

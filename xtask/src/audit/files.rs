@@ -1,9 +1,9 @@
-//! Files that must be neither tracked nor published, and what `cargo package` makes.
+//! Files that must not be tracked, and whether the packages can be made.
 
 use anyhow::Result;
 use serde_json::Value;
 
-use super::{Finding, agreement};
+use super::{agreement, finding::Finding};
 use crate::repository::{Repository, Tracked, last_lines, run};
 
 const TRACKED: &str = "tracked files";
@@ -27,37 +27,15 @@ const NAMES: [&str; 15] = [
     "id_ed25519",
     "id_rsa",
 ];
-/// Databases with what SQLite leaves beside them, keys, and what instrumented programs and crashes leave. Copies have a
-/// suffix behind that: `registry.db.before-restore`.
+/// Databases and SQLite's files beside them, keys, and output of instrumented programs and crashes. Copies have a suffix
+/// behind that: `registry.db.before-restore`.
 const EXTENSIONS: [&str; 14] = [
     "db", "sqlite", "sqlite3", "pem", "key", "p12", "pfx", "jks", "keystore", "ppk", "kdbx", "profraw",
     "profdata", "core",
 ];
-/// What the package of the binary must have.
-const REQUIRED: [&str; 6] =
-    ["Cargo.lock", "Cargo.toml", "CHANGELOG.md", "LICENSE", "README.md", "src/main.rs"];
-/// What only maintainers use.
-const OURS: [&str; 16] = [
-    ".ci/",
-    ".config/",
-    ".dockerignore",
-    ".github/",
-    "CODE_OF_CONDUCT.md",
-    "CONTRIBUTING.md",
-    "Dockerfile",
-    "RELEASE.md",
-    "compose.yaml",
-    "deny.toml",
-    "fuzz/",
-    "loadtest/",
-    "Makefile",
-    "packaging/",
-    "qa_artifacts/",
-    "xtask/",
-];
 
-/// Returns true if a file must be neither tracked nor published.
-fn is_unwanted(path: &str) -> bool {
+/// Returns true if a file must not be tracked.
+fn is_stray(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let is_example = name.ends_with(".example") || name.ends_with(".sample");
     if path.split('/').any(|part| NAMES.contains(&part))
@@ -74,60 +52,34 @@ fn is_unwanted(path: &str) -> bool {
     })
 }
 
-/// Tracked files that should not be.
+/// Finds tracked files that should not be.
 pub(super) fn stray(tracked: &[Tracked]) -> Vec<Finding> {
-    let unwanted = tracked.iter().filter(|file| is_unwanted(&file.path));
-    let faults = unwanted.map(|file| format!("{0} is tracked; remove it: git rm --cached '{0}'", file.path));
+    let stray = tracked.iter().filter(|file| is_stray(&file.path));
+    let faults = stray.map(|file| format!("{0} is tracked; remove it: git rm --cached '{0}'", file.path));
     Finding::of_faults(TRACKED, faults.collect(), format!("{} files", tracked.len()))
 }
 
-/// Lists and makes all packages that would be published, together, since they depend on each other.
-pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool) -> Result<Vec<Finding>> {
+/// Makes all packages that would be published, together, since they depend on each other.
+pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool) -> Result<Finding> {
     let published = agreement::packages(metadata)
         .filter(|package| package["publish"].as_array().is_none_or(|registries| !registries.is_empty()));
-    let names: Vec<_> = published.filter_map(|package| package["name"].as_str()).collect();
-    let base = ["package", "--allow-dirty", "--locked"];
-    let mut findings = Vec::new();
-    for name in &names {
-        let output = run(repository.cargo(base).args(["--list", "-p", name]))?;
-        let list = String::from_utf8_lossy(&output.stdout);
-        findings.extend(contents(name, &list.lines().collect::<Vec<_>>()));
-    }
-    let mut make = repository.cargo(base);
-    make.args(names.iter().flat_map(|name| ["-p", name]));
+    let mut make = repository.cargo(["package", "--allow-dirty", "--locked"]);
+    make.args(published.filter_map(|package| package["name"].as_str()).flat_map(|name| ["-p", name]));
     let output = run(if compile { &mut make } else { make.arg("--no-verify") })?;
-    findings.push(match (output.status.success(), compile) {
+    Ok(match (output.status.success(), compile) {
         (true, true) => Finding::pass(PACKAGE, "it can be made and compiled"),
         (true, false) => Finding::pass(PACKAGE, "it can be made (--compile-package also compiles it)"),
         (false, _) => Finding::fail(PACKAGE, last_lines(&String::from_utf8_lossy(&output.stderr), 4)),
-    });
-    Ok(findings)
-}
-
-fn contents(name: &str, files: &[&str]) -> Vec<Finding> {
-    let mut faults = Vec::new();
-    if files.contains(&"src/main.rs") || files.is_empty() {
-        let missing = REQUIRED.iter().filter(|required| !files.contains(*required));
-        faults.extend(missing.map(|missing| format!("{name} lacks {missing}")));
-    }
-    for file in files {
-        let ours = OURS.iter().find(|ours| file == *ours || ours.ends_with('/') && file.starts_with(*ours));
-        if let Some(ours) = ours {
-            faults.push(format!("{name} contains {file}; exclude {ours} in its Cargo.toml"));
-        } else if is_unwanted(file) {
-            faults.push(format!("{name} contains {file}"));
-        }
-    }
-    Finding::of_faults(PACKAGE, faults, format!("{name} has {} files", files.len()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Level;
+    use crate::audit::finding::Level;
 
     #[test]
-    fn stray_files_are_known_by_their_place_and_name() {
+    fn stray_files_are_known_by_their_folder_and_name() {
         for path in [
             ".env",
             "deploy/.env",
@@ -147,7 +99,7 @@ mod tests {
             "id_ed25519",
             "default.profraw",
         ] {
-            assert!(is_unwanted(path), "{path}");
+            assert!(is_stray(path), "{path}");
         }
         for path in [
             ".env.example",
@@ -159,24 +111,11 @@ mod tests {
             "db",
             "key",
         ] {
-            assert!(!is_unwanted(path), "{path}");
+            assert!(!is_stray(path), "{path}");
         }
         let file = |path: &str| Tracked { path: path.to_owned(), text: None };
         let findings = stray(&[file(".env"), file("src/main.rs")]);
         assert_eq!((findings.len(), findings[0].level), (1, Level::Fail));
         assert!(findings[0].text.ends_with("git rm --cached '.env'"), "{}", findings[0]);
-    }
-
-    #[test]
-    fn a_package_has_what_it_must_and_nothing_of_ours() {
-        assert_eq!(contents("a", &REQUIRED)[0].level, Level::Pass);
-        assert_eq!(contents("a", &["Cargo.toml", "src/lib.rs"])[0].level, Level::Pass);
-        assert_eq!(contents("a", &REQUIRED[1..])[0].text, "a lacks Cargo.lock");
-        assert_eq!(contents("a", &[]).len(), REQUIRED.len(), "it can't be listed");
-        for extra in ["test.db", ".env", "tls/server.key", ".ci/run", "xtask/src/lib.rs", "Makefile"] {
-            let findings = contents("a", &[extra]);
-            assert_eq!(findings[0].level, Level::Fail, "{extra}");
-            assert!(findings[0].text.contains(extra), "{}", findings[0]);
-        }
     }
 }

@@ -1,17 +1,17 @@
-//! Secrets, and absolute paths of home folders, in tracked texts; and the list of what is allowed.
+//! Finds secrets, and absolute paths of home folders, in tracked texts.
 //!
-//! Tokens are known by their shape. A value behind a word such as `password=` is a secret if it looks random. A finding
+//! Tokens are recognised by their form; a value behind a word such as `password=` is a secret if it looks random. A finding
 //! shows only the first letters.
 
 use std::collections::HashMap;
 
 use regex::Regex;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::repository::Tracked;
 
 const CHECK: &str = "secrets";
-/// False positives: `rule path text # reason`, a line each.
+/// Lines of `rule path text # reason` for what is not a secret.
 const ALLOWED_FILE: &str = "xtask/audit-allow.txt";
 /// In bits per letter. Words are below it, random hexadecimal digits above.
 const MIN_ENTROPY_BITS: f64 = 3.0;
@@ -46,13 +46,14 @@ const RULES: [(&str, &str); 16] = [
 const BEARER: &str = "bearer";
 const KEY_VALUE: &str = "key-value";
 
-/// Looks through all texts.
+/// Searches all texts.
 pub(super) fn check(tracked: &[Tracked]) -> Vec<Finding> {
     let list = tracked.iter().find(|file| file.path == ALLOWED_FILE);
     let list = list.and_then(|file| file.text.as_deref()).unwrap_or_default();
-    let (mut allowed, mut findings) = read_allowed(list);
+    let allowed: Vec<_> = list.lines().filter_map(read_allowed).collect();
     let texts = tracked.iter().filter(|file| file.path != ALLOWED_FILE);
-    let texts: Vec<_> = texts.filter_map(|file| Some((&file.path, file.text.as_deref()?))).collect();
+    let texts: Vec<_> = texts.filter_map(|file| Some((file.path.as_str(), file.text.as_deref()?))).collect();
+    let mut faults = Vec::new();
     for (rule, expression) in RULES {
         let Ok(expression) = Regex::new(expression) else {
             return vec![Finding::fail(CHECK, format!("the rule {rule} is not an expression"))];
@@ -61,62 +62,28 @@ pub(super) fn check(tracked: &[Tracked]) -> Vec<Finding> {
             for captures in expression.captures_iter(text) {
                 let Some(found) = captures.get(1).or_else(|| captures.get(0)) else { continue };
                 let (at, found) = (found.start(), found.as_str());
-                if [BEARER, KEY_VALUE].contains(&rule) && !looks_random(found) {
-                    continue;
-                }
-                let fits = |entry: &&mut Allowed<'_>| {
-                    entry.rule == rule && entry.path == *path && found.contains(entry.text)
-                };
-                if let Some(entry) = allowed.iter_mut().find(fits) {
-                    entry.used = true;
+                if [BEARER, KEY_VALUE].contains(&rule) && !looks_random(found)
+                    || allowed.iter().any(|[in_rule, in_path, part]| {
+                        *in_rule == rule && in_path == path && found.contains(part)
+                    })
+                {
                     continue;
                 }
                 let line = text[..at].matches('\n').count() + 1;
                 let shown: String = found.chars().take(SHOWN_LETTERS).collect();
-                findings.push(Finding::fail(
-                    CHECK,
-                    format!("{path}:{line} may be a secret or private ({rule}: {shown}…); remove it, and revoke a secret, or allow it in {ALLOWED_FILE} with a reason"),
+                faults.push(format!(
+                    "{path}:{line} may be a secret or private ({rule}: {shown}…); remove it, and revoke a secret, or allow it in {ALLOWED_FILE} with a reason"
                 ));
             }
         }
     }
-    for entry in allowed.iter().filter(|entry| !entry.used) {
-        let text = format!("{ALLOWED_FILE}:{} allows a text that is gone; remove the line", entry.line);
-        findings.push(Finding::warn(CHECK, text));
-    }
-    if findings.is_empty() {
-        findings.push(Finding::pass(CHECK, format!("none in {} texts", texts.len())));
-    }
-    findings
+    Finding::of_faults(CHECK, faults, format!("none in {} texts", texts.len()))
 }
 
-/// A line of the allow-list.
-struct Allowed<'a> {
-    line: usize,
-    rule: &'a str,
-    path: &'a str,
-    text: &'a str,
-    used: bool,
-}
-
-/// Reads the allow-list. A line without a reason is a fault and allows nothing.
-fn read_allowed(list: &str) -> (Vec<Allowed<'_>>, Vec<Finding>) {
-    let (mut entries, mut faults) = (Vec::new(), Vec::new());
-    for (line, text) in
-        list.lines().enumerate().filter(|(_, text)| !text.is_empty() && !text.starts_with('#'))
-    {
-        let (entry, reason) = text.split_once(" # ").unwrap_or((text, ""));
-        match entry.split_whitespace().collect::<Vec<_>>()[..] {
-            [rule, path, text] if !reason.trim().is_empty() => {
-                entries.push(Allowed { line: line + 1, rule, path, text, used: false });
-            }
-            _ => {
-                let text = format!("{ALLOWED_FILE}:{} is not `rule path text # reason`: {text}", line + 1);
-                faults.push(Finding::fail(CHECK, text));
-            }
-        }
-    }
-    (entries, faults)
+/// Rule, path and text of a line of the allow-list. A line without a reason allows nothing.
+fn read_allowed(line: &str) -> Option<[&str; 3]> {
+    let (entry, _reason) = line.split_once(" # ")?;
+    entry.split_whitespace().collect::<Vec<_>>().try_into().ok()
 }
 
 /// Returns true for letters and digits with few repetitions.
@@ -132,7 +99,7 @@ fn looks_random(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Level;
+    use crate::audit::finding::Level;
 
     fn found(text: &str, allowed: &str) -> Vec<Finding> {
         let file = |path: &str, text: String| Tracked { path: path.to_owned(), text: Some(text) };
@@ -186,21 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn the_allow_list_needs_reasons_and_reports_unused_lines() {
+    fn the_allow_list_needs_reasons() {
         let key = "0123456789abcdef01234567";
         let text = ["API_", "KEY=", key].concat();
-        let allowed = format!("# words\n\nkey-value notes.md {key} # an example\n");
-        assert_eq!(found(&text, &allowed)[0].level, Level::Pass);
-        for (allowed, level, at) in [
-            (format!("key-value notes.md {key}\n"), Level::Fail, "audit-allow.txt:1 is not"),
-            (format!("{allowed}key-value notes.md gone # why\n"), Level::Warn, "audit-allow.txt:4 allows"),
-            (format!("url notes.md {key} # another rule\n"), Level::Fail, "notes.md:2 "),
+        for (allowed, level) in [
+            (format!("# words\n\nkey-value notes.md {key} # an example\n"), Level::Pass),
+            (format!("key-value notes.md {key}\n"), Level::Fail),
+            (format!("url notes.md {key} # another rule\n"), Level::Fail),
         ] {
-            let findings = found(&text, &allowed);
-            assert!(
-                findings.iter().any(|finding| finding.level == level && finding.text.contains(at)),
-                "{at}"
-            );
+            assert_eq!(found(&text, &allowed)[0].level, level, "{allowed}");
         }
     }
 }

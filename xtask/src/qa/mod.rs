@@ -1,7 +1,7 @@
 //! `cargo xtask qa`: can this tree ship?
 //!
-//! Steps run one after the other (`steps.rs`). Their results become the report, as JSON and words (`report.rs`) and as
-//! a page (`page.rs`).
+//! Steps run one after the other. Their results become the report, as JSON and words (`report.rs`) and as a page
+//! (`page.rs`).
 
 use std::{
     fs,
@@ -10,18 +10,19 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
+use serde_json::json;
 
 use crate::repository::{Repository, printed};
 
-mod lints;
+mod checks;
 mod page;
 mod report;
-mod steps;
-mod tests;
+mod step;
+mod testing;
 
-use report::{About, Report};
-use steps::{Context, LOGS, Step, StepResult};
+use report::{Report, thousandths};
+use step::{Context, LOGS, Outcome, Step, StepResult};
 
 const REPORT: &str = "qa_report.json";
 const PAGE: &str = "qa_report.html";
@@ -44,18 +45,11 @@ pub(crate) struct Qa {
     /// Load the release build instead of the debug build
     #[arg(long)]
     release: bool,
-    /// Print the steps, and run none
-    #[arg(long)]
-    list: bool,
 }
 
 impl Qa {
     /// Returns true if the tree can ship.
     pub(crate) fn run(&self) -> Result<bool> {
-        if self.list {
-            Step::ALL.iter().for_each(|step| println!("{:<12} {}", step.name(), step.about()));
-            return Ok(true);
-        }
         let repository = Repository::here()?;
         let out = repository.root.join(&self.out);
         // The folder holds one report and what it is made of.
@@ -63,23 +57,28 @@ impl Qa {
             let _ = if old.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
         }
         fs::create_dir_all(out.join(LOGS)).with_context(|| format!("{} can't be made", out.display()))?;
-        let selected: Vec<Step> = Step::ALL.into_iter().filter(|step| self.selects(*step)).collect();
+        let steps = Step::value_variants();
+        let selected: Vec<Step> = steps.iter().copied().filter(|step| self.selects(*step)).collect();
         let context = Context { repository, out, selected, release: self.release };
-        let (begin, started_at_epoch) = (Instant::now(), epoch());
-        let results: Vec<_> = Step::ALL.iter().map(|step| run_step(*step, &context)).collect();
-        let about = About {
-            started_at_epoch,
-            ended_at_epoch: epoch(),
-            runtime_seconds: begin.elapsed().as_secs_f64(),
-            strict: self.strict,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: context.repository.git(&["rev-parse", "HEAD"])?.trim().to_owned(),
-            changed_files: context.repository.changes()?.len(),
-            rustc: rustc(&["--version"])?,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let report = Report::new(results, &about);
-        let chart = fs::read_to_string(context.out.join(steps::CHART)).ok();
+        let (begin, started) = (Instant::now(), epoch());
+        let results: Vec<_> = steps.iter().map(|step| run_step(*step, &context)).collect();
+        let ended = epoch();
+        let mut rustc = std::process::Command::new("rustc");
+        rustc.arg("--version");
+        let about = [
+            ("generated_at_epoch", json!(ended)),
+            ("platform", json!(format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH))),
+            ("started_at_epoch", json!(started)),
+            ("ended_at_epoch", json!(ended)),
+            ("qa_runtime_seconds", thousandths(begin.elapsed().as_secs_f64())),
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("commit", json!(context.repository.git(&["rev-parse", "HEAD"])?.trim())),
+            ("changed_files", json!(context.repository.changes()?.len())),
+            ("rustc", json!(printed(rustc)?.trim())),
+            ("cores", json!(std::thread::available_parallelism().map_or(1, usize::from))),
+        ];
+        let report = Report::new(results, &about, self.strict);
+        let chart = fs::read_to_string(context.out.join(checks::CHART)).ok();
         for (name, text) in [(REPORT, report.json()), (PAGE, page::page(&report, chart.as_deref()))] {
             fs::write(context.out.join(name), text).with_context(|| format!("{name} can't be written"))?;
         }
@@ -102,23 +101,35 @@ impl Qa {
 
 fn run_step(step: Step, context: &Context) -> StepResult {
     let Some(at) = context.selected.iter().position(|selected| *selected == step) else {
-        return StepResult::not_selected(step);
+        return StepResult::new(step, Outcome::NotSelected, "the step was left out");
     };
-    eprintln!("[{:>2}/{}] {}: {}", at + 1, context.selected.len(), step.name(), step.about());
+    eprintln!("[{:>2}/{}] {}", at + 1, context.selected.len(), step.name());
     let begin = Instant::now();
-    let mut result = step.run(context).unwrap_or_else(|error| {
-        StepResult::failed(step, "it could not be run").because(step.name(), format!("{error:#}"))
+    let result = match step {
+        Step::Format => context.judge(step, &mut context.cargo(["fmt", "--all", "--check"])),
+        Step::Clippy => checks::clippy(context),
+        Step::Docs => {
+            let args = ["doc", "--no-deps", "--workspace", "--locked", "--keep-going"];
+            context.judge(step, context.cargo(args).env("RUSTDOCFLAGS", "-D warnings"))
+        }
+        Step::Tests => testing::all(context),
+        Step::Coverage => testing::coverage(context),
+        Step::Doctests => testing::doctests(context),
+        Step::Concurrency => checks::concurrency(context),
+        Step::Bench => checks::bench(context),
+        // For these cargo-deny needs no network.
+        Step::Licences => checks::deny(context, step, &["bans", "licenses", "sources"]),
+        Step::Advisories => checks::deny(context, step, &["advisories"]),
+        Step::Audit => checks::audit(context),
+    };
+    let mut result = result.unwrap_or_else(|error| {
+        let result = StepResult::new(step, Outcome::Failed, "it could not be run");
+        result.because(step.name(), format!("{error:#}"))
     });
     result.seconds = begin.elapsed().as_secs_f64();
     result.log = context.log_of(step);
     eprintln!("        {}: {}, {:.1} s", result.outcome.name(), result.note, result.seconds);
     result
-}
-
-fn rustc(args: &[&str]) -> Result<String> {
-    let mut command = std::process::Command::new("rustc");
-    command.args(args);
-    Ok(printed(command)?.trim().to_owned())
 }
 
 fn epoch() -> f64 {

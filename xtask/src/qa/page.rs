@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     report::Report,
-    steps::{Outcome, StepResult},
+    step::{Outcome, StepResult},
 };
 
 /// Figures at the top: key, name, and unit.
@@ -137,19 +137,16 @@ fn plain(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests_of_page {
-    use super::{
-        super::{report::tests_of_report::about, steps::Step},
-        *,
-    };
+mod tests {
+    use super::{super::step::Step, *};
 
     #[test]
     fn failures_come_first_and_outputs_are_escaped() {
         let results = vec![
-            StepResult::failed(Step::Clippy, "1 issue").because("clippy::x", "if a < b && <script>"),
-            StepResult::unavailable(Step::Advisories, "no network"),
+            StepResult::new(Step::Clippy, false, "1 issue").because("clippy::x", "if a < b && <script>"),
+            StepResult::new(Step::Advisories, Outcome::Unavailable, "no network"),
         ];
-        let page = page(&Report::new(results, &about()), Some("<p class=\"x\">pictures</p>"));
+        let page = page(&Report::new(results, &[], false), Some("<p class=\"x\">pictures</p>"));
         let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} in {page}"));
         assert!(at("Failures") < at("tests passed") && at("tests passed") < at("Steps"));
         at("if a &lt; b &amp;&amp; &lt;script&gt;");

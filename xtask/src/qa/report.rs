@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::steps::{Outcome, Step, StepResult};
+use super::step::{Outcome, Step, StepResult};
 
-/// Keys of 0.2.0, with the step that finds the value; `None` for those of [`About`].
+/// Keys of 0.2.0, with the step that finds the value; `None` if it describes the run itself.
 const FIRST_KEYS: [(&str, Option<Step>); 22] = [
     ("generated_at_epoch", None),
     ("platform", None),
@@ -32,10 +32,9 @@ const FIRST_KEYS: [(&str, Option<Step>); 22] = [
     ("qa_runtime_seconds", None),
 ];
 
-/// Ours, after those of [`About`].
-const KEYS: [(&str, Option<Step>); 14] = [
+/// Ours, after those that describe the run.
+const KEYS: [(&str, Option<Step>); 13] = [
     ("clippy_issues_total", Some(Step::Clippy)),
-    ("clippy_issues_by_lint", Some(Step::Clippy)),
     ("doctests_total", Some(Step::Doctests)),
     ("doctests_passed", Some(Step::Doctests)),
     ("doctests_failed", Some(Step::Doctests)),
@@ -53,21 +52,6 @@ const KEYS: [(&str, Option<Step>); 14] = [
 /// Lines of a failure that the summary shows; the report has all.
 const SUMMARY_LINES: usize = 12;
 
-/// What is known of the run itself.
-#[derive(Debug, Clone)]
-pub(super) struct About {
-    pub(super) started_at_epoch: f64,
-    pub(super) ended_at_epoch: f64,
-    pub(super) runtime_seconds: f64,
-    pub(super) strict: bool,
-    pub(super) version: String,
-    pub(super) commit: String,
-    /// Files that differ from the commit.
-    pub(super) changed_files: usize,
-    pub(super) rustc: String,
-    pub(super) cores: usize,
-}
-
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     values: Map<String, Value>,
@@ -76,45 +60,34 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(results: Vec<StepResult>, about: &About) -> Self {
-        let mut report = Self { values: Map::new(), results, strict: about.strict };
-        let mut values: Map<_, _> =
-            FIRST_KEYS.iter().map(|(key, _)| ((*key).to_owned(), Value::Null)).collect();
-        let thousandths = |seconds: f64| json!((seconds * 1e3).round() / 1e3);
-        for (key, value) in [
-            ("generated_at_epoch", json!(about.ended_at_epoch)),
-            ("platform", json!(format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH))),
-            ("started_at_epoch", json!(about.started_at_epoch)),
-            ("ended_at_epoch", json!(about.ended_at_epoch)),
-            ("qa_runtime_seconds", thousandths(about.runtime_seconds)),
-            ("ok", json!(report.ok())),
-            ("complete", json!(report.results.iter().all(|result| result.outcome != Outcome::NotSelected))),
-            ("strict", json!(about.strict)),
-            ("version", json!(about.version)),
-            ("commit", json!(about.commit)),
-            ("changed_files", json!(about.changed_files)),
-            ("rustc", json!(about.rustc)),
-            ("cores", json!(about.cores)),
-        ] {
-            values.insert(key.to_owned(), value);
+    /// `about` has the keys that describe the run itself.
+    pub(super) fn new(results: Vec<StepResult>, about: &[(&str, Value)], strict: bool) -> Self {
+        let mut report = Self { values: Map::new(), results, strict };
+        let null = |keys: &[(&str, Option<Step>)]| -> Map<String, Value> {
+            keys.iter().map(|(key, _)| ((*key).to_owned(), Value::Null)).collect()
+        };
+        let mut values = null(&FIRST_KEYS);
+        let complete = report.results.iter().all(|result| result.outcome != Outcome::NotSelected);
+        for (key, value) in [("ok", report.ok()), ("complete", complete), ("strict", strict)] {
+            values.insert(key.to_owned(), json!(value));
         }
-        values.extend(KEYS.map(|(key, _)| (key.to_owned(), Value::Null)));
+        values.extend(about.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        values.extend(null(&KEYS));
         let (mut steps, mut failures) = (Vec::new(), Vec::new());
         for result in &report.results {
+            let name = result.step.name();
             values.extend(result.figures.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
             steps.push(json!({
-                "name": result.step.name(),
+                "name": name,
                 "outcome": result.outcome.name(),
                 "required": result.step.is_required(),
                 "seconds": thousandths(result.seconds),
                 "note": result.note,
                 "log": result.log,
             }));
-            failures.extend(
-                result.failures.iter().map(
-                    |(name, output)| json!({"step": result.step.name(), "name": name, "output": output}),
-                ),
-            );
+            let failed = result.failures.iter();
+            failures
+                .extend(failed.map(|(what, output)| json!({"step": name, "name": what, "output": output})));
         }
         let unknown = FIRST_KEYS.into_iter().chain(KEYS).filter(|(key, _)| values[*key].is_null());
         let reasons: Map<_, _> = unknown.map(|(key, step)| (key.to_owned(), report.note_of(step))).collect();
@@ -157,7 +130,7 @@ impl Report {
         for result in &self.results {
             for (name, output) in &result.failures {
                 let _ = writeln!(text, "{}: {name}", result.step.name());
-                telling(output).iter().for_each(|line| text.push_str(&format!("    {line}\n")));
+                relevant_lines(output).iter().for_each(|line| text.push_str(&format!("    {line}\n")));
             }
         }
         for result in self.results.iter().filter(|result| result.outcome != Outcome::NotSelected) {
@@ -169,9 +142,9 @@ impl Report {
 
     /// In one line.
     pub(super) fn verdict(&self) -> String {
-        let names = |wanted: &dyn Fn(&StepResult) -> bool| {
-            let found = self.results.iter().filter(|result| wanted(result));
-            found.map(|result| result.step.name()).collect::<Vec<_>>().join(", ")
+        let names = |select: &dyn Fn(&StepResult) -> bool| {
+            let selected = self.results.iter().filter(|result| select(result));
+            selected.map(|result| result.step.name()).collect::<Vec<_>>().join(", ")
         };
         let mut verdict = if self.ok() {
             "ok: nothing that was checked keeps this from shipping".to_owned()
@@ -188,8 +161,13 @@ impl Report {
     }
 }
 
-/// From a test's panic to its backtrace, or else the last lines.
-fn telling(output: &str) -> Vec<&str> {
+/// Seconds to three decimals.
+pub(super) fn thousandths(seconds: f64) -> Value {
+    json!((seconds * 1e3).round() / 1e3)
+}
+
+/// The lines from a test's panic to its backtrace; without a panic, the last lines.
+fn relevant_lines(output: &str) -> Vec<&str> {
     let lines: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.iter().position(|line| line.contains("panicked at"));
     let from = from.unwrap_or(lines.len().saturating_sub(SUMMARY_LINES));
@@ -197,30 +175,18 @@ fn telling(output: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
-pub(super) mod tests_of_report {
+mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
-    pub(in crate::qa) fn about() -> About {
-        About {
-            started_at_epoch: 1.0,
-            ended_at_epoch: 3.5,
-            runtime_seconds: 2.5,
-            strict: false,
-            version: "0.3.0".to_owned(),
-            commit: "abc".to_owned(),
-            changed_files: 0,
-            rustc: "rustc 1".to_owned(),
-            cores: 2,
-        }
-    }
-
     fn all(result: impl Fn(Step) -> StepResult) -> Vec<StepResult> {
-        Step::ALL.into_iter().map(result).collect()
+        Step::value_variants().iter().map(|step| result(*step)).collect()
     }
 
     #[test]
     fn the_keys_of_0_2_0_come_first_and_in_their_order() {
-        let report = Report::new(all(|step| StepResult::ok(step, "")), &about());
+        let report = Report::new(all(|step| StepResult::new(step, true, "")), &[], false);
         let keys: Vec<_> = report.values.keys().map(String::as_str).collect();
         assert_eq!(keys[..22], FIRST_KEYS.map(|(key, _)| key));
         assert_eq!(keys[22], "ok");
@@ -229,20 +195,18 @@ pub(super) mod tests_of_report {
 
     #[test]
     fn an_unknown_value_is_null_with_a_reason_and_never_zero() {
-        let report = Report::new(
-            all(|step| match step {
-                Step::Tests => StepResult::ok(step, "by cargo test").with("tests_total", 3),
-                Step::Advisories => StepResult::unavailable(step, "no network"),
-                _ => StepResult::ok(step, "well"),
-            }),
-            &about(),
-        );
+        let results = all(|step| match step {
+            Step::Tests => StepResult::new(step, true, "some tests").with("tests_total", 3),
+            Step::Advisories => StepResult::new(step, Outcome::Unavailable, "no network"),
+            _ => StepResult::new(step, true, "well"),
+        });
+        let report = Report::new(results, &[], false);
         let reasons = report.value("unavailable");
         assert_eq!(
             (report.value("vulns_found"), &reasons["vulns_found"]),
             (&Value::Null, &json!("advisories: no network"))
         );
-        assert_eq!(reasons["slow_tests"], "tests: by cargo test");
+        assert_eq!(reasons["slow_tests"], "tests: some tests");
         assert_eq!(report.value("tests_total"), 3);
         for (key, _) in FIRST_KEYS.into_iter().chain(KEYS) {
             assert_eq!(report.value(key).is_null(), reasons.get(key).is_some(), "{key}");
@@ -251,16 +215,16 @@ pub(super) mod tests_of_report {
 
     #[test]
     fn failures_and_required_steps_that_are_unavailable_keep_it_from_shipping() {
-        let ok = |result: StepResult, strict| {
-            let results =
-                all(|step| if step == result.step { result.clone() } else { StepResult::ok(step, "") });
-            Report::new(results, &About { strict, ..about() }).ok()
-        };
-        for step in Step::ALL {
-            assert!(!ok(StepResult::failed(step, ""), false), "{step:?}");
-            assert_eq!(ok(StepResult::unavailable(step, ""), false), !step.is_required(), "{step:?}");
-            assert!(!ok(StepResult::unavailable(step, ""), true), "{step:?}");
-            assert!(ok(StepResult::not_selected(step), true), "{step:?}");
+        for step in Step::value_variants() {
+            let ok = |outcome, strict| {
+                let outcome_of = |other| if other == *step { outcome } else { Outcome::Ok };
+                let results = all(|other| StepResult::new(other, outcome_of(other), ""));
+                Report::new(results, &[], strict).ok()
+            };
+            assert!(!ok(Outcome::Failed, false), "{step:?}");
+            assert_eq!(ok(Outcome::Unavailable, false), !step.is_required(), "{step:?}");
+            assert!(!ok(Outcome::Unavailable, true), "{step:?}");
+            assert!(ok(Outcome::NotSelected, true), "{step:?}");
         }
     }
 
@@ -268,11 +232,11 @@ pub(super) mod tests_of_report {
     fn the_summary_names_what_failed_without_its_backtrace() {
         let output = "running 1 test\n\nthread 'a' panicked at x.rs:1\nleft: 1\nstack backtrace:\n 0: main\n";
         let results = vec![
-            StepResult::failed(Step::Tests, "0 of 1 tests passed").because("a::b", output),
-            StepResult::unavailable(Step::Advisories, "no network"),
-            StepResult::not_selected(Step::Bench),
+            StepResult::new(Step::Tests, false, "0 of 1 tests passed").because("a::b", output),
+            StepResult::new(Step::Advisories, Outcome::Unavailable, "no network"),
+            StepResult::new(Step::Bench, Outcome::NotSelected, ""),
         ];
-        let report = Report::new(results, &about());
+        let report = Report::new(results, &[], false);
         let expected = "tests: a::b\n    thread 'a' panicked at x.rs:1\n    left: 1\n\
                         tests        failed            0.0 s  0 of 1 tests passed\n\
                         advisories   unavailable       0.0 s  no network\n";
