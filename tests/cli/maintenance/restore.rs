@@ -174,7 +174,7 @@ fn an_unusable_backup_is_not_restored_and_changes_nothing() {
             "not a registry's",
         ),
         (at(&elsewhere, "none.db"), "does not exist"),
-        (elsewhere.path().to_owned(), "no regular file"),
+        (elsewhere.path().to_owned(), "not a regular file"),
     ];
     let before = snapshot(folder.path());
     for (path, expected) in cases {

@@ -327,7 +327,7 @@ impl Check<'_> {
             }
             let done = counter(&mut self.report);
             *done += 1;
-            if *done % ROWS_PER_REPORT == 0 {
+            if done.is_multiple_of(ROWS_PER_REPORT) {
                 self.watch.report(Stage::Reading(table), *done, total);
             }
         }
