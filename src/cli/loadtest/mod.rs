@@ -58,7 +58,7 @@ What ok means:
 /// Load a registry, measure latencies, and check that every acknowledged write was kept.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{NOTES}\n\n{}", exit::HELP))]
-pub struct Loadtest {
+pub(super) struct Loadtest {
     #[command(flatten)]
     load: Load,
     #[command(flatten)]
@@ -72,7 +72,7 @@ impl Loadtest {
     ///
     /// # Errors
     /// If the run was not ok, could not begin, or its files can't be written.
-    pub fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let mut plan = self.load.plan()?;
         let elsewhere = self.elsewhere()?;
         // Before the load, so that an hour of it is not lost.
