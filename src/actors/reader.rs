@@ -15,8 +15,11 @@ use super::{ActorError, mailbox::Worker, panic_text};
 /// One operation over the store, and where its result goes.
 pub(super) struct ReadJob {
     admitted: Instant,
-    run: Box<dyn FnOnce(&mut dyn ReadStore) -> Outcome + Send>,
+    run: Run,
 }
+
+/// Runs the operation and replies.
+type Run = Box<dyn FnOnce(&mut dyn ReadStore) -> Outcome + Send>;
 
 /// Says if the connection is still usable.
 #[derive(PartialEq, Eq)]
