@@ -1,6 +1,6 @@
 //! The store's primitives: the statements that read and write one version.
 //!
-//! Each write keeps the [`lookup`] tables in the same transaction.
+//! Each write updates the [`lookup`] tables in the same transaction.
 
 use std::ops::ControlFlow;
 
@@ -20,7 +20,7 @@ use super::{
     rows::{BY_ID, columns, read},
 };
 
-/// The columns before `metrics`, which may be large, so that SQLite stops reading there.
+/// Only columns before `metrics`, which may be large and which SQLite then does not read.
 const COMPARED: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
 const PRODUCTION: &str =
