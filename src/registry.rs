@@ -120,7 +120,7 @@ impl Registry {
         add: impl Fn(&mut A, &ModelRow<'_>) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(A, Page, Vec<ModelId>)> {
         let read = move |store: &mut dyn ReadStore| {
-            let (page, rest) = store.models_until(&query, &mut |row| add(&mut answer, &row))?;
+            let (page, rest) = store.models(&query, &mut |row| add(&mut answer, &row))?;
             Ok((answer, page, rest))
         };
         Ok(self.parts.database.read(read).await?)
@@ -153,7 +153,7 @@ impl Registry {
         add: impl Fn(&mut A, &Event<'_>) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(A, Page)> {
         let read = move |store: &mut dyn ReadStore| {
-            let page = store.events_until(&query, &mut |event| add(&mut answer, &event))?;
+            let page = store.events(&query, &mut |event| add(&mut answer, &event))?;
             Ok((answer, page))
         };
         Ok(self.parts.database.read(read).await?)

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{Cursor, Event, EventQuery, Page, query::CursorKey};
 
-use crate::{StoreError, VisitEventUntil};
+use crate::{StoreError, VisitEvents};
 
 use super::rows::text;
 
@@ -26,7 +26,7 @@ const LAST_PASSED: &str =
 pub(super) fn page(
     connection: &Connection,
     query: &EventQuery,
-    visit: VisitEventUntil<'_>,
+    visit: VisitEvents<'_>,
 ) -> Result<Page, StoreError> {
     let counted: u64 =
         connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
