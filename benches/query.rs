@@ -7,11 +7,11 @@
 
 mod support;
 
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, ops::ControlFlow, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model_registry::{
-    domain::{Cursor, ListQuery, Sort, Status},
+    domain::{Cursor, ListQuery, ModelRow, Sort, Status},
     store::{ReadStore, sqlite::SqliteReader},
 };
 
@@ -46,10 +46,16 @@ fn reading(criterion: &mut Criterion) {
     for models in SIZES {
         let mut reader = SqliteReader::open(&options(&seed::registry(models))).unwrap();
         let deep = ListQuery { offset: models * 9 / 10, ..ListQuery::default() };
-        let deep = reader.models(&deep, &mut |_| {}).unwrap().next;
+        let deep = reader.models(&deep, &mut |_| ControlFlow::Continue(())).unwrap().0.next;
         for (name, query) in queries(models, deep) {
             group.bench_function(BenchmarkId::new(name, models), |bencher| {
-                bencher.iter(|| reader.models(&query, &mut |model| drop(black_box(model))).unwrap());
+                bencher.iter(|| {
+                    let visit = &mut |model: ModelRow<'_>| {
+                        drop(black_box(model));
+                        ControlFlow::Continue(())
+                    };
+                    reader.models(&query, visit).unwrap()
+                });
             });
         }
         let mut ids = seed::ids(models);

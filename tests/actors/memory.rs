@@ -9,11 +9,12 @@ use std::{
 
 use model_registry::{
     domain::{
-        Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats, Status, Timestamp,
+        ComparedModel, Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats,
+        Status, Timestamp,
     },
     store::{
         Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
-        VisitEvent, VisitModel, VisitModelUntil, WriteStore,
+        VisitEvents, VisitModel, VisitModels, WriteStore,
     },
 };
 
@@ -134,15 +135,19 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
-    fn models(&mut self, _: &ListQuery, _: VisitModel<'_>) -> Result<Page, StoreError> {
+    fn models(&mut self, _: &ListQuery, _: VisitModels<'_>) -> Result<(Page, Vec<ModelId>), StoreError> {
         absent()
     }
 
-    fn models_with_ids(&mut self, _: &[ModelId], _: VisitModelUntil<'_>) -> Result<(), StoreError> {
+    fn compared_models(&mut self, _: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
         absent()
     }
 
-    fn events(&mut self, _: &EventQuery, _: VisitEvent<'_>) -> Result<Page, StoreError> {
+    fn models_with_ids(&mut self, _: &[ModelId], _: VisitModels<'_>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn events(&mut self, _: &EventQuery, _: VisitEvents<'_>) -> Result<Page, StoreError> {
         absent()
     }
 

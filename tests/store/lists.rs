@@ -1,6 +1,6 @@
 //! Lists compared with a naive model of them, whatever was written before; and that no list reads all versions.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
 use fastrand::Rng;
 use model_registry::{
@@ -180,7 +180,13 @@ impl File {
 
     fn list(&mut self, query: &ListQuery) -> (Vec<i64>, model_registry::domain::Page) {
         let mut ids = Vec::new();
-        let page = self.reader.models(query, &mut |row| ids.push(row.id)).unwrap();
+        let (page, _) = self
+            .reader
+            .models(query, &mut |row| {
+                ids.push(row.id);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
         (ids, page)
     }
 

@@ -59,7 +59,11 @@ fn by_id(store: &mut impl Fixture, id: i64) -> Option<Model> {
 
 fn list(store: &mut impl Fixture, query: &ListQuery) -> (Page, Vec<Model>) {
     let mut models = Vec::new();
-    let page = store.reader().models(query, &mut |row| models.push(row.into_owned())).unwrap();
+    let visit = &mut |row: ModelRow<'_>| {
+        models.push(row.into_owned());
+        ControlFlow::Continue(())
+    };
+    let (page, _) = store.reader().models(query, visit).unwrap();
     (page, models)
 }
 
@@ -164,9 +168,10 @@ fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
     let mut payloads = Vec::new();
     loop {
         let mut seen = 0;
-        let mut visit = |event: model_registry::domain::Event<'_>| {
+        let mut visit = |event: Event<'_>| {
             seen += 1;
             payloads.push(event.payload.into_owned());
+            ControlFlow::Continue(())
         };
         let page = store.reader().events(&query, &mut visit).unwrap();
         assert_eq!(page.total, Some(5));
@@ -179,7 +184,11 @@ fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
     let expected = ["e", "d", "c", "b", "a"].map(|field| format!(r#"{{"updated_fields":["{field}"]}}"#));
     assert_eq!(payloads, expected);
     let offset = EventQuery { model_id: model.id, limit: 10, offset: 4, after: None };
-    let page = store.reader().events(&offset, &mut |event| assert!(event.payload.contains("\"a\""))).unwrap();
+    let visit = &mut |event: Event<'_>| {
+        assert!(event.payload.contains("\"a\""));
+        ControlFlow::Continue(())
+    };
+    let page = store.reader().events(&offset, visit).unwrap();
     assert_eq!((page.total, page.next), (Some(5), None));
 }
 
@@ -248,34 +257,34 @@ fn a_visitor_that_stops_changes_nothing_but_what_is_visited(store: &mut impl Fix
         draft.training_step = Some(version as i64 % 3);
         insert(store, draft);
     }
-    let list = ListQuery::default();
+    let every = ListQuery::default();
     let name = Some("a".to_owned());
     for query in [
-        ListQuery { limit: Some(4), ..list.clone() },
-        ListQuery { limit: Some(4), offset: 2, ..list.clone() },
-        ListQuery { limit: Some(4), name: name.clone(), ..list.clone() },
-        ListQuery { limit: Some(3), tag: Some("t".to_owned()), ..list.clone() },
-        ListQuery { limit: Some(3), sort: Sort::TrainingStep, ..list.clone() },
+        ListQuery { limit: Some(4), ..every.clone() },
+        ListQuery { limit: Some(4), offset: 2, ..every.clone() },
+        ListQuery { limit: Some(4), name: name.clone(), ..every.clone() },
+        ListQuery { limit: Some(3), tag: Some("t".to_owned()), ..every.clone() },
+        ListQuery { limit: Some(3), sort: Sort::TrainingStep, ..every.clone() },
         ListQuery {
             limit: Some(3),
             sort: Sort::UpdatedAt,
             status: Some(Status::Experimental),
-            ..list.clone()
+            ..every.clone()
         },
-        ListQuery { limit: Some(7), ..list.clone() },
-        ListQuery { limit: Some(2), name, sort: Sort::TrainingStep, order: Order::Ascending, ..list },
+        ListQuery { limit: Some(7), ..every.clone() },
+        ListQuery { limit: Some(2), name, sort: Sort::TrainingStep, order: Order::Ascending, ..every },
     ] {
         let mut next = Some(query);
         while let Some(query) = next {
-            let mut all = Vec::new();
-            let page = store.reader().models(&query, &mut |row| all.push(row.id)).unwrap();
+            let (page, all) = list(store, &query);
+            let all: Vec<_> = all.into_iter().map(|model| model.id).collect();
             for most in 1..=all.len() {
                 let mut seen = Vec::new();
                 let visit = &mut |row: ModelRow<'_>| {
                     seen.push(row.id);
                     if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 };
-                let (same, rest) = store.reader().models_until(&query, visit).unwrap();
+                let (same, rest) = store.reader().models(&query, visit).unwrap();
                 assert_eq!((&same, seen.len()), (&page, most), "{query:?}");
                 assert_eq!([seen, rest].concat(), all, "{query:?}, stopped after {most}");
             }
@@ -293,14 +302,18 @@ fn a_visitor_of_events_that_stops_learns_the_same_of_the_page(store: &mut impl F
     for query in [(6, 0), (4, 0), (3, 2), (2, 5), (9, 0)] {
         let query = EventQuery { model_id: id, limit: query.0, offset: query.1, after: None };
         let mut all = Vec::new();
-        let page = store.reader().events(&query, &mut |event| all.push(event.id)).unwrap();
+        let visit = &mut |event: Event<'_>| {
+            all.push(event.id);
+            ControlFlow::Continue(())
+        };
+        let page = store.reader().events(&query, visit).unwrap();
         for most in 1..=all.len() {
             let mut seen = Vec::new();
             let visit = &mut |event: Event<'_>| {
                 seen.push(event.id);
                 if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            assert_eq!(store.reader().events_until(&query, visit).unwrap(), page, "{query:?}");
+            assert_eq!(store.reader().events(&query, visit).unwrap(), page, "{query:?}");
             assert_eq!(seen, all[..most]);
         }
     }

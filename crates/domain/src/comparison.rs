@@ -1,6 +1,6 @@
 //! Versions side by side, ranked in three ways.
 
-use crate::model::{Model, ModelId};
+use crate::model::ModelId;
 
 /// The values by which a comparison ranks a version.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,19 +13,6 @@ pub struct ComparedModel {
     pub training_loss: Option<f64>,
     /// Highest first.
     pub training_step: Option<i64>,
-}
-
-impl ComparedModel {
-    /// The values of a version.
-    #[must_use]
-    pub fn of<S>(model: &Model<S>) -> Self {
-        Self {
-            id: model.id,
-            params: model.params,
-            training_loss: model.training_loss,
-            training_step: model.training_step,
-        }
-    }
 }
 
 /// Three rankings, each a list of indexes into the compared models. Models without a value come last, and ties keep

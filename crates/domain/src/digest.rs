@@ -15,7 +15,7 @@ impl Digest {
         Self(bytes)
     }
 
-    /// Reads 64 hex digits of any case, with or without a leading `sha256:`; blank text is no digest.
+    /// Reads 64 hex digits of any case, with or without a leading `sha256:`; blank text is `None`.
     ///
     /// # Errors
     /// [`Refusal::Invalid`], naming `field`, for anything else.

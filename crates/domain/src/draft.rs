@@ -22,7 +22,7 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// The record that a client sends of the file `what` (`checkpoint`, `config`).
+    /// The record that a client sends for the file `what` (`checkpoint`, `config`).
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a malformed digest or a negative size.

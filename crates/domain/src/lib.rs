@@ -1,7 +1,7 @@
 //! What a registry knows and the rules it keeps: versions, digests, statuses, suites, the gate.
 //!
-//! Everything here is pure. This crate must not know SQL, HTTP, settings, files or the clock: a rule takes what it
-//! judges as arguments and returns a value or a [`Refusal`].
+//! Everything here is pure. This crate must not know SQL, HTTP, settings, files or the clock: a rule gets its input as
+//! arguments and returns a value or a [`Refusal`].
 
 pub mod comparison;
 pub mod digest;

@@ -10,7 +10,7 @@ pub const MAX_TAGS: usize = 1_000;
 /// Checks the text of `field`, which is a name or the label of a version.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] if it is blank, since such a version could not be asked for, or over [`MAX_NAME_BYTES`].
+/// [`Refusal::Invalid`] if it is blank, which no request could name, or over [`MAX_NAME_BYTES`].
 pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));

@@ -43,14 +43,12 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// Called for each row, which is borrowed from the store.
+/// Called with a row, which is borrowed from the store.
 pub type VisitModel<'v> = &'v mut dyn FnMut(ModelRow<'_>);
-/// Called for each event.
-pub type VisitEvent<'v> = &'v mut dyn FnMut(Event<'_>);
-/// As [`VisitModel`], but may stop, so that no more rows are read.
-pub type VisitModelUntil<'v> = &'v mut dyn FnMut(ModelRow<'_>) -> ControlFlow<()>;
-/// As [`VisitEvent`], but may stop, so that no more events are read.
-pub type VisitEventUntil<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+/// Called with each row until it breaks; no more rows are read then.
+pub type VisitModels<'v> = &'v mut dyn FnMut(ModelRow<'_>) -> ControlFlow<()>;
+/// Called with each event until it breaks; no more events are read then.
+pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
 /// Reads from a store. Each call sees one consistent state, as of its start or later.
 ///
@@ -65,52 +63,18 @@ pub trait ReadStore {
     -> Result<bool, StoreError>;
     /// Visits the production version of this name. Returns true if there is one.
     fn production(&mut self, name: &str, visit: VisitModel<'_>) -> Result<bool, StoreError>;
-    /// Visits a page of versions, in order.
-    fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError>;
-    /// As [`ReadStore::models`], until the visitor stops. Also returns the ids of the versions on the page that were
-    /// not visited.
-    ///
-    /// The default reads those versions too; a store that can read their ids alone should.
-    fn models_until(
+    /// Visits a page of versions, in order. Also returns the ids of the versions on the page that were not visited.
+    fn models(
         &mut self,
         query: &ListQuery,
-        visit: VisitModelUntil<'_>,
-    ) -> Result<(Page, Vec<ModelId>), StoreError> {
-        let (mut flow, mut rest) = (ControlFlow::Continue(()), Vec::new());
-        let page = self.models(query, &mut |row| match flow {
-            ControlFlow::Continue(()) => flow = visit(row),
-            ControlFlow::Break(()) => rest.push(row.id),
-        })?;
-        Ok((page, rest))
-    }
-    /// Visits the versions of `ids` that exist, in the order given, until the visitor stops.
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError>;
+        visit: VisitModels<'_>,
+    ) -> Result<(Page, Vec<ModelId>), StoreError>;
+    /// Visits the versions of `ids` that exist, in the order given.
+    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModels<'_>) -> Result<(), StoreError>;
     /// Returns the values that a comparison needs of the versions of `ids` that exist: by ascending id, each once.
-    ///
-    /// The default reads whole versions; a store that can read three columns alone should.
-    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
-        let (mut ids, mut models) = (ids.to_vec(), Vec::new());
-        ids.sort_unstable();
-        ids.dedup();
-        self.models_with_ids(&ids, &mut |row| {
-            models.push(ComparedModel::of(&row));
-            ControlFlow::Continue(())
-        })?;
-        Ok(models)
-    }
-    /// Visits a page of a version's events, newest first.
-    fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError>;
-    /// As [`ReadStore::events`], until the visitor stops; the result still describes the whole page.
-    ///
-    /// The default reads the events that are not visited too; a store that can read their ids alone should.
-    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
-        let mut flow = ControlFlow::Continue(());
-        self.events(query, &mut |event| {
-            if flow.is_continue() {
-                flow = visit(event);
-            }
-        })
-    }
+    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError>;
+    /// Visits a page of a version's events, newest first. The result describes the whole page.
+    fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError>;
     /// Counts the versions.
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }

@@ -65,7 +65,7 @@ impl Versions {
             .registry
             .read(move |store| {
                 let (mut bytes, mut ids) = (vec![b'['], Vec::new());
-                let (page, rest) = store.models_until(&first_part, &mut |model| {
+                let (page, rest) = store.models(&first_part, &mut |model| {
                     if !ids.is_empty() {
                         bytes.push(b',');
                     }
@@ -125,7 +125,7 @@ impl Versions {
             .read(move |store| {
                 // Visiting the first row stops the read; the ids of the others come without their rows.
                 let mut ids = Vec::new();
-                let (page, rest) = store.models_until(&read, &mut |model| {
+                let (page, rest) = store.models(&read, &mut |model| {
                     ids.push(model.id);
                     ControlFlow::Break(())
                 })?;
@@ -230,7 +230,7 @@ impl Events {
                 query.offset = 0;
             }
             let mut bytes = Vec::new();
-            let page = store.events_until(&query, &mut |event| {
+            let page = store.events(&query, &mut |event| {
                 bytes.push(if self.last.is_none() { b'[' } else { b',' });
                 write_event(&mut bytes, &event);
                 self.last = Some(event.id);

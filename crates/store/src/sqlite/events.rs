@@ -6,18 +6,18 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{Cursor, Event, EventQuery, Page, query::CursorKey};
 
-use crate::{StoreError, VisitEventUntil};
+use crate::{StoreError, VisitEvents};
 
 use super::rows::text;
 
 pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-/// Events of one version that are counted. A page of a longer trail has no total.
+/// The most events of a version that are counted. A page of a longer trail has no total.
 const MAX_COUNTED: u64 = 10_000;
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
     WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
-/// Events after one, in the index alone.
+/// Events after a given one, from the index alone.
 const IDS: &str = "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 /// The last event that an offset skips; from the index alone, so that no payload is read.
 const LAST_PASSED: &str =
@@ -26,7 +26,7 @@ const LAST_PASSED: &str =
 pub(super) fn page(
     connection: &Connection,
     query: &EventQuery,
-    visit: VisitEventUntil<'_>,
+    visit: VisitEvents<'_>,
 ) -> Result<Page, StoreError> {
     let counted: u64 =
         connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;

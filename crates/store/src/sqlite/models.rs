@@ -1,17 +1,17 @@
 //! The store's primitives: the statements that read and write one version.
 //!
-//! Each write keeps the [`lookup`] tables in the same transaction.
+//! Each write updates the [`lookup`] tables in the same transaction.
 
 use std::ops::ControlFlow;
 
 use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
-    ComparedModel, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
-    Stats, Status, Timestamp,
+    ComparedModel, Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats, Status,
+    Timestamp,
 };
 
-use crate::{ReadStore, StoreError, VisitEvent, VisitEventUntil, VisitModel, VisitModelUntil, WriteStore};
+use crate::{ReadStore, StoreError, VisitEvents, VisitModel, VisitModels, WriteStore};
 
 use super::{
     commit,
@@ -20,7 +20,7 @@ use super::{
     rows::{BY_ID, columns, read},
 };
 
-/// The columns before `metrics`, which may be large, so that SQLite stops reading there.
+/// Only columns before `metrics`, which may be large and which SQLite then does not read.
 const COMPARED: &str = "SELECT id, params, training_loss, training_step FROM models WHERE id = ?1";
 const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND version = ?2");
 const PRODUCTION: &str =
@@ -65,23 +65,15 @@ impl ReadStore for SqliteReader {
         visit_one(&self.connection, PRODUCTION, [name], visit)
     }
 
-    fn models(&mut self, query: &ListQuery, visit: VisitModel<'_>) -> Result<Page, StoreError> {
-        let visit = &mut |row: ModelRow<'_>| {
-            visit(row);
-            ControlFlow::Continue(())
-        };
-        Ok(self.models_until(query, visit)?.0)
-    }
-
-    fn models_until(
+    fn models(
         &mut self,
         query: &ListQuery,
-        visit: VisitModelUntil<'_>,
+        visit: VisitModels<'_>,
     ) -> Result<(Page, Vec<ModelId>), StoreError> {
         self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
     }
 
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModelUntil<'_>) -> Result<(), StoreError> {
+    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModels<'_>) -> Result<(), StoreError> {
         self.snapshot(|connection| {
             let mut flow = ControlFlow::Continue(());
             for id in ids {
@@ -116,15 +108,7 @@ impl ReadStore for SqliteReader {
         })
     }
 
-    fn events(&mut self, query: &EventQuery, visit: VisitEvent<'_>) -> Result<Page, StoreError> {
-        let visit = &mut |event: Event<'_>| {
-            visit(event);
-            ControlFlow::Continue(())
-        };
-        self.events_until(query, visit)
-    }
-
-    fn events_until(&mut self, query: &EventQuery, visit: VisitEventUntil<'_>) -> Result<Page, StoreError> {
+    fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::page(connection, query, visit))
     }
 

@@ -1,7 +1,7 @@
 //! How a row of `models` becomes a version.
 //!
-//! Values have the types of their columns and JSON is spelled as it is answered: the upgrade normalises what older
-//! servers wrote, and the operations write nothing else.
+//! Values have the types of their columns, and JSON has the form of answers: the upgrade normalizes what older servers
+//! wrote, and the operations write nothing else.
 
 use std::borrow::Cow;
 

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Page, Sort, Stats, query::CursorKey};
 
-use crate::{StoreError, VisitModelUntil};
+use crate::{StoreError, VisitModels};
 
 use super::{
     connection::SqliteReader,
@@ -32,7 +32,7 @@ use statements::Statements;
 pub(super) fn page(
     connection: &Connection,
     query: &ListQuery,
-    visit: VisitModelUntil<'_>,
+    visit: VisitModels<'_>,
 ) -> rusqlite::Result<(Page, Vec<ModelId>)> {
     list(&Statements { connection, noted: None }, query, visit)
 }
@@ -68,7 +68,7 @@ impl SqliteReader {
 fn list(
     statements: &Statements<'_>,
     query: &ListQuery,
-    visit: VisitModelUntil<'_>,
+    visit: VisitModels<'_>,
 ) -> rusqlite::Result<(Page, Vec<ModelId>)> {
     let mut rows =
         PageRows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
@@ -143,7 +143,7 @@ fn scan(
 /// The rows of a page, visited as they come.
 struct PageRows<'q, 'v> {
     query: &'q ListQuery,
-    visit: VisitModelUntil<'v>,
+    visit: VisitModels<'v>,
     seen: u32,
     last: Option<Cursor>,
     /// True if a row is left that belongs to the next page.

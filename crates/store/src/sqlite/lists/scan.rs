@@ -11,7 +11,7 @@ use super::{
     statements::Statements,
 };
 
-/// The rows that an index has next to each other.
+/// Rows that are adjacent in an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows<'q> {
     /// All, by any sort.
@@ -41,7 +41,7 @@ enum Range<'c> {
 }
 
 impl Scan<'_> {
-    /// The same rows from the other end.
+    /// Returns a scan of the same rows in the opposite order.
     pub(super) fn reversed(self) -> Self {
         let order = match self.order {
             Order::Descending => Order::Ascending,

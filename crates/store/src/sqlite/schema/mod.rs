@@ -1,4 +1,4 @@
-//! Which schema a file has, and how an older one is brought to ours, once.
+//! The schema of a file, and its upgrade.
 
 mod tables;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! Brings a file of an older server to this schema, and its values to the spelling in which they are answered.
+//! Upgrades a file of an older server to this schema, and normalizes its values.
 //!
 //! Each step looks at what the file has instead of its version number, so one sequence serves every older schema.
 
@@ -26,7 +26,7 @@ use super::{
 /// The actor of the events that the upgrade adds.
 const UPGRADE_ACTOR: &str = "registry:migration";
 
-/// Tables of the first edition (schema 301) that nothing reads any more. `model_tags` is rebuilt.
+/// Tables of the first edition (schema 301) that nothing reads any more.
 const FORMER_TABLES: [&str; 8] = [
     "name_counts",
     "status_counts",
@@ -38,7 +38,7 @@ const FORMER_TABLES: [&str; 8] = [
     "model_grams",
 ];
 
-/// Fills what older servers left open. An absent URI becomes one that names the row.
+/// Fills gaps that older servers left. An absent URI becomes one that names the row.
 const FILL_GAPS: &str = "
 UPDATE models SET status = 'experimental'
     WHERE status IS NULL OR status NOT IN ('experimental', 'staging', 'production', 'archived');
@@ -135,7 +135,7 @@ fn create_events(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     )
 }
 
-/// Brings each value to the type of its column, and JSON to the spelling of an answer.
+/// Converts each value to the type of its column, and JSON to the form of answers.
 fn normalize_rows(connection: &Connection, table: &str, columns: &[(&str, Rule)]) -> rusqlite::Result<()> {
     let mut updates = Vec::new();
     for (column, _) in columns {
@@ -184,7 +184,7 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
     value.unwrap_or(Value::Null)
 }
 
-/// Bytes are no text; a text that is not UTF-8 gets replacement characters.
+/// Returns a value as text, with replacement characters if it is not UTF-8; `None` for null and bytes.
 fn text(stored: ValueRef<'_>) -> Option<Cow<'_, str>> {
     match stored {
         ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes)),

@@ -1,4 +1,4 @@
-//! Logs that SQLite itself wrote: cut, torn and changed in every place.
+//! WALs that SQLite itself wrote: cut, torn and changed in every place.
 
 use std::{fs, time::Duration};
 
@@ -8,13 +8,14 @@ use tempfile::TempDir;
 use rusqlite::Connection;
 
 use super::*;
+
 const PAGE: usize = 512;
 const FRAME: usize = PAGE + 24;
 
-/// A database whose log holds some transactions of several pages each, and behind them what is left of an earlier, longer log.
+/// A database whose WAL holds some transactions of several pages each, and behind them the frames of an earlier, longer WAL.
 struct Written {
     folder: TempDir,
-    log: Vec<u8>,
+    wal: Vec<u8>,
     /// Frames at the end of each transaction.
     ends: Vec<usize>,
 }
@@ -55,49 +56,49 @@ impl Written {
         for (file, copy) in options(&folder).files().iter().zip(options(&left).files()).take(3) {
             fs::copy(file, copy).unwrap();
         }
-        let log = fs::read(&options(&left).files()[1]).unwrap();
-        assert!(log.len() > HEADER_BYTES + ends[5] * FRAME + 5 * FRAME, "older frames lie behind");
-        Self { folder: left, log, ends }
+        let wal = fs::read(&options(&left).files()[1]).unwrap();
+        assert!(wal.len() > HEADER_BYTES + ends[5] * FRAME + 5 * FRAME, "older frames lie behind");
+        Self { folder: left, wal, ends }
     }
 
-    /// A sound header of a log with pages of 512 bytes.
+    /// A sound header of a WAL with pages of 512 bytes.
     fn header() -> [u8; HEADER_BYTES] {
         static HEADER: std::sync::OnceLock<[u8; HEADER_BYTES]> = std::sync::OnceLock::new();
-        *HEADER.get_or_init(|| Self::new().log[..HEADER_BYTES].try_into().unwrap())
+        *HEADER.get_or_init(|| Self::new().wal[..HEADER_BYTES].try_into().unwrap())
     }
 
     fn scan(&self) -> WalScan {
-        scan(&mut &self.log[..], PAGE as u32).unwrap()
+        scan(&mut &self.wal[..], PAGE as u32).unwrap()
     }
 
-    /// What SQLite makes of this log: the rows of the table.
+    /// The rows of the table after SQLite has recovered this WAL.
     fn recovered(&self) -> usize {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(options(&self.folder).path, options(&folder).path).unwrap();
-        fs::write(&options(&folder).files()[1], &self.log).unwrap();
+        fs::write(&options(&folder).files()[1], &self.wal).unwrap();
         let connection = Connection::open(options(&folder).path).unwrap();
         connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
     }
 
-    /// Which transaction a byte belongs to.
+    /// The transaction that a byte belongs to.
     fn transaction_at(&self, at: usize) -> Option<usize> {
         let frame = at.checked_sub(HEADER_BYTES)? / FRAME;
         self.ends.iter().position(|end| frame < *end)
     }
 
     fn flip(&mut self, bit: usize) {
-        self.log[bit / 8] ^= 1 << (bit % 8);
+        self.wal[bit / 8] ^= 1 << (bit % 8);
     }
 
-    /// Asserts that the scan finds one flipped bit.
-    fn expect_found(&mut self, bit: usize) {
+    /// Asserts that the scan notices a flipped bit.
+    fn expect_noticed(&mut self, bit: usize) {
         self.flip(bit);
         let found = self.scan();
         let (at, last) = (bit / 8, self.ends.len() - 1);
         // A commit that no longer looks like one makes its transaction and the next look like one.
         let lost_commit = at.checked_sub(HEADER_BYTES).is_some_and(|at| {
             let frame = HEADER_BYTES + at / FRAME * FRAME;
-            (4..8).contains(&(at % FRAME)) && self.log[frame + 4..frame + 8] == [0; 4]
+            (4..8).contains(&(at % FRAME)) && self.wal[frame + 4..frame + 8] == [0; 4]
         });
         match self.transaction_at(at) {
             _ if at < HEADER_BYTES => {
@@ -128,7 +129,7 @@ impl Written {
 }
 
 #[test]
-fn a_sound_log_holds_what_sqlite_finds_in_it() {
+fn a_sound_wal_holds_what_sqlite_finds_in_it() {
     let written = Written::new();
     let found = written.scan();
     assert_eq!((found.transactions, found.tail), (6, Tail::Unfinished));
@@ -138,15 +139,15 @@ fn a_sound_log_holds_what_sqlite_finds_in_it() {
 }
 
 #[test]
-fn a_log_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
+fn a_wal_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
     let mut written = Written::new();
-    let whole = written.log.clone();
+    let whole = written.wal.clone();
     let ends = [0, 1, 31, 32, 33, 55].into_iter().chain((0..written.ends[5]).flat_map(|frame| {
         let start = HEADER_BYTES + frame * FRAME;
         [start, start + 1, start + 24, start + FRAME - 1]
     }));
     for end in ends {
-        written.log = whole[..end].to_owned();
+        written.wal = whole[..end].to_owned();
         let found = written.scan();
         assert_eq!(found.tail, Tail::Unfinished, "{end}");
         assert_eq!(
@@ -162,19 +163,19 @@ fn a_log_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
 #[test]
 fn whatever_a_loss_of_power_leaves_of_the_last_transaction_is_no_damage() {
     let mut written = Written::new();
-    let whole = written.log.clone();
+    let whole = written.wal.clone();
     let (first, last) = (written.ends[4], written.ends[5]);
     assert!(last - first >= 3);
     for old in [0_u8, 0xa5] {
         for lost in 1_u32..1 << (last - first) {
             for frame in (first..last).filter(|frame| lost >> (frame - first) & 1 == 1) {
                 let start = HEADER_BYTES + frame * FRAME;
-                written.log[start..start + FRAME].fill(old);
+                written.wal[start..start + FRAME].fill(old);
             }
             let found = written.scan();
             assert_eq!(found.transactions, 5);
             assert!(found.tail != Tail::Damaged, "{lost:b}: {found:?}");
-            written.log.clone_from(&whole);
+            written.wal.clone_from(&whole);
         }
     }
 }
@@ -182,14 +183,14 @@ fn whatever_a_loss_of_power_leaves_of_the_last_transaction_is_no_damage() {
 #[test]
 fn a_block_that_a_disk_lost_is_damage_unless_it_may_be_of_the_last_transaction() {
     let mut written = Written::new();
-    let whole = written.log.clone();
+    let whole = written.wal.clone();
     // With it the end of the last but one may go, and then both look like one.
     let end = HEADER_BYTES + written.ends[3] * FRAME;
     for block in (0..end).step_by(128) {
-        written.log[block..(block + 512).min(end)].fill(0);
+        written.wal[block..(block + 512).min(end)].fill(0);
         let found = written.scan();
         assert!(found.tail == Tail::Damaged, "{block}: {found:?}");
-        written.log.clone_from(&whole);
+        written.wal.clone_from(&whole);
     }
 }
 
@@ -198,39 +199,39 @@ fn what_a_transaction_leaves_that_was_undone_is_no_damage() {
     let folder = tempfile::tempdir().unwrap();
     let connection = open(&folder);
     connection.execute_batch("CREATE TABLE t (x)").unwrap();
-    // More than the cache holds, so it is in the log before it is undone.
+    // More than the cache holds, so it is in the WAL before it is undone.
     connection.execute_batch("BEGIN; INSERT INTO t VALUES (randomblob(40000)); ROLLBACK").unwrap();
     for _ in 0..3 {
         connection.execute_batch("INSERT INTO t VALUES (randomblob(900))").unwrap();
-        let log = fs::read(&options(&folder).files()[1]).unwrap();
-        let found = scan(&mut &log[..], PAGE as u32).unwrap();
-        assert!(log.len() as u64 > found.sound_bytes() + 10 * FRAME as u64);
+        let wal = fs::read(&options(&folder).files()[1]).unwrap();
+        let found = scan(&mut &wal[..], PAGE as u32).unwrap();
+        assert!(wal.len() as u64 > found.sound_bytes() + 10 * FRAME as u64);
         assert_eq!(found.tail, Tail::Unfinished);
     }
 }
 
-/// A commit whose sync failed is overwritten by the next one, and what is left of it behind that ends in an end.
+/// The next commit overwrites one whose sync failed, but the last frames of that one may stay, with its commit.
 #[test]
 fn what_commits_leave_that_failed_and_were_overwritten_is_no_damage() {
     let written = Written::new();
-    let with_one_more = |log: &[u8], size: u32| {
+    let with_one_more = |wal: &[u8], size: u32| {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(options(&written.folder).path, options(&folder).path).unwrap();
-        fs::write(&options(&folder).files()[1], log).unwrap();
+        fs::write(&options(&folder).files()[1], wal).unwrap();
         let connection = open(&folder);
         connection.execute("INSERT INTO t (x) VALUES (randomblob(?1))", [size]).unwrap();
         fs::read(&options(&folder).files()[1]).unwrap()
     };
-    let mut log = written.log.clone();
+    let mut wal = written.wal.clone();
     for failed in [6_000, 3_000] {
-        let sound = scan(&mut &log[..], PAGE as u32).unwrap();
-        let with_failed = with_one_more(&log, failed);
-        let overwritten = with_one_more(&log, 1);
+        let sound = scan(&mut &wal[..], PAGE as u32).unwrap();
+        let with_failed = with_one_more(&wal, failed);
+        let overwritten = with_one_more(&wal, 1);
         let end = scan(&mut &overwritten[..], PAGE as u32).unwrap();
         assert_eq!(end.transactions, sound.transactions + 1);
         let end = end.sound_bytes() as usize;
-        log = [&overwritten[..end], &with_failed[end..]].concat();
-        let found = scan(&mut &log[..], PAGE as u32).unwrap();
+        wal = [&overwritten[..end], &with_failed[end..]].concat();
+        let found = scan(&mut &wal[..], PAGE as u32).unwrap();
         assert_eq!((found.transactions, found.tail), (sound.transactions + 1, Tail::Torn));
     }
 }
@@ -239,12 +240,12 @@ fn what_commits_leave_that_failed_and_were_overwritten_is_no_damage() {
 fn every_bit_of_every_header_is_guarded() {
     let mut written = Written::new();
     for bit in 0..HEADER_BYTES * 8 {
-        written.expect_found(bit);
+        written.expect_noticed(bit);
     }
     for frame in 0..written.ends[5] + 2 {
         let start = (HEADER_BYTES + frame * FRAME) * 8;
         for bit in start..start + 24 * 8 {
-            written.expect_found(bit);
+            written.expect_noticed(bit);
         }
     }
 }
@@ -254,26 +255,26 @@ proptest! {
     #[test]
     fn a_flipped_bit_never_takes_a_committed_transaction_away_unseen(bits in prop::collection::vec(any::<prop::sample::Index>(), 64)) {
         let mut written = Written::new();
-        let all = written.log.len() * 8;
+        let all = written.wal.len() * 8;
         for bit in bits {
-            written.expect_found(bit.index(all));
+            written.expect_noticed(bit.index(all));
         }
     }
 }
 
-/// What is said of a database and its WAL, which stay as they are.
-fn judged(folder: &TempDir) -> String {
+/// Describes the result of inspecting a database and its WAL, which must not change.
+fn inspected(folder: &TempDir) -> String {
     let contents = || options(folder).files().map(|file| fs::read(file).ok());
     let before = contents();
     let said = match inspect(&options(folder)) {
         Ok(found) => format!("{} recovered, then {:?}", found.transactions, found.tail),
-        Err(fault) => fault.to_string(),
+        Err(error) => error.to_string(),
     };
     assert_eq!(before, contents());
     said
 }
 
-/// Something that happens to one of the files.
+/// A change of one of the files.
 fn change(file: usize, change: impl Fn(&mut Vec<u8>)) -> impl Fn(&TempDir) {
     move |folder| {
         let path = &options(folder).files()[file];
@@ -284,7 +285,7 @@ fn change(file: usize, change: impl Fn(&mut Vec<u8>)) -> impl Fn(&TempDir) {
 }
 
 #[test]
-fn a_database_and_its_wal_are_judged_together() {
+fn a_database_and_its_wal_are_inspected_together() {
     let remove =
         |file: usize| move |folder: &TempDir| fs::remove_file(&options(folder).files()[file]).unwrap();
     let last = HEADER_BYTES + (Written::new().ends[5] - 1) * FRAME + 100;
@@ -329,7 +330,7 @@ fn a_database_and_its_wal_are_judged_together() {
     for (case, changes, expected) in cases {
         let folder = Written::new().folder;
         changes.iter().for_each(|change| change(&folder));
-        let said = judged(&folder);
+        let said = inspected(&folder);
         assert!(said.contains(expected), "{case}: {said}");
     }
 }
@@ -352,7 +353,7 @@ fn a_database_that_can_not_be_read_is_not_taken_for_a_missing_one() {
         let path = options(&folder).path;
         fs::remove_file(&path).unwrap();
         put(&path);
-        let said = judged(&folder);
+        let said = inspected(&folder);
         assert!(said.contains(expected), "{case}: {said}");
     }
 }
@@ -370,14 +371,14 @@ fn a_salvaged_wal_keeps_its_sound_part_and_a_copy_of_the_whole() {
     assert_eq!(fs::read(salvaged.kept_as.unwrap()).unwrap(), before);
     let again = salvage(&options(&written.folder)).unwrap();
     assert_eq!(again, Salvaged { kept_as: None, transactions: 2, lost_transactions: 0 });
-    assert_eq!(judged(&written.folder), "2 recovered, then Unfinished");
+    assert_eq!(inspected(&written.folder), "2 recovered, then Unfinished");
 
     // A server with `--synchronous normal` does the same by itself, as a loss of power may leave such a hole.
     let written = Written::new();
     damage(&written.folder);
     let normal = Options { synchronous: Synchronous::Normal, ..options(&written.folder) };
     inspect_to_recover(&normal).unwrap();
-    assert_eq!(judged(&written.folder), "2 recovered, then Unfinished");
+    assert_eq!(inspected(&written.folder), "2 recovered, then Unfinished");
     assert!(written.folder.path().join("registry.db-wal.damaged").exists());
 }
 
