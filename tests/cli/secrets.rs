@@ -224,7 +224,8 @@ fn no_key_is_visible_in_the_list_of_processes() {
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.stderr.contains("--api-key-file"), "{ran:?}");
     let server = Server::start();
-    let Ok(listed) = Command::new("ps").args(["-eo", "args"]).output() else {
+    let listed = Command::new("ps").args(["-o", "args", "-p", &server.pid().to_string()]).output();
+    let Ok(listed) = listed else {
         return left_out("ps is not installed to list the processes");
     };
     let listed = String::from_utf8_lossy(&listed.stdout);

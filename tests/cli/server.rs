@@ -69,9 +69,13 @@ impl Server {
         Self { url, greeting, child, stdout, log: Some(log), folder: Some(folder) }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        signal(self.child.id(), name);
+        signal(self.pid(), name);
     }
 
     /// Waits for its exit.
