@@ -9,13 +9,13 @@ use crate::refusal::Refusal;
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// From the 32 bytes that SHA-256 yields.
+    /// Creates a digest from the 32 bytes that SHA-256 yields.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Reads 64 hex digits of any case, with or without a leading `sha256:`; blank text is `None`.
+    /// Parses 64 hex digits in either case, with or without a leading `sha256:`. Blank text is `None`.
     ///
     /// # Errors
     /// [`Refusal::Invalid`], naming `field`, for anything else.
@@ -58,7 +58,7 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// Compares the measurement with what a client claimed of the file; `None` claims nothing.
+    /// Compares the measurement with what a client claimed about the file; `None` makes no claim.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if size or digest differ.
@@ -86,7 +86,7 @@ impl Measurement {
         Ok(())
     }
 
-    /// The size as a signed integer, which is what the store has.
+    /// Returns the size as a signed integer, the type that the store uses.
     #[must_use]
     pub fn size_for_row(&self) -> i64 {
         i64::try_from(self.size_bytes).unwrap_or(i64::MAX)
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_and_names_its_field() {
+    fn anything_else_is_refused_with_an_error_that_names_the_field() {
         for text in
             ["123", &HEX[1..], &format!("{HEX}0"), &"z".repeat(64), "md5:00", "é23456789", &"é".repeat(32)]
         {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_compared_with_what_was_claimed_of_it() {
+    fn a_file_is_compared_with_the_claims_about_it() {
         let found = Digest::parse("f", HEX).unwrap();
         let other = Some(Digest::from_bytes([0; 32]));
         let hashed = Measurement { sha256: found, size_bytes: 16 };

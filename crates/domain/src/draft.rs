@@ -22,7 +22,7 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
-    /// The record that a client sends for the file `what` (`checkpoint`, `config`).
+    /// Creates the record that a client sends for the file `what` (`checkpoint`, `config`).
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a malformed digest or a negative size.
@@ -72,7 +72,7 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Reads the `architecture` object of a configuration, or its top level if it has none. Values that are no whole
+    /// Reads the `architecture` object of a configuration, or its top level if it has none. Values that are not whole
     /// numbers are ignored.
     #[must_use]
     pub fn from_config(config: &Object) -> Self {
@@ -88,7 +88,7 @@ impl Architecture {
         }
     }
 
-    /// Reads a configuration of Hugging Face's transformers, by the names of BERT and LLaMA, or else of GPT-2.
+    /// Reads a Hugging Face transformers configuration by the field names of BERT and LLaMA, or else those of GPT-2.
     #[must_use]
     pub fn from_transformers_config(config: &Object) -> Self {
         let either = |name: &str, other: &str| whole(config, name).or_else(|| whole(config, other));
@@ -100,7 +100,7 @@ impl Architecture {
         }
     }
 
-    /// `self`, with missing fields taken from `other`.
+    /// Returns `self`, with missing fields taken from `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl Architecture {
     }
 }
 
-/// The field `key` of a configuration, if it is a whole number.
+/// Returns the field `key` of a configuration if it is a whole number.
 fn whole(config: &Object, key: &str) -> Option<i64> {
     let number = config.get(key)?.as_number()?;
     number.as_i64().or_else(|| {
@@ -145,7 +145,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A draft with nothing but its name and version.
+    /// Creates a draft with only a name and a version.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if one of them is blank or too long.
@@ -166,7 +166,7 @@ impl Draft {
         Ok(self)
     }
 
-    /// Trims the artifact's URI. Without one it becomes `sha256:` and the checkpoint's digest.
+    /// Trims the artifact's URI. If there is none, it becomes `sha256:` and the checkpoint's digest.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if there is neither.
@@ -185,7 +185,7 @@ impl Draft {
         Ok(())
     }
 
-    /// The version that this becomes under an id. Empty tags and metrics become `None`.
+    /// Turns the draft into the version with this id. Empty tags and metrics become `None`.
     #[must_use]
     pub fn into_model(self, id: ModelId, now: Timestamp) -> Model {
         let now = now.to_string();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_artifact_uri_is_given_or_made_of_the_digest() {
+    fn the_artifact_uri_is_given_or_derived_from_the_digest() {
         let hex = "a".repeat(64);
         for (uri, sha256, resolved) in [
             (Some(" s3://b/m "), None, Some("s3://b/m".to_owned())),

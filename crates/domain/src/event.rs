@@ -9,7 +9,7 @@ use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_en
 
 text_enum! {
     /// What happened to a version. Other servers may have written other types.
-    #[allow(missing_docs, reason = "the names say it")]
+    #[allow(missing_docs, reason = "the names are self-explanatory")]
     EventKind {
         Create = "create",
         Update = "update",
@@ -23,7 +23,7 @@ text_enum! {
 /// An event as the store holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
-    /// Rises with time.
+    /// Increases with time.
     pub id: i64,
     /// The version it happened to, which may be deleted.
     pub model_id: ModelId,
@@ -47,13 +47,13 @@ pub struct EventDraft {
 }
 
 impl EventDraft {
-    /// An event with this payload, whose map keys must be text.
+    /// Creates an event with this payload, whose map keys must be strings.
     pub(crate) fn new(kind: EventKind, payload: &impl Serialize) -> Self {
-        // serde_json fails only on other map keys and on its writer.
+        // serde_json fails only on other map keys or if its writer fails.
         Self { kind, payload: serde_json::to_string(payload).unwrap_or_default() }
     }
 
-    /// `create` or `delete` `{name, version, status, artifact_uri}`.
+    /// Creates a `create` or `delete` event: `{name, version, status, artifact_uri}`.
     #[must_use]
     pub fn identity(
         kind: EventKind,
@@ -68,19 +68,19 @@ impl EventDraft {
         Self::new(kind, &payload)
     }
 
-    /// `update {updated_fields}`.
+    /// Creates an `update` event: `{updated_fields}`.
     #[must_use]
     pub fn update(updated_fields: &[&str]) -> Self {
         Self::new(EventKind::Update, &json!({"updated_fields": updated_fields}))
     }
 
-    /// `promote {from, to}`.
+    /// Creates a `promote` event: `{from, to}`.
     #[must_use]
     pub fn promote(from: Status, to: Status) -> Self {
         Self::new(EventKind::Promote, &json!({"from": from.as_str(), "to": to.as_str()}))
     }
 
-    /// `auto_demote {from, to, reason}`: a version went from production to staging for a reason.
+    /// Creates an `auto_demote` event: `{from, to, reason}`. The version went from production to staging.
     #[must_use]
     pub fn auto_demote(reason: &str) -> Self {
         let (from, to) = (Status::Production.as_str(), Status::Staging.as_str());
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_reads_back_and_nothing_else_is_one() {
+    fn each_kind_parses_back_and_nothing_else_parses() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::parse(kind.as_str()), Some(kind));
         }

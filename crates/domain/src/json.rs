@@ -12,14 +12,14 @@ pub use serde_json::{Map, Number, Value};
 /// A JSON object that keeps the order of its fields.
 pub type Object = Map<String, Value>;
 
-/// The most levels of what a client sends. The parser takes 128, and the registry stores metrics two levels deeper and
-/// reads them again.
+/// The maximum nesting depth of JSON from a client. The parser accepts 128 levels, and the registry stores metrics two
+/// levels deeper and must read them back.
 pub const MAX_DEPTH: usize = 96;
 
 /// A key by which `serde_json` marks numbers; it would parse a client's object with this key as a number.
 const RESERVED_KEY: &str = "$serde_json::private::Number";
 
-/// Returns true if `key` can't be a key of an object, because the parser uses it.
+/// Returns true if an object can't have this key because the parser reserves it.
 #[must_use]
 pub fn is_reserved_key(key: &str) -> bool {
     key == RESERVED_KEY
@@ -51,7 +51,7 @@ pub fn has_reserved_key(text: &str) -> bool {
     false
 }
 
-/// Levels of lists and objects in `value`; 0 for a number or a text.
+/// Returns the nesting depth of lists and objects in `value`; 0 for a number or a string.
 #[must_use]
 pub fn depth(value: &Value) -> usize {
     match value {
@@ -61,34 +61,35 @@ pub fn depth(value: &Value) -> usize {
     }
 }
 
-/// `object` as text without spaces.
+/// Serializes `object` without spaces.
 #[must_use]
 pub fn compact(object: &Object) -> String {
-    // serde_json fails only on keys that are no text and on its writer.
+    // serde_json fails only on keys that are not strings or if its writer fails.
     serde_json::to_string(object).unwrap_or_default()
 }
 
-/// Reads an object that the store holds. It repairs what 0.2.0 could write and is not JSON: `NaN` and `Infinity`
-/// become `null`, and a lone surrogate the replacement character. `None` if it is not an object, or too deep.
+/// Parses a stored object. It repairs what 0.2.0 could write although it is not JSON: `NaN` and `Infinity` become
+/// `null`, and a lone surrogate becomes the replacement character. Returns `None` if the text is not an object or is
+/// nested too deeply.
 #[must_use]
 pub fn read_object(text: &str) -> Option<Object> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text))).ok()
 }
 
-/// Stored text in the form that answers have: compact, without needless escapes, and repaired like [`read_object`]. `None`
-/// if it is not JSON at all.
+/// Converts stored text to the form used in answers: compact, without needless escapes, and repaired as in
+/// [`read_object`]. Returns `None` if it is not JSON at all.
 #[must_use]
 pub fn normalized(text: &str) -> Option<String> {
     let value = serde_json::from_str(text).or_else(|_| serde_json::from_str(&repaired(text)));
     if let Ok(value) = value {
         return Some(Value::to_string(&value));
     }
-    // JSON with more levels than the parser takes can be skipped, but not read.
+    // JSON nested deeper than the parser's limit can be skipped, but not parsed.
     let repaired = repaired(text);
     serde_json::from_str::<IgnoredAny>(&repaired).is_ok().then(|| repaired.trim_ascii().to_owned())
 }
 
-/// Replaces `NaN`, `Infinity` and `-Infinity` outside texts by `null`, and lone surrogates in texts by `\ufffd`.
+/// Replaces `NaN`, `Infinity` and `-Infinity` outside strings with `null`, and lone surrogates in strings with `\ufffd`.
 fn repaired(text: &str) -> String {
     const TOKENS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
     let mut repaired = String::with_capacity(text.len());
@@ -113,7 +114,7 @@ fn repaired(text: &str) -> String {
     repaired
 }
 
-/// Length in bytes of the escape at the start of `text`, and its replacement if it is a lone surrogate.
+/// Returns the length in bytes of the escape at the start of `text`, and its replacement if it is a lone surrogate.
 fn escape(text: &str) -> (usize, Option<&'static str>) {
     let unit = |at: usize| {
         let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
@@ -131,7 +132,7 @@ fn escape(text: &str) -> (usize, Option<&'static str>) {
 #[must_use]
 pub fn canonical(object: &Object) -> Vec<u8> {
     let mut text = Vec::new();
-    // Writing to memory can't fail, and all keys are text.
+    // Writing to memory can't fail, and all keys are strings.
     let _ = SortedObject(object).serialize(&mut Serializer::with_formatter(&mut text, PythonNumbers));
     text
 }
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_taken_for_the_shortest_text_is_what_a_float_prints() {
+    fn a_number_considered_shortest_is_what_a_float_prints() {
         let mut shortest = 0;
         for whole in ["0", "1", "-7", "10", "900", "-12345", "99999999", "123456789012345"] {
             for fraction in
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_text_is_brought_to_the_form_of_answers() {
+    fn stored_text_is_converted_to_the_form_of_answers() {
         let deep = format!("{} NaN {}", "[".repeat(200), "]".repeat(200));
         let repaired_deep = deep.replace("NaN", "null");
         for (stored, expected) in [
@@ -312,7 +313,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_normalized_once_and_is_json_then(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|"(\\ud8|\\uDC|00|\\u|é){0,6}"|\PC){0,40}"#) {
+        fn normalizing_any_text_yields_json_and_is_idempotent(text in r#"([\[\]{}:,"\\ntuINaf0-9eE.é -]|NaN|-?Infinity|null|"(\\ud8|\\uDC|00|\\u|é){0,6}"|\PC){0,40}"#) {
             if let Some(once) = normalized(&text) {
                 assert!(serde_json::from_str::<Value>(&once).is_ok(), "{text:?} became {once:?}");
                 assert_eq!(normalized(&once).as_ref(), Some(&once), "{text:?}");

@@ -1,4 +1,4 @@
-//! What a registry knows and the rules it keeps: versions, digests, statuses, suites, the gate.
+//! The concepts and rules of a registry: versions, digests, statuses, suites, the gate.
 //!
 //! Everything here is pure. This crate must not know SQL, HTTP, settings, files or the clock: a rule gets its input as
 //! arguments and returns a value or a [`Refusal`].

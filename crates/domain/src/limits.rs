@@ -1,16 +1,16 @@
-//! How much a version may hold, so that one version can't make every read and write of it slow.
+//! Size limits of a version, so that reading and writing it stays fast.
 
 use crate::{json::Value, refusal::Refusal, suites::suites};
 
-/// The longest name, and the longest label of a version.
+/// The maximum length of a name and of a version's label.
 pub const MAX_NAME_BYTES: usize = 1_024;
-/// The most tags of a version.
+/// The maximum number of tags of a version.
 pub const MAX_TAGS: usize = 1_000;
 
 /// Checks the text of `field`, which is a name or the label of a version.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] if it is blank, which no request could name, or over [`MAX_NAME_BYTES`].
+/// [`Refusal::Invalid`] if it is blank, which no request could address, or over [`MAX_NAME_BYTES`].
 pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
@@ -24,7 +24,7 @@ pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks how many tags a version gets.
+/// Checks the number of tags.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] over [`MAX_TAGS`].
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_takes_a_thousand_tags_and_no_more() {
+    fn a_version_can_have_a_thousand_tags_and_no_more() {
         assert_eq!(check_tags(&vec![String::new(); MAX_TAGS]), Ok(()));
         assert!(matches!(check_tags(&vec![String::new(); MAX_TAGS + 1]), Err(Refusal::Invalid(_))));
     }

@@ -7,7 +7,7 @@ use crate::status::Status;
 /// The id of a registered version; never reused.
 pub type ModelId = i64;
 
-/// A version that borrows its texts from a row of the store, so that an answer needs no copy.
+/// A version that borrows its texts from a row of the store, which avoids copying it into an answer.
 pub type ModelRow<'a> = Model<Cow<'a, str>>;
 
 /// A registered version. `S` says how it holds its texts: owned, or borrowed from a row ([`ModelRow`]).
@@ -41,7 +41,7 @@ pub struct Model<S = String> {
     pub created_by: Option<S>,
     /// The host that registered it.
     pub source_host: Option<S>,
-    /// Its artifact, provenance and architecture never change again.
+    /// True if artifact, provenance and architecture are immutable for good.
     pub frozen: bool,
     /// A path on the server's disk; the artifact's URI if there is none, because the column of 0.2.0 can't be null.
     pub checkpoint_path: Option<S>,
@@ -98,7 +98,7 @@ impl<S: AsRef<str>> Model<S> {
 }
 
 impl ModelRow<'_> {
-    /// A copy that outlives the row.
+    /// Returns a copy that outlives the row.
     #[must_use]
     pub fn into_owned(self) -> Model {
         let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
@@ -149,7 +149,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_revision_holds_no_quote_and_no_comma() {
+    fn a_revision_contains_no_quote_and_no_comma() {
         let mut model = sample();
         assert_eq!(model.revision(), "1-2026-01-31T13:05:09.250");
         model.updated_at = "\"née,\n".to_owned();

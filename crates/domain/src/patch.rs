@@ -78,7 +78,7 @@ impl Patch {
         Ok(())
     }
 
-    /// The names of the fields that are given, in the order of the audit trail.
+    /// Returns the names of the given fields, in the order of the audit trail.
     #[must_use]
     pub fn updated_fields(&self) -> Vec<&'static str> {
         let file = |record: &FileRecord| {
@@ -119,11 +119,11 @@ impl Patch {
         .collect()
     }
 
-    /// Checks if `model` may change like this.
+    /// Checks that this patch may be applied to `model`.
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, or change an immutable field.
-    pub fn permitted<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
+    pub fn check_allowed<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
         if model.frozen && self.frozen == Some(false) {
             return Err(Refusal::Conflict(
                 "a frozen version stays frozen; register a new version instead".to_owned(),
@@ -144,7 +144,7 @@ impl Patch {
         )))
     }
 
-    /// Makes the change. The caller has checked [`Patch::permitted`] and sets `updated_at`.
+    /// Applies the patch. The caller has checked [`Patch::check_allowed`] and sets `updated_at`.
     pub fn apply(&self, model: &mut Model) {
         fn set<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
             if given.is_some() {
@@ -196,7 +196,7 @@ impl Patch {
     }
 }
 
-/// A new path replaces the whole record, because the former digest belongs to another file.
+/// A new path replaces the whole record, because the old digest belongs to another file.
 fn apply_file(
     given: &FileRecord,
     path: &mut Option<String>,
@@ -279,9 +279,9 @@ mod tests {
         let production = Model { status: Status::Production, ..sample() };
         for (field, patch) in one_of_each() {
             assert_eq!(patch.updated_fields(), [field]);
-            assert_eq!(patch.permitted(&open), Ok(()), "{field}");
+            assert_eq!(patch.check_allowed(&open), Ok(()), "{field}");
             for model in [&frozen, &production] {
-                assert_eq!(patch.permitted(model).is_ok(), MUTABLE_FIELDS.contains(&field), "{field}");
+                assert_eq!(patch.check_allowed(model).is_ok(), MUTABLE_FIELDS.contains(&field), "{field}");
             }
             let mut changed = open.clone();
             patch.apply(&mut changed);
@@ -298,10 +298,10 @@ mod tests {
     }
 
     #[test]
-    fn frozen_never_goes_back() {
+    fn a_frozen_version_cannot_be_unfrozen() {
         let thaw = Patch { frozen: Some(false), ..Patch::default() };
-        assert_eq!(thaw.permitted(&sample()), Ok(()));
-        assert!(thaw.permitted(&Model { frozen: true, ..sample() }).is_err());
+        assert_eq!(thaw.check_allowed(&sample()), Ok(()));
+        assert!(thaw.check_allowed(&Model { frozen: true, ..sample() }).is_err());
     }
 
     #[test]

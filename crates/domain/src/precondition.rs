@@ -5,14 +5,14 @@ use crate::{model::Model, refusal::Refusal};
 /// What must be true of a version for a change to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Precondition {
-    /// The `updated_at` that the caller has seen, as 0.2.0 has it; another one is a conflict.
+    /// The `updated_at` that the caller has seen, as in 0.2.0; any other value is a conflict.
     pub if_updated_at: Option<String>,
-    /// The revisions that the caller accepts; another one is a failed precondition. An empty list accepts none.
+    /// The revisions that the caller accepts; any other is a failed precondition. An empty list accepts none.
     pub revisions: Option<Vec<String>>,
 }
 
 impl Precondition {
-    /// Checks if `model` is in a state that the caller accepts.
+    /// Checks that `model` is in a state that the caller accepts.
     ///
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
@@ -43,7 +43,7 @@ mod tests {
     use crate::model::tests::sample;
 
     #[test]
-    fn a_write_over_another_state_is_refused() {
+    fn a_write_to_a_version_that_has_changed_is_refused() {
         let now = "2026-01-31 13:05:09.250";
         let tag = "1-2026-01-31T13:05:09.250";
         for (if_updated_at, revisions, verdict) in [

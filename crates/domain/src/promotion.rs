@@ -1,16 +1,16 @@
-//! The gate to production, and which versions are demoted for a new production version.
+//! The gate to production, and the choice of versions to demote.
 
 use crate::{json::Value, model::ModelId, refusal::Refusal, suites::suites};
 
 /// The condition that a version must meet to become the production version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {
-    /// The suite that it needs scores of; `None` leaves the gate open.
+    /// The suite for which it needs scores; `None` leaves the gate open.
     pub required_suite: Option<String>,
 }
 
 impl Gate {
-    /// Checks if a version with the metrics `candidate` may replace one with the metrics `incumbent` in production.
+    /// Checks that a version with the metrics `candidate` may replace one with the metrics `incumbent` in production.
     /// Both are JSON text; `incumbent` is `None` if there is no production version yet.
     ///
     /// # Errors
@@ -41,8 +41,8 @@ fn score(scores: &Value) -> Option<f64> {
     scores.get("score")?.as_number()?.to_string().parse().ok()
 }
 
-/// The versions to demote so that each name keeps one production version, for files that have several. The one changed
-/// last stays, and of those changed at the same time the one registered last.
+/// Chooses the versions to demote so that each name keeps one production version, for files that have several. The
+/// version that changed last stays; on a tie, the one that was registered last.
 ///
 /// Each row is `(name, updated_at, id)` of a production version. The result pairs each version to demote with the one
 /// that stays.
@@ -61,7 +61,7 @@ pub fn surplus(mut production: Vec<(String, String, ModelId)>) -> Vec<(ModelId, 
     demoted
 }
 
-/// The reason of a demotion, as the audit trail has it.
+/// Returns the reason for a demotion, as the audit trail records it.
 #[must_use]
 pub fn demotion_reason(successor: ModelId) -> String {
     format!("new production: {successor}")

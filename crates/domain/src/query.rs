@@ -20,7 +20,7 @@ text_enum! {
 
 text_enum! {
     /// The direction of a list.
-    #[allow(missing_docs, reason = "the names say it")]
+    #[allow(missing_docs, reason = "the names are self-explanatory")]
     #[derive(Default)]
     Order {
         #[default]
@@ -40,7 +40,7 @@ pub struct ListQuery {
     pub q: Option<String>,
     /// One whole tag.
     pub tag: Option<String>,
-    /// The most rows of the page; `None` for all.
+    /// The maximum number of rows on the page; `None` for all.
     pub limit: Option<u32>,
     /// Rows to skip.
     pub offset: u64,
@@ -86,9 +86,9 @@ impl Default for ListQuery {
 pub struct EventQuery {
     /// The version.
     pub model_id: ModelId,
-    /// The most events of the page.
+    /// The maximum number of events on the page.
     pub limit: u32,
-    /// Events to skip, from the newest on.
+    /// Events to skip, starting with the newest.
     pub offset: u64,
     /// The end of the previous page.
     pub after: Option<Cursor>,
@@ -104,7 +104,7 @@ impl EventQuery {
 }
 
 /// The end of a page: sort key and id of its last row. A client gets it as opaque text, and the next page starts right
-/// after that row, whatever was added or deleted in between.
+/// after that row, even if rows were added or deleted in between.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
     /// The list it belongs to; a cursor of another list is refused.
@@ -125,7 +125,7 @@ pub enum CursorKey {
 }
 
 impl Cursor {
-    /// The text a client gets.
+    /// Returns the text that a client gets.
     #[must_use]
     pub fn encode(&self) -> String {
         let key = match &self.key {
@@ -136,7 +136,7 @@ impl Cursor {
         BASE64_URL_SAFE_NO_PAD.encode(fields.to_string())
     }
 
-    /// Reads what [`Cursor::encode`] made for the same list.
+    /// Parses the text that [`Cursor::encode`] returned for the same list.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for anything else.
@@ -164,7 +164,7 @@ impl Cursor {
             Value::Number(number) => CursorKey::Integer(Some(number.as_i64()?)),
             _ => return None,
         };
-        // A key of the other type would not compare with the rows of the list.
+        // A key of the other type can't be compared with the rows of the list.
         let by_time = list.starts_with("created_at.") || list.starts_with("updated_at.");
         (by_time == matches!(key, CursorKey::Text(_))).then_some(Self { list, key, id })
     }
@@ -173,7 +173,7 @@ impl Cursor {
 /// The context of a page in its list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// Rows on all pages; `None` if counting them would take longer than finding this page.
+    /// Rows on all pages; `None` if counting them takes longer than finding this page.
     pub total: Option<u64>,
     /// The cursor of the next page; `None` on the last one.
     pub next: Option<Cursor>,
@@ -182,7 +182,7 @@ pub struct Page {
 /// Counts of versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// All.
+    /// All versions.
     pub total_models: u64,
     /// By status, without statuses that no version has.
     pub by_status: Vec<(String, u64)>,
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_for_its_own_list_only() {
+    fn a_cursor_decodes_only_for_its_own_list() {
         for (list, key) in [
             ("created_at.desc", CursorKey::Text("2026-01-31 13:05:09.250".to_owned())),
             ("training_step.asc", CursorKey::Integer(Some(-5))),
@@ -230,7 +230,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_cursor_of_any_row_reads_back(key in ".*", step: Option<i64>, id: i64) {
+        fn a_cursor_of_any_row_decodes(key in ".*", step: Option<i64>, id: i64) {
             for (list, key) in [("updated_at.asc", CursorKey::Text(key)), ("training_step.desc", CursorKey::Integer(step))] {
                 let cursor = Cursor { list: list.to_owned(), key, id };
                 assert_eq!(Cursor::decode(&cursor.encode(), list), Ok(cursor));

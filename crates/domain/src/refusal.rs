@@ -2,12 +2,12 @@
 
 use crate::model::ModelId;
 
-/// Why the registry refuses a request. The text says what was wrong and what to do.
+/// Why the registry refuses a request. The message says what was wrong and what to do.
 ///
-/// It names no call or setting of one interface; an interface adds those (`?force=true`, a variable's name).
+/// It mentions no call or setting of a particular interface; the interface adds those (`?force=true`, a variable's name).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The request contradicts itself or the rules, whatever the registry holds.
+    /// The request contradicts itself or the rules, regardless of what the registry holds.
     #[error("{0}")]
     Invalid(String),
     /// What the request names does not exist.
@@ -37,7 +37,7 @@ pub enum Refusal {
     EventTooLarge {
         /// Bytes of the payload.
         bytes: usize,
-        /// Bytes that are allowed.
+        /// The maximum number of bytes.
         max_bytes: usize,
     },
     /// The metrics of the version would be over the limit.
@@ -51,7 +51,7 @@ pub enum Refusal {
         suite: Option<String>,
         /// Bytes of the metrics as JSON.
         bytes: usize,
-        /// Bytes that are allowed.
+        /// The maximum number of bytes.
         max_bytes: usize,
     },
 }
@@ -63,7 +63,7 @@ impl Refusal {
         Self::NotFound(format!("there is no model with id {id}"))
     }
 
-    /// Name and version belong to the model with this id.
+    /// Name and version are taken by the model with this id.
     #[must_use]
     pub fn taken(name: &str, version: &str, id: ModelId) -> Self {
         Self::Conflict(format!(

@@ -14,7 +14,7 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// The most characters of a value that a finding shows.
+/// The maximum number of characters of a value that a finding shows.
 const SHOWN_CHARS: usize = 60;
 
 const UPDATE: &str = "update the version with a valid value";
@@ -24,7 +24,7 @@ const NO_NEED: &str = "nothing needs to be done";
 
 /// A stored value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub enum StoredValue<'a> {
     Null,
     Integer(i64),
@@ -59,7 +59,7 @@ pub struct ValueFinding {
 /// The values that a column may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// A number from 1 on.
+    /// A positive integer.
     Id,
     /// Text that is not blank and that no request can change.
     Label,
@@ -142,7 +142,7 @@ impl Rule {
         Some(ValueFinding { severity, problem: format!("{column} is {}, {expected}", shown(value)), remedy })
     }
 
-    /// Severity, expectation and remedy.
+    /// Returns severity, expectation and remedy.
     fn violated_by(self, value: StoredValue<'_>) -> Option<(Severity, &'static str, &'static str)> {
         use Severity::{Error, FixedByUpgrade, Warning};
         use StoredValue::{Integer, Null, Real, Text};
@@ -181,7 +181,7 @@ impl Rule {
             }
             (Self::Payload, Text(text)) if normalized(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 
-            (Self::Id, _) => (Error, "not a number from 1 on", REPAIR),
+            (Self::Id, _) => (Error, "not a positive integer", REPAIR),
             (Self::Label, _) => (Error, "not text with a visible character", REPAIR),
             (Self::Status, _) => (FixedByUpgrade, "not a status", UPDATE),
             (Self::Uri, _) => (FixedByUpgrade, "so the artifact can't be located", UPDATE),
@@ -225,7 +225,7 @@ fn check_metrics(text: &str) -> Option<(Severity, &'static str, &'static str)> {
     (!is_json(text)).then_some((Severity::Warning, NOT_FINITE, UPDATE))
 }
 
-/// A value as a finding shows it: short, and in one line.
+/// Formats a value for a finding: short and on one line.
 fn shown(value: StoredValue<'_>) -> String {
     match value {
         StoredValue::Null => "null".to_owned(),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_fits_in_one_line() {
+    fn a_finding_fits_on_one_line() {
         let long = "x\n".repeat(500);
         let finding = Rule::Status.check("status", Text(&long)).unwrap();
         assert!(finding.problem.len() < 300 && !finding.problem.contains('\n'), "{}", finding.problem);

@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_status_reads_back_and_nothing_else_is_one() {
+    fn each_status_parses_back_and_nothing_else_parses() {
         for (status, name) in Status::ALL.into_iter().zip(Status::NAMES) {
             assert_eq!(status.as_str(), name);
             assert_eq!(Status::parse(name), Some(status));

@@ -1,4 +1,4 @@
-//! Scores by suite: how a new evaluation is merged into the metrics of a version.
+//! Scores by suite: merges a new evaluation into the metrics of a version.
 //!
 //! `metrics.suites[suite]` is merged key by key and other suites stay. `_meta` of the suite says who recorded it, when
 //! and on what; the registry writes it and a client can't forge it.
@@ -36,7 +36,7 @@ pub struct Recorded {
     pub event: EventDraft,
 }
 
-/// The payload of an `eval` event, in the order of the contract.
+/// The payload of an `eval` event, with its fields in the order of the contract.
 #[derive(Serialize)]
 struct EvalPayload<'a> {
     suite: &'a str,
@@ -56,7 +56,7 @@ struct EvalPayload<'a> {
 }
 
 impl Evaluation {
-    /// An evaluation of `suite`, whose name is trimmed.
+    /// Creates an evaluation of `suite`, whose name is trimmed.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a blank suite.
@@ -156,8 +156,8 @@ fn not_an_object(path: &str) -> Refusal {
     ))
 }
 
-/// The metrics of a version, as JSON text, after `given` has replaced `prior`. `suites` stay if `given` does not mention
-/// them: the gate compares them, and a client that changes a loss must not lose them.
+/// Returns the metrics of a version, as JSON text, after `given` has replaced `prior`. `suites` stay if `given` does
+/// not mention them: the gate compares them, and a client that changes a loss must not lose them.
 pub(crate) fn replaced(prior: Option<&str>, given: &Object) -> String {
     if given.contains_key("suites") {
         return compact(given);
@@ -172,7 +172,7 @@ pub(crate) fn replaced(prior: Option<&str>, given: &Object) -> String {
     }
 }
 
-/// The suites of a version, as an object; empty if its metrics hold none.
+/// Returns the suites of a version as an object; empty if its metrics hold none.
 #[must_use]
 pub fn suites(metrics: Option<&str>) -> Object {
     let mut metrics = metrics.and_then(read_object).unwrap_or_default();
@@ -198,7 +198,7 @@ mod tests {
     const META: &str = r#""_meta":{"recorded_at":"2026-01-31T13:05:09.250+00:00","actor":"ann"}"#;
 
     #[test]
-    fn suites_are_merged_key_by_key_and_others_stay() {
+    fn suites_are_merged_key_by_key_and_others_are_kept() {
         for (prior, suite, metrics, merged) in [
             (None, "s", r#"{"a":1.0}"#, format!(r#"{{"suites":{{"s":{{"a":1.0,{META}}}}}}}"#)),
             (Some("null"), "s", "{}", format!(r#"{{"suites":{{"s":{{{META}}}}}}}"#)),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_event_carries_the_digest_of_the_metrics_before() {
+    fn the_event_carries_the_digest_of_the_previous_metrics() {
         let recorded = record(None, "s", r#"{"a":1}"#).unwrap();
         assert_eq!(
             recorded.event.payload,
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_is_blank_or_could_not_be_read_again_is_refused() {
+    fn a_suite_name_that_is_blank_or_could_not_be_read_back_is_refused() {
         for suite in [" \t", "$serde_json::private::Number"] {
             assert!(matches!(Evaluation::new(suite, Object::new()), Err(Refusal::Invalid(_))), "{suite}");
         }

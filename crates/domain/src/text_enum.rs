@@ -1,4 +1,4 @@
-//! Enums whose values have a text on the wire and in the store.
+//! Enums whose variants have a text form, for the wire and the store.
 
 /// Defines an enum from its variants and their texts, with `ALL`, `NAMES`, `as_str` and `parse`.
 macro_rules! text_enum {
@@ -15,7 +15,7 @@ macro_rules! text_enum {
             /// The texts of all values, in the same order.
             pub const NAMES: [&'static str; [$($text),+].len()] = [$($text),+];
 
-            /// The text on the wire and in the store.
+            /// Returns the text on the wire and in the store.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -23,7 +23,7 @@ macro_rules! text_enum {
                 }
             }
 
-            /// The value with exactly this text.
+            /// Returns the value with exactly this text.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|value| value.as_str() == text)

@@ -27,13 +27,13 @@ const LAST_MILLISECOND: i64 =
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since 1970, clamped to the years 1970 to 9999.
+    /// Creates a timestamp from milliseconds since 1970, clamped to the years 1970 to 9999.
     #[must_use]
     pub fn from_unix_millis(millis: i64) -> Self {
         Self(millis.clamp(0, LAST_MILLISECOND))
     }
 
-    /// Reads `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is truncated to milliseconds.
+    /// Parses `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is truncated to milliseconds.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let moment = PrimitiveDateTime::parse(text, READ_FORMAT).ok()?.assume_utc();
@@ -41,8 +41,8 @@ impl Timestamp {
         Some(Self(millis))
     }
 
-    /// The `updated_at` of a row that changes at `self` and has `previous` so far: always later than `previous`, even
-    /// within one millisecond and after the clock stepped back.
+    /// Returns the new `updated_at` of a row that changes at `self` and had `previous`. It is always later than
+    /// `previous`, even within one millisecond or after the clock was set back.
     #[must_use]
     pub fn after(self, previous: &str) -> Self {
         match Self::parse(previous) {
@@ -51,7 +51,7 @@ impl Timestamp {
         }
     }
 
-    /// ISO 8601 with an explicit offset, the format of `recorded_at`.
+    /// Returns ISO 8601 with an explicit offset, the format of `recorded_at`.
     #[must_use]
     pub fn to_iso(self) -> String {
         self.format(ISO_FORMAT)
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_reads_back_as_it_was_written() {
+    fn a_time_parses_back_as_it_was_written() {
         for text in ["1970-01-01 00:00:00.000", "2026-01-31 13:05:09.250", "9999-12-31 23:59:59.999"] {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_later_than_the_last_one_whatever_the_clock_reads() {
+    fn a_change_is_later_than_the_last_one_even_if_the_clock_is_not() {
         let now = Timestamp::parse("2026-01-31 13:05:09.250").unwrap();
         for (previous, expected) in [
             ("2026-01-31 13:05:09.249", "2026-01-31 13:05:09.250"),
