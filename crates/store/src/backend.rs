@@ -1,4 +1,4 @@
-//! What actors need from a database. They are generic over these traits, so a second database changes none of them.
+//! The traits of a database. Actors are generic over them, so another database needs no change to the actors.
 
 use std::{error::Error, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{ReadStore, StoreError, WriteStore};
 
 /// A database: opens the connections that threads own.
 pub trait Backend: Sized + Send + Sync + 'static {
-    /// The path and use of the database.
+    /// Where the database is and how to open it.
     type Options;
     /// Why a connection can't be opened.
     type OpenError: Error + Send + Sync + 'static;
@@ -16,7 +16,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
     type Reader: SnapshotStore + Send + Unpin + 'static;
     /// A connection that writes.
     type Writer: Transaction + Send + Unpin + 'static;
-    /// A connection that maintains the database while the writer goes on.
+    /// A connection that maintains the database while the writer keeps working.
     type Maintenance: Maintenance + Send + Unpin + 'static;
 
     /// Opens the database, creating or upgrading it, and returns its writer.
@@ -43,14 +43,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// If it can't be opened; the writer keeps its old connection.
     fn reopen(&self, writer: &mut Self::Writer) -> Result<(), Self::OpenError>;
 
-    /// How long a write waits for another process that holds a lock, from its admission.
-    fn write_patience(&self) -> Duration;
+    /// Returns how long a write waits, from its admission, for another process to release a lock.
+    fn write_timeout(&self) -> Duration;
 }
 
 /// A connection that reads.
-#[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
+#[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait SnapshotStore: ReadStore {
-    /// Shows one state of the database to all reads until [`SnapshotStore::end_snapshot`]: that of the first of them.
+    /// Begins a snapshot: until [`SnapshotStore::end_snapshot`], all reads see the database as of the first of them.
     fn begin_snapshot(&mut self) -> Result<(), StoreError>;
     /// Ends the snapshot. After an error, the connection must be replaced: a snapshot may still be open.
     fn end_snapshot(&mut self) -> Result<(), StoreError>;
@@ -58,24 +58,26 @@ pub trait SnapshotStore: ReadStore {
 
 /// A connection that commits transactions of several operations.
 ///
-/// There are no savepoints, which would cost a fifth of the writes. An operation that errs before it writes leaves
-/// nothing to undo; if it wrote, the caller undoes the transaction and runs the other operations again.
+/// There are no savepoints, which would cost a fifth of the write throughput. An operation that fails before it writes
+/// leaves nothing to undo; if it has written, the caller rolls the transaction back and runs the other operations
+/// again.
 ///
 /// A store may end a transaction by itself, for example on a full disk. So the caller checks
 /// [`Transaction::in_transaction`] after each operation.
-#[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
+#[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait Transaction: WriteStore {
-    /// Begins a transaction. Waits for other processes up to `patience`, then errs with [`StoreError::Busy`].
-    fn begin(&mut self, patience: Duration) -> Result<(), StoreError>;
-    /// Counts the rows that this connection ever wrote. If an operation does not change the count, it wrote nothing.
+    /// Begins a transaction. Waits up to `timeout` for other processes, then fails with [`StoreError::Busy`].
+    fn begin(&mut self, timeout: Duration) -> Result<(), StoreError>;
+    /// Returns the number of rows that this connection has ever written. An operation that does not change it wrote
+    /// nothing.
     fn rows_written(&self) -> u64;
-    /// Makes the transaction durable, or undoes it. [`StoreError::InDoubt`] means that neither is certain.
+    /// Makes the transaction durable, or rolls it back. [`StoreError::InDoubt`] means that neither is certain.
     fn commit(&mut self) -> Result<(), StoreError>;
-    /// Undoes the transaction.
+    /// Rolls the transaction back.
     fn rollback(&mut self) -> Result<(), StoreError>;
     /// Returns true while a transaction is open.
     fn in_transaction(&self) -> bool;
-    /// Does the maintenance that belongs on the writer's thread. Called after transactions and about once a second
+    /// Runs the maintenance that needs the writer's connection. Called after transactions and about once a second
     /// while idle.
     fn maintain(&mut self) -> Result<Upkeep, StoreError>;
     /// Returns the sizes as of the last commit.
@@ -84,7 +86,7 @@ pub trait Transaction: WriteStore {
     fn close(&mut self);
 }
 
-/// A connection that maintains the database while the writer goes on.
+/// A connection that maintains the database while the writer keeps working.
 pub trait Maintenance {
     /// Runs one round.
     ///

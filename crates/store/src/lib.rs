@@ -23,7 +23,7 @@ pub enum StoreError {
     /// The rules forbid it. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Another process holds the database longer than the busy timeout. Nothing was changed.
+    /// Another process held the lock of the database longer than the busy timeout. Nothing was changed.
     #[error("the database is locked by another process")]
     Busy,
     /// The disk of the database is full. Nothing was changed.
@@ -33,7 +33,7 @@ pub enum StoreError {
     #[error("the database can't be written: {0}")]
     Unwritable(String),
     /// The disk of the database reports an error. Nothing was changed.
-    #[error("the disk of the database fails: {0}")]
+    #[error("the disk of the database is failing: {0}")]
     Failing(String),
     /// A commit failed, and after a crash a recovery might still find it. No reader sees it now.
     #[error("a commit is in doubt: {0}")]
@@ -54,7 +54,7 @@ pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 ///
 /// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. No call returns
 /// [`StoreError::Refused`].
-#[allow(clippy::missing_errors_doc, reason = "each errs as `StoreError` says")]
+#[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait ReadStore {
     /// Visits the version with this id. Returns true if there is one.
     fn model(&mut self, id: ModelId, visit: VisitModel<'_>) -> Result<bool, StoreError>;
@@ -79,8 +79,8 @@ pub trait ReadStore {
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
 
-/// Reads and writes inside a transaction. If a call errs, the caller undoes the writes of the operation.
-#[allow(clippy::missing_errors_doc, reason = "as `StoreError` says; `insert` says more")]
+/// Reads and writes inside a transaction. If a call fails, the caller undoes the writes of the operation.
+#[allow(clippy::missing_errors_doc, reason = "see `StoreError`; `insert` documents more")]
 pub trait WriteStore {
     /// Returns the version with this id, with `tags` and `metrics` as stored.
     fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError>;
@@ -97,10 +97,10 @@ pub trait WriteStore {
     fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.
     fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes without changing anything, so that a commit shows if writes work.
+    /// Writes a page without changing data, so that a commit shows whether writes work.
     ///
     /// # Errors
-    /// [`StoreError::Full`] also if there is space for this write, but for hardly any other.
+    /// [`StoreError::Full`], even if the disk has space for this write but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
     /// Deletes a version; its events stay.
     fn delete(&mut self, id: ModelId) -> Result<(), StoreError>;

@@ -10,7 +10,7 @@ use registry_domain::{
 
 use super::{StoreError, WriteStore};
 
-/// Who runs an operation, when, and by which rules.
+/// Who runs an operation, when, and under which rules.
 #[derive(Debug, Clone)]
 pub struct Context<'a> {
     /// Written into the audit trail.
@@ -63,7 +63,7 @@ pub fn register(
     let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = store.insert(draft, context.now)?;
     if let Some(incumbent) = incumbent {
-        note_demotion(store, incumbent, model.id, context)?;
+        append_demotion(store, incumbent, model.id, context)?;
     }
     context.append(store, model.id, &event)?;
     Ok(model)
@@ -82,7 +82,7 @@ pub fn update(
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
-    patch.permitted(&model)?;
+    patch.check_allowed(&model)?;
     let fields = patch.updated_fields();
     if fields.is_empty() {
         return Ok(model);
@@ -98,13 +98,13 @@ pub fn update(
     let incumbent = demote_incumbent(store, &model.name, Some(before.status), now, metrics, context)?;
     store.update(&before, &model)?;
     if let Some(incumbent) = incumbent {
-        note_demotion(store, incumbent, id, context)?;
+        append_demotion(store, incumbent, id, context)?;
     }
     context.append(store, id, &event)?;
     Ok(model)
 }
 
-/// Gives a version another status.
+/// Changes the status of a version.
 ///
 /// # Errors
 /// As [`update`].
@@ -123,7 +123,7 @@ pub fn promote(
     model.updated_at = context.after(&model);
     store.set_status(id, to, &model.updated_at)?;
     if let Some(incumbent) = incumbent {
-        note_demotion(store, incumbent, id, context)?;
+        append_demotion(store, incumbent, id, context)?;
     }
     context.append(store, id, &event)?;
     Ok(model)
@@ -191,7 +191,7 @@ fn load_checked(
     Ok(model)
 }
 
-/// Checks the gate and moves the incumbent to staging, if a version of `name` with `metrics` goes to production.
+/// Checks the gate and moves the incumbent to staging, if a version of `name` with `metrics` enters production.
 ///
 /// `from` is the version's status before, `None` for a new one. Returns the incumbent; the caller writes its event once
 /// the successor has an id.
@@ -215,7 +215,7 @@ fn demote_incumbent(
     Ok(incumbent.map(|model| model.id))
 }
 
-fn note_demotion(
+fn append_demotion(
     store: &mut dyn WriteStore,
     incumbent: ModelId,
     successor: ModelId,

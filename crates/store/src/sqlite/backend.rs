@@ -1,6 +1,6 @@
-//! SQLite as a [`Backend`]: one writer that also decides when the WAL is checkpointed, and a connection that does it.
+//! SQLite as a [`Backend`]: one writer, which also decides when to checkpoint the WAL, and a connection that does so.
 //!
-//! The maintenance connection moves pages while the writer goes on, so it never quite catches up. The writer moves
+//! The maintenance connection moves pages while the writer keeps writing, so it never quite catches up. The writer moves
 //! the few pages that remain and restarts the WAL: overwriting a file and syncing it costs a third less than growing it.
 
 use std::{
@@ -23,8 +23,8 @@ use super::{
 
 /// How long the writer waits for readers before it restarts a WAL that has just been checkpointed. Readers of this
 /// process finish within a millisecond; if another process reads for longer, the WAL grows.
-const RESTART_PATIENCE: Duration = Duration::from_millis(4);
-/// A SQLite file, with what its connections share.
+const RESTART_TIMEOUT: Duration = Duration::from_millis(4);
+/// A SQLite file and the state that its connections share.
 pub struct Sqlite {
     options: Options,
     wal: Arc<WalState>,
@@ -55,14 +55,14 @@ impl Backend for Sqlite {
         writer.reopen(&self.options)
     }
 
-    fn write_patience(&self) -> Duration {
+    fn write_timeout(&self) -> Duration {
         self.options.busy_timeout
     }
 }
 
 impl Transaction for SqliteWriter {
-    fn begin(&mut self, patience: Duration) -> Result<(), StoreError> {
-        self.with_patience(patience, |writer| writer.run("BEGIN IMMEDIATE"))
+    fn begin(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.with_busy_timeout(timeout, |writer| writer.run("BEGIN IMMEDIATE"))
     }
 
     fn rows_written(&self) -> u64 {
@@ -88,13 +88,13 @@ impl Transaction for SqliteWriter {
         }
         let pages = self.wal_pages();
         let due = self.upkeep.due(pages);
-        let patience = match due {
+        let timeout = match due {
             Due::Nothing => return Ok(Upkeep::Nothing),
             Due::Checkpoint => return Ok(Upkeep::Background),
-            Due::Restart => RESTART_PATIENCE,
-            Due::PatientRestart => self.busy_timeout,
+            Due::Restart => RESTART_TIMEOUT,
+            Due::BlockingRestart => self.busy_timeout,
         };
-        match self.restart_wal(patience) {
+        match self.restart_wal(timeout) {
             Ok(()) => Ok(Upkeep::Done),
             Err(StoreError::Busy) if due == Due::Restart => {
                 tracing::debug!(pages, "a reader still needs the write-ahead log, which grows");
@@ -115,7 +115,7 @@ impl Transaction for SqliteWriter {
     fn close(&mut self) {
         if self.upkeep.state.is_retained() {
             if let Err(error) = keep_wal_on_close(&self.connection, true) {
-                tracing::error!(%error, "the write-ahead log could not be left whole");
+                tracing::error!(%error, "the write-ahead log could not be kept whole");
             }
             return;
         }

@@ -1,16 +1,16 @@
-//! Commits on a disk that may fail: the answer to a commit has to be true, also after a crash.
+//! Commits on a disk that may fail. The reported result of a commit must hold even after a crash.
 //!
-//! SQLite writes the frames of a transaction into the WAL, syncs them, and only then updates the WAL index, through which
-//! readers find them. A commit that fails at its sync, or after it, is seen by no reader. But its frames may be whole in
-//! the WAL, and a recovery after a crash would take them for committed. So the writer overwrites them at once: the next
-//! transaction begins at the same place in the WAL, and checksums chain the frames, so one page voids all of them. As long
-//! as even that fails, the outcome is unknown, and the answer says so.
+//! SQLite writes the frames of a transaction into the WAL, syncs them, and only then updates the WAL index, through
+//! which readers find them. No reader sees a commit that fails at its sync or after it. But its frames may be complete
+//! in the WAL, and recovery after a crash would treat them as committed. So the writer overwrites them at once: the
+//! next transaction begins at the same place in the WAL, and checksums chain the frames, so one page invalidates all of
+//! them. If even that fails, the outcome is unknown, and the answer says so.
 //!
-//! A sync that failed once may succeed later without having written anything. For commits that does no harm: each
-//! acknowledged commit was synced by itself (`synchronous=FULL`), and a failed one is written again. For checkpoints it
-//! does: SQLite syncs the database only when the whole WAL has been moved, and after a failed sync moves the last part
-//! again, but not what it had moved before. So after a failed sync the WAL is kept whole, and the next start recovers all
-//! of it.
+//! A sync that failed once may succeed later without having written anything. That does not harm commits: each
+//! acknowledged commit was synced by itself (`synchronous=FULL`), and a failed one is written again. It does harm
+//! checkpoints: SQLite syncs the database only when the whole WAL has been moved, and after a failed sync moves the
+//! last part again, but not what it had moved before. So after a failed sync the WAL is kept whole, and the next start
+//! recovers all of it.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -23,7 +23,7 @@ use super::{
 };
 
 impl SqliteWriter {
-    /// Makes the transaction durable in the files that the path leads to, or undoes it.
+    /// Makes the transaction durable in the files at the database's path, or rolls it back.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Unwritable`], [`StoreError::Failing`] if it is undone;
@@ -49,15 +49,15 @@ impl SqliteWriter {
         }
         tracing::debug!(%error, "a commit failed");
         match StoreError::from(error) {
-            // These leave nothing in the WAL that a recovery could take for committed.
+            // These leave nothing in the WAL that recovery could treat as committed.
             error @ (StoreError::Full | StoreError::Busy) => Err(error),
-            error if self.void_failed_commit() => Err(self.full_if_disk_is(error)),
+            error if self.invalidate_failed_commit() => Err(self.full_if_disk_is(error)),
             error => Err(StoreError::InDoubt(error.to_string())),
         }
     }
 
-    /// Overwrites the frames that a failed commit may have left in the WAL. Returns true if they are void for certain.
-    fn void_failed_commit(&mut self) -> bool {
+    /// Overwrites the frames that a failed commit may have left in the WAL. Returns true if they are certainly invalid.
+    fn invalidate_failed_commit(&mut self) -> bool {
         let overwritten =
             rusqlite::Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
                 .and_then(|transaction| touch(&transaction).and_then(|()| transaction.commit()));

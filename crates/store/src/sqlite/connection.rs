@@ -1,4 +1,4 @@
-//! Connections: how they are opened, and what is set on each.
+//! Opens connections and sets their options.
 
 use std::{
     sync::{
@@ -28,9 +28,9 @@ use super::{
 
 /// Older SQLite has a bug in resetting the WAL that can lose committed writes.
 const OLDEST_SQLITE: i32 = 3_051_003;
-/// Fits every statement of this store with every filter and sort of a list.
+/// Enough for every statement of this store, with every filter and sort of a list.
 const STATEMENT_CACHE: usize = 256;
-/// The connection that writes, and the ownership of the file.
+/// The connection that writes. It owns the file.
 pub struct SqliteWriter {
     pub(super) connection: Connection,
     pub(super) busy_timeout: Duration,
@@ -50,7 +50,7 @@ pub struct SqliteReader {
 }
 
 impl SqliteWriter {
-    /// Takes the ownership of the database and opens it. A missing file is created; one with an older schema is backed up
+    /// Takes ownership of the database and opens it. A missing file is created; one with an older schema is backed up
     /// and upgraded.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl SqliteWriter {
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
         let wal_pages = Arc::new(AtomicU32::new(0));
         let mut connection = connect_writer(options, OpenFlags::SQLITE_OPEN_CREATE, &wal_pages)?;
-        // A file that turns out to be another program's keeps its WAL, and gets none.
+        // If the file turns out to belong to another program, its WAL is kept and none is created.
         keep_wal_on_close(&connection, has_wal).map_err(failed)?;
         recognize(&connection, &options.path)?;
         if schema::needs_upgrade(&connection).map_err(failed)? {
@@ -113,18 +113,18 @@ impl SqliteWriter {
         self.wal_pages.load(Ordering::Relaxed)
     }
 
-    /// Moves the whole WAL into the database and restarts it, waiting up to `patience` for readers that still need it.
+    /// Moves the whole WAL into the database and restarts it, waiting up to `timeout` for readers that still need it.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] after that, or as SQLite's; the WAL is then as it was.
-    pub fn restart_wal(&mut self, patience: Duration) -> Result<(), StoreError> {
-        self.with_patience(patience, |writer| writer.end_wal("RESTART"))
+    /// [`StoreError::Busy`] after that, or SQLite's error; the WAL is then unchanged.
+    pub fn restart_wal(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.with_busy_timeout(timeout, |writer| writer.end_wal("RESTART"))
     }
 
     /// Moves the whole WAL into the database and empties it.
     ///
     /// # Errors
-    /// As SQLite's; the WAL is then as it was.
+    /// SQLite's error; the WAL is then unchanged.
     pub fn truncate_wal(&mut self) -> Result<(), StoreError> {
         self.end_wal("TRUNCATE")
     }
@@ -135,13 +135,13 @@ impl SqliteWriter {
         Ok(())
     }
 
-    /// Runs `attempt`, in which SQLite waits for other processes up to `patience`.
-    pub(super) fn with_patience<T>(
+    /// Runs `attempt`, during which SQLite waits up to `timeout` for other processes.
+    pub(super) fn with_busy_timeout<T>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         attempt: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.connection.busy_timeout(patience)?;
+        self.connection.busy_timeout(timeout)?;
         let done = attempt(self);
         self.connection.busy_timeout(self.busy_timeout)?;
         done
@@ -217,7 +217,7 @@ pub(super) fn checkpoint(connection: &Connection, mode: &str) -> Result<(i64, i6
     Ok((wal_pages, moved_pages))
 }
 
-/// Makes closing a connection leave the WAL for the next start to recover, or not.
+/// Sets whether closing the connection keeps the WAL, for the next start to recover.
 pub(super) fn keep_wal_on_close(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
 }
@@ -244,7 +244,7 @@ fn connect_writer(
 pub(super) fn connect(options: &Options, flags: OpenFlags) -> Result<Connection, OpenError> {
     let open = || {
         let connection = Connection::open_with_flags(&options.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        // SQLite falls back to reading; a read would leave an empty WAL beside the file.
+        // SQLite falls back to read-only access, and a read would leave an empty WAL beside the file.
         if flags.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) && connection.is_readonly("main")? {
             return Ok(None);
         }
@@ -266,8 +266,8 @@ pub(super) fn connect(options: &Options, flags: OpenFlags) -> Result<Connection,
         .ok_or_else(|| OpenError::NotWritable { path: path.clone(), why: "the file is read-only".to_owned() })
 }
 
-/// Turns the WAL on. Changing the journal mode needs the file exclusively, and SQLite does not wait for that; so if another
-/// program is reading the file, this does.
+/// Turns the WAL on. Changing the journal mode needs the file exclusively, and SQLite does not wait for that; so this
+/// function waits while another program reads the file.
 fn use_wal(connection: &Connection, options: &Options) -> Result<(), OpenError> {
     let deadline = Instant::now() + options.busy_timeout;
     loop {

@@ -1,4 +1,4 @@
-//! What SQLite's error codes mean.
+//! Translates SQLite's error codes.
 
 use rusqlite::{ErrorCode, ffi};
 
@@ -24,7 +24,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// What failed, by SQLite's extended code.
+/// Returns what failed, according to SQLite's extended code.
 fn what_failed(error: &rusqlite::Error) -> &'static str {
     match extended_code(error) {
         Some(ffi::SQLITE_IOERR_READ | ffi::SQLITE_IOERR_SHORT_READ) => "reading failed",
@@ -34,7 +34,7 @@ fn what_failed(error: &rusqlite::Error) -> &'static str {
             "the WAL index can't grow"
         }
         Some(ffi::SQLITE_PERM) => "access was refused",
-        Some(code) if code & 0xff == ffi::SQLITE_CANTOPEN => "a file of it can't be opened",
+        Some(code) if code & 0xff == ffi::SQLITE_CANTOPEN => "one of its files can't be opened",
         _ => "an I/O error",
     }
 }

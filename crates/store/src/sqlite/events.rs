@@ -1,4 +1,4 @@
-//! The audit trail: how events are added, and read page by page.
+//! The audit trail: adds events, and reads them page by page.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::rows::text;
 
 pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
     created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-/// The most events of a version that are counted. A page of a longer trail has no total.
+/// The maximum number of events of a version that are counted. A page of a longer trail has no total.
 const MAX_COUNTED: u64 = 10_000;
 const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
 const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
@@ -20,7 +20,7 @@ const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, create
 /// Events after a given one, from the index alone.
 const IDS: &str = "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
 /// The last event that an offset skips; from the index alone, so that no payload is read.
-const LAST_PASSED: &str =
+const LAST_SKIPPED: &str =
     "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
 
 pub(super) fn page(
@@ -35,7 +35,7 @@ pub(super) fn page(
     if let Some(passed) = query.offset.checked_sub(1) {
         let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         let last = connection
-            .prepare_cached(LAST_PASSED)?
+            .prepare_cached(LAST_SKIPPED)?
             .query_row((query.model_id, before, passed), |row| row.get(0))
             .optional()?;
         let Some(last) = last else { return Ok(Page { total, next: None }) };

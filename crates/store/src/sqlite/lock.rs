@@ -18,14 +18,14 @@ use super::options::Options;
 
 /// The pause between two attempts to take a lock for which SQLite's own busy handler does not wait.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Bytes of the owner's command line that the lock file holds at most.
+/// The maximum length of the owner's command line in the lock file.
 const MAX_COMMAND_BYTES: usize = 300;
 /// How long a refused process waits for the owner's line, so that its error can name the owner.
-const OWNER_WRITES_WITHIN: Duration = Duration::from_secs(1);
+const OWNER_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a process can't own a database. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum LockError {
     #[error(
         "{} is in use by {owner}: one process owns a SQLite file at a time; stop that one first, or use another \
@@ -45,8 +45,8 @@ pub struct DatabaseLock {
 }
 
 impl DatabaseLock {
-    /// Takes the lock, or errs with the process that has it. A process that only reads holds the lock briefly while it
-    /// inspects the WAL, so this waits for readers up to the busy timeout, but not for an owner.
+    /// Takes the lock, or returns an error that names the process holding it. A process that only reads holds the lock
+    /// briefly while it inspects the WAL, so this waits for readers up to the busy timeout, but not for an owner.
     ///
     /// # Errors
     /// See [`LockError`].
@@ -86,7 +86,7 @@ impl DatabaseLock {
         matches!((ours, fs::metadata(&self.path).map(identity)), (Ok(ours), Ok(named)) if ours == named)
     }
 
-    /// Writes who the owner is, for the error of other processes. The lock holds without it.
+    /// Writes who the owner is, for the error of other processes. The lock is valid without it.
     fn describe_owner(&self) {
         let mut arguments = std::env::args_os();
         let program = arguments.next().unwrap_or_default();
@@ -130,7 +130,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Reads who the owner is. The owner writes its line right after it takes the lock, so an empty file is read again.
 fn owner(lock: &Path) -> String {
-    let deadline = Instant::now() + OWNER_WRITES_WITHIN;
+    let deadline = Instant::now() + OWNER_WRITE_TIMEOUT;
     loop {
         let line = fs::read_to_string(lock).unwrap_or_default();
         let line = line.trim();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_owner_is_refused_by_any_name_of_the_database_and_learns_who_has_it() {
+    fn a_second_owner_is_refused_under_any_path_with_an_error_that_names_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry.db");
         let link = folder.path().join("link.db");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_a_killed_process_left_stops_no_one() {
+    fn a_lock_file_left_by_a_killed_process_does_not_block_a_start() {
         let folder = tempfile::tempdir().unwrap();
         let options = options(folder.path().join("registry.db"));
         fs::write(options.lock_path(), "process 1 on elsewhere (registry serve)\n").unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_waits_for_a_reader_that_looks_at_the_wal() {
+    fn an_owner_waits_for_a_reader_that_inspects_the_wal() {
         let folder = tempfile::tempdir().unwrap();
         let options = options(folder.path().join("registry.db"));
         let reader = File::create(options.lock_path()).unwrap();

@@ -1,4 +1,4 @@
-//! Lookup tables answer lists, searches and counts, so that none of them reads every version.
+//! Lookup tables for lists, searches and counts, so that none of them reads every version.
 //!
 //! | table | holds |
 //! |---|---|
@@ -80,7 +80,7 @@ pub(super) fn add(connection: &Connection, model: &Model) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Brings the tables from one state of a version to another. Its name, version and `created_at` never change.
+/// Updates the tables after a version has changed. Its name, version and `created_at` never change.
 pub(super) fn change(connection: &Connection, before: &Model, after: &Model) -> rusqlite::Result<()> {
     change_status(connection, before.status, after.status)?;
     if before.tags != after.tags {
@@ -93,7 +93,7 @@ pub(super) fn change(connection: &Connection, before: &Model, after: &Model) -> 
     Ok(())
 }
 
-/// Counts a version under another status.
+/// Updates the counters after a status has changed.
 pub(super) fn change_status(connection: &Connection, from: Status, to: Status) -> rusqlite::Result<()> {
     if from != to {
         count(connection, CountOf::Status, from.as_str(), -1)?;
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_the_texts_of_a_list_each_once_and_of_what_else_holds_texts() {
+    fn tags_are_the_distinct_texts_of_a_list_an_object_or_a_bare_text() {
         for (text, tags) in [
             (r#"["b","a","b"]"#, &["a", "b"][..]),
             (r#"["\u0442", 1, null, ["x"], {"y": "z"}, "nul\u0000"]"#, &["nul\0", "т"]),

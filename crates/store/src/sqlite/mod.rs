@@ -31,7 +31,7 @@ pub use options::{Options, Synchronous};
 pub use schema::SCHEMA_VERSION;
 pub use wal::WalError;
 
-/// The version of SQLite inside.
+/// Returns the version of the bundled SQLite.
 #[must_use]
 pub fn sqlite_version() -> &'static str {
     rusqlite::version()

@@ -1,7 +1,7 @@
 //! Text search: case folding, and the trigrams that find candidates for a text.
 //!
-//! FTS5 folds case by its own tables, so texts are folded here before they are indexed, and its tokenizer compares
-//! letters as they are. An n-gram match is only a candidate: [`contains`] on the row decides.
+//! FTS5 folds case by its own tables, so texts are folded here before they are indexed, and its tokenizer is
+//! case-sensitive. An n-gram match is only a candidate: [`contains`] on the row decides.
 
 /// Letters in an n-gram, as FTS5's `trigram` tokenizer cuts them. Shorter texts can't be looked up.
 const NGRAM_CHARS: usize = 3;
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_found_in_any_case_and_wildcards_are_letters() {
+    fn a_text_is_found_in_any_case_and_wildcards_are_literal() {
         for (text, part, found) in [
             ("Hello world", "hello", true),
             ("Hello world", "o w", true),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_covers_the_text_by_ngrams_up_to_a_bound() {
+    fn a_query_covers_the_text_with_a_bounded_number_of_ngrams() {
         for (part, expected) in [
             ("ab", None),
             ("abc", Some("\"abc\"")),

@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 64;
 /// Why a database can't be opened. Each message says what to do. Nothing was changed on disk, except that SQLite rolls
 /// back a transaction that a crashed process left in a journal.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum OpenError {
     #[error("the folder {folder} of the database does not exist; create it, or choose another --db-path")]
     FolderMissing { folder: PathBuf },

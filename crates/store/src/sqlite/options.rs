@@ -1,4 +1,4 @@
-//! Where the files of a database are, and how it is used.
+//! Where the files of a database are, and how to use it.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// Symbolic links that are followed one after the other, as many as Linux follows.
+/// The maximum number of symbolic links in a chain, as in Linux.
 const MAX_LINKS: usize = 40;
 
 /// How much a commit syncs.

@@ -1,4 +1,4 @@
-//! How a row of `models` becomes a version.
+//! Converts rows of `models` into versions.
 //!
 //! Values have the types of their columns, and JSON has the form of answers: the upgrade normalizes what older servers
 //! wrote, and the operations write nothing else.

@@ -1,4 +1,4 @@
-//! When the WAL is checkpointed and restarted.
+//! Decides when the WAL is checkpointed and restarted.
 
 use std::sync::{
     Arc,
@@ -38,7 +38,7 @@ impl WalState {
     }
 }
 
-/// What has to be done about the WAL.
+/// The maintenance that the WAL needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -46,8 +46,8 @@ pub(super) enum Due {
     Checkpoint,
     /// By the writer, now that few pages remain.
     Restart,
-    /// By the writer, even if it has to wait. Due again when the WAL has grown as much again.
-    PatientRestart,
+    /// By the writer, even if it has to wait. Due again once the WAL has grown by the same amount.
+    BlockingRestart,
 }
 
 /// The writer's view of the WAL: decides from its number of pages what is due.
@@ -74,7 +74,7 @@ impl WalUpkeep {
         let checkpointed = self.state.checkpointed.swap(false, Ordering::Relaxed);
         if pages >= self.next_restart_pages {
             self.next_restart_pages = pages.saturating_add(MAX_WAL_PAGES);
-            return Due::PatientRestart;
+            return Due::BlockingRestart;
         }
         if checkpointed {
             return Due::Restart;
@@ -103,13 +103,13 @@ mod tests {
             (4_210, false, Due::Nothing),
             (8_004, false, Due::Nothing),
             (8_005, false, Due::Checkpoint),
-            (16_384, true, Due::PatientRestart),
+            (16_384, true, Due::BlockingRestart),
             (16_385, false, Due::Checkpoint),
             (32_767, false, Due::Checkpoint),
-            (32_768, false, Due::PatientRestart),
+            (32_768, false, Due::BlockingRestart),
             (3, false, Due::Nothing),
             (4_000, false, Due::Checkpoint),
-            (16_384, false, Due::PatientRestart),
+            (16_384, false, Due::BlockingRestart),
         ] {
             wal.state.checkpointed.store(checkpointed, Ordering::Relaxed);
             assert_eq!(wal.due(pages), due, "{pages}");

@@ -15,7 +15,7 @@ use crate::StoreError;
 
 use super::options::Options;
 
-/// What a few small commits need to grow the WAL.
+/// The space by which a few small commits grow the WAL.
 const MIN_FREE_BYTES: u64 = 64 << 10;
 
 /// The database and its WAL as they were opened, and their sizes at the last check.
@@ -84,7 +84,7 @@ impl WatchedFiles {
     /// Checks that both files are in place; takes about two microseconds.
     ///
     /// # Errors
-    /// [`StoreError::Unwritable`], which says which is not.
+    /// [`StoreError::Unwritable`], which names the file that is not.
     pub(super) fn check(&mut self) -> Result<(), StoreError> {
         let (database, wal) = (self.database.is_in_place(), self.wal.is_in_place());
         let why = match (database, wal) {

@@ -59,7 +59,7 @@ impl<'q> RowFilter<'q> {
     }
 }
 
-/// The column that a list is sorted by, as its index has it.
+/// Returns the column that a list is sorted by, as it appears in the index.
 pub(super) fn sort_key(sort: Sort) -> &'static str {
     match sort {
         Sort::CreatedAt => "created_at",
@@ -68,7 +68,7 @@ pub(super) fn sort_key(sort: Sort) -> &'static str {
     }
 }
 
-/// The columns that [`RowFilter::accepts`] and [`SortPosition::of`] read, in their order.
+/// Returns the columns that [`RowFilter::accepts`] and [`SortPosition::of`] read, in their order.
 pub(super) fn filtered_columns(sort: Sort) -> &'static str {
     match sort {
         Sort::CreatedAt => filtered!("created_at"),
@@ -86,7 +86,7 @@ pub(super) struct SortPosition {
 }
 
 impl SortPosition {
-    /// Of a row of [`filtered_columns`].
+    /// Reads the position of a row of [`filtered_columns`].
     pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         let key = match row.get_ref(1)? {
             ValueRef::Integer(step) => CursorKey::Integer(Some(step)),
@@ -103,7 +103,7 @@ impl SortPosition {
         Self { key, id: cursor.id }
     }
 
-    /// The key as a parameter of a statement.
+    /// Returns the key as a parameter of a statement.
     pub(super) fn key_value(&self) -> Value {
         match &self.key {
             CursorKey::Integer(step) => Value::from(*step),

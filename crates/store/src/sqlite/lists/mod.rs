@@ -1,7 +1,7 @@
 //! Lists, filters and counts.
 //!
-//! If one index has a list in its order, the list is read from that index ([`scan`]) and counted by a counter. Any other
-//! list is searched for ([`search`]).
+//! If a single index has the rows of a list in its order, the list is read from that index ([`scan`]) and counted by a
+//! counter. Any other list is searched for ([`search`]).
 
 mod counts;
 mod filter;
@@ -42,11 +42,11 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
 }
 
 impl SqliteReader {
-    /// Lists, and returns each statement that this took, in the order of first use. For tests and benches: which
-    /// statements those are depends on what the database holds.
+    /// Runs a list query and returns each statement that it used, in the order of first use. For tests and benchmarks:
+    /// the statements depend on the data.
     ///
     /// # Errors
-    /// As for a list.
+    /// As a list query.
     pub fn planned(&mut self, query: &ListQuery) -> Result<Vec<PlannedStatement>, StoreError> {
         self.snapshot(|connection| {
             let statements = Statements { connection, noted: Some(RefCell::default()) };
@@ -92,7 +92,7 @@ fn list(
     Ok((Page { total, next: rows.last.filter(|_| rows.more) }, rows.rest))
 }
 
-/// The rows of an index that are exactly the list, in its order.
+/// Returns the rows of an index that are exactly the list, in its order.
 fn in_one_index<'q>(query: &ListQuery, filter: &RowFilter<'q>) -> Option<Rows<'q>> {
     if filter.tag.is_some() || filter.text.is_some() {
         return None;
@@ -121,8 +121,8 @@ fn scan(
             return Ok(());
         }
     }
-    // Skipped rows, and those of a page whose visitor has stopped, are read from the index alone; in the second half of the
-    // list from its other end.
+    // Skipped rows, and those of a page whose visitor has stopped, are read from the index alone. An offset in the
+    // second half of the list is reached from the other end.
     let left = total.saturating_sub(offset);
     let take = most.unwrap_or(left).min(left);
     let is_nearer_from_end = after.is_none() && offset > left;
@@ -150,7 +150,7 @@ struct PageRows<'q, 'v> {
     more: bool,
     /// True if the visitor has stopped.
     stopped: bool,
-    /// Versions of the page after that.
+    /// Versions on the page that come after that.
     rest: Vec<ModelId>,
 }
 
@@ -169,8 +169,8 @@ impl PageRows<'_, '_> {
         flow
     }
 
-    /// Visits the versions of a page that were not visited yet. `ids` are those of the whole page and of the version behind
-    /// it. Once the visitor has stopped, only ids are collected.
+    /// Visits the versions of a page that were not visited yet. `ids` are those of the whole page and of the version
+    /// after it. Once the visitor has stopped, only ids are collected.
     fn fetch(&mut self, statements: &Statements<'_>, ids: &[i64]) -> rusqlite::Result<()> {
         let mut statement = statements.prepare(BY_ID)?;
         let mut left = ids[(self.seen as usize).min(ids.len())..].iter();

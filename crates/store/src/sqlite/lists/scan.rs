@@ -30,13 +30,13 @@ pub(super) struct Scan<'q> {
     pub(super) order: Order,
 }
 
-/// A part of a scan. SQLite seeks by a key, and by an id behind equal keys, but by both at once only as far as the key:
+/// A part of a scan. SQLite seeks by a key, and by an id among equal keys, but with both at once only by the key:
 /// it would read all rows with the cursor's key.
 enum Range<'c> {
     Whole,
-    /// Rows with the cursor's key, behind the cursor's id.
+    /// Rows with the cursor's key, after the cursor's id.
     Ties(&'c SortPosition),
-    /// Rows behind all with the cursor's key.
+    /// Rows after all those with the cursor's key.
     Beyond(&'c SortPosition),
 }
 
@@ -50,12 +50,12 @@ impl Scan<'_> {
         Self { order, ..self }
     }
 
-    /// The columns to read if only the id is needed. SQLite merges several indexes by the columns that it reads.
+    /// Returns the columns to read if only the id is needed. SQLite merges several indexes by the columns that it reads.
     pub(super) fn id_columns(&self) -> &'static str {
         if self.rows == Rows::All && self.sort == Sort::UpdatedAt { "id, updated_at" } else { "id" }
     }
 
-    /// Visits `columns` of the rows behind a position, or of all, until `visit` breaks or `limit` is reached. SQLite skips
+    /// Visits `columns` of the rows after a position, or of all, until `visit` breaks or `limit` is reached. SQLite skips
     /// the first `offset` rows.
     pub(super) fn each(
         self,
@@ -96,7 +96,7 @@ impl Scan<'_> {
         let key = sort_key(self.sort);
         let (range, by_key) = match range {
             Range::Whole => (None, true),
-            // SQLite does not see that an expression has the same value in all of them.
+            // SQLite does not notice that an expression has the same value in all of them.
             Range::Ties(at) => {
                 let (key_value, id) = (bind(at.key_value()), bind(at.id.into()));
                 (Some(format!("{key} = {key_value} AND id {beyond} {id}")), false)
@@ -123,7 +123,7 @@ impl Scan<'_> {
         let mut sql = format!("{selects} ORDER BY {keys}id {direction}");
         if limit.is_some() || offset > 0 {
             let integer = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
-            // SQLite takes -1 for all.
+            // In SQLite, -1 means no limit.
             sql.push_str(&format!(" LIMIT {}", bind(limit.map_or(Value::from(-1), integer))));
             sql.push_str(&format!(" OFFSET {}", bind(integer(offset))));
         }

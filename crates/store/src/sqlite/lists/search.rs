@@ -1,6 +1,6 @@
 //! Finds a page of a list whose filters no single index has in order.
 //!
-//! The rarest filter provides candidates, and the filters decide on each candidate by its row:
+//! The rarest filter provides candidates, and each candidate's row is checked against all filters:
 //!
 //! | candidates | then |
 //! |---|---|
@@ -24,14 +24,15 @@ use super::{
 };
 use crate::sqlite::{lookup::CountOf, ngrams};
 
-/// The most candidates of which all are checked; about 5 ms.
+/// The maximum number of candidates that are all checked; this takes about 5 ms.
 const FEW_CANDIDATES: u64 = 1_000;
-/// The most candidates whose ids are collected; about 5 ms. If there are more, as few rows of the list fill the page.
+/// The maximum number of candidates whose ids are collected; this takes about 5 ms. If there are more, a scan soon
+/// fills the page.
 const MAX_COLLECTED: u64 = 20_000;
 
 /// The versions of a page.
 pub(super) struct PageIds {
-    /// Their ids, and the one behind them.
+    /// Their ids, and the id after them.
     pub(super) ids: Vec<i64>,
     /// How many versions pass the filters, if that is known.
     pub(super) total: Option<u64>,
@@ -57,7 +58,7 @@ impl Source<'_> {
         }
     }
 
-    /// The table of the candidates, the column with their id, and the condition that selects them.
+    /// Returns the table of the candidates, the column with their id, and the condition that selects them.
     fn select(&self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Name(_) => ("models", "id", "name = ?1"),
@@ -67,7 +68,7 @@ impl Source<'_> {
         }
     }
 
-    /// The parameter of that condition.
+    /// Returns the parameter of that condition.
     fn value(&self) -> &str {
         match self {
             Self::Name(text) | Self::Tag(text) => text,
@@ -94,7 +95,7 @@ struct Search<'s> {
     filter: &'s RowFilter<'s>,
     /// The last row of the previous page.
     after: Option<SortPosition>,
-    /// Rows to find behind that: the offset, the page, and one more, which shows if there is a next page.
+    /// Rows to find after that: the offset, the page, and one more, which shows if there is a next page.
     rows: Option<u64>,
 }
 
@@ -102,7 +103,7 @@ impl Search<'_> {
     fn find(&self) -> rusqlite::Result<PageIds> {
         let all = counts::all(self.statements)?;
         let mut sources = self.counted_sources()?;
-        // A single filter is counted already.
+        // A single filter has a counter.
         let total = match sources.as_slice() {
             [(_, count)] if self.filter.text.is_none() => Some(*count),
             _ => None,
@@ -136,7 +137,7 @@ impl Search<'_> {
         Ok(self.cut(ids, total))
     }
 
-    /// The filters whose versions are counted.
+    /// Returns the filters that have a counter, with their counts.
     fn counted_sources(&self) -> rusqlite::Result<Vec<(Source<'_>, u64)>> {
         let RowFilter { status, name, tag, .. } = self.filter;
         let count = |of, value: &str| counts::of(self.statements, of, value);
@@ -166,7 +167,7 @@ impl Search<'_> {
         ids.query_map((source.value(), i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?.collect()
     }
 
-    /// Returns the page out of all candidates.
+    /// Returns the page from all candidates.
     fn of_candidates(&self, ids: Vec<i64>, total: Option<u64>) -> rusqlite::Result<PageIds> {
         if ids.len() as u64 <= FEW_CANDIDATES {
             self.sort_all(&ids)
@@ -195,7 +196,7 @@ impl Search<'_> {
             positions.extend(self.accepted(&mut read, *id)?);
         }
         let (total, order) = (positions.len() as u64, self.query.order);
-        positions.retain(|position| self.is_behind_cursor(position));
+        positions.retain(|position| self.is_after_cursor(position));
         positions.sort_unstable_by(|one, other| one.compare(other, order));
         let rows = self.rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or(usize::MAX);
         let ids = positions.into_iter().take(rows).map(|position| position.id).collect();
@@ -256,7 +257,7 @@ impl Search<'_> {
         let mut next = |rows: &mut SqlRows<'_>| -> rusqlite::Result<Option<SortPosition>> {
             while let Some(row) = rows.next()? {
                 let position = self.accepted(&mut read, row.get(0)?)?;
-                if position.as_ref().is_some_and(|position| self.is_behind_cursor(position)) {
+                if position.as_ref().is_some_and(|position| self.is_after_cursor(position)) {
                     return Ok(position);
                 }
             }
@@ -278,7 +279,7 @@ impl Search<'_> {
         Ok(ids)
     }
 
-    /// The first id behind the cursor that is not of a backdated version.
+    /// Returns the first id after the cursor that is not of a backdated version.
     fn first_in_order(&self) -> rusqlite::Result<i64> {
         let (start, end) = match self.query.order {
             Order::Descending => (i64::MAX, i64::MIN),
@@ -306,14 +307,14 @@ impl Search<'_> {
         self.statements.prepare(&format!("SELECT {columns} FROM models WHERE id = ?1"))
     }
 
-    /// The position of a version; `None` if it does not pass the filters.
+    /// Returns the position of a version; `None` if it does not pass the filters.
     fn accepted(&self, read: &mut CachedStatement<'_>, id: i64) -> rusqlite::Result<Option<SortPosition>> {
         let mut rows = read.query([id])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(if self.filter.accepts(row)? { Some(SortPosition::of(row)?) } else { None })
     }
 
-    fn is_behind_cursor(&self, position: &SortPosition) -> bool {
+    fn is_after_cursor(&self, position: &SortPosition) -> bool {
         self.after.as_ref().is_none_or(|after| position.compare(after, self.query.order).is_gt())
     }
 
@@ -323,7 +324,7 @@ impl Search<'_> {
         if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Cuts the page out of the first rows behind the cursor. If those are all rows of the list, they are its total.
+    /// Cuts the page out of the first rows after the cursor. If those are all rows of the list, their number is its total.
     fn cut(&self, mut ids: Vec<i64>, total: Option<u64>) -> PageIds {
         let is_whole = self.after.is_none() && self.flow(&ids).is_continue();
         let total = total.or_else(|| is_whole.then_some(ids.len() as u64));

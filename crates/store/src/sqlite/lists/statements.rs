@@ -1,10 +1,10 @@
-//! The statements of a list, noted for tests.
+//! The statements of a list, recorded for tests.
 
 use std::cell::RefCell;
 
 use rusqlite::{CachedStatement, Connection};
 
-/// A statement that a list needed, and SQLite's plan for it.
+/// A statement that a list used, and SQLite's plan for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedStatement {
     /// The statement.
@@ -13,7 +13,7 @@ pub struct PlannedStatement {
     pub plan: Vec<String>,
 }
 
-/// Prepares statements, and notes them for `SqliteReader::planned`.
+/// Prepares statements, and records them for `SqliteReader::planned`.
 pub(super) struct Statements<'c> {
     pub(super) connection: &'c Connection,
     pub(super) noted: Option<RefCell<Vec<String>>>,

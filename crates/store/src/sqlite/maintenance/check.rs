@@ -24,7 +24,7 @@ const RESTORE: &str = "restore a backup; until then change nothing";
 const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
                        `registry serve`, which rebuilds it";
 const PROMOTE: &str = "promote the right one again with `registry promote ID`";
-const BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
+const CORRECT_BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is reused";
 const UPGRADE: &str = "start `registry serve` on it once, which backs it up and upgrades it";
@@ -104,7 +104,7 @@ impl Check<'_> {
             last.push_str(", and perhaps more");
         }
         for finding in findings {
-            self.add(Error, "file", None, format!("SQLite finds: {finding}"), RESTORE);
+            self.add(Error, "file", None, format!("SQLite reports: {finding}"), RESTORE);
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Check<'_> {
             let is_event = table == "model_events";
             let (severity, table) =
                 if is_event { (FixedByUpgrade, "model_events") } else { (Error, "schema") };
-            self.add(severity, table, row.get(3)?, problem, BY_HAND);
+            self.add(severity, table, row.get(3)?, problem, CORRECT_BY_HAND);
         }
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Check<'_> {
                      GROUP BY name, version HAVING count(*) > 1";
         self.each(twice, |check, version, count, first| {
             let problem = format!("{version:?} is registered {count} times, this one first");
-            check.add(Error, "models", first, problem, BY_HAND);
+            check.add(Error, "models", first, problem, CORRECT_BY_HAND);
         })
     }
 
@@ -224,7 +224,7 @@ impl Check<'_> {
         while let Some(row) = rows.next()? {
             let model: i64 = row.get(1)?;
             let problem = format!("model_id is {model}, but the highest id ever used is {highest}");
-            self.add(Error, "model_events", row.get(0)?, problem, BY_HAND);
+            self.add(Error, "model_events", row.get(0)?, problem, CORRECT_BY_HAND);
         }
         let silent = "SELECT count(*), min(id) FROM models WHERE NOT EXISTS \
                       (SELECT 1 FROM model_events WHERE model_id = models.id)";
@@ -271,7 +271,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The highest id that a row of the table ever had; it may be deleted.
+    /// Returns the highest id that a row of the table ever had; the row may be deleted.
     fn sequence(&self, table: &str) -> rusqlite::Result<Option<i64>> {
         if !self.connection.table_exists(None, "sqlite_sequence")? {
             return Ok(None);

@@ -40,12 +40,12 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
         ),
         (
             "model_texts",
-            "is gone and still indexed",
+            "is deleted and still indexed",
             "SELECT id FROM model_texts_docsize WHERE id NOT IN (SELECT id FROM models)",
         ),
         (
             "model_tags",
-            "is gone and still has tags",
+            "is deleted and still has tags",
             "SELECT model_id AS id FROM model_tags WHERE model_id NOT IN (SELECT id FROM models)",
         ),
     ] {
@@ -56,7 +56,7 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
                 let problem = format!("this version, the first of {count}, {what}");
                 drifts.push(drift(table, id, problem));
             }
-            // FTS5's own tables may be gone or damaged.
+            // FTS5's own tables may be missing or damaged.
             Err(error) if table == "model_texts" && !is_interruption(&error) => {
                 drifts.push(drift(table, None, format!("it can't be read: {error}")));
             }
@@ -89,7 +89,7 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Option<Finding>> {
             pending = next_tagged()?;
         }
         if known != tags_of(row.get_ref(1)?.as_str().ok()) {
-            let problem = "it is found by other tags than it has".to_owned();
+            let problem = "its tags in the index are not its own".to_owned();
             return Ok(Some(drift("model_tags", Some(id), problem)));
         }
         let created_at = row.get_ref(2)?.as_str().unwrap_or_default();

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     MaintenanceError, Source, Stage, Watch, connect, drift, expect_file, expect_registry, leave_wal,
-    patiently,
+    retry_while_locked,
 };
 use crate::sqlite::{
     lock::DatabaseLock,
@@ -32,7 +32,7 @@ pub struct Vacuumed {
     pub after_bytes: u64,
 }
 
-/// What [`optimize`] did.
+/// The result of [`optimize`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Optimized {
     /// The statements that SQLite found worth running.
@@ -41,11 +41,11 @@ pub struct Optimized {
     pub rebuilt: Vec<String>,
 }
 
-/// Rewrites the database without the free pages that deleted rows have left. It needs about the size of the database
-/// again on the disk.
+/// Rewrites the database without the free pages that deleted rows have left. It needs about as much free disk space as
+/// the database takes.
 ///
 /// # Errors
-/// [`MaintenanceError`]; the database is then as it was.
+/// [`MaintenanceError`]; the database is then unchanged.
 pub fn vacuum(options: &Options, watch: &Watch) -> Result<Vacuumed, MaintenanceError> {
     with_exclusive(options, watch, |connection| {
         let before_bytes = size(connection)?;
@@ -74,11 +74,11 @@ pub fn optimize(options: &Options, watch: &Watch) -> Result<Optimized, Maintenan
     })
 }
 
-/// Copies a damaged WAL aside, cuts it behind its last sound transaction, and verifies the database with what is left.
+/// Copies a damaged WAL aside, truncates it after its last sound transaction, and verifies the database with the rest.
 ///
 /// # Errors
-/// [`MaintenanceError::Wal`] if the WAL is not damaged but belongs to another database; [`MaintenanceError::Damaged`] if the
-/// database and what is left do not match.
+/// [`MaintenanceError::Wal`] if the WAL is not damaged but belongs to another database; [`MaintenanceError::Damaged`]
+/// if the database does not match the rest.
 pub fn salvage_wal(options: &Options, watch: &Watch) -> Result<Salvaged, MaintenanceError> {
     expect_file(&options.path)?;
     let _lock = DatabaseLock::acquire(options)?;
@@ -89,7 +89,7 @@ pub fn salvage_wal(options: &Options, watch: &Watch) -> Result<Salvaged, Mainten
     Ok(salvaged)
 }
 
-/// Moves the WAL into the database and leaves one file, so that another can take its place.
+/// Moves the WAL into the database, so that it is one file that can be replaced.
 ///
 /// # Errors
 /// [`MaintenanceError`], also if another program has the database open.
@@ -123,7 +123,7 @@ fn connect_exclusively(
 ) -> Result<Connection, MaintenanceError> {
     wal::inspect(options)?;
     // A new connection for each attempt: a failed one may keep some of its locks.
-    patiently(options, watch, || {
+    retry_while_locked(options, watch, || {
         let connection = connect(&options.path, OpenFlags::SQLITE_OPEN_READ_WRITE, watch)?;
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         // Deleting the journal is what commits, so that has to be synced too.

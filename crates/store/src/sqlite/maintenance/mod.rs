@@ -1,7 +1,7 @@
 //! Maintains the file: copies it while a server writes it, checks it, shrinks it, and salvages its WAL.
 //!
-//! Nothing here creates a database or upgrades one, so a file of 0.2.0 stays one. Long work reports its progress and can be
-//! cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
+//! Nothing here creates or upgrades a database, so a file of 0.2.0 keeps its schema. Long work reports its progress and
+//! can be cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
 mod drift;
@@ -38,12 +38,12 @@ const PAGES_PER_STEP: i32 = 4096;
 const INSTRUCTIONS_PER_CHECK: i32 = 100_000;
 /// In KiB, since it is negative.
 const CACHE_KIB: i32 = -32 * 1024;
-/// Findings of SQLite's own check that are listed; a file with as many is lost.
+/// The maximum number of findings of SQLite's own check; a file with that many is lost.
 const MAX_INTEGRITY_FINDINGS: usize = 100;
 
 /// Why work on a database failed. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum MaintenanceError {
     #[error("{} does not exist; check the path", .path.display())]
     Missing { path: PathBuf },
@@ -63,7 +63,7 @@ pub enum MaintenanceError {
     #[error("{} is damaged ({finding}); use a backup that `registry maintenance --check` finds sound", .path.display())]
     Damaged { path: PathBuf, finding: String },
     #[error(
-        "{} was left in the middle of a change by a process that died; `registry maintenance --optimize` brings it back to what it was", .path.display())]
+        "{} was left in the middle of a change by a process that died; `registry maintenance --optimize` undoes that change", .path.display())]
     HalfChanged { path: PathBuf },
     #[error("the disk is full, so work on {} was undone; free space there, or choose another disk", .path.display())]
     DiskFull { path: PathBuf },
@@ -99,7 +99,7 @@ impl MaintenanceError {
 
 /// A step of long work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub enum Stage {
     /// Counted in bytes.
     Copying,
@@ -111,7 +111,7 @@ pub enum Stage {
     Compacting,
 }
 
-/// How far a step is.
+/// The progress of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// The step.
@@ -146,13 +146,13 @@ impl Watch {
         (self.cancelled)()
     }
 
-    /// Returns what `error` means. After a cancellation, every error means that.
+    /// Converts an error. After a cancellation, every error means that it was cancelled.
     fn failed(&self, path: &Path, error: &rusqlite::Error) -> MaintenanceError {
         if self.cancelled() { MaintenanceError::Interrupted } else { MaintenanceError::of(path, error) }
     }
 }
 
-/// A copy that was made.
+/// The result of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copied {
     /// Pages of the database.
@@ -161,7 +161,7 @@ pub struct Copied {
     pub size_bytes: u64,
 }
 
-/// Opens a connection for one piece of work. It does not wait for locks: [`patiently`] does, and can be cancelled.
+/// Opens a connection for one piece of work. It does not wait for locks: [`retry_while_locked`] does, and can be cancelled.
 fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(std::time::Duration::ZERO)?;
@@ -174,7 +174,7 @@ fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Con
 }
 
 /// Retries while another process holds a lock on the database, up to the busy timeout.
-fn patiently<T>(
+fn retry_while_locked<T>(
     options: &Options,
     watch: &Watch,
     mut attempt: impl FnMut() -> rusqlite::Result<T>,
@@ -194,7 +194,7 @@ fn patiently<T>(
     }
 }
 
-/// Refuses what can't be a database before SQLite opens it, and could create it.
+/// Refuses a path that can't be a database, before SQLite opens it or creates one there.
 fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(()),
@@ -229,7 +229,7 @@ fn copy(
         if watch.cancelled() {
             return Err(MaintenanceError::Interrupted);
         }
-        // A step is not interrupted by a cancellation, so its error is a real one.
+        // A cancellation does not interrupt a step, so its error is a real one.
         let stepped = backup.step(PAGES_PER_STEP).map_err(|error| MaintenanceError::of(path, &error))?;
         let progress = backup.progress();
         let count = |pages| u64::try_from(pages).unwrap_or(0);

@@ -3,7 +3,7 @@
 /// Findings of each severity that are listed.
 const MAX_LISTED: usize = 100;
 
-/// One thing that is wrong, or odd.
+/// A problem or an oddity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Its table; `schema` or `file` if it is in none.
@@ -34,7 +34,7 @@ impl Findings {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The number of the file's schema.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     Copied, MaintenanceError, Report, Watch, check, connect, copy_to_new, expect_file, expect_integrity,
-    expect_registry, patiently,
+    expect_registry, retry_while_locked,
 };
 use crate::sqlite::{
     lock::while_unowned,
@@ -19,7 +19,7 @@ use crate::sqlite::{
 /// How often a WAL that looks damaged is read: another program may be writing it.
 const WAL_ATTEMPTS: usize = 3;
 
-/// A registry's database as of the moment it was opened. A server can go on writing; it only can't restart its WAL.
+/// A registry's database as of the moment it was opened. A server can keep writing, but can't restart its WAL.
 #[derive(Debug)]
 pub struct Source {
     connection: Connection,
@@ -54,7 +54,7 @@ impl Source {
         } else {
             OpenFlags::SQLITE_OPEN_READ_WRITE
         };
-        let connection = patiently(options, watch, || {
+        let connection = retry_while_locked(options, watch, || {
             let connection = connect(path, flags, watch)?;
             connection.pragma_update(None, "query_only", true)?;
             connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
@@ -71,7 +71,7 @@ impl Source {
         Ok(Self { connection, path: path.clone() })
     }
 
-    /// The version of its schema; 0.2.0 and its predecessor used small numbers or 0.
+    /// Returns the version of its schema; 0.2.0 and its predecessor used small numbers or 0.
     ///
     /// # Errors
     /// If it can't be read.
@@ -79,7 +79,7 @@ impl Source {
         user_version(&self.connection).map_err(|error| MaintenanceError::of(&self.path, &error))
     }
 
-    /// Errs if this registry can't serve the database, because it is newer or damaged.
+    /// Returns an error if this registry can't serve the database, because it is newer or damaged.
     ///
     /// # Errors
     /// [`MaintenanceError::TooNew`], [`MaintenanceError::Damaged`].
@@ -130,7 +130,7 @@ pub fn is_registry_at_rest(path: &Path) -> bool {
         .unwrap_or(false)
 }
 
-/// The path as a URI that makes SQLite read the file without locks.
+/// Returns the path as a URI that makes SQLite read the file without locks.
 fn immutable_uri(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let encoded = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_of_any_letters_is_one_path_to_sqlite() {
+    fn a_path_with_any_characters_is_one_path_to_sqlite() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a b?mode=x#%41é.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 const VARYING_HEADER_BYTES: [std::ops::Range<usize>; 3] = [18..20, 24..28, 92..100];
 
 /// Makes a verified backup like `registry.db.before-upgrade-0.3.0` next to the database. It never overwrites a file, and
-/// reuses a backup of the same state, so that an upgrade that is interrupted again and again leaves one backup.
+/// reuses a backup of the same state, so that an upgrade that is interrupted repeatedly leaves one backup.
 ///
 /// The caller owns the database and may have it open.
 ///

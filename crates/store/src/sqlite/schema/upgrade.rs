@@ -48,7 +48,7 @@ UPDATE models SET updated_at = created_at WHERE updated_at IS NULL;
 UPDATE models SET frozen = 0 WHERE frozen IS NULL;
 ";
 
-/// Makes the tables, or brings older ones to this schema. Runs inside a transaction.
+/// Creates the tables, or upgrades older ones to this schema. Runs inside a transaction.
 pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     let is_new = holds_nothing(transaction)?;
     // A large file takes minutes, during which the server does not answer.
@@ -78,8 +78,8 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     Ok(())
 }
 
-/// Drops indexes and triggers, which are made again, and tables that nothing reads any more. Without triggers the upgrade
-/// changes no `updated_at`.
+/// Drops indexes and triggers, which are recreated later, and tables that nothing reads any more. Without triggers the
+/// upgrade changes no `updated_at`.
 fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let names = transaction
         .prepare(

@@ -1,6 +1,6 @@
 //! The write-ahead log (WAL) of a database, read before SQLite recovers it.
 //!
-//! SQLite recovers a WAL without reporting what it drops: it ignores everything behind damage, replays a WAL onto a
+//! SQLite recovers a WAL without reporting what it drops: it ignores everything after damage, replays a WAL onto a
 //! file it was not written for, and deletes a WAL next to an empty database. This module refuses those cases, since each
 //! would lose acknowledged writes. It must not read while this process has a connection to the database: closing a
 //! descriptor of the file would drop SQLite's locks.
@@ -28,11 +28,11 @@ const READ_BUFFER_BYTES: usize = 1 << 18;
 
 /// Why a database and its WAL must not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum WalError {
     #[error(
-        "{} is damaged: {sound} transactions in it are sound, and {behind} that were committed after those can't be read; nothing was changed. `registry maintenance --salvage-wal` copies the WAL aside and keeps what is sound; a backup may have more", .wal.display())]
-    Damaged { wal: PathBuf, sound: u64, behind: u64 },
+        "{} is damaged: {sound} transactions in it are sound, and {later} that were committed after those can't be read; nothing was changed. `registry maintenance --salvage-wal` copies the WAL aside and keeps what is sound; a backup may have more", .wal.display())]
+    Damaged { wal: PathBuf, sound: u64, later: u64 },
     #[error(
         "{} is missing or empty, but its WAL {} has {transactions} transactions; put the database back beside it, or move the WAL away to start with an empty database", .path.display(), .wal.display())]
     DatabaseMissing { path: PathBuf, wal: PathBuf, transactions: u64 },
@@ -78,13 +78,13 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalError> {
         return foreign("its pages have another size");
     }
     if found.tail == Tail::Damaged {
-        return Err(WalError::Damaged { wal, sound, behind: found.dropped_commits });
+        return Err(WalError::Damaged { wal, sound, later: found.dropped_commits });
     }
     Ok(found)
 }
 
 /// The same for the process that owns the database and is about to have SQLite recover the WAL. With
-/// [`Synchronous::Normal`] a loss of power may leave a hole with committed transactions behind it: those are then
+/// [`Synchronous::Normal`] a loss of power may leave a gap with committed transactions after it: those are then
 /// dropped, and a copy of the WAL is kept.
 ///
 /// # Errors
@@ -92,11 +92,11 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalError> {
 pub(super) fn inspect_to_recover(options: &Options) -> Result<(), WalError> {
     let [_, wal, ..] = options.files();
     let found = match inspect(options) {
-        Err(WalError::Damaged { sound, behind, .. }) if options.synchronous == Synchronous::Normal => {
+        Err(WalError::Damaged { sound, later, .. }) if options.synchronous == Synchronous::Normal => {
             let copy = salvage(options)?.kept_as.unwrap_or_default();
             tracing::warn!(
-                wal = %wal.display(), copy = %copy.display(), kept = sound, dropped = behind,
-                "the WAL has a hole, as a loss of power leaves one with `--synchronous normal`; the transactions behind it \
+                wal = %wal.display(), copy = %copy.display(), kept = sound, dropped = later,
+                "the WAL has a gap, as a loss of power can leave with `--synchronous normal`; the transactions after it \
                  are dropped, and the copy still has what is left of them"
             );
             return Ok(());
@@ -131,7 +131,7 @@ pub struct Salvaged {
     pub lost_transactions: u64,
 }
 
-/// Copies a damaged WAL aside and cuts it behind its last sound transaction. A sound WAL stays as it is.
+/// Copies a damaged WAL aside and truncates it after its last sound transaction. A sound WAL stays as it is.
 ///
 /// # Errors
 /// [`WalError`], if the WAL is not damaged but can't be used, or a file can't be read or written.

@@ -1,10 +1,10 @@
 //! Reads a WAL as SQLite does, and past the point where SQLite stops.
 //!
 //! Pure, over any reader. The format: <https://sqlite.org/fileformat2.html#the_write_ahead_log>. SQLite takes the sound
-//! frames up to the last commit and drops everything behind: a transaction that a crash cut short, but also transactions
-//! that were committed, if damage precedes them. This scan tells the two apart. The checksum of a frame covers all frames before it and is kept in
-//! its header, so a frame can be verified from the checksum that the frame before *states*, even if that one is damaged.
-//! A frame that continues a commit proves that this commit was complete.
+//! frames up to the last commit and drops everything after it: a transaction that a crash cut short, but also
+//! transactions that were committed, if damage precedes them. This scan tells the two apart. The checksum of a frame
+//! covers all frames before it and is kept in its header, so a frame can be verified from the checksum that the frame
+//! before *states*, even if that one is damaged. A frame that continues a commit proves that this commit was complete.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -23,7 +23,7 @@ pub(in super::super) struct WalScan {
     pub(super) frames: u64,
     /// Transactions in those frames.
     pub(super) transactions: u64,
-    /// Commits behind those frames.
+    /// Commits after those frames.
     pub(super) dropped_commits: u64,
     /// What kind of frames those are.
     pub(super) tail: Tail,
@@ -35,15 +35,15 @@ pub(in super::super) enum Tail {
     /// Nothing that was committed: an unfinished transaction, or frames from before the WAL was restarted.
     #[default]
     Unfinished,
-    /// A transaction with its commit but not all of its pages. A loss of power before the sync leaves one, and so does a
-    /// failed commit that was overwritten; a disk that changed it later does as well.
+    /// A transaction with its commit but not all of its pages. A loss of power before the sync leaves one, and so does
+    /// a failed commit that was overwritten, or a disk that damaged it later.
     Torn,
-    /// Committed transactions behind damage, or behind a lost header.
+    /// Committed transactions after damage, or after a lost header.
     Damaged,
 }
 
 impl WalScan {
-    /// Where in the file the last sound transaction ends.
+    /// Returns the position in the file at which the last sound transaction ends.
     pub(super) fn sound_bytes(&self) -> u64 {
         match self.frames {
             0 => 0,
@@ -106,7 +106,7 @@ pub(super) fn scan(wal: &mut impl Read, page_bytes: u32) -> io::Result<WalScan> 
         }
         previous = Previous { sums: [stated, sums[usize::from(is_sound)]], is_commit, is_current };
     }
-    // The header is synced before the first frame, so commits behind a lost one were sound.
+    // The header is synced before the first frame, so commits after a lost one were sound.
     found.tail = match found.dropped_commits {
         0 => Tail::Unfinished,
         _ if is_certain || !is_sound_header => Tail::Damaged,
@@ -133,12 +133,12 @@ impl Order {
 struct Sum([u32; 2]);
 
 impl Sum {
-    /// As a header states it.
+    /// Reads the checksum that a header states.
     fn stated(bytes: &[u8], at: usize) -> Self {
         Self([word(bytes, at), word(bytes, at + 4)])
     }
 
-    /// Continued over further bytes, a multiple of eight.
+    /// Continues the checksum over further bytes, a multiple of eight.
     fn over(self, bytes: &[u8], order: Order) -> Self {
         let Self([mut first, mut second]) = self;
         let number = |bytes: &[u8]| {
@@ -156,7 +156,7 @@ impl Sum {
     }
 }
 
-/// Four bytes as a big-endian number, as all numbers in a WAL are.
+/// Reads four bytes as a big-endian number, as all numbers in a WAL are.
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }

@@ -12,7 +12,7 @@ use super::*;
 const PAGE: usize = 512;
 const FRAME: usize = PAGE + 24;
 
-/// A database whose WAL holds some transactions of several pages each, and behind them the frames of an earlier, longer WAL.
+/// A database whose WAL holds some transactions of several pages each, followed by the frames of an earlier, longer WAL.
 struct Written {
     folder: TempDir,
     wal: Vec<u8>,
@@ -57,7 +57,7 @@ impl Written {
             fs::copy(file, copy).unwrap();
         }
         let wal = fs::read(&options(&left).files()[1]).unwrap();
-        assert!(wal.len() > HEADER_BYTES + ends[5] * FRAME + 5 * FRAME, "older frames lie behind");
+        assert!(wal.len() > HEADER_BYTES + ends[5] * FRAME + 5 * FRAME, "older frames follow");
         Self { folder: left, wal, ends }
     }
 
@@ -139,7 +139,7 @@ fn a_sound_wal_holds_what_sqlite_finds_in_it() {
 }
 
 #[test]
-fn a_wal_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
+fn a_wal_truncated_anywhere_is_not_damaged_and_holds_what_sqlite_finds_in_it() {
     let mut written = Written::new();
     let whole = written.wal.clone();
     let ends = [0, 1, 31, 32, 33, 55].into_iter().chain((0..written.ends[5]).flat_map(|frame| {
@@ -161,7 +161,7 @@ fn a_wal_that_ends_anywhere_is_no_damage_and_holds_what_sqlite_finds_in_it() {
 }
 
 #[test]
-fn whatever_a_loss_of_power_leaves_of_the_last_transaction_is_no_damage() {
+fn a_last_transaction_torn_by_a_loss_of_power_is_not_damage() {
     let mut written = Written::new();
     let whole = written.wal.clone();
     let (first, last) = (written.ends[4], written.ends[5]);
@@ -181,7 +181,7 @@ fn whatever_a_loss_of_power_leaves_of_the_last_transaction_is_no_damage() {
 }
 
 #[test]
-fn a_block_that_a_disk_lost_is_damage_unless_it_may_be_of_the_last_transaction() {
+fn a_block_lost_by_the_disk_is_damage_unless_it_may_belong_to_the_last_transaction() {
     let mut written = Written::new();
     let whole = written.wal.clone();
     // With it the end of the last but one may go, and then both look like one.
@@ -195,7 +195,7 @@ fn a_block_that_a_disk_lost_is_damage_unless_it_may_be_of_the_last_transaction()
 }
 
 #[test]
-fn what_a_transaction_leaves_that_was_undone_is_no_damage() {
+fn the_frames_of_a_transaction_that_was_rolled_back_are_not_damage() {
     let folder = tempfile::tempdir().unwrap();
     let connection = open(&folder);
     connection.execute_batch("CREATE TABLE t (x)").unwrap();
@@ -212,7 +212,7 @@ fn what_a_transaction_leaves_that_was_undone_is_no_damage() {
 
 /// The next commit overwrites one whose sync failed, but the last frames of that one may stay, with its commit.
 #[test]
-fn what_commits_leave_that_failed_and_were_overwritten_is_no_damage() {
+fn the_frames_of_commits_that_failed_and_were_overwritten_are_not_damage() {
     let written = Written::new();
     let with_one_more = |wal: &[u8], size: u32| {
         let folder = tempfile::tempdir().unwrap();
@@ -237,7 +237,7 @@ fn what_commits_leave_that_failed_and_were_overwritten_is_no_damage() {
 }
 
 #[test]
-fn every_bit_of_every_header_is_guarded() {
+fn every_bit_of_every_header_is_checked() {
     let mut written = Written::new();
     for bit in 0..HEADER_BYTES * 8 {
         written.expect_noticed(bit);
@@ -253,7 +253,7 @@ fn every_bit_of_every_header_is_guarded() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
     #[test]
-    fn a_flipped_bit_never_takes_a_committed_transaction_away_unseen(bits in prop::collection::vec(any::<prop::sample::Index>(), 64)) {
+    fn a_flipped_bit_never_hides_a_committed_transaction(bits in prop::collection::vec(any::<prop::sample::Index>(), 64)) {
         let mut written = Written::new();
         let all = written.wal.len() * 8;
         for bit in bits {
@@ -336,7 +336,7 @@ fn a_database_and_its_wal_are_inspected_together() {
 }
 
 #[test]
-fn a_database_that_can_not_be_read_is_not_taken_for_a_missing_one() {
+fn an_unreadable_database_is_not_mistaken_for_a_missing_one() {
     type Put<'p> = &'p dyn Fn(&Path);
     let cases: [(&str, Put<'_>, &str); 4] = [
         ("missing", &|_| (), "is missing or empty, but its WAL"),
@@ -384,7 +384,7 @@ fn a_salvaged_wal_keeps_its_sound_part_and_a_copy_of_the_whole() {
 
 proptest! {
     #[test]
-    fn bytes_of_any_kind_are_read_to_their_end(
+    fn any_bytes_are_scanned_to_their_end(
         bytes in prop::collection::vec(any::<u8>(), 0..5_000),
         head: [u8; HEADER_BYTES],
         page_bytes: u32,
