@@ -31,7 +31,7 @@ USER 65532:65532
 WORKDIR /data
 VOLUME /data
 EXPOSE 8001
-# It finds its server by the variables above. With HTTPS, set CAIA_REGISTRY_URL to a name of the certificate.
+# The command finds the server by the variables above. With HTTPS, set CAIA_REGISTRY_URL to a name of the certificate.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s CMD ["registry", "health"]
 ENTRYPOINT ["registry"]
 CMD ["serve"]
