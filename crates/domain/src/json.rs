@@ -127,7 +127,7 @@ fn escape(text: &str) -> (usize, Option<&'static str>) {
     }
 }
 
-/// The canonical form that `prior_metrics_sha256` is computed from. As in 0.2.0 it equals Python's
+/// Returns the canonical form that `prior_metrics_sha256` is computed from. As in 0.2.0 it equals Python's
 /// `json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
 #[must_use]
 pub fn canonical(object: &Object) -> Vec<u8> {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_key_is_found_however_it_is_escaped() {
+    fn a_reserved_key_is_found_in_any_escaping() {
         for (text, found) in [
             (r#"{"$serde_json::private::Number": "1"}"#, true),
             (r#"{"a": [{"b\"": 1, "\u0024serde_json::private::N\u0075mber" : "1"}]}"#, true),

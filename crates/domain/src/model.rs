@@ -7,7 +7,7 @@ use crate::status::Status;
 /// The id of a registered version; never reused.
 pub type ModelId = i64;
 
-/// A version that borrows its texts from a row of the store, which avoids copying it into an answer.
+/// A version that borrows its texts from a row of the store, so that an answer needs no copy of them.
 pub type ModelRow<'a> = Model<Cow<'a, str>>;
 
 /// A registered version. `S` says how it holds its texts: owned, or borrowed from a row ([`ModelRow`]).
@@ -141,7 +141,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{Draft, Timestamp};
 
-    /// A version for tables of cases: `m:1`, experimental, id 1.
+    /// Returns a version for tables of cases: `m:1`, experimental, id 1.
     pub(crate) fn sample() -> Model {
         let mut draft = Draft::named("m", "1").unwrap();
         draft.artifact_uri = Some("s3://b/m".to_owned());

@@ -58,7 +58,7 @@ impl ListQuery {
     /// Versions on a page at most.
     pub const MAX_LIMIT: i64 = 200;
 
-    /// The name of this list in its cursors.
+    /// Returns the name of this list in its cursors.
     #[must_use]
     pub fn list_name(&self) -> String {
         format!("{}.{}", self.sort.as_str(), self.order.as_str())

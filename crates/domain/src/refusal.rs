@@ -57,13 +57,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// No version has this id.
+    /// Creates the refusal for an id that no version has.
     #[must_use]
     pub fn no_model(id: ModelId) -> Self {
         Self::NotFound(format!("there is no model with id {id}"))
     }
 
-    /// Name and version are taken by the model with this id.
+    /// Creates the refusal for a name and version that the model with this id has.
     #[must_use]
     pub fn taken(name: &str, version: &str, id: ModelId) -> Self {
         Self::Conflict(format!(
