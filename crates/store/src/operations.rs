@@ -35,7 +35,7 @@ impl Context<'_> {
         store.append_event(id, event, self.actor, &self.now.to_string())
     }
 
-    /// The next `updated_at` of a version, which always increases.
+    /// Returns the next `updated_at` of a version, which always increases.
     fn after(&self, model: &Model) -> String {
         self.now.after(&model.updated_at).to_string()
     }

@@ -127,7 +127,7 @@ fn find_one(
     Ok(model)
 }
 
-/// The columns of a version except its id, with their values.
+/// Returns the columns of a version except its id, with their values.
 fn columns_of(model: &Model) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 28]> {
     macro_rules! columns {
         ($($field:ident)*) => {

@@ -31,7 +31,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The database and the `-wal`, `-shm` and `-journal` that SQLite keeps beside it, with symbolic links followed.
+    /// Returns the database and the `-wal`, `-shm` and `-journal` that SQLite keeps beside it, with symbolic links
+    /// followed.
     ///
     /// This process must not open them except through SQLite: closing a descriptor would drop SQLite's locks.
     #[must_use]
@@ -39,14 +40,14 @@ impl Options {
         Self::files_of(&self.path)
     }
 
-    /// The same for any path.
+    /// Returns the same for any path.
     #[must_use]
     pub fn files_of(path: &Path) -> [PathBuf; 4] {
         let path = resolved(path);
         ["", "-wal", "-shm", "-journal"].map(|suffix| with_suffix(&path, suffix))
     }
 
-    /// The file whose lock makes a process the owner of the database.
+    /// Returns the file whose lock makes a process the owner of the database.
     pub(super) fn lock_path(&self) -> PathBuf {
         with_suffix(&resolved(&self.path), ".lock")
     }

@@ -83,7 +83,7 @@ pub(super) fn inspect(options: &Options) -> Result<WalScan, WalError> {
     Ok(found)
 }
 
-/// The same for the process that owns the database and is about to have SQLite recover the WAL. With
+/// Inspects the WAL for the process that owns the database and is about to have SQLite recover it. With
 /// [`Synchronous::Normal`] a loss of power may leave a gap with committed transactions after it: those are then
 /// dropped, and a copy of the WAL is kept.
 ///

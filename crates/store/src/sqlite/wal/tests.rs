@@ -61,7 +61,7 @@ impl Written {
         Self { folder: left, wal, ends }
     }
 
-    /// A sound header of a WAL with pages of 512 bytes.
+    /// Returns a sound header of a WAL with pages of 512 bytes.
     fn header() -> [u8; HEADER_BYTES] {
         static HEADER: std::sync::OnceLock<[u8; HEADER_BYTES]> = std::sync::OnceLock::new();
         *HEADER.get_or_init(|| Self::new().wal[..HEADER_BYTES].try_into().unwrap())
@@ -71,7 +71,7 @@ impl Written {
         scan(&mut &self.wal[..], PAGE as u32).unwrap()
     }
 
-    /// The rows of the table after SQLite has recovered this WAL.
+    /// Returns the rows of the table after SQLite has recovered this WAL.
     fn recovered(&self) -> usize {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(options(&self.folder).path, options(&folder).path).unwrap();
@@ -80,7 +80,7 @@ impl Written {
         connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
     }
 
-    /// The transaction that a byte belongs to.
+    /// Returns the transaction that a byte belongs to.
     fn transaction_at(&self, at: usize) -> Option<usize> {
         let frame = at.checked_sub(HEADER_BYTES)? / FRAME;
         self.ends.iter().position(|end| frame < *end)
@@ -274,7 +274,7 @@ fn inspected(folder: &TempDir) -> String {
     said
 }
 
-/// A change of one of the files.
+/// Returns a change of one of the files.
 fn change(file: usize, change: impl Fn(&mut Vec<u8>)) -> impl Fn(&TempDir) {
     move |folder| {
         let path = &options(folder).files()[file];
