@@ -70,7 +70,7 @@ pub fn parse_object(bytes: &[u8], path: &Path) -> Result<Object, ArtifactError> 
     let found = match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => return Ok(object),
         Ok(Value::Array(_)) => "a list",
-        Ok(Value::String(_)) => "a text",
+        Ok(Value::String(_)) => "a string",
         Ok(Value::Number(_)) => "a number",
         Ok(Value::Bool(_)) => "a boolean",
         Ok(Value::Null) => "null",
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_says_where() {
+    fn a_syntax_error_has_line_and_column() {
         let text = refusal(b"{\n  \"a\": 1,\n  b\n}");
         assert!(text.starts_with("c.json is not JSON: "), "{text}");
         assert!(text.contains("line 3 column 3"), "{text}");
@@ -109,10 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn json_that_is_not_an_object_is_named() {
+    fn json_that_is_not_an_object_is_refused_by_its_type() {
         for (text, found) in [
             ("[1]", "a list"),
-            ("\"x\"", "a text"),
+            ("\"x\"", "a string"),
             ("1", "a number"),
             ("true", "a boolean"),
             ("null", "null"),

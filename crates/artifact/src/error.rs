@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 /// Why a file could not be used. Each text names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts name the fields")]
+#[allow(missing_docs, reason = "the messages describe the fields")]
 pub enum ArtifactError {
     /// There is no file at the path.
     #[error("{} does not exist; check the path", .path.display())]
@@ -17,7 +17,7 @@ pub enum ArtifactError {
     NotRegular { path: PathBuf, kind: &'static str },
     /// A file of `/proc` or another file system whose files have no stored content.
     #[error(
-        "{} is not a file on a disk but one that the kernel makes up ({file_system}); give the path of a file that \
+        "{} is not a file on a disk but one that the kernel generates ({file_system}); give the path of a file that \
          was written",
         .path.display()
     )]
@@ -30,7 +30,7 @@ pub enum ArtifactError {
     )]
     Outside { path: PathBuf },
     /// Too many symbolic links, or a link of `/proc`.
-    #[error("{} leads through links in a circle, or through those of /proc; give the path of the file itself", .path.display())]
+    #[error("{} leads through a loop of links, or through links of /proc; give the path of the file itself", .path.display())]
     LinkLoop { path: PathBuf },
     /// A path that is not a folder.
     #[error("{} is not a folder; give the path of the folder itself", .path.display())]
@@ -63,7 +63,7 @@ pub enum ArtifactError {
 
 /// Why paths can't be confined to a folder.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum RootError {
     #[error("{} does not exist; create the folder, or name another", .path.display())]
     Missing { path: PathBuf },
@@ -76,5 +76,5 @@ pub enum RootError {
          remove the setting, or allow that call",
         .path.display()
     )]
-    Unguarded { path: PathBuf },
+    Unsupported { path: PathBuf },
 }

@@ -24,7 +24,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The name of the file, which is plain text, since it is a [`CheckpointName`].
+    /// Returns the name of the file, which is plain text, since it is a [`CheckpointName`].
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
@@ -73,7 +73,7 @@ pub struct StabilityTracker {
 }
 
 impl StabilityTracker {
-    /// A file counts as complete once its state has not changed for `quiet`.
+    /// Creates a tracker for which a file is complete once its state has not changed for `quiet`.
     #[must_use]
     pub fn after(quiet: Duration) -> Self {
         Self { quiet, seen: HashMap::new() }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(list_checkpoints(folder.path()).unwrap(), []);
     }
 
-    /// A listed file: size, time of modification, inode.
+    /// Returns a listed file: size, time of modification, inode.
     fn seen(name: &str, (size_bytes, modified_ns, inode): (u64, i64, u64)) -> Checkpoint {
         Checkpoint {
             path: PathBuf::from(name),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_stable_once_it_was_the_same_for_long_enough() {
+    fn a_file_is_stable_once_it_has_been_unchanged_for_long_enough() {
         // The time in milliseconds, the state of the file, and when it is stable, with two seconds of quiet.
         type Look = (u64, Option<(u64, i64, u64)>, u64);
         let cases: [(&str, &[Look]); 5] = [

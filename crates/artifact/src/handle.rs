@@ -84,7 +84,7 @@ impl FileHandle {
         }
     }
 
-    /// The file of `handle`, named by the path that was asked for.
+    /// Wraps `handle`, which was opened at `path`.
     pub(super) fn of(path: PathBuf, handle: OwnedFd) -> Result<Self, ArtifactError> {
         let handle = File::from(handle);
         let inspected = handle.metadata().and_then(|metadata| Ok((metadata, fstatfs(&handle)?.f_type)));
@@ -102,13 +102,13 @@ impl FileHandle {
         })
     }
 
-    /// The path that was given.
+    /// Returns the path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The identity of the file.
+    /// Returns the identity of the file.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity

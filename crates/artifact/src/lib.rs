@@ -33,4 +33,4 @@ pub use portable::{FileHandle, LocalRoot};
 #[cfg(target_os = "linux")]
 pub use root::LocalRoot;
 pub use template::{Field, TemplateError, UriTemplate, Values};
-pub use write::{Replacement, check_writable, folder_of, followed, free_bytes, write_atomically};
+pub use write::{Replacement, check_writable, folder_of, follow_links, free_bytes, write_atomically};

@@ -127,7 +127,7 @@ mod tests {
         tempfile::tempdir().unwrap()
     }
 
-    /// A file of `length` varying bytes, modified long ago, so that any write changes its times.
+    /// Returns a file of `length` varying bytes, modified long ago, so that any write changes its times.
     fn file(folder: &TempDir, length: usize) -> (PathBuf, Vec<u8>) {
         let path = folder.path().join("model.pt");
         let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + at / 251) as u8).collect();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_equals_that_of_sha256sum() {
+    fn a_digest_equals_the_output_of_sha256sum() {
         let folder = folder();
         let path = folder.path().join("hello");
         fs::write(&path, "hello").unwrap();

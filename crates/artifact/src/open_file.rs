@@ -96,31 +96,31 @@ impl OpenFile {
         Ok(Self { path, file, identity: FileIdentity::of(&metadata), state: FileState::of(&metadata) })
     }
 
-    /// The path that was given.
+    /// Returns the path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The identity of the file.
+    /// Returns the identity of the file.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity
     }
 
-    /// Its state when it was opened.
+    /// Returns its state when it was opened.
     #[must_use]
     pub fn state(&self) -> FileState {
         self.state
     }
 
-    /// Its size in bytes when it was opened.
+    /// Returns its size in bytes when it was opened.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.state.size_bytes
     }
 
-    /// Fills `buffer` from `offset` on; partly only at the end of the file.
+    /// Fills `buffer` from `offset`; only the end of the file leaves it partly filled.
     pub(super) fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {

@@ -40,13 +40,13 @@ impl FileHandle {
         }
     }
 
-    /// The path that was given.
+    /// Returns the path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The identity of the file.
+    /// Returns the identity of the file.
     #[must_use]
     pub fn identity(&self) -> FileIdentity {
         self.identity
@@ -89,9 +89,9 @@ impl LocalRoot {
     /// Fails, since this system can't confine paths.
     ///
     /// # Errors
-    /// [`RootError::Unguarded`], always.
+    /// [`RootError::Unsupported`], always.
     pub fn open(path: &Path) -> Result<Self, RootError> {
-        Err(RootError::Unguarded { path: path.to_owned() })
+        Err(RootError::Unsupported { path: path.to_owned() })
     }
 
     /// Never called.

@@ -22,7 +22,7 @@ use crate::{
     handle::{FileHandle, is_unsupported, look_up, lookup_error},
 };
 
-/// Links that a lookup follows, as many as Linux follows.
+/// The maximum number of links that a lookup follows, as in Linux.
 const MAX_LINKS: usize = 40;
 
 /// The rules of the kernel's lookups.
@@ -55,7 +55,7 @@ impl LocalRoot {
         let folder = openat(CWD, &names[1], flags, Mode::empty()).map_err(|error| failed(error.into()))?;
         match look_up(&folder, Path::new("."), OFlags::empty(), BENEATH) {
             Ok(_) => Ok(Self { folder: Arc::new(folder), names }),
-            Err(error) if is_unsupported(error) => Err(RootError::Unguarded { path: path.to_owned() }),
+            Err(error) if is_unsupported(error) => Err(RootError::Unsupported { path: path.to_owned() }),
             Err(error) => Err(failed(error.into())),
         }
     }
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
 
-    /// A root with `model.pt` and `runs/7/model.pt` in it, beside `outside/secret`.
+    /// Returns a root with `model.pt` and `runs/7/model.pt` in it, beside `outside/secret`.
     fn root() -> (TempDir, PathBuf, LocalRoot) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("root");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_out_or_shows_what_is_there() {
+    fn no_path_leads_out_or_reveals_what_exists() {
         let (folder, path, root) = root();
         let outside = folder.path().join("outside");
         symlink(&outside, path.join("absolute")).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_files_and_circles_are_named() {
+    fn missing_files_and_link_loops_are_reported() {
         let (_folder, path, root) = root();
         symlink("loop", path.join("loop")).unwrap();
         symlink(path.join("round"), path.join("round")).unwrap();

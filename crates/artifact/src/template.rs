@@ -49,7 +49,7 @@ enum Part {
 
 /// Why a template is invalid, or can't be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts name the fields")]
+#[allow(missing_docs, reason = "the messages describe the fields")]
 pub enum TemplateError {
     /// A field that does not exist.
     #[error("{{{field}}} is not a field; use {{name}}, {{version}}, {{step}}, {{basename}} or {{sha256}}")]
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_can_not_use_an_absent_value() {
+    fn a_template_cannot_use_an_absent_value() {
         let without = Values { step: None, ..VALUES };
         assert_eq!(
             expanded("s3://b/{step}", &without),

@@ -16,7 +16,7 @@ const NEW_FILE_MODE: u32 = 0o666;
 /// The permissions that the owner always has, to write the file.
 const OWNERS_MODE: u32 = 0o600;
 
-/// Links that are followed, as many as Linux follows.
+/// The maximum number of links that are followed, as in Linux.
 const MAX_LINKS: usize = 40;
 
 /// Checks before long work that [`write_atomically`] can write to `path`. It creates a temporary file, since permissions do
@@ -38,7 +38,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> 
     let mut replacement = Replacement::of(path)?;
     let written = replacement.file.write_all(bytes);
     written.map_err(|source| ArtifactError::Unwritable { path: path.to_owned(), source })?;
-    replacement.put_in_place()
+    replacement.persist()
 }
 
 /// A temporary file that will replace another in the same folder. If it is dropped before, it is removed.
@@ -82,13 +82,13 @@ impl Replacement {
         Ok(Self { file, path: path.to_owned(), destination })
     }
 
-    /// The path of the temporary file.
+    /// Returns the path of the temporary file.
     #[must_use]
     pub fn temporary_path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The path that it will replace, with links followed.
+    /// Returns the path that it will replace, with links followed.
     #[must_use]
     pub fn destination(&self) -> &Path {
         &self.destination
@@ -98,7 +98,7 @@ impl Replacement {
     ///
     /// # Errors
     /// [`ArtifactError::Unwritable`]; an existing file is then untouched.
-    pub fn put_in_place(self) -> Result<(), ArtifactError> {
+    pub fn persist(self) -> Result<(), ArtifactError> {
         self.put(NamedTempFile::persist)
     }
 
@@ -106,7 +106,7 @@ impl Replacement {
     ///
     /// # Errors
     /// [`ArtifactError::Unwritable`], also if the destination exists.
-    pub fn put_in_free_place(self) -> Result<(), ArtifactError> {
+    pub fn persist_new(self) -> Result<(), ArtifactError> {
         self.put(NamedTempFile::persist_noclobber)
     }
 
@@ -128,7 +128,7 @@ fn sync_folder(path: &Path) {
     let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
 }
 
-/// Returns the free bytes in the folder of `path`; `None` if the system does not tell.
+/// Returns the free bytes in the folder of `path`; `None` if the system does not report them.
 #[must_use]
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let stats = rustix::fs::statvfs(folder_of(path)).ok()?;
@@ -140,7 +140,7 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
     let target = match fs::canonicalize(path) {
         Ok(existing) => existing,
-        Err(error) if error.kind() == ErrorKind::NotFound => followed(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => follow_links(path),
         Err(source) => return Err(ArtifactError::Unwritable { path: path.to_owned(), source }),
     };
     match fs::metadata(&target).ok().and_then(|metadata| irregular(metadata.file_type())) {
@@ -155,13 +155,13 @@ fn destination(path: &Path) -> Result<PathBuf, ArtifactError> {
 
 /// Follows `path` if it is a link, and returns it unchanged otherwise. The target need not exist.
 #[must_use]
-pub fn followed(path: &Path) -> PathBuf {
+pub fn follow_links(path: &Path) -> PathBuf {
     let mut target = path.to_owned();
     for _ in 0..MAX_LINKS {
         let Ok(next) = fs::read_link(&target) else { return target };
         target = folder_of(&target).join(next);
     }
-    // A circle of links; the system reports it when the path is opened.
+    // A loop of links; the system reports it when the path is opened.
     path.to_owned()
 }
 

@@ -24,9 +24,9 @@ pub(super) const DIGEST_METADATA: &str = "sha256";
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a short request may still take after an interruption.
-pub(super) const FINISH_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// The most parts that S3 and GCS allow.
+/// The maximum number of parts that S3 and GCS allow.
 const MAX_PARTS: u64 = 10_000;
 
 /// How files are split into parts. The defaults suit every store; tests set smaller ones.
@@ -73,7 +73,7 @@ pub struct ObjectInfo {
 
 impl ObjectInfo {
     /// Returns true if the object is known to have these bytes.
-    pub(super) fn is(&self, size_bytes: u64, digest: Digest) -> bool {
+    pub(super) fn matches(&self, size_bytes: u64, digest: Digest) -> bool {
         self.size_bytes == size_bytes && self.sha256 == Some(digest)
     }
 }

@@ -16,7 +16,7 @@ use crate::error::ArtifactError;
 
 /// Why an object could not be read or written. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts name the fields")]
+#[allow(missing_docs, reason = "the messages describe the fields")]
 pub enum ObjectError {
     /// The text names no object.
     #[error(transparent)]

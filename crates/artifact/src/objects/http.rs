@@ -42,7 +42,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a connection may be silent while it transfers bytes; then it is dead.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the answers to abandoned requests are awaited.
-const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often that is checked.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 /// Bytes that are read from a connection at once.
@@ -95,9 +95,9 @@ impl UreqClient {
     }
 
     /// Ends requests whose futures were dropped. Waits for the answers of those that are sent already, at most
-    /// [`DRAIN_WITHIN`], and then closes their connections.
+    /// [`DRAIN_TIMEOUT`], and then closes their connections.
     pub(super) async fn drain(&self) {
-        let deadline = Instant::now() + DRAIN_WITHIN;
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
         while self.0.in_flight.load(Ordering::Acquire) > 0 {
             if Instant::now() >= deadline {
                 let mut agent = self.0.agent();

@@ -14,7 +14,7 @@ use crate::open_file::OpenFile;
 use registry_domain::Measurement;
 
 /// How long the abort of a failed upload may take.
-const ABORT_WITHIN: Duration = Duration::from_secs(15);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An upload in progress.
 pub(super) struct Parts<'a, P> {
@@ -140,7 +140,7 @@ impl<'a, P: FnMut(u64)> Parts<'a, P> {
             // A part that arrived after the abort would remain.
             self.in_flight.shutdown().await;
             self.objects.client.http.drain().await;
-            tokio::time::timeout(ABORT_WITHIN, self.upload.abort()).await
+            tokio::time::timeout(ABORT_TIMEOUT, self.upload.abort()).await
         });
         match aborted {
             Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),

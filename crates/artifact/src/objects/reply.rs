@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_texts_of_the_stores_client_are_taken_apart() {
+    fn error_texts_of_the_stores_client_are_parsed() {
         let text = "Generic S3 error: Error performing PUT http://h/b/k in 1s, after 2 retries, max_retries: 7, \
                     retry_timeout: 120s  - Server returned non-2xx status code: 400 Bad Request: \
                     <Error><Code>Odd</Code><Message>status code: 503</Message></Error>";

@@ -79,7 +79,7 @@ pub(super) fn settings<K: FromStr>(
     variables(scheme).iter().filter_map(move |(name, ..)| setting(name))
 }
 
-/// Refuses values that the stores' client would panic at: it assumes that each can be sent.
+/// Refuses values on which the stores' client would panic, since it assumes that each can be sent.
 pub(super) fn check_variables(
     scheme: Scheme,
     set: &impl Fn(&str) -> Option<String>,

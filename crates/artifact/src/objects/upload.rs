@@ -9,7 +9,7 @@ use object_store::{
 };
 
 use super::{
-    bucket::{DIGEST_METADATA, FINISH_WITHIN, ObjectInfo, Objects, path},
+    bucket::{DIGEST_METADATA, GRACE_PERIOD, ObjectInfo, Objects, path},
     connect::StoreClient,
     error::{ObjectError, classify, is_answer_lost, is_unsupported},
     parts::Parts,
@@ -88,7 +88,7 @@ impl Objects {
         if interrupted() {
             return Err(ObjectError::Interrupted { uri: uri.clone() });
         }
-        match self.run(interrupted, FINISH_WITHIN, put) {
+        match self.run(interrupted, GRACE_PERIOD, put) {
             None => return Err(ObjectError::InterruptedUnsure { uri: uri.clone() }),
             Some(put) => put?,
         }
@@ -114,7 +114,7 @@ impl Objects {
         let path = path(uri)?;
         let begin = self.client.parts.put_multipart_opts(&path, options);
         // If this request were dropped, its upload could not be aborted.
-        let upload = match self.run(interrupted, FINISH_WITHIN, begin) {
+        let upload = match self.run(interrupted, GRACE_PERIOD, begin) {
             None => {
                 return Err(ObjectError::PartsLeft {
                     uri: uri.clone(),
@@ -141,7 +141,7 @@ impl Objects {
             // possible.
             match self.find(uri, interrupted) {
                 Ok(None) => {}
-                Ok(Some(there)) if there.is(size_bytes, digest) => {
+                Ok(Some(there)) if there.matches(size_bytes, digest) => {
                     // Another client has uploaded the same file, so this upload is only aborted.
                     return match parts.abort(ObjectError::Exists { uri: uri.clone() }) {
                         ObjectError::Exists { .. } => Ok(()),
@@ -155,7 +155,7 @@ impl Objects {
         if let Err(error) = self.runtime.block_on(parts.upload.complete()) {
             // The answer may have been lost after the upload was completed.
             let found = self.find(uri, &|| false).ok().flatten();
-            if !found.is_some_and(|found| found.is(size_bytes, digest)) {
+            if !found.is_some_and(|found| found.matches(size_bytes, digest)) {
                 let why = failed(error);
                 return Err(parts.abort(why));
             }
@@ -167,7 +167,7 @@ impl Objects {
     /// Asks the store what it holds. This is not interrupted: the object exists by now.
     fn confirm(&self, uri: &ObjectUri, size_bytes: u64, digest: Digest) -> Result<(), ObjectError> {
         let reason = match self.find(uri, &|| false)? {
-            Some(found) if found.is(size_bytes, digest) => return Ok(()),
+            Some(found) if found.matches(size_bytes, digest) => return Ok(()),
             Some(ObjectInfo { size_bytes, sha256: Some(digest) }) => {
                 format!("has {size_bytes} bytes with sha256 {digest}")
             }
@@ -213,7 +213,7 @@ impl StoreClient {
                 _ => return Err(classify(&self.target, uri, &error)),
             };
             match self.find(uri).await {
-                Ok(Some(there)) if there.is(size_bytes, digest) => return Ok(()),
+                Ok(Some(there)) if there.matches(size_bytes, digest) => return Ok(()),
                 Ok(Some(_)) => return Err(ObjectError::Exists { uri: uri.clone() }),
                 Ok(None) if is_unsupported(&error) => {
                     let put = self.put(&path, payload, digest, PutMode::Overwrite).await;

@@ -76,25 +76,25 @@ impl ObjectUri {
         text.trim().split_once("://").is_some_and(|(scheme, _)| Scheme::parse(scheme).is_some())
     }
 
-    /// The protocol of its store.
+    /// Returns the protocol of its store.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The bucket; for Azure the container.
+    /// Returns the bucket; for Azure the container.
     #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// The object's name in its bucket.
+    /// Returns the object's name in its bucket.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The key after its last `/`.
+    /// Returns the key after its last `/`.
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.key.rsplit('/').next().unwrap_or(&self.key)
