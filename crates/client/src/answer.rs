@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, HeaderName, header};
 
 use crate::error::ClientError;
 
-/// The longest text of a server that an error repeats.
+/// The maximum length of a server's text in an error.
 const MAX_DETAIL_CHARS: usize = 2000;
 
 const TOTAL_COUNT_HEADER: HeaderName = HeaderName::from_static("x-total-count");

@@ -9,7 +9,7 @@ use crate::error::ClientError;
 ///
 /// # Errors
 /// [`ClientError::BadUrl`] if `text` is not a plain http or https URL.
-pub fn read_base_url(text: &str) -> Result<Url, ClientError> {
+pub fn parse_base_url(text: &str) -> Result<Url, ClientError> {
     // The text may contain a password.
     let shown = if text.contains('@') { "" } else { text };
     let bad = |why: &str| ClientError::BadUrl(format!("{shown:?} {why}"));

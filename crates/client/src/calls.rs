@@ -14,7 +14,7 @@ use registry_domain::{ModelId, Status};
 /// Characters that a path segment contains as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-const NO_MODEL: &str = "its answer names no model";
+const NO_MODEL: &str = "its answer contains no model";
 
 const IF_UPDATED_AT: HeaderName = HeaderName::from_static("if-updated-at");
 
@@ -101,7 +101,7 @@ impl Client {
     pub fn metrics(&self, id: ModelId, suite: Option<&str>) -> Result<Value, ClientError> {
         let query: Vec<_> = suite.iter().map(|suite| ("suite", *suite)).collect();
         let body = self.get(&with_query(&format!("/models/{id}/metrics"), &query))?;
-        self.expect(body, Value::is_object, "its answer holds no suites")
+        self.expect(body, Value::is_object, "its answer contains no suites")
     }
 
     /// Merges scores into a suite with a body of `POST /models/{id}/metrics`.
@@ -156,7 +156,7 @@ impl Client {
             let is_map = |field: &str| body.get(field).is_some_and(Value::is_object);
             body.get("total_models").is_some_and(Value::is_u64) && is_map("by_status") && is_map("by_name")
         };
-        self.expect(self.get("/stats")?, counts, "its answer counts no models")
+        self.expect(self.get("/stats")?, counts, "its answer contains no counts")
     }
 
     /// Checks that the server runs, and with `ready` that it accepts writes, else [`ClientError::Unavailable`]. Without

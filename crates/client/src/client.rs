@@ -11,7 +11,7 @@ use ureq::{
 
 use crate::{
     answer,
-    base_url::{is_loopback, read_base_url},
+    base_url::{is_loopback, parse_base_url},
     error::ClientError,
     key::SecretKey,
 };
@@ -24,8 +24,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_RETRIES: u32 = 3;
 /// The longest wait that a `Retry-After` can ask for.
 const MAX_RETRY_WAIT: Duration = Duration::from_secs(10);
-/// The wait before the first retry of a refused connection; doubled each time. In all long enough for a server that is
-/// restarting, and short enough to report a missing one soon.
+/// The wait before the first retry of a refused connection; doubled each time. In total this is long enough for a
+/// server that is restarting, and short enough to report a missing one soon.
 const RECONNECT_WAIT: Duration = Duration::from_millis(100);
 /// The largest answer that is read; a page of 200 versions is far smaller.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
@@ -62,7 +62,7 @@ impl Client {
     }
 
     fn with(base_url: &str, key: Option<SecretKey>, call_timeout: Duration) -> Result<Self, ClientError> {
-        let url = read_base_url(base_url)?;
+        let url = parse_base_url(base_url)?;
         let mut config = Agent::config_builder()
             .user_agent(USER_AGENT)
             .timeout_resolve(Some(CONNECT_TIMEOUT))

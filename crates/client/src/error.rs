@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a call failed. Each text says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts name the fields")]
+#[allow(missing_docs, reason = "the messages describe the fields")]
 pub enum ClientError {
     /// The text is not the URL of a registry.
     #[error("the registry's URL {0}; set one like http://localhost:8001 with --registry-url")]

@@ -44,7 +44,7 @@ impl SecretKey {
         &self.value
     }
 
-    /// The key itself, for a header that another client sends.
+    /// Returns the key itself, for a header that another client sends.
     pub fn reveal(&self) -> &str {
         // `new` accepts only printable ASCII.
         self.value.to_str().unwrap_or_default()

@@ -10,7 +10,7 @@ mod client;
 mod error;
 mod key;
 
-pub use base_url::read_base_url;
+pub use base_url::parse_base_url;
 pub use calls::{Condition, Page};
 pub use client::Client;
 pub use error::ClientError;
