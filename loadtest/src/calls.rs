@@ -21,10 +21,10 @@ const CALLERS: usize = 16;
 const BUSY_RETRIES: u32 = 20;
 const BUSY_WAIT: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(100);
-/// The longest part of an error message that is repeated.
+/// The maximum length of an error message that is repeated.
 const MAX_DETAIL_CHARS: usize = 500;
 
-/// Returns why the run has to end early, if it has to.
+/// Returns why the run must end early, if it must.
 pub type Stop = Arc<dyn Fn() -> Option<Halt> + Send + Sync>;
 
 /// A successful answer.
@@ -57,7 +57,7 @@ impl Calls {
         self.send("DELETE", path, None).await
     }
 
-    /// The path of a link of the server, without the base path.
+    /// Returns the path of a link of the server, without the base path.
     pub(crate) fn own_path(&self, link: &str) -> Option<String> {
         self.target.own_path(link)
     }
@@ -67,7 +67,7 @@ impl Calls {
         self.target.write(&mut request, method, path, body);
         loop {
             let answer = self.connection.exchange(&request, Instant::now()).await;
-            match answer.map_err(Error::from).and_then(judge) {
+            match answer.map_err(Error::from).and_then(classify) {
                 Err(Error::Unavailable { .. }) if retries < BUSY_RETRIES => sleep(BUSY_WAIT).await,
                 outcome => return outcome,
             }
@@ -76,8 +76,8 @@ impl Calls {
     }
 }
 
-/// The successful reply, or the error that an answer means.
-fn judge(answer: Answer<'_>) -> Result<Reply, Error> {
+/// Returns the successful reply, or the error that an answer means.
+fn classify(answer: Answer<'_>) -> Result<Reply, Error> {
     let detail = || -> Option<String> {
         let parsed: serde_json::Value = serde_json::from_slice(answer.body).ok()?;
         let detail = parsed.get("detail")?;
@@ -111,7 +111,7 @@ impl Session<'_> {
         Calls { target: self.target.clone(), connection }
     }
 
-    /// Does the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
+    /// Runs the jobs from 0 to `jobs`, a few at once, and reports the number done at intervals.
     ///
     /// # Errors
     /// The first error of a job, which ends the others; [`Error::Halted`] if `stop` says so.

@@ -1,4 +1,4 @@
-//! Why a run can't be made or checked.
+//! Why a run can't be executed or checked.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use crate::http::ExchangeError;
 
 /// An error outside of the load itself. Failed requests are in the report.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the fields are what the texts name")]
+#[allow(missing_docs, reason = "the messages describe the fields")]
 pub enum Error {
     #[error("{0}")]
     BadTarget(String),

@@ -1,4 +1,4 @@
-//! What one caller has written: the state of each write, one byte each.
+//! The writes of one caller: the state of each, in one byte.
 //!
 //! A write is unsure from the moment it is sent until its answer comes.
 
@@ -35,7 +35,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// The number of all writes in one of the two states that can have an event.
+    /// Returns the number of all writes in one of the two states that can have an event.
     pub(crate) fn count(&self, state: WriteState) -> u64 {
         let numbered = self.metrics.iter().chain(&self.registrations).filter(|write| **write == state);
         let promotions = self.promotions.iter().map(|own| match state {

@@ -7,14 +7,14 @@
 //! | `plan` | the settings of a run |
 //! | `target` | the server's URL and addresses, and the form of a request |
 //! | `http` | a connection: bytes out, an answer in |
-//! | `scenario` | the requests, and what their answers mean |
+//! | `scenario` | the requests, and the meaning of their answers |
 //! | `ledger` | the writes of one caller |
 //! | `schedule` | when requests of the open loop are due |
 //! | `workers` | threads, each with its callers |
 //! | `histogram`, `tally`, `series` | latencies and counts, in all and over time |
 //! | `calls`, `prepare`, `readback` | calls before and after the load |
 //! | `hgrm`, `chart` | distributions for other tools, and as a page |
-//! | `observer` | progress, and whether the server still exists |
+//! | `observer` | progress, and whether the server still runs |
 //! | `report`, `run` | the result, and the order of everything |
 //!
 //! *Coordinated omission.* In the closed loop each caller waits for its answer, so a stalled server gets fewer requests:

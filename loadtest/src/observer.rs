@@ -1,5 +1,4 @@
-//! Collects the workers' messages during the load: the run over time, its progress, and whether the server still
-//! exists.
+//! Collects the workers' messages during the load: the run over time, its progress, and whether the server still runs.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
@@ -43,7 +42,7 @@ pub enum Stage {
 pub struct Progress {
     /// True in the warm-up.
     pub warming_up: bool,
-    /// Since the begin of the load.
+    /// Since the start of the load.
     pub elapsed: Duration,
     /// The end with the warm-up, if time ends the run.
     pub end: Option<Duration>,

@@ -25,13 +25,13 @@ impl Operation {
     const ALL: [Self; 6] =
         [Self::Read, Self::List, Self::Metrics, Self::Register, Self::Promote, Self::Health];
 
-    /// The operation of this name.
+    /// Returns the operation of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 
-    /// Its name in weights and reports.
+    /// Returns its name in weights and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl Weights {
         self.0.iter().filter(|weight| **weight > 0).count() > 1
     }
 
-    /// The next operation. `draw` returns a random number below its argument.
+    /// Returns the next operation. `draw` returns a random number below its argument.
     pub(crate) fn pick(&self, draw: impl FnOnce(u32) -> u32) -> Operation {
         let mut drawn = draw(self.0.iter().sum());
         for (operation, weight) in Operation::ALL.into_iter().zip(self.0) {
@@ -143,7 +143,7 @@ pub struct Plan {
     pub models: usize,
     /// The suite whose scores are recorded.
     pub suite: String,
-    /// The longest time for an answer.
+    /// How long to wait for an answer.
     pub timeout: Duration,
     /// Do not delete the registered versions afterwards, for example since they end with their server.
     pub keep: bool,

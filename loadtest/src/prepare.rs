@@ -16,7 +16,7 @@ use crate::{
     scenario::id_in,
 };
 
-/// The prefix of all names, by which people recognise them.
+/// The prefix of all names, so that people recognise them.
 const PREFIX: &str = "loadtest-";
 const PAGE: usize = 200;
 
@@ -31,7 +31,7 @@ pub(crate) fn check(session: &Session<'_>) -> Result<(), Error> {
     let stats: Option<Value> = serde_json::from_slice(&answered.body).ok();
     match stats.as_ref().and_then(|stats| stats.get("total_models")) {
         Some(_) => Ok(()),
-        None => Err(Error::NotARegistry { reason: "its /stats have no total_models".to_owned() }),
+        None => Err(Error::NotARegistry { reason: "its /stats has no total_models".to_owned() }),
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn register(
     Ok(ids.take())
 }
 
-/// A version as a training job would register it.
+/// Returns a version as a training job would register it.
 fn draft(name: &str, number: usize) -> Value {
     let parity = if number.is_multiple_of(2) { "loadtest-even" } else { "loadtest-odd" };
     json!({

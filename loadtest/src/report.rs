@@ -17,7 +17,7 @@ use crate::{
 pub enum EndedBy {
     /// All requests were sent.
     Requests,
-    /// The time was over.
+    /// The time ran out.
     Duration,
     /// The user ended it.
     Interrupt,
@@ -27,7 +27,7 @@ pub enum EndedBy {
 
 /// Latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Latency {
     pub count: u64,
     pub min: f64,
@@ -40,7 +40,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// The summary of a histogram of nanoseconds.
+    /// Returns the summary of a histogram of nanoseconds.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let millis = |ns: f64| (ns / 1000.0).round() / 1000.0;
@@ -86,7 +86,7 @@ pub struct RateReport {
 
 /// The load before the run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Warmup {
     pub seconds: f64,
     pub requests: u64,
@@ -95,7 +95,7 @@ pub struct Warmup {
 
 /// On the wire, with heads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Bytes {
     pub sent: u64,
     pub received: u64,
@@ -119,7 +119,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// The versions that the run made.
+/// The versions that the run registered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Versions {
     /// Their name.
@@ -195,7 +195,7 @@ pub struct Report {
     /// Present if versions were promoted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub production: Option<Production>,
-    /// The versions that the run made.
+    /// The versions that the run registered.
     pub versions: Versions,
 }
 

@@ -1,6 +1,6 @@
-//! A run from begin to end: check, prepare, load, read back, tidy up.
+//! A run from start to end: check, prepare, load, read back, tidy up.
 //!
-//! An error after the first request is a part of the report.
+//! An error after the first request becomes part of the report.
 
 use std::{
     io,
@@ -33,13 +33,13 @@ use crate::{
     workers::{self, Shared, WorkerMessage},
 };
 
-/// How often a wait for connections checks that the run goes on.
+/// How often a wait for connections checks that the run continues.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// The waits of requests that were not sent are sampled evenly: an impossible rate leaves billions.
 const MAX_WAITS: u64 = 1_000_000;
 
-/// Makes the run, calls `stop` and `report` at intervals.
+/// Executes the run, and calls `stop` and `report` at intervals.
 ///
 /// # Errors
 /// If it could not begin. Versions that were already registered are deleted, if possible.
@@ -88,8 +88,8 @@ pub fn run(
     Ok(outcome(plan, loaded, checked, model_id, versions))
 }
 
-/// The session after the run was ended early: the same reason does not end what follows. A second interrupt ends the
-/// process.
+/// Returns a session for the steps after a run that was ended early, which the same reason must not end. A second
+/// interrupt ends the process.
 fn resumed(session: Session<'_>) -> Session<'_> {
     let stopped = (session.stop)().is_some();
     if stopped { Session { stop: Arc::new(|| None), ..session } } else { session }
@@ -225,7 +225,7 @@ fn rate_report(
     }
 }
 
-/// The spans of these requests. Each sample counts for all requests up to the next one.
+/// Returns the spans of these requests. Each sample counts for all requests up to the next one.
 fn spread(numbers: Range<u64>, span_of: impl Fn(u64) -> Duration) -> Histogram<u64> {
     let mut spans = histogram();
     let apart = (numbers.end - numbers.start).div_ceil(MAX_WAITS).max(1);

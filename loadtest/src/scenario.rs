@@ -1,4 +1,4 @@
-//! The requests of a run, and what their answers mean.
+//! The requests of a run, and the meaning of their answers.
 //!
 //! A caller writes its requests into a buffer that it keeps, so it allocates nothing during the run.
 
@@ -14,10 +14,10 @@ use crate::{
     target::Target,
 };
 
-/// The longest part of an answer that the report repeats.
+/// The maximum length of an answer that the report repeats.
 const MAX_ERROR_CHARS: usize = 300;
 
-/// What the requests of a run are made of.
+/// The ingredients of a run's requests.
 pub(crate) struct Requests {
     target: Target,
     weights: Weights,
@@ -56,12 +56,12 @@ const LISTS: [&str; 8] = [
     "q=NAME&tag=loadtest-odd&limit=10",
 ];
 
-/// The index of the version to which a caller's write of this number goes.
+/// Returns the index of the version to which a caller's write of this number goes.
 pub(crate) fn model_of(caller: usize, number: usize, models: usize) -> usize {
     (caller + number) % models.max(1)
 }
 
-/// The version string of a registration.
+/// Returns the version string of a registration.
 pub(crate) fn version_of(caller: usize, number: usize) -> String {
     format!("r{caller}-{number}")
 }
@@ -147,7 +147,7 @@ impl Caller {
     /// Records the answer to that request in the ledger. Returns why it failed, if it did.
     pub(crate) fn record(&mut self, answer: &Result<Answer<'_>, ExchangeError>) -> Option<Failure> {
         let (operation, number) = self.pending.take()?;
-        let (state, failure) = judge(operation, answer);
+        let (state, failure) = classify(operation, answer);
         let done = state == WriteState::Acknowledged;
         match operation {
             Operation::Metrics => self.ledger.metrics[number] = state,
@@ -177,8 +177,11 @@ impl Failure {
     }
 }
 
-/// The state of the write, and the failure if the answer is one.
-fn judge(operation: Operation, answer: &Result<Answer<'_>, ExchangeError>) -> (WriteState, Option<Failure>) {
+/// Returns the state of the write, and the failure if the answer is one.
+fn classify(
+    operation: Operation,
+    answer: &Result<Answer<'_>, ExchangeError>,
+) -> (WriteState, Option<Failure>) {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -207,7 +210,7 @@ fn judge(operation: Operation, answer: &Result<Answer<'_>, ExchangeError>) -> (W
     }
 }
 
-/// The id at the begin of a version's answer; if it is elsewhere, the whole answer is parsed.
+/// Returns the id at the start of a version's answer; if it is elsewhere, the whole answer is parsed.
 pub(crate) fn id_in(body: &[u8]) -> Option<u64> {
     #[derive(serde::Deserialize)]
     struct Named {
@@ -257,7 +260,7 @@ mod tests {
             (Operation::Metrics, Err(ExchangeError::Timeout), WriteState::Unsure, true, false),
             (Operation::Metrics, Err(ExchangeError::ConnectTimeout), WriteState::Refused, true, false),
         ] {
-            let (found, failure) = judge(operation, &answer);
+            let (found, failure) = classify(operation, &answer);
             let is = (found, failure.is_some(), failure.is_some_and(|failure| failure.locked));
             assert_eq!(is, (state, failed, is_locked), "{operation:?} {answer:?}");
         }

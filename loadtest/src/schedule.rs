@@ -28,12 +28,12 @@ impl Schedule {
         Self { total: unending.due_by(warmup).saturating_add(count), ..unending }
     }
 
-    /// The due time of a request, from the start.
+    /// Returns the due time of a request, from the start.
     pub(crate) fn time_of(&self, number: u64) -> Duration {
         Duration::try_from_secs_f64(number as f64 / self.per_second).unwrap_or(Duration::MAX)
     }
 
-    /// The number of requests that are due before this time.
+    /// Returns the number of requests that are due before this time.
     pub(crate) fn due_by(&self, elapsed: Duration) -> u64 {
         let elapsed = self.end.map_or(elapsed, |end| elapsed.min(end));
         let mut due = (elapsed.as_secs_f64() * self.per_second).ceil() as u64;

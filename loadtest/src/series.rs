@@ -14,7 +14,7 @@ pub(crate) const SLICE: Duration = Duration::from_millis(100);
 /// With more, slices are joined in pairs. It is enough for a picture.
 const MAX_SLICES: usize = 240;
 
-/// The number of the slice at `elapsed` from the start of the load; below 0 in the warm-up.
+/// Returns the number of the slice at `elapsed` from the start of the load; below 0 in the warm-up.
 pub(crate) fn number_of(elapsed: Duration, warmup: Duration) -> i64 {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     (nanos(elapsed) - nanos(warmup)).div_euclid(nanos(SLICE))
@@ -77,7 +77,7 @@ impl Series {
         self.joined += 1;
     }
 
-    /// The intervals from the start to `end`. The last one may be shorter.
+    /// Returns the intervals from the start to `end`. The last one may be shorter.
     pub(crate) fn intervals(mut self, end: Duration) -> Vec<Interval> {
         let width = SLICE.as_secs_f64() * f64::from(1_u32 << self.joined.min(31));
         // Up to the end even if no request ended, so that a server that stalled to the end is seen.

@@ -209,7 +209,7 @@ impl Tally {
         self.last_end = self.last_end.max(other.last_end);
     }
 
-    /// All operations together.
+    /// Returns all operations together.
     pub(crate) fn total(&self) -> OperationTally {
         let mut total = OperationTally::new();
         self.operations.values().for_each(|operation| total.add(operation));

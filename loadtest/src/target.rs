@@ -59,17 +59,17 @@ impl Target {
         })
     }
 
-    /// The URL without a slash at its end.
+    /// Returns the URL without a slash at its end.
     #[must_use]
     pub fn url(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// Writes a request over what `request` holds. `path` begins with a slash.
+    /// Writes a request, replacing the content of `request`. `path` begins with a slash.
     pub(crate) fn write(&self, request: &mut Vec<u8>, method: &str, path: impl Display, body: Option<&[u8]>) {
         request.clear();
         let Self { base_path, fields, .. } = self;
-        // A vector takes everything.
+        // Writing to a vector can't fail.
         let _ = write!(request, "{method} {base_path}{path} HTTP/1.1\r\n{fields}");
         if let Some(body) = body {
             let length = body.len();
@@ -79,7 +79,7 @@ impl Target {
         request.extend_from_slice(body.unwrap_or_default());
     }
 
-    /// The path of a link of the server, without the base path, as [`Target::write`] takes it.
+    /// Returns the path of a link of the server, without the base path, as [`Target::write`] takes it.
     pub(crate) fn own_path(&self, link: &str) -> Option<String> {
         let url = self.url.join(link).ok()?;
         let path = &url[Position::BeforePath..Position::AfterQuery];

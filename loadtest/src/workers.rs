@@ -37,8 +37,8 @@ use crate::{
 /// The wait before a caller reconnects; doubled up to the maximum.
 const RECONNECT_WAIT: Duration = Duration::from_millis(10);
 const MAX_RECONNECT_WAIT: Duration = Duration::from_millis(160);
-/// The pacer checks at least this often that the run goes on.
-const MAX_NAP: Duration = Duration::from_millis(20);
+/// The pacer checks at least this often that the run continues.
+const MAX_SLEEP: Duration = Duration::from_millis(20);
 
 /// What a worker sends to the observer.
 pub(crate) enum WorkerMessage {
@@ -102,7 +102,7 @@ impl Shared {
         start
     }
 
-    /// Begins no more requests.
+    /// Makes callers begin no more requests.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         self.due.close();
@@ -122,7 +122,7 @@ impl Shared {
     }
 }
 
-/// Starts the workers, which end by themselves.
+/// Starts the workers, which end on their own.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     sender: &Sender<WorkerMessage>,
@@ -157,7 +157,7 @@ pub(crate) fn pace(shared: &Shared, schedule: Schedule, start: Instant) {
             break;
         }
         let wait = schedule.time_of(released).saturating_sub(start.elapsed());
-        thread::sleep(wait.min(MAX_NAP));
+        thread::sleep(wait.min(MAX_SLEEP));
     }
     if schedule.end.is_some() {
         shared.due.close();

@@ -1,4 +1,4 @@
-//! The chart of a run: one HTML page that needs nothing else.
+//! The chart of a run: one self-contained HTML page.
 //!
 //! It shows what it is given and measures nothing. [`svg`] draws any line plot by itself.
 

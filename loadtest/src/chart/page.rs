@@ -37,7 +37,7 @@ pub struct Chart {
 /// A part of a run. The last one may be shorter than the others.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
-    /// Its begin, from the start of the run.
+    /// Its start, from the start of the run.
     pub start_s: f64,
     /// Its length, more than 0.
     pub width_s: f64,
@@ -65,7 +65,7 @@ th{font-weight:400;color:var(--mute)}tr+tr th,tr+tr td{border-top:1px solid var(
 .figures th:first-child{white-space:nowrap}.figures thead th{border-bottom:1px solid var(--rule)}\
 @media print{body{padding:0}}";
 
-/// The page of a run.
+/// Returns the page of a run.
 #[must_use]
 pub fn page(chart: &Chart) -> String {
     let title = escaped(&chart.title);
@@ -98,7 +98,7 @@ pub fn page(chart: &Chart) -> String {
     )
 }
 
-/// `text` as HTML and XML may hold it.
+/// Escapes `text` for HTML and XML.
 fn escaped(text: &str) -> String {
     let mut markup = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -164,7 +164,7 @@ fn table(latencies: &[(String, Histogram<u64>)]) -> String {
     for (label, histogram) in latencies {
         let _ = write!(table, "<tr><th scope=\"row\">{}</th>", escaped(label));
         for (_, quantile) in PERCENTILES {
-            // Few requests have no percentile as fine as this one.
+            // With few requests there is no percentile as fine as this one.
             let known = quantile == 1.0 || histogram.len() as f64 * (1.0 - quantile) >= 1.0;
             let value = millis(histogram.value_at_quantile(quantile).min(histogram.max()));
             let value = if histogram.is_empty() || !known { "–".to_owned() } else { three_digits(value) };
@@ -176,7 +176,7 @@ fn table(latencies: &[(String, Histogram<u64>)]) -> String {
     table
 }
 
-/// A number with three significant digits: `0.0123`, `4.57`, `1,230`.
+/// Formats a number with three significant digits: `0.0123`, `4.57`, `1,230`.
 #[must_use]
 pub fn three_digits(value: f64) -> String {
     let decimals = if value > 0.0 { (2.0 - value.log10().floor()).clamp(0.0, 6.0) as usize } else { 0 };
@@ -227,7 +227,7 @@ fn latency_over_time(intervals: &[Interval]) -> Panel {
     }
 }
 
-/// From the start to the end of the last interval.
+/// Returns the axis from the start to the end of the last interval.
 fn time(intervals: &[Interval], title: &str) -> Axis {
     let end = intervals.last().map(|interval| interval.start_s + interval.width_s);
     Axis { title: title.to_owned(), scale: Scale::Linear, range: end.map(|end| (0.0, end)) }

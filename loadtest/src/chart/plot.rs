@@ -42,7 +42,7 @@ pub struct Panel {
     pub y: Axis,
     /// What is drawn.
     pub series: Vec<Series>,
-    /// A height that matters, and its name.
+    /// A height to mark, and its name.
     pub limit: Option<(f64, String)>,
 }
 
@@ -70,7 +70,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// The scale on which numbers from `low` to `high` can all be read.
+    /// Returns the scale on which numbers from `low` to `high` can all be read.
     #[must_use]
     pub fn for_spread(low: f64, high: f64) -> Self {
         if low > 0.0 && high / low > 20.0 { Self::Log } else { Self::Linear }
@@ -137,7 +137,7 @@ const LEAST_BAR: f64 = 0.05;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// The picture as one SVG element, which can be a file or part of a page.
+/// Returns the picture as one SVG element, which can be a file or part of a page.
 #[must_use]
 pub fn svg(plot: &Plot) -> String {
     let rows = plot.panels.len().div_ceil(plot.columns.max(1));
@@ -147,7 +147,7 @@ pub fn svg(plot: &Plot) -> String {
     {
         let size = ((width * ZOOM) as u32, (height * ZOOM) as u32);
         let root = SVGBackend::with_string(&mut markup, size).into_drawing_area();
-        // A string takes everything that is written to it, so there is no error to report.
+        // Writing to a string can't fail, so there is no error to report.
         let _ = draw(plot, &root, heading);
     }
     let Some((_, drawn)) = markup.split_once('>') else { return markup };
@@ -317,7 +317,7 @@ fn text(
 }
 
 impl Scale {
-    /// The position of a number on the axis; not finite if it has none.
+    /// Returns the position of a number on the axis; not finite if it has none.
     fn position(self, value: f64) -> f64 {
         if self == Self::Linear { value } else { value.log10() }
     }
@@ -333,7 +333,7 @@ struct Ruler {
 }
 
 impl Ruler {
-    /// An axis over `values` with at most about `max_ticks` ticks.
+    /// Creates an axis over `values` with at most about `max_ticks` ticks.
     fn of(axis: &Axis, values: impl Iterator<Item = f64>, max_ticks: usize) -> Self {
         let scale = axis.scale;
         let values = match axis.range {
@@ -402,7 +402,7 @@ impl ValueFormatter<f64> for Ruler {
     }
 }
 
-/// A number with at most six significant digits and its thousands set apart: `0.05`, `12,500`.
+/// Formats a number with at most six significant digits and thousands separators: `0.05`, `12,500`.
 #[must_use]
 pub fn number(value: f64) -> String {
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);

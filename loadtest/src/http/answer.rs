@@ -71,19 +71,19 @@ pub(super) fn read_head(buffer: &[u8]) -> Result<Option<Head>, ExchangeError> {
     Ok(Some(Head { bytes, status, framing, keep_alive: keep_alive && framing != Framing::UntilClose, next }))
 }
 
-/// The URL of `<URL>; rel="next"`.
+/// Returns the URL of `<URL>; rel="next"`.
 fn next_link(value: &str) -> Option<String> {
     let mut links = value.split('<').skip(1).filter_map(|link| link.split_once('>'));
     let is_next = |parameters: &str| parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
     links.find(|(_, parameters)| is_next(parameters)).map(|(url, _)| url.to_owned())
 }
 
-/// Appends the complete chunks of `buffer` to `body`, and moves `at` behind them. Returns true once the body has ended.
+/// Appends the complete chunks of `buffer` to `body`, and moves `at` past them. Returns true once the body has ended.
 pub(super) fn read_chunks(buffer: &[u8], at: &mut usize, body: &mut Vec<u8>) -> Result<bool, ExchangeError> {
     const MALFORMED: ExchangeError = ExchangeError::Malformed("its chunks");
     loop {
         let rest = &buffer[*at..];
-        // httparse takes an empty length for 0.
+        // httparse reads an empty length as 0.
         if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
             return Err(MALFORMED);
         }
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Decodes `wire` as it arrives up to each cut: the body, whether it has ended, and the bytes behind it.
+    /// Decodes `wire` as it arrives up to each cut: the body, whether it has ended, and the bytes after it.
     fn decode(wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, bool, usize), ExchangeError> {
         let (mut at, mut body, mut done) = (0, Vec::new(), false);
         for cut in cuts.iter().copied().chain([wire.len()]) {
@@ -192,12 +192,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_chunked_body_is_the_same_however_it_arrives(
+        fn a_chunked_body_is_the_same_in_any_pieces(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8),
             extension in prop::sample::select(vec!["", ";a=b", ";x=\"1;2\""]),
             trailer in prop::sample::select(vec!["", "X-A: b\r\n", "X-A: b\r\nX-C: d\r\n"]),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
-            behind in prop::sample::select(vec!["", "H"]),
+            rest_of_wire in prop::sample::select(vec!["", "H"]),
         ) {
             let mut wire = Vec::new();
             for chunk in &chunks {
@@ -205,10 +205,10 @@ mod tests {
                 wire.extend_from_slice(chunk);
                 wire.extend_from_slice(b"\r\n");
             }
-            wire.extend_from_slice(format!("0{extension}\r\n{trailer}\r\n{behind}").as_bytes());
+            wire.extend_from_slice(format!("0{extension}\r\n{trailer}\r\n{rest_of_wire}").as_bytes());
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len())).collect();
             cuts.sort_unstable();
-            prop_assert_eq!(decode(&wire, &cuts), Ok((chunks.concat(), true, behind.len())));
+            prop_assert_eq!(decode(&wire, &cuts), Ok((chunks.concat(), true, rest_of_wire.len())));
         }
     }
 

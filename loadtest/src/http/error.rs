@@ -29,7 +29,7 @@ pub(crate) enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// The name under which it is counted.
+    /// Returns the name under which it is counted.
     pub(crate) fn name(&self) -> String {
         match self {
             // Such as ConnectionRefused.

@@ -216,7 +216,7 @@ impl Comparison {
         }
     }
 
-    /// Judges which version is in production at the end.
+    /// Checks which version is in production at the end.
     pub(super) fn production(&self, written: &Written, in_production: &[u64]) -> Production {
         let model_id = in_production.first().copied();
         let plausible = model_id == self.newest.map(|(_, id)| id);

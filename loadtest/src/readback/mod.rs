@@ -100,7 +100,7 @@ pub(crate) fn read(
     }
 }
 
-/// The ids of all versions of the name that are in production.
+/// Returns the ids of all versions of the name that are in production.
 fn in_production(session: &Session<'_>, name: &str) -> Result<Vec<u64>, Error> {
     #[derive(Deserialize)]
     struct Row {
