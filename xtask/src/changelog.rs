@@ -58,7 +58,7 @@ impl Section<'_> {
     }
 }
 
-/// All sections, from the top.
+/// Returns all sections, from the top.
 pub(crate) fn sections(text: &str) -> Vec<Section<'_>> {
     // The links of the headings come after the last section.
     let end = text.find("\n[").unwrap_or(text.len());
@@ -74,7 +74,7 @@ pub(crate) fn sections(text: &str) -> Vec<Section<'_>> {
     starts.iter().copied().zip(ends).filter_map(section).collect()
 }
 
-/// The section of a version, or the top one.
+/// Returns the section of a version, or the top one.
 pub(crate) fn find<'a>(text: &'a str, version: Option<&str>) -> Result<Section<'a>> {
     let all = sections(text);
     let Some(version) = version else {
@@ -88,7 +88,7 @@ pub(crate) fn find<'a>(text: &'a str, version: Option<&str>) -> Result<Section<'
     })
 }
 
-/// The text after the release of `version`: the unreleased section has its name, and an empty one is above it.
+/// Returns the text after the release of `version`: the unreleased section has its name, and an empty one is above it.
 pub(crate) fn released(text: &str, version: &str, date: Date) -> Result<String> {
     let all = sections(text);
     let Some(top) = all.first().filter(|section| section.is_unreleased() && section.has_content()) else {

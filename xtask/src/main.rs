@@ -1,6 +1,6 @@
 //! The maintainers' commands on the repository: `cargo xtask qa`, `audit`, `changelog`, `release`.
 //!
-//! Tests, coverage and licences are judged by cargo-nextest, cargo-llvm-cov and cargo-deny. Ours are the report, the
+//! cargo-nextest, cargo-llvm-cov and cargo-deny check tests, coverage and licences. This crate adds the report, the
 //! checks that versions agree, and the steps of a release.
 
 use std::process::ExitCode;

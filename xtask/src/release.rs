@@ -1,4 +1,4 @@
-//! `cargo xtask release VERSION`: makes the tree ready for a release. It prints the commands that commit, tag and push; the
+//! `cargo xtask release VERSION`: prepares the tree for a release. It prints the commands that commit, tag and push; the
 //! maintainer runs them.
 
 use std::fs;
@@ -20,7 +20,7 @@ const MAIN: &str = "main";
 const MANIFEST: &str = "Cargo.toml";
 const README: &str = "README.md";
 
-/// Make the tree ready for a release: check everything, raise the versions, date the changelog
+/// Prepare the tree for a release: check everything, raise the versions, date the changelog
 ///
 /// Nothing is committed, tagged or pushed: the commands for that are printed.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl Release {
             changelog: repository.read(changelog::FILE)?,
             current: current.clone(),
         };
-        let mut findings = state.judge(version);
+        let mut findings = state.check(version);
         findings.iter().for_each(|finding| println!("{finding}"));
         findings.extend(Audit::default().findings(&repository, &mut |finding| println!("{finding}"))?);
         let failed = findings.iter().filter(|finding| finding.level == Level::Fail).count();
@@ -86,7 +86,7 @@ struct State {
 }
 
 impl State {
-    fn judge(&self, version: &Version) -> Vec<Finding> {
+    fn check(&self, version: &Version) -> Vec<Finding> {
         let mut faults = Vec::new();
         if self.branch != MAIN {
             faults.push(format!(
@@ -121,7 +121,7 @@ impl State {
     }
 }
 
-/// Raises the versions and dates the changelog. If anything fails, the last commit is restored: [`State::judge`] has
+/// Raises the versions and dates the changelog. If anything fails, the last commit is restored: [`State::check`] has
 /// found no other changes.
 fn prepare(repository: &Repository, current: &str, version: &Version, today: Date) -> Result<()> {
     let to = version.to_string();
@@ -144,7 +144,7 @@ fn prepare(repository: &Repository, current: &str, version: &Version, today: Dat
     Ok(())
 }
 
-/// The root manifest with the workspace's version, and those of its path dependencies, raised.
+/// Returns the root manifest with the workspace's version, and those of its path dependencies, raised.
 fn raised(manifest: &str, from: &str, to: &str) -> String {
     let raise = |line: &str| {
         let is_ours = line.starts_with("version = ") || line.contains("path = ");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn faults(state: &State, version: &str) -> Vec<String> {
-        let findings = state.judge(&Version::parse(version).unwrap()).into_iter();
+        let findings = state.check(&Version::parse(version).unwrap()).into_iter();
         findings.filter(|finding| finding.level == Level::Fail).map(|finding| finding.text).collect()
     }
 
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(raised(manifest, "0.3.0", "0.4.0"), expected);
     }
 
-    /// A committed repository without dependencies.
+    /// Returns a committed repository without dependencies.
     fn repository() -> (tempfile::TempDir, Repository) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();

@@ -25,7 +25,7 @@ pub(crate) struct Repository {
 }
 
 impl Repository {
-    /// The workspace that the current folder belongs to.
+    /// Returns the workspace that the current folder belongs to.
     pub(crate) fn here() -> Result<Self> {
         let here = Self { root: PathBuf::from(".") };
         let manifest = printed(here.cargo(["locate-project", "--workspace", "--message-format", "plain"]))?;
@@ -33,7 +33,7 @@ impl Repository {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// A call of the cargo that started this program.
+    /// Returns a call of the cargo that started this program.
     pub(crate) fn cargo<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root).args(args).env("CARGO_TERM_COLOR", "never");
@@ -62,13 +62,13 @@ impl Repository {
         fs::read_to_string(self.root.join(path)).with_context(|| format!("{path} can't be read"))
     }
 
-    /// All tracked files that exist.
+    /// Returns all tracked files that exist.
     pub(crate) fn tracked(&self) -> Result<Vec<Tracked>> {
         let listed = self.git(&["ls-files", "-z"])?;
         let mut tracked = Vec::new();
         for path in listed.split('\0').filter(|path| !path.is_empty()) {
             let full = self.root.join(path);
-            // A link is judged by its target path. A folder is a submodule, which is not ours.
+            // For a link, this is its target path. A folder is a submodule, which is not ours.
             let text = if full.is_symlink() {
                 fs::read_link(&full).ok().and_then(|to| to.into_os_string().into_string().ok())
             } else if full.is_file() {
@@ -103,14 +103,14 @@ pub(crate) fn printed(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command line of a command.
+/// Returns the command line of a command.
 pub(crate) fn words(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = [program].into_iter().chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// The last lines of an output, in one line.
+/// Returns the last lines of an output, in one line.
 pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("; ")

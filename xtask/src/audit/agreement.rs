@@ -14,12 +14,12 @@ const TREE: &str = "working tree";
 /// Changed files that are named.
 const MAX_NAMED_FILES: usize = 5;
 
-/// The packages of the workspace: those that come from no registry.
+/// Returns the packages of the workspace: those that come from no registry.
 pub(super) fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().into_iter().flatten().filter(|package| package["source"].is_null())
 }
 
-/// The version of the root package.
+/// Returns the version of the root package.
 pub(crate) fn version(metadata: &Value) -> String {
     let root = format!("{}/Cargo.toml", metadata["workspace_root"].as_str().unwrap_or_default());
     let root = packages(metadata).find(|package| package["manifest_path"] == root.as_str());

@@ -1,4 +1,4 @@
-//! Files that must not be tracked, and whether the packages can be made.
+//! Files that must not be tracked, and whether the packages can be built.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -27,8 +27,8 @@ const NAMES: [&str; 15] = [
     "id_ed25519",
     "id_rsa",
 ];
-/// Databases and SQLite's files beside them, keys, and output of instrumented programs and crashes. Copies have a suffix
-/// behind that: `registry.db.before-restore`.
+/// Databases and SQLite's files beside them, keys, and output of instrumented programs and crashes. Copies have a
+/// suffix after that: `registry.db.before-restore`.
 const EXTENSIONS: [&str; 14] = [
     "db", "sqlite", "sqlite3", "pem", "key", "p12", "pfx", "jks", "keystore", "ppk", "kdbx", "profraw",
     "profdata", "core",
@@ -45,10 +45,10 @@ fn is_stray(path: &str) -> bool {
         return true;
     }
     EXTENSIONS.iter().any(|extension| {
-        let behind = name.split_once(&format!(".{extension}")).map(|(_, behind)| behind);
+        let suffix = name.split_once(&format!(".{extension}")).map(|(_, suffix)| suffix);
         let is_copy =
-            |behind: &str| behind.starts_with(['.', '-']) && name.contains(".db") | name.contains(".sqlite");
-        behind.is_some_and(|behind| behind.is_empty() || is_copy(behind))
+            |suffix: &str| suffix.starts_with(['.', '-']) && name.contains(".db") | name.contains(".sqlite");
+        suffix.is_some_and(|suffix| suffix.is_empty() || is_copy(suffix))
     })
 }
 
@@ -59,7 +59,7 @@ pub(super) fn stray(tracked: &[Tracked]) -> Vec<Finding> {
     Finding::of_faults(TRACKED, faults.collect(), format!("{} files", tracked.len()))
 }
 
-/// Makes all packages that would be published, together, since they depend on each other.
+/// Builds all packages that would be published, together, since they depend on each other.
 pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool) -> Result<Finding> {
     let published = agreement::packages(metadata)
         .filter(|package| package["publish"].as_array().is_none_or(|registries| !registries.is_empty()));
@@ -67,8 +67,8 @@ pub(super) fn packages(repository: &Repository, metadata: &Value, compile: bool)
     make.args(published.filter_map(|package| package["name"].as_str()).flat_map(|name| ["-p", name]));
     let output = run(if compile { &mut make } else { make.arg("--no-verify") })?;
     Ok(match (output.status.success(), compile) {
-        (true, true) => Finding::pass(PACKAGE, "it can be made and compiled"),
-        (true, false) => Finding::pass(PACKAGE, "it can be made (--compile-package also compiles it)"),
+        (true, true) => Finding::pass(PACKAGE, "it can be packaged and compiled"),
+        (true, false) => Finding::pass(PACKAGE, "it can be packaged (--compile-package also compiles it)"),
         (false, _) => Finding::fail(PACKAGE, last_lines(&String::from_utf8_lossy(&output.stderr), 4)),
     })
 }

@@ -28,12 +28,12 @@ impl Finding {
         Self { level: Level::Fail, check, text: text.into() }
     }
 
-    /// A warning that is a failure if `fail`.
+    /// Creates a warning that is a failure if `fail`.
     pub(super) fn warn_or_fail(check: &'static str, text: impl Into<String>, fail: bool) -> Self {
         Self { level: if fail { Level::Fail } else { Level::Warn }, check, text: text.into() }
     }
 
-    /// A failure for each fault; if there is none, the check passed.
+    /// Creates a failure for each fault; if there is none, the check passed.
     pub(crate) fn of_faults(check: &'static str, faults: Vec<String>, passed: String) -> Vec<Self> {
         if faults.is_empty() {
             return vec![Self::pass(check, passed)];

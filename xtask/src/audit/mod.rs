@@ -1,4 +1,4 @@
-//! `cargo xtask audit`: may this tree be released?
+//! `cargo xtask audit`: checks whether this tree can be released.
 //!
 //! Each check is a function from texts to findings, so that a test can make it fail.
 
@@ -15,7 +15,7 @@ mod secrets;
 pub(crate) use agreement::version;
 pub(crate) use finding::{Finding, Level};
 
-/// Say whether this tree may be released: secrets, stray files, versions, changelog, lock file, package
+/// Check whether this tree can be released: secrets, stray files, versions, changelog, lock file, package
 #[derive(Debug, Default, Args)]
 pub(crate) struct Audit {
     /// Also fail for unreleased changes in the changelog, and for uncommitted files
@@ -36,7 +36,7 @@ impl Audit {
         Ok(failed == 0)
     }
 
-    /// Makes all checks, and reports each finding as soon as it is known.
+    /// Runs all checks, and reports each finding as soon as it is known.
     pub(crate) fn findings(
         &self,
         repository: &Repository,

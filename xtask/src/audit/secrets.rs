@@ -1,6 +1,6 @@
 //! Finds secrets, and absolute paths of home folders, in tracked texts.
 //!
-//! Tokens are recognised by their form; a value behind a word such as `password=` is a secret if it looks random. A finding
+//! Tokens are recognised by their form; a value after a word such as `password=` is a secret if it looks random. A finding
 //! shows only the first letters.
 
 use std::collections::HashMap;

@@ -19,10 +19,10 @@ pub(super) fn clippy(context: &Context) -> Result<StepResult> {
     let args =
         ["clippy", "--workspace", "--all-targets", "--locked", "--keep-going", "--message-format", "short"];
     let ran = context.run(Step::Clippy, &mut context.cargo(args))?;
-    Ok(judge_clippy(&ran))
+    Ok(clippy_result(&ran))
 }
 
-fn judge_clippy(ran: &Ran) -> StepResult {
+fn clippy_result(ran: &Ran) -> StepResult {
     let is_issue = |line: &&str| line.contains(": warning: ") || line.contains(": error");
     // A library is compiled for its tests too, and its messages come twice.
     let issues: BTreeSet<&str> = ran.stderr.lines().filter(is_issue).collect();
@@ -42,11 +42,11 @@ pub(super) fn deny(context: &Context, step: Step, checks: &[&str]) -> Result<Ste
     }
     let args = [&["deny", "--workspace", "--format", "json", "check"], checks].concat();
     let ran = context.run(step, &mut context.cargo(args))?;
-    Ok(judge_deny(step, &ran))
+    Ok(deny_result(step, &ran))
 }
 
 /// Cargo-deny writes its messages to stderr, as lines of JSON.
-fn judge_deny(step: Step, ran: &Ran) -> StepResult {
+fn deny_result(step: Step, ran: &Ran) -> StepResult {
     let messages: Vec<Value> =
         ran.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     // The summary comes only if the checks were made.
@@ -91,7 +91,7 @@ fn judge_deny(step: Step, ran: &Ran) -> StepResult {
     result
 }
 
-/// `registry loadtest` on its own server. Its report is kept as it is.
+/// Runs `registry loadtest` on its own server, and keeps its report unchanged.
 pub(super) fn concurrency(context: &Context) -> Result<StepResult> {
     let step = Step::Concurrency;
     let report = context.out.join("concurrency.json");
@@ -106,11 +106,11 @@ pub(super) fn concurrency(context: &Context) -> Result<StepResult> {
     command.arg("--hdr-out").arg(context.out.join("concurrency.hgrm"));
     let ran = context.run(step, &mut command)?;
     let report = fs::read(&report).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    Ok(judge_load(&report.unwrap_or_default(), &ran, profile))
+    Ok(load_result(&report.unwrap_or_default(), &ran, profile))
 }
 
 /// `report` is null if the load test left none.
-fn judge_load(report: &Value, ran: &Ran, profile: &str) -> StepResult {
+fn load_result(report: &Value, ran: &Ran, profile: &str) -> StepResult {
     let value = |pointer: &str| report.pointer(pointer).cloned().unwrap_or_default();
     let note = format!(
         "{} of {} requests, p50 {} ms, p95 {} ms, {profile} build",
@@ -137,7 +137,7 @@ fn judge_load(report: &Value, ran: &Ran, profile: &str) -> StepResult {
     if ok { result } else { result.because("registry loadtest", &ran.stderr) }
 }
 
-/// In the debug build, which shows that they run. People measure by hand.
+/// Runs them in the debug build, only to show that they work. Measuring is a manual step.
 pub(super) fn bench(context: &Context) -> Result<StepResult> {
     let mut command = context.cargo(["test", "--locked", "--no-fail-fast"]);
     command.args(BENCHES.iter().flat_map(|bench| ["--bench", bench]));
@@ -180,10 +180,10 @@ mod tests {
     fn each_lint_counts_once_and_summaries_do_not_count() {
         let output = "    Checking x\nsrc/a.rs:3:5: warning: unneeded `return`\nwarning: `x` generated 1 warning\n\
                       src/a.rs:3:5: warning: unneeded `return`\nsrc/b.rs:1:1: error[E0425]: cannot find\n";
-        let result = judge_clippy(&ran(true, output.to_owned()));
+        let result = clippy_result(&ran(true, output.to_owned()));
         assert_eq!((result.outcome, result.failures.len()), (Outcome::Failed, 2));
         assert_eq!(result.figure("clippy_issues_total"), 2);
-        let result = judge_clippy(&ran(false, String::new()));
+        let result = clippy_result(&ran(false, String::new()));
         assert!(result.outcome == Outcome::Failed && result.figure("clippy_issues_total").is_null());
     }
 
@@ -202,30 +202,30 @@ mod tests {
             found("unmaintained", "RUSTSEC-3", "c"),
             summary.to_owned(),
         ];
-        let result = judge_deny(Step::Advisories, &ran(false, output.concat()));
+        let result = deny_result(Step::Advisories, &ran(false, output.concat()));
         let figures = ["vulns_found", "vuln_deps_affected", "advisories_other"].map(|key| result.figure(key));
         assert_eq!((result.outcome, figures), (Outcome::Failed, [json!(2), json!(2), json!(1)]));
-        let none = judge_deny(Step::Licences, &ran(true, summary.to_owned()));
+        let none = deny_result(Step::Licences, &ran(true, summary.to_owned()));
         assert_eq!((none.outcome, none.figure("licence_faults")), (Outcome::Ok, json!(0)));
     }
 
     #[test]
     fn without_the_database_nothing_is_known() {
         let log = json!({"type": "log", "fields": {"message": "failed to fetch advisory database"}});
-        let result = judge_deny(Step::Advisories, &ran(false, log.to_string()));
+        let result = deny_result(Step::Advisories, &ran(false, log.to_string()));
         assert_eq!((result.outcome, result.figures.len()), (Outcome::Unavailable, 0));
-        assert_eq!(judge_deny(Step::Advisories, &ran(false, String::new())).outcome, Outcome::Failed);
+        assert_eq!(deny_result(Step::Advisories, &ran(false, String::new())).outcome, Outcome::Failed);
     }
 
     #[test]
     fn a_load_that_lost_a_write_fails_with_the_words_of_the_load_test() {
         let ran = |success| ran(success, "1 write is missing".to_owned());
         let report = json!({"ok": false, "latency_ms": {"p50": 1.5}, "readback": {"missing": 1}});
-        let result = judge_load(&report, &ran(false), "dev");
+        let result = load_result(&report, &ran(false), "dev");
         assert_eq!((result.outcome, result.failures[0].1.as_str()), (Outcome::Failed, "1 write is missing"));
         assert_eq!(result.figure("concurrency_latency_ms_p50"), 1.5);
-        assert_eq!(judge_load(&json!({"ok": true}), &ran(true), "dev").outcome, Outcome::Ok);
-        assert_eq!(judge_load(&json!({"ok": true}), &ran(false), "dev").outcome, Outcome::Failed);
-        assert_eq!(judge_load(&Value::Null, &ran(true), "dev").outcome, Outcome::Failed, "no report");
+        assert_eq!(load_result(&json!({"ok": true}), &ran(true), "dev").outcome, Outcome::Ok);
+        assert_eq!(load_result(&json!({"ok": true}), &ran(false), "dev").outcome, Outcome::Failed);
+        assert_eq!(load_result(&Value::Null, &ran(true), "dev").outcome, Outcome::Failed, "no report");
     }
 }

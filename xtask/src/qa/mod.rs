@@ -1,4 +1,4 @@
-//! `cargo xtask qa`: can this tree ship?
+//! `cargo xtask qa`: checks whether this tree can ship.
 //!
 //! Steps run one after the other. Their results become the report, as JSON and words (`report.rs`) and as a page
 //! (`page.rs`).
@@ -27,7 +27,7 @@ use step::{Context, LOGS, Outcome, Step, StepResult};
 const REPORT: &str = "qa_report.json";
 const PAGE: &str = "qa_report.html";
 
-/// Say whether this tree can ship: lints, tests, coverage, load, licences, and a report of it all
+/// Check whether this tree can ship: lints, tests, coverage, load, licences, and a report of it all
 #[derive(Debug, Args)]
 pub(crate) struct Qa {
     /// The folder of the report, from the root of the repository
@@ -52,11 +52,11 @@ impl Qa {
     pub(crate) fn run(&self) -> Result<bool> {
         let repository = Repository::here()?;
         let out = repository.root.join(&self.out);
-        // The folder holds one report and what it is made of.
+        // The folder contains one report and its parts.
         for old in [out.join(LOGS), out.join(REPORT), out.join(PAGE)] {
             let _ = if old.is_dir() { fs::remove_dir_all(&old) } else { fs::remove_file(&old) };
         }
-        fs::create_dir_all(out.join(LOGS)).with_context(|| format!("{} can't be made", out.display()))?;
+        fs::create_dir_all(out.join(LOGS)).with_context(|| format!("{} can't be created", out.display()))?;
         let steps = Step::value_variants();
         let selected: Vec<Step> = steps.iter().copied().filter(|step| self.selects(*step)).collect();
         let context = Context { repository, out, selected, release: self.release };
@@ -106,11 +106,11 @@ fn run_step(step: Step, context: &Context) -> StepResult {
     eprintln!("[{:>2}/{}] {}", at + 1, context.selected.len(), step.name());
     let begin = Instant::now();
     let result = match step {
-        Step::Format => context.judge(step, &mut context.cargo(["fmt", "--all", "--check"])),
+        Step::Format => context.run_check(step, &mut context.cargo(["fmt", "--all", "--check"])),
         Step::Clippy => checks::clippy(context),
         Step::Docs => {
             let args = ["doc", "--no-deps", "--workspace", "--locked", "--keep-going"];
-            context.judge(step, context.cargo(args).env("RUSTDOCFLAGS", "-D warnings"))
+            context.run_check(step, context.cargo(args).env("RUSTDOCFLAGS", "-D warnings"))
         }
         Step::Tests => testing::all(context),
         Step::Coverage => testing::coverage(context),

@@ -127,7 +127,7 @@ fn step(report: &Report, result: &StepResult) -> Markup {
     }
 }
 
-/// A value without quotes, and `–` if it is unknown.
+/// Returns a value without quotes, and `–` if it is unknown.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),

@@ -124,7 +124,7 @@ impl Report {
         format!("{:#}\n", Value::Object(self.values.clone()))
     }
 
-    /// The failures and the steps, as lines for a terminal.
+    /// Returns the failures and the steps, as lines for a terminal.
     pub(super) fn summary(&self) -> String {
         let mut text = String::new();
         for result in &self.results {
@@ -140,7 +140,7 @@ impl Report {
         text
     }
 
-    /// In one line.
+    /// Returns the verdict on one line.
     pub(super) fn verdict(&self) -> String {
         let names = |select: &dyn Fn(&StepResult) -> bool| {
             let selected = self.results.iter().filter(|result| select(result));
@@ -166,7 +166,7 @@ pub(super) fn thousandths(seconds: f64) -> Value {
     json!((seconds * 1e3).round() / 1e3)
 }
 
-/// The lines from a test's panic to its backtrace; without a panic, the last lines.
+/// Returns the lines from a test's panic to its backtrace; without a panic, the last lines.
 fn relevant_lines(output: &str) -> Vec<&str> {
     let lines: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.iter().position(|line| line.contains("panicked at"));

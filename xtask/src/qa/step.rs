@@ -93,14 +93,14 @@ impl Context {
         log.and_then(|mut log| log.write_all(text.as_bytes())).context("the log can't be written")
     }
 
-    /// The path of a step's log from the folder of the report.
+    /// Returns the path of a step's log from the folder of the report.
     pub(super) fn log_of(&self, step: Step) -> Option<String> {
         let path = format!("{LOGS}/{}.log", step.name());
         self.out.join(&path).is_file().then_some(path)
     }
 
     /// Runs a command whose exit code is the result.
-    pub(super) fn judge(&self, step: Step, command: &mut Command) -> Result<StepResult> {
+    pub(super) fn run_check(&self, step: Step, command: &mut Command) -> Result<StepResult> {
         let ran = self.run(step, command)?;
         Ok(match ran.success {
             true => StepResult::new(step, Outcome::Ok, "no issues"),

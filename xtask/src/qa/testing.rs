@@ -32,7 +32,7 @@ pub(super) fn all(context: &Context) -> Result<StepResult> {
     }
     let measured = context.selected.contains(&Step::Coverage) && can_measure(context);
     if measured {
-        // What an earlier run left would count as well.
+        // The results of an earlier run would count as well.
         context.run(step, &mut context.cargo(["llvm-cov", "clean", "--workspace"]))?;
     }
     let begin: &[&str] = if measured { &["llvm-cov", "nextest", "--no-report"] } else { &["nextest", "run"] };
@@ -42,10 +42,10 @@ pub(super) fn all(context: &Context) -> Result<StepResult> {
     let ran = context.run(step, command.env("NEXTEST_PROFILE", "qa"))?;
     let xml = fs::read_to_string(junit).unwrap_or_default();
     fs::write(context.out.join("junit.xml"), &xml)?;
-    Ok(judge_junit(&xml, &ran))
+    Ok(junit_result(&xml, &ran))
 }
 
-fn judge_junit(xml: &str, ran: &Ran) -> StepResult {
+fn junit_result(xml: &str, ran: &Ran) -> StepResult {
     let Ok(document) = roxmltree::Document::parse(xml) else {
         let result = StepResult::new(Step::Tests, Outcome::Failed, "the tests did not run");
         return result.because_of("cargo nextest", ran);
@@ -93,11 +93,11 @@ fn judge_junit(xml: &str, ran: &Ran) -> StepResult {
 pub(super) fn doctests(context: &Context) -> Result<StepResult> {
     let args = ["test", "--doc", "--workspace", "--locked", "--no-fail-fast"];
     let ran = context.run(Step::Doctests, &mut context.cargo(args))?;
-    Ok(judge_doctests(&ran))
+    Ok(doctests_result(&ran))
 }
 
 /// Adds up the closing lines of `cargo test`.
-fn judge_doctests(ran: &Ran) -> StepResult {
+fn doctests_result(ran: &Ran) -> StepResult {
     let mut counts = [0_usize; 3];
     let line = Regex::new(r"(?m)^test result: .*? (\d+) passed; (\d+) failed; (\d+) ignored");
     for captures in line.iter().flat_map(|line| line.captures_iter(&ran.stdout)) {
@@ -114,7 +114,7 @@ fn judge_doctests(ran: &Ran) -> StepResult {
     if ran.success { result } else { result.because_of("cargo test", ran) }
 }
 
-/// The lines that the tests reached. What does not ship does not count.
+/// Measures the lines that the tests reach. Code that does not ship does not count.
 pub(super) fn coverage(context: &Context) -> Result<StepResult> {
     let step = Step::Coverage;
     if !can_measure(context) {
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_failed_test_fails_the_step_with_its_output() {
         let summary = "     Summary [  99.5s] 2 tests run: 1 passed, 1 failed, 12 skipped\n";
-        let result = judge_junit(XML, &ran(false, "", summary));
+        let result = junit_result(XML, &ran(false, "", summary));
         assert_eq!((result.outcome, result.note.as_str()), (Outcome::Failed, "1 of 2 tests passed"));
         let failure = ("pkg::api c".to_owned(), "one <two>\nthread 'c' panicked".to_owned());
         assert_eq!(result.failures, [failure]);
@@ -173,7 +173,7 @@ mod tests {
         }
         assert_eq!(result.figure("slow_tests")[0]["name"], "pkg::api c");
         for xml in ["", "<testsuites", "<html></html>"] {
-            assert_eq!(judge_junit(xml, &ran(true, "", "")).outcome, Outcome::Failed, "{xml:?}");
+            assert_eq!(junit_result(xml, &ran(true, "", "")).outcome, Outcome::Failed, "{xml:?}");
         }
     }
 
@@ -181,7 +181,7 @@ mod tests {
     fn the_closing_lines_of_all_binaries_are_added_up() {
         let output = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n\n\
                       test result: ok. 3 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out\n";
-        let result = judge_doctests(&ran(false, output, ""));
+        let result = doctests_result(&ran(false, output, ""));
         let keys = ["doctests_total", "doctests_passed", "doctests_failed"];
         assert_eq!(keys.map(|key| result.figure(key)), [7, 4, 1]);
         assert_eq!((result.outcome, result.failures.len()), (Outcome::Failed, 1));
