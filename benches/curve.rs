@@ -1,10 +1,10 @@
 //! Measures latencies as the registry grows: the real server over HTTP, one connection, one request at a time.
 //!
-//! `cargo bench --bench curve` uses registries of 1,000 to 1,000,000 versions, which it makes once and keeps under
-//! `target/bench`; `-- --models 1000,10000` selects others. It starts `registry serve` on a copy of each, sends each kind of
-//! request up to 200 times or for 3 seconds, prints p50 and p95 as a table in Markdown, and draws p95 into
-//! `docs/cost-curve.svg` (`--picture FILE` for another file). `--binary FILE` measures another server. Criterion measures
-//! functions, not servers, so this benchmark has its own `main`.
+//! `cargo bench --bench curve` uses registries of 1,000 to 1,000,000 versions, which it creates once and keeps under
+//! `target/bench`; `-- --models 1000,10000` selects others. It starts `registry serve` on a copy of each, sends each
+//! kind of request up to 200 times or for 3 seconds, prints p50 and p95 as a table in Markdown, and draws p95 into
+//! `docs/cost-curve.svg` (`--picture FILE` for another file). `--binary FILE` measures another server. Criterion
+//! measures functions, not servers, so this benchmark has its own `main`.
 #![allow(missing_docs, reason = "no crate depends on a benchmark")]
 
 mod support;
@@ -42,7 +42,7 @@ const PANELS: [&str; 4] = ["By key, and counts", "Lists", "Search", "Changes"];
 type Request = Box<dyn Fn(u64) -> (String, String)>;
 
 /// A kind of request.
-struct Kind {
+struct RequestKind {
     name: &'static str,
     panel: usize,
     method: &'static str,
@@ -115,7 +115,7 @@ fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Laten
     Ok(latencies)
 }
 
-fn measure_kind(connection: &mut Connection, kind: &Kind, turn: &mut u64) -> Result<Latency> {
+fn measure_kind(connection: &mut Connection, kind: &RequestKind, turn: &mut u64) -> Result<Latency> {
     let mut took = Vec::new();
     let mut warm = 0;
     let mut begun = Instant::now();
@@ -136,11 +136,12 @@ fn measure_kind(connection: &mut Connection, kind: &Kind, turn: &mut u64) -> Res
     Ok(Latency { p50: quantile(&mut took, 0.5), p95: quantile(&mut took, 0.95) })
 }
 
-/// All kinds of requests, with another version each time. Changes come last.
-fn kinds(models: u64, deep_cursor: &str) -> Vec<Kind> {
+/// Returns all kinds of requests, with another version each time. Changes come last.
+fn kinds(models: u64, deep_cursor: &str) -> Vec<RequestKind> {
     let id = move |turn: u64| words::hash(turn, 40) % models + 1;
     let mut kinds = Vec::new();
-    let mut add = |panel, name, method, request: Request| kinds.push(Kind { name, panel, method, request });
+    let mut add =
+        |panel, name, method, request: Request| kinds.push(RequestKind { name, panel, method, request });
     let get = |path: String| -> Request { Box::new(move |_| (path.clone(), String::new())) };
     let of_id = |rest: &'static str| -> Request {
         Box::new(move |turn| (format!("/models/{}{rest}", id(turn)), String::new()))

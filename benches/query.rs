@@ -1,7 +1,7 @@
 //! Measures lists, filters, search and counts of the store alone, without queues and HTTP, at 1,000, 10,000 and 100,000
 //! versions. `curve` measures the same through the server.
 //!
-//! `cargo bench --bench query`, or `cargo bench --bench query -- 'q rare'` for some. The first run makes the
+//! `cargo bench --bench query`, or `cargo bench --bench query -- 'q rare'` for some. The first run creates the
 //! registries and keeps them under `target/bench`. Good latencies hardly grow with the size.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -19,7 +19,7 @@ use support::{options, seed, words};
 
 const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
 
-/// The queries by name.
+/// Returns the queries by name.
 fn queries(models: u64, deep: Option<Cursor>) -> Vec<(&'static str, ListQuery)> {
     let text = |text: &str| Some(text.to_owned());
     let all = ListQuery::default;

@@ -369,7 +369,7 @@ fn duration_ms(text: &str) -> Result<f64> {
     }
 }
 
-/// The median time from the start of the process to its first answer, with 100,000 versions.
+/// Returns the median time from the start of the process to its first answer, with 100,000 versions.
 fn start_ms(binary: &Path, folder: &Path) -> Result<f64> {
     let folder = folder.join("start");
     fs::create_dir(&folder)?;

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use support::{seed, words};
 
-/// The metrics of a version with this number of suites, as JSON text.
+/// Returns the metrics of a version with this number of suites, as JSON text.
 fn metrics(suites: u64) -> String {
     let mut text = None;
     for suite in 0..suites {

@@ -1,4 +1,4 @@
-//! What the benchmarks share: registries of any size that are always the same, the real server, one connection over
+//! Shared by the benchmarks: registries of any size that are always the same, the real server, one connection over
 //! HTTP, and tables.
 #![allow(dead_code, reason = "each benchmark is a crate and uses a part of this")]
 #![allow(missing_docs, unreachable_pub, reason = "only the benchmarks use it")]
@@ -22,8 +22,8 @@ use model_registry::store::sqlite::{Options, Synchronous};
 /// Why a benchmark can't go on.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// The folder of all files: under `target/`, so on the disk of the sources. A temporary folder is often in memory, where
-/// a sync costs nothing.
+/// Returns the folder of all files: under `target/`, so on the disk of the sources. A temporary folder is often in
+/// memory, where a sync costs nothing.
 pub fn folder() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
@@ -32,12 +32,12 @@ pub fn folder() -> PathBuf {
     folder
 }
 
-/// A folder in [`folder`] that is removed with the value. Only Ctrl-C leaves it behind.
+/// Returns a folder in [`folder`] that is removed with the value. Only Ctrl-C leaves it behind.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("run-").tempdir_in(folder()).expect("a folder under target/bench")
 }
 
-/// How the server opens its database.
+/// Returns how the server opens its database.
 pub fn options(path: &Path) -> Options {
     Options { path: path.to_owned(), busy_timeout: Duration::from_secs(5), synchronous: Synchronous::Full }
 }

@@ -49,7 +49,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Its resident memory in MiB: now, and the peak.
+    /// Returns its resident memory in MiB: now, and the peak.
     pub fn memory_mib(&self) -> Result<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let field = |name: &str| -> Result<f64> {

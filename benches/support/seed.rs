@@ -1,6 +1,6 @@
 //! Registries of any size, the same on every machine and in every run.
 //!
-//! The store's own operations write them, so that they have all indexes and counts. A file is made once and used again; the
+//! The store's own operations write them, so that they have all indexes and counts. A file is created once and reused; the
 //! name of the file changes with the schema and the recipe.
 
 use std::{
@@ -28,7 +28,8 @@ const CHUNK: u64 = 20_000;
 const BEGINNING_MS: i64 = 1_767_225_600_000;
 const INTERVAL_MS: i64 = 10_000;
 
-/// The file with a registry of `models` versions, which is made if there is none. A benchmark that writes uses a [`copy`].
+/// Returns the file with a registry of `models` versions, creating it if there is none. A benchmark that writes uses a
+/// [`copy`].
 pub fn registry(models: u64) -> PathBuf {
     let path = folder().join(format!("models-{models}-recipe-{RECIPE}-schema-{SCHEMA_VERSION}.db"));
     if path.exists() {
@@ -38,13 +39,13 @@ pub fn registry(models: u64) -> PathBuf {
     for file in model_registry::store::sqlite::Options::files_of(&unfinished) {
         let _ = fs::remove_file(file);
     }
-    eprintln!("making a registry of {models} versions: {}", path.display());
+    eprintln!("creating a registry of {models} versions: {}", path.display());
     write(&unfinished, models);
     fs::rename(&unfinished, &path).expect("the new registry is renamed");
     path
 }
 
-/// A copy of that file in `into`.
+/// Returns a copy of that file in `into`.
 pub fn copy(models: u64, into: &Path) -> PathBuf {
     let path = into.join("registry.db");
     fs::copy(registry(models), &path)
@@ -104,13 +105,13 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
     }
 }
 
-/// The evaluation of a `POST /models/{id}/metrics`.
+/// Returns the evaluation of a `POST /models/{id}/metrics`.
 pub fn evaluation(suite: &str, number: u64) -> Evaluation {
     let scores = json::read_object(&words::scores(number).to_string()).expect("an object");
     Evaluation::new(suite, scores).expect("a suite")
 }
 
-/// A time after the first registration.
+/// Returns a time after the first registration.
 pub fn at(later_ms: i64) -> Timestamp {
     Timestamp::from_unix_millis(BEGINNING_MS + later_ms)
 }

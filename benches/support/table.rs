@@ -1,6 +1,6 @@
 //! Quantiles, and tables in Markdown.
 
-/// The value at this share of the sorted `values`.
+/// Returns the value at this share of the sorted `values`.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (share * values.len() as f64).ceil() as usize;
@@ -11,7 +11,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     quantile(&mut values, 0.5)
 }
 
-/// A table in Markdown, with padded columns.
+/// Returns a table in Markdown, with padded columns.
 pub fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());

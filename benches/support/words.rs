@@ -42,7 +42,7 @@ const DATASETS: [&str; 6] =
     ["pile-2024", "web-filtered-v3", "code-mix-v2", "dialogues-v5", "books-v1", "synthetic-v7"];
 const TEAMS: u64 = 40;
 
-/// A pseudo-random number that depends only on its arguments.
+/// Returns a pseudo-random number that depends only on its arguments.
 pub fn hash(at: u64, salt: u64) -> u64 {
     // SplitMix64, which spreads neighbours over all bits.
     let mut z = at.wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -51,12 +51,12 @@ pub fn hash(at: u64, salt: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The number of names in a registry of `models` versions: at least fifty versions per name.
+/// Returns the number of names in a registry of `models` versions: at least fifty versions per name.
 pub fn names(models: u64) -> u64 {
     (models / 50).clamp(4, (FAMILIES.len() * SIZES.len() * VARIANTS.len()) as u64)
 }
 
-/// The name with this number.
+/// Returns the name with this number.
 pub fn name(number: u64) -> String {
     let number = number as usize;
     let family = FAMILIES[number % FAMILIES.len()];
@@ -120,7 +120,7 @@ fn rare(at: u64, models: u64) -> bool {
     at % apart == apart / 2
 }
 
-/// The scores of a suite.
+/// Returns the scores of a suite.
 pub fn scores(at: u64) -> serde_json::Value {
     let share = |salt| (hash(at, salt) % 10_000) as f64 / 10_000.0;
     json!({"score": share(20), "accuracy": share(21), "loss": 1.0 + share(22), "items": 1_000 + hash(at, 23) % 500})
