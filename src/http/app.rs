@@ -1,4 +1,4 @@
-//! What all handlers share.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub struct HttpOptions {
     pub public_metrics: bool,
 }
 
-/// What every handler shares.
+/// The state that every handler shares.
 pub(super) struct App {
     pub(super) registry: Registry,
     pub(super) authenticator: Authenticator,

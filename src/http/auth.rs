@@ -50,17 +50,17 @@ impl Authenticator {
             return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
         }
         if !self.keys.include(&digest) {
-            self.throttle.record_wrong(peer, now);
+            self.throttle.record_invalid(peer, now);
             return Err(ApiError::KeyRefused);
         }
-        self.throttle.record_right(peer, &digest);
+        self.throttle.record_valid(peer, &digest);
         self.actor(head, key)
     }
 
     fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
-            // Control characters could make the audit trail show another name than it holds.
+            // Control characters could make the audit trail display a different name than it stores.
             Some(actor) if actor.contains(is_unsafe_to_display) => Err(ApiError::ActorRefused),
             Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
             None => {

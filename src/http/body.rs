@@ -92,7 +92,7 @@ impl<'f> Fields<'f> {
         T::from_field(&mut value).map_err(|problem| self.note(problem, name, value)).ok()
     }
 
-    /// A field that must be given.
+    /// Reads a field that must be given.
     pub(super) fn required<T: FromField + Default>(&mut self, name: &str) -> T {
         let Some(value) = self.take(name) else {
             if let Some(rest) = self.fields.clone() {
@@ -103,19 +103,19 @@ impl<'f> Fields<'f> {
         self.read(name, value).unwrap_or_default()
     }
 
-    /// A field that may be missing; null means the same.
+    /// Reads a field that may be missing; null means the same.
     pub(super) fn optional<T: FromField>(&mut self, name: &str) -> Option<T> {
         let value = self.take(name).filter(|value| !value.is_null())?;
         self.read(name, value)
     }
 
-    /// A field that may be missing, but not null.
+    /// Reads a field that may be missing, but not null.
     pub(super) fn not_null<T: FromField>(&mut self, name: &str) -> Option<T> {
         let value = self.take(name)?;
         self.read(name, value)
     }
 
-    /// A status that the query may hold too: then both must be the same.
+    /// Reads a status that the query may also contain: then both must be the same.
     pub(super) fn status_as_in_query(&mut self, name: &str, in_query: Option<Status>) -> Option<Status> {
         let in_body = self.optional(name);
         if let (Some(expected), Some(sent)) = (in_query, in_body)
@@ -126,7 +126,7 @@ impl<'f> Fields<'f> {
         in_body.or(in_query)
     }
 
-    /// A list of texts, with a fault for each item that is not a text.
+    /// Reads a list of strings, with a fault for each item that is not a string.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let items = match self.take(name)? {
             Value::Array(items) => items,
@@ -149,7 +149,7 @@ impl<'f> Fields<'f> {
         Some(texts)
     }
 
-    /// Notes a fault for every field that is left: no field of that name is known.
+    /// Notes a fault for every field that is left, since its name is unknown.
     pub(super) fn finish(self) {
         for (name, value) in self.fields.into_iter().flatten() {
             self.faults.note(FaultType::ExtraForbidden, ["body".into(), name.into()], value);

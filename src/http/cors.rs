@@ -28,7 +28,7 @@ pub fn is_origin(text: &str) -> bool {
         })
 }
 
-/// The middleware that answers for these origins.
+/// Returns the CORS middleware for these origins.
 pub(super) fn middleware(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])

@@ -34,7 +34,7 @@ static DESCRIPTION: LazyLock<File> = LazyLock::new(|| {
     File::new("application/json", REVALIDATE, openapi::json(&all, schema::all()))
 });
 
-/// The endpoints of the description and of its page.
+/// Returns the endpoints of the description and of its page.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use super::docs;
     #[allow(unused_mut, reason = "nothing is added without the page")]

@@ -39,7 +39,7 @@ macro_rules! endpoints {
 pub(super) use endpoints;
 
 impl Endpoint {
-    /// The endpoint of a handler with this description.
+    /// Creates the endpoint of a handler with this description.
     pub(super) fn described_by<D: utoipa::Path>(tag: &'static str, route: fn() -> Route) -> Self {
         let method = match D::methods().first() {
             Some(HttpMethod::Post) => Method::POST,
@@ -57,7 +57,7 @@ impl Endpoint {
     }
 }
 
-/// Adds the routes of `endpoints`, in which those of one path are next to each other. `pattern` turns a path into what the router matches.
+/// Adds the routes of `endpoints`, which must be grouped by path. `pattern` turns a path into what the router matches.
 pub(super) fn serve(
     paths: &mut ServiceConfig,
     requests: &Requests,
@@ -80,7 +80,7 @@ pub(super) fn serve(
     }
 }
 
-/// A path that answers unknown methods with 405 and the list of `allowed` ones, with or without a key.
+/// Returns a path that answers unknown methods with 405 and the list of `allowed` ones, with or without a key.
 /// Its requests are counted under `path`.
 pub(super) fn at(requests: &Requests, path: &str, pattern: &str, allowed: String) -> Resource {
     // `observe` finds it there and counts.

@@ -18,7 +18,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub(super) enum ApiError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -61,7 +61,7 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
-    /// The reason of a failed authentication, as a label of its counter.
+    /// Returns the reason of a failed authentication, as a label of its counter.
     pub(super) fn authentication_failure(&self) -> &'static str {
         match self {
             Self::KeyMissing => "missing",
@@ -157,7 +157,7 @@ impl ResponseError for ApiError {
 }
 
 impl ApiError {
-    /// The sentence for the client: the domain's text, and a hint in terms of this API.
+    /// Returns the message for the client: the domain's text, and a hint in terms of this API.
     fn detail(&self) -> String {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {
@@ -171,7 +171,7 @@ impl ApiError {
         format!("{self}{hint}")
     }
 
-    /// The whole answer as bytes, for a connection that is closed after it without actix.
+    /// Returns the whole answer as bytes, for a connection that is closed after it without actix.
     pub(super) fn to_bytes(&self, request_id: &str) -> Vec<u8> {
         let status = self.status_code();
         let answer = self.error_response();
@@ -192,7 +192,8 @@ impl ApiError {
     }
 }
 
-/// The body for an error that has no body, in the form of all errors. The details of a server error are only for the log.
+/// Returns the body for an error that has none, in the common form of errors. The details of a server error are only
+/// logged.
 pub(super) fn plain_detail(status: StatusCode, error: Option<String>, request_id: &str) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log has the details of request {request_id}")

@@ -72,7 +72,7 @@ impl Problem {
         Self(FaultType::LessThanEqual, format!("Input should be less than or equal to {most}").into())
     }
 
-    /// The frozen list of types has no type for this.
+    /// Uses the type closest to this, since the frozen list has no better one.
     pub(super) fn more_values_than(most: usize) -> Self {
         Self(FaultType::LessThanEqual, format!("Input should have at most {most} values").into())
     }

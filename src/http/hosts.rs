@@ -17,8 +17,8 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// The names of a server that listens at `bound`, and those in `allowed`. On an address other than loopback, any name is
-    /// allowed unless some are given; `*` allows any.
+    /// Returns the names of a server that listens at `bound`, and those in `allowed`. On an address other than
+    /// loopback, any name is allowed unless some are given; `*` allows any.
     #[must_use]
     pub fn of(bound: &str, allowed: &[String]) -> Self {
         let bare = bound.trim_start_matches('[').trim_end_matches(']');
@@ -46,7 +46,7 @@ impl Hosts {
     }
 }
 
-/// A host without its port, and without the brackets of an IPv6 address.
+/// Returns a host without its port, and without the brackets of an IPv6 address.
 fn name_of(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -58,7 +58,7 @@ fn name_of(host: &str) -> &str {
     }
 }
 
-/// `localhost` and its subdomains never leave a machine, by RFC 6761.
+/// Returns true for `localhost` and its subdomains, which never leave a machine (RFC 6761).
 fn is_loopback(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let below = name.len().checked_sub("localhost".len()).and_then(|cut| name.split_at_checked(cut));

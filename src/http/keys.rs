@@ -22,7 +22,7 @@ pub const MIN_KEY_CHARS: usize = 16;
 
 /// Why a file of keys can't be used. Keys that are loaded already stay valid.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum KeyFileError {
     #[error("{path} can't be read: {source}; it must contain one API key per line")]
     Unreadable { path: PathBuf, source: io::Error },
@@ -40,7 +40,7 @@ pub enum KeyFileError {
 /// The valid keys. Clones share them, so a reload reaches all of them.
 #[derive(Clone)]
 pub struct Keys {
-    /// Keys from elsewhere than the file. A reload keeps them.
+    /// Keys that do not come from the file. A reload keeps them.
     configured: Arc<[Digest]>,
     file: Option<Arc<Path>>,
     current: Arc<ArcSwap<Vec<Digest>>>,
@@ -75,7 +75,7 @@ impl Keys {
         Ok(())
     }
 
-    /// The file, if other users of this machine can read it.
+    /// Returns the file, if other users of this machine can read it.
     #[must_use]
     pub fn exposed_file(&self) -> Option<&Path> {
         let path = self.file.as_deref()?;
@@ -83,7 +83,7 @@ impl Keys {
         (mode & 0o077 != 0).then_some(path)
     }
 
-    /// The number of valid keys.
+    /// Returns the number of valid keys.
     #[must_use]
     pub fn count(&self) -> usize {
         self.current.load().len()

@@ -125,7 +125,7 @@ pub fn serve(
     Ok(builder.run())
 }
 
-/// The routes and the middleware around them.
+/// Returns the routes and the middleware around them.
 fn application(
     app: Data<App>,
     origins: &[String],

@@ -109,7 +109,7 @@ impl MessageBody for ObservedBody {
     }
 }
 
-/// Adds the headers that make browsers careful: no sniffing, no scripts, no framing, no shared caching. A page that sets
+/// Adds security headers: no sniffing, no scripts, no framing, no shared caching. A page that sets
 /// a header itself keeps its own.
 fn add_security_headers(head: &mut HeaderMap, is_encrypted: bool) {
     const NO_SCRIPTS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -137,7 +137,7 @@ fn count(response: &ServiceResponse<BoxBody>, time: Duration) {
 fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, app: Option<&Data<App>>) {
     let request = response.request();
     let status = response.status();
-    // Without a reader, the line need not be composed.
+    // The line need not be composed if nothing reads it.
     if !tracing::enabled!(tracing::Level::INFO) && !status.is_server_error() {
         return;
     }
@@ -151,7 +151,7 @@ fn log(response: &ServiceResponse<BoxBody>, id: &HeaderValue, time: Duration, ap
         Some(error) if status == StatusCode::INTERNAL_SERVER_ERROR => {
             tracing::error!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
         }
-        // Overload or a disk that can't be written is no bug of the server.
+        // Overload or a disk that can't be written is not a bug of the server.
         Some(error) => {
             tracing::warn!(method, path, status = status.as_u16(), milliseconds, id, peer, error, "request")
         }

@@ -37,8 +37,8 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client of a request: the last address in the chain that is not a trusted proxy. The addresses before it may be
-    /// forged.
+    /// Returns the client of a request: the last address in the chain that is not a trusted proxy. The addresses before
+    /// it may be forged.
     pub(super) fn client(&self, connected: Option<SocketAddr>, head: &HeaderMap) -> Option<IpAddr> {
         let mut client = connected?.ip().to_canonical();
         if self.0.is_empty() || !self.are_trusted(client) {
@@ -60,7 +60,7 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it: alone, with a port, or in brackets.
+/// Returns an address as proxies write it: alone, with a port, or in brackets.
 fn address_of(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim();
     let address = text.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip()));

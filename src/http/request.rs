@@ -82,12 +82,12 @@ impl Call {
         Caller { actor: self.actor.clone(), host: self.peer.map(|peer| peer.to_string()) }
     }
 
-    /// A segment of the path, counted from 0 and decoded, unlike by the router, including `%2F`.
+    /// Returns a segment of the path, counted from 0. Unlike the router, it decodes `%2F` too.
     fn segment(&self, index: usize) -> PercentDecode<'_> {
         percent_decode_str(self.request.uri().path().split('/').nth(index + 1).unwrap_or_default())
     }
 
-    /// A text in the path.
+    /// Reads a text in the path.
     ///
     /// # Errors
     /// [`ApiError::UnknownPath`] if it is not UTF-8, as all names are.
@@ -95,36 +95,36 @@ impl Call {
         self.segment(index).decode_utf8().map(Cow::into_owned).map_err(|_| ApiError::UnknownPath)
     }
 
-    /// The id in `/models/{model_id}…`.
+    /// Reads the id in `/models/{model_id}…`.
     pub(super) fn model_id(&mut self) -> ModelId {
         self.path(1, "model_id").unwrap_or_default()
     }
 
-    /// A value in the path, named `name` in its fault.
+    /// Reads a value in the path, named `name` in its fault.
     pub(super) fn path<T: FromText>(&mut self, index: usize, name: &str) -> Option<T> {
         let text = self.segment(index).decode_utf8_lossy().into_owned();
         let read = T::from_text(&text);
         self.valid(read, "path", name, text)
     }
 
-    /// A query parameter as it was sent; the last one of this name wins.
+    /// Returns a query parameter as it was sent; the last one of this name wins.
     fn query_text(&self, name: &str) -> Option<&str> {
         self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A query parameter that is not empty.
+    /// Returns a query parameter that is not empty.
     pub(super) fn query_not_empty(&self, name: &str) -> Option<String> {
         self.query_text(name).filter(|value| !value.is_empty()).map(str::to_owned)
     }
 
-    /// The value of a query parameter, if given.
+    /// Reads a query parameter, if given.
     pub(super) fn query<T: FromText>(&mut self, name: &str) -> Option<T> {
         let text = self.query_text(name)?.to_owned();
         let read = T::from_text(&text);
         self.valid(read, "query", name, text)
     }
 
-    /// A number from `least` to `most`, if given.
+    /// Reads a number from `least` to `most`, if given.
     pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
         let text = self.query_text(name)?.to_owned();
         let read = i64::from_text(&text).and_then(|number| match number {
@@ -135,7 +135,7 @@ impl Call {
         self.valid(read, "query", name, text)
     }
 
-    /// Ids separated by commas, at least one and at most `most`.
+    /// Reads ids separated by commas, at least one and at most `most`.
     pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
         let Some(text) = self.query_text(name).map(str::to_owned) else {
             self.faults.note(FaultType::Missing, ["query".into(), name.into()], Value::Null);
@@ -161,7 +161,7 @@ impl Call {
         read.map_err(|problem| self.faults.note(problem, [part.into(), name.into()], text.into())).ok()
     }
 
-    /// The fields of the body.
+    /// Reads the body and returns its fields.
     ///
     /// # Errors
     /// As [`body::read`]. Errors in the JSON are noted for [`Call::check`].
@@ -170,7 +170,7 @@ impl Call {
         Ok(Fields::parse(&body, &mut self.faults))
     }
 
-    /// The fields of a body that may be empty.
+    /// Reads a body that may be empty and returns its fields.
     ///
     /// # Errors
     /// As [`Call::body`].
@@ -197,7 +197,7 @@ impl Call {
         if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) }
     }
 
-    /// A change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.
+    /// Returns a change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.
     pub(super) fn change(&self, id: ModelId) -> Change {
         let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
@@ -210,7 +210,8 @@ impl Call {
         Change { id, precondition, caller: self.caller() }
     }
 
-    /// As [`Call::change`], with the condition of 0.2.0 too: the header `If-Updated-At`, else the query parameter.
+    /// Returns a change as [`Call::change`] does, with the condition of 0.2.0 too: the header `If-Updated-At`, else the
+    /// query parameter.
     pub(super) fn change_if_updated_at(&self, id: ModelId) -> Change {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
@@ -222,12 +223,12 @@ impl Call {
         change
     }
 
-    /// The revisions that the caller already has, from `If-None-Match`.
+    /// Returns the revisions that the caller already has, from `If-None-Match`.
     pub(super) fn seen(&self) -> EntityTags {
         EntityTags::read(self.request.headers(), "if-none-match")
     }
 
-    /// The path and query of the next page of the same list, after `cursor`.
+    /// Returns the path and query of the next page of the same list, after `cursor`.
     pub(super) fn next_page(&self, cursor: &str) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         let kept = self.query.iter().filter(|(name, _)| name != "cursor" && name != "offset");
@@ -235,7 +236,7 @@ impl Call {
         format!("{}?{}", self.request.uri().path(), query.finish())
     }
 
-    /// The end of the previous page.
+    /// Returns the end of the previous page.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a cursor of another list, or one combined with an offset.
@@ -259,7 +260,7 @@ pub(super) enum EntityTags {
     These(Vec<String>),
 }
 
-/// The revision in an entity tag, with or without quotes.
+/// Returns the revision in an entity tag, with or without quotes.
 fn revision(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
 }

@@ -38,7 +38,7 @@ const PROVEN_BYTES: u64 = 1024 * 1024;
 /// The send buffer of a connection in the kernel. Without it, each client that reads nothing would pull megabytes into it.
 pub(super) const SOCKET_BYTES: usize = 256 * 1024;
 /// No chunk is charged more than this, in KiB, so that a row larger than the budget can be held too.
-const MOST_CHARGED_KIB: usize = BUDGET_KIB / 4;
+const MAX_CHARGED_KIB: usize = BUDGET_KIB / 4;
 /// The pause before a read is repeated that found the queue of the readers full.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,7 +64,7 @@ pub(super) struct Begun<S> {
     pub(super) limit_bytes: usize,
 }
 
-/// How many bytes the first read of an answer should yield.
+/// Returns how many bytes the first read of an answer should yield.
 pub(super) fn first_limit_bytes() -> usize {
     limit_bytes(0).max(SMALL_BYTES)
 }
@@ -85,7 +85,7 @@ impl<S: Source> Begun<S> {
         Ok(Self { bytes, before, after, limit_bytes })
     }
 
-    /// The body. It has a length if all of it has been read.
+    /// Returns the body. It has a length if all of it has been read.
     pub(super) fn into_body(self, is_head: bool) -> BoxBody {
         let length = self.after.is_none().then_some(self.bytes.len() as u64);
         if length.is_some() && self.bytes.len() <= SMALL_BYTES {
@@ -122,7 +122,7 @@ impl<S: Source> Begun<S> {
     }
 }
 
-/// A body that is complete and can't be read again; `None` if it is large and no budget is left.
+/// Returns a body that is complete and can't be read again; `None` if it is large and no budget is left.
 pub(super) fn whole(bytes: Vec<u8>) -> Option<BoxBody> {
     if bytes.len() <= SMALL_BYTES {
         return Some(BoxBody::new(bytes));
@@ -131,7 +131,7 @@ pub(super) fn whole(bytes: Vec<u8>) -> Option<BoxBody> {
     Some(sliced(bytes.into(), Some(permit)))
 }
 
-/// A body that the program holds anyway.
+/// Returns a body that the program holds anyway.
 pub(super) fn shared(bytes: Bytes) -> BoxBody {
     sliced(bytes, None)
 }
@@ -164,7 +164,7 @@ struct Next<S> {
     resume: Option<Resume>,
 }
 
-/// How much of a read the client has got, if not all of it could be held.
+/// How much of a read the client has received, if not all of it could be held.
 struct Resume {
     skipped_bytes: usize,
     limit_bytes: usize,
@@ -179,7 +179,8 @@ impl<S: Source> Next<S> {
         let _turn = turns.acquire().await;
         let limit_bytes =
             self.resume.as_ref().map_or_else(|| limit_bytes(taken_bytes), |resume| resume.limit_bytes);
-        let read = patiently(async || Begun::read(self.source.clone(), limit_bytes).await).await?;
+        let read =
+            retry_while_overloaded(async || Begun::read(self.source.clone(), limit_bytes).await).await?;
         match self.resume {
             None => Ok(read.hold(0, taken_bytes)),
             Some(resume) if resume.hash == hash(&read.bytes) => {
@@ -194,7 +195,9 @@ impl<S: Source> Next<S> {
 }
 
 /// Repeats a read that found the queue of the readers full: the answer is under way, so it can't become a 503.
-async fn patiently<T>(mut read: impl AsyncFnMut() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
+async fn retry_while_overloaded<T>(
+    mut read: impl AsyncFnMut() -> Result<T, RegistryError>,
+) -> Result<T, RegistryError> {
     loop {
         match read().await {
             Err(RegistryError::Overloaded { .. }) => actix_web::rt::time::sleep(RETRY_PAUSE).await,
@@ -205,7 +208,7 @@ async fn patiently<T>(mut read: impl AsyncFnMut() -> Result<T, RegistryError>) -
 
 /// Takes what a chunk costs from the budget; `None` if too little is left.
 fn charge(chunk: &Vec<u8>, taken_bytes: u64) -> Option<Permit> {
-    let kib = chunk.capacity().div_ceil(1024).min(MOST_CHARGED_KIB);
+    let kib = chunk.capacity().div_ceil(1024).min(MAX_CHARGED_KIB);
     let permits = u32::try_from(kib).ok().filter(|_| kib <= available_kib(taken_bytes))?;
     BUDGET.try_acquire_many(permits).ok()
 }
@@ -216,7 +219,7 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The body as slices; the next chunk is read once the connection has taken the last slice of this one.
+/// Returns the body as slices; the next chunk is read once the connection has taken the last slice of this one.
 fn slices<S: Source>(held: Held<S>) -> impl Stream<Item = Result<Bytes, RegistryError>> {
     stream::try_unfold(held, |mut held| async move {
         loop {

@@ -1,7 +1,7 @@
-//! Slows down the guessing of API keys: each address has a token bucket of wrong keys.
+//! Slows down the guessing of API keys: each address has a token bucket that invalid keys drain.
 //!
-//! Once a bucket is empty, keys from its address are not checked, so a guess reveals nothing. Keys that were right from the same
-//! address before are still accepted: a client behind the same proxy as an attacker is not locked out.
+//! Once a bucket is empty, keys from its address are not checked, so a guess reveals nothing. Keys that were valid from
+//! the same address before are still accepted: a client behind the same proxy as an attacker is not locked out.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,16 +15,16 @@ use std::{
 
 use super::keys::Digest;
 
-/// Tokens of a full bucket: the wrong keys of a client whose key has changed, and some more.
+/// Tokens of a full bucket: enough for a client whose key has changed.
 const BUCKET_TOKENS: f64 = 20.0;
 /// Time in which an address gets one token back.
 const REFILL: Duration = Duration::from_secs(1);
 /// Buckets in memory. Beyond that, one is dropped for each new address.
 const MAX_BUCKETS: usize = 8_192;
-/// Right keys in memory, each with its address. Beyond that, all are dropped and found right again.
+/// Valid keys in memory, each with its address. Beyond that, all are dropped and verified again.
 const MAX_KNOWN_KEYS: usize = 8_192;
 
-/// The token buckets of all addresses, and the keys that were right.
+/// The token buckets of all addresses, and the keys that were valid.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     buckets: Mutex<HashMap<IpAddr, Bucket>>,
@@ -58,8 +58,8 @@ impl Throttle {
         Err(REFILL.mul_f64(1.0 - bucket.tokens))
     }
 
-    /// Remembers that the key was right.
-    pub(super) fn record_right(&self, peer: IpAddr, digest: &Digest) {
+    /// Remembers that the key was valid.
+    pub(super) fn record_valid(&self, peer: IpAddr, digest: &Digest) {
         let key = (network(peer), *digest);
         if self.is_known(&key) {
             return;
@@ -71,8 +71,8 @@ impl Throttle {
         known.insert(key);
     }
 
-    /// Takes a token for a wrong key.
-    pub(super) fn record_wrong(&self, peer: IpAddr, now: Instant) {
+    /// Takes a token for an invalid key.
+    pub(super) fn record_invalid(&self, peer: IpAddr, now: Instant) {
         let peer = network(peer);
         let mut buckets = self.lock();
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&peer) {
@@ -110,7 +110,7 @@ impl Bucket {
     }
 }
 
-/// A client with one IPv6 address has the whole /64 around it.
+/// Returns the network of an address: a client with one IPv6 address has the whole /64 around it.
 fn network(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -135,24 +135,24 @@ mod tests {
         let (one, other) = (address("198.51.100.7"), address("198.51.100.8"));
         for _ in 0..20 {
             assert_eq!(throttle.admit(one, &GUESS, now), Ok(()));
-            throttle.record_wrong(one, now);
+            throttle.record_invalid(one, now);
         }
         assert_eq!(throttle.admit(one, &GUESS, now), Err(REFILL));
         assert_eq!(throttle.admit(one, &KEY, now), Err(REFILL));
         assert_eq!(throttle.admit(other, &GUESS, now), Ok(()));
         let later = now + REFILL;
         assert_eq!(throttle.admit(one, &GUESS, later), Ok(()));
-        throttle.record_wrong(one, later);
+        throttle.record_invalid(one, later);
         assert_eq!(throttle.admit(one, &GUESS, later), Err(REFILL));
         assert_eq!(throttle.admit(one, &GUESS, later + 20 * REFILL), Ok(()));
     }
 
     #[test]
-    fn memory_is_bounded_however_many_addresses_come() {
+    fn memory_is_bounded_for_any_number_of_addresses() {
         let (throttle, now) = (Throttle::default(), Instant::now());
         for number in 0..3 * MAX_BUCKETS as u32 {
-            throttle.record_wrong(IpAddr::V4(number.into()), now);
-            throttle.record_right(IpAddr::V4(number.into()), &KEY);
+            throttle.record_invalid(IpAddr::V4(number.into()), now);
+            throttle.record_valid(IpAddr::V4(number.into()), &KEY);
         }
         assert_eq!(throttle.lock().len(), MAX_BUCKETS);
         assert!(throttle.known.read().unwrap().len() <= MAX_KNOWN_KEYS);
@@ -162,7 +162,7 @@ mod tests {
     fn an_ipv6_network_is_one_address() {
         let (throttle, now) = (Throttle::default(), Instant::now());
         for number in 0..20 {
-            throttle.record_wrong(address(&format!("2001:db8::{number:x}")), now);
+            throttle.record_invalid(address(&format!("2001:db8::{number:x}")), now);
         }
         assert!(throttle.admit(address("2001:db8::ffff"), &GUESS, now).is_err());
         assert_eq!(throttle.admit(address("2001:db8:0:1::1"), &GUESS, now), Ok(()));

@@ -18,7 +18,7 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 /// How long a client has to read its last answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Writes `error` as an answer and closes the connection. It is logged here, since no request is.
 ///
@@ -36,5 +36,5 @@ pub(super) async fn send(mut stream: Stream, error: ApiError, peer: IpAddr) {
         std::io::Result::Ok(())
     };
     // A client that has disconnected needs no answer.
-    let _ = timeout(PATIENCE, exchange).await;
+    let _ = timeout(READ_TIMEOUT, exchange).await;
 }

@@ -1,4 +1,4 @@
-//! What a connection takes of the server's limits, given back when it is dropped.
+//! The share of the server's limits that a connection uses, released when it is dropped.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! Connections: admission up to a limit, TLS, and the deadlines that actix does not keep.
+//! Connections: admission up to a limit, TLS, and the deadlines that actix does not enforce.
 //!
-//! actix parses HTTP strictly enough, and holds at most 128 KiB of a head. But it times only the first head of a connection, waits
-//! forever for a client that does not read, and drains a refused chunked body forever. So a [`Connection`] stands between
-//! the socket and actix. It sees bytes and time, not requests: handlers report through [`ConnectionState`] when a request
-//! begins and ends. This module must not know paths, keys or the registry.
+//! actix parses HTTP strictly enough, and holds at most 128 KiB of a head. But it times only the first head of a
+//! connection, waits forever for a client that does not read, and drains a refused chunked body forever. So a
+//! [`Connection`] sits between the socket and actix. It sees bytes and time, not requests: handlers report through
+//! [`ConnectionState`] when a request begins and ends. This module must not know paths, keys or the registry.
 
 mod admission;
 mod final_response;

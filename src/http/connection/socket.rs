@@ -38,14 +38,14 @@ pub struct Deadlines {
 
 /// What a client must receive of an answer within a deadline, in bytes.
 const MIN_RECEIVED_BYTES: usize = 32 << 10;
-/// What is read behind a request that has its answer, in bytes: the rest of a refused body. A head is smaller.
+/// The maximum number of bytes read after a request that has been answered: the rest of a refused body. A head is smaller.
 const MAX_SURPLUS_BYTES: usize = 1 << 20;
 /// How long requests continue after their client has closed its side. The client may wait for the answer or have
 /// disconnected. TCP shows no difference, and a digest must not run for hours for a client that has disconnected.
-const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(5);
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Deadlines {
-    /// The deadlines of a server that gives a request this long.
+    /// Returns the deadlines of a server that allows this much time for a request.
     #[must_use]
     pub fn of_request(request: Duration) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Connection {
         }
     }
 
-    /// What the requests on this connection share with it.
+    /// Returns the state that the requests on this connection share with it.
     pub(in crate::http) fn state(&self) -> Rc<ConnectionState> {
         Rc::clone(&self.state)
     }
@@ -131,7 +131,7 @@ impl Connection {
         if self.head.bytes > MAX_SURPLUS_BYTES {
             return Err(("surplus", None));
         }
-        // What looks like a head may be the rest of a body, whose request has its answer.
+        // What looks like a head may be the rest of a body, whose request has been answered.
         if self.state.has_unread_body() {
             return Ok(());
         }
@@ -145,7 +145,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The deadline for the rest of the next head. There is none while a request is in flight or its answer
+    /// Returns the deadline for the rest of the next head. There is none while a request is in flight or its answer
     /// has not been received.
     fn read_by(&self) -> Option<Instant> {
         let is_head = self.head.bytes > 0 || self.requests == 0;
@@ -220,7 +220,7 @@ impl AsyncRead for Connection {
             let bytes = &buffer.filled()[before..];
             if bytes.is_empty() {
                 let now = Instant::now();
-                own.abandon_by = Some(now + HALF_CLOSED_PATIENCE);
+                own.abandon_by = Some(now + HALF_CLOSED_TIMEOUT);
                 own.set_alarm(now, context);
             } else if let Err(refusal) = own.check(bytes) {
                 buffer.set_filled(before);

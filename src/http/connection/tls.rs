@@ -20,7 +20,7 @@ const HANDSHAKE: u8 = 22;
 
 /// Why these files can't be used for TLS. A certificate that is loaded already stays in use.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum TlsError {
     #[error("{path} {why}")]
     Unreadable { path: PathBuf, why: String },

@@ -13,13 +13,13 @@ use super::{File, REVALIDATE};
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// The page's files change only with the server's version.
-const KEEP_A_DAY: &str = "public, max-age=86400";
+const CACHE_ONE_DAY: &str = "public, max-age=86400";
 static PAGE: LazyLock<File> = LazyLock::new(|| {
     let html = Bytes::from_static(include_bytes!("index.html"));
     File::new("text/html; charset=utf-8", REVALIDATE, html).with(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
 });
 static PARTS: LazyLock<[(&str, File); 5]> = LazyLock::new(|| {
-    let own = |text: &'static [u8], kind| File::new(kind, KEEP_A_DAY, Bytes::from_static(text));
+    let own = |text: &'static [u8], kind| File::new(kind, CACHE_ONE_DAY, Bytes::from_static(text));
     macro_rules! gzipped {
         ($name:literal, $kind:literal) => {{
             let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"));
@@ -50,7 +50,7 @@ pub(super) fn files() -> &'static [(&'static str, File)] {
     params(Unless),
     responses(
         (status = 200,
-            description = "A page for people, where calls can be tried out.",
+            description = "A page on which people can try out the calls.",
             body = String, content_type = "text/html",
             headers(("ETag" = String, description = "The tag of this page."))),
         (status = 304, description = "A tag in `If-None-Match` is still current.",

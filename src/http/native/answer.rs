@@ -26,7 +26,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// The usual size of a version without metrics, so that its buffer need not grow, in bytes.
 const MODEL_BYTES: usize = 1024;
 
-/// A version as it is answered.
+/// The answer with a version.
 pub(super) struct ModelAnswer {
     revision: String,
     /// Its id and its JSON, unless the caller has this revision already.

@@ -1,4 +1,4 @@
-//! Versions and events as JSON, written from rows without a tree in between.
+//! Versions and events as JSON, written from rows without an intermediate tree.
 
 use serde::Serialize;
 

@@ -26,7 +26,7 @@ const ANY_ID: &str = "{model_id}";
 /// Matches an id as nearly every caller writes it.
 const PLAIN_ID: &str = "{model_id:[0-9]+}";
 
-/// All endpoints, in the order of the description. The router tries paths in this order too.
+/// Returns all endpoints, in the order of the description. The router tries paths in this order too.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints! {
         "models" => [

@@ -12,8 +12,8 @@ use super::{
     schema::{self, Queue},
 };
 
-/// Versions that one call compares at most.
-const MOST_COMPARED: usize = 200;
+/// The maximum number of versions that one call compares.
+const MAX_COMPARED: usize = 200;
 
 /// Compare versions
 #[utoipa::path(
@@ -30,7 +30,7 @@ const MOST_COMPARED: usize = 200;
     ),
 )]
 pub(super) async fn compare(mut call: Call) -> Answer {
-    let ids = call.query_ids("ids", MOST_COMPARED);
+    let ids = call.query_ids("ids", MAX_COMPARED);
     call.check()?;
     let versions = Versions::compared(&call.app, ids).await?;
     Ok(answer::rows(&call, versions))

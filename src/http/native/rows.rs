@@ -21,18 +21,18 @@ use super::{
     json::{write_event, write_model},
 };
 
-/// Versions whose rows one read asks for at most.
+/// The maximum number of rows that one read requests.
 const READ_ROWS: usize = 512;
-/// Ids that an answer holds at most. A longer list without a limit continues by keyset, and then lacks a version that
-/// changes between two of its parts.
-const MOST_IDS: u32 = 2_048;
+/// The maximum number of ids that an answer holds. A longer list without a limit continues by keyset, and then lacks a
+/// version that changes between two of its parts.
+const MAX_IDS: u32 = 2_048;
 
 /// Versions in order, and the texts around them.
 #[derive(Clone)]
 pub(super) struct Versions {
     app: Data<App>,
     pieces: Arc<[Piece]>,
-    /// Pieces that are written.
+    /// The number of pieces that are written.
     written: usize,
     /// True if the next version needs a comma before it.
     needs_comma: bool,
@@ -56,11 +56,11 @@ impl Versions {
         Self { app: app.clone(), pieces, written: 0, needs_comma: false, next_part: None }
     }
 
-    /// Returns a list, and the page that it is. Without a limit it is the whole list, however many pages that takes.
+    /// Returns a list and its page. Without a limit it is the whole list, in as many parts as that takes.
     pub(super) async fn list(app: &Data<App>, query: ListQuery) -> Result<(Begun<Self>, Page)> {
         let limit_bytes = first_limit_bytes();
         let expose_paths = app.options.expose_local_paths;
-        let first_part = ListQuery { limit: query.limit.or(Some(MOST_IDS)), ..query.clone() };
+        let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
         let (mut bytes, ids, mut page, rest) = app
             .registry
             .read(move |store| {
@@ -175,7 +175,7 @@ impl Versions {
 }
 
 fn part_after(query: &ListQuery, after: Cursor) -> Arc<ListQuery> {
-    Arc::new(ListQuery { limit: Some(MOST_IDS), offset: 0, after: Some(after), ..query.clone() })
+    Arc::new(ListQuery { limit: Some(MAX_IDS), offset: 0, after: Some(after), ..query.clone() })
 }
 
 impl Source for Versions {
