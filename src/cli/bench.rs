@@ -32,9 +32,9 @@ Examples:
 
 /// Run a smoke suite on a version and record its scores.
 ///
-/// The suite checks if the artifact is accessible, its size, and if the configuration is a JSON object. The score is 1.0
-/// if the configuration can be read, else 0.0. Without a path the suite uses the locations that the registry names. The
-/// scores go to stdout as JSON, everything else to stderr.
+/// The suite checks that the artifact is accessible, records its size, and checks that the configuration is a JSON
+/// object. The score is 1.0 if the configuration can be read, else 0.0. Without a path the suite uses the locations
+/// that the registry names. The scores go to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Bench {
@@ -62,7 +62,7 @@ pub(super) struct Bench {
     /// The checkpoint, if the registry does not know its path on this machine
     #[arg(long, value_name = "FILE")]
     checkpoint_path: Option<PathBuf>,
-    /// The configuration, likewise
+    /// The configuration, if the registry does not know its path on this machine
     #[arg(long, value_name = "FILE")]
     config_path: Option<PathBuf>,
     /// Show on stdout what would be recorded, and record nothing
@@ -74,7 +74,7 @@ pub(super) struct Bench {
     remote: Remote,
 }
 
-/// The scores of a smoke suite, as 0.2.0 records them.
+/// Returns the scores of a smoke suite, as 0.2.0 records them.
 fn scores(checkpoint_size_bytes: Option<u64>, config_parse_ok: bool) -> Value {
     json!({
         "artifact_accessible": checkpoint_size_bytes.is_some(),
@@ -97,7 +97,7 @@ impl Bench {
         };
         let (Some(id), name, version) = (model["id"].as_i64(), text(&model, "name"), text(&model, "version"))
         else {
-            return Err(Failure::failed("the registry's answer names no model; check --registry-url"));
+            return Err(Failure::failed("the registry's answer contains no model; check --registry-url"));
         };
         let label = format!("{}:{} (model {id})", name.unwrap_or("?"), version.unwrap_or("?"));
         let checkpoint_size_bytes = self.checkpoint_size(&model, &label)?;

@@ -13,7 +13,7 @@ use super::{
         chart::{self, Entry},
         table::{Cell, Table},
         terminal::{DIFFERENT, GOOD, Terminal},
-        value::{Kind, plain, style_of_status, text_as},
+        value::{ValueFormat, plain, style_of_status, text_as},
     },
     print,
     remote::Remote,
@@ -126,7 +126,7 @@ impl Compare {
     }
 }
 
-/// The word for a version that the registry ranks first by this field, perhaps together with others.
+/// Returns the word for a version that the registry ranks first by this field, perhaps together with others.
 fn rank(comparison: &Value, field: &str, model: &Value) -> Option<&'static str> {
     let (order, word) = match field {
         "params" => ("by_params", "highest"),
@@ -178,14 +178,14 @@ fn side_by_side(
         let sign = if terminal.unicode { "≠" } else { "*" };
         let title = Cell { rigid: true, ..Cell::new(print::one_line(&title)) };
         let mut cells = vec![Cell::new(if marked { sign } else { "" }), title];
-        let kind = Kind::of(field, wide);
+        let kind = ValueFormat::of(field, wide);
         for (model, value) in versions.iter().zip(values) {
             let mut text =
                 value.map_or_else(|| "-".to_owned(), |value| print::one_line(&text_as(kind, value)));
             let word = rank(comparison, field, model).filter(|_| marked && value.is_some());
             let style = match kind {
                 _ if word.is_some() => GOOD,
-                Kind::Status => style_of_status(&text),
+                ValueFormat::Status => style_of_status(&text),
                 _ if marked => DIFFERENT,
                 _ => anstyle::Style::new(),
             };
@@ -204,7 +204,7 @@ fn side_by_side(
     Table::new(Some(titles), Terminal { width, ..terminal }).lines(&rows)
 }
 
-/// The metrics of all versions, sorted by name: `metrics.KEY` outside of suites, and `SUITE/KEY`.
+/// Returns the metrics of all versions, sorted by name: `metrics.KEY` outside of suites, and `SUITE/KEY`.
 fn metrics_of(versions: &[Value]) -> Vec<Path> {
     let mut metrics = BTreeMap::new();
     let mut add = |suite: Option<&str>, key: &str| {
@@ -224,7 +224,7 @@ fn metrics_of(versions: &[Value]) -> Vec<Path> {
     metrics.into_values().collect()
 }
 
-/// A chart of `metric`.
+/// Returns a chart of `metric`.
 fn drawn(versions: &[Value], metric: &Path, terminal: Terminal) -> Result<String, Failure> {
     let entry = |model: &Value| Entry { label: label(model), value: metric.find(model).and_then(number) };
     let entries: Vec<Entry> = versions.iter().map(entry).collect();
@@ -238,7 +238,7 @@ fn drawn(versions: &[Value], metric: &Path, terminal: Terminal) -> Result<String
     Ok(chart::bars(&print::one_line(&metric.to_string()), &entries, terminal))
 }
 
-/// A number that can be drawn, and its text.
+/// Returns a number that can be drawn, and its text.
 fn number(value: &Value) -> Option<(f64, String)> {
     let text = value.as_number()?.to_string();
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;

@@ -48,7 +48,7 @@ struct File {
     s3_region: Option<String>,
 }
 
-/// A key without quotes may parse as a number or a date, and the parser's message would show it.
+/// Accepts only a quoted key: one without quotes may parse as a number or a date, and the parser's message would show it.
 fn quoted_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     match toml::Value::deserialize(deserializer)? {
         toml::Value::String(key) => Ok(Some(key)),
@@ -121,7 +121,7 @@ impl Config {
         Ok(Self { path: Some(path), profile_name, profile, profile_names })
     }
 
-    /// The file that holds the key: this one, or the one that it names.
+    /// Returns the file that holds the key: this one, or the one that it names.
     pub(super) fn key_path(&self) -> Option<PathBuf> {
         let path = self.path.as_ref()?;
         match (&self.profile.api_key, &self.profile.api_key_file) {
@@ -161,12 +161,12 @@ impl Profile {
     }
 }
 
-/// The file that the flag or the variable names.
+/// Returns the file that the flag or the variable names.
 pub(super) fn named(explicit: Option<&Path>, variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     explicit.map(Path::to_owned).or_else(|| set(&variable, CONFIG_VARIABLE).map(PathBuf::from))
 }
 
-/// The path of the default file.
+/// Returns the path of the default file.
 pub(super) fn default_path() -> Option<PathBuf> {
     etcetera::base_strategy::choose_base_strategy().ok().map(|base| base.config_dir().join(DEFAULT_FILE))
 }
@@ -182,7 +182,7 @@ pub(super) fn read_key_file(path: &Path) -> Result<String, Failure> {
     Ok(key.to_owned())
 }
 
-/// The value of a variable that is not blank.
+/// Returns the value of a variable that is not blank.
 pub(super) fn set(variable: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
     variable(name).filter(|value| !value.trim().is_empty())
 }
@@ -197,7 +197,7 @@ fn resolve(config: &Path, path: &Path) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(path)
 }
 
-/// A message without keys. The parser's own display shows the whole line, and its message for a wrong type or value
+/// Returns a message without keys. The parser's own display shows the whole line, and its message for a wrong type or value
 /// repeats that value.
 fn line_and_reason(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    exit::{Failure, Faults},
+    exit::{Failure, FileErrors},
     print,
     values::{finite, object, status_parser, tag},
 };
@@ -75,10 +75,10 @@ pub(super) struct Training {
 }
 
 impl Training {
-    /// The metrics of the flag or the file; a file that can't be read goes to `faults`.
-    pub(super) fn metrics(&self, faults: &mut Faults) -> Option<Object> {
+    /// Returns the metrics of the flag or the file; an unreadable file is recorded in `file_errors`.
+    pub(super) fn metrics(&self, file_errors: &mut FileErrors) -> Option<Object> {
         let read = self.metrics_path.as_deref().map(read_object_file);
-        read.and_then(|read| faults.note(read)).or_else(|| self.metrics_json.clone())
+        read.and_then(|read| file_errors.note(read)).or_else(|| self.metrics_json.clone())
     }
 }
 
@@ -109,10 +109,10 @@ impl Output {
         }
     }
 
-    /// Checks, before long work, that the metadata file can be written; an error goes to `faults`.
-    pub(super) fn check_writable(&self, faults: &mut Faults) {
+    /// Checks, before long work, that the metadata file can be written; an error is recorded in `file_errors`.
+    pub(super) fn check_writable(&self, file_errors: &mut FileErrors) {
         if let Some(path) = &self.write_metadata {
-            faults.note(check_writable(path));
+            file_errors.note(check_writable(path));
         }
     }
 

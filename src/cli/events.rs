@@ -27,7 +27,7 @@ Examples:
 pub(super) struct Events {
     /// The version: name:version, its id, or name@production
     model: ModelRef,
-    /// Most events to show
+    /// Show at most this many events
     #[arg(long, value_name = "N", default_value_t = EventQuery::DEFAULT_LIMIT as u64,
           value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,

@@ -43,42 +43,42 @@ impl Failure {
         Self { code, messages: vec![message.to_string()] }
     }
 
-    /// `message` says what was wrong and what to do.
+    /// Creates a failure; `message` says what was wrong and what to do.
     pub fn failed(message: impl ToString) -> Self {
         Self::of(FAILED, message)
     }
 
-    /// The command line is invalid.
+    /// Creates the failure for an invalid command line.
     pub fn usage(message: impl ToString) -> Self {
         Self::of(USAGE, message)
     }
 
-    /// The key is missing or can't be used.
+    /// Creates the failure for a key that is missing or can't be used.
     pub fn key(message: impl ToString) -> Self {
         Self::of(KEY, message)
     }
 
-    /// The request contradicts what the registry or a store holds.
+    /// Creates the failure for a request that contradicts what the registry or a store holds.
     pub fn conflict(message: impl ToString) -> Self {
         Self::of(CONFLICT, message)
     }
 
-    /// The user ended it; `message` says what was undone, or what remains.
+    /// Creates the failure for an interruption by the user; `message` says what was undone, or what remains.
     pub fn interrupted(message: impl ToString) -> Self {
         Self::of(INTERRUPTED, message)
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(&self) -> u8 {
         self.code
     }
 
-    /// The messages, one line each.
+    /// Returns the messages, one line each.
     pub(super) fn messages(&self) -> &[String] {
         &self.messages
     }
 
-    /// All messages, in one line.
+    /// Returns all messages, in one line.
     pub fn text(&self) -> String {
         self.messages.join("; ")
     }
@@ -90,7 +90,7 @@ impl Failure {
         self
     }
 
-    /// This failure, with `context` before its message.
+    /// Returns this failure with `context` before its message.
     #[must_use]
     pub fn after(mut self, context: &str) -> Self {
         if let Some(first) = self.messages.first_mut() {
@@ -99,7 +99,7 @@ impl Failure {
         self
     }
 
-    /// This failure, with `next` after its message.
+    /// Returns this failure with `next` after its message.
     #[must_use]
     pub fn followed_by(mut self, next: &str) -> Self {
         if let Some(last) = self.messages.last_mut() {
@@ -160,12 +160,12 @@ impl From<ArtifactError> for Failure {
     }
 }
 
-/// Faults of several files, reported together so that the user can fix all of them at once.
+/// Errors of several files, reported together so that the user can fix all of them at once.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<String>);
+pub(super) struct FileErrors(Vec<String>);
 
-impl Faults {
-    /// Returns the value, or notes the error and returns `None`.
+impl FileErrors {
+    /// Returns the value, or records the error and returns `None`.
     pub(super) fn note<T>(&mut self, result: Result<T, ArtifactError>) -> Option<T> {
         result.map_err(|error| self.0.push(error.to_string())).ok()
     }
@@ -175,7 +175,7 @@ impl Faults {
     }
 
     /// # Errors
-    /// All noted faults, if there are any.
+    /// All recorded errors, if there are any.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         if self.is_empty() {
             return Ok(());
@@ -198,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_reported_together() {
+    fn file_errors_are_reported_together() {
         let missing = |name: &str| Err::<(), _>(ArtifactError::Missing { path: PathBuf::from(name) });
-        let mut faults = Faults::default();
-        assert_eq!(faults.note(Ok(7)), Some(7));
-        assert!(faults.check().is_ok());
-        assert_eq!((faults.note(missing("a")), faults.note(missing("b"))), (None, None));
-        let failure = faults.check().unwrap_err();
+        let mut file_errors = FileErrors::default();
+        assert_eq!(file_errors.note(Ok(7)), Some(7));
+        assert!(file_errors.check().is_ok());
+        assert_eq!((file_errors.note(missing("a")), file_errors.note(missing("b"))), (None, None));
+        let failure = file_errors.check().unwrap_err();
         assert_eq!((failure.code, failure.messages.len()), (FAILED, 2));
     }
 }

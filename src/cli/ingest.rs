@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     details::{Details, Output, Training},
-    exit::{self, Failure, Faults},
+    exit::{self, Failure, FileErrors},
     model_ref::ModelRef,
     print, progress,
     registration::{self, Subject},
@@ -102,14 +102,14 @@ impl Ingest {
 
     /// Digests the files and builds the request.
     fn body(&self) -> Result<(Value, Option<Measurement>), Failure> {
-        let mut faults = Faults::default();
-        let metrics = self.training.metrics(&mut faults);
-        let mut open = |path: &Option<PathBuf>| faults.note(OpenFile::open(path.as_ref()?));
+        let mut file_errors = FileErrors::default();
+        let metrics = self.training.metrics(&mut file_errors);
+        let mut open = |path: &Option<PathBuf>| file_errors.note(OpenFile::open(path.as_ref()?));
         let (checkpoint, config) = (open(&self.checkpoint_path), open(&self.details.config_path));
-        self.output.check_writable(&mut faults);
-        let config = config.and_then(|opened| faults.note(read_config(&opened, |_| true)));
-        // A checkpoint takes minutes, so all other faults are reported first.
-        faults.check()?;
+        self.output.check_writable(&mut file_errors);
+        let config = config.and_then(|opened| file_errors.note(read_config(&opened, |_| true)));
+        // A checkpoint takes minutes, so all other errors are reported first.
+        file_errors.check()?;
         let checkpoint = checkpoint.map(|opened| progress::digest(&opened, || true)).transpose()?;
 
         let local_path = |path: &Option<PathBuf>| {

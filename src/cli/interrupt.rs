@@ -107,7 +107,7 @@ impl Interrupt {
         self.requested.load(Ordering::SeqCst)
     }
 
-    /// A channel that disconnects once a stop is requested, for use in a select.
+    /// Returns a channel that disconnects once a stop is requested, for use in a select.
     pub(super) fn channel(&self) -> &Receiver<Infallible> {
         &self.channel
     }

@@ -32,7 +32,7 @@ Examples:
 pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
-    /// Most versions to show
+    /// Show at most this many versions
     #[arg(long, value_name = "N", default_value_t = ListQuery::DEFAULT_LIMIT as u64,
           value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -85,7 +85,7 @@ impl Filter {
 }
 
 impl List {
-    /// The list of all versions that pass `filter`.
+    /// Creates the command that lists all versions that pass `filter`.
     pub(super) fn of_all(filter: Filter, output: OutputFlags, remote: Remote) -> Self {
         Self { filter, limit: 0, all: true, offset: 0, output, remote }
     }
@@ -132,7 +132,7 @@ impl List {
         Ok(())
     }
 
-    /// What to say below the list about the versions that are not shown.
+    /// Returns the line below the list about the versions that are not shown.
     fn note(&self, shown: u64, total: Option<u64>, more: bool) -> Option<String> {
         let (count, total_count) = (print::count(shown), total.map(print::count).unwrap_or_default());
         match total {
@@ -152,7 +152,7 @@ impl List {
     }
 }
 
-/// The place of the next page.
+/// Where the next page is.
 enum Next {
     /// After the versions so far, by their number.
     Offset,
@@ -160,7 +160,7 @@ enum Next {
     Link(String),
 }
 
-/// A hint if NAME, which no version has, looks like a version.
+/// Returns a hint if NAME, which no version has, looks like a version.
 fn misread(name: &str) -> Option<String> {
     (name.contains(':') || name.ends_with("@production"))
         .then(|| format!("; NAME is a name without a version; `registry show {name}` shows one version"))

@@ -42,7 +42,7 @@ impl Location {
     }
 }
 
-/// The path of a `file://` URI, unless it names another host.
+/// Returns the path of a `file://` URI, unless it names another host.
 fn path_of(uri: &str) -> Option<PathBuf> {
     let url = Url::parse(uri.trim()).ok().filter(|url| url.scheme() == "file")?;
     url.to_file_path().ok()

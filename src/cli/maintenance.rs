@@ -1,4 +1,4 @@
-//! `registry maintenance`: looks after the database file. It needs no server and no key.
+//! `registry maintenance`: maintains the database file. It needs no server and no key.
 //!
 //! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
@@ -19,7 +19,7 @@ use self::{
 };
 use super::{exit::Failure, interrupt::Interrupt, print};
 use crate::{
-    artifact::{FileIdentity, Replacement, folder_of, followed, free_bytes},
+    artifact::{FileIdentity, Replacement, folder_of, follow_links, free_bytes},
     registry::system_clock,
     settings,
     store::sqlite::{
@@ -173,7 +173,7 @@ fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<Copied, Failur
     expect_space(replacement.destination(), size, "the backup is as large as the database")?;
     let copied = source.copy_to(replacement.temporary_path(), watch)?;
     drop(source);
-    replacement.put_in_place()?;
+    replacement.persist()?;
     Ok(copied)
 }
 
@@ -204,7 +204,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
         fold_wal(options, watch, &lock).map_err(|error| unless_folded(error, path))?;
     }
     let kept_as = set_aside(path, replacement.destination())?;
-    replacement.put_in_place().map_err(|error| Failure::from(error).followed_by(&kept_as_note(&kept_as)))?;
+    replacement.persist().map_err(|error| Failure::from(error).followed_by(&kept_as_note(&kept_as)))?;
     Ok(Restored { kept_as, copied, schema_version })
 }
 
@@ -232,7 +232,7 @@ fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
     if database.exists() {
         let copy = Replacement::like(&aside, database)?;
         fs::copy(database, copy.temporary_path()).map_err(|error| failed(database, error))?;
-        copy.put_in_free_place()?;
+        copy.persist_new()?;
         kept_as.push(aside.clone());
     }
     let [_, beside @ ..] = Options::files_of(database);
@@ -245,10 +245,10 @@ fn set_aside(path: &Path, database: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(kept_as)
 }
 
-/// The name that keeps the old database, in its folder: `registry.db.before-restore-2026-01-31T130509.250Z`.
+/// Returns the name that keeps the old database, in its folder: `registry.db.before-restore-2026-01-31T130509.250Z`.
 fn aside_name(path: &Path) -> PathBuf {
     let now = system_clock()().to_string().replace(' ', "T").replace(':', "");
-    let mut name = followed(path).into_os_string();
+    let mut name = follow_links(path).into_os_string();
     name.push(format!(".before-restore-{now}Z"));
     PathBuf::from(name)
 }
@@ -268,9 +268,9 @@ fn expect_apart(other: &Path, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Absolute, with its links and those of its folder followed, also if the file does not exist.
+/// Returns the absolute path with its links and those of its folder resolved, even if the file does not exist.
 fn absolute(path: &Path) -> PathBuf {
-    let path = followed(path);
+    let path = follow_links(path);
     let path = std::path::absolute(&path).unwrap_or(path);
     match (path.parent().and_then(|folder| folder.canonicalize().ok()), path.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),

@@ -68,13 +68,13 @@ fn page(command: &Command) -> io::Result<(String, String)> {
         manual.render_subcommands_section(&mut text)?;
     }
     if let Some(more) = command.get_after_long_help() {
-        lines_as_they_are(&more.to_string()).to_writer(&mut text)?;
+        verbatim_lines(&more.to_string()).to_writer(&mut text)?;
     }
     Ok((name, String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Examples and exit codes with their line breaks, each in its own section.
-fn lines_as_they_are(text: &str) -> Roff {
+fn verbatim_lines(text: &str) -> Roff {
     let mut roff = Roff::new();
     let title = |line: &str| match line {
         "Examples:" => Some("EXAMPLES"),

@@ -120,7 +120,7 @@ impl Metrics {
         printer.answer(&answer, &rows)
     }
 
-    /// The failure for a missing version, or for a missing suite with the names of the others.
+    /// Returns the failure for a missing version, or for a missing suite with the names of the others.
     fn missing(&self, client: &Client, id: ModelId, error: ClientError) -> Failure {
         let (ClientError::NotFound { .. }, Some(suite)) = (&error, &self.suite) else {
             return self.model.or_missing(error);
@@ -139,7 +139,7 @@ impl Metrics {
         }
     }
 
-    /// The body of the request.
+    /// Returns the body of the request.
     fn body(&self) -> Result<Value, Failure> {
         let mut scores = match self.from_json.as_deref() {
             None => Object::new(),

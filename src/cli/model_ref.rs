@@ -1,4 +1,4 @@
-//! How a command line names a version: `name:version`, its id, or `name@production`.
+//! Parses the name of a version on the command line: `name:version`, its id, or `name@production`.
 
 use std::{fmt, str::FromStr};
 
@@ -73,18 +73,18 @@ impl fmt::Display for ModelRef {
 }
 
 impl ModelRef {
-    /// The version with this name and version, even if they hold colons.
+    /// Returns the version with this name and version, even if they hold colons.
     pub(super) fn named(name: &str, version: &str) -> Self {
         let reading = Reading::Version { name: name.to_owned(), version: version.to_owned() };
         Self::of(format!("{name}:{version}"), reading)
     }
 
-    /// The version with this id.
+    /// Returns the version with this id.
     pub(super) fn of_id(id: ModelId) -> Self {
         Self::of(id.to_string(), Reading::Id(id))
     }
 
-    /// The version of this name that is in production.
+    /// Returns the version of this name that is in production.
     pub(super) fn production_of(name: &str) -> Self {
         Self::of(format!("{name}{PRODUCTION}"), Reading::Production { name: name.to_owned() })
     }
@@ -129,7 +129,7 @@ impl ModelRef {
         })
     }
 
-    /// The failure for a call by id; if it found nothing, the message names the version as the user did.
+    /// Returns the failure for a call by id; if it found nothing, the message names the version as the user did.
     pub(super) fn or_missing(&self, error: ClientError) -> Failure {
         match error {
             ClientError::NotFound { .. } => missing(self),
@@ -137,7 +137,7 @@ impl ModelRef {
         }
     }
 
-    /// The id of the version, fetched unless the user gave it.
+    /// Returns the id of the version, fetched unless the user gave it.
     pub(super) fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
         match self.readings[..] {
             [Reading::Id(id)] => Ok(id),
@@ -145,7 +145,7 @@ impl ModelRef {
         }
     }
 
-    /// The id in the registry's answer for this version.
+    /// Returns the id in the registry's answer for this version.
     pub(super) fn id_in(&self, model: &Value) -> Result<ModelId, Failure> {
         model.get("id").and_then(Value::as_i64).ok_or_else(|| {
             Failure::failed(format!("the registry's answer for {self} has no id; is it a registry?"))
@@ -155,7 +155,7 @@ impl ModelRef {
 
 const LIST_ALL: &str = "`registry list` shows all versions";
 
-/// The failure for a version that does not exist.
+/// Returns the failure for a version that does not exist.
 pub(super) fn missing(model: impl fmt::Display) -> Failure {
     Failure::failed(format!("there is no model {model}; {LIST_ALL}"))
 }

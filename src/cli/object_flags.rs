@@ -33,7 +33,7 @@ impl ObjectFlags {
         }
     }
 
-    /// A client for the bucket of `uri`.
+    /// Returns a client for the bucket of `uri`.
     ///
     /// # Errors
     /// If flags or variables are invalid, or there are no credentials.

@@ -127,7 +127,7 @@ impl OncePrinter {
         }
     }
 
-    /// Lets every line be printed again.
+    /// Allows every line to be printed again.
     pub(super) fn reset(&self) {
         self.0.borrow_mut().clear();
     }

@@ -14,12 +14,12 @@ use crate::{
 const BAR: &str = "{prefix:20!} {wide_bar} {decimal_bytes:>9}/{decimal_total_bytes:9} \
                    {decimal_bytes_per_sec:>12} {eta:>4} left";
 
-/// A set of bars.
+/// Returns a set of bars.
 pub(super) fn bars() -> MultiProgress {
     MultiProgress::new()
 }
 
-/// A single bar, which disappears when it is dropped.
+/// Returns a single bar, which disappears when it is dropped.
 pub(super) fn only_bar(path: &Path, size_bytes: u64) -> OnlyBar {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -86,7 +86,7 @@ impl Promote {
     }
 }
 
-/// The version of the same name that is in production now.
+/// Returns the version of the same name that is in production now.
 fn incumbent(client: &Client, model: &Value) -> Result<Option<Value>, Failure> {
     let Some(name) = model.get("name").and_then(Value::as_str) else { return Ok(None) };
     match client.production(name) {

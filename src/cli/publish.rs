@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 
 use super::{
     details::{Details, Output, Training},
-    exit::{self, Failure, Faults},
+    exit::{self, Failure, FileErrors},
     interrupt::Interrupt,
     print,
     publishing::{Candidate, Destination, InterruptibleClient, Publisher, UploadFlags},
@@ -90,13 +90,13 @@ impl Publish {
             .into_iter()
             .flatten(),
         )?;
-        let mut faults = Faults::default();
-        let metrics = self.training.metrics(&mut faults);
+        let mut file_errors = FileErrors::default();
+        let metrics = self.training.metrics(&mut file_errors);
         if let Some(path) = &self.details.config_path {
-            faults.note(OpenFile::open(path));
+            file_errors.note(OpenFile::open(path));
         }
-        self.output.check_writable(&mut faults);
-        faults.check()?;
+        self.output.check_writable(&mut file_errors);
+        file_errors.check()?;
 
         let connection = self.remote.connection()?;
         let upload = self.upload.upload(&connection.config.profile, &interrupt);

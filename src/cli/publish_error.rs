@@ -32,7 +32,7 @@ pub(super) struct PublishError {
 }
 
 impl PublishError {
-    /// The registry or the store holds something else.
+    /// Creates the error for a registry or store that holds something else.
     pub(super) fn conflict(message: String) -> Self {
         Self { class: ErrorClass::Refused, failure: Failure::conflict(message) }
     }
@@ -49,7 +49,7 @@ impl From<ClientError> for PublishError {
     }
 }
 
-/// The class of an error of the registry's client.
+/// Returns the class of an error of the registry's client.
 pub(super) fn class_of(error: &ClientError) -> ErrorClass {
     match error {
         ClientError::Unreachable { .. }

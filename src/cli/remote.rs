@@ -12,7 +12,7 @@ use super::{
     exit::Failure,
     print,
 };
-use crate::client::{Client, SecretKey, read_base_url};
+use crate::client::{Client, SecretKey, parse_base_url};
 
 const DEFAULT_URL: &str = "http://localhost:8001";
 const URL_FLAG: &str = "--registry-url";
@@ -88,7 +88,7 @@ impl<T> Sourced<T> {
 }
 
 impl Remote {
-    /// A client for the registry that flags, variables and configuration name.
+    /// Returns a client for the registry that flags, variables and configuration name.
     ///
     /// # Errors
     /// If the key is missing or can't be sent, or the URL is invalid.
@@ -96,7 +96,7 @@ impl Remote {
         self.connection()?.client()
     }
 
-    /// The URL of that registry and the key for it.
+    /// Returns the URL of that registry and the key for it.
     pub(super) fn named(&self) -> Result<(String, SecretKey), Failure> {
         self.connection()?.complete()
     }
@@ -106,7 +106,7 @@ impl Remote {
         self.registry_url.is_some() || self.profile.is_some()
     }
 
-    /// The flag that gives the key, if one does.
+    /// Returns the flag that gives the key, if one does.
     pub(super) fn key_flag(&self) -> Option<&'static str> {
         let given = [(self.api_key.is_some(), "--api-key"), (self.api_key_file.is_some(), "--api-key-file")];
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
@@ -120,7 +120,7 @@ impl Remote {
         self.connection_with(|name| env::var(name).ok())
     }
 
-    /// The path of the configuration file, which may not exist.
+    /// Returns the path of the configuration file, which may not exist.
     pub(super) fn config_path(&self) -> Option<PathBuf> {
         config::named(self.config.as_deref(), |name| env::var(name).ok()).or_else(config::default_path)
     }
@@ -166,7 +166,7 @@ impl Remote {
         }
     }
 
-    /// The first key that is not blank.
+    /// Returns the first key that is not blank.
     fn flag_or_variable_key(
         &self,
         variable: impl Fn(&str) -> Option<String>,
@@ -197,7 +197,7 @@ impl Remote {
 /// # Errors
 /// If the URL is invalid; the message holds no password.
 fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
-    let Err(error) = read_base_url(&url.value) else { return Ok(()) };
+    let Err(error) = parse_base_url(&url.value) else { return Ok(()) };
     let failure = Failure::from(error);
     // The message names this flag already.
     if url.source == URL_FLAG {
@@ -206,7 +206,7 @@ fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
     Err(failure.followed_by(&format!("; this one is from {}", url.source)))
 }
 
-/// The key of the configuration. It is never sent to another registry than the configuration's own.
+/// Returns the key of the configuration. It is never sent to a registry other than the configuration's own.
 fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<String>>, Failure> {
     let Some(source) = config.key_path().map(|path| path.display().to_string()) else { return Ok(None) };
     if let (Some(own), Some(path)) = (&config.profile.url, &config.path) {
@@ -227,18 +227,18 @@ fn key_of(config: &Config, url: &Sourced<String>) -> Result<Option<Sourced<Strin
 /// matter.
 fn is_same_registry(one: &str, other: &str) -> bool {
     let parsed =
-        |text: &str| read_base_url(text).ok().map(|url| url.as_str().trim_end_matches('/').to_owned());
+        |text: &str| parse_base_url(text).ok().map(|url| url.as_str().trim_end_matches('/').to_owned());
     parsed(one).is_some_and(|url| parsed(other) == Some(url))
 }
 
 impl Connection {
-    /// The URL and the key.
+    /// Returns the URL and the key.
     fn complete(self) -> Result<(String, SecretKey), Failure> {
-        let Some(key) = self.key else { return Err(keyless(&self.config, self.by_profile)) };
+        let Some(key) = self.key else { return Err(missing_key(&self.config, self.by_profile)) };
         Ok((self.url.value, key.value.from_source(key.source)))
     }
 
-    /// A client for this connection.
+    /// Returns a client for this connection.
     ///
     /// # Errors
     /// If there is no key, or the URL is invalid.
@@ -248,8 +248,8 @@ impl Connection {
     }
 }
 
-/// The failure for a missing key, which says where to put one.
-fn keyless(config: &Config, by_profile: bool) -> Failure {
+/// Returns the failure for a missing key, which says where to put one.
+fn missing_key(config: &Config, by_profile: bool) -> Failure {
     let Config { path, profile_name, .. } = config;
     if let (true, Some(name), Some(path)) = (by_profile, profile_name, path) {
         return Failure::key(format!(
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_was_asked_for_wins_over_the_variables() {
+    fn a_profile_given_by_flag_wins_over_the_variables() {
         let (_folder, mut remote) = remote("[profiles.p]\nurl = 'http://p'\napi_key = 'p'");
         let variable = |name: &str| match name {
             URL_VARIABLE => Some("http://v".to_owned()),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_is_the_same_however_its_url_is_written() {
+    fn equivalent_spellings_of_a_url_are_the_same_registry() {
         for (one, other, same) in [
             ("http://own", "HTTP://OWN:80/", true),
             ("https://own:443/r", " https://own/r/ ", true),

@@ -1,4 +1,4 @@
-//! `registry serve`: starts a server from its settings, and shuts it down in order.
+//! `registry serve`: starts a server from its settings, and shuts it down gracefully.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},

@@ -11,7 +11,7 @@ use super::{
         EVENTS, MODELS, OutputFlags, Printer,
         table::{Cell, INDENT, indented},
         terminal::{FAINT, HEADER, Terminal, in_style},
-        value::{Kind, plain, style_of_status, text_as},
+        value::{ValueFormat, plain, style_of_status, text_as},
     },
     print,
     remote::Remote,
@@ -89,7 +89,7 @@ const PROVENANCE: &str = "run:run_id,commit:git_commit,created by:created_by,on 
 const TRAINING: &str =
     "dataset,step:training_step,loss:training_loss,params,d_model,n_layers,n_heads,vocab_size";
 
-/// The lines of those fields that have a value.
+/// Returns the lines of those fields that have a value.
 fn fields(model: &Value, lines: &str) -> Vec<Vec<Cell>> {
     let line = |line| {
         let (label, field) = str::split_once(line, ':').unwrap_or((line, line));
@@ -98,14 +98,14 @@ fn fields(model: &Value, lines: &str) -> Vec<Vec<Cell>> {
         if field == "frozen" && *value == Value::Bool(false) || is_filler(model, field) {
             return None;
         }
-        let kind = Kind::of(field, true);
+        let kind = ValueFormat::of(field, true);
         let mut text = text_as(kind, value);
-        if kind == Kind::Size
+        if kind == ValueFormat::Size
             && let Some(bytes) = value.as_u64().filter(|bytes| *bytes >= 1000)
         {
             text.push_str(&format!(" ({} bytes)", print::count(bytes)));
         }
-        let style = if kind == Kind::Status { style_of_status(&text) } else { Style::new() };
+        let style = if kind == ValueFormat::Status { style_of_status(&text) } else { Style::new() };
         (text != "-").then(|| vec![Cell::new(label), Cell::new(print::one_line(&text)).styled(style)])
     };
     lines.split(',').filter_map(line).collect()
@@ -119,7 +119,7 @@ pub(super) fn is_filler(model: &Value, field: &str) -> bool {
 /// `show` cuts no value of a version.
 const UNCUT: Terminal = Terminal { width: None, unicode: true };
 
-/// A title with its lines; empty if there are no lines.
+/// Returns a title with its lines; empty if there are no lines.
 fn group(title: &str, lines: &[Vec<Cell>], terminal: Terminal) -> String {
     if lines.is_empty() { String::new() } else { heading(title) + &indented(lines, terminal) }
 }
@@ -151,7 +151,7 @@ fn metrics(model: &Value) -> Vec<String> {
                 _ => 2,
             });
             let note = |(key, value): (&String, &Value)| match key.as_str() {
-                "recorded_at" => format!("recorded {}", text_as(Kind::Second, value)),
+                "recorded_at" => format!("recorded {}", text_as(ValueFormat::Second, value)),
                 "actor" => format!("by {}", plain(value)),
                 _ => format!("{key} {}", plain(value)),
             };

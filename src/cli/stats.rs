@@ -38,7 +38,7 @@ const COUNTS: View = View {
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Stats {
-    /// Names in the table
+    /// Show at most this many names
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
     #[command(flatten)]
@@ -83,7 +83,7 @@ impl Stats {
     }
 }
 
-/// Highest count first, and equal counts by name.
+/// Returns the counts, the highest first, and equal counts by name.
 fn counts(stats: &Value, field: &str) -> Vec<(String, u64)> {
     let counts = stats.get(field).and_then(Value::as_object).into_iter().flatten();
     let mut counts: Vec<_> =

@@ -19,7 +19,7 @@ use crate::{
     domain::{ModelId, Status, json::Object},
 };
 
-/// Attempts to edit tags while other clients change the version.
+/// The maximum number of attempts to edit tags while other clients change the version.
 const MAX_ATTEMPTS: u32 = 3;
 
 const EXAMPLES: &str = "\
@@ -196,7 +196,7 @@ impl Update {
         edited
     }
 
-    /// The fields that don't depend on the current state of the version.
+    /// Returns the fields that don't depend on the current state of the version.
     fn body(&self) -> Result<Object, Failure> {
         if let Some(both) = self.add_tag.iter().find(|tag| self.remove_tag.contains(tag)) {
             return Err(Failure::usage(format!("the tag {both:?} is both added and removed; give it once")));

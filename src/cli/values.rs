@@ -6,13 +6,13 @@ use serde::Serialize;
 use super::exit::Failure;
 use crate::domain::{Status, json::Object};
 
-/// One of the four statuses.
+/// Returns the parser of the four statuses.
 pub(super) fn status_parser() -> impl TypedValueParser<Value = Status> {
     // The parser below accepts only the four names, so the default is never used.
     PossibleValuesParser::new(Status::NAMES).map(|name| Status::parse(&name).unwrap_or_default())
 }
 
-/// A finite number, since JSON has no other.
+/// Parses a finite number, since JSON has no other.
 pub(super) fn finite(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
@@ -20,17 +20,17 @@ pub(super) fn finite(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A tag that is not blank.
+/// Parses a tag that is not blank.
 pub(super) fn tag(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("a tag can't be blank".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// A JSON object.
+/// Parses a JSON object.
 pub(super) fn object(text: &str) -> Result<Object, String> {
     serde_json::from_str(text).map_err(|error| format!("expected a JSON object: {error}"))
 }
 
-/// The fields of `flags` that have a value.
+/// Returns the fields of `flags` that have a value.
 pub(super) fn request_body(flags: &impl Serialize) -> Result<Object, Failure> {
     let written = serde_json::to_value(flags).and_then(serde_json::from_value::<Object>);
     let mut body = written.map_err(Failure::failed)?;

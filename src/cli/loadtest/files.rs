@@ -13,26 +13,26 @@ use super::messages::summary;
 use crate::{
     artifact::{check_writable, folder_of, write_atomically},
     cli::{
-        exit::{Failure, Faults},
+        exit::{Failure, FileErrors},
         print,
     },
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Files {
-    /// The file of the report, as JSON; its folder is made
+    /// File for the report, as JSON; its folder is created
     #[arg(long, value_name = "FILE", default_value = "qa_artifacts/concurrency.json")]
     pub(super) out: PathBuf,
-    /// A file of the latency distribution, for HdrHistogram's tools
+    /// File for the latency distribution, for HdrHistogram's tools
     #[arg(long, value_name = "FILE")]
     hdr_out: Option<PathBuf>,
-    /// An HTML file with charts of the distribution and of the run over time
+    /// HTML file for charts of the distribution and of the run over time
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
 }
 
 impl Files {
-    /// Makes the folder of the report, and checks that all files can be written.
+    /// Creates the folder of the report, and checks that all files can be written.
     ///
     /// # Errors
     /// All files that can't be written, or two that are the same.
@@ -51,13 +51,13 @@ impl Files {
                 return Err(Failure::usage(text));
             }
         }
-        // If it can't be made, the check reports it.
+        // If it can't be created, the check reports it.
         let _ = fs::create_dir_all(folder_of(&self.out));
-        let mut faults = Faults::default();
+        let mut file_errors = FileErrors::default();
         for (_, path) in &named {
-            faults.note(check_writable(path));
+            file_errors.note(check_writable(path));
         }
-        faults.check()
+        file_errors.check()
     }
 
     /// Writes all files, each completely or not at all.
@@ -66,24 +66,24 @@ impl Files {
     /// All files that could not be written.
     pub(super) fn write(&self, outcome: &Outcome) -> Result<(), Failure> {
         let report = serde_json::to_value(&outcome.report)
-            .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
-        let mut faults = Faults::default();
+            .map_err(|error| Failure::failed(format!("the report can't be created: {error}")))?;
+        let mut file_errors = FileErrors::default();
         // If one can't be written, the others still are.
-        faults.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
+        file_errors.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
         if let Some(path) = &self.hdr_out {
             let mut distribution = Vec::new();
             hgrm::write(&outcome.latencies[0].1, &mut distribution)
-                .map_err(|error| Failure::failed(format!("the distribution can't be made: {error}")))?;
-            faults.note(write_atomically(path, &distribution));
+                .map_err(|error| Failure::failed(format!("the distribution can't be created: {error}")))?;
+            file_errors.note(write_atomically(path, &distribution));
         }
         if let Some(path) = &self.chart {
-            faults.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
+            file_errors.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
         }
-        faults.check()
+        file_errors.check()
     }
 }
 
-/// The content of the page.
+/// Returns the content of the page.
 fn picture(outcome: &Outcome) -> Chart {
     let report = &outcome.report;
     let ok = if report.ok { "ok" } else { "not ok" };

@@ -1,4 +1,4 @@
-//! What the command prints on stderr: errors, and the result in one line.
+//! The command's output on stderr: errors, and the result in one line.
 
 use registry_loadtest::{EndedBy, Error, Halt, Report};
 
@@ -7,7 +7,7 @@ use crate::{
     client::ClientError,
 };
 
-/// The error with the words that all commands share.
+/// Returns the error with the words that all commands share.
 pub(super) fn failure(error: Error, url: &str) -> Failure {
     let url = url.to_owned();
     Failure::from(match error {
@@ -25,7 +25,9 @@ pub(super) fn failure(error: Error, url: &str) -> Failure {
             ));
         }
         Error::Client(error) => {
-            return Failure::failed(format!("the load can't be made: {error}; fewer --connections may help"));
+            return Failure::failed(format!(
+                "the load can't be generated: {error}; fewer --connections may help"
+            ));
         }
         Error::Unreachable { reason, refused } => ClientError::Unreachable { url, reason, refused },
         Error::AnswerLost { reason, timed_out } => ClientError::AnswerLost { url, reason, timed_out },
@@ -36,7 +38,7 @@ pub(super) fn failure(error: Error, url: &str) -> Failure {
     })
 }
 
-/// The result in one line.
+/// Returns the result in one line.
 pub(super) fn summary(report: &Report) -> String {
     let latency = &report.latency_ms;
     let mut parts = vec![

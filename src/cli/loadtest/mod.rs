@@ -1,7 +1,7 @@
 //! `registry loadtest`: loads a registry, and checks that it kept every acknowledged write.
 //!
-//! The crate `registry-loadtest` makes the load. This module owns flags, the server if none is named, files, the progress
-//! line, and the exit code.
+//! The crate `registry-loadtest` generates the load. This module owns flags, the server if none is named, files, the
+//! progress line, and the exit code.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ use super::{
     print,
     remote::Remote,
 };
-use crate::client::read_base_url;
+use crate::client::parse_base_url;
 
 mod display;
 mod files;
@@ -68,7 +68,7 @@ pub(super) struct Loadtest {
 }
 
 impl Loadtest {
-    /// Makes the run and reports its result.
+    /// Runs the load test and reports its result.
     ///
     /// # Errors
     /// If the run was not ok, could not begin, or its files can't be written.
@@ -96,7 +96,7 @@ impl Loadtest {
             }
         };
         let value = serde_json::to_value(&outcome.report)
-            .map_err(|error| Failure::failed(format!("the report can't be made: {error}")))?;
+            .map_err(|error| Failure::failed(format!("the report can't be created: {error}")))?;
         // The result is printed even if the disk is full.
         let written = self.files.write(&outcome);
         print::result(&value)?;
@@ -114,7 +114,7 @@ impl Loadtest {
     fn elsewhere(&self) -> Result<Option<(url::Url, String)>, Failure> {
         if self.remote.names_a_registry() {
             let (url, key) = self.remote.named()?;
-            return Ok(Some((read_base_url(&url)?, key.reveal().to_owned())));
+            return Ok(Some((parse_base_url(&url)?, key.reveal().to_owned())));
         }
         let useless = self.remote.key_flag().or(self.load.keep.then_some("--keep"));
         match useless {
@@ -125,7 +125,7 @@ impl Loadtest {
         }
     }
 
-    /// The last line on stderr; an error if the run was not ok.
+    /// Prints the last line on stderr; returns an error if the run was not ok.
     fn verdict(&self, report: &Report) -> Result<(), Failure> {
         let text = format!("{}; report in {}", summary(report), self.files.out.display());
         match (report.ok, report.ended_by) {

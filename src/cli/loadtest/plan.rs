@@ -60,7 +60,7 @@ pub(super) struct Load {
     /// The suite whose scores are recorded
     #[arg(long, value_name = "NAME", default_value = "smoke-v1")]
     suite: String,
-    /// The longest time for an answer
+    /// Time to wait for an answer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     timeout: Duration,
     /// Keep the registered versions in the registry
@@ -133,7 +133,7 @@ fn default_workers(cores: usize, connections: usize) -> usize {
     (cores / 2).clamp(1, MAX_DEFAULT_WORKERS.min(connections))
 }
 
-/// Scores are recorded for one version by default, as 0.2.0 did, so that all writes meet there.
+/// Scores are recorded for one version by default, as 0.2.0 did, so that all writes contend for it.
 fn default_models(operation: Option<Operation>, connections: usize) -> usize {
     match operation {
         Some(Operation::Metrics | Operation::Register | Operation::Health) => 1,

@@ -14,7 +14,7 @@ use registry_loadtest::Target;
 use tempfile::TempDir;
 
 use super::messages::failure;
-use crate::{cli::exit::Failure, client::read_base_url};
+use crate::{cli::exit::Failure, client::parse_base_url};
 
 /// The server and its folder.
 pub(super) struct OwnServer {
@@ -77,12 +77,12 @@ impl OwnServer {
         Ok(server)
     }
 
-    /// The server as a target.
+    /// Returns the server as a target.
     ///
     /// # Errors
     /// If the address it printed is not a URL.
     pub(super) fn target(&self) -> Result<Target, Failure> {
-        let url = read_base_url(&self.url)?;
+        let url = parse_base_url(&self.url)?;
         Target::resolve(&url, &self.key).map_err(|error| failure(error, &self.url))
     }
 

@@ -70,7 +70,7 @@ impl Outcome {
         Ok(result)
     }
 
-    /// A line for each action, and one for each finding.
+    /// Returns a line for each action, and one for each finding.
     pub(super) fn text(&self) -> &str {
         &self.text
     }

@@ -21,7 +21,7 @@ impl Display {
         Self { bar: ProgressBar::no_length() }
     }
 
-    /// A watch that reports to this display and cancels when `cancelled` returns true.
+    /// Returns a watch that reports to this display and cancels when `cancelled` returns true.
     pub(super) fn watch(&self, cancelled: impl Fn() -> bool + Send + Sync + 'static) -> Watch {
         let (bar, shown) = (self.bar.clone(), Mutex::new(None));
         Watch::new(cancelled, move |progress| {

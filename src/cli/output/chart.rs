@@ -25,7 +25,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// From zero if differences are visible then; otherwise from a little below the smallest number.
+    /// Creates an axis that starts at zero if differences are visible then; otherwise a little below the smallest number.
     fn of(values: &[f64]) -> Self {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -38,14 +38,14 @@ impl Axis {
         Self { from: from.max(f64::MIN), to: high }
     }
 
-    /// The share of a bar that `value` fills.
+    /// Returns the share of a bar that `value` fills.
     fn share(self, value: f64) -> f64 {
         let length = self.to / 2.0 - self.from / 2.0;
         if length > 0.0 { ((value / 2.0 - self.from / 2.0) / length).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
-/// A title with the axis, and per entry a line with label, bar, value, and the change since the last value.
+/// Returns a title with the axis, and per entry a line with label, bar, value, and the change since the last value.
 pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -> String {
     let values: Vec<f64> = entries.iter().filter_map(|entry| entry.value.as_ref()).map(|(v, _)| *v).collect();
     let axis = Axis::of(&values);
@@ -87,7 +87,7 @@ pub(in crate::cli) fn bars(title: &str, entries: &[Entry], terminal: Terminal) -
     format!("{title}{range}\n{}", indented(&rows, terminal))
 }
 
-/// A bar that fills `share` of `width` columns. Every share above 0 is visible.
+/// Returns a bar that fills `share` of `width` columns. Every share above 0 is visible.
 pub(in crate::cli) fn bar(share: f64, width: usize, unicode: bool) -> String {
     if share <= 0.0 || share.is_nan() {
         return String::new();
@@ -116,12 +116,12 @@ fn change(before: f64, now: f64) -> String {
     format!("{sign}{}{share}", number(difference.abs()))
 }
 
-/// At most six significant digits, so that there is no `0.10000000000000009`.
+/// Formats a number with at most six significant digits, so that there is no `0.10000000000000009`.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         return format!("{}", value + 0.0);
     }
-    // Parsing the six digits again drops the noise behind them.
+    // Parsing the six digits again drops the noise after them.
     let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
     if (1e-4..1e15).contains(&rounded.abs()) { rounded.to_string() } else { format!("{rounded:e}") }
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_stay_within_the_bar_whatever_the_numbers() {
+    fn shares_stay_within_the_bar_for_any_numbers() {
         for values in [&[f64::MIN, f64::MAX][..], &[0.0], &[5e-324, 1e308], &[-1e308, -5e-324], &[3.0, 3.0]] {
             let axis = Axis::of(values);
             for value in values {

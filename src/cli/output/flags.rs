@@ -66,7 +66,7 @@ pub(in crate::cli) struct OutputFlags {
 }
 
 impl OutputFlags {
-    /// The format, and the columns that the user chose, if any. A table with chosen columns is wide.
+    /// Returns the format, and the columns that the user chose, if any. A table with chosen columns is wide.
     pub(super) fn resolve(&self) -> Result<(Format, Option<Paths>), &'static str> {
         let format = match (&self.output, &self.columns) {
             _ if self.json => Format::Json,

@@ -21,7 +21,7 @@ pub(in crate::cli) struct Path {
 }
 
 impl Path {
-    /// The value at this path; `None` also for `null`.
+    /// Returns the value at this path; `None` also for `null`.
     pub(in crate::cli) fn find<'v>(&self, mut value: &'v Value) -> Option<&'v Value> {
         for step in &self.steps {
             value = match value {
@@ -33,7 +33,7 @@ impl Path {
         Some(value).filter(|value| !value.is_null())
     }
 
-    /// The path to a metric: `smoke-v1/score`, or `metrics.val_loss` for one outside of suites.
+    /// Returns the path to a metric: `smoke-v1/score`, or `metrics.val_loss` for one outside of suites.
     pub(in crate::cli) fn of_metric(suite: Option<&str>, metric: &str) -> Self {
         let (text, steps) = match suite {
             Some(suite) => (format!("{suite}/{metric}"), vec!["metrics", "suites", suite, metric]),
@@ -42,7 +42,7 @@ impl Path {
         Self { text, title: None, steps: steps.into_iter().map(str::to_owned).collect() }
     }
 
-    /// The text that users write for the path of a metric, with backslashes where they are needed.
+    /// Returns the text that users write for the path of a metric, with backslashes where they are needed.
     pub(in crate::cli) fn spelled(&self) -> String {
         let escaped = |step: &str, separator: char| {
             step.replace('\\', r"\\").replace(',', r"\,").replace(separator, &format!(r"\{separator}"))
@@ -53,12 +53,12 @@ impl Path {
         }
     }
 
-    /// The field of the answer at its start.
+    /// Returns the field of the answer at its start.
     pub(super) fn field(&self) -> &str {
         self.steps.first().map_or("", String::as_str)
     }
 
-    /// The title of its column.
+    /// Returns the title of its column.
     pub(super) fn title(&self) -> String {
         self.title.clone().unwrap_or_else(|| self.text.to_uppercase())
     }
@@ -118,7 +118,7 @@ impl FromStr for Paths {
     }
 }
 
-/// The parts between separators without a backslash before them.
+/// Returns the parts between separators without a backslash before them.
 fn raw_parts(text: &str, separator: char) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut escaped = false;

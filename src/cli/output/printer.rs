@@ -32,7 +32,7 @@ pub(in crate::cli) struct Printer {
 }
 
 impl Printer {
-    /// A printer of rows of `view`. It writes nothing yet.
+    /// Creates a printer of rows of `view`. It writes nothing yet.
     ///
     /// # Errors
     /// A usage error if the flags don't fit these rows.
@@ -113,7 +113,7 @@ impl Printer {
         Ok(())
     }
 
-    /// The number of rows so far.
+    /// Returns the number of rows so far.
     pub(in crate::cli) fn shown(&self) -> u64 {
         self.shown
     }
@@ -152,7 +152,7 @@ impl Printer {
     }
 }
 
-/// A page of an indented JSON list; all pages together are one list.
+/// Returns a page of an indented JSON list; all pages together are one list.
 fn items(rows: &[Value], first: bool) -> String {
     let mut text = String::new();
     for (at, row) in rows.iter().enumerate() {

@@ -45,12 +45,12 @@ pub(in crate::cli) struct Table {
 }
 
 impl Table {
-    /// A table for `terminal`.
+    /// Creates a table for `terminal`.
     pub(in crate::cli) fn new(header: Option<Vec<String>>, terminal: Terminal) -> Self {
         Self { header, widths: Vec::new(), limit: terminal.width, ellipsis: terminal.ellipsis() }
     }
 
-    /// The lines of the next rows, with the header before the first ones.
+    /// Returns the lines of the next rows, with the header before the first ones.
     pub(in crate::cli) fn lines(&mut self, rows: &[Vec<Cell>]) -> String {
         let right = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|cell| cell.right));
         let header = self.header.take().map(|titles| {
@@ -70,7 +70,7 @@ impl Table {
         all.iter().map(|row| self.line(row, &widths, &rights)).collect()
     }
 
-    /// The widths, with the widest columns narrowed until a line fits.
+    /// Returns the widths, with the widest columns narrowed until a line fits.
     fn fitting(&self, rigid: &[bool]) -> Vec<usize> {
         let mut widths = self.widths.clone();
         let Some(limit) = self.limit else { return widths };
@@ -114,7 +114,7 @@ impl Table {
     }
 }
 
-/// The lines of a table without header, indented.
+/// Returns the lines of a table without header, indented.
 pub(in crate::cli) fn indented(rows: &[Vec<Cell>], terminal: Terminal) -> String {
     let width = terminal.width.map(|width| width.saturating_sub(INDENT.len()));
     let lines = Table::new(None, Terminal { width, ..terminal }).lines(rows);

@@ -24,19 +24,19 @@ pub(in crate::cli) struct Terminal {
 }
 
 impl Terminal {
-    /// From stdout and the variables of the locale.
+    /// Detects the terminal of stdout, and its character set from the variables of the locale.
     pub(in crate::cli) fn of_stdout() -> Self {
         let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         Self { width: width.filter(|width| *width > 0), unicode: draws_unicode(|name| env::var(name).ok()) }
     }
 
-    /// The mark at the end of a cut text.
+    /// Returns the mark at the end of a cut text.
     pub(in crate::cli) fn ellipsis(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
     }
 }
 
-/// As the C library decides: by the first of three variables that is set.
+/// Returns true if the locale allows Unicode. As in the C library, the first of three variables that is set decides.
 fn draws_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
@@ -52,7 +52,7 @@ pub(in crate::cli) fn in_style(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// The columns of `text`.
+/// Returns the columns of `text`.
 pub(in crate::cli) fn width_of(text: &str) -> usize {
     text.width()
 }

@@ -14,10 +14,10 @@ const DIGEST_CHARS: usize = 12;
 
 /// How a value is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Kind {
-    /// As it is.
+pub(in crate::cli) enum ValueFormat {
+    /// Unchanged.
     Plain,
-    /// As it is, aligned to the right.
+    /// Unchanged, aligned to the right.
     Number,
     /// Bytes with a unit.
     Size,
@@ -32,8 +32,8 @@ pub(in crate::cli) enum Kind {
     Event,
 }
 
-impl Kind {
-    /// The kind for a field of an answer. A wide output has room for whole digests, seconds and payloads.
+impl ValueFormat {
+    /// Returns the kind for a field of an answer. A wide output has room for whole digests, seconds and payloads.
     pub(in crate::cli) fn of(field: &str, wide: bool) -> Self {
         match field {
             "id" | "model_id" | "training_step" | "training_loss" | "params" | "value" | "models" => {
@@ -56,12 +56,12 @@ impl Kind {
 }
 
 /// `value` as `kind` shows it, or as it is if it is not of that kind.
-pub(in crate::cli) fn text_as(kind: Kind, value: &Value) -> String {
+pub(in crate::cli) fn text_as(kind: ValueFormat, value: &Value) -> String {
     match (kind, value) {
-        (Kind::Size, Value::Number(_)) => value.as_u64().map_or_else(|| plain(value), print::size),
-        (Kind::Digest, Value::String(digest)) => format!("{digest:.DIGEST_CHARS$}"),
-        (Kind::Minute, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM".len()),
-        (Kind::Second, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM:SS".len()),
+        (ValueFormat::Size, Value::Number(_)) => value.as_u64().map_or_else(|| plain(value), print::size),
+        (ValueFormat::Digest, Value::String(digest)) => format!("{digest:.DIGEST_CHARS$}"),
+        (ValueFormat::Minute, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM".len()),
+        (ValueFormat::Second, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM:SS".len()),
         _ => plain(value),
     }
 }
@@ -86,7 +86,7 @@ fn short_time(text: &str, chars: usize) -> String {
     Timestamp::parse(utc).map_or_else(|| text.to_owned(), |time| format!("{:.chars$}Z", time.to_string()))
 }
 
-/// The colour of a status, in addition to its name.
+/// Returns the colour of a status, in addition to its name.
 pub(in crate::cli) fn style_of_status(text: &str) -> Style {
     match Status::parse(text) {
         Some(Status::Production) => GOOD,
@@ -106,24 +106,24 @@ mod tests {
     fn values_are_shown_as_people_read_them() {
         let digest = "7056f18469adbeef";
         for (kind, value, text) in [
-            (Kind::Plain, json!(null), "-"),
-            (Kind::Plain, json!("a"), "a"),
-            (Kind::Plain, json!(true), "true"),
-            (Kind::Plain, json!([]), "-"),
-            (Kind::Plain, json!(["a", 1]), "a,1"),
-            (Kind::Plain, json!([["a"]]), r#"[["a"]]"#),
-            (Kind::Plain, json!({"a": 1}), r#"{"a":1}"#),
-            (Kind::Size, json!(90_868_376), "90.9 MB"),
-            (Kind::Size, json!(-1), "-1"),
-            (Kind::Size, json!("big"), "big"),
-            (Kind::Digest, json!(digest), "7056f18469ad"),
-            (Kind::Digest, json!("short"), "short"),
-            (Kind::Minute, json!("2026-01-31 13:05:09.250"), "2026-01-31 13:05Z"),
-            (Kind::Second, json!("2026-01-31 13:05:09"), "2026-01-31 13:05:09Z"),
-            (Kind::Second, json!("2026-01-31T13:05:09.250+00:00"), "2026-01-31 13:05:09Z"),
-            (Kind::Minute, json!("2026-01-31T13:05:09+02:00"), "2026-01-31T13:05:09+02:00"),
-            (Kind::Minute, json!("yesterday"), "yesterday"),
-            (Kind::Minute, json!("gestern, früh"), "gestern, früh"),
+            (ValueFormat::Plain, json!(null), "-"),
+            (ValueFormat::Plain, json!("a"), "a"),
+            (ValueFormat::Plain, json!(true), "true"),
+            (ValueFormat::Plain, json!([]), "-"),
+            (ValueFormat::Plain, json!(["a", 1]), "a,1"),
+            (ValueFormat::Plain, json!([["a"]]), r#"[["a"]]"#),
+            (ValueFormat::Plain, json!({"a": 1}), r#"{"a":1}"#),
+            (ValueFormat::Size, json!(90_868_376), "90.9 MB"),
+            (ValueFormat::Size, json!(-1), "-1"),
+            (ValueFormat::Size, json!("big"), "big"),
+            (ValueFormat::Digest, json!(digest), "7056f18469ad"),
+            (ValueFormat::Digest, json!("short"), "short"),
+            (ValueFormat::Minute, json!("2026-01-31 13:05:09.250"), "2026-01-31 13:05Z"),
+            (ValueFormat::Second, json!("2026-01-31 13:05:09"), "2026-01-31 13:05:09Z"),
+            (ValueFormat::Second, json!("2026-01-31T13:05:09.250+00:00"), "2026-01-31 13:05:09Z"),
+            (ValueFormat::Minute, json!("2026-01-31T13:05:09+02:00"), "2026-01-31T13:05:09+02:00"),
+            (ValueFormat::Minute, json!("yesterday"), "yesterday"),
+            (ValueFormat::Minute, json!("gestern, früh"), "gestern, früh"),
         ] {
             assert_eq!(text_as(kind, &value), text, "{value}");
         }

@@ -7,7 +7,7 @@ use super::{
     event::summary,
     path::{Path, Paths},
     table::Cell,
-    value::{Kind, style_of_status, text_as},
+    value::{ValueFormat, style_of_status, text_as},
 };
 use crate::cli::{model_ref, print};
 
@@ -49,13 +49,13 @@ pub(in crate::cli) const EVENTS: View = View {
 };
 
 impl View {
-    /// The columns of a table.
+    /// Returns the columns of a table.
     pub(in crate::cli) fn columns(&self, wide: bool) -> Result<Vec<Column>, String> {
         let paths = Paths::titled(if wide { self.wide } else { self.table })?;
         let column = |path: Path| {
-            let kind = match Kind::of(path.field(), wide) {
-                Kind::Minute if self.precise_times => Kind::Second,
-                Kind::Second if self.precise_times => Kind::Plain,
+            let kind = match ValueFormat::of(path.field(), wide) {
+                ValueFormat::Minute if self.precise_times => ValueFormat::Second,
+                ValueFormat::Second if self.precise_times => ValueFormat::Plain,
                 kind => kind,
             };
             Column { path, kind }
@@ -68,27 +68,28 @@ impl View {
 #[derive(Debug)]
 pub(in crate::cli) struct Column {
     pub(super) path: Path,
-    kind: Kind,
+    kind: ValueFormat,
 }
 
 impl Column {
-    /// A column that shows values as they are.
+    /// Creates a column that shows values as they are.
     pub(super) fn plain(path: Path) -> Self {
-        Self { path, kind: Kind::Plain }
+        Self { path, kind: ValueFormat::Plain }
     }
 
-    /// The cell of `row`.
+    /// Returns the cell of `row`.
     pub(in crate::cli) fn cell(&self, row: &Value) -> Cell {
         let value = self.path.find(row);
         let text = match (self.kind, value) {
-            (Kind::Event, _) => summary(row),
+            (ValueFormat::Event, _) => summary(row),
             (_, None) => "-".to_owned(),
             (kind, Some(value)) => text_as(kind, value),
         };
         let text = print::one_line(&text);
-        let right = value.is_some_and(Value::is_number) || matches!(self.kind, Kind::Number | Kind::Size);
-        let style = if self.kind == Kind::Status { style_of_status(&text) } else { Style::new() };
-        Cell { text, style, right, rigid: !matches!(self.kind, Kind::Plain | Kind::Event) }
+        let right = value.is_some_and(Value::is_number)
+            || matches!(self.kind, ValueFormat::Number | ValueFormat::Size);
+        let style = if self.kind == ValueFormat::Status { style_of_status(&text) } else { Style::new() };
+        Cell { text, style, right, rigid: !matches!(self.kind, ValueFormat::Plain | ValueFormat::Event) }
     }
 }
 

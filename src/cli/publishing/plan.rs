@@ -1,4 +1,4 @@
-//! What a publication makes of a checkpoint: its version, URI and bytes, and how they compare with the registry.
+//! The plan of a publication: a checkpoint's version, URI and bytes, and how they compare with the registry.
 
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub(super) struct Plan {
 }
 
 impl Candidate {
-    /// The values of a URI template, as far as they are known without the digest.
+    /// Returns the values of a URI template, as far as they are known without the digest.
     pub(in crate::cli) fn values<'a>(&'a self, name: &'a str) -> Values<'a> {
         let basename = self.file.path().file_name().and_then(|name| name.to_str());
         Values { name, version: &self.version, step: self.step, basename, sha256: None }

@@ -79,7 +79,7 @@ pub(super) struct Watch {
     /// Publish every checkpoint, in the order of steps, not only the latest
     #[arg(long, help_heading = "Watching")]
     all: bool,
-    /// Publish the checkpoints that exist, once they are complete, and end
+    /// Publish the checkpoints that exist, once they are complete, then exit
     #[arg(long, help_heading = "Watching")]
     once: bool,
     /// How often to poll the folder, in seconds

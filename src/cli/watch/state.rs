@@ -1,6 +1,6 @@
-//! The state file of a watch: what it has published, and the lock on it.
+//! The state file of a watch: the published files, and the lock on it.
 //!
-//! It saves digesting gigabytes again after a restart. The registry prevents that a version is registered twice; the watch
+//! It avoids digesting gigabytes again after a restart. The registry prevents registering a version twice; the watch
 //! asks it about every file that is not in the state file.
 
 use std::{

@@ -31,7 +31,7 @@ pub(super) struct WatchOptions {
     pub(super) registry_url: String,
 }
 
-/// A watch that runs.
+/// A running watch.
 pub(super) struct Watcher {
     publisher: Publisher,
     folder: PathBuf,
