@@ -1,6 +1,6 @@
 //! The use cases of the registry, which every API calls.
 //!
-//! A use case takes a request of valid form, digests the files that it names, and runs operations over the store. This module
+//! A use case takes a well-formed request, digests the files that it names, and runs operations over the store. This module
 //! must not know HTTP or SQL.
 
 mod error;
@@ -21,7 +21,7 @@ pub use error::RegistryError;
 /// Returns the current time. Each run of a change calls it once.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The clock of this machine.
+/// Returns the clock of this machine.
 #[must_use]
 pub fn system_clock() -> Clock {
     Arc::new(|| {
@@ -33,13 +33,13 @@ pub fn system_clock() -> Clock {
 /// The configured rules and limits.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What a production version must show.
+    /// The condition for production.
     pub gate: Gate,
     /// The largest payload of an event, in bytes.
     pub max_event_payload_bytes: usize,
     /// The largest metrics of a version, in bytes of JSON.
     pub max_metrics_bytes: usize,
-    /// Clients may name files on the server's disk, which it then reads.
+    /// True if clients may name files on the server's disk, which it then reads.
     pub allow_local_paths: bool,
     /// The largest file that is digested, in bytes.
     pub max_hash_bytes: u64,
@@ -54,7 +54,7 @@ pub struct Caller {
     pub host: Option<String>,
 }
 
-/// Who changes which version, and the state in which it must be.
+/// A change of a version: who requests it, and the state that it requires.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// The version.
@@ -107,7 +107,7 @@ struct Parts {
 /// Reading.
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says")]
 impl Registry {
-    /// Makes a registry of its actors.
+    /// Creates a registry from its actors.
     #[must_use]
     pub fn new(database: Database, hasher: Hasher, rules: Rules, clock: Clock) -> Self {
         Self { parts: Arc::new(Parts { database, hasher, rules, clock }) }
@@ -169,13 +169,13 @@ impl Registry {
 }
 
 /// Changing. Each method returns once the change is committed, with the version as it then is.
-#[allow(clippy::missing_errors_doc, reason = "as `RegistryError` and the operations say")]
+#[allow(clippy::missing_errors_doc, reason = "see `RegistryError` and the operations")]
 impl Registry {
     /// Registers a version.
     pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Model> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
-            // The operation checks this again; here it spares digesting a long file for nothing.
+            // The operation checks this again; checking it here avoids digesting a long file in vain.
             let (name, version) = (draft.name.clone(), draft.version.clone());
             let taken = self.read(move |store| {
                 let mut taken = None;
@@ -216,7 +216,7 @@ impl Registry {
             // As in `register`.
             self.model(VersionRef::Id(id), {
                 let (patch, precondition) = (patch.clone(), precondition.clone());
-                move |row| precondition.check(row).and_then(|()| patch.permitted(row))
+                move |row| precondition.check(row).and_then(|()| patch.check_allowed(row))
             })
             .await??;
             let (checkpoint, config) = tokio::join!(
@@ -231,7 +231,7 @@ impl Registry {
         .await
     }
 
-    /// Gives a version another status.
+    /// Changes the status of a version.
     pub async fn promote(&self, change: Change, to: Status) -> Result<Model> {
         let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
@@ -288,7 +288,7 @@ impl Registry {
             return Ok(());
         }
         Err(Refusal::Invalid(
-            "this server reads no files on its own disk; send digests and sizes in place of \
+            "this server does not read files on its own disk; send digests and sizes in place of \
              checkpoint_path and config_path, or set CAIA_REGISTRY_ALLOW_LOCAL_PATHS=1 on the server"
                 .to_owned(),
         )

@@ -44,20 +44,20 @@ const DEFAULT_REQUEST_TIMEOUT_MS: u64 = 30_000;
 /// Jobs that may wait: as many as the readers and the writer finish well within a second.
 const DEFAULT_READ_QUEUE: usize = 4096;
 const DEFAULT_WRITE_QUEUE: usize = 4096;
-/// Readers by default, however many cores there are. Each read takes a lock of the WAL, which SQLite guards
+/// The maximum number of readers by default. Each read takes a lock of the WAL, which SQLite guards
 /// with one mutex for all connections of a process.
 const MAX_DEFAULT_READERS: usize = 16;
-/// Digesting takes long, so further clients should rather retry later.
+/// Digesting takes long, so further clients should retry later instead.
 const DEFAULT_HASH_QUEUE: usize = 64;
 const DEFAULT_LOG_LEVEL: &str = "info";
-/// Random bytes in the key that `--dev` makes.
+/// Random bytes in the key that `--dev` creates.
 const DEV_KEY_BYTES: usize = 16;
 const DEFAULT_CORS_ORIGINS: [&str; 4] =
     ["http://localhost", "http://localhost:3000", "http://127.0.0.1", "http://127.0.0.1:3000"];
 
 /// Why the server can't start with these settings.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum SettingsError {
     #[error(
         "{origin:?} is not an origin; --cors-origins expects some like https://ml.example.org, comma-separated"
@@ -82,11 +82,11 @@ pub struct Settings {
     pub port: u16,
     /// The HTTP server, without the files of keys and certificates.
     pub http: HttpOptions,
-    /// True if `http.max_connections` is not the default, so it must be possible.
+    /// True if `http.max_connections` was set, so that the server must support it.
     pub requires_max_connections: bool,
     /// A file with more keys.
     pub key_file: Option<PathBuf>,
-    /// The key that `--dev` made, to be shown once.
+    /// The key that `--dev` created, to be shown once.
     pub dev_key: Option<String>,
     /// Certificate and private key.
     pub tls_files: Option<(PathBuf, PathBuf)>,
@@ -105,7 +105,7 @@ pub struct Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Omits the key that `--dev` made.
+    /// Omits the key that `--dev` created.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("host", &self.host)
@@ -118,7 +118,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// The path and options of the SQLite file, the same for the server and for its maintenance.
+/// Returns the path and options of the SQLite file, the same for the server and for its maintenance.
 #[must_use]
 pub fn sqlite_options(db_path: Option<PathBuf>, variable: impl Fn(&str) -> Option<String>) -> Options {
     sqlite_options_from(db_path, None, &Variables::new(&variable))
@@ -138,7 +138,7 @@ fn sqlite_options_from(
     }
 }
 
-/// The URL at which a server with these variables is reached from its own machine.
+/// Returns the URL of a server with these variables, as seen from its own machine.
 #[must_use]
 pub fn own_url(variable: impl Fn(&str) -> Option<String>) -> String {
     let variables = Variables::new(&variable);
@@ -265,7 +265,7 @@ impl Settings {
     }
 }
 
-/// The keys of the variables, the one that `--dev` makes if there are none, and the file with more.
+/// Returns the keys of the variables, the key that `--dev` creates if there are none, and the file with more.
 fn keys(
     dev: bool,
     key_file: Option<PathBuf>,
@@ -287,7 +287,7 @@ fn keys(
     (Keys::of(keys.into_iter().chain(dev_key.as_deref())), dev_key, key_file)
 }
 
-/// A key from the system's source of randomness.
+/// Returns a key from the system's source of randomness.
 fn random_key() -> String {
     let mut bytes = [0; DEV_KEY_BYTES];
     // A system without randomness can't make a key, so the server must not start.
@@ -296,7 +296,8 @@ fn random_key() -> String {
     hex::encode(bytes)
 }
 
-/// The origins whose scripts may call. 0.2.0 started with invalid ones in its variable, so this server only warns of them.
+/// Returns the origins whose scripts may call. 0.2.0 started with invalid ones in its variable, so this server only
+/// warns about them.
 fn cors_origins(flag: Option<&str>, variables: &Variables<'_>) -> Result<Vec<String>, SettingsError> {
     let parse = |list: &str| -> Vec<String> {
         // Browsers send scheme and host in lower case, and no slash.

@@ -20,7 +20,7 @@ use super::{
 /// Rounds of maintenance that may wait: one is enough, a second would find nothing left to do.
 const MAINTENANCE_QUEUE: usize = 1;
 
-/// How the database is served.
+/// Options for serving the database.
 #[derive(Debug, Clone)]
 pub struct DatabaseOptions<O> {
     /// The backend's own options: where the database is and how it is used.
@@ -50,7 +50,7 @@ impl Database {
     /// Opens the database and starts its actors. Must be called inside an actix system.
     ///
     /// # Errors
-    /// As the backend's.
+    /// The backend's error.
     pub fn open<B: Backend>(
         options: &DatabaseOptions<B::Options>,
         now: Timestamp,
@@ -65,7 +65,7 @@ impl Database {
             .collect::<Result<Vec<_>, B::OpenError>>()?;
 
         let refused = |queue| telemetry.queues.refused(queue);
-        // A full maintenance queue is no refusal: a round is running already.
+        // A full maintenance queue does not count as a refusal, since a round is already running.
         let maintenance =
             Mailbox::start("checkpoint", MAINTENANCE_QUEUE, vec![maintainer], Default::default());
         let maintenance = Arc::new(maintenance);
@@ -79,7 +79,7 @@ impl Database {
         Ok(Self { actors: Arc::new(actors) })
     }
 
-    /// Commits a write to find out if writes work. Callers within one second share the result.
+    /// Commits a write to check that writes work. Callers within one second share the result.
     ///
     /// # Errors
     /// [`NotReady`] says why not.
@@ -100,7 +100,7 @@ impl Database {
         answer.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// Runs an operation that writes, in a transaction that keeps all of it or, if it errs, nothing. The result comes
+    /// Runs an operation that writes, in a transaction that keeps all of it or, if it fails, none of it. The result comes
     /// after the commit. The operation may run more than once; only its last run is kept.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use super::{
     panic_text,
 };
 
-/// How files are digested.
+/// Options for digesting files.
 #[derive(Debug, Clone)]
 pub struct HasherOptions {
     /// Threads that digest; at least one.
@@ -32,7 +32,7 @@ pub struct HasherOptions {
     /// The database's files, which are never opened: closing any descriptor of them would drop the locks that SQLite
     /// holds for this process.
     pub forbidden: Vec<PathBuf>,
-    /// Files that hold keys, about which clients learn nothing.
+    /// Files that contain keys, about which clients must learn nothing.
     pub secrets: Vec<PathBuf>,
     /// The folder that paths are restricted to. Without one, clients may have any file digested that this process can read.
     pub root: Option<LocalRoot>,
@@ -58,7 +58,7 @@ struct Forbidden {
     database: Vec<PathBuf>,
     /// Files ever seen at these paths: SQLite keeps one open even after it has been moved away.
     seen: Mutex<HashSet<FileIdentity>>,
-    /// Checked at each call: a replaced key file may leave its inode number to another file.
+    /// Checked at each call: another file may get the inode number of a replaced key file.
     secrets: Vec<PathBuf>,
 }
 
@@ -68,7 +68,7 @@ impl Forbidden {
         Self { database, seen: Mutex::new(seen), secrets }
     }
 
-    fn holds(&self, identity: FileIdentity) -> bool {
+    fn contains(&self, identity: FileIdentity) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Some are created while the server runs, or replaced by another process.
         seen.extend(self.database.iter().filter_map(|path| FileIdentity::at(path)));
@@ -86,16 +86,16 @@ impl Hasher {
             forbidden: Arc::clone(&forbidden),
             counts: telemetry.hashing.clone(),
         };
-        let servers = (0..options.hashers.max(1)).map(digester).collect();
+        let digesters = (0..options.hashers.max(1)).map(digester).collect();
         let refused = telemetry.queues.refused("hash");
-        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, servers, refused)) }
+        Self { actors: Arc::new(Mailbox::start("hash", options.hash_queue, digesters, refused)) }
     }
 
     /// Reads a whole file once and returns its size and, up to `digest_limit_bytes`, its digest. Stops when the caller
     /// is gone.
     ///
     /// # Errors
-    /// [`ActorError::File`] if it can't be read, is no regular file, or changes while it is read.
+    /// [`ActorError::File`] if it can't be read, is not a regular file, or changes while it is read.
     pub async fn measure(&self, path: PathBuf, digest_limit_bytes: u64) -> Result<Measurement, ActorError> {
         let read = move |opened: &OpenFile, go_on: &mut dyn FnMut(u64) -> bool| {
             let size_bytes = opened.size_bytes();
@@ -107,7 +107,7 @@ impl Hasher {
         self.submit(path, read).await
     }
 
-    /// As [`Hasher::measure`], and parses the file as a configuration.
+    /// Measures the file as [`Hasher::measure`] does, and parses it as a configuration.
     ///
     /// # Errors
     /// As [`Hasher::measure`], and if the file is not a JSON object or larger than [`artifact::MAX_JSON_BYTES`].
@@ -188,14 +188,14 @@ impl Digester {
     }
 
     /// Opens a file that clients may have digested: on a disk, inside the root if there is one, and not one of the
-    /// registry's own. Checks come before the file is opened.
+    /// registry's own. The checks run before the file is opened.
     fn open(&self, path: PathBuf) -> Result<OpenFile, ArtifactError> {
         let found = match &self.root {
             Some(root) => root.find(path)?,
             None => FileHandle::at(path)?,
         };
         let path = || found.path().to_owned();
-        if self.forbidden.holds(found.identity()) {
+        if self.forbidden.contains(found.identity()) {
             return Err(ArtifactError::Forbidden { path: path() });
         }
         if let Some(file_system) = found.synthetic_file_system() {

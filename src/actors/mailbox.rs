@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use super::ActorError;
 use crate::telemetry::Counter;
 
-/// How full a queue is.
+/// The depth of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueDepth {
     /// The queue's name.
@@ -54,7 +54,7 @@ pub(super) trait Worker: Unpin + Send + 'static {
         None
     }
 
-    /// How long to poll for the next job before sleeping: waking a thread may take longer than a short job.
+    /// Returns how long to poll for the next job before sleeping: waking a thread may take longer than a short job.
     fn linger(&self) -> Duration {
         Duration::ZERO
     }
@@ -82,7 +82,7 @@ struct Assignment<W: Worker> {
     _alive: Sender<Infallible>,
 }
 
-/// Polling for the next job for a moment before the thread sleeps.
+/// Polls for the next job for a moment before the thread sleeps.
 struct Linger {
     longest: Duration,
     /// True if the last job came within that moment: a caller that waits for each answer soon sends the next job.

@@ -7,7 +7,7 @@ use crate::{
 
 use super::mailbox::Worker;
 
-/// Run one round.
+/// A request to run one round.
 pub(super) struct MaintenanceJob;
 
 pub(super) struct Maintainer<M> {

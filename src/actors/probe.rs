@@ -21,15 +21,15 @@ use super::{
 };
 
 /// How long a result is shared.
-const SHARED: Duration = Duration::from_secs(1);
+const RESULT_LIFETIME: Duration = Duration::from_secs(1);
 /// A writer that takes longer is not ready.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why the writer can't write. Names no path: unauthenticated callers see it.
+/// Why the writer can't write. The message contains no path, since unauthenticated callers see it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotReady {
     /// The writer is stuck or far behind.
-    #[error("the writer has not answered for {} seconds", PATIENCE.as_secs())]
+    #[error("the writer has not answered for {} seconds", WRITER_TIMEOUT.as_secs())]
     Stuck,
     /// The queue is full.
     #[error("the queue of writes is full")]
@@ -73,7 +73,7 @@ pub(super) struct Probe {
 #[derive(Default)]
 struct State {
     answered: Option<(Instant, Result<(), NotReady>)>,
-    /// The probe in the queue, of which there is at most one, even if its caller has gone.
+    /// The probe in the queue, of which there is at most one, even if its caller has left.
     pending: Option<oneshot::Receiver<Result<(), ActorError>>>,
 }
 
@@ -82,7 +82,7 @@ impl Probe {
         // Concurrent callers wait here and share the result.
         let mut state = self.state.lock().await;
         if let Some((when, answer)) = &state.answered
-            && when.elapsed() < SHARED
+            && when.elapsed() < RESULT_LIFETIME
         {
             return answer.clone();
         }
@@ -119,7 +119,7 @@ impl State {
                 none.insert(answer)
             }
         };
-        let answer = timeout(PATIENCE, pending).await.map_err(|_| NotReady::Stuck)?;
+        let answer = timeout(WRITER_TIMEOUT, pending).await.map_err(|_| NotReady::Stuck)?;
         self.pending = None;
         Ok(answer.unwrap_or(Err(ActorError::Closed))?)
     }

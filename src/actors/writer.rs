@@ -47,11 +47,11 @@ pub(super) trait WriteJob: Send {
     fn failure(&self) -> Option<&StoreError>;
     /// Replies with the operation's own result or, if its transaction failed, with that error.
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
-    /// How long ago the job was admitted to the queue.
+    /// Returns how long ago the job was admitted to the queue.
     fn age(&self) -> Duration;
 }
 
-/// What happens to what an operation wrote.
+/// What to do with the writes of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Keep,
@@ -83,7 +83,7 @@ where
     T: Send,
 {
     fn run(&mut self, store: &mut dyn WriteStore) -> Verdict {
-        // A caller that left before the operation began can't take it for done.
+        // The caller left before the operation began, so it can't assume that the operation was executed.
         if self.reply.is_closed() {
             return Verdict::Undo;
         }
@@ -189,17 +189,17 @@ impl<B: Backend> Writer<B> {
 
     /// Begins a transaction, waiting for another process until the oldest job has waited long enough.
     fn begin(&mut self, waiting: &VecDeque<BoxedWriteJob>) -> Result<(), StoreError> {
-        self.renew()?;
+        self.reopen()?;
         let waited = waiting.front().map_or(Duration::ZERO, |job| job.age());
-        self.store.begin(self.backend.write_patience().saturating_sub(waited))
+        self.store.begin(self.backend.write_timeout().saturating_sub(waited))
     }
 
-    /// Answers the jobs that can't be run. While another process holds the lock, jobs that may still wait stay, so each
-    /// waits once for its own time, however many batches are queued before it.
+    /// Answers the jobs that can't be run. While another process holds the lock, jobs that may still wait stay queued,
+    /// so each waits only for its own time, even behind many batches.
     fn refuse(&self, waiting: &mut VecDeque<BoxedWriteJob>, error: &StoreError) {
         // The store's timer may be a little early.
-        let patience = self.backend.write_patience().saturating_sub(Duration::from_millis(5));
-        let stays = |job: &BoxedWriteJob| matches!(error, StoreError::Busy) && job.age() < patience;
+        let timeout = self.backend.write_timeout().saturating_sub(Duration::from_millis(5));
+        let stays = |job: &BoxedWriteJob| matches!(error, StoreError::Busy) && job.age() < timeout;
         while waiting.front().is_some_and(|job| !stays(job))
             && let Some(job) = waiting.pop_front()
         {
@@ -208,7 +208,7 @@ impl<B: Backend> Writer<B> {
     }
 
     /// Replaces a connection that can't be trusted.
-    fn renew(&mut self) -> Result<(), StoreError> {
+    fn reopen(&mut self) -> Result<(), StoreError> {
         if self.distrusted {
             if let Err(error) = self.backend.reopen(&mut self.store) {
                 tracing::error!(%error, "the writer could not reopen its database");
@@ -229,7 +229,7 @@ impl<B: Backend> Writer<B> {
             }
             Some(error) => {
                 counts.failed_commits.inc();
-                // Another process that holds the lock says nothing about the disk.
+                // A lock held by another process says nothing about the disk.
                 if !matches!(error, StoreError::Busy) {
                     counts.writable.set(0);
                 }
@@ -242,7 +242,7 @@ impl<B: Backend> Writer<B> {
     }
 
     fn maintain(&mut self) {
-        if self.renew().is_err() {
+        if self.reopen().is_err() {
             return;
         }
         match self.store.maintain() {

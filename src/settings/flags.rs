@@ -58,9 +58,9 @@ pub struct ServeFlags {
     /// [env: CAIA_REGISTRY_TRUSTED_PROXIES]
     #[arg(long = "trusted-proxy", value_name = "ADDRESS", value_delimiter = ',')]
     pub trusted_proxies: Vec<String>,
-    /// Host name that clients may use for this server, beside localhost; * for any; repeatable. A browser on this machine
-    /// then refuses pages that point a name of their own here [env: CAIA_REGISTRY_ALLOWED_HOSTS] [default: any, unless
-    /// --host is a loopback address]
+    /// Host name that clients may use for this server, beside localhost; * for any; repeatable. This protects browsers
+    /// on this machine from pages that point their own name here [env: CAIA_REGISTRY_ALLOWED_HOSTS] [default: any,
+    /// unless --host is a loopback address]
     #[arg(long = "allowed-host", value_name = "HOST", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
     /// Connections at the same time; more are refused at once, with 503 over plain HTTP
@@ -143,10 +143,10 @@ pub struct ServeFlags {
     pub log_level: Option<String>,
 }
 
-/// What [`parse_boolean`] reads, for messages.
+/// The values that [`parse_boolean`] accepts, for error messages.
 pub(super) const VALID_BOOLEANS: &str = "true or false";
 
-/// Reads a boolean as 0.2.0 spells them, in any case.
+/// Parses a boolean in the spellings of 0.2.0, ignoring case.
 pub(super) fn parse_boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),

@@ -13,7 +13,7 @@ fn resolve(flags: ServeFlags, variables: &[(&str, &str)]) -> Settings {
 }
 
 #[test]
-fn numbers_that_do_not_parse_and_limits_of_nothing_are_the_default() {
+fn invalid_numbers_and_limits_of_zero_are_replaced_by_the_default() {
     for value in ["x", "", "0", "-5", "1.5", "99999999999999999999999"] {
         let settings = resolve(
             ServeFlags::default(),
@@ -28,7 +28,7 @@ fn numbers_that_do_not_parse_and_limits_of_nothing_are_the_default() {
 }
 
 #[test]
-fn commits_are_synced_in_full_unless_normal_is_asked_for_by_name() {
+fn commits_are_fully_synced_unless_normal_is_set() {
     for (value, read) in [
         ("normal", Synchronous::Normal),
         ("NORMAL", Synchronous::Normal),
@@ -82,7 +82,7 @@ fn keys_come_from_both_variables_and_are_kept_as_digests() {
 }
 
 #[test]
-fn keys_of_fewer_than_16_characters_are_warned_of_and_go_on_working() {
+fn keys_of_fewer_than_16_characters_cause_a_warning_and_keep_working() {
     for (key, warnings) in [("0123456789abcdef", 0), ("0123456789abcde", 1), ("schlüssel-äöü-äö", 0)] {
         let settings =
             resolve(ServeFlags::default(), &[("API_KEY", key), ("API_KEYS", "an-ordinary-long-key")]);
@@ -92,7 +92,7 @@ fn keys_of_fewer_than_16_characters_are_warned_of_and_go_on_working() {
 }
 
 #[test]
-fn invalid_variables_are_warned_of_by_name_and_value_and_blank_ones_are_not() {
+fn invalid_variables_cause_a_warning_with_name_and_value_and_blank_ones_do_not() {
     let settings = resolve(
         ServeFlags::default(),
         &[
@@ -110,7 +110,7 @@ fn invalid_variables_are_warned_of_by_name_and_value_and_blank_ones_are_not() {
 }
 
 #[test]
-fn connections_must_be_possible_only_if_they_were_asked_for() {
+fn the_number_of_connections_must_be_supported_only_if_it_was_set() {
     assert!(!resolve(ServeFlags::default(), &[]).requires_max_connections);
     let settings = resolve(ServeFlags::default(), &[("MAX_CONNECTIONS", "50000")]);
     assert_eq!((settings.http.max_connections, settings.requires_max_connections), (50_000, true));

@@ -25,12 +25,12 @@ impl<'v> Variables<'v> {
         self.warnings.into_inner()
     }
 
-    /// A variable as it is.
+    /// Returns a variable unchanged.
     pub(super) fn raw(&self, name: &str) -> Option<String> {
         (self.lookup)(&format!("CAIA_REGISTRY_{name}"))
     }
 
-    /// A variable, trimmed; a blank one counts as unset.
+    /// Returns a variable, trimmed; a blank one counts as unset.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         Some(self.raw(name)?.trim().to_owned()).filter(|value| !value.is_empty())
     }
@@ -61,7 +61,7 @@ impl<'v> Variables<'v> {
         flag.or_else(|| self.parse("PORT", "a port", |text| u16::from_str(text).ok()))
     }
 
-    /// A number above 0, if one is given.
+    /// Returns a number above 0, if one is given.
     pub(super) fn positive(&self, flag: Option<u64>, name: &str) -> Option<u64> {
         let parse = |text: &str| text.parse().ok().filter(|number| *number > 0);
         flag.or_else(|| self.parse(name, "a whole number above 0", parse))
@@ -75,7 +75,7 @@ impl<'v> Variables<'v> {
         self.positive(flag, name).and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
     }
 
-    /// A variable of 0.2.0 is true for four words and false for everything else.
+    /// Returns true for the four words that 0.2.0 accepts, and false for everything else.
     pub(super) fn boolean(&self, flag: Option<bool>, name: &str) -> bool {
         flag.or_else(|| self.parse(name, VALID_BOOLEANS, parse_boolean)).unwrap_or_default()
     }

@@ -56,18 +56,18 @@ metrics! {
         refused: Family<Label, Counter> = Family::default(),
             "registry_http_connections_refused", "Connections closed unserved, by reason";
         authentication_failures: Family<Label, Counter> = Family::default(),
-            "registry_authentication_failures", "Requests without a valid key, by what was wrong";
+            "registry_authentication_failures", "Requests without a valid key, by reason";
     }
 }
 
 impl Connections {
-    /// Connections that were closed unserved for this reason.
+    /// Returns the counter of connections closed unserved for this reason.
     #[must_use]
     pub fn refused(&self, reason: &'static str) -> Counter {
         self.refused.get_or_create_owned(&[("reason", reason)])
     }
 
-    /// Requests without a valid key, by what was wrong.
+    /// Returns the counter of requests without a valid key, by reason.
     #[must_use]
     pub fn authentication_failures(&self, reason: &'static str) -> Counter {
         self.authentication_failures.get_or_create_owned(&[("reason", reason)])
@@ -85,14 +85,14 @@ metrics! {
 }
 
 impl Queues {
-    /// Sets the depth of a queue. To be called before the metrics are rendered.
+    /// Sets the depth of a queue. Call this before rendering the metrics.
     pub fn set(&self, queue: &'static str, depth: usize, capacity: usize) {
         let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
         self.depth.get_or_create(&[("queue", queue)]).set(gauge(depth));
         self.capacity.get_or_create(&[("queue", queue)]).set(gauge(capacity));
     }
 
-    /// Jobs that were refused because this queue was full.
+    /// Returns the counter of jobs refused because this queue was full.
     #[must_use]
     pub fn refused(&self, queue: &'static str) -> Counter {
         self.refused.get_or_create_owned(&[("queue", queue)])
@@ -136,7 +136,7 @@ impl Hashing {
 
 /// The metrics of one server.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "their types say it")]
+#[allow(missing_docs, reason = "see their types")]
 pub struct Telemetry {
     pub connections: Connections,
     pub requests: Requests,
@@ -147,7 +147,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Metrics that are all zero. `build` is what the program consists of: each part and its version.
+    /// Creates the metrics, all zero. `build` lists the parts of the program and their versions.
     #[must_use]
     pub fn new(build: &[(&'static str, &'static str)]) -> Self {
         let mut registry = Registry::default();
@@ -156,7 +156,11 @@ impl Telemetry {
         registry.register("process_start_time_seconds", "When the server was started, since 1970", start);
         let parts = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
         parts.get_or_create(&build.to_vec()).set(1);
-        registry.register("registry_build_info", "Always 1; what the server is made of", parts);
+        registry.register(
+            "registry_build_info",
+            "Always 1; the parts of the server and their versions",
+            parts,
+        );
         Self {
             connections: Connections::new(&mut registry),
             requests: Requests::new(&mut registry),
@@ -167,7 +171,8 @@ impl Telemetry {
         }
     }
 
-    /// All metrics as text, and its media type: in the format that `accept` requests, else in the one that all scrapers read.
+    /// Renders all metrics and returns the media type and the text. The format is the one that `accept` requests, or
+    /// else the one that all scrapers read.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
@@ -187,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_hold_the_same_and_only_one_says_where_it_ends() {
+    fn both_formats_have_the_same_content_and_only_one_marks_its_end() {
         let telemetry = Telemetry::new(&[("version", "1.2.3")]);
         telemetry.connections.refused("limit").inc();
         telemetry.requests.route("/models/{id}").count("GET", 200, Duration::from_micros(300));

@@ -59,7 +59,7 @@ impl Requests {
         requests
     }
 
-    /// The requests of one route. `route` is its pattern, never a requested path: there must be few.
+    /// Returns the counters of one route. `route` is its pattern, never a requested path: there must be few.
     #[must_use]
     pub fn route(&self, route: &str) -> Arc<RouteCounts> {
         Arc::new(RouteCounts { route: route.into(), requests: self.clone() })
