@@ -9,7 +9,7 @@ use model_registry::{
 
 use crate::begin;
 
-/// A file whose digest would take many minutes.
+/// Returns a file whose digest would take many minutes.
 fn endless(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("endless.pt");
     File::create(&path).unwrap().set_len(1 << 40).unwrap();

@@ -76,9 +76,9 @@ over_both_backends! {
     a_full_queue_of_writes_refuses_at_once_and_shows_its_depth
     a_panic_in_a_read_ends_only_that_read
     a_panic_in_a_write_undoes_only_that_write
-    a_write_that_errs_is_undone
+    a_write_that_fails_is_undone
     a_write_whose_caller_left_before_it_began_is_not_run
-    closing_finishes_what_is_queued_and_refuses_what_comes_later
+    closing_finishes_queued_jobs_and_refuses_later_ones
     readiness_is_a_committed_write
 }
 
@@ -174,7 +174,7 @@ async fn a_panic_in_a_write_undoes_only_that_write(database: Database) {
     assert_eq!(count(&database).await, 2);
 }
 
-async fn a_write_that_errs_is_undone(database: Database) {
+async fn a_write_that_fails_is_undone(database: Database) {
     let refused = database
         .write(|store| {
             insert(store)?;
@@ -199,7 +199,7 @@ async fn a_write_whose_caller_left_before_it_began_is_not_run(database: Database
     assert_eq!(count(&database).await, 0);
 }
 
-async fn closing_finishes_what_is_queued_and_refuses_what_comes_later(database: Database) {
+async fn closing_finishes_queued_jobs_and_refuses_later_ones(database: Database) {
     let (work, held) = held();
     let mut running = pin!(database.write(move |_| work()));
     begin(running.as_mut());
@@ -224,10 +224,10 @@ async fn readiness_is_a_committed_write(database: Database) {
 
 /// Runs `test` over the backend in memory, with large queues and control of its faults.
 fn with_faults<F: Future<Output = ()>>(
-    patience: Duration,
+    write_timeout: Duration,
     test: impl FnOnce(Database, std::sync::Arc<Mutex<Faults>>) -> F,
 ) {
-    let options = MemoryOptions { patience, ..MemoryOptions::default() };
+    let options = MemoryOptions { write_timeout, ..MemoryOptions::default() };
     let faults = std::sync::Arc::clone(&options.faults);
     serve::<Memory, F>(options, 1_000, |database| test(database, faults));
 }
@@ -272,7 +272,7 @@ fn waiting_operations_share_a_commit() {
     });
 }
 
-/// Each third insert errs after it wrote, and each fifth panics.
+/// Every third insert fails after it has written, and every fifth panics.
 async fn an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept(database: Database) {
     let results = batch(&database, 60, |number| match number {
         _ if number % 5 == 0 => panic!("on purpose"),

@@ -40,7 +40,7 @@ pub(crate) struct Faults {
 #[derive(Clone, Default)]
 pub(crate) struct MemoryOptions {
     pub(crate) faults: Arc<Mutex<Faults>>,
-    pub(crate) patience: Duration,
+    pub(crate) write_timeout: Duration,
 }
 
 pub(crate) struct Memory {
@@ -101,8 +101,8 @@ impl Backend for Memory {
         Ok(())
     }
 
-    fn write_patience(&self) -> Duration {
-        self.options.patience
+    fn write_timeout(&self) -> Duration {
+        self.options.write_timeout
     }
 }
 
@@ -213,12 +213,12 @@ impl WriteStore for MemoryWriter {
 }
 
 impl Transaction for MemoryWriter {
-    fn begin(&mut self, patience: Duration) -> Result<(), StoreError> {
+    fn begin(&mut self, timeout: Duration) -> Result<(), StoreError> {
         let mut faults = lock(&self.faults);
         if faults.is_locked {
-            faults.waited += patience;
+            faults.waited += timeout;
             drop(faults);
-            thread::sleep(patience);
+            thread::sleep(timeout);
             return Err(StoreError::Busy);
         }
         if let Some(error) = faults.begin.take() {

@@ -21,7 +21,7 @@ const PRIVATE: [(&str, &[&str]); 11] = [
 ];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// A request with only these headers and no body.
+/// Returns a request with only these headers and no body.
 fn bare(app: &TestApp, method: &str, path: &str, headers: &str) -> Answer {
     app.exchange(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes())
 }
@@ -146,7 +146,7 @@ fn a_refused_key_is_answered_without_waiting_for_the_body() {
     }
 }
 
-/// The actor of a version registered with this `X-Actor`, which may be of any bytes.
+/// Returns the actor of a version registered with this `X-Actor`, which may be of any bytes.
 fn actor(app: &TestApp, version: usize, sent: &[u8]) -> String {
     let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://x"}).to_string();
     let head = format!(

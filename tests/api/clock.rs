@@ -79,7 +79,7 @@ fn updated_at_rises_with_every_change_and_nothing_is_lost_while_the_clock_is_set
 }
 
 #[test]
-fn updated_at_of_a_demoted_version_rises_whatever_the_clock_says() {
+fn updated_at_of_a_demoted_version_rises_even_if_the_clock_is_set_back() {
     let app = TestApp::spawn();
     let (mut random, mut now) = (Rng::with_seed(5), START);
     let models: Vec<_> = (0..4).map(|version| app.register("m", &version.to_string())).collect();
@@ -115,7 +115,7 @@ const FILTERS: [(&str, Holds); 6] = [
     ("&name=n&status=archived", |model| model["name"] == "n" && model["status"] == "archived"),
 ];
 
-/// The same list, filtered and sorted by the test.
+/// Returns the same list, filtered and sorted by the test.
 fn sorted(models: &Value, holds: Holds, sort: &str, order: &str) -> Vec<i64> {
     let mut keys: Vec<_> = models
         .as_array()

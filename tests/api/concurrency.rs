@@ -52,7 +52,7 @@ fn many_promotions_of_one_name_leave_one_production_version_and_an_event_for_eac
 }
 
 #[test]
-fn of_many_writers_that_have_seen_the_same_state_one_wins() {
+fn one_of_many_writers_that_have_seen_the_same_state_wins() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let seen = app.model(id)["updated_at"].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ fn of_many_writers_that_have_seen_the_same_state_one_wins() {
 }
 
 #[test]
-fn of_many_writers_that_hold_the_same_etag_one_wins() {
+fn one_of_many_writers_with_the_same_etag_wins() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let path = format!("/models/{id}");
@@ -81,7 +81,7 @@ fn of_many_writers_that_hold_the_same_etag_one_wins() {
 }
 
 #[test]
-fn of_many_registrations_of_one_version_one_wins() {
+fn one_of_many_registrations_of_the_same_version_wins() {
     let app = TestApp::spawn();
     let body = json!({"name": "m", "version": "1", "artifact_uri": "s3://b"});
     let answers = at_once(CLIENTS, |_| app.post("/models", &body).status);

@@ -45,7 +45,7 @@ fn every_answer_of_one_version_carries_the_tag_of_its_state() {
 }
 
 #[test]
-fn versions_that_change_at_the_same_instant_have_tags_of_their_own() {
+fn versions_that_change_at_the_same_instant_have_different_tags() {
     let app = TestApp::spawn();
     app.clock.stop_at(1_769_864_709_250);
     app.register("m", "1");
@@ -110,7 +110,7 @@ fn writes(id: i64) -> [(&'static str, String, Option<&'static str>); 4] {
 }
 
 #[test]
-fn a_write_over_a_state_that_was_not_seen_is_refused_and_changes_nothing() {
+fn a_write_to_an_outdated_state_is_refused_and_changes_nothing() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let stale = app.get(&format!("/models/{id}")).header("etag").unwrap().to_owned();
@@ -135,7 +135,7 @@ fn a_write_over_a_state_that_was_not_seen_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_write_over_the_state_that_was_seen_is_accepted() {
+fn a_write_to_the_current_state_is_accepted() {
     let app = TestApp::spawn();
     for (version, form) in ["{}", "\"x\", {}", "{},\"x\"", "*", "\"x\", *"].into_iter().enumerate() {
         let id = app.register("m", &version.to_string());
@@ -150,7 +150,7 @@ fn a_write_over_the_state_that_was_seen_is_accepted() {
 }
 
 #[test]
-fn the_precondition_comes_before_the_rules_and_after_what_is_missing() {
+fn the_precondition_is_checked_before_the_rules_and_after_existence() {
     let app = TestApp::spawn();
     let id = app.register_with("m", "1", &json!({"frozen": true, "metrics": {"suites": [1]}}));
     for (method, path, body) in [

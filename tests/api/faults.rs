@@ -18,7 +18,7 @@ fn a_panic_in_an_operation_answers_500_and_the_next_request_is_served() {
         let detail = answer.refused(500);
         assert!(detail.contains(&request_id), "{detail}");
         assert!(!detail.contains("injected"), "{detail}");
-        assert_eq!(app.model(id), before, "nothing of it stays");
+        assert_eq!(app.model(id), before, "no trace of it remains");
     }
     app.record(id, "s", json!({ "round": 4 })).ok();
     assert_eq!(app.event_types(id), ["create", "eval"]);

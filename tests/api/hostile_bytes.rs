@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{KEY, TestApp};
 
-/// A registration, whose effect would show that it was run.
+/// Returns a registration, whose effect would show that it was run.
 fn registration(name: &str) -> String {
     let body = json!({"name": name, "version": "1", "artifact_uri": "s3://b"}).to_string();
     format!(
@@ -23,7 +23,7 @@ fn post(framing: &str, body: &str) -> String {
     format!("POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n{body}")
 }
 
-/// All answers on a connection whose client has closed its side.
+/// Returns all answers on a connection whose client has closed its side.
 fn all_answers(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -89,7 +89,7 @@ fn ambiguous_requests_are_refused_and_nothing_after_them_is_run() {
     }
 }
 
-/// The statuses of all answers.
+/// Returns the statuses of all answers.
 fn statuses(said: &str) -> Vec<&str> {
     said.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect()
 }

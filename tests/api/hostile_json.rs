@@ -42,7 +42,7 @@ fn post(app: &TestApp, path: &str, body: impl AsRef<[u8]>) -> Answer {
     send(app, "POST", path, "", body.as_ref())
 }
 
-/// A registration whose last field is the text `field`.
+/// Returns a registration whose last field is the text `field`.
 fn registration(version: &str, field: impl AsRef<[u8]>) -> Vec<u8> {
     let head = format!(r#"{{"name":"m","version":"{version}","artifact_uri":"s3://x","#);
     [head.as_bytes(), field.as_ref(), b"}"].concat()
@@ -59,7 +59,7 @@ fn nested(levels: usize, kind: &str, inner: &str) -> String {
     open.repeat(times) + inner + &close.repeat(times)
 }
 
-/// The type of the one fault of a body.
+/// Returns the type of the one fault of a body.
 #[track_caller]
 fn fault(answer: Answer) -> (String, String) {
     assert_eq!(answer.status, 422, "{}", answer.text);
@@ -219,7 +219,7 @@ fn numbers_of_any_size_are_read_exactly_or_refused() {
 }
 
 #[test]
-fn of_a_field_given_twice_only_the_last_is_read() {
+fn only_the_last_of_two_fields_with_the_same_name_is_read() {
     let app = TestApp::spawn();
     let body = r#"{"name":5,"version":"1","version":"2","name":"m","artifact_uri":"s3://x","metrics":{"a":1,"b":2,"a":3}}"#;
     let model = post(&app, "/models", body).ok();
@@ -282,7 +282,7 @@ fn text_in_any_script_is_kept_found_and_returned() {
     assert_eq!(app.get("/models?limit=200").ok().as_array().unwrap().len(), texts.len());
 }
 
-/// The worst bodies for a registration: of each kind, the one that should cost the most for its size.
+/// Returns the worst bodies for a registration: of each kind, the one that should cost the most for its size.
 fn heavy() -> Vec<(&'static str, Vec<u8>)> {
     let many = |one: &dyn Fn(usize) -> String, room: usize| {
         let mut text = String::new();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{TestApp, ids};
 
-/// A server over a file that `sql` has changed, marked as an old one so that it is upgraded.
+/// Returns a server over a file that `sql` has changed, marked as an old one so that it is upgraded.
 pub fn reopened(app: TestApp, sql: &[String]) -> TestApp {
     let folder = app.stop();
     let file = rusqlite::Connection::open(folder.path().join("registry.db")).unwrap();
@@ -64,7 +64,7 @@ fn invalid_values_are_answered_as_absent_and_fail_nothing() {
 }
 
 #[test]
-fn pages_by_step_show_each_version_once_whatever_the_steps_are() {
+fn pages_by_step_show_each_version_once_for_any_steps() {
     let app = TestApp::spawn();
     let steps = [
         "1",

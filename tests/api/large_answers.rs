@@ -63,7 +63,7 @@ impl Process {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// A connection that has sent a request and reads nothing of the answer.
+    /// Returns a connection that has sent a request and reads nothing of the answer.
     fn stalled(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nX-API-Key: {KEY}\r\n\r\n", self.address);
@@ -71,7 +71,7 @@ impl Process {
         stream
     }
 
-    /// A line of `/proc/…/status`, in KiB.
+    /// Returns a line of `/proc/…/status`, in KiB.
     fn memory_kib(&self, line: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let value = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
@@ -136,7 +136,7 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
     drop(stalled);
 }
 
-/// A registry whose lists are larger than any buffer of the server.
+/// Returns a registry whose lists are larger than any buffer of the server.
 fn with_large_rows(versions: usize) -> TestApp {
     let app = TestApp::with(|settings| settings.http.max_write_body_bytes = 4_000_000);
     for version in 0..versions {

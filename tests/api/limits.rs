@@ -34,7 +34,7 @@ fn head(method: &str, path: &str, framing: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{framing}\r\n\r\n")
 }
 
-/// The writes with a body: a valid one, and its limit.
+/// Returns the writes with a body: a valid one, and its limit.
 fn writes(id: i64) -> [(&'static str, String, Value, usize); 3] {
     [
         ("POST", "/models".to_owned(), json!({"name": "n", "version": "1", "artifact_uri": "s3://x"}), WRITE),

@@ -7,7 +7,7 @@ use crate::{
     support::{TestApp, encoded, ids},
 };
 
-/// The ids of a list, sorted.
+/// Returns the ids of a list, sorted.
 #[track_caller]
 fn found(app: &TestApp, query: &str) -> Vec<i64> {
     let mut ids = app.ids(&format!("/models?{query}"));
@@ -16,7 +16,7 @@ fn found(app: &TestApp, query: &str) -> Vec<i64> {
 }
 
 #[test]
-fn filters_hold_together() {
+fn all_filters_must_match() {
     let app = TestApp::spawn();
     let a1 = app.register_with("alpha", "v1", &json!({"tags": ["team-a", "smoke"], "description": "first"}));
     let a2 = app.register_with("alpha", "v2", &json!({"tags": ["team-a"], "description": "other"}));

@@ -12,7 +12,7 @@ fn sha256(text: &str) -> String {
 }
 
 #[test]
-fn suites_are_merged_key_by_key_and_the_rest_stays() {
+fn suites_are_merged_key_by_key_and_the_rest_is_kept() {
     let app = TestApp::spawn();
     app.clock.stop_at(NOW);
     let id = app.register_with("m", "1", &json!({"metrics": {"loss": 1, "suites": {"old": {"a": 1}}}}));
@@ -62,7 +62,7 @@ fn the_event_contains_only_the_fields_that_were_sent() {
 }
 
 #[test]
-fn the_prior_digest_is_taken_over_the_canonical_spelling() {
+fn the_prior_digest_is_computed_from_the_canonical_form() {
     let app = TestApp::spawn();
     app.clock.stop_at(NOW);
     let body = r#"{"name": "m", "version": "1", "artifact_uri": "s3://x", "metrics":
@@ -111,7 +111,7 @@ fn a_suite_may_have_any_name_that_is_not_blank() {
 }
 
 #[test]
-fn suites_that_are_not_there_are_empty_or_missing() {
+fn missing_suites_are_empty_or_not_found() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let path = format!("/models/{id}/metrics");
@@ -133,7 +133,7 @@ fn record_if(app: &TestApp, id: i64, query: Option<&str>, header: Option<&str>, 
 }
 
 #[test]
-fn a_write_over_another_state_than_the_one_seen_is_a_conflict() {
+fn a_write_to_an_outdated_state_is_a_conflict() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     for (round, (query, header, goes)) in [
@@ -264,7 +264,7 @@ fn a_request_that_does_not_match_its_schema_gets_the_location_of_each_fault() {
 }
 
 #[test]
-fn frozen_and_production_versions_take_scores() {
+fn frozen_and_production_versions_accept_scores() {
     let app = TestApp::spawn();
     for fields in [json!({"frozen": true}), json!({"status": "production"})] {
         let id = app.register_with("m", &fields.to_string(), &fields);

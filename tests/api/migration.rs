@@ -21,7 +21,7 @@ const SECOND: &str = include_str!("../old_files/0_2_0.sql");
 /// The file of the first edition.
 const THIRD: &str = include_str!("../old_files/0_3_0.sql");
 
-/// A folder with a database made by these statements.
+/// Returns a folder with a database made by these statements.
 fn database(statements: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let connection = Connection::open(folder.path().join("registry.db")).unwrap();
@@ -153,7 +153,7 @@ fn ids_of_versions_that_an_older_server_deleted_are_not_reused() {
 }
 
 #[test]
-fn json_written_by_a_python_server_is_answered_in_the_spelling_of_this_one() {
+fn json_written_by_a_python_server_is_answered_in_the_form_of_this_one() {
     let app = served(&[
         FIRST,
         SECOND,
@@ -215,7 +215,7 @@ fn gaps_that_older_servers_left_are_filled() {
 }
 
 #[test]
-fn of_several_production_versions_of_a_name_the_newest_stays() {
+fn the_newest_of_several_production_versions_of_a_name_stays() {
     let app = served(&[
         FIRST,
         SECOND,

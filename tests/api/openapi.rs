@@ -18,7 +18,7 @@ pub struct Call {
     pub operation: Value,
 }
 
-/// The calls of a server's description.
+/// Returns the calls of a server's description.
 #[track_caller]
 pub fn calls(document: &Value) -> Vec<Call> {
     let mut calls = Vec::new();
@@ -37,7 +37,7 @@ pub fn calls(document: &Value) -> Vec<Call> {
     calls
 }
 
-/// The part of the document that a `$ref` in `part` leads to, or `part` itself.
+/// Returns the part of the document that a `$ref` in `part` leads to, or `part` itself.
 #[track_caller]
 fn followed<'d>(document: &'d Value, part: &'d Value) -> &'d Value {
     let Some(pointer) = part.get("$ref") else { return part };
@@ -203,7 +203,7 @@ fn the_examples_of_bodies_are_accepted() {
     assert_eq!(shown, keys(&app.model(1)));
 }
 
-/// The parameters of a call, by name and schema.
+/// Returns the parameters of a call, by name and schema.
 fn parameters<'d>(document: &'d Value, call: &'d Call) -> impl Iterator<Item = (&'d str, &'d Value)> {
     let parameters = call.operation["parameters"].as_array().into_iter().flatten();
     let parameters = parameters.map(move |parameter| followed(document, parameter));
@@ -237,7 +237,7 @@ fn bounds_and_choices_of_parameters_are_those_of_the_server() {
     assert!(tried > 20, "{tried}");
 }
 
-/// A request with just these headers.
+/// Returns a request with just these headers.
 fn get(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Answer {
     app.request("GET", path, headers, None)
 }

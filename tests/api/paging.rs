@@ -1,4 +1,4 @@
-//! The `Link` header: followed to its end it gives every row exactly once, whatever changes between the pages.
+//! The `Link` header: followed to its end it gives every row exactly once, even if rows change between the pages.
 
 use std::collections::BTreeSet;
 
@@ -78,7 +78,7 @@ fn versions_that_come_and_go_between_pages_neither_hide_nor_repeat_the_rest() {
                     staying.remove(&gone);
                 }
             }
-            // One comes in front, one behind, one in the middle.
+            // One comes before them, one after, one in the middle.
             for offset in [-1_000, 2, 1_000] {
                 app.clock.stop_at(START + offset);
                 let fields = json!({"training_step": if offset == 2 { json!(0) } else { json!(offset) }});

@@ -100,7 +100,7 @@ fn every_way_to_production_passes_the_gate() {
 }
 
 #[test]
-fn the_gate_judges_a_patch_by_the_metrics_it_brings() {
+fn the_gate_checks_a_patch_by_the_metrics_it_contains() {
     let app = gated();
     let id = app.register("m", "1");
     let without = json!({"status": "production", "metrics": {"suites": {}}, "description": "d"});
@@ -113,7 +113,7 @@ fn the_gate_judges_a_patch_by_the_metrics_it_brings() {
 }
 
 #[test]
-fn other_statuses_and_the_version_in_production_itself_pass_no_gate() {
+fn the_gate_does_not_apply_to_other_statuses_or_to_the_production_version_itself() {
     let app = gated();
     let id = app.register("m", "1");
     for status in ["staging", "archived", "experimental"] {
@@ -130,7 +130,7 @@ fn other_statuses_and_the_version_in_production_itself_pass_no_gate() {
 }
 
 #[test]
-fn scores_recorded_after_the_fact_open_the_gate() {
+fn scores_recorded_later_open_the_gate() {
     let app = gated();
     let id = app.register("m", "1");
     let detail = app.promote(id).refused(409);

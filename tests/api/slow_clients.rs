@@ -141,7 +141,7 @@ fn connections_over_the_limit_are_refused_at_once_and_closed_ones_free_their_per
     }
 }
 
-/// How many slow clients there are, of three kinds; docs/RELIABILITY.md tells how to run it with thousands.
+/// Returns how many slow clients there are, of three kinds; docs/RELIABILITY.md describes a run with thousands.
 fn slow_connections() -> usize {
     std::env::var("REGISTRY_SLOW_CONNECTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
 }

@@ -93,7 +93,7 @@ impl Answer {
         Some(Self { status, headers, text })
     }
 
-    /// The body as JSON; `null` if it is empty.
+    /// Returns the body as JSON; `null` if it is empty.
     pub fn json(&self) -> Value {
         if self.text.is_empty() {
             return Value::Null;
@@ -137,7 +137,7 @@ impl Answer {
         assert_eq!(faults, expected);
     }
 
-    /// The path of the next page of a list, from the `Link` header.
+    /// Returns the path of the next page of a list, from the `Link` header.
     #[track_caller]
     pub fn next_page(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -147,17 +147,17 @@ impl Answer {
 }
 
 impl TestApp {
-    /// A server with the settings of 0.2.0 and one key.
+    /// Starts a server with the settings of 0.2.0 and one key.
     pub fn spawn() -> Self {
         Self::with(|_| {})
     }
 
-    /// A server whose default settings `change` adapts.
+    /// Starts a server whose default settings `change` adapts.
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         Self::over(tempfile::tempdir().unwrap(), change)
     }
 
-    /// A server over the files in `folder`.
+    /// Starts a server over the files in `folder`.
     pub fn over(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let flags = ServeFlags {
             db_path: Some(folder.path().join("registry.db")),
@@ -203,7 +203,7 @@ impl TestApp {
         self.folder.path().join("registry.db")
     }
 
-    /// A connection to the database as another process would open it.
+    /// Returns a connection to the database as another process would open it.
     pub fn other_process(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.db_path()).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -299,21 +299,21 @@ impl TestApp {
         self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}))
     }
 
-    /// A version's events, oldest first.
+    /// Returns a version's events, oldest first.
     #[track_caller]
     pub fn events(&self, id: i64) -> Vec<Value> {
         let events = self.get(&format!("/models/{id}/events?limit=500")).ok();
         events.as_array().unwrap().iter().rev().cloned().collect()
     }
 
-    /// The types of a version's events, oldest first.
+    /// Returns the types of a version's events, oldest first.
     #[track_caller]
     pub fn event_types(&self, id: i64) -> Vec<String> {
         let events = self.events(id);
         events.iter().map(|event| event["event_type"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The payload of a version's last event.
+    /// Returns the payload of a version's last event.
     #[track_caller]
     pub fn last_payload(&self, id: i64) -> Value {
         self.events(id).last().expect("it has events")["payload"].clone()
@@ -327,7 +327,7 @@ impl TestApp {
         json!([models, events])
     }
 
-    /// The ids of a list.
+    /// Returns the ids of a list.
     #[track_caller]
     pub fn ids(&self, path: &str) -> Vec<i64> {
         ids(&self.get(path).ok())
@@ -344,7 +344,7 @@ pub fn ids(list: &Value) -> Vec<i64> {
     list.as_array().unwrap().iter().map(|model| model["id"].as_i64().unwrap()).collect()
 }
 
-/// A text, encoded for a path segment or a query value.
+/// Returns a text, encoded for a path segment or a query value.
 pub fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

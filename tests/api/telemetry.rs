@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{KEY, TestApp, at_once, encoded};
 
-/// The value of a series, by its full name with labels.
+/// Returns the value of a series, by its full name with labels.
 #[track_caller]
 fn value(page: &str, series: &str) -> f64 {
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

@@ -59,7 +59,7 @@ fn each_field_changes_alone_and_is_named_in_the_event() {
 }
 
 #[test]
-fn fields_are_named_in_their_own_order_whatever_the_order_they_were_sent_in() {
+fn fields_are_named_in_a_fixed_order_regardless_of_the_order_sent() {
     let app = TestApp::spawn();
     let id = app.register("m", "1");
     let body: serde_json::Map<_, _> =

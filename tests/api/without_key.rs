@@ -1,4 +1,4 @@
-//! Requests without a valid key: they get only the public answers, and those reveal nothing of the database.
+//! Requests without a valid key: they get only the public answers, and those reveal nothing about the database.
 
 use std::net::Ipv4Addr;
 
@@ -41,7 +41,7 @@ fn behind_a_proxy() -> TestApp {
     TestApp::with(|settings| settings.http.proxies = Proxies::parse(["127.0.0.1"]).unwrap())
 }
 
-/// A path, and its variants with an invalid value in each position.
+/// Returns a path, and its variants with an invalid value in each position.
 fn with_invalid_values(path: &str) -> Vec<String> {
     let query = "limit=x&offset=-1&cursor=x&ids=x&force=x&to_status=x";
     let mut paths = vec![path.to_owned(), format!("{path}?{query}")];
@@ -92,7 +92,7 @@ fn every_private_call_is_refused_before_its_path_query_or_body_is_read() {
     assert_eq!(app.everything(), before, "nothing was stored");
 }
 
-/// All answers of a server to requests without a key, without the headers that differ each time.
+/// Returns all answers of a server to requests without a key, without the headers that differ each time.
 fn everything_without_a_key(app: &TestApp, document: &Value) -> Vec<(String, Answer)> {
     let mut client = Client { app, address: 0 };
     let mut seen = Vec::new();

@@ -166,5 +166,5 @@ fn a_failure_is_one_line() {
     Ran::of(&mut bench(&url, &["--model-id=1", "--suite=smoke-v1"])).failed(3);
     let fake = FakeRegistry::answering([json(200, "[]")]);
     let text = Ran::of(&mut bench(&fake.url, &["--model-id=1", "--suite=smoke-v1"])).failed(1);
-    assert!(text.contains("names no model"), "{text}");
+    assert!(text.contains("contains no model"), "{text}");
 }

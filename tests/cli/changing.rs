@@ -14,7 +14,7 @@ use crate::{
     server::Server,
 };
 
-/// A registry whose gate requires scores of `smoke`, with three versions of `m`.
+/// Returns a registry whose gate requires scores of `smoke`, with three versions of `m`.
 fn gated() -> Server {
     let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
         command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE", "smoke");

@@ -97,7 +97,7 @@ fn other_formats_show_the_answer_of_the_registry() {
 }
 
 #[test]
-fn of_many_versions_the_newest_twenty_are_compared() {
+fn the_newest_twenty_of_many_versions_are_compared() {
     let server = Server::start();
     for version in 1..=22 {
         server.add("m", &format!("v{version}"), &json!({"params": version}));

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{KEY, Ran, registry, server::Server};
 
-/// A folder for configurations with this file in it.
+/// Returns a folder for configurations with this file in it.
 fn configured(text: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("caia")).unwrap();

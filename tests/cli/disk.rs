@@ -266,7 +266,7 @@ fn a_crash_on_a_full_disk_loses_nothing_and_brings_back_no_refused_write() {
     });
 }
 
-/// The line of a server that does not start.
+/// Returns the line of a server that does not start.
 #[track_caller]
 fn refused_start(db_path: &Path) -> String {
     let run = ["serve", "--port", "0", "--db-path", db_path.to_str().unwrap()];
@@ -293,7 +293,7 @@ fn a_server_does_not_start_on_a_disk_that_it_cannot_write() {
 }
 
 #[test]
-fn a_second_server_on_a_database_is_refused_by_any_name_and_the_error_names_the_owner() {
+fn a_second_server_on_a_database_is_refused_under_any_name_and_the_error_names_the_owner() {
     let folder = tempfile::tempdir().unwrap();
     let db_path = folder.path().join("registry.db");
     let link = folder.path().join("link.db");
@@ -422,7 +422,7 @@ fn acknowledged_writes_survive_a_deleted_wal() {
     assert_eq!(names(&db_path).len(), 20);
 }
 
-/// The library that makes syncs fail; `None` if it can't be built.
+/// Returns the library that makes syncs fail; `None` if it can't be built.
 fn faulty_disk(folder: &Path) -> Option<PathBuf> {
     let library = folder.join("faulty_disk.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/faulty_disk.c");

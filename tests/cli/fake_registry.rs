@@ -29,7 +29,7 @@ impl FakeRegistry {
         Self { url, thread }
     }
 
-    /// The received requests, once every answer is sent.
+    /// Returns the received requests, once every answer is sent.
     pub(crate) fn received(self) -> Vec<Received> {
         self.thread.join().unwrap()
     }
@@ -50,13 +50,13 @@ fn exchange(listener: &TcpListener, answer: &str) -> Received {
     Received { head, body: String::from_utf8(body).unwrap() }
 }
 
-/// An answer in bytes; `head` holds further header lines, each with its line break.
+/// Returns an answer in bytes; `head` holds further header lines, each with its line break.
 pub(crate) fn answer(status: u16, head: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n{head}\r\n{body}")
 }
 
-/// A JSON answer.
+/// Returns a JSON answer.
 pub(crate) fn json(status: u16, body: &str) -> String {
     answer(status, "Content-Type: application/json\r\n", body)
 }

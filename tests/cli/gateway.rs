@@ -60,7 +60,7 @@ impl Gateway {
         self.state.rules.lock().unwrap().clear();
     }
 
-    /// The first lines of the requests so far that contain `part`.
+    /// Returns the first lines of the requests so far that contain `part`.
     pub(crate) fn requests(&self, part: &str) -> Vec<String> {
         let requests = self.state.requests.lock().unwrap();
         requests.iter().filter(|request| request.contains(part)).cloned().collect()

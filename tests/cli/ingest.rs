@@ -314,7 +314,7 @@ fn each_refusal_has_its_exit_code_and_its_message() {
         ),
         (answer(200, "Content-Type: text/html\r\n", "<html>"), 1, "not JSON but text/html"),
         (answer(302, "Location: http://192.0.2.1/\r\n", ""), 1, "it redirects to http://192.0.2.1/"),
-        (json(200, "[]"), 1, "names no model"),
+        (json(200, "[]"), 1, "contains no model"),
         ("SSH-2.0-OpenSSH\r\n".to_owned(), 1, "does not answer like a registry"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_owned(), 3, "check before you try again"),
     ] {

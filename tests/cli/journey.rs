@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{KEY, Ran, registry, server::Server};
 
-/// A file in the form of safetensors: the length of a header, the header, the tensors.
+/// Returns a file in the form of safetensors: the length of a header, the header, the tensors.
 fn write_checkpoint(path: &Path, bytes: usize, seed: u8) -> String {
     let header = format!(r#"{{"w":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{bytes}]}}}}"#, bytes / 4);
     let mut file = (header.len() as u64).to_le_bytes().to_vec();

@@ -116,7 +116,7 @@ fn an_empty_result_is_a_success_and_an_empty_list_in_json() {
 }
 
 #[test]
-fn pages_are_fetched_up_to_the_limit_and_a_closed_pipe_is_no_error() {
+fn pages_are_fetched_up_to_the_limit_and_a_closed_pipe_is_not_an_error() {
     let server = Server::start();
     for version in 0..405 {
         server.add("m", &version.to_string(), &json!({}));

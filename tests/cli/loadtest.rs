@@ -35,14 +35,14 @@ fn loadtest<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> 
     command
 }
 
-/// The same against the registry at `url`.
+/// Returns the same against the registry at `url`.
 fn loadtest_of<'a>(folder: &Path, url: &str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = loadtest(folder, ["--url", url]);
     command.args(arguments).env("CAIA_REGISTRY_API_KEY", KEY);
     command
 }
 
-/// The printed report, which equals the written one.
+/// Returns the printed report, which equals the written one.
 #[track_caller]
 fn report(ran: &Ran, folder: &Path) -> Value {
     let report = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
@@ -51,7 +51,7 @@ fn report(ran: &Ran, folder: &Path) -> Value {
     report
 }
 
-fn nothing_is_left(folder: &Path) {
+fn expect_no_files_left(folder: &Path) {
     let left: Vec<_> = fs::read_dir(folder.join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -89,7 +89,7 @@ fn without_arguments_it_is_the_check_of_0_2_0_with_its_keys_first() {
     assert_eq!((&readback["writes_acknowledged"], &readback["events_found"]), (&json!(200), &json!(200)));
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     assert!(ran.stderr.starts_with("ok: 200 of 200 requests"), "{ran:?}");
-    nothing_is_left(folder.path());
+    expect_no_files_left(folder.path());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn connection_errors_are_counted_by_name_and_never_as_lost_writes() {
     }
 }
 
-/// A server that keeps connections; `answer` returns the body for a request line.
+/// Starts a server that keeps connections; `answer` returns the body for a request line.
 fn answering(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -294,7 +294,7 @@ fn answering(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> String 
     url
 }
 
-/// A server that answers as a registry with one version, and stalls at the first request for it.
+/// Starts a server that answers as a registry with one version, and stalls at the first request for it.
 fn stalling(stall: Duration) -> String {
     let reads = AtomicUsize::new(0);
     answering(move |line| {
@@ -375,7 +375,7 @@ fn a_rate_that_cannot_be_kept_is_reported_with_unsent_requests() {
     assert!(ran.stderr.contains("299 were due and could not be sent in time"), "{ran:?}");
 }
 
-/// A run for a minute against the server, which has written something when this returns.
+/// Starts a run of one minute against the server, which has written something when this returns.
 fn running_load(folder: &TempDir, server: &Server) -> Child {
     let mut command = loadtest_of(folder.path(), &server.url, ["--duration", "60s"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -431,7 +431,7 @@ fn its_own_server_ends_with_it_even_after_ctrl_c() {
     signal(child.id(), "INT");
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, 130, "{ran:?}");
-    nothing_is_left(folder.path());
+    expect_no_files_left(folder.path());
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Ran {
     }
 }
 
-/// The text with a fixed time in place of each time.
+/// Returns the text with a fixed time in place of each time.
 fn timeless(text: &str) -> String {
     const PATTERN: &[u8] = b"dddd-dd-dd dd:dd";
     let mut bytes = text.as_bytes().to_vec();

@@ -65,7 +65,7 @@ fn restore(database: &Path, from: &Path) -> Command {
     with(maintenance(database, []), "--restore", from)
 }
 
-/// The JSON that it printed; it must have succeeded.
+/// Returns the JSON that it printed; it must have succeeded.
 #[track_caller]
 fn done(mut command: Command) -> Value {
     let ran = Ran::of(command.arg("--json"));
@@ -73,7 +73,7 @@ fn done(mut command: Command) -> Value {
     serde_json::from_str(&ran.stdout).unwrap()
 }
 
-/// A registry's database at rest: `m:1` in production with scores, `m:2`, and `n:1`.
+/// Returns a registry's database at rest: `m:1` in production with scores, `m:2`, and `n:1`.
 fn database() -> TempDir {
     let server = Server::start();
     for (name, version) in [("m", "1"), ("m", "2"), ("n", "1")] {

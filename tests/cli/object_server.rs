@@ -121,7 +121,7 @@ pub(crate) struct ObjectServer {
 }
 
 impl ObjectServer {
-    /// A server without any bucket.
+    /// Creates a server without any bucket.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
@@ -156,14 +156,14 @@ impl ObjectServer {
         Self { url, folder, state, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// A server with the bucket `models`.
+    /// Creates a server with the bucket `models`.
     pub(crate) fn with_bucket() -> Self {
         let server = Self::start();
         server.bucket("models");
         server
     }
 
-    /// The variables that direct a client here; the same for a command and for the library.
+    /// Returns the variables that direct a client here; the same for a command and for the library.
     pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
         [
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
@@ -188,12 +188,12 @@ impl ObjectServer {
         fs::create_dir(self.folder.path().join(name)).unwrap();
     }
 
-    /// The path of an object in the bucket `models`.
+    /// Returns the path of an object in the bucket `models`.
     pub(crate) fn path(&self, key: &str) -> PathBuf {
         self.folder.path().join("models").join(key)
     }
 
-    /// The metadata of an object: `user_metadata`, `content_type`.
+    /// Returns the metadata of an object: `user_metadata`, `content_type`.
     pub(crate) fn attributes(&self, key: &str) -> Value {
         let text = fs::read(self.sidecar(key, "metadata")).unwrap_or_else(|_| b"null".to_vec());
         serde_json::from_slice(&text).unwrap()
@@ -206,7 +206,7 @@ impl ObjectServer {
         fs::write(self.sidecar(key, "metadata"), attributes.to_string()).unwrap();
     }
 
-    /// The file in which the server stores something about an object.
+    /// Returns the file in which the server stores something about an object.
     fn sidecar(&self, key: &str, what: &str) -> PathBuf {
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
         self.folder.path().join(format!(".bucket-{}.object-{}.{what}.json", encode("models"), encode(key)))
@@ -219,7 +219,7 @@ impl ObjectServer {
         names.filter(|name| name.contains("upload")).collect()
     }
 
-    /// The requests so far whose method and URI contain `part`.
+    /// Returns the requests so far whose method and URI contain `part`.
     pub(crate) fn requests(&self, part: &str) -> Vec<String> {
         let requests = self.state.requests.lock().unwrap();
         requests.iter().filter(|request| request.contains(part)).cloned().collect()

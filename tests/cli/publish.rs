@@ -29,7 +29,7 @@ const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938
 const SOME_PARTS: u64 = 20_000_000;
 
 impl Scene {
-    /// A checkpoint that holds `text`.
+    /// Returns a checkpoint that holds `text`.
     fn write(&self, name: &str, text: &str) -> PathBuf {
         fs::write(self.path(name), text).unwrap();
         self.path(name)
@@ -40,7 +40,7 @@ impl Scene {
         self.command(["publish", "--name", "m"].into_iter().chain(arguments))
     }
 
-    /// The same, uploading to `models/m/{basename}`.
+    /// Returns the same, uploading to `models/m/{basename}`.
     fn upload<'a>(&self, path: &'a Path, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let path = path.to_str().unwrap();
         let fixed =
@@ -61,7 +61,7 @@ impl Scene {
     }
 }
 
-/// A file that takes no time to make, with something of its own here and there.
+/// Returns a file that takes no time to make, with something of its own here and there.
 fn large(path: &Path, bytes: u64) -> String {
     let mut file = File::create(path).unwrap();
     for at in (0..bytes - 9).step_by(5_000_000) {
@@ -503,7 +503,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     }
 }
 
-/// A proxy that tunnels every connection to `target`. Returns its address.
+/// Starts a proxy that tunnels every connection to `target`. Returns its address.
 fn tunnel(target: &str) -> String {
     let (listener, target) = (TcpListener::bind("127.0.0.1:0").unwrap(), target.to_owned());
     let address = listener.local_addr().unwrap().to_string();
@@ -572,7 +572,7 @@ fn metadata_is_written_once_the_version_is_registered() {
 }
 
 #[test]
-fn a_file_name_that_is_not_utf_8_can_not_be_part_of_a_uri() {
+fn a_file_name_that_is_not_utf_8_cannot_be_part_of_a_uri() {
     let scene = Scene::new();
     let path = scene.path("").join(OsStr::from_bytes(b"m\xff.pt"));
     fs::write(&path, "hello").unwrap();
@@ -590,7 +590,7 @@ fn a_file_name_that_is_not_utf_8_can_not_be_part_of_a_uri() {
 }
 
 #[test]
-fn a_uri_is_the_same_however_it_is_written() {
+fn equivalent_spellings_of_a_uri_are_the_same() {
     let scene = Scene::new();
     scene.write("m.pt", "hello");
     let at = ["--checkpoint-path=m.pt"];

@@ -14,7 +14,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A scene with an empty folder `runs` and an empty bucket `models`.
+    /// Creates a scene with an empty folder `runs` and an empty bucket `models`.
     pub(crate) fn new() -> Self {
         let server = Server::start();
         let gateway = Gateway::to(&server.url);

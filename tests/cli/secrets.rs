@@ -84,7 +84,7 @@ fn a_server_speaks_https_and_uses_a_new_certificate_after_sighup() {
     assert!(log.contains("holds no private key in PEM form"), "{log}");
 }
 
-/// A connection to a server at `address` that trusts only `authority`.
+/// Returns a connection to a server at `address` that trusts only `authority`.
 fn encrypted(address: &str, authority: &Path) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
@@ -97,7 +97,7 @@ fn encrypted(address: &str, authority: &Path) -> StreamOwned<ClientConnection, T
     StreamOwned::new(client, TcpStream::connect(address).unwrap())
 }
 
-/// The answer to the only request of a connection.
+/// Returns the answer to the only request of a connection.
 fn asked(address: &str, authority: &Path, request: &str, body: &str) -> String {
     let mut stream = encrypted(address, authority);
     let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nConnection: close\r\n");

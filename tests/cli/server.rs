@@ -32,19 +32,19 @@ pub(crate) struct Ended {
 }
 
 impl Server {
-    /// A server with one key and a new database.
+    /// Starts a server with one key and a new database.
     pub(crate) fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap())
     }
 
-    /// A server with one key, and its database in `folder`.
+    /// Starts a server with one key, and its database in `folder`.
     pub(crate) fn start_in(folder: TempDir) -> Self {
         Self::with(folder, 0, |command| {
             command.env("CAIA_REGISTRY_API_KEY", KEY);
         })
     }
 
-    /// A server in `folder`, with its command completed by `change`; it prints `greeting` lines after its address.
+    /// Starts a server in `folder`, with its command completed by `change`; it prints `greeting` lines after its address.
     pub(crate) fn with(folder: TempDir, greeting: usize, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = registry(["serve", "--port", "0"]);
         command.current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -112,12 +112,12 @@ impl Server {
         self.post(&format!("/models/{id}/metrics"), &json!({"suite": suite, "metrics": metrics}));
     }
 
-    /// The body of a GET that must succeed.
+    /// Returns the body of a GET that must succeed.
     pub(crate) fn get(&self, path: &str) -> Value {
         self.send("GET", path, KEY, None)
     }
 
-    /// The body of a POST that must succeed; `null` sends an empty body.
+    /// Returns the body of a POST that must succeed; `null` sends an empty body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         self.send("POST", path, KEY, Some(body).filter(|body| !body.is_null()))
     }

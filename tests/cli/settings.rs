@@ -30,7 +30,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The variables that the server reads.
+/// Returns the variables that the server reads.
 fn of_server() -> Names {
     let asked = RefCell::new(Names::new());
     let settings = Settings::resolve(ServeFlags::default(), 2, |name| {
@@ -49,7 +49,7 @@ fn all() -> Names {
     &of_server() | &of_commands()
 }
 
-/// The variables that a text names.
+/// Returns the variables that a text names.
 fn named(text: &str) -> Names {
     let rest = |start: usize| {
         let text = &text[start..];
@@ -73,7 +73,7 @@ fn example() -> BTreeMap<String, String> {
     found
 }
 
-/// The files under `path` in the repository; none in a package without them.
+/// Returns the files under `path` in the repository; none in a package without them.
 fn files(path: &str) -> Vec<PathBuf> {
     let path = root().join(path);
     if path.is_dir() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// A version with something in every group, scored, and put into production.
+/// Returns a version with something in every group, scored, and put into production.
 fn stocked() -> Server {
     let server = Server::start();
     let fields = json!({

@@ -155,7 +155,7 @@ fn each_failure_of_the_store_has_its_exit_code() {
 }
 
 #[test]
-fn an_artifact_that_can_not_be_verified_is_an_error_with_the_reason() {
+fn an_artifact_that_cannot_be_verified_is_an_error_with_the_reason() {
     let verifying = Verifying::start();
     verifying
         .server

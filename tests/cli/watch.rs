@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Scene {
-    /// The checkpoint of a step, in the watched folder.
+    /// Returns the checkpoint of a step, in the watched folder.
     fn file(&self, step: u64) -> PathBuf {
         self.path(&format!("runs/checkpoint_step_{step}.pt"))
     }
@@ -38,7 +38,7 @@ impl Scene {
         self.watch_after("0.05", arguments)
     }
 
-    /// The same with another quiet period, in seconds.
+    /// Returns the same with another quiet period, in seconds.
     fn watch_after<'a>(&self, quiet: &'a str, arguments: impl IntoIterator<Item = &'a str>) -> Command {
         let fixed =
             ["watch", "--name", "m", "--checkpoint-dir", "runs", "--upload", "--stable-seconds", quiet];
@@ -47,7 +47,7 @@ impl Scene {
         command
     }
 
-    /// The number of registrations and of uploads that were requested.
+    /// Returns the number of registrations and of uploads that were requested.
     fn writes(&self) -> (usize, usize) {
         (self.gateway.requests("POST ").len(), self.store.requests("PUT ").len())
     }

@@ -10,7 +10,7 @@ use crate::{
     server::Server,
 };
 
-/// A field that a case has and this does not know fails the case.
+/// An unknown field fails the case.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
@@ -114,7 +114,7 @@ fn filled(value: &Value, saved: &Map<String, Value>) -> Value {
     }
 }
 
-/// The rows of a statement, each a list of its columns.
+/// Returns the rows of a statement, each a list of its columns.
 fn query(database: &Path, sql: &str) -> Value {
     use rusqlite::types::ValueRef;
     let connection = rusqlite::Connection::open(database).unwrap();

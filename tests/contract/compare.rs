@@ -1,4 +1,4 @@
-//! What an answer must be to agree with the recorded one.
+//! Compares an answer with the recorded one.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::server::Answer;
 
-/// The most bytes of a body that a problem shows.
+/// The maximum number of bytes of a body that a problem shows.
 const SHOWN_BYTES: usize = 200;
 
 #[derive(Deserialize)]
@@ -28,13 +28,13 @@ pub(crate) struct Expectation {
     headers: BTreeMap<String, Option<String>>,
 }
 
-/// `null` is a value, too.
+/// Keeps `null`, which is a value too.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
 impl Expectation {
-    /// In what the answer differs.
+    /// Returns how the answer differs.
     pub(crate) fn problems(&self, answer: &Answer) -> Vec<String> {
         let mut problems = self.problems_of_body(answer);
         for (name, wanted) in &self.headers {
@@ -90,7 +90,7 @@ impl Expectation {
     }
 }
 
-/// An entry of a 422 as it is compared. Of broken JSON only `body` belongs to the contract, not the offset.
+/// Returns an entry of a 422 as it is compared. Of broken JSON only `body` belongs to the contract, not the offset.
 fn entry(entry: &Value) -> Option<String> {
     let (kind, mut place) = (entry["type"].as_str()?, entry["loc"].as_array()?.as_slice());
     if kind == "json_invalid" {
@@ -170,7 +170,7 @@ fn compare(path: &str, wanted: &Value, found: &Value, differing: &mut Vec<String
 }
 
 #[test]
-fn differences_are_found_and_name_their_place() {
+fn differences_are_found_and_name_their_path() {
     let wanted = json!({"a": [1, {"b": null}], "c": "x", "d": true, "e": [1]});
     for (found, expected) in [
         (json!({"a": [1.0, {"b": null}], "c": "x", "d": true, "e": [1]}), vec![]),

@@ -38,13 +38,13 @@ struct Row {
 
 /// Checks the file, and records in the ledgers the fate of unanswered writes.
 #[track_caller]
-pub(crate) fn judge(path: &Path, ledgers: &mut [Ledger]) -> Unsure {
+pub(crate) fn check(path: &Path, ledgers: &mut [Ledger]) -> Unsure {
     let file = Connection::open(path).unwrap();
     file.busy_timeout(crate::DEADLINE).unwrap();
     let events = events(&file);
     let unsure = against_ledgers(&events, ledgers);
     rows_are_what_their_events_say(&file, &events);
-    each_step_down_stands_beside_its_cause(&events);
+    each_demotion_follows_its_promotion(&events);
     drop(file);
     is_sound(path);
     unsure
@@ -79,7 +79,7 @@ fn events(file: &Connection) -> Vec<Event> {
     events.unwrap().map(Result::unwrap).collect()
 }
 
-/// The request that caused this event; `None` if the registry created it by itself.
+/// Returns the request that caused this event; `None` if the registry created it by itself.
 fn change(event: &Event) -> Option<Change> {
     Some(match event.kind.as_str() {
         "create" => Change::Register,
@@ -162,7 +162,7 @@ fn rows_are_what_their_events_say(file: &Connection, events: &[Event]) {
 }
 
 /// A demotion happens in the transaction of the promotion that causes it.
-fn each_step_down_stands_beside_its_cause(events: &[Event]) {
+fn each_demotion_follows_its_promotion(events: &[Event]) {
     for pair in events.windows(2) {
         let [event, next] = pair else { unreachable!() };
         if event.kind == "auto_demote" {

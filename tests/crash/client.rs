@@ -20,9 +20,9 @@ impl InFlight {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
-pub(crate) enum Fate {
+pub(crate) enum Outcome {
     Answered(u16, Value),
     /// Sent, perhaps in part, and the connection died.
     Unsure,
@@ -41,9 +41,9 @@ impl<'c> Client<'c> {
         Self { address, in_flight, stream: None }
     }
 
-    pub(crate) fn send(&mut self, method: &str, path: &str, id: &str, body: Option<&Value>) -> Fate {
+    pub(crate) fn send(&mut self, method: &str, path: &str, id: &str, body: Option<&Value>) -> Outcome {
         if self.stream.is_none() {
-            let Ok(stream) = TcpStream::connect(self.address) else { return Fate::NotSent };
+            let Ok(stream) = TcpStream::connect(self.address) else { return Outcome::NotSent };
             stream.set_nodelay(true).unwrap();
             stream.set_read_timeout(Some(DEADLINE)).unwrap();
             self.stream = Some(stream);
@@ -60,11 +60,11 @@ impl<'c> Client<'c> {
             read(stream)
         });
         self.in_flight.0.fetch_sub(1, Ordering::SeqCst);
-        answer.map_or(Fate::Unsure, |(status, body)| Fate::Answered(status, body))
+        answer.map_or(Outcome::Unsure, |(status, body)| Outcome::Answered(status, body))
     }
 }
 
-/// A complete answer; `None` if the connection ended before.
+/// Returns a complete answer; `None` if the connection ended before.
 fn read(stream: &mut TcpStream) -> Option<(u16, Value)> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 8192]);
     loop {

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    client::{Client, Fate, InFlight},
-    judge::is_sound,
+    checker::is_sound,
+    client::{Client, InFlight, Outcome},
     registry,
     server::{Server, serve},
 };
@@ -23,7 +23,7 @@ const VERSIONS: u64 = 12;
 const HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24 + 4096;
 
-/// The folder of a killed server, with one registration after another in its WAL.
+/// Returns the folder of a killed server, with one registration after another in its WAL.
 fn crashed() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
@@ -34,7 +34,7 @@ fn crashed() -> TempDir {
     for version in 0..VERSIONS {
         let body = json!({"name": "m", "version": version.to_string(), "artifact_uri": "s3://b"});
         let fate = client.send("POST", "/models", "damage", Some(&body));
-        assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+        assert!(matches!(fate, Outcome::Answered(200, _)), "{fate:?}");
     }
     server.kill();
     folder
@@ -78,7 +78,7 @@ fn maintenance(folder: &TempDir, arguments: &[&str]) -> Output {
     registry(["maintenance", "--db-path"]).arg(at(folder, "")).args(arguments).output().unwrap()
 }
 
-/// The error of a server, and of maintenance, that refuse to start.
+/// Returns the error of a server, and of maintenance, that refuse to start.
 #[track_caller]
 fn refused(folder: &TempDir) -> String {
     let before = files(folder.path());
@@ -100,7 +100,7 @@ fn refused(folder: &TempDir) -> String {
     said.swap_remove(0)
 }
 
-/// The number of frames up to the end of each transaction in the WAL.
+/// Returns the number of frames up to the end of each transaction in the WAL.
 fn ends(log: &[u8]) -> Vec<usize> {
     let frames = log[HEADER_BYTES..].chunks_exact(FRAME_BYTES);
     frames.enumerate().filter(|(_, frame)| frame[4..8] != [0; 4]).map(|(at, _)| at + 1).collect()
@@ -202,9 +202,9 @@ fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_b
 
         let mut server = Server::run(serve(&at(&folder, "")).args(["--synchronous", "normal"]));
         let address = server.wait_for_address();
-        let log = server.log_with("the WAL has a hole");
+        let log = server.log_with("the WAL has a gap");
         let hole =
-            log.lines().find(|line| line.contains("the WAL has a hole")).unwrap_or_else(|| panic!("{log}"));
+            log.lines().find(|line| line.contains("the WAL has a gap")).unwrap_or_else(|| panic!("{log}"));
         for told in ["registry.db-wal.damaged", &format!("kept={kept}"), "dropped="] {
             assert!(hole.contains(told), "{told}: {hole}");
         }
@@ -212,7 +212,7 @@ fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_b
         let in_flight = InFlight::default();
         let body = json!({"name": "m", "version": "after", "artifact_uri": "s3://b"});
         let fate = Client::new(address, &in_flight).send("POST", "/models", "damage", Some(&body));
-        assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+        assert!(matches!(fate, Outcome::Answered(200, _)), "{fate:?}");
         server.kill();
         // Nothing after the gap comes back.
         Server::start(&at(&folder, "")).stop();

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, Fate, InFlight},
+    client::{Client, InFlight, Outcome},
     ledger::{Change, Ledger, Version},
 };
 
@@ -17,7 +17,7 @@ pub(crate) const WRITERS: usize = 20;
 /// Few, so that promotions of different writers conflict.
 const NAMES: usize = 6;
 /// Versions a writer keeps; with more it deletes.
-const MOST_VERSIONS: usize = 12;
+const MAX_VERSIONS: usize = 12;
 
 /// The state that the writers and the killer of the server share.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub(crate) fn write(load: &Load, address: SocketAddr, writer: usize, ledger: &mu
         let there: Vec<_> = (0..ledger.versions.len()).filter(|at| ledger.versions[*at].is_there()).collect();
         let chosen = random.choice(&there).copied();
         let (at, change) = match (random.u8(0..100), chosen) {
-            (0..35, _) | (_, None) if there.len() < MOST_VERSIONS => {
+            (0..35, _) | (_, None) if there.len() < MAX_VERSIONS => {
                 ledger.versions.push(Version {
                     name: format!("name-{}", random.usize(0..NAMES)),
                     version: format!("{writer}.{number}"),
@@ -56,21 +56,21 @@ pub(crate) fn write(load: &Load, address: SocketAddr, writer: usize, ledger: &mu
         };
         let version = &mut ledger.versions[at];
         match send(&mut client, version, &change) {
-            Fate::Answered(200, answer) => {
+            Outcome::Answered(200, answer) => {
                 version.id = version.id.or(answer["id"].as_i64());
                 version.acknowledged.push(change);
                 ledger.acknowledged += 1;
                 load.acknowledged.fetch_add(1, Ordering::SeqCst);
             }
             // No request is in flight.
-            Fate::Answered(503, _) | Fate::NotSent => {
+            Outcome::Answered(503, _) | Outcome::NotSent => {
                 if change == Change::Register {
                     ledger.versions.pop();
                 }
                 return;
             }
-            Fate::Answered(status, answer) => panic!("{change:?} of {version:?}: {status} {answer}"),
-            Fate::Unsure => {
+            Outcome::Answered(status, answer) => panic!("{change:?} of {version:?}: {status} {answer}"),
+            Outcome::Unsure => {
                 version.unsure = Some(change);
                 return;
             }
@@ -78,7 +78,7 @@ pub(crate) fn write(load: &Load, address: SocketAddr, writer: usize, ledger: &mu
     }
 }
 
-fn send(client: &mut Client<'_>, version: &Version, change: &Change) -> Fate {
+fn send(client: &mut Client<'_>, version: &Version, change: &Change) -> Outcome {
     let path = format!("/models/{}", version.id.unwrap_or_default());
     let mut ask = |method: &str, path: &str, body: Option<&Value>| client.send(method, path, "load", body);
     match change {

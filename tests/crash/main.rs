@@ -5,9 +5,9 @@
 //! `CRASH_ROUNDS=200 cargo test --test crash -- --nocapture rounds`, `CRASH_SEED=… cargo test --test crash rounds`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod checker;
 mod client;
 mod damage;
-mod judge;
 mod ledger;
 #[path = "../support/left_out.rs"]
 mod left_out;

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    judge::is_sound,
+    checker::is_sound,
     server::{Server, linger, serve},
     wait_until,
 };
@@ -17,7 +17,7 @@ const SECOND: &str = include_str!("../old_files/0_2_0.sql");
 const VERSIONS: usize = 1_500;
 const STEPS: [&str; 5] = ["tables", "values", "indexes", "counts and search", "commit"];
 
-/// A file as an older server leaves it: of 0.2.0, or of the one before that.
+/// Returns a file as an older server leaves it: of 0.2.0, or of the one before that.
 fn old_file(is_0_2_0: bool) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let file = Connection::open(folder.path().join("registry.db")).unwrap();
@@ -87,7 +87,7 @@ fn rows(path: &Path) -> Vec<String> {
     rows.unwrap().map(|row| row.unwrap().join(" ")).collect()
 }
 
-/// The contents of the file after an upgrade that is not interrupted.
+/// Returns the contents of the file after an upgrade that is not interrupted.
 fn migrated(old: &TempDir) -> Vec<String> {
     let folder = copy(old);
     let path = folder.path().join("registry.db");
@@ -95,10 +95,10 @@ fn migrated(old: &TempDir) -> Vec<String> {
     contents(&path)
 }
 
-fn told(log: &[String]) -> Option<&'static str> {
-    let is_told =
+fn last_step(log: &[String]) -> Option<&'static str> {
+    let was_logged =
         |step: &&&str| log.iter().any(|line| line.contains(&format!("upgrading the database: {step}")));
-    STEPS.iter().rev().find(is_told).copied()
+    STEPS.iter().rev().find(was_logged).copied()
 }
 
 #[test]
@@ -123,16 +123,16 @@ fn a_migration_killed_at_any_step_is_completed_by_the_next_start() {
                     linger(&mut random, Duration::from_millis(20));
                 }
                 let log = server.kill();
-                assert!(attempt > 0 || told(&log).is_some(), "{log:?}");
+                assert!(attempt > 0 || last_step(&log).is_some(), "{log:?}");
                 println!(
-                    "0.2.0: {is_0_2_0}, kill {attempt} at {step}, the last it told was {:?}",
-                    told(&log)
+                    "0.2.0: {is_0_2_0}, kill {attempt} at {step}, the last logged step was {:?}",
+                    last_step(&log)
                 );
             }
             Server::start(&path).stop();
             assert!(contents(&path) == expected, "0.2.0: {is_0_2_0}, {step}");
             is_sound(&path);
-            // However often it started, it left one backup, of the original file.
+            // All starts together left one backup, of the original file.
             let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
             let backups: Vec<_> =
                 names.filter(|path| path.to_string_lossy().contains("before-upgrade")).collect();
@@ -143,7 +143,7 @@ fn a_migration_killed_at_any_step_is_completed_by_the_next_start() {
 }
 
 #[test]
-fn of_two_servers_that_start_at_once_on_an_old_file_one_upgrades_it_and_the_other_is_refused() {
+fn one_of_two_servers_that_start_at_once_on_an_old_file_upgrades_it_and_the_other_is_refused() {
     for is_0_2_0 in [true, false] {
         let old = old_file(is_0_2_0);
         let expected = migrated(&old);

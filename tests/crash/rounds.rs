@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    judge::{Unsure, judge},
+    checker::{Unsure, check},
     ledger::{Change, Ledger},
     load::{self, Load, WRITERS},
     server::{Server, linger},
@@ -123,16 +123,16 @@ impl File {
             server.kill()
         });
         tally.acknowledged += load.acknowledged.into_inner();
-        expect_calm(&log);
+        expect_no_warnings(&log);
         let again = if moment == Moment::Starting { random.u64(1..4) } else { 0 };
         for _ in 0..again {
             let server = Server::spawn(&path);
             linger(random, Duration::from_millis(150));
-            expect_calm(&server.kill());
+            expect_no_warnings(&server.kill());
         }
         let server = Server::start(&path);
-        let unsure = judge(&path, &mut ledgers);
-        expect_calm(&server.log());
+        let unsure = check(&path, &mut ledgers);
+        expect_no_warnings(&server.log());
         tally.rounds += 1;
         tally.kills += 1 + again;
         tally.unsure.found += unsure.found;
@@ -147,7 +147,7 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
 
 /// Asserts that the log has no warning: a crash is no reason for one.
 #[track_caller]
-fn expect_calm(log: &[String]) {
+fn expect_no_warnings(log: &[String]) {
     let bad =
         log.iter().find(|line| line.contains("panicked") || line.contains("ERROR") || line.contains("WARN"));
     assert_eq!(bad, None);
@@ -203,9 +203,9 @@ fn rounds_of_load_and_kills_lose_nothing_that_was_acknowledged() {
     );
 }
 
-/// Shows that the judge finds faults.
+/// Shows that the checker finds faults.
 #[test]
-fn the_judge_finds_missing_and_unsent_writes() {
+fn the_checker_finds_missing_and_unsent_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
     let mut server = Server::start(&path);
@@ -220,7 +220,7 @@ fn the_judge_finds_missing_and_unsent_writes() {
         load.resting.store(true, Ordering::SeqCst);
     });
     server.stop();
-    let condemned = |sql: &str, ledgers: &mut Vec<Ledger>| {
+    let problem_of = |sql: &str, ledgers: &mut Vec<Ledger>| {
         let other = tempfile::tempdir().unwrap();
         let path = {
             let to = other.path().join("registry.db");
@@ -228,13 +228,13 @@ fn the_judge_finds_missing_and_unsent_writes() {
             to
         };
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-        let judged = catch_unwind(AssertUnwindSafe(|| judge(&path, ledgers)));
+        let checked = catch_unwind(AssertUnwindSafe(|| check(&path, ledgers)));
         let text = |panic: Box<dyn std::any::Any + Send>| {
             panic.downcast_ref::<String>().cloned().unwrap_or_default()
         };
-        judged.map(drop).map_err(text)
+        checked.map(drop).map_err(text)
     };
-    assert_eq!(condemned("", &mut ledgers.clone()), Ok(()), "unchanged, the file passes");
+    assert_eq!(problem_of("", &mut ledgers.clone()), Ok(()), "unchanged, the file passes");
     for (sql, said) in [
         (
             "DELETE FROM model_events WHERE id = (SELECT max(id) FROM model_events WHERE event_type = 'eval')",
@@ -250,16 +250,16 @@ fn the_judge_finds_missing_and_unsent_writes() {
         ),
         ("INSERT INTO models (name, version, checkpoint_path) VALUES ('m', 'x', '/x')", "left == right"),
     ] {
-        let told = condemned(sql, &mut ledgers.clone()).expect_err(sql);
-        assert!(told.contains(said), "{sql}: {told}");
+        let problem = problem_of(sql, &mut ledgers.clone()).expect_err(sql);
+        assert!(problem.contains(said), "{sql}: {problem}");
     }
     // An acknowledged write that is missing in the file.
     let mut more = ledgers.clone();
     let version =
         more.iter_mut().flat_map(|ledger| &mut ledger.versions).find(|version| version.is_there()).unwrap();
     version.acknowledged.push(Change::Record(7));
-    let told = condemned("", &mut more).unwrap_err();
-    assert!(told.contains("LOST"), "{told}");
+    let problem = problem_of("", &mut more).unwrap_err();
+    assert!(problem.contains("LOST"), "{problem}");
     // An unanswered write may be missing.
     let version = ledgers
         .iter_mut()
@@ -267,5 +267,5 @@ fn the_judge_finds_missing_and_unsent_writes() {
         .find(|version| version.is_there())
         .unwrap();
     version.unsure = Some(Change::Record(7));
-    assert_eq!(condemned("", &mut ledgers), Ok(()));
+    assert_eq!(problem_of("", &mut ledgers), Ok(()));
 }

@@ -74,7 +74,7 @@ impl Server {
         *self.address.lock().unwrap()
     }
 
-    /// Its stderr so far.
+    /// Returns its stderr so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

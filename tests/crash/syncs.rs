@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     at_home,
-    client::{Client, Fate, InFlight},
+    client::{Client, InFlight, Outcome},
     left_out::left_out,
     server::{Server, serve},
 };
@@ -29,14 +29,14 @@ const WRITES: usize = 40;
 /// A system call of the server, in the order of the starts.
 #[derive(Debug)]
 struct Call {
-    kind: Kind,
+    kind: CallKind,
     /// The lines of the trace on which it began and ended.
     began: usize,
     ended: usize,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum CallKind {
     /// A write to the WAL.
     Log(Vec<u8>),
     /// A write to the database.
@@ -127,16 +127,16 @@ fn parse(trace: &str, database: &Path) -> Vec<Call> {
         let file = unescaped(file);
         let syncs = matches!(name, "fsync" | "fdatasync");
         let kind = match file.as_str() {
-            file if file == format!("{database}-wal") && syncs => Kind::SyncLog,
-            file if file == format!("{database}-wal") => Kind::Log(bytes(arguments)),
-            file if file == database && syncs => Kind::SyncDatabase,
-            file if file == database => Kind::Database,
-            file if file == folder && syncs => Kind::SyncFolder,
+            file if file == format!("{database}-wal") && syncs => CallKind::SyncLog,
+            file if file == format!("{database}-wal") => CallKind::Log(bytes(arguments)),
+            file if file == database && syncs => CallKind::SyncDatabase,
+            file if file == database => CallKind::Database,
+            file if file == folder && syncs => CallKind::SyncFolder,
             _ => {
                 let text = String::from_utf8_lossy(&bytes(arguments)).to_ascii_lowercase();
                 let id = text.split_once("x-request-id: ").and_then(|(_, rest)| rest.split_once("\r\n"));
                 match id {
-                    Some((id, _)) if text.starts_with("http/1.1 200") => Kind::Answer(id.to_owned()),
+                    Some((id, _)) if text.starts_with("http/1.1 200") => CallKind::Answer(id.to_owned()),
                     _ => continue,
                 }
             }
@@ -151,7 +151,7 @@ fn parse(trace: &str, database: &Path) -> Vec<Call> {
     calls
 }
 
-/// The bytes of the strings among a call's arguments, all in hexadecimal.
+/// Returns the bytes of the strings among a call's arguments, all in hexadecimal.
 fn bytes(arguments: &str) -> Vec<u8> {
     let digits = arguments.split('"').skip(1).step_by(2).flat_map(|text| text.split("\\x").skip(1));
     digits.filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok()).collect()
@@ -167,30 +167,30 @@ fn unescaped(text: &str) -> String {
 
 /// Counts the answers, and describes each that was sent before its write was synced.
 fn answered_before_sync(calls: &[Call]) -> (usize, Vec<String>) {
-    let mut judged = 0;
+    let mut answers = 0;
     let mut wrong = Vec::new();
     let pages = pages(calls);
     for answer in calls {
-        let Kind::Answer(id) = &answer.kind else { continue };
+        let CallKind::Answer(id) = &answer.kind else { continue };
         let Some(marker) = id.strip_prefix("probe-") else { continue };
-        judged += 1;
+        answers += 1;
         // The first page with the marker, then the end of its transaction: a frame header with the size of the database, and its page.
         let Some(page) = pages.get(marker).copied() else {
             wrong.push(format!("{id} is in no write to the log"));
             continue;
         };
-        let is_end = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == FRAME_HEADER_BYTES && bytes[4..8] != [0; 4]);
+        let is_end = |call: &&Call| matches!(&call.kind, CallKind::Log(bytes) if bytes.len() == FRAME_HEADER_BYTES && bytes[4..8] != [0; 4]);
         // The page itself may be the last one, after its header.
         let mut log = calls[page - 1..]
             .iter()
-            .filter(|call| matches!(call.kind, Kind::Log(_)))
+            .filter(|call| matches!(call.kind, CallKind::Log(_)))
             .skip_while(|call| !is_end(call));
         let Some(end) = log.nth(1) else {
             wrong.push(format!("{id} is in a transaction that does not end"));
             continue;
         };
         let synced = calls.iter().any(|call| {
-            matches!(call.kind, Kind::SyncLog) && call.began > end.ended && call.ended < answer.began
+            matches!(call.kind, CallKind::SyncLog) && call.began > end.ended && call.ended < answer.began
         });
         if !synced {
             wrong.push(format!(
@@ -199,14 +199,14 @@ fn answered_before_sync(calls: &[Call]) -> (usize, Vec<String>) {
             ));
         }
     }
-    (judged, wrong)
+    (answers, wrong)
 }
 
 /// For each marker, the first WAL page that contains it.
 fn pages(calls: &[Call]) -> HashMap<String, usize> {
     let mut pages = HashMap::new();
     for (at, call) in calls.iter().enumerate() {
-        let Kind::Log(bytes) = &call.kind else { continue };
+        let CallKind::Log(bytes) = &call.kind else { continue };
         let text = String::from_utf8_lossy(bytes);
         for rest in text.split("marker<").skip(1) {
             if let Some((marker, _)) = rest.split_once('>') {
@@ -219,19 +219,22 @@ fn pages(calls: &[Call]) -> HashMap<String, usize> {
 
 /// Counts the restarts of the WAL, and describes each before which the database was not synced.
 fn wal_restarts(calls: &[Call]) -> (usize, Vec<String>) {
-    let is_header = |call: &&Call| matches!(&call.kind, Kind::Log(bytes) if bytes.len() == LOG_HEADER_BYTES);
+    let is_header =
+        |call: &&Call| matches!(&call.kind, CallKind::Log(bytes) if bytes.len() == LOG_HEADER_BYTES);
     let headers: Vec<_> = calls.iter().filter(is_header).collect();
     let mut wrong = Vec::new();
     for header in headers.iter().skip(1) {
-        let last = |kind: fn(&Kind) -> bool| {
+        let last = |kind: fn(&CallKind) -> bool| {
             calls
                 .iter()
                 .filter(|call| kind(&call.kind) && call.ended < header.began)
                 .map(|call| call.ended)
                 .max()
         };
-        let (written, synced) =
-            (last(|kind| matches!(kind, Kind::Database)), last(|kind| matches!(kind, Kind::SyncDatabase)));
+        let (written, synced) = (
+            last(|kind| matches!(kind, CallKind::Database)),
+            last(|kind| matches!(kind, CallKind::SyncDatabase)),
+        );
         if written.is_none() || synced < written {
             wrong.push(format!(
                 "the WAL was restarted at line {}: written {written:?}, synced {synced:?}",
@@ -239,9 +242,9 @@ fn wal_restarts(calls: &[Call]) -> (usize, Vec<String>) {
             ));
         }
         let first_frame =
-            calls.iter().find(|call| matches!(call.kind, Kind::Log(_)) && call.began > header.began);
+            calls.iter().find(|call| matches!(call.kind, CallKind::Log(_)) && call.began > header.began);
         let is_synced = |call: &Call| {
-            matches!(call.kind, Kind::SyncLog)
+            matches!(call.kind, CallKind::SyncLog)
                 && call.began > header.ended
                 && first_frame.is_none_or(|frame| call.ended < frame.began)
         };
@@ -256,7 +259,7 @@ fn write(client: &mut Client<'_>, number: usize, filler: usize) {
     let body = json!({"name": "m", "version": format!("marker<{number}>"), "artifact_uri": "s3://b",
         "description": "x".repeat(filler)});
     let fate = client.send("POST", "/models", &format!("probe-{number}"), Some(&body));
-    assert!(matches!(fate, Fate::Answered(200, _)), "{fate:?}");
+    assert!(matches!(fate, Outcome::Answered(200, _)), "{fate:?}");
 }
 
 /// One writer alone, then several at once that write enough to restart the WAL.
@@ -279,29 +282,29 @@ fn load(server: &mut Server, writes: usize) {
 #[test]
 fn no_write_is_answered_before_its_wal_frames_are_synced() {
     let Some(calls) = traced("full", |server| load(server, WRITES)) else { return };
-    let (judged, wrong) = answered_before_sync(&calls);
-    assert_eq!((judged, wrong), (10 + WRITERS * WRITES, Vec::new()));
+    let (answers, wrong) = answered_before_sync(&calls);
+    assert_eq!((answers, wrong), (10 + WRITERS * WRITES, Vec::new()));
     let (times, wrong) = wal_restarts(&calls);
     assert_eq!(wrong, [] as [String; 0]);
     assert!(times > 0, "the WAL was restarted");
     // The folder, and so the names of the files, is synced as well before the first answer.
-    let first_answer = calls.iter().find(|call| matches!(call.kind, Kind::Answer(_))).unwrap();
-    let first_log = calls.iter().find(|call| matches!(call.kind, Kind::Log(_))).unwrap();
+    let first_answer = calls.iter().find(|call| matches!(call.kind, CallKind::Answer(_))).unwrap();
+    let first_log = calls.iter().find(|call| matches!(call.kind, CallKind::Log(_))).unwrap();
     let folder_synced = |call: &Call| {
-        matches!(call.kind, Kind::SyncFolder)
+        matches!(call.kind, CallKind::SyncFolder)
             && call.began > first_log.began
             && call.ended < first_answer.began
     };
     assert!(calls.iter().any(folder_synced), "the folder is synced after the WAL is created");
     println!(
-        "{judged} answers, each after a sync of the log; the WAL restarted {times} times, each after a sync of the database"
+        "{answers} answers, each after a sync of the log; the WAL restarted {times} times, each after a sync of the database"
     );
 }
 
 #[test]
 fn a_missing_sync_is_found_by_the_same_check() {
     let Some(calls) = traced("normal", |server| load(server, 3)) else { return };
-    let (judged, wrong) = answered_before_sync(&calls);
-    assert_eq!(judged, 10 + WRITERS * 3);
-    assert!(wrong.len() > judged / 2, "{} of {judged}", wrong.len());
+    let (answers, wrong) = answered_before_sync(&calls);
+    assert_eq!(answers, 10 + WRITERS * 3);
+    assert!(wrong.len() > answers / 2, "{} of {answers}", wrong.len());
 }

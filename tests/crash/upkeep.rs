@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    judge::is_sound,
+    checker::is_sound,
     registry,
     server::{Server, linger},
 };
@@ -20,7 +20,7 @@ use crate::{
 const VERSIONS: u32 = 2_500;
 const KILLS: u32 = 8;
 
-/// A registry's database at rest with so many versions.
+/// Returns a registry's database at rest with this many versions.
 fn database(versions: u32) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("registry.db");
@@ -62,7 +62,7 @@ fn maintenance(database: &Path, flag: &str, file: &Path) -> Command {
     command
 }
 
-/// How long it takes if it is not killed.
+/// Returns how long it takes if it is not killed.
 fn time(mut command: Command) -> Duration {
     let began = Instant::now();
     assert!(command.status().unwrap().success());

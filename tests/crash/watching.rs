@@ -77,7 +77,7 @@ fn a_repeatedly_killed_watch_registers_each_checkpoint_once() {
                         [step],
                         |row| row.get::<_, u32>(0),
                     );
-                    assert_eq!(there.unwrap(), 1, "{name} is noted before it is registered");
+                    assert_eq!(there.unwrap(), 1, "{name} is recorded before it is registered");
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn a_variable_that_can_not_be_sent_is_refused_and_never_shown() {
+fn a_variable_that_cannot_be_sent_is_refused_and_never_shown() {
     let server = ObjectServer::with_bucket();
     for (name, value) in [
         ("AWS_SESSION_TOKEN", "hush\nhush"),
@@ -42,7 +42,7 @@ fn a_variable_that_can_not_be_sent_is_refused_and_never_shown() {
 }
 
 #[test]
-fn a_token_file_that_can_not_be_sent_is_refused() {
+fn a_token_file_that_cannot_be_sent_is_refused() {
     let server = ObjectServer::with_bucket();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");

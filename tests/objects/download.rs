@@ -68,7 +68,7 @@ fn a_download_can_be_interrupted() {
 }
 
 #[test]
-fn a_missing_object_is_no_error_but_a_missing_bucket_is() {
+fn a_missing_object_is_not_an_error_but_a_missing_bucket_is() {
     let server = ObjectServer::with_bucket();
     let objects = connect(&server);
     assert_eq!(objects.find(&uri("s3://models/none.pt"), &|| false).unwrap(), None);

@@ -184,7 +184,7 @@ fn an_upload_whose_last_answer_is_lost_is_complete() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_goes_up_is_not_uploaded() {
+fn a_file_that_changes_during_its_upload_is_not_uploaded() {
     let server = ObjectServer::with_bucket();
     let gate = Gate::new();
     server.fault("?partNumber=2&", 1, Fault::Hold(gate.clone()));
@@ -213,7 +213,7 @@ fn a_part_that_the_store_refuses_ends_the_upload_at_once() {
 }
 
 #[test]
-fn parts_that_can_not_be_removed_are_reported() {
+fn parts_that_cannot_be_removed_are_reported() {
     let server = ObjectServer::with_bucket();
     server.fault("?partNumber=1&", 1, Fault::Answer(403));
     server.fault("DELETE /models/m.pt?uploadId", 1, Fault::Answer(403));

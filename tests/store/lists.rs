@@ -1,4 +1,4 @@
-//! Lists compared with a naive model of them, whatever was written before; and that no list reads all versions.
+//! Lists compared with a naive model of them, after random writes; and that no list reads all versions.
 
 use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
@@ -33,7 +33,7 @@ struct File {
     _folder: TempDir,
 }
 
-/// What a list is about, as the table has it.
+/// A version as the table stores it.
 #[derive(Debug, Clone)]
 struct StoredModel {
     id: i64,
@@ -52,7 +52,7 @@ impl File {
         Self::of(seed, "")
     }
 
-    /// A file that is upgraded from what `sql` has written by hand.
+    /// Creates a file that is upgraded from what `sql` has written by hand.
     fn of(seed: u64, sql: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = options(folder.path().join("registry.db"));
@@ -268,7 +268,7 @@ impl File {
     }
 }
 
-/// The ids of a whole list, computed by the model.
+/// Returns the ids of a whole list, computed by the model.
 fn expected(stored: &[StoredModel], query: &ListQuery) -> Vec<i64> {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>().replace('ς', "σ");
     let mut found: Vec<&StoredModel> = stored
@@ -322,14 +322,14 @@ fn walk(seed: u64, versions: usize) {
 }
 
 #[test]
-fn lists_of_a_small_file_are_those_of_a_naive_model() {
+fn lists_of_a_small_file_match_a_naive_model() {
     for seed in 0..4 {
         walk(seed, 60);
     }
 }
 
 #[test]
-fn lists_of_a_large_file_are_those_of_a_naive_model() {
+fn lists_of_a_large_file_match_a_naive_model() {
     for seed in 100..102 {
         walk(seed, 3_000);
     }
@@ -358,7 +358,7 @@ fn pages_of_a_search_continue_after_the_lowest_and_the_highest_id() {
             }
         }
         assert_eq!(listed, expected, "{order:?}");
-        // Behind the very first and before the very last.
+        // After the very first and before the very last.
         let (_, first) = file.list(&ListQuery { after: None, limit: Some(1), ..query.clone() });
         let behind = ListQuery { after: first.next, limit: Some(1_499), ..query.clone() };
         let (ids, page) = file.list(&behind);
@@ -387,7 +387,7 @@ fn a_text_that_only_old_versions_have_is_found_through_the_text_index() {
     }
 }
 
-/// Every list there can be, by what it is asked for.
+/// Returns every possible list query.
 fn every_list(file: &mut File) -> Vec<ListQuery> {
     let text = |text: &str| Some(text.to_owned());
     let mut lists = Vec::new();

@@ -30,7 +30,7 @@ fn total(path: &Path) -> u64 {
     SqliteReader::open(&options(path)).unwrap().stats().unwrap().total_models
 }
 
-/// A database with one version and more pages than one step copies.
+/// Returns a database with one version and more pages than one step copies.
 fn large(folder: &TempDir) -> (Options, SqliteWriter) {
     let options = options(folder.path().join("registry.db"));
     let mut writer = SqliteWriter::open(&options, now()).unwrap();

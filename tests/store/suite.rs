@@ -25,16 +25,16 @@ pub trait Fixture {
 /// Every test of the suite, for a store that `fixture` makes.
 pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
     for test in [
-        what_is_inserted_is_found_by_id_and_by_name,
+        an_inserted_version_is_found_by_id_and_by_name,
         name_and_version_are_unique_and_ids_are_never_reused,
         an_undone_transaction_leaves_nothing,
         each_field_is_written_and_read_back,
-        one_production_version_a_name_is_guarded_by_the_store_itself,
+        the_store_itself_guards_one_production_version_per_name,
         events_stay_and_come_newest_first_in_pages,
         lists_are_sorted_filtered_and_counted,
         pages_by_cursor_show_each_version_once,
         a_visitor_that_stops_changes_nothing_but_what_is_visited,
-        a_visitor_of_events_that_stops_learns_the_same_of_the_page,
+        a_visitor_of_events_that_stops_gets_the_same_page,
     ] {
         test(&mut fixture());
     }
@@ -67,7 +67,7 @@ fn list(store: &mut impl Fixture, query: &ListQuery) -> (Page, Vec<Model>) {
     (page, models)
 }
 
-fn what_is_inserted_is_found_by_id_and_by_name(store: &mut impl Fixture) {
+fn an_inserted_version_is_found_by_id_and_by_name(store: &mut impl Fixture) {
     let model = insert(store, draft("na me/ü", "v 1"));
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
     assert_eq!(by_id(store, model.id + 1), None);
@@ -143,7 +143,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
     assert_eq!(by_id(store, changed.id), Some(changed));
 }
 
-fn one_production_version_a_name_is_guarded_by_the_store_itself(store: &mut impl Fixture) {
+fn the_store_itself_guards_one_production_version_per_name(store: &mut impl Fixture) {
     let (one, two) = (insert(store, draft("m", "1")), insert(store, draft("m", "2")));
     let other = insert(store, draft("other", "1"));
     for model in [&one, &other] {
@@ -293,7 +293,7 @@ fn a_visitor_that_stops_changes_nothing_but_what_is_visited(store: &mut impl Fix
     }
 }
 
-fn a_visitor_of_events_that_stops_learns_the_same_of_the_page(store: &mut impl Fixture) {
+fn a_visitor_of_events_that_stops_gets_the_same_page(store: &mut impl Fixture) {
     let id = insert(store, draft("m", "1")).id;
     for number in 0..6 {
         let event = EventDraft::update(&["tags"]);

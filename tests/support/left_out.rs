@@ -1,4 +1,4 @@
-//! How a test says that this machine can't run it, so that a green run does not hide it.
+//! Reports a test that this machine can't run, so that a green run does not hide it.
 
 /// Set to `1`, it makes a test that can't run here fail.
 const REQUIRE_ALL: &str = "REGISTRY_REQUIRE_ALL_TESTS";

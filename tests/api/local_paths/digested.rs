@@ -1,4 +1,4 @@
-//! Files that may be read are digested, and held against what was said of them.
+//! Files that may be read are digested, and compared with the client's claims.
 
 use std::{
     fs,
@@ -203,7 +203,7 @@ fn a_version_that_is_taken_is_refused_before_its_file_is_read() {
     register(&app, &json!({"checkpoint_path": missing})).refused(409);
 }
 
-/// A file of 64 MiB, whose digest takes a while.
+/// Returns a file of 64 MiB, whose digest takes a while.
 fn long_file(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
     let mut file = fs::File::create(&path).unwrap();

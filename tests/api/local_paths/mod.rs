@@ -15,7 +15,7 @@ pub fn allowing() -> TestApp {
     TestApp::with(|settings| settings.rules.allow_local_paths = true)
 }
 
-/// A file beside the database.
+/// Returns a file beside the database.
 pub fn file(app: &TestApp, name: &str, content: impl AsRef<[u8]>) -> String {
     let path = app.folder.path().join(name);
     fs::write(&path, content).unwrap();

@@ -82,7 +82,7 @@ fn special_and_unreadable_files_are_refused_at_once() {
 }
 
 #[test]
-fn a_configuration_that_is_no_object_is_refused() {
+fn a_configuration_that_is_not_an_object_is_refused() {
     let app = allowing();
     for content in ["[1]", "\"text\"", "null", "{half", "", "{} {}"] {
         let path = file(&app, "config.json", content);
@@ -132,7 +132,7 @@ fn kernel_files_are_refused_at_once_and_reveal_nothing() {
         for field in ["checkpoint_path", "config_path"] {
             let detail = register(&app, &json!({"artifact_uri": "s3://x", field: path})).refused(400);
             // Not every system has every one of these.
-            let words = ["makes up", "a device", "links", "does not exist", "can't be read"];
+            let words = ["kernel generates", "a device", "links", "does not exist", "can't be read"];
             assert!(words.iter().any(|word| detail.contains(word)), "{path}: {detail}");
         }
     }
@@ -141,7 +141,7 @@ fn kernel_files_are_refused_at_once_and_reveal_nothing() {
 }
 
 #[test]
-fn files_with_keys_are_refused_by_any_name_and_so_are_those_that_replaced_them() {
+fn files_with_keys_and_their_replacements_are_refused_under_any_name() {
     let folder = tempfile::tempdir().unwrap();
     let [keys, certificate] = ["keys", "tls"].map(|name| folder.path().join(name));
     fs::write(&keys, "first").unwrap();
@@ -184,7 +184,7 @@ fn the_database_is_not_reached_through_what_the_server_has_open() {
 }
 
 #[test]
-fn a_database_that_was_moved_is_refused_by_its_new_name_and_so_is_what_took_its_place() {
+fn a_moved_database_and_its_replacement_are_refused() {
     let app = allowing();
     app.register("kept", "1");
     let folder = app.folder.path();
@@ -201,7 +201,7 @@ fn a_database_that_was_moved_is_refused_by_its_new_name_and_so_is_what_took_its_
     }
 }
 
-/// The database, for the process that [`look_from_another_process`] starts.
+/// The database, for the process that [`check_from_another_process`] starts.
 const DATABASE: &str = "REGISTRY_TEST_DATABASE";
 
 #[test]
@@ -237,7 +237,7 @@ fn assert_locked(path: OsString) {
 }
 
 /// Runs this test again as another process, which calls [`assert_locked`].
-fn look_from_another_process(test: &str, database: &Path) {
+fn check_from_another_process(test: &str, database: &Path) {
     let test = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
     let ran = Command::new(env::current_exe().unwrap())
         .args([&test, "--exact"])
@@ -249,7 +249,7 @@ fn look_from_another_process(test: &str, database: &Path) {
 }
 
 #[test]
-fn the_databases_own_files_are_refused_by_any_name_and_its_locks_hold() {
+fn the_databases_own_files_are_refused_under_any_name_and_its_locks_hold() {
     if let Some(path) = env::var_os(DATABASE) {
         return assert_locked(path);
     }
@@ -281,8 +281,8 @@ fn the_databases_own_files_are_refused_by_any_name_and_its_locks_hold() {
     // A connection of this process holds the lock to write, and another process must see it.
     let holder = app.other_process();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    look_from_another_process(
-        "the_databases_own_files_are_refused_by_any_name_and_its_locks_hold",
+    check_from_another_process(
+        "the_databases_own_files_are_refused_under_any_name_and_its_locks_hold",
         &app.db_path(),
     );
     holder.execute_batch("COMMIT").unwrap();

@@ -1,4 +1,4 @@
-//! A root that paths do not lead out of, also while somebody moves what they lead through.
+//! A root that paths can't leave, even while another process moves folders on their way.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{register, sha256, text};
 use crate::support::{TestApp, at_once};
 
-/// A server whose paths must stay in the folder `root`; the folder `outside` is next to it.
+/// Returns a server whose paths must stay in the folder `root`; the folder `outside` is next to it.
 fn rooted() -> (TestApp, PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let [root, outside] = ["root", "outside"].map(|name| folder.path().join(name));

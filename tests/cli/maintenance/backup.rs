@@ -214,12 +214,12 @@ fn a_vacuum_and_an_optimize_are_refused_beside_a_server_and_work_once_it_has_end
     assert_eq!(names(folder.path()), ["registry.db"]);
 }
 
-/// A locked database, and a backup of it that waits and has already created its temporary file.
+/// Returns a locked database, and a backup of it that waits and has already created its temporary file.
 fn waiting(folder: &TempDir) -> (Connection, Child, PathBuf) {
     waiting_as(folder, |command| command)
 }
 
-/// The same with a command that `change` has wrapped.
+/// Returns the same with a command that `change` has wrapped.
 fn waiting_as(folder: &TempDir, change: impl FnOnce(Command) -> Command) -> (Connection, Child, PathBuf) {
     let path = at(folder, "registry.db");
     let holder = Connection::open(&path).unwrap();

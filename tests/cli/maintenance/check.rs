@@ -86,7 +86,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         (
             "INSERT INTO model_texts (rowid, folded_name) VALUES (77, 'abc')",
             "error model_texts 77",
-            "is gone and still indexed",
+            "is deleted and still indexed",
         ),
         (
             "INSERT INTO model_tags VALUES ('x', 77); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
@@ -96,7 +96,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         (
             "INSERT INTO model_tags VALUES ('x', 2); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
             "error model_tags 2",
-            "it is found by other tags than it has",
+            "its tags in the index are not its own",
         ),
         (
             "UPDATE models SET created_at = '2001-01-01 00:00:00' WHERE id = 2",
@@ -130,7 +130,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'created_at', 'name') \
                 WHERE name = 'idx_models_created'",
             "error file",
-            "SQLite finds: ",
+            "SQLite reports: ",
         ),
         (
             &remade(&good, "models", "UNIQUE (name, version)", "CHECK (1)"),

@@ -38,7 +38,7 @@ fn end(server: Server) -> TempDir {
 }
 
 #[test]
-fn an_old_file_is_upgraded_once_behind_a_backup_that_restores_equal_rows() {
+fn an_old_file_is_upgraded_once_after_a_backup_that_restores_equal_rows() {
     for sql in [&[BEFORE_0_2_0][..], &[BEFORE_0_2_0, OF_0_2_0], &[OF_SCHEMA_301]] {
         let folder = old_file(sql);
         let before = rows(&at(&folder, "registry.db"));
