@@ -2,7 +2,7 @@
 //! HTTP, and tables.
 #![allow(dead_code, reason = "each benchmark is a crate and uses a part of this")]
 #![allow(missing_docs, unreachable_pub, reason = "only the benchmarks use it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't go on may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark that can't continue may panic")]
 
 pub mod bare;
 pub mod http;
@@ -19,7 +19,7 @@ use std::{
 
 use model_registry::store::sqlite::{Options, Synchronous};
 
-/// Why a benchmark can't go on.
+/// Why a benchmark can't continue.
 pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// Returns the folder of all files: under `target/`, so on the disk of the sources. A temporary folder is often in

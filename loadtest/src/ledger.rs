@@ -9,7 +9,7 @@ pub(crate) enum WriteState {
     Acknowledged,
     /// The server answered that it is not done, or never received it.
     Refused,
-    /// There is no answer that decides it.
+    /// No answer shows whether it is done.
     Unsure,
 }
 

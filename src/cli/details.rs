@@ -78,7 +78,7 @@ impl Training {
     /// Returns the metrics of the flag or the file; an unreadable file is recorded in `file_errors`.
     pub(super) fn metrics(&self, file_errors: &mut FileErrors) -> Option<Object> {
         let read = self.metrics_path.as_deref().map(read_object_file);
-        read.and_then(|read| file_errors.note(read)).or_else(|| self.metrics_json.clone())
+        read.and_then(|read| file_errors.record(read)).or_else(|| self.metrics_json.clone())
     }
 }
 
@@ -112,7 +112,7 @@ impl Output {
     /// Checks, before long work, that the metadata file can be written; an error is recorded in `file_errors`.
     pub(super) fn check_writable(&self, file_errors: &mut FileErrors) {
         if let Some(path) = &self.write_metadata {
-            file_errors.note(check_writable(path));
+            file_errors.record(check_writable(path));
         }
     }
 

@@ -166,7 +166,7 @@ pub(super) struct FileErrors(Vec<String>);
 
 impl FileErrors {
     /// Returns the value, or records the error and returns `None`.
-    pub(super) fn note<T>(&mut self, result: Result<T, ArtifactError>) -> Option<T> {
+    pub(super) fn record<T>(&mut self, result: Result<T, ArtifactError>) -> Option<T> {
         result.map_err(|error| self.0.push(error.to_string())).ok()
     }
 
@@ -201,9 +201,9 @@ mod tests {
     fn file_errors_are_reported_together() {
         let missing = |name: &str| Err::<(), _>(ArtifactError::Missing { path: PathBuf::from(name) });
         let mut file_errors = FileErrors::default();
-        assert_eq!(file_errors.note(Ok(7)), Some(7));
+        assert_eq!(file_errors.record(Ok(7)), Some(7));
         assert!(file_errors.check().is_ok());
-        assert_eq!((file_errors.note(missing("a")), file_errors.note(missing("b"))), (None, None));
+        assert_eq!((file_errors.record(missing("a")), file_errors.record(missing("b"))), (None, None));
         let failure = file_errors.check().unwrap_err();
         assert_eq!((failure.code, failure.messages.len()), (FAILED, 2));
     }

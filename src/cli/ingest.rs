@@ -104,10 +104,10 @@ impl Ingest {
     fn body(&self) -> Result<(Value, Option<Measurement>), Failure> {
         let mut file_errors = FileErrors::default();
         let metrics = self.training.metrics(&mut file_errors);
-        let mut open = |path: &Option<PathBuf>| file_errors.note(OpenFile::open(path.as_ref()?));
+        let mut open = |path: &Option<PathBuf>| file_errors.record(OpenFile::open(path.as_ref()?));
         let (checkpoint, config) = (open(&self.checkpoint_path), open(&self.details.config_path));
         self.output.check_writable(&mut file_errors);
-        let config = config.and_then(|opened| file_errors.note(read_config(&opened, |_| true)));
+        let config = config.and_then(|opened| file_errors.record(read_config(&opened, |_| true)));
         // A checkpoint takes minutes, so all other errors are reported first.
         file_errors.check()?;
         let checkpoint = checkpoint.map(|opened| progress::digest(&opened, || true)).transpose()?;

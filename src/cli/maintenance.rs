@@ -25,7 +25,7 @@ use crate::{
     store::sqlite::{
         DatabaseLock, LockError, Options,
         maintenance::{
-            Copied, MaintenanceError, Source, Watch, fold_wal, is_registry_at_rest, optimize, salvage_wal,
+            Copied, MaintenanceError, Source, Watch, is_registry_at_rest, merge_wal, optimize, salvage_wal,
             vacuum,
         },
     },
@@ -201,7 +201,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
     if let Some(old) = &old {
         // Root may restore for the user that the server runs as.
         let _ = std::os::unix::fs::chown(replacement.temporary_path(), Some(old.uid()), Some(old.gid()));
-        fold_wal(options, watch, &lock).map_err(|error| unless_folded(error, path))?;
+        merge_wal(options, watch, &lock).map_err(|error| explain_unmerged(error, path))?;
     }
     let kept_as = set_aside(path, replacement.destination())?;
     replacement.persist().map_err(|error| Failure::from(error).followed_by(&kept_as_note(&kept_as)))?;
@@ -209,7 +209,7 @@ fn restore(from: &Path, options: &Options, watch: &Watch) -> Result<Restored, Fa
 }
 
 /// Says what to do about a database whose WAL can't be moved into it.
-fn unless_folded(error: MaintenanceError, path: &Path) -> Failure {
+fn explain_unmerged(error: MaintenanceError, path: &Path) -> Failure {
     let path = path.display();
     match error {
         MaintenanceError::Damaged { .. } | MaintenanceError::NotADatabase { .. } => Failure::failed(format!(

@@ -93,7 +93,7 @@ impl Publish {
         let mut file_errors = FileErrors::default();
         let metrics = self.training.metrics(&mut file_errors);
         if let Some(path) = &self.details.config_path {
-            file_errors.note(OpenFile::open(path));
+            file_errors.record(OpenFile::open(path));
         }
         self.output.check_writable(&mut file_errors);
         file_errors.check()?;

@@ -215,7 +215,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Prints the URL on stdout and, if `--dev` made a key, the key and a command that uses it. A closed stdout is no error.
+/// Prints the URL on stdout and, if `--dev` created a key, the key and a command that uses it. A closed stdout is not
+/// an error.
 fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev_key: Option<String>) {
     let mut out = io::stdout().lock();
     let version = env!("CARGO_PKG_VERSION");

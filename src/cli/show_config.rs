@@ -50,7 +50,7 @@ const SETTINGS: View = View {
 pub(super) struct Config {
     /// All settings, or only the path of the configuration file
     #[arg(value_enum, default_value = "show")]
-    what: What,
+    what: Part,
     #[command(flatten)]
     output: OutputFlags,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(super) struct Config {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum What {
+enum Part {
     /// URL, profiles, and the sources of URL and key
     Show,
     /// The path of the configuration file
@@ -70,7 +70,7 @@ impl Config {
     pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &SETTINGS)?;
         let path = self.remote.config_path().map(|path| path.display().to_string());
-        if matches!(self.what, What::Path) {
+        if matches!(self.what, Part::Path) {
             let path = path.ok_or_else(|| {
                 Failure::failed(
                     "there is no home directory for a configuration file; set HOME or use --config",

@@ -1,4 +1,4 @@
-//! Request bodies: read within a limit, and split into fields with every fault noted.
+//! Request bodies: read within a limit, and split into fields with every fault recorded.
 
 use std::{fmt::Display, rc::Rc, time::Duration};
 
@@ -60,9 +60,9 @@ pub(super) async fn read(
     Ok(body)
 }
 
-/// The fields of a body that have not been read yet. Each method removes one, and notes a fault if it is invalid.
+/// The fields of a body that have not been read yet. Each method removes one, and records a fault if it is invalid.
 pub(super) struct Fields<'f> {
-    /// `None` if the body as a whole is invalid, which is noted already.
+    /// `None` if the body as a whole is invalid, which is recorded already.
     fields: Option<Object>,
     faults: &'f mut Faults,
 }
@@ -73,7 +73,7 @@ impl<'f> Fields<'f> {
         let fields = match object(body) {
             Ok(fields) => Some(fields),
             Err((problem, input)) => {
-                faults.note(problem, ["body".into()], input);
+                faults.record(problem, ["body".into()], input);
                 None
             }
         };
@@ -84,19 +84,19 @@ impl<'f> Fields<'f> {
         self.fields.as_mut()?.shift_remove(name)
     }
 
-    fn note(&mut self, problem: impl Into<Problem>, name: &str, input: Value) {
-        self.faults.note(problem, ["body".into(), name.into()], input);
+    fn record(&mut self, problem: impl Into<Problem>, name: &str, input: Value) {
+        self.faults.record(problem, ["body".into(), name.into()], input);
     }
 
     fn read<T: FromField>(&mut self, name: &str, mut value: Value) -> Option<T> {
-        T::from_field(&mut value).map_err(|problem| self.note(problem, name, value)).ok()
+        T::from_field(&mut value).map_err(|problem| self.record(problem, name, value)).ok()
     }
 
     /// Reads a field that must be given.
     pub(super) fn required<T: FromField + Default>(&mut self, name: &str) -> T {
         let Some(value) = self.take(name) else {
             if let Some(rest) = self.fields.clone() {
-                self.note(FaultType::Missing, name, rest.into());
+                self.record(FaultType::Missing, name, rest.into());
             }
             return T::default();
         };
@@ -121,7 +121,7 @@ impl<'f> Fields<'f> {
         if let (Some(expected), Some(sent)) = (in_query, in_body)
             && expected != sent
         {
-            self.note(Problem::not_one_of(&[expected.as_str()]), name, sent.as_str().into());
+            self.record(Problem::not_one_of(&[expected.as_str()]), name, sent.as_str().into());
         }
         in_body.or(in_query)
     }
@@ -132,7 +132,7 @@ impl<'f> Fields<'f> {
             Value::Array(items) => items,
             Value::Null => return None,
             other => {
-                self.note(FaultType::ListType, name, other);
+                self.record(FaultType::ListType, name, other);
                 return None;
             }
         };
@@ -142,17 +142,17 @@ impl<'f> Fields<'f> {
                 Value::String(text) => texts.push(text),
                 other => {
                     let location = ["body".into(), name.into(), index.into()];
-                    self.faults.note(FaultType::StringType, location, other);
+                    self.faults.record(FaultType::StringType, location, other);
                 }
             }
         }
         Some(texts)
     }
 
-    /// Notes a fault for every field that is left, since its name is unknown.
+    /// Records a fault for every field that is left, since its name is unknown.
     pub(super) fn finish(self) {
         for (name, value) in self.fields.into_iter().flatten() {
-            self.faults.note(FaultType::ExtraForbidden, ["body".into(), name.into()], value);
+            self.faults.record(FaultType::ExtraForbidden, ["body".into(), name.into()], value);
         }
     }
 }

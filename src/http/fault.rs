@@ -123,8 +123,8 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Notes a fault at `location`: `path`, `query` or `body`, and the names and indexes below it.
-    pub(super) fn note(
+    /// Records a fault at `location`: `path`, `query` or `body`, and the names and indexes below it.
+    pub(super) fn record(
         &mut self,
         problem: impl Into<Problem>,
         location: impl IntoIterator<Item = Value>,

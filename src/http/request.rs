@@ -1,4 +1,4 @@
-//! Reads authenticated requests: path, query, headers and body, noting every error for one 422 answer.
+//! Reads authenticated requests: path, query, headers and body, collecting every error for one 422 answer.
 
 use std::{borrow::Cow, future::Ready, net::IpAddr};
 
@@ -138,7 +138,7 @@ impl Call {
     /// Reads ids separated by commas, at least one and at most `most`.
     pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
         let Some(text) = self.query_text(name).map(str::to_owned) else {
-            self.faults.note(FaultType::Missing, ["query".into(), name.into()], Value::Null);
+            self.faults.record(FaultType::Missing, ["query".into(), name.into()], Value::Null);
             return Vec::new();
         };
         let read = match text.split(',').nth(most) {
@@ -148,23 +148,23 @@ impl Call {
         self.valid(read, "query", name, text).unwrap_or_default()
     }
 
-    /// Notes a fault for each parameter that is not one of `known`.
+    /// Records a fault for each parameter that is not one of `known`.
     pub(super) fn only_query(&mut self, known: &[&str]) {
         for (name, value) in self.query.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
             let location = ["query".into(), name.as_str().into()];
-            self.faults.note(FaultType::ExtraForbidden, location, value.as_str().into());
+            self.faults.record(FaultType::ExtraForbidden, location, value.as_str().into());
         }
     }
 
-    /// Returns the value of `read`, or notes its fault at `part` and `name`.
+    /// Returns the value of `read`, or records its fault at `part` and `name`.
     fn valid<T>(&mut self, read: Result<T, Problem>, part: &str, name: &str, text: String) -> Option<T> {
-        read.map_err(|problem| self.faults.note(problem, [part.into(), name.into()], text.into())).ok()
+        read.map_err(|problem| self.faults.record(problem, [part.into(), name.into()], text.into())).ok()
     }
 
     /// Reads the body and returns its fields.
     ///
     /// # Errors
-    /// As [`body::read`]. Errors in the JSON are noted for [`Call::check`].
+    /// As [`body::read`]. Errors in the JSON are recorded for [`Call::check`].
     pub(super) async fn body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
         let body = self.body_bytes(limit).await?;
         Ok(Fields::parse(&body, &mut self.faults))
@@ -188,7 +188,7 @@ impl Call {
         body::read(&self.request, &mut self.payload, limit, options.deadlines.body).await
     }
 
-    /// Fails if any faults were noted. Call it once everything has been read.
+    /// Fails if any faults were recorded. Call it once everything has been read.
     ///
     /// # Errors
     /// [`ApiError::Unfit`] with all of them.

@@ -105,7 +105,7 @@ fn unknown_paths_and_methods_are_reported_with_or_without_a_key() {
             "/models/by-name/m",
         ] {
             if path == "/models/by-name/m" {
-                // It matches `/models/{id}/…`, where `m` is no known call.
+                // It matches `/models/{id}/…`, where `m` is not a known call.
                 bare(&app, "GET", path, &headers).refused(404);
                 continue;
             }

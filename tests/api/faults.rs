@@ -74,7 +74,7 @@ fn a_full_write_queue_answers_503_at_once_and_admitted_writes_complete() {
         };
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert!(refused.refused(503).contains("write queue"));
-        assert_eq!(app.model(id)["metrics"], json!(null), "reads go on");
+        assert_eq!(app.model(id)["metrics"], json!(null), "reads continue");
         other.execute_batch("COMMIT").unwrap();
     });
     drop(answered);

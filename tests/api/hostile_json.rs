@@ -314,7 +314,7 @@ fn heavy() -> Vec<(&'static str, Vec<u8>)> {
         ("digits behind a point", number(format!("0.{}", "1".repeat(room - 64)))),
         ("digits of an exponent", number(format!("1e{}", "9".repeat(room - 64)))),
         ("digits with underscores", number(format!("\"{}\"", "1_".repeat((room - 64) / 2)))),
-        ("bytes that are no text", vec![0xff; WRITE_BYTES]),
+        ("bytes that are not text", vec![0xff; WRITE_BYTES]),
     ]
 }
 

@@ -8,15 +8,15 @@ fn gated() -> TestApp {
     TestApp::with(|settings| settings.rules.gate.required_suite = Some("core".to_owned()))
 }
 
-/// The three ways to production.
+/// The three requests that bring a version to production.
 #[derive(Debug, Clone, Copy)]
-enum Door {
+enum Route {
     Promote,
     Patch,
     Post,
 }
 
-impl Door {
+impl Route {
     const ALL: [Self; 3] = [Self::Promote, Self::Patch, Self::Post];
 
     /// Brings a new version with these metrics to production.
@@ -42,7 +42,7 @@ fn scored(score: Value) -> Value {
 #[test]
 fn every_way_to_production_passes_the_gate() {
     let app = gated();
-    for door in Door::ALL {
+    for door in Route::ALL {
         for (row, (candidate, incumbent, admitted)) in [
             (json!(null), None, false),
             (json!({}), None, false),
@@ -70,7 +70,7 @@ fn every_way_to_production_passes_the_gate() {
         {
             let name = format!("{door:?}-{row}");
             let standing = incumbent.map(|score| {
-                Door::Post.enter(&app, &name, "old", &scored(score)).ok()["id"].as_i64().unwrap()
+                Route::Post.enter(&app, &name, "old", &scored(score)).ok()["id"].as_i64().unwrap()
             });
             let before = app.get(&format!("/models?name={name}")).ok();
             let answer = door.enter(&app, &name, "new", &candidate);
@@ -92,7 +92,7 @@ fn every_way_to_production_passes_the_gate() {
                 }
                 None => drop(production.refused(404)),
             }
-            if let Door::Post = door {
+            if let Route::Post = door {
                 assert_eq!(app.get(&format!("/models?name={name}")).ok(), before, "nothing was registered");
             }
         }
@@ -144,10 +144,10 @@ fn scores_recorded_later_open_the_gate() {
 fn every_way_to_production_moves_the_previous_version_to_staging_with_an_event() {
     let app = TestApp::spawn();
     app.clock.stop_at(1_769_864_709_250);
-    for door in Door::ALL {
+    for door in Route::ALL {
         let name = format!("{door:?}");
         let bystander = app.register(&name, "bystander");
-        let first = Door::Post.enter(&app, &name, "1", &json!(null)).ok();
+        let first = Route::Post.enter(&app, &name, "1", &json!(null)).ok();
         let first_id = first["id"].as_i64().unwrap();
         let untouched = app.model(bystander);
         let second = door.enter(&app, &name, "2", &json!(null)).ok();
@@ -171,7 +171,7 @@ fn every_way_to_production_moves_the_previous_version_to_staging_with_an_event()
 fn names_have_production_versions_of_their_own() {
     let app = TestApp::spawn();
     let ids = ["m", "M", "m ", "m/m"]
-        .map(|name| Door::Post.enter(&app, name, "1", &json!(null)).ok()["id"].clone());
+        .map(|name| Route::Post.enter(&app, name, "1", &json!(null)).ok()["id"].clone());
     assert_eq!(app.get("/models/status/production").ok().as_array().unwrap().len(), ids.len());
 }
 
@@ -215,7 +215,7 @@ fn the_production_version_is_found_by_any_name() {
         app.get(&format!("/production/{}", encoded(name))).refused(404);
         app.register(name, "0");
         app.get(&format!("/production/{}", encoded(name))).refused(404);
-        let model = Door::Post.enter(&app, name, "1", &json!(null)).ok();
+        let model = Route::Post.enter(&app, name, "1", &json!(null)).ok();
         assert_eq!(app.get(&format!("/production/{}", encoded(name))).ok(), model, "{name}");
     }
     let detail = app.get("/production/n%C3%BC%2F").refused(404);
@@ -226,7 +226,7 @@ fn the_production_version_is_found_by_any_name() {
 #[test]
 fn a_name_without_its_production_version_has_none() {
     let app = TestApp::spawn();
-    let id = Door::Post.enter(&app, "m", "1", &json!(null)).ok()["id"].as_i64().unwrap();
+    let id = Route::Post.enter(&app, "m", "1", &json!(null)).ok()["id"].as_i64().unwrap();
     let other = app.register_with("m", "2", &json!({"status": "staging"}));
     app.request("POST", &format!("/models/{id}/promote?to_status=archived"), &[], None).ok();
     app.get("/production/m").refused(404);

@@ -70,10 +70,10 @@ fn every_format_is_well_formed() {
     assert_eq!(lines, format!("{}\n{}\n", answered[0], answered[1]));
     assert!(list(&["-o", "yaml"]).starts_with("- id: 2\n  name: tiny\n  version: v2\n  status: staging\n"));
     assert!(list(&["-o", "wide"]).lines().next().unwrap().contains("SHA256"));
-    let wanted = "id,smoke-v1.1/score,metrics.suites.smoke-v1\\.1.score,tags.1,training_loss";
-    let table = list(&["--columns", wanted]);
-    assert_eq!(table, list(&["-o", &format!("columns={wanted}")]));
-    assert_eq!(table, list(&["-o", &format!("custom-columns={wanted}")]));
+    let columns = "id,smoke-v1.1/score,metrics.suites.smoke-v1\\.1.score,tags.1,training_loss";
+    let table = list(&["--columns", columns]);
+    assert_eq!(table, list(&["-o", &format!("columns={columns}")]));
+    assert_eq!(table, list(&["-o", &format!("custom-columns={columns}")]));
     assert_eq!(
         table,
         "\

@@ -444,9 +444,9 @@ fn each_refusal_of_a_registry_has_its_exit_code_and_its_message() {
         (vec![json(503, r#"{"detail":"no key is set"}"#)], 3, "is unavailable: no key is set"),
         (vec![none(), json(401, r#"{"detail":"no"}"#)], 4, "refused the API key"),
         (
-            vec![none(), json(409, r#"{"detail":"the gate wants a score"}"#), none()],
+            vec![none(), json(409, r#"{"detail":"the gate needs a score"}"#), none()],
             5,
-            "the gate wants a score",
+            "the gate needs a score",
         ),
         (vec![none(), json(413, r#"{"detail":"too large"}"#)], 1, "(413): too large"),
         (vec![none(), json(422, fault)], 1, "(422): body.tags: no list"),

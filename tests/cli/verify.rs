@@ -177,7 +177,7 @@ fn an_artifact_that_cannot_be_verified_is_an_error_with_the_reason() {
     assert_eq!(
         verifying.verify(["m:digest", text(&path)]).code,
         0,
-        "a size that is not registered is not judged"
+        "a size that is not registered is not compared"
     );
 }
 

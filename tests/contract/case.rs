@@ -65,9 +65,9 @@ pub(crate) fn replay(cases: &Path, name: &str) {
     for (number, step) in case.steps.iter().enumerate() {
         if let Some(sql) = &step.sql {
             let rows = query(&database, filled(&json!(sql), &saved).as_str().unwrap());
-            let wanted = step.rows.as_ref().unwrap_or(&rows);
+            let recorded = step.rows.as_ref().unwrap_or(&rows);
             problems.extend(
-                differences(wanted, &rows).into_iter().map(|it| format!("step {number}, {sql}: {it}")),
+                differences(recorded, &rows).into_iter().map(|it| format!("step {number}, {sql}: {it}")),
             );
             continue;
         }

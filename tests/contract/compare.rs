@@ -37,10 +37,10 @@ impl Expectation {
     /// Returns how the answer differs.
     pub(crate) fn problems(&self, answer: &Answer) -> Vec<String> {
         let mut problems = self.problems_of_body(answer);
-        for (name, wanted) in &self.headers {
+        for (name, recorded) in &self.headers {
             let found = answer.headers.get(name);
-            if found != wanted.as_ref() {
-                problems.push(format!("header {name}: expected {wanted:?}, got {found:?}"));
+            if found != recorded.as_ref() {
+                problems.push(format!("header {name}: expected {recorded:?}, got {found:?}"));
             }
         }
         problems
@@ -55,17 +55,19 @@ impl Expectation {
         }
         match self.status {
             422 => {
-                let wanted = self.detail.as_ref().and_then(|entries| entries.iter().map(entry).collect());
+                let recorded = self.detail.as_ref().and_then(|entries| entries.iter().map(entry).collect());
                 let Some(found) = body["detail"].as_array().and_then(|entries| {
                     entries.iter().map(|found| found["msg"].as_str().and(entry(found))).collect()
                 }) else {
-                    return vec![format!("the body is no list of entries with type, loc and msg: {shown}")];
+                    return vec![format!(
+                        "the body is not a list of entries with type, loc and msg: {shown}"
+                    )];
                 };
                 let sorted = |mut entries: Vec<String>| {
                     entries.sort();
                     json!(entries)
                 };
-                differences(&sorted(wanted.expect("a 422 has entries")), &sorted(found))
+                differences(&sorted(recorded.expect("a 422 has entries")), &sorted(found))
             }
             400.. if body["detail"].as_str().is_none_or(|text| text.trim().is_empty()) => {
                 vec![format!("the body is not {{\"detail\": text}}: {shown}")]
@@ -73,8 +75,8 @@ impl Expectation {
             400.. => Vec::new(),
             _ => {
                 let masked = masked(body, "");
-                if let Some(wanted) = &self.json {
-                    differences(wanted, &masked)
+                if let Some(recorded) = &self.json {
+                    differences(recorded, &masked)
                 } else if let Some(fields) = &self.fields {
                     let found: Map<_, _> =
                         fields.keys().map(|key| (key.clone(), body[key.as_str()].clone())).collect();
@@ -138,40 +140,40 @@ fn is_time(text: &str, between: char, max_decimals: usize) -> bool {
 }
 
 /// Each place where two values differ, as a JSON path with both sides. 1 and 1.0 are equal.
-pub(crate) fn differences(wanted: &Value, found: &Value) -> Vec<String> {
+pub(crate) fn differences(recorded: &Value, found: &Value) -> Vec<String> {
     let mut differing = Vec::new();
-    compare("$", wanted, found, &mut differing);
+    compare("$", recorded, found, &mut differing);
     differing
 }
 
-fn compare(path: &str, wanted: &Value, found: &Value, differing: &mut Vec<String>) {
-    match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => {
-            for (key, value) in wanted {
+fn compare(path: &str, recorded: &Value, found: &Value, differing: &mut Vec<String>) {
+    match (recorded, found) {
+        (Value::Object(recorded), Value::Object(found)) => {
+            for (key, value) in recorded {
                 match found.get(key) {
                     Some(other) => compare(&format!("{path}.{key}"), value, other, differing),
                     None => differing.push(format!("{path}.{key}: missing, expected {value}")),
                 }
             }
-            for (key, value) in found.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
+            for (key, value) in found.iter().filter(|(key, _)| !recorded.contains_key(*key)) {
                 differing.push(format!("{path}.{key}: not expected, got {value}"));
             }
         }
-        (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
-            for (at, (value, other)) in wanted.iter().zip(found).enumerate() {
+        (Value::Array(recorded), Value::Array(found)) if recorded.len() == found.len() => {
+            for (at, (value, other)) in recorded.iter().zip(found).enumerate() {
                 compare(&format!("{path}[{at}]"), value, other, differing);
             }
         }
         (Value::Number(one), Value::Number(other))
             if (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64() => {}
-        _ if wanted == found => {}
-        _ => differing.push(format!("{path}: expected {wanted}, got {found}")),
+        _ if recorded == found => {}
+        _ => differing.push(format!("{path}: expected {recorded}, got {found}")),
     }
 }
 
 #[test]
 fn differences_are_found_and_name_their_path() {
-    let wanted = json!({"a": [1, {"b": null}], "c": "x", "d": true, "e": [1]});
+    let recorded = json!({"a": [1, {"b": null}], "c": "x", "d": true, "e": [1]});
     for (found, expected) in [
         (json!({"a": [1.0, {"b": null}], "c": "x", "d": true, "e": [1]}), vec![]),
         (
@@ -185,7 +187,7 @@ fn differences_are_found_and_name_their_path() {
             ],
         ),
     ] {
-        assert_eq!(differences(&wanted, &found), expected);
+        assert_eq!(differences(&recorded, &found), expected);
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// By their names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
-    /// `null` if it is empty, a text if it is no JSON.
+    /// `null` if it is empty, a string if it is not JSON.
     pub(crate) body: Value,
 }
 

@@ -65,8 +65,8 @@ pub(crate) fn is_sound(path: &Path) {
     drop(file);
     let checked = registry(["maintenance", "--check", "--json", "--db-path"]).arg(path).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
-    let told: Value = serde_json::from_slice(&checked.stdout).unwrap();
-    assert_eq!(told["check"]["error_count"], 0, "{told}");
+    let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(report["check"]["error_count"], 0, "{report}");
 }
 
 fn events(file: &Connection) -> Vec<Event> {

@@ -153,15 +153,15 @@ fn a_damaged_wal_is_refused_and_its_sound_part_is_salvaged_on_request() {
 
         let done = maintenance(&folder, &["--salvage-wal", "--check", "--json"]);
         assert!(done.status.success(), "{case}: {done:?}");
-        let told: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!(told["salvage"]["transactions"], kept, "{told}");
-        assert_eq!(told["salvage"]["lost_transactions"], count - kept, "{told}");
-        let kept_as = told["salvage"]["kept_as"].as_str().unwrap();
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(report["salvage"]["transactions"], kept, "{report}");
+        assert_eq!(report["salvage"]["lost_transactions"], count - kept, "{report}");
+        let kept_as = report["salvage"]["kept_as"].as_str().unwrap();
         assert!(fs::read(kept_as).unwrap() == before, "the log as it was is kept");
         let again = maintenance(&folder, &["--salvage-wal", "--json"]);
-        let told: Value = serde_json::from_slice(&again.stdout).unwrap();
+        let report: Value = serde_json::from_slice(&again.stdout).unwrap();
         assert_eq!(
-            (&told["salvage"]["lost_transactions"], &told["salvage"]["kept_as"]),
+            (&report["salvage"]["lost_transactions"], &report["salvage"]["kept_as"]),
             (&json!(0), &Value::Null)
         );
         Server::start(&at(&folder, "")).stop();
@@ -205,8 +205,8 @@ fn with_synchronous_normal_a_gap_after_a_power_loss_is_reported_and_everything_b
         let log = server.log_with("the WAL has a gap");
         let hole =
             log.lines().find(|line| line.contains("the WAL has a gap")).unwrap_or_else(|| panic!("{log}"));
-        for told in ["registry.db-wal.damaged", &format!("kept={kept}"), "dropped="] {
-            assert!(hole.contains(told), "{told}: {hole}");
+        for report in ["registry.db-wal.damaged", &format!("kept={kept}"), "dropped="] {
+            assert!(hole.contains(report), "{report}: {hole}");
         }
         assert!(fs::read(at(&folder, "-wal.damaged")).unwrap() == before);
         let in_flight = InFlight::default();

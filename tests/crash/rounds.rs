@@ -145,7 +145,7 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|found| found.modified()).ok()
 }
 
-/// Asserts that the log has no warning: a crash is no reason for one.
+/// Asserts that the log has no warning: a crash does not warrant one.
 #[track_caller]
 fn expect_no_warnings(log: &[String]) {
     let bad =
@@ -154,7 +154,9 @@ fn expect_no_warnings(log: &[String]) {
 }
 
 fn number(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text:?}")))
+    env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
 }
 
 #[test]

@@ -33,14 +33,14 @@ impl Server {
         let log = Arc::<Mutex<Vec<String>>>::default();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        let told = Arc::clone(&address);
+        let shared_address = Arc::clone(&address);
         let said = Arc::clone(&log);
         let threads = vec![
             thread::spawn(move || {
                 for line in stdout.lines().map_while(Result::ok) {
                     let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://"));
                     if let Some(url) = url {
-                        *told.lock().unwrap() = url.parse().ok();
+                        *shared_address.lock().unwrap() = url.parse().ok();
                     }
                 }
             }),

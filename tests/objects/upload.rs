@@ -66,7 +66,7 @@ fn an_object_that_was_created_during_the_upload_is_not_replaced() {
         });
         assert!(matches!(refused, Err(ObjectError::Exists { .. })), "{refused:?}");
         assert_uploaded(&server, key, &other);
-        // The same bytes are no conflict.
+        // The same bytes are not a conflict.
         create(&objects, &to, &other).unwrap();
         assert_uploaded(&server, key, &other);
     }

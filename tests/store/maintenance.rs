@@ -12,7 +12,7 @@ use model_registry::{
         ReadStore, WriteStore,
         sqlite::{
             DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter,
-            maintenance::{MaintenanceError, Progress, Source, Stage, Watch, fold_wal, optimize, vacuum},
+            maintenance::{MaintenanceError, Progress, Source, Stage, Watch, merge_wal, optimize, vacuum},
         },
     },
 };
@@ -88,7 +88,7 @@ fn a_server_and_maintenance_refuse_to_start_beside_each_other() {
     for refused in [vacuum(&options, &watch).map(drop), optimize(&options, &watch).map(drop)] {
         assert!(matches!(&refused, Err(MaintenanceError::Lock(error)) if is_owned(error)), "{refused:?}");
     }
-    assert_eq!(Source::open(&options, &watch).unwrap().check(&watch).unwrap().models, 1, "reading goes on");
+    assert_eq!(Source::open(&options, &watch).unwrap().check(&watch).unwrap().models, 1, "reading continues");
     drop(writer);
 
     let lock = DatabaseLock::acquire(&options).unwrap();
@@ -98,10 +98,10 @@ fn a_server_and_maintenance_refuse_to_start_beside_each_other() {
     let other = rusqlite::Connection::open(&options.path).unwrap();
     other.execute_batch("BEGIN; SELECT count(*) FROM models").unwrap();
     let short = Options { busy_timeout: Duration::from_millis(50), ..options.clone() };
-    let refused = fold_wal(&short, &watch, &lock);
+    let refused = merge_wal(&short, &watch, &lock);
     assert!(matches!(refused, Err(MaintenanceError::Busy { .. })), "{refused:?}");
     drop(other);
-    fold_wal(&short, &watch, &lock).unwrap();
+    merge_wal(&short, &watch, &lock).unwrap();
     drop(lock);
     SqliteWriter::open(&options, now()).unwrap();
     assert_eq!(total(&options.path), 1);

@@ -2,7 +2,7 @@
 //!
 //! Opening a device, a FIFO or a kernel file can have effects or block forever, and closing any descriptor of the
 //! database drops its locks. An `O_PATH` handle has none of those effects. The caller checks it, and opens through it
-//! the very file that was checked, wherever the path leads by then.
+//! exactly the file that was checked, even if the path leads elsewhere by then.
 
 use std::{
     fs::{File, FileType, OpenOptions},
@@ -96,7 +96,7 @@ impl FileHandle {
             path,
             identity: FileIdentity::of(&metadata),
             file_type: metadata.file_type(),
-            // The numbers have 32 bits, however wide the field is here.
+            // The numbers have 32 bits, regardless of the width of the field on this system.
             file_system: file_system as u32,
             handle,
         })

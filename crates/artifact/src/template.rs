@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_knows_its_fields() {
+    fn a_template_lists_its_fields() {
         let template: UriTemplate = "{name}/{sha256}/{{step}}".parse().unwrap();
         assert!(template.has(Field::Sha256) && !template.has(Field::Step));
         assert_eq!(template.to_string(), "{name}/{sha256}/{{step}}");

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_text_is_no_digest() {
+    fn blank_text_is_not_a_digest() {
         for text in ["", "   ", "sha256:", " SHA256: "] {
             assert_eq!(Digest::parse("f", text), Ok(None), "{text:?}");
         }

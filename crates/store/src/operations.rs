@@ -177,7 +177,7 @@ pub fn delete(
         model.status,
         model.artifact_uri.as_deref(),
     );
-    // No size limit here: a version can be deleted however long its URI is.
+    // No size limit here, so that a version with a very long URI can be deleted.
     context.append(store, id, &event)
 }
 

@@ -55,7 +55,7 @@ impl Files {
         let _ = fs::create_dir_all(folder_of(&self.out));
         let mut file_errors = FileErrors::default();
         for (_, path) in &named {
-            file_errors.note(check_writable(path));
+            file_errors.record(check_writable(path));
         }
         file_errors.check()
     }
@@ -69,15 +69,15 @@ impl Files {
             .map_err(|error| Failure::failed(format!("the report can't be created: {error}")))?;
         let mut file_errors = FileErrors::default();
         // If one can't be written, the others still are.
-        file_errors.note(write_atomically(&self.out, print::pretty(&report).as_bytes()));
+        file_errors.record(write_atomically(&self.out, print::pretty(&report).as_bytes()));
         if let Some(path) = &self.hdr_out {
             let mut distribution = Vec::new();
             hgrm::write(&outcome.latencies[0].1, &mut distribution)
                 .map_err(|error| Failure::failed(format!("the distribution can't be created: {error}")))?;
-            file_errors.note(write_atomically(path, &distribution));
+            file_errors.record(write_atomically(path, &distribution));
         }
         if let Some(path) = &self.chart {
-            file_errors.note(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
+            file_errors.record(write_atomically(path, chart::page(&picture(outcome)).as_bytes()));
         }
         file_errors.check()
     }

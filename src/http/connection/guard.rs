@@ -30,7 +30,7 @@ impl ConnectionGuard {
         Self { _permit: permit, counts, held: None, holdable_kib }
     }
 
-    /// Notes the bytes of a partial head. Returns false if all connections together would hold too many.
+    /// Records the bytes of a partial head. Returns false if all connections together would hold too many.
     pub(super) fn hold(&mut self, bytes: usize) -> bool {
         self.held = None;
         let kib = bytes.saturating_sub(FREE_HELD_BYTES).div_ceil(1024);

@@ -15,7 +15,7 @@ pub(in crate::http) struct ConnectionState {
 pub(in crate::http) struct RequestGuard(Rc<ConnectionState>);
 
 impl ConnectionState {
-    /// Notes that the head of a request is complete.
+    /// Records that the head of a request is complete.
     pub(in crate::http) fn begin(self: &Rc<Self>, has_body: bool) -> RequestGuard {
         self.begun.set(self.begun.get() + 1);
         self.in_flight.set(self.in_flight.get() + 1);
@@ -23,7 +23,7 @@ impl ConnectionState {
         RequestGuard(Rc::clone(self))
     }
 
-    /// Notes that a handler has read its body to the end, so the next byte begins a request.
+    /// Records that a handler has read its body to the end, so the next byte begins a request.
     pub(in crate::http) fn body_read(&self) {
         self.has_unread_body.set(false);
     }

@@ -131,12 +131,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_break_a_reader(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn no_bytes_make_a_reader_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
             all(&body);
         }
 
         #[test]
-        fn no_tokens_of_json_break_a_reader(
+        fn no_json_tokens_make_a_reader_panic(
             tokens in prop::collection::vec(prop::sample::select(TOKENS.split(' ').collect::<Vec<_>>()), 0..40),
         ) {
             all(tokens.concat().as_bytes());

@@ -31,7 +31,7 @@ fn each_backup_under_load_is_sound_and_holds_what_was_acknowledged_before_it() {
         }
         let mut before = 0;
         for number in 0..BACKUPS {
-            wait_until("writes go on", || acknowledged.lock().unwrap().len() >= before + 20);
+            wait_until("writes continue", || acknowledged.lock().unwrap().len() >= before + 20);
             before = acknowledged.lock().unwrap().len();
             let path = at(&folder, &format!("{number}.db"));
             let report = done(back_up(&server.db_path(), &path));

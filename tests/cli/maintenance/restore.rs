@@ -207,7 +207,7 @@ fn a_damaged_database_is_not_backed_up_over_a_good_backup_but_can_be_restored_ov
     done(with(maintenance(&database, ["--check"]), "--restore", &backup));
 
     // A file that can't be opened can't be kept as a database either.
-    fs::write(&database, "overwritten with what is no database at all").unwrap();
+    fs::write(&database, "overwritten with something that is not a database").unwrap();
     let refused = Ran::of(&mut restore(&database, &backup)).failed(1);
     assert!(refused.contains("move it away yourself"), "{refused}");
 }

@@ -81,7 +81,7 @@ pub enum ObjectError {
 pub(super) fn classify(target: &Target, uri: &ObjectUri, error: &object_store::Error) -> ObjectError {
     use object_store::Error as E;
     if let Some((kind, reason)) = transport(error) {
-        return unreached(target, kind, reason);
+        return unreachable_error(target, kind, reason);
     }
     let mut reply = ErrorReply::in_text(&error.to_string());
     reply.status = match error {
@@ -186,7 +186,7 @@ fn transport(error: &object_store::Error) -> Option<(HttpErrorKind, String)> {
     None
 }
 
-fn unreached(target: &Target, kind: HttpErrorKind, reason: String) -> ObjectError {
+fn unreachable_error(target: &Target, kind: HttpErrorKind, reason: String) -> ObjectError {
     let endpoint = target.endpoint.clone();
     match kind {
         HttpErrorKind::Connect => {

@@ -87,7 +87,7 @@ impl SqliteWriter {
         if self.in_transaction() && self.rollback().is_err() {
             return;
         }
-        if !self.files.only_the_wal_is_gone() || self.is_wal_rescued {
+        if !self.files.only_wal_is_missing() || self.is_wal_rescued {
             return;
         }
         match self.truncate_wal() {

@@ -42,7 +42,7 @@ impl WalState {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
-    /// By the checkpointer, while the writer goes on.
+    /// By the checkpointer, while the writer keeps writing.
     Checkpoint,
     /// By the writer, now that few pages remain.
     Restart,

@@ -102,7 +102,7 @@ impl WatchedFiles {
     }
 
     /// Returns true if the database is in place and its WAL is not.
-    pub(super) fn only_the_wal_is_gone(&mut self) -> bool {
+    pub(super) fn only_wal_is_missing(&mut self) -> bool {
         self.database.is_in_place() && !self.wal.is_in_place()
     }
 

@@ -34,11 +34,11 @@ pub(super) fn page(
     query: &ListQuery,
     visit: VisitModels<'_>,
 ) -> rusqlite::Result<(Page, Vec<ModelId>)> {
-    list(&Statements { connection, noted: None }, query, visit)
+    list(&Statements { connection, recorded: None }, query, visit)
 }
 
 pub(super) fn stats(connection: &Connection) -> rusqlite::Result<Stats> {
-    counts::stats(&Statements { connection, noted: None })
+    counts::stats(&Statements { connection, recorded: None })
 }
 
 impl SqliteReader {
@@ -49,10 +49,10 @@ impl SqliteReader {
     /// As a list query.
     pub fn planned(&mut self, query: &ListQuery) -> Result<Vec<PlannedStatement>, StoreError> {
         self.snapshot(|connection| {
-            let statements = Statements { connection, noted: Some(RefCell::default()) };
+            let statements = Statements { connection, recorded: Some(RefCell::default()) };
             list(&statements, query, &mut |_| ControlFlow::Continue(()))?;
             let mut planned: Vec<PlannedStatement> = Vec::new();
-            for sql in statements.noted.map(RefCell::into_inner).unwrap_or_default() {
+            for sql in statements.recorded.map(RefCell::into_inner).unwrap_or_default() {
                 if planned.iter().any(|known| known.sql == sql) {
                     continue;
                 }

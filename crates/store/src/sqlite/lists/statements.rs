@@ -16,13 +16,13 @@ pub struct PlannedStatement {
 /// Prepares statements, and records them for `SqliteReader::planned`.
 pub(super) struct Statements<'c> {
     pub(super) connection: &'c Connection,
-    pub(super) noted: Option<RefCell<Vec<String>>>,
+    pub(super) recorded: Option<RefCell<Vec<String>>>,
 }
 
 impl<'c> Statements<'c> {
     pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
-        if let Some(noted) = &self.noted {
-            noted.borrow_mut().push(sql.to_owned());
+        if let Some(recorded) = &self.recorded {
+            recorded.borrow_mut().push(sql.to_owned());
         }
         self.connection.prepare_cached(sql)
     }

@@ -62,7 +62,7 @@ struct Check<'c> {
 }
 
 impl Check<'_> {
-    /// If a part of the file can't be read, that is one more finding, and the check goes on with the others.
+    /// If a part of the file can't be read, that becomes a finding, and the check continues with the other parts.
     fn section(
         &mut self,
         table: &'static str,

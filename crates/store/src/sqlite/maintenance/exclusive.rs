@@ -93,7 +93,7 @@ pub fn salvage_wal(options: &Options, watch: &Watch) -> Result<Salvaged, Mainten
 ///
 /// # Errors
 /// [`MaintenanceError`], also if another program has the database open.
-pub fn fold_wal(options: &Options, watch: &Watch, lock: &DatabaseLock) -> Result<(), MaintenanceError> {
+pub fn merge_wal(options: &Options, watch: &Watch, lock: &DatabaseLock) -> Result<(), MaintenanceError> {
     let connection = connect_exclusively(options, watch, lock)?;
     connection.close().map_err(|(_, error)| watch.failed(&options.path, &error))
 }

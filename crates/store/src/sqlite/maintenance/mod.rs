@@ -19,7 +19,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepResult};
 
-pub use exclusive::{Optimized, Vacuumed, fold_wal, optimize, salvage_wal, vacuum};
+pub use exclusive::{Optimized, Vacuumed, merge_wal, optimize, salvage_wal, vacuum};
 pub use report::{Finding, Findings, Report};
 pub use source::{Source, is_registry_at_rest};
 pub(super) use upgrade::back_up_before_upgrade;

@@ -77,7 +77,7 @@ pub(super) fn scan(wal: &mut impl Read, page_bytes: u32) -> io::Result<WalScan> 
         && Sum::stated(&header, 24) == sum;
     let page_bytes = if is_sound_header { stated } else { page_bytes };
     // Each restart of the WAL draws new salts. With the header lost, those of the first frame have to do.
-    let mut salts = is_sound_header.then(|| eight(&header, 16));
+    let mut salts = is_sound_header.then(|| eight_bytes(&header, 16));
     let mut found = WalScan { page_bytes, ..WalScan::default() };
     let (mut is_sound, mut is_certain) = (is_sound_header, false);
     let mut previous = Previous { sums: [Sum::stated(&header, 24), sum], is_commit: false, is_current: true };
@@ -88,7 +88,7 @@ pub(super) fn scan(wal: &mut impl Read, page_bytes: u32) -> io::Result<WalScan> 
         let sums =
             previous.sums.map(|sum| sum.over(&frame[..8], order).over(&frame[FRAME_HEADER_BYTES..], order));
         let stated = Sum::stated(&frame, 16);
-        let own_salts = eight(&frame, 8);
+        let own_salts = eight_bytes(&frame, 8);
         if own_salts != [0; 8] {
             salts.get_or_insert(own_salts);
         }
@@ -161,10 +161,10 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
-fn eight(bytes: &[u8], at: usize) -> [u8; 8] {
-    let mut eight = [0; 8];
-    eight.copy_from_slice(&bytes[at..at + 8]);
-    eight
+fn eight_bytes(bytes: &[u8], at: usize) -> [u8; 8] {
+    let mut eight_bytes = [0; 8];
+    eight_bytes.copy_from_slice(&bytes[at..at + 8]);
+    eight_bytes
 }
 
 /// Fills the buffer; returns false at the end of the file.

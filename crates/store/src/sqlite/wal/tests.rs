@@ -91,7 +91,7 @@ impl Written {
     }
 
     /// Asserts that the scan notices a flipped bit.
-    fn expect_noticed(&mut self, bit: usize) {
+    fn expect_detected(&mut self, bit: usize) {
         self.flip(bit);
         let found = self.scan();
         let (at, last) = (bit / 8, self.ends.len() - 1);
@@ -240,12 +240,12 @@ fn the_frames_of_commits_that_failed_and_were_overwritten_are_not_damage() {
 fn every_bit_of_every_header_is_checked() {
     let mut written = Written::new();
     for bit in 0..HEADER_BYTES * 8 {
-        written.expect_noticed(bit);
+        written.expect_detected(bit);
     }
     for frame in 0..written.ends[5] + 2 {
         let start = (HEADER_BYTES + frame * FRAME) * 8;
         for bit in start..start + 24 * 8 {
-            written.expect_noticed(bit);
+            written.expect_detected(bit);
         }
     }
 }
@@ -257,7 +257,7 @@ proptest! {
         let mut written = Written::new();
         let all = written.wal.len() * 8;
         for bit in bits {
-            written.expect_noticed(bit.index(all));
+            written.expect_detected(bit.index(all));
         }
     }
 }
