@@ -21,5 +21,5 @@ pub(super) fn of(head: &HeaderMap) -> HeaderValue {
 
 /// Returns an id that is unique for all practical purposes.
 pub(super) fn random() -> String {
-    format!("{:032x}", fastrand::u128(..))
+    hex::encode(fastrand::u128(..).to_be_bytes())
 }
