@@ -290,7 +290,7 @@ fn keys(
 /// Returns a key from the system's source of randomness.
 fn random_key() -> String {
     let mut bytes = [0; DEV_KEY_BYTES];
-    // A system without randomness can't make a key, so the server must not start.
+    // A system without randomness can't create a key, so the server must not start.
     #[allow(clippy::expect_used, reason = "stated above")]
     getrandom::fill(&mut bytes).expect("the system has a source of randomness");
     hex::encode(bytes)

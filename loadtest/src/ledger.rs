@@ -13,7 +13,7 @@ pub(crate) enum WriteState {
     Unsure,
 }
 
-/// The promotions of one version. One caller makes all of them, one after the other, so all acknowledged ones have an
+/// The promotions of one version. One caller sends all of them, one after the other, so all acknowledged ones have an
 /// event if there are as many events.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Promotions {

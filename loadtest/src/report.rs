@@ -224,13 +224,13 @@ pub(crate) fn operations(tally: &Tally) -> BTreeMap<&'static str, OperationRepor
     reports.collect()
 }
 
-/// `count` per second.
+/// Returns `count` per second.
 pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
     let seconds = time.as_secs_f64();
     if seconds > 0.0 { (count as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 }
 }
 
-/// Seconds, rounded to microseconds.
+/// Returns seconds, rounded to microseconds.
 pub(crate) fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
 }

@@ -327,7 +327,7 @@ impl CallerTask {
         Some(Turn { due: Some(due), counts: due >= self.measured })
     }
 
-    /// In the closed loop the next request is sent as soon as the one before is answered.
+    /// Returns the next request of the closed loop, which is sent as soon as the one before is answered.
     fn next_turn(&mut self, now: Instant) -> Option<Turn> {
         let counts = now >= self.measured;
         if counts {

@@ -171,7 +171,7 @@ pub(super) fn default_path() -> Option<PathBuf> {
     etcetera::base_strategy::choose_base_strategy().ok().map(|base| base.config_dir().join(DEFAULT_FILE))
 }
 
-/// Reads a file that holds only a key.
+/// Reads a file that contains only a key.
 pub(super) fn read_key_file(path: &Path) -> Result<String, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::key(format!("the API key in {} can't be read: {error}", path.display())))?;

@@ -83,7 +83,7 @@ impl Failure {
         self.messages.join("; ")
     }
 
-    /// Both failures, with the code of the first.
+    /// Returns both failures, with the code of the first.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.messages.extend(other.messages);

@@ -1,6 +1,6 @@
 //! `registry health`: the health check of a registry, for container engines, supervisors and scripts.
 //!
-//! It needs no key, no shell and no other program, because a container may hold only `registry`.
+//! It needs no key, no shell and no other program, because a container may contain only `registry`.
 
 use std::{env, time::Duration};
 
@@ -16,7 +16,7 @@ const HELP: &str = "\
 Examples:
   The server that this environment's variables configure, by default the one on this machine:
     registry health
-  Whether it accepts writes now:
+  Check that it accepts writes now:
     registry health --ready
   Another server, with a short timeout:
     registry health --registry-url https://registry.example.org --timeout-ms 500
@@ -30,7 +30,7 @@ Exit codes:
   1  not healthy, not a registry, or no answer in time
   2  invalid command line";
 
-/// Check if a registry is up, or ready; needs no key.
+/// Check that a registry is up, or ready; needs no key.
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
 pub(super) struct Health {

@@ -22,7 +22,7 @@ Examples:
 A version is named name:version, by its id, or name@production.
 `registry COMMAND --help` shows flags, examples and exit codes; `registry COMMAND -h` only the flags.";
 
-/// `command` with a first page in groups.
+/// Returns `command` with a first page in groups.
 #[must_use]
 pub(super) fn in_groups(command: Command) -> Command {
     let commands = groups(&command);

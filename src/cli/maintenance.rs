@@ -33,7 +33,7 @@ use crate::{
 
 const HELP: &str = "\
 Examples:
-  A backup, also while a server runs; a verified one replaces an old one:
+  Back up, even while a server runs; a verified backup replaces an old one:
     registry maintenance --db-path /var/lib/registry/registry.db --backup /backup/registry.db
   Check the database, or a backup of it:
     registry maintenance --check
@@ -45,18 +45,18 @@ Examples:
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-Actions given together run in this order: backup, vacuum, optimize, check. --restore and --salvage-wal go with
---check only.
---backup and --check change nothing and work beside a server. The others need exclusive access, and
+Actions given together run in this order: backup, vacuum, optimize, check. --restore and --salvage-wal can be
+combined only with --check.
+--backup and --check change nothing and work while a server runs. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
-A kill -9 or a second Ctrl-C may leave a file .registry-* in the folder that was written to, which can be deleted.
+A kill -9 or a second Ctrl-C may leave a file .registry-* in the destination folder, which can be deleted.
 
 Exit codes:
   0  done; a check found no errors, though perhaps warnings
   1  failed, or a check found errors
   2  wrong usage
   5  another process uses the database, such as a server; stop it
-  130  ended by Ctrl-C, SIGTERM or a closed terminal; the action that ran was undone, those before it were not";
+  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not";
 
 /// Back up, restore, check and compact the database file; needs no server.
 ///

@@ -200,7 +200,7 @@ fn score_value(text: &str) -> Result<Value, String> {
     }
 }
 
-/// One row per score, with the metadata of its suite.
+/// Returns one row per score, with the metadata of its suite.
 fn rows(suites: &Value) -> Vec<Value> {
     let mut rows = Vec::new();
     for (suite, scores) in suites.as_object().into_iter().flatten() {

@@ -16,7 +16,7 @@ const PRODUCTION: &str = "@production";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ModelRef {
     text: String,
-    /// Names and versions may hold colons, and versions may end with `@production`, so a text can have several.
+    /// Names and versions may contain colons, and versions may end with `@production`, so a text can have several.
     readings: Vec<Reading>,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for ModelRef {
 }
 
 impl ModelRef {
-    /// Returns the version with this name and version, even if they hold colons.
+    /// Returns the version with this name and version, even if they contain colons.
     pub(super) fn named(name: &str, version: &str) -> Self {
         let reading = Reading::Version { name: name.to_owned(), version: version.to_owned() };
         Self::of(format!("{name}:{version}"), reading)
@@ -160,7 +160,7 @@ pub(super) fn missing(model: impl fmt::Display) -> Failure {
     Failure::failed(format!("there is no model {model}; {LIST_ALL}"))
 }
 
-/// `name:version` of a model.
+/// Returns `name:version` of a model.
 pub(super) fn label(model: &Value) -> String {
     let text = |field: &str| model.get(field).and_then(Value::as_str).unwrap_or("?");
     print::one_line(&format!("{}:{}", text("name"), text("version")))

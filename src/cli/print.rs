@@ -14,12 +14,12 @@ use serde_json::Value;
 use super::exit::Failure;
 use crate::domain::{is_unsafe_to_display, text::is_bidi_control};
 
-/// `value` as indented JSON with a line break at its end.
+/// Formats `value` as indented JSON with a line break at its end.
 pub(super) fn pretty(value: &Value) -> String {
     format!("{}\n", escaped_for_terminal(format!("{value:#}")))
 }
 
-/// `value` as one line of JSON with a line break at its end.
+/// Formats `value` as one line of JSON with a line break at its end.
 pub(super) fn compact(value: &Value) -> String {
     format!("{}\n", escaped_for_terminal(value.to_string()))
 }
@@ -83,7 +83,7 @@ pub(super) fn line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", one_line(text));
 }
 
-/// `text` with characters that are unsafe to display replaced by spaces. File names and answers may contain any.
+/// Returns `text` with characters that are unsafe to display replaced by spaces. File names and answers may contain any.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_unsafe_to_display(c) { ' ' } else { c }).collect()
 }

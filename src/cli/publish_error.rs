@@ -37,7 +37,7 @@ impl PublishError {
         Self { class: ErrorClass::Refused, failure: Failure::conflict(message) }
     }
 
-    /// This error, with `context` before its message.
+    /// Returns this error with `context` before its message.
     pub(super) fn after(self, context: &str) -> Self {
         Self { failure: self.failure.after(context), ..self }
     }

@@ -44,7 +44,7 @@ pub(super) struct Remote {
     /// Other users of this machine can see the flags of a running command, but not its variables and files.
     #[arg(long, value_name = "KEY", value_parser = |text: &str| Ok::<_, String>(KeyText(text.to_owned())))]
     api_key: Option<KeyText>,
-    /// File that holds only the key; else CAIA_REGISTRY_API_KEY_FILE
+    /// File that contains only the key; else CAIA_REGISTRY_API_KEY_FILE
     #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
     api_key_file: Option<PathBuf>,
     /// Profile of the configuration file; else CAIA_REGISTRY_PROFILE
@@ -195,7 +195,7 @@ impl Remote {
 }
 
 /// # Errors
-/// If the URL is invalid; the message holds no password.
+/// If the URL is invalid; the message contains no password.
 fn check_url(url: &Sourced<String>) -> Result<(), Failure> {
     let Err(error) = parse_base_url(&url.value) else { return Ok(()) };
     let failure = Failure::from(error);

@@ -184,7 +184,7 @@ impl Update {
         }
     }
 
-    /// `tags` without those to remove, and with those to add at the end.
+    /// Returns `tags` without those to remove, and with those to add at the end.
     fn edited(&self, tags: &[String]) -> Vec<String> {
         let mut edited: Vec<String> =
             tags.iter().filter(|tag| !self.remove_tag.contains(tag)).cloned().collect();

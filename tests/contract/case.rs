@@ -22,7 +22,7 @@ struct Case {
     /// Files to create, by name.
     #[serde(default)]
     files: HashMap<String, String>,
-    /// SQL scripts that make the database before the server starts.
+    /// SQL scripts that create the database before the server starts.
     #[serde(default)]
     database: Vec<String>,
     steps: Vec<Step>,

@@ -193,7 +193,7 @@ fn an_empty_file_and_an_open_registry_are_opened_and_stay_as_they_are() {
     };
     let before = schema(&path);
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
-    // Another tool may set the number; the upgrade then makes the same tables again.
+    // Another tool may set the number; the upgrade then creates the same tables again.
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     assert_eq!(schema(&path), before);

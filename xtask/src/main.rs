@@ -16,7 +16,7 @@ mod repository;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all checks passed
-  1  a check failed, or could not be made
+  1  a check failed, or could not be run
   2  the command line is wrong";
 
 /// The maintainers' commands.

@@ -82,7 +82,7 @@ impl Repository {
         Ok(tracked)
     }
 
-    /// Lines of `git status`: differences from the last commit.
+    /// Returns the lines of `git status`: differences from the last commit.
     pub(crate) fn changes(&self) -> Result<Vec<String>> {
         Ok(self.git(&["status", "--porcelain"])?.lines().map(str::to_owned).collect())
     }

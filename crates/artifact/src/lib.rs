@@ -1,4 +1,4 @@
-//! Local files and object stores: what they hold, their digests, and writing a file that no reader sees half-written.
+//! Local files and object stores: their contents, their digests, and writing a file that no reader sees half-written.
 //!
 //! Both the commands, which digest before they register, and the server's hasher use it. This crate must not know the
 //! registry or the terminal, and only [`objects`] knows the network. It takes paths and returns values; callbacks report

@@ -34,7 +34,7 @@ impl SecretKey {
         Ok(Self { value, source: None })
     }
 
-    /// This key with its source: a flag, a variable, or a file.
+    /// Returns this key with its source: a flag, a variable, or a file.
     #[must_use]
     pub fn from_source(self, source: impl Into<String>) -> Self {
         Self { source: Some(source.into()), ..self }

@@ -20,7 +20,7 @@ text_enum! {
     }
 }
 
-/// An event as the store holds it.
+/// An event as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
     /// Increases with time.

@@ -10,7 +10,7 @@ pub type ModelId = i64;
 /// A version that borrows its texts from a row of the store, so that an answer needs no copy of them.
 pub type ModelRow<'a> = Model<Cow<'a, str>>;
 
-/// A registered version. `S` says how it holds its texts: owned, or borrowed from a row ([`ModelRow`]).
+/// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`ModelRow`]).
 ///
 /// `tags` and `metrics` are JSON text, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ pub struct Model<S = String> {
     pub config_sha256: Option<S>,
     /// Bytes of the configuration.
     pub config_size_bytes: Option<i64>,
-    /// The training run that made it.
+    /// The training run that produced it.
     pub run_id: Option<S>,
     /// The commit of the training code.
     pub git_commit: Option<S>,

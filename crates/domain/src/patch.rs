@@ -231,7 +231,7 @@ mod tests {
         FileRecord { path: text(to), ..FileRecord::default() }
     }
 
-    /// One patch for each field that may be given, by the name it has in the audit trail.
+    /// Returns one patch for each field that may be given, by the name it has in the audit trail.
     fn one_of_each() -> Vec<(&'static str, Patch)> {
         let none = Patch::default;
         let sha256 = Some(Digest::from_bytes([1; 32]));

@@ -1,6 +1,7 @@
 //! Rules for stored values, for the check of a whole file.
 //!
-//! A file can hold values that no request could write: other tools write it, disks fail, and older servers had fewer rules.
+//! A file can contain values that no request could write: other tools write it, disks fail, and older servers had fewer
+//! rules.
 //!
 //! Each column has one [`Rule`], which checks one value. Rules that span rows belong to the store.
 
@@ -56,7 +57,7 @@ pub struct ValueFinding {
     pub remedy: &'static str,
 }
 
-/// The values that a column may hold.
+/// The values that a column may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// A positive integer.

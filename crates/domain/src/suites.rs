@@ -172,7 +172,7 @@ pub(crate) fn replaced(prior: Option<&str>, given: &Object) -> String {
     }
 }
 
-/// Returns the suites of a version as an object; empty if its metrics hold none.
+/// Returns the suites of a version as an object; empty if its metrics contain none.
 #[must_use]
 pub fn suites(metrics: Option<&str>) -> Object {
     let mut metrics = metrics.and_then(read_object).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Characters that change how a text is displayed.
 
 /// Returns true if `c` breaks a line, controls a terminal, or reorders the characters around it. Names and
-/// descriptions may hold any character; output that shows them in one line must replace these.
+/// descriptions may contain any character; output that shows them on one line must replace these.
 #[must_use]
 pub fn is_unsafe_to_display(c: char) -> bool {
     c.is_control() || is_bidi_control(c)

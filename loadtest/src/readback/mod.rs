@@ -2,7 +2,7 @@
 //!
 //! - *metrics*: each write has its caller and its number among its metrics, and its event repeats both.
 //! - *register*: the id of the answer has a `create` event with that version's name.
-//! - *promote*: one caller makes all promotions of a version, one after the other, so their number is enough.
+//! - *promote*: one caller sends all promotions of a version, one after the other, so their number is enough.
 //!
 //! An unanswered write may have an event or not. An event on one of the run's versions that no caller wrote is an error
 //! too. Other versions are not read.

@@ -46,9 +46,9 @@ Which registry is loaded:
   name the registry to load; only these two flags do.
 
 What is measured:
-  Each caller has one connection, which is open and was used once before the clock starts. Latencies are those of
-  successful requests, from their sending; with --rate from their due times, and requests that could not be sent count
-  with the time they had waited. Percentiles come from one histogram, to three digits.
+  Each caller has one connection, which is opened and used once before the clock starts. Latencies cover successful
+  requests, from the time they are sent, or with --rate from the time they are due. Requests that could not be sent
+  count with the time they had waited. Percentiles come from one histogram, to three digits.
 
 What ok means:
   No request failed or was abandoned, all due requests were sent, the audit trail of the run's versions has every

@@ -42,7 +42,7 @@ impl Outcome {
         Self { db_path, json, text: String::new() }
     }
 
-    /// Runs an action and adds its result, as `show` makes it of the database's path, the result and the seconds.
+    /// Runs an action and adds its result, as `show` formats it from the database's path, the result and the seconds.
     ///
     /// # Errors
     /// The failure of the action. If it was cancelled, that names the action and says that those before it were done.
@@ -75,7 +75,7 @@ impl Outcome {
         &self.text
     }
 
-    /// One object, with a field for each action that was done, and `error` if one failed.
+    /// Returns one object, with a field for each action that was done, and `error` if one failed.
     pub(super) fn into_json(mut self, error: Option<String>) -> Value {
         self.json.extend(error.map(|error| ("error".to_owned(), error.into())));
         self.json.into()

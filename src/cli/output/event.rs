@@ -8,7 +8,7 @@ use crate::cli::model_ref;
 /// Scores of an event that its summary names.
 const MAX_SCORES: usize = 4;
 
-/// Returns a short summary of an event. A payload of an unknown form is shown as it is.
+/// Returns a short summary of an event. A payload of an unknown form is shown unchanged.
 pub(super) fn summary(event: &Value) -> String {
     let payload = event.get("payload").unwrap_or(&Value::Null);
     let text = |field: &str| payload.get(field).and_then(Value::as_str);

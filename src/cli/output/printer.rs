@@ -178,8 +178,8 @@ fn csv(columns: &[Column], header: bool, rows: &[Value]) -> Result<String, Failu
     String::from_utf8(bytes).map_err(|error| failed(&error))
 }
 
-/// Numbers as they are, lists and objects as JSON. A text must not become a formula in a spreadsheet or control a
-/// terminal.
+/// Formats a field: numbers unchanged, lists and objects as JSON. A text must not become a formula in a spreadsheet or
+/// control a terminal.
 fn csv_field(value: &Value) -> String {
     match value {
         Value::String(text) => {

@@ -47,7 +47,7 @@ fn draws_unicode(variable: impl Fn(&str) -> Option<String>) -> bool {
     is_utf8 && variable("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// `text` in `style`. An output without styles removes it again.
+/// Returns `text` in `style`. An output without styles strips it again.
 pub(in crate::cli) fn in_style(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
@@ -57,7 +57,7 @@ pub(in crate::cli) fn width_of(text: &str) -> usize {
     text.width()
 }
 
-/// `text`, cut with `ellipsis` if it is wider than `columns`.
+/// Returns `text`, cut with `ellipsis` if it is wider than `columns`.
 pub(in crate::cli) fn cut(text: &str, columns: usize, ellipsis: &str) -> String {
     if width_of(text) <= columns {
         return text.to_owned();

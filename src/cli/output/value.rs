@@ -55,7 +55,7 @@ impl ValueFormat {
     }
 }
 
-/// `value` as `kind` shows it, or as it is if it is not of that kind.
+/// Formats `value` as `kind`, or leaves it unchanged if it does not fit.
 pub(in crate::cli) fn text_as(kind: ValueFormat, value: &Value) -> String {
     match (kind, value) {
         (ValueFormat::Size, Value::Number(_)) => value.as_u64().map_or_else(|| plain(value), print::size),
@@ -66,7 +66,7 @@ pub(in crate::cli) fn text_as(kind: ValueFormat, value: &Value) -> String {
     }
 }
 
-/// `value` as text: a list of simple values with commas, an object as JSON.
+/// Formats `value` as text: a list of simple values with commas, an object as JSON.
 pub(in crate::cli) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -79,7 +79,7 @@ pub(in crate::cli) fn plain(value: &Value) -> String {
     }
 }
 
-/// `2026-01-31 13:05Z` for a time in UTC; any other text as it is.
+/// Returns `2026-01-31 13:05Z` for a time in UTC; any other text unchanged.
 fn short_time(text: &str, chars: usize) -> String {
     let utc = text.replacen('T', " ", 1);
     let utc = utc.trim_end_matches("+00:00").trim_end_matches('Z');

@@ -6,7 +6,7 @@ use serde_saphyr::DoubleQuoted;
 
 use crate::{cli::exit::Failure, domain::text::is_bidi_control};
 
-/// `value` as YAML with a line break at its end.
+/// Formats `value` as YAML with a line break at its end.
 pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
     let text = serde_saphyr::to_string(&Plain(value)).map_err(Failure::failed)?;
     let mut escaped = String::with_capacity(text.len());

@@ -245,7 +245,7 @@ impl Publisher {
     }
 
     fn body(&self, candidate: &Candidate, plan: &Plan, config: Option<&(Measurement, Object)>) -> Value {
-        // Without a URI the registry makes one of the digest.
+        // Without a URI the registry derives one from the digest.
         let artifact_uri = plan.uri.as_deref().filter(|_| !matches!(self.destination, Destination::Unnamed));
         Value::from(Subject {
             name: &self.name,

@@ -52,7 +52,7 @@ What it does:
 
 Ending:
   Ctrl-C and SIGTERM end it with exit code 0 (130 with --once); an upload in progress is undone.
-  Started again, it continues from there.";
+  When started again, it continues from there.";
 
 /// Publish checkpoints as they appear in a folder.
 ///

@@ -109,7 +109,7 @@ pub(super) fn concurrency(context: &Context) -> Result<StepResult> {
     Ok(load_result(&report.unwrap_or_default(), &ran, profile))
 }
 
-/// `report` is null if the load test left none.
+/// Evaluates a load test; `report` is null if it left none.
 fn load_result(report: &Value, ran: &Ran, profile: &str) -> StepResult {
     let value = |pointer: &str| report.pointer(pointer).cloned().unwrap_or_default();
     let note = format!(

@@ -44,7 +44,7 @@ font:12.5px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;max-height
 iframe{border:1px solid var(--rule);border-radius:6px;width:100%;height:1500px}\
 a{color:inherit}details{margin:0 0 10px}summary{cursor:pointer;overflow-wrap:anywhere}";
 
-/// `chart` is the page of the load test, if it left one.
+/// Renders the report; `chart` is the page of the load test, if it left one.
 pub(super) fn page(report: &Report, chart: Option<&str>) -> String {
     let title = format!("registry {}: quality report", plain(report.value("version")));
     let failures =

@@ -60,7 +60,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// `about` has the keys that describe the run itself.
+    /// Creates the report; `about` has the keys that describe the run itself.
     pub(super) fn new(results: Vec<StepResult>, about: &[(&str, Value)], strict: bool) -> Self {
         let mut report = Self { values: Map::new(), results, strict };
         let null = |keys: &[(&str, Option<Step>)]| -> Map<String, Value> {
@@ -161,7 +161,7 @@ impl Report {
     }
 }
 
-/// Seconds to three decimals.
+/// Returns seconds to three decimals.
 pub(super) fn thousandths(seconds: f64) -> Value {
     json!((seconds * 1e3).round() / 1e3)
 }

@@ -171,7 +171,7 @@ impl StepResult {
         self
     }
 
-    /// As [`Self::because`], with the output of a command.
+    /// Adds a failure as [`Self::because`] does, with the output of a command.
     pub(super) fn because_of(self, name: impl Into<String>, ran: &Ran) -> Self {
         self.because(name, format!("{}{}", ran.stderr, ran.stdout))
     }

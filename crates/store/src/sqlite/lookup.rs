@@ -120,7 +120,7 @@ fn count(connection: &Connection, of: CountOf, value: &str, change: i64) -> rusq
     Ok(())
 }
 
-/// Both lists are sorted.
+/// Updates the tags of a version. Both lists are sorted.
 fn change_tags(connection: &Connection, id: i64, old: &[String], new: &[String]) -> rusqlite::Result<()> {
     for tag in old.iter().filter(|tag| new.binary_search(tag).is_err()) {
         connection.prepare_cached(REMOVE_TAG)?.execute((tag, id))?;
@@ -145,7 +145,7 @@ fn set_text(
     Ok(())
 }
 
-/// Returns the tags in a `tags` column, each once and sorted. An old file may hold an object or a bare text instead of a
+/// Returns the tags in a `tags` column, each once and sorted. An old file may contain an object or a bare text instead of a
 /// list; the texts in it count too.
 pub(super) fn tags_of(column: Option<&str>) -> Vec<String> {
     let Some(text) = column else { return Vec::new() };

@@ -58,7 +58,7 @@ pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
     })
 }
 
-/// Reads a column that holds a text or nothing.
+/// Reads a column that contains text or null.
 pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> rusqlite::Result<Option<Cow<'r, str>>> {
     Ok(row.get_ref(column)?.as_str_or_null()?.map(Cow::Borrowed))
 }

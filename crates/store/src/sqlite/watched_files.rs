@@ -121,7 +121,7 @@ impl WatchedFiles {
     }
 }
 
-/// Bytes that can still be written into a folder; `None` if its file system does not say.
+/// Returns the bytes that can still be written into a folder; `None` if its file system does not report them.
 pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok().filter(|disk| disk.f_blocks > 0)?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))

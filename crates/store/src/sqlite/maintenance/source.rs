@@ -44,7 +44,7 @@ impl Source {
         Self::of_owner(options, watch)
     }
 
-    /// As [`Source::open`], for a process that owns the database and has inspected its WAL.
+    /// Opens the database as [`Source::open`] does, for a process that owns it and has inspected its WAL.
     pub(super) fn of_owner(options: &Options, watch: &Watch) -> Result<Self, MaintenanceError> {
         let path = &options.path;
         let [_, wal, _, journal] = options.files();

@@ -15,7 +15,7 @@ const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 const PAGE_BYTES: std::ops::RangeInclusive<u32> = 512..=65_536;
 
-/// What a WAL holds.
+/// The contents of a WAL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in super::super) struct WalScan {
     pub(super) page_bytes: u32,
