@@ -384,8 +384,8 @@ fn a_panic_replaces_the_writers_connection() {
 
 #[test]
 fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
-    const PATIENCE: Duration = Duration::from_millis(300);
-    with_faults(PATIENCE, |database, faults| async move {
+    const WRITE_TIMEOUT: Duration = Duration::from_millis(300);
+    with_faults(WRITE_TIMEOUT, |database, faults| async move {
         let mut writes: Vec<_> = (0..600)
             .map(|version: usize| {
                 let version = version.to_string();
@@ -400,7 +400,7 @@ fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
         }
         // Five batches of 128 waited this long together, and not five times as long.
         let waited = faults.lock().unwrap().waited;
-        assert!(waited <= PATIENCE * 2, "{waited:?}");
+        assert!(waited <= WRITE_TIMEOUT * 2, "{waited:?}");
         faults.lock().unwrap().is_locked = false;
         database.write(insert).await.unwrap();
     });

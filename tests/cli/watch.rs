@@ -406,7 +406,7 @@ fn a_signal_in_the_middle_of_an_upload_leaves_nothing() {
     assert!(!scene.store.path("checkpoint_step_1.pt").exists());
     assert_eq!(scene.store.unfinished(), [""; 0]);
     gate.open();
-    // Started again, it continues.
+    // When started again, it continues.
     assert_eq!(Ran::of(&mut scene.watch(["--once"])).code, 0);
     assert_eq!(scene.server.get("/stats")["total_models"], 1);
 }

@@ -91,7 +91,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         (
             "INSERT INTO model_tags VALUES ('x', 77); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
             "error model_tags 77",
-            "is gone and still has tags",
+            "is deleted and still has tags",
         ),
         (
             "INSERT INTO model_tags VALUES ('x', 2); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
