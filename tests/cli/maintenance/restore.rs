@@ -1,5 +1,7 @@
 //! Restoring: never under a server, never from a damaged backup, never with the WAL of another database.
 
+use model_registry::store::sqlite::SCHEMA_VERSION;
+
 use super::*;
 
 #[test]
@@ -163,7 +165,8 @@ fn an_unusable_backup_is_not_restored_and_changes_nothing() {
         (bad("empty.db", &|path| fs::write(path, "").unwrap()), "not a registry's"),
         (
             bad("newer.db", &|path| {
-                Connection::open(path).unwrap().pragma_update(None, "user_version", 401).unwrap()
+                let newer = SCHEMA_VERSION + 1;
+                Connection::open(path).unwrap().pragma_update(None, "user_version", newer).unwrap()
             }),
             "use the newer one",
         ),
