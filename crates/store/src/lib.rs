@@ -20,7 +20,7 @@ use registry_domain::{
 /// Why a store could not run an operation.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The rules forbid it. Nothing was changed.
+    /// The rules forbid it. The caller undoes what was written.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Another process held the lock of the database longer than the busy timeout. Nothing was changed.

@@ -1,7 +1,8 @@
 //! The changes a registry makes, each `read → rule → write → event`, over any [`WriteStore`].
 //!
-//! Each runs inside one transaction and is all or nothing: after an error the caller undoes its writes. A refused
-//! operation has written nothing, because rules come before writes.
+//! Each runs inside one transaction and is all or nothing: after an error the caller undoes its writes. Rules come before
+//! writes, so a refused operation has usually written nothing; a registration straight into production has demoted the
+//! incumbent when the store finds its label taken.
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
