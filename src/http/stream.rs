@@ -48,6 +48,10 @@ static BUDGET: Semaphore = Semaphore::const_new(BUDGET_KIB);
 static READING: Semaphore = Semaphore::const_new(1);
 static READING_PROVEN: Semaphore = Semaphore::const_new(1);
 
+/// First reads of answers that may be large. Readers are faster than the threads that take the results, so without a limit
+/// hundreds of results would wait in memory before the budget is asked.
+static STARTING: Semaphore = Semaphore::const_new(16);
+
 type Permit = SemaphorePermit<'static>;
 
 /// The rest of an answer that is read in chunks. Reading a clone again yields the same bytes unless the rows have changed.
@@ -62,6 +66,12 @@ pub(super) struct Begun<S> {
     pub(super) before: S,
     pub(super) after: Option<S>,
     pub(super) limit_bytes: usize,
+}
+
+/// Waits for a turn to make the first read of an answer. The caller keeps it until it has the result.
+pub(super) async fn turn_to_start() -> Option<Permit> {
+    // Never closed.
+    STARTING.acquire().await.ok()
 }
 
 /// Returns how many bytes the first read of an answer should yield.

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     super::{
         app::App,
-        stream::{Begun, Source, first_limit_bytes},
+        stream::{Begun, Source, first_limit_bytes, turn_to_start},
     },
     json::{write_event, write_model},
 };
@@ -58,6 +58,7 @@ impl Versions {
 
     /// Returns a list and its page. Without a limit it is the whole list, in as many parts as that takes.
     pub(super) async fn list(app: &Data<App>, query: ListQuery) -> Result<(Begun<Self>, Page)> {
+        let _turn = turn_to_start().await;
         let limit_bytes = first_limit_bytes();
         let expose_paths = app.options.expose_local_paths;
         let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
@@ -111,6 +112,7 @@ impl Versions {
             pieces.extend(order.into_iter().map(|index| Piece::Version(compared_models[index].id)));
         }
         pieces.push(Piece::Text("]}}"));
+        let _turn = turn_to_start().await;
         Begun::read(Self::new(app, pieces), first_limit_bytes()).await
     }
 
@@ -215,6 +217,7 @@ impl Events {
     /// Returns a page of events, and its total and end.
     pub(super) async fn list(app: &Data<App>, query: EventQuery) -> Result<(Begun<Self>, Page)> {
         let before = Self { app: app.clone(), query, last: None };
+        let _turn = turn_to_start().await;
         let limit_bytes = first_limit_bytes();
         let (bytes, after, page) = before.clone().read_page(limit_bytes).await?;
         Ok((Begun { bytes, before, after, limit_bytes }, page))
