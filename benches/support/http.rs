@@ -1,4 +1,4 @@
-//! A connection that adds so little to a request that the measurement is that of the server.
+//! An HTTP client with so little overhead that a measurement shows the latency of the server.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

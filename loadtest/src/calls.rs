@@ -147,7 +147,7 @@ impl Session<'_> {
     /// Gets one page.
     ///
     /// # Errors
-    /// Those of the call; [`Error::Halted`] as soon as `stop` says so.
+    /// The call's errors; [`Error::Halted`] as soon as `stop` says so.
     pub(crate) fn get(&self, path: &str) -> Result<Reply, Error> {
         block_on(&self.stop, || {}, async { self.calls().get(path).await })
     }

@@ -71,7 +71,7 @@ pub(crate) struct Caller {
     requests: Arc<Requests>,
     index: usize,
     rng: Rng,
-    /// The request that was sent: its operation, and the number of the write among those of its kind, or the index of the
+    /// The request that was sent: its operation, and the number of the write among writes of its kind, or the index of the
     /// promoted version among the caller's own.
     pending: Option<(Operation, usize)>,
     promotions_sent: usize,

@@ -268,7 +268,7 @@ fn expect_apart(other: &Path, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the absolute path with its links and those of its folder resolved, even if the file does not exist.
+/// Returns the absolute path with all links resolved, even if the file does not exist.
 fn absolute(path: &Path) -> PathBuf {
     let path = follow_links(path);
     let path = std::path::absolute(&path).unwrap_or(path);

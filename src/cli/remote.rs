@@ -21,7 +21,7 @@ const KEY_VARIABLE: &str = "CAIA_REGISTRY_API_KEY";
 const KEYS_VARIABLE: &str = "CAIA_REGISTRY_API_KEYS";
 const KEY_FILE_VARIABLE: &str = "CAIA_REGISTRY_API_KEY_FILE";
 
-/// The variables that the commands read, besides those of the server.
+/// The variables that the commands read, besides the server's.
 pub const VARIABLES: [&str; 6] = [
     URL_VARIABLE,
     KEY_VARIABLE,

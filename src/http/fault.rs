@@ -1,6 +1,6 @@
 //! Faults: errors in the form of a request. All faults of a request go into one 422 answer.
 //!
-//! Types and messages are those of 0.2.0, which took them from pydantic; its clients may depend on them.
+//! Types and messages are 0.2.0's, which took them from pydantic; its clients may depend on them.
 
 use std::{borrow::Cow, fmt::Display};
 

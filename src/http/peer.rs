@@ -1,4 +1,4 @@
-//! The client's address: that of the connection, or what a trusted proxy reports.
+//! The client's address: the connection's, or what a trusted proxy reports.
 
 use std::{
     net::{IpAddr, SocketAddr},

@@ -47,7 +47,7 @@ pub struct ServeFlags {
     /// CAIA_REGISTRY_API_KEYS]
     #[arg(long, value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
-    /// Certificate for HTTPS, followed by those of its issuers, in PEM form; SIGHUP reloads it
+    /// Certificate chain for HTTPS, in PEM form; SIGHUP reloads it
     /// [env: CAIA_REGISTRY_TLS_CERT]
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,

@@ -1,9 +1,6 @@
 //! A real S3 server on a free port, with signatures, multipart uploads and metadata, which stores objects as files of a
 //! folder. Tests can inject faults into requests.
-#![allow(
-    dead_code,
-    reason = "the tests of the library and those of the binary share it and use different parts"
-)]
+#![allow(dead_code, reason = "the tests of the library and of the binary share it and use different parts")]
 
 use std::{
     fs,
@@ -106,7 +103,7 @@ struct State {
     root: PathBuf,
     /// Method and URI of each request, in order.
     requests: Mutex<Vec<String>>,
-    /// Those of them that had a SHA-256 checksum.
+    /// The requests among them that had a SHA-256 checksum.
     checksums: Mutex<Vec<String>>,
     rules: Mutex<Vec<Rule>>,
 }

@@ -1,6 +1,6 @@
 //! The variables of the code, and the texts that name them: `.env.example`, the README, the help and the packages.
 //!
-//! The code is the source: `Settings::resolve` reads the server's variables, `cli::VARIABLES` lists those of the
+//! The code is the source: `Settings::resolve` reads the server's variables, `cli::VARIABLES` lists the variables of the
 //! commands. A setting that a text lacks, or still names after its removal, fails here.
 
 use std::{
@@ -110,7 +110,7 @@ fn the_readme_names_every_variable_and_no_other() {
     let section = section.split("\n## ").next().unwrap();
     let table = section.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n");
     assert_eq!(named(&table), of_server(), "the table lists the variables of the server");
-    assert_eq!(named(section), all(), "the section also names those of the commands");
+    assert_eq!(named(section), all(), "the section also names the variables of the commands");
     assert!(named(&readme).is_subset(&all()), "{:?}", &named(&readme) - &all());
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port. `variables` are set beside those of every case, or unset by `null`.
+    /// Starts a server on a free port. `variables` are set in addition to the variables of every case, or unset by `null`.
     pub(crate) fn start(folder: &Path, database: &Path, variables: &Value) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
         for (name, _) in

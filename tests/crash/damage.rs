@@ -1,4 +1,4 @@
-//! The WAL of a killed server, damaged WALs, and those of another database: each is recovered, or refused with a message
+//! The WAL of a killed server, damaged WALs, and WALs of another database: each is recovered, or refused with a message
 //! and not changed.
 
 use std::{

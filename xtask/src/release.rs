@@ -144,7 +144,7 @@ fn prepare(repository: &Repository, current: &str, version: &Version, today: Dat
     Ok(())
 }
 
-/// Returns the root manifest with the workspace's version, and those of its path dependencies, raised.
+/// Returns the root manifest with the versions of the workspace and of its path dependencies raised.
 fn raised(manifest: &str, from: &str, to: &str) -> String {
     let raise = |line: &str| {
         let is_ours = line.starts_with("version = ") || line.contains("path = ");

@@ -67,7 +67,7 @@ pub struct FileHandle {
 }
 
 impl FileHandle {
-    /// Looks up the file at `path`. Links are followed, but not those of `/proc`, which lead to open files of this process.
+    /// Looks up the file at `path`. Links are followed, except links of `/proc`, which lead to open files of this process.
     /// (Before Linux 5.6, and in sandboxes without `openat2`, those are followed too.)
     ///
     /// # Errors

@@ -61,7 +61,7 @@ impl LocalRoot {
     }
 
     /// Looks up a file beneath this folder. A relative path starts here; an absolute one must start with the folder's own.
-    /// Links are followed as long as they stay beneath, those of `/proc` never.
+    /// Links are followed as long as they stay beneath; links of `/proc` never are.
     ///
     /// # Errors
     /// [`ArtifactError::Outside`] for a path outside, even if there is no file; else as [`FileHandle::at`].

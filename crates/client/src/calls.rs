@@ -1,6 +1,6 @@
 //! The calls of the registry's API, one method each: path, body, and answer.
 //!
-//! Each may fail with any [`ClientError`] except those of creating a client or a key: [`ClientError::NotFound`] if it names
+//! Each may fail with any [`ClientError`] except the errors of creating a client or a key: [`ClientError::NotFound`] if it names
 //! a version that does not exist, [`ClientError::Conflict`] if the version's state or the [`Condition`] forbids the change.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

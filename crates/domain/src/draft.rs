@@ -88,7 +88,7 @@ impl Architecture {
         }
     }
 
-    /// Reads a Hugging Face transformers configuration by the field names of BERT and LLaMA, or else those of GPT-2.
+    /// Reads a Hugging Face transformers configuration by the field names of BERT and LLaMA, or else of GPT-2.
     #[must_use]
     pub fn from_transformers_config(config: &Object) -> Self {
         let either = |name: &str, other: &str| whole(config, name).or_else(|| whole(config, other));

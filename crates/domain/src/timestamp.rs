@@ -14,7 +14,7 @@ const FORMAT: &[BorrowedFormatItem<'static>] =
 /// `2026-01-31T13:05:09.250+00:00`, the form of `recorded_at`.
 const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
-/// Reads times with a fraction, and those of 0.2.0, which have none.
+/// Reads times with a fraction, and times of 0.2.0, which have none.
 const READ_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
 

@@ -15,7 +15,7 @@ const MAX_SAMPLES: usize = 10;
 pub struct Readback {
     /// True if all events could be read.
     pub complete: bool,
-    /// Acknowledged writes, also those of the warm-up.
+    /// Acknowledged writes, including the warm-up's.
     pub writes_acknowledged: u64,
     /// Acknowledged writes that have an event.
     pub events_found: u64,

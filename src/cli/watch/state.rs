@@ -21,7 +21,7 @@ use crate::{
 /// The name of the state file in the watched folder.
 pub(super) const STATE_FILE: &str = ".publish_state.json";
 
-/// The content of the state file. The first two fields are those of 0.2.0.
+/// The content of the state file. 0.2.0 wrote the first two fields.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Content {

@@ -42,7 +42,7 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads a certificate (followed by those of its issuers) and its private key, both in PEM form.
+    /// Reads a certificate chain and its private key, both in PEM form.
     ///
     /// # Errors
     /// [`TlsError`] if they can't be read or do not belong together.

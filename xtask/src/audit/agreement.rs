@@ -64,7 +64,7 @@ pub(super) fn changelog(text: &str, version: &str, release: bool) -> Vec<Finding
         faults.push(format!("the section {found} is empty"));
     }
     if found > version || (found < version && !unreleased) {
-        faults.push(format!("the last version of {FILE} is {found}, that of Cargo.toml is {version}"));
+        faults.push(format!("the last version of {FILE} is {found}, and Cargo.toml has {version}"));
     }
     if faults.is_empty() && unreleased {
         let text = "it has unreleased changes; cargo xtask release VERSION gives them a version";

@@ -11,7 +11,7 @@ use super::{error::ObjectError, uri::Scheme};
 enum Form {
     /// Sent as it is, in a header.
     Header,
-    /// A URL that is requested; that of a container's credentials may be only a path.
+    /// A URL that is requested. The URL of a container's credentials may be a path only.
     Url,
     /// A path or JSON, which is not sent.
     File,

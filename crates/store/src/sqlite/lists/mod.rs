@@ -121,7 +121,7 @@ fn scan(
             return Ok(());
         }
     }
-    // Skipped rows, and those of a page whose visitor has stopped, are read from the index alone. An offset in the
+    // Skipped rows, and rows of a page whose visitor has stopped, are read from the index alone. An offset in the
     // second half of the list is reached from the other end.
     let left = total.saturating_sub(offset);
     let take = most.unwrap_or(left).min(left);
@@ -169,7 +169,7 @@ impl PageRows<'_, '_> {
         flow
     }
 
-    /// Visits the versions of a page that were not visited yet. `ids` are those of the whole page and of the version
+    /// Visits the versions of a page that were not visited yet. `ids` are the ids of the whole page and of the version
     /// after it. Once the visitor has stopped, only ids are collected.
     fn fetch(&mut self, statements: &Statements<'_>, ids: &[i64]) -> rusqlite::Result<()> {
         let mut statement = statements.prepare(BY_ID)?;

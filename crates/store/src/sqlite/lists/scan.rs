@@ -16,9 +16,9 @@ use super::{
 pub(super) enum Rows<'q> {
     /// All, by any sort.
     All,
-    /// Those of a status, by `created_at` or `updated_at`.
+    /// Rows with a status, by `created_at` or `updated_at`.
     Status(Status),
-    /// Those of a name, by `created_at`.
+    /// Rows with a name, by `created_at`.
     Name(&'q str),
 }
 

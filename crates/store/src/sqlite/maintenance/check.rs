@@ -127,7 +127,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares tables, indexes and triggers with those of a new database.
+    /// Compares tables, indexes and triggers with a new database.
     fn schema(&mut self) -> rusqlite::Result<()> {
         for (table, rules) in [("models", &MODEL_RULES[..]), ("model_events", &EVENT_RULES[..])] {
             if !self.connection.table_exists(None, table)? {

@@ -76,7 +76,7 @@ pub(super) fn scan(wal: &mut impl Read, page_bytes: u32) -> io::Result<WalScan> 
         && PAGE_BYTES.contains(&stated)
         && Sum::stated(&header, 24) == sum;
     let page_bytes = if is_sound_header { stated } else { page_bytes };
-    // Each restart of the WAL draws new salts. With the header lost, those of the first frame have to do.
+    // Each restart of the WAL draws new salts. If the header is lost, the first frame's salts are used.
     let mut salts = is_sound_header.then(|| eight_bytes(&header, 16));
     let mut found = WalScan { page_bytes, ..WalScan::default() };
     let (mut is_sound, mut is_certain) = (is_sound_header, false);
