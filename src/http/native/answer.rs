@@ -7,13 +7,16 @@ use actix_web::{
 
 use serde::Serialize;
 
-use crate::domain::{Model, ModelId, ModelRow, Page};
+use crate::{
+    domain::{Model, ModelId, ModelRow, Page},
+    registry::VersionRef,
+};
 
 use super::{
     super::{
         error::ApiError,
         request::{Call, EntityTags},
-        stream::{self, Begun, SMALL_BYTES, Source},
+        stream::{self, Begun, SMALL_BYTES, Source, turn_to_start},
     },
     json::write_model,
     rows::Versions,
@@ -27,7 +30,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const MODEL_BYTES: usize = 1024;
 
 /// The answer with a version.
-pub(super) struct ModelAnswer {
+struct ModelAnswer {
     revision: String,
     /// Its id and its JSON, unless the caller has this revision already.
     body: Option<(ModelId, Vec<u8>)>,
@@ -44,7 +47,11 @@ impl ModelAnswer {
         Self { revision, body }
     }
 
-    pub(super) fn into_response(self, call: &Call) -> HttpResponse {
+    fn is_small(&self) -> bool {
+        self.body.as_ref().is_none_or(|(_, json)| json.len() <= SMALL_BYTES)
+    }
+
+    fn into_response(self, call: &Call) -> HttpResponse {
         let tag = (header::ETAG, format!("\"{}\"", self.revision));
         let Some((id, json)) = self.body else {
             return HttpResponse::NotModified().insert_header(tag).finish();
@@ -58,8 +65,21 @@ impl ModelAnswer {
     }
 }
 
-/// Returns the function that turns the requested version into the answer to `call`.
-pub(super) fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
+/// Answers with the requested version. A large one is read again in a turn, so that few large results wait in memory.
+pub(super) async fn version(call: &Call, version: VersionRef) -> Answer {
+    let written = view(call);
+    let small = move |model: &ModelRow<'_>| Some(written(model)).filter(ModelAnswer::is_small);
+    let answer = match call.registry().model(version.clone(), small).await? {
+        Some(answer) => answer,
+        None => {
+            let _turn = turn_to_start().await;
+            call.registry().model(version, view(call)).await?
+        }
+    };
+    Ok(answer.into_response(call))
+}
+
+fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
     let (seen, expose_paths) = (call.seen(), call.app.options.expose_local_paths);
     move |model: &ModelRow<'_>| ModelAnswer::of(model, &seen, expose_paths)
 }

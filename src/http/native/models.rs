@@ -94,7 +94,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
 pub(super) async fn get(mut call: Call) -> Answer {
     let id = call.model_id();
     call.check()?;
-    Ok(call.registry().model(VersionRef::Id(id), answer::view(&call)).await?.into_response(&call))
+    answer::version(&call, VersionRef::Id(id)).await
 }
 
 /// Get a version by its name
@@ -112,7 +112,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 )]
 pub(super) async fn get_by_name(call: Call) -> Answer {
     let version = VersionRef::Label(call.path_text(2)?, call.path_text(3)?);
-    Ok(call.registry().model(version, answer::view(&call)).await?.into_response(&call))
+    answer::version(&call, version).await
 }
 
 /// Delete a version

@@ -63,5 +63,5 @@ pub(super) async fn promote(mut call: Call) -> Answer {
 )]
 pub(super) async fn production(call: Call) -> Answer {
     let version = VersionRef::Production(call.path_text(1)?);
-    Ok(call.registry().model(version, answer::view(&call)).await?.into_response(&call))
+    answer::version(&call, version).await
 }
