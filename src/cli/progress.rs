@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::print;
 use crate::{
@@ -13,11 +13,6 @@ use crate::{
 /// On 80 columns this leaves 16 for the bar itself.
 const BAR: &str = "{prefix:20!} {wide_bar} {decimal_bytes:>9}/{decimal_total_bytes:9} \
                    {decimal_bytes_per_sec:>12} {eta:>4} left";
-
-/// Returns a set of bars.
-pub(super) fn bars() -> MultiProgress {
-    MultiProgress::new()
-}
 
 /// Returns a single bar, which disappears when it is dropped.
 pub(super) fn only_bar(path: &Path, size_bytes: u64) -> OnlyBar {

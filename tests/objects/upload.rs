@@ -184,6 +184,17 @@ fn an_upload_whose_last_answer_is_lost_is_complete() {
 }
 
 #[test]
+fn a_refused_completion_leaves_no_parts_even_if_the_same_object_exists() {
+    let server = ObjectServer::with_bucket();
+    let (objects, file) = (connect(&server), LocalFile::new(11 * MIB));
+    upload(&objects, "s3://models/m.pt", &file).unwrap();
+    server.fault("POST /models/m.pt?uploadId", 1, Fault::Answer(403));
+    upload(&objects, "s3://models/m.pt", &file).unwrap();
+    assert_eq!(server.requests("DELETE /models/m.pt?uploadId").len(), 1, "the upload is aborted");
+    assert_uploaded(&server, "m.pt", &file);
+}
+
+#[test]
 fn a_file_that_changes_during_its_upload_is_not_uploaded() {
     let server = ObjectServer::with_bucket();
     let gate = Gate::new();

@@ -58,7 +58,7 @@ pub(super) fn read_head(buffer: &[u8]) -> Result<Option<Head>, ExchangeError> {
         } else if field.name.eq_ignore_ascii_case("connection") {
             keep_alive &= !items.any(|item| item.eq_ignore_ascii_case("close"));
         } else if field.name.eq_ignore_ascii_case("link") {
-            next = next_link(value);
+            next = next.or_else(|| next_link(value));
         }
     }
     let framing = match (status, coding, length) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use registry_loadtest::{Progress, Stage};
 
-use crate::cli::{print, progress};
+use crate::cli::print;
 
 const LINE: &str = "{spinner} {wide_msg}";
 
@@ -15,7 +15,7 @@ pub(super) struct Display(ProgressBar);
 impl Display {
     pub(super) fn new() -> Self {
         let style = ProgressStyle::with_template(LINE).unwrap_or_else(|_| ProgressStyle::default_spinner());
-        Self(progress::bars().add(ProgressBar::new_spinner().with_style(style)))
+        Self(ProgressBar::new_spinner().with_style(style))
     }
 
     pub(super) fn show(&mut self, stage: Stage) {

@@ -86,7 +86,9 @@ impl From<CallError> for PublishError {
             CallError::Client(error) => error.into(),
             CallError::Interrupted => Self {
                 class: ErrorClass::Interrupted,
-                failure: Failure::interrupted("interrupted while the registry was asked"),
+                failure: Failure::interrupted(
+                    "interrupted while waiting for the registry; run the same command again",
+                ),
             },
         }
     }

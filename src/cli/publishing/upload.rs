@@ -70,8 +70,6 @@ pub(in crate::cli) struct Upload {
 pub(super) struct Target {
     uri: ObjectUri,
     objects: Rc<Objects>,
-    /// The existing object, unless it will be replaced.
-    existing: Option<ObjectInfo>,
 }
 
 impl Upload {
@@ -97,17 +95,23 @@ impl Upload {
     /// A conflict if it has another size, or any failure of the store.
     pub(super) fn find(&self, uri: &str, size_bytes: u64) -> Result<Target, PublishError> {
         let uri = ObjectUri::parse(uri).map_err(ObjectError::from)?;
-        let objects = self.connect(&uri)?;
-        let existing = match self.force {
-            true => None,
-            false => objects.find(&uri, &|| self.interrupt.requested())?,
-        };
+        let target = Target { objects: self.connect(&uri)?, uri };
+        self.existing(&target, size_bytes)?;
+        Ok(target)
+    }
+
+    /// Returns the existing object, unless it will be replaced.
+    fn existing(&self, target: &Target, size_bytes: u64) -> Result<Option<ObjectInfo>, PublishError> {
+        if self.force {
+            return Ok(None);
+        }
+        let existing = target.objects.find(&target.uri, &|| self.interrupt.requested())?;
         match &existing {
             Some(object) if object.size_bytes != size_bytes => Err(another_object(
-                &uri,
+                &target.uri,
                 &format!("it holds {} bytes, the file {size_bytes}", object.size_bytes),
             )),
-            _ => Ok(Target { uri, objects, existing }),
+            _ => Ok(existing),
         }
     }
 
@@ -122,11 +126,12 @@ impl Upload {
         plan: &Plan,
         printed: &print::OncePrinter,
     ) -> Result<bool, PublishError> {
-        let Target { uri, objects, existing } = target;
+        let Target { uri, objects } = target;
         let Some(digest) = plan.checkpoint.sha256 else { return Ok(false) };
         let interrupted = || self.interrupt.requested();
         let bar = || progress::only_bar(file.path(), file.size_bytes());
-        if let Some(object) = existing {
+        // The object may have come or gone while the file was digested.
+        if let Some(object) = self.existing(target, plan.checkpoint.size_bytes)? {
             let theirs = match object.sha256 {
                 Some(digest) => Some(digest),
                 None => {
@@ -135,7 +140,8 @@ impl Upload {
                     objects.measure(uri, |done| bar.set(done), &interrupted)?.sha256
                 }
             };
-            if let Some(theirs) = theirs.filter(|theirs| *theirs != digest) {
+            if theirs != Some(digest) {
+                let theirs = theirs.map_or("unknown".to_owned(), |theirs| theirs.to_string());
                 return Err(another_object(uri, &format!("its sha256 is {theirs}, the file's {digest}")));
             }
             let what = registration::measured(&plan.checkpoint);

@@ -72,7 +72,7 @@ pub enum ObjectError {
     InterruptedUnsure { uri: ObjectUri },
     /// An upload failed, and its parts could not be removed.
     #[error(
-        "{why}; parts of {uri} remain in the store and cost money until its unfinished uploads are aborted ({reason})"
+        "{why}; parts of {uri} remain in the store and cost money ({reason}); abort its unfinished uploads with the store's own tool"
     )]
     PartsLeft { uri: ObjectUri, why: Box<ObjectError>, reason: String },
 }

@@ -1,4 +1,5 @@
-//! Uploads of files whose digest is known: an object carries it from the start, as metadata and, on S3, as checksum.
+//! Uploads of files whose digest is known: an object carries it from the start as metadata. On S3, each request also
+//! carries the SHA-256 of its bytes, which the store verifies.
 //!
 //! A file is digested again while it is sent, so one that has changed is never completed. It goes up in parts, a few at
 //! once, and reading waits for them, so memory does not depend on the file's size. Nothing appears under the object's
@@ -153,12 +154,12 @@ impl Objects {
             }
         }
         if let Err(error) = self.runtime.block_on(parts.upload.complete()) {
-            // The answer may have been lost after the upload was completed.
+            let why = failed(error);
             let found = self.find(uri, &|| false).ok().flatten();
-            if !found.is_some_and(|found| found.matches(size_bytes, digest)) {
-                let why = failed(error);
-                return Err(parts.abort(why));
-            }
+            let is_there = found.is_some_and(|found| found.matches(size_bytes, digest));
+            // If the upload was completed and the answer lost, there is nothing to abort, and stores may refuse it.
+            let left = parts.abort(why);
+            return if is_there { Ok(()) } else { Err(left) };
         }
         drop(parts);
         self.confirm(uri, size_bytes, digest)
