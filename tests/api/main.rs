@@ -9,6 +9,7 @@ mod cors;
 mod faults;
 mod hostile_bytes;
 mod hostile_json;
+mod hostile_texts;
 mod invalid_values;
 mod large_answers;
 mod limits;

@@ -28,6 +28,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const KEY: &str = "test-key";
+/// The time that a request of the largest size may take on a busy machine. Anything quadratic takes a minute.
+pub const BOUNDED: Duration = Duration::from_secs(5);
 
 /// A server in this process, with its own database and a clock that the test controls.
 pub struct TestApp {
@@ -253,6 +255,21 @@ impl TestApp {
                 end => panic!("no complete answer: {end:?} after {:?}", String::from_utf8_lossy(&received)),
             }
         }
+    }
+
+    /// Sends a request whose path, further header lines and body may be any bytes.
+    #[track_caller]
+    pub fn send(
+        &self,
+        method: &str,
+        path: impl AsRef<[u8]>,
+        headers: impl AsRef<[u8]>,
+        body: impl AsRef<[u8]>,
+    ) -> Answer {
+        let (path, headers, body) = (path.as_ref(), headers.as_ref(), body.as_ref());
+        let head = format!(" HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {}\r\n", body.len());
+        let parts = [method.as_bytes(), b" ", path, head.as_bytes(), headers, b"\r\n", body];
+        self.exchange(&parts.concat())
     }
 
     pub fn get(&self, path: &str) -> Answer {
