@@ -17,10 +17,13 @@ mod journey;
 #[path = "../support/left_out.rs"]
 mod left_out;
 mod listing;
-mod loadtest;
+mod loadtest_reports;
+mod loadtest_runs;
+mod loadtest_start_and_end;
 mod maintenance;
 mod object_server;
-mod publish;
+mod publish_registrations;
+mod publish_uploads;
 mod scene;
 mod secrets;
 mod serve;
@@ -28,7 +31,9 @@ mod server;
 mod settings;
 mod showing;
 mod verify;
-mod watch;
+mod watch_checkpoints;
+mod watch_failures;
+mod watch_runs;
 
 use std::{
     env,
