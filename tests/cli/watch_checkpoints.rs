@@ -186,6 +186,24 @@ fn the_folder_may_be_created_later() {
 }
 
 #[test]
+fn a_folder_that_replaces_another_is_watched() {
+    let scene = Scene::new();
+    let flags = ["--poll-seconds", "0.05", "--state-file", "state.json"];
+    scene.checkpoint(1, "one");
+    let running = Running::of(&mut scene.watch(flags));
+    running.published(&["step-1"]);
+    fs::create_dir(scene.path("next")).unwrap();
+    fs::write(scene.path("next/checkpoint_step_2.pt"), "two").unwrap();
+    // In one step, which only an empty folder allows.
+    fs::remove_file(scene.file(1)).unwrap();
+    fs::rename(scene.path("next"), scene.path("runs")).unwrap();
+    running.published(&["step-1", "step-2"]);
+    scene.checkpoint(3, "three");
+    running.published(&["step-1", "step-2", "step-3"]);
+    running.stopped("TERM");
+}
+
+#[test]
 fn an_invalid_state_file_is_an_error_that_says_what_to_do() {
     let scene = Scene::new();
     scene.checkpoint(1, "one");

@@ -71,7 +71,7 @@ fn a_server_that_is_not_a_registry_ends_the_watch() {
 #[test]
 fn a_signal_ends_a_call_to_a_registry_that_hangs() {
     for (request, message) in
-        [("GET ", "interrupted while the registry was asked"), ("POST ", "may have been registered")]
+        [("GET ", "interrupted while waiting for the registry"), ("POST ", "may have been registered")]
     {
         let scene = Scene::new();
         scene.checkpoint(1, "one");
