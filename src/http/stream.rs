@@ -51,6 +51,8 @@ static READING_PROVEN: Semaphore = Semaphore::const_new(1);
 /// First reads of answers that may be large. Readers are faster than the threads that take the results, so without a limit
 /// hundreds of results would wait in memory before the budget is asked.
 static STARTING: Semaphore = Semaphore::const_new(16);
+/// Requests that wait for such a turn. More get 503 at once, as by any full queue.
+static WAITING: Semaphore = Semaphore::const_new(4_096);
 
 type Permit = SemaphorePermit<'static>;
 
@@ -69,9 +71,13 @@ pub(super) struct Begun<S> {
 }
 
 /// Waits for a turn to make the first read of an answer. The caller keeps it until it has the result.
-pub(super) async fn turn_to_start() -> Option<Permit> {
-    // Never closed.
-    STARTING.acquire().await.ok()
+///
+/// # Errors
+/// [`RegistryError::Overloaded`] if too many wait.
+pub(super) async fn turn_to_start() -> Result<Permit, RegistryError> {
+    let overloaded = || RegistryError::Overloaded { queue: "large answers" };
+    let _waiting = WAITING.try_acquire().map_err(|_| overloaded())?;
+    STARTING.acquire().await.map_err(|_| overloaded())
 }
 
 /// Returns how many bytes the first read of an answer should yield.
@@ -184,13 +190,15 @@ struct Resume {
 
 impl<S: Source> Next<S> {
     async fn read(self, taken_bytes: u64) -> Result<Held<S>, RegistryError> {
-        // Never closed.
         let turns = if taken_bytes < PROVEN_BYTES { &READING } else { &READING_PROVEN };
-        let _turn = turns.acquire().await;
         let limit_bytes =
             self.resume.as_ref().map_or_else(|| limit_bytes(taken_bytes), |resume| resume.limit_bytes);
-        let read =
-            retry_while_overloaded(async || Begun::read(self.source.clone(), limit_bytes).await).await?;
+        let read = retry_while_overloaded(async || {
+            // Never closed. The turn ends before a pause.
+            let _turn = turns.acquire().await;
+            Begun::read(self.source.clone(), limit_bytes).await
+        });
+        let read = read.await?;
         match self.resume {
             None => Ok(read.hold(0, taken_bytes)),
             Some(resume) if resume.hash == hash(&read.bytes) => {

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -134,6 +134,37 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
     assert!(grown < MEMORY_LIMIT_KIB, "{before} KiB before, {peak} KiB at most: {grown} KiB more");
     assert!(waited < OTHERS_MAY_WAIT, "others waited {waited:?}");
     drop(stalled);
+}
+
+/// One event is more than a socket takes, and the events of all clients are more than the budget. So the server has dropped
+/// the rest of what it read for most clients, and reads it again after an event was added.
+#[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "reads /proc")]
+fn a_large_audit_trail_that_is_read_slowly_survives_a_new_event() {
+    const EVENT_BYTES: usize = 900_000;
+    let server = Process::start();
+    let model = json!({"name": "m", "version": "1", "artifact_uri": "s3://x"});
+    server.send("POST", "/models", &model.to_string());
+    let scores = json!({ "suite": "s", "metrics": { "notes": "y".repeat(EVENT_BYTES) } }).to_string();
+    for _ in 0..2 {
+        server.send("POST", "/models/1/metrics", &scores);
+    }
+    let mut stalled: Vec<_> = (0..20).map(|_| server.stalled("/models/1/events")).collect();
+    for stream in &stalled {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    }
+    server.send("PATCH", "/models/1", r#"{"description": "one more event"}"#);
+    for stream in &mut stalled {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n0\r\n\r\n") {
+            let mut bytes = vec![0; 1 << 16];
+            let count = stream.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "the answer was cut off after {} bytes", answer.len());
+            answer.extend_from_slice(&bytes[..count]);
+        }
+        assert!(answer.len() > 2 * EVENT_BYTES);
+    }
 }
 
 /// Returns a registry whose lists are larger than any buffer of the server.

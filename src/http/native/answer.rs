@@ -68,11 +68,15 @@ impl ModelAnswer {
 /// Answers with the requested version. A large one is read again in a turn, so that few large results wait in memory.
 pub(super) async fn version(call: &Call, version: VersionRef) -> Answer {
     let written = view(call);
-    let small = move |model: &ModelRow<'_>| Some(written(model)).filter(ModelAnswer::is_small);
+    let small = move |model: &ModelRow<'_>| {
+        // Most of a large version is its metrics, so few are written in vain.
+        let may_be_small = model.metrics.as_ref().is_none_or(|metrics| metrics.len() <= SMALL_BYTES);
+        may_be_small.then(|| written(model)).filter(ModelAnswer::is_small)
+    };
     let answer = match call.registry().model(version.clone(), small).await? {
         Some(answer) => answer,
         None => {
-            let _turn = turn_to_start().await;
+            let _turn = turn_to_start().await?;
             call.registry().model(version, view(call)).await?
         }
     };

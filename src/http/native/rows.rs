@@ -2,7 +2,7 @@
 //!
 //! The ids of a list come from one snapshot of the database, and the rows of each chunk from another. So a version
 //! appears as it is when its chunk is read, and a version that is deleted before that is left out. An answer of one
-//! chunk is one snapshot. Events never change.
+//! chunk is one snapshot. Events never change, and a page of them stays where it began.
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -58,7 +58,7 @@ impl Versions {
 
     /// Returns a list and its page. Without a limit it is the whole list, in as many parts as that takes.
     pub(super) async fn list(app: &Data<App>, query: ListQuery) -> Result<(Begun<Self>, Page)> {
-        let _turn = turn_to_start().await;
+        let _turn = turn_to_start().await?;
         let limit_bytes = first_limit_bytes();
         let expose_paths = app.options.expose_local_paths;
         let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
@@ -112,7 +112,7 @@ impl Versions {
             pieces.extend(order.into_iter().map(|index| Piece::Version(compared_models[index].id)));
         }
         pieces.push(Piece::Text("]}}"));
-        let _turn = turn_to_start().await;
+        let _turn = turn_to_start().await?;
         Begun::read(Self::new(app, pieces), first_limit_bytes()).await
     }
 
@@ -209,25 +209,37 @@ pub(super) struct Events {
     app: Data<App>,
     /// The rest of the page.
     query: EventQuery,
+    /// The first event of the page, once it was read.
+    first: Option<i64>,
     /// The last event that is written.
     last: Option<i64>,
+}
+
+struct ReadEvents {
+    bytes: Vec<u8>,
+    /// The first event of the page.
+    first: Option<i64>,
+    rest: Option<Events>,
 }
 
 impl Events {
     /// Returns a page of events, and its total and end.
     pub(super) async fn list(app: &Data<App>, query: EventQuery) -> Result<(Begun<Self>, Page)> {
-        let before = Self { app: app.clone(), query, last: None };
-        let _turn = turn_to_start().await;
+        let mut before = Self { app: app.clone(), query, last: None, first: None };
+        let _turn = turn_to_start().await?;
         let limit_bytes = first_limit_bytes();
-        let (bytes, after, page) = before.clone().read_page(limit_bytes).await?;
-        Ok((Begun { bytes, before, after, limit_bytes }, page))
+        let (read, page) = before.clone().read_page(limit_bytes).await?;
+        // Read again, the page begins with the same event, even if newer ones were appended.
+        before.first = read.first;
+        Ok((Begun { bytes: read.bytes, before, after: read.rest, limit_bytes }, page))
     }
 
-    async fn read_page(mut self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>, Page)> {
+    async fn read_page(mut self, limit_bytes: usize) -> Result<(ReadEvents, Page)> {
         let app = self.app.clone();
         let read = app.registry.read(move |store| {
             let mut query = self.query.clone();
-            if let Some(id) = self.last {
+            // Ids descend, so the page begins after the next higher id.
+            if let Some(id) = self.last.or(self.first.map(|first| first.saturating_add(1))) {
                 let list = EventQuery::LIST_NAME.to_owned();
                 query.after = Some(Cursor { list, key: CursorKey::Integer(None), id });
                 query.offset = 0;
@@ -236,15 +248,17 @@ impl Events {
             let page = store.events(&query, &mut |event| {
                 bytes.push(if self.last.is_none() { b'[' } else { b',' });
                 write_event(&mut bytes, &event);
+                self.first.get_or_insert(event.id);
                 self.last = Some(event.id);
                 self.query.limit -= 1;
                 until(limit_bytes, &bytes)
             })?;
+            let first = self.first;
             if bytes.len() >= limit_bytes && self.query.limit > 0 {
-                return Ok((bytes, Some(self), page));
+                return Ok((ReadEvents { bytes, first, rest: Some(self) }, page));
             }
             bytes.extend_from_slice(if self.last.is_none() { b"[]" } else { b"]" });
-            Ok((bytes, None, page))
+            Ok((ReadEvents { bytes, first, rest: None }, page))
         });
         read.await
     }
@@ -252,7 +266,7 @@ impl Events {
 
 impl Source for Events {
     async fn read(self, limit_bytes: usize) -> Result<(Vec<u8>, Option<Self>)> {
-        let (bytes, after, _) = self.read_page(limit_bytes).await?;
-        Ok((bytes, after))
+        let (read, _) = self.read_page(limit_bytes).await?;
+        Ok((read.bytes, read.rest))
     }
 }
