@@ -3,8 +3,8 @@
 //! It commits the operations that wait as one transaction and replies after the commit. It never waits for a batch to
 //! fill: under load the queue fills while it syncs.
 //!
-//! An operation that fails after it wrote is answered at once and the transaction is undone; the other operations run
-//! again without it. That is rare, since rules come before writes, and it spares all operations a savepoint.
+//! If an operation fails after it wrote, the transaction is undone, the operations before it run again without it, and then
+//! it runs again, first. That is rare, since rules come before writes, and it spares all operations a savepoint.
 
 use std::{
     collections::VecDeque,
@@ -161,8 +161,17 @@ impl<B: Backend> Writer<B> {
             let must_undo = verdict == Verdict::Undo && self.store.rows_written() != written_before;
             if must_undo || self.distrusted {
                 self.rollback();
-                run.into_iter().rev().for_each(|job| waiting.push_front(job));
-                return job.answer(Ok(()));
+                if run.is_empty() || verdict == Verdict::Panicked {
+                    run.into_iter().rev().for_each(|job| waiting.push_front(job));
+                    return job.answer(Ok(()));
+                }
+                // Its refusal may rest on what the others wrote, so it runs again after they are committed.
+                waiting.push_front(job);
+                let mut others = VecDeque::from(run);
+                while !others.is_empty() {
+                    self.transact(&mut others);
+                }
+                return;
             }
             run.push(job);
         }

@@ -107,8 +107,8 @@ impl Backend for Memory {
 }
 
 impl Maintenance for NoMaintenance {
-    fn run(&mut self) -> Result<Upkeep, StoreError> {
-        Ok(Upkeep::Nothing)
+    fn run(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }
 
@@ -172,15 +172,20 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
+    fn find_label(&mut self, name: &str, version: &str) -> Result<Option<ModelId>, StoreError> {
+        let found = self.models()?.iter().find(|model| model.name == name && model.version == version);
+        Ok(found.map(|model| model.id))
+    }
+
     fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
         if std::mem::take(&mut lock(&self.faults).insert_ends_transaction) {
             self.transaction = None;
             return Err(StoreError::Full);
         }
-        let models = self.models()?;
-        if let Some(taken) = models.iter().find(|m| m.name == draft.name && m.version == draft.version) {
-            return Err(Refusal::taken(&draft.name, &draft.version, taken.id).into());
+        if let Some(taken) = self.find_label(&draft.name, &draft.version)? {
+            return Err(Refusal::taken(&draft.name, &draft.version, taken).into());
         }
+        let models = self.models()?;
         let model = draft.into_model(models.last().map_or(1, |model| model.id + 1), now);
         models.push(model.clone());
         self.rows_written += 1;

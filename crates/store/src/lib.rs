@@ -20,7 +20,7 @@ use registry_domain::{
 /// Why a store could not run an operation.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The rules forbid it. The caller undoes what was written.
+    /// The rules forbid it. Nothing was written.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Another process held the lock of the database longer than the busy timeout. Nothing was changed.
@@ -86,6 +86,8 @@ pub trait WriteStore {
     fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError>;
     /// Returns the production version of this name.
     fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
+    /// Returns the id of the version with this name and label.
+    fn find_label(&mut self, name: &str, version: &str) -> Result<Option<ModelId>, StoreError>;
     /// Adds a version under an id that was never used before.
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! The changes a registry makes, each `read → rule → write → event`, over any [`WriteStore`].
 //!
-//! Each runs inside one transaction and is all or nothing: after an error the caller undoes its writes. Rules come before
-//! writes, so a refused operation has usually written nothing; a registration straight into production has demoted the
-//! incumbent when the store finds its label taken.
+//! Each runs inside one transaction and is all or nothing: after an error the caller undoes its writes. A refused
+//! operation has written nothing, because rules come before writes.
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
@@ -61,6 +60,9 @@ pub fn register(
     ))?;
     let metrics = json::compact(&draft.metrics);
     check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
+    if let Some(id) = store.find_label(&draft.name, &draft.version)? {
+        return Err(Refusal::taken(&draft.name, &draft.version, id).into());
+    }
     let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = store.insert(draft, context.now)?;
     if let Some(incumbent) = incumbent {

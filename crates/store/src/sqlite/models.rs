@@ -150,20 +150,24 @@ impl WriteStore for SqliteWriter {
         find_one(&self.connection, PRODUCTION, [name])
     }
 
+    fn find_label(&mut self, name: &str, version: &str) -> Result<Option<ModelId>, StoreError> {
+        let mut find = self.connection.prepare_cached(ID_BY_NAME)?;
+        Ok(find.query_row([name, version], |row| row.get(0)).optional()?)
+    }
+
     fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
         let mut model = draft.into_model(0, now);
-        let taken: Option<ModelId> = self
-            .connection
-            .prepare_cached(ID_BY_NAME)?
-            .query_row([&model.name, &model.version], |row| row.get(0))
-            .optional()?;
-        if let Some(id) = taken {
-            return Err(Refusal::taken(&model.name, &model.version, id).into());
-        }
         let (columns, values): (Vec<_>, Vec<_>) = columns_of(&model)?.into_iter().unzip();
         let (columns, parameters) = (columns.join(", "), vec!["?"; columns.len()].join(", "));
         let sql = format!("INSERT INTO models ({columns}) VALUES ({parameters})");
-        self.connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+        let inserted = self.connection.prepare_cached(&sql)?.execute(params_from_iter(values));
+        if let Err(error) = inserted {
+            // Also guards callers that have not checked the label.
+            return Err(match self.find_label(&model.name, &model.version)? {
+                Some(id) => Refusal::taken(&model.name, &model.version, id).into(),
+                None => error.into(),
+            });
+        }
         model.id = self.connection.last_insert_rowid();
         lookup::add(&self.connection, &model)?;
         Ok(model)
