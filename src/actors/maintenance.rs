@@ -1,9 +1,6 @@
 //! The actor that maintains the database on its own connection, so that no write waits for it.
 
-use crate::{
-    store::{Maintenance, Upkeep},
-    telemetry::Writing,
-};
+use crate::{store::Maintenance, telemetry::Writing};
 
 use super::mailbox::Worker;
 
@@ -20,10 +17,10 @@ impl<M: Maintenance + Send + Unpin + 'static> Worker for Maintainer<M> {
 
     fn work(&mut self, _: MaintenanceJob, _waiting: &mut dyn Iterator<Item = MaintenanceJob>) {
         match self.store.run() {
-            Ok(Upkeep::Done) => {
+            Ok(true) => {
                 self.counts.checkpoints.inc();
             }
-            Ok(Upkeep::Nothing | Upkeep::Background) => {}
+            Ok(false) => {}
             Err(error) => {
                 self.counts.failed_checkpoints.inc();
                 tracing::warn!(%error, "maintenance of the database failed; it is retried later");

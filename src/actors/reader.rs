@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -11,6 +11,9 @@ use tokio::sync::oneshot;
 use crate::store::{Backend, ReadStore, SnapshotStore, StoreError};
 
 use super::{ActorError, mailbox::Worker, panic_text};
+
+/// How long jobs join a snapshot. While one is open, the writer can't restart the WAL.
+const MAX_SNAPSHOT: Duration = Duration::from_millis(2);
 
 /// One operation over the store, and where its result goes.
 pub(super) struct ReadJob {
@@ -67,7 +70,8 @@ impl<B: Backend> Worker for Reader<B> {
             let mut is_sound = self.store.begin_snapshot().is_ok();
             is_sound &= (job.run)(&mut self.store) == Outcome::Sound;
             next = waiting.next();
-            while is_sound && let Some(job) = next.take_if(|job| job.admitted < begun) {
+            let shares = |job: &mut ReadJob| job.admitted < begun && begun.elapsed() < MAX_SNAPSHOT;
+            while is_sound && let Some(job) = next.take_if(shares) {
                 is_sound = (job.run)(&mut self.store) == Outcome::Sound;
                 next = waiting.next();
             }

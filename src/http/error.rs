@@ -66,7 +66,7 @@ impl ApiError {
         match self {
             Self::KeyMissing => "missing",
             Self::NoKeyConfigured => "unconfigured",
-            Self::TooManyFailures { .. } => "not judged",
+            Self::TooManyFailures { .. } => "throttled",
             Self::ActorRefused => "actor",
             _ => "wrong",
         }

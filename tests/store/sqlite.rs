@@ -9,7 +9,7 @@ use std::{
 use model_registry::{
     domain::Draft,
     store::{
-        Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, Upkeep, WriteStore,
+        Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore,
         sqlite::{LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter},
     },
 };
@@ -238,7 +238,7 @@ fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
         writer.insert(draft, now()).unwrap();
     }
     assert!(writer.wal_pages() > 50);
-    assert_eq!(maintenance.run().unwrap(), Upkeep::Done);
+    assert!(maintenance.run().unwrap());
     // An immutable file is read without its WAL.
     let moved = rusqlite::Connection::open(format!("file:{}?immutable=1", options.path.display())).unwrap();
     let count: u64 = moved.query_row("SELECT count(*) FROM models", [], |row| row.get(0)).unwrap();

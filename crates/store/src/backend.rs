@@ -88,11 +88,11 @@ pub trait Transaction: WriteStore {
 
 /// A connection that maintains the database while the writer keeps working.
 pub trait Maintenance {
-    /// Runs one round.
+    /// Runs one round. Returns false if there was nothing to do.
     ///
     /// # Errors
     /// As [`StoreError`] says; no data is lost.
-    fn run(&mut self) -> Result<Upkeep, StoreError>;
+    fn run(&mut self) -> Result<bool, StoreError>;
 }
 
 /// The result of a round of maintenance.

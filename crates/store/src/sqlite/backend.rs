@@ -21,9 +21,10 @@ use super::{
     upkeep::{Due, WalState},
 };
 
-/// How long the writer waits for readers before it restarts a WAL that has just been checkpointed. Readers of this
-/// process finish within a millisecond; if another process reads for longer, the WAL grows.
+/// How long the writer waits for readers before it restarts a WAL that has just been checkpointed. Most reads
+/// of this process finish within one; if one takes longer, the WAL grows until the next attempt.
 const RESTART_TIMEOUT: Duration = Duration::from_millis(4);
+
 /// A SQLite file and the state that its connections share.
 pub struct Sqlite {
     options: Options,
@@ -135,15 +136,15 @@ pub struct SqliteMaintenance {
 }
 
 impl Maintenance for SqliteMaintenance {
-    fn run(&mut self) -> Result<Upkeep, StoreError> {
+    fn run(&mut self) -> Result<bool, StoreError> {
         if self.wal.is_retained() {
-            return Ok(Upkeep::Nothing);
+            return Ok(false);
         }
         // Moves the pages that no reader still needs, without waiting.
         let (wal_pages, moved_pages) =
             checkpoint(&self.connection, "PASSIVE").inspect_err(|error| self.wal.record_failure(error))?;
         self.wal.checkpointed.store(true, Ordering::Relaxed);
         tracing::debug!(wal_pages, moved_pages, "checkpoint");
-        Ok(Upkeep::Done)
+        Ok(true)
     }
 }

@@ -116,7 +116,7 @@ impl SqliteWriter {
     /// Moves the whole WAL into the database and restarts it, waiting up to `timeout` for readers that still need it.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] after that, or SQLite's error; the WAL is then unchanged.
+    /// [`StoreError::Busy`] after that, or SQLite's error; the WAL is then not restarted, and nothing is lost.
     pub fn restart_wal(&mut self, timeout: Duration) -> Result<(), StoreError> {
         self.with_busy_timeout(timeout, |writer| writer.end_wal("RESTART"))
     }
@@ -124,7 +124,7 @@ impl SqliteWriter {
     /// Moves the whole WAL into the database and empties it.
     ///
     /// # Errors
-    /// SQLite's error; the WAL is then unchanged.
+    /// SQLite's error; the WAL is then not emptied, and nothing is lost.
     pub fn truncate_wal(&mut self) -> Result<(), StoreError> {
         self.end_wal("TRUNCATE")
     }

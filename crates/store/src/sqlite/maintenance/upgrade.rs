@@ -27,12 +27,14 @@ const VARYING_HEADER_BYTES: [std::ops::Range<usize>; 3] = [18..20, 24..28, 92..1
 /// [`MaintenanceError::NoSpace`] and others; no backup is left then, and the database is unchanged.
 pub(in crate::sqlite) fn back_up_before_upgrade(options: &Options) -> Result<PathBuf, MaintenanceError> {
     let watch = Watch::new(|| false, |_| {});
-    let [path, ..] = options.files();
+    let [path, wal, ..] = options.files();
     let failed = |error: io::Error| MaintenanceError::Failed { path: path.clone(), why: error.to_string() };
     let folder = folder_of(&path);
     let found = fs::metadata(&path).map_err(failed)?;
-    if let Some(free) = free_bytes(folder).filter(|free| *free < found.len()) {
-        return Err(MaintenanceError::NoSpace { folder: folder.to_owned(), free, needed: found.len() });
+    // The copy includes what only the WAL has.
+    let needed = found.len() + fs::metadata(&wal).map_or(0, |wal| wal.len());
+    if let Some(free) = free_bytes(folder).filter(|free| *free < needed) {
+        return Err(MaintenanceError::NoSpace { folder: folder.to_owned(), free, needed });
     }
     tracing::info!(path = %path.display(), bytes = found.len(), "the database has an older schema; backing it up before its upgrade");
     let mut copy = tempfile::Builder::new()
