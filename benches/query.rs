@@ -11,7 +11,7 @@ use std::{hint::black_box, ops::ControlFlow, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model_registry::{
-    domain::{Cursor, ListQuery, ModelRow, Sort, Status},
+    domain::{Cursor, ListQuery, Sort, Status, VersionRow},
     store::{ReadStore, sqlite::SqliteReader},
 };
 
@@ -46,21 +46,22 @@ fn reading(criterion: &mut Criterion) {
     for models in SIZES {
         let mut reader = SqliteReader::open(&options(&seed::registry(models))).unwrap();
         let deep = ListQuery { offset: models * 9 / 10, ..ListQuery::default() };
-        let deep = reader.models(&deep, &mut |_| ControlFlow::Continue(())).unwrap().0.next;
+        let deep = reader.versions(&deep, &mut |_| ControlFlow::Continue(())).unwrap().0.next;
         for (name, query) in queries(models, deep) {
             group.bench_function(BenchmarkId::new(name, models), |bencher| {
                 bencher.iter(|| {
-                    let visit = &mut |model: ModelRow<'_>| {
+                    let visit = &mut |model: VersionRow<'_>| {
                         drop(black_box(model));
                         ControlFlow::Continue(())
                     };
-                    reader.models(&query, visit).unwrap()
+                    reader.versions(&query, visit).unwrap()
                 });
             });
         }
         let mut ids = seed::ids(models);
         group.bench_function(BenchmarkId::new("by id", models), |bencher| {
-            bencher.iter(|| reader.model(ids.next().unwrap(), &mut |model| drop(black_box(model))).unwrap());
+            bencher
+                .iter(|| reader.version(ids.next().unwrap(), &mut |model| drop(black_box(model))).unwrap());
         });
         group.bench_function(BenchmarkId::new("stats", models), |bencher| {
             bencher.iter(|| black_box(reader.stats().unwrap()));

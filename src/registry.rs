@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Draft, Evaluation, Gate, Measurement, Model, ModelId, ModelRow, Patch, Precondition,
-        Refusal, Status, Timestamp, json::compact, suites::suites,
+        Architecture, Draft, Evaluation, Gate, Measurement, Patch, Precondition, Refusal, Status, Timestamp,
+        Version, VersionId, VersionRow, json::compact, suites::suites,
     },
     store::{ReadStore, StoreError, WriteStore, operations},
 };
@@ -58,7 +58,7 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Change {
     /// The version.
-    pub id: ModelId,
+    pub id: VersionId,
     /// The state that the caller expects.
     pub precondition: Precondition,
     /// Who requests the change.
@@ -69,7 +69,7 @@ pub struct Change {
 #[derive(Debug, Clone)]
 pub enum VersionRef {
     /// The version with this id.
-    Id(ModelId),
+    Id(VersionId),
     /// The version of this name with this label.
     Label(String, String),
     /// The production version of this name.
@@ -79,7 +79,7 @@ pub enum VersionRef {
 impl VersionRef {
     fn missing(&self) -> Refusal {
         match self {
-            Self::Id(id) => Refusal::no_model(*id),
+            Self::Id(id) => Refusal::no_version(*id),
             Self::Label(name, label) => {
                 Refusal::NotFound(format!("there is no version {label:?} of {name:?}"))
             }
@@ -125,14 +125,14 @@ impl Registry {
     pub async fn model<T: Send + 'static>(
         &self,
         version: VersionRef,
-        view: impl FnOnce(&ModelRow<'_>) -> T + Send + 'static,
+        view: impl FnOnce(&VersionRow<'_>) -> T + Send + 'static,
     ) -> Result<T> {
         let answer = self.read(move |store| {
             let (mut view, mut answer) = (Some(view), None);
-            let mut visit = |row: ModelRow<'_>| answer = view.take().map(|view| view(&row));
+            let mut visit = |row: VersionRow<'_>| answer = view.take().map(|view| view(&row));
             match &version {
-                VersionRef::Id(id) => store.model(*id, &mut visit)?,
-                VersionRef::Label(name, label) => store.model_by_name(name, label, &mut visit)?,
+                VersionRef::Id(id) => store.version(*id, &mut visit)?,
+                VersionRef::Label(name, label) => store.version_by_label(name, label, &mut visit)?,
                 VersionRef::Production(name) => store.production(name, &mut visit)?,
             };
             Ok(answer.ok_or_else(|| version.missing()))
@@ -141,7 +141,7 @@ impl Registry {
     }
 
     /// Returns the scores of a version by suite, as JSON text; with `suite`, only the scores of that suite.
-    pub async fn suites(&self, id: ModelId, suite: Option<String>) -> Result<String> {
+    pub async fn suites(&self, id: VersionId, suite: Option<String>) -> Result<String> {
         let mut suites = self.model(VersionRef::Id(id), |model| suites(model.metrics.as_deref())).await?;
         let Some(suite) = suite else { return Ok(compact(&suites)) };
         suites.retain(|name, _| *name == suite);
@@ -172,18 +172,18 @@ impl Registry {
 #[allow(clippy::missing_errors_doc, reason = "see `RegistryError` and the operations")]
 impl Registry {
     /// Registers a version.
-    pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Model> {
+    pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Version> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
             // The operation checks this again; checking it here avoids digesting a long file in vain.
-            let (name, version) = (draft.name.clone(), draft.version.clone());
+            let (name, version) = (draft.name.clone(), draft.label.clone());
             let taken = self.read(move |store| {
                 let mut taken = None;
-                store.model_by_name(&name, &version, &mut |row| taken = Some(row.id))?;
+                store.version_by_label(&name, &version, &mut |row| taken = Some(row.id))?;
                 Ok(taken)
             });
             if let Some(id) = taken.await? {
-                return Err(Refusal::taken(&draft.name, &draft.version, id).into());
+                return Err(Refusal::taken(&draft.name, &draft.label, id).into());
             }
             let limit = self.parts.rules.max_hash_bytes;
             let config = async |path: Option<&str>| match path {
@@ -209,7 +209,7 @@ impl Registry {
     }
 
     /// Changes the fields that `patch` gives.
-    pub async fn update(&self, change: Change, mut patch: Patch) -> Result<Model> {
+    pub async fn update(&self, change: Change, mut patch: Patch) -> Result<Version> {
         let Change { id, precondition, caller } = change;
         if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
             self.require_local_paths()?;
@@ -232,14 +232,14 @@ impl Registry {
     }
 
     /// Changes the status of a version.
-    pub async fn promote(&self, change: Change, to: Status) -> Result<Model> {
+    pub async fn promote(&self, change: Change, to: Status) -> Result<Version> {
         let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
             .await
     }
 
     /// Merges the scores of a suite into a version's metrics.
-    pub async fn record_metrics(&self, change: Change, evaluation: Evaluation) -> Result<Model> {
+    pub async fn record_metrics(&self, change: Change, evaluation: Evaluation) -> Result<Version> {
         let Change { id, precondition, caller } = change;
         self.change(caller, move |store, context| {
             operations::record_metrics(store, id, &evaluation, &precondition, context)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Evaluation, Gate, ModelId, Precondition, Status, Timestamp, json},
+    domain::{Evaluation, Gate, Precondition, Status, Timestamp, VersionId, json},
     store::{
         Transaction as _,
         operations::{self, Context},
@@ -117,6 +117,6 @@ pub fn at(later_ms: i64) -> Timestamp {
 }
 
 /// Ids of a registry of `models` versions, in an order without a pattern.
-pub fn ids(models: u64) -> impl Iterator<Item = ModelId> {
-    (0_u64..).map(move |turn| (words::hash(turn, 40) % models) as ModelId + 1)
+pub fn ids(models: u64) -> impl Iterator<Item = VersionId> {
+    (0_u64..).map(move |turn| (words::hash(turn, 40) % models) as VersionId + 1)
 }

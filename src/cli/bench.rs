@@ -17,7 +17,7 @@ use super::{
 use crate::{
     artifact::{ArtifactError, OpenFile, objects::ObjectError, read_config},
     client::Condition,
-    domain::{Digest, ModelId},
+    domain::{Digest, VersionId},
 };
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ Examples:
 pub(super) struct Bench {
     /// The version, by its id
     #[arg(long, value_name = "ID", required_unless_present = "name", conflicts_with_all = ["name", "version"])]
-    model_id: Option<ModelId>,
+    model_id: Option<VersionId>,
     /// The version, by its name and version
     #[arg(long, requires = "version")]
     name: Option<String>,

@@ -19,7 +19,7 @@ use super::{
     remote::Remote,
     show::is_filler,
 };
-use crate::{client::Client, domain::ModelId};
+use crate::{client::Client, domain::VersionId};
 
 /// More columns don't fit a terminal.
 const MAX_VERSIONS: usize = 20;
@@ -72,7 +72,7 @@ impl Compare {
         let answer = client.compare(&ids)?;
         let found = answer.get("models").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let id_of = |model: &Value| model.get("id").and_then(Value::as_i64);
-        let find = |id: &ModelId| found.iter().find(|model| id_of(model) == Some(*id)).cloned();
+        let find = |id: &VersionId| found.iter().find(|model| id_of(model) == Some(*id)).cloned();
         // In the order of the command line; the registry answers in the order of ids.
         let versions = ids.iter().map(|id| find(id).ok_or_else(|| missing(id)));
         let mut versions: Vec<Value> = versions.collect::<Result<_, _>>()?;
@@ -92,7 +92,7 @@ impl Compare {
         print::text(&charts.collect::<Result<Vec<_>, _>>()?.join("\n"))
     }
 
-    fn ids(&self, client: &Client) -> Result<Vec<ModelId>, Failure> {
+    fn ids(&self, client: &Client) -> Result<Vec<VersionId>, Failure> {
         let Some(name) = &self.name else {
             let mut ids = Vec::new();
             for model in &self.models {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     artifact::{MAX_JSON_BYTES, parse_object, read_object_file},
     client::{Client, ClientError, Condition},
-    domain::{Evaluation, ModelId, json::Object},
+    domain::{Evaluation, VersionId, json::Object},
 };
 
 const EXAMPLES: &str = "\
@@ -121,7 +121,7 @@ impl Metrics {
     }
 
     /// Returns the failure for a missing version, or for a missing suite with the names of the others.
-    fn missing(&self, client: &Client, id: ModelId, error: ClientError) -> Failure {
+    fn missing(&self, client: &Client, id: VersionId, error: ClientError) -> Failure {
         let (ClientError::NotFound { .. }, Some(suite)) = (&error, &self.suite) else {
             return self.model.or_missing(error);
         };

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{exit::Failure, print};
 use crate::{
     client::{Client, ClientError},
-    domain::ModelId,
+    domain::VersionId,
 };
 
 const PRODUCTION: &str = "@production";
@@ -23,7 +23,7 @@ pub(super) struct ModelRef {
 /// One way to read the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reading {
-    Id(ModelId),
+    Id(VersionId),
     Version { name: String, version: String },
     Production { name: String },
 }
@@ -80,7 +80,7 @@ impl ModelRef {
     }
 
     /// Returns the version with this id.
-    pub(super) fn of_id(id: ModelId) -> Self {
+    pub(super) fn of_id(id: VersionId) -> Self {
         Self::of(id.to_string(), Reading::Id(id))
     }
 
@@ -138,7 +138,7 @@ impl ModelRef {
     }
 
     /// Returns the id of the version, fetched unless the user gave it.
-    pub(super) fn resolve(&self, client: &Client) -> Result<ModelId, Failure> {
+    pub(super) fn resolve(&self, client: &Client) -> Result<VersionId, Failure> {
         match self.readings[..] {
             [Reading::Id(id)] => Ok(id),
             _ => self.id_in(&self.fetch(client)?),
@@ -146,7 +146,7 @@ impl ModelRef {
     }
 
     /// Returns the id in the registry's answer for this version.
-    pub(super) fn id_in(&self, model: &Value) -> Result<ModelId, Failure> {
+    pub(super) fn id_in(&self, model: &Value) -> Result<VersionId, Failure> {
         model.get("id").and_then(Value::as_i64).ok_or_else(|| {
             Failure::failed(format!("the registry's answer for {self} has no id; is it a registry?"))
         })

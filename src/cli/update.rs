@@ -16,7 +16,7 @@ use super::{
 use crate::{
     artifact::read_object_file,
     client::{Client, ClientError, Condition},
-    domain::{ModelId, Status, json::Object},
+    domain::{Status, VersionId, json::Object},
 };
 
 /// The maximum number of attempts to edit tags while other clients change the version.
@@ -146,7 +146,7 @@ impl Update {
     }
 
     /// Returns the version after the change, and what to say about it.
-    fn change(&self, client: &Client, id: ModelId, body: Object) -> Result<(Value, String), Failure> {
+    fn change(&self, client: &Client, id: VersionId, body: Object) -> Result<(Value, String), Failure> {
         let mut attempt = 1;
         loop {
             let mut body = body.clone();

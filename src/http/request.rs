@@ -11,7 +11,7 @@ use percent_encoding::{PercentDecode, percent_decode_str};
 use serde_json::Value;
 
 use crate::{
-    domain::{Cursor, ModelId, Precondition, Refusal},
+    domain::{Cursor, Precondition, Refusal, VersionId},
     registry::{Caller, Change, Registry},
 };
 
@@ -96,7 +96,7 @@ impl Call {
     }
 
     /// Reads the id in `/models/{model_id}…`.
-    pub(super) fn model_id(&mut self) -> ModelId {
+    pub(super) fn model_id(&mut self) -> VersionId {
         self.path(1, "model_id").unwrap_or_default()
     }
 
@@ -136,14 +136,14 @@ impl Call {
     }
 
     /// Reads ids separated by commas, at least one and at most `most`.
-    pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<ModelId> {
+    pub(super) fn query_ids(&mut self, name: &str, most: usize) -> Vec<VersionId> {
         let Some(text) = self.query_text(name).map(str::to_owned) else {
             self.faults.record(FaultType::Missing, ["query".into(), name.into()], Value::Null);
             return Vec::new();
         };
         let read = match text.split(',').nth(most) {
             Some(_) => Err(Problem::more_values_than(most)),
-            None => text.split(',').map(ModelId::from_text).collect(),
+            None => text.split(',').map(VersionId::from_text).collect(),
         };
         self.valid(read, "query", name, text).unwrap_or_default()
     }
@@ -198,7 +198,7 @@ impl Call {
     }
 
     /// Returns a change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.
-    pub(super) fn change(&self, id: ModelId) -> Change {
+    pub(super) fn change(&self, id: VersionId) -> Change {
         let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
@@ -212,7 +212,7 @@ impl Call {
 
     /// Returns a change as [`Call::change`] does, with the condition of 0.2.0 too: the header `If-Updated-At`, else the
     /// query parameter.
-    pub(super) fn change_if_updated_at(&self, id: ModelId) -> Change {
+    pub(super) fn change_if_updated_at(&self, id: VersionId) -> Change {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));

@@ -15,7 +15,7 @@ use std::{
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions},
-    domain::{Draft, Model, Timestamp},
+    domain::{Draft, Timestamp, Version},
     store::{
         Backend, StoreError, WriteStore,
         sqlite::{Options, Sqlite, Synchronous},
@@ -103,13 +103,13 @@ struct Held {
     release: mpsc::Sender<()>,
 }
 
-fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Model, StoreError> {
+fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Version, StoreError> {
     let mut draft = Draft::named("m", version)?;
     draft.artifact_uri = Some("s3://b".to_owned());
     store.insert(draft, now())
 }
 
-fn insert(store: &mut dyn WriteStore) -> Result<Model, StoreError> {
+fn insert(store: &mut dyn WriteStore) -> Result<Version, StoreError> {
     insert_version(store, "1")
 }
 
@@ -238,7 +238,7 @@ async fn batch(
     database: &Database,
     count: usize,
     end: fn(usize) -> Result<(), StoreError>,
-) -> Vec<Result<Model, ActorError>> {
+) -> Vec<Result<Version, ActorError>> {
     let (work, held) = held();
     let mut running = pin!(database.write(move |_| work()));
     begin(running.as_mut());
@@ -285,7 +285,7 @@ async fn an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kep
             Err(ActorError::Panicked(_)) => assert_eq!(number % 5, 0),
             Err(ActorError::Store(StoreError::Failed(_))) => assert_eq!(number % 3, 0, "{number}"),
             Ok(model) => {
-                assert_eq!(model.version, number.to_string());
+                assert_eq!(model.label, number.to_string());
                 kept += 1;
             }
             other => panic!("{other:?}"),

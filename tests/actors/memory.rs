@@ -9,12 +9,12 @@ use std::{
 
 use model_registry::{
     domain::{
-        ComparedModel, Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats,
-        Status, Timestamp,
+        ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status, Timestamp,
+        Version, VersionId,
     },
     store::{
         Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
-        VisitEvents, VisitModel, VisitModels, WriteStore,
+        VisitEvents, VisitVersion, VisitVersions, WriteStore,
     },
 };
 
@@ -45,17 +45,17 @@ pub(crate) struct MemoryOptions {
 
 pub(crate) struct Memory {
     options: MemoryOptions,
-    committed: Arc<Mutex<Vec<Model>>>,
+    committed: Arc<Mutex<Vec<Version>>>,
 }
 
 pub(crate) struct MemoryReader {
-    committed: Arc<Mutex<Vec<Model>>>,
+    committed: Arc<Mutex<Vec<Version>>>,
 }
 
 pub(crate) struct MemoryWriter {
     faults: Arc<Mutex<Faults>>,
-    committed: Arc<Mutex<Vec<Model>>>,
-    transaction: Option<Vec<Model>>,
+    committed: Arc<Mutex<Vec<Version>>>,
+    transaction: Option<Vec<Version>>,
     rows_written: u64,
 }
 
@@ -77,7 +77,7 @@ impl Backend for Memory {
     type Maintenance = NoMaintenance;
 
     fn open(options: &MemoryOptions, _: Timestamp) -> Result<(Self, MemoryWriter), Infallible> {
-        let committed = Arc::<Mutex<Vec<Model>>>::default();
+        let committed = Arc::<Mutex<Vec<Version>>>::default();
         let writer = MemoryWriter {
             faults: Arc::clone(&options.faults),
             committed: Arc::clone(&committed),
@@ -123,27 +123,31 @@ impl SnapshotStore for MemoryReader {
 }
 
 impl ReadStore for MemoryReader {
-    fn model(&mut self, _: ModelId, _: VisitModel<'_>) -> Result<bool, StoreError> {
+    fn version(&mut self, _: VersionId, _: VisitVersion<'_>) -> Result<bool, StoreError> {
         absent()
     }
 
-    fn model_by_name(&mut self, _: &str, _: &str, _: VisitModel<'_>) -> Result<bool, StoreError> {
+    fn version_by_label(&mut self, _: &str, _: &str, _: VisitVersion<'_>) -> Result<bool, StoreError> {
         absent()
     }
 
-    fn production(&mut self, _: &str, _: VisitModel<'_>) -> Result<bool, StoreError> {
+    fn production(&mut self, _: &str, _: VisitVersion<'_>) -> Result<bool, StoreError> {
         absent()
     }
 
-    fn models(&mut self, _: &ListQuery, _: VisitModels<'_>) -> Result<(Page, Vec<ModelId>), StoreError> {
+    fn versions(
+        &mut self,
+        _: &ListQuery,
+        _: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
         absent()
     }
 
-    fn compared_models(&mut self, _: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
+    fn compared_versions(&mut self, _: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError> {
         absent()
     }
 
-    fn models_with_ids(&mut self, _: &[ModelId], _: VisitModels<'_>) -> Result<(), StoreError> {
+    fn versions_with_ids(&mut self, _: &[VersionId], _: VisitVersions<'_>) -> Result<(), StoreError> {
         absent()
     }
 
@@ -158,61 +162,61 @@ impl ReadStore for MemoryReader {
 }
 
 impl MemoryWriter {
-    fn models(&mut self) -> Result<&mut Vec<Model>, StoreError> {
+    fn versions(&mut self) -> Result<&mut Vec<Version>, StoreError> {
         self.transaction.as_mut().ok_or_else(|| StoreError::Failed("no transaction is open".to_owned()))
     }
 }
 
 impl WriteStore for MemoryWriter {
-    fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError> {
-        Ok(self.models()?.iter().find(|model| model.id == id).cloned())
+    fn find(&mut self, id: VersionId) -> Result<Option<Version>, StoreError> {
+        Ok(self.versions()?.iter().find(|model| model.id == id).cloned())
     }
 
-    fn find_production(&mut self, _: &str) -> Result<Option<Model>, StoreError> {
+    fn find_production(&mut self, _: &str) -> Result<Option<Version>, StoreError> {
         absent()
     }
 
-    fn find_label(&mut self, name: &str, version: &str) -> Result<Option<ModelId>, StoreError> {
-        let found = self.models()?.iter().find(|model| model.name == name && model.version == version);
+    fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError> {
+        let found = self.versions()?.iter().find(|model| model.name == name && model.label == label);
         Ok(found.map(|model| model.id))
     }
 
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
+    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError> {
         if std::mem::take(&mut lock(&self.faults).insert_ends_transaction) {
             self.transaction = None;
             return Err(StoreError::Full);
         }
-        if let Some(taken) = self.find_label(&draft.name, &draft.version)? {
-            return Err(Refusal::taken(&draft.name, &draft.version, taken).into());
+        if let Some(taken) = self.find_label(&draft.name, &draft.label)? {
+            return Err(Refusal::taken(&draft.name, &draft.label, taken).into());
         }
-        let models = self.models()?;
+        let models = self.versions()?;
         let model = draft.into_model(models.last().map_or(1, |model| model.id + 1), now);
         models.push(model.clone());
         self.rows_written += 1;
         Ok(model)
     }
 
-    fn update(&mut self, _: &Model, _: &Model) -> Result<(), StoreError> {
+    fn update(&mut self, _: &Version, _: &Version) -> Result<(), StoreError> {
         absent()
     }
 
-    fn set_status(&mut self, _: ModelId, _: Status, _: &str) -> Result<(), StoreError> {
+    fn set_status(&mut self, _: VersionId, _: Status, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
-    fn set_metrics(&mut self, _: ModelId, _: &str, _: &str) -> Result<(), StoreError> {
+    fn set_metrics(&mut self, _: VersionId, _: &str, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {
-        self.models().map(drop)
+        self.versions().map(drop)
     }
 
-    fn delete(&mut self, _: ModelId) -> Result<(), StoreError> {
+    fn delete(&mut self, _: VersionId) -> Result<(), StoreError> {
         absent()
     }
 
-    fn append_event(&mut self, _: ModelId, _: &EventDraft, _: &str, _: &str) -> Result<(), StoreError> {
+    fn append_event(&mut self, _: VersionId, _: &EventDraft, _: &str, _: &str) -> Result<(), StoreError> {
         absent()
     }
 }
@@ -242,7 +246,7 @@ impl Transaction for MemoryWriter {
             self.transaction = None;
             return Err(error);
         }
-        let models = std::mem::take(self.models()?);
+        let models = std::mem::take(self.versions()?);
         *lock(&self.committed) = models;
         self.transaction = None;
         lock(&self.faults).commits += 1;

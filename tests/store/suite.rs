@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use model_registry::{
     domain::{
-        Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelRow, Order, Page, Refusal, Sort, Status,
-        json::read_object,
+        Draft, Event, EventDraft, EventQuery, ListQuery, Order, Page, Refusal, Sort, Status, Version,
+        VersionRow, json::read_object,
     },
     store::{ReadStore, StoreError, WriteStore},
 };
@@ -46,24 +46,24 @@ fn draft(name: &str, version: &str) -> Draft {
     draft
 }
 
-fn insert(store: &mut impl Fixture, draft: Draft) -> Model {
+fn insert(store: &mut impl Fixture, draft: Draft) -> Version {
     store.write(|store| store.insert(draft, now())).unwrap()
 }
 
-fn by_id(store: &mut impl Fixture, id: i64) -> Option<Model> {
+fn by_id(store: &mut impl Fixture, id: i64) -> Option<Version> {
     let mut found = None;
-    let seen = store.reader().model(id, &mut |row| found = Some(row.into_owned())).unwrap();
+    let seen = store.reader().version(id, &mut |row| found = Some(row.into_owned())).unwrap();
     assert_eq!(seen, found.is_some());
     found
 }
 
-fn list(store: &mut impl Fixture, query: &ListQuery) -> (Page, Vec<Model>) {
+fn list(store: &mut impl Fixture, query: &ListQuery) -> (Page, Vec<Version>) {
     let mut models = Vec::new();
-    let visit = &mut |row: ModelRow<'_>| {
+    let visit = &mut |row: VersionRow<'_>| {
         models.push(row.into_owned());
         ControlFlow::Continue(())
     };
-    let (page, _) = store.reader().models(query, visit).unwrap();
+    let (page, _) = store.reader().versions(query, visit).unwrap();
     (page, models)
 }
 
@@ -72,7 +72,7 @@ fn an_inserted_version_is_found_by_id_and_by_name(store: &mut impl Fixture) {
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
     assert_eq!(by_id(store, model.id + 1), None);
     for (name, version, found) in [("na me/ü", "v 1", true), ("na me/ü", "v", false), ("", "", false)] {
-        let seen = store.reader().model_by_name(name, version, &mut |row| assert_eq!(row.id, model.id));
+        let seen = store.reader().version_by_label(name, version, &mut |row| assert_eq!(row.id, model.id));
         assert_eq!(seen.unwrap(), found, "{name} {version}");
     }
     assert_eq!(store.write(|store| store.find(model.id)).unwrap(), Some(model));
@@ -99,7 +99,7 @@ fn an_undone_transaction_leaves_nothing(store: &mut impl Fixture) {
 fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
     let before = insert(store, draft("m", "1"));
     let text = |text: &str| Some(text.to_owned());
-    let model = Model {
+    let model = Version {
         status: Status::Staging,
         artifact_uri: text("s3://other"),
         checkpoint_sha256: text("aa"),
@@ -134,7 +134,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
 
     store.write(|store| store.set_status(model.id, Status::Archived, "2027")).unwrap();
     store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, "2028")).unwrap();
-    let changed = Model {
+    let changed = Version {
         status: Status::Archived,
         metrics: text(r#"{"x":[]}"#),
         updated_at: "2028".to_owned(),
@@ -164,7 +164,7 @@ fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
         store.write(|store| store.append_event(model.id, &event, "ann", "2026")).unwrap();
     }
     store.write(|store| store.delete(model.id)).unwrap();
-    let mut query = EventQuery { model_id: model.id, limit: 2, offset: 0, after: None };
+    let mut query = EventQuery { version_id: model.id, limit: 2, offset: 0, after: None };
     let mut payloads = Vec::new();
     loop {
         let mut seen = 0;
@@ -183,7 +183,7 @@ fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
     }
     let expected = ["e", "d", "c", "b", "a"].map(|field| format!(r#"{{"updated_fields":["{field}"]}}"#));
     assert_eq!(payloads, expected);
-    let offset = EventQuery { model_id: model.id, limit: 10, offset: 4, after: None };
+    let offset = EventQuery { version_id: model.id, limit: 10, offset: 4, after: None };
     let visit = &mut |event: Event<'_>| {
         assert!(event.payload.contains("\"a\""));
         ControlFlow::Continue(())
@@ -237,15 +237,15 @@ fn lists_are_sorted_filtered_and_counted(store: &mut impl Fixture) {
     let stats = store.reader().stats().unwrap();
     assert_eq!(stats.by_name, [("alpha".to_owned(), 2), ("beta".to_owned(), 1)]);
     assert_eq!(stats.by_status, [("experimental".to_owned(), 3)]);
-    let compared_models = store.reader().compared_models(&[3, 99, 1, 3]).unwrap();
-    assert_eq!(compared_models.iter().map(|model| model.id).collect::<Vec<_>>(), [1, 3]);
+    let compared_versions = store.reader().compared_versions(&[3, 99, 1, 3]).unwrap();
+    assert_eq!(compared_versions.iter().map(|model| model.id).collect::<Vec<_>>(), [1, 3]);
     for (most, expected) in [(9, &[3, 1, 3][..]), (2, &[3, 1])] {
         let mut seen = Vec::new();
-        let visit = &mut |row: ModelRow<'_>| {
+        let visit = &mut |row: VersionRow<'_>| {
             seen.push(row.id);
             if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        store.reader().models_with_ids(&[3, 99, 1, 3], visit).unwrap();
+        store.reader().versions_with_ids(&[3, 99, 1, 3], visit).unwrap();
         assert_eq!(seen, expected);
     }
 }
@@ -280,11 +280,11 @@ fn a_visitor_that_stops_changes_nothing_but_what_is_visited(store: &mut impl Fix
             let all: Vec<_> = all.into_iter().map(|model| model.id).collect();
             for most in 1..=all.len() {
                 let mut seen = Vec::new();
-                let visit = &mut |row: ModelRow<'_>| {
+                let visit = &mut |row: VersionRow<'_>| {
                     seen.push(row.id);
                     if seen.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
                 };
-                let (same, rest) = store.reader().models(&query, visit).unwrap();
+                let (same, rest) = store.reader().versions(&query, visit).unwrap();
                 assert_eq!((&same, seen.len()), (&page, most), "{query:?}");
                 assert_eq!([seen, rest].concat(), all, "{query:?}, stopped after {most}");
             }
@@ -300,7 +300,7 @@ fn a_visitor_of_events_that_stops_gets_the_same_page(store: &mut impl Fixture) {
         store.write(|store| store.append_event(id, &event, "ann", &number.to_string())).unwrap();
     }
     for query in [(6, 0), (4, 0), (3, 2), (2, 5), (9, 0)] {
-        let query = EventQuery { model_id: id, limit: query.0, offset: query.1, after: None };
+        let query = EventQuery { version_id: id, limit: query.0, offset: query.1, after: None };
         let mut all = Vec::new();
         let visit = &mut |event: Event<'_>| {
             all.push(event.id);

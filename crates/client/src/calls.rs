@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use url::form_urlencoded;
 
 use crate::{answer, client::Client, error::ClientError};
-use registry_domain::{ModelId, Status};
+use registry_domain::{Status, VersionId};
 
 /// Characters that a path segment contains as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -63,12 +63,12 @@ impl Client {
     }
 
     /// Returns a version by its id.
-    pub fn model(&self, id: ModelId) -> Result<Value, ClientError> {
+    pub fn model(&self, id: VersionId) -> Result<Value, ClientError> {
         self.expect_model(self.get(&format!("/models/{id}"))?)
     }
 
     /// Returns a version by its id, and its ETag if the registry sends one.
-    pub fn model_with_etag(&self, id: ModelId) -> Result<(Value, Option<String>), ClientError> {
+    pub fn model_with_etag(&self, id: VersionId) -> Result<(Value, Option<String>), ClientError> {
         let (headers, body) =
             self.send(Method::GET, &format!("/models/{id}"), None, &Condition::default())?;
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// Returns the suites of a version with their scores, or only one suite.
-    pub fn metrics(&self, id: ModelId, suite: Option<&str>) -> Result<Value, ClientError> {
+    pub fn metrics(&self, id: VersionId, suite: Option<&str>) -> Result<Value, ClientError> {
         let query: Vec<_> = suite.iter().map(|suite| ("suite", *suite)).collect();
         let body = self.get(&with_query(&format!("/models/{id}/metrics"), &query))?;
         self.expect(body, Value::is_object, "its answer contains no suites")
@@ -107,7 +107,7 @@ impl Client {
     /// Merges scores into a suite with a body of `POST /models/{id}/metrics`.
     pub fn record_metrics(
         &self,
-        id: ModelId,
+        id: VersionId,
         body: &Value,
         condition: &Condition,
     ) -> Result<Value, ClientError> {
@@ -116,31 +116,31 @@ impl Client {
     }
 
     /// Returns the audit trail of a version, newest first.
-    pub fn events(&self, id: ModelId, limit: u32, offset: u64) -> Result<Vec<Value>, ClientError> {
+    pub fn events(&self, id: VersionId, limit: u32, offset: u64) -> Result<Vec<Value>, ClientError> {
         let body = self.get(&format!("/models/{id}/events?limit={limit}&offset={offset}"))?;
         self.array(body)
     }
 
     /// Sets the status of a version.
-    pub fn promote(&self, id: ModelId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
+    pub fn promote(&self, id: VersionId, to: Status, condition: &Condition) -> Result<Value, ClientError> {
         let path = with_query(&format!("/models/{id}/promote"), &[("to_status", to.as_str())]);
         self.expect_model(self.send(Method::POST, &path, None, condition)?.1)
     }
 
     /// Changes a version with a body of `PATCH /models/{id}`.
-    pub fn update(&self, id: ModelId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
+    pub fn update(&self, id: VersionId, body: &Value, condition: &Condition) -> Result<Value, ClientError> {
         self.expect_model(self.send(Method::PATCH, &format!("/models/{id}"), Some(body), condition)?.1)
     }
 
     /// Deletes a version; a production or frozen one only with `force`. Its events remain.
-    pub fn delete(&self, id: ModelId, force: bool, condition: &Condition) -> Result<Value, ClientError> {
+    pub fn delete(&self, id: VersionId, force: bool, condition: &Condition) -> Result<Value, ClientError> {
         let path = format!("/models/{id}?force={force}");
         let (_, body) = self.send(Method::DELETE, &path, None, condition)?;
         self.expect(body, Value::is_object, "its answer does not say what was deleted")
     }
 
     /// Compares versions: `{"models": […], "comparison": {…}}`. Unknown ids are omitted.
-    pub fn compare(&self, ids: &[ModelId]) -> Result<Value, ClientError> {
+    pub fn compare(&self, ids: &[VersionId]) -> Result<Value, ClientError> {
         let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
         let body = self.get(&with_query("/compare", &[("ids", &ids.join(","))]))?;
         self.expect(
@@ -214,7 +214,7 @@ impl Client {
     }
 }
 
-fn id_in(body: &Value) -> Option<ModelId> {
+fn id_in(body: &Value) -> Option<VersionId> {
     body.get("id").and_then(Value::as_i64)
 }
 

@@ -1,12 +1,12 @@
 //! Versions side by side, ranked in three ways.
 
-use crate::model::ModelId;
+use crate::version::VersionId;
 
 /// The values by which a comparison ranks a version.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ComparedModel {
+pub struct ComparedVersion {
     /// The version.
-    pub id: ModelId,
+    pub id: VersionId,
     /// Most first.
     pub params: Option<i64>,
     /// Lowest first.
@@ -30,15 +30,15 @@ pub struct Comparison {
 impl Comparison {
     /// Ranks the models.
     #[must_use]
-    pub fn of(models: &[ComparedModel]) -> Self {
-        let high_first = |value: fn(&ComparedModel) -> Option<i64>| {
+    pub fn of(models: &[ComparedVersion]) -> Self {
+        let high_first = |value: fn(&ComparedVersion) -> Option<i64>| {
             // `None` is below any value, so reversing puts it last.
             ordered(models, |a, b| value(b).cmp(&value(a)))
         };
         Self {
             by_params: high_first(|model| model.params),
             by_loss: ordered(models, |a, b| {
-                let loss = |c: &ComparedModel| c.training_loss.unwrap_or(f64::INFINITY);
+                let loss = |c: &ComparedVersion| c.training_loss.unwrap_or(f64::INFINITY);
                 loss(a).total_cmp(&loss(b))
             }),
             by_step: high_first(|model| model.training_step),
@@ -47,8 +47,8 @@ impl Comparison {
 }
 
 fn ordered(
-    models: &[ComparedModel],
-    compare: impl Fn(&ComparedModel, &ComparedModel) -> std::cmp::Ordering,
+    models: &[ComparedVersion],
+    compare: impl Fn(&ComparedVersion, &ComparedVersion) -> std::cmp::Ordering,
 ) -> Vec<usize> {
     let mut ranking: Vec<usize> = (0..models.len()).collect();
     ranking.sort_by(|a, b| compare(&models[*a], &models[*b]));
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn models_are_ranked_and_those_without_a_value_come_last() {
-        let model = |id, params, training_loss, training_step| ComparedModel {
+        let model = |id, params, training_loss, training_step| ComparedVersion {
             id,
             params,
             training_loss,

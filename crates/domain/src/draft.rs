@@ -4,10 +4,10 @@ use crate::{
     digest::{Digest, Measurement},
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
-    model::{Model, ModelId},
     refusal::Refusal,
     status::Status,
     timestamp::Timestamp,
+    version::{Version, VersionId},
 };
 
 /// The record of one file: a checkpoint or a configuration.
@@ -53,7 +53,7 @@ impl FileRecord {
 
 /// The origin of a version.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs, reason = "named as in `Model`")]
+#[allow(missing_docs, reason = "named as in `Version`")]
 pub struct Provenance {
     pub run_id: Option<String>,
     pub git_commit: Option<String>,
@@ -63,7 +63,7 @@ pub struct Provenance {
 
 /// The shape of a model, from its configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "named as in `Model`")]
+#[allow(missing_docs, reason = "named as in `Version`")]
 pub struct Architecture {
     pub d_model: Option<i64>,
     pub n_layers: Option<i64>,
@@ -124,10 +124,10 @@ fn whole(config: &Object, key: &str) -> Option<i64> {
 
 /// A version to register.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs, reason = "named as in `Model`")]
+#[allow(missing_docs, reason = "named as in `Version`")]
 pub struct Draft {
     pub name: String,
-    pub version: String,
+    pub label: String,
     pub status: Status,
     pub artifact_uri: Option<String>,
     pub checkpoint: FileRecord,
@@ -149,12 +149,12 @@ impl Draft {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if one of them is blank or too long.
-    pub fn named(name: impl Into<String>, version: impl Into<String>) -> Result<Self, Refusal> {
-        let (name, version) = (name.into(), version.into());
-        for (field, text) in [("name", &name), ("version", &version)] {
+    pub fn named(name: impl Into<String>, label: impl Into<String>) -> Result<Self, Refusal> {
+        let (name, label) = (name.into(), label.into());
+        for (field, text) in [("name", &name), ("version", &label)] {
             check_name(field, text)?;
         }
-        Ok(Self { name, version, ..Self::default() })
+        Ok(Self { name, label, ..Self::default() })
     }
 
     /// Refuses values that no version may have.
@@ -187,13 +187,13 @@ impl Draft {
 
     /// Turns the draft into the version with this id. Empty tags and metrics become `None`.
     #[must_use]
-    pub fn into_model(self, id: ModelId, now: Timestamp) -> Model {
+    pub fn into_model(self, id: VersionId, now: Timestamp) -> Version {
         let now = now.to_string();
         let Provenance { run_id, git_commit, created_by, source_host } = self.provenance;
-        Model {
+        Version {
             id,
             name: self.name,
-            version: self.version,
+            label: self.label,
             status: self.status,
             checkpoint_sha256: self.checkpoint.sha256.map(|digest| digest.to_string()),
             checkpoint_size_bytes: self.checkpoint.size_bytes,

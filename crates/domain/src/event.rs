@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
+use crate::{refusal::Refusal, status::Status, text_enum::text_enum, version::VersionId};
 
 text_enum! {
     /// What happened to a version. Other servers may have written other types.
@@ -26,7 +26,7 @@ pub struct Event<'a> {
     /// Increases with time.
     pub id: i64,
     /// The version it happened to, which may be deleted.
-    pub model_id: ModelId,
+    pub version_id: VersionId,
     /// One of [`EventKind`], or what another server wrote.
     pub event_type: Cow<'a, str>,
     /// JSON text.
@@ -58,13 +58,12 @@ impl EventDraft {
     pub fn identity(
         kind: EventKind,
         name: &str,
-        version: &str,
+        label: &str,
         status: Status,
         artifact_uri: Option<&str>,
     ) -> Self {
         let status = status.as_str();
-        let payload =
-            json!({"name": name, "version": version, "status": status, "artifact_uri": artifact_uri});
+        let payload = json!({"name": name, "version": label, "status": status, "artifact_uri": artifact_uri});
         Self::new(kind, &payload)
     }
 

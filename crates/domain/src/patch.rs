@@ -5,10 +5,10 @@ use crate::{
     draft::{Architecture, FileRecord, Provenance},
     json::{Object, Value},
     limits::check_tags,
-    model::Model,
     refusal::Refusal,
     status::Status,
     suites,
+    version::Version,
 };
 
 /// Fields that may change on a production or frozen version.
@@ -17,7 +17,7 @@ const MUTABLE_FIELDS: [&str; 8] =
 
 /// The fields to change; a field that is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs, reason = "named as in `Model`")]
+#[allow(missing_docs, reason = "named as in `Version`")]
 pub struct Patch {
     pub status: Option<Status>,
     pub artifact_uri: Option<String>,
@@ -123,7 +123,7 @@ impl Patch {
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, or change an immutable field.
-    pub fn check_allowed<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
+    pub fn check_allowed<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
         if model.frozen && self.frozen == Some(false) {
             return Err(Refusal::Conflict(
                 "a frozen version stays frozen; register a new version instead".to_owned(),
@@ -145,7 +145,7 @@ impl Patch {
     }
 
     /// Applies the patch. The caller has checked [`Patch::check_allowed`] and sets `updated_at`.
-    pub fn apply(&self, model: &mut Model) {
+    pub fn apply(&self, model: &mut Version) {
         fn set<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
             if given.is_some() {
                 field.clone_from(given);
@@ -221,7 +221,7 @@ fn apply_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tests::sample;
+    use crate::version::tests::sample;
 
     fn text(text: &str) -> Option<String> {
         Some(text.to_owned())
@@ -275,8 +275,8 @@ mod tests {
     #[test]
     fn immutable_versions_accept_the_mutable_fields_and_nothing_else() {
         let open = sample();
-        let frozen = Model { frozen: true, ..sample() };
-        let production = Model { status: Status::Production, ..sample() };
+        let frozen = Version { frozen: true, ..sample() };
+        let production = Version { status: Status::Production, ..sample() };
         for (field, patch) in one_of_each() {
             assert_eq!(patch.updated_fields(), [field]);
             assert_eq!(patch.check_allowed(&open), Ok(()), "{field}");
@@ -301,7 +301,7 @@ mod tests {
     fn a_frozen_version_cannot_be_unfrozen() {
         let thaw = Patch { frozen: Some(false), ..Patch::default() };
         assert_eq!(thaw.check_allowed(&sample()), Ok(()));
-        assert!(thaw.check_allowed(&Model { frozen: true, ..sample() }).is_err());
+        assert!(thaw.check_allowed(&Version { frozen: true, ..sample() }).is_err());
     }
 
     #[test]
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_new_path_replaces_digest_and_size_even_if_the_file_is_too_large_to_digest() {
         let mut model =
-            Model { checkpoint_sha256: text(&"a".repeat(64)), checkpoint_size_bytes: Some(16), ..sample() };
+            Version { checkpoint_sha256: text(&"a".repeat(64)), checkpoint_size_bytes: Some(16), ..sample() };
         let mut patch = Patch { checkpoint: path("/data/new"), ..Patch::default() };
         patch.measured(Some(&Measurement { sha256: None, size_bytes: 7 }), None).unwrap();
         let fields = ["local_checkpoint_path", "checkpoint_sha256", "checkpoint_size_bytes"];

@@ -1,6 +1,6 @@
 //! Optimistic concurrency: a change applies only to the state that its caller has seen.
 
-use crate::{model::Model, refusal::Refusal};
+use crate::{refusal::Refusal, version::Version};
 
 /// What must be true of a version for a change to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl Precondition {
     ///
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
-    pub fn check<S: AsRef<str>>(&self, model: &Model<S>) -> Result<(), Refusal> {
+    pub fn check<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
         if let Some(accepted) = &self.revisions {
             let revision = model.revision();
             if !accepted.contains(&revision) {
@@ -40,7 +40,7 @@ impl Precondition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tests::sample;
+    use crate::version::tests::sample;
 
     #[test]
     fn a_write_to_a_version_that_has_changed_is_refused() {

@@ -1,6 +1,6 @@
 //! The gate to production, and the choice of versions to demote.
 
-use crate::{json::Value, model::ModelId, refusal::Refusal, suites::suites};
+use crate::{json::Value, refusal::Refusal, suites::suites, version::VersionId};
 
 /// The condition that a version must meet to become the production version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ fn score(scores: &Value) -> Option<f64> {
 /// Each row is `(name, updated_at, id)` of a production version. The result pairs each version to demote with the one
 /// that stays.
 #[must_use]
-pub fn surplus(mut production: Vec<(String, String, ModelId)>) -> Vec<(ModelId, ModelId)> {
+pub fn surplus(mut production: Vec<(String, String, VersionId)>) -> Vec<(VersionId, VersionId)> {
     production.sort_unstable();
     let mut demoted = Vec::new();
     let mut rest = production.as_slice();
@@ -63,7 +63,7 @@ pub fn surplus(mut production: Vec<(String, String, ModelId)>) -> Vec<(ModelId, 
 
 /// Returns the reason for a demotion, as the audit trail records it.
 #[must_use]
-pub fn demotion_reason(successor: ModelId) -> String {
+pub fn demotion_reason(successor: VersionId) -> String {
     format!("new production: {successor}")
 }
 

@@ -3,7 +3,7 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use crate::{model::ModelId, refusal::Refusal, status::Status, text_enum::text_enum};
+use crate::{refusal::Refusal, status::Status, text_enum::text_enum, version::VersionId};
 
 text_enum! {
     /// The sort key of a list. Ties are broken by id, in the same direction.
@@ -85,7 +85,7 @@ impl Default for ListQuery {
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventQuery {
     /// The version.
-    pub model_id: ModelId,
+    pub version_id: VersionId,
     /// The maximum number of events on the page.
     pub limit: u32,
     /// Events to skip, starting with the newest.

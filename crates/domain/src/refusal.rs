@@ -1,6 +1,6 @@
 //! Why the registry refuses a request.
 
-use crate::model::ModelId;
+use crate::version::VersionId;
 
 /// Why the registry refuses a request. The message says what was wrong and what to do.
 ///
@@ -20,7 +20,7 @@ pub enum Refusal {
     #[error("model {id} is {state}")]
     ForceRequired {
         /// The version.
-        id: ModelId,
+        id: VersionId,
         /// `in production` or `frozen`.
         state: &'static str,
     },
@@ -59,15 +59,15 @@ pub enum Refusal {
 impl Refusal {
     /// Creates the refusal for an id that no version has.
     #[must_use]
-    pub fn no_model(id: ModelId) -> Self {
+    pub fn no_version(id: VersionId) -> Self {
         Self::NotFound(format!("there is no model with id {id}"))
     }
 
     /// Creates the refusal for a name and version that the model with this id has.
     #[must_use]
-    pub fn taken(name: &str, version: &str, id: ModelId) -> Self {
+    pub fn taken(name: &str, label: &str, id: VersionId) -> Self {
         Self::Conflict(format!(
-            "version {version:?} of {name:?} is registered already, as model {id}; register another version, or change that one"
+            "version {label:?} of {name:?} is registered already, as model {id}; register another version, or change that one"
         ))
     }
 }

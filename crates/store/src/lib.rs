@@ -13,8 +13,8 @@ pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, U
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    ComparedModel, Draft, Event, EventDraft, EventQuery, ListQuery, Model, ModelId, ModelRow, Page, Refusal,
-    Stats, Status, Timestamp,
+    ComparedVersion, Draft, Event, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status,
+    Timestamp, Version, VersionId, VersionRow,
 };
 
 /// Why a store could not run an operation.
@@ -44,9 +44,9 @@ pub enum StoreError {
 }
 
 /// Called with a row, which is borrowed from the store.
-pub type VisitModel<'v> = &'v mut dyn FnMut(ModelRow<'_>);
+pub type VisitVersion<'v> = &'v mut dyn FnMut(VersionRow<'_>);
 /// Called with each row until it breaks; no more rows are read then.
-pub type VisitModels<'v> = &'v mut dyn FnMut(ModelRow<'_>) -> ControlFlow<()>;
+pub type VisitVersions<'v> = &'v mut dyn FnMut(VersionRow<'_>) -> ControlFlow<()>;
 /// Called with each event until it breaks; no more events are read then.
 pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
@@ -57,22 +57,26 @@ pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait ReadStore {
     /// Visits the version with this id. Returns true if there is one.
-    fn model(&mut self, id: ModelId, visit: VisitModel<'_>) -> Result<bool, StoreError>;
+    fn version(&mut self, id: VersionId, visit: VisitVersion<'_>) -> Result<bool, StoreError>;
     /// Visits the version with this name and version. Returns true if there is one.
-    fn model_by_name(&mut self, name: &str, version: &str, visit: VisitModel<'_>)
-    -> Result<bool, StoreError>;
+    fn version_by_label(
+        &mut self,
+        name: &str,
+        version: &str,
+        visit: VisitVersion<'_>,
+    ) -> Result<bool, StoreError>;
     /// Visits the production version of this name. Returns true if there is one.
-    fn production(&mut self, name: &str, visit: VisitModel<'_>) -> Result<bool, StoreError>;
+    fn production(&mut self, name: &str, visit: VisitVersion<'_>) -> Result<bool, StoreError>;
     /// Visits a page of versions, in order. Also returns the ids of the versions on the page that were not visited.
-    fn models(
+    fn versions(
         &mut self,
         query: &ListQuery,
-        visit: VisitModels<'_>,
-    ) -> Result<(Page, Vec<ModelId>), StoreError>;
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError>;
     /// Visits the versions of `ids` that exist, in the order given.
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModels<'_>) -> Result<(), StoreError>;
+    fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError>;
     /// Returns the values that a comparison needs of the versions of `ids` that exist: by ascending id, each once.
-    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError>;
+    fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError>;
     /// Visits a page of a version's events, newest first. The result describes the whole page.
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError>;
     /// Counts the versions.
@@ -83,33 +87,33 @@ pub trait ReadStore {
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`; `insert` documents more")]
 pub trait WriteStore {
     /// Returns the version with this id, with `tags` and `metrics` as stored.
-    fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError>;
+    fn find(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
     /// Returns the production version of this name.
-    fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
+    fn find_production(&mut self, name: &str) -> Result<Option<Version>, StoreError>;
     /// Returns the id of the version with this name and label.
-    fn find_label(&mut self, name: &str, version: &str) -> Result<Option<ModelId>, StoreError>;
+    fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError>;
     /// Adds a version under an id that was never used before.
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if name and version are taken.
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError>;
+    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError>;
     /// Writes the columns that differ between two states of a version. Id, name, version and `created_at` never differ.
-    fn update(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
+    fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
-    fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError>;
+    fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text) and `updated_at`.
-    fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
+    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
     /// Writes a page without changing data, so that a commit shows whether writes work.
     ///
     /// # Errors
     /// [`StoreError::Full`], even if the disk has space for this write but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
     /// Deletes a version; its events stay.
-    fn delete(&mut self, id: ModelId) -> Result<(), StoreError>;
+    fn delete(&mut self, id: VersionId) -> Result<(), StoreError>;
     /// Appends to the audit trail.
     fn append_event(
         &mut self,
-        id: ModelId,
+        id: VersionId,
         event: &EventDraft,
         actor: &str,
         created_at: &str,

@@ -4,8 +4,8 @@
 //! operation has written nothing, because rules come before writes.
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, Model, ModelId, Patch, Precondition, Refusal, Status,
-    Timestamp, json, limits::check_metrics, promotion::demotion_reason,
+    Draft, Evaluation, EventDraft, EventKind, Gate, Patch, Precondition, Refusal, Status, Timestamp, Version,
+    VersionId, json, limits::check_metrics, promotion::demotion_reason,
 };
 
 use super::{StoreError, WriteStore};
@@ -31,12 +31,17 @@ impl Context<'_> {
         event.within(self.max_event_payload_bytes)
     }
 
-    fn append(&self, store: &mut dyn WriteStore, id: ModelId, event: &EventDraft) -> Result<(), StoreError> {
+    fn append(
+        &self,
+        store: &mut dyn WriteStore,
+        id: VersionId,
+        event: &EventDraft,
+    ) -> Result<(), StoreError> {
         store.append_event(id, event, self.actor, &self.now.to_string())
     }
 
     /// Returns the next `updated_at` of a version, which always increases.
-    fn after(&self, model: &Model) -> String {
+    fn after(&self, model: &Version) -> String {
         self.now.after(&model.updated_at).to_string()
     }
 }
@@ -50,18 +55,18 @@ pub fn register(
     store: &mut dyn WriteStore,
     draft: Draft,
     context: &Context<'_>,
-) -> Result<Model, StoreError> {
+) -> Result<Version, StoreError> {
     let event = context.checked(EventDraft::identity(
         EventKind::Create,
         &draft.name,
-        &draft.version,
+        &draft.label,
         draft.status,
         draft.artifact_uri.as_deref(),
     ))?;
     let metrics = json::compact(&draft.metrics);
     check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
-    if let Some(id) = store.find_label(&draft.name, &draft.version)? {
-        return Err(Refusal::taken(&draft.name, &draft.version, id).into());
+    if let Some(id) = store.find_label(&draft.name, &draft.label)? {
+        return Err(Refusal::taken(&draft.name, &draft.label, id).into());
     }
     let incumbent = demote_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = store.insert(draft, context.now)?;
@@ -79,11 +84,11 @@ pub fn register(
 /// [`Refusal::PreconditionFailed`] if the version has changed since the caller read it.
 pub fn update(
     store: &mut dyn WriteStore,
-    id: ModelId,
+    id: VersionId,
     patch: &Patch,
     precondition: &Precondition,
     context: &Context<'_>,
-) -> Result<Model, StoreError> {
+) -> Result<Version, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
     patch.check_allowed(&model)?;
     let fields = patch.updated_fields();
@@ -113,11 +118,11 @@ pub fn update(
 /// As [`update`].
 pub fn promote(
     store: &mut dyn WriteStore,
-    id: ModelId,
+    id: VersionId,
     to: Status,
     precondition: &Precondition,
     context: &Context<'_>,
-) -> Result<Model, StoreError> {
+) -> Result<Version, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
     let from = model.status;
     let event = context.checked(EventDraft::promote(from, to))?;
@@ -139,11 +144,11 @@ pub fn promote(
 /// [`Refusal::Conflict`] if `updated_at` differs from what the caller read, or the metrics can't take a suite.
 pub fn record_metrics(
     store: &mut dyn WriteStore,
-    id: ModelId,
+    id: VersionId,
     evaluation: &Evaluation,
     precondition: &Precondition,
     context: &Context<'_>,
-) -> Result<Model, StoreError> {
+) -> Result<Version, StoreError> {
     let mut model = load_checked(store, id, precondition)?;
     let before = model.metrics.as_deref();
     let recorded = evaluation.record(before, context.actor, context.now)?;
@@ -162,7 +167,7 @@ pub fn record_metrics(
 /// [`Refusal::NotFound`], [`Refusal::Conflict`], [`Refusal::PreconditionFailed`].
 pub fn delete(
     store: &mut dyn WriteStore,
-    id: ModelId,
+    id: VersionId,
     force: bool,
     precondition: &Precondition,
     context: &Context<'_>,
@@ -176,7 +181,7 @@ pub fn delete(
     let event = EventDraft::identity(
         EventKind::Delete,
         &model.name,
-        &model.version,
+        &model.label,
         model.status,
         model.artifact_uri.as_deref(),
     );
@@ -186,10 +191,10 @@ pub fn delete(
 
 fn load_checked(
     store: &mut dyn WriteStore,
-    id: ModelId,
+    id: VersionId,
     precondition: &Precondition,
-) -> Result<Model, StoreError> {
-    let model = store.find(id)?.ok_or_else(|| Refusal::no_model(id))?;
+) -> Result<Version, StoreError> {
+    let model = store.find(id)?.ok_or_else(|| Refusal::no_version(id))?;
     precondition.check(&model)?;
     Ok(model)
 }
@@ -205,7 +210,7 @@ fn demote_incumbent(
     to: Status,
     metrics: Option<&str>,
     context: &Context<'_>,
-) -> Result<Option<ModelId>, StoreError> {
+) -> Result<Option<VersionId>, StoreError> {
     if to != Status::Production || from == Some(to) {
         return Ok(None);
     }
@@ -220,8 +225,8 @@ fn demote_incumbent(
 
 fn append_demotion(
     store: &mut dyn WriteStore,
-    incumbent: ModelId,
-    successor: ModelId,
+    incumbent: VersionId,
+    successor: VersionId,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     context.append(store, incumbent, &EventDraft::auto_demote(&demotion_reason(successor)))

@@ -8,7 +8,7 @@ use actix_web::{
 use serde::Serialize;
 
 use crate::{
-    domain::{Model, ModelId, ModelRow, Page},
+    domain::{Page, Version, VersionId, VersionRow},
     registry::VersionRef,
 };
 
@@ -30,14 +30,14 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const MODEL_BYTES: usize = 1024;
 
 /// The answer with a version.
-struct ModelAnswer {
+struct VersionAnswer {
     revision: String,
     /// Its id and its JSON, unless the caller has this revision already.
-    body: Option<(ModelId, Vec<u8>)>,
+    body: Option<(VersionId, Vec<u8>)>,
 }
 
-impl ModelAnswer {
-    fn of<S: AsRef<str> + Serialize>(model: &Model<S>, seen: &EntityTags, expose_paths: bool) -> Self {
+impl VersionAnswer {
+    fn of<S: AsRef<str> + Serialize>(model: &Version<S>, seen: &EntityTags, expose_paths: bool) -> Self {
         let revision = model.revision();
         let body = (!seen.include(&revision)).then(|| {
             let mut json = Vec::with_capacity(MODEL_BYTES);
@@ -68,10 +68,10 @@ impl ModelAnswer {
 /// Answers with the requested version. A large one is read again in a turn, so that few large results wait in memory.
 pub(super) async fn version(call: &Call, version: VersionRef) -> Answer {
     let written = view(call);
-    let small = move |model: &ModelRow<'_>| {
+    let small = move |model: &VersionRow<'_>| {
         // Most of a large version is its metrics, so few are written in vain.
         let may_be_small = model.metrics.as_ref().is_none_or(|metrics| metrics.len() <= SMALL_BYTES);
-        may_be_small.then(|| written(model)).filter(ModelAnswer::is_small)
+        may_be_small.then(|| written(model)).filter(VersionAnswer::is_small)
     };
     let answer = match call.registry().model(version.clone(), small).await? {
         Some(answer) => answer,
@@ -83,14 +83,14 @@ pub(super) async fn version(call: &Call, version: VersionRef) -> Answer {
     Ok(answer.into_response(call))
 }
 
-fn view(call: &Call) -> impl FnOnce(&ModelRow<'_>) -> ModelAnswer + Send + use<> {
+fn view(call: &Call) -> impl FnOnce(&VersionRow<'_>) -> VersionAnswer + Send + use<> {
     let (seen, expose_paths) = (call.seen(), call.app.options.expose_local_paths);
-    move |model: &ModelRow<'_>| ModelAnswer::of(model, &seen, expose_paths)
+    move |model: &VersionRow<'_>| VersionAnswer::of(model, &seen, expose_paths)
 }
 
 /// Answers with the changed version.
-pub(super) fn changed(call: &Call, model: Model) -> HttpResponse {
-    ModelAnswer::of(&model, &EntityTags::Absent, call.app.options.expose_local_paths).into_response(call)
+pub(super) fn changed(call: &Call, model: Version) -> HttpResponse {
+    VersionAnswer::of(&model, &EntityTags::Absent, call.app.options.expose_local_paths).into_response(call)
 }
 
 /// Answers with a body that is JSON already.

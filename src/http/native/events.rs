@@ -38,7 +38,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     call.check()?;
     let after = call.cursor(EventQuery::LIST_NAME, offset)?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let query = EventQuery { model_id, limit, offset: offset.unsigned_abs(), after };
+    let query = EventQuery { version_id: model_id, limit, offset: offset.unsigned_abs(), after };
     let (events, page) = Events::list(&call.app, query).await?;
     Ok(answer::page(&call, events, &page))
 }

@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-use crate::domain::{Event, Model};
+use crate::domain::{Event, Version};
 
 /// Writes a version with its fields in the order of the contract.
 pub(super) fn write_model<S: AsRef<str> + Serialize>(
     out: &mut Vec<u8>,
-    model: &Model<S>,
+    model: &Version<S>,
     expose_paths: bool,
 ) {
     let mut object = ObjectWriter::begin(out);
     object.field("id", model.id);
     object.field("name", &model.name);
-    object.field("version", &model.version);
+    object.field("version", &model.label);
     object.field("status", model.status.as_str());
     object.field("artifact_uri", &model.artifact_uri);
     object.field("checkpoint_sha256", &model.checkpoint_sha256);
@@ -47,7 +47,7 @@ pub(super) fn write_model<S: AsRef<str> + Serialize>(
 pub(super) fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
     let mut object = ObjectWriter::begin(out);
     object.field("id", event.id);
-    object.field("model_id", event.model_id);
+    object.field("model_id", event.version_id);
     object.field("event_type", &event.event_type);
     object.raw("payload", Some(&event.payload));
     object.field("actor", &event.actor);
@@ -102,7 +102,7 @@ mod tests {
     fn a_number_that_is_not_finite_is_null() {
         let model = Draft::named("m", "1").unwrap().into_model(1, Timestamp::from_unix_millis(0));
         let mut out = Vec::new();
-        write_model(&mut out, &Model { training_loss: Some(f64::INFINITY), ..model }, false);
+        write_model(&mut out, &Version { training_loss: Some(f64::INFINITY), ..model }, false);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains(r#""training_loss":null"#), "{text}");
     }

@@ -9,7 +9,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use actix_web::web::Data;
 
 use crate::{
-    domain::{Comparison, Cursor, EventQuery, ListQuery, ModelId, ModelRow, Page, query::CursorKey},
+    domain::{Comparison, Cursor, EventQuery, ListQuery, Page, VersionId, VersionRow, query::CursorKey},
     registry::Result,
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Versions {
 
 enum Piece {
     Text(&'static str),
-    Version(ModelId),
+    Version(VersionId),
 }
 
 /// Continues a read until there are `limit_bytes`.
@@ -66,7 +66,7 @@ impl Versions {
             .registry
             .read(move |store| {
                 let (mut bytes, mut ids) = (vec![b'['], Vec::new());
-                let (page, rest) = store.models(&first_part, &mut |model| {
+                let (page, rest) = store.versions(&first_part, &mut |model| {
                     if !ids.is_empty() {
                         bytes.push(b',');
                     }
@@ -92,24 +92,24 @@ impl Versions {
     }
 
     /// Returns one version, which is written already.
-    pub(super) fn one(app: &Data<App>, id: ModelId, bytes: Vec<u8>) -> Begun<Self> {
+    pub(super) fn one(app: &Data<App>, id: VersionId, bytes: Vec<u8>) -> Begun<Self> {
         let before = Self::new(app, [Piece::Version(id)]);
         Begun { bytes, before, after: None, limit_bytes: 0 }
     }
 
     /// Returns the versions of `ids` that exist, side by side.
-    pub(super) async fn compared(app: &Data<App>, ids: Vec<ModelId>) -> Result<Begun<Self>> {
-        let compared_models = app.registry.read(move |store| store.compared_models(&ids)).await?;
-        let Comparison { by_params, by_loss, by_step } = Comparison::of(&compared_models);
-        let mut pieces = Vec::with_capacity(compared_models.len() * 4 + 5);
+    pub(super) async fn compared(app: &Data<App>, ids: Vec<VersionId>) -> Result<Begun<Self>> {
+        let compared_versions = app.registry.read(move |store| store.compared_versions(&ids)).await?;
+        let Comparison { by_params, by_loss, by_step } = Comparison::of(&compared_versions);
+        let mut pieces = Vec::with_capacity(compared_versions.len() * 4 + 5);
         for (text, order) in [
-            (r#"{"models":["#, (0..compared_models.len()).collect()),
+            (r#"{"models":["#, (0..compared_versions.len()).collect()),
             (r#"],"comparison":{"by_params":["#, by_params),
             (r#"],"by_loss":["#, by_loss),
             (r#"],"by_step":["#, by_step),
         ] {
             pieces.push(Piece::Text(text));
-            pieces.extend(order.into_iter().map(|index| Piece::Version(compared_models[index].id)));
+            pieces.extend(order.into_iter().map(|index| Piece::Version(compared_versions[index].id)));
         }
         pieces.push(Piece::Text("]}}"));
         let _turn = turn_to_start().await?;
@@ -127,7 +127,7 @@ impl Versions {
             .read(move |store| {
                 // Visiting the first row stops the read; the ids of the others come without their rows.
                 let mut ids = Vec::new();
-                let (page, rest) = store.models(&read, &mut |model| {
+                let (page, rest) = store.versions(&read, &mut |model| {
                     ids.push(model.id);
                     ControlFlow::Break(())
                 })?;
@@ -141,7 +141,7 @@ impl Versions {
     }
 
     /// Returns the ids that come next, and the number of pieces that are written once these are.
-    fn next_ids(&self) -> (Vec<ModelId>, usize) {
+    fn next_ids(&self) -> (Vec<VersionId>, usize) {
         let (mut ids, mut end) = (Vec::new(), self.written);
         while let Some(piece) = self.pieces.get(end).filter(|_| ids.len() < READ_ROWS) {
             if let Piece::Version(id) = piece {
@@ -153,7 +153,7 @@ impl Versions {
     }
 
     /// Writes a version and the texts before it. Versions before it that were deleted are left out.
-    fn write(&mut self, out: &mut Vec<u8>, model: &ModelRow<'_>) {
+    fn write(&mut self, out: &mut Vec<u8>, model: &VersionRow<'_>) {
         let is_it = |piece: &Piece| matches!(piece, Piece::Version(id) if *id == model.id);
         let skipped = self.pieces[self.written..].iter().position(is_it).unwrap_or_default();
         self.write_texts(out, self.written + skipped);
@@ -187,7 +187,7 @@ impl Source for Versions {
         let read = app.registry.read(move |store| {
             let (ids, mut end) = rest.next_ids();
             let mut bytes = Vec::new();
-            store.models_with_ids(&ids, &mut |model| {
+            store.versions_with_ids(&ids, &mut |model| {
                 rest.write(&mut bytes, &model);
                 until(limit_bytes, &bytes)
             })?;

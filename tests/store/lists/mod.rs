@@ -160,7 +160,7 @@ impl File {
         let mut ids = Vec::new();
         let (page, _) = self
             .reader
-            .models(query, &mut |row| {
+            .versions(query, &mut |row| {
                 ids.push(row.id);
                 ControlFlow::Continue(())
             })

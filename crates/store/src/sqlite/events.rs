@@ -29,21 +29,21 @@ pub(super) fn page(
     visit: VisitEvents<'_>,
 ) -> Result<Page, StoreError> {
     let counted: u64 =
-        connection.prepare_cached(COUNT)?.query_row((query.model_id, MAX_COUNTED + 1), |row| row.get(0))?;
+        connection.prepare_cached(COUNT)?.query_row((query.version_id, MAX_COUNTED + 1), |row| row.get(0))?;
     let total = (counted <= MAX_COUNTED).then_some(counted);
     let mut before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
     if let Some(passed) = query.offset.checked_sub(1) {
         let passed = i64::try_from(passed).unwrap_or(i64::MAX);
         let last = connection
             .prepare_cached(LAST_SKIPPED)?
-            .query_row((query.model_id, before, passed), |row| row.get(0))
+            .query_row((query.version_id, before, passed), |row| row.get(0))
             .optional()?;
         let Some(last) = last else { return Ok(Page { total, next: None }) };
         before = last;
     }
     let mut statement = connection.prepare_cached(PAGE)?;
     // One more than the limit shows if there is a next page.
-    let mut rows = statement.query((query.model_id, before, i64::from(query.limit) + 1))?;
+    let mut rows = statement.query((query.version_id, before, i64::from(query.limit) + 1))?;
     let (mut seen, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         if seen == query.limit {
@@ -67,7 +67,7 @@ fn next(
     left: u32,
 ) -> Result<Option<Cursor>, StoreError> {
     let mut ids = connection.prepare_cached(IDS)?;
-    let ids = ids.query_map((query.model_id, last, i64::from(left) + 1), |row| row.get(0))?;
+    let ids = ids.query_map((query.version_id, last, i64::from(left) + 1), |row| row.get(0))?;
     let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
     let follows = ids.len() > left as usize;
     let last = ids.get((left as usize).wrapping_sub(1)).copied().unwrap_or(last);
@@ -81,7 +81,7 @@ fn cursor(id: i64) -> Cursor {
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {
     Ok(Event {
         id: row.get(0)?,
-        model_id: row.get(1)?,
+        version_id: row.get(1)?,
         event_type: text(row, 2)?.unwrap_or_default(),
         payload: text(row, 3)?.unwrap_or(Cow::Borrowed("null")),
         actor: text(row, 4)?,

@@ -12,7 +12,7 @@
 use rusqlite::Connection;
 use serde_json::Value;
 
-use registry_domain::{Model, Status};
+use registry_domain::{Status, Version};
 
 use super::{ngrams, rows::text};
 
@@ -71,24 +71,24 @@ pub(super) const COUNTED: [(CountOf, &str, &str); 3] = [
 ];
 
 /// Adds a version that was inserted.
-pub(super) fn add(connection: &Connection, model: &Model) -> rusqlite::Result<()> {
+pub(super) fn add(connection: &Connection, model: &Version) -> rusqlite::Result<()> {
     count(connection, CountOf::Name, &model.name, 1)?;
     count(connection, CountOf::Status, model.status.as_str(), 1)?;
     change_tags(connection, model.id, &[], &tags_of(model.tags.as_deref()))?;
-    set_text(connection, model.id, &model.name, &model.version, model.description.as_deref())?;
+    set_text(connection, model.id, &model.name, &model.label, model.description.as_deref())?;
     connection.prepare_cached(ADD_BACKDATED)?.execute((model.id, &model.created_at))?;
     Ok(())
 }
 
 /// Updates the tables after a version has changed. Its name, version and `created_at` never change.
-pub(super) fn change(connection: &Connection, before: &Model, after: &Model) -> rusqlite::Result<()> {
+pub(super) fn change(connection: &Connection, before: &Version, after: &Version) -> rusqlite::Result<()> {
     change_status(connection, before.status, after.status)?;
     if before.tags != after.tags {
         let [old, new] = [before, after].map(|model| tags_of(model.tags.as_deref()));
         change_tags(connection, after.id, &old, &new)?;
     }
     if before.description != after.description {
-        set_text(connection, after.id, &after.name, &after.version, after.description.as_deref())?;
+        set_text(connection, after.id, &after.name, &after.label, after.description.as_deref())?;
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ pub(super) fn change_status(connection: &Connection, from: Status, to: Status) -
 }
 
 /// Removes a version.
-pub(super) fn remove(connection: &Connection, model: &Model) -> rusqlite::Result<()> {
+pub(super) fn remove(connection: &Connection, model: &Version) -> rusqlite::Result<()> {
     count(connection, CountOf::Name, &model.name, -1)?;
     count(connection, CountOf::Status, model.status.as_str(), -1)?;
     change_tags(connection, model.id, &tags_of(model.tags.as_deref()), &[])?;

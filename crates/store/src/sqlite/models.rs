@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
-    ComparedModel, Draft, EventDraft, EventQuery, ListQuery, Model, ModelId, Page, Refusal, Stats, Status,
-    Timestamp,
+    ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status, Timestamp,
+    Version, VersionId,
 };
 
-use crate::{ReadStore, StoreError, VisitEvents, VisitModel, VisitModels, WriteStore};
+use crate::{ReadStore, StoreError, VisitEvents, VisitVersion, VisitVersions, WriteStore};
 
 use super::{
     commit,
@@ -36,7 +36,7 @@ fn visit_one(
     connection: &rusqlite::Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-    visit: VisitModel<'_>,
+    visit: VisitVersion<'_>,
 ) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
@@ -48,32 +48,32 @@ fn visit_one(
 }
 
 impl ReadStore for SqliteReader {
-    fn model(&mut self, id: ModelId, visit: VisitModel<'_>) -> Result<bool, StoreError> {
+    fn version(&mut self, id: VersionId, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
         visit_one(&self.connection, BY_ID, [id], visit)
     }
 
-    fn model_by_name(
+    fn version_by_label(
         &mut self,
         name: &str,
         version: &str,
-        visit: VisitModel<'_>,
+        visit: VisitVersion<'_>,
     ) -> Result<bool, StoreError> {
         visit_one(&self.connection, BY_NAME, [name, version], visit)
     }
 
-    fn production(&mut self, name: &str, visit: VisitModel<'_>) -> Result<bool, StoreError> {
+    fn production(&mut self, name: &str, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
         visit_one(&self.connection, PRODUCTION, [name], visit)
     }
 
-    fn models(
+    fn versions(
         &mut self,
         query: &ListQuery,
-        visit: VisitModels<'_>,
-    ) -> Result<(Page, Vec<ModelId>), StoreError> {
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
         self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
     }
 
-    fn models_with_ids(&mut self, ids: &[ModelId], visit: VisitModels<'_>) -> Result<(), StoreError> {
+    fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
         self.snapshot(|connection| {
             let mut flow = ControlFlow::Continue(());
             for id in ids {
@@ -86,7 +86,7 @@ impl ReadStore for SqliteReader {
         })
     }
 
-    fn compared_models(&mut self, ids: &[ModelId]) -> Result<Vec<ComparedModel>, StoreError> {
+    fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
@@ -96,7 +96,7 @@ impl ReadStore for SqliteReader {
             for id in ids {
                 let mut rows = statement.query([id])?;
                 if let Some(row) = rows.next()? {
-                    models.push(ComparedModel {
+                    models.push(ComparedVersion {
                         id,
                         params: row.get(1)?,
                         training_loss: row.get(2)?,
@@ -121,41 +121,41 @@ fn find_one(
     connection: &rusqlite::Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-) -> Result<Option<Model>, StoreError> {
+) -> Result<Option<Version>, StoreError> {
     let mut model = None;
     visit_one(connection, sql, parameters, &mut |row| model = Some(row.into_owned()))?;
     Ok(model)
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(model: &Model) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 28]> {
+fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 28]> {
     macro_rules! columns {
         ($($field:ident)*) => {
-            [("status", ToSqlOutput::from(model.status.as_str())), $((stringify!($field), model.$field.to_sql()?)),*]
+            [("status", ToSqlOutput::from(model.status.as_str())), ("version", model.label.to_sql()?), $((stringify!($field), model.$field.to_sql()?)),*]
         };
     }
     Ok(columns!(
-        name version artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
+        name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
         params training_step training_loss dataset description tags metrics created_at updated_at
     ))
 }
 
 impl WriteStore for SqliteWriter {
-    fn find(&mut self, id: ModelId) -> Result<Option<Model>, StoreError> {
+    fn find(&mut self, id: VersionId) -> Result<Option<Version>, StoreError> {
         find_one(&self.connection, BY_ID, [id])
     }
 
-    fn find_production(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
+    fn find_production(&mut self, name: &str) -> Result<Option<Version>, StoreError> {
         find_one(&self.connection, PRODUCTION, [name])
     }
 
-    fn find_label(&mut self, name: &str, version: &str) -> Result<Option<ModelId>, StoreError> {
+    fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError> {
         let mut find = self.connection.prepare_cached(ID_BY_NAME)?;
-        Ok(find.query_row([name, version], |row| row.get(0)).optional()?)
+        Ok(find.query_row([name, label], |row| row.get(0)).optional()?)
     }
 
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Model, StoreError> {
+    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError> {
         let mut model = draft.into_model(0, now);
         let (columns, values): (Vec<_>, Vec<_>) = columns_of(&model)?.into_iter().unzip();
         let (columns, parameters) = (columns.join(", "), vec!["?"; columns.len()].join(", "));
@@ -163,8 +163,8 @@ impl WriteStore for SqliteWriter {
         let inserted = self.connection.prepare_cached(&sql)?.execute(params_from_iter(values));
         if let Err(error) = inserted {
             // Also guards callers that have not checked the label.
-            return Err(match self.find_label(&model.name, &model.version)? {
-                Some(id) => Refusal::taken(&model.name, &model.version, id).into(),
+            return Err(match self.find_label(&model.name, &model.label)? {
+                Some(id) => Refusal::taken(&model.name, &model.label, id).into(),
                 None => error.into(),
             });
         }
@@ -173,7 +173,7 @@ impl WriteStore for SqliteWriter {
         Ok(model)
     }
 
-    fn update(&mut self, before: &Model, after: &Model) -> Result<(), StoreError> {
+    fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError> {
         let columns = columns_of(before)?.into_iter().zip(columns_of(after)?);
         let changed = columns.filter(|(old, new)| old != new).map(|(_, new)| new);
         let (columns, mut values): (Vec<_>, Vec<_>) = changed.unzip();
@@ -186,14 +186,14 @@ impl WriteStore for SqliteWriter {
         Ok(lookup::change(&self.connection, before, after)?)
     }
 
-    fn set_status(&mut self, id: ModelId, status: Status, updated_at: &str) -> Result<(), StoreError> {
+    fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError> {
         let before: String = self.connection.prepare_cached(STATUS)?.query_row([id], |row| row.get(0))?;
         self.connection.prepare_cached(SET_STATUS)?.execute((id, status.as_str(), updated_at))?;
         let before = Status::parse(&before).unwrap_or_default();
         Ok(lookup::change_status(&self.connection, before, status)?)
     }
 
-    fn set_metrics(&mut self, id: ModelId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
+    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
         self.connection.prepare_cached(SET_METRICS)?.execute((id, metrics, updated_at))?;
         Ok(())
     }
@@ -206,7 +206,7 @@ impl WriteStore for SqliteWriter {
         Ok(commit::touch(&self.connection)?)
     }
 
-    fn delete(&mut self, id: ModelId) -> Result<(), StoreError> {
+    fn delete(&mut self, id: VersionId) -> Result<(), StoreError> {
         if let Some(model) = self.find(id)? {
             self.connection.prepare_cached(DELETE)?.execute([id])?;
             lookup::remove(&self.connection, &model)?;
@@ -216,7 +216,7 @@ impl WriteStore for SqliteWriter {
 
     fn append_event(
         &mut self,
-        id: ModelId,
+        id: VersionId,
         event: &EventDraft,
         actor: &str,
         created_at: &str,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use rusqlite::Row;
 
-use registry_domain::{Model, ModelRow, Status};
+use registry_domain::{Status, Version, VersionRow};
 
 /// The columns of a version, in the order in which [`read`] expects them.
 macro_rules! columns {
@@ -24,11 +24,11 @@ pub(super) use columns;
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
 
 /// Reads a version from a row of [`columns`]; texts are borrowed from SQLite's page.
-pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<ModelRow<'r>> {
-    Ok(Model {
+pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<VersionRow<'r>> {
+    Ok(Version {
         id: row.get(0)?,
         name: text(row, 1)?.unwrap_or_default(),
-        version: text(row, 2)?.unwrap_or_default(),
+        label: text(row, 2)?.unwrap_or_default(),
         status: text(row, 3)?.and_then(|status| Status::parse(&status)).unwrap_or_default(),
         artifact_uri: text(row, 4)?,
         checkpoint_sha256: text(row, 5)?,

@@ -13,9 +13,9 @@ use std::{cell::RefCell, ops::ControlFlow};
 
 use rusqlite::Connection;
 
-use registry_domain::{Cursor, ListQuery, ModelId, ModelRow, Page, Sort, Stats, query::CursorKey};
+use registry_domain::{Cursor, ListQuery, Page, Sort, Stats, VersionId, VersionRow, query::CursorKey};
 
-use crate::{StoreError, VisitModels};
+use crate::{StoreError, VisitVersions};
 
 use super::{
     connection::SqliteReader,
@@ -32,8 +32,8 @@ use statements::Statements;
 pub(super) fn page(
     connection: &Connection,
     query: &ListQuery,
-    visit: VisitModels<'_>,
-) -> rusqlite::Result<(Page, Vec<ModelId>)> {
+    visit: VisitVersions<'_>,
+) -> rusqlite::Result<(Page, Vec<VersionId>)> {
     list(&Statements { connection, recorded: None }, query, visit)
 }
 
@@ -68,8 +68,8 @@ impl SqliteReader {
 fn list(
     statements: &Statements<'_>,
     query: &ListQuery,
-    visit: VisitModels<'_>,
-) -> rusqlite::Result<(Page, Vec<ModelId>)> {
+    visit: VisitVersions<'_>,
+) -> rusqlite::Result<(Page, Vec<VersionId>)> {
     let mut rows =
         PageRows { query, visit, seen: 0, last: None, more: false, stopped: false, rest: Vec::new() };
     let filter = RowFilter::of(query);
@@ -143,7 +143,7 @@ fn scan(
 /// The rows of a page, visited as they come.
 struct PageRows<'q, 'v> {
     query: &'q ListQuery,
-    visit: VisitModels<'v>,
+    visit: VisitVersions<'v>,
     seen: u32,
     last: Option<Cursor>,
     /// True if a row is left that belongs to the next page.
@@ -151,11 +151,11 @@ struct PageRows<'q, 'v> {
     /// True if the visitor has stopped.
     stopped: bool,
     /// Versions on the page that come after that.
-    rest: Vec<ModelId>,
+    rest: Vec<VersionId>,
 }
 
 impl PageRows<'_, '_> {
-    fn add(&mut self, model: ModelRow<'_>) -> ControlFlow<()> {
+    fn add(&mut self, model: VersionRow<'_>) -> ControlFlow<()> {
         if Some(self.seen) == self.query.limit {
             self.more = true;
             return ControlFlow::Break(());
@@ -199,7 +199,7 @@ impl PageRows<'_, '_> {
     }
 }
 
-fn cursor(query: &ListQuery, model: &ModelRow<'_>) -> Cursor {
+fn cursor(query: &ListQuery, model: &VersionRow<'_>) -> Cursor {
     let key = match query.sort {
         Sort::CreatedAt => CursorKey::Text(model.created_at.to_string()),
         Sort::UpdatedAt => CursorKey::Text(model.updated_at.to_string()),

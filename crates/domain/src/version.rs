@@ -5,22 +5,22 @@ use std::borrow::Cow;
 use crate::status::Status;
 
 /// The id of a registered version; never reused.
-pub type ModelId = i64;
+pub type VersionId = i64;
 
 /// A version that borrows its texts from a row of the store, so that an answer needs no copy of them.
-pub type ModelRow<'a> = Model<Cow<'a, str>>;
+pub type VersionRow<'a> = Version<Cow<'a, str>>;
 
-/// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`ModelRow`]).
+/// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`VersionRow`]).
 ///
 /// `tags` and `metrics` are JSON text, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Model<S = String> {
+pub struct Version<S = String> {
     /// Never reused, even after a deletion.
-    pub id: ModelId,
+    pub id: VersionId,
     /// The model's name. Name and version together are unique.
     pub name: S,
     /// The label of the version, any text that is not blank.
-    pub version: S,
+    pub label: S,
     /// Its stage.
     pub status: Status,
     /// The location of the artifact. Absent only in rows that an older server wrote.
@@ -75,7 +75,7 @@ pub struct Model<S = String> {
     pub updated_at: S,
 }
 
-impl<S: AsRef<str>> Model<S> {
+impl<S: AsRef<str>> Version<S> {
     /// Identifies this state of this version: its id and the time of its last change, in printable ASCII without
     /// quotes and commas.
     #[must_use]
@@ -97,15 +97,15 @@ impl<S: AsRef<str>> Model<S> {
     }
 }
 
-impl ModelRow<'_> {
+impl VersionRow<'_> {
     /// Returns a copy that outlives the row.
     #[must_use]
-    pub fn into_owned(self) -> Model {
+    pub fn into_owned(self) -> Version {
         let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
-        Model {
+        Version {
             id: self.id,
             name: self.name.into_owned(),
-            version: self.version.into_owned(),
+            label: self.label.into_owned(),
             status: self.status,
             artifact_uri: own(self.artifact_uri),
             checkpoint_sha256: own(self.checkpoint_sha256),
@@ -142,7 +142,7 @@ pub(crate) mod tests {
     use crate::{Draft, Timestamp};
 
     /// Returns a version for tables of cases: `m:1`, experimental, id 1.
-    pub(crate) fn sample() -> Model {
+    pub(crate) fn sample() -> Version {
         let mut draft = Draft::named("m", "1").unwrap();
         draft.artifact_uri = Some("s3://b/m".to_owned());
         draft.into_model(1, Timestamp::parse("2026-01-31 13:05:09.250").unwrap())
@@ -160,7 +160,7 @@ pub(crate) mod tests {
     fn production_and_frozen_versions_are_immutable() {
         for status in Status::ALL {
             for frozen in [false, true] {
-                let model = Model { status, frozen, ..sample() };
+                let model = Version { status, frozen, ..sample() };
                 assert_eq!(model.is_immutable(), frozen || status == Status::Production);
             }
         }
