@@ -24,7 +24,10 @@ use crate::{
     domain::Gate,
     http::{Deadlines, Hosts, HttpOptions, Keys, MIN_KEY_CHARS, Proxies, is_origin},
     registry::Rules,
-    store::sqlite::{Options, Synchronous},
+    store::{
+        postgres,
+        sqlite::{Options, Synchronous},
+    },
 };
 
 const DEFAULT_HOST: &str = "127.0.0.1";
@@ -37,6 +40,8 @@ const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: usize = 64 << 10;
 const DEFAULT_MAX_METRICS_BYTES: usize = 1 << 20;
 const DEFAULT_MAX_WRITE_BODY_BYTES: usize = 256 << 10;
 const DEFAULT_HASHERS: usize = 2;
+/// Commits wait for a disk and, with replicas, for the network, and share one sync if they are sent at once.
+const DEFAULT_DATABASE_WRITERS: usize = 4;
 /// More than the clients of a large team. An idle connection takes about 20 KB.
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 /// Enough for the largest body of metrics over a line of 20 kbit/s.
@@ -71,6 +76,12 @@ pub enum SettingsError {
     TrustedProxy { text: String },
     #[error("HTTPS needs both a certificate and its key: --tls-cert and --tls-key, or their variables")]
     HalfOfTls,
+    #[error("--database-url: {0}")]
+    DatabaseUrl(#[from] postgres::UrlError),
+    #[error(
+        "--db-path and CAIA_REGISTRY_DATABASE_URL are both set, so it is not clear which database is meant; unset one"
+    )]
+    TwoDatabases,
 }
 
 /// The settings of a server.
@@ -92,8 +103,10 @@ pub struct Settings {
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// The rules of the registry.
     pub rules: Rules,
-    /// The database and its threads.
+    /// The database file and the threads of the database.
     pub database: DatabaseOptions<Options>,
+    /// The PostgreSQL database that is used in place of the file.
+    pub postgres: Option<postgres::Options>,
     /// The threads that digest files.
     pub hasher: HasherOptions,
     /// The format of the log.
@@ -113,6 +126,7 @@ impl fmt::Debug for Settings {
             .field("http", &self.http)
             .field("rules", &self.rules)
             .field("database", &self.database)
+            .field("postgres", &self.postgres)
             .field("hasher", &self.hasher)
             .finish_non_exhaustive()
     }
@@ -136,6 +150,34 @@ fn sqlite_options_from(
         busy_timeout: Duration::from_millis(busy_timeout_ms.min(MAX_BUSY_TIMEOUT_MS)),
         synchronous: Synchronous::Full,
     }
+}
+
+/// Returns the PostgreSQL database, if one is set, and the file that holds its password.
+fn postgres_options(
+    flags: &ServeFlags,
+    variables: &Variables<'_>,
+) -> Result<(Option<postgres::Options>, Option<PathBuf>), SettingsError> {
+    let url = match &flags.database_url {
+        Some(url) => Some(url.trim().to_owned()),
+        None => variables.text("DATABASE_URL"),
+    };
+    let writers = variables.count(flags.database_writers, "DATABASE_WRITERS", DEFAULT_DATABASE_WRITERS);
+    let Some(url) = url else { return Ok((None, None)) };
+    if flags.db_path.is_some() {
+        return Err(SettingsError::TwoDatabases);
+    }
+    let mut options = postgres::Options::parse(&url)?;
+    if flags.database_url.is_some() && options.has_password() {
+        variables.warn(
+            "other users of this machine can see the password in --database-url; put the URL into \
+             CAIA_REGISTRY_DATABASE_URL, or the password into PGPASSWORD"
+                .to_owned(),
+        );
+    }
+    let file = variables.foreign("PGPASSFILE").map(PathBuf::from);
+    options = options.with_password(variables.foreign("PGPASSWORD").as_deref(), file.as_deref())?;
+    options.writers = writers;
+    Ok((Some(options), file))
 }
 
 /// Returns the URL of a server with these variables, as seen from its own machine.
@@ -175,6 +217,7 @@ impl Settings {
         let number = |flag, name, default| variables.number(flag, name, default);
         let count = |flag, name, default| variables.count(flag, name, default);
         let boolean = |flag, name| variables.boolean(flag, name);
+        let (postgres, password_file) = postgres_options(&flags, &variables)?;
         let host = flags.host.or_else(|| variables.text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned());
         let (keys, dev_key, key_file) = keys(flags.dev, flags.api_key_file, &variables);
         let tls_cert = variables.path(flags.tls_cert, "TLS_CERT");
@@ -241,7 +284,13 @@ impl Settings {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
             hash_queue: count(flags.hash_queue, "HASH_QUEUE", DEFAULT_HASH_QUEUE),
             forbidden: database.store.files().to_vec(),
-            secrets: key_file.iter().chain(&tls_key).cloned().collect(),
+            secrets: key_file
+                .iter()
+                .chain(&tls_key)
+                .chain(&password_file)
+                .cloned()
+                .chain(postgres.iter().flat_map(postgres::Options::secret_files))
+                .collect(),
             root: root.map(|path| LocalRoot::open(&path)).transpose()?,
         };
         Ok(Self {
@@ -254,6 +303,7 @@ impl Settings {
             tls_files: tls_cert.zip(tls_key),
             rules,
             database,
+            postgres,
             hasher,
             log_format: variables.choice(flags.log_format, "LOG_FORMAT"),
             log_level: flags

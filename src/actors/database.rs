@@ -33,6 +33,15 @@ pub struct DatabaseOptions<O> {
     pub write_queue: usize,
 }
 
+impl<O> DatabaseOptions<O> {
+    /// Returns the same options for another backend.
+    #[must_use]
+    pub fn with_store<P>(&self, store: P) -> DatabaseOptions<P> {
+        let Self { readers, read_queue, write_queue, .. } = *self;
+        DatabaseOptions { store, readers, read_queue, write_queue }
+    }
+}
+
 /// A handle to the actors; clones share them.
 #[derive(Clone)]
 pub struct Database {
@@ -69,10 +78,16 @@ impl Database {
         let maintenance =
             Mailbox::start("checkpoint", MAINTENANCE_QUEUE, vec![maintainer], Default::default());
         let maintenance = Arc::new(maintenance);
-        let writer = Writer::new(writer, backend, Arc::clone(&maintenance), counts);
+        let mut writers = vec![writer];
+        writers.extend(backend.further_writers());
+        let is_alone = writers.len() == 1;
+        let writers = writers.into_iter().map(|writer| {
+            let (backend, maintenance) = (Arc::clone(&backend), Arc::clone(&maintenance));
+            Writer::new(writer, backend, maintenance, counts.clone(), is_alone)
+        });
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
-            writer: Mailbox::start("write", options.write_queue, vec![writer], refused("write")),
+            writer: Mailbox::start("write", options.write_queue, writers.collect(), refused("write")),
             maintenance,
             probe: Probe::default(),
         };
@@ -109,7 +124,7 @@ impl Database {
         &self,
         write: impl Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ActorError> {
-        let (job, answer) = writer::job(write);
+        let (job, answer) = writer::job(write, false);
         self.actors.writer.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
     }

@@ -114,7 +114,7 @@ impl State {
         let pending = match &mut self.pending {
             Some(pending) => pending,
             none => {
-                let (job, answer) = job(|store| store.touch());
+                let (job, answer) = job(|store| store.touch(), true);
                 writer.send(job)?;
                 none.insert(answer)
             }

@@ -1,4 +1,4 @@
-//! The actor that writes, with the only connection that changes the database.
+//! The actors that write: one with SQLite, several with PostgreSQL.
 //!
 //! It commits the operations that wait as one transaction and replies after the commit. It never waits for a batch to
 //! fill: under load the queue fills while it syncs.
@@ -27,9 +27,6 @@ use super::{
     panic_text,
 };
 
-/// Operations in one transaction. The cost of a sync is shared well before this, and the first operation of a batch
-/// should not wait for too many others.
-const MAX_BATCH: usize = 128;
 /// How often an idle writer looks for maintenance that is due.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the writer polls for the next operation before it sleeps: slightly longer than a caller takes that sends
@@ -49,6 +46,8 @@ pub(super) trait WriteJob: Send {
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
     /// Returns how long ago the job was admitted to the queue.
     fn age(&self) -> Duration;
+    /// Returns true for a readiness probe.
+    fn is_probe(&self) -> bool;
 }
 
 /// What to do with the writes of an operation.
@@ -63,18 +62,19 @@ pub(super) enum Verdict {
 struct Job<F, T> {
     admitted: Instant,
     write: F,
+    is_probe: bool,
     result: Option<Result<T, ActorError>>,
     reply: oneshot::Sender<Result<T, ActorError>>,
 }
 
 /// Wraps `write` so that its result, or the fact that it panicked, reaches the receiver.
-pub(super) fn job<F, T>(write: F) -> (BoxedWriteJob, oneshot::Receiver<Result<T, ActorError>>)
+pub(super) fn job<F, T>(write: F, is_probe: bool) -> (BoxedWriteJob, oneshot::Receiver<Result<T, ActorError>>)
 where
     F: Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
     T: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Job { admitted: Instant::now(), write, result: None, reply }), answer)
+    (Box::new(Job { admitted: Instant::now(), write, is_probe, result: None, reply }), answer)
 }
 
 impl<F, T> WriteJob for Job<F, T>
@@ -114,6 +114,10 @@ where
     fn age(&self) -> Duration {
         self.admitted.elapsed()
     }
+
+    fn is_probe(&self) -> bool {
+        self.is_probe
+    }
 }
 
 pub(super) struct Writer<B: Backend> {
@@ -121,6 +125,8 @@ pub(super) struct Writer<B: Backend> {
     backend: Arc<B>,
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     counts: Writing,
+    /// True if there is no other writer.
+    is_alone: bool,
     /// True if the connection must be replaced before it is used again.
     distrusted: bool,
 }
@@ -131,9 +137,10 @@ impl<B: Backend> Writer<B> {
         backend: Arc<B>,
         maintenance: Arc<Mailbox<MaintenanceJob>>,
         counts: Writing,
+        is_alone: bool,
     ) -> Self {
         counts.writable.set(1);
-        Self { store, backend, maintenance, counts, distrusted: false }
+        Self { store, backend, maintenance, counts, is_alone, distrusted: false }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves those that need another one: the
@@ -177,13 +184,29 @@ impl<B: Backend> Writer<B> {
         }
         let outcome = outcome.and_then(|()| self.store.commit());
         self.rollback();
-        if let Err(error) = &outcome {
-            tracing::error!(%error, operations = run.len(), "a transaction was not committed");
+        match &outcome {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {
+                tracing::debug!(%error, operations = run.len(), "a transaction was not committed");
+            }
+            Err(error) => {
+                tracing::error!(%error, operations = run.len(), "a transaction was not committed");
+            }
         }
         self.record(begun, run.len(), outcome.as_ref().err());
-        for job in run {
+        let retried = self.answer(run, &outcome);
+        retried.into_iter().rev().for_each(|job| waiting.push_front(job));
+    }
+
+    /// Answers the jobs of a transaction. Returns those that run again: nothing of them was kept, and they may still wait.
+    fn answer(&self, run: Vec<BoxedWriteJob>, outcome: &Result<(), StoreError>) -> Vec<BoxedWriteJob> {
+        let is_transient = outcome.as_ref().is_err_and(StoreError::is_transient);
+        let (retried, done): (Vec<_>, Vec<_>) =
+            run.into_iter().partition(|job| is_transient && job.age() < self.backend.write_timeout());
+        for job in done {
             job.answer(outcome.clone());
         }
+        retried
     }
 
     /// Undoes the transaction if one is open.
@@ -203,12 +226,15 @@ impl<B: Backend> Writer<B> {
         self.store.begin(self.backend.write_timeout().saturating_sub(waited))
     }
 
-    /// Answers the jobs that can't be run. While another process holds the lock, jobs that may still wait stay queued,
-    /// so each waits only for its own time, even behind many batches.
+    /// Answers the jobs that can't be run. While another process holds the lock or the database can't be reached, jobs that
+    /// may still wait stay queued, so each waits only for its own time, even behind many batches. A probe does not wait for a
+    /// lost database.
     fn refuse(&self, waiting: &mut VecDeque<BoxedWriteJob>, error: &StoreError) {
         // The store's timer may be a little early.
         let timeout = self.backend.write_timeout().saturating_sub(Duration::from_millis(5));
-        let stays = |job: &BoxedWriteJob| matches!(error, StoreError::Busy) && job.age() < timeout;
+        let is_lost = matches!(error, StoreError::Unavailable(_));
+        let stays =
+            |job: &BoxedWriteJob| error.is_transient() && job.age() < timeout && !(is_lost && job.is_probe());
         while waiting.front().is_some_and(|job| !stays(job))
             && let Some(job) = waiting.pop_front()
         {
@@ -275,7 +301,8 @@ impl<B: Backend> Worker for Writer<B> {
     type Job = BoxedWriteJob;
 
     fn work(&mut self, first: Self::Job, waiting: &mut dyn Iterator<Item = Self::Job>) {
-        let mut batch: VecDeque<_> = std::iter::once(first).chain(waiting.take(MAX_BATCH - 1)).collect();
+        let mut batch: VecDeque<_> =
+            std::iter::once(first).chain(waiting.take(self.backend.max_batch() - 1)).collect();
         while !batch.is_empty() {
             self.transact(&mut batch);
         }
@@ -288,7 +315,8 @@ impl<B: Backend> Worker for Writer<B> {
     }
 
     fn linger(&self) -> Duration {
-        LINGER
+        // Several writers would poll at once.
+        if self.is_alone { LINGER } else { Duration::ZERO }
     }
 
     fn close(&mut self) {

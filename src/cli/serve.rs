@@ -21,7 +21,10 @@ use crate::{
     http::{self, HttpOptions, Tls},
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings},
-    store::sqlite::{Sqlite, Synchronous, sqlite_version},
+    store::{
+        postgres::Postgres,
+        sqlite::{Sqlite, Synchronous, sqlite_version},
+    },
     telemetry::Telemetry,
 };
 
@@ -36,6 +39,9 @@ Examples:
       Try it: a database in this folder, a random key, on http://127.0.0.1:8001.
   CAIA_REGISTRY_API_KEY=… registry serve --host 0.0.0.0 --db-path /var/lib/registry/registry.db
       Serve a team.
+  CAIA_REGISTRY_DATABASE_URL='postgres://registry:…@db.example.org/registry?sslmode=verify-full&sslrootcert=ca.pem' \\
+    registry serve --host 0.0.0.0
+      One of several servers of a large team, all with the same PostgreSQL database.
 
 Signals:
   SIGTERM and SIGINT shut the server down: it accepts no more connections, finishes the requests in flight
@@ -83,7 +89,8 @@ fn network(settings: &Settings) -> Result<HttpOptions, Failure> {
                 .map_err(|error| Failure::failed(format!("--tls-cert, --tls-key: {error}")))?,
         );
     }
-    let threads = options.workers + settings.database.readers + settings.hasher.hashers;
+    let writers = settings.postgres.as_ref().map_or(0, |postgres| postgres.writers);
+    let threads = options.workers + settings.database.readers + settings.hasher.hashers + writers;
     let limit = raise_descriptor_limit();
     let possible = http::max_connections_within(limit, threads);
     let requested = options.max_connections;
@@ -150,8 +157,13 @@ async fn serve(
     let build = [("version", env!("CARGO_PKG_VERSION")), ("sqlite", sqlite_version())];
     let telemetry = Arc::new(Telemetry::new(&build));
     survive_file_size_limit().map_err(failed)?;
-    let database =
-        Database::open::<Sqlite>(&settings.database, clock(), &telemetry).map_err(Failure::failed)?;
+    let database = match &settings.postgres {
+        Some(postgres) => {
+            let options = settings.database.with_store(postgres.clone());
+            Database::open::<Postgres>(&options, clock(), &telemetry).map_err(Failure::failed)?
+        }
+        None => Database::open::<Sqlite>(&settings.database, clock(), &telemetry).map_err(Failure::failed)?,
+    };
     let hasher = Hasher::start(settings.hasher.clone(), &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let address = listener.local_addr().map_err(failed)?;
@@ -220,7 +232,10 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev_key: Option<String>) {
     let mut out = io::stdout().lock();
     let version = env!("CARGO_PKG_VERSION");
-    let database = settings.database.store.path.display();
+    let database = match &settings.postgres {
+        Some(postgres) => postgres.to_string(),
+        None => settings.database.store.path.display().to_string(),
+    };
     let scheme = if options.tls.is_some() { "https" } else { "http" };
     let _ = writeln!(out, "registry {version} listens on {scheme}://{address} (database {database})");
     if let Some(key) = dev_key {
@@ -231,7 +246,7 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    if settings.database.store.synchronous == Synchronous::Normal {
+    if settings.database.store.synchronous == Synchronous::Normal && settings.postgres.is_none() {
         tracing::warn!(
             "commits are not synced one by one: after a loss of power the last acknowledged writes may be missing"
         );

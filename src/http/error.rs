@@ -94,6 +94,7 @@ impl ResponseError for ApiError {
                 },
                 RegistryError::Overloaded { .. }
                 | RegistryError::Busy
+                | RegistryError::Unavailable(_)
                 | RegistryError::ShuttingDown
                 | RegistryError::Unwritable(_)
                 | RegistryError::DiskFailing(_)

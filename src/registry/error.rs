@@ -17,6 +17,9 @@ pub enum RegistryError {
     /// Another process holds the lock of the database. Nothing was changed.
     #[error("the database is locked by another process; try again")]
     Busy,
+    /// The database can't be reached. Nothing was changed.
+    #[error("the database can't be reached, so nothing was changed: {0}; try again")]
+    Unavailable(String),
     /// The server is shutting down. Nothing was started.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
@@ -58,6 +61,7 @@ impl From<StoreError> for RegistryError {
         match error {
             StoreError::Refused(refusal) => Self::Refused(refusal),
             StoreError::Busy => Self::Busy,
+            StoreError::Unavailable(why) => Self::Unavailable(why),
             StoreError::Full => Self::DiskFull,
             StoreError::Unwritable(why) => Self::Unwritable(why),
             StoreError::Failing(why) => Self::DiskFailing(why),

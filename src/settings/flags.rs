@@ -39,6 +39,16 @@ pub struct ServeFlags {
     /// Database file; created if it does not exist [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     pub db_path: Option<PathBuf>,
+    /// PostgreSQL database (13 or newer) in place of a file, for several servers: postgres://USER@HOST:5432/NAME, with
+    /// the parameters of libpq, such as ?sslmode=verify-full&sslrootcert=ca.pem, sslcert, sslkey and
+    /// target_session_attrs. Other users of this machine can see flags, so put a password into the variable, PGPASSWORD
+    /// or the file of PGPASSFILE. Through PgBouncer in transaction mode, add pgbouncer=true: no statement is prepared by
+    /// name then [env: CAIA_REGISTRY_DATABASE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "db_path")]
+    pub database_url: Option<String>,
+    /// Connections that write to PostgreSQL [env: CAIA_REGISTRY_DATABASE_WRITERS] [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub database_writers: Option<u64>,
     /// Make a random key for this run if none is configured, and show it
     #[arg(long)]
     pub dev: bool,

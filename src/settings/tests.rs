@@ -199,6 +199,35 @@ fn the_root_of_local_paths_must_be_a_folder() {
 }
 
 #[test]
+fn the_database_is_one_file_or_one_url_and_its_password_is_not_shown() {
+    let url = "postgres://ann:s3cret@db/models";
+    let place = |settings: &Settings| settings.postgres.as_ref().map(ToString::to_string);
+    let flag = |url: &str| ServeFlags { database_url: Some(url.to_owned()), ..ServeFlags::default() };
+    assert_eq!(place(&resolve(ServeFlags::default(), &[("DATABASE_URL", " ")])), None);
+    // An image may set a path.
+    let variables = [("DATABASE_URL", url), ("DB_PATH", "/data/registry.db"), ("DATABASE_WRITERS", "9")];
+    let settings = resolve(ServeFlags::default(), &variables);
+    assert_eq!(place(&settings).as_deref(), Some("postgres://ann@db:5432/models?sslmode=prefer"));
+    assert_eq!(settings.postgres.as_ref().map(|options| options.writers), Some(9));
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+    assert!(!format!("{settings:?}").contains("s3cret"));
+    let settings = resolve(flag(url), &[]);
+    assert!(settings.warnings[0].contains("can see the password"), "{:?}", settings.warnings);
+    assert!(resolve(flag("postgres://ann@db/models"), &[]).warnings.is_empty());
+
+    let with_path = ServeFlags { db_path: Some(PathBuf::from("r.db")), ..ServeFlags::default() };
+    for (flags, variables, said) in [
+        (with_path, &[("DATABASE_URL", url)][..], "unset one"),
+        (flag("postgres://ann:s3cret@db/models?sslmode=yes"), &[], "choose disable, prefer"),
+        (flag("registry.db"), &[], "must look like postgres://"),
+    ] {
+        let error = Settings::resolve(flags, 2, lookup(variables)).err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!(error.contains(said) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
 fn a_flag_wins_over_its_variable() {
     let flags = ServeFlags {
         port: Some(9),

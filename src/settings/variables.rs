@@ -30,6 +30,11 @@ impl<'v> Variables<'v> {
         (self.lookup)(&format!("CAIA_REGISTRY_{name}"))
     }
 
+    /// Returns a variable that other programs read too, by its whole name.
+    pub(super) fn foreign(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
     /// Returns a variable, trimmed; a blank one counts as unset.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         Some(self.raw(name)?.trim().to_owned()).filter(|value| !value.is_empty())

@@ -31,6 +31,16 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// If it can't be opened.
     fn reader(&self) -> Result<Self::Reader, Self::OpenError>;
 
+    /// Returns the writers beside the one of [`Backend::open`], if several can write at once.
+    fn further_writers(&self) -> Vec<Self::Writer> {
+        Vec::new()
+    }
+
+    /// Returns how many operations may share a transaction.
+    fn max_batch(&self) -> usize {
+        128
+    }
+
     /// Opens the connection for maintenance.
     ///
     /// # Errors
@@ -47,7 +57,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
     fn write_timeout(&self) -> Duration;
 }
 
-/// A connection that reads.
+/// A connection that reads. A store whose snapshots are costly may ignore the two calls; each read then makes its own.
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait SnapshotStore: ReadStore {
     /// Begins a snapshot: until [`SnapshotStore::end_snapshot`], all reads see the database as of the first of them.

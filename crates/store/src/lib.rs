@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod operations;
+pub mod postgres;
 pub mod sqlite;
 
 pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, Upkeep};
@@ -26,6 +27,9 @@ pub enum StoreError {
     /// Another process held the lock of the database longer than the busy timeout. Nothing was changed.
     #[error("the database is locked by another process")]
     Busy,
+    /// The database can't be reached, or the connection to it was lost before a commit. Nothing was changed.
+    #[error("the database can't be reached: {0}")]
+    Unavailable(String),
     /// The disk of the database is full. Nothing was changed.
     #[error("the disk of the database is full")]
     Full,
@@ -41,6 +45,14 @@ pub enum StoreError {
     /// Anything else. The text is for the log, not for clients.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+impl StoreError {
+    /// Returns true if nothing was changed and the same operation may succeed soon.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy | Self::Unavailable(_))
+    }
 }
 
 /// Called with a row, which is borrowed from the store.
@@ -83,7 +95,8 @@ pub trait ReadStore {
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
 
-/// Reads and writes inside a transaction. If a call fails, the caller undoes the writes of the operation.
+/// Reads and writes inside a transaction. If a call fails, the caller undoes the writes of the operation. A store may
+/// report the failure of a write later: by the next read, or by the commit.
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`; `insert` documents more")]
 pub trait WriteStore {
     /// Returns the version with this id, with `tags` and `metrics` as stored.

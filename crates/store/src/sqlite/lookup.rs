@@ -147,7 +147,7 @@ fn set_text(
 
 /// Returns the tags in a `tags` column, each once and sorted. An old file may contain an object or a bare text instead of a
 /// list; the texts in it count too.
-pub(super) fn tags_of(column: Option<&str>) -> Vec<String> {
+pub(crate) fn tags_of(column: Option<&str>) -> Vec<String> {
     let Some(text) = column else { return Vec::new() };
     let mut tags = serde_json::from_str::<Vec<String>>(text).unwrap_or_else(|_| {
         let values = match serde_json::from_str(text) {

@@ -10,7 +10,7 @@ const MAX_NGRAMS: usize = 7;
 
 /// Returns the text in lower case, letter by letter: lower-casing a whole text would write a sigma at the end of
 /// a word differently from one inside it.
-pub(super) fn fold(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     let lower = text.chars().flat_map(char::to_lowercase);
     lower.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
 }

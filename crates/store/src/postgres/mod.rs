@@ -1,0 +1,24 @@
+//! The store in a PostgreSQL database, which several servers share.
+//!
+//! [`PostgresWriter`] runs each operation in a transaction of its own, [`PostgresReader`] reads. Each is used by one thread,
+//! and opens its connection when it needs one. PostgreSQL 13 or newer, with the extension `pg_trgm`.
+
+mod backend;
+mod connection;
+mod error;
+mod lists;
+mod lookup;
+mod options;
+mod reader;
+mod rows;
+mod schema;
+mod text;
+mod tls;
+mod writer;
+
+pub use backend::{NoMaintenance, Postgres};
+pub use error::OpenError;
+pub use options::{Options, UrlError};
+pub use reader::PostgresReader;
+pub use schema::SCHEMA_VERSION;
+pub use writer::PostgresWriter;

@@ -1,0 +1,154 @@
+//! The connection that reads. A read whose connection was lost runs once more on a new one, unless it has shown a row.
+
+use std::{cell::Cell, sync::Arc, time::Duration};
+
+use tokio_postgres::types::Type;
+
+use registry_domain::{ComparedVersion, EventQuery, ListQuery, Page, Stats, VersionId};
+
+use crate::{ReadStore, SnapshotStore, StoreError, VisitEvents, VisitVersion, VisitVersions};
+
+use super::{
+    connection::{Connection, Connector, Parameter, Purpose, Session},
+    error::Failure,
+    lists,
+    rows::{BY_ID, columns, version},
+    text::encoded,
+};
+
+const BY_NAME: &str =
+    concat!("SELECT ", columns!("models."), " FROM models WHERE name = $1 AND version = $2");
+const PRODUCTION: &str =
+    concat!("SELECT ", columns!("models."), " FROM models WHERE name = $1 AND status = 'production'");
+const COMPARED: &str =
+    "SELECT id, params, training_loss, training_step FROM models WHERE id = ANY($1) ORDER BY id";
+
+/// A connection that reads.
+pub struct PostgresReader {
+    session: Session,
+}
+
+impl PostgresReader {
+    pub(super) fn new(connector: &Arc<Connector>) -> Self {
+        Self { session: Session::new(connector, Purpose::Read) }
+    }
+
+    /// Runs a read, and again if its connection was lost before `has_shown` was set.
+    fn read<T>(
+        &mut self,
+        has_shown: &Cell<bool>,
+        mut read: impl FnMut(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let was_open = self.session.connection.is_some();
+        let mut attempt = || {
+            let result = read(self.session.connection(Duration::ZERO)?);
+            if result.is_err() {
+                // A transaction may still be open.
+                self.session.connection = None;
+            }
+            result
+        };
+        match attempt() {
+            // A connection that was idle may have been closed long ago.
+            Err(error) if was_open && error.is_lost() && !has_shown.get() => Ok(attempt()?),
+            result => Ok(result?),
+        }
+    }
+
+    fn one(
+        &mut self,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+        visit: VisitVersion<'_>,
+    ) -> Result<bool, StoreError> {
+        let rows = self.read(&Cell::new(false), |connection| connection.one(sql, parameters))?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        visit(version(row)?);
+        Ok(true)
+    }
+}
+
+impl ReadStore for PostgresReader {
+    fn version(&mut self, id: VersionId, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
+        self.one(BY_ID, &[(&id, Type::INT8)], visit)
+    }
+
+    fn version_by_label(
+        &mut self,
+        name: &str,
+        version: &str,
+        visit: VisitVersion<'_>,
+    ) -> Result<bool, StoreError> {
+        self.one(BY_NAME, &[(&encoded(name), Type::TEXT), (&encoded(version), Type::TEXT)], visit)
+    }
+
+    fn production(&mut self, name: &str, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
+        self.one(PRODUCTION, &[(&encoded(name), Type::TEXT)], visit)
+    }
+
+    fn versions(
+        &mut self,
+        query: &ListQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        let has_shown = Cell::new(false);
+        self.read(&has_shown, |connection| {
+            lists::page(connection, query, &mut |row| {
+                has_shown.set(true);
+                visit(row)
+            })
+        })
+    }
+
+    fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
+        let has_shown = Cell::new(false);
+        self.read(&has_shown, |connection| {
+            connection.batch(lists::BEGIN_SNAPSHOT)?;
+            lists::rows(connection, ids, &mut |row| {
+                has_shown.set(true);
+                visit(row)
+            })?;
+            connection.batch("COMMIT")
+        })
+    }
+
+    fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError> {
+        let parameters: [Parameter<'_>; 1] = [(&ids, Type::INT8_ARRAY)];
+        let rows = self.read(&Cell::new(false), |connection| connection.one(COMPARED, &parameters))?;
+        let compared = rows.iter().map(|row| -> Result<_, Failure> {
+            Ok(ComparedVersion {
+                id: row.try_get(0)?,
+                params: row.try_get(1)?,
+                training_loss: row.try_get(2)?,
+                training_step: row.try_get(3)?,
+            })
+        });
+        Ok(compared.collect::<Result<_, _>>()?)
+    }
+
+    fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError> {
+        let has_shown = Cell::new(false);
+        self.read(&has_shown, |connection| {
+            lists::events(connection, query, &mut |event| {
+                has_shown.set(true);
+                visit(event)
+            })
+        })
+    }
+
+    fn stats(&mut self) -> Result<Stats, StoreError> {
+        self.read(&Cell::new(false), lists::stats)
+    }
+}
+
+/// Reads share no snapshot: beginning and ending one would take two round trips. Each call that runs several statements
+/// makes its own.
+impl SnapshotStore for PostgresReader {
+    fn begin_snapshot(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn end_snapshot(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! Converts rows into versions and events, and values into parameters.
+
+use std::borrow::Cow;
+
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+
+use registry_domain::{Event, Status, Version, VersionRow};
+
+use super::{
+    connection::Parameter,
+    error::Failure,
+    text::{decoded, encoded},
+};
+
+/// The columns of a version, in the order in which [`version`] expects them. `$prefix` names the table.
+macro_rules! columns {
+    ($prefix:literal) => {
+        concat!(
+            $prefix,
+            "id, ",
+            $prefix,
+            "name, ",
+            $prefix,
+            "version, ",
+            $prefix,
+            "status, ",
+            $prefix,
+            "artifact_uri, ",
+            $prefix,
+            "checkpoint_sha256, ",
+            $prefix,
+            "checkpoint_size_bytes, ",
+            $prefix,
+            "config_sha256, ",
+            $prefix,
+            "config_size_bytes, ",
+            $prefix,
+            "run_id, ",
+            $prefix,
+            "git_commit, ",
+            $prefix,
+            "created_by, ",
+            $prefix,
+            "source_host, ",
+            $prefix,
+            "frozen, ",
+            $prefix,
+            "checkpoint_path, ",
+            $prefix,
+            "config_path, ",
+            $prefix,
+            "d_model, ",
+            $prefix,
+            "n_layers, ",
+            $prefix,
+            "n_heads, ",
+            $prefix,
+            "vocab_size, ",
+            $prefix,
+            "params, ",
+            $prefix,
+            "training_step, ",
+            $prefix,
+            "training_loss, ",
+            $prefix,
+            "dataset, ",
+            $prefix,
+            "description, ",
+            $prefix,
+            "tags, ",
+            $prefix,
+            "metrics, ",
+            $prefix,
+            "created_at, ",
+            $prefix,
+            "updated_at"
+        )
+    };
+}
+pub(super) use columns;
+
+/// One version by its id.
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!("models."), " FROM models WHERE id = $1");
+
+/// Reads a version from a row of [`columns`]; texts are borrowed from the answer.
+pub(super) fn version(row: &Row) -> Result<VersionRow<'_>, Failure> {
+    Ok(Version {
+        id: row.try_get(0)?,
+        name: text(row, 1)?.unwrap_or_default(),
+        label: text(row, 2)?.unwrap_or_default(),
+        status: text(row, 3)?.and_then(|status| Status::parse(&status)).unwrap_or_default(),
+        artifact_uri: text(row, 4)?,
+        checkpoint_sha256: text(row, 5)?,
+        checkpoint_size_bytes: row.try_get(6)?,
+        config_sha256: text(row, 7)?,
+        config_size_bytes: row.try_get(8)?,
+        run_id: text(row, 9)?,
+        git_commit: text(row, 10)?,
+        created_by: text(row, 11)?,
+        source_host: text(row, 12)?,
+        frozen: row.try_get(13)?,
+        checkpoint_path: text(row, 14)?,
+        config_path: text(row, 15)?,
+        d_model: row.try_get(16)?,
+        n_layers: row.try_get(17)?,
+        n_heads: row.try_get(18)?,
+        vocab_size: row.try_get(19)?,
+        params: row.try_get(20)?,
+        training_step: row.try_get(21)?,
+        training_loss: row.try_get(22)?,
+        dataset: text(row, 23)?,
+        description: text(row, 24)?,
+        tags: text(row, 25)?,
+        metrics: text(row, 26)?,
+        created_at: text(row, 27)?.unwrap_or_default(),
+        updated_at: text(row, 28)?.unwrap_or_default(),
+    })
+}
+
+/// Reads an event: id, version, type, payload, actor, time.
+pub(super) fn event(row: &Row) -> Result<Event<'_>, Failure> {
+    Ok(Event {
+        id: row.try_get(0)?,
+        version_id: row.try_get(1)?,
+        event_type: text(row, 2)?.unwrap_or_default(),
+        payload: text(row, 3)?.unwrap_or(Cow::Borrowed("null")),
+        actor: text(row, 4)?,
+        created_at: text(row, 5)?.unwrap_or_default(),
+    })
+}
+
+/// Reads a column that contains text or null.
+pub(super) fn text(row: &Row, column: usize) -> Result<Option<Cow<'_, str>>, Failure> {
+    Ok(row.try_get::<_, Option<&str>>(column)?.map(decoded))
+}
+
+/// A value of a column.
+#[derive(Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    Text(Option<Cow<'a, str>>),
+    Integer(Option<i64>),
+    Real(Option<f64>),
+    Boolean(bool),
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn text(text: &'a str) -> Self {
+        Self::Text(Some(encoded(text)))
+    }
+
+    /// Returns a text that outlives what it was made of.
+    pub(super) fn owned(text: &str) -> Value<'static> {
+        Value::Text(Some(Cow::Owned(encoded(text).into_owned())))
+    }
+
+    pub(super) fn parameter(&self) -> Parameter<'_> {
+        let (value, kind): (&(dyn ToSql + Sync), _) = match self {
+            Self::Text(text) => (text, Type::TEXT),
+            Self::Integer(number) => (number, Type::INT8),
+            Self::Real(number) => (number, Type::FLOAT8),
+            Self::Boolean(boolean) => (boolean, Type::BOOL),
+        };
+        (value, kind)
+    }
+}
+
+/// A field that becomes the value of a column.
+trait Field {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Field for String {
+    fn value(&self) -> Value<'_> {
+        Value::text(self)
+    }
+}
+
+impl Field for Option<String> {
+    fn value(&self) -> Value<'_> {
+        Value::Text(self.as_deref().map(encoded))
+    }
+}
+
+impl Field for Option<i64> {
+    fn value(&self) -> Value<'_> {
+        Value::Integer(*self)
+    }
+}
+
+impl Field for Option<f64> {
+    fn value(&self) -> Value<'_> {
+        Value::Real(*self)
+    }
+}
+
+impl Field for bool {
+    fn value(&self) -> Value<'_> {
+        Value::Boolean(*self)
+    }
+}
+
+/// Returns the columns of a version except its id, with their values.
+pub(super) fn columns_of(model: &Version) -> [(&'static str, Value<'_>); 28] {
+    macro_rules! columns {
+        ($($field:ident)*) => {
+            [
+                ("status", Value::text(model.status.as_str())),
+                ("version", model.label.value()),
+                $((stringify!($field), model.$field.value())),*
+            ]
+        };
+    }
+    columns!(
+        name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
+        git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
+        params training_step training_loss dataset description tags metrics created_at updated_at
+    )
+}

@@ -1,0 +1,92 @@
+//! The tables, and their migrations.
+//!
+//! The tables and columns that SQLite has too have the same names. Texts compare byte for byte (`COLLATE "C"`), and times
+//! are texts, as SQLite has them.
+
+use std::time::Duration;
+
+use super::{
+    connection::Connection,
+    error::{Failure, OpenError},
+    options::Options,
+};
+
+/// Each migration brings the schema to the next version; the first creates version 1.
+const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+/// The newest schema that this server knows.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
+const OLDEST_SERVER: i32 = 130_000;
+
+/// A migration may rewrite large tables, and servers that start meanwhile wait for it.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+    SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
+/// One server migrates at a time. The number is arbitrary, and the same in all versions.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7243392, 0)";
+const CREATE_VERSION: &str = "CREATE TABLE schema_version (version integer NOT NULL)";
+
+/// Brings the database to [`SCHEMA_VERSION`] in one transaction, or leaves it as it was.
+///
+/// # Errors
+/// [`OpenError`] says what to do.
+pub(super) fn migrate(connection: &mut Connection, options: &Options) -> Result<(), OpenError> {
+    let failed = |error: Failure| OpenError::preparing(options, &error);
+    let database = || options.database().to_owned();
+    let number = connection.server_version().map_err(failed)?;
+    if number < OLDEST_SERVER {
+        return Err(OpenError::OldServer { found: format!("{}.{}", number / 10_000, number % 10_000) });
+    }
+    let encoding = text(connection, "SELECT current_setting('server_encoding')").map_err(failed)?;
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding { database: database(), found: encoding });
+    }
+    connection.answer_timeout = MIGRATION_TIMEOUT;
+    connection.batch(BEGIN).map_err(failed)?;
+    connection.batch(LOCK).map_err(failed)?;
+    let found = match version(connection).map_err(failed)? {
+        Some(found) => found,
+        None if table_exists(connection, "models").map_err(failed)? => {
+            return Err(OpenError::Foreign { database: database() });
+        }
+        None => {
+            let created = connection.batch("CREATE EXTENSION IF NOT EXISTS pg_trgm");
+            created.map_err(|error| OpenError::Extension { database: database(), why: error.to_string() })?;
+            connection.batch(CREATE_VERSION).map_err(failed)?;
+            connection.batch("INSERT INTO schema_version VALUES (0)").map_err(failed)?;
+            0
+        }
+    };
+    if found > SCHEMA_VERSION {
+        return Err(OpenError::Newer { database: database(), found, known: SCHEMA_VERSION });
+    }
+    for (step, migration) in (1..).zip(MIGRATIONS) {
+        if step > found {
+            connection.batch(migration).map_err(failed)?;
+            tracing::info!(schema = step, "the database was migrated");
+        }
+    }
+    if found < SCHEMA_VERSION {
+        let set = format!("UPDATE schema_version SET version = {SCHEMA_VERSION}");
+        connection.batch(&set).map_err(failed)?;
+    }
+    connection.batch("COMMIT").map_err(failed)
+}
+
+fn version(connection: &mut Connection) -> Result<Option<i32>, Failure> {
+    if !table_exists(connection, "schema_version")? {
+        return Ok(None);
+    }
+    let rows = connection.one("SELECT version FROM schema_version", &[])?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+}
+
+fn table_exists(connection: &mut Connection, table: &str) -> Result<bool, Failure> {
+    let sql = "SELECT to_regclass($1) IS NOT NULL";
+    let rows = connection.one(sql, &[(&table, tokio_postgres::types::Type::TEXT)])?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+fn text(connection: &mut Connection, sql: &str) -> Result<String, Failure> {
+    let rows = connection.one(sql, &[])?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
