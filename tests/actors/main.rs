@@ -1,15 +1,24 @@
 //! The actors through their handles: full queues, operations that panic, callers that leave, stores that fail.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod hasher;
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod memory;
+#[path = "../support/postgres.rs"]
+mod postgres_cluster;
 
 use std::{
     future::Future,
     path::Path,
     pin::{Pin, pin},
-    sync::{Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     task::{Context, Waker},
+    thread,
     time::Duration,
 };
 
@@ -18,12 +27,15 @@ use model_registry::{
     domain::{Draft, Timestamp, Version},
     store::{
         Backend, StoreError, WriteStore,
+        postgres::{self, Postgres},
         sqlite::{Options, Sqlite, Synchronous},
     },
     telemetry::Telemetry,
 };
 
+use left_out::left_out;
 use memory::{Faults, Memory, MemoryOptions};
+use postgres_cluster::TestDatabase;
 
 fn now() -> Timestamp {
     Timestamp::from_unix_millis(0)
@@ -63,15 +75,34 @@ fn with_memory<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
     serve::<Memory, F>(MemoryOptions::default(), 1, test);
 }
 
-/// Runs each of these tests over both backends.
-macro_rules! over_both_backends {
+/// Runs a test over PostgreSQL, with this many writers.
+fn with_postgres<F: Future<Output = ()>>(writers: usize, test: impl FnOnce(Database, TestDatabase) -> F) {
+    let Some(postgres) = TestDatabase::create_own() else {
+        return left_out("PostgreSQL is not installed, so the actors are not tested over it");
+    };
+    let mut options = postgres::Options::parse(&postgres.url()).unwrap();
+    options.writers = writers;
+    serve::<Postgres, F>(options, 100, |database| test(database, postgres));
+}
+
+/// Runs each of these tests over each backend.
+macro_rules! over_each_backend {
     ($($test:ident)*) => {
         mod over_sqlite { $(#[test] fn $test() { super::with_sqlite(super::$test); })* }
         mod over_memory { $(#[test] fn $test() { super::with_memory(super::$test); })* }
+        mod over_postgres { $(#[test] fn $test() { super::with_one_writer(super::$test); })* }
     };
 }
 
-over_both_backends! {
+/// Runs a test over PostgreSQL with one writer and queues of one job.
+fn with_one_writer<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
+    let Some(postgres) = TestDatabase::create() else {
+        return left_out("PostgreSQL is not installed, so the actors are not tested over it");
+    };
+    serve::<Postgres, F>(postgres::Options::parse(&postgres.url()).unwrap(), 1, test);
+}
+
+over_each_backend! {
     a_full_queue_of_reads_refuses_at_once_and_shows_its_depth
     a_full_queue_of_writes_refuses_at_once_and_shows_its_depth
     a_panic_in_a_read_ends_only_that_read
@@ -403,5 +434,71 @@ fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
         assert!(waited <= WRITE_TIMEOUT * 2, "{waited:?}");
         faults.lock().unwrap().is_locked = false;
         database.write(insert).await.unwrap();
+    });
+}
+
+#[test]
+fn several_writers_of_postgres_work_at_once_and_a_collision_is_repeated() {
+    with_postgres(3, |database, postgres| async move {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let mut writes: Vec<_> = (0..30)
+            .map(|version: usize| {
+                let runs = Arc::clone(&runs);
+                // Each waits for the row that the other has written, in the opposite order.
+                Box::pin(database.write(move |store| {
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    let locks = if version.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
+                    store.find_production(locks[0])?;
+                    thread::sleep(Duration::from_millis(2));
+                    store.find_production(locks[1])?;
+                    insert_version(store, &version.to_string())
+                }))
+            })
+            .collect();
+        writes.iter_mut().for_each(|write| begin(write.as_mut()));
+        for write in writes {
+            write.await.unwrap();
+        }
+        assert_eq!(count(&database).await, 30);
+        assert!(runs.load(Ordering::Relaxed) > 30, "no two writers collided");
+        drop(postgres);
+    });
+}
+
+#[test]
+fn a_write_whose_connection_is_lost_is_repeated_and_one_whose_commit_is_lost_is_not() {
+    const LOSE: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+        WHERE application_name = 'registry' AND datname = current_database()";
+    with_postgres(1, |database, postgres| async move {
+        let postgres = Arc::new(postgres);
+        let (runs, lost) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&postgres));
+        let counted = Arc::clone(&runs);
+        let write = database.write(move |store| {
+            let model = insert(store)?;
+            if counted.fetch_add(1, Ordering::Relaxed) == 0 {
+                lost.sql(LOSE);
+            }
+            store.find(model.id)
+        });
+        assert!(write.await.unwrap().is_some());
+        assert_eq!((runs.load(Ordering::Relaxed), count(&database).await), (2, 1));
+
+        postgres.sql(
+            "CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER vanish AFTER INSERT ON models DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION vanish()",
+        );
+        let counted = Arc::clone(&runs);
+        let write = database.write(move |store| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            insert_version(store, "2")
+        });
+        let lost = write.await;
+        assert!(matches!(lost, Err(ActorError::Store(StoreError::InDoubt(_)))), "{lost:?}");
+        assert_eq!(runs.load(Ordering::Relaxed), 3);
+        postgres.sql("DROP TRIGGER vanish ON models");
+        database.write(|store| insert_version(store, "3")).await.unwrap();
+        drop(postgres);
     });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::support::{TestApp, ids};
+use crate::support::{TestApp, ids, over_postgres};
 
 /// Returns a server over a file that `sql` has changed, marked as an old one so that it is upgraded.
 pub fn reopened(app: TestApp, sql: &[String]) -> TestApp {
@@ -20,6 +20,9 @@ pub fn reopened(app: TestApp, sql: &[String]) -> TestApp {
 
 #[test]
 fn invalid_values_are_answered_as_absent_and_fail_nothing() {
+    if over_postgres() {
+        return;
+    }
     let app = TestApp::spawn();
     let invalid = [
         ("status = x'ff'", "status", json!("experimental")),
@@ -65,6 +68,9 @@ fn invalid_values_are_answered_as_absent_and_fail_nothing() {
 
 #[test]
 fn pages_by_step_show_each_version_once_for_any_steps() {
+    if over_postgres() {
+        return;
+    }
     let app = TestApp::spawn();
     let steps = [
         "1",

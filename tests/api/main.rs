@@ -12,6 +12,8 @@ mod hostile_json;
 mod hostile_texts;
 mod invalid_values;
 mod large_answers;
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod limits;
 mod lists;
 mod local_paths;
@@ -20,6 +22,8 @@ mod migration;
 mod openapi;
 mod overview;
 mod paging;
+#[path = "../support/postgres.rs"]
+mod postgres_cluster;
 mod promotion;
 mod register;
 mod schema;
@@ -28,3 +32,5 @@ mod support;
 mod telemetry;
 mod update;
 mod without_key;
+
+const OVER_POSTGRES: bool = false;

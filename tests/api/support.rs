@@ -21,11 +21,16 @@ use model_registry::{
     http::{self, Keys},
     registry::{Clock, Registry},
     settings::{ServeFlags, Settings},
-    store::sqlite::Sqlite,
+    store::{
+        postgres::{Options, Postgres},
+        sqlite::Sqlite,
+    },
     telemetry::Telemetry,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::{left_out::left_out, postgres_cluster::TestDatabase};
 
 pub const KEY: &str = "test-key";
 /// The time that a request of the largest size may take on a busy machine. Anything quadratic takes a minute.
@@ -36,9 +41,27 @@ pub struct TestApp {
     pub address: SocketAddr,
     pub folder: TempDir,
     pub clock: TestClock,
+    /// The database, if the tests run over PostgreSQL.
+    database: Option<TestDatabase>,
     agent: ureq::Agent,
     handle: ServerHandle,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Returns true if the tests run over PostgreSQL. A test about SQLite's file returns then.
+pub fn over_postgres() -> bool {
+    crate::OVER_POSTGRES
+}
+
+/// Ends the whole binary, since none of its tests can run.
+pub fn leave_out<T>() -> T {
+    left_out("PostgreSQL is not installed, so the API is not tested over it");
+    // The test harness shows nothing of a test that passes.
+    let _ = writeln!(
+        std::io::stderr(),
+        "left out: PostgreSQL is not installed, so the API is not tested over it"
+    );
+    std::process::exit(0)
 }
 
 /// A clock that can be stopped, set and made to panic.
@@ -169,6 +192,18 @@ impl TestApp {
         };
         let mut settings = Settings::resolve(flags, 2, |_| None).unwrap();
         settings.http.keys = Keys::of([KEY]);
+        let mut database = None;
+        if over_postgres() {
+            // The folder of a server that was stopped names its database.
+            let known = folder.path().join("database-url");
+            let url = std::fs::read_to_string(&known).unwrap_or_else(|_| {
+                let created = TestDatabase::create().unwrap_or_else(leave_out);
+                let url = database.insert(created).url();
+                std::fs::write(&known, &url).unwrap();
+                url
+            });
+            settings.postgres = Some(Options::parse(&url).unwrap());
+        }
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -185,12 +220,14 @@ impl TestApp {
             .max_idle_connections_per_host(128)
             .build()
             .new_agent();
-        Self { address, folder, clock, agent, handle, thread: Some(thread) }
+        Self { address, folder, clock, database, agent, handle, thread: Some(thread) }
     }
 
     /// Shuts the server down and returns its folder.
     pub fn stop(mut self) -> TempDir {
         self.end();
+        // The database stays for the next server.
+        std::mem::forget(self.database.take());
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
@@ -210,6 +247,17 @@ impl TestApp {
         let connection = rusqlite::Connection::open(self.db_path()).unwrap();
         connection.busy_timeout(Duration::from_secs(10)).unwrap();
         connection
+    }
+
+    /// Runs SQL on the database as another process would, and returns the first value of its result.
+    pub fn sql(&self, sql: &str) -> String {
+        if let Some(database) = &self.database {
+            return database.sql(sql);
+        }
+        let other = self.other_process();
+        let mut statement = other.prepare(sql).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        rows.next().unwrap().map(|row| row.get(0).unwrap()).unwrap_or_default()
     }
 
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
@@ -385,7 +433,13 @@ pub fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
 
 async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: mpsc::Sender<ServerHandle>) {
     let telemetry = Arc::new(Telemetry::new(&[("version", "test")]));
-    let database = Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap();
+    let database = match &settings.postgres {
+        Some(postgres) => {
+            let options = settings.database.with_store(postgres.clone());
+            Database::open::<Postgres>(&options, clock(), &telemetry).unwrap()
+        }
+        None => Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap(),
+    };
     let hasher = Hasher::start(settings.hasher, &telemetry);
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
     let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();

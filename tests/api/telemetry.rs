@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::support::{KEY, TestApp, at_once, encoded};
+use crate::support::{KEY, TestApp, at_once, encoded, over_postgres};
 
 /// Returns the value of a series, by its full name with labels.
 #[track_caller]
@@ -91,6 +91,9 @@ fn requests_are_counted_by_route_method_and_status_and_never_by_path() {
 
 #[test]
 fn commits_queues_digests_and_the_build_are_shown() {
+    if over_postgres() {
+        return;
+    }
     let app = TestApp::with(|settings| {
         settings.rules.allow_local_paths = true;
         settings.database.write_queue = 1;
@@ -141,6 +144,9 @@ fn commits_queues_digests_and_the_build_are_shown() {
 
 #[test]
 fn a_server_that_can_write_is_ready_and_no_key_is_needed_to_ask() {
+    if over_postgres() {
+        return;
+    }
     let app = TestApp::spawn();
     let before =
         app.other_process().query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
@@ -166,6 +172,9 @@ fn many_readiness_checks_cost_the_writer_one_commit() {
 
 #[test]
 fn a_stuck_writer_is_not_ready_and_gets_one_probe_for_all_waiting_checks() {
+    if over_postgres() {
+        return;
+    }
     let app = TestApp::with(|settings| settings.database.store.busy_timeout = Duration::from_secs(60));
     let held = app.other_process();
     held.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -187,6 +196,9 @@ fn a_stuck_writer_is_not_ready_and_gets_one_probe_for_all_waiting_checks() {
 
 #[test]
 fn a_full_write_queue_is_not_ready() {
+    if over_postgres() {
+        return;
+    }
     let app = TestApp::with(|settings| settings.database.write_queue = 1);
     let id = app.register("m", "1");
     let held = app.other_process();

@@ -1,5 +1,5 @@
 //! The real binary as a shell runs it: output, files and exit codes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod bench;
 mod changing;
@@ -22,6 +22,8 @@ mod loadtest_runs;
 mod loadtest_start_and_end;
 mod maintenance;
 mod object_server;
+#[path = "../support/postgres.rs"]
+mod postgres_cluster;
 mod publish_registrations;
 mod publish_uploads;
 mod scene;

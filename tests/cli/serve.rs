@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::{KEY, Ran, left_out::left_out, registry, server::Server};
+use crate::{KEY, Ran, left_out::left_out, postgres_cluster::TestDatabase, registry, server::Server};
 
 /// Every file of a folder with its bytes.
 fn snapshot(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -167,6 +167,34 @@ fn a_refused_start_is_one_line_and_changes_nothing() {
         let line = Ran::of(registry(["serve"]).args(arguments)).failed(1);
         assert!(line.contains(expected), "{arguments:?}: {line}");
         assert_eq!(snapshot(folder.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_server_over_postgres_shows_which_one_and_no_password() {
+    let Some(database) = TestDatabase::create() else {
+        return left_out("PostgreSQL is not installed, so no server is started over it");
+    };
+    let with_password = database.url().replace("registry@", "registry:s3cret@");
+    let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", &with_password);
+    });
+    server.add("m", "1", &json!({}));
+    assert_eq!(database.sql("SELECT name FROM models"), "m");
+    assert!(!server.db_path().exists());
+    server.signal("TERM");
+    let ended = server.ended();
+    assert!(ended.status.success(), "{}", ended.log);
+    assert!(!ended.log.contains("s3cret"), "{}", ended.log);
+
+    for (url, said) in [
+        ("postgres://a:s3cret@127.0.0.1:1/x", "can't connect to PostgreSQL at 127.0.0.1:1"),
+        ("postgres://a:s3cret@h/x?sslmode=maybe", "--database-url: sslmode=\"maybe\" is unknown"),
+        ("postgres://a:s3cret@h:x/x", "--database-url: "),
+    ] {
+        let mut command = registry(["serve", "--port", "0"]);
+        let error = Ran::of(command.env("CAIA_REGISTRY_DATABASE_URL", url)).failed(1);
+        assert!(error.contains(said) && !error.contains("s3cret"), "{error}");
     }
 }
 

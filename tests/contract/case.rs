@@ -7,8 +7,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     compare::{Expectation, differences},
+    left_out::left_out,
+    postgres_cluster::TestDatabase,
     server::Server,
 };
+
+/// The only case about SQLite's file.
+const UPGRADE: &str = "migrate-v1";
 
 /// An unknown field fails the case.
 #[derive(Deserialize)]
@@ -49,6 +54,14 @@ struct Step {
 pub(crate) fn replay(cases: &Path, name: &str) {
     let text = fs::read_to_string(cases.join(name).with_extension("json")).unwrap();
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("case {name}: {error}"));
+    let postgres = match crate::OVER_POSTGRES {
+        true if name == UPGRADE => return,
+        true => match TestDatabase::create() {
+            None => return left_out("PostgreSQL is not installed, so the contract is not tested over it"),
+            created => created,
+        },
+        false => None,
+    };
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("registry.db");
     for (file, content) in &case.files {
@@ -59,12 +72,24 @@ pub(crate) fn replay(cases: &Path, name: &str) {
     }
     let mut saved = Map::new();
     saved.insert("dir".to_owned(), json!(folder.path()));
-    let server = Server::start(folder.path(), &database, &filled(&case.env, &saved));
+    let setting = match &postgres {
+        Some(postgres) => ("CAIA_REGISTRY_DATABASE_URL", postgres.url()),
+        None => ("CAIA_REGISTRY_DB_PATH", database.display().to_string()),
+    };
+    let server = Server::start(folder.path(), setting, &filled(&case.env, &saved));
 
     let mut problems = Vec::new();
     for (number, step) in case.steps.iter().enumerate() {
         if let Some(sql) = &step.sql {
-            let rows = query(&database, filled(&json!(sql), &saved).as_str().unwrap());
+            let sql = filled(&json!(sql), &saved);
+            let sql = sql.as_str().unwrap();
+            let rows = match &postgres {
+                Some(postgres) => {
+                    assert_eq!(postgres.sql(sql), "", "only statements without rows run on both stores");
+                    json!([])
+                }
+                None => query(&database, sql),
+            };
             let recorded = step.rows.as_ref().unwrap_or(&rows);
             problems.extend(
                 differences(recorded, &rows).into_iter().map(|it| format!("step {number}, {sql}: {it}")),

@@ -57,15 +57,15 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port. `variables` are set in addition to the variables of every case, or unset by `null`.
-    pub(crate) fn start(folder: &Path, database: &Path, variables: &Value) -> Self {
+    /// Starts a server on a free port, with the variable that names its database. `variables` are set in addition to the variables of every case, or unset by `null`.
+    pub(crate) fn start(folder: &Path, database: (&str, String), variables: &Value) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
         for (name, _) in
             env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CAIA_REGISTRY_"))
         {
             command.env_remove(name);
         }
-        command.envs(VARIABLES).env("CAIA_REGISTRY_DB_PATH", database);
+        command.envs(VARIABLES).env(database.0, database.1);
         for (name, value) in variables.as_object().into_iter().flatten() {
             match value.as_str() {
                 Some(value) => command.env(name, value),

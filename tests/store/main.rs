@@ -1,8 +1,14 @@
 //! The stores, without actors or HTTP: one suite that every store must pass, and tests of SQLite alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+#[path = "../support/left_out.rs"]
+mod left_out;
 mod lists;
 mod maintenance;
+mod postgres;
+#[path = "../support/postgres.rs"]
+mod postgres_cluster;
+mod postgres_network;
 mod sqlite;
 mod suite;
 

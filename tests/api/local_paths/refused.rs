@@ -13,7 +13,7 @@ use std::{
 use serde_json::json;
 
 use super::{allowing, file, register, text};
-use crate::support::TestApp;
+use crate::support::{TestApp, over_postgres};
 
 #[test]
 fn paths_are_refused_if_not_allowed_whether_or_not_a_file_exists() {
@@ -167,6 +167,9 @@ fn files_with_keys_and_their_replacements_are_refused_under_any_name() {
 
 #[test]
 fn the_database_is_not_reached_through_what_the_server_has_open() {
+    if over_postgres() {
+        return;
+    }
     let app = allowing();
     app.register("kept", "1");
     let of_the_database = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| {
@@ -185,6 +188,9 @@ fn the_database_is_not_reached_through_what_the_server_has_open() {
 
 #[test]
 fn a_moved_database_and_its_replacement_are_refused() {
+    if over_postgres() {
+        return;
+    }
     let app = allowing();
     app.register("kept", "1");
     let folder = app.folder.path();
@@ -206,6 +212,9 @@ const DATABASE: &str = "REGISTRY_TEST_DATABASE";
 
 #[test]
 fn the_databases_own_files_are_refused_even_if_it_is_opened_through_a_link() {
+    if over_postgres() {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("real")).unwrap();
     symlink("real/r.db", folder.path().join("registry.db")).unwrap();
@@ -250,6 +259,9 @@ fn check_from_another_process(test: &str, database: &Path) {
 
 #[test]
 fn the_databases_own_files_are_refused_under_any_name_and_its_locks_hold() {
+    if over_postgres() {
+        return;
+    }
     if let Some(path) = env::var_os(DATABASE) {
         return assert_locked(path);
     }

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use model_registry::{
     domain::{Draft, Gate, ListQuery, Order, Patch, Precondition, Sort, Status, Timestamp},
     store::{
-        ReadStore, Transaction as _,
+        ReadStore, Transaction, WriteStore,
         operations::{self, Context},
         sqlite::{PlannedStatement, SqliteReader, SqliteWriter},
     },
@@ -17,19 +17,25 @@ use model_registry::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::options;
+use crate::{options, postgres_cluster::TestDatabase};
 
 const START: i64 = 1_769_864_709_250;
 
-/// A file with a writer and a reader, and a connection that looks at its tables.
-struct File {
-    writer: SqliteWriter,
-    reader: SqliteReader,
-    other: Connection,
+/// A database with a writer and a reader, and a connection that looks at its tables.
+struct File<W = SqliteWriter, R = SqliteReader, T = Connection> {
+    writer: W,
+    reader: R,
+    other: T,
     clock: i64,
     registered: u64,
     random: Rng,
     folder: TempDir,
+}
+
+/// A look at the tables without the store.
+trait Tables {
+    fn stored(&self) -> Vec<StoredModel>;
+    fn count(&self, sql: &str) -> usize;
 }
 
 /// A version as the table stores it.
@@ -70,7 +76,9 @@ impl File {
         let random = Rng::with_seed(seed);
         Self { writer, reader, other, clock: START, registered: 0, random, folder }
     }
+}
 
+impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
     /// Some of each in one transaction, as the writing actor does.
     fn write(&mut self, operations: usize, mut operate: impl FnMut(&mut Self)) {
         self.writer.begin(std::time::Duration::from_secs(10)).unwrap();
@@ -85,7 +93,7 @@ impl File {
         Timestamp::from_unix_millis(self.clock)
     }
 
-    fn operate<T>(&mut self, operate: impl FnOnce(&mut SqliteWriter, &Context<'_>) -> T) -> T {
+    fn operate<A>(&mut self, operate: impl FnOnce(&mut dyn WriteStore, &Context<'_>) -> A) -> A {
         let context = Context {
             actor: "ann",
             now: self.now(),
@@ -132,8 +140,25 @@ impl File {
     }
 
     fn stored(&self) -> Vec<StoredModel> {
+        self.other.stored()
+    }
+
+    fn list(&mut self, query: &ListQuery) -> (Vec<i64>, model_registry::domain::Page) {
+        let mut ids = Vec::new();
+        let (page, _) = self
+            .reader
+            .versions(query, &mut |row| {
+                ids.push(row.id);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        (ids, page)
+    }
+}
+
+impl Tables for Connection {
+    fn stored(&self) -> Vec<StoredModel> {
         let mut all = self
-            .other
             .prepare(
                 "SELECT id, name, version, status, description, tags, created_at, updated_at, training_step \
                  FROM models",
@@ -156,16 +181,34 @@ impl File {
         stored.unwrap().map(Result::unwrap).collect()
     }
 
-    fn list(&mut self, query: &ListQuery) -> (Vec<i64>, model_registry::domain::Page) {
-        let mut ids = Vec::new();
-        let (page, _) = self
-            .reader
-            .versions(query, &mut |row| {
-                ids.push(row.id);
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-        (ids, page)
+    fn count(&self, sql: &str) -> usize {
+        self.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+impl Tables for TestDatabase {
+    fn stored(&self) -> Vec<StoredModel> {
+        let rows = self.sql("SELECT coalesce(json_agg(row_to_json(models)), '[]') FROM models");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap();
+        let stored = rows.iter().map(|row| {
+            let text = |column: &str| row[column].as_str().map(str::to_owned);
+            StoredModel {
+                id: row["id"].as_i64().unwrap(),
+                name: text("name").unwrap(),
+                version: text("version").unwrap(),
+                status: text("status"),
+                description: text("description"),
+                tags: text("tags").and_then(|tags| serde_json::from_str(&tags).ok()).unwrap_or_default(),
+                created_at: text("created_at").unwrap(),
+                updated_at: text("updated_at").unwrap(),
+                step: row["training_step"].as_i64(),
+            }
+        });
+        stored.collect()
+    }
+
+    fn count(&self, sql: &str) -> usize {
+        self.sql(sql).parse().unwrap()
     }
 }
 

@@ -1,13 +1,19 @@
 //! What lists and counts hold, compared with the naive model after random writes.
 
+use model_registry::store::{
+    Backend as _,
+    postgres::{self, Postgres},
+};
+
 use super::*;
+use crate::left_out::left_out;
 
 /// The store checks all candidates up to this number, and so counts them.
 const FEW: usize = 1_000;
 /// Letters of a text that the index of texts can find.
 const NGRAM_CHARS: usize = 3;
 
-impl File {
+impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
     /// A random change, which may be refused.
     fn change(&mut self) {
         let id = {
@@ -103,16 +109,15 @@ impl File {
     }
 
     fn count(&self, sql: &str) -> usize {
-        self.other.query_row(sql, [], |row| row.get(0)).unwrap()
+        self.other.count(sql)
     }
 }
 
 /// Compares lists after random writes and clock changes.
 #[track_caller]
-fn walk(seed: u64, versions: usize) {
-    let mut file = File::new(seed);
+fn walk<W: Transaction, R: ReadStore, T: Tables>(file: &mut File<W, R, T>, versions: usize, rounds: usize) {
     file.write(versions, File::register);
-    for round in 0..14 {
+    for round in 0..rounds {
         if round % 4 == 3 {
             // Back to before the start, or far ahead.
             file.clock += if round % 8 == 3 { -4 * START / 1_000_000 } else { START / 1_000_000 };
@@ -125,6 +130,11 @@ fn walk(seed: u64, versions: usize) {
             file.compare(&stored);
         }
     }
+}
+
+fn walk_file(seed: u64, versions: usize) {
+    let mut file = File::new(seed);
+    walk(&mut file, versions, 14);
     assert!(file.count("SELECT count(*) FROM backdated_models") > 0);
     let unequal = "SELECT (SELECT count(*) FROM (SELECT tag, count(*) FROM model_tags GROUP BY tag EXCEPT SELECT value, count FROM model_counts)) \
         + (SELECT count(*) FROM (SELECT value, count FROM model_counts WHERE kind = 'tag' EXCEPT SELECT tag, count(*) FROM model_tags GROUP BY tag))";
@@ -135,15 +145,48 @@ fn walk(seed: u64, versions: usize) {
 #[test]
 fn lists_of_a_small_file_match_a_naive_model() {
     for seed in 0..4 {
-        walk(seed, 60);
+        walk_file(seed, 60);
     }
 }
 
 #[test]
 fn lists_of_a_large_file_match_a_naive_model() {
     for seed in 100..102 {
-        walk(seed, 3_000);
+        walk_file(seed, 3_000);
     }
+}
+
+/// As [`walk_file`], in PostgreSQL.
+fn walk_postgres(seed: u64, versions: usize, rounds: usize) {
+    let Some(database) = TestDatabase::create() else {
+        return left_out("PostgreSQL is not installed, so its lists are not compared");
+    };
+    let options = postgres::Options::parse(&database.url()).unwrap();
+    let (backend, writer) = Postgres::open(&options, Timestamp::from_unix_millis(START)).unwrap();
+    let mut file = File {
+        writer,
+        reader: backend.reader().unwrap(),
+        other: database,
+        clock: START,
+        registered: 0,
+        random: Rng::with_seed(seed),
+        folder: tempfile::tempdir().unwrap(),
+    };
+    walk(&mut file, versions, rounds);
+    let unequal = "WITH counted AS (SELECT kind, value, sum(count) AS n FROM model_counts GROUP BY kind, value HAVING sum(count) <> 0), \
+        existing AS (SELECT 'tag' AS kind, tag AS value, count(*) AS n FROM model_tags GROUP BY tag \
+            UNION ALL SELECT 'name', name, count(*) FROM models GROUP BY name \
+            UNION ALL SELECT 'status', status, count(*) FROM models GROUP BY status) \
+        SELECT count(*) FROM counted FULL JOIN existing USING (kind, value, n) WHERE counted IS NULL OR existing IS NULL";
+    assert_eq!(file.count(unequal), 0);
+    let orphans = "SELECT count(*) FROM models FULL JOIN model_texts ON model_id = id WHERE id IS NULL OR model_id IS NULL";
+    assert_eq!(file.count(orphans), 0);
+}
+
+#[test]
+fn lists_in_postgres_match_a_naive_model() {
+    walk_postgres(1, 60, 14);
+    walk_postgres(100, 1_500, 3);
 }
 
 #[test]
