@@ -9,8 +9,8 @@ use std::{
 
 use model_registry::{
     domain::{
-        ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status, Timestamp,
-        Version, VersionId,
+        ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, ScoreChange, Stats, Status,
+        Timestamp, Version, VersionId,
     },
     store::{
         Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
@@ -204,7 +204,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_metrics(&mut self, _: VersionId, _: &str, _: &str) -> Result<(), StoreError> {
+    fn set_metrics(&mut self, _: VersionId, _: &str, _: &[ScoreChange], _: &str) -> Result<(), StoreError> {
         absent()
     }
 

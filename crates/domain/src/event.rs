@@ -17,6 +17,8 @@ text_enum! {
         AutoDemote = "auto_demote",
         Eval = "eval",
         Delete = "delete",
+        SetTag = "set_tag",
+        DeleteTag = "delete_tag",
     }
 }
 
@@ -86,6 +88,13 @@ impl EventDraft {
         Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
+    /// Creates a `set_tag` or `delete_tag` event: `{key, value}`, with null for the value of a deleted tag.
+    #[must_use]
+    pub fn tag(key: &str, value: Option<&str>) -> Self {
+        let kind = if value.is_some() { EventKind::SetTag } else { EventKind::DeleteTag };
+        Self::new(kind, &json!({"key": key, "value": value}))
+    }
+
     /// Returns the event if its payload is within `max_bytes`.
     ///
     /// # Errors
@@ -118,6 +127,8 @@ mod tests {
                 EventDraft::auto_demote("new production: 2"),
                 r#"{"from":"production","to":"staging","reason":"new production: 2"}"#,
             ),
+            (EventDraft::tag("team", Some("nlp")), r#"{"key":"team","value":"nlp"}"#),
+            (EventDraft::tag("team", None), r#"{"key":"team","value":null}"#),
         ] {
             assert_eq!(event.payload, payload);
         }

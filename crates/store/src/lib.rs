@@ -13,8 +13,8 @@ pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, U
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    ComparedVersion, Draft, Event, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status,
-    Timestamp, Version, VersionId, VersionRow,
+    ComparedVersion, Draft, Event, EventDraft, EventQuery, ListQuery, Page, Refusal, ScoreChange, Stats,
+    Status, Timestamp, Version, VersionId, VersionRow,
 };
 
 /// Why a store could not run an operation.
@@ -101,8 +101,14 @@ pub trait WriteStore {
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes metrics (JSON text) and `updated_at`.
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
+    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError>;
     /// Writes a page without changing data, so that a commit shows whether writes work.
     ///
     /// # Errors

@@ -4,8 +4,8 @@
 //! operation has written nothing, because rules come before writes.
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, Patch, Precondition, Refusal, Status, Timestamp, Version,
-    VersionId, json, limits::check_metrics, promotion::demotion_reason,
+    Draft, Evaluation, EventDraft, EventKind, Gate, Patch, Precondition, Refusal, Status, Tags, Timestamp,
+    Version, VersionId, json, limits::check_metrics, promotion::demotion_reason,
 };
 
 use super::{StoreError, WriteStore};
@@ -155,9 +155,66 @@ pub fn record_metrics(
     check_metrics(before, &recorded.metrics, Some(&evaluation.suite), context.max_metrics_bytes)?;
     let event = context.checked(recorded.event)?;
     model.updated_at = context.after(&model);
-    store.set_metrics(id, &recorded.metrics, &model.updated_at)?;
+    store.set_metrics(id, &recorded.metrics, &recorded.scores, &model.updated_at)?;
     model.metrics = Some(recorded.metrics);
     context.append(store, id, &event)?;
+    Ok(model)
+}
+
+/// Sets a tag of a version; an empty value makes it one without a value. An immutable version accepts it. Setting the value
+/// that the tag has changes nothing.
+///
+/// # Errors
+/// [`Refusal::NotFound`], [`Refusal::PreconditionFailed`], [`Refusal::Invalid`] if key or value are over their limits, and
+/// [`Refusal::Conflict`] if the version has as many tags as it may.
+pub fn set_tag(
+    store: &mut dyn WriteStore,
+    id: VersionId,
+    key: &str,
+    value: &str,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
+    let model = load_checked(store, id, precondition)?;
+    let mut tags = Tags::of(&model);
+    if tags.set(key, value)?.as_deref() == Some(value) {
+        return Ok(model);
+    }
+    write_tags(store, model, tags, EventDraft::tag(key, Some(value)), context)
+}
+
+/// Deletes a tag of a version, with or without a value. An immutable version accepts it.
+///
+/// # Errors
+/// [`Refusal::NotFound`] if there is no such version or tag; [`Refusal::PreconditionFailed`].
+pub fn delete_tag(
+    store: &mut dyn WriteStore,
+    id: VersionId,
+    key: &str,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
+    let model = load_checked(store, id, precondition)?;
+    let mut tags = Tags::of(&model);
+    if tags.remove(key).is_none() {
+        return Err(Refusal::NotFound(format!("version {id} has no tag {key:?}")).into());
+    }
+    write_tags(store, model, tags, EventDraft::tag(key, None), context)
+}
+
+fn write_tags(
+    store: &mut dyn WriteStore,
+    mut model: Version,
+    tags: Tags,
+    event: EventDraft,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
+    let event = context.checked(event)?;
+    let before = model.clone();
+    tags.store(&mut model);
+    model.updated_at = context.after(&model);
+    store.update(&before, &model)?;
+    context.append(store, model.id, &event)?;
     Ok(model)
 }
 

@@ -18,6 +18,7 @@ mod open_error;
 mod options;
 mod rows;
 mod schema;
+mod scores;
 mod upkeep;
 mod wal;
 mod watched_files;

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
-    ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status, Timestamp,
-    Version, VersionId,
+    ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, ScoreChange, Stats, Status,
+    Timestamp, Version, VersionId,
 };
 
 use crate::{ReadStore, StoreError, VisitEvents, VisitVersion, VisitVersions, WriteStore};
@@ -18,6 +18,7 @@ use super::{
     connection::{SqliteReader, SqliteWriter},
     events, lists, lookup,
     rows::{BY_ID, columns, read},
+    scores,
 };
 
 /// Only columns before `metrics`, which may be large and which SQLite then does not read.
@@ -128,7 +129,7 @@ fn find_one(
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 28]> {
+fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 29]> {
     macro_rules! columns {
         ($($field:ident)*) => {
             [("status", ToSqlOutput::from(model.status.as_str())), ("version", model.label.to_sql()?), $((stringify!($field), model.$field.to_sql()?)),*]
@@ -138,6 +139,7 @@ fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
         params training_step training_loss dataset description tags metrics created_at updated_at
+        properties
     ))
 }
 
@@ -193,9 +195,15 @@ impl WriteStore for SqliteWriter {
         Ok(lookup::change_status(&self.connection, before, status)?)
     }
 
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError> {
         self.connection.prepare_cached(SET_METRICS)?.execute((id, metrics, updated_at))?;
-        Ok(())
+        Ok(scores::change(&self.connection, id, scores)?)
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {

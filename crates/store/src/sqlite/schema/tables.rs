@@ -26,8 +26,8 @@ CREATE TABLE models (
     UNIQUE (name, version)
 )";
 
-/// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
-pub(super) const LATER_COLUMNS: [(&str, &str); 10] = [
+/// Columns that 0.2.0's predecessor did not have, and those that 0.2.0 did not have. A new table gets them in the same way, so that there is one list.
+pub(super) const LATER_COLUMNS: [(&str, &str); 11] = [
     ("artifact_uri", "TEXT"),
     ("checkpoint_sha256", "TEXT"),
     ("checkpoint_size_bytes", "INTEGER"),
@@ -38,6 +38,7 @@ pub(super) const LATER_COLUMNS: [(&str, &str); 10] = [
     ("created_by", "TEXT"),
     ("source_host", "TEXT"),
     ("frozen", "INTEGER NOT NULL DEFAULT 0"),
+    ("properties", "TEXT"),
 ];
 
 /// Without a foreign key: the events of a deleted version stay.
@@ -63,12 +64,14 @@ pub(in super::super) use step_key;
 ///
 /// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
 /// the lists of one status and, merged over the four statuses, the list of all versions.
-pub(super) const INDEXES: [(&str, &str); 6] = [
+pub(super) const INDEXES: [(&str, &str); 8] = [
     ("idx_models_created", "models (created_at)"),
     ("idx_models_step", concat!("models (", step_key!(), ")")),
     ("idx_models_status_created", "models (status, created_at)"),
     ("idx_models_status_updated", "models (status, updated_at)"),
     ("idx_models_name_created", "models (name, created_at)"),
+    ("idx_models_artifact_uri", "models (artifact_uri)"),
+    ("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
     ("idx_model_events_model", "model_events (model_id)"),
 ];
 
