@@ -3,6 +3,7 @@
 
 mod lists;
 mod maintenance;
+mod models;
 mod sqlite;
 mod suite;
 

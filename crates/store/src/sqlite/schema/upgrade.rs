@@ -178,8 +178,10 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
     let text = || text(stored).map(Cow::into_owned);
     let value: Option<Value> = match (rule, stored) {
         (_, ValueRef::Null) => None,
-        (Rule::Id | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => Some(number.into()),
-        (Rule::Id, _) => Some(0.into()),
+        (Rule::Id | Rule::Subject | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => {
+            Some(number.into())
+        }
+        (Rule::Id | Rule::Subject, _) => Some(0.into()),
         (Rule::Size | Rule::Whole, _) => None,
         (Rule::Flag, _) => Some(i64::from(matches!(stored, ValueRef::Integer(number) if number != 0)).into()),
         (Rule::Number, _) => text()
