@@ -11,7 +11,7 @@ use std::{hint::black_box, ops::ControlFlow, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model_registry::{
-    domain::{Cursor, ListQuery, Sort, Status, VersionRow},
+    domain::{Cursor, ListQuery, Sort, Status, VersionRef, VersionRow},
     store::{ReadStore, sqlite::SqliteReader},
 };
 
@@ -60,8 +60,11 @@ fn reading(criterion: &mut Criterion) {
         }
         let mut ids = seed::ids(models);
         group.bench_function(BenchmarkId::new("by id", models), |bencher| {
-            bencher
-                .iter(|| reader.version(ids.next().unwrap(), &mut |model| drop(black_box(model))).unwrap());
+            bencher.iter(|| {
+                reader
+                    .version(&VersionRef::Id(ids.next().unwrap()), &mut |model| drop(black_box(model)))
+                    .unwrap()
+            });
         });
         group.bench_function(BenchmarkId::new("stats", models), |bencher| {
             bencher.iter(|| black_box(reader.stats().unwrap()));

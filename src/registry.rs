@@ -11,9 +11,12 @@ use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Gate, Measurement, Patch, Precondition, Refusal, Status, Timestamp,
-        Version, VersionId, VersionRow, json::compact, suites::suites,
+        Version, VersionId, VersionRef, VersionRow, json::compact, suites::suites,
     },
-    store::{ReadStore, StoreError, WriteStore, operations},
+    store::{
+        ReadStore, StoreError, WriteStore,
+        operations::{self, LabelReuse},
+    },
 };
 
 pub use error::RegistryError;
@@ -65,29 +68,6 @@ pub struct Change {
     pub caller: Caller,
 }
 
-/// Names one version.
-#[derive(Debug, Clone)]
-pub enum VersionRef {
-    /// The version with this id.
-    Id(VersionId),
-    /// The version of this name with this label.
-    Label(String, String),
-    /// The production version of this name.
-    Production(String),
-}
-
-impl VersionRef {
-    fn missing(&self) -> Refusal {
-        match self {
-            Self::Id(id) => Refusal::no_version(*id),
-            Self::Label(name, label) => {
-                Refusal::NotFound(format!("there is no version {label:?} of {name:?}"))
-            }
-            Self::Production(name) => Refusal::NotFound(format!("{name:?} has no production version")),
-        }
-    }
-}
-
 /// The result of a use case.
 pub type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -130,11 +110,7 @@ impl Registry {
         let answer = self.read(move |store| {
             let (mut view, mut answer) = (Some(view), None);
             let mut visit = |row: VersionRow<'_>| answer = view.take().map(|view| view(&row));
-            match &version {
-                VersionRef::Id(id) => store.version(*id, &mut visit)?,
-                VersionRef::Label(name, label) => store.version_by_label(name, label, &mut visit)?,
-                VersionRef::Production(name) => store.production(name, &mut visit)?,
-            };
+            store.version(&version, &mut visit)?;
             Ok(answer.ok_or_else(|| version.missing()))
         });
         Ok(answer.await??)
@@ -179,7 +155,8 @@ impl Registry {
             let (name, version) = (draft.name.clone(), draft.label.clone());
             let taken = self.read(move |store| {
                 let mut taken = None;
-                store.version_by_label(&name, &version, &mut |row| taken = Some(row.id))?;
+                let version = VersionRef::Label(name, version);
+                store.version(&version, &mut |row| taken = Some(row.id))?;
                 Ok(taken)
             });
             if let Some(id) = taken.await? {
@@ -205,7 +182,10 @@ impl Registry {
         draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());
         draft.provenance.source_host = draft.provenance.source_host.or_else(|| caller.host.clone());
-        self.change(caller, move |store, context| operations::register(store, draft.clone(), context)).await
+        self.change(caller, move |store, context| {
+            operations::register(store, draft.clone(), LabelReuse::Allowed, context)
+        })
+        .await
     }
 
     /// Changes the fields that `patch` gives.
@@ -234,8 +214,10 @@ impl Registry {
     /// Changes the status of a version.
     pub async fn promote(&self, change: Change, to: Status) -> Result<Version> {
         let Change { id, precondition, caller } = change;
-        self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
-            .await
+        self.change(caller, move |store, context| {
+            operations::promote(store, id, to, None, &precondition, context)
+        })
+        .await
     }
 
     /// Merges the scores of a suite into a version's metrics.

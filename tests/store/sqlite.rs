@@ -16,7 +16,7 @@ use model_registry::{
 use tempfile::TempDir;
 
 use crate::{
-    now, options,
+    add, now, options,
     suite::{self, Fixture},
 };
 
@@ -206,7 +206,7 @@ fn the_trigger_moves_updated_at_forward_for_other_processes() {
     let mut writer = SqliteWriter::open(&options(&path), now()).unwrap();
     let mut draft = Draft::named("m", "1").unwrap();
     draft.artifact_uri = Some("s3://b".to_owned());
-    writer.insert(draft, now()).unwrap();
+    add(&mut writer, draft).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     let updated_at =
         || other.query_row("SELECT updated_at FROM models", [], |row| row.get::<_, String>(0)).unwrap();
@@ -235,7 +235,7 @@ fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
     for version in 0..50 {
         let mut draft = Draft::named("m", version.to_string()).unwrap();
         draft.artifact_uri = Some("s3://b".to_owned());
-        writer.insert(draft, now()).unwrap();
+        add(&mut writer, draft).unwrap();
     }
     assert!(writer.wal_pages() > 50);
     assert!(maintenance.run().unwrap());

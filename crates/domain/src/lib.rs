@@ -3,6 +3,7 @@
 //! Everything here is pure. This crate must not know SQL, HTTP, settings, files or the clock: a rule gets its input as
 //! arguments and returns a value or a [`Refusal`].
 
+pub mod chain;
 pub mod comparison;
 pub mod digest;
 pub mod draft;
@@ -11,6 +12,7 @@ pub mod files;
 pub mod filter;
 pub mod json;
 pub mod limits;
+pub mod model;
 pub mod patch;
 pub mod precondition;
 pub mod promotion;
@@ -29,9 +31,10 @@ pub mod version;
 pub use comparison::{ComparedVersion, Comparison};
 pub use digest::{Digest, Measurement};
 pub use draft::{Architecture, Draft, FileRecord, Provenance};
-pub use event::{Event, EventDraft, EventKind};
+pub use event::{Event, EventDraft, EventKind, TrailEvent};
 pub use files::{FileRole, VersionFile};
 pub use filter::{Filter, SortKey};
+pub use model::{Alias, Holding, Model, ModelKey, ModelSummary, PRODUCTION_ALIAS};
 pub use patch::Patch;
 pub use precondition::Precondition;
 pub use promotion::Gate;
@@ -43,4 +46,4 @@ pub use suites::Evaluation;
 pub use tags::Tags;
 pub use text::is_unsafe_to_display;
 pub use timestamp::Timestamp;
-pub use version::{Version, VersionId, VersionRow};
+pub use version::{Version, VersionId, VersionRef, VersionRow};

@@ -15,6 +15,17 @@ pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
     }
+    check_text(field, text)
+}
+
+/// Checks the text of `field`, which names something.
+///
+/// # Errors
+/// As [`check_name`].
+pub fn check_text(field: &str, text: &str) -> Result<(), Refusal> {
+    if text.trim().is_empty() {
+        return Err(Refusal::Invalid(format!("{field} is blank; give it a text")));
+    }
     if text.len() > MAX_NAME_BYTES {
         return Err(Refusal::Invalid(format!(
             "{field} has {} bytes, and at most {MAX_NAME_BYTES} are allowed; choose a shorter one",

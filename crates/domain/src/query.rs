@@ -105,6 +105,56 @@ impl EventQuery {
     pub const LIST_NAME: &str = "events.desc";
 }
 
+/// A query for a page of the audit trail, newest first.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrailQuery {
+    /// Only events of this model and its versions.
+    pub model: Option<String>,
+    /// Only events of this version.
+    pub version: Option<VersionId>,
+    /// Only events of this type.
+    pub event_type: Option<String>,
+    /// Only events of this actor.
+    pub actor: Option<String>,
+    /// The maximum number of events on the page.
+    pub limit: u32,
+    /// Only events with lower ids: the end of the previous page.
+    pub before: Option<i64>,
+}
+
+/// A query for a page of models, by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelQuery {
+    /// Only names that contain this text, ignoring case.
+    pub q: Option<String>,
+    /// Only models with this tag: its key and, unless any will do, its value.
+    pub tag: Option<(String, Option<String>)>,
+    /// Deleted models instead.
+    pub deleted: bool,
+    /// The maximum number of models on the page.
+    pub limit: u32,
+    /// The end of the previous page.
+    pub after: Option<Cursor>,
+}
+
+impl ModelQuery {
+    /// The name of this list in its cursors.
+    pub const LIST_NAME: &str = "name.asc";
+}
+
+/// A query for the versions that held aliases of a model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HistoryQuery {
+    /// The model.
+    pub model: String,
+    /// Only this alias, which may be `production`.
+    pub alias: Option<String>,
+    /// Only holdings at this moment, as [`Timestamp`](crate::Timestamp) writes it.
+    pub at: Option<String>,
+    /// The maximum number of holdings.
+    pub limit: u32,
+}
+
 /// The end of a page: sort key and id of its last row. A client gets it as opaque text, and the next page starts right
 /// after that row, even if rows were added or deleted in between.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,10 +232,10 @@ impl Cursor {
     /// # Errors
     /// [`Refusal::Invalid`] for anything else.
     pub fn decode(text: &str, list: &str) -> Result<Self, Refusal> {
-        let by_time = list.starts_with("created_at.") || list.starts_with("updated_at.");
+        let by_text = ["created_at.", "updated_at.", "name."].iter().any(|key| list.starts_with(key));
         Self::decode_if(text, list, |key| match key {
-            CursorKey::Text(_) => by_time,
-            CursorKey::Integer(_) => !by_time,
+            CursorKey::Text(_) => by_text,
+            CursorKey::Integer(_) => !by_text,
             CursorKey::Number(_) => false,
         })
     }

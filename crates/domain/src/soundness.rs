@@ -64,6 +64,8 @@ pub struct ValueFinding {
 pub enum Rule {
     /// A positive integer.
     Id,
+    /// The id of a version, or 0 for an event of the model itself.
+    Subject,
     /// Text that is not blank and that no request can change.
     Label,
     /// One of the four statuses.
@@ -133,7 +135,7 @@ pub const MODEL_RULES: [(&str, Rule); 30] = [
 /// The columns of an event.
 pub const EVENT_RULES: [(&str, Rule); 6] = [
     ("id", Rule::Id),
-    ("model_id", Rule::Id),
+    ("model_id", Rule::Subject),
     ("event_type", Rule::EventType),
     ("payload_json", Rule::Payload),
     ("actor", Rule::Text),
@@ -166,7 +168,7 @@ impl Rule {
                 Null,
             )
             | (Self::Id, Integer(1..))
-            | (Self::Size, Integer(0..))
+            | (Self::Size | Self::Subject, Integer(0..))
             | (Self::Flag, Integer(0 | 1))
             | (Self::Whole | Self::Number, Integer(_))
             | (Self::Text, Text(_)) => return None,
@@ -190,6 +192,7 @@ impl Rule {
             (Self::Payload, Text(text)) if normalized(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 
             (Self::Id, _) => (Error, "not a positive integer", REPAIR),
+            (Self::Subject, _) => (Error, "not an id", REPAIR),
             (Self::Label, _) => (Error, "not text with a visible character", REPAIR),
             (Self::Status, _) => (FixedByUpgrade, "not a status", UPDATE),
             (Self::Uri, _) => (FixedByUpgrade, "so the artifact can't be located", UPDATE),
@@ -266,6 +269,9 @@ mod tests {
             (Rule::Id, Integer(1), None),
             (Rule::Id, Integer(0), Some(Error)),
             (Rule::Id, Text("x"), Some(Error)),
+            (Rule::Subject, Integer(0), None),
+            (Rule::Subject, Integer(-1), Some(Error)),
+            (Rule::Subject, Null, Some(Error)),
             (Rule::Label, Text("m"), None),
             (Rule::Label, Text(" \t"), Some(Error)),
             (Rule::Label, Null, Some(Error)),

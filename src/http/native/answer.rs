@@ -7,10 +7,7 @@ use actix_web::{
 
 use serde::Serialize;
 
-use crate::{
-    domain::{Page, Version, VersionId, VersionRow},
-    registry::VersionRef,
-};
+use crate::domain::{Page, Version, VersionId, VersionRef, VersionRow};
 
 use super::{
     super::{

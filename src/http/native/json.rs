@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_finite_is_null() {
-        let model = Draft::named("m", "1").unwrap().into_model(1, Timestamp::from_unix_millis(0));
+        let model = Draft::named("m", "1").unwrap().into_version(Timestamp::from_unix_millis(0));
         let mut out = Vec::new();
         write_model(&mut out, &Version { training_loss: Some(f64::INFINITY), ..model }, false);
         let text = String::from_utf8(out).unwrap();

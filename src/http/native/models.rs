@@ -2,9 +2,8 @@
 
 use actix_web::HttpResponse;
 
-use crate::{
-    domain::{Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, json::Object},
-    registry::VersionRef,
+use crate::domain::{
+    Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, VersionRef, json::Object,
 };
 
 use super::{

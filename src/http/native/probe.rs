@@ -51,7 +51,7 @@ fn read_registration(body: &[u8]) -> Option<Draft> {
 pub fn draft(body: &[u8]) {
     let Some(mut draft) = read_registration(body) else { return };
     let mut answer = Vec::new();
-    write_model(&mut answer, &draft.clone().into_model(7, Timestamp::from_unix_millis(0)), false);
+    write_model(&mut answer, &draft.clone().into_version(Timestamp::from_unix_millis(0)), false);
     let mut answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
     let sent: Value = serde_json::from_slice(body).expect("an accepted body is JSON");
     for field in ["name", "version", "description", "run_id"] {
@@ -72,7 +72,7 @@ pub fn draft(body: &[u8]) {
 pub fn patch(body: &[u8]) {
     let Some(patch): Option<Patch> = read(body, read_patch) else { return };
     let draft = Draft::named("m", "1").expect("name and version are given");
-    let mut model = draft.into_model(7, Timestamp::from_unix_millis(0));
+    let mut model = draft.into_version(Timestamp::from_unix_millis(0));
     patch.apply(&mut model);
     let mut answer = Vec::new();
     write_model(&mut answer, &model, true);

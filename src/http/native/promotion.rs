@@ -1,6 +1,6 @@
 //! Promotion, and the production version of a name.
 
-use crate::{domain::Status, registry::VersionRef};
+use crate::domain::{Status, VersionRef};
 
 use super::{
     super::{
@@ -62,6 +62,6 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn production(call: Call) -> Answer {
-    let version = VersionRef::Production(call.path_text(1)?);
+    let version = VersionRef::production(call.path_text(1)?);
     answer::version(&call, version).await
 }

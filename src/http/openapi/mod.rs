@@ -90,7 +90,7 @@ fn head_of(operation: &Value) -> Value {
 fn complete(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
     // In answers, a field that may be null is present all the same.
-    for name in ["Version", "Event"] {
+    for name in ["Model", "Event"] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
         schemas[name]["required"] = fields.cloned().collect();
     }

@@ -20,7 +20,7 @@ impl File {
         let written_before = self.writer.rows_written();
         let done = self.operate(|writer, context| match kind {
             0 | 1 => operations::delete(writer, id, true, &none, context).is_ok(),
-            2 | 3 => operations::promote(writer, id, status, &none, context).is_ok(),
+            2 | 3 => operations::promote(writer, id, status, None, &none, context).is_ok(),
             _ => {
                 let patch = Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
                 operations::update(writer, id, &patch, &none, context).is_ok()

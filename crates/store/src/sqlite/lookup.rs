@@ -19,7 +19,7 @@ use registry_domain::{Status, Tags, Version, VersionFile, scores::changes};
 
 use super::{
     ngrams,
-    rows::{columns, read},
+    rows::{columns, read, text},
     scores::{self, Rebuild},
 };
 
@@ -68,6 +68,9 @@ const REMOVE_TEXT: &str = "DELETE FROM model_texts WHERE rowid = ?1";
 const ADD_BACKDATED: &str = "INSERT INTO backdated_models SELECT ?1, ?2 \
     WHERE EXISTS (SELECT 1 FROM models WHERE created_at > ?2 AND id < ?1)";
 const REMOVE_BACKDATED: &str = "DELETE FROM backdated_models WHERE model_id = ?1";
+
+const RENAME: &str = "UPDATE models SET name = ?2 WHERE model_key = ?1";
+const TEXTS: &str = "SELECT id, version, description FROM models WHERE model_key = ?1";
 
 /// What a counter of `model_counts` counts. Tags are those without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +129,24 @@ pub(super) fn change_status(connection: &Connection, from: Status, to: Status) -
     if from != to {
         count(connection, CountOf::Status, from.as_str(), -1)?;
         count(connection, CountOf::Status, to.as_str(), 1)?;
+    }
+    Ok(())
+}
+
+/// Gives the versions of a model a new name. The trigger moves their `updated_at`.
+pub(super) fn rename(connection: &Connection, model: i64, before: &str, after: &str) -> rusqlite::Result<()> {
+    let renamed = connection.prepare_cached(RENAME)?.execute((model, after))?;
+    let renamed = i64::try_from(renamed).unwrap_or(i64::MAX);
+    if renamed == 0 {
+        return Ok(());
+    }
+    count(connection, CountOf::Name, before, -renamed)?;
+    count(connection, CountOf::Name, after, renamed)?;
+    let mut texts = connection.prepare_cached(TEXTS)?;
+    let mut texts = texts.query([model])?;
+    while let Some(row) = texts.next()? {
+        let (label, description) = (text(row, 1)?.unwrap_or_default(), text(row, 2)?);
+        set_text(connection, row.get(0)?, after, &label, description.as_deref())?;
     }
     Ok(())
 }

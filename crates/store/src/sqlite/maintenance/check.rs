@@ -13,7 +13,7 @@ use registry_domain::soundness::{
     StoredValue,
 };
 
-use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity};
+use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity, trail};
 use crate::sqlite::schema::{SCHEMA_VERSION, reference, user_version};
 
 /// Rows between two reports of progress.
@@ -49,6 +49,7 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
     check.section("sqlite_sequence", Check::sequences)?;
     if check.is_current {
         check.section("index", Check::lookup_tables)?;
+        check.section("event_chain", Check::trail)?;
     }
     Ok(check.report)
 }
@@ -185,6 +186,14 @@ impl Check<'_> {
     /// Compares counters, tags and texts with the versions.
     fn lookup_tables(&mut self) -> rusqlite::Result<()> {
         for Finding { table, id, problem, remedy } in drift::find(self.connection)? {
+            self.add(Error, table, id, problem, remedy);
+        }
+        Ok(())
+    }
+
+    /// Checks the chains of events, models, aliases and holdings.
+    fn trail(&mut self) -> rusqlite::Result<()> {
+        for Finding { table, id, problem, remedy } in trail::find(self.connection)? {
             self.add(Error, table, id, problem, remedy);
         }
         Ok(())

@@ -8,6 +8,7 @@ mod drift;
 mod exclusive;
 mod report;
 mod source;
+mod trail;
 mod upgrade;
 
 use std::{

@@ -1,5 +1,6 @@
 //! The schema of a file, and its upgrade.
 
+mod models;
 mod tables;
 mod upgrade;
 
@@ -9,8 +10,8 @@ use registry_domain::Timestamp;
 
 pub(super) use tables::{holds_nothing, is_registry, step_key, user_version};
 
-/// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, 0.3.0 used 400, and the
-/// servers between them 300 and 301.
+/// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
+/// and 301; 400 had no models.
 pub const SCHEMA_VERSION: i64 = 500;
 
 /// Returns true if the file is not empty and has an older schema.
