@@ -105,6 +105,21 @@ CREATE TABLE IF NOT EXISTS spent_labels (
 ) WITHOUT ROWID;
 ";
 
+/// The tables that the registry's rules are about, besides the lookup tables.
+pub(in super::super) const TABLES: [&str; 11] = [
+    "models",
+    "model_events",
+    "registered_models",
+    "registered_model_tags",
+    "aliases",
+    "holdings",
+    "event_chain",
+    "model_heads",
+    "version_heads",
+    "spent_labels",
+    "deleted_models",
+];
+
 /// The sort key of `training_step`: an absent step is the lowest.
 macro_rules! step_key {
     () => {
