@@ -3,8 +3,8 @@
 use std::fmt;
 
 use time::{
-    OffsetDateTime, PrimitiveDateTime,
-    format_description::BorrowedFormatItem,
+    Date, OffsetDateTime, PrimitiveDateTime,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
     macros::{date, format_description},
 };
 
@@ -17,6 +17,8 @@ const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
 /// Reads times with a fraction, and times of 0.2.0, which have none.
 const READ_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
+/// `2026-01-31`
+const DATE_FORMAT: &[BorrowedFormatItem<'static>] = format_description!("[year]-[month]-[day]");
 
 /// The last moment whose year has four digits, so that it fits the formats.
 const LAST_MILLISECOND: i64 =
@@ -39,6 +41,18 @@ impl Timestamp {
         let moment = PrimitiveDateTime::parse(text, READ_FORMAT).ok()?.assume_utc();
         let millis = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
         Some(Self(millis))
+    }
+
+    /// Parses RFC 3339 with any offset, or a date (midnight UTC), from 1970 to 9999. The fraction is truncated to
+    /// milliseconds.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment = match Date::parse(text, DATE_FORMAT) {
+            Ok(date) => date.midnight().assume_utc(),
+            Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok()?,
+        };
+        let millis = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+        (0..=LAST_MILLISECOND).contains(&millis).then_some(Self(millis))
     }
 
     /// Returns the new `updated_at` of a row that changes at `self` and had `previous`. It is always later than
@@ -98,6 +112,29 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), read, "{text}");
         }
+    }
+
+    #[test]
+    fn rfc_3339_is_read_with_any_offset_and_a_date_is_midnight() {
+        for (text, read) in [
+            ("2026-01-31", Some("2026-01-31 00:00:00.000")),
+            ("2026-01-31T13:05:09Z", Some("2026-01-31 13:05:09.000")),
+            ("2026-01-31T13:05:09.25+01:30", Some("2026-01-31 11:35:09.250")),
+            ("2026-01-31T13:05:09.250999-00:00", Some("2026-01-31 13:05:09.250")),
+            ("1970-01-01", Some("1970-01-01 00:00:00.000")),
+            ("1970-01-01T00:00:00+00:01", None),
+            ("9999-12-31T23:59:59.999Z", Some("9999-12-31 23:59:59.999")),
+            ("9999-12-31T23:59:59-00:01", None),
+            ("2026-02-30", None),
+            ("2026-01-31T13:05:09", None),
+            ("2026-01-31T25:00:00Z", None),
+            (" 2026-01-31", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(text).map(|t| t.to_string()).as_deref(), read, "{text}");
+        }
+        let known = Timestamp::from_unix_millis(1_769_864_709_250);
+        assert_eq!(Timestamp::parse_rfc3339(&known.to_iso()), Some(known));
     }
 
     #[test]

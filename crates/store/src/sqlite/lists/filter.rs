@@ -108,6 +108,7 @@ impl SortPosition {
         match &self.key {
             CursorKey::Integer(step) => Value::from(*step),
             CursorKey::Text(time) => Value::from(time.clone()),
+            CursorKey::Number(number) => Value::from(*number),
         }
     }
 
