@@ -25,6 +25,7 @@ text_enum! {
         Eval = "eval",
         Delete = "delete",
         Restore = "restore",
+        Purge = "purge",
         SetAlias = "set_alias",
         DeleteAlias = "delete_alias",
         CreateModel = "create_model",
@@ -164,6 +165,12 @@ impl EventDraft {
     #[must_use]
     pub fn restore(name: &str, label: &str, status: Status) -> Self {
         Self::new(EventKind::Restore, &json!({"name": name, "version": label, "status": status.as_str()}))
+    }
+
+    /// Creates a `purge` event: `{name, version}`, for a version that can't be restored any more.
+    #[must_use]
+    pub fn purge(name: &str, label: &str) -> Self {
+        Self::new(EventKind::Purge, &json!({"name": name, "version": label}))
     }
 
     /// Creates a `set_alias` event: `{alias, version, from}`, with labels; `from` is null if the alias is new.

@@ -65,6 +65,13 @@ impl Timestamp {
         }
     }
 
+    /// Returns the time this long before, but not before 1970.
+    #[must_use]
+    pub fn minus(self, age: std::time::Duration) -> Self {
+        let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.0.saturating_sub(millis))
+    }
+
     /// Returns ISO 8601 with an explicit offset, the format of `recorded_at`.
     #[must_use]
     pub fn to_iso(self) -> String {

@@ -22,7 +22,7 @@ const LIVE: &str =
 const DELETED: &str = concat!(
     "SELECT ",
     model_columns!(),
-    " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL ORDER BY deleted_at DESC, id DESC LIMIT 1"
+    " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL AND NOT purged ORDER BY deleted_at DESC, id DESC LIMIT 1"
 );
 const KEY: &str = "SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL";
 const INSERT: &str = "INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
@@ -252,7 +252,7 @@ pub(super) fn page(
 ) -> Result<(Vec<ModelSummary>, Page), StoreError> {
     let mut sql =
         concat!("SELECT ", model_columns!(), " FROM registered_models WHERE deleted_at ").to_owned();
-    sql.push_str(if query.deleted { "NOT NULL" } else { "IS NULL" });
+    sql.push_str(if query.deleted { "NOT NULL AND NOT purged" } else { "IS NULL" });
     let mut values: Vec<Value> = Vec::new();
     if let Some(after) = &query.after {
         let CursorKey::Text(name) = &after.key else {

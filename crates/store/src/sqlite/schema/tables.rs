@@ -68,6 +68,7 @@ CREATE TABLE IF NOT EXISTS registered_models (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     deleted_at TEXT,
+    purged INTEGER NOT NULL DEFAULT 0,
     next_number INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE IF NOT EXISTS registered_model_tags (
