@@ -10,7 +10,7 @@ use std::{
 use model_registry::{
     domain::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-        ModelSummary, Page, Refusal, Stats, Status, Timestamp, Version, VersionId, VersionRef,
+        ModelSummary, Page, Refusal, ScoreChange, Stats, Status, Timestamp, Version, VersionId, VersionRef,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
@@ -218,7 +218,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_metrics(&mut self, _: VersionId, _: &str, _: &str) -> Result<(), StoreError> {
+    fn set_metrics(&mut self, _: VersionId, _: &str, _: &[ScoreChange], _: &str) -> Result<(), StoreError> {
         absent()
     }
 

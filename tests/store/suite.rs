@@ -136,6 +136,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         description: text(""),
         tags: text(r#"["тег"]"#),
         metrics: text(r#"{"a":1.0,"b":1e+5}"#),
+        properties: text(r#"{"team":"nlp"}"#),
         updated_at: "2026-01-31 13:05:09.251".to_owned(),
         ..before.clone()
     };
@@ -145,7 +146,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
 
     store.write(|store| store.set_status(model.id, Status::Archived, "2027")).unwrap();
-    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, "2028")).unwrap();
+    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, &[], "2028")).unwrap();
     let changed = Version {
         status: Status::Archived,
         metrics: text(r#"{"x":[]}"#),

@@ -24,6 +24,8 @@ text_enum! {
         AutoDemote = "auto_demote",
         Eval = "eval",
         Delete = "delete",
+        SetTag = "set_tag",
+        DeleteTag = "delete_tag",
         Restore = "restore",
         Purge = "purge",
         SetAlias = "set_alias",
@@ -161,6 +163,15 @@ impl EventDraft {
         Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
+    /// Creates a `set_tag` or `delete_tag` event: `{key, value}`, with null for the value of a deleted tag.
+    #[must_use]
+    pub fn tag(key: &str, before: Option<&str>, value: Option<&str>) -> Self {
+        let kind = if value.is_some() { EventKind::SetTag } else { EventKind::DeleteTag };
+        let values = |value: Option<&str>| value.map(|value| ("value".to_owned(), value.into())).into_iter();
+        Self::new(kind, &json!({"key": key, "value": value}))
+            .with_values(values(before).collect(), values(value).collect())
+    }
+
     /// Creates a `restore` event: `{name, version, status}`, with the name and label that it has now.
     #[must_use]
     pub fn restore(name: &str, label: &str, status: Status) -> Self {
@@ -234,6 +245,8 @@ mod tests {
                 EventDraft::auto_demote("new production: 2"),
                 r#"{"from":"production","to":"staging","reason":"new production: 2"}"#,
             ),
+            (EventDraft::tag("team", None, Some("nlp")), r#"{"key":"team","value":"nlp"}"#),
+            (EventDraft::tag("team", Some("nlp"), None), r#"{"key":"team","value":null}"#),
         ] {
             assert_eq!(event.payload, payload);
         }

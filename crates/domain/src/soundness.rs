@@ -5,6 +5,8 @@
 //!
 //! Each column has one [`Rule`], which checks one value. Rules that span rows belong to the store.
 
+use std::collections::BTreeMap;
+
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -84,6 +86,8 @@ pub enum Rule {
     Text,
     /// A JSON list of strings, or nothing.
     Tags,
+    /// A JSON object of strings that are not empty, or nothing.
+    Properties,
     /// A JSON object whose suites are objects, or nothing.
     Metrics,
     /// A time as [`Timestamp`] reads it.
@@ -95,7 +99,7 @@ pub enum Rule {
 }
 
 /// The columns of a version.
-pub const MODEL_RULES: [(&str, Rule); 29] = [
+pub const MODEL_RULES: [(&str, Rule); 30] = [
     ("id", Rule::Id),
     ("name", Rule::Label),
     ("version", Rule::Label),
@@ -125,6 +129,7 @@ pub const MODEL_RULES: [(&str, Rule); 29] = [
     ("metrics", Rule::Metrics),
     ("created_at", Rule::Time),
     ("updated_at", Rule::Time),
+    ("properties", Rule::Properties),
 ];
 
 /// The columns of an event.
@@ -157,6 +162,7 @@ impl Rule {
                 | Self::Number
                 | Self::Text
                 | Self::Tags
+                | Self::Properties
                 | Self::Metrics
                 | Self::Payload,
                 Null,
@@ -171,6 +177,7 @@ impl Rule {
             (Self::Digest, Text(text)) if is_stored_digest(text) => return None,
             (Self::Number, Real(number)) if number.is_finite() => return None,
             (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => return None,
+            (Self::Properties, Text(text)) if is_properties(text) => return None,
             (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => return None,
             (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => return None,
             (Self::Payload, Text(text)) if is_json(text) => return None,
@@ -196,6 +203,7 @@ impl Rule {
             (Self::Number, _) => (Error, "not a number", UPDATE),
             (Self::Text, _) => (Error, "not text", UPDATE),
             (Self::Tags, _) => (Error, "not a JSON list of strings", UPDATE),
+            (Self::Properties, _) => (Error, "not a JSON object of strings", REPAIR),
             (Self::Metrics, _) => (Error, "not a JSON object", UPDATE),
             (Self::Time, _) => (Error, "not a time like 2026-01-31 13:05:09.250", REPAIR),
             (Self::EventType, _) => (Error, "not an event type", REPAIR),
@@ -208,6 +216,11 @@ const NOT_FINITE: &str = "which contains NaN or Infinity, answered as null";
 
 fn is_stored_digest(text: &str) -> bool {
     Digest::parse("", text).ok().flatten().is_some_and(|digest| digest.to_string() == text)
+}
+
+fn is_properties(text: &str) -> bool {
+    let properties = serde_json::from_str::<BTreeMap<String, String>>(text);
+    properties.is_ok_and(|properties| properties.values().all(|value| !value.is_empty()))
 }
 
 fn is_json(text: &str) -> bool {
@@ -298,6 +311,11 @@ mod tests {
             (Rule::Tags, Text(r#"["a",1]"#), Some(Error)),
             (Rule::Tags, Text(r#"{"a":1}"#), Some(Error)),
             (Rule::Tags, Text("a,b"), Some(Error)),
+            (Rule::Properties, Null, None),
+            (Rule::Properties, Text(r#"{"team":"nlp"}"#), None),
+            (Rule::Properties, Text(r#"{"team":""}"#), Some(Error)),
+            (Rule::Properties, Text(r#"{"team":1}"#), Some(Error)),
+            (Rule::Properties, Text(r#"["team"]"#), Some(Error)),
             (Rule::Metrics, Null, None),
             (Rule::Metrics, Text(r#"{"loss":1,"suites":{"s":{"a":1},"t":null}}"#), None),
             (Rule::Metrics, Text(r#"{"suites":null}"#), None),

@@ -11,6 +11,7 @@ use crate::{
     event::{EventDraft, EventKind},
     json::{Object, Value, canonical, compact, is_reserved_key, read_object},
     refusal::Refusal,
+    scores::{self, ScoreChange},
     timestamp::Timestamp,
 };
 
@@ -34,6 +35,8 @@ pub struct Recorded {
     pub metrics: String,
     /// The `eval` event of the change.
     pub event: EventDraft,
+    /// The scores that changed.
+    pub scores: Vec<ScoreChange>,
 }
 
 /// The payload of an `eval` event, with its fields in the order of the contract.
@@ -94,6 +97,10 @@ impl Evaluation {
 
         let suite_path = || format!("metrics.suites[{:?}]", self.suite);
         let suites = suites.as_object_mut().ok_or_else(|| not_an_object("metrics.suites"))?;
+        // If not all numbers can be scores, a new one may displace that of another suite.
+        let all_before =
+            scores::may_be_too_many(suites, self.metrics.len()).then(|| scores::in_suites(suites));
+        let mut changes = Vec::new();
         let scores = suites.entry(&self.suite).or_insert(Value::Null);
         if scores.is_null() {
             *scores = Value::Object(Object::new());
@@ -114,7 +121,8 @@ impl Evaluation {
                     ));
                 }
                 (_, value) => {
-                    scores.insert(key.clone(), value.clone());
+                    let before = scores.insert(key.clone(), value.clone());
+                    changes.extend(ScoreChange::between(&self.suite, key, before.as_ref(), Some(value)));
                 }
             }
         }
@@ -132,7 +140,10 @@ impl Evaluation {
             }
         }
         scores.insert("_meta".to_owned(), Value::Object(meta));
-        Ok(Recorded { metrics: compact(&metrics), event })
+        if let Some(before) = all_before {
+            changes = scores::differences(before, scores::in_suites(suites));
+        }
+        Ok(Recorded { metrics: compact(&metrics), event, scores: changes })
     }
 
     fn event(&self, prior_metrics: Digest, replaced_suites: Option<&Value>) -> EventDraft {

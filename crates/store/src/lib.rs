@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-    ModelSummary, Page, Refusal, Stats, Status, Timestamp, TrailEvent, Version, VersionId, VersionRef,
-    VersionRow,
+    ModelSummary, Page, Refusal, ScoreChange, Stats, Status, Timestamp, TrailEvent, Version, VersionId,
+    VersionRef, VersionRow,
     query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -108,8 +108,14 @@ pub trait WriteStore {
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes metrics (JSON text) and `updated_at`.
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
+    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError>;
     /// Writes a page without changing data, so that a commit shows whether writes work.
     ///
     /// # Errors

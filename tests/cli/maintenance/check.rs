@@ -89,15 +89,42 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "is deleted and still indexed",
         ),
         (
-            "INSERT INTO model_tags VALUES ('x', 77); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
+            "INSERT INTO model_tags VALUES ('x', '', 77); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
             "error model_tags 77",
-            "is deleted and still has tags",
+            "this version is deleted and still has tags",
         ),
         (
-            "INSERT INTO model_tags VALUES ('x', 2); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
+            "INSERT INTO model_tags VALUES ('x', '', 2); INSERT INTO model_counts VALUES ('tag', 'x', 1)",
             "error model_tags 2",
             "its tags in the index are not its own",
         ),
+        (
+            "UPDATE models SET properties = '{\"x\":\"y\"}' WHERE id = 2",
+            "error model_tags 2",
+            "its tags in the index are not its own",
+        ),
+        ("UPDATE models SET properties = '{\"x\":1}' WHERE id = 2", "error models 2", "properties is"),
+        (
+            "INSERT INTO score_keys VALUES (9, 's', 'm'); INSERT INTO scores VALUES (9, 0.5, 77)",
+            "error scores 77",
+            "this version is deleted and still has scores",
+        ),
+        (
+            "UPDATE models SET metrics = '{\"suites\":{\"s\":{\"m\":1}}}' WHERE id = 2",
+            "error scores 2",
+            "its scores in the index are not its own",
+        ),
+        (
+            "INSERT INTO scores VALUES (99, 0.5, 2)",
+            "error scores 2",
+            "its scores in the index are not its own",
+        ),
+        (
+            "UPDATE models SET config_size_bytes = 99 WHERE id = 2",
+            "error version_files 2",
+            "its files in the index are not its own",
+        ),
+        ("DROP TABLE scores", "error scores", "there is no table scores"),
         (
             "UPDATE models SET created_at = '2001-01-01 00:00:00' WHERE id = 2",
             "error backdated_models 2",
@@ -248,8 +275,9 @@ fn the_advice_for_counters_and_the_index_rebuilds_them() {
     let spoil = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     for sql in [
         "UPDATE model_counts SET count = count + 1; DELETE FROM model_texts WHERE rowid = 1",
-        "INSERT INTO model_tags VALUES ('x', 2); UPDATE models SET description = 'other', tags = '[\"y\"]'",
+        "INSERT INTO model_tags VALUES ('x', '', 2); UPDATE models SET description = 'other', tags = '[\"y\"]'",
         "DROP TABLE model_counts",
+        "DELETE FROM version_files; INSERT INTO scores VALUES (99, 0.5, 2)",
         "DROP TABLE model_texts_docsize",
     ] {
         spoil(sql);

@@ -19,6 +19,7 @@ mod options;
 mod registered;
 mod rows;
 mod schema;
+mod scores;
 mod trash;
 mod upkeep;
 mod wal;

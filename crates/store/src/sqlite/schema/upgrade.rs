@@ -192,7 +192,7 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
         (Rule::Label | Rule::EventType, _) => Some(text().unwrap_or_else(|| format!("legacy:{id}")).into()),
         (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
         (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
-        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => {
+        (Rule::Tags | Rule::Properties | Rule::Metrics | Rule::Payload, _) => {
             text().and_then(|text| normalized(&text)).filter(|json| json != "null").map(Value::from)
         }
     };
