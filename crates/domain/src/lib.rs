@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod soundness;
 pub mod status;
 pub mod suites;
+pub mod tags;
 pub mod text;
 mod text_enum;
 pub mod timestamp;

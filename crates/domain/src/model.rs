@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::{json::Object, limits, refusal::Refusal, version::VersionId};
+use crate::{
+    json::Object,
+    limits,
+    refusal::Refusal,
+    version::{VersionId, revision},
+};
 
 /// The key of a registered model; never reused.
 pub type ModelKey = i64;
@@ -22,9 +27,17 @@ pub struct Model {
     pub created_at: String,
     /// UTC; increases with every change of the model itself. Changes of its versions leave it.
     pub updated_at: String,
+    /// UTC; `None` unless the model is in the trash.
+    pub deleted_at: Option<String>,
 }
 
 impl Model {
+    /// Identifies this state of the model itself, as [`Version::revision`](crate::Version::revision) does for a version.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        revision(self.key, &self.updated_at)
+    }
+
     /// Returns the values that a change can change.
     #[must_use]
     pub fn values(&self) -> Object {

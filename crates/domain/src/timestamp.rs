@@ -4,7 +4,7 @@ use std::fmt;
 
 use time::{
     OffsetDateTime, PrimitiveDateTime,
-    format_description::BorrowedFormatItem,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
     macros::{date, format_description},
 };
 
@@ -14,6 +14,9 @@ const FORMAT: &[BorrowedFormatItem<'static>] =
 /// `2026-01-31T13:05:09.250+00:00`, the form of `recorded_at`.
 const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
+/// `2026-01-31T13:05:09.250Z`, the form of `/v1`.
+const RFC_3339_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 /// Reads times with a fraction, and times of 0.2.0, which have none.
 const READ_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
@@ -39,6 +42,20 @@ impl Timestamp {
         let moment = PrimitiveDateTime::parse(text, READ_FORMAT).ok()?.assume_utc();
         let millis = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
         Some(Self(millis))
+    }
+
+    /// Parses RFC 3339 with any offset. The fraction is truncated to milliseconds, and the years to 1970 to 9999.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = moment.unix_timestamp_nanos().div_euclid(1_000_000);
+        Some(Self::from_unix_millis(i64::try_from(millis).ok()?))
+    }
+
+    /// Returns RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        self.format(RFC_3339_FORMAT)
     }
 
     /// Returns the new `updated_at` of a row that changes at `self` and had `previous`. It is always later than
@@ -97,6 +114,26 @@ mod tests {
             ("soon", None),
         ] {
             assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn rfc_3339_is_read_with_any_offset_and_written_in_utc() {
+        for (text, read) in [
+            ("2026-01-31T13:05:09.250Z", Some("2026-01-31T13:05:09.250Z")),
+            ("2026-01-31T14:05:09.25+01:00", Some("2026-01-31T13:05:09.250Z")),
+            ("2026-01-31t13:05:09z", Some("2026-01-31T13:05:09.000Z")),
+            ("2026-01-31T13:05:09.2509999Z", Some("2026-01-31T13:05:09.250Z")),
+            ("1969-12-31T23:59:59Z", Some("1970-01-01T00:00:00.000Z")),
+            ("9999-12-31T23:59:59.999-10:00", Some("9999-12-31T23:59:59.999Z")),
+            ("2026-01-31T13:05:09", None),
+            ("2026-01-31", None),
+            ("2026-02-30T00:00:00Z", None),
+            ("2026-01-31T13:05:09 01:00", None),
+            ("", None),
+        ] {
+            let parsed = Timestamp::parse_rfc3339(text).map(Timestamp::to_rfc3339);
+            assert_eq!(parsed.as_deref(), read, "{text}");
         }
     }
 

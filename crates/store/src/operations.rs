@@ -5,14 +5,17 @@
 
 mod aliases;
 mod models;
+mod references;
 
 pub use aliases::{delete_alias, rollback, set_alias};
 pub use models::{create_model, delete_model, restore_model, update_model};
+pub use references::{find_deleted_version, find_version};
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Holding, Model, ModelKey, PRODUCTION_ALIAS, Patch,
     Precondition, Refusal, Status, Timestamp, Version, VersionId, json, limits::check_metrics,
     promotion::demotion_reason,
+    tags::{self, TagChanges},
 };
 
 use super::{StoreError, WriteStore};
@@ -150,6 +153,26 @@ pub fn update(
     record_production(store, &version, Some(before.status), None, context)?;
     context.append(store, &version, &event)?;
     Ok(version)
+}
+
+/// Changes fields and single tags of a version. Tags that are not named stay.
+///
+/// # Errors
+/// As [`update`]; [`Refusal::Invalid`] for a tag that is blank or too long.
+pub fn update_with_tags(
+    store: &mut dyn WriteStore,
+    id: VersionId,
+    patch: &Patch,
+    tags: &TagChanges,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
+    let version = load_checked(store, id, precondition)?;
+    let before = tags::changed(version.tags.as_deref(), &TagChanges::new())?;
+    let after = tags::changed(version.tags.as_deref(), tags)?;
+    let tags = (before != after).then_some(after);
+    let patch = Patch { tags, ..patch.clone() }.check()?;
+    update(store, id, &patch, precondition, context)
 }
 
 /// Changes the status of a version. The reason, if there is one, goes into the audit trail.

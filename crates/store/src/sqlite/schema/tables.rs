@@ -117,13 +117,14 @@ pub(in super::super) use step_key;
 ///
 /// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
 /// the lists of one status and, merged over the four statuses, the list of all versions.
-pub(super) const INDEXES: [(&str, &str); 8] = [
+pub(super) const INDEXES: [(&str, &str); 9] = [
     ("idx_models_created", "models (created_at)"),
     ("idx_models_step", concat!("models (", step_key!(), ")")),
     ("idx_models_status_created", "models (status, created_at)"),
     ("idx_models_status_updated", "models (status, updated_at)"),
     ("idx_models_name_created", "models (name, created_at)"),
     ("idx_models_number", "models (model_key, number)"),
+    ("idx_deleted_models_id", "deleted_models (id)"),
     ("idx_deleted_models_label", "deleted_models (model_key, version)"),
     ("idx_holdings_alias", "holdings (model_key, alias)"),
 ];
