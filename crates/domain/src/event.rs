@@ -62,6 +62,10 @@ pub struct TrailEvent<'a> {
     pub event: Event<'a>,
     /// The model, 0 for versions that were deleted before models had keys.
     pub model: ModelKey,
+    /// The name that the model has now; `None` once it is purged.
+    pub model_name: Option<Cow<'a, str>>,
+    /// The number of the version; `None` once it is purged.
+    pub number: Option<i64>,
     /// JSON text: values before and after, and the reason.
     pub details: Option<Cow<'a, str>>,
     /// The event before it in the chain of the model.

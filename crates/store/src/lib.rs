@@ -125,6 +125,8 @@ pub trait WriteStore {
     fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError>;
     /// Returns the version with this id from the trash.
     fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
+    /// Returns the id of the version of this model with this number from the trash.
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the ids of the versions that went to the trash together with their model.
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
     /// Returns the digest of the deleted version that had this label last; `Some(None)` if it had no digest.
@@ -142,6 +144,8 @@ pub trait WriteStore {
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
     fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError>;
+    /// Returns a model with a summary of its versions.
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
     /// Returns the ids of all versions of a model.
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
 
