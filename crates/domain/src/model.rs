@@ -6,6 +6,7 @@ use crate::{
     json::Object,
     limits,
     refusal::Refusal,
+    tags::check_tag,
     version::{VersionId, revision},
 };
 
