@@ -114,17 +114,13 @@ impl EventDraft {
             }
             _ => true,
         });
-        for value in before.values_mut().chain(after.values_mut()) {
-            let bytes = match value {
-                Value::String(text) => text.len(),
-                Value::Array(_) | Value::Object(_) => value.to_string().len(),
-                _ => 0,
-            };
-            if bytes > MAX_DETAIL_BYTES {
-                *value = json!({ "bytes": bytes });
-            }
-        }
-        self.with_detail("before", before.into()).with_detail("after", after.into())
+        self.with_detail("before", shortened(before)).with_detail("after", shortened(after))
+    }
+
+    /// Adds values before the change, if the payload has those after it. Long ones become their size.
+    #[must_use]
+    pub(crate) fn with_values_before(self, before: Object) -> Self {
+        if before.is_empty() { self } else { self.with_detail("before", shortened(before)) }
     }
 
     fn with_detail(mut self, key: &str, value: Value) -> Self {
@@ -227,6 +223,20 @@ impl EventDraft {
             _ => Ok(self),
         }
     }
+}
+
+fn shortened(mut values: Object) -> Value {
+    for value in values.values_mut() {
+        let bytes = match value {
+            Value::String(text) => text.len(),
+            Value::Array(_) | Value::Object(_) => value.to_string().len(),
+            _ => 0,
+        };
+        if bytes > MAX_DETAIL_BYTES {
+            *value = json!({ "bytes": bytes });
+        }
+    }
+    values.into()
 }
 
 #[cfg(test)]
