@@ -10,7 +10,8 @@ use std::{
 use model_registry::{
     domain::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-        ModelSummary, Page, Refusal, ScoreChange, Stats, Status, Timestamp, Version, VersionId, VersionRef,
+        ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
+        VersionRef,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
@@ -131,6 +132,14 @@ impl ReadStore for MemoryReader {
     fn versions(
         &mut self,
         _: &ListQuery,
+        _: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        absent()
+    }
+
+    fn search(
+        &mut self,
+        _: &SearchQuery,
         _: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError> {
         absent()

@@ -4,6 +4,7 @@
 mod lists;
 mod maintenance;
 mod models;
+mod search;
 mod sqlite;
 mod suite;
 

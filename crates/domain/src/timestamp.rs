@@ -38,6 +38,12 @@ impl Timestamp {
         Self(millis.clamp(0, LAST_MILLISECOND))
     }
 
+    /// Returns the milliseconds since 1970.
+    #[must_use]
+    pub fn unix_millis(self) -> i64 {
+        self.0
+    }
+
     /// Parses `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is truncated to milliseconds.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

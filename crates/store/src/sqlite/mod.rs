@@ -20,6 +20,7 @@ mod registered;
 mod rows;
 mod schema;
 mod scores;
+mod search;
 mod trash;
 mod upkeep;
 mod wal;

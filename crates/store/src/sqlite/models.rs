@@ -2,13 +2,14 @@
 //!
 //! Each write updates the [`lookup`] tables in the same transaction.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
-    PRODUCTION_ALIAS, Page, Refusal, ScoreChange, Stats, Status, Timestamp, Version, VersionId, VersionRef,
+    PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
+    VersionRef,
     query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -19,7 +20,7 @@ use super::{
     connection::{SqliteReader, SqliteWriter},
     events, lists, lookup, registered,
     rows::{BY_ID, columns, read},
-    scores, trash,
+    scores, search, trash,
 };
 
 /// Only columns before `metrics`, which may be large and which SQLite then does not read.
@@ -83,6 +84,15 @@ impl ReadStore for SqliteReader {
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError> {
         self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
+    }
+
+    fn search(
+        &mut self,
+        query: &SearchQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| search::page(connection, &budget, query, visit))
     }
 
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
