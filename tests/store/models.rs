@@ -186,6 +186,10 @@ pub fn production_is_an_alias_and_the_history_has_no_overlap_and_no_gap(store: &
         assert!(held.len() < 2);
     }
     assert_eq!(history(store, PRODUCTION_ALIAS, None)[1].reason.as_deref(), Some("why"));
+    // The clock is set back.
+    promote(store, 45, two.id, Status::Production);
+    delete(store, 41, two.id);
+    assert_eq!(spans(&history(store, PRODUCTION_ALIAS, None))[0], (2, time(50), Some(time(50))));
 }
 
 pub fn a_rollback_goes_only_to_a_version_that_was_in_production(store: &mut impl Fixture) {

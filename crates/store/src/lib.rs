@@ -168,7 +168,7 @@ pub trait WriteStore {
         alias: &str,
         version: Option<VersionId>,
     ) -> Result<(), StoreError>;
-    /// Begins a holding: from `since`, the version holds the alias.
+    /// Begins a holding: from `since`, but not before the last holding has ended, the version holds the alias.
     fn begin_holding(&mut self, model: ModelKey, holding: &Holding) -> Result<(), StoreError>;
     /// Ends the holding of this alias, if there is one.
     fn end_holding(&mut self, model: ModelKey, alias: &str, until: &str) -> Result<(), StoreError>;

@@ -48,10 +48,12 @@ macro_rules! holding_columns {
         "alias, version_id, number, label, since, until, actor, reason"
     };
 }
+/// A holding begins after the last one of the alias has ended, even if the clock was set back.
 const BEGIN_HOLDING: &str = concat!(
     "INSERT INTO holdings (model_key, ",
     holding_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?8)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, max(?6, ifnull((SELECT until FROM holdings \
+      WHERE model_key = ?1 AND alias = ?2 ORDER BY id DESC LIMIT 1), '')), NULL, ?7, ?8)"
 );
 const END_HOLDING: &str =
     "UPDATE holdings SET until = max(?3, since) WHERE model_key = ?1 AND alias = ?2 AND until IS NULL";
