@@ -243,6 +243,10 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
+    fn find_deleted_number(&mut self, _: ModelKey, _: i64) -> Result<Option<VersionId>, StoreError> {
+        absent()
+    }
+
     fn deleted_with_model(&mut self, _: ModelKey) -> Result<Vec<VersionId>, StoreError> {
         absent()
     }
@@ -272,6 +276,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn summarize(&mut self, _: Model) -> Result<ModelSummary, StoreError> {
         absent()
     }
 

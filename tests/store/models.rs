@@ -111,7 +111,10 @@ pub fn numbers_count_up_and_are_never_given_out_again(store: &mut impl Fixture) 
         operations::register(store, draft("m", "c", None), LabelReuse::Allowed, context)
     });
     conflict(taken, "registered already");
-    at(store, 3, |store, context| operations::delete_model(store, "m", true, context)).unwrap();
+    at(store, 3, |store, context| {
+        operations::delete_model(store, "m", true, &Precondition::default(), context)
+    })
+    .unwrap();
     assert_eq!(numbers(store, &["a"]), [5], "a new model of the name goes on counting");
 }
 
@@ -183,6 +186,10 @@ pub fn production_is_an_alias_and_the_history_has_no_overlap_and_no_gap(store: &
         assert!(held.len() < 2);
     }
     assert_eq!(history(store, PRODUCTION_ALIAS, None)[1].reason.as_deref(), Some("why"));
+    // The clock is set back.
+    promote(store, 45, two.id, Status::Production);
+    delete(store, 41, two.id);
+    assert_eq!(spans(&history(store, PRODUCTION_ALIAS, None))[0], (2, time(50), Some(time(50))));
 }
 
 pub fn a_rollback_goes_only_to_a_version_that_was_in_production(store: &mut impl Fixture) {
@@ -272,7 +279,9 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     let version = register(store, "m", "1");
     assert_eq!(version.model, model.key);
     let update = |store: &mut _, second, name: &str, patch: &ModelPatch| {
-        at(store, second, |store, context| operations::update_model(store, name, patch, context))
+        at(store, second, |store, context| {
+            operations::update_model(store, name, patch, &Precondition::default(), context)
+        })
     };
     let changed = patch(None, Some(None), vec![tag("team", None), tag("owner", Some("ann"))]);
     let changed = update(store, 1, "m", &changed).unwrap();
@@ -292,7 +301,9 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
 
     promote(store, 5, version.id, Status::Production);
     let remove = |store: &mut _, second, force| {
-        at(store, second, |store, context| operations::delete_model(store, "n/ew", force, context))
+        at(store, second, |store, context| {
+            operations::delete_model(store, "n/ew", force, &Precondition::default(), context)
+        })
     };
     let refused = remove(store, 6, false).unwrap_err();
     assert!(matches!(refused, StoreError::Refused(Refusal::ForceRequired { .. })), "{refused}");
@@ -325,9 +336,15 @@ pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {
         ..ModelPatch::default()
     };
     for name in ["b", "ü"] {
-        at(store, 1, |store, context| operations::update_model(store, name, &patch, context)).unwrap();
+        at(store, 1, |store, context| {
+            operations::update_model(store, name, &patch, &Precondition::default(), context)
+        })
+        .unwrap();
     }
-    at(store, 2, |store, context| operations::delete_model(store, "c/1", true, context)).unwrap();
+    at(store, 2, |store, context| {
+        operations::delete_model(store, "c/1", true, &Precondition::default(), context)
+    })
+    .unwrap();
     let text = |text: &str| Some(text.to_owned());
     let query = || ModelQuery { limit: 2, ..ModelQuery::default() };
     for (query, expected) in [
@@ -358,7 +375,7 @@ pub fn the_trail_is_read_by_model_version_type_and_actor(store: &mut impl Fixtur
     promote(store, 2, one.id, Status::Production);
     at(store, 3, |store, context| {
         let patch = ModelPatch { description: Some(Some("d".to_owned())), ..ModelPatch::default() };
-        operations::update_model(store, "m", &patch, context)
+        operations::update_model(store, "m", &patch, &Precondition::default(), context)
     })
     .unwrap();
     let text = |text: &str| Some(text.to_owned());

@@ -110,6 +110,8 @@ impl EventQuery {
 pub struct TrailQuery {
     /// Only events of this model and its versions.
     pub model: Option<String>,
+    /// Only events of the version of this model with this number.
+    pub number: Option<i64>,
     /// Only events of this version.
     pub version: Option<VersionId>,
     /// Only events of this type.

@@ -100,7 +100,7 @@ impl Evaluation {
         // If not all numbers can be scores, a new one may displace that of another suite.
         let all_before =
             scores::may_be_too_many(suites, self.metrics.len()).then(|| scores::in_suites(suites));
-        let mut changes = Vec::new();
+        let (mut changes, mut values_before) = (Vec::new(), Object::new());
         let scores = suites.entry(&self.suite).or_insert(Value::Null);
         if scores.is_null() {
             *scores = Value::Object(Object::new());
@@ -123,6 +123,9 @@ impl Evaluation {
                 (_, value) => {
                     let before = scores.insert(key.clone(), value.clone());
                     changes.extend(ScoreChange::between(&self.suite, key, before.as_ref(), Some(value)));
+                    if let Some(before) = before.filter(|before| before != value) {
+                        values_before.insert(key.clone(), before);
+                    }
                 }
             }
         }
@@ -143,6 +146,7 @@ impl Evaluation {
         if let Some(before) = all_before {
             changes = scores::differences(before, scores::in_suites(suites));
         }
+        let event = event.with_values_before(values_before);
         Ok(Recorded { metrics: compact(&metrics), event, scores: changes })
     }
 
@@ -242,6 +246,21 @@ mod tests {
             r#"{"suites":{"s":{"_meta":{"dataset":"d","notes":"second","actor":"ann","extra":1,"eval_config":{"k":[1]},"recorded_at":"1970-01-01T00:00:00.000+00:00"},"a":1}}}"#
         );
         assert!(matches!(record(None, "s", r#"{"_meta":5}"#), Err(Refusal::Invalid(_))));
+    }
+
+    #[test]
+    fn the_event_has_the_values_that_were_replaced() {
+        let prior = r#"{"suites":{"s":{"a":1,"b":2,"c":{"d":3}},"other":{"a":9}}}"#;
+        for (metrics, details) in [
+            (r#"{"a":1,"n":5}"#, None),
+            (r#"{"a":7,"b":2,"c":null}"#, Some(r#"{"before":{"a":1,"c":{"d":3}}}"#)),
+        ] {
+            let recorded = record(Some(prior), "s", metrics).unwrap();
+            assert_eq!(recorded.event.details.as_deref(), details, "{metrics}");
+        }
+        let long = format!(r#"{{"suites":{{"s":{{"a":"{}"}}}}}}"#, "x".repeat(5_000));
+        let recorded = record(Some(&long), "s", r#"{"a":1}"#).unwrap();
+        assert_eq!(recorded.event.details.as_deref(), Some(r#"{"before":{"a":{"bytes":5000}}}"#));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::{
 /// The maximum length of a tag's value.
 pub const MAX_TAG_VALUE_BYTES: usize = 8_192;
 
+/// Tags to set, or, with `None`, to remove, by key.
+pub type TagChanges = BTreeMap<String, Option<String>>;
+
 /// The tags of a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
@@ -87,6 +90,20 @@ impl Tags {
         before
     }
 
+    /// Sets and removes tags.
+    ///
+    /// # Errors
+    /// As [`Tags::set`].
+    pub fn apply(&mut self, changes: &TagChanges) -> Result<(), Refusal> {
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(self.set(key, value)?),
+                None => drop(self.remove(key)),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the tags into a version.
     pub fn store(self, version: &mut Version) {
         if version.tags.as_deref().map(native_tags).unwrap_or_default() != self.native {
@@ -149,7 +166,7 @@ pub(crate) fn check_all(native: &[String], valued: &BTreeMap<String, String>) ->
     Ok(())
 }
 
-fn check_tag(key: &str, value: &str) -> Result<(), Refusal> {
+pub(crate) fn check_tag(key: &str, value: &str) -> Result<(), Refusal> {
     let too_long = |what: &str, bytes, most| {
         Refusal::Invalid(format!(
             "{what} has {bytes} bytes, and at most {most} are allowed; send a shorter one"

@@ -14,6 +14,9 @@ const FORMAT: &[BorrowedFormatItem<'static>] =
 /// `2026-01-31T13:05:09.250+00:00`, the form of `recorded_at`.
 const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
+/// `2026-01-31T13:05:09.250Z`, the form of times in `/v1`.
+const RFC_3339_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 /// Reads times with a fraction, and times of 0.2.0, which have none.
 const READ_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
@@ -61,6 +64,12 @@ impl Timestamp {
         (0..=LAST_MILLISECOND).contains(&millis).then_some(Self(millis))
     }
 
+    /// Returns RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        self.format(RFC_3339_FORMAT)
+    }
+
     /// Returns the new `updated_at` of a row that changes at `self` and had `previous`. It is always later than
     /// `previous`, even within one millisecond or after the clock was set back.
     #[must_use]
@@ -69,6 +78,13 @@ impl Timestamp {
             Some(last) if last >= self && last.0 < LAST_MILLISECOND => Self(last.0 + 1),
             _ => self,
         }
+    }
+
+    /// Returns the time this long before, but not before 1970.
+    #[must_use]
+    pub fn minus(self, age: std::time::Duration) -> Self {
+        let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.0.saturating_sub(millis))
     }
 
     /// Returns ISO 8601 with an explicit offset, the format of `recorded_at`.
@@ -140,7 +156,10 @@ mod tests {
             assert_eq!(Timestamp::parse_rfc3339(text).map(|t| t.to_string()).as_deref(), read, "{text}");
         }
         let known = Timestamp::from_unix_millis(1_769_864_709_250);
-        assert_eq!(Timestamp::parse_rfc3339(&known.to_iso()), Some(known));
+        assert_eq!(known.to_rfc3339(), "2026-01-31T13:05:09.250Z");
+        for text in [known.to_iso(), known.to_rfc3339()] {
+            assert_eq!(Timestamp::parse_rfc3339(&text), Some(known));
+        }
     }
 
     #[test]

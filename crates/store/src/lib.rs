@@ -135,6 +135,8 @@ pub trait WriteStore {
     fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError>;
     /// Returns the version with this id from the trash.
     fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
+    /// Returns the id of the version of this model with this number from the trash.
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the ids of the versions that went to the trash together with their model.
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
     /// Returns the digest of the deleted version that had this label last; `Some(None)` if it had no digest.
@@ -152,6 +154,8 @@ pub trait WriteStore {
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
     fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError>;
+    /// Returns a model with a summary of its versions.
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
     /// Returns the ids of all versions of a model.
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
 
@@ -164,7 +168,7 @@ pub trait WriteStore {
         alias: &str,
         version: Option<VersionId>,
     ) -> Result<(), StoreError>;
-    /// Begins a holding: from `since`, the version holds the alias.
+    /// Begins a holding: from `since`, but not before the last holding has ended, the version holds the alias.
     fn begin_holding(&mut self, model: ModelKey, holding: &Holding) -> Result<(), StoreError>;
     /// Ends the holding of this alias, if there is one.
     fn end_holding(&mut self, model: ModelKey, alias: &str, until: &str) -> Result<(), StoreError>;

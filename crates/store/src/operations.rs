@@ -5,14 +5,16 @@
 
 mod aliases;
 mod models;
+mod references;
 
 pub use aliases::{delete_alias, rollback, set_alias};
 pub use models::{create_model, delete_model, restore_model, update_model};
+pub use references::{find_deleted_version, find_version};
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Holding, Model, ModelKey, PRODUCTION_ALIAS, Patch,
     Precondition, Refusal, Status, Tags, Timestamp, Version, VersionId, json, limits::check_metrics,
-    promotion::demotion_reason,
+    promotion::demotion_reason, tags::TagChanges,
 };
 
 use super::{StoreError, WriteStore};
@@ -149,6 +151,35 @@ pub fn update(
     append_demotion(store, incumbent.as_ref(), id, context)?;
     record_production(store, &version, Some(before.status), None, context)?;
     context.append(store, &version, &event)?;
+    Ok(version)
+}
+
+/// Changes fields and single tags of a version. Tags that are not named stay.
+///
+/// # Errors
+/// As [`update`]; [`Refusal::Invalid`] for a tag that is blank or too long.
+pub fn update_with_tags(
+    store: &mut dyn WriteStore,
+    id: VersionId,
+    patch: &Patch,
+    tags: &TagChanges,
+    precondition: &Precondition,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
+    let version = load_checked(store, id, precondition)?;
+    // Checked before anything is written.
+    Tags::of(&version).apply(tags)?;
+    let mut version = update(store, id, patch, precondition, context)?;
+    let any = Precondition::default();
+    for (key, value) in tags {
+        match value {
+            Some(value) => version = set_tag(store, id, key, value, &any, context)?,
+            None if Tags::of(&version).get(key).is_some() => {
+                version = delete_tag(store, id, key, &any, context)?;
+            }
+            None => {}
+        }
+    }
     Ok(version)
 }
 

@@ -259,6 +259,10 @@ impl WriteStore for SqliteWriter {
         Ok(trash::find(&self.connection, id)?)
     }
 
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError> {
+        Ok(trash::find_number(&self.connection, model, number)?)
+    }
+
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {
         Ok(trash::with_model(&self.connection, model)?)
     }
@@ -291,6 +295,10 @@ impl WriteStore for SqliteWriter {
 
     fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError> {
         Ok(registered::set_deleted(&self.connection, model, deleted_at)?)
+    }
+
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError> {
+        Ok(registered::summarize(&self.connection, model)?)
     }
 
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {

@@ -69,6 +69,7 @@ CREATE TABLE IF NOT EXISTS registered_models (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     deleted_at TEXT,
+    purged INTEGER NOT NULL DEFAULT 0,
     next_number INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE IF NOT EXISTS registered_model_tags (
@@ -106,6 +107,21 @@ CREATE TABLE IF NOT EXISTS spent_labels (
 ) WITHOUT ROWID;
 ";
 
+/// The tables that the registry's rules are about, besides the lookup tables.
+pub(in super::super) const TABLES: [&str; 11] = [
+    "models",
+    "model_events",
+    "registered_models",
+    "registered_model_tags",
+    "aliases",
+    "holdings",
+    "event_chain",
+    "model_heads",
+    "version_heads",
+    "spent_labels",
+    "deleted_models",
+];
+
 /// The sort key of `training_step`: an absent step is the lowest.
 macro_rules! step_key {
     () => {
@@ -118,7 +134,7 @@ pub(in super::super) use step_key;
 ///
 /// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
 /// the lists of one status and, merged over the four statuses, the list of all versions.
-pub(super) const INDEXES: [(&str, &str); 10] = [
+pub(super) const INDEXES: [(&str, &str); 11] = [
     ("idx_models_created", "models (created_at)"),
     ("idx_models_step", concat!("models (", step_key!(), ")")),
     ("idx_models_status_created", "models (status, created_at)"),
@@ -127,6 +143,7 @@ pub(super) const INDEXES: [(&str, &str); 10] = [
     ("idx_models_artifact_uri", "models (artifact_uri)"),
     ("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
     ("idx_models_number", "models (model_key, number)"),
+    ("idx_deleted_models_id", "deleted_models (id)"),
     ("idx_deleted_models_label", "deleted_models (model_key, version)"),
     ("idx_holdings_alias", "holdings (model_key, alias)"),
 ];

@@ -83,6 +83,7 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     for (name, on) in INDEXES {
         transaction.execute_batch(&format!("CREATE INDEX {name} ON {on}"))?;
     }
+    models::reconcile(transaction)?;
     report("counts and search");
     lookup::rebuild(transaction)?;
     transaction.execute_batch(CREATE_TRIGGER)?;
