@@ -27,8 +27,8 @@ pub(super) fn condition(filter: &Filter, known: Known<'_>, values: &mut Values) 
     match filter {
         Filter::And(parts) => joined(parts, " AND "),
         Filter::Or(parts) => joined(parts, " OR "),
-        // NOT null would be null.
-        Filter::Not(part) => format!("NOT ({} IS TRUE)", condition(part, known, values)),
+        // NOT null would be null, and IS binds tighter than NOT.
+        Filter::Not(part) => format!("NOT (({}) IS TRUE)", condition(part, known, values)),
         Filter::Condition(Condition { field, test }) => match (field, test) {
             (field, test) if known.key.is_some_and(|(key, _)| key == field) => {
                 tested(known.key.map_or("NULL", |(_, sql)| sql), test, values)
