@@ -50,7 +50,11 @@ mod tests {
         ] {
             let changes = BTreeMap::from([(key.to_owned(), value.map(str::to_owned))]);
             let found = changed(before, &changes).ok();
-            assert_eq!(found, after.map(|keys| keys.into_iter().map(str::to_owned).collect()), "{before:?} {key}");
+            assert_eq!(
+                found,
+                after.map(|keys| keys.into_iter().map(str::to_owned).collect()),
+                "{before:?} {key}"
+            );
         }
     }
 }

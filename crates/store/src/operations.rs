@@ -13,7 +13,8 @@ pub use references::{find_deleted_version, find_version};
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, Holding, Model, ModelKey, PRODUCTION_ALIAS, Patch,
-    Precondition, Refusal, Status, Timestamp, Version, VersionId, json, limits::check_metrics,
+    Precondition, Refusal, Status, Timestamp, Version, VersionId, json,
+    limits::check_metrics,
     promotion::demotion_reason,
     tags::{self, TagChanges},
 };

@@ -1,7 +1,8 @@
 //! Aliases, and the way back to a version that was in production before.
 
 use registry_domain::{
-    EventDraft, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId, limits::check_reason, model::check_alias,
+    EventDraft, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId, limits::check_reason,
+    model::check_alias,
 };
 
 use super::{Context, begin_holding, change_status, load_model, promote};

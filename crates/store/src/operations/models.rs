@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Model, Precondition, Refusal, Status, Timestamp, limits::check_name, model::ModelPatch,
+    EventDraft, EventKind, Model, Precondition, Refusal, Status, Timestamp, limits::check_name,
+    model::ModelPatch,
 };
 
 use super::{Context, delete_unchecked, load_model, restore};
