@@ -17,7 +17,7 @@ use crate::{
     store::{WriteStore, operations},
 };
 
-pub use crate::store::{ReadStore, StoreError, operations::LabelReuse};
+pub use crate::store::{ReadStore, StoreError, VisitVersions, operations::LabelReuse};
 pub use error::RegistryError;
 pub use models::AliasChange;
 

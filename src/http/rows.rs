@@ -10,10 +10,10 @@ use actix_web::web::Data;
 
 use crate::{
     domain::{
-        Comparison, Cursor, EventQuery, ListQuery, Page, VersionId, VersionRow,
+        Comparison, Cursor, EventQuery, ListQuery, Page, SearchQuery, VersionId, VersionRow,
         query::{CursorKey, TrailQuery},
     },
-    registry::{ReadStore, Result, StoreError},
+    registry::{ReadStore, Result, StoreError, VisitVersions},
 };
 
 use super::{
@@ -60,14 +60,39 @@ impl Versions {
 
     /// Returns a list and its page. Without a limit it is the whole list, in as many parts as that takes.
     pub(super) async fn list(app: &Data<App>, form: Form, query: ListQuery) -> Result<(Begun<Self>, Page)> {
+        let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
+        let in_parts = query.limit.is_none().then_some(query);
+        Self::begin(app, form, in_parts, move |store, visit| store.versions(&first_part, visit)).await
+    }
+
+    /// Returns a page of a search.
+    pub(super) async fn search(
+        app: &Data<App>,
+        form: Form,
+        query: SearchQuery,
+    ) -> Result<(Begun<Self>, Page)> {
+        Self::begin(app, form, None, move |store, visit| store.search(&query, visit)).await
+    }
+
+    /// Begins with the page that `read` visits. It continues with the rest of the list `in_parts`, if that is given.
+    async fn begin(
+        app: &Data<App>,
+        form: Form,
+        in_parts: Option<ListQuery>,
+        read: impl FnOnce(
+            &mut dyn ReadStore,
+            VisitVersions<'_>,
+        ) -> std::result::Result<(Page, Vec<VersionId>), StoreError>
+        + Send
+        + 'static,
+    ) -> Result<(Begun<Self>, Page)> {
         let _turn = turn_to_start().await?;
         let limit_bytes = first_limit_bytes();
-        let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
         let (mut bytes, ids, mut page, rest) = app
             .registry
             .read(move |store| {
                 let (mut bytes, mut ids) = (form.list_start().as_bytes().to_vec(), Vec::new());
-                let (page, rest) = store.versions(&first_part, &mut |model| {
+                let (page, rest) = read(store, &mut |model| {
                     if !ids.is_empty() {
                         bytes.push(b',');
                     }
@@ -78,16 +103,15 @@ impl Versions {
                 Ok((bytes, ids, page, rest))
             })
             .await?;
-        let next = if query.limit.is_none() { page.next.take() } else { None };
-        let is_complete = rest.is_empty() && next.is_none();
+        let next_part = in_parts.and_then(|query| Some(part_after(&query, page.next.take()?)));
+        let is_complete = rest.is_empty() && next_part.is_none();
         let end = form.list_end(&page);
         if is_complete {
             bytes.extend_from_slice(end.as_bytes());
         }
         let versions = ids.iter().chain(&rest).copied().map(Piece::Version);
-        let end = next.is_none().then_some(Piece::Text(end.into()));
+        let end = next_part.is_none().then_some(Piece::Text(end.into()));
         let pieces = [Piece::Text(form.list_start().into())].into_iter().chain(versions).chain(end);
-        let next_part = next.map(|after| part_after(&query, after));
         let before = Self { next_part, ..Self::new(app, form, pieces) };
         let after = Self { written: 1 + ids.len(), needs_comma: !ids.is_empty(), ..before.clone() };
         Ok((Begun { bytes, before, after: (!is_complete).then_some(after), limit_bytes }, page))

@@ -6,6 +6,7 @@ use crate::{
     json::Object,
     limits,
     refusal::Refusal,
+    tags::check_tag,
     version::{VersionId, revision},
 };
 
@@ -53,8 +54,6 @@ impl Model {
 
 /// Tags of a model at most.
 pub const MAX_MODEL_TAGS: usize = 1_000;
-/// The maximum length of the value of a tag.
-pub const MAX_TAG_VALUE_BYTES: usize = 8 * 1024;
 
 /// A change of a model; what is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,8 +85,7 @@ impl ModelPatch {
                     model.tags.remove(key);
                 }
                 Some(value) => {
-                    limits::check_text("the key of a tag", key)?;
-                    check_tag_value(key, value)?;
+                    check_tag(key, value)?;
                     model.tags.insert(key.clone(), value.clone());
                 }
             }
@@ -100,20 +98,6 @@ impl ModelPatch {
         }
         Ok(())
     }
-}
-
-/// Checks the value of a tag.
-///
-/// # Errors
-/// [`Refusal::Invalid`] over [`MAX_TAG_VALUE_BYTES`].
-pub fn check_tag_value(key: &str, value: &str) -> Result<(), Refusal> {
-    if value.len() <= MAX_TAG_VALUE_BYTES {
-        return Ok(());
-    }
-    Err(Refusal::Invalid(format!(
-        "the value of tag {key:?} has {} bytes, and at most {MAX_TAG_VALUE_BYTES} are allowed",
-        value.len()
-    )))
 }
 
 /// A registered model with a summary of its versions.

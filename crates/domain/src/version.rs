@@ -82,6 +82,8 @@ pub struct Version<S = String> {
     pub created_at: S,
     /// UTC; increases with every change of the row.
     pub updated_at: S,
+    /// JSON text of an object: the values of tags that have one; see [`Tags`](crate::Tags).
+    pub properties: Option<S>,
 }
 
 impl<S: AsRef<str>> Version<S> {
@@ -227,6 +229,7 @@ impl VersionRow<'_> {
             metrics: own(self.metrics),
             created_at: self.created_at.into_owned(),
             updated_at: self.updated_at.into_owned(),
+            properties: own(self.properties),
         }
     }
 }

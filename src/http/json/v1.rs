@@ -1,13 +1,13 @@
 //! Versions, models, holdings and events in the JSON of `/v1`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
 use crate::domain::{
-    Holding, ModelSummary, Timestamp, TrailEvent, Version,
-    json::{Object, Value, read_object},
-    suites::suites,
+    Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version, VersionFile,
+    json::{Object, read_object},
+    scores::scores,
 };
 
 use super::ObjectWriter;
@@ -38,8 +38,8 @@ pub(super) fn write_version<S: AsRef<str> + Serialize>(out: &mut Vec<u8>, versio
     object.field("training_loss", version.training_loss);
     object.field("dataset", &version.dataset);
     object.field("description", &version.description);
-    object.field("tags", tags(version.tags.as_ref().map(AsRef::as_ref)));
-    object.field("scores", scores(version.metrics.as_ref().map(AsRef::as_ref)));
+    object.field("tags", Tags::of(version).by_key());
+    object.field("scores", scores_by_suite(version.metrics.as_ref().map(AsRef::as_ref)));
     object.raw("metrics", version.metrics.as_ref());
     object.field("created_at", time(version.created_at.as_ref()));
     object.field("updated_at", time(version.updated_at.as_ref()));
@@ -48,48 +48,32 @@ pub(super) fn write_version<S: AsRef<str> + Serialize>(out: &mut Vec<u8>, versio
 
 /// A file of a version.
 #[derive(Serialize)]
-struct File<'a> {
-    path: &'a str,
+struct File {
+    path: String,
     size_bytes: Option<i64>,
-    sha256: Option<&'a str>,
+    sha256: Option<String>,
     role: &'static str,
 }
 
-/// Returns the files of a version: its checkpoint and its configuration, as far as anything is known of them.
-fn files<S: AsRef<str>>(version: &Version<S>) -> Vec<File<'_>> {
-    let uri = version.artifact_uri.as_ref().map(AsRef::as_ref).unwrap_or_default();
-    let name = uri.rsplit_once('/').map(|(_, name)| name).filter(|name| !name.is_empty());
-    let weights = (name.unwrap_or("checkpoint"), &version.checkpoint_sha256, version.checkpoint_size_bytes);
-    let config = ("config.json", &version.config_sha256, version.config_size_bytes);
-    let files = [("weights", weights), ("config", config)].into_iter();
-    let known = files.filter(|(_, (_, sha256, size))| sha256.is_some() || size.is_some());
-    known
-        .map(|(role, (path, sha256, size_bytes))| File {
+fn files<S: AsRef<str>>(version: &Version<S>) -> Vec<File> {
+    let files = VersionFile::of(version).into_iter();
+    files
+        .map(|VersionFile { path, size_bytes, sha256, role }| File {
             path,
             size_bytes,
-            sha256: sha256.as_ref().map(AsRef::as_ref),
-            role,
+            sha256,
+            role: role.as_str(),
         })
         .collect()
 }
 
-/// Returns tags by key, from the JSON text of a list of keys.
-fn tags(list: Option<&str>) -> Object {
-    let keys: Vec<String> = list.and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default();
-    keys.into_iter().map(|key| (key, "".into())).collect()
-}
-
-/// Returns the finite numbers in the suites of a version's metrics.
-fn scores(metrics: Option<&str>) -> Object {
-    let is_finite = |value: &Value| value.as_f64().is_some_and(f64::is_finite);
-    let suites = suites(metrics).into_iter().filter_map(|(suite, scores)| match scores {
-        Value::Object(mut scores) => {
-            scores.retain(|_, score| is_finite(score));
-            Some((suite, Value::Object(scores)))
-        }
-        _ => None,
-    });
-    suites.collect()
+/// Returns the scores that can be searched, by suite.
+fn scores_by_suite(metrics: Option<&str>) -> BTreeMap<String, BTreeMap<String, f64>> {
+    let mut suites: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for Score { suite, metric, value } in scores(metrics) {
+        suites.entry(suite).or_default().insert(metric, value);
+    }
+    suites
 }
 
 /// Writes a registered model.
@@ -158,7 +142,7 @@ fn time(stored: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Digest, Draft};
+    use crate::domain::{Digest, Draft, json::Value};
 
     fn written(version: &Version) -> Value {
         let mut out = Vec::new();
@@ -173,6 +157,7 @@ mod tests {
         draft.checkpoint.sha256 = Some(Digest::from_bytes([1; 32]));
         draft.config.size_bytes = Some(7);
         draft.tags = vec!["b".to_owned(), "a".to_owned(), "b".to_owned()];
+        draft.properties = BTreeMap::from([("team".to_owned(), "nlp".to_owned())]);
         let metrics =
             r#"{"loss":1,"suites":{"s":{"score":0.50,"top":1e400,"ok":true,"_meta":{"n":1}},"t":3}}"#;
         draft.metrics = read_object(metrics).unwrap();
@@ -183,10 +168,10 @@ mod tests {
             format!(
                 r#"[{{"path":"model.safetensors","size_bytes":null,"sha256":"{}","role":"weights"}},"#,
                 "01".repeat(32)
-            ) + r#"{"path":"config.json","size_bytes":7,"sha256":null,"role":"config"}]"#
+            ) + r#"{"path":"config","size_bytes":7,"sha256":null,"role":"config"}]"#
         );
-        assert_eq!(json["tags"].to_string(), r#"{"b":"","a":""}"#);
-        assert_eq!(json["scores"].to_string(), r#"{"s":{"score":0.50}}"#);
+        assert_eq!(json["tags"].to_string(), r#"{"a":"","b":"","team":"nlp"}"#);
+        assert_eq!(json["scores"].to_string(), r#"{"s":{"score":0.5}}"#);
         assert_eq!(json["metrics"].to_string(), metrics.replace("1e400", "1e+400"));
         assert_eq!(json["created_at"], "2026-01-31T13:05:09.250Z");
     }

@@ -1,9 +1,8 @@
 //! Reads the bodies of registrations and changes of versions.
 
-use crate::domain::{
-    Architecture, Draft, FileRecord, Patch, Provenance, Refusal,
-    tags::{self, TagChanges},
-};
+use std::collections::BTreeMap;
+
+use crate::domain::{Architecture, Digest, Draft, FileRecord, Patch, Provenance, Refusal, tags::TagChanges};
 
 use super::super::body::Fields;
 
@@ -15,7 +14,13 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
     let checkpoint = file("sha256", sha256, "size_bytes", fields.optional("size_bytes"));
     let sha256 = fields.optional::<String>("config_sha256");
     let config = file("config_sha256", sha256, "config_size_bytes", fields.optional("config_size_bytes"));
-    let tags = tags::changed(None, &fields.tags("tags", false));
+    let (mut tags, mut properties) = (Vec::new(), BTreeMap::new());
+    for (key, value) in fields.tags("tags", false) {
+        match value.filter(|value| !value.is_empty()) {
+            Some(value) => drop(properties.insert(key, value)),
+            None => tags.push(key),
+        }
+    }
     let draft = Draft {
         status: fields.not_null("status").unwrap_or_default(),
         artifact_uri: fields.optional("artifact_uri"),
@@ -38,12 +43,14 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
         dataset: fields.optional("dataset"),
         description: fields.optional("description"),
         metrics: fields.optional("metrics").unwrap_or_default(),
+        tags,
+        properties,
         ..Draft::default()
     };
     // A missing label has no name to check; it is a fault already.
     let named = Draft::named(name, label)?;
     let (name, label) = (named.name, named.label);
-    Draft { name, label, checkpoint: checkpoint?, config: config?, tags: tags?, ..draft }.check()
+    Draft { name, label, checkpoint: checkpoint?, config: config?, ..draft }.check()
 }
 
 /// Reads a change of a version, and the changes of its tags. No field can be removed, so none is null.
@@ -90,7 +97,7 @@ fn file(
     if sha256.as_ref().is_some_and(|text| text.trim().is_empty()) {
         return Err(Refusal::Invalid(format!("{sha256_field} is blank; leave it out")));
     }
-    let sha256 = crate::domain::Digest::parse(sha256_field, sha256.as_deref().unwrap_or_default())?;
+    let sha256 = Digest::parse(sha256_field, sha256.as_deref().unwrap_or_default())?;
     if size_bytes.is_some_and(|size| size < 0) {
         return Err(Refusal::Invalid(format!("{size_field} can't be negative")));
     }

@@ -9,6 +9,7 @@ mod models;
 mod path;
 mod schema;
 mod scores;
+mod search;
 mod tags;
 mod versions;
 
@@ -47,6 +48,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             tags::delete_version_tag,
             scores::get,
             scores::record,
+            search::search,
             versions::get_by_id,
         ],
         "v1: aliases" => [

@@ -35,7 +35,6 @@ pub(in crate::http) fn all() -> Value {
         NewVersion,
         VersionChanges,
         TagValue,
-        EmptyTagValue,
         NewHolder,
         Rollback,
         Problem,
@@ -52,8 +51,6 @@ pub(in crate::http) fn all() -> Value {
         schemas[name]["properties"]["tags"]["propertyNames"] =
             json!({ "pattern": NOT_BLANK, "maxLength": 1024 });
     }
-    schemas["VersionChanges"]["properties"]["tags"]["additionalProperties"]["maxLength"] = 0.into();
-    schemas["NewVersion"]["properties"]["tags"]["additionalProperties"]["maxLength"] = 0.into();
     let uri = json!({ "type": "string", "pattern": NOT_BLANK });
     let digest = json!({ "type": "string" });
     schemas["NewVersion"]["anyOf"] = json!([
@@ -307,7 +304,7 @@ pub(super) struct ModelChangesV1 {
     "size_bytes": 90_868_376,
     "git_commit": "4f1c2ab",
     "training_loss": 0.31,
-    "tags": {"embedding": ""}
+    "tags": {"team": "nlp", "embedding": ""}
 })))]
 pub(super) struct NewVersion {
     /// Unique within the model. Not blank; any character is allowed, and at most 1,024 bytes.
@@ -346,7 +343,7 @@ pub(super) struct NewVersion {
     training_loss: Option<f64>,
     dataset: Option<String>,
     description: Option<String>,
-    /// Keys with empty values.
+    /// A tag without a value has an empty one.
     #[schema(required = false)]
     tags: BTreeMap<String, String>,
     /// Free, except for the object `suites`: scores by suite.
@@ -402,7 +399,7 @@ pub(super) struct VersionChanges {
     dataset: String,
     #[schema(required = false)]
     description: String,
-    /// Tags to set, with an empty value, or, with `null`, to remove. Other tags stay.
+    /// Tags to set, or, with `null`, to remove. Other tags stay.
     #[schema(required = false)]
     tags: BTreeMap<String, Option<String>>,
     /// Replaces all metrics, except that `suites` stay if they are not mentioned.
@@ -417,16 +414,6 @@ pub(super) struct VersionChanges {
 pub(super) struct TagValue {
     /// At most 8 KiB.
     #[schema(max_length = 8192)]
-    value: String,
-}
-
-/// The value of a tag of a version.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({"value": ""})))]
-pub(super) struct EmptyTagValue {
-    /// Empty.
-    #[schema(max_length = 0)]
     value: String,
 }
 

@@ -12,9 +12,7 @@ use super::{
         request::{BodyLimit, Call},
     },
     models, path,
-    schema::{
-        ByReference, ChangedModel, ChangedVersionV1, EmptyTagValue, NoModel, OnlyIf, OnlyIfModel, TagValue,
-    },
+    schema::{ByReference, ChangedModel, ChangedVersionV1, NoModel, OnlyIf, OnlyIfModel, TagValue},
 };
 
 /// Set a tag of a model
@@ -73,7 +71,7 @@ pub(super) async fn delete_model_tag(mut call: Call) -> Answer {
         ("key" = String, Path, min_length = 1, example = "nightly", description = "The key of the tag, percent-encoded."),
         OnlyIf,
     ),
-    request_body = EmptyTagValue,
+    request_body = TagValue,
     responses(
         ChangedVersionV1,
         (status = 400, description = "The tag is blank or too long, or the version has too many.", body = Failure),

@@ -22,7 +22,7 @@ const LIVE: &str =
 const DELETED: &str = concat!(
     "SELECT ",
     model_columns!(),
-    " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL ORDER BY deleted_at DESC, id DESC LIMIT 1"
+    " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL AND NOT purged ORDER BY deleted_at DESC, id DESC LIMIT 1"
 );
 const KEY: &str = "SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL";
 const INSERT: &str = "INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
@@ -48,10 +48,12 @@ macro_rules! holding_columns {
         "alias, version_id, number, label, since, until, actor, reason"
     };
 }
+/// A holding begins after the last one of the alias has ended, even if the clock was set back.
 const BEGIN_HOLDING: &str = concat!(
     "INSERT INTO holdings (model_key, ",
     holding_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?8)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, max(?6, ifnull((SELECT until FROM holdings \
+      WHERE model_key = ?1 AND alias = ?2 ORDER BY id DESC LIMIT 1), '')), NULL, ?7, ?8)"
 );
 const END_HOLDING: &str =
     "UPDATE holdings SET until = max(?3, since) WHERE model_key = ?1 AND alias = ?2 AND until IS NULL";
@@ -271,7 +273,7 @@ pub(super) fn page(
 ) -> Result<(Vec<ModelSummary>, Page), StoreError> {
     let mut sql =
         concat!("SELECT ", model_columns!(), " FROM registered_models WHERE deleted_at ").to_owned();
-    sql.push_str(if query.deleted { "NOT NULL" } else { "IS NULL" });
+    sql.push_str(if query.deleted { "NOT NULL AND NOT purged" } else { "IS NULL" });
     let mut values: Vec<Value> = Vec::new();
     if let Some(after) = &query.after {
         let CursorKey::Text(name) = &after.key else {
