@@ -82,6 +82,7 @@ fn searches_of_a_large_file_match_the_evaluation_and_read_along_indexes() {
             ("name = 'm-1' and label = 'v7'", "idx_models_name"),
             ("artifact_uri = 's3://b/9'", "idx_models_artifact_uri (artifact_uri=?)"),
             ("run_id = 'none'", "idx_models_run (run_id=?)"),
+            ("alias = 'production'", "idx_models_status"),
             ("tags.team = 'none' and name = 'm-1'", "model_tags USING PRIMARY KEY (key=? AND value=?)"),
             ("scores.s.a > 1e6", "scores USING PRIMARY KEY (key_id=? AND value>?)"),
             (&format!("sha256 = '{}'", Digest::from_bytes([9; 32])), "idx_version_files_sha256 (sha256=?)"),
