@@ -62,6 +62,7 @@ fn searches_of_a_large_file_match_the_evaluation_and_read_along_indexes() {
                 "updated_at:desc",
                 "SEARCH v USING INDEX idx_models_status_updated (status=?)",
             ),
+            ("name = 'm-1' or name = 'nlp'", "created_at:desc", "SCAN v USING INDEX idx_models_created"),
             ("created_at < '2026-02-01'", "created_at:desc", "INDEX idx_models_created (created_at<?)"),
             ("", "training_step:desc", "INDEX idx_models_step"),
             ("", "artifact_uri:asc", "INDEX idx_models_artifact_uri (artifact_uri>?)"),

@@ -40,8 +40,8 @@ impl<'q> Source<'q> {
         Some(Self { condition, text })
     }
 
-    pub(super) fn field(&self) -> &'q Field {
-        &self.condition.field
+    pub(super) fn condition(&self) -> &'q Condition {
+        self.condition
     }
 
     /// Returns the statement that selects the ids. Some may not pass the condition: the filter is checked on each row.
