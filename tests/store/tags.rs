@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use model_registry::{
     domain::{
-        Draft, EventQuery, Gate, Patch, Precondition, Refusal, Status, Tags, Timestamp, Version, VersionRef,
+        Draft, EventQuery, Gate, ListQuery, Patch, Precondition, Refusal, Status, Tags, Timestamp, Version,
+        VersionRef,
     },
     store::{
         StoreError, WriteStore,
@@ -96,6 +97,11 @@ pub fn a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_chan
     let patch = Patch { tags: Some(vec!["c".to_owned()]), ..Patch::default() };
     let version = run(store, |store, context| operations::update(store, id, &patch, &none, context)).unwrap();
     assert_eq!(Tags::of(&version).by_key(), [("c", ""), ("d", "2")].into());
+    for (tag, found) in [("c", 1), ("d", 0), ("2", 0)] {
+        let query = ListQuery { tag: Some(tag.to_owned()), ..ListQuery::default() };
+        let (page, _) = store.reader().versions(&query, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(page.total, Some(found), "the frozen API lists by tags without a value: {tag}");
+    }
 }
 
 pub fn a_tag_change_that_is_refused_writes_nothing(store: &mut impl Fixture) {
