@@ -79,6 +79,16 @@ fn searches_of_a_large_file_match_the_evaluation_and_read_along_indexes() {
                 assert!(plan.lines().all(|line| line != "SCAN v"), "{filter} by {sort}: {plan}");
             }
         }
+        for (filter, sort, range) in [
+            ("scores.s.a <= 0.81", "scores.s.a:desc", "key_id=? AND (value,version_id)<(?,?)"),
+            ("scores.s.a >= 0.5", "scores.s.a:asc", "key_id=? AND (value,version_id)>(?,?)"),
+            ("scores.s.a >= 0.5", "scores.s.a:desc", "key_id=? AND value>? AND (value,version_id)<(?,?)"),
+            ("", "tags.team:desc", "key=? AND (value,version_id)<(?,?)"),
+        ] {
+            let next = page(&mut store.reader, &query(filter, sort)).1.unwrap();
+            let plan = plan(&store.reader.planned_search(&next).unwrap());
+            assert!(plan.contains(range), "{filter} by {sort} begins at the cursor: {plan}");
+        }
         for (filter, index) in [
             ("name = 'm-1' and label = 'v7'", "idx_models_name"),
             ("artifact_uri = 's3://b/9'", "idx_models_artifact_uri (artifact_uri=?)"),

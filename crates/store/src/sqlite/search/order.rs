@@ -22,6 +22,9 @@ use super::{
 };
 use crate::sqlite::schema::step_key;
 
+/// The sort key in the table that has it.
+const TABLE_KEY: &str = "d.value";
+
 /// A statement with its parameters. Its rows are ids and sort keys.
 pub(super) type Prepared = (String, Vec<SqlValue>);
 
@@ -64,7 +67,7 @@ impl Search<'_> {
             (Part::WithKey, Some((table, column, is))) => (
                 format!("{table} AS d CROSS JOIN models AS v ON v.id = d.version_id"),
                 "d.version_id",
-                "d.value",
+                TABLE_KEY,
                 vec![format!("d.{column} = {is}")],
             ),
             (Part::WithoutKey, Some((table, column, is))) => (
@@ -90,7 +93,8 @@ impl Search<'_> {
             // The index of a column has it in the same form, but not what a filter needs of times and steps.
             let is_known = !matches!(field, Field::Attribute(_));
             let known = is_known.then_some((field, if part == Part::WithKey { key } else { "NULL" }));
-            conditions.push(condition(filter, Known { id, key: known }, &mut values));
+            let from = self.query.after.as_ref().map(|_| self.query.sort.order);
+            conditions.push(condition(filter, Known { id, key: known, from }, &mut values));
         }
         let direction = self.direction();
         let order = match part {
@@ -132,7 +136,7 @@ impl Search<'_> {
             conditions.push(format!("v.id IN ({})", source.sql(&mut values)));
         }
         if let Some(filter) = &self.query.filter {
-            conditions.push(condition(filter, Known { id: "v.id", key: None }, &mut values));
+            conditions.push(condition(filter, Known { id: "v.id", key: None, from: None }, &mut values));
         }
         let filter = if conditions.is_empty() { "" } else { " WHERE " };
         // Materialized, so that the key is computed once.
@@ -171,8 +175,10 @@ impl Search<'_> {
             CursorKey::Text(text) => text.clone().into(),
         };
         let (value, last) = (values.bind(value), values.bind(cursor.id));
-        // The first condition lets SQLite seek to the key even if the second can't use the index.
-        Some(format!("{key} {beyond}= {value} AND ({key}, {id}) {beyond} ({value}, {last})"))
+        let after = format!("({key}, {id}) {beyond} ({value}, {last})");
+        // SQLite seeks to key and id in a table that is sorted by both. In an index it can only seek to the key, for which it
+        // needs a condition of its own; that would keep it from seeking to both.
+        Some(if key == TABLE_KEY { after } else { format!("{key} {beyond}= {value} AND {after}") })
     }
 
     /// Returns the key of an index, and the conditions by which SQLite reads a part of it.

@@ -4,7 +4,7 @@
 //! are found, and the condition only decides which of them pass.
 
 use registry_domain::{
-    PRODUCTION_ALIAS,
+    Order, PRODUCTION_ALIAS,
     filter::{Attribute, Comparator, Condition, Field, Filter, Test, Value},
 };
 
@@ -17,6 +17,9 @@ pub(super) struct Known<'q> {
     pub(super) id: &'static str,
     /// The field of the sort key with SQL for its value, if a column of another table has it.
     pub(super) key: Option<(&'q Field, &'static str)>,
+    /// The direction of a scan that begins after a cursor. The filter's bound on that side is then always met, and SQLite
+    /// must begin at the cursor instead.
+    pub(super) from: Option<Order>,
 }
 
 /// Returns the condition, which is true for exactly the versions that pass. It may be null instead of false.
@@ -34,7 +37,16 @@ pub(super) fn condition(filter: &Filter, known: Known<'_>, values: &mut Values) 
         Filter::Not(part) => format!("NOT (({}) IS TRUE)", condition(part, known, values)),
         Filter::Condition(Condition { field, test }) => match (field, test) {
             (field, test) if known.key.is_some_and(|(key, _)| key == field) => {
-                tested(known.key.map_or("NULL", |(_, sql)| sql), test, values)
+                let is_start = matches!(
+                    (known.from, test),
+                    (Some(Order::Descending), Test::Compare(Comparator::Less | Comparator::LessOrEqual, _))
+                        | (
+                            Some(Order::Ascending),
+                            Test::Compare(Comparator::Greater | Comparator::GreaterOrEqual, _)
+                        )
+                );
+                let sql = known.key.map_or("NULL", |(_, sql)| sql);
+                tested(&format!("{}{sql}", if is_start { "+" } else { "" }), test, values)
             }
             (Field::Attribute(Attribute::Alias), _) => alias(test, values),
             (Field::Attribute(Attribute::Sha256), _) => any_file(test, known.id, values),
