@@ -1,15 +1,14 @@
 //! `registry delete`: deletes versions, after confirmation.
 
-use std::io::{self, BufRead, IsTerminal as _, Write};
-
 use clap::Args;
 
 use super::{
+    confirm::confirm,
     exit::{self, Failure},
-    model_ref::{ModelRef, label_with_id},
     output::{OutputFlags, Printer, View},
     print,
     remote::Remote,
+    version_arg::{VersionArg, label_with_id},
 };
 use crate::client::{ClientError, Condition};
 
@@ -35,9 +34,9 @@ const FORCE: &str = "--force";
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Delete {
-    /// The versions: name:version or ids
+    /// The versions: name:label, name@alias, name#number, or ids
     #[arg(required = true, value_name = "MODEL")]
-    models: Vec<ModelRef>,
+    models: Vec<VersionArg>,
     /// Delete versions in production and frozen ones, too
     #[arg(long)]
     force: bool,
@@ -64,7 +63,7 @@ impl Delete {
             }
         }
         if !self.yes {
-            confirm(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())?;
+            confirm(&listed(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>()))?;
         }
         let mut outcome = Ok(());
         for (at, (id, label)) in found.iter().enumerate() {
@@ -100,52 +99,10 @@ fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failur
     Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
-/// Asks the user on the terminal.
-fn confirm(labels: &[&str]) -> Result<(), Failure> {
-    let what = match labels {
+/// `m:v1 (model 1)`, or `2 models: m:v1 (model 1), m:v2 (model 2)`.
+fn listed(labels: &[&str]) -> String {
+    match labels {
         [one] => (*one).to_owned(),
         many => format!("{} models: {}", many.len(), many.join(", ")),
-    };
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "can't ask whether to delete {what}, since stdin is not a terminal; give --yes to confirm"
-        )));
-    }
-    match ask(&format!("delete {what}? [y/N] "), io::stdin().lock(), io::stderr().lock()) {
-        true => Ok(()),
-        false => Err(Failure::failed("nothing was deleted")),
-    }
-}
-
-/// Returns true if the answer is yes; anything else is no.
-fn ask(question: &str, mut answers: impl BufRead, mut terminal: impl Write) -> bool {
-    let _ = write!(terminal, "{}", print::one_line(question));
-    let _ = terminal.flush();
-    let mut answer = String::new();
-    let read = answers.read_line(&mut answer);
-    // At the end of the input there was no return key, so the cursor is still after the question.
-    if !answer.ends_with('\n') {
-        let _ = writeln!(terminal);
-    }
-    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_yes_confirms_and_the_next_line_starts_at_column_one() {
-        for (typed, yes, end) in [
-            ("y\n", true, ""),
-            ("YES\n", true, ""),
-            ("\n", false, ""),
-            ("yellow\n", false, ""),
-            ("", false, "\n"),
-        ] {
-            let mut terminal = Vec::new();
-            assert_eq!(ask("delete m:v1? ", typed.as_bytes(), &mut terminal), yes, "{typed:?}");
-            assert_eq!(String::from_utf8(terminal).unwrap(), format!("delete m:v1? {end}"), "{typed:?}");
-        }
     }
 }

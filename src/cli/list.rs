@@ -4,7 +4,7 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     exit::{self, Failure},
-    output::{MODELS, OutputFlags, Printer},
+    output::{OutputFlags, Printer, VERSIONS},
     print::{self, Pipe},
     remote::Remote,
     values::status_parser,
@@ -93,7 +93,7 @@ impl List {
     /// Lists the versions.
     pub(super) fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
-        let mut printer = Printer::new(&self.output, &MODELS)?;
+        let mut printer = Printer::new(&self.output, &VERSIONS)?;
         let client = self.remote.client()?;
         let (mut total, mut next) = (None, Some(Next::Offset));
         while printer.shown() < limit
