@@ -77,6 +77,11 @@ impl Problem {
         Self(FaultType::LessThanEqual, format!("Input should have at most {most} values").into())
     }
 
+    /// For `/v1`, whose answers have messages without types.
+    pub(super) fn described(message: impl Into<Cow<'static, str>>) -> Self {
+        Self(FaultType::LiteralError, message.into())
+    }
+
     pub(super) fn invalid_json(why: impl Display) -> Self {
         Self(FaultType::JsonInvalid, format!("JSON decode error: {why}").into())
     }
@@ -112,6 +117,16 @@ impl From<FaultType> for Problem {
             | FaultType::JsonInvalid => "Input is invalid",
         };
         Self(kind, message.into())
+    }
+}
+
+impl Fault {
+    /// Returns the path and the message in the form of `/v1`: `tags.team`, without `body` or `query` before it.
+    pub(super) fn described(&self) -> (String, &str) {
+        let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+        let below: Vec<_> = self.loc.iter().skip(1).map(part).collect();
+        let whole = || self.loc.first().map(part).unwrap_or_default();
+        (if below.is_empty() { whole() } else { below.join(".") }, &self.msg)
     }
 }
 

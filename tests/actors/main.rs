@@ -119,6 +119,7 @@ fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Version, 
                 tags,
                 updated_at: created_at.clone(),
                 created_at,
+                deleted_at: None,
             })?
         }
     };

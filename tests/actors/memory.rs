@@ -10,7 +10,8 @@ use std::{
 use model_registry::{
     domain::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-        ModelSummary, Page, Refusal, Stats, Status, Timestamp, Version, VersionId, VersionRef,
+        ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
+        VersionRef,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
@@ -136,6 +137,14 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
+    fn search(
+        &mut self,
+        _: &SearchQuery,
+        _: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        absent()
+    }
+
     fn compared_versions(&mut self, _: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError> {
         absent()
     }
@@ -218,7 +227,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_metrics(&mut self, _: VersionId, _: &str, _: &str) -> Result<(), StoreError> {
+    fn set_metrics(&mut self, _: VersionId, _: &str, _: &[ScoreChange], _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -231,6 +240,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn find_deleted(&mut self, _: VersionId) -> Result<Option<Version>, StoreError> {
+        absent()
+    }
+
+    fn find_deleted_number(&mut self, _: ModelKey, _: i64) -> Result<Option<VersionId>, StoreError> {
         absent()
     }
 
@@ -263,6 +276,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn summarize(&mut self, _: Model) -> Result<ModelSummary, StoreError> {
         absent()
     }
 

@@ -3,6 +3,8 @@
 
 mod lists;
 mod maintenance;
+mod models;
+mod search;
 mod sqlite;
 mod suite;
 
@@ -31,6 +33,7 @@ fn add(store: &mut dyn WriteStore, draft: Draft) -> Result<Version, StoreError> 
                 name: draft.name.clone(),
                 description: None,
                 tags: BTreeMap::new(),
+                deleted_at: None,
                 updated_at: created_at.clone(),
                 created_at,
             };

@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::add;
+use crate::{add, models, search};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -35,6 +35,18 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         pages_by_cursor_show_each_version_once,
         a_visitor_that_stops_changes_nothing_but_what_is_visited,
         a_visitor_of_events_that_stops_gets_the_same_page,
+        models::numbers_count_up_and_are_never_given_out_again,
+        models::a_version_is_named_by_number_label_and_alias,
+        models::an_alias_moves_only_from_the_expected_holder,
+        models::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,
+        models::a_rollback_goes_only_to_a_version_that_was_in_production,
+        models::a_deleted_version_is_restored_with_its_values_and_without_its_aliases,
+        models::a_label_that_was_used_for_other_bytes_is_spent,
+        models::a_model_is_created_changed_renamed_deleted_and_restored,
+        models::models_are_listed_by_name_in_pages,
+        models::the_trail_is_read_by_model_version_type_and_actor,
+        search::searches_match_the_evaluation_of_their_filters,
+        search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {
         test(&mut fixture());
     }
@@ -126,6 +138,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         description: text(""),
         tags: text(r#"["тег"]"#),
         metrics: text(r#"{"a":1.0,"b":1e+5}"#),
+        properties: text(r#"{"team":"nlp"}"#),
         updated_at: "2026-01-31 13:05:09.251".to_owned(),
         ..before.clone()
     };
@@ -135,7 +148,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
 
     store.write(|store| store.set_status(model.id, Status::Archived, "2027")).unwrap();
-    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, "2028")).unwrap();
+    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, &[], "2028")).unwrap();
     let changed = Version {
         status: Status::Archived,
         metrics: text(r#"{"x":[]}"#),

@@ -1,11 +1,14 @@
 //! A registration: a version that has no id yet.
 
+use std::collections::BTreeMap;
+
 use crate::{
     digest::{Digest, Measurement},
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
     refusal::Refusal,
     status::Status,
+    tags,
     timestamp::Timestamp,
     version::Version,
 };
@@ -142,6 +145,8 @@ pub struct Draft {
     pub description: Option<String>,
     pub tags: Vec<String>,
     pub metrics: Object,
+    /// The tags with a value, which is not empty.
+    pub properties: BTreeMap<String, String>,
 }
 
 impl Draft {
@@ -160,9 +165,10 @@ impl Draft {
     /// Refuses values that no version may have.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for too many tags.
+    /// [`Refusal::Invalid`] for too many tags, and for tags with values over their limits.
     pub fn check(self) -> Result<Self, Refusal> {
         check_tags(&self.tags)?;
+        tags::check_all(&self.tags, &self.properties)?;
         Ok(self)
     }
 
@@ -222,6 +228,7 @@ impl Draft {
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
             created_at: now.clone(),
             updated_at: now,
+            properties: tags::properties(&self.properties),
         }
     }
 }

@@ -24,7 +24,10 @@ text_enum! {
         AutoDemote = "auto_demote",
         Eval = "eval",
         Delete = "delete",
+        SetTag = "set_tag",
+        DeleteTag = "delete_tag",
         Restore = "restore",
+        Purge = "purge",
         SetAlias = "set_alias",
         DeleteAlias = "delete_alias",
         CreateModel = "create_model",
@@ -59,6 +62,10 @@ pub struct TrailEvent<'a> {
     pub event: Event<'a>,
     /// The model, 0 for versions that were deleted before models had keys.
     pub model: ModelKey,
+    /// The name that the model has now; `None` once it is purged.
+    pub model_name: Option<Cow<'a, str>>,
+    /// The number of the version; `None` once it is purged.
+    pub number: Option<i64>,
     /// JSON text: values before and after, and the reason.
     pub details: Option<Cow<'a, str>>,
     /// The event before it in the chain of the model.
@@ -107,17 +114,13 @@ impl EventDraft {
             }
             _ => true,
         });
-        for value in before.values_mut().chain(after.values_mut()) {
-            let bytes = match value {
-                Value::String(text) => text.len(),
-                Value::Array(_) | Value::Object(_) => value.to_string().len(),
-                _ => 0,
-            };
-            if bytes > MAX_DETAIL_BYTES {
-                *value = json!({ "bytes": bytes });
-            }
-        }
-        self.with_detail("before", before.into()).with_detail("after", after.into())
+        self.with_detail("before", shortened(before)).with_detail("after", shortened(after))
+    }
+
+    /// Adds values before the change, if the payload has those after it. Long ones become their size.
+    #[must_use]
+    pub(crate) fn with_values_before(self, before: Object) -> Self {
+        if before.is_empty() { self } else { self.with_detail("before", shortened(before)) }
     }
 
     fn with_detail(mut self, key: &str, value: Value) -> Self {
@@ -160,10 +163,25 @@ impl EventDraft {
         Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
+    /// Creates a `set_tag` or `delete_tag` event: `{key, value}`, with null for the value of a deleted tag.
+    #[must_use]
+    pub fn tag(key: &str, before: Option<&str>, value: Option<&str>) -> Self {
+        let kind = if value.is_some() { EventKind::SetTag } else { EventKind::DeleteTag };
+        let values = |value: Option<&str>| value.map(|value| ("value".to_owned(), value.into())).into_iter();
+        Self::new(kind, &json!({"key": key, "value": value}))
+            .with_values(values(before).collect(), values(value).collect())
+    }
+
     /// Creates a `restore` event: `{name, version, status}`, with the name and label that it has now.
     #[must_use]
     pub fn restore(name: &str, label: &str, status: Status) -> Self {
         Self::new(EventKind::Restore, &json!({"name": name, "version": label, "status": status.as_str()}))
+    }
+
+    /// Creates a `purge` event: `{name, version}`, for a version that can't be restored any more.
+    #[must_use]
+    pub fn purge(name: &str, label: &str) -> Self {
+        Self::new(EventKind::Purge, &json!({"name": name, "version": label}))
     }
 
     /// Creates a `set_alias` event: `{alias, version, from}`, with labels; `from` is null if the alias is new.
@@ -207,6 +225,20 @@ impl EventDraft {
     }
 }
 
+fn shortened(mut values: Object) -> Value {
+    for value in values.values_mut() {
+        let bytes = match value {
+            Value::String(text) => text.len(),
+            Value::Array(_) | Value::Object(_) => value.to_string().len(),
+            _ => 0,
+        };
+        if bytes > MAX_DETAIL_BYTES {
+            *value = json!({ "bytes": bytes });
+        }
+    }
+    values.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +259,8 @@ mod tests {
                 EventDraft::auto_demote("new production: 2"),
                 r#"{"from":"production","to":"staging","reason":"new production: 2"}"#,
             ),
+            (EventDraft::tag("team", None, Some("nlp")), r#"{"key":"team","value":"nlp"}"#),
+            (EventDraft::tag("team", Some("nlp"), None), r#"{"key":"team","value":null}"#),
         ] {
             assert_eq!(event.payload, payload);
         }

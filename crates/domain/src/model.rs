@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::{json::Object, limits, refusal::Refusal, version::VersionId};
+use crate::{
+    json::Object,
+    limits,
+    refusal::Refusal,
+    tags::check_tag,
+    version::{VersionId, revision},
+};
 
 /// The key of a registered model; never reused.
 pub type ModelKey = i64;
@@ -22,9 +28,17 @@ pub struct Model {
     pub created_at: String,
     /// UTC; increases with every change of the model itself. Changes of its versions leave it.
     pub updated_at: String,
+    /// UTC; `None` unless the model is in the trash.
+    pub deleted_at: Option<String>,
 }
 
 impl Model {
+    /// Identifies this state of the model itself, as [`Version::revision`](crate::Version::revision) does for a version.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        revision(self.key, &self.updated_at)
+    }
+
     /// Returns the values that a change can change.
     #[must_use]
     pub fn values(&self) -> Object {
@@ -40,8 +54,6 @@ impl Model {
 
 /// Tags of a model at most.
 pub const MAX_MODEL_TAGS: usize = 1_000;
-/// The maximum length of the value of a tag.
-pub const MAX_TAG_VALUE_BYTES: usize = 8 * 1024;
 
 /// A change of a model; what is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,8 +85,7 @@ impl ModelPatch {
                     model.tags.remove(key);
                 }
                 Some(value) => {
-                    limits::check_text("the key of a tag", key)?;
-                    check_tag_value(key, value)?;
+                    check_tag(key, value)?;
                     model.tags.insert(key.clone(), value.clone());
                 }
             }
@@ -87,20 +98,6 @@ impl ModelPatch {
         }
         Ok(())
     }
-}
-
-/// Checks the value of a tag.
-///
-/// # Errors
-/// [`Refusal::Invalid`] over [`MAX_TAG_VALUE_BYTES`].
-pub fn check_tag_value(key: &str, value: &str) -> Result<(), Refusal> {
-    if value.len() <= MAX_TAG_VALUE_BYTES {
-        return Ok(());
-    }
-    Err(Refusal::Invalid(format!(
-        "the value of tag {key:?} has {} bytes, and at most {MAX_TAG_VALUE_BYTES} are allowed",
-        value.len()
-    )))
 }
 
 /// A registered model with a summary of its versions.

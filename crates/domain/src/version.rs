@@ -82,6 +82,8 @@ pub struct Version<S = String> {
     pub created_at: S,
     /// UTC; increases with every change of the row.
     pub updated_at: S,
+    /// JSON text of an object: the values of tags that have one; see [`Tags`](crate::Tags).
+    pub properties: Option<S>,
 }
 
 impl<S: AsRef<str>> Version<S> {
@@ -89,14 +91,7 @@ impl<S: AsRef<str>> Version<S> {
     /// quotes and commas.
     #[must_use]
     pub fn revision(&self) -> String {
-        let mut text = self.id.to_string();
-        text.push('-');
-        text.extend(self.updated_at.as_ref().chars().map(|c| match c {
-            ' ' => 'T',
-            c if c.is_ascii_graphic() && !['"', ','].contains(&c) => c,
-            _ => '_',
-        }));
-        text
+        revision(self.id, self.updated_at.as_ref())
     }
 
     /// Returns true if artifact, provenance and architecture can't change: in production, and once frozen.
@@ -104,6 +99,18 @@ impl<S: AsRef<str>> Version<S> {
     pub fn is_immutable(&self) -> bool {
         self.frozen || self.status == Status::Production
     }
+}
+
+/// Returns an id and the time of a change in printable ASCII without quotes and commas.
+pub(crate) fn revision(id: i64, updated_at: &str) -> String {
+    let mut text = id.to_string();
+    text.push('-');
+    text.extend(updated_at.chars().map(|c| match c {
+        ' ' => 'T',
+        c if c.is_ascii_graphic() && !['"', ','].contains(&c) => c,
+        _ => '_',
+    }));
+    text
 }
 
 /// Names one version.
@@ -222,6 +229,7 @@ impl VersionRow<'_> {
             metrics: own(self.metrics),
             created_at: self.created_at.into_owned(),
             updated_at: self.updated_at.into_owned(),
+            properties: own(self.properties),
         }
     }
 }

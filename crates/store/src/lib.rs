@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-    ModelSummary, Page, Refusal, Stats, Status, Timestamp, TrailEvent, Version, VersionId, VersionRef,
-    VersionRow,
+    ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent, Version,
+    VersionId, VersionRef, VersionRow,
     query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -57,8 +57,8 @@ pub type VisitTrail<'v> = &'v mut dyn FnMut(TrailEvent<'_>) -> ControlFlow<()>;
 
 /// Reads from a store. Each call sees one consistent state, as of its start or later.
 ///
-/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. No call returns
-/// [`StoreError::Refused`].
+/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. Only a search may
+/// return [`StoreError::Refused`].
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait ReadStore {
     /// Visits the version that a reference names. Returns true if there is one.
@@ -67,6 +67,16 @@ pub trait ReadStore {
     fn versions(
         &mut self,
         query: &ListQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError>;
+    /// Visits a page of the versions that pass a filter, in order. Also returns the ids of the versions on the page that
+    /// were not visited. A search has no total.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if it would read too many versions.
+    fn search(
+        &mut self,
+        query: &SearchQuery,
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError>;
     /// Visits the versions of `ids` that exist, in the order given.
@@ -108,8 +118,14 @@ pub trait WriteStore {
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes metrics (JSON text) and `updated_at`.
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
+    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError>;
     /// Writes a page without changing data, so that a commit shows whether writes work.
     ///
     /// # Errors
@@ -119,6 +135,8 @@ pub trait WriteStore {
     fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError>;
     /// Returns the version with this id from the trash.
     fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
+    /// Returns the id of the version of this model with this number from the trash.
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the ids of the versions that went to the trash together with their model.
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
     /// Returns the digest of the deleted version that had this label last; `Some(None)` if it had no digest.
@@ -136,6 +154,8 @@ pub trait WriteStore {
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
     fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError>;
+    /// Returns a model with a summary of its versions.
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
     /// Returns the ids of all versions of a model.
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
 
@@ -148,7 +168,7 @@ pub trait WriteStore {
         alias: &str,
         version: Option<VersionId>,
     ) -> Result<(), StoreError>;
-    /// Begins a holding: from `since`, the version holds the alias.
+    /// Begins a holding: from `since`, but not before the last holding has ended, the version holds the alias.
     fn begin_holding(&mut self, model: ModelKey, holding: &Holding) -> Result<(), StoreError>;
     /// Ends the holding of this alias, if there is one.
     fn end_holding(&mut self, model: ModelKey, alias: &str, until: &str) -> Result<(), StoreError>;

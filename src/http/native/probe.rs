@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::{Draft, Patch, Refusal, Timestamp, json::MAX_DEPTH, json::depth};
 
 use super::{
-    super::{body::Fields, fault::Faults},
-    json::write_model,
+    super::{body::Fields, fault::Faults, json::native::write_model},
     metrics::read_evaluation,
     models::{read_draft, read_patch},
 };
@@ -23,7 +22,7 @@ const ANSWER_FIELDS: [&str; 5] =
 /// Reads a body as handlers do. Returns `None` if it is refused, after checking the refusal.
 fn read<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> Result<T, Refusal>) -> Option<T> {
     let mut faults = Faults::default();
-    let mut fields = Fields::parse(body, &mut faults);
+    let mut fields = Fields::parse(body, false, &mut faults);
     let result = read(&mut fields);
     fields.finish();
     let faults = serde_json::to_value(faults.take()).expect("faults serialize");

@@ -4,10 +4,10 @@ use crate::domain::{Status, VersionRef};
 
 use super::{
     super::{
+        answer::{self, Answer},
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    answer::{self, Answer},
     schema::{ById, ChangedVersion, NotModified, OneVersion, OnlyIf, Promotion, StatusName, Unless},
 };
 
@@ -42,8 +42,8 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     fields.finish();
     call.check()?;
     let to = to.unwrap_or(Status::Production);
-    let model = call.registry().promote(call.change(id), to).await?;
-    Ok(answer::changed(&call, model))
+    let model = call.registry().promote(call.change(VersionRef::Id(id)), to).await?;
+    Ok(answer::changed(&call, &model))
 }
 
 /// Get the production version of a name

@@ -126,8 +126,8 @@ fn walk(seed: u64, versions: usize) {
         }
     }
     assert!(file.count("SELECT count(*) FROM backdated_models") > 0);
-    let unequal = "SELECT (SELECT count(*) FROM (SELECT tag, count(*) FROM model_tags GROUP BY tag EXCEPT SELECT value, count FROM model_counts)) \
-        + (SELECT count(*) FROM (SELECT value, count FROM model_counts WHERE kind = 'tag' EXCEPT SELECT tag, count(*) FROM model_tags GROUP BY tag))";
+    let unequal = "SELECT (SELECT count(*) FROM (SELECT key, count(*) FROM model_tags GROUP BY key EXCEPT SELECT value, count FROM model_counts)) \
+        + (SELECT count(*) FROM (SELECT value, count FROM model_counts WHERE kind = 'tag' EXCEPT SELECT key, count(*) FROM model_tags GROUP BY key))";
     assert_eq!(file.count(unequal), 0);
     assert_eq!(file.count("SELECT count(*) FROM model_texts_docsize"), file.stored().len());
 }

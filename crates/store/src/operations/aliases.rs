@@ -1,7 +1,8 @@
 //! Aliases, and the way back to a version that was in production before.
 
 use registry_domain::{
-    EventDraft, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId, model::check_alias,
+    EventDraft, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId, limits::check_reason,
+    model::check_alias,
 };
 
 use super::{Context, begin_holding, change_status, load_model, promote};
@@ -24,6 +25,7 @@ pub fn set_alias(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     check_alias(alias)?;
+    reason.map_or(Ok(()), check_reason)?;
     let model = load_model(store, name)?;
     let holder = find_holder(store, model.key, name, alias)?;
     check_holder(alias, holder.as_ref(), expected)?;
@@ -82,9 +84,7 @@ pub fn rollback(
     reason: &str,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    if reason.trim().is_empty() {
-        return Err(Refusal::Invalid("reason is blank; say why the model goes back".to_owned()).into());
-    }
+    check_reason(reason)?;
     let model = load_model(store, name)?;
     let incumbent = store.find_production(name)?;
     let is_current = |id: VersionId| incumbent.as_ref().is_some_and(|incumbent| incumbent.id == id);
@@ -124,7 +124,7 @@ pub fn rollback(
     change_status(store, target, Status::Production, incumbent, Some(reason), context)
 }
 
-fn find_holder(
+pub(super) fn find_holder(
     store: &mut dyn WriteStore,
     model: i64,
     name: &str,

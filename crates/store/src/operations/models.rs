@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Model, Refusal, Status, Timestamp, limits::check_name, model::ModelPatch,
+    EventDraft, EventKind, Model, Precondition, Refusal, Status, Timestamp, limits::check_name,
+    model::ModelPatch,
 };
 
 use super::{Context, delete_unchecked, load_model, restore};
@@ -19,6 +20,7 @@ pub(super) fn new_model(name: &str, now: Timestamp) -> Model {
         tags: BTreeMap::new(),
         created_at: now.clone(),
         updated_at: now,
+        deleted_at: None,
     }
 }
 
@@ -46,14 +48,17 @@ pub fn create_model(
 /// Changes name, description or tags of a model. A new name goes to all its versions.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if another model has the new name; [`Refusal::Invalid`].
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if another model has the new name; [`Refusal::Invalid`];
+/// [`Refusal::PreconditionFailed`].
 pub fn update_model(
     store: &mut dyn WriteStore,
     name: &str,
     patch: &ModelPatch,
+    precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     let before = load_model(store, name)?;
+    precondition.check_model(&before)?;
     let mut after = before.clone();
     patch.apply(&mut after)?;
     if after == before {
@@ -75,14 +80,16 @@ pub fn update_model(
 /// Moves a model and all its versions to the trash. One with a production or frozen version needs `force`.
 ///
 /// # Errors
-/// [`Refusal::NotFound`], [`Refusal::Conflict`].
+/// [`Refusal::NotFound`], [`Refusal::Conflict`], [`Refusal::PreconditionFailed`].
 pub fn delete_model(
     store: &mut dyn WriteStore,
     name: &str,
     force: bool,
+    precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let model = load_model(store, name)?;
+    precondition.check_model(&model)?;
     let mut versions = Vec::new();
     for id in store.versions_of(model.key)? {
         versions.extend(store.find(id)?);
@@ -122,5 +129,5 @@ pub fn restore_model(
     for id in versions {
         restore(store, id, context)?;
     }
-    Ok(model)
+    Ok(Model { deleted_at: None, ..model })
 }

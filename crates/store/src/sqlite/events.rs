@@ -31,7 +31,11 @@ const ALL_BEFORE: &str = "SELECT max(event_id) FROM event_chain WHERE event_id <
 const EVENT: &str =
     "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events WHERE id = ?1";
 const TRAIL_EVENT: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at, details, \
-    model_key, previous_of_model, hash FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1";
+    model_key, previous_of_model, hash, (SELECT name FROM registered_models WHERE id = model_key), \
+    ifnull((SELECT number FROM models WHERE id = model_id), (SELECT number FROM deleted_models WHERE id = model_id)) \
+    FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1";
+const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 \
+    UNION ALL SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
 /// Events that a page of the trail looks at, at most. A page of rare events may have fewer than its limit, or none, and a next one.
 const MAX_SCANNED: u32 = 20_000;
 
@@ -236,13 +240,18 @@ pub(super) fn trail(
     query: &TrailQuery,
     visit: VisitTrail<'_>,
 ) -> Result<Page, StoreError> {
-    let subject = match (query.version, &query.model) {
+    let model = query.model.as_deref().map(|name| registered::key_ever(connection, name)).transpose()?;
+    let version = match (query.version, query.number, model.flatten()) {
+        (None, Some(number), Some(model)) => {
+            connection.prepare_cached(VERSION)?.query_row((model, number), |row| row.get(0)).optional()?
+        }
+        (version, ..) => version,
+    };
+    let subject = match (version, model) {
         (Some(version), _) => Subject::Version(version),
-        (None, Some(name)) => match registered::key(connection, name)? {
-            Some(model) => Subject::Model(model),
-            None => return Ok(Page { total: None, next: None }),
-        },
-        (None, None) => Subject::All,
+        (None, Some(Some(model))) if query.number.is_none() => Subject::Model(model),
+        (None, None) if query.number.is_none() => Subject::All,
+        _ => return Ok(Page { total: None, next: None }),
     };
     let mut chain = Chain::begin(connection, subject, query.before)?;
     let mut read_event = connection.prepare_cached(TRAIL_EVENT)?;
@@ -267,6 +276,8 @@ pub(super) fn trail(
                 model: row.get(7)?,
                 previous: row.get(8)?,
                 hash: Cow::Owned(row.get(9)?),
+                model_name: text(row, 10)?,
+                number: row.get(11)?,
             };
             if visit(event).is_break() {
                 break;

@@ -19,6 +19,8 @@ mod options;
 mod registered;
 mod rows;
 mod schema;
+mod scores;
+mod search;
 mod trash;
 mod upkeep;
 mod wal;

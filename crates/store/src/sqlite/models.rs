@@ -2,13 +2,14 @@
 //!
 //! Each write updates the [`lookup`] tables in the same transaction.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
-    PRODUCTION_ALIAS, Page, Refusal, Stats, Status, Timestamp, Version, VersionId, VersionRef,
+    PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
+    VersionRef,
     query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -19,7 +20,7 @@ use super::{
     connection::{SqliteReader, SqliteWriter},
     events, lists, lookup, registered,
     rows::{BY_ID, columns, read},
-    trash,
+    scores, search, trash,
 };
 
 /// Only columns before `metrics`, which may be large and which SQLite then does not read.
@@ -83,6 +84,15 @@ impl ReadStore for SqliteReader {
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError> {
         self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
+    }
+
+    fn search(
+        &mut self,
+        query: &SearchQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| search::page(connection, &budget, query, visit))
     }
 
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
@@ -156,7 +166,7 @@ fn find_one(
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 30]> {
+fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 31]> {
     macro_rules! columns {
         ($($field:ident)*) => {
             [("status", ToSqlOutput::from(model.status.as_str())), ("model_key", model.model.to_sql()?), ("version", model.label.to_sql()?), $((stringify!($field), model.$field.to_sql()?)),*]
@@ -166,6 +176,7 @@ fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
         params training_step training_loss dataset description tags metrics created_at updated_at number
+        properties
     ))
 }
 
@@ -221,9 +232,15 @@ impl WriteStore for SqliteWriter {
         Ok(lookup::change_status(&self.connection, before, status)?)
     }
 
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError> {
         self.connection.prepare_cached(SET_METRICS)?.execute((id, metrics, updated_at))?;
-        Ok(())
+        Ok(scores::change(&self.connection, id, scores)?)
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {
@@ -240,6 +257,10 @@ impl WriteStore for SqliteWriter {
 
     fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError> {
         Ok(trash::find(&self.connection, id)?)
+    }
+
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError> {
+        Ok(trash::find_number(&self.connection, model, number)?)
     }
 
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {
@@ -274,6 +295,10 @@ impl WriteStore for SqliteWriter {
 
     fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError> {
         Ok(registered::set_deleted(&self.connection, model, deleted_at)?)
+    }
+
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError> {
+        Ok(registered::summarize(&self.connection, model)?)
     }
 
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {

@@ -14,7 +14,7 @@ use crate::StoreError;
 
 macro_rules! model_columns {
     () => {
-        "id, name, description, created_at, updated_at"
+        "id, name, description, created_at, updated_at, deleted_at"
     };
 }
 const LIVE: &str =
@@ -22,7 +22,7 @@ const LIVE: &str =
 const DELETED: &str = concat!(
     "SELECT ",
     model_columns!(),
-    " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL ORDER BY deleted_at DESC, id DESC LIMIT 1"
+    " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL AND NOT purged ORDER BY deleted_at DESC, id DESC LIMIT 1"
 );
 const KEY: &str = "SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL";
 const INSERT: &str = "INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
@@ -48,10 +48,12 @@ macro_rules! holding_columns {
         "alias, version_id, number, label, since, until, actor, reason"
     };
 }
+/// A holding begins after the last one of the alias has ended, even if the clock was set back.
 const BEGIN_HOLDING: &str = concat!(
     "INSERT INTO holdings (model_key, ",
     holding_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?8)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, max(?6, ifnull((SELECT until FROM holdings \
+      WHERE model_key = ?1 AND alias = ?2 ORDER BY id DESC LIMIT 1), '')), NULL, ?7, ?8)"
 );
 const END_HOLDING: &str =
     "UPDATE holdings SET until = max(?3, since) WHERE model_key = ?1 AND alias = ?2 AND until IS NULL";
@@ -63,10 +65,21 @@ const HOLDINGS: &str = concat!(
 );
 const COUNT_VERSIONS: &str = "SELECT ifnull((SELECT count FROM model_counts WHERE kind = 'name' AND value = ?1), 0), \
     (SELECT max(number) FROM models WHERE model_key = ?2)";
+const COUNT_DELETED: &str = "SELECT count(*), max(number) FROM deleted_models WHERE model_key = ?1";
+/// The model that has this name, or had it last.
+const KEY_EVER: &str = "SELECT id FROM registered_models WHERE name = ?1 \
+    ORDER BY deleted_at IS NULL DESC, deleted_at DESC, id DESC LIMIT 1";
+/// A page ends early once the descriptions and tags of its models have this many bytes.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Returns the key of the model with this name.
 pub(super) fn key(connection: &Connection, name: &str) -> rusqlite::Result<Option<ModelKey>> {
     connection.prepare_cached(KEY)?.query_row([name], |row| row.get(0)).optional()
+}
+
+/// Returns the key of the model with this name, or of the one that was deleted last under it.
+pub(super) fn key_ever(connection: &Connection, name: &str) -> rusqlite::Result<Option<ModelKey>> {
+    connection.prepare_cached(KEY_EVER)?.query_row([name], |row| row.get(0)).optional()
 }
 
 /// Returns the model with this name, or the one that was deleted last under it.
@@ -87,6 +100,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Model> {
         tags: BTreeMap::new(),
         created_at: row.get(3)?,
         updated_at: row.get(4)?,
+        deleted_at: row.get(5)?,
     })
 }
 
@@ -227,7 +241,14 @@ pub(super) fn summary(connection: &Connection, name: &str) -> rusqlite::Result<O
     find(connection, name, false)?.map(|model| summarize(connection, model)).transpose()
 }
 
-fn summarize(connection: &Connection, model: Model) -> rusqlite::Result<ModelSummary> {
+/// Returns a model with a summary of its versions; of the deleted ones, if the model is in the trash.
+pub(super) fn summarize(connection: &Connection, model: Model) -> rusqlite::Result<ModelSummary> {
+    if model.deleted_at.is_some() {
+        let (versions, latest) = connection
+            .prepare_cached(COUNT_DELETED)?
+            .query_row([model.key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        return Ok(ModelSummary { model, versions, latest, aliases: Vec::new() });
+    }
     let (versions, latest) = connection
         .prepare_cached(COUNT_VERSIONS)?
         .query_row((&model.name, model.key), |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -252,7 +273,7 @@ pub(super) fn page(
 ) -> Result<(Vec<ModelSummary>, Page), StoreError> {
     let mut sql =
         concat!("SELECT ", model_columns!(), " FROM registered_models WHERE deleted_at ").to_owned();
-    sql.push_str(if query.deleted { "NOT NULL" } else { "IS NULL" });
+    sql.push_str(if query.deleted { "NOT NULL AND NOT purged" } else { "IS NULL" });
     let mut values: Vec<Value> = Vec::new();
     if let Some(after) = &query.after {
         let CursorKey::Text(name) = &after.key else {
@@ -274,13 +295,13 @@ pub(super) fn page(
     let folded = query.q.as_deref().map(ngrams::fold);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
-    let mut found: Vec<ModelSummary> = Vec::new();
+    let (mut found, mut bytes): (Vec<ModelSummary>, usize) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let mut model = read(row)?;
         if folded.as_deref().is_some_and(|text| !ngrams::contains(&model.name, text)) {
             continue;
         }
-        if found.len() == query.limit as usize {
+        if found.len() == query.limit as usize || bytes > MAX_PAGE_BYTES {
             let next = found.last().map(|last| Cursor {
                 list: ModelQuery::LIST_NAME.to_owned(),
                 key: CursorKey::Text(last.model.name.clone()),
@@ -289,6 +310,8 @@ pub(super) fn page(
             return Ok((found, Page { total: None, next }));
         }
         model.tags = tags(connection, model.key)?;
+        bytes += model.description.as_ref().map_or(0, String::len);
+        bytes += model.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         found.push(summarize(connection, model)?);
     }
     Ok((found, Page { total: None, next: None }))

@@ -21,6 +21,7 @@ const MOVE: &str =
     concat!("INSERT INTO deleted_models SELECT ", columns!(), ", ?2, ?3 FROM models WHERE id = ?1");
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM deleted_models WHERE id = ?1");
+const FIND_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = ?1";
 const WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 \
     AND deleted_at = (SELECT deleted_at FROM registered_models WHERE id = ?1) ORDER BY id";
@@ -42,6 +43,15 @@ pub(super) fn add(
 /// Returns a version in the trash.
 pub(super) fn find(connection: &Connection, id: VersionId) -> rusqlite::Result<Option<Version>> {
     connection.prepare_cached(FIND)?.query_row([id], |row| Ok(read(row)?.into_owned())).optional()
+}
+
+/// Returns the id of the version of a model with this number in the trash.
+pub(super) fn find_number(
+    connection: &Connection,
+    model: ModelKey,
+    number: i64,
+) -> rusqlite::Result<Option<VersionId>> {
+    connection.prepare_cached(FIND_NUMBER)?.query_row((model, number), |row| row.get(0)).optional()
 }
 
 /// Removes a version from the trash.

@@ -26,9 +26,22 @@ UPDATE registered_models SET next_number = highest + 1
     FROM (SELECT model_key, max(number) AS highest FROM models GROUP BY model_key) AS used
     WHERE used.model_key = id AND next_number <= highest;
 ";
+/// Makes production as the history has it agree with the statuses, which count. A change of status by `PATCH` left no values in
+/// the events of older servers, and another tool may have changed a status.
+const RECONCILE: &str = "
+UPDATE holdings SET until = max(since, ifnull((SELECT updated_at FROM models WHERE id = version_id), since))
+    WHERE alias = 'production' AND until IS NULL
+    AND NOT EXISTS (SELECT 1 FROM models WHERE id = version_id AND status = 'production');
+INSERT INTO holdings (model_key, alias, version_id, number, label, since)
+    SELECT model_key, 'production', id, number, version, updated_at FROM models WHERE status = 'production'
+    AND NOT EXISTS (SELECT 1 FROM holdings WHERE holdings.model_key = models.model_key AND alias = 'production'
+        AND version_id = models.id AND until IS NULL);
+DELETE FROM aliases WHERE NOT EXISTS
+    (SELECT 1 FROM models WHERE id = version_id AND models.model_key = aliases.model_key);
+";
 const BEGIN: &str = "INSERT INTO holdings (model_key, alias, version_id, number, label, since, actor) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const END: &str = "UPDATE holdings SET until = max(?2, since) WHERE version_id = ?1 AND until IS NULL";
+const END: &str = "UPDATE holdings SET until = max(?2, since) WHERE id = ?1";
 
 /// What is known of a version, which may be deleted.
 struct Known {
@@ -57,6 +70,11 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
         fill_holdings(connection, &versions)?;
     }
     events::rebuild_chains(connection, |version| versions.get(&version).map_or(0, |known| known.model))
+}
+
+/// Makes aliases and history agree with the versions. Runs after [`create`], with indexes.
+pub(super) fn reconcile(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(RECONCILE)
 }
 
 /// Returns the versions, and the deleted ones whose events name their model.
@@ -92,8 +110,7 @@ fn known_versions(connection: &Connection) -> rusqlite::Result<HashMap<VersionId
     Ok(versions)
 }
 
-/// Derives from the events who was in production when. A change of status by `PATCH` left no values in the events of older
-/// servers, so the last holder of each model is taken from its row.
+/// Derives from the events who was in production when.
 fn fill_holdings(connection: &Connection, versions: &HashMap<VersionId, Known>) -> rusqlite::Result<()> {
     let mut begin = connection.prepare(BEGIN)?;
     let mut end = connection.prepare(END)?;
@@ -101,7 +118,8 @@ fn fill_holdings(connection: &Connection, versions: &HashMap<VersionId, Known>) 
         "SELECT model_id, event_type, payload_json, actor, created_at FROM model_events ORDER BY id",
     )?;
     let mut rows = rows.query([])?;
-    let mut holders: HashMap<ModelKey, VersionId> = HashMap::new();
+    // The holder of each model, and the id of its holding.
+    let mut holders: HashMap<ModelKey, (VersionId, i64)> = HashMap::new();
     while let Some(row) = rows.next()? {
         let (version, kind): (VersionId, String) = (row.get(0)?, row.get(1)?);
         let (Some(known), Some(kind)) = (versions.get(&version), EventKind::parse(&kind)) else { continue };
@@ -116,10 +134,11 @@ fn fill_holdings(connection: &Connection, versions: &HashMap<VersionId, Known>) 
         };
         let Some(now) = now else { continue };
         let time: String = row.get(4)?;
-        let holds = holders.get(&known.model) == Some(&version);
+        let held = holders.get(&known.model).copied();
+        let holds = held.is_some_and(|(holder, _)| holder == version);
         if now == Status::Production && !holds {
-            if let Some(other) = holders.insert(known.model, version) {
-                end.execute((other, &time))?;
+            if let Some((_, holding)) = held {
+                end.execute((holding, &time))?;
             }
             let actor: Option<String> = row.get(3)?;
             begin.execute((
@@ -131,33 +150,10 @@ fn fill_holdings(connection: &Connection, versions: &HashMap<VersionId, Known>) 
                 &time,
                 actor,
             ))?;
-        } else if now != Status::Production && holds {
+            holders.insert(known.model, (version, connection.last_insert_rowid()));
+        } else if let (Some((_, holding)), true) = (held, holds && now != Status::Production) {
             holders.remove(&known.model);
-            end.execute((version, &time))?;
-        }
-    }
-    let mut rows = connection.prepare(
-        "SELECT model_key, id, number, version, updated_at FROM models WHERE status = 'production'",
-    )?;
-    let mut rows = rows.query([])?;
-    let mut current: HashMap<ModelKey, VersionId> = HashMap::new();
-    while let Some(row) = rows.next()? {
-        let (model, version): (ModelKey, VersionId) = (row.get(0)?, row.get(1)?);
-        let (number, label, since): (i64, String, String) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        current.insert(model, version);
-        if holders.get(&model) != Some(&version) {
-            if let Some(other) = holders.remove(&model) {
-                end.execute((other, &since))?;
-            }
-            begin.execute((model, PRODUCTION_ALIAS, version, number, label, since, None::<String>))?;
-        }
-    }
-    for (model, version) in holders {
-        if !current.contains_key(&model) {
-            let changed_at: Option<String> = connection
-                .query_row("SELECT updated_at FROM models WHERE id = ?1", [version], |row| row.get(0))
-                .optional()?;
-            end.execute((version, changed_at.unwrap_or_default()))?;
+            end.execute((holding, &time))?;
         }
     }
     Ok(())

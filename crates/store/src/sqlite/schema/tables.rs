@@ -27,7 +27,7 @@ CREATE TABLE models (
 )";
 
 /// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
-pub(super) const LATER_COLUMNS: [(&str, &str); 12] = [
+pub(super) const LATER_COLUMNS: [(&str, &str); 13] = [
     ("artifact_uri", "TEXT"),
     ("checkpoint_sha256", "TEXT"),
     ("checkpoint_size_bytes", "INTEGER"),
@@ -38,6 +38,7 @@ pub(super) const LATER_COLUMNS: [(&str, &str); 12] = [
     ("created_by", "TEXT"),
     ("source_host", "TEXT"),
     ("frozen", "INTEGER NOT NULL DEFAULT 0"),
+    ("properties", "TEXT"),
     ("model_key", "INTEGER NOT NULL DEFAULT 0"),
     ("number", "INTEGER NOT NULL DEFAULT 0"),
 ];
@@ -68,6 +69,7 @@ CREATE TABLE IF NOT EXISTS registered_models (
     created_at TEXT NOT NULL,
     updated_at TEXT NOT NULL,
     deleted_at TEXT,
+    purged INTEGER NOT NULL DEFAULT 0,
     next_number INTEGER NOT NULL DEFAULT 1
 );
 CREATE TABLE IF NOT EXISTS registered_model_tags (
@@ -105,6 +107,21 @@ CREATE TABLE IF NOT EXISTS spent_labels (
 ) WITHOUT ROWID;
 ";
 
+/// The tables that the registry's rules are about, besides the lookup tables.
+pub(in super::super) const TABLES: [&str; 11] = [
+    "models",
+    "model_events",
+    "registered_models",
+    "registered_model_tags",
+    "aliases",
+    "holdings",
+    "event_chain",
+    "model_heads",
+    "version_heads",
+    "spent_labels",
+    "deleted_models",
+];
+
 /// The sort key of `training_step`: an absent step is the lowest.
 macro_rules! step_key {
     () => {
@@ -117,13 +134,16 @@ pub(in super::super) use step_key;
 ///
 /// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
 /// the lists of one status and, merged over the four statuses, the list of all versions.
-pub(super) const INDEXES: [(&str, &str); 8] = [
+pub(super) const INDEXES: [(&str, &str); 11] = [
     ("idx_models_created", "models (created_at)"),
     ("idx_models_step", concat!("models (", step_key!(), ")")),
     ("idx_models_status_created", "models (status, created_at)"),
     ("idx_models_status_updated", "models (status, updated_at)"),
     ("idx_models_name_created", "models (name, created_at)"),
+    ("idx_models_artifact_uri", "models (artifact_uri)"),
+    ("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
     ("idx_models_number", "models (model_key, number)"),
+    ("idx_deleted_models_id", "deleted_models (id)"),
     ("idx_deleted_models_label", "deleted_models (model_key, version)"),
     ("idx_holdings_alias", "holdings (model_key, alias)"),
 ];

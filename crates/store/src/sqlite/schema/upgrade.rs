@@ -83,6 +83,7 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     for (name, on) in INDEXES {
         transaction.execute_batch(&format!("CREATE INDEX {name} ON {on}"))?;
     }
+    models::reconcile(transaction)?;
     report("counts and search");
     lookup::rebuild(transaction)?;
     transaction.execute_batch(CREATE_TRIGGER)?;
@@ -178,8 +179,10 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
     let text = || text(stored).map(Cow::into_owned);
     let value: Option<Value> = match (rule, stored) {
         (_, ValueRef::Null) => None,
-        (Rule::Id | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => Some(number.into()),
-        (Rule::Id, _) => Some(0.into()),
+        (Rule::Id | Rule::Subject | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => {
+            Some(number.into())
+        }
+        (Rule::Id | Rule::Subject, _) => Some(0.into()),
         (Rule::Size | Rule::Whole, _) => None,
         (Rule::Flag, _) => Some(i64::from(matches!(stored, ValueRef::Integer(number) if number != 0)).into()),
         (Rule::Number, _) => text()
@@ -189,7 +192,7 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
         (Rule::Label | Rule::EventType, _) => Some(text().unwrap_or_else(|| format!("legacy:{id}")).into()),
         (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
         (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
-        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => {
+        (Rule::Tags | Rule::Properties | Rule::Metrics | Rule::Payload, _) => {
             text().and_then(|text| normalized(&text)).filter(|json| json != "null").map(Value::from)
         }
     };

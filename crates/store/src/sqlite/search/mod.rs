@@ -1,0 +1,217 @@
+//! Searches: a filter and a sort key, over the versions of all models.
+//!
+//! [`translate`] turns the filter into a condition on a row. Rows are found in one of three ways:
+//!
+//! | the rarest condition that an index answers ([`source`]) | then |
+//! |---|---|
+//! | has up to [`FEW`] versions | all are checked and sorted |
+//! | has up to [`MANY`] | they are looked up along the index with the order of the list; if that takes long, they are sorted |
+//! | has more, or there is none | rows are checked in order until the page is full |
+//!
+//! In the worst case, many versions are read and few pass: if all conditions are common and their combination is rare, if
+//! no index answers any condition (`dataset = 'x'`, OR and NOT at the top), or if a sort key without an index is combined
+//! with such a filter. A search ends after [`MAX_TIME`].
+
+mod budget;
+mod functions;
+mod order;
+mod source;
+mod translate;
+mod values;
+
+use std::{cell::RefCell, ops::ControlFlow, sync::Arc, time::Duration};
+
+use rusqlite::{Connection, params_from_iter, types::ValueRef};
+
+use registry_domain::{
+    Cursor, Page, Refusal, SearchQuery, VersionId,
+    filter::{Field, Test},
+    query::CursorKey,
+};
+
+pub(super) use budget::Budget;
+use order::{Part, Prepared};
+use source::Source;
+use values::Values;
+
+use super::{
+    connection::SqliteReader,
+    lists::{PlannedStatement, Statements},
+    rows::{BY_ID, read},
+};
+use crate::{StoreError, VisitVersions};
+
+/// The maximum number of candidates that are all read; this takes about 5 ms.
+const FEW: i64 = 1_000;
+/// The maximum number of candidates that are looked up along an index; counting them takes about 1 ms, and reading all
+/// of them, in the worst case, about 100 ms.
+const MANY: i64 = 20_000;
+/// How long candidates are looked up along an index, in steps of the budget, before they are sorted instead; about 20 ms.
+const LOOK_UP_STEPS: u64 = 500;
+/// The longest that a search may take. A million rows are checked in less.
+const MAX_TIME: Duration = Duration::from_secs(5);
+
+/// Adds what searches need to a connection.
+pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<Arc<Budget>> {
+    functions::add(connection)?;
+    Budget::attach(connection)
+}
+
+/// Visits a page, and returns it with the ids of its versions that were not visited.
+pub(super) fn page(
+    connection: &Connection,
+    budget: &Budget,
+    query: &SearchQuery,
+    visit: VisitVersions<'_>,
+) -> Result<(Page, Vec<VersionId>), StoreError> {
+    search(&Statements { connection, recorded: None }, budget, query, visit)
+}
+
+impl SqliteReader {
+    /// Runs a search and returns each statement that it used, in the order of first use. For tests.
+    ///
+    /// # Errors
+    /// As a search.
+    pub fn planned_search(&mut self, query: &SearchQuery) -> Result<Vec<PlannedStatement>, StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| {
+            let statements = Statements { connection, recorded: Some(RefCell::default()) };
+            search(&statements, &budget, query, &mut |_| ControlFlow::Continue(()))?;
+            Ok(statements.planned()?)
+        })
+    }
+}
+
+fn search(
+    statements: &Statements<'_>,
+    budget: &Budget,
+    query: &SearchQuery,
+    visit: VisitVersions<'_>,
+) -> Result<(Page, Vec<VersionId>), StoreError> {
+    let search = Search { statements, budget, query };
+    let limit = query.limit as usize;
+    // One more than the limit shows if there is a next page.
+    let found = budget.limited(u64::MAX, MAX_TIME, || search.find(limit + 1))?;
+    let Some(mut found) = found else { return Err(too_long().into()) };
+    let is_last = found.len() <= limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| !is_last).map(|(id, key)| Cursor {
+        list: query.sort.to_string(),
+        key: key.clone(),
+        id: *id,
+    });
+    let mut statement = statements.prepare(BY_ID)?;
+    let mut ids = found.iter().map(|(id, _)| *id);
+    for id in ids.by_ref() {
+        let mut rows = statement.query([id])?;
+        if let Some(row) = rows.next()?
+            && visit(read(row)?).is_break()
+        {
+            break;
+        }
+    }
+    Ok((Page { total: None, next }, ids.collect()))
+}
+
+fn too_long() -> Refusal {
+    Refusal::Invalid(format!(
+        "the search was ended after {} seconds; add a condition on name, status, run_id, artifact_uri, sha256, a tag's \
+         value or a score that few versions meet, or sort by created_at, updated_at, name, a tag or a score",
+        MAX_TIME.as_secs()
+    ))
+}
+
+struct Search<'s> {
+    statements: &'s Statements<'s>,
+    budget: &'s Budget,
+    query: &'s SearchQuery,
+}
+
+/// Ids and sort keys, in order.
+type Found = Vec<(VersionId, CursorKey)>;
+
+impl Search<'_> {
+    /// Returns the first versions after the cursor.
+    fn find(&self, limit: usize) -> rusqlite::Result<Found> {
+        let sources = Source::all(self.query.filter.as_ref());
+        if let Some(source) = self.rarest(sources.iter(), FEW)? {
+            return self.run(self.sorted(Some(source), limit));
+        }
+        let is_indexed = self.is_indexed();
+        // The table of the sort key already has the condition on it.
+        let others = sources.iter().filter(|source| !is_indexed || source.field() != &self.query.sort.field);
+        let rarest = self.rarest(others, MANY)?;
+        if !is_indexed {
+            return self.run(self.sorted(rarest, limit));
+        }
+        if rarest.is_none() {
+            return self.along_index(None, limit);
+        }
+        let looked_up = self.budget.limited(LOOK_UP_STEPS, MAX_TIME, || self.along_index(rarest, limit))?;
+        match looked_up {
+            Some(found) => Ok(found),
+            None => self.run(self.sorted(rarest, limit)),
+        }
+    }
+
+    /// Returns the source with the fewest versions, if these are at most `most`.
+    fn rarest<'a, 'q: 'a>(
+        &self,
+        sources: impl Iterator<Item = &'a Source<'q>>,
+        most: i64,
+    ) -> rusqlite::Result<Option<&'a Source<'q>>> {
+        let (mut rarest, mut most) = (None, most);
+        for source in sources {
+            let mut values = Values::default();
+            let ids = source.sql(&mut values);
+            let sql = format!("SELECT count(*) FROM ({ids} LIMIT {})", values.bind(most + 1));
+            let mut count = self.statements.prepare_once(&sql)?;
+            let count: i64 = count.query_row(params_from_iter(values.into_inner()), |row| row.get(0))?;
+            if count <= most {
+                (rarest, most) = (Some(source), count - 1);
+            }
+            if count == 0 {
+                break;
+            }
+        }
+        Ok(rarest)
+    }
+
+    /// Reads versions in order: first those with a value of the sort key, then those without.
+    fn along_index(&self, only: Option<&Source<'_>>, limit: usize) -> rusqlite::Result<Found> {
+        let is_past_keys =
+            self.query.after.as_ref().is_some_and(|after| matches!(after.key, CursorKey::Integer(None)));
+        let mut found = Vec::new();
+        if !is_past_keys {
+            found = self.run(self.in_order(Part::WithKey, only, limit))?;
+        }
+        if found.len() < limit && self.may_lack_key() {
+            found.extend(self.run(self.in_order(Part::WithoutKey, only, limit - found.len()))?);
+        }
+        Ok(found)
+    }
+
+    /// Returns true if a version without a value of the sort key may pass the filter.
+    fn may_lack_key(&self) -> bool {
+        use registry_domain::filter::Attribute::{CreatedAt, Name, UpdatedAt};
+        let field = &self.query.sort.field;
+        let is_required = source::conjuncts(self.query.filter.as_ref())
+            .iter()
+            .any(|condition| condition.field == *field && condition.test != Test::Null { negated: false });
+        !is_required && !matches!(field, Field::Attribute(CreatedAt | Name | UpdatedAt))
+    }
+
+    fn run(&self, (sql, values): Prepared) -> rusqlite::Result<Found> {
+        let mut statement = self.statements.prepare_once(&sql)?;
+        let rows = statement.query_map(params_from_iter(values), |row| {
+            let key = match row.get_ref(1)? {
+                ValueRef::Null => CursorKey::Integer(None),
+                ValueRef::Integer(number) => CursorKey::Integer(Some(number)),
+                ValueRef::Real(number) => CursorKey::Number(number),
+                text => CursorKey::Text(text.as_str()?.to_owned()),
+            };
+            Ok((row.get(0)?, key))
+        })?;
+        rows.collect()
+    }
+}

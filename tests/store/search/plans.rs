@@ -1,0 +1,1 @@
+//! How SQLite finds the versions of a search.
