@@ -1,6 +1,7 @@
 //! `registry alias`: shows, sets and deletes the aliases of a model.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::{
     exit::{self, Failure},
@@ -104,7 +105,7 @@ Examples:
   To a version by its label, or by its number:
     registry alias set tiny-gpt champion tiny-gpt:v2
     registry alias set tiny-gpt champion tiny-gpt#2
-  Only if nobody has moved it from version number 1:
+  Only if it still points to version number 1:
     registry alias set tiny-gpt champion tiny-gpt#2 --expected 1
   Only if there is no such alias yet:
     registry alias set tiny-gpt challenger tiny-gpt:v3 --expected none
@@ -169,6 +170,14 @@ Examples:
 
 Deleting the alias production moves its version to staging.";
 
+const DELETED: View = View {
+    fields: "status,model,alias",
+    table: "model,alias,status",
+    wide: "model,alias,status",
+    precise_times: false,
+    name: None,
+};
+
 /// Delete an alias. Its version stays.
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_long_help = format!("{DELETE_EXAMPLES}\n\n{}", exit::HELP))]
@@ -190,15 +199,15 @@ struct Delete {
 
 impl Delete {
     fn run(self) -> Result<(), Failure> {
-        let printer = Printer::new(&self.output, &V1_VERSIONS)?;
+        let printer = Printer::new(&self.output, &DELETED)?;
         let client = self.remote.client()?;
         let v1 = client.v1("move the production version to staging with `registry promote --to staging`");
-        let answer = v1
-            .delete_alias(&self.name, &self.alias, self.expected)
+        v1.delete_alias(&self.name, &self.alias, self.expected)
             .map_err(|error| unchanged(error, &self.name))?;
+        let row = json!({ "status": "deleted", "model": self.name, "alias": self.alias });
         let alias = print::one_line(&format!("{}@{}", self.name, self.alias));
         let staging = if self.alias == PRODUCTION_ALIAS { "; its version is in staging now" } else { "" };
-        printer.changed(&answer, &format!("deleted {alias}{staging}\n"))
+        printer.changed(&row, &format!("deleted {alias}{staging}\n"))
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
     remote::Remote,
     version_arg::{VersionArg, label_with_id},
 };
-use crate::client::{ClientError, Condition};
+use crate::{
+    client::{Client, ClientError, Condition},
+    domain::VersionRef,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,14 +26,15 @@ Examples:
   A version that is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
-This deletes the record of a version. Its events and its artifact stay.";
+The version goes to the trash, and `registry restore` takes it back until it is purged (a registry without /v1 deletes it
+for good). Its events and its artifact stay.";
 
 const DELETED: View =
     View { fields: "status,id", table: "id,status", wide: "id,status", precise_times: false, name: None };
 
 const FORCE: &str = "--force";
 
-/// Delete versions. Their events stay.
+/// Delete versions. They can be restored, and their events stay.
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Delete {
@@ -65,10 +69,14 @@ impl Delete {
         if !self.yes {
             confirm(&listed(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>()))?;
         }
-        let mut outcome = Ok(());
+        let has_trash = printer.is_for_people() && has_trash(&client, &found);
+        let (mut outcome, mut deleted) = (Ok(()), 0);
         for (at, (id, label)) in found.iter().enumerate() {
             match client.delete(*id, self.force, &Condition::default()) {
-                Ok(_) if printer.is_for_people() => print::text(&format!("deleted {label}\n"))?,
+                Ok(_) if printer.is_for_people() => {
+                    print::text(&format!("deleted {label}\n"))?;
+                    deleted += 1;
+                }
                 Ok(answer) => printer.page(&[answer]).map(drop)?,
                 Err(error) => {
                     outcome = Err(refusal(error, label, self.force, found.len() - at));
@@ -78,6 +86,11 @@ impl Delete {
         }
         if printer.shown() > 0 {
             printer.end()?;
+        }
+        match (&found[..], deleted) {
+            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` takes it back")),
+            (_, 1..) if has_trash => print::line("`registry restore ID` takes one back"),
+            _ => {}
         }
         outcome
     }
@@ -97,6 +110,11 @@ fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failur
     };
     let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
     Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
+}
+
+/// Returns true if the registry moves deleted versions to a trash; one without `/v1` has none.
+fn has_trash(client: &Client, found: &[(i64, String)]) -> bool {
+    found.first().is_some_and(|(id, _)| client.v1("").version(&VersionRef::Id(*id)).is_ok())
 }
 
 /// `m:v1 (model 1)`, or `2 models: m:v1 (model 1), m:v2 (model 2)`.

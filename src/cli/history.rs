@@ -9,6 +9,7 @@ use super::{
     remote::Remote,
     values::{alias, model_name},
 };
+use crate::domain::Timestamp;
 
 /// The last moment of a history: who holds an alias then, holds it now.
 pub(super) const END_OF_TIME: &str = "9999-12-31T23:59:59.999Z";
@@ -36,8 +37,8 @@ pub(super) struct History {
     /// Only this alias
     #[arg(long, value_parser = alias)]
     alias: Option<String>,
-    /// Only what was so at this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
+    /// Only what was so at this time, like 2026-11-24T12:00:00Z; a date is its midnight in UTC
+    #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<String>,
     /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
@@ -70,5 +71,16 @@ impl History {
             print::line(&format!("{} shown; --limit shows more", print::count(shown)));
         }
         Ok(())
+    }
+}
+
+/// Checks a time, and returns it as it was written.
+fn time(text: &str) -> Result<String, String> {
+    match Timestamp::parse_rfc3339(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => {
+            Err("expected a time like 2026-11-24T12:00:00Z or 2026-11-24T13:00:00+01:00, or a date"
+                .to_owned())
+        }
     }
 }

@@ -30,6 +30,8 @@ mod details;
 #[cfg(feature = "cli")]
 mod events;
 pub mod exit;
+#[cfg(feature = "cli")]
+mod filter_arg;
 #[cfg(feature = "server")]
 mod health;
 mod help;
@@ -76,6 +78,8 @@ mod remote;
 mod restore;
 #[cfg(feature = "cli")]
 mod rollback;
+#[cfg(feature = "cli")]
+mod search;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "cli")]

@@ -47,8 +47,7 @@ pub(super) fn print_pages(
         if printer.page(&page.items)? == Pipe::Closed {
             return Ok(());
         }
-        // A page without items would never end the list.
-        next = page.next.filter(|_| !page.items.is_empty());
+        next = page.next;
         if next.is_none() || printer.shown() >= limit {
             break;
         }

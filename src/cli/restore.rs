@@ -10,12 +10,14 @@ use super::{
     version_arg::{VersionArg, label_with_id},
 };
 use crate::{
-    client::{ClientError, V1},
+    client::{Client, ClientError, V1},
     domain::{EventKind, VersionRef},
 };
 
 /// Events on a page at most.
 const MAX_PAGE: &str = "500";
+/// The newest events of a version; its deletion is one of the last.
+const EVENTS_OF_VERSION: u32 = 100;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,70 +59,100 @@ impl Restore {
         let v1 = client.v1("register the version again");
         let mut candidates = Vec::new();
         for reading in self.version.readings() {
-            for deleted in deleted_versions(&v1, reading)? {
+            for deleted in deleted_versions(&client, &v1, reading)? {
                 if !candidates.contains(&deleted) {
                     candidates.push(deleted);
                 }
             }
         }
-        let deleted = match &candidates[..] {
-            [] => return Err(Failure::failed(format!("no deleted version is {}", self.version))),
+        let Deleted { name, number, .. } = match &candidates[..] {
             [one] => one,
+            [] if self.version.fetch(&client).is_ok() => {
+                return Err(Failure::failed(format!("{} is not deleted", self.version)));
+            }
+            [] => {
+                return Err(Failure::failed(format!(
+                    "no deleted version is {}; `registry model restore` restores models",
+                    self.version
+                )));
+            }
             several => {
                 let ids: Vec<_> = several.iter().map(|deleted| deleted.id.to_string()).collect();
                 return Err(Failure::failed(format!(
-                    "{} may be one of the deleted versions with the ids {}; use the id",
+                    "{} may be one of the deleted versions {}; use the id",
                     self.version,
                     ids.join(", ")
                 )));
             }
         };
-        let restored = v1.restore_version(&deleted.name, deleted.number)?;
+        let restored = v1.restore_version(name, *number).map_err(|error| refusal(error, name))?;
         let status = restored.get("status").and_then(Value::as_str).unwrap_or("?");
         printer.changed(&restored, &format!("restored {} in {status}\n", label_with_id(&restored)))
     }
 }
 
-/// Returns the versions that were once deleted under this name. The trash has no list, but the audit trail names them.
-fn deleted_versions(v1: &V1<'_>, reading: &VersionRef) -> Result<Vec<Deleted>, ClientError> {
-    let mut deleted = Vec::new();
-    let mut add = |event: &Value| {
-        let number_of = |field: &str| event.get(field).and_then(Value::as_i64);
-        // Once a version is purged, its events name neither a model nor a number.
-        let name = event.get("model").and_then(Value::as_str).map(str::to_owned);
-        if let (Some(id), Some(name), Some(number)) = (number_of("version_id"), name, number_of("version")) {
-            deleted.push(Deleted { id, name, number });
+fn refusal(error: ClientError, name: &str) -> Failure {
+    let hint = match error {
+        ClientError::NotFound { .. } => {
+            format!(
+                "; if the model is deleted, `registry model restore {name}` restores it with its versions"
+            )
         }
+        _ => String::new(),
     };
-    let newest = [("type", EventKind::Delete.as_str()), ("limit", "1")];
+    Failure::from(error).followed_by(&hint)
+}
+
+/// Returns the versions that were once deleted under this name. The trash has no list, but the audit trail names them.
+fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Result<Vec<Deleted>, ClientError> {
+    let number = |event: &Value, field: &str| event.get(field).and_then(Value::as_i64);
     match reading {
+        VersionRef::Label(name, label) => deleted_from(v1, name, |event| {
+            event.pointer("/payload/version").is_some_and(|deleted| deleted == label)
+        }),
+        VersionRef::Number(name, wanted) => {
+            deleted_from(v1, name, |event| number(event, "version") == Some(*wanted))
+        }
         VersionRef::Id(id) => {
-            let version = id.to_string();
-            v1.events(&[&[("version", version.as_str())], &newest[..]].concat())?.items.iter().for_each(add);
-        }
-        VersionRef::Number(name, number) => {
-            let version = number.to_string();
-            let query = [("model", name.as_str()), ("version", version.as_str())];
-            v1.events(&[&query, &newest[..]].concat())?.items.iter().for_each(add);
-        }
-        VersionRef::Label(name, label) => {
-            let query = [("model", name.as_str()), ("type", EventKind::Delete.as_str()), ("limit", MAX_PAGE)];
-            let mut next: Option<String> = None;
-            loop {
-                let cursor = next.iter().map(|cursor| ("cursor", cursor.as_str()));
-                let page = v1.events(&query.into_iter().chain(cursor).collect::<Vec<_>>())?;
-                let has_label = |event: &&Value| {
-                    event.pointer("/payload/version").is_some_and(|version| version == label)
-                };
-                page.items.iter().filter(has_label).for_each(&mut add);
-                next = page.next.filter(|_| !page.items.is_empty());
-                if next.is_none() {
-                    break;
-                }
+            let trail = client.events(*id, EVENTS_OF_VERSION, 0)?;
+            let is_delete = |event: &&Value| {
+                event.get("event_type").is_some_and(|kind| kind == EventKind::Delete.as_str())
+            };
+            let name =
+                trail.iter().find(is_delete).and_then(|event| event.pointer("/payload/name")?.as_str());
+            match name {
+                Some(name) => deleted_from(v1, name, |event| number(event, "version_id") == Some(*id)),
+                None => Ok(Vec::new()),
             }
         }
         // A deleted version has no aliases.
-        VersionRef::Alias(..) => {}
+        VersionRef::Alias(..) => Ok(Vec::new()),
     }
-    Ok(deleted)
+}
+
+/// Returns the versions of a model whose deletion `is_meant`.
+fn deleted_from(
+    v1: &V1<'_>,
+    name: &str,
+    is_meant: impl Fn(&Value) -> bool,
+) -> Result<Vec<Deleted>, ClientError> {
+    let query = [("model", name), ("type", EventKind::Delete.as_str()), ("limit", MAX_PAGE)];
+    let mut deleted = Vec::new();
+    let mut next: Option<String> = None;
+    loop {
+        let cursor = next.iter().map(|cursor| ("cursor", cursor.as_str()));
+        let page = v1.events(&query.into_iter().chain(cursor).collect::<Vec<_>>())?;
+        for event in page.items.iter().filter(|event| is_meant(event)) {
+            let name = event.get("model").and_then(Value::as_str).map(str::to_owned);
+            let number = |field: &str| event.get(field).and_then(Value::as_i64);
+            // Once a version is purged, its events don't name all three.
+            if let (Some(id), Some(name), Some(number)) = (number("version_id"), name, number("version")) {
+                deleted.push(Deleted { id, name, number });
+            }
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(deleted);
+        }
+    }
 }

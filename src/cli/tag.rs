@@ -11,10 +11,7 @@ use super::{
     values::{model_name, tag_key},
     version_arg::{VersionArg, label_with_id},
 };
-use crate::{
-    client::{ClientError, TagOwner, V1},
-    domain::VersionRef,
-};
+use crate::client::{ClientError, TagOwner, V1};
 
 const WITHOUT_V1: &str = "use tags without values: `registry update --add-tag` and `--remove-tag`";
 
@@ -141,8 +138,7 @@ impl Subject {
             let name = model_name(&self.text).map_err(Failure::usage)?;
             let client = self.remote.client()?;
             let v1 = client.v1(WITHOUT_V1);
-            change(&v1, TagOwner::Model(&name))?;
-            let model = v1.model(&name)?;
+            let model = change(&v1, TagOwner::Model(&name))?;
             return printer.changed(&model, &format!("{}\n", print::one_line(&format!("{name}: {done}"))));
         }
         let version: VersionArg = self.text.parse().map_err(|why| {
@@ -151,12 +147,10 @@ impl Subject {
         let client = self.remote.client()?;
         let v1 = client.v1(WITHOUT_V1);
         let found = version.fetch_v1(&v1)?;
-        let id = version.id_in(&found)?;
         let (Some(name), Some(number)) = (found["model"].as_str(), found["number"].as_i64()) else {
             return Err(Failure::failed("the registry's answer contains no version; check --registry-url"));
         };
-        change(&v1, TagOwner::Version(name, number))?;
-        let after = v1.version(&VersionRef::Id(id))?;
+        let after = change(&v1, TagOwner::Version(name, number))?;
         printer.changed(&after, &format!("{}: {}\n", label_with_id(&after), print::one_line(done)))
     }
 }

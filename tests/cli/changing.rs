@@ -222,8 +222,8 @@ fn an_ambiguous_name_is_an_error_that_names_the_candidates() {
         );
         assert!(line.contains(&said), "{command:?}: {line}");
     }
-    server.run(["delete", &last.to_string(), "--yes"]).shown();
-    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).shown(), format!("deleted a:b:c (model {first})\n"));
+    server.run(["delete", &last.to_string(), "--yes"]).done();
+    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).done().0, format!("deleted a:b:c (model {first})\n"));
 }
 
 #[test]

@@ -119,15 +119,15 @@ impl V1<'_> {
         self.expect_version(self.send(Method::POST, &path, None)?)
     }
 
-    /// Sets a tag.
+    /// Sets a tag, and returns what has it.
     pub fn set_tag(&self, owner: TagOwner<'_>, key: &str, value: &str) -> Result<Value, ClientError> {
         let body = json!({ "value": value });
-        self.expect_object(self.send(Method::PUT, &of_tag(owner, key), Some(&body))?)
+        self.expect_owner(owner, self.send(Method::PUT, &of_tag(owner, key), Some(&body))?)
     }
 
-    /// Deletes a tag.
+    /// Deletes a tag, and returns what had it.
     pub fn delete_tag(&self, owner: TagOwner<'_>, key: &str) -> Result<Value, ClientError> {
-        self.expect_object(self.send(Method::DELETE, &of_tag(owner, key), None)?)
+        self.expect_owner(owner, self.send(Method::DELETE, &of_tag(owner, key), None)?)
     }
 
     /// Points an alias to a version, and returns the version.
@@ -216,6 +216,13 @@ impl V1<'_> {
                 && body.get("number").is_some_and(Value::is_i64)
         };
         self.client.expect(body, is_version, "its answer contains no version")
+    }
+
+    fn expect_owner(&self, owner: TagOwner<'_>, body: Value) -> Result<Value, ClientError> {
+        match owner {
+            TagOwner::Model(_) => self.expect_model(body),
+            TagOwner::Version(..) => self.expect_version(body),
+        }
     }
 
     fn expect_object(&self, body: Value) -> Result<Value, ClientError> {
