@@ -30,10 +30,16 @@ const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCR
     training_step INTEGER, training_loss REAL, dataset TEXT, description TEXT, tags TEXT, metrics TEXT, \
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version))";
 
-struct SqliteFixture {
+pub struct SqliteFixture {
     writer: SqliteWriter,
-    reader: SqliteReader,
-    _folder: TempDir,
+    pub reader: SqliteReader,
+    folder: TempDir,
+}
+
+impl SqliteFixture {
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("registry.db")
+    }
 }
 
 impl Fixture for SqliteFixture {
@@ -56,11 +62,11 @@ impl Fixture for SqliteFixture {
     }
 }
 
-fn fixture() -> SqliteFixture {
+pub fn fixture() -> SqliteFixture {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path().join("registry.db"));
     let writer = SqliteWriter::open(&options, now()).unwrap();
-    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), _folder: folder }
+    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), folder }
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! Searches: a filter and a sort key, over the versions of all models.
 //!
-//! [`translate`] turns the filter into a condition on a row. Rows are found in one of three ways:
+//! [`translate`] turns the filter into a condition on a row. How rows are found depends on the rarest condition that an
+//! index answers ([`source`]):
 //!
-//! | the rarest condition that an index answers ([`source`]) | then |
-//! |---|---|
-//! | has up to [`FEW`] versions | all are checked and sorted |
-//! | has up to [`MANY`] | they are looked up along the index with the order of the list; if that takes long, they are sorted |
-//! | has more, or there is none | rows are checked in order until the page is full |
+//! 1. If it has up to [`FEW`] versions, all of them are checked and sorted.
+//! 2. Otherwise rows are checked along the index with the order of the list ([`order`]) until the page is full. If a condition
+//!    has up to [`MANY`] versions, others are skipped without being read.
+//! 3. If that takes more than [`LOOK_UP_STEPS`], or no index has the order, up to [`MANY_TO_SORT`] candidates are sorted.
+//! 4. If there are more, the walk along the index begins again without that limit; without an index, all versions are sorted.
 //!
-//! In the worst case, many versions are read and few pass: if all conditions are common and their combination is rare, if
-//! no index answers any condition (`dataset = 'x'`, OR and NOT at the top), or if a sort key without an index is combined
-//! with such a filter. A search ends after [`MAX_TIME`].
+//! The fourth is the worst case: it reads all versions if none passes. It happens if no index answers a condition
+//! (`dataset = 'x'`, OR and NOT at the top), or if each condition is common and their combination is rare. A search ends after
+//! [`MAX_TIME`].
 
 mod budget;
 mod functions;
@@ -41,12 +42,14 @@ use super::{
 };
 use crate::{StoreError, VisitVersions};
 
-/// The maximum number of candidates that are all read; this takes about 5 ms.
+/// The maximum number of candidates that are all read at first; this takes about 5 ms.
 const FEW: i64 = 1_000;
-/// The maximum number of candidates that are looked up along an index; counting them takes about 1 ms, and reading all
-/// of them, in the worst case, about 100 ms.
+/// The maximum number of candidates whose ids are collected; this takes about 5 ms.
 const MANY: i64 = 20_000;
-/// How long candidates are looked up along an index, in steps of the budget, before they are sorted instead; about 20 ms.
+/// The maximum number of candidates that are all read in the end; this takes about a second, less than to read a million
+/// versions.
+const MANY_TO_SORT: i64 = 200_000;
+/// How long rows are looked up along an index at first, in steps of the budget; about 20 ms.
 const LOOK_UP_STEPS: u64 = 500;
 /// The longest that a search may take. A million rows are checked in less.
 const MAX_TIME: Duration = Duration::from_secs(5);
@@ -137,20 +140,18 @@ impl Search<'_> {
         if let Some(source) = self.rarest(sources.iter(), FEW)? {
             return self.run(self.sorted(Some(source), limit));
         }
-        let is_indexed = self.is_indexed();
-        // The table of the sort key already has the condition on it.
-        let others = sources.iter().filter(|source| !is_indexed || source.field() != &self.query.sort.field);
-        let rarest = self.rarest(others, MANY)?;
-        if !is_indexed {
-            return self.run(self.sorted(rarest, limit));
+        if self.is_indexed() {
+            // The table of the sort key already has the condition on it.
+            let others = sources.iter().filter(|source| source.field() != &self.query.sort.field);
+            let only = self.rarest(others, MANY)?;
+            let found = self.budget.limited(LOOK_UP_STEPS, MAX_TIME, || self.along_index(only, limit))?;
+            if let Some(found) = found {
+                return Ok(found);
+            }
         }
-        if rarest.is_none() {
-            return self.along_index(None, limit);
-        }
-        let looked_up = self.budget.limited(LOOK_UP_STEPS, MAX_TIME, || self.along_index(rarest, limit))?;
-        match looked_up {
-            Some(found) => Ok(found),
-            None => self.run(self.sorted(rarest, limit)),
+        match self.rarest(sources.iter(), MANY_TO_SORT)? {
+            None if self.is_indexed() => self.along_index(None, limit),
+            candidates => self.run(self.sorted(candidates, limit)),
         }
     }
 

@@ -17,7 +17,7 @@ use rusqlite::types::Value as SqlValue;
 use super::{
     Search,
     source::{Source, conjuncts, score_key},
-    translate::{KnownKey, column, condition, tested, value},
+    translate::{Known, column, condition, tested, value},
     values::Values,
 };
 use crate::sqlite::schema::step_key;
@@ -87,10 +87,10 @@ impl Search<'_> {
             conditions.push(format!("+{id} IN ({})", only.sql(&mut values)));
         }
         if let Some(filter) = &self.query.filter {
-            let sql = if part == Part::WithKey { key } else { "NULL" };
-            // The row has times and steps in another form.
-            let known = !matches!(field, Field::Attribute(_));
-            conditions.push(condition(filter, known.then_some(KnownKey { field, sql }), &mut values));
+            // The index of a column has it in the same form, but not what a filter needs of times and steps.
+            let is_known = !matches!(field, Field::Attribute(_));
+            let known = is_known.then_some((field, if part == Part::WithKey { key } else { "NULL" }));
+            conditions.push(condition(filter, Known { id, key: known }, &mut values));
         }
         let direction = self.direction();
         let order = match part {
@@ -132,7 +132,7 @@ impl Search<'_> {
             conditions.push(format!("v.id IN ({})", source.sql(&mut values)));
         }
         if let Some(filter) = &self.query.filter {
-            conditions.push(condition(filter, None, &mut values));
+            conditions.push(condition(filter, Known { id: "v.id", key: None }, &mut values));
         }
         let filter = if conditions.is_empty() { "" } else { " WHERE " };
         // Materialized, so that the key is computed once.

@@ -3,53 +3,66 @@
 //! Columns have a `+` before them, so that SQLite uses no index for the condition: [`plan`](super::plan) chooses how rows
 //! are found, and the condition only decides which of them pass.
 
-use registry_domain::filter::{Attribute, Condition, Field, Filter, Test, Value};
+use registry_domain::filter::{Attribute, Comparator, Condition, Field, Filter, Test, Value};
 
 use super::values::Values;
 
-/// The column of the driving table that already has the value of the sort key.
+/// What a condition can read without the row.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KnownKey<'q> {
-    pub(super) field: &'q Field,
-    /// SQL for its value.
-    pub(super) sql: &'static str,
+pub(super) struct Known<'q> {
+    /// SQL for the id. Conditions that need no more are checked before SQLite reads the row.
+    pub(super) id: &'static str,
+    /// The field of the sort key with SQL for its value, if a column of another table has it.
+    pub(super) key: Option<(&'q Field, &'static str)>,
 }
 
 /// Returns the condition, which is true for exactly the versions that pass. It may be null instead of false.
-pub(super) fn condition(filter: &Filter, key: Option<KnownKey<'_>>, values: &mut Values) -> String {
+pub(super) fn condition(filter: &Filter, known: Known<'_>, values: &mut Values) -> String {
     let mut joined = |parts: &[Filter], operator: &str| {
-        let parts: Vec<_> = parts.iter().map(|part| condition(part, key, values)).collect();
+        let mut parts: Vec<_> = parts.iter().collect();
+        parts.sort_by_key(|part| cost(part));
+        let parts: Vec<_> = parts.into_iter().map(|part| condition(part, known, values)).collect();
         format!("({})", parts.join(operator))
     };
     match filter {
         Filter::And(parts) => joined(parts, " AND "),
         Filter::Or(parts) => joined(parts, " OR "),
-        // NOT null would be null.
-        Filter::Not(part) => format!("NOT ({} IS TRUE)", condition(part, key, values)),
-        Filter::Condition(Condition { field, test }) => {
-            if let Some(key) = key.filter(|key| key.field == field) {
-                return tested(key.sql, test, values);
+        // NOT null would be null, and IS binds tighter than NOT.
+        Filter::Not(part) => format!("NOT (({}) IS TRUE)", condition(part, known, values)),
+        Filter::Condition(Condition { field, test }) => match (field, test) {
+            (field, test) if known.key.is_some_and(|(key, _)| key == field) => {
+                tested(known.key.map_or("NULL", |(_, sql)| sql), test, values)
             }
-            match (field, test) {
-                (Field::Attribute(Attribute::Alias), _) => alias(test, values),
-                (Field::Attribute(Attribute::Sha256), _) => any_file(test, values),
-                (
-                    Field::Tag(key),
-                    Test::Compare(registry_domain::filter::Comparator::Equal, _)
-                    | Test::In { negated: false, .. },
-                ) => {
-                    let key = values.bind(key.clone());
-                    let value = tested("t.value", test, values);
-                    format!(
-                        "EXISTS (SELECT 1 FROM model_tags AS t WHERE t.key = {key} AND {value} AND t.version_id = v.id)"
-                    )
-                }
-                _ => {
-                    let value = value(field, values);
-                    tested(&value, test, values)
-                }
+            (Field::Attribute(Attribute::Alias), _) => alias(test, values),
+            (Field::Attribute(Attribute::Sha256), _) => any_file(test, known.id, values),
+            (Field::Tag(key), Test::Compare(Comparator::Equal, _) | Test::In { negated: false, .. }) => {
+                let key = values.bind(key.clone());
+                let value = tested("t.value", test, values);
+                format!(
+                    "EXISTS (SELECT 1 FROM model_tags AS t WHERE t.key = {key} AND {value} \
+                     AND t.version_id = {})",
+                    known.id
+                )
             }
-        }
+            _ => {
+                let value = value(field, values);
+                tested(&value, test, values)
+            }
+        },
+    }
+}
+
+/// Orders conditions by what they cost: SQLite checks them from left to right, and the JSON of a row is slow to parse.
+fn cost(filter: &Filter) -> u8 {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().map(cost).max().unwrap_or(0),
+        Filter::Not(part) => cost(part),
+        Filter::Condition(Condition { field, test }) => match (field, test) {
+            (Field::Score { .. }, _) => 3,
+            (Field::Tag(_), _) => 2,
+            (_, Test::Like { .. }) => 1,
+            _ => 0,
+        },
     }
 }
 
@@ -133,11 +146,11 @@ fn alias(test: &Test, values: &mut Values) -> String {
 }
 
 /// Tests the digests of a version's files.
-fn any_file(test: &Test, values: &mut Values) -> String {
+fn any_file(test: &Test, id: &str, values: &mut Values) -> String {
     let (not, test) = match test {
         Test::Null { negated: false } => ("NOT ", &Test::Null { negated: true }),
         test => ("", test),
     };
     let one = tested("f.sha256", test, values);
-    format!("{not}EXISTS (SELECT 1 FROM version_files AS f WHERE f.version_id = v.id AND {one})")
+    format!("{not}EXISTS (SELECT 1 FROM version_files AS f WHERE f.version_id = {id} AND {one})")
 }
