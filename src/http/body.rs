@@ -240,7 +240,7 @@ impl<'de> Visitor<'de> for Unique {
         let mut keys = HashSet::new();
         while let Some(key) = fields.next_key::<String>()? {
             if keys.contains(&key) {
-                return Err(A::Error::custom(format_args!("{key:?} is given twice; send it once")));
+                return Err(A::Error::custom(format_args!("{key:?} is given twice")));
             }
             keys.insert(key);
             fields.next_value_seed(Self)?;

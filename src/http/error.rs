@@ -27,8 +27,8 @@ pub(super) enum ApiError {
     NotReady(#[from] NotReady),
     #[error("the request does not match its schema")]
     Unfit(Unfit),
-    #[error("{}", summary(.0))]
-    Invalid(Vec<Fault>),
+    #[error("{}", summary(faults, *unlisted))]
+    Invalid { faults: Vec<Fault>, unlisted: usize },
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and restart it")]
     NoKeyConfigured,
     #[error("an API key is required; send it as X-API-Key or as Authorization: Bearer")]
@@ -104,7 +104,7 @@ impl ResponseError for ApiError {
                 RegistryError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 RegistryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            Self::Unfit(_) | Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unfit(_) | Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -180,8 +180,17 @@ impl ApiError {
             Self::Registry(RegistryError::InDoubt(_)) => "outcome_unknown",
             _ => code(self.status_code()),
         };
-        let mut error = json!({ "code": code, "message": self.detail() });
-        if let Self::Invalid(faults) = self {
+        let message = match self {
+            // The native API calls a version a model.
+            Self::Registry(RegistryError::Refused(Refusal::ForceRequired { id, state })) => {
+                format!(
+                    "the version with id {id} is {state}; send force=true if it is to be deleted all the same"
+                )
+            }
+            _ => self.detail(),
+        };
+        let mut error = json!({ "code": code, "message": message });
+        if let Self::Invalid { faults, .. } = self {
             let fields = faults.iter().map(Fault::described);
             error["fields"] =
                 fields.map(|(path, message)| json!({ "path": path, "message": message })).collect();
@@ -210,11 +219,11 @@ impl ApiError {
     }
 }
 
-/// Returns one sentence for all faults of a request.
-fn summary(faults: &[Fault]) -> String {
-    match faults.first().map(Fault::described) {
-        Some((path, message)) if faults.len() == 1 => format!("{path}: {message}"),
-        _ => format!("the request has {} invalid values; see fields", faults.len()),
+/// Returns one sentence for all faults of a request, some of which may not be listed.
+fn summary(faults: &[Fault], unlisted: usize) -> String {
+    match (faults.first().map(Fault::described), faults.len() + unlisted) {
+        (Some((path, message)), 1) => format!("{path}: {message}"),
+        (_, count) => format!("the request has {count} invalid values; see fields"),
     }
 }
 

@@ -57,8 +57,8 @@ impl FromField for i64 {
     }
 
     fn check_strict(value: &Value) -> Result<(), Problem> {
-        let number = value.as_number().map(Number::to_string);
-        strict(number.is_some_and(|number| !number.contains(['.', 'e', 'E'])), FaultType::IntType)
+        // As JSON Schema has it, 1.0 is an integer.
+        strict(value.is_number(), FaultType::IntType)
     }
 }
 
@@ -126,7 +126,7 @@ impl FromText for Timestamp {
     fn from_text(text: &str) -> Result<Self, Problem> {
         Self::parse_rfc3339(text).ok_or_else(|| {
             Problem::described(
-                "Input should be a time like 2026-11-24T12:00:00Z; a + in an offset is sent as %2B",
+                "Input should be a time like 2026-11-24T12:00:00Z or a date, from 1970 on; a + in an offset is sent as %2B",
             )
         })
     }

@@ -253,8 +253,8 @@ impl Call {
                 self.faults.record(FaultType::ExtraForbidden, location, Value::Null);
             }
         }
-        let faults = self.faults.take();
-        if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(faults)) }
+        let (faults, unlisted) = self.faults.take_listed();
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid { faults, unlisted }) }
     }
 
     /// Returns a change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.

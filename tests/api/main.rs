@@ -27,4 +27,5 @@ mod slow_clients;
 mod support;
 mod telemetry;
 mod update;
+mod v1;
 mod without_key;

@@ -112,8 +112,9 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     params(
         ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
         ("alias" = Option<String>, Query, min_length = 1, description = "Only this alias, which may be `production`."),
-        ("at" = Option<String>, Query, min_length = 1, format = DateTime,
-            description = "Only holdings at this moment, in RFC 3339 with any offset, down to milliseconds. A `+` is sent as `%2B`."),
+        ("at" = Option<String>, Query, min_length = 1, example = "2026-11-24T12:00:00Z",
+            description = "Only holdings at this moment, in RFC 3339 with any offset, down to milliseconds, or at the start of a date in UTC. \
+                From 1970 on. A `+` is sent as `%2B`."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 500, description = "Holdings at most, by default 100."),
     ),
     responses((status = 200, description = "The holdings.", body = History), NoModel, DoesNotFit),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Architecture, Digest, Draft, FileRecord, Patch, Provenance, Refusal, tags::TagChanges};
+use crate::domain::{
+    Architecture, Digest, Draft, FileRecord, Patch, Provenance, Refusal, Tags, tags::TagChanges,
+};
 
 use super::super::body::Fields;
 
@@ -14,8 +16,10 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
     let checkpoint = file("sha256", sha256, "size_bytes", fields.optional("size_bytes"));
     let sha256 = fields.optional::<String>("config_sha256");
     let config = file("config_sha256", sha256, "config_size_bytes", fields.optional("config_size_bytes"));
+    let given = fields.tags("tags", false);
+    let checked = Tags::default().apply(&given);
     let (mut tags, mut properties) = (Vec::new(), BTreeMap::new());
-    for (key, value) in fields.tags("tags", false) {
+    for (key, value) in given {
         match value.filter(|value| !value.is_empty()) {
             Some(value) => drop(properties.insert(key, value)),
             None => tags.push(key),
@@ -50,6 +54,7 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
     // A missing label has no name to check; it is a fault already.
     let named = Draft::named(name, label)?;
     let (name, label) = (named.name, named.label);
+    checked?;
     Draft { name, label, checkpoint: checkpoint?, config: config?, ..draft }.check()
 }
 
