@@ -72,7 +72,7 @@ pub(super) struct ByReference {
     name: String,
     /// The version: its number, or `label:` and its label, or `@` and an alias that it holds, percent-encoded.
     #[param(pattern = r"^(-?[0-9]{1,18}|label:[\s\S]+|@[\s\S]+)$", example = "1")]
-    version: String,
+    reference: String,
 }
 
 /// A conditional write of a model.
