@@ -4,6 +4,7 @@
 //! must not know HTTP or SQL.
 
 mod error;
+mod models;
 
 use std::sync::Arc;
 
@@ -11,12 +12,14 @@ use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Gate, Measurement, Patch, Precondition, Refusal, Status, Timestamp,
-        Version, VersionId, VersionRow, json::compact, suites::suites,
+        Version, VersionRef, VersionRow, json::compact, suites::suites,
     },
-    store::{ReadStore, StoreError, WriteStore, operations},
+    store::{WriteStore, operations},
 };
 
+pub use crate::store::{ReadStore, StoreError, VisitVersions, operations::LabelReuse};
 pub use error::RegistryError;
+pub use models::AliasChange;
 
 /// Returns the current time. Each run of a change calls it once.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -57,35 +60,12 @@ pub struct Caller {
 /// A change of a version: who requests it, and the state that it requires.
 #[derive(Debug, Clone)]
 pub struct Change {
-    /// The version.
-    pub id: VersionId,
+    /// The version, which is looked up in the transaction of the change.
+    pub version: VersionRef,
     /// The state that the caller expects.
     pub precondition: Precondition,
     /// Who requests the change.
     pub caller: Caller,
-}
-
-/// Names one version.
-#[derive(Debug, Clone)]
-pub enum VersionRef {
-    /// The version with this id.
-    Id(VersionId),
-    /// The version of this name with this label.
-    Label(String, String),
-    /// The production version of this name.
-    Production(String),
-}
-
-impl VersionRef {
-    fn missing(&self) -> Refusal {
-        match self {
-            Self::Id(id) => Refusal::no_version(*id),
-            Self::Label(name, label) => {
-                Refusal::NotFound(format!("there is no version {label:?} of {name:?}"))
-            }
-            Self::Production(name) => Refusal::NotFound(format!("{name:?} has no production version")),
-        }
-    }
 }
 
 /// The result of a use case.
@@ -130,19 +110,16 @@ impl Registry {
         let answer = self.read(move |store| {
             let (mut view, mut answer) = (Some(view), None);
             let mut visit = |row: VersionRow<'_>| answer = view.take().map(|view| view(&row));
-            match &version {
-                VersionRef::Id(id) => store.version(*id, &mut visit)?,
-                VersionRef::Label(name, label) => store.version_by_label(name, label, &mut visit)?,
-                VersionRef::Production(name) => store.production(name, &mut visit)?,
-            };
+            store.version(&version, &mut visit)?;
             Ok(answer.ok_or_else(|| version.missing()))
         });
         Ok(answer.await??)
     }
 
     /// Returns the scores of a version by suite, as JSON text; with `suite`, only the scores of that suite.
-    pub async fn suites(&self, id: VersionId, suite: Option<String>) -> Result<String> {
-        let mut suites = self.model(VersionRef::Id(id), |model| suites(model.metrics.as_deref())).await?;
+    pub async fn suites(&self, version: VersionRef, suite: Option<String>) -> Result<String> {
+        let read = |model: &VersionRow<'_>| (model.id, suites(model.metrics.as_deref()));
+        let (id, mut suites) = self.model(version, read).await?;
         let Some(suite) = suite else { return Ok(compact(&suites)) };
         suites.retain(|name, _| *name == suite);
         if suites.is_empty() {
@@ -172,14 +149,15 @@ impl Registry {
 #[allow(clippy::missing_errors_doc, reason = "see `RegistryError` and the operations")]
 impl Registry {
     /// Registers a version.
-    pub async fn register(&self, mut draft: Draft, caller: Caller) -> Result<Version> {
+    pub async fn register(&self, mut draft: Draft, reuse: LabelReuse, caller: Caller) -> Result<Version> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
             // The operation checks this again; checking it here avoids digesting a long file in vain.
             let (name, version) = (draft.name.clone(), draft.label.clone());
             let taken = self.read(move |store| {
                 let mut taken = None;
-                store.version_by_label(&name, &version, &mut |row| taken = Some(row.id))?;
+                let version = VersionRef::Label(name, version);
+                store.version(&version, &mut |row| taken = Some(row.id))?;
                 Ok(taken)
             });
             if let Some(id) = taken.await? {
@@ -205,16 +183,17 @@ impl Registry {
         draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());
         draft.provenance.source_host = draft.provenance.source_host.or_else(|| caller.host.clone());
-        self.change(caller, move |store, context| operations::register(store, draft.clone(), context)).await
+        self.change(caller, move |store, context| operations::register(store, draft.clone(), reuse, context))
+            .await
     }
 
     /// Changes the fields that `patch` gives.
     pub async fn update(&self, change: Change, mut patch: Patch) -> Result<Version> {
-        let Change { id, precondition, caller } = change;
+        let Change { version, precondition, caller } = change;
         if patch.checkpoint.path.is_some() || patch.config.path.is_some() {
             self.require_local_paths()?;
             // As in `register`.
-            self.model(VersionRef::Id(id), {
+            self.model(version.clone(), {
                 let (patch, precondition) = (patch.clone(), precondition.clone());
                 move |row| precondition.check(row).and_then(|()| patch.check_allowed(row))
             })
@@ -226,6 +205,7 @@ impl Registry {
             patch.measured(checkpoint?.as_ref(), config?.as_ref())?;
         }
         self.change(caller, move |store, context| {
+            let id = operations::find_version(store, &version)?;
             operations::update(store, id, &patch, &precondition, context)
         })
         .await
@@ -233,15 +213,19 @@ impl Registry {
 
     /// Changes the status of a version.
     pub async fn promote(&self, change: Change, to: Status) -> Result<Version> {
-        let Change { id, precondition, caller } = change;
-        self.change(caller, move |store, context| operations::promote(store, id, to, &precondition, context))
-            .await
+        let Change { version, precondition, caller } = change;
+        self.change(caller, move |store, context| {
+            let id = operations::find_version(store, &version)?;
+            operations::promote(store, id, to, None, &precondition, context)
+        })
+        .await
     }
 
     /// Merges the scores of a suite into a version's metrics.
     pub async fn record_metrics(&self, change: Change, evaluation: Evaluation) -> Result<Version> {
-        let Change { id, precondition, caller } = change;
+        let Change { version, precondition, caller } = change;
         self.change(caller, move |store, context| {
+            let id = operations::find_version(store, &version)?;
             operations::record_metrics(store, id, &evaluation, &precondition, context)
         })
         .await
@@ -249,8 +233,9 @@ impl Registry {
 
     /// Deletes a version; an immutable one only with `force`.
     pub async fn delete(&self, change: Change, force: bool) -> Result<()> {
-        let Change { id, precondition, caller } = change;
+        let Change { version, precondition, caller } = change;
         self.change(caller, move |store, context| {
+            let id = operations::find_version(store, &version)?;
             operations::delete(store, id, force, &precondition, context)
         })
         .await

@@ -21,7 +21,7 @@ use model_registry::{
 use super::{folder, options, words};
 
 /// Raise it when the content of the registries changes.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 /// Versions in one transaction.
 const CHUNK: u64 = 20_000;
 /// 2026-01-01 00:00:00, the time of the first registration; the others follow at intervals.
@@ -85,7 +85,8 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
         max_metrics_bytes: 1 << 20,
     };
     let draft = words::draft(number, models, name, nth);
-    let model = operations::register(writer, draft, &context(0)).expect("a registration");
+    let model = operations::register(writer, draft, operations::LabelReuse::Allowed, &context(0))
+        .expect("a registration");
     let no_condition = Precondition::default();
     if number.is_multiple_of(2) {
         let suite = words::SUITES[words::hash(number, 32) as usize % words::SUITES.len()];
@@ -100,7 +101,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
     }
     // Two names in three have a production version, and a new one every twenty versions.
     if words::hash(name, 33) % 3 < 2 && nth % 20 == 1 {
-        operations::promote(writer, model.id, Status::Production, &no_condition, &context(6_000))
+        operations::promote(writer, model.id, Status::Production, None, &no_condition, &context(6_000))
             .expect("a promotion");
     }
 }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     location::Location,
-    model_ref::ModelRef,
     object_flags::ObjectFlags,
     print,
     remote::Remote,
+    version_arg::VersionArg,
 };
 use crate::{
     artifact::{ArtifactError, OpenFile, objects::ObjectError, read_config},
@@ -91,8 +91,8 @@ impl Bench {
         self.objects = self.objects.or(&connection.config.profile);
         let client = connection.client()?;
         let model = match (&self.model_id, &self.name, &self.version) {
-            (Some(id), _, _) => ModelRef::of_id(*id).fetch(&client)?,
-            (None, Some(name), Some(version)) => ModelRef::named(name, version).fetch(&client)?,
+            (Some(id), _, _) => VersionArg::of_id(*id).fetch(&client)?,
+            (None, Some(name), Some(version)) => VersionArg::named(name, version).fetch(&client)?,
             _ => return Err(Failure::usage("give --model-id, or --name and --version")),
         };
         let (Some(id), name, version) = (model["id"].as_i64(), text(&model, "name"), text(&model, "version"))

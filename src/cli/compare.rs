@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     exit::{self, Failure},
-    model_ref::{ModelRef, label, missing},
     output::{
-        MODELS, OutputFlags, Path, Printer,
+        OutputFlags, Path, Printer, VERSIONS,
         chart::{self, Entry},
         table::{Cell, Table},
         terminal::{DIFFERENT, GOOD, Terminal},
@@ -18,6 +17,7 @@ use super::{
     print,
     remote::Remote,
     show::is_filler,
+    version_arg::{VersionArg, label, missing},
 };
 use crate::{client::Client, domain::VersionId};
 
@@ -42,9 +42,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(visible_alias = "diff", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Compare {
-    /// 2 to 20 versions: name:version, ids, or name@production
+    /// 2 to 20 versions: name:label, name@alias, name#number, or ids
     #[arg(value_name = "MODEL", required_unless_present = "name", conflicts_with = "name")]
-    models: Vec<ModelRef>,
+    models: Vec<VersionArg>,
     /// The newest versions of this name, at most 20
     #[arg(long)]
     name: Option<String>,
@@ -63,7 +63,7 @@ pub(super) struct Compare {
 impl Compare {
     /// Compares.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let printer = Printer::new(&self.output, &MODELS)?;
+        let printer = Printer::new(&self.output, &VERSIONS)?;
         if !self.metric.is_empty() && !printer.is_for_people() {
             return Err(Failure::usage("--metric draws a chart for people; omit it or the output format"));
         }

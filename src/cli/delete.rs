@@ -1,17 +1,19 @@
 //! `registry delete`: deletes versions, after confirmation.
 
-use std::io::{self, BufRead, IsTerminal as _, Write};
-
 use clap::Args;
 
 use super::{
+    confirm::confirm,
     exit::{self, Failure},
-    model_ref::{ModelRef, label_with_id},
     output::{OutputFlags, Printer, View},
     print,
     remote::Remote,
+    version_arg::{VersionArg, label_with_id},
 };
-use crate::client::{ClientError, Condition};
+use crate::{
+    client::{Client, ClientError, Condition},
+    domain::VersionRef,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,20 +26,21 @@ Examples:
   A version that is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
-This deletes the record of a version. Its events and its artifact stay.";
+The version goes to the trash, and `registry restore` takes it back until it is purged (a registry without /v1 deletes it
+for good). Its events and its artifact stay.";
 
 const DELETED: View =
     View { fields: "status,id", table: "id,status", wide: "id,status", precise_times: false, name: None };
 
 const FORCE: &str = "--force";
 
-/// Delete versions. Their events stay.
+/// Delete versions. They can be restored, and their events stay.
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Delete {
-    /// The versions: name:version or ids
+    /// The versions: name:label, name@alias, name#number, or ids
     #[arg(required = true, value_name = "MODEL")]
-    models: Vec<ModelRef>,
+    models: Vec<VersionArg>,
     /// Delete versions in production and frozen ones, too
     #[arg(long)]
     force: bool,
@@ -64,12 +67,16 @@ impl Delete {
             }
         }
         if !self.yes {
-            confirm(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())?;
+            confirm(&listed(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>()))?;
         }
-        let mut outcome = Ok(());
+        let has_trash = printer.is_for_people() && has_trash(&client, &found);
+        let (mut outcome, mut deleted) = (Ok(()), 0);
         for (at, (id, label)) in found.iter().enumerate() {
             match client.delete(*id, self.force, &Condition::default()) {
-                Ok(_) if printer.is_for_people() => print::text(&format!("deleted {label}\n"))?,
+                Ok(_) if printer.is_for_people() => {
+                    print::text(&format!("deleted {label}\n"))?;
+                    deleted += 1;
+                }
                 Ok(answer) => printer.page(&[answer]).map(drop)?,
                 Err(error) => {
                     outcome = Err(refusal(error, label, self.force, found.len() - at));
@@ -79,6 +86,11 @@ impl Delete {
         }
         if printer.shown() > 0 {
             printer.end()?;
+        }
+        match (&found[..], deleted) {
+            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` takes it back")),
+            (_, 1..) if has_trash => print::line("`registry restore ID` takes one back"),
+            _ => {}
         }
         outcome
     }
@@ -100,52 +112,15 @@ fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failur
     Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
-/// Asks the user on the terminal.
-fn confirm(labels: &[&str]) -> Result<(), Failure> {
-    let what = match labels {
+/// Returns true if the registry moves deleted versions to a trash; one without `/v1` has none.
+fn has_trash(client: &Client, found: &[(i64, String)]) -> bool {
+    found.first().is_some_and(|(id, _)| client.v1("").version(&VersionRef::Id(*id)).is_ok())
+}
+
+/// `m:v1 (model 1)`, or `2 models: m:v1 (model 1), m:v2 (model 2)`.
+fn listed(labels: &[&str]) -> String {
+    match labels {
         [one] => (*one).to_owned(),
         many => format!("{} models: {}", many.len(), many.join(", ")),
-    };
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(format!(
-            "can't ask whether to delete {what}, since stdin is not a terminal; give --yes to confirm"
-        )));
-    }
-    match ask(&format!("delete {what}? [y/N] "), io::stdin().lock(), io::stderr().lock()) {
-        true => Ok(()),
-        false => Err(Failure::failed("nothing was deleted")),
-    }
-}
-
-/// Returns true if the answer is yes; anything else is no.
-fn ask(question: &str, mut answers: impl BufRead, mut terminal: impl Write) -> bool {
-    let _ = write!(terminal, "{}", print::one_line(question));
-    let _ = terminal.flush();
-    let mut answer = String::new();
-    let read = answers.read_line(&mut answer);
-    // At the end of the input there was no return key, so the cursor is still after the question.
-    if !answer.ends_with('\n') {
-        let _ = writeln!(terminal);
-    }
-    read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_yes_confirms_and_the_next_line_starts_at_column_one() {
-        for (typed, yes, end) in [
-            ("y\n", true, ""),
-            ("YES\n", true, ""),
-            ("\n", false, ""),
-            ("yellow\n", false, ""),
-            ("", false, "\n"),
-        ] {
-            let mut terminal = Vec::new();
-            assert_eq!(ask("delete m:v1? ", typed.as_bytes(), &mut terminal), yes, "{typed:?}");
-            assert_eq!(String::from_utf8(terminal).unwrap(), format!("delete m:v1? {end}"), "{typed:?}");
-        }
     }
 }

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{
     exit::{self, Failure},
-    model_ref::ModelRef,
     output::{EVENTS, OutputFlags, Printer},
     print::{self, Pipe},
     remote::Remote,
+    version_arg::VersionArg,
 };
 use crate::domain::EventQuery;
 
@@ -25,8 +25,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(visible_alias = "log", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Events {
-    /// The version: name:version, its id, or name@production
-    model: ModelRef,
+    /// The version: name:label, name@alias, name#number, or its id
+    model: VersionArg,
     /// Show at most this many events
     #[arg(long, value_name = "N", default_value_t = EventQuery::DEFAULT_LIMIT as u64,
           value_parser = clap::value_parser!(u64).range(1..))]

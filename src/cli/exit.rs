@@ -116,11 +116,14 @@ impl From<ClientError> for Failure {
             ClientError::BadKey(_) | ClientError::KeyRefused { .. } => KEY,
             ClientError::Unreachable { .. }
             | ClientError::AnswerLost { .. }
+            | ClientError::OutcomeUnknown { .. }
             | ClientError::Unavailable { .. } => UNREACHABLE,
             ClientError::Conflict { .. } => CONFLICT,
             ClientError::NotFound { .. }
             | ClientError::Refused { .. }
             | ClientError::ServerFailed { .. }
+            | ClientError::TooOld { .. }
+            | ClientError::NoSuchPath { .. }
             | ClientError::NotARegistry { .. } => FAILED,
         };
         Self::of(code, error)

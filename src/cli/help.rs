@@ -3,11 +3,12 @@
 use clap::Command;
 
 /// Tasks and their commands, in order.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch"]),
-    ("Look", &["list", "show", "production", "metrics", "compare", "events", "stats", "verify"]),
-    ("Change", &["bench", "promote", "update", "delete"]),
+    ("Look", &["list", "show", "production", "metrics", "compare", "events", "history", "stats", "verify"]),
+    ("Change", &["bench", "promote", "rollback", "update", "delete", "restore"]),
+    ("Models, aliases and tags", &["model", "alias", "tag"]),
     ("This program", &["config", "completions", "man"]),
 ];
 
@@ -19,7 +20,7 @@ Examples:
   registry show tiny-gpt:v1
   registry promote tiny-gpt:v1
 
-A version is named name:version, by its id, or name@production.
+A version is named name:label, name@alias (such as name@production), name#number, or by its id.
 `registry COMMAND --help` shows flags, examples and exit codes; `registry COMMAND -h` only the flags.";
 
 /// Returns `command` with a first page in groups.
@@ -74,12 +75,14 @@ mod tests {
 
     #[test]
     fn every_command_shows_examples_and_clients_of_a_registry_their_exit_codes() {
-        for subcommand in command().get_subcommands() {
+        let mut commands: Vec<Command> = command().get_subcommands().cloned().collect();
+        while let Some(subcommand) = commands.pop() {
             let name = subcommand.get_name();
             let help = subcommand.get_after_long_help().map(ToString::to_string).unwrap_or_default();
             assert!(name == "serve" || help.contains("Examples:\n"), "{name}");
             let asks = subcommand.get_arguments().any(|argument| argument.get_long() == Some("registry-url"));
             assert!(!asks || help.contains("Exit codes:\n"), "{name}");
+            commands.extend(subcommand.get_subcommands().cloned());
         }
     }
 }

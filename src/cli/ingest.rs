@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::{
     details::{Details, Output, Training},
     exit::{self, Failure, FileErrors},
-    model_ref::ModelRef,
     print, progress,
     registration::{self, Subject},
     remote::Remote,
+    version_arg::VersionArg,
 };
 use crate::{
     artifact::{OpenFile, read_config},
@@ -81,7 +81,7 @@ impl Ingest {
         };
         let model = client.register(&body)?;
         let printed = print::result(&model);
-        let version = ModelRef::named(&self.name, &self.version);
+        let version = VersionArg::named(&self.name, &self.version);
         let uri = self.artifact_uri.as_deref();
         print::line(&registration::summary(&version, &model, checkpoint.as_ref(), uri));
         self.output.write_metadata(&body)?;

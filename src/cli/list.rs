@@ -4,12 +4,14 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use super::{
     exit::{self, Failure},
-    output::{MODELS, OutputFlags, Printer},
+    filter_arg::{FilterParser, SortArg, SortParser},
+    output::{OutputFlags, Printer, V1_VERSIONS, VERSIONS},
+    pages::print_pages,
     print::{self, Pipe},
     remote::Remote,
     values::status_parser,
 };
-use crate::domain::{ListQuery, Order, Sort, Status};
+use crate::domain::{self, ListQuery, Order, Status};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,11 +24,22 @@ Examples:
   A table of scores, and the same for a spreadsheet:
     registry list tiny-gpt --columns version,smoke-v1/score,training_loss
     registry list tiny-gpt --columns version,smoke-v1/score -o csv > scores.csv
+  By scores, fields and tags, the best first:
+    registry list --filter \"scores.smoke-v1.score >= 0.8 and tags.team = 'nlp'\" --sort scores.smoke-v1.score
+    registry list tiny-gpt --filter 'training_loss < 2.5' --sort training_loss:asc
+  Versions with a file of this digest, or with this artifact:
+    registry list --sha256 7056f18469ad7056f18469ad7056f18469ad7056f18469ad7056f18469ad7056
+    registry list --uri s3://models/tiny-gpt/v1/model.pt
   For a script:
     registry list --status staging -o name
     registry list --all -o jsonl | jq -r .artifact_uri";
 
 /// List versions, newest first.
+///
+/// --filter compares fields, tags.KEY and scores.SUITE.METRIC with =, !=, <, <=, >, >=, LIKE, ILIKE, IN and IS NULL, joined by
+/// AND, OR, NOT and parentheses. Texts stand between single quotes. A condition on something absent is false. With --filter,
+/// --sha256, --uri, or --sort by another field than created_at, updated_at and training_step, the versions are shown as /v1
+/// has them: with model, number and label.
 #[derive(Debug, Args)]
 #[command(visible_alias = "ls", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct List {
@@ -49,7 +62,7 @@ pub(super) struct List {
 }
 
 /// Filters and order.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct Filter {
     /// Only versions of this exact name
     pub(super) name: Option<String>,
@@ -62,26 +75,41 @@ pub(super) struct Filter {
     /// Only versions with this tag
     #[arg(long)]
     pub(super) tag: Option<String>,
-    /// Sort key
-    #[arg(long, value_parser = PossibleValuesParser::new(Sort::NAMES))]
-    pub(super) sort: Option<String>,
+    /// Only versions for which this holds, like "scores.smoke-v1.score >= 0.8"
+    #[arg(long, value_name = "FILTER", value_parser = FilterParser)]
+    pub(super) filter: Option<domain::Filter>,
+    /// Only versions with a file of this SHA-256
+    #[arg(long, value_name = "DIGEST")]
+    pub(super) sha256: Option<String>,
+    /// Only versions with this artifact URI
+    #[arg(long, value_name = "URI")]
+    pub(super) uri: Option<String>,
+    /// Sort key: a field like created_at, tags.KEY or scores.SUITE.METRIC, perhaps with :asc or :desc
+    #[arg(long, value_name = "FIELD", value_parser = SortParser)]
+    pub(super) sort: Option<SortArg>,
     /// Sort order
     #[arg(long, value_parser = PossibleValuesParser::new(Order::NAMES))]
     pub(super) order: Option<String>,
 }
 
 impl Filter {
-    fn query(&self) -> Vec<(&str, &str)> {
+    /// Returns the parameters of the native list.
+    fn query(&self) -> Result<Vec<(&'static str, String)>, Failure> {
         let filters = [
-            ("name", self.name.as_deref()),
-            ("status", self.status.map(Status::as_str)),
-            ("q", self.search.as_deref()),
-            ("tag", self.tag.as_deref()),
-            ("sort", self.sort.as_deref()),
-            ("order", self.order.as_deref()),
+            ("name", self.name.clone()),
+            ("status", self.status.map(|status| status.as_str().to_owned())),
+            ("q", self.search.clone()),
+            ("tag", self.tag.clone()),
+            ("sort", self.sort.as_ref().map(|sort| sort.key.field.to_string())),
+            ("order", self.direction()?.map(|order| order.as_str().to_owned())),
         ];
-        filters.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
+        Ok(filters.into_iter().filter_map(|(field, value)| Some((field, value?))).collect())
     }
+}
+
+/// Returns parameters as the client takes them.
+fn borrowed<'q>(query: &'q [(&'static str, String)]) -> Vec<(&'q str, &'q str)> {
+    query.iter().map(|(field, value)| (*field, value.as_str())).collect()
 }
 
 impl List {
@@ -93,7 +121,11 @@ impl List {
     /// Lists the versions.
     pub(super) fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
-        let mut printer = Printer::new(&self.output, &MODELS)?;
+        if self.filter.needs_search() {
+            return self.search(limit);
+        }
+        let mut printer = Printer::new(&self.output, &VERSIONS)?;
+        let filters = self.filter.query()?;
         let client = self.remote.client()?;
         let (mut total, mut next) = (None, Some(Next::Offset));
         while printer.shown() < limit
@@ -103,7 +135,7 @@ impl List {
             let mut page = match &place {
                 Next::Offset => {
                     let (limit, offset) = (size.to_string(), (self.offset + printer.shown()).to_string());
-                    let mut query = self.filter.query();
+                    let mut query = borrowed(&filters);
                     query.extend([("limit", limit.as_str()), ("offset", offset.as_str())]);
                     client.models(&query)?
                 }
@@ -130,6 +162,21 @@ impl List {
             print::line(&note);
         }
         Ok(())
+    }
+
+    /// Lists the versions that a search over all models finds.
+    fn search(&self, limit: u64) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &V1_VERSIONS)?;
+        if self.offset > 0 {
+            return Err(Failure::usage("a search skips no versions; remove --offset, and narrow the filter"));
+        }
+        let query = self.filter.search()?;
+        let client = self.remote.client()?;
+        let v1 =
+            client.v1("use only NAME, --status, --search and --tag, and sort by a time or training_step");
+        print_pages(printer, limit, "no versions match", |page| {
+            v1.search(&[&borrowed(&query)[..], page].concat())
+        })
     }
 
     /// Returns the line below the list about the versions that are not shown.

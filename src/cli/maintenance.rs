@@ -9,6 +9,7 @@ use std::{
     env, fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
@@ -25,8 +26,8 @@ use crate::{
     store::sqlite::{
         DatabaseLock, LockError, Options,
         maintenance::{
-            Copied, MaintenanceError, Source, Watch, is_registry_at_rest, merge_wal, optimize, salvage_wal,
-            vacuum,
+            Copied, MaintenanceError, Source, Watch, is_registry_at_rest, merge_wal, optimize, purge,
+            salvage_wal, vacuum,
         },
     },
 };
@@ -42,12 +43,15 @@ Examples:
     registry maintenance --restore /backup/registry.db --check
   A server refuses to start because its write-ahead log (WAL) is damaged; the WAL is copied aside:
     registry maintenance --salvage-wal --check
+  See which deleted versions and models are older than 90 days, then remove them for good. Stop the server first:
+    registry maintenance --purge-deleted --older-than 90d
+    registry maintenance --purge-deleted --older-than 90d --yes
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-Actions given together run in this order: backup, vacuum, optimize, check. --restore and --salvage-wal can be
+Actions given together run in this order: backup, purge, vacuum, optimize, check. --restore and --salvage-wal can be
 combined only with --check.
---backup and --check change nothing and work while a server runs. The others need exclusive access, and
+--backup, --check and a purge without --yes change nothing and work while a server runs. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the destination folder, which can be deleted.
 
@@ -76,6 +80,15 @@ pub(super) struct Maintenance {
     /// Check the database against every rule of the registry; reports what is wrong and what to do
     #[arg(long)]
     check: bool,
+    /// Show which deleted versions and models would be removed for good; with --yes, remove them
+    #[arg(long, conflicts_with_all = ["restore", "salvage_wal"])]
+    purge_deleted: bool,
+    /// The least age of what is purged, like 30d, 12h or 0d
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age, requires = "purge_deleted")]
+    older_than: Duration,
+    /// Purge without asking
+    #[arg(long, requires = "purge_deleted")]
+    yes: bool,
     /// Rewrite the database without the free pages that deleted rows have left; refused while a server runs
     #[arg(long)]
     vacuum: bool,
@@ -107,10 +120,11 @@ impl From<MaintenanceError> for Failure {
 impl Maintenance {
     /// Runs the actions and prints their results.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal;
+        let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal || self.purge_deleted;
         if self.backup.is_none() && self.restore.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --check, --vacuum, --optimize or --salvage-wal",
+                "nothing to do; give --backup FILE, --restore FILE, --check, --purge-deleted, --vacuum, --optimize or \
+                 --salvage-wal",
             ));
         }
         let interrupt = Interrupt::listen()?;
@@ -140,6 +154,19 @@ impl Maintenance {
             let show = |db: &str, did: &_, seconds| outcome::backed_up(db, to, did, seconds);
             outcome.add("backup", || back_up(to, options, watch), show)?;
         }
+        if self.purge_deleted {
+            let now = system_clock()();
+            let before = now.minus(self.older_than);
+            let run = || {
+                Ok(if self.yes {
+                    purge(options, before, now, watch)?
+                } else {
+                    Source::open(options, watch)?.purgeable(before, watch)?
+                })
+            };
+            let show = |db: &str, did: &_, seconds| outcome::purged(db, did, self.yes, seconds);
+            outcome.add("purge", run, show)?;
+        }
         if self.vacuum {
             let run = || {
                 let needed = fs::metadata(&options.path).map_or(0, |found| found.len());
@@ -161,6 +188,21 @@ impl Maintenance {
         }
         Ok(())
     }
+}
+
+/// Reads an age in days, hours or minutes.
+fn age(text: &str) -> Result<Duration, String> {
+    let unit = text.char_indices().last().map_or(0, |(at, _)| at);
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        _ => return Err("expected a number and d, h or m, like 30d".to_owned()),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| "expected a whole number before the unit, like 30d".to_owned())?;
+    Ok(Duration::from_secs(number.saturating_mul(seconds)))
 }
 
 fn back_up(to: &Path, options: &Options, watch: &Watch) -> Result<Copied, Failure> {

@@ -40,12 +40,12 @@ impl Manual {
         fs::create_dir_all(&dir).map_err(|error| {
             Failure::failed(format!("can't create the folder {}: {error}; choose another", dir.display()))
         })?;
-        let mut pages = 0;
-        for command in std::iter::once(&command).chain(command.get_subcommands().filter(|c| !c.is_hide_set()))
-        {
+        let (mut pages, mut commands) = (0, vec![&command]);
+        while let Some(command) = commands.pop() {
             let (name, text) = page(command).map_err(failed)?;
             write_atomically(&dir.join(name), text.as_bytes())?;
             pages += 1;
+            commands.extend(command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()));
         }
         print::line(&format!("{pages} pages written to {}", dir.display()));
         Ok(())

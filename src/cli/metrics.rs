@@ -10,11 +10,11 @@ use serde_json::{Number, Value, json};
 
 use super::{
     exit::{self, Failure},
-    model_ref::{ModelRef, label_with_id},
     output::{OutputFlags, Printer, View},
     print,
     remote::Remote,
     values::request_body,
+    version_arg::{VersionArg, label_with_id},
 };
 use crate::{
     artifact::{MAX_JSON_BYTES, parse_object, read_object_file},
@@ -50,8 +50,8 @@ const SCORES: View = View {
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
 pub(super) struct Metrics {
-    /// The version: name:version, its id, or name@production
-    model: ModelRef,
+    /// The version: name:label, name@alias, name#number, or its id
+    model: VersionArg,
     /// Suite to show, or to record into
     #[arg(long)]
     suite: Option<String>,

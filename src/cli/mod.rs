@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use anstream::ColorChoice;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "cli")]
+mod alias;
 #[cfg(feature = "objects")]
 mod bench;
 #[cfg(feature = "cli")]
@@ -20,15 +22,21 @@ mod compare;
 mod completions;
 mod config;
 #[cfg(feature = "cli")]
+mod confirm;
+#[cfg(feature = "cli")]
 mod delete;
 #[cfg(feature = "cli")]
 mod details;
 #[cfg(feature = "cli")]
 mod events;
 pub mod exit;
+#[cfg(feature = "cli")]
+mod filter_arg;
 #[cfg(feature = "server")]
 mod health;
 mod help;
+#[cfg(feature = "cli")]
+mod history;
 #[cfg(feature = "cli")]
 mod ingest;
 mod interrupt;
@@ -44,11 +52,13 @@ mod man;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
-mod model_ref;
+mod model;
 #[cfg(feature = "objects")]
 mod object_flags;
 #[cfg(feature = "cli")]
 mod output;
+#[cfg(feature = "cli")]
+mod pages;
 mod print;
 #[cfg(feature = "cli")]
 mod production;
@@ -64,6 +74,12 @@ mod publishing;
 #[cfg(feature = "cli")]
 mod registration;
 mod remote;
+#[cfg(feature = "cli")]
+mod restore;
+#[cfg(feature = "cli")]
+mod rollback;
+#[cfg(feature = "cli")]
+mod search;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "cli")]
@@ -73,11 +89,15 @@ mod show_config;
 #[cfg(feature = "cli")]
 mod stats;
 #[cfg(feature = "cli")]
+mod tag;
+#[cfg(feature = "cli")]
 mod update;
 #[cfg(feature = "cli")]
 mod values;
 #[cfg(feature = "objects")]
 mod verify;
+#[cfg(feature = "cli")]
+mod version_arg;
 #[cfg(feature = "objects")]
 mod watch;
 
@@ -146,10 +166,16 @@ commands! {
     #[cfg(feature = "cli")] metrics::Metrics
     #[cfg(feature = "cli")] compare::Compare
     #[cfg(feature = "cli")] events::Events
+    #[cfg(feature = "cli")] history::History
     #[cfg(feature = "cli")] stats::Stats
     #[cfg(feature = "cli")] promote::Promote
+    #[cfg(feature = "cli")] rollback::Rollback
     #[cfg(feature = "cli")] update::Update
     #[cfg(feature = "cli")] delete::Delete
+    #[cfg(feature = "cli")] restore::Restore
+    #[cfg(feature = "cli")] model::Model
+    #[cfg(feature = "cli")] alias::Alias
+    #[cfg(feature = "cli")] tag::Tag
     #[cfg(feature = "cli")] show_config::Config
 }
 

@@ -5,10 +5,10 @@ use clap::Args;
 use super::{
     exit::{self, Failure},
     list::{Filter, List},
-    model_ref::ModelRef,
-    output::{MODELS, OutputFlags, Printer},
+    output::{OutputFlags, Printer, VERSIONS},
     remote::Remote,
     show,
+    version_arg::VersionArg,
 };
 use crate::domain::Status;
 
@@ -41,12 +41,12 @@ impl Production {
             let filter = Filter { status: Some(Status::Production), ..Filter::default() };
             return List::of_all(filter, self.output, self.remote).run();
         };
-        let printer = Printer::new(&self.output, &MODELS)?;
+        let printer = Printer::new(&self.output, &VERSIONS)?;
         if name.trim().is_empty() {
             return Err(Failure::usage("the name is blank; give one, or leave it out for all of them"));
         }
         let client = self.remote.client()?;
-        let model = ModelRef::production_of(&name).fetch(&client)?;
+        let model = VersionArg::production_of(&name).fetch(&client)?;
         show::print_version(printer, &client, &model, 0)
     }
 }

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{
     exit::{self, Failure},
-    model_ref::{ModelRef, label, label_with_id},
-    output::{MODELS, OutputFlags, Printer},
+    output::{OutputFlags, Printer, VERSIONS},
     remote::Remote,
     values::status_parser,
+    version_arg::{VersionArg, label, label_with_id},
 };
 use crate::{
     client::{Client, ClientError, Condition},
@@ -32,8 +32,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Promote {
-    /// The version: name:version or its id
-    model: ModelRef,
+    /// The version: name:label, name@alias, name#number, or its id
+    model: VersionArg,
     /// New status
     #[arg(long, value_name = "STATUS", default_value = "production", value_parser = status_parser())]
     to: Status,
@@ -49,11 +49,14 @@ pub(super) struct Promote {
 impl Promote {
     /// Promotes the version and prints the changes of status.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let printer = Printer::new(&self.output, &MODELS)?;
+        let printer = Printer::new(&self.output, &VERSIONS)?;
         let client = self.remote.client()?;
         let before = self.model.fetch(&client)?;
         let id = self.model.id_in(&before)?;
-        let incumbent = if self.to == Status::Production { incumbent(&client, &before)? } else { None };
+        let incumbent = match before.get("name").and_then(Value::as_str) {
+            Some(name) if self.to == Status::Production => demotion(&client, name)?,
+            _ => None,
+        };
         let condition = Condition { if_match: self.if_match.clone(), ..Condition::default() };
         let after = client.promote(id, self.to, &condition).map_err(|error| self.refusal(error, &before))?;
         let from = before.get("status").and_then(Value::as_str).unwrap_or("?");
@@ -63,11 +66,7 @@ impl Promote {
         } else {
             format!("{}: {from} → {to}\n", label_with_id(&after))
         };
-        if let Some(incumbent) = incumbent.filter(|incumbent| incumbent.get("id") != after.get("id"))
-            && was_demoted(&client, &incumbent)
-        {
-            message.push_str(&format!("{}: production → staging\n", label_with_id(&incumbent)));
-        }
+        message.extend(incumbent.and_then(|incumbent| incumbent.message(&client, &after)));
         printer.changed(&after, &message)
     }
 
@@ -86,19 +85,27 @@ impl Promote {
     }
 }
 
-/// Returns the version of the same name that is in production now.
-fn incumbent(client: &Client, model: &Value) -> Result<Option<Value>, Failure> {
-    let Some(name) = model.get("name").and_then(Value::as_str) else { return Ok(None) };
+/// The version that a change of the production version moves to staging.
+pub(super) struct Demotion(Value);
+
+/// Returns the version of this name that is in production now, if there is one.
+pub(super) fn demotion(client: &Client, name: &str) -> Result<Option<Demotion>, Failure> {
     match client.production(name) {
-        Ok(found) => Ok(Some(found)),
+        Ok(found) => Ok(Some(Demotion(found))),
         Err(ClientError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Returns true if `incumbent` is in staging now. The promotion is done, so an error here is not a failure.
-fn was_demoted(client: &Client, incumbent: &Value) -> bool {
-    let id = incumbent.get("id").and_then(Value::as_i64);
-    let now = id.and_then(|id| client.model(id).ok());
-    now.is_some_and(|now| now.get("status").is_some_and(|status| *status == Status::Staging.as_str()))
+impl Demotion {
+    /// Returns the line about it once `after` is in production. The change is done, so an error here is not a failure.
+    pub(super) fn message(&self, client: &Client, after: &Value) -> Option<String> {
+        let Self(incumbent) = self;
+        if incumbent.get("id") == after.get("id") {
+            return None;
+        }
+        let now = client.model(incumbent.get("id")?.as_i64()?).ok()?;
+        let is_staging = now.get("status").is_some_and(|status| *status == Status::Staging.as_str());
+        is_staging.then(|| format!("{}: production → staging\n", label_with_id(incumbent)))
+    }
 }

@@ -54,6 +54,7 @@ pub(super) fn class_of(error: &ClientError) -> ErrorClass {
     match error {
         ClientError::Unreachable { .. }
         | ClientError::AnswerLost { .. }
+        | ClientError::OutcomeUnknown { .. }
         | ClientError::Unavailable { .. }
         | ClientError::ServerFailed { .. }
         // Timeout, too early, too many requests: the same request may succeed later.
@@ -63,9 +64,11 @@ pub(super) fn class_of(error: &ClientError) -> ErrorClass {
         ClientError::Conflict { .. } | ClientError::Refused { status: 400 | 413 | 422, .. } => {
             ErrorClass::Refused
         }
-        ClientError::NotFound { .. } | ClientError::Refused { .. } | ClientError::NotARegistry { .. } => {
-            ErrorClass::NotARegistry
-        }
+        ClientError::NotFound { .. }
+        | ClientError::Refused { .. }
+        | ClientError::TooOld { .. }
+        | ClientError::NoSuchPath { .. }
+        | ClientError::NotARegistry { .. } => ErrorClass::NotARegistry,
     }
 }
 

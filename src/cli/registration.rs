@@ -4,7 +4,7 @@ use std::env;
 
 use serde_json::{Value, json};
 
-use super::{details::Details, model_ref::ModelRef, print};
+use super::{details::Details, print, version_arg::VersionArg};
 use crate::domain::{Architecture, Measurement, json::Object};
 
 /// A version to register.
@@ -70,7 +70,7 @@ impl From<Subject<'_>> for Value {
 
 /// `registered m:v1 as model 7 (90.9 MB, sha256 7056f18469ad…)`, or with the URI if there is no checkpoint.
 pub(super) fn summary(
-    version: &ModelRef,
+    version: &VersionArg,
     model: &Value,
     checkpoint: Option<&Measurement>,
     artifact_uri: Option<&str>,

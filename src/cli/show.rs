@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::{
     exit::{self, Failure},
-    model_ref::{self, ModelRef},
     output::{
-        EVENTS, MODELS, OutputFlags, Printer,
+        EVENTS, OutputFlags, Printer, VERSIONS,
         table::{Cell, INDENT, indented},
         terminal::{FAINT, HEADER, Terminal, in_style},
         value::{ValueFormat, plain, style_of_status, text_as},
     },
     print,
     remote::Remote,
+    version_arg::{self, VersionArg},
 };
 use crate::client::Client;
 
@@ -35,8 +35,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(visible_alias = "get", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Show {
-    /// The version: name:version, its id, or name@production
-    model: ModelRef,
+    /// The version: name:label, name@alias, name#number, or its id
+    model: VersionArg,
     #[command(flatten)]
     output: OutputFlags,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) struct Show {
 impl Show {
     /// Shows the version.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let printer = Printer::new(&self.output, &MODELS)?;
+        let printer = Printer::new(&self.output, &VERSIONS)?;
         let client = self.remote.client()?;
         let model = self.model.fetch(&client)?;
         print_version(printer, &client, &model, EVENTS_SHOWN)
@@ -63,7 +63,7 @@ pub(super) fn print_version(
     if !printer.is_for_people() {
         return printer.one(model);
     }
-    let mut groups = vec![group(&model_ref::label(model), &fields(model, IDENTITY), UNCUT)];
+    let mut groups = vec![group(&version_arg::label(model), &fields(model, IDENTITY), UNCUT)];
     for (title, lines) in [("Artifact", ARTIFACT), ("Provenance", PROVENANCE), ("Training", TRAINING)] {
         groups.push(group(title, &fields(model, lines), UNCUT));
     }
@@ -90,7 +90,7 @@ const TRAINING: &str =
     "dataset,step:training_step,loss:training_loss,params,d_model,n_layers,n_heads,vocab_size";
 
 /// Returns the lines of those fields that have a value.
-fn fields(model: &Value, lines: &str) -> Vec<Vec<Cell>> {
+pub(super) fn fields(model: &Value, lines: &str) -> Vec<Vec<Cell>> {
     let line = |line| {
         let (label, field) = str::split_once(line, ':').unwrap_or((line, line));
         let value = model.get(field).filter(|value| !value.is_null())?;
@@ -117,10 +117,10 @@ pub(super) fn is_filler(model: &Value, field: &str) -> bool {
 }
 
 /// `show` cuts no value of a version.
-const UNCUT: Terminal = Terminal { width: None, unicode: true };
+pub(super) const UNCUT: Terminal = Terminal { width: None, unicode: true };
 
 /// Returns a title with its lines; empty if there are no lines.
-fn group(title: &str, lines: &[Vec<Cell>], terminal: Terminal) -> String {
+pub(super) fn group(title: &str, lines: &[Vec<Cell>], terminal: Terminal) -> String {
     if lines.is_empty() { String::new() } else { heading(title) + &indented(lines, terminal) }
 }
 

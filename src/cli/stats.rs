@@ -102,6 +102,6 @@ fn table(title: &str, counts: &[(String, u64)], terminal: Terminal) -> String {
             Cell::new(chart::bar(share, BAR_WIDTH, terminal.unicode)).styled(BAR),
         ]
     };
-    let titles = vec![title.to_owned(), "MODELS".to_owned(), String::new()];
+    let titles = vec![title.to_owned(), "VERSIONS".to_owned(), String::new()];
     Table::new(Some(titles), terminal).lines(&counts.iter().map(row).collect::<Vec<_>>())
 }

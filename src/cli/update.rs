@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::{
     exit::{self, Failure},
-    model_ref::{ModelRef, label_with_id},
-    output::{MODELS, OutputFlags, Printer},
+    output::{OutputFlags, Printer, VERSIONS},
     remote::Remote,
     values::{finite, object, request_body, tag},
+    version_arg::{VersionArg, label_with_id},
 };
 use crate::{
     artifact::read_object_file,
@@ -42,8 +42,8 @@ Examples:
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP)
 )]
 pub(super) struct Update {
-    /// The version: name:version, its id, or name@production
-    model: ModelRef,
+    /// The version: name:label, name@alias, name#number, or its id
+    model: VersionArg,
     #[command(flatten)]
     fields: Fields,
     /// Add a tag; repeatable
@@ -132,7 +132,7 @@ struct Fields {
 impl Update {
     /// Changes the version and prints the changed fields.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let printer = Printer::new(&self.output, &MODELS)?;
+        let printer = Printer::new(&self.output, &VERSIONS)?;
         let body = self.body()?;
         if body.is_empty() && self.add_tag.is_empty() && self.remove_tag.is_empty() {
             return Err(Failure::usage(

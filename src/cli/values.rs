@@ -4,7 +4,12 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::exit::Failure;
-use crate::domain::{Status, json::Object};
+use crate::domain::{
+    Status,
+    json::Object,
+    limits::{check_name, check_text},
+    model::check_alias,
+};
 
 /// Returns the parser of the four statuses.
 pub(super) fn status_parser() -> impl TypedValueParser<Value = Status> {
@@ -23,6 +28,27 @@ pub(super) fn finite(text: &str) -> Result<f64, String> {
 /// Parses a tag that is not blank.
 pub(super) fn tag(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("a tag can't be blank".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Parses the name of a model, byte for byte.
+pub(super) fn model_name(text: &str) -> Result<String, String> {
+    check_name("name", text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
+}
+
+/// Parses the name of an alias, byte for byte.
+pub(super) fn alias(text: &str) -> Result<String, String> {
+    check_alias(text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
+}
+
+/// Parses the key of a tag.
+pub(super) fn tag_key(text: &str) -> Result<String, String> {
+    check_text("the key of a tag", text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
+}
+
+/// Parses `KEY=VALUE`, or `KEY` for an empty value.
+pub(super) fn tag_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    Ok((tag_key(key)?, value.to_owned()))
 }
 
 /// Parses a JSON object.
@@ -49,6 +75,23 @@ mod tests {
         }
         for text in ["NaN", "inf", "-infinity", "1e999", "", "low"] {
             assert!(finite(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_split_at_its_first_equals_sign_and_nothing_is_trimmed() {
+        for (text, expected) in [
+            ("team=nlp", Some(("team", "nlp"))),
+            ("nightly", Some(("nightly", ""))),
+            ("nightly=", Some(("nightly", ""))),
+            ("a=b=c", Some(("a", "b=c"))),
+            (" k = v ", Some((" k ", " v "))),
+            ("=v", None),
+            (" =v", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            assert_eq!(tag_pair(text).ok(), expected, "{text:?}");
         }
     }
 

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     location::Location,
-    model_ref::{self, ModelRef},
     object_flags::ObjectFlags,
     print, progress,
     remote::Remote,
+    version_arg::{self, VersionArg},
 };
 use crate::{
     artifact::{
@@ -43,9 +43,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Verify {
-    /// The version: name:version, an id, or name@production
+    /// The version: name:label, name@alias, name#number, or its id
     #[arg(value_name = "MODEL")]
-    model: ModelRef,
+    model: VersionArg,
     /// The file, or an object like s3://bucket/key (or gs://, az://); without it the artifact that the registry names
     #[arg(value_name = "FILE_OR_URI")]
     source: Option<OsString>,
@@ -88,7 +88,7 @@ impl Verify {
                 "found": { "sha256": actual.sha256.map(|digest| digest.to_string()), "size_bytes": actual.size_bytes },
             }))?;
         }
-        let label = model_ref::label(&model);
+        let label = version_arg::label(&model);
         match difference {
             Some(what) => Err(Failure::failed(format!("{source} is not {label}: {what}"))),
             None if self.json => Ok(()),

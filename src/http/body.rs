@@ -1,6 +1,11 @@
 //! Request bodies: read within a limit, and split into fields with every fault recorded.
 
-use std::{fmt::Display, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::{self, Display},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix_web::{
     HttpRequest, dev,
@@ -8,6 +13,7 @@ use actix_web::{
     web::{Bytes, BytesMut},
 };
 use futures_util::StreamExt as _;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -64,20 +70,23 @@ pub(super) async fn read(
 pub(super) struct Fields<'f> {
     /// `None` if the body as a whole is invalid, which is recorded already.
     fields: Option<Object>,
+    /// True for `/v1`: a value has exactly its type, and no field is given twice.
+    is_strict: bool,
     faults: &'f mut Faults,
 }
 
 impl<'f> Fields<'f> {
     /// Parses a body as a JSON object.
-    pub(super) fn parse(body: &[u8], faults: &'f mut Faults) -> Self {
-        let fields = match object(body) {
+    pub(super) fn parse(body: &[u8], is_strict: bool, faults: &'f mut Faults) -> Self {
+        let unique = |fields| if is_strict { check_unique(body).map(|()| fields) } else { Ok(fields) };
+        let fields = match object(body).and_then(unique) {
             Ok(fields) => Some(fields),
             Err((problem, input)) => {
                 faults.record(problem, ["body".into()], input);
                 None
             }
         };
-        Self { fields, faults }
+        Self { fields, is_strict, faults }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -89,7 +98,9 @@ impl<'f> Fields<'f> {
     }
 
     fn read<T: FromField>(&mut self, name: &str, mut value: Value) -> Option<T> {
-        T::from_field(&mut value).map_err(|problem| self.record(problem, name, value)).ok()
+        let checked = if self.is_strict { T::check_strict(&value) } else { Ok(()) };
+        let read = checked.and_then(|()| T::from_field(&mut value));
+        read.map_err(|problem| self.record(problem, name, value)).ok()
     }
 
     /// Reads a field that must be given.
@@ -113,6 +124,31 @@ impl<'f> Fields<'f> {
     pub(super) fn not_null<T: FromField>(&mut self, name: &str) -> Option<T> {
         let value = self.take(name)?;
         self.read(name, value)
+    }
+
+    /// Reads a field that may be missing (`None`) or null (`Some(None)`).
+    pub(super) fn nullable<T: FromField>(&mut self, name: &str) -> Option<Option<T>> {
+        match self.take(name)? {
+            Value::Null => Some(None),
+            value => self.read(name, value).map(Some),
+        }
+    }
+
+    /// Reads tags by key. The value `null` removes a tag, if `removes` is true.
+    pub(super) fn tags(&mut self, name: &str, removes: bool) -> BTreeMap<String, Option<String>> {
+        let Some(given) = self.not_null::<Object>(name) else { return BTreeMap::new() };
+        let mut tags = BTreeMap::new();
+        for (key, value) in given {
+            match value {
+                Value::String(value) => drop(tags.insert(key, Some(value))),
+                Value::Null if removes => drop(tags.insert(key, None)),
+                other => {
+                    let location = ["body".into(), name.into(), key.into()];
+                    self.faults.record(FaultType::StringType, location, other);
+                }
+            }
+        }
+        tags
     }
 
     /// Reads a status that the query may also contain: then both must be the same.
@@ -172,5 +208,72 @@ fn object(body: &[u8]) -> Result<Object, (Problem, Value)> {
         }
         Value::Object(fields) => Ok(fields),
         other => Err((FaultType::ModelAttributesType.into(), other)),
+    }
+}
+
+/// Refuses an object, at any depth, that has a key twice: readers would not agree which value counts.
+fn check_unique(body: &[u8]) -> Result<(), (Problem, Value)> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let unique = Unique.deserialize(&mut json);
+    unique.map_err(|error| (Problem::described(error.to_string()), Value::Null))
+}
+
+/// Visits a value and all values in it.
+struct Unique;
+
+impl<'de> DeserializeSeed<'de> for Unique {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = fields.next_key::<String>()? {
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format_args!("{key:?} is given twice")));
+            }
+            keys.insert(key);
+            fields.next_value_seed(Self)?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }

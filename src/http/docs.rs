@@ -11,6 +11,7 @@ use actix_web::{
     http::header::{self, HeaderName},
     web::{Bytes, ServiceConfig},
 };
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::telemetry::Requests;
@@ -23,15 +24,19 @@ use super::{
     },
     openapi,
     request::EntityTags,
-    stream,
+    stream, v1,
 };
 
 /// Browsers may cache, but must revalidate: the content changes with the server.
 const REVALIDATE: &str = "no-cache";
 
 static DESCRIPTION: LazyLock<File> = LazyLock::new(|| {
-    let all: Vec<_> = native::endpoints().into_iter().chain(endpoints()).collect();
-    File::new("application/json", REVALIDATE, openapi::json(&all, schema::all()))
+    let all: Vec<_> = native::endpoints().into_iter().chain(v1::endpoints()).chain(endpoints()).collect();
+    let mut schemas = schema::all();
+    if let (Some(schemas), Value::Object(more)) = (schemas.as_object_mut(), v1::schemas()) {
+        schemas.extend(more);
+    }
+    File::new("application/json", REVALIDATE, openapi::json(&all, schemas))
 });
 
 /// Returns the endpoints of the description and of its page.

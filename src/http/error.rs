@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
 use super::{
+    fault::Fault,
     openapi::{Failure, Unfit},
     stream,
 };
@@ -26,6 +27,8 @@ pub(super) enum ApiError {
     NotReady(#[from] NotReady),
     #[error("the request does not match its schema")]
     Unfit(Unfit),
+    #[error("{}", summary(faults, *unlisted))]
+    Invalid { faults: Vec<Fault>, unlisted: usize },
     #[error("no API key is configured on this server; set CAIA_REGISTRY_API_KEY and restart it")]
     NoKeyConfigured,
     #[error("an API key is required; send it as X-API-Key or as Authorization: Bearer")]
@@ -102,7 +105,7 @@ impl ResponseError for ApiError {
                 RegistryError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 RegistryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            Self::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unfit(_) | Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -172,6 +175,30 @@ impl ApiError {
         format!("{self}{hint}")
     }
 
+    /// Returns the body of the answer in `/v1`.
+    pub(super) fn v1_body(&self) -> String {
+        let code = match self {
+            Self::Registry(RegistryError::InDoubt(_)) => "outcome_unknown",
+            _ => code(self.status_code()),
+        };
+        let message = match self {
+            // The native API calls a version a model.
+            Self::Registry(RegistryError::Refused(Refusal::ForceRequired { id, state })) => {
+                format!(
+                    "the version with id {id} is {state}; send force=true if it is to be deleted all the same"
+                )
+            }
+            _ => self.detail(),
+        };
+        let mut error = json!({ "code": code, "message": message });
+        if let Self::Invalid { faults, .. } = self {
+            let fields = faults.iter().map(Fault::described);
+            error["fields"] =
+                fields.map(|(path, message)| json!({ "path": path, "message": message })).collect();
+        }
+        json!({ "error": error }).to_string()
+    }
+
     /// Returns the whole answer as bytes, for a connection that is closed after it without actix.
     pub(super) fn to_bytes(&self, request_id: &str) -> Vec<u8> {
         let status = self.status_code();
@@ -193,14 +220,45 @@ impl ApiError {
     }
 }
 
+/// Returns one sentence for all faults of a request, some of which may not be listed.
+fn summary(faults: &[Fault], unlisted: usize) -> String {
+    match (faults.first().map(Fault::described), faults.len() + unlisted) {
+        (Some((path, message)), 1) => format!("{path}: {message}"),
+        (_, count) => format!("the request has {count} invalid values; see fields"),
+    }
+}
+
+/// Returns the code of an error in `/v1`.
+fn code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+        StatusCode::REQUEST_TIMEOUT => "timeout",
+        StatusCode::CONFLICT => "conflict",
+        StatusCode::PRECONDITION_FAILED => "precondition_failed",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::MISDIRECTED_REQUEST => "misdirected",
+        StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        StatusCode::INSUFFICIENT_STORAGE => "full",
+        status if status.is_server_error() => "internal",
+        _ => "invalid",
+    }
+}
+
 /// Returns the body for an error that has none, in the common form of errors. The details of a server error are only
 /// logged.
-pub(super) fn plain_detail(status: StatusCode, error: Option<String>, request_id: &str) -> String {
+pub(super) fn plain_body(status: StatusCode, error: Option<String>, request_id: &str, is_v1: bool) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log has the details of request {request_id}")
     } else {
         let reason = status.canonical_reason().unwrap_or("the request was refused");
         error.filter(|error| !error.is_empty()).unwrap_or_else(|| reason.to_owned())
     };
+    if is_v1 {
+        return json!({ "error": { "code": code(status), "message": detail } }).to_string();
+    }
     json!({ "detail": detail }).to_string()
 }

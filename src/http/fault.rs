@@ -77,6 +77,11 @@ impl Problem {
         Self(FaultType::LessThanEqual, format!("Input should have at most {most} values").into())
     }
 
+    /// For `/v1`, whose answers have messages without types.
+    pub(super) fn described(message: impl Into<Cow<'static, str>>) -> Self {
+        Self(FaultType::LiteralError, message.into())
+    }
+
     pub(super) fn invalid_json(why: impl Display) -> Self {
         Self(FaultType::JsonInvalid, format!("JSON decode error: {why}").into())
     }
@@ -115,6 +120,21 @@ impl From<FaultType> for Problem {
     }
 }
 
+impl Fault {
+    /// Returns the path and the message in the form of `/v1`: `tags.team`, without `body` or `query` before it.
+    pub(super) fn described(&self) -> (String, &str) {
+        let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+        let message = match self.r#type {
+            FaultType::Missing => "missing; give it",
+            FaultType::ExtraForbidden => "unknown; leave it out, or check its name",
+            _ => &self.msg,
+        };
+        let below: Vec<_> = self.loc.iter().skip(1).map(part).collect();
+        let whole = || self.loc.first().map(part).unwrap_or_default();
+        (if below.is_empty() { whole() } else { below.join(".") }, message)
+    }
+}
+
 /// The faults of a request so far.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -138,9 +158,15 @@ impl Faults {
         self.listed.push(Fault { r#type: kind, loc: location.into_iter().collect(), msg, input });
     }
 
-    /// Takes the faults as they are listed in an answer.
+    /// Takes the faults that are listed in an answer, and the number of the others.
+    pub(super) fn take_listed(&mut self) -> (Vec<Fault>, usize) {
+        let Self { listed, unlisted } = std::mem::take(self);
+        (listed, unlisted)
+    }
+
+    /// Takes the faults as they are listed in an answer of the native API.
     pub(super) fn take(&mut self) -> Vec<Fault> {
-        let Self { mut listed, unlisted } = std::mem::take(self);
+        let (mut listed, unlisted) = self.take_listed();
         if let Some(last) = listed.last_mut().filter(|_| unlisted > 0) {
             last.msg.to_mut().push_str(&format!("; {unlisted} more faults are not listed"));
         }

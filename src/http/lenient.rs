@@ -7,7 +7,7 @@ use std::mem::take;
 
 use serde_json::{Number, Value};
 
-use crate::domain::{Order, Sort, Status, json::Object};
+use crate::domain::{Order, Sort, Status, Timestamp, json::Object};
 
 use super::fault::{FaultType, Problem};
 
@@ -17,17 +17,37 @@ const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
 /// A value of a path or a query.
 pub(super) trait FromText: Sized {
     fn from_text(text: &str) -> Result<Self, Problem>;
+
+    /// Checks that the text needs no leniency, for `/v1`.
+    fn check_strict(_text: &str) -> Result<(), Problem> {
+        Ok(())
+    }
 }
 
 /// A value of a field in a body.
 pub(super) trait FromField: Sized {
     /// Reads the value, and takes its texts instead of copying them. An invalid value is left as it is.
     fn from_field(value: &mut Value) -> Result<Self, Problem>;
+
+    /// Checks that the value needs no leniency, for `/v1`.
+    fn check_strict(_value: &Value) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+fn strict(is_strict: bool, otherwise: FaultType) -> Result<(), Problem> {
+    if is_strict { Ok(()) } else { Err(otherwise.into()) }
 }
 
 impl FromText for i64 {
     fn from_text(text: &str) -> Result<Self, Problem> {
         Ok(integer_text(text)?)
+    }
+
+    fn check_strict(text: &str) -> Result<(), Problem> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_strict = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        strict(is_strict, FaultType::IntParsing)
     }
 }
 
@@ -35,11 +55,20 @@ impl FromField for i64 {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         Ok(integer(value)?)
     }
+
+    fn check_strict(value: &Value) -> Result<(), Problem> {
+        // As JSON Schema has it, 1.0 is an integer.
+        strict(value.is_number(), FaultType::IntType)
+    }
 }
 
 impl FromText for bool {
     fn from_text(text: &str) -> Result<Self, Problem> {
         Ok(boolean_text(text)?)
+    }
+
+    fn check_strict(text: &str) -> Result<(), Problem> {
+        strict(matches!(text, "true" | "false"), FaultType::BoolParsing)
     }
 }
 
@@ -47,11 +76,19 @@ impl FromField for bool {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         Ok(boolean(value)?)
     }
+
+    fn check_strict(value: &Value) -> Result<(), Problem> {
+        strict(value.is_boolean(), FaultType::BoolType)
+    }
 }
 
 impl FromField for f64 {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         Ok(float(value)?)
+    }
+
+    fn check_strict(value: &Value) -> Result<(), Problem> {
+        strict(value.is_number(), FaultType::FloatType)
     }
 }
 
@@ -84,6 +121,16 @@ macro_rules! choices {
 }
 
 choices!(Status, Sort, Order);
+
+impl FromText for Timestamp {
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Self::parse_rfc3339(text).ok_or_else(|| {
+            Problem::described(
+                "Input should be a time like 2026-11-24T12:00:00Z or a date, from 1970 on; a + in an offset is sent as %2B",
+            )
+        })
+    }
+}
 
 /// Reads an integer: a whole JSON number, a boolean, or a text that [`integer_text`] accepts.
 fn integer(value: &Value) -> Result<i64, FaultType> {

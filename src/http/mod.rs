@@ -2,6 +2,7 @@
 //!
 //! A handler extracts, converts, calls the registry and answers. This module must not know SQL or contain a rule of the registry.
 
+mod answer;
 mod app;
 mod auth;
 mod body;
@@ -12,6 +13,7 @@ mod endpoint;
 mod error;
 mod fault;
 mod hosts;
+mod json;
 mod keys;
 mod lenient;
 mod native;
@@ -20,8 +22,10 @@ mod openapi;
 mod peer;
 mod request;
 mod request_id;
+mod rows;
 mod stream;
 mod throttle;
+mod v1;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
@@ -146,5 +150,6 @@ fn application(
         .wrap(from_fn(observe::observe))
         .configure(|paths| native::configure(paths, requests))
         .configure(|paths| docs::configure(paths, requests))
+        .configure(|paths| v1::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }

@@ -25,7 +25,8 @@ use crate::telemetry::RouteCounts;
 use super::{
     app::App,
     connection::{ConnectionState, RequestGuard},
-    error::{ApiError, plain_detail},
+    error::{ApiError, plain_body},
+    request::is_v1,
     request_id,
 };
 
@@ -58,10 +59,15 @@ pub(super) async fn observe(
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !is_json && (status.is_client_error() || status.is_server_error()) {
+    let is_v1 = is_v1(response.request().match_info());
+    let failure =
+        response.response().error().filter(|_| is_v1).and_then(|error| error.as_error::<ApiError>());
+    if let (Some(body), true) = (failure.map(ApiError::v1_body), is_json) {
+        response = response.map_body(|_, _| BoxBody::new(body));
+    } else if !is_json && (status.is_client_error() || status.is_server_error()) {
         // The router and the CORS check answer errors in plain text.
         let error = response.response().error().map(ToString::to_string);
-        let detail = plain_detail(status, error, id.to_str().unwrap_or_default());
+        let detail = plain_body(status, error, id.to_str().unwrap_or_default(), is_v1);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response = response.map_body(|_, _| BoxBody::new(detail));
     }

@@ -1,9 +1,10 @@
 //! Reads authenticated requests: path, query, headers and body, collecting every error for one 422 answer.
 
-use std::{borrow::Cow, future::Ready, net::IpAddr};
+use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr};
 
 use actix_web::{
-    FromRequest, HttpRequest, dev,
+    FromRequest, HttpRequest,
+    dev::{self, Path, Url},
     http::{Method, header::HeaderMap},
     web::{Bytes, Data},
 };
@@ -11,7 +12,7 @@ use percent_encoding::{PercentDecode, percent_decode_str};
 use serde_json::Value;
 
 use crate::{
-    domain::{Cursor, Precondition, Refusal, VersionId},
+    domain::{Cursor, Precondition, Refusal, VersionId, VersionRef},
     registry::{Caller, Change, Registry},
 };
 
@@ -20,6 +21,7 @@ use super::{
     body::{self, Fields},
     error::ApiError,
     fault::{FaultType, Faults, Problem},
+    json::Form,
     lenient::FromText,
     openapi::Unfit,
 };
@@ -39,7 +41,15 @@ pub(super) struct Call {
     actor: String,
     peer: Option<IpAddr>,
     query: Vec<(String, String)>,
+    /// The query parameters that the handler has read. `/v1` refuses all others.
+    read: Vec<String>,
+    is_v1: bool,
     faults: Faults,
+}
+
+/// Returns true if a request is for `/v1`, whose errors have their own form.
+pub(super) fn is_v1(path: &Path<Url>) -> bool {
+    path.as_str().starts_with("/v1/")
 }
 
 impl FromRequest for Call {
@@ -66,12 +76,22 @@ impl Call {
             actor,
             peer,
             query,
+            read: Vec::new(),
+            is_v1: is_v1(request.match_info()),
             faults: Faults::default(),
         })
     }
 
     pub(super) fn is_head(&self) -> bool {
         self.request.method() == Method::HEAD
+    }
+
+    /// Returns the JSON that the call gets.
+    pub(super) fn form(&self) -> Form {
+        if self.is_v1 {
+            return Form::V1;
+        }
+        Form::Native { expose_paths: self.app.options.expose_local_paths }
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -103,7 +123,7 @@ impl Call {
     /// Reads a value in the path, named `name` in its fault.
     pub(super) fn path<T: FromText>(&mut self, index: usize, name: &str) -> Option<T> {
         let text = self.segment(index).decode_utf8_lossy().into_owned();
-        let read = T::from_text(&text);
+        let read = self.read_text(&text);
         self.valid(read, "path", name, text)
     }
 
@@ -112,22 +132,48 @@ impl Call {
         self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns a query parameter that is not empty.
-    pub(super) fn query_not_empty(&self, name: &str) -> Option<String> {
-        self.query_text(name).filter(|value| !value.is_empty()).map(str::to_owned)
+    /// Reads a value as leniently as its API does.
+    fn read_text<T: FromText>(&self, text: &str) -> Result<T, Problem> {
+        if self.is_v1 {
+            T::check_strict(text)?;
+        }
+        T::from_text(text)
+    }
+
+    /// Returns a query parameter that is not empty. In `/v1` an empty one is a fault: it is more likely a mistake than a wish
+    /// for everything.
+    pub(super) fn query_not_empty(&mut self, name: &str) -> Option<String> {
+        let text = self.take_query(name)?;
+        if text.is_empty() && self.is_v1 {
+            self.refuse("query", name, "Input should not be empty; leave it out");
+        }
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// Returns a query parameter as it was sent, and marks it as read.
+    fn take_query(&mut self, name: &str) -> Option<String> {
+        if self.is_v1 {
+            self.read.push(name.to_owned());
+        }
+        self.query_text(name).map(str::to_owned)
+    }
+
+    /// Records a fault of `/v1`.
+    pub(super) fn refuse(&mut self, part: &str, name: &str, message: impl Into<Cow<'static, str>>) {
+        self.faults.record(Problem::described(message), [part.into(), name.into()], Value::Null);
     }
 
     /// Reads a query parameter, if given.
     pub(super) fn query<T: FromText>(&mut self, name: &str) -> Option<T> {
-        let text = self.query_text(name)?.to_owned();
-        let read = T::from_text(&text);
+        let text = self.take_query(name)?;
+        let read = self.read_text(&text);
         self.valid(read, "query", name, text)
     }
 
     /// Reads a number from `least` to `most`, if given.
     pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
-        let text = self.query_text(name)?.to_owned();
-        let read = i64::from_text(&text).and_then(|number| match number {
+        let text = self.take_query(name)?;
+        let read = self.read_text(&text).and_then(|number| match number {
             _ if number < least => Err(Problem::less_than(least)),
             _ if number > most => Err(Problem::more_than(most)),
             _ => Ok(number),
@@ -167,7 +213,7 @@ impl Call {
     /// As [`body::read`]. Errors in the JSON are recorded for [`Call::check`].
     pub(super) async fn body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
         let body = self.body_bytes(limit).await?;
-        Ok(Fields::parse(&body, &mut self.faults))
+        Ok(Fields::parse(&body, self.is_v1, &mut self.faults))
     }
 
     /// Reads a body that may be empty and returns its fields.
@@ -176,7 +222,7 @@ impl Call {
     /// As [`Call::body`].
     pub(super) async fn optional_body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
         let body = self.body_bytes(limit).await?;
-        Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, &mut self.faults))
+        Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, self.is_v1, &mut self.faults))
     }
 
     async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
@@ -188,17 +234,36 @@ impl Call {
         body::read(&self.request, &mut self.payload, limit, options.deadlines.body).await
     }
 
-    /// Fails if any faults were recorded. Call it once everything has been read.
+    /// Fails if any faults were recorded. Call it once everything has been read: in `/v1`, a query parameter that was not
+    /// read is a fault, and so is one that is given twice.
     ///
     /// # Errors
-    /// [`ApiError::Unfit`] with all of them.
+    /// [`ApiError::Unfit`] with all of them; in `/v1` [`ApiError::Invalid`].
     pub(super) fn check(&mut self) -> Result<(), ApiError> {
-        let detail = self.faults.take();
-        if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) }
+        if !self.is_v1 {
+            let detail = self.faults.take();
+            return if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) };
+        }
+        let mut seen = HashSet::new();
+        for (name, _) in &self.query {
+            let location = ["query".into(), name.as_str().into()];
+            if !seen.insert(name) {
+                self.faults.record(Problem::described("given twice; send it once"), location, Value::Null);
+            } else if !self.read.contains(name) {
+                self.faults.record(FaultType::ExtraForbidden, location, Value::Null);
+            }
+        }
+        let (faults, unlisted) = self.faults.take_listed();
+        if faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid { faults, unlisted }) }
     }
 
     /// Returns a change of a version, in one of the states that `If-Match` allows. Weak tags never match for a write.
-    pub(super) fn change(&self, id: VersionId) -> Change {
+    pub(super) fn change(&self, version: VersionRef) -> Change {
+        Change { version, precondition: self.precondition(), caller: self.caller() }
+    }
+
+    /// Returns the condition of `If-Match`.
+    pub(super) fn precondition(&self) -> Precondition {
         let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {
@@ -206,18 +271,17 @@ impl Call {
                 Some(strong.map(|tag| revision(tag).to_owned()).collect())
             }
         };
-        let precondition = Precondition { revisions, if_updated_at: None };
-        Change { id, precondition, caller: self.caller() }
+        Precondition { revisions, if_updated_at: None }
     }
 
     /// Returns a change as [`Call::change`] does, with the condition of 0.2.0 too: the header `If-Updated-At`, else the
     /// query parameter.
-    pub(super) fn change_if_updated_at(&self, id: VersionId) -> Change {
+    pub(super) fn change_if_updated_at(&self, version: VersionRef) -> Change {
         // An invalid time must match no state rather than be ignored.
         let header = self.request.headers().get("if-updated-at");
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-        let mut change = self.change(id);
+        let mut change = self.change(version);
         change.precondition.if_updated_at =
             header.as_deref().and_then(given).or_else(|| self.query_text("if_updated_at").and_then(given));
         change
@@ -240,7 +304,7 @@ impl Call {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for a cursor of another list, or one combined with an offset.
-    pub(super) fn cursor(&self, list: &str, offset: i64) -> Result<Option<Cursor>, Refusal> {
+    pub(super) fn cursor(&mut self, list: &str, offset: i64) -> Result<Option<Cursor>, Refusal> {
         let Some(text) = self.query_not_empty("cursor") else { return Ok(None) };
         if offset > 0 {
             return Err(Refusal::Invalid(

@@ -9,6 +9,7 @@ mod memory;
 mod postgres_cluster;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     path::Path,
     pin::{Pin, pin},
@@ -24,7 +25,7 @@ use std::{
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions},
-    domain::{Draft, Timestamp, Version},
+    domain::{Draft, Model, Timestamp, Version},
     store::{
         Backend, StoreError, WriteStore,
         postgres::{self, Postgres},
@@ -137,7 +138,23 @@ struct Held {
 fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Version, StoreError> {
     let mut draft = Draft::named("m", version)?;
     draft.artifact_uri = Some("s3://b".to_owned());
-    store.insert(draft, now())
+    let model = match store.find_model(&draft.name)? {
+        Some(model) => model,
+        None => {
+            let (name, created_at) = (draft.name.clone(), now().to_string());
+            let (description, tags) = (None, BTreeMap::new());
+            store.insert_model(Model {
+                key: 0,
+                name,
+                description,
+                tags,
+                updated_at: created_at.clone(),
+                created_at,
+                deleted_at: None,
+            })?
+        }
+    };
+    store.insert(draft, model.key, now())
 }
 
 fn insert(store: &mut dyn WriteStore) -> Result<Version, StoreError> {

@@ -9,12 +9,14 @@ use std::{
 
 use model_registry::{
     domain::{
-        ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status, Timestamp,
-        Version, VersionId,
+        Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
+        ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
+        VersionRef,
+        query::{HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
         Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
-        VisitEvents, VisitVersion, VisitVersions, WriteStore,
+        VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
     },
 };
 
@@ -123,21 +125,21 @@ impl SnapshotStore for MemoryReader {
 }
 
 impl ReadStore for MemoryReader {
-    fn version(&mut self, _: VersionId, _: VisitVersion<'_>) -> Result<bool, StoreError> {
-        absent()
-    }
-
-    fn version_by_label(&mut self, _: &str, _: &str, _: VisitVersion<'_>) -> Result<bool, StoreError> {
-        absent()
-    }
-
-    fn production(&mut self, _: &str, _: VisitVersion<'_>) -> Result<bool, StoreError> {
+    fn version(&mut self, _: &VersionRef, _: VisitVersion<'_>) -> Result<bool, StoreError> {
         absent()
     }
 
     fn versions(
         &mut self,
         _: &ListQuery,
+        _: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        absent()
+    }
+
+    fn search(
+        &mut self,
+        _: &SearchQuery,
         _: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError> {
         absent()
@@ -152,6 +154,22 @@ impl ReadStore for MemoryReader {
     }
 
     fn events(&mut self, _: &EventQuery, _: VisitEvents<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn trail(&mut self, _: &TrailQuery, _: VisitTrail<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn model(&mut self, _: &str) -> Result<Option<ModelSummary>, StoreError> {
+        absent()
+    }
+
+    fn models(&mut self, _: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
+        absent()
+    }
+
+    fn history(&mut self, _: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {
         absent()
     }
 
@@ -181,7 +199,11 @@ impl WriteStore for MemoryWriter {
         Ok(found.map(|model| model.id))
     }
 
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError> {
+    fn find_number(&mut self, _: ModelKey, _: i64) -> Result<Option<VersionId>, StoreError> {
+        absent()
+    }
+
+    fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
         if std::mem::take(&mut lock(&self.faults).insert_ends_transaction) {
             self.transaction = None;
             return Err(StoreError::Full);
@@ -190,7 +212,8 @@ impl WriteStore for MemoryWriter {
             return Err(Refusal::taken(&draft.name, &draft.label, taken).into());
         }
         let models = self.versions()?;
-        let model = draft.into_model(models.last().map_or(1, |model| model.id + 1), now);
+        let id = models.last().map_or(1, |last| last.id + 1);
+        let model = Version { id, model, ..draft.into_version(now) };
         models.push(model.clone());
         self.rows_written += 1;
         Ok(model)
@@ -204,7 +227,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_metrics(&mut self, _: VersionId, _: &str, _: &str) -> Result<(), StoreError> {
+    fn set_metrics(&mut self, _: VersionId, _: &str, _: &[ScoreChange], _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -212,11 +235,86 @@ impl WriteStore for MemoryWriter {
         self.versions().map(drop)
     }
 
-    fn delete(&mut self, _: VersionId) -> Result<(), StoreError> {
+    fn delete(&mut self, _: &Version, _: &str, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
-    fn append_event(&mut self, _: VersionId, _: &EventDraft, _: &str, _: &str) -> Result<(), StoreError> {
+    fn find_deleted(&mut self, _: VersionId) -> Result<Option<Version>, StoreError> {
+        absent()
+    }
+
+    fn find_deleted_number(&mut self, _: ModelKey, _: i64) -> Result<Option<VersionId>, StoreError> {
+        absent()
+    }
+
+    fn deleted_with_model(&mut self, _: ModelKey) -> Result<Vec<VersionId>, StoreError> {
+        absent()
+    }
+
+    fn spent_label(&mut self, _: ModelKey, _: &str) -> Result<Option<Option<String>>, StoreError> {
+        absent()
+    }
+
+    fn restore(&mut self, _: &Version) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn find_model(&mut self, _: &str) -> Result<Option<Model>, StoreError> {
+        Ok(None)
+    }
+
+    fn find_deleted_model(&mut self, _: &str) -> Result<Option<Model>, StoreError> {
+        absent()
+    }
+
+    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
+        Ok(model)
+    }
+
+    fn update_model(&mut self, _: &Model, _: &Model) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn summarize(&mut self, _: Model) -> Result<ModelSummary, StoreError> {
+        absent()
+    }
+
+    fn versions_of(&mut self, _: ModelKey) -> Result<Vec<VersionId>, StoreError> {
+        absent()
+    }
+
+    fn aliases(&mut self, _: ModelKey) -> Result<Vec<Alias>, StoreError> {
+        absent()
+    }
+
+    fn set_alias(&mut self, _: ModelKey, _: &str, _: Option<VersionId>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn begin_holding(&mut self, _: ModelKey, _: &Holding) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn end_holding(&mut self, _: ModelKey, _: &str, _: &str) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn holdings(&mut self, _: ModelKey, _: &str) -> Result<Vec<Holding>, StoreError> {
+        absent()
+    }
+
+    fn append_event(
+        &mut self,
+        _: ModelKey,
+        _: Option<VersionId>,
+        _: &EventDraft,
+        _: &str,
+        _: &str,
+    ) -> Result<(), StoreError> {
         absent()
     }
 }

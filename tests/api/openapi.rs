@@ -23,9 +23,19 @@ pub struct Call {
 pub fn calls(document: &Value) -> Vec<Call> {
     let mut calls = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
-        let path = [("{model_id}", "1"), ("{name}", "m"), ("{version}", "1"), ("{status}", "staging")]
-            .into_iter()
-            .fold(path.clone(), |path, (name, value)| path.replace(name, value));
+        let path = [
+            ("{model_id}", "1"),
+            ("{id}", "1"),
+            ("{reference}", "1"),
+            ("{number}", "1"),
+            ("{name}", "m"),
+            ("{version}", "1"),
+            ("{status}", "staging"),
+            ("{alias}", "champion"),
+            ("{key}", "team"),
+        ]
+        .into_iter()
+        .fold(path.clone(), |path, (name, value)| path.replace(name, value));
         assert!(!path.contains('{'), "{path} has a parameter that this test does not know");
         for (method, operation) in operations.as_object().unwrap() {
             let is_public = operation["security"] == json!([]);
@@ -156,6 +166,91 @@ fn answers_contain_the_described_fields() {
         let required = schema(&document, name)["required"].as_array().unwrap();
         assert_eq!(required.len(), keys(answer).len(), "{name}: all its fields are always there");
     }
+}
+
+#[test]
+fn answers_of_v1_contain_the_described_fields() {
+    let app = TestApp::spawn();
+    let document = app.get("/openapi.json").ok();
+    let send =
+        |method: &str, path: &str, body: Value| app.request(method, path, &[], Some(&body.to_string()));
+    let mut version = schema(&document, "NewVersion")["examples"][0].clone();
+    version["config_size_bytes"] = 1.into();
+    let version = send("POST", "/v1/models/m/versions", version).json();
+    let whoami = app.get("/v1/whoami").ok();
+    let aliases = send("PUT", "/v1/models/m/aliases/champion", json!({"version": 1}));
+    assert_eq!(aliases.status, 200);
+    let aliases = app.get("/v1/models/m/aliases").ok();
+    let history = app.get("/v1/models/m/history").ok();
+    let events = app.get("/v1/events").ok();
+    let models = app.get("/v1/models").ok();
+    let versions = app.get("/v1/models/m/versions").ok();
+    let suites = app.get("/v1/models/m/versions/1/scores").ok();
+    let deleted = send("DELETE", "/v1/models/m", json!({})).ok();
+    let trash = app.get("/v1/models?deleted=true").ok();
+    let unfit = app.get("/v1/models?limit=x").json();
+    for (name, answer) in [
+        ("RegisteredVersion", &version),
+        ("VersionFile", &version["files"][0]),
+        ("VersionFile", &version["files"][1]),
+        ("WhoAmI", &whoami),
+        ("Aliases", &aliases),
+        ("History", &history),
+        ("Holding", &history["history"][0]),
+        ("EventPage", &events),
+        ("TrailEvent", &events["events"][0]),
+        ("ModelPage", &models),
+        ("RegisteredModel", &trash["models"][0]),
+        ("VersionPage", &versions),
+        ("Suites", &suites),
+        ("DeletedV1", &deleted),
+        ("ErrorV1", &unfit),
+        ("ErrorDetails", &unfit["error"]),
+        ("InvalidField", &unfit["error"]["fields"][0]),
+    ] {
+        assert_eq!(fields(&document, name), keys(answer), "{name}");
+        let optional = match name {
+            "RegisteredModel" | "ErrorDetails" => 1,
+            _ => 0,
+        };
+        let required = schema(&document, name)["required"].as_array().unwrap();
+        assert_eq!(
+            required.len() + optional,
+            keys(answer).len(),
+            "{name}: all other fields are always there"
+        );
+    }
+    assert_eq!(keys(&schema(&document, "RegisteredModel")["examples"][0]), keys(&models["models"][0]));
+}
+
+#[test]
+fn the_examples_of_bodies_of_v1_are_accepted() {
+    let app = TestApp::spawn();
+    let document = app.get("/openapi.json").ok();
+    let version = "/v1/models/minilm/versions";
+    let tag = |of: &str| format!("{of}/tags/team");
+    for (method, path, body) in [
+        ("POST", "/v1/models", "NewRegisteredModel"),
+        ("PATCH", "/v1/models/minilm", "ModelChangesV1"),
+        ("POST", version, "NewVersion"),
+        ("PATCH", &format!("{version}/1"), "VersionChanges"),
+        ("POST", &format!("{version}/1/scores"), "NewScores"),
+        ("PUT", &tag("/v1/models/minilm"), "TagValue"),
+        ("PUT", &tag(&format!("{version}/1")), "TagValue"),
+    ] {
+        let example = schema(&document, body)["examples"][0].to_string();
+        let answer = app.request(method, path, &[], Some(&example));
+        assert!([200, 201].contains(&answer.status), "{body}: {}", answer.text);
+    }
+    let send =
+        |method: &str, path: &str, body: Value| app.request(method, path, &[], Some(&body.to_string()));
+    assert_eq!(send("POST", version, json!({"label": "v3", "artifact_uri": "s3://b"})).status, 201);
+    let production = "/v1/models/minilm/aliases/production";
+    send("PUT", production, json!({"version": 1})).ok();
+    send("PUT", production, schema(&document, "NewHolder")["examples"][0].clone()).ok();
+    let back =
+        send("POST", "/v1/models/minilm/rollback", schema(&document, "Rollback")["examples"][0].clone());
+    assert_eq!(back.ok()["number"], 1);
 }
 
 /// Sends `body` as a field of what `name` describes, and returns true if the field is known.

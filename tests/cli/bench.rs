@@ -150,7 +150,7 @@ fn a_command_line_that_names_no_version_or_two_is_refused() {
 fn a_failure_is_one_line() {
     let server = Server::start();
     let text = Ran::of(&mut bench(&server.url, &["--name=m", "--version=v", "--suite=smoke-v1"])).failed(1);
-    assert!(text.contains("there is no model m:v; `registry list` shows"), "{text}");
+    assert!(text.contains("there is no version m:v; `registry list` shows"), "{text}");
     let text = Ran::of(&mut bench(&server.url, &["--model-id=3", "--suite=smoke-v1"])).failed(1);
     assert!(text.contains('3'), "{text}");
 

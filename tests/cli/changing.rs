@@ -163,7 +163,7 @@ fn deleting_needs_confirmation_and_reports_what_was_not_deleted() {
         "{line}"
     );
     let line = server.run(["delete", "m:v1", "m:none", "--yes"]).failed(1);
-    assert!(line.contains("there is no model m:none"), "{line}");
+    assert!(line.contains("there is no version m:none"), "{line}");
     assert_eq!(server.get("/stats")["total_models"], 3, "nothing was deleted");
 
     let ran = server.run(["delete", "m:v1", "m:v2", "m:v3", "--yes"]);
@@ -222,8 +222,8 @@ fn an_ambiguous_name_is_an_error_that_names_the_candidates() {
         );
         assert!(line.contains(&said), "{command:?}: {line}");
     }
-    server.run(["delete", &last.to_string(), "--yes"]).shown();
-    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).shown(), format!("deleted a:b:c (model {first})\n"));
+    server.run(["delete", &last.to_string(), "--yes"]).done();
+    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).done().0, format!("deleted a:b:c (model {first})\n"));
 }
 
 #[test]
@@ -235,11 +235,11 @@ fn a_production_version_is_found_by_a_name_with_a_colon() {
     let other = server.add("host", "5000/gpt@production", &json!({}));
     let line = server.run(["delete", "host:5000/gpt@production", "--yes"]).failed(1);
     let said = format!(
-        "may be model {other} (version 5000/gpt@production of host) or model {id} (production of host:5000/gpt); use the id"
+        "may be model {other} (version 5000/gpt@production of host) or model {id} (alias production of host:5000/gpt); use the id"
     );
     assert!(line.contains(&said), "{line}");
     let line = server.run(["show", "no:such@production"]).failed(1);
-    assert!(line.contains("there is no model no:such@production; `registry list` shows"), "{line}");
+    assert!(line.contains("there is no version no:such@production; `registry list` shows"), "{line}");
 }
 
 #[test]

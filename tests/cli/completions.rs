@@ -9,20 +9,41 @@ use std::{
 
 use crate::{Ran, left_out::left_out, registry};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 19] = [
+    "alias",
     "compare",
     "completions",
     "config",
     "delete",
     "events",
+    "history",
     "ingest",
     "list",
     "man",
     "metrics",
+    "model",
     "promote",
+    "restore",
+    "rollback",
     "serve",
     "show",
+    "tag",
     "update",
+];
+
+const SUBCOMMANDS: [&str; 12] = [
+    "model-list",
+    "model-show",
+    "model-create",
+    "model-update",
+    "model-rename",
+    "model-delete",
+    "model-restore",
+    "alias-list",
+    "alias-set",
+    "alias-delete",
+    "tag-set",
+    "tag-delete",
 ];
 
 /// Returns true if a tool accepts `input`; `None` if the tool is not installed.
@@ -69,7 +90,8 @@ fn each_command_has_a_manual_page_and_no_other_file_is_written() {
     }
     let files: BTreeSet<String> =
         fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let expected: BTreeSet<String> = COMMANDS.iter().map(|name| format!("registry-{name}.1")).collect();
+    let commands = COMMANDS.iter().chain(&SUBCOMMANDS);
+    let expected: BTreeSet<String> = commands.map(|name| format!("registry-{name}.1")).collect();
     assert!(files.is_superset(&expected) && files.contains("registry.1"), "{files:?}");
     for file in &files {
         assert!(file.starts_with("registry") && file.ends_with(".1"), "{file}");
@@ -106,6 +128,11 @@ fn help_is_short_or_long_and_goes_to_stdout() {
         let long = Ran::of(&mut registry([command, "--help"])).shown();
         assert!(!short.contains("Exit codes:") && long.len() > short.len(), "{command}");
         assert_eq!(Ran::of(&mut registry(["help", command])).shown(), long);
+    }
+    for (command, subcommand) in SUBCOMMANDS.iter().filter_map(|name| name.split_once('-')) {
+        let long = Ran::of(&mut registry([command, subcommand, "--help"])).shown();
+        assert!(long.contains("Examples:\n") && long.contains("Exit codes:\n"), "{command} {subcommand}");
+        assert_eq!(Ran::of(&mut registry(["help", command, subcommand])).shown(), long);
     }
     let nothing = Ran::of(&mut registry(Vec::<&str>::new()));
     assert_eq!((nothing.code, nothing.stdout.as_str()), (2, ""), "{nothing:?}");

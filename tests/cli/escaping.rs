@@ -117,3 +117,55 @@ fn stored_text_controls_no_terminal_in_any_format() {
         |output| { !String::from_utf8_lossy(&output.stderr).trim_end().contains(is_unsafe_to_display) }
     ));
 }
+
+#[test]
+fn names_aliases_tags_and_reasons_control_no_terminal() {
+    let server = Server::start();
+    let harm = HARM.replace('\0', "");
+    server.add(&harm, &harm, &json!({}));
+    let (version, by_alias) = (format!("{harm}#1"), format!("{harm}@{harm}"));
+    let formats = ["table", "wide", "json", "jsonl", "yaml", "csv", "name"];
+    for command in [
+        &["model", "update", &harm, "--description", &harm, "--tag", &format!("{harm}={harm}")][..],
+        &["alias", "set", &harm, &harm, &version, "--reason", &harm],
+        &["tag", "set", &version, &harm, &harm],
+        &["tag", "set", &harm, &harm, &harm, "--model"],
+        &["alias", "set", &harm, "production", &by_alias, "--reason", &harm],
+        &["model", "list"],
+        &["model", "show", &harm],
+        &["alias", "list", &harm],
+        &["history", &harm],
+        &["list", &harm, "--sort", "params"],
+        &["show", &by_alias],
+        &["show", &format!("{harm}@none")],
+        &["rollback", &harm, "--reason", &harm],
+        &["alias", "delete", &harm, &harm],
+        &["alias", "list", &format!("{harm}none")],
+        &["restore", &version],
+        &["delete", &version, "--force"],
+        &["delete", &version, "--yes", "--force"],
+        &["restore", &version],
+        &["model", "rename", &harm, &format!("{harm}2")],
+        &["model", "delete", &format!("{harm}2")],
+        &["model", "delete", &format!("{harm}2"), "--yes"],
+        &["model", "restore", &format!("{harm}2")],
+        &["list", "--filter", &harm],
+    ] {
+        let is_look = matches!(
+            command[..2],
+            ["model", "list" | "show"] | ["alias", "list"] | ["history" | "list" | "show", _]
+        );
+        for format in if is_look { &formats[..] } else { &[""] } {
+            let output = ["-o", format];
+            let ran = server.run(command.iter().chain(output.iter().filter(|_| !format.is_empty())));
+            // Fields of csv may hold line breaks and tabs, between their quotes.
+            let is_unsafe = |letter: char| is_unsafe_to_display(letter) && letter != '\n';
+            for text in [&ran.stdout, &ran.stderr] {
+                assert!(!text.contains(is_unsafe), "{command:?} -o {format}: {text:?}");
+                let forged = text.lines().any(|line| line.starts_with("2026-01-31T00:00:00Z  INFO forged"));
+                assert!(!forged || *format == "csv", "{command:?} -o {format}: {text}");
+            }
+        }
+    }
+    assert_eq!(server.get("/v1/models")["models"][0]["name"], format!("{harm}2"), "every change was made");
+}

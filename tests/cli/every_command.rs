@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 28] = [
     &["list"],
     &["list", "--json"],
     &["show", "7"],
@@ -24,6 +24,22 @@ const COMMANDS: [&[&str]; 12] = [
     &["compare", "1", "2"],
     &["stats"],
     &["production", "m"],
+    &["list", "--filter", "params > 5"],
+    &["show", "m@champion"],
+    &["history", "m"],
+    &["rollback", "m", "--reason", "r"],
+    &["restore", "7"],
+    &["restore", "m:v1"],
+    &["model", "list"],
+    &["model", "show", "m"],
+    &["model", "create", "m"],
+    &["model", "update", "m", "--tag", "a"],
+    &["model", "delete", "m", "--yes"],
+    &["alias", "list", "m"],
+    &["alias", "set", "m", "a", "m:v1"],
+    &["alias", "delete", "m", "a"],
+    &["tag", "set", "m#1", "k", "v"],
+    &["tag", "delete", "m", "k", "--model"],
 ];
 
 #[test]
@@ -172,7 +188,7 @@ fn an_invalid_command_line_is_a_usage_error_and_sends_no_request() {
         &["list", "--all", "--limit", "3"],
         &["list", "--limit", "0"],
         &["list", "--status", "live"],
-        &["list", "--sort", "name"],
+        &["list", "--sort", "nonsense"],
         &["list", "--columns", "nmae"],
         &["list", "--columns", "id,,name"],
         &["list", "--columns", "id", "-o", "yaml"],
@@ -203,6 +219,20 @@ fn an_invalid_command_line_is_a_usage_error_and_sends_no_request() {
         &["compare", "1", "--name", "m"],
         &["compare", "1", "2", "--metric", "a/b", "--json"],
         &["completions", "tcsh"],
+        &["history"],
+        &["history", " "],
+        &["history", "m", "--limit", "501"],
+        &["rollback", "m"],
+        &["restore"],
+        &["restore", "m"],
+        &["model"],
+        &["model", "show"],
+        &["alias", "set", "m", "a"],
+        &["alias", "set", "m", "latest", "m:v1"],
+        &["tag", "set", "m:v1"],
+        &["tag", "set", "m", "k", "v"],
+        &["show", "m@latest"],
+        &["show", " 7"],
         &["nonsense"],
         &["list", "--nonsense"],
     ] {

@@ -189,13 +189,13 @@ fn counts_are_shown_with_bars() {
         "\
 3 versions of 2 names
 
-STATUS        MODELS
-experimental       2  ████████████████████████
-staging            1  ████████████
+STATUS        VERSIONS
+experimental         2  ████████████████████████
+staging              1  ████████████
 
-NAME       MODELS
-tiny            2  ████████████████████████
-模型 [31m       1  ████████████
+NAME       VERSIONS
+tiny              2  ████████████████████████
+模型 [31m         1  ████████████
 "
     );
     let (table, said) = server.run(["stats", "--top", "1"]).done();

@@ -1,6 +1,7 @@
 //! The real binary as a shell runs it: output, files and exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod aliases;
 mod bench;
 mod changing;
 mod comparing;
@@ -21,17 +22,21 @@ mod loadtest_reports;
 mod loadtest_runs;
 mod loadtest_start_and_end;
 mod maintenance;
+mod models;
 mod object_server;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
+mod older_servers;
 mod publish_registrations;
 mod publish_uploads;
 mod scene;
+mod searching;
 mod secrets;
 mod serve;
 mod server;
 mod settings;
 mod showing;
+mod tags_and_trash;
 mod verify;
 mod watch_checkpoints;
 mod watch_failures;

@@ -97,15 +97,15 @@ fn a_missing_version_is_an_error_with_a_hint() {
     server.score(scored, "s", &json!({"score": 1}));
     server.score(scored, "t", &json!({"score": 1}));
     for (arguments, said) in [
-        (&["show", "m:v2"][..], "there is no model m:v2; `registry list` shows all versions"),
-        (&["show", "7"], "there is no model 7;"),
+        (&["show", "m:v2"][..], "there is no version m:v2; `registry list` shows all versions"),
+        (&["show", "7"], "there is no version 7;"),
         (&["show", "m@production"], "m@production: no version is in production;"),
         (&["production", "m"], "no version is in production"),
         (&["production", "none"], "no version is in production"),
-        (&["events", "m:v2"], "there is no model m:v2"),
-        (&["metrics", "m:v2"], "there is no model m:v2"),
-        (&["metrics", "7"], "there is no model 7; `registry list` shows all versions"),
-        (&["metrics", "7", "--suite", "s"], "there is no model 7; `registry list` shows all versions"),
+        (&["events", "m:v2"], "there is no version m:v2"),
+        (&["metrics", "m:v2"], "there is no version m:v2"),
+        (&["metrics", "7"], "there is no version 7; `registry list` shows all versions"),
+        (&["metrics", "7", "--suite", "s"], "there is no version 7; `registry list` shows all versions"),
         (&["metrics", "1", "--suite", "s"], "no scores of 1 in the suite s; it has no scores at all"),
         (
             &["metrics", "m:v3", "--suite", "nope"],
@@ -113,13 +113,13 @@ fn a_missing_version_is_an_error_with_a_hint() {
         ),
         (
             &["bench", "--model-id", "99", "--suite", "smoke-v1"],
-            "there is no model 99; `registry list` shows",
+            "there is no version 99; `registry list` shows",
         ),
-        (&["promote", "7"], "there is no model 7"),
-        (&["update", "7", "--params", "1"], "there is no model 7"),
-        (&["update", "7", "--add-tag", "a"], "there is no model 7"),
-        (&["delete", "7", "--yes"], "there is no model 7"),
-        (&["compare", "1", "7"], "there is no model 7"),
+        (&["promote", "7"], "there is no version 7"),
+        (&["update", "7", "--params", "1"], "there is no version 7"),
+        (&["update", "7", "--add-tag", "a"], "there is no version 7"),
+        (&["delete", "7", "--yes"], "there is no version 7"),
+        (&["compare", "1", "7"], "there is no version 7"),
         (&["compare", "--name", "none"], "none has 0 versions, and a comparison needs two"),
     ] {
         let line = server.run(arguments).failed(1);

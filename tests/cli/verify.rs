@@ -168,7 +168,7 @@ fn an_artifact_that_cannot_be_verified_is_an_error_with_the_reason() {
         (&["m:v1", "ftp://host/file"], 2, "ftp:// is not supported"),
         (&["m:v1", "s3://models"], 2, "names a bucket, but no object"),
         (&["m:digest"], 2, "give the file to verify"),
-        (&["m:none", "x"], 1, "there is no model m:none"),
+        (&["m:none", "x"], 1, "there is no version m:none"),
     ] {
         let refused = verifying.verify(arguments.iter().copied()).failed(code);
         assert!(refused.contains(expected), "{arguments:?}: {refused}");

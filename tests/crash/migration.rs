@@ -31,7 +31,7 @@ fn old_file(is_0_2_0: bool) -> TempDir {
         .prepare(
             "INSERT INTO models (name, version, checkpoint_path, status, tags, metrics, created_at, updated_at) VALUES
              ('name-' || ?1 % 50, ?1, '/data/' || ?1, CASE WHEN ?1 % 9 = 0 THEN 'production' WHEN ?1 % 7 = 0 THEN NULL
-              ELSE 'staging' END, '[\"a\", \"b\\u0442\"]', '{\"loss\": 1.0, \"up\": NaN}', '2025-01-02 03:04:05', '2025-01-02 03:04:06')",
+              ELSE 'staging' END, '[\"a\", \"b\\u0442\"]', '{\"loss\": 1.0, \"up\": NaN, \"suites\": {\"s\": {\"score\": 0.' || ?1 || ', \"up\": NaN}}}', '2025-01-02 03:04:05', '2025-01-02 03:04:06')",
         )
         .unwrap();
     for version in 1..=VERSIONS {
@@ -61,7 +61,9 @@ fn contents(path: &Path) -> Vec<String> {
         "SELECT id, name, version, status, artifact_uri, frozen, checkpoint_path, tags, metrics, created_at FROM models ORDER BY id",
         "SELECT id, model_id, event_type, payload_json, actor, '', '', '', '', '' FROM model_events ORDER BY id",
         "SELECT kind, value, count, '', '', '', '', '', '', '' FROM model_counts ORDER BY 1, 2",
-        "SELECT tag, model_id, '', '', '', '', '', '', '', '' FROM model_tags ORDER BY 1, 2",
+        "SELECT key, value, version_id, '', '', '', '', '', '', '' FROM model_tags ORDER BY 1, 2, 3",
+        "SELECT suite, metric, value, version_id, '', '', '', '', '', '' FROM scores JOIN score_keys ON id = key_id ORDER BY 1, 2, 3, 4",
+        "SELECT version_id, path, size_bytes, sha256, role, '', '', '', '', '' FROM version_files ORDER BY 1, 2",
         "SELECT type, name, sql, '', '', '', '', '', '', '' FROM sqlite_schema ORDER BY 1, 2",
         "PRAGMA user_version",
     ] {

@@ -9,18 +9,45 @@ mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
 mod postgres_network;
+mod models;
+mod search;
 mod sqlite;
 mod suite;
+mod tags;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use model_registry::{
-    domain::Timestamp,
-    store::sqlite::{Options, Synchronous},
+    domain::{Draft, Model, Timestamp, Version},
+    store::{
+        StoreError, WriteStore,
+        sqlite::{Options, Synchronous},
+    },
 };
 
 fn options(path: impl Into<PathBuf>) -> Options {
     Options { path: path.into(), busy_timeout: Duration::from_secs(30), synchronous: Synchronous::Normal }
+}
+
+/// Inserts a version, and its model if there is none.
+fn add(store: &mut dyn WriteStore, draft: Draft) -> Result<Version, StoreError> {
+    let key = match store.find_model(&draft.name)? {
+        Some(model) => model.key,
+        None => {
+            let created_at = now().to_string();
+            let model = Model {
+                key: 0,
+                name: draft.name.clone(),
+                description: None,
+                tags: BTreeMap::new(),
+                deleted_at: None,
+                updated_at: created_at.clone(),
+                created_at,
+            };
+            store.insert_model(model)?.key
+        }
+    };
+    store.insert(draft, key, now())
 }
 
 fn now() -> Timestamp {

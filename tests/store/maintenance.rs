@@ -9,7 +9,7 @@ use std::{
 use model_registry::{
     domain::Draft,
     store::{
-        ReadStore, WriteStore,
+        ReadStore,
         sqlite::{
             DatabaseLock, LockError, OpenError, Options, SqliteReader, SqliteWriter,
             maintenance::{MaintenanceError, Progress, Source, Stage, Watch, merge_wal, optimize, vacuum},
@@ -18,12 +18,12 @@ use model_registry::{
 };
 use tempfile::TempDir;
 
-use crate::{now, options};
+use crate::{add, now, options};
 
 fn register(writer: &mut SqliteWriter, version: &str) {
     let mut draft = Draft::named("m", version).unwrap();
     draft.artifact_uri = Some("s3://b".to_owned());
-    writer.insert(draft, now()).unwrap();
+    add(writer, draft).unwrap();
 }
 
 fn total(path: &Path) -> u64 {

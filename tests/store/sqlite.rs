@@ -7,16 +7,19 @@ use std::{
 };
 
 use model_registry::{
-    domain::Draft,
+    domain::{Draft, VersionRef, query::HistoryQuery},
     store::{
         Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore,
-        sqlite::{LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter},
+        sqlite::{
+            LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter,
+            maintenance::{Source, Watch},
+        },
     },
 };
 use tempfile::TempDir;
 
 use crate::{
-    now, options,
+    add, now, options,
     suite::{self, Fixture},
 };
 
@@ -27,10 +30,16 @@ const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCR
     training_step INTEGER, training_loss REAL, dataset TEXT, description TEXT, tags TEXT, metrics TEXT, \
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version))";
 
-struct SqliteFixture {
+pub struct SqliteFixture {
     writer: SqliteWriter,
-    reader: SqliteReader,
-    _folder: TempDir,
+    pub reader: SqliteReader,
+    folder: TempDir,
+}
+
+impl SqliteFixture {
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("registry.db")
+    }
 }
 
 impl Fixture for SqliteFixture {
@@ -53,11 +62,11 @@ impl Fixture for SqliteFixture {
     }
 }
 
-fn fixture() -> SqliteFixture {
+pub fn fixture() -> SqliteFixture {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path().join("registry.db"));
     let writer = SqliteWriter::open(&options, now()).unwrap();
-    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), _folder: folder }
+    SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), folder }
 }
 
 #[test]
@@ -206,7 +215,7 @@ fn the_trigger_moves_updated_at_forward_for_other_processes() {
     let mut writer = SqliteWriter::open(&options(&path), now()).unwrap();
     let mut draft = Draft::named("m", "1").unwrap();
     draft.artifact_uri = Some("s3://b".to_owned());
-    writer.insert(draft, now()).unwrap();
+    add(&mut writer, draft).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     let updated_at =
         || other.query_row("SELECT updated_at FROM models", [], |row| row.get::<_, String>(0)).unwrap();
@@ -235,7 +244,7 @@ fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
     for version in 0..50 {
         let mut draft = Draft::named("m", version.to_string()).unwrap();
         draft.artifact_uri = Some("s3://b".to_owned());
-        writer.insert(draft, now()).unwrap();
+        add(&mut writer, draft).unwrap();
     }
     assert!(writer.wal_pages() > 50);
     assert!(maintenance.run().unwrap());
@@ -247,4 +256,62 @@ fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
     assert_eq!(writer.wal_pages(), 0);
     let wal = options.files()[1].metadata().unwrap().len();
     assert_eq!(wal, 0, "the WAL is empty");
+}
+
+#[test]
+fn an_upgrade_gives_versions_their_models_and_numbers_and_derives_the_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path().join("registry.db"));
+    let old = rusqlite::Connection::open(&options.path).unwrap();
+    old.execute_batch(FIRST_SCHEMA).unwrap();
+    old.execute_batch(
+        r#"CREATE TABLE model_events (id INTEGER PRIMARY KEY AUTOINCREMENT, model_id INTEGER NOT NULL,
+            event_type TEXT NOT NULL, payload_json TEXT, actor TEXT, created_at TEXT);
+        INSERT INTO models (id, name, version, checkpoint_path, status, created_at, updated_at) VALUES
+            (1, 'm', 'a', '/a', 'staging', '2026-01-01 00:00:00', '2026-01-05 00:00:00'),
+            (2, 'n', 'a', '/b', 'production', '2026-01-02 00:00:00', '2026-01-06 00:00:00'),
+            (4, 'm', 'b', '/c', 'production', '2026-01-03 00:00:00', '2026-01-07 00:00:00');
+        INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) VALUES
+            (1, 'promote', '{"from":"experimental","to":"production"}', 'ann', '2026-01-04 00:00:00'),
+            (3, 'create', '{"name":"m","version":"gone","status":"production"}', 'bob', '2026-01-05 00:00:00'),
+            (1, 'auto_demote', '{"from":"production","to":"staging"}', 'bob', '2026-01-05 00:00:00'),
+            (3, 'delete', '{"name":"m","version":"gone","status":"production"}', 'bob', '2026-01-06 00:00:00'),
+            (3, 'eval', '{}', NULL, '2026-01-06 00:00:00');
+        PRAGMA user_version = 2"#,
+    )
+    .unwrap();
+    drop(old);
+    for _ in 0..2 {
+        let writer = SqliteWriter::open(&options, now()).unwrap();
+        let mut reader = SqliteReader::open(&options).unwrap();
+        for (name, number, id) in [("m", 1, 1), ("m", 2, 4), ("n", 1, 2)] {
+            let mut found = None;
+            let reference = VersionRef::Number(name.to_owned(), number);
+            reader.version(&reference, &mut |row| found = Some(row.id)).unwrap();
+            assert_eq!(found, Some(id), "{name}#{number}");
+        }
+        let model = reader.model("m").unwrap().unwrap();
+        assert_eq!((model.versions, model.model.created_at.as_str()), (2, "2026-01-01 00:00:00"));
+        let history = |reader: &mut SqliteReader, model: &str| {
+            let query = HistoryQuery { model: model.to_owned(), limit: 10, ..HistoryQuery::default() };
+            let held = reader.history(&query).unwrap().into_iter();
+            held.map(|held| (held.label, held.since, held.until, held.actor)).collect::<Vec<_>>()
+        };
+        let time = |day: u8| format!("2026-01-0{day} 00:00:00");
+        let who = |name: &str| Some(name.to_owned());
+        let expected = [
+            ("b".to_owned(), time(7), None, None),
+            ("gone".to_owned(), time(5), Some(time(6)), who("bob")),
+            ("a".to_owned(), time(4), Some(time(5)), who("ann")),
+        ];
+        assert_eq!(history(&mut reader, "m"), expected);
+        assert_eq!(history(&mut reader, "n"), [("a".to_owned(), time(6), None, None)]);
+        drop((reader, writer));
+        let watch = Watch::new(|| false, |_| {});
+        let report = Source::open(&options, &watch).unwrap().check(&watch).unwrap();
+        assert_eq!((report.errors.total, report.events), (0, 5), "{report:?}");
+        // The same file upgraded again, as the advice of a check has it, stays as it is.
+        let file = rusqlite::Connection::open(&options.path).unwrap();
+        file.pragma_update(None, "user_version", 0).unwrap();
+    }
 }

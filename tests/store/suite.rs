@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use model_registry::{
     domain::{
         Draft, Event, EventDraft, EventQuery, ListQuery, Order, Page, Refusal, Sort, Status, Version,
-        VersionRow, json::read_object,
+        VersionRef, VersionRow, json::read_object,
     },
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::now;
+use crate::{add, models, search, tags};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -35,6 +35,20 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         pages_by_cursor_show_each_version_once,
         a_visitor_that_stops_changes_nothing_but_what_is_visited,
         a_visitor_of_events_that_stops_gets_the_same_page,
+        models::numbers_count_up_and_are_never_given_out_again,
+        models::a_version_is_named_by_number_label_and_alias,
+        models::an_alias_moves_only_from_the_expected_holder,
+        models::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,
+        models::a_rollback_goes_only_to_a_version_that_was_in_production,
+        models::a_deleted_version_is_restored_with_its_values_and_without_its_aliases,
+        models::a_label_that_was_used_for_other_bytes_is_spent,
+        models::a_model_is_created_changed_renamed_deleted_and_restored,
+        models::models_are_listed_by_name_in_pages,
+        models::the_trail_is_read_by_model_version_type_and_actor,
+        tags::a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_change,
+        tags::a_tag_change_that_is_refused_writes_nothing,
+        search::searches_match_the_evaluation_of_their_filters,
+        search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {
         test(&mut fixture());
     }
@@ -47,12 +61,13 @@ fn draft(name: &str, version: &str) -> Draft {
 }
 
 fn insert(store: &mut impl Fixture, draft: Draft) -> Version {
-    store.write(|store| store.insert(draft, now())).unwrap()
+    store.write(|store| add(store, draft)).unwrap()
 }
 
 fn by_id(store: &mut impl Fixture, id: i64) -> Option<Version> {
     let mut found = None;
-    let seen = store.reader().version(id, &mut |row| found = Some(row.into_owned())).unwrap();
+    let seen =
+        store.reader().version(&VersionRef::Id(id), &mut |row| found = Some(row.into_owned())).unwrap();
     assert_eq!(seen, found.is_some());
     found
 }
@@ -72,24 +87,25 @@ fn an_inserted_version_is_found_by_id_and_by_name(store: &mut impl Fixture) {
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
     assert_eq!(by_id(store, model.id + 1), None);
     for (name, version, found) in [("na me/ü", "v 1", true), ("na me/ü", "v", false), ("", "", false)] {
-        let seen = store.reader().version_by_label(name, version, &mut |row| assert_eq!(row.id, model.id));
-        assert_eq!(seen.unwrap(), found, "{name} {version}");
+        let version = VersionRef::Label(name.to_owned(), version.to_owned());
+        let seen = store.reader().version(&version, &mut |row| assert_eq!(row.id, model.id));
+        assert_eq!(seen.unwrap(), found, "{version:?}");
     }
     assert_eq!(store.write(|store| store.find(model.id)).unwrap(), Some(model));
 }
 
 fn name_and_version_are_unique_and_ids_are_never_reused(store: &mut impl Fixture) {
     let first = insert(store, draft("m", "1"));
-    let again = store.write(|store| store.insert(draft("m", "1"), now()));
+    let again = store.write(|store| add(store, draft("m", "1")));
     assert!(matches!(again, Err(StoreError::Refused(Refusal::Conflict(_)))), "{again:?}");
-    store.write(|store| store.delete(first.id)).unwrap();
+    store.write(|store| store.delete(&first, "ann", "2026")).unwrap();
     assert!(insert(store, draft("m", "1")).id > first.id);
 }
 
 fn an_undone_transaction_leaves_nothing(store: &mut impl Fixture) {
     let undone = store.write(|store| {
-        let model = store.insert(draft("m", "1"), now())?;
-        store.append_event(model.id, &EventDraft::update(&["tags"]), "ann", "2026")?;
+        let model = add(store, draft("m", "1"))?;
+        store.append_event(model.model, Some(model.id), &EventDraft::update(&["tags"]), "ann", "2026")?;
         Err::<(), _>(Refusal::Invalid("no".to_owned()).into())
     });
     assert!(undone.is_err());
@@ -124,6 +140,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         description: text(""),
         tags: text(r#"["тег"]"#),
         metrics: text(r#"{"a":1.0,"b":1e+5}"#),
+        properties: text(r#"{"team":"nlp"}"#),
         updated_at: "2026-01-31 13:05:09.251".to_owned(),
         ..before.clone()
     };
@@ -133,7 +150,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
     assert_eq!(by_id(store, model.id).as_ref(), Some(&model));
 
     store.write(|store| store.set_status(model.id, Status::Archived, "2027")).unwrap();
-    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, "2028")).unwrap();
+    store.write(|store| store.set_metrics(model.id, r#"{"x":[]}"#, &[], "2028")).unwrap();
     let changed = Version {
         status: Status::Archived,
         metrics: text(r#"{"x":[]}"#),
@@ -153,17 +170,22 @@ fn the_store_itself_guards_one_production_version_per_name(store: &mut impl Fixt
     assert!(second.is_err(), "a second production version of a name");
     let standing = store.write(|store| store.find_production("m")).unwrap();
     assert_eq!(standing.map(|model| model.id), Some(one.id));
-    assert!(store.reader().production("m", &mut |row| assert_eq!(row.id, one.id)).unwrap());
-    assert!(!store.reader().production("none", &mut |_| ()).unwrap());
+    assert!(
+        store
+            .reader()
+            .version(&VersionRef::production("m".to_owned()), &mut |row| assert_eq!(row.id, one.id))
+            .unwrap()
+    );
+    assert!(!store.reader().version(&VersionRef::production("none".to_owned()), &mut |_| ()).unwrap());
 }
 
 fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
     let model = insert(store, draft("m", "1"));
     for field in ["a", "b", "c", "d", "e"] {
         let event = EventDraft::update(&[field]);
-        store.write(|store| store.append_event(model.id, &event, "ann", "2026")).unwrap();
+        store.write(|store| store.append_event(model.model, Some(model.id), &event, "ann", "2026")).unwrap();
     }
-    store.write(|store| store.delete(model.id)).unwrap();
+    store.write(|store| store.delete(&model, "ann", "2026")).unwrap();
     let mut query = EventQuery { version_id: model.id, limit: 2, offset: 0, after: None };
     let mut payloads = Vec::new();
     loop {
@@ -297,7 +319,7 @@ fn a_visitor_of_events_that_stops_gets_the_same_page(store: &mut impl Fixture) {
     let id = insert(store, draft("m", "1")).id;
     for number in 0..6 {
         let event = EventDraft::update(&["tags"]);
-        store.write(|store| store.append_event(id, &event, "ann", &number.to_string())).unwrap();
+        store.write(|store| store.append_event(1, Some(id), &event, "ann", &number.to_string())).unwrap();
     }
     for query in [(6, 0), (4, 0), (3, 2), (2, 5), (9, 0)] {
         let query = EventQuery { version_id: id, limit: query.0, offset: query.1, after: None };

@@ -19,6 +19,9 @@ const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// another detail.
 const UNKNOWN_PATH: [&str; 2] = ["there is nothing at this path", "Not Found"];
 
+/// The code of `/v1` for a change that may have been executed.
+const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 /// Interprets an answer of the server at `url`.
 pub(super) fn interpret(
     url: &str,
@@ -38,6 +41,10 @@ pub(super) fn interpret(
                 None => format!("it redirects ({status})"),
             };
             Err(ClientError::NotARegistry { url, reason })
+        }
+        (503, Some(body)) if code_of(&body) == Some(OUTCOME_UNKNOWN) => {
+            let request_id = text_of(headers, &REQUEST_ID_HEADER);
+            Err(ClientError::OutcomeUnknown { url, detail: said(detail), request_id })
         }
         // Overloaded, or its disk is full: a later try may succeed.
         (503 | 507, _) => {
@@ -63,8 +70,7 @@ pub(super) fn interpret(
         }
         (401, _) => Err(ClientError::KeyRefused { url, key_source: None }),
         (404, _) if detail.as_deref().is_some_and(|detail| UNKNOWN_PATH.contains(&detail)) => {
-            let reason = "it has no such path (404)".to_owned();
-            Err(ClientError::NotARegistry { url, reason })
+            Err(ClientError::NoSuchPath { url })
         }
         (404, _) => Err(ClientError::NotFound { detail: said(detail) }),
         (409 | 412, _) => Err(ClientError::Conflict { detail: said(detail) }),
@@ -93,12 +99,34 @@ pub(super) fn next_link(headers: &HeaderMap) -> Option<String> {
 
 /// Returns the detail of an answer: its sentence, or the faults of a 422, each with its location.
 fn detail_of(body: &Value) -> Option<String> {
-    let text = match body.get("detail")? {
-        Value::String(sentence) => sentence.clone(),
-        Value::Array(faults) => faults.iter().map(fault).collect::<Vec<_>>().join("; "),
+    let text = match (body.get("detail"), body.get("error")) {
+        (Some(Value::String(sentence)), _) => sentence.clone(),
+        (Some(Value::Array(faults)), _) => faults.iter().map(fault).collect::<Vec<_>>().join("; "),
+        (None, Some(error)) => v1_detail(error)?,
         _ => return None,
     };
     Some(truncated(&text))
+}
+
+/// Returns the message of an error of `/v1`, or its fields, each with its path: `tags.team: too long`.
+fn v1_detail(error: &Value) -> Option<String> {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let fields = error.get("fields").and_then(Value::as_array).into_iter().flatten();
+    let fields: Vec<_> = fields
+        .filter_map(|field| {
+            let message = text(field, "message")?;
+            Some(match text(field, "path").filter(|path| !path.is_empty()) {
+                Some(path) => format!("{path}: {message}"),
+                None => message,
+            })
+        })
+        .collect();
+    if fields.is_empty() { text(error, "message") } else { Some(fields.join("; ")) }
+}
+
+/// Returns the code of an error of `/v1`.
+fn code_of(body: &Value) -> Option<&str> {
+    body.get("error")?.get("code")?.as_str()
 }
 
 /// `body.d_model: Input should be a valid integer`
@@ -184,6 +212,59 @@ mod tests {
         let detail =
             "body.d_model: not an integer; body.tags.0: not a string; nowhere; not accepted".to_owned();
         assert_eq!(interpreted(422, &[], body), Err(ClientError::Refused { status: 422, detail }));
+    }
+
+    #[test]
+    fn errors_of_v1_are_read_as_the_others() {
+        let url = || "http://h".to_owned();
+        let error =
+            |code: &str, more: &str| format!(r#"{{"error":{{"code":"{code}","message":"why"{more}}}}}"#);
+        let said = || "why".to_owned();
+        let fields =
+            r#","fields":[{"path":"tags.team","message":"too long"},{"path":"","message":"no object"},7]"#;
+        let detail = "tags.team: too long; no object".to_owned();
+        for (status, body, expected) in [
+            (401, error("unauthorized", ""), ClientError::KeyRefused { url: url(), key_source: None }),
+            (404, error("not_found", ""), ClientError::NotFound { detail: said() }),
+            (409, error("conflict", ""), ClientError::Conflict { detail: said() }),
+            (412, error("precondition_failed", ""), ClientError::Conflict { detail: said() }),
+            (413, error("too_large", ""), ClientError::Refused { status: 413, detail: said() }),
+            (422, error("invalid", fields), ClientError::Refused { status: 422, detail }),
+            (422, error("invalid", r#","fields":[]"#), ClientError::Refused { status: 422, detail: said() }),
+            (
+                500,
+                error("internal", ""),
+                ClientError::ServerFailed { url: url(), status: 500, detail: said(), request_id: None },
+            ),
+            (
+                503,
+                error("unavailable", ""),
+                ClientError::Unavailable { url: url(), detail: said(), retry_after: None },
+            ),
+            (
+                503,
+                error("outcome_unknown", ""),
+                ClientError::OutcomeUnknown { url: url(), detail: said(), request_id: None },
+            ),
+        ] {
+            assert_eq!(interpreted(status, &[], &body), Err(expected), "{status} {body}");
+        }
+        for body in [r#"{"error":"text"}"#, r#"{"error":{"code":7}}"#, r#"{"error":null}"#] {
+            let detail = "it gave no reason".to_owned();
+            assert_eq!(interpreted(404, &[], body), Err(ClientError::NotFound { detail }), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_path_without_a_route_is_not_a_missing_version() {
+        for body in [
+            r#"{"detail":"Not Found"}"#,
+            r#"{"detail":"there is nothing at this path"}"#,
+            r#"{"error":{"code":"not_found","message":"there is nothing at this path"}}"#,
+        ] {
+            let error = interpreted(404, &[], body).unwrap_err();
+            assert_eq!(error, ClientError::NoSuchPath { url: "http://h".to_owned() }, "{body}");
+        }
     }
 
     #[test]

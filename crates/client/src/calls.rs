@@ -1,4 +1,4 @@
-//! The calls of the registry's API, one method each: path, body, and answer.
+//! The calls of the native API, one method each: path, body, and answer.
 //!
 //! Each may fail with any [`ClientError`] except the errors of creating a client or a key: [`ClientError::NotFound`] if it names
 //! a version that does not exist, [`ClientError::Conflict`] if the version's state or the [`Condition`] forbids the change.
@@ -173,7 +173,7 @@ impl Client {
     }
 
     /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer.
-    fn send(
+    pub(super) fn send(
         &self,
         method: Method,
         path: &str,
@@ -200,7 +200,7 @@ impl Client {
         self.expect(body, |body| id_in(body).is_some(), NO_MODEL)
     }
 
-    fn expect(
+    pub(super) fn expect(
         &self,
         body: Value,
         is_expected: impl Fn(&Value) -> bool,
@@ -209,20 +209,20 @@ impl Client {
         if is_expected(&body) { Ok(body) } else { Err(self.not_a_registry(otherwise)) }
     }
 
-    fn not_a_registry(&self, reason: &str) -> ClientError {
+    pub(super) fn not_a_registry(&self, reason: &str) -> ClientError {
         ClientError::NotARegistry { url: self.base_url.clone(), reason: reason.to_owned() }
     }
 }
 
-fn id_in(body: &Value) -> Option<VersionId> {
+pub(super) fn id_in(body: &Value) -> Option<VersionId> {
     body.get("id").and_then(Value::as_i64)
 }
 
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
     if query.is_empty() {
         return path.to_owned();
     }

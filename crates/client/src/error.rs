@@ -40,6 +40,20 @@ pub enum ClientError {
     /// Any other 5xx.
     #[error("the registry at {url} failed ({status}): {detail}; see its log{}", of_request(.request_id))]
     ServerFailed { url: String, status: u16, detail: String, request_id: Option<String> },
+    /// 503: the change may have been executed, because the registry lost its database while it committed.
+    #[error(
+        "the registry at {url} can't tell if this was executed: {detail}; check before you try again{}",
+        of_log(.request_id)
+    )]
+    OutcomeUnknown { url: String, detail: String, request_id: Option<String> },
+    /// The registry has no `/v1`. `instead` says what works there.
+    #[error("the registry at {url} is too old for this: it has no /v1 API; update the server{}", or_else(.instead))]
+    TooOld { url: String, instead: &'static str },
+    /// 404 for a path without a route, so the URL is wrong.
+    #[error(
+        "{url} does not answer like a registry: it has no such path (404); set the registry's URL with --registry-url"
+    )]
+    NoSuchPath { url: String },
     /// The server there is not a registry.
     #[error("{url} does not answer like a registry: {reason}; set the registry's URL with --registry-url")]
     NotARegistry { url: String, reason: String },
@@ -54,4 +68,12 @@ fn key_advice(source: &Option<String>) -> String {
 
 fn of_request(id: &Option<String>) -> String {
     id.as_ref().map(|id| format!(" for request {id}")).unwrap_or_default()
+}
+
+fn of_log(request_id: &Option<String>) -> String {
+    request_id.as_ref().map(|id| format!("; the server's log names request {id}")).unwrap_or_default()
+}
+
+fn or_else(instead: &str) -> String {
+    if instead.is_empty() { String::new() } else { format!(", or {instead}") }
 }

@@ -1,7 +1,7 @@
 //! The HTTP client of the registry's API, for the commands.
 //!
 //! It owns the key, the retries, and the error texts. It must not know the terminal or files: bodies are JSON values. Each
-//! call is a method of [`Client`] in `calls.rs`.
+//! call of the native API is a method of [`Client`] in `calls.rs`, and of `/v1` a method of [`V1`] in `v1.rs`.
 
 mod answer;
 mod base_url;
@@ -9,9 +9,11 @@ mod calls;
 mod client;
 mod error;
 mod key;
+mod v1;
 
 pub use base_url::parse_base_url;
 pub use calls::{Condition, Page};
 pub use client::Client;
 pub use error::ClientError;
 pub use key::SecretKey;
+pub use v1::{Expected, TagOwner, V1, V1Page};

@@ -1,13 +1,16 @@
 //! A registration: a version that has no id yet.
 
+use std::collections::BTreeMap;
+
 use crate::{
     digest::{Digest, Measurement},
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
     refusal::Refusal,
     status::Status,
+    tags,
     timestamp::Timestamp,
-    version::{Version, VersionId},
+    version::Version,
 };
 
 /// The record of one file: a checkpoint or a configuration.
@@ -142,6 +145,8 @@ pub struct Draft {
     pub description: Option<String>,
     pub tags: Vec<String>,
     pub metrics: Object,
+    /// The tags with a value, which is not empty.
+    pub properties: BTreeMap<String, String>,
 }
 
 impl Draft {
@@ -160,9 +165,10 @@ impl Draft {
     /// Refuses values that no version may have.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for too many tags.
+    /// [`Refusal::Invalid`] for too many tags, and for tags with values over their limits.
     pub fn check(self) -> Result<Self, Refusal> {
         check_tags(&self.tags)?;
+        tags::check_all(&self.tags, &self.properties)?;
         Ok(self)
     }
 
@@ -185,13 +191,15 @@ impl Draft {
         Ok(())
     }
 
-    /// Turns the draft into the version with this id. Empty tags and metrics become `None`.
+    /// Turns the draft into a version, which the store gives its id, model and number. Empty tags and metrics become `None`.
     #[must_use]
-    pub fn into_model(self, id: VersionId, now: Timestamp) -> Version {
+    pub fn into_version(self, now: Timestamp) -> Version {
         let now = now.to_string();
         let Provenance { run_id, git_commit, created_by, source_host } = self.provenance;
         Version {
-            id,
+            id: 0,
+            model: 0,
+            number: 0,
             name: self.name,
             label: self.label,
             status: self.status,
@@ -220,6 +228,7 @@ impl Draft {
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
             created_at: now.clone(),
             updated_at: now,
+            properties: tags::properties(&self.properties),
         }
     }
 }
@@ -291,13 +300,13 @@ mod tests {
     fn empty_tags_and_metrics_are_none_and_the_path_falls_back_to_the_uri() {
         let mut draft = Draft::named("m", "1").unwrap();
         draft.artifact_uri = Some("s3://b/m".to_owned());
-        let model = draft.clone().into_model(7, Timestamp::from_unix_millis(0));
-        assert_eq!((model.id, model.tags.as_deref(), model.metrics.as_deref()), (7, None, None));
+        let model = draft.clone().into_version(Timestamp::from_unix_millis(0));
+        assert_eq!((model.tags.as_deref(), model.metrics.as_deref()), (None, None));
         assert_eq!(model.checkpoint_path.as_deref(), Some("s3://b/m"));
 
         draft.tags = vec!["тег".to_owned(), "a\"b".to_owned()];
         draft.metrics = read_object(r#"{"x": {"y": [1, 2.50]}}"#).unwrap();
-        let model = draft.into_model(7, Timestamp::from_unix_millis(0));
+        let model = draft.into_version(Timestamp::from_unix_millis(0));
         assert_eq!(model.tags.as_deref(), Some(r#"["тег","a\"b"]"#));
         assert_eq!(model.metrics.as_deref(), Some(r#"{"x":{"y":[1,2.50]}}"#));
     }

@@ -5,10 +5,17 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{refusal::Refusal, status::Status, text_enum::text_enum, version::VersionId};
+use crate::{
+    json::{Object, Value},
+    model::{Model, ModelKey},
+    refusal::Refusal,
+    status::Status,
+    text_enum::text_enum,
+    version::VersionId,
+};
 
 text_enum! {
-    /// What happened to a version. Other servers may have written other types.
+    /// What happened to a version or a model. Other servers may have written other types.
     #[allow(missing_docs, reason = "the names are self-explanatory")]
     EventKind {
         Create = "create",
@@ -17,6 +24,17 @@ text_enum! {
         AutoDemote = "auto_demote",
         Eval = "eval",
         Delete = "delete",
+        SetTag = "set_tag",
+        DeleteTag = "delete_tag",
+        Restore = "restore",
+        Purge = "purge",
+        SetAlias = "set_alias",
+        DeleteAlias = "delete_alias",
+        CreateModel = "create_model",
+        UpdateModel = "update_model",
+        RenameModel = "rename_model",
+        DeleteModel = "delete_model",
+        RestoreModel = "restore_model",
     }
 }
 
@@ -37,20 +55,79 @@ pub struct Event<'a> {
     pub created_at: Cow<'a, str>,
 }
 
+/// An event with everything that is known of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrailEvent<'a> {
+    /// What the frozen API shows too. `model_id` is 0 if it happened to the model itself.
+    pub event: Event<'a>,
+    /// The model, 0 for versions that were deleted before models had keys.
+    pub model: ModelKey,
+    /// The name that the model has now; `None` once it is purged.
+    pub model_name: Option<Cow<'a, str>>,
+    /// The number of the version; `None` once it is purged.
+    pub number: Option<i64>,
+    /// JSON text: values before and after, and the reason.
+    pub details: Option<Cow<'a, str>>,
+    /// The event before it in the chain of the model.
+    pub previous: Option<i64>,
+    /// The hash of the event, which includes the hash of that one.
+    pub hash: Cow<'a, [u8]>,
+}
+
 /// An event to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDraft {
     /// What happened.
     pub kind: EventKind,
-    /// JSON text.
+    /// JSON text, as the frozen API shows it.
     pub payload: String,
+    /// JSON text of an object with the values `before` and `after`, and the `reason`, as far as the payload lacks them.
+    pub details: Option<String>,
 }
+
+/// Longer values are replaced by their size in the details of an event, in bytes of JSON.
+const MAX_DETAIL_BYTES: usize = 4 * 1024;
 
 impl EventDraft {
     /// Creates an event with this payload, whose map keys must be strings.
     pub(crate) fn new(kind: EventKind, payload: &impl Serialize) -> Self {
         // serde_json fails only on other map keys or if its writer fails.
-        Self { kind, payload: serde_json::to_string(payload).unwrap_or_default() }
+        Self { kind, payload: serde_json::to_string(payload).unwrap_or_default(), details: None }
+    }
+
+    /// Adds the reason that the caller gave.
+    #[must_use]
+    pub fn because(self, reason: Option<&str>) -> Self {
+        match reason {
+            None => self,
+            Some(reason) => self.with_detail("reason", reason.into()),
+        }
+    }
+
+    /// Adds values before and after the change. Values that are equal are left out, and long ones become their size.
+    #[must_use]
+    pub fn with_values(self, mut before: Object, mut after: Object) -> Self {
+        before.retain(|field, value| match after.get(field) {
+            Some(new) if new == value => {
+                after.remove(field);
+                false
+            }
+            _ => true,
+        });
+        self.with_detail("before", shortened(before)).with_detail("after", shortened(after))
+    }
+
+    /// Adds values before the change, if the payload has those after it. Long ones become their size.
+    #[must_use]
+    pub(crate) fn with_values_before(self, before: Object) -> Self {
+        if before.is_empty() { self } else { self.with_detail("before", shortened(before)) }
+    }
+
+    fn with_detail(mut self, key: &str, value: Value) -> Self {
+        let mut details = self.details.as_deref().and_then(crate::json::read_object).unwrap_or_default();
+        details.insert(key.to_owned(), value);
+        self.details = Some(crate::json::compact(&details));
+        self
     }
 
     /// Creates a `create` or `delete` event: `{name, version, status, artifact_uri}`.
@@ -86,6 +163,56 @@ impl EventDraft {
         Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
+    /// Creates a `set_tag` or `delete_tag` event: `{key, value}`, with null for the value of a deleted tag.
+    #[must_use]
+    pub fn tag(key: &str, before: Option<&str>, value: Option<&str>) -> Self {
+        let kind = if value.is_some() { EventKind::SetTag } else { EventKind::DeleteTag };
+        let values = |value: Option<&str>| value.map(|value| ("value".to_owned(), value.into())).into_iter();
+        Self::new(kind, &json!({"key": key, "value": value}))
+            .with_values(values(before).collect(), values(value).collect())
+    }
+
+    /// Creates a `restore` event: `{name, version, status}`, with the name and label that it has now.
+    #[must_use]
+    pub fn restore(name: &str, label: &str, status: Status) -> Self {
+        Self::new(EventKind::Restore, &json!({"name": name, "version": label, "status": status.as_str()}))
+    }
+
+    /// Creates a `purge` event: `{name, version}`, for a version that can't be restored any more.
+    #[must_use]
+    pub fn purge(name: &str, label: &str) -> Self {
+        Self::new(EventKind::Purge, &json!({"name": name, "version": label}))
+    }
+
+    /// Creates a `set_alias` event: `{alias, version, from}`, with labels; `from` is null if the alias is new.
+    #[must_use]
+    pub fn set_alias(alias: &str, label: &str, from: Option<&str>) -> Self {
+        Self::new(EventKind::SetAlias, &json!({"alias": alias, "version": label, "from": from}))
+    }
+
+    /// Creates a `delete_alias` event: `{alias, version}`, with the label of its last holder.
+    #[must_use]
+    pub fn delete_alias(alias: &str, label: &str) -> Self {
+        Self::new(EventKind::DeleteAlias, &json!({"alias": alias, "version": label}))
+    }
+
+    /// Creates an event of a model: `{name}`.
+    #[must_use]
+    pub fn of_model(kind: EventKind, model: &Model) -> Self {
+        Self::new(kind, &json!({"name": model.name}))
+    }
+
+    /// Creates the event of a change of a model, which may be a new name: `{name, updated_fields}`.
+    #[must_use]
+    pub fn model_changed(before: &Model, after: &Model) -> Self {
+        let kind = if before.name == after.name { EventKind::UpdateModel } else { EventKind::RenameModel };
+        let [old, new] = [before, after].map(Model::values);
+        let fields: Vec<_> = new.iter().filter(|(field, value)| old.get(*field) != Some(value)).collect();
+        let fields: Vec<_> = fields.into_iter().map(|(field, _)| field.as_str()).collect();
+        let event = Self::new(kind, &json!({"name": before.name, "updated_fields": fields}));
+        event.with_values(old, new)
+    }
+
     /// Returns the event if its payload is within `max_bytes`.
     ///
     /// # Errors
@@ -96,6 +223,20 @@ impl EventDraft {
             _ => Ok(self),
         }
     }
+}
+
+fn shortened(mut values: Object) -> Value {
+    for value in values.values_mut() {
+        let bytes = match value {
+            Value::String(text) => text.len(),
+            Value::Array(_) | Value::Object(_) => value.to_string().len(),
+            _ => 0,
+        };
+        if bytes > MAX_DETAIL_BYTES {
+            *value = json!({ "bytes": bytes });
+        }
+    }
+    values.into()
 }
 
 #[cfg(test)]
@@ -118,6 +259,8 @@ mod tests {
                 EventDraft::auto_demote("new production: 2"),
                 r#"{"from":"production","to":"staging","reason":"new production: 2"}"#,
             ),
+            (EventDraft::tag("team", None, Some("nlp")), r#"{"key":"team","value":"nlp"}"#),
+            (EventDraft::tag("team", Some("nlp"), None), r#"{"key":"team","value":null}"#),
         ] {
             assert_eq!(event.payload, payload);
         }

@@ -15,10 +15,41 @@ pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
     }
+    check_text(field, text)
+}
+
+/// Checks the text of `field`, which names something.
+///
+/// # Errors
+/// As [`check_name`].
+pub fn check_text(field: &str, text: &str) -> Result<(), Refusal> {
+    if text.trim().is_empty() {
+        return Err(Refusal::Invalid(format!("{field} is blank; give it a text")));
+    }
     if text.len() > MAX_NAME_BYTES {
         return Err(Refusal::Invalid(format!(
             "{field} has {} bytes, and at most {MAX_NAME_BYTES} are allowed; choose a shorter one",
             text.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The maximum length of the reason of a change.
+pub const MAX_REASON_BYTES: usize = 4 * 1024;
+
+/// Checks the reason of a change.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if it is blank or over [`MAX_REASON_BYTES`].
+pub fn check_reason(reason: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() {
+        return Err(Refusal::Invalid("reason is blank; say why the change is made".to_owned()));
+    }
+    if reason.len() > MAX_REASON_BYTES {
+        return Err(Refusal::Invalid(format!(
+            "reason has {} bytes, and at most {MAX_REASON_BYTES} are allowed; say it shorter",
+            reason.len()
         )));
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::{
     limits::check_tags,
     refusal::Refusal,
     status::Status,
-    suites,
+    suites, tags,
     version::Version,
 };
 
@@ -122,12 +122,16 @@ impl Patch {
     /// Checks that this patch may be applied to `model`.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, or change an immutable field.
+    /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, change an immutable field, or leave too many
+    /// tags.
     pub fn check_allowed<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
         if model.frozen && self.frozen == Some(false) {
             return Err(Refusal::Conflict(
                 "a frozen version stays frozen; register a new version instead".to_owned(),
             ));
+        }
+        if let (Some(tags), Some(properties)) = (&self.tags, &model.properties) {
+            tags::check_room(properties.as_ref(), tags)?;
         }
         if !model.is_immutable() {
             return Ok(());
@@ -189,6 +193,7 @@ impl Patch {
         set(&mut model.description, &self.description);
         if let Some(tags) = &self.tags {
             model.tags = Some(Value::from(tags.clone()).to_string());
+            model.properties = tags::without(model.properties.as_deref(), tags);
         }
         if let Some(metrics) = &self.metrics {
             model.metrics = Some(suites::replaced(model.metrics.as_deref(), metrics));
@@ -329,6 +334,22 @@ mod tests {
         patch.apply(&mut model);
         assert_eq!(model.checkpoint_path, text("/data/new"));
         assert_eq!((model.checkpoint_sha256, model.checkpoint_size_bytes), (None, Some(7)));
+    }
+
+    #[test]
+    fn a_tag_that_is_listed_loses_its_value_and_all_tags_together_are_within_the_limit() {
+        let mut model = Version { properties: text(r#"{"a":"1","b":"2"}"#), ..sample() };
+        let listed = |count: usize| Patch {
+            tags: Some((0..count).map(|at| at.to_string()).chain(["b".to_owned()]).collect()),
+            ..Patch::default()
+        };
+        assert_eq!(listed(crate::limits::MAX_TAGS - 2).check_allowed(&model), Ok(()));
+        assert!(matches!(
+            listed(crate::limits::MAX_TAGS - 1).check_allowed(&model),
+            Err(Refusal::Conflict(_))
+        ));
+        listed(1).apply(&mut model);
+        assert_eq!((model.tags, model.properties), (text(r#"["0","b"]"#), text(r#"{"a":"1"}"#)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Optimistic concurrency: a change applies only to the state that its caller has seen.
 
-use crate::{refusal::Refusal, version::Version};
+use crate::{model::Model, refusal::Refusal, version::Version};
 
 /// What must be true of a version for a change to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,15 +17,7 @@ impl Precondition {
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
     pub fn check<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
-        if let Some(accepted) = &self.revisions {
-            let revision = model.revision();
-            if !accepted.contains(&revision) {
-                return Err(Refusal::PreconditionFailed(format!(
-                    "model {} has changed: its revision is now {revision:?}; read it again and repeat the change",
-                    model.id
-                )));
-            }
-        }
+        self.check_revision(model.revision(), || format!("model {}", model.id))?;
         let updated_at = model.updated_at.as_ref();
         match &self.if_updated_at {
             Some(seen) if seen != updated_at => Err(Refusal::Conflict(format!(
@@ -34,6 +26,24 @@ impl Precondition {
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that a registered model is in a state that the caller accepts.
+    ///
+    /// # Errors
+    /// [`Refusal::PreconditionFailed`].
+    pub fn check_model(&self, model: &Model) -> Result<(), Refusal> {
+        self.check_revision(model.revision(), || format!("model {:?}", model.name))
+    }
+
+    fn check_revision(&self, revision: String, what: impl Fn() -> String) -> Result<(), Refusal> {
+        if self.revisions.as_ref().is_none_or(|accepted| accepted.contains(&revision)) {
+            return Ok(());
+        }
+        Err(Refusal::PreconditionFailed(format!(
+            "{} has changed: its revision is now {revision:?}; read it again and repeat the change",
+            what()
+        )))
     }
 }
 

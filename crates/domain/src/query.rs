@@ -1,5 +1,7 @@
 //! Queries: filters, sorting and pages.
 
+use std::cmp::Ordering;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
@@ -103,6 +105,58 @@ impl EventQuery {
     pub const LIST_NAME: &str = "events.desc";
 }
 
+/// A query for a page of the audit trail, newest first.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrailQuery {
+    /// Only events of this model and its versions.
+    pub model: Option<String>,
+    /// Only events of the version of this model with this number.
+    pub number: Option<i64>,
+    /// Only events of this version.
+    pub version: Option<VersionId>,
+    /// Only events of this type.
+    pub event_type: Option<String>,
+    /// Only events of this actor.
+    pub actor: Option<String>,
+    /// The maximum number of events on the page.
+    pub limit: u32,
+    /// Only events with lower ids: the end of the previous page.
+    pub before: Option<i64>,
+}
+
+/// A query for a page of models, by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelQuery {
+    /// Only names that contain this text, ignoring case.
+    pub q: Option<String>,
+    /// Only models with this tag: its key and, unless any will do, its value.
+    pub tag: Option<(String, Option<String>)>,
+    /// Deleted models instead.
+    pub deleted: bool,
+    /// The maximum number of models on the page.
+    pub limit: u32,
+    /// The end of the previous page.
+    pub after: Option<Cursor>,
+}
+
+impl ModelQuery {
+    /// The name of this list in its cursors.
+    pub const LIST_NAME: &str = "name.asc";
+}
+
+/// A query for the versions that held aliases of a model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HistoryQuery {
+    /// The model.
+    pub model: String,
+    /// Only this alias, which may be `production`.
+    pub alias: Option<String>,
+    /// Only holdings at this moment, as [`Timestamp`](crate::Timestamp) writes it.
+    pub at: Option<String>,
+    /// The maximum number of holdings.
+    pub limit: u32,
+}
+
 /// The end of a page: sort key and id of its last row. A client gets it as opaque text, and the next page starts right
 /// after that row, even if rows were added or deleted in between.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,14 +169,52 @@ pub struct Cursor {
     pub id: i64,
 }
 
-/// A sort key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// The value by which a row is sorted.
+#[derive(Debug, Clone)]
 pub enum CursorKey {
-    /// A time.
+    /// A text or a time.
     Text(String),
-    /// A step, or `None` if the list has only ids.
+    /// A whole number, or a flag as 0 or 1. `None` if the row has no value, of any type, or if the list has only ids.
     Integer(Option<i64>),
+    /// A score or a loss.
+    Number(f64),
 }
+
+impl CursorKey {
+    /// Returns a number that orders keys of different types.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Text(_) => 0,
+            Self::Integer(_) => 1,
+            Self::Number(_) => 2,
+        }
+    }
+}
+
+impl Ord for CursorKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Text(left), Self::Text(right)) => left.cmp(right),
+            (Self::Integer(left), Self::Integer(right)) => left.cmp(right),
+            (Self::Number(left), Self::Number(right)) => left.total_cmp(right),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+impl PartialOrd for CursorKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for CursorKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for CursorKey {}
 
 impl Cursor {
     /// Returns the text that a client gets.
@@ -131,28 +223,44 @@ impl Cursor {
         let key = match &self.key {
             CursorKey::Text(text) => Value::from(text.as_str()),
             CursorKey::Integer(number) => Value::from(*number),
+            CursorKey::Number(number) => Value::from(*number),
         };
         let fields = Value::from(vec![Value::from(self.list.as_str()), key, Value::from(self.id)]);
         BASE64_URL_SAFE_NO_PAD.encode(fields.to_string())
     }
 
-    /// Parses the text that [`Cursor::encode`] returned for the same list.
+    /// Parses the text that [`Cursor::encode`] returned for the same list, which [`ListQuery`] or [`EventQuery`] names.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for anything else.
     pub fn decode(text: &str, list: &str) -> Result<Self, Refusal> {
-        let cursor = Self::read(text).ok_or_else(|| {
+        let by_text = ["created_at.", "updated_at.", "name."].iter().any(|key| list.starts_with(key));
+        Self::decode_if(text, list, |key| match key {
+            CursorKey::Text(_) => by_text,
+            CursorKey::Integer(_) => !by_text,
+            CursorKey::Number(_) => false,
+        })
+    }
+
+    /// Parses a cursor of `list` whose key `fits`: a key of another type can't be compared with the rows of the list.
+    pub(crate) fn decode_if(
+        text: &str,
+        list: &str,
+        fits: impl Fn(&CursorKey) -> bool,
+    ) -> Result<Self, Refusal> {
+        let invalid = || {
             Refusal::Invalid(
                 "invalid cursor; send the one that came with the previous page, as it is".to_owned(),
             )
-        })?;
+        };
+        let cursor = Self::read(text).ok_or_else(invalid)?;
         if cursor.list != list {
             return Err(Refusal::Invalid(format!(
                 "cursor belongs to a list sorted by {}; keep sort and order of the previous page",
                 cursor.list
             )));
         }
-        Ok(cursor)
+        if fits(&cursor.key) { Ok(cursor) } else { Err(invalid()) }
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -161,12 +269,14 @@ impl Cursor {
         let key = match key {
             Value::String(text) => CursorKey::Text(text),
             Value::Null => CursorKey::Integer(None),
-            Value::Number(number) => CursorKey::Integer(Some(number.as_i64()?)),
+            // A double is written with a point or an exponent, so it is not read as an integer.
+            Value::Number(number) => match number.as_i64() {
+                Some(integer) => CursorKey::Integer(Some(integer)),
+                None => CursorKey::Number(number.as_f64().filter(|number| number.is_finite())?),
+            },
             _ => return None,
         };
-        // A key of the other type can't be compared with the rows of the list.
-        let by_time = list.starts_with("created_at.") || list.starts_with("updated_at.");
-        (by_time == matches!(key, CursorKey::Text(_))).then_some(Self { list, key, id })
+        Some(Self { list, key, id })
     }
 }
 
@@ -221,6 +331,8 @@ mod tests {
             made(r#"["created_at.desc","x",99999999999999999999]"#),
             made(r#"["training_step.desc","x",7]"#),
             made(r#"["created_at.desc","x",7,8]"#),
+            made(r#"["created_at.desc",0.5,7]"#),
+            made(r#"["training_step.desc",0.5,7]"#),
         ] {
             for list in ["created_at.desc", "training_step.desc"] {
                 assert!(Cursor::decode(&text, list).is_err(), "{text}");

@@ -63,6 +63,20 @@ impl Refusal {
         Self::NotFound(format!("there is no model with id {id}"))
     }
 
+    /// Creates the refusal for a name that no model has.
+    #[must_use]
+    pub fn no_model(name: &str) -> Self {
+        Self::NotFound(format!("there is no model {name:?}"))
+    }
+
+    /// Creates the refusal for a label that a deleted version with other bytes had.
+    #[must_use]
+    pub fn spent(name: &str, label: &str) -> Self {
+        Self::Conflict(format!(
+            "version {label:?} of {name:?} was used for other bytes and deleted; choose another label"
+        ))
+    }
+
     /// Creates the refusal for a name and version that the model with this id has.
     #[must_use]
     pub fn taken(name: &str, label: &str, id: VersionId) -> Self {

@@ -5,6 +5,8 @@
 //!
 //! Each column has one [`Rule`], which checks one value. Rules that span rows belong to the store.
 
+use std::collections::BTreeMap;
+
 use serde::de::IgnoredAny;
 
 use crate::{
@@ -62,6 +64,8 @@ pub struct ValueFinding {
 pub enum Rule {
     /// A positive integer.
     Id,
+    /// The id of a version, or 0 for an event of the model itself.
+    Subject,
     /// Text that is not blank and that no request can change.
     Label,
     /// One of the four statuses.
@@ -82,6 +86,8 @@ pub enum Rule {
     Text,
     /// A JSON list of strings, or nothing.
     Tags,
+    /// A JSON object of strings that are not empty, or nothing.
+    Properties,
     /// A JSON object whose suites are objects, or nothing.
     Metrics,
     /// A time as [`Timestamp`] reads it.
@@ -93,7 +99,7 @@ pub enum Rule {
 }
 
 /// The columns of a version.
-pub const MODEL_RULES: [(&str, Rule); 29] = [
+pub const MODEL_RULES: [(&str, Rule); 30] = [
     ("id", Rule::Id),
     ("name", Rule::Label),
     ("version", Rule::Label),
@@ -123,12 +129,13 @@ pub const MODEL_RULES: [(&str, Rule); 29] = [
     ("metrics", Rule::Metrics),
     ("created_at", Rule::Time),
     ("updated_at", Rule::Time),
+    ("properties", Rule::Properties),
 ];
 
 /// The columns of an event.
 pub const EVENT_RULES: [(&str, Rule); 6] = [
     ("id", Rule::Id),
-    ("model_id", Rule::Id),
+    ("model_id", Rule::Subject),
     ("event_type", Rule::EventType),
     ("payload_json", Rule::Payload),
     ("actor", Rule::Text),
@@ -155,12 +162,13 @@ impl Rule {
                 | Self::Number
                 | Self::Text
                 | Self::Tags
+                | Self::Properties
                 | Self::Metrics
                 | Self::Payload,
                 Null,
             )
             | (Self::Id, Integer(1..))
-            | (Self::Size, Integer(0..))
+            | (Self::Size | Self::Subject, Integer(0..))
             | (Self::Flag, Integer(0 | 1))
             | (Self::Whole | Self::Number, Integer(_))
             | (Self::Text, Text(_)) => return None,
@@ -169,6 +177,7 @@ impl Rule {
             (Self::Digest, Text(text)) if is_stored_digest(text) => return None,
             (Self::Number, Real(number)) if number.is_finite() => return None,
             (Self::Tags, Text(text)) if serde_json::from_str::<Vec<String>>(text).is_ok() => return None,
+            (Self::Properties, Text(text)) if is_properties(text) => return None,
             (Self::Time, Text(text)) if Timestamp::parse(text).is_some() => return None,
             (Self::EventType, Text(text)) if EventKind::parse(text).is_some() => return None,
             (Self::Payload, Text(text)) if is_json(text) => return None,
@@ -183,6 +192,7 @@ impl Rule {
             (Self::Payload, Text(text)) if normalized(text).is_some() => (Warning, NOT_FINITE, REPAIR),
 
             (Self::Id, _) => (Error, "not a positive integer", REPAIR),
+            (Self::Subject, _) => (Error, "not an id", REPAIR),
             (Self::Label, _) => (Error, "not text with a visible character", REPAIR),
             (Self::Status, _) => (FixedByUpgrade, "not a status", UPDATE),
             (Self::Uri, _) => (FixedByUpgrade, "so the artifact can't be located", UPDATE),
@@ -193,6 +203,7 @@ impl Rule {
             (Self::Number, _) => (Error, "not a number", UPDATE),
             (Self::Text, _) => (Error, "not text", UPDATE),
             (Self::Tags, _) => (Error, "not a JSON list of strings", UPDATE),
+            (Self::Properties, _) => (Error, "not a JSON object of strings", REPAIR),
             (Self::Metrics, _) => (Error, "not a JSON object", UPDATE),
             (Self::Time, _) => (Error, "not a time like 2026-01-31 13:05:09.250", REPAIR),
             (Self::EventType, _) => (Error, "not an event type", REPAIR),
@@ -205,6 +216,11 @@ const NOT_FINITE: &str = "which contains NaN or Infinity, answered as null";
 
 fn is_stored_digest(text: &str) -> bool {
     Digest::parse("", text).ok().flatten().is_some_and(|digest| digest.to_string() == text)
+}
+
+fn is_properties(text: &str) -> bool {
+    let properties = serde_json::from_str::<BTreeMap<String, String>>(text);
+    properties.is_ok_and(|properties| properties.values().all(|value| !value.is_empty()))
 }
 
 fn is_json(text: &str) -> bool {
@@ -253,6 +269,9 @@ mod tests {
             (Rule::Id, Integer(1), None),
             (Rule::Id, Integer(0), Some(Error)),
             (Rule::Id, Text("x"), Some(Error)),
+            (Rule::Subject, Integer(0), None),
+            (Rule::Subject, Integer(-1), Some(Error)),
+            (Rule::Subject, Null, Some(Error)),
             (Rule::Label, Text("m"), None),
             (Rule::Label, Text(" \t"), Some(Error)),
             (Rule::Label, Null, Some(Error)),
@@ -292,6 +311,11 @@ mod tests {
             (Rule::Tags, Text(r#"["a",1]"#), Some(Error)),
             (Rule::Tags, Text(r#"{"a":1}"#), Some(Error)),
             (Rule::Tags, Text("a,b"), Some(Error)),
+            (Rule::Properties, Null, None),
+            (Rule::Properties, Text(r#"{"team":"nlp"}"#), None),
+            (Rule::Properties, Text(r#"{"team":""}"#), Some(Error)),
+            (Rule::Properties, Text(r#"{"team":1}"#), Some(Error)),
+            (Rule::Properties, Text(r#"["team"]"#), Some(Error)),
             (Rule::Metrics, Null, None),
             (Rule::Metrics, Text(r#"{"loss":1,"suites":{"s":{"a":1},"t":null}}"#), None),
             (Rule::Metrics, Text(r#"{"suites":null}"#), None),

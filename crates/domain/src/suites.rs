@@ -11,6 +11,7 @@ use crate::{
     event::{EventDraft, EventKind},
     json::{Object, Value, canonical, compact, is_reserved_key, read_object},
     refusal::Refusal,
+    scores::{self, ScoreChange},
     timestamp::Timestamp,
 };
 
@@ -34,6 +35,8 @@ pub struct Recorded {
     pub metrics: String,
     /// The `eval` event of the change.
     pub event: EventDraft,
+    /// The scores that changed.
+    pub scores: Vec<ScoreChange>,
 }
 
 /// The payload of an `eval` event, with its fields in the order of the contract.
@@ -94,6 +97,10 @@ impl Evaluation {
 
         let suite_path = || format!("metrics.suites[{:?}]", self.suite);
         let suites = suites.as_object_mut().ok_or_else(|| not_an_object("metrics.suites"))?;
+        // If not all numbers can be scores, a new one may displace that of another suite.
+        let all_before =
+            scores::may_be_too_many(suites, self.metrics.len()).then(|| scores::in_suites(suites));
+        let (mut changes, mut values_before) = (Vec::new(), Object::new());
         let scores = suites.entry(&self.suite).or_insert(Value::Null);
         if scores.is_null() {
             *scores = Value::Object(Object::new());
@@ -114,7 +121,11 @@ impl Evaluation {
                     ));
                 }
                 (_, value) => {
-                    scores.insert(key.clone(), value.clone());
+                    let before = scores.insert(key.clone(), value.clone());
+                    changes.extend(ScoreChange::between(&self.suite, key, before.as_ref(), Some(value)));
+                    if let Some(before) = before.filter(|before| before != value) {
+                        values_before.insert(key.clone(), before);
+                    }
                 }
             }
         }
@@ -132,7 +143,11 @@ impl Evaluation {
             }
         }
         scores.insert("_meta".to_owned(), Value::Object(meta));
-        Ok(Recorded { metrics: compact(&metrics), event })
+        if let Some(before) = all_before {
+            changes = scores::differences(before, scores::in_suites(suites));
+        }
+        let event = event.with_values_before(values_before);
+        Ok(Recorded { metrics: compact(&metrics), event, scores: changes })
     }
 
     fn event(&self, prior_metrics: Digest, replaced_suites: Option<&Value>) -> EventDraft {
@@ -231,6 +246,21 @@ mod tests {
             r#"{"suites":{"s":{"_meta":{"dataset":"d","notes":"second","actor":"ann","extra":1,"eval_config":{"k":[1]},"recorded_at":"1970-01-01T00:00:00.000+00:00"},"a":1}}}"#
         );
         assert!(matches!(record(None, "s", r#"{"_meta":5}"#), Err(Refusal::Invalid(_))));
+    }
+
+    #[test]
+    fn the_event_has_the_values_that_were_replaced() {
+        let prior = r#"{"suites":{"s":{"a":1,"b":2,"c":{"d":3}},"other":{"a":9}}}"#;
+        for (metrics, details) in [
+            (r#"{"a":1,"n":5}"#, None),
+            (r#"{"a":7,"b":2,"c":null}"#, Some(r#"{"before":{"a":1,"c":{"d":3}}}"#)),
+        ] {
+            let recorded = record(Some(prior), "s", metrics).unwrap();
+            assert_eq!(recorded.event.details.as_deref(), details, "{metrics}");
+        }
+        let long = format!(r#"{{"suites":{{"s":{{"a":"{}"}}}}}}"#, "x".repeat(5_000));
+        let recorded = record(Some(&long), "s", r#"{"a":1}"#).unwrap();
+        assert_eq!(recorded.event.details.as_deref(), Some(r#"{"before":{"a":{"bytes":5000}}}"#));
     }
 
     #[test]

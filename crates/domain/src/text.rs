@@ -1,4 +1,12 @@
-//! Characters that change how a text is displayed.
+//! Case folding for searches, and characters that change how a text is displayed.
+
+/// Returns the text in lower case, letter by letter: lower-casing a whole text would write a sigma at the end of
+/// a word differently from one inside it.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    let lower = text.chars().flat_map(char::to_lowercase);
+    lower.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
+}
 
 /// Returns true if `c` breaks a line, controls a terminal, or reorders the characters around it. Names and
 /// descriptions may contain any character; output that shows them on one line must replace these.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use time::{
-    OffsetDateTime, PrimitiveDateTime,
-    format_description::BorrowedFormatItem,
+    Date, OffsetDateTime, PrimitiveDateTime,
+    format_description::{BorrowedFormatItem, well_known::Rfc3339},
     macros::{date, format_description},
 };
 
@@ -14,9 +14,14 @@ const FORMAT: &[BorrowedFormatItem<'static>] =
 /// `2026-01-31T13:05:09.250+00:00`, the form of `recorded_at`.
 const ISO_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]+00:00");
+/// `2026-01-31T13:05:09.250Z`, the form of times in `/v1`.
+const RFC_3339_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 /// Reads times with a fraction, and times of 0.2.0, which have none.
 const READ_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day] [hour]:[minute]:[second][optional [.[subsecond]]]");
+/// `2026-01-31`
+const DATE_FORMAT: &[BorrowedFormatItem<'static>] = format_description!("[year]-[month]-[day]");
 
 /// The last moment whose year has four digits, so that it fits the formats.
 const LAST_MILLISECOND: i64 =
@@ -33,12 +38,36 @@ impl Timestamp {
         Self(millis.clamp(0, LAST_MILLISECOND))
     }
 
+    /// Returns the milliseconds since 1970.
+    #[must_use]
+    pub fn unix_millis(self) -> i64 {
+        self.0
+    }
+
     /// Parses `YYYY-MM-DD HH:MM:SS` with or without a fraction, which is truncated to milliseconds.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let moment = PrimitiveDateTime::parse(text, READ_FORMAT).ok()?.assume_utc();
         let millis = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
         Some(Self(millis))
+    }
+
+    /// Parses RFC 3339 with any offset, or a date (midnight UTC), from 1970 to 9999. The fraction is truncated to
+    /// milliseconds.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let moment = match Date::parse(text, DATE_FORMAT) {
+            Ok(date) => date.midnight().assume_utc(),
+            Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok()?,
+        };
+        let millis = i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+        (0..=LAST_MILLISECOND).contains(&millis).then_some(Self(millis))
+    }
+
+    /// Returns RFC 3339 in UTC with milliseconds.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        self.format(RFC_3339_FORMAT)
     }
 
     /// Returns the new `updated_at` of a row that changes at `self` and had `previous`. It is always later than
@@ -49,6 +78,13 @@ impl Timestamp {
             Some(last) if last >= self && last.0 < LAST_MILLISECOND => Self(last.0 + 1),
             _ => self,
         }
+    }
+
+    /// Returns the time this long before, but not before 1970.
+    #[must_use]
+    pub fn minus(self, age: std::time::Duration) -> Self {
+        let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.0.saturating_sub(millis))
     }
 
     /// Returns ISO 8601 with an explicit offset, the format of `recorded_at`.
@@ -97,6 +133,32 @@ mod tests {
             ("soon", None),
         ] {
             assert_eq!(Timestamp::parse(text).map(|t| t.to_string()).as_deref(), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn rfc_3339_is_read_with_any_offset_and_a_date_is_midnight() {
+        for (text, read) in [
+            ("2026-01-31", Some("2026-01-31 00:00:00.000")),
+            ("2026-01-31T13:05:09Z", Some("2026-01-31 13:05:09.000")),
+            ("2026-01-31T13:05:09.25+01:30", Some("2026-01-31 11:35:09.250")),
+            ("2026-01-31T13:05:09.250999-00:00", Some("2026-01-31 13:05:09.250")),
+            ("1970-01-01", Some("1970-01-01 00:00:00.000")),
+            ("1970-01-01T00:00:00+00:01", None),
+            ("9999-12-31T23:59:59.999Z", Some("9999-12-31 23:59:59.999")),
+            ("9999-12-31T23:59:59-00:01", None),
+            ("2026-02-30", None),
+            ("2026-01-31T13:05:09", None),
+            ("2026-01-31T25:00:00Z", None),
+            (" 2026-01-31", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(text).map(|t| t.to_string()).as_deref(), read, "{text}");
+        }
+        let known = Timestamp::from_unix_millis(1_769_864_709_250);
+        assert_eq!(known.to_rfc3339(), "2026-01-31T13:05:09.250Z");
+        for text in [known.to_iso(), known.to_rfc3339()] {
+            assert_eq!(Timestamp::parse_rfc3339(&text), Some(known));
         }
     }
 

@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::status::Status;
+use crate::{
+    json::{Object, Value},
+    model::{ModelKey, PRODUCTION_ALIAS},
+    refusal::Refusal,
+    status::Status,
+};
 
 /// The id of a registered version; never reused.
 pub type VersionId = i64;
@@ -17,7 +22,11 @@ pub type VersionRow<'a> = Version<Cow<'a, str>>;
 pub struct Version<S = String> {
     /// Never reused, even after a deletion.
     pub id: VersionId,
-    /// The model's name. Name and version together are unique.
+    /// The model that it belongs to.
+    pub model: ModelKey,
+    /// 1, 2, 3 … within the model; never reused.
+    pub number: i64,
+    /// The model's name. Name and label together are unique.
     pub name: S,
     /// The label of the version, any text that is not blank.
     pub label: S,
@@ -73,6 +82,8 @@ pub struct Version<S = String> {
     pub created_at: S,
     /// UTC; increases with every change of the row.
     pub updated_at: S,
+    /// JSON text of an object: the values of tags that have one; see [`Tags`](crate::Tags).
+    pub properties: Option<S>,
 }
 
 impl<S: AsRef<str>> Version<S> {
@@ -80,20 +91,104 @@ impl<S: AsRef<str>> Version<S> {
     /// quotes and commas.
     #[must_use]
     pub fn revision(&self) -> String {
-        let mut text = self.id.to_string();
-        text.push('-');
-        text.extend(self.updated_at.as_ref().chars().map(|c| match c {
-            ' ' => 'T',
-            c if c.is_ascii_graphic() && !['"', ','].contains(&c) => c,
-            _ => '_',
-        }));
-        text
+        revision(self.id, self.updated_at.as_ref())
     }
 
     /// Returns true if artifact, provenance and architecture can't change: in production, and once frozen.
     #[must_use]
     pub fn is_immutable(&self) -> bool {
         self.frozen || self.status == Status::Production
+    }
+}
+
+/// Returns an id and the time of a change in printable ASCII without quotes and commas.
+pub(crate) fn revision(id: i64, updated_at: &str) -> String {
+    let mut text = id.to_string();
+    text.push('-');
+    text.extend(updated_at.chars().map(|c| match c {
+        ' ' => 'T',
+        c if c.is_ascii_graphic() && !['"', ','].contains(&c) => c,
+        _ => '_',
+    }));
+    text
+}
+
+/// Names one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionRef {
+    /// The version with this id.
+    Id(VersionId),
+    /// The version of this model with this label.
+    Label(String, String),
+    /// The version of this model with this number.
+    Number(String, i64),
+    /// The version of this model that holds this alias, which may be [`PRODUCTION_ALIAS`].
+    Alias(String, String),
+}
+
+impl VersionRef {
+    /// Returns the reference to the production version of a model.
+    #[must_use]
+    pub fn production(name: String) -> Self {
+        Self::Alias(name, PRODUCTION_ALIAS.to_owned())
+    }
+
+    /// Returns the refusal for a reference that names no version.
+    #[must_use]
+    pub fn missing(&self) -> Refusal {
+        match self {
+            Self::Id(id) => Refusal::no_version(*id),
+            Self::Label(name, label) => {
+                Refusal::NotFound(format!("there is no version {label:?} of {name:?}"))
+            }
+            Self::Number(name, number) => {
+                Refusal::NotFound(format!("there is no version number {number} of {name:?}"))
+            }
+            Self::Alias(name, alias) if alias == PRODUCTION_ALIAS => {
+                Refusal::NotFound(format!("{name:?} has no production version"))
+            }
+            Self::Alias(name, alias) => {
+                Refusal::NotFound(format!("{name:?} has no version with the alias {alias:?}"))
+            }
+        }
+    }
+}
+
+impl Version {
+    /// Returns the values of these fields, which are named as in [`Patch::updated_fields`](crate::Patch::updated_fields).
+    #[must_use]
+    pub fn values(&self, fields: &[&str]) -> Object {
+        let json = |text: &Option<String>| {
+            text.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+        };
+        let value = |field: &str| match field {
+            "status" => self.status.as_str().into(),
+            "artifact_uri" => self.artifact_uri.as_deref().into(),
+            "local_checkpoint_path" => self.checkpoint_path.as_deref().into(),
+            "checkpoint_sha256" => self.checkpoint_sha256.as_deref().into(),
+            "checkpoint_size_bytes" => self.checkpoint_size_bytes.into(),
+            "local_config_path" => self.config_path.as_deref().into(),
+            "config_sha256" => self.config_sha256.as_deref().into(),
+            "config_size_bytes" => self.config_size_bytes.into(),
+            "run_id" => self.run_id.as_deref().into(),
+            "git_commit" => self.git_commit.as_deref().into(),
+            "created_by" => self.created_by.as_deref().into(),
+            "source_host" => self.source_host.as_deref().into(),
+            "frozen" => self.frozen.into(),
+            "d_model" => self.d_model.into(),
+            "n_layers" => self.n_layers.into(),
+            "n_heads" => self.n_heads.into(),
+            "vocab_size" => self.vocab_size.into(),
+            "params" => self.params.into(),
+            "training_step" => self.training_step.into(),
+            "training_loss" => self.training_loss.into(),
+            "dataset" => self.dataset.as_deref().into(),
+            "description" => self.description.as_deref().into(),
+            "tags" => json(&self.tags),
+            "metrics" => json(&self.metrics),
+            _ => Value::Null,
+        };
+        fields.iter().map(|field| ((*field).to_owned(), value(field))).collect()
     }
 }
 
@@ -104,6 +199,8 @@ impl VersionRow<'_> {
         let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
         Version {
             id: self.id,
+            model: self.model,
+            number: self.number,
             name: self.name.into_owned(),
             label: self.label.into_owned(),
             status: self.status,
@@ -132,6 +229,7 @@ impl VersionRow<'_> {
             metrics: own(self.metrics),
             created_at: self.created_at.into_owned(),
             updated_at: self.updated_at.into_owned(),
+            properties: own(self.properties),
         }
     }
 }
@@ -145,7 +243,8 @@ pub(crate) mod tests {
     pub(crate) fn sample() -> Version {
         let mut draft = Draft::named("m", "1").unwrap();
         draft.artifact_uri = Some("s3://b/m".to_owned());
-        draft.into_model(1, Timestamp::parse("2026-01-31 13:05:09.250").unwrap())
+        let version = draft.into_version(Timestamp::parse("2026-01-31 13:05:09.250").unwrap());
+        Version { id: 1, model: 1, number: 1, ..version }
     }
 
     #[test]

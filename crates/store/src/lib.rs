@@ -14,8 +14,10 @@ pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, U
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    ComparedVersion, Draft, Event, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status,
-    Timestamp, Version, VersionId, VersionRow,
+    Alias, ComparedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
+    ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent, Version,
+    VersionId, VersionRef, VersionRow,
+    query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
 /// Why a store could not run an operation.
@@ -62,27 +64,31 @@ pub type VisitVersions<'v> = &'v mut dyn FnMut(VersionRow<'_>) -> ControlFlow<()
 /// Called with each event until it breaks; no more events are read then.
 pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
+/// Called with each event of the trail until it breaks; no more events are read then.
+pub type VisitTrail<'v> = &'v mut dyn FnMut(TrailEvent<'_>) -> ControlFlow<()>;
+
 /// Reads from a store. Each call sees one consistent state, as of its start or later.
 ///
-/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. No call returns
-/// [`StoreError::Refused`].
+/// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. Only a search may
+/// return [`StoreError::Refused`].
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
 pub trait ReadStore {
-    /// Visits the version with this id. Returns true if there is one.
-    fn version(&mut self, id: VersionId, visit: VisitVersion<'_>) -> Result<bool, StoreError>;
-    /// Visits the version with this name and version. Returns true if there is one.
-    fn version_by_label(
-        &mut self,
-        name: &str,
-        version: &str,
-        visit: VisitVersion<'_>,
-    ) -> Result<bool, StoreError>;
-    /// Visits the production version of this name. Returns true if there is one.
-    fn production(&mut self, name: &str, visit: VisitVersion<'_>) -> Result<bool, StoreError>;
+    /// Visits the version that a reference names. Returns true if there is one.
+    fn version(&mut self, version: &VersionRef, visit: VisitVersion<'_>) -> Result<bool, StoreError>;
     /// Visits a page of versions, in order. Also returns the ids of the versions on the page that were not visited.
     fn versions(
         &mut self,
         query: &ListQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError>;
+    /// Visits a page of the versions that pass a filter, in order. Also returns the ids of the versions on the page that
+    /// were not visited. A search has no total.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] if it would read too many versions.
+    fn search(
+        &mut self,
+        query: &SearchQuery,
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError>;
     /// Visits the versions of `ids` that exist, in the order given.
@@ -91,6 +97,14 @@ pub trait ReadStore {
     fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError>;
     /// Visits a page of a version's events, newest first. The result describes the whole page.
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError>;
+    /// Visits a page of the whole audit trail, or of a model's part of it, newest first.
+    fn trail(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Page, StoreError>;
+    /// Returns the model with this name.
+    fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError>;
+    /// Returns a page of models, by name.
+    fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError>;
+    /// Returns who held the aliases of a model, newest first.
+    fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError>;
     /// Counts the versions.
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
@@ -105,28 +119,80 @@ pub trait WriteStore {
     fn find_production(&mut self, name: &str) -> Result<Option<Version>, StoreError>;
     /// Returns the id of the version with this name and label.
     fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError>;
-    /// Adds a version under an id that was never used before.
+    /// Returns the id of the version of this model with this number.
+    fn find_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
+    /// Adds a version to a model, under an id and a number that were never used before.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] if name and version are taken.
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError>;
-    /// Writes the columns that differ between two states of a version. Id, name, version and `created_at` never differ.
+    /// [`Refusal::Conflict`] if name and label are taken.
+    fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError>;
+    /// Writes the columns that differ between two states of a version. Id, model, number, name, label and `created_at`
+    /// never differ.
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
     /// Writes status and `updated_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes metrics (JSON text) and `updated_at`.
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError>;
+    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError>;
     /// Writes a page without changing data, so that a commit shows whether writes work.
     ///
     /// # Errors
     /// [`StoreError::Full`], even if the disk has space for this write but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
-    /// Deletes a version; its events stay.
-    fn delete(&mut self, id: VersionId) -> Result<(), StoreError>;
-    /// Appends to the audit trail.
+    /// Moves a version to the trash; its events stay.
+    fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError>;
+    /// Returns the version with this id from the trash.
+    fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
+    /// Returns the id of the version of this model with this number from the trash.
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
+    /// Returns the ids of the versions that went to the trash together with their model.
+    fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
+    /// Returns the digest of the deleted version that had this label last; `Some(None)` if it had no digest.
+    fn spent_label(&mut self, model: ModelKey, label: &str) -> Result<Option<Option<String>>, StoreError>;
+    /// Takes a version out of the trash, with the values given.
+    fn restore(&mut self, version: &Version) -> Result<(), StoreError>;
+
+    /// Returns the model with this name.
+    fn find_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
+    /// Returns the model that was deleted last under this name.
+    fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
+    /// Adds a model and returns it with its key. The numbers of versions continue those of deleted models with its name.
+    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError>;
+    /// Writes name, description, tags and `updated_at`. A new name goes to all versions.
+    fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
+    /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
+    fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError>;
+    /// Returns a model with a summary of its versions.
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
+    /// Returns the ids of all versions of a model.
+    fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
+
+    /// Returns the aliases of a model, without `production`.
+    fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError>;
+    /// Points an alias, which is not `production`, to a version; `None` deletes it.
+    fn set_alias(
+        &mut self,
+        model: ModelKey,
+        alias: &str,
+        version: Option<VersionId>,
+    ) -> Result<(), StoreError>;
+    /// Begins a holding: from `since`, but not before the last holding has ended, the version holds the alias.
+    fn begin_holding(&mut self, model: ModelKey, holding: &Holding) -> Result<(), StoreError>;
+    /// Ends the holding of this alias, if there is one.
+    fn end_holding(&mut self, model: ModelKey, alias: &str, until: &str) -> Result<(), StoreError>;
+    /// Returns who held an alias, newest first.
+    fn holdings(&mut self, model: ModelKey, alias: &str) -> Result<Vec<Holding>, StoreError>;
+
+    /// Appends an event of a version, or of the model itself if `version` is `None`, to the audit trail.
     fn append_event(
         &mut self,
-        id: VersionId,
+        model: ModelKey,
+        version: Option<VersionId>,
         event: &EventDraft,
         actor: &str,
         created_at: &str,

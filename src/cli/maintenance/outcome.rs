@@ -12,8 +12,11 @@ use crate::{
         exit::{self, Failure},
         print,
     },
-    store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Report, Salvaged, Vacuumed},
+    store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Purged, Report, Salvaged, Vacuumed},
 };
+
+/// Purged versions that are listed.
+const MAX_LISTED: usize = 100;
 
 /// A backup that was put back.
 pub(super) struct Restored {
@@ -123,6 +126,26 @@ pub(super) fn backed_up(db_path: &str, to: &Path, copied: &Copied, seconds: f64)
     });
     let (to, size) = (to.display(), print::size(copied.size_bytes));
     (json, vec![format!("backed up {db_path} to {to} ({size}, verified, {seconds:.1} s)")])
+}
+
+pub(super) fn purged(db_path: &str, purged: &Purged, is_done: bool, seconds: f64) -> Shown {
+    let Purged { versions, models } = purged;
+    let json = json!({ "done": is_done, "versions": versions, "models": models });
+    let counts = [(versions.len() as u64, "deleted version"), (*models, "deleted model")]
+        .map(|(count, what)| print::counted(count, what))
+        .join(" and ");
+    let line = if is_done {
+        format!("purged {counts} from {db_path} ({seconds:.1} s)")
+    } else {
+        format!("{counts} of {db_path} would be purged; repeat with --yes to remove them for good")
+    };
+    let listed = versions.iter().take(MAX_LISTED).map(|version| format!("  {version}"));
+    let mut lines: Vec<_> = std::iter::once(line).chain(listed).collect();
+    let more = versions.len().saturating_sub(MAX_LISTED) as u64;
+    if more > 0 {
+        lines.push(format!("  … and {}", print::counted(more, "more version")));
+    }
+    (json, lines)
 }
 
 pub(super) fn vacuumed(db_path: &str, vacuumed: &Vacuumed, seconds: f64) -> Shown {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::value::plain;
-use crate::cli::model_ref;
+use crate::cli::version_arg;
 
 /// Scores of an event that its summary names.
 const MAX_SCORES: usize = 4;
@@ -14,7 +14,7 @@ pub(super) fn summary(event: &Value) -> String {
     let text = |field: &str| payload.get(field).and_then(Value::as_str);
     let summary = match event.get("event_type").and_then(Value::as_str) {
         Some("create" | "delete") => {
-            text("status").map(|status| format!("{}, {status}", model_ref::label(payload)))
+            text("status").map(|status| format!("{}, {status}", version_arg::label(payload)))
         }
         Some("promote" | "auto_demote") => text("from").zip(text("to")).map(|(from, to)| {
             let reason = text("reason").map(|reason| format!(" ({reason})")).unwrap_or_default();

@@ -39,7 +39,7 @@ impl Printer {
     pub(in crate::cli) fn new(flags: &OutputFlags, view: &View) -> Result<Self, Failure> {
         let (format, chosen) = flags.resolve().map_err(Failure::usage)?;
         if format == Format::Name && view.name.is_none() {
-            return Err(Failure::usage("-o name is for models; choose another format here"));
+            return Err(Failure::usage("-o name is for versions and models; choose another format here"));
         }
         let fields: Vec<&str> = view.fields.split(',').collect();
         let unknown = chosen.iter().flat_map(|paths| &paths.0).find(|path| !fields.contains(&path.field()));

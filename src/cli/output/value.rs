@@ -24,6 +24,8 @@ pub(in crate::cli) enum ValueFormat {
     /// Its first letters.
     Digest,
     Status,
+    /// An object of simple values: `champion=2,nightly`.
+    Pairs,
     /// To the minute.
     Minute,
     /// To the second.
@@ -36,19 +38,19 @@ impl ValueFormat {
     /// Returns the kind for a field of an answer. A wide output has room for whole digests, seconds and payloads.
     pub(in crate::cli) fn of(field: &str, wide: bool) -> Self {
         match field {
-            "id" | "model_id" | "training_step" | "training_loss" | "params" | "value" | "models" => {
-                Self::Number
-            }
-            "checkpoint_size_bytes" | "config_size_bytes" => Self::Size,
+            "id" | "model_id" | "number" | "latest" | "training_step" | "training_loss" | "params"
+            | "value" | "models" => Self::Number,
+            "checkpoint_size_bytes" | "config_size_bytes" | "size_bytes" => Self::Size,
             "status" => Self::Status,
-            "created_at" | "updated_at" | "recorded_at" => {
+            "aliases" | "tags" => Self::Pairs,
+            "created_at" | "updated_at" | "deleted_at" | "recorded_at" | "since" | "until" => {
                 if wide {
                     Self::Second
                 } else {
                     Self::Minute
                 }
             }
-            "checkpoint_sha256" | "config_sha256" | "git_commit" if !wide => Self::Digest,
+            "checkpoint_sha256" | "config_sha256" | "sha256" | "git_commit" if !wide => Self::Digest,
             "payload" if !wide => Self::Event,
             _ => Self::Plain,
         }
@@ -60,9 +62,19 @@ pub(in crate::cli) fn text_as(kind: ValueFormat, value: &Value) -> String {
     match (kind, value) {
         (ValueFormat::Size, Value::Number(_)) => value.as_u64().map_or_else(|| plain(value), print::size),
         (ValueFormat::Digest, Value::String(digest)) => format!("{digest:.DIGEST_CHARS$}"),
+        (ValueFormat::Pairs, Value::Object(pairs)) if pairs.is_empty() => "-".to_owned(),
+        (ValueFormat::Pairs, Value::Object(pairs)) => pairs.iter().map(pair).collect::<Vec<_>>().join(","),
         (ValueFormat::Minute, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM".len()),
         (ValueFormat::Second, Value::String(time)) => short_time(time, "YYYY-MM-DD HH:MM:SS".len()),
         _ => plain(value),
+    }
+}
+
+/// `team=nlp`; a tag without a value is only its key.
+fn pair((key, value): (&String, &Value)) -> String {
+    match plain(value).as_str() {
+        "" => key.clone(),
+        value => format!("{key}={value}"),
     }
 }
 
@@ -118,7 +130,15 @@ mod tests {
             (ValueFormat::Size, json!("big"), "big"),
             (ValueFormat::Digest, json!(digest), "7056f18469ad"),
             (ValueFormat::Digest, json!("short"), "short"),
+            (
+                ValueFormat::Pairs,
+                json!({"champion": 2, "nightly": "", "team": "nlp"}),
+                "champion=2,nightly,team=nlp",
+            ),
+            (ValueFormat::Pairs, json!({}), "-"),
+            (ValueFormat::Pairs, json!(["a", "b"]), "a,b"),
             (ValueFormat::Minute, json!("2026-01-31 13:05:09.250"), "2026-01-31 13:05Z"),
+            (ValueFormat::Minute, json!("2026-01-31T13:05:09.250Z"), "2026-01-31 13:05Z"),
             (ValueFormat::Second, json!("2026-01-31 13:05:09"), "2026-01-31 13:05:09Z"),
             (ValueFormat::Second, json!("2026-01-31T13:05:09.250+00:00"), "2026-01-31 13:05:09Z"),
             (ValueFormat::Minute, json!("2026-01-31T13:05:09+02:00"), "2026-01-31T13:05:09+02:00"),

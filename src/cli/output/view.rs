@@ -9,7 +9,7 @@ use super::{
     table::Cell,
     value::{ValueFormat, style_of_status, text_as},
 };
-use crate::cli::{model_ref, print};
+use crate::cli::{print, version_arg};
 
 /// How rows of one kind are shown.
 pub(in crate::cli) struct View {
@@ -26,7 +26,7 @@ pub(in crate::cli) struct View {
 }
 
 /// Rows of versions.
-pub(in crate::cli) const MODELS: View = View {
+pub(in crate::cli) const VERSIONS: View = View {
     fields: "id,name,version,status,artifact_uri,checkpoint_sha256,checkpoint_size_bytes,config_sha256,\
              config_size_bytes,run_id,git_commit,created_by,source_host,frozen,local_checkpoint_path,\
              local_config_path,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
@@ -36,8 +36,42 @@ pub(in crate::cli) const MODELS: View = View {
            SHA256:checkpoint_sha256,ARTIFACT:artifact_uri,dataset,CREATED BY:created_by,CREATED:created_at,\
            UPDATED:updated_at,tags,description",
     precise_times: false,
-    name: Some(model_ref::label),
+    name: Some(version_arg::label),
 };
+
+/// Rows of versions, as `/v1` shows them.
+pub(in crate::cli) const V1_VERSIONS: View = View {
+    fields: "id,model,number,label,status,artifact_uri,sha256,size_bytes,files,run_id,git_commit,created_by,\
+             source_host,frozen,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
+             description,tags,scores,metrics,created_at,updated_at",
+    table: "id,model,number,label,status,STEP:training_step,LOSS:training_loss,CREATED:created_at",
+    wide: "id,model,number,label,status,frozen,STEP:training_step,LOSS:training_loss,params,SIZE:size_bytes,sha256,\
+           ARTIFACT:artifact_uri,dataset,CREATED BY:created_by,CREATED:created_at,UPDATED:updated_at,tags,description",
+    precise_times: false,
+    name: Some(version_arg::label),
+};
+
+/// Rows of models.
+pub(in crate::cli) const MODELS: View = View {
+    fields: "name,description,tags,versions,latest,aliases,created_at,updated_at,deleted_at",
+    table: "name,versions,latest,aliases,tags,UPDATED:updated_at,description",
+    wide: "name,versions,latest,aliases,tags,CREATED:created_at,UPDATED:updated_at,DELETED:deleted_at,description",
+    precise_times: false,
+    name: Some(model_name),
+};
+
+/// Rows of a history: who held which alias from when to when.
+pub(in crate::cli) const HOLDINGS: View = View {
+    fields: "alias,version,label,id,since,until,actor,reason",
+    table: "alias,version,label,since,until,BY:actor,reason",
+    wide: "alias,version,label,id,since,until,BY:actor,reason",
+    precise_times: true,
+    name: None,
+};
+
+fn model_name(model: &Value) -> String {
+    print::one_line(model.get("name").and_then(Value::as_str).unwrap_or("?"))
+}
 
 /// Rows of an audit trail.
 pub(in crate::cli) const EVENTS: View = View {
@@ -89,7 +123,12 @@ impl Column {
         let right = value.is_some_and(Value::is_number)
             || matches!(self.kind, ValueFormat::Number | ValueFormat::Size);
         let style = if self.kind == ValueFormat::Status { style_of_status(&text) } else { Style::new() };
-        Cell { text, style, right, rigid: !matches!(self.kind, ValueFormat::Plain | ValueFormat::Event) }
+        Cell {
+            text,
+            style,
+            right,
+            rigid: !matches!(self.kind, ValueFormat::Plain | ValueFormat::Pairs | ValueFormat::Event),
+        }
     }
 }
 
@@ -101,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_column_of_a_view_is_one_of_its_fields() {
-        for view in [MODELS, EVENTS] {
+        for view in [VERSIONS, V1_VERSIONS, MODELS, HOLDINGS, EVENTS] {
             for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
                 assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");
             }

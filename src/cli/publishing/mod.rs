@@ -11,10 +11,10 @@ use super::{
     details::Details,
     exit::Failure,
     interrupt::Interrupt,
-    model_ref::ModelRef,
     print, progress,
     publish_error::{ErrorClass, PublishError},
     registration::{self, Subject},
+    version_arg::VersionArg,
 };
 use crate::{
     artifact::{
@@ -152,7 +152,7 @@ impl Publisher {
     }
 
     fn plan(&self, candidate: &Candidate, checkpoint: Measurement) -> Result<Plan, PublishError> {
-        let version = ModelRef::named(&self.name, &candidate.version);
+        let version = VersionArg::named(&self.name, &candidate.version);
         let values = Values { sha256: checkpoint.sha256, ..candidate.values(&self.name) };
         let uri = self.destination.uri(&values)?;
         Ok(Plan { version, uri, checkpoint })

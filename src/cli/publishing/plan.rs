@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     artifact::{OpenFile, TemplateError, UriTemplate, Values, objects::ObjectUri},
-    cli::{model_ref::ModelRef, publish_error::PublishError},
+    cli::{publish_error::PublishError, version_arg::VersionArg},
     domain::Measurement,
 };
 
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Candidate {
 /// What a checkpoint will be registered as.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) version: ModelRef,
+    pub(super) version: VersionArg,
     /// Normalized; absent if it depends on a digest that is not known yet.
     pub(super) uri: Option<String>,
     /// Its size, and its digest once that is known.
@@ -149,7 +149,7 @@ mod tests {
                 Some("s3://b/k there and s3://b/l here"),
             ),
         ] {
-            let version = ModelRef::named("m", "v1");
+            let version = VersionArg::named("m", "v1");
             let plan = Plan { version, uri: uri.map(str::to_owned), checkpoint };
             let message = plan.check_same(&model, true).err().map(|error| format!("{:?}", error.failure));
             match (differs, message) {

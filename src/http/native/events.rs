@@ -4,11 +4,11 @@ use crate::domain::EventQuery;
 
 use super::{
     super::{
+        answer::{self, Answer},
         openapi::{BadCursor, DoesNotFit},
         request::Call,
+        rows::{EventList, Events},
     },
-    answer::{self, Answer},
-    rows::Events,
     schema::{ById, EventPage},
 };
 
@@ -39,6 +39,6 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let after = call.cursor(EventQuery::LIST_NAME, offset)?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = EventQuery { version_id: model_id, limit, offset: offset.unsigned_abs(), after };
-    let (events, page) = Events::list(&call.app, query).await?;
+    let (events, page) = Events::list(&call.app, EventList::OfVersion(query)).await?;
     Ok(answer::page(&call, events, &page))
 }

@@ -7,8 +7,7 @@ use actix_web::{
 };
 
 use super::{
-    super::{app::App, openapi::Failure},
-    answer::Answer,
+    super::{answer::Answer, app::App, openapi::Failure},
     schema::{Health, Service},
 };
 

@@ -1,14 +1,14 @@
 //! `/models/{id}/metrics`: scores by suite.
 
-use crate::domain::{Evaluation, Refusal};
+use crate::domain::{Evaluation, Refusal, VersionRef};
 
 use super::{
     super::{
+        answer::{self, Answer},
         body::Fields,
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    answer::{self, Answer},
     schema::{ById, ChangedVersion, NewScores, OnlyIf, OnlyIfUpdatedAt},
 };
 
@@ -45,9 +45,9 @@ pub(super) async fn record(mut call: Call) -> Answer {
     let evaluation = read_evaluation(&mut fields);
     fields.finish();
     call.check()?;
-    let change = call.change_if_updated_at(id);
+    let change = call.change_if_updated_at(VersionRef::Id(id));
     let model = call.registry().record_metrics(change, evaluation?).await?;
-    Ok(answer::changed(&call, model))
+    Ok(answer::changed(&call, &model))
 }
 
 /// Get scores
@@ -68,11 +68,12 @@ pub(super) async fn record(mut call: Call) -> Answer {
 pub(super) async fn suites(mut call: Call) -> Answer {
     let id = call.model_id();
     call.check()?;
-    let suites = call.registry().suites(id, call.query_not_empty("suite")).await?;
+    let suite = call.query_not_empty("suite");
+    let suites = call.registry().suites(VersionRef::Id(id), suite).await?;
     answer::json(suites.into_bytes())
 }
 
-pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
+pub(in crate::http) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
     let (suite, metrics) = (fields.required::<String>("suite"), fields.required("metrics"));
     let dataset = fields.optional("dataset");
     let eval_commit = fields.optional("eval_commit");

@@ -1,9 +1,7 @@
 //! The API of 0.2.0, with this server's additions in headers.
 
-mod answer;
 mod events;
 mod health;
-mod json;
 mod metrics;
 mod models;
 mod overview;
@@ -11,7 +9,6 @@ mod overview;
 #[allow(unreachable_pub, reason = "only fuzzers reach it from outside")]
 pub mod probe;
 mod promotion;
-mod rows;
 pub(super) mod schema;
 mod telemetry;
 
@@ -20,6 +17,8 @@ use actix_web::web::ServiceConfig;
 use crate::telemetry::Requests;
 
 use super::endpoint::{self, Endpoint, endpoints};
+
+pub(super) use metrics::read_evaluation;
 
 /// Matches any id, which the handler reads leniently or refuses.
 const ANY_ID: &str = "{model_id}";

@@ -3,18 +3,21 @@
 use actix_web::HttpResponse;
 
 use crate::{
-    domain::{Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, json::Object},
-    registry::VersionRef,
+    domain::{
+        Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, VersionRef,
+        json::Object,
+    },
+    registry::LabelReuse,
 };
 
 use super::{
     super::{
+        answer::{self, Answer},
         body::Fields,
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
+        rows::Versions,
     },
-    answer::{self, Answer},
-    rows::Versions,
     schema::{
         ById, ChangedVersion, Deleted, ModelChanges, NewModel, NotModified, OneVersion, OnlyIf, OrderName,
         SortName, StatusName, Unless, VersionPage,
@@ -46,8 +49,8 @@ pub(super) async fn register(mut call: Call) -> Answer {
     let draft = read_draft(&mut fields);
     fields.finish();
     call.check()?;
-    let model = call.registry().register(draft?, call.caller()).await?;
-    Ok(answer::changed(&call, model))
+    let model = call.registry().register(draft?, LabelReuse::Allowed, call.caller()).await?;
+    Ok(answer::changed(&call, &model))
 }
 
 /// Change a version
@@ -79,8 +82,8 @@ pub(super) async fn update(mut call: Call) -> Answer {
     let patch = read_patch(&mut fields);
     fields.finish();
     call.check()?;
-    let model = call.registry().update(call.change(id), patch?).await?;
-    Ok(answer::changed(&call, model))
+    let model = call.registry().update(call.change(VersionRef::Id(id)), patch?).await?;
+    Ok(answer::changed(&call, &model))
 }
 
 /// Get a version
@@ -138,7 +141,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
     let force = call.query("force").unwrap_or_default();
     call.check()?;
-    call.registry().delete(call.change(id), force).await?;
+    call.registry().delete(call.change(VersionRef::Id(id)), force).await?;
     Ok(HttpResponse::Ok().json(Deleted { status: "deleted", id }))
 }
 
@@ -217,7 +220,7 @@ pub(super) async fn list_by_status(mut call: Call) -> Answer {
 }
 
 async fn answer_list(call: &Call, query: ListQuery) -> Answer {
-    let (versions, page) = Versions::list(&call.app, query).await?;
+    let (versions, page) = Versions::list(&call.app, call.form(), query).await?;
     Ok(answer::page(call, versions, &page))
 }
 

@@ -6,9 +6,12 @@ use serde_json::{Map, json};
 use crate::domain::Stats;
 
 use super::{
-    super::{openapi::DoesNotFit, request::Call},
-    answer::{self, Answer},
-    rows::Versions,
+    super::{
+        answer::{self, Answer},
+        openapi::DoesNotFit,
+        request::Call,
+        rows::Versions,
+    },
     schema::{self, Queue},
 };
 
@@ -32,7 +35,7 @@ const MAX_COMPARED: usize = 200;
 pub(super) async fn compare(mut call: Call) -> Answer {
     let ids = call.query_ids("ids", MAX_COMPARED);
     call.check()?;
-    let versions = Versions::compared(&call.app, ids).await?;
+    let versions = Versions::compared(&call.app, call.form(), ids).await?;
     Ok(answer::rows(&call, versions))
 }
 

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::{Draft, Patch, Refusal, Timestamp, json::MAX_DEPTH, json::depth};
 
 use super::{
-    super::{body::Fields, fault::Faults},
-    json::write_model,
+    super::{body::Fields, fault::Faults, json::native::write_model},
     metrics::read_evaluation,
     models::{read_draft, read_patch},
 };
@@ -23,7 +22,7 @@ const ANSWER_FIELDS: [&str; 5] =
 /// Reads a body as handlers do. Returns `None` if it is refused, after checking the refusal.
 fn read<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> Result<T, Refusal>) -> Option<T> {
     let mut faults = Faults::default();
-    let mut fields = Fields::parse(body, &mut faults);
+    let mut fields = Fields::parse(body, false, &mut faults);
     let result = read(&mut fields);
     fields.finish();
     let faults = serde_json::to_value(faults.take()).expect("faults serialize");
@@ -51,7 +50,7 @@ fn read_registration(body: &[u8]) -> Option<Draft> {
 pub fn draft(body: &[u8]) {
     let Some(mut draft) = read_registration(body) else { return };
     let mut answer = Vec::new();
-    write_model(&mut answer, &draft.clone().into_model(7, Timestamp::from_unix_millis(0)), false);
+    write_model(&mut answer, &draft.clone().into_version(Timestamp::from_unix_millis(0)), false);
     let mut answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
     let sent: Value = serde_json::from_slice(body).expect("an accepted body is JSON");
     for field in ["name", "version", "description", "run_id"] {
@@ -72,7 +71,7 @@ pub fn draft(body: &[u8]) {
 pub fn patch(body: &[u8]) {
     let Some(patch): Option<Patch> = read(body, read_patch) else { return };
     let draft = Draft::named("m", "1").expect("name and version are given");
-    let mut model = draft.into_model(7, Timestamp::from_unix_millis(0));
+    let mut model = draft.into_version(Timestamp::from_unix_millis(0));
     patch.apply(&mut model);
     let mut answer = Vec::new();
     write_model(&mut answer, &model, true);

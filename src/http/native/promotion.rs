@@ -1,13 +1,13 @@
 //! Promotion, and the production version of a name.
 
-use crate::{domain::Status, registry::VersionRef};
+use crate::domain::{Status, VersionRef};
 
 use super::{
     super::{
+        answer::{self, Answer},
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
-    answer::{self, Answer},
     schema::{ById, ChangedVersion, NotModified, OneVersion, OnlyIf, Promotion, StatusName, Unless},
 };
 
@@ -42,8 +42,8 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     fields.finish();
     call.check()?;
     let to = to.unwrap_or(Status::Production);
-    let model = call.registry().promote(call.change(id), to).await?;
-    Ok(answer::changed(&call, model))
+    let model = call.registry().promote(call.change(VersionRef::Id(id)), to).await?;
+    Ok(answer::changed(&call, &model))
 }
 
 /// Get the production version of a name
@@ -62,6 +62,6 @@ pub(super) async fn promote(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn production(call: Call) -> Answer {
-    let version = VersionRef::Production(call.path_text(1)?);
+    let version = VersionRef::production(call.path_text(1)?);
     answer::version(&call, version).await
 }

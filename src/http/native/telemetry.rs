@@ -8,10 +8,7 @@ use actix_web::{
 
 use crate::registry::RegistryError;
 
-use super::{
-    super::{app::App, request::Call},
-    answer::Answer,
-};
+use super::super::{answer::Answer, app::App, request::Call};
 
 /// Get the server's metrics
 ///

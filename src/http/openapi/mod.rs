@@ -20,15 +20,43 @@ pub(super) fn json(endpoints: &[Endpoint], schemas: Value) -> Bytes {
     document["info"]["description"] = ABOUT.into();
     document["components"]["schemas"] = schemas;
     for endpoint in endpoints {
-        let operation = completed(endpoint);
+        let mut operation = completed(endpoint);
+        if endpoint.path.starts_with("/v1/") {
+            with_errors_of_v1(&mut operation);
+        }
         let path = &mut document["paths"][&endpoint.path];
         if endpoint.method == Method::GET {
             path["head"] = head_of(&operation);
         }
         path[endpoint.method.as_str().to_lowercase()] = operation;
     }
+    let responses = document["components"]["responses"].as_object().cloned().unwrap_or_default();
+    for (name, mut response) in responses {
+        with_errors_of_v1(&mut response);
+        document["components"]["responses"][format!("{name}V1")] = response;
+    }
     complete(&mut document);
     document.to_string().into()
+}
+
+/// Replaces the forms of errors by the one of `/v1`.
+fn with_errors_of_v1(part: &mut Value) {
+    match part {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get_mut("$ref") {
+                match reference.strip_prefix("#/components/") {
+                    Some("schemas/Error" | "schemas/Faults") => {
+                        *reference = "#/components/schemas/ErrorV1".to_owned()
+                    }
+                    Some(shared) if shared.starts_with("responses/") => reference.push_str("V1"),
+                    _ => {}
+                }
+            }
+            fields.values_mut().for_each(with_errors_of_v1);
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_errors_of_v1),
+        _ => {}
+    }
 }
 
 fn reference(part: &str, name: &str) -> Value {

@@ -113,7 +113,10 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
         draft.tags = texts.1;
         draft.training_step = self.random.bool().then(|| self.random.i64(-3..4));
         draft.status = self.random.choice(Status::ALL).unwrap();
-        self.operate(|writer, context| operations::register(writer, draft, context)).unwrap();
+        self.operate(|writer, context| {
+            operations::register(writer, draft, operations::LabelReuse::Allowed, context)
+        })
+        .unwrap();
     }
 
     /// Some names have many versions, most have few.

@@ -110,7 +110,7 @@ fn no_list_reads_all_versions_or_sorts_them_if_an_index_has_the_order_with_stati
                 "INDEX idx_models_status_updated (status=?)",
             ),
             (ListQuery { name: text("big"), ..query() }, "INDEX idx_models_name_created (name=?)"),
-            (ListQuery { tag: text("all"), ..query() }, "PRIMARY KEY (tag=? AND model_id<?)"),
+            (ListQuery { tag: text("all"), ..query() }, "PRIMARY KEY (key=? AND value=? AND version_id<?)"),
             (ListQuery { q: text("pile"), ..query() }, "SCAN model_texts VIRTUAL TABLE INDEX"),
             (ListQuery { offset: 5, ..query() }, "COVERING INDEX idx_models_created"),
         ] {

@@ -26,7 +26,7 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
         let written_before = self.writer.rows_written();
         let done = self.operate(|writer, context| match kind {
             0 | 1 => operations::delete(writer, id, true, &none, context).is_ok(),
-            2 | 3 => operations::promote(writer, id, status, &none, context).is_ok(),
+            2 | 3 => operations::promote(writer, id, status, None, &none, context).is_ok(),
             _ => {
                 let patch = Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
                 operations::update(writer, id, &patch, &none, context).is_ok()
@@ -136,8 +136,8 @@ fn walk_file(seed: u64, versions: usize) {
     let mut file = File::new(seed);
     walk(&mut file, versions, 14);
     assert!(file.count("SELECT count(*) FROM backdated_models") > 0);
-    let unequal = "SELECT (SELECT count(*) FROM (SELECT tag, count(*) FROM model_tags GROUP BY tag EXCEPT SELECT value, count FROM model_counts)) \
-        + (SELECT count(*) FROM (SELECT value, count FROM model_counts WHERE kind = 'tag' EXCEPT SELECT tag, count(*) FROM model_tags GROUP BY tag))";
+    let unequal = "SELECT (SELECT count(*) FROM (SELECT key, count(*) FROM model_tags GROUP BY key EXCEPT SELECT value, count FROM model_counts)) \
+        + (SELECT count(*) FROM (SELECT value, count FROM model_counts WHERE kind = 'tag' EXCEPT SELECT key, count(*) FROM model_tags GROUP BY key))";
     assert_eq!(file.count(unequal), 0);
     assert_eq!(file.count("SELECT count(*) FROM model_texts_docsize"), file.stored().len());
 }

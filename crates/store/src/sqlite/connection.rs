@@ -21,6 +21,7 @@ use super::{
     open_error::{OpenError, inspect_file, recognize},
     options::{Options, Synchronous},
     schema,
+    search::{self, Budget},
     upkeep::WalUpkeep,
     wal,
     watched_files::WatchedFiles,
@@ -47,6 +48,8 @@ pub struct SqliteWriter {
 /// A connection that only reads.
 pub struct SqliteReader {
     pub(super) connection: Connection,
+    /// What a search may still cost.
+    pub(super) budget: Arc<Budget>,
 }
 
 impl SqliteWriter {
@@ -160,9 +163,10 @@ impl SqliteReader {
     /// See [`OpenError`].
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let failed = |error: rusqlite::Error| OpenError::from_sqlite(&options.path, &error);
-        let connection = connect(options, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut connection = connect(options, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.pragma_update(None, "query_only", true).map_err(failed)?;
-        Ok(Self { connection })
+        let budget = search::prepare(&mut connection).map_err(failed)?;
+        Ok(Self { connection, budget })
     }
 
     /// Runs several statements on one state of the database: the open snapshot, or one of their own.

@@ -1,77 +1,290 @@
-//! The audit trail: adds events, and reads them page by page.
+//! The audit trail: appends events to their chains, and reads them page by page.
+//!
+//! An event is in two chains: the events of its version, and the events of its model, which are chained by hash too. A page
+//! is read by following a chain back, from its head or from a cursor.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap, ops::ControlFlow};
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use registry_domain::{Cursor, Event, EventQuery, Page, query::CursorKey};
+use registry_domain::{
+    Cursor, Event, EventDraft, EventQuery, ModelKey, Page, TrailEvent, VersionId,
+    chain::Link,
+    query::{CursorKey, TrailQuery},
+};
 
-use crate::{StoreError, VisitEvents};
+use crate::{StoreError, VisitEvents, VisitTrail};
 
-use super::rows::text;
+use super::{registered, rows::text};
 
-pub(super) const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, \
-    created_at) VALUES (?1, ?2, ?3, ?4, ?5)";
-/// The maximum number of events of a version that are counted. A page of a longer trail has no total.
-const MAX_COUNTED: u64 = 10_000;
-const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = ?1 LIMIT ?2)";
-const PAGE: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
-    WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
-/// Events after a given one, from the index alone.
-const IDS: &str = "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
-/// The last event that an offset skips; from the index alone, so that no payload is read.
-const LAST_SKIPPED: &str =
-    "SELECT id FROM model_events WHERE model_id = ?1 AND id < ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3";
+const HEADS: &str = "SELECT model_heads.last_event_id, hash, version_heads.last_event_id FROM (SELECT 1) \
+    LEFT JOIN model_heads ON model_key = ?1 LEFT JOIN version_heads ON version_id = ?2";
+const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at, details) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const LINK: &str = "INSERT INTO event_chain VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const SET_MODEL_HEAD: &str = "INSERT INTO model_heads VALUES (?1, ?2, ?3) \
+    ON CONFLICT DO UPDATE SET last_event_id = ?2, hash = ?3";
+const SET_VERSION_HEAD: &str = "INSERT INTO version_heads VALUES (?1, ?2, 1) \
+    ON CONFLICT DO UPDATE SET last_event_id = ?2, events = events + 1";
 
+const ALL_BEFORE: &str = "SELECT max(event_id) FROM event_chain WHERE event_id < ?1";
+const EVENT: &str =
+    "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events WHERE id = ?1";
+const TRAIL_EVENT: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at, details, \
+    model_key, previous_of_model, hash, (SELECT name FROM registered_models WHERE id = model_key), \
+    ifnull((SELECT number FROM models WHERE id = model_id), (SELECT number FROM deleted_models WHERE id = model_id)) \
+    FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1";
+const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 \
+    UNION ALL SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
+/// Events that a page of the trail looks at, at most. A page of rare events may have fewer than its limit, or none, and a next one.
+const MAX_SCANNED: u32 = 20_000;
+
+/// Appends an event to the chains of its model and of its version, if it has one.
+pub(super) fn append(
+    connection: &Connection,
+    model: ModelKey,
+    version: Option<VersionId>,
+    event: &EventDraft,
+    actor: &str,
+    created_at: &str,
+) -> rusqlite::Result<()> {
+    let version_id = version.unwrap_or(0);
+    let mut heads = connection.prepare_cached(HEADS)?;
+    let mut heads = heads.query((model, version_id))?;
+    let Some(head) = heads.next()? else { return Err(rusqlite::Error::QueryReturnedNoRows) };
+    let (previous, of_version): (Option<i64>, Option<i64>) = (head.get(0)?, head.get(2)?);
+    let link = Link {
+        model,
+        previous,
+        version_id,
+        event_type: event.kind.as_str(),
+        payload: Some(&event.payload),
+        details: event.details.as_deref(),
+        actor: Some(actor),
+        created_at,
+    };
+    let hash = link.hash(head.get_ref(1)?.as_blob_or_null()?);
+    connection.prepare_cached(INSERT)?.execute((
+        version_id,
+        link.event_type,
+        link.payload,
+        actor,
+        created_at,
+        link.details,
+    ))?;
+    let id = connection.last_insert_rowid();
+    connection.prepare_cached(LINK)?.execute((id, model, version_id, previous, of_version, hash))?;
+    connection.prepare_cached(SET_MODEL_HEAD)?.execute((model, id, hash))?;
+    if version.is_some() {
+        connection.prepare_cached(SET_VERSION_HEAD)?.execute((version_id, id))?;
+    }
+    Ok(())
+}
+
+/// Computes the chains of all events from their rows. `model_of` returns the model of an event that was in no chain.
+/// Runs inside a transaction.
+pub(super) fn rebuild_chains(
+    connection: &Connection,
+    model_of: impl Fn(VersionId) -> ModelKey,
+) -> rusqlite::Result<()> {
+    let known: HashMap<i64, ModelKey> = connection
+        .prepare("SELECT event_id, model_key FROM event_chain")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    connection
+        .execute_batch("DELETE FROM event_chain; DELETE FROM model_heads; DELETE FROM version_heads")?;
+    let mut models: HashMap<ModelKey, (i64, [u8; 32])> = HashMap::new();
+    let mut versions: HashMap<VersionId, (i64, u64)> = HashMap::new();
+    let mut insert = connection.prepare(LINK)?;
+    let mut rows = connection.prepare(
+        "SELECT id, model_id, event_type, payload_json, actor, created_at, details FROM model_events ORDER BY id",
+    )?;
+    let mut rows = rows.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, version_id): (i64, VersionId) = (row.get(0)?, row.get(1)?);
+        let model = known.get(&id).copied().unwrap_or_else(|| model_of(version_id));
+        let before = models.get(&model);
+        let (event_type, created_at) = (text(row, 2)?.unwrap_or_default(), text(row, 5)?.unwrap_or_default());
+        let (payload, actor, details) = (text(row, 3)?, text(row, 4)?, text(row, 6)?);
+        let link = Link {
+            model,
+            previous: before.map(|(id, _)| *id),
+            version_id,
+            event_type: &event_type,
+            payload: payload.as_deref(),
+            details: details.as_deref(),
+            actor: actor.as_deref(),
+            created_at: &created_at,
+        };
+        let hash = link.hash(before.map(|(_, hash)| hash.as_slice()));
+        let of_version = versions.get(&version_id).map(|(id, _)| *id);
+        insert.execute((id, model, version_id, link.previous, of_version, hash))?;
+        models.insert(model, (id, hash));
+        if version_id != 0 {
+            let (last, count) = versions.entry(version_id).or_default();
+            (*last, *count) = (id, *count + 1);
+        }
+    }
+    let mut insert = connection.prepare("INSERT INTO model_heads VALUES (?1, ?2, ?3)")?;
+    for (model, (id, hash)) in models {
+        insert.execute((model, id, hash))?;
+    }
+    let mut insert = connection.prepare("INSERT INTO version_heads VALUES (?1, ?2, ?3)")?;
+    for (version, (id, count)) in versions {
+        insert.execute((version, id, count))?;
+    }
+    Ok(())
+}
+
+/// What the events of a chain have in common.
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    Version(VersionId),
+    Model(ModelKey),
+    All,
+}
+
+/// A chain of events, which is followed back.
+struct Chain<'c> {
+    connection: &'c Connection,
+    subject: Subject,
+    /// The next event to read.
+    next: Option<i64>,
+}
+
+impl<'c> Chain<'c> {
+    /// Begins with the newest event, or with the one before the event `before`, whether or not that is in the chain.
+    fn begin(connection: &'c Connection, subject: Subject, before: Option<i64>) -> rusqlite::Result<Self> {
+        let (head, of) = match subject {
+            Subject::Version(version) => {
+                ("SELECT last_event_id FROM version_heads WHERE version_id = ?1", version)
+            }
+            Subject::Model(model) => ("SELECT last_event_id FROM model_heads WHERE model_key = ?1", model),
+            Subject::All => (ALL_BEFORE, before.unwrap_or(i64::MAX)),
+        };
+        let next = connection.prepare_cached(head)?.query_row([of], |row| row.get(0)).optional()?.flatten();
+        let mut chain = Self { connection, subject, next };
+        if let Some(before) = before {
+            if next.is_some_and(|head| before <= head) && chain.contains(before)? {
+                chain.next = Some(before);
+            }
+            // An event that is in the chain is passed in one step.
+            while chain.next.is_some_and(|id| id >= before) {
+                chain.step()?;
+            }
+        }
+        Ok(chain)
+    }
+
+    fn contains(&self, id: i64) -> rusqlite::Result<bool> {
+        let is_in_chain = match self.subject {
+            Subject::Version(_) => "SELECT version_id = ?2 FROM event_chain WHERE event_id = ?1",
+            Subject::Model(_) => "SELECT model_key = ?2 FROM event_chain WHERE event_id = ?1",
+            Subject::All => return Ok(false),
+        };
+        let (Subject::Version(of) | Subject::Model(of)) = self.subject else { return Ok(false) };
+        let found =
+            self.connection.prepare_cached(is_in_chain)?.query_row((id, of), |row| row.get(0)).optional()?;
+        Ok(found.unwrap_or(false))
+    }
+
+    /// Returns the next event and goes on to the one before it.
+    fn step(&mut self) -> rusqlite::Result<Option<i64>> {
+        let Some(id) = self.next else { return Ok(None) };
+        let mut previous = self.connection.prepare_cached(match self.subject {
+            Subject::Version(_) => "SELECT previous_of_version FROM event_chain WHERE event_id = ?1",
+            Subject::Model(_) => "SELECT previous_of_model FROM event_chain WHERE event_id = ?1",
+            Subject::All => ALL_BEFORE,
+        })?;
+        self.next = previous.query_row([id], |row| row.get(0)).optional()?.flatten();
+        Ok(Some(id))
+    }
+}
+
+/// Reads a page of a version's events.
 pub(super) fn page(
     connection: &Connection,
     query: &EventQuery,
     visit: VisitEvents<'_>,
 ) -> Result<Page, StoreError> {
-    let counted: u64 =
-        connection.prepare_cached(COUNT)?.query_row((query.version_id, MAX_COUNTED + 1), |row| row.get(0))?;
-    let total = (counted <= MAX_COUNTED).then_some(counted);
-    let mut before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
-    if let Some(passed) = query.offset.checked_sub(1) {
-        let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-        let last = connection
-            .prepare_cached(LAST_SKIPPED)?
-            .query_row((query.version_id, before, passed), |row| row.get(0))
-            .optional()?;
-        let Some(last) = last else { return Ok(Page { total, next: None }) };
-        before = last;
+    let count = "SELECT events FROM version_heads WHERE version_id = ?1";
+    let count =
+        connection.prepare_cached(count)?.query_row([query.version_id], |row| row.get(0)).optional()?;
+    let total: u64 = count.unwrap_or(0);
+    let before = query.after.as_ref().map(|cursor| cursor.id);
+    let mut chain = Chain::begin(connection, Subject::Version(query.version_id), before)?;
+    for _ in 0..query.offset.min(total) {
+        chain.step()?;
     }
-    let mut statement = connection.prepare_cached(PAGE)?;
-    // One more than the limit shows if there is a next page.
-    let mut rows = statement.query((query.version_id, before, i64::from(query.limit) + 1))?;
-    let (mut seen, mut last) = (0, None);
-    while let Some(row) = rows.next()? {
-        if seen == query.limit {
-            return Ok(Page { total, next: last.map(cursor) });
+    let mut read_event = connection.prepare_cached(EVENT)?;
+    let (mut seen, mut flow, mut last) = (0, ControlFlow::Continue(()), None);
+    while seen < query.limit
+        && let Some(id) = chain.step()?
+    {
+        // The rest of the page is only counted once the visitor has broken off.
+        if flow.is_continue() {
+            let mut rows = read_event.query([id])?;
+            if let Some(row) = rows.next()? {
+                flow = visit(read(row)?);
+            }
         }
-        let event = read(row)?;
-        let id = event.id;
         (seen, last) = (seen + 1, Some(id));
-        if visit(event).is_break() {
-            return Ok(Page { total, next: next(connection, query, id, query.limit - seen)? });
-        }
     }
-    Ok(Page { total, next: None })
+    let next = chain.next.and(last).map(cursor);
+    Ok(Page { total: Some(total), next })
 }
 
-/// Returns the cursor of a page with `left` more events after the event `last`; `None` if no page follows.
-fn next(
+/// Reads a page of the trail.
+pub(super) fn trail(
     connection: &Connection,
-    query: &EventQuery,
-    last: i64,
-    left: u32,
-) -> Result<Option<Cursor>, StoreError> {
-    let mut ids = connection.prepare_cached(IDS)?;
-    let ids = ids.query_map((query.version_id, last, i64::from(left) + 1), |row| row.get(0))?;
-    let ids = ids.collect::<rusqlite::Result<Vec<i64>>>()?;
-    let follows = ids.len() > left as usize;
-    let last = ids.get((left as usize).wrapping_sub(1)).copied().unwrap_or(last);
-    Ok(follows.then(|| cursor(last)))
+    query: &TrailQuery,
+    visit: VisitTrail<'_>,
+) -> Result<Page, StoreError> {
+    let model = query.model.as_deref().map(|name| registered::key_ever(connection, name)).transpose()?;
+    let version = match (query.version, query.number, model.flatten()) {
+        (None, Some(number), Some(model)) => {
+            connection.prepare_cached(VERSION)?.query_row((model, number), |row| row.get(0)).optional()?
+        }
+        (version, ..) => version,
+    };
+    let subject = match (version, model) {
+        (Some(version), _) => Subject::Version(version),
+        (None, Some(Some(model))) if query.number.is_none() => Subject::Model(model),
+        (None, None) if query.number.is_none() => Subject::All,
+        _ => return Ok(Page { total: None, next: None }),
+    };
+    let mut chain = Chain::begin(connection, subject, query.before)?;
+    let mut read_event = connection.prepare_cached(TRAIL_EVENT)?;
+    let (mut seen, mut scanned, mut last) = (0, 0, None);
+    while seen < query.limit
+        && scanned < MAX_SCANNED
+        && let Some(id) = chain.step()?
+    {
+        (scanned, last) = (scanned + 1, Some(id));
+        let mut rows = read_event.query([id])?;
+        let Some(row) = rows.next()? else { continue };
+        let passes = |wanted: &Option<String>, value: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| value == Some(wanted))
+        };
+        if passes(&query.event_type, text(row, 2)?.as_deref())
+            && passes(&query.actor, text(row, 4)?.as_deref())
+        {
+            seen += 1;
+            let event = TrailEvent {
+                event: read(row)?,
+                details: text(row, 6)?,
+                model: row.get(7)?,
+                previous: row.get(8)?,
+                hash: Cow::Owned(row.get(9)?),
+                model_name: text(row, 10)?,
+                number: row.get(11)?,
+            };
+            if visit(event).is_break() {
+                break;
+            }
+        }
+    }
+    Ok(Page { total: None, next: chain.next.and(last).map(cursor) })
 }
 
 fn cursor(id: i64) -> Cursor {

@@ -2,22 +2,25 @@
 //!
 //! Each write updates the [`lookup`] tables in the same transaction.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
 
 use registry_domain::{
-    ComparedVersion, Draft, EventDraft, EventQuery, ListQuery, Page, Refusal, Stats, Status, Timestamp,
-    Version, VersionId,
+    Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
+    PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
+    VersionRef,
+    query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
-use crate::{ReadStore, StoreError, VisitEvents, VisitVersion, VisitVersions, WriteStore};
+use crate::{ReadStore, StoreError, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore};
 
 use super::{
     commit,
     connection::{SqliteReader, SqliteWriter},
-    events, lists, lookup,
+    events, lists, lookup, registered,
     rows::{BY_ID, columns, read},
+    scores, search, trash,
 };
 
 /// Only columns before `metrics`, which may be large and which SQLite then does not read.
@@ -26,11 +29,25 @@ const BY_NAME: &str = concat!("SELECT ", columns!(), " FROM models WHERE name = 
 const PRODUCTION: &str =
     concat!("SELECT ", columns!(), " FROM models WHERE name = ?1 AND status = 'production'");
 
+const BY_NUMBER: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM models WHERE number = ?2 AND model_key = \
+      (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL)"
+);
+const BY_ALIAS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM models WHERE id = (SELECT version_id FROM aliases WHERE alias = ?2 AND model_key = \
+      (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL))"
+);
+
+const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2";
+const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 ORDER BY id";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
 const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
 const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
-const DELETE: &str = "DELETE FROM models WHERE id = ?1";
 
 fn visit_one(
     connection: &rusqlite::Connection,
@@ -48,21 +65,17 @@ fn visit_one(
 }
 
 impl ReadStore for SqliteReader {
-    fn version(&mut self, id: VersionId, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
-        visit_one(&self.connection, BY_ID, [id], visit)
-    }
-
-    fn version_by_label(
-        &mut self,
-        name: &str,
-        version: &str,
-        visit: VisitVersion<'_>,
-    ) -> Result<bool, StoreError> {
-        visit_one(&self.connection, BY_NAME, [name, version], visit)
-    }
-
-    fn production(&mut self, name: &str, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
-        visit_one(&self.connection, PRODUCTION, [name], visit)
+    fn version(&mut self, version: &VersionRef, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
+        let connection = &self.connection;
+        match version {
+            VersionRef::Id(id) => visit_one(connection, BY_ID, [id], visit),
+            VersionRef::Label(name, label) => visit_one(connection, BY_NAME, [name, label], visit),
+            VersionRef::Number(name, number) => visit_one(connection, BY_NUMBER, (name, number), visit),
+            VersionRef::Alias(name, alias) if alias == PRODUCTION_ALIAS => {
+                visit_one(connection, PRODUCTION, [name], visit)
+            }
+            VersionRef::Alias(name, alias) => visit_one(connection, BY_ALIAS, [name, alias], visit),
+        }
     }
 
     fn versions(
@@ -71,6 +84,15 @@ impl ReadStore for SqliteReader {
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError> {
         self.snapshot(|connection| Ok(lists::page(connection, query, visit)?))
+    }
+
+    fn search(
+        &mut self,
+        query: &SearchQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| search::page(connection, &budget, query, visit))
     }
 
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
@@ -112,6 +134,22 @@ impl ReadStore for SqliteReader {
         self.snapshot(|connection| events::page(connection, query, visit))
     }
 
+    fn trail(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Page, StoreError> {
+        self.snapshot(|connection| events::trail(connection, query, visit))
+    }
+
+    fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError> {
+        self.snapshot(|connection| Ok(registered::summary(connection, name)?))
+    }
+
+    fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
+        self.snapshot(|connection| registered::page(connection, query))
+    }
+
+    fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {
+        self.snapshot(|connection| Ok(registered::history(connection, query)?))
+    }
+
     fn stats(&mut self) -> Result<Stats, StoreError> {
         self.snapshot(|connection| Ok(lists::stats(connection)?))
     }
@@ -128,16 +166,17 @@ fn find_one(
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 28]> {
+fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 31]> {
     macro_rules! columns {
         ($($field:ident)*) => {
-            [("status", ToSqlOutput::from(model.status.as_str())), ("version", model.label.to_sql()?), $((stringify!($field), model.$field.to_sql()?)),*]
+            [("status", ToSqlOutput::from(model.status.as_str())), ("model_key", model.model.to_sql()?), ("version", model.label.to_sql()?), $((stringify!($field), model.$field.to_sql()?)),*]
         };
     }
     Ok(columns!(
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
-        params training_step training_loss dataset description tags metrics created_at updated_at
+        params training_step training_loss dataset description tags metrics created_at updated_at number
+        properties
     ))
 }
 
@@ -155,22 +194,22 @@ impl WriteStore for SqliteWriter {
         Ok(find.query_row([name, label], |row| row.get(0)).optional()?)
     }
 
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError> {
-        let mut model = draft.into_model(0, now);
-        let (columns, values): (Vec<_>, Vec<_>) = columns_of(&model)?.into_iter().unzip();
-        let (columns, parameters) = (columns.join(", "), vec!["?"; columns.len()].join(", "));
-        let sql = format!("INSERT INTO models ({columns}) VALUES ({parameters})");
-        let inserted = self.connection.prepare_cached(&sql)?.execute(params_from_iter(values));
-        if let Err(error) = inserted {
-            // Also guards callers that have not checked the label.
-            return Err(match self.find_label(&model.name, &model.label)? {
-                Some(id) => Refusal::taken(&model.name, &model.label, id).into(),
-                None => error.into(),
-            });
+    fn find_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError> {
+        let mut find = self.connection.prepare_cached(ID_BY_NUMBER)?;
+        Ok(find.query_row((model, number), |row| row.get(0)).optional()?)
+    }
+
+    fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
+        let mut version = Version { model, ..draft.into_version(now) };
+        // Also guards callers that have not checked the label, and takes no number in vain.
+        if let Some(id) = self.find_label(&version.name, &version.label)? {
+            return Err(Refusal::taken(&version.name, &version.label, id).into());
         }
-        model.id = self.connection.last_insert_rowid();
-        lookup::add(&self.connection, &model)?;
-        Ok(model)
+        version.number = registered::take_number(&self.connection, model)?;
+        self.insert_row(&version, None)?;
+        version.id = self.connection.last_insert_rowid();
+        lookup::add(&self.connection, &version)?;
+        Ok(version)
     }
 
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError> {
@@ -193,9 +232,15 @@ impl WriteStore for SqliteWriter {
         Ok(lookup::change_status(&self.connection, before, status)?)
     }
 
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
+    fn set_metrics(
+        &mut self,
+        id: VersionId,
+        metrics: &str,
+        scores: &[ScoreChange],
+        updated_at: &str,
+    ) -> Result<(), StoreError> {
         self.connection.prepare_cached(SET_METRICS)?.execute((id, metrics, updated_at))?;
-        Ok(())
+        Ok(scores::change(&self.connection, id, scores)?)
     }
 
     fn touch(&mut self) -> Result<(), StoreError> {
@@ -206,28 +251,106 @@ impl WriteStore for SqliteWriter {
         Ok(commit::touch(&self.connection)?)
     }
 
-    fn delete(&mut self, id: VersionId) -> Result<(), StoreError> {
-        if let Some(model) = self.find(id)? {
-            self.connection.prepare_cached(DELETE)?.execute([id])?;
-            lookup::remove(&self.connection, &model)?;
-        }
-        Ok(())
+    fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError> {
+        Ok(trash::add(&self.connection, version, actor, now)?)
+    }
+
+    fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError> {
+        Ok(trash::find(&self.connection, id)?)
+    }
+
+    fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError> {
+        Ok(trash::find_number(&self.connection, model, number)?)
+    }
+
+    fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {
+        Ok(trash::with_model(&self.connection, model)?)
+    }
+
+    fn spent_label(&mut self, model: ModelKey, label: &str) -> Result<Option<Option<String>>, StoreError> {
+        Ok(trash::spent_label(&self.connection, model, label)?)
+    }
+
+    fn restore(&mut self, version: &Version) -> Result<(), StoreError> {
+        trash::remove(&self.connection, version.id)?;
+        self.insert_row(version, Some(version.id))?;
+        Ok(lookup::add(&self.connection, version)?)
+    }
+
+    fn find_model(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
+        Ok(registered::find(&self.connection, name, false)?)
+    }
+
+    fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
+        Ok(registered::find(&self.connection, name, true)?)
+    }
+
+    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
+        Ok(Model { key: registered::insert(&self.connection, &model)?, ..model })
+    }
+
+    fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError> {
+        Ok(registered::update(&self.connection, before, after)?)
+    }
+
+    fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError> {
+        Ok(registered::set_deleted(&self.connection, model, deleted_at)?)
+    }
+
+    fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError> {
+        Ok(registered::summarize(&self.connection, model)?)
+    }
+
+    fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {
+        let mut ids = self.connection.prepare_cached(IDS_OF)?;
+        Ok(ids.query_map([model], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError> {
+        Ok(registered::aliases(&self.connection, model)?)
+    }
+
+    fn set_alias(
+        &mut self,
+        model: ModelKey,
+        alias: &str,
+        version: Option<VersionId>,
+    ) -> Result<(), StoreError> {
+        Ok(registered::set_alias(&self.connection, model, alias, version)?)
+    }
+
+    fn begin_holding(&mut self, model: ModelKey, holding: &Holding) -> Result<(), StoreError> {
+        Ok(registered::begin_holding(&self.connection, model, holding)?)
+    }
+
+    fn end_holding(&mut self, model: ModelKey, alias: &str, until: &str) -> Result<(), StoreError> {
+        Ok(registered::end_holding(&self.connection, model, alias, until)?)
+    }
+
+    fn holdings(&mut self, model: ModelKey, alias: &str) -> Result<Vec<Holding>, StoreError> {
+        Ok(registered::holdings(&self.connection, model, Some(alias), None, u32::MAX)?)
     }
 
     fn append_event(
         &mut self,
-        id: VersionId,
+        model: ModelKey,
+        version: Option<VersionId>,
         event: &EventDraft,
         actor: &str,
         created_at: &str,
     ) -> Result<(), StoreError> {
-        self.connection.prepare_cached(events::INSERT)?.execute((
-            id,
-            event.kind.as_str(),
-            &event.payload,
-            actor,
-            created_at,
-        ))?;
+        Ok(events::append(&self.connection, model, version, event, actor, created_at)?)
+    }
+}
+
+impl SqliteWriter {
+    /// Inserts the row of a version, under a new id unless one is given.
+    fn insert_row(&self, version: &Version, id: Option<VersionId>) -> rusqlite::Result<()> {
+        let (columns, mut values): (Vec<_>, Vec<_>) = columns_of(version)?.into_iter().unzip();
+        values.push(id.to_sql()?);
+        let (columns, parameters) = (columns.join(", "), vec!["?"; columns.len() + 1].join(", "));
+        let sql = format!("INSERT INTO models ({columns}, id) VALUES ({parameters})");
+        self.connection.prepare_cached(&sql)?.execute(params_from_iter(values))?;
         Ok(())
     }
 }

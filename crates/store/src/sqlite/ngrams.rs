@@ -3,17 +3,12 @@
 //! FTS5 folds case by its own tables, so texts are folded here before they are indexed, and its tokenizer is
 //! case-sensitive. An n-gram match is only a candidate: [`contains`] on the row decides.
 
+pub(super) use registry_domain::text::fold;
+
 /// Letters in an n-gram, as FTS5's `trigram` tokenizer cuts them. Shorter texts can't be looked up.
 const NGRAM_CHARS: usize = 3;
 /// N-grams of a long text that are looked up, besides its last one. More would only make the candidates rarer.
 const MAX_NGRAMS: usize = 7;
-
-/// Returns the text in lower case, letter by letter: lower-casing a whole text would write a sigma at the end of
-/// a word differently from one inside it.
-pub(crate) fn fold(text: &str) -> String {
-    let lower = text.chars().flat_map(char::to_lowercase);
-    lower.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect()
-}
 
 /// Returns true if `text` contains `folded` in any case. SQL's LIKE folds ASCII only and has wildcards.
 pub(super) fn contains(text: &str, folded: &str) -> bool {

@@ -15,7 +15,8 @@ macro_rules! columns {
         "id, name, version, status, artifact_uri, checkpoint_sha256, checkpoint_size_bytes, \
          config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, frozen, \
          checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, \
-         training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at"
+         training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at, model_key, \
+         number, properties"
     };
 }
 pub(super) use columns;
@@ -55,6 +56,9 @@ pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<VersionRow<'r>> {
         metrics: text(row, 26)?,
         created_at: text(row, 27)?.unwrap_or_default(),
         updated_at: text(row, 28)?.unwrap_or_default(),
+        model: row.get(29)?,
+        number: row.get(30)?,
+        properties: text(row, 31)?,
     })
 }
 

@@ -4,10 +4,9 @@ use std::cmp::Ordering;
 
 use rusqlite::{Row, types::Value, types::ValueRef};
 
-use registry_domain::{Cursor, ListQuery, Order, Sort, Status, query::CursorKey};
+use registry_domain::{Cursor, ListQuery, Order, Sort, Status, Tags, query::CursorKey};
 
 use crate::sqlite::{
-    lookup::tags_of,
     ngrams::{contains, fold},
     schema::step_key,
 };
@@ -55,7 +54,7 @@ impl<'q> RowFilter<'q> {
             }
         }
         let Some(tag) = self.tag else { return Ok(true) };
-        Ok(tags_of(Some(text(6)?)).iter().any(|known| known == tag))
+        Ok(Tags::stored(Some(text(6)?), None).get(tag).is_some())
     }
 }
 
@@ -108,6 +107,7 @@ impl SortPosition {
         match &self.key {
             CursorKey::Integer(step) => Value::from(*step),
             CursorKey::Text(time) => Value::from(time.clone()),
+            CursorKey::Number(number) => Value::from(*number),
         }
     }
 

@@ -23,10 +23,10 @@ use super::{
     rows::{BY_ID, columns, read},
 };
 pub use statements::PlannedStatement;
+pub(super) use statements::Statements;
 
 use filter::{RowFilter, SortPosition};
 use scan::{Rows, Scan};
-use statements::Statements;
 
 /// Visits a page, and returns it with the ids of its versions that were not visited.
 pub(super) fn page(
@@ -51,16 +51,7 @@ impl SqliteReader {
         self.snapshot(|connection| {
             let statements = Statements { connection, recorded: Some(RefCell::default()) };
             list(&statements, query, &mut |_| ControlFlow::Continue(()))?;
-            let mut planned: Vec<PlannedStatement> = Vec::new();
-            for sql in statements.recorded.map(RefCell::into_inner).unwrap_or_default() {
-                if planned.iter().any(|known| known.sql == sql) {
-                    continue;
-                }
-                let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-                let plan = explain.raw_query().mapped(|row| row.get(3)).collect::<rusqlite::Result<_>>()?;
-                planned.push(PlannedStatement { sql, plan });
-            }
-            Ok(planned)
+            Ok(statements.planned()?)
         })
     }
 }

@@ -63,7 +63,7 @@ impl Source<'_> {
         match self {
             Self::Name(_) => ("models", "id", "name = ?1"),
             Self::Status(_) => ("models", "id", "status = ?1"),
-            Self::Tag(_) => ("model_tags", "model_id", "tag = ?1"),
+            Self::Tag(_) => ("model_tags", "version_id", "key = ?1 AND value = ''"),
             Self::Text(_) => ("model_texts", "rowid", "model_texts MATCH ?1"),
         }
     }

@@ -13,8 +13,8 @@ use registry_domain::soundness::{
     StoredValue,
 };
 
-use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity};
-use crate::sqlite::schema::{SCHEMA_VERSION, reference, user_version};
+use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity, trail};
+use crate::sqlite::schema::{SCHEMA_VERSION, TABLES, reference, user_version};
 
 /// Rows between two reports of progress.
 const ROWS_PER_REPORT: u64 = 1000;
@@ -34,7 +34,8 @@ const NO_NEED: &str = "nothing needs to be done";
 pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Report> {
     let schema_version = user_version(connection)?;
     let report = Report { schema_version, ..Report::default() };
-    let mut check = Check { connection, watch, is_current: schema_version == SCHEMA_VERSION, report };
+    let is_current = schema_version == SCHEMA_VERSION;
+    let mut check = Check { connection, watch, is_current, has_all_tables: is_current, report };
     if !check.is_current {
         let problem = format!("its schema is older ({schema_version}, not {SCHEMA_VERSION})");
         check.add(Warning, "schema", None, problem, UPGRADE);
@@ -50,6 +51,9 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
     if check.is_current {
         check.section("index", Check::lookup_tables)?;
     }
+    if check.has_all_tables {
+        check.section("event_chain", Check::trail)?;
+    }
     Ok(check.report)
 }
 
@@ -58,6 +62,7 @@ struct Check<'c> {
     watch: &'c Watch,
     /// False for an older file, which is upgraded before it is served; that corrects some findings.
     is_current: bool,
+    has_all_tables: bool,
     report: Report,
 }
 
@@ -129,9 +134,14 @@ impl Check<'_> {
 
     /// Compares tables, indexes and triggers with a new database.
     fn schema(&mut self) -> rusqlite::Result<()> {
-        for (table, rules) in [("models", &MODEL_RULES[..]), ("model_events", &EVENT_RULES[..])] {
+        for table in TABLES {
             if !self.connection.table_exists(None, table)? {
                 self.add(Error, "schema", None, format!("there is no table {table}"), REBUILD);
+                self.has_all_tables = false;
+            }
+        }
+        for (table, rules) in [("models", &MODEL_RULES[..]), ("model_events", &EVENT_RULES[..])] {
+            if !self.connection.table_exists(None, table)? {
                 continue;
             }
             for (column, _) in rules {
@@ -185,6 +195,14 @@ impl Check<'_> {
     /// Compares counters, tags and texts with the versions.
     fn lookup_tables(&mut self) -> rusqlite::Result<()> {
         for Finding { table, id, problem, remedy } in drift::find(self.connection)? {
+            self.add(Error, table, id, problem, remedy);
+        }
+        Ok(())
+    }
+
+    /// Checks the chains of events, models, aliases and holdings.
+    fn trail(&mut self) -> rusqlite::Result<()> {
+        for Finding { table, id, problem, remedy } in trail::find(self.connection)? {
             self.add(Error, table, id, problem, remedy);
         }
         Ok(())

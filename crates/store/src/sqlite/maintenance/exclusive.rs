@@ -98,7 +98,7 @@ pub fn merge_wal(options: &Options, watch: &Watch, lock: &DatabaseLock) -> Resul
     connection.close().map_err(|(_, error)| watch.failed(&options.path, &error))
 }
 
-fn with_exclusive<T>(
+pub(super) fn with_exclusive<T>(
     options: &Options,
     watch: &Watch,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -6,8 +6,10 @@
 mod check;
 mod drift;
 mod exclusive;
+mod purge;
 mod report;
 mod source;
+mod trail;
 mod upgrade;
 
 use std::{
@@ -20,6 +22,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepResult};
 
 pub use exclusive::{Optimized, Vacuumed, merge_wal, optimize, salvage_wal, vacuum};
+pub use purge::{Purged, purge};
 pub use report::{Finding, Findings, Report};
 pub use source::{Source, is_registry_at_rest};
 pub(super) use upgrade::back_up_before_upgrade;

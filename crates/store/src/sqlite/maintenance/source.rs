@@ -22,8 +22,8 @@ const WAL_ATTEMPTS: usize = 3;
 /// A registry's database as of the moment it was opened. A server can keep writing, but can't restart its WAL.
 #[derive(Debug)]
 pub struct Source {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
 }
 
 impl Source {

@@ -1,5 +1,6 @@
 //! The schema of a file, and its upgrade.
 
+mod models;
 mod tables;
 mod upgrade;
 
@@ -7,11 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use registry_domain::Timestamp;
 
-pub(super) use tables::{holds_nothing, is_registry, step_key, user_version};
+pub(super) use tables::{TABLES, holds_nothing, is_registry, step_key, user_version};
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
-/// and 301.
-pub const SCHEMA_VERSION: i64 = 400;
+/// and 301; 400 had no models.
+pub const SCHEMA_VERSION: i64 = 500;
 
 /// Returns true if the file is not empty and has an older schema.
 pub(super) fn needs_upgrade(connection: &Connection) -> rusqlite::Result<bool> {

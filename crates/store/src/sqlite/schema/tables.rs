@@ -27,7 +27,7 @@ CREATE TABLE models (
 )";
 
 /// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
-pub(super) const LATER_COLUMNS: [(&str, &str); 10] = [
+pub(super) const LATER_COLUMNS: [(&str, &str); 13] = [
     ("artifact_uri", "TEXT"),
     ("checkpoint_sha256", "TEXT"),
     ("checkpoint_size_bytes", "INTEGER"),
@@ -38,6 +38,9 @@ pub(super) const LATER_COLUMNS: [(&str, &str); 10] = [
     ("created_by", "TEXT"),
     ("source_host", "TEXT"),
     ("frozen", "INTEGER NOT NULL DEFAULT 0"),
+    ("properties", "TEXT"),
+    ("model_key", "INTEGER NOT NULL DEFAULT 0"),
+    ("number", "INTEGER NOT NULL DEFAULT 0"),
 ];
 
 /// Without a foreign key: the events of a deleted version stay.
@@ -51,6 +54,74 @@ CREATE TABLE model_events (
     created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 )";
 
+/// A column of events that 0.2.0 did not have.
+pub(super) const DETAILS_COLUMN: (&str, &str) = ("details", "TEXT");
+
+/// Tables that 0.2.0 did not have.
+///
+/// Events have no index, which would cost each write a random page. Their chains are followed instead: from
+/// `version_heads` and `model_heads` back through `event_chain`, whose rows are short and written one after the other.
+pub(super) const CREATE_LATER_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS registered_models (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    description TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    deleted_at TEXT,
+    purged INTEGER NOT NULL DEFAULT 0,
+    next_number INTEGER NOT NULL DEFAULT 1
+);
+CREATE TABLE IF NOT EXISTS registered_model_tags (
+    model_key INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (model_key, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS aliases (
+    model_key INTEGER NOT NULL, alias TEXT NOT NULL, version_id INTEGER NOT NULL, PRIMARY KEY (model_key, alias)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS holdings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    model_key INTEGER NOT NULL,
+    alias TEXT NOT NULL,
+    version_id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    since TEXT NOT NULL,
+    until TEXT,
+    actor TEXT,
+    reason TEXT
+);
+CREATE TABLE IF NOT EXISTS event_chain (
+    event_id INTEGER PRIMARY KEY,
+    model_key INTEGER NOT NULL,
+    version_id INTEGER NOT NULL,
+    previous_of_model INTEGER,
+    previous_of_version INTEGER,
+    hash BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS model_heads (model_key INTEGER PRIMARY KEY, last_event_id INTEGER NOT NULL, hash BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS version_heads (
+    version_id INTEGER PRIMARY KEY, last_event_id INTEGER NOT NULL, events INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS spent_labels (
+    model_key INTEGER NOT NULL, label TEXT NOT NULL, sha256 TEXT, PRIMARY KEY (model_key, label)
+) WITHOUT ROWID;
+";
+
+/// The tables that the registry's rules are about, besides the lookup tables.
+pub(in super::super) const TABLES: [&str; 11] = [
+    "models",
+    "model_events",
+    "registered_models",
+    "registered_model_tags",
+    "aliases",
+    "holdings",
+    "event_chain",
+    "model_heads",
+    "version_heads",
+    "spent_labels",
+    "deleted_models",
+];
+
 /// The sort key of `training_step`: an absent step is the lowest.
 macro_rules! step_key {
     () => {
@@ -63,18 +134,27 @@ pub(in super::super) use step_key;
 ///
 /// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
 /// the lists of one status and, merged over the four statuses, the list of all versions.
-pub(super) const INDEXES: [(&str, &str); 6] = [
+pub(super) const INDEXES: [(&str, &str); 11] = [
     ("idx_models_created", "models (created_at)"),
     ("idx_models_step", concat!("models (", step_key!(), ")")),
     ("idx_models_status_created", "models (status, created_at)"),
     ("idx_models_status_updated", "models (status, updated_at)"),
     ("idx_models_name_created", "models (name, created_at)"),
-    ("idx_model_events_model", "model_events (model_id)"),
+    ("idx_models_artifact_uri", "models (artifact_uri)"),
+    ("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
+    ("idx_models_number", "models (model_key, number)"),
+    ("idx_deleted_models_id", "deleted_models (id)"),
+    ("idx_deleted_models_label", "deleted_models (model_key, version)"),
+    ("idx_holdings_alias", "holdings (model_key, alias)"),
 ];
 
 /// Guards the rule that a name has one production version.
 pub(super) const ONE_PRODUCTION: &str =
     "CREATE UNIQUE INDEX idx_models_one_production ON models (name) WHERE status = 'production'";
+
+/// Guards the rule that a name is given to one model, unless the others are deleted.
+pub(super) const ONE_MODEL: &str =
+    "CREATE UNIQUE INDEX idx_registered_models_name ON registered_models (name) WHERE deleted_at IS NULL";
 
 /// Moves `updated_at` forward if an UPDATE does not set it. The operations set it; SQL by hand may not.
 pub(super) const CREATE_TRIGGER: &str = "

@@ -17,9 +17,11 @@ use registry_domain::{
 };
 
 use super::{
-    super::{events, lookup},
+    super::lookup,
+    models,
     tables::{
-        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, INDEXES, LATER_COLUMNS, ONE_PRODUCTION, holds_nothing,
+        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, DETAILS_COLUMN, INDEXES, LATER_COLUMNS, ONE_MODEL,
+        ONE_PRODUCTION, holds_nothing,
     },
 };
 
@@ -37,6 +39,9 @@ const FORMER_TABLES: [&str; 8] = [
     "index_pending",
     "model_grams",
 ];
+
+const INSERT_EVENT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) \
+    VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// Fills gaps that older servers left. An absent URI becomes one that names the row.
 const FILL_GAPS: &str = "
@@ -61,16 +66,24 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     drop_former(transaction)?;
     create_models(transaction)?;
     create_events(transaction)?;
+    let (details, kind) = DETAILS_COLUMN;
+    if !transaction.column_exists(None, "model_events", details)? {
+        transaction.execute_batch(&format!("ALTER TABLE model_events ADD COLUMN {details} {kind}"))?;
+    }
     report("values");
     normalize_rows(transaction, "models", &MODEL_RULES)?;
     normalize_rows(transaction, "model_events", &EVENT_RULES)?;
     transaction.execute_batch(FILL_GAPS)?;
     demote_surplus(transaction, now)?;
+    report("models and history");
+    models::create(transaction)?;
     report("indexes");
     transaction.execute_batch(ONE_PRODUCTION)?;
+    transaction.execute_batch(ONE_MODEL)?;
     for (name, on) in INDEXES {
         transaction.execute_batch(&format!("CREATE INDEX {name} ON {on}"))?;
     }
+    models::reconcile(transaction)?;
     report("counts and search");
     lookup::rebuild(transaction)?;
     transaction.execute_batch(CREATE_TRIGGER)?;
@@ -84,7 +97,7 @@ fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let names = transaction
         .prepare(
             "SELECT type || ' ' || quote(name) FROM sqlite_schema WHERE sql NOT NULL \
-             AND (type = 'trigger' AND name GLOB 'trg_models_*' OR type = 'index' AND name GLOB 'idx_model*')",
+             AND (type = 'trigger' AND name GLOB 'trg_models_*' OR type = 'index' AND name GLOB 'idx_*')",
         )?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<String>>>()?;
@@ -166,8 +179,10 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
     let text = || text(stored).map(Cow::into_owned);
     let value: Option<Value> = match (rule, stored) {
         (_, ValueRef::Null) => None,
-        (Rule::Id | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => Some(number.into()),
-        (Rule::Id, _) => Some(0.into()),
+        (Rule::Id | Rule::Subject | Rule::Size | Rule::Whole, ValueRef::Integer(number)) => {
+            Some(number.into())
+        }
+        (Rule::Id | Rule::Subject, _) => Some(0.into()),
         (Rule::Size | Rule::Whole, _) => None,
         (Rule::Flag, _) => Some(i64::from(matches!(stored, ValueRef::Integer(number) if number != 0)).into()),
         (Rule::Number, _) => text()
@@ -177,7 +192,7 @@ fn normalized_value(stored: ValueRef<'_>, rule: Rule, id: i64) -> Value {
         (Rule::Label | Rule::EventType, _) => Some(text().unwrap_or_else(|| format!("legacy:{id}")).into()),
         (Rule::Status | Rule::Time, _) => Some(text().unwrap_or_default().into()),
         (Rule::Uri | Rule::Digest | Rule::Text, _) => text().map(Value::from),
-        (Rule::Tags | Rule::Metrics | Rule::Payload, _) => {
+        (Rule::Tags | Rule::Properties | Rule::Metrics | Rule::Payload, _) => {
             text().and_then(|text| normalized(&text)).filter(|json| json != "null").map(Value::from)
         }
     };
@@ -209,7 +224,7 @@ fn demote_surplus(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
         )?;
         let event = EventDraft::auto_demote(&demotion_reason(successor));
         let event = (id, event.kind.as_str(), event.payload, UPGRADE_ACTOR, now.to_string());
-        transaction.execute(events::INSERT, event)?;
+        transaction.execute(INSERT_EVENT, event)?;
     }
     Ok(())
 }

@@ -4,21 +4,22 @@
 //! appears as it is when its chunk is read, and a version that is deleted before that is left out. An answer of one
 //! chunk is one snapshot. Events never change, and a page of them stays where it began.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{borrow::Cow, ops::ControlFlow, sync::Arc};
 
 use actix_web::web::Data;
 
 use crate::{
-    domain::{Comparison, Cursor, EventQuery, ListQuery, Page, VersionId, VersionRow, query::CursorKey},
-    registry::Result,
+    domain::{
+        Comparison, Cursor, EventQuery, ListQuery, Page, SearchQuery, VersionId, VersionRow,
+        query::{CursorKey, TrailQuery},
+    },
+    registry::{ReadStore, Result, StoreError, VisitVersions},
 };
 
 use super::{
-    super::{
-        app::App,
-        stream::{Begun, Source, first_limit_bytes, turn_to_start},
-    },
-    json::{write_event, write_model},
+    app::App,
+    json::{self, Form, page_end},
+    stream::{Begun, Source, first_limit_bytes, turn_to_start},
 };
 
 /// The maximum number of rows that one read requests.
@@ -31,6 +32,7 @@ const MAX_IDS: u32 = 2_048;
 #[derive(Clone)]
 pub(super) struct Versions {
     app: Data<App>,
+    form: Form,
     pieces: Arc<[Piece]>,
     /// The number of pieces that are written.
     written: usize,
@@ -41,7 +43,7 @@ pub(super) struct Versions {
 }
 
 enum Piece {
-    Text(&'static str),
+    Text(Cow<'static, str>),
     Version(VersionId),
 }
 
@@ -51,54 +53,78 @@ fn until(limit_bytes: usize, bytes: &[u8]) -> ControlFlow<()> {
 }
 
 impl Versions {
-    fn new(app: &Data<App>, pieces: impl IntoIterator<Item = Piece>) -> Self {
+    fn new(app: &Data<App>, form: Form, pieces: impl IntoIterator<Item = Piece>) -> Self {
         let pieces = pieces.into_iter().collect();
-        Self { app: app.clone(), pieces, written: 0, needs_comma: false, next_part: None }
+        Self { app: app.clone(), form, pieces, written: 0, needs_comma: false, next_part: None }
     }
 
     /// Returns a list and its page. Without a limit it is the whole list, in as many parts as that takes.
-    pub(super) async fn list(app: &Data<App>, query: ListQuery) -> Result<(Begun<Self>, Page)> {
+    pub(super) async fn list(app: &Data<App>, form: Form, query: ListQuery) -> Result<(Begun<Self>, Page)> {
+        let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
+        let in_parts = query.limit.is_none().then_some(query);
+        Self::begin(app, form, in_parts, move |store, visit| store.versions(&first_part, visit)).await
+    }
+
+    /// Returns a page of a search.
+    pub(super) async fn search(
+        app: &Data<App>,
+        form: Form,
+        query: SearchQuery,
+    ) -> Result<(Begun<Self>, Page)> {
+        Self::begin(app, form, None, move |store, visit| store.search(&query, visit)).await
+    }
+
+    /// Begins with the page that `read` visits. It continues with the rest of the list `in_parts`, if that is given.
+    async fn begin(
+        app: &Data<App>,
+        form: Form,
+        in_parts: Option<ListQuery>,
+        read: impl FnOnce(
+            &mut dyn ReadStore,
+            VisitVersions<'_>,
+        ) -> std::result::Result<(Page, Vec<VersionId>), StoreError>
+        + Send
+        + 'static,
+    ) -> Result<(Begun<Self>, Page)> {
         let _turn = turn_to_start().await?;
         let limit_bytes = first_limit_bytes();
-        let expose_paths = app.options.expose_local_paths;
-        let first_part = ListQuery { limit: query.limit.or(Some(MAX_IDS)), ..query.clone() };
         let (mut bytes, ids, mut page, rest) = app
             .registry
             .read(move |store| {
-                let (mut bytes, mut ids) = (vec![b'['], Vec::new());
-                let (page, rest) = store.versions(&first_part, &mut |model| {
+                let (mut bytes, mut ids) = (form.list_start().as_bytes().to_vec(), Vec::new());
+                let (page, rest) = read(store, &mut |model| {
                     if !ids.is_empty() {
                         bytes.push(b',');
                     }
-                    write_model(&mut bytes, &model, expose_paths);
+                    form.write_version(&mut bytes, &model);
                     ids.push(model.id);
                     until(limit_bytes, &bytes)
                 })?;
                 Ok((bytes, ids, page, rest))
             })
             .await?;
-        let next = if query.limit.is_none() { page.next.take() } else { None };
-        let is_complete = rest.is_empty() && next.is_none();
+        let next_part = in_parts.and_then(|query| Some(part_after(&query, page.next.take()?)));
+        let is_complete = rest.is_empty() && next_part.is_none();
+        let end = form.list_end(&page);
         if is_complete {
-            bytes.push(b']');
+            bytes.extend_from_slice(end.as_bytes());
         }
         let versions = ids.iter().chain(&rest).copied().map(Piece::Version);
-        let end = next.is_none().then_some(Piece::Text("]"));
-        let pieces = [Piece::Text("[")].into_iter().chain(versions).chain(end);
-        let next_part = next.map(|after| part_after(&query, after));
-        let before = Self { next_part, ..Self::new(app, pieces) };
+        let end = next_part.is_none().then_some(Piece::Text(end.into()));
+        let pieces = [Piece::Text(form.list_start().into())].into_iter().chain(versions).chain(end);
+        let before = Self { next_part, ..Self::new(app, form, pieces) };
         let after = Self { written: 1 + ids.len(), needs_comma: !ids.is_empty(), ..before.clone() };
         Ok((Begun { bytes, before, after: (!is_complete).then_some(after), limit_bytes }, page))
     }
 
     /// Returns one version, which is written already.
-    pub(super) fn one(app: &Data<App>, id: VersionId, bytes: Vec<u8>) -> Begun<Self> {
-        let before = Self::new(app, [Piece::Version(id)]);
+    pub(super) fn one(app: &Data<App>, form: Form, id: VersionId, bytes: Vec<u8>) -> Begun<Self> {
+        let before = Self::new(app, form, [Piece::Version(id)]);
         Begun { bytes, before, after: None, limit_bytes: 0 }
     }
 
     /// Returns the versions of `ids` that exist, side by side.
-    pub(super) async fn compared(app: &Data<App>, ids: Vec<VersionId>) -> Result<Begun<Self>> {
+    pub(super) async fn compared(app: &Data<App>, form: Form, ids: Vec<VersionId>) -> Result<Begun<Self>> {
         let compared_versions = app.registry.read(move |store| store.compared_versions(&ids)).await?;
         let Comparison { by_params, by_loss, by_step } = Comparison::of(&compared_versions);
         let mut pieces = Vec::with_capacity(compared_versions.len() * 4 + 5);
@@ -108,12 +134,12 @@ impl Versions {
             (r#"],"by_loss":["#, by_loss),
             (r#"],"by_step":["#, by_step),
         ] {
-            pieces.push(Piece::Text(text));
+            pieces.push(Piece::Text(text.into()));
             pieces.extend(order.into_iter().map(|index| Piece::Version(compared_versions[index].id)));
         }
-        pieces.push(Piece::Text("]}}"));
+        pieces.push(Piece::Text("]}}".into()));
         let _turn = turn_to_start().await?;
-        Begun::read(Self::new(app, pieces), first_limit_bytes()).await
+        Begun::read(Self::new(app, form, pieces), first_limit_bytes()).await
     }
 
     /// Looks up the ids of the next part, if all pieces are written.
@@ -135,7 +161,9 @@ impl Versions {
                 Ok((ids, page.next))
             })
             .await?;
-        let end = next.is_none().then_some(Piece::Text("]"));
+        // Only a list without a limit has further parts, and so its end has no cursor.
+        let end =
+            next.is_none().then(|| Piece::Text(self.form.list_end(&Page { total: None, next: None }).into()));
         let pieces = ids.into_iter().map(Piece::Version).chain(end).collect();
         Ok(Self { pieces, written: 0, next_part: next.map(|after| part_after(&query, after)), ..self })
     }
@@ -160,7 +188,7 @@ impl Versions {
         if std::mem::replace(&mut self.needs_comma, true) {
             out.push(b',');
         }
-        write_model(out, model, self.app.options.expose_local_paths);
+        self.form.write_version(out, model);
         self.written += 1;
     }
 
@@ -203,12 +231,78 @@ impl Source for Versions {
     }
 }
 
-/// A page of a version's events.
+/// Called with the id of each event and a function that writes it.
+type AddEvent<'a> = &'a mut dyn FnMut(i64, &dyn Fn(&mut Vec<u8>)) -> ControlFlow<()>;
+
+/// A list of events, newest first.
+#[derive(Debug, Clone)]
+pub(super) enum EventList {
+    /// The events of a version, in the JSON of 0.2.0.
+    OfVersion(EventQuery),
+    /// The trail, in the JSON of `/v1`.
+    Trail(TrailQuery),
+}
+
+impl EventList {
+    /// Reads events until `add` breaks. `before` is the last
+    /// event that was read already.
+    fn read(
+        &self,
+        store: &mut dyn ReadStore,
+        limit: u32,
+        before: Option<i64>,
+        add: AddEvent<'_>,
+    ) -> std::result::Result<Page, StoreError> {
+        match self {
+            Self::OfVersion(query) => {
+                let mut query = EventQuery { limit, ..query.clone() };
+                if let Some(id) = before {
+                    let list = EventQuery::LIST_NAME.to_owned();
+                    query.after = Some(Cursor { list, key: CursorKey::Integer(None), id });
+                    query.offset = 0;
+                }
+                store.events(&query, &mut |event| {
+                    add(event.id, &|out: &mut Vec<u8>| json::native::write_event(out, &event))
+                })
+            }
+            Self::Trail(query) => {
+                let query = TrailQuery { limit, before: before.or(query.before), ..query.clone() };
+                store.trail(&query, &mut |event| {
+                    add(event.event.id, &|out: &mut Vec<u8>| json::v1::write_event(out, &event))
+                })
+            }
+        }
+    }
+
+    fn limit(&self) -> u32 {
+        match self {
+            Self::OfVersion(query) => query.limit,
+            Self::Trail(query) => query.limit,
+        }
+    }
+
+    fn start(&self) -> &'static str {
+        match self {
+            Self::OfVersion(_) => "[",
+            Self::Trail(_) => r#"{"events":["#,
+        }
+    }
+
+    fn end(&self, page: &Page) -> String {
+        match self {
+            Self::OfVersion(_) => "]".to_owned(),
+            Self::Trail(_) => page_end(page),
+        }
+    }
+}
+
+/// A page of events.
 #[derive(Clone)]
 pub(super) struct Events {
     app: Data<App>,
-    /// The rest of the page.
-    query: EventQuery,
+    list: EventList,
+    /// Events of the page that are not written yet.
+    limit: u32,
     /// The first event of the page, once it was read.
     first: Option<i64>,
     /// The last event that is written.
@@ -224,8 +318,9 @@ struct ReadEvents {
 
 impl Events {
     /// Returns a page of events, and its total and end.
-    pub(super) async fn list(app: &Data<App>, query: EventQuery) -> Result<(Begun<Self>, Page)> {
-        let mut before = Self { app: app.clone(), query, last: None, first: None };
+    pub(super) async fn list(app: &Data<App>, list: EventList) -> Result<(Begun<Self>, Page)> {
+        let limit = list.limit();
+        let mut before = Self { app: app.clone(), list, limit, last: None, first: None };
         let _turn = turn_to_start().await?;
         let limit_bytes = first_limit_bytes();
         let (read, page) = before.clone().read_page(limit_bytes).await?;
@@ -237,27 +332,26 @@ impl Events {
     async fn read_page(mut self, limit_bytes: usize) -> Result<(ReadEvents, Page)> {
         let app = self.app.clone();
         let read = app.registry.read(move |store| {
-            let mut query = self.query.clone();
             // Ids descend, so the page begins after the next higher id.
-            if let Some(id) = self.last.or(self.first.map(|first| first.saturating_add(1))) {
-                let list = EventQuery::LIST_NAME.to_owned();
-                query.after = Some(Cursor { list, key: CursorKey::Integer(None), id });
-                query.offset = 0;
-            }
+            let before = self.last.or(self.first.map(|first| first.saturating_add(1)));
+            let start = self.list.start();
             let mut bytes = Vec::new();
-            let page = store.events(&query, &mut |event| {
-                bytes.push(if self.last.is_none() { b'[' } else { b',' });
-                write_event(&mut bytes, &event);
-                self.first.get_or_insert(event.id);
-                self.last = Some(event.id);
-                self.query.limit -= 1;
+            let page = self.list.read(store, self.limit, before, &mut |id, write| {
+                bytes.extend_from_slice(if self.last.is_none() { start.as_bytes() } else { b"," });
+                write(&mut bytes);
+                self.first.get_or_insert(id);
+                self.last = Some(id);
+                self.limit -= 1;
                 until(limit_bytes, &bytes)
             })?;
             let first = self.first;
-            if bytes.len() >= limit_bytes && self.query.limit > 0 {
+            if bytes.len() >= limit_bytes && self.limit > 0 {
                 return Ok((ReadEvents { bytes, first, rest: Some(self) }, page));
             }
-            bytes.extend_from_slice(if self.last.is_none() { b"[]" } else { b"]" });
+            if self.last.is_none() {
+                bytes.extend_from_slice(start.as_bytes());
+            }
+            bytes.extend_from_slice(self.list.end(&page).as_bytes());
             Ok((ReadEvents { bytes, first, rest: None }, page))
         });
         read.await

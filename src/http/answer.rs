@@ -2,24 +2,22 @@
 
 use actix_web::{
     HttpResponse,
-    http::header::{self, HeaderName},
+    http::{
+        StatusCode,
+        header::{self, HeaderName},
+    },
 };
 
 use serde::Serialize;
 
-use crate::{
-    domain::{Page, Version, VersionId, VersionRow},
-    registry::VersionRef,
-};
+use crate::domain::{Page, Version, VersionId, VersionRef, VersionRow};
 
 use super::{
-    super::{
-        error::ApiError,
-        request::{Call, EntityTags},
-        stream::{self, Begun, SMALL_BYTES, Source, turn_to_start},
-    },
-    json::write_model,
+    error::ApiError,
+    json::Form,
+    request::{Call, EntityTags},
     rows::Versions,
+    stream::{self, Begun, SMALL_BYTES, Source, turn_to_start},
 };
 
 /// The result of a handler.
@@ -37,11 +35,11 @@ struct VersionAnswer {
 }
 
 impl VersionAnswer {
-    fn of<S: AsRef<str> + Serialize>(model: &Version<S>, seen: &EntityTags, expose_paths: bool) -> Self {
+    fn of<S: AsRef<str> + Serialize>(model: &Version<S>, seen: &EntityTags, form: Form) -> Self {
         let revision = model.revision();
         let body = (!seen.include(&revision)).then(|| {
             let mut json = Vec::with_capacity(MODEL_BYTES);
-            write_model(&mut json, model, expose_paths);
+            form.write_version(&mut json, model);
             (model.id, json)
         });
         Self { revision, body }
@@ -51,17 +49,17 @@ impl VersionAnswer {
         self.body.as_ref().is_none_or(|(_, json)| json.len() <= SMALL_BYTES)
     }
 
-    fn into_response(self, call: &Call) -> HttpResponse {
+    fn into_response(self, call: &Call, status: StatusCode) -> HttpResponse {
         let tag = (header::ETAG, format!("\"{}\"", self.revision));
         let Some((id, json)) = self.body else {
             return HttpResponse::NotModified().insert_header(tag).finish();
         };
-        let mut response = HttpResponse::Ok();
+        let mut response = HttpResponse::build(status);
         response.insert_header(tag).insert_header(header::ContentType::json());
         if json.len() <= SMALL_BYTES {
             return response.body(json);
         }
-        response.body(Versions::one(&call.app, id, json).into_body(call.is_head()))
+        response.body(Versions::one(&call.app, call.form(), id, json).into_body(call.is_head()))
     }
 }
 
@@ -80,17 +78,22 @@ pub(super) async fn version(call: &Call, version: VersionRef) -> Answer {
             call.registry().model(version, view(call)).await?
         }
     };
-    Ok(answer.into_response(call))
+    Ok(answer.into_response(call, StatusCode::OK))
 }
 
 fn view(call: &Call) -> impl FnOnce(&VersionRow<'_>) -> VersionAnswer + Send + use<> {
-    let (seen, expose_paths) = (call.seen(), call.app.options.expose_local_paths);
-    move |model: &VersionRow<'_>| VersionAnswer::of(model, &seen, expose_paths)
+    let (seen, form) = (call.seen(), call.form());
+    move |model: &VersionRow<'_>| VersionAnswer::of(model, &seen, form)
 }
 
 /// Answers with the changed version.
-pub(super) fn changed(call: &Call, model: Version) -> HttpResponse {
-    VersionAnswer::of(&model, &EntityTags::Absent, call.app.options.expose_local_paths).into_response(call)
+pub(super) fn changed(call: &Call, model: &Version) -> HttpResponse {
+    VersionAnswer::of(model, &EntityTags::Absent, call.form()).into_response(call, StatusCode::OK)
+}
+
+/// Answers with a version that was created.
+pub(super) fn created(call: &Call, model: &Version) -> HttpResponse {
+    VersionAnswer::of(model, &EntityTags::Absent, call.form()).into_response(call, StatusCode::CREATED)
 }
 
 /// Answers with a body that is JSON already.

@@ -1,11 +1,13 @@
-//! Versions and events as JSON, written from rows without an intermediate tree.
+//! Versions and events in the JSON of 0.2.0.
 
 use serde::Serialize;
 
 use crate::domain::{Event, Version};
 
+use super::ObjectWriter;
+
 /// Writes a version with its fields in the order of the contract.
-pub(super) fn write_model<S: AsRef<str> + Serialize>(
+pub(in crate::http) fn write_model<S: AsRef<str> + Serialize>(
     out: &mut Vec<u8>,
     model: &Version<S>,
     expose_paths: bool,
@@ -44,7 +46,7 @@ pub(super) fn write_model<S: AsRef<str> + Serialize>(
 }
 
 /// Writes an event.
-pub(super) fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
+pub(in crate::http) fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
     let mut object = ObjectWriter::begin(out);
     object.field("id", event.id);
     object.field("model_id", event.version_id);
@@ -55,44 +57,6 @@ pub(super) fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
     object.end();
 }
 
-/// Writes the fields of an object one after another.
-struct ObjectWriter<'o> {
-    out: &'o mut Vec<u8>,
-    is_empty: bool,
-}
-
-impl<'o> ObjectWriter<'o> {
-    fn begin(out: &'o mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, is_empty: true }
-    }
-
-    fn end(self) {
-        self.out.push(b'}');
-    }
-
-    /// Writes a key, which needs no escaping.
-    fn key(&mut self, key: &'static str) {
-        self.out.extend_from_slice(if self.is_empty { b"\"" } else { b",\"" });
-        self.is_empty = false;
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    /// Writes a value. A number that is not finite becomes `null`, since JSON can't express it.
-    fn field(&mut self, key: &'static str, value: impl Serialize) {
-        self.key(key);
-        // Writing a text or a number to a Vec does not fail.
-        let _ = serde_json::to_writer(&mut *self.out, &value);
-    }
-
-    /// Writes JSON text as it is.
-    fn raw(&mut self, key: &'static str, value: Option<impl AsRef<str>>) {
-        self.key(key);
-        self.out.extend_from_slice(value.as_ref().map_or("null", |json| json.as_ref()).as_bytes());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_finite_is_null() {
-        let model = Draft::named("m", "1").unwrap().into_model(1, Timestamp::from_unix_millis(0));
+        let model = Draft::named("m", "1").unwrap().into_version(Timestamp::from_unix_millis(0));
         let mut out = Vec::new();
         write_model(&mut out, &Version { training_loss: Some(f64::INFINITY), ..model }, false);
         let text = String::from_utf8(out).unwrap();

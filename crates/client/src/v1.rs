@@ -1,0 +1,251 @@
+//! The calls of `/v1`, one method each: path, body, and answer.
+//!
+//! Their errors are the same as of the native calls, and [`ClientError::TooOld`] if the registry has no `/v1`.
+
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+use crate::{
+    calls::{Condition, id_in, segment, with_query},
+    client::Client,
+    error::ClientError,
+};
+use registry_domain::VersionRef;
+
+/// Calls `/v1` of a registry.
+#[derive(Debug, Clone, Copy)]
+pub struct V1<'c> {
+    client: &'c Client,
+    /// What works on a registry without `/v1`, for the error.
+    instead: &'static str,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct V1Page {
+    /// The items on this page.
+    pub items: Vec<Value>,
+    /// The `cursor` of the next page; absent on the last one.
+    pub next: Option<String>,
+}
+
+/// The version number that an alias must point to before it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Any, or none.
+    Any,
+    /// The alias must not exist.
+    None,
+    /// This one.
+    Number(i64),
+}
+
+/// What has a tag.
+#[derive(Debug, Clone, Copy)]
+pub enum TagOwner<'n> {
+    /// The model of this name.
+    Model(&'n str),
+    /// The version with this number.
+    Version(&'n str, i64),
+}
+
+impl Client {
+    /// Returns the calls of `/v1`. `instead` says in the error of a registry without `/v1` what works there, as in "or
+    /// …"; it may be empty.
+    pub fn v1(&self, instead: &'static str) -> V1<'_> {
+        V1 { client: self, instead }
+    }
+}
+
+impl V1<'_> {
+    /// Returns a page of the models, by name; `query` has the parameters of `GET /v1/models`, unescaped.
+    pub fn models(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page("/v1/models", query, "models")
+    }
+
+    /// Creates a model without versions.
+    pub fn create_model(&self, body: &Value) -> Result<Value, ClientError> {
+        self.expect_model(self.send(Method::POST, "/v1/models", Some(body))?)
+    }
+
+    /// Returns a model.
+    pub fn model(&self, name: &str) -> Result<Value, ClientError> {
+        self.expect_model(self.get(&of_model(name))?)
+    }
+
+    /// Changes a model with a body of `PATCH /v1/models/{name}`; another `name` renames it.
+    pub fn update_model(&self, name: &str, body: &Value) -> Result<Value, ClientError> {
+        self.expect_model(self.send(Method::PATCH, &of_model(name), Some(body))?)
+    }
+
+    /// Deletes a model and its versions; one with a production or frozen version only with `force`.
+    pub fn delete_model(&self, name: &str, force: bool) -> Result<Value, ClientError> {
+        let path = format!("{}?force={force}", of_model(name));
+        self.expect_object(self.send(Method::DELETE, &path, None)?)
+    }
+
+    /// Takes the model that was deleted last under this name out of the trash, with its versions.
+    pub fn restore_model(&self, name: &str) -> Result<Value, ClientError> {
+        self.expect_model(self.send(Method::POST, &format!("{}/restore", of_model(name)), None)?)
+    }
+
+    /// Returns a page of the versions of a model, newest first.
+    pub fn versions(&self, name: &str, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page(&format!("{}/versions", of_model(name)), query, "versions")
+    }
+
+    /// Returns a page of the versions of all models that a filter selects; `query` has the parameters of
+    /// `GET /v1/versions`, unescaped.
+    pub fn search(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page("/v1/versions", query, "versions")
+    }
+
+    /// Returns a version.
+    pub fn version(&self, version: &VersionRef) -> Result<Value, ClientError> {
+        let path = match version {
+            VersionRef::Id(id) => format!("/v1/versions/{id}"),
+            VersionRef::Number(name, number) => of_version(name, *number),
+            VersionRef::Label(name, label) => {
+                format!("{}/versions/label:{}", of_model(name), segment(label))
+            }
+            VersionRef::Alias(name, alias) => format!("{}/versions/@{}", of_model(name), segment(alias)),
+        };
+        self.expect_version(self.get(&path)?)
+    }
+
+    /// Takes a version out of the trash.
+    pub fn restore_version(&self, name: &str, number: i64) -> Result<Value, ClientError> {
+        let path = format!("{}/restore", of_version(name, number));
+        self.expect_version(self.send(Method::POST, &path, None)?)
+    }
+
+    /// Sets a tag, and returns what has it.
+    pub fn set_tag(&self, owner: TagOwner<'_>, key: &str, value: &str) -> Result<Value, ClientError> {
+        let body = json!({ "value": value });
+        self.expect_owner(owner, self.send(Method::PUT, &of_tag(owner, key), Some(&body))?)
+    }
+
+    /// Deletes a tag, and returns what had it.
+    pub fn delete_tag(&self, owner: TagOwner<'_>, key: &str) -> Result<Value, ClientError> {
+        self.expect_owner(owner, self.send(Method::DELETE, &of_tag(owner, key), None)?)
+    }
+
+    /// Points an alias to a version, and returns the version.
+    pub fn set_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        number: i64,
+        expected: Expected,
+        reason: Option<&str>,
+    ) -> Result<Value, ClientError> {
+        let mut body = json!({ "version": number });
+        match expected {
+            Expected::Any => {}
+            Expected::None => body["expected"] = Value::Null,
+            Expected::Number(number) => body["expected"] = number.into(),
+        }
+        if let Some(reason) = reason {
+            body["reason"] = reason.into();
+        }
+        self.expect_version(self.send(Method::PUT, &of_alias(name, alias), Some(&body))?)
+    }
+
+    /// Deletes an alias; with `expected`, only if it points to that version number.
+    pub fn delete_alias(&self, name: &str, alias: &str, expected: Option<i64>) -> Result<Value, ClientError> {
+        let expected = expected.map(|number| number.to_string());
+        let query: Vec<_> = expected.iter().map(|number| ("expected", number.as_str())).collect();
+        self.expect_object(self.send(Method::DELETE, &with_query(&of_alias(name, alias), &query), None)?)
+    }
+
+    /// Returns who held which alias from when to when, newest first; `query` has the parameters of
+    /// `GET /v1/models/{name}/history`, unescaped.
+    pub fn history(&self, name: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, ClientError> {
+        Ok(self.page(&format!("{}/history", of_model(name)), query, "history")?.items)
+    }
+
+    /// Puts a version back into production: the one before, or the one with the number `to`.
+    pub fn rollback(&self, name: &str, to: Option<i64>, reason: &str) -> Result<Value, ClientError> {
+        let mut body = json!({ "reason": reason });
+        if let Some(number) = to {
+            body["to"] = number.into();
+        }
+        self.expect_version(self.send(Method::POST, &format!("{}/rollback", of_model(name)), Some(&body))?)
+    }
+
+    /// Returns a page of the audit trail, newest first; `query` has the parameters of `GET /v1/events`, unescaped.
+    pub fn events(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page("/v1/events", query, "events")
+    }
+
+    fn page(&self, path: &str, query: &[(&str, &str)], items: &str) -> Result<V1Page, ClientError> {
+        let mut body = self.get(&with_query(path, query))?;
+        let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
+        match body.get_mut(items).map(Value::take) {
+            Some(Value::Array(items)) => Ok(V1Page { items, next }),
+            _ => Err(self.client.not_a_registry("its answer is not a list")),
+        }
+    }
+
+    fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.send(Method::GET, path, None)
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+        match self.client.send(method, path, body, &Condition::default()) {
+            Ok((_, body)) => Ok(body),
+            // A healthy registry is at this URL, so only `/v1` is missing.
+            Err(ClientError::NoSuchPath { url }) if self.client.health(false).is_ok() => {
+                Err(ClientError::TooOld { url, instead: self.instead })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns `body` if it is a model, which is an object with a name.
+    fn expect_model(&self, body: Value) -> Result<Value, ClientError> {
+        let is_model = |body: &Value| body.get("name").is_some_and(Value::is_string);
+        self.client.expect(body, is_model, "its answer contains no model")
+    }
+
+    /// Returns `body` if it is a version, which is an object with an id, a model and a number.
+    fn expect_version(&self, body: Value) -> Result<Value, ClientError> {
+        let is_version = |body: &Value| {
+            id_in(body).is_some()
+                && body.get("model").is_some_and(Value::is_string)
+                && body.get("number").is_some_and(Value::is_i64)
+        };
+        self.client.expect(body, is_version, "its answer contains no version")
+    }
+
+    fn expect_owner(&self, owner: TagOwner<'_>, body: Value) -> Result<Value, ClientError> {
+        match owner {
+            TagOwner::Model(_) => self.expect_model(body),
+            TagOwner::Version(..) => self.expect_version(body),
+        }
+    }
+
+    fn expect_object(&self, body: Value) -> Result<Value, ClientError> {
+        self.client.expect(body, Value::is_object, "its answer does not say what was changed")
+    }
+}
+
+fn of_model(name: &str) -> String {
+    format!("/v1/models/{}", segment(name))
+}
+
+fn of_version(name: &str, number: i64) -> String {
+    format!("{}/versions/{number}", of_model(name))
+}
+
+fn of_alias(name: &str, alias: &str) -> String {
+    format!("{}/aliases/{}", of_model(name), segment(alias))
+}
+
+fn of_tag(owner: TagOwner<'_>, key: &str) -> String {
+    let owner = match owner {
+        TagOwner::Model(name) => of_model(name),
+        TagOwner::Version(name, number) => of_version(name, number),
+    };
+    format!("{owner}/tags/{}", segment(key))
+}

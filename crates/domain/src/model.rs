@@ -1,0 +1,197 @@
+//! A registered model: the name that versions share, with a description and tags.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    json::Object,
+    limits,
+    refusal::Refusal,
+    tags::check_tag,
+    version::{VersionId, revision},
+};
+
+/// The key of a registered model; never reused.
+pub type ModelKey = i64;
+
+/// A registered model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Never reused, even after a deletion.
+    pub key: ModelKey,
+    /// Unique among the models that are not deleted.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Values by key.
+    pub tags: BTreeMap<String, String>,
+    /// UTC, as [`Timestamp`](crate::Timestamp) writes it.
+    pub created_at: String,
+    /// UTC; increases with every change of the model itself. Changes of its versions leave it.
+    pub updated_at: String,
+    /// UTC; `None` unless the model is in the trash.
+    pub deleted_at: Option<String>,
+}
+
+impl Model {
+    /// Identifies this state of the model itself, as [`Version::revision`](crate::Version::revision) does for a version.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        revision(self.key, &self.updated_at)
+    }
+
+    /// Returns the values that a change can change.
+    #[must_use]
+    pub fn values(&self) -> Object {
+        let tags: Object =
+            self.tags.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        Object::from_iter([
+            ("name".to_owned(), self.name.as_str().into()),
+            ("description".to_owned(), self.description.as_deref().into()),
+            ("tags".to_owned(), tags.into()),
+        ])
+    }
+}
+
+/// Tags of a model at most.
+pub const MAX_MODEL_TAGS: usize = 1_000;
+
+/// A change of a model; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelPatch {
+    /// The new name.
+    pub name: Option<String>,
+    /// The new description; `Some(None)` removes it.
+    pub description: Option<Option<String>>,
+    /// Tags to set, or, with `None`, to remove. Other tags stay.
+    pub tags: BTreeMap<String, Option<String>>,
+}
+
+impl ModelPatch {
+    /// Applies the patch.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for a name or a tag that is blank or too long, or too many tags.
+    pub fn apply(&self, model: &mut Model) -> Result<(), Refusal> {
+        if let Some(name) = &self.name {
+            limits::check_name("name", name)?;
+            model.name.clone_from(name);
+        }
+        if let Some(description) = &self.description {
+            model.description.clone_from(description);
+        }
+        for (key, value) in &self.tags {
+            match value {
+                None => {
+                    model.tags.remove(key);
+                }
+                Some(value) => {
+                    check_tag(key, value)?;
+                    model.tags.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        if model.tags.len() > MAX_MODEL_TAGS {
+            return Err(Refusal::Invalid(format!(
+                "the model would have {} tags, and at most {MAX_MODEL_TAGS} are allowed; remove some",
+                model.tags.len()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A registered model with a summary of its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSummary {
+    /// The model.
+    pub model: Model,
+    /// How many versions it has; deleted ones do not count.
+    pub versions: u64,
+    /// The number of its newest version.
+    pub latest: Option<i64>,
+    /// Its aliases by name, `production` included.
+    pub aliases: Vec<Alias>,
+}
+
+/// A name that points to one version of its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The name of the alias.
+    pub name: String,
+    /// The version.
+    pub version: VersionId,
+    /// Its number.
+    pub number: i64,
+    /// Its label.
+    pub label: String,
+}
+
+/// The alias that is the status: its holder is the production version.
+pub const PRODUCTION_ALIAS: &str = "production";
+
+/// A time in which a version held an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// The alias, which may be [`PRODUCTION_ALIAS`].
+    pub alias: String,
+    /// The version, which may be deleted.
+    pub version: VersionId,
+    /// Its number.
+    pub number: i64,
+    /// Its label.
+    pub label: String,
+    /// UTC.
+    pub since: String,
+    /// UTC; `None` while it holds the alias.
+    pub until: Option<String>,
+    /// Who gave it the alias.
+    pub actor: Option<String>,
+    /// Why, if a reason was given.
+    pub reason: Option<String>,
+}
+
+/// Checks the name of an alias. [`PRODUCTION_ALIAS`] is one.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if it is blank or too long, or reads as a version number (`12`, `v12`) or as `latest`.
+pub fn check_alias(name: &str) -> Result<(), Refusal> {
+    limits::check_text("alias", name)?;
+    let digits = name.strip_prefix(['v', 'V']).unwrap_or(name);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
+        return Err(Refusal::Invalid(format!(
+            "alias {name:?} reads as a version number; choose another name"
+        )));
+    }
+    if name.eq_ignore_ascii_case("latest") {
+        return Err(Refusal::Invalid(format!(
+            "alias {name:?} is reserved for the newest version; choose another name"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_is_no_number_and_not_latest() {
+        for (name, good) in [
+            ("champion", true),
+            ("production", true),
+            ("v", true),
+            ("1a", true),
+            ("v1.2", true),
+            ("übung/1", true),
+            ("", false),
+            (" ", false),
+            ("12", false),
+            ("v12", false),
+            ("V3", false),
+            ("latest", false),
+            ("Latest", false),
+        ] {
+            assert_eq!(check_alias(name).is_ok(), good, "{name}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Versions, models, holdings and events in the JSON of `/v1`.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::Serialize;
+
+use crate::domain::{
+    Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version, VersionFile,
+    json::{Object, read_object},
+    scores::scores,
+};
+
+use super::ObjectWriter;
+
+/// Writes a version.
+pub(super) fn write_version<S: AsRef<str> + Serialize>(out: &mut Vec<u8>, version: &Version<S>) {
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", version.id);
+    object.field("model", &version.name);
+    object.field("number", version.number);
+    object.field("label", &version.label);
+    object.field("status", version.status.as_str());
+    object.field("artifact_uri", &version.artifact_uri);
+    object.field("sha256", &version.checkpoint_sha256);
+    object.field("size_bytes", version.checkpoint_size_bytes);
+    object.field("files", files(version));
+    object.field("run_id", &version.run_id);
+    object.field("git_commit", &version.git_commit);
+    object.field("created_by", &version.created_by);
+    object.field("source_host", &version.source_host);
+    object.field("frozen", version.frozen);
+    object.field("d_model", version.d_model);
+    object.field("n_layers", version.n_layers);
+    object.field("n_heads", version.n_heads);
+    object.field("vocab_size", version.vocab_size);
+    object.field("params", version.params);
+    object.field("training_step", version.training_step);
+    object.field("training_loss", version.training_loss);
+    object.field("dataset", &version.dataset);
+    object.field("description", &version.description);
+    object.field("tags", Tags::of(version).by_key());
+    object.field("scores", scores_by_suite(version.metrics.as_ref().map(AsRef::as_ref)));
+    object.raw("metrics", version.metrics.as_ref());
+    object.field("created_at", time(version.created_at.as_ref()));
+    object.field("updated_at", time(version.updated_at.as_ref()));
+    object.end();
+}
+
+/// A file of a version.
+#[derive(Serialize)]
+struct File {
+    path: String,
+    size_bytes: Option<i64>,
+    sha256: Option<String>,
+    role: &'static str,
+}
+
+fn files<S: AsRef<str>>(version: &Version<S>) -> Vec<File> {
+    let files = VersionFile::of(version).into_iter();
+    files
+        .map(|VersionFile { path, size_bytes, sha256, role }| File {
+            path,
+            size_bytes,
+            sha256,
+            role: role.as_str(),
+        })
+        .collect()
+}
+
+/// Returns the scores that can be searched, by suite.
+fn scores_by_suite(metrics: Option<&str>) -> BTreeMap<String, BTreeMap<String, f64>> {
+    let mut suites: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for Score { suite, metric, value } in scores(metrics) {
+        suites.entry(suite).or_default().insert(metric, value);
+    }
+    suites
+}
+
+/// Writes a registered model.
+pub(in crate::http) fn write_model(out: &mut Vec<u8>, summary: &ModelSummary) {
+    let model = &summary.model;
+    let mut object = ObjectWriter::begin(out);
+    object.field("name", &model.name);
+    object.field("description", &model.description);
+    object.field("tags", &model.tags);
+    object.field("versions", summary.versions);
+    object.field("latest", summary.latest);
+    object.field("aliases", aliases(summary));
+    object.field("created_at", time(&model.created_at));
+    object.field("updated_at", time(&model.updated_at));
+    if let Some(deleted_at) = &model.deleted_at {
+        object.field("deleted_at", time(deleted_at));
+    }
+    object.end();
+}
+
+/// Returns the number that each alias of a model points to.
+pub(in crate::http) fn aliases(summary: &ModelSummary) -> Object {
+    summary.aliases.iter().map(|alias| (alias.name.clone(), alias.number.into())).collect()
+}
+
+/// Writes a holding.
+pub(in crate::http) fn write_holding(out: &mut Vec<u8>, holding: &Holding) {
+    let mut object = ObjectWriter::begin(out);
+    object.field("alias", &holding.alias);
+    object.field("version", holding.number);
+    object.field("label", &holding.label);
+    object.field("id", holding.version);
+    object.field("since", time(&holding.since));
+    object.field("until", holding.until.as_deref().map(time));
+    object.field("actor", &holding.actor);
+    object.field("reason", &holding.reason);
+    object.end();
+}
+
+/// Writes an event of the trail.
+pub(in crate::http) fn write_event(out: &mut Vec<u8>, trail: &TrailEvent<'_>) {
+    let event = &trail.event;
+    let mut details = trail.details.as_deref().and_then(read_object).unwrap_or_default();
+    let mut values = |key: &str| details.shift_remove(key).unwrap_or_else(|| Object::new().into());
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", event.id);
+    object.field("model", &trail.model_name);
+    object.field("version", trail.number);
+    object.field("version_id", (event.version_id != 0).then_some(event.version_id));
+    object.field("type", &event.event_type);
+    object.raw("payload", Some(&event.payload));
+    object.field("before", values("before"));
+    object.field("after", values("after"));
+    object.field("reason", details.get("reason"));
+    object.field("actor", &event.actor);
+    object.field("created_at", time(&event.created_at));
+    object.field("hash", hex::encode(&trail.hash));
+    object.end();
+}
+
+/// Returns a stored time in RFC 3339. A time that no server of ours wrote stays as it is.
+fn time(stored: &str) -> Cow<'_, str> {
+    Timestamp::parse(stored).map_or(Cow::Borrowed(stored), |time| Cow::Owned(time.to_rfc3339()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Digest, Draft, json::Value};
+
+    fn written(version: &Version) -> Value {
+        let mut out = Vec::new();
+        write_version(&mut out, version);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn files_tags_and_scores_are_derived_from_the_row() {
+        let mut draft = Draft::named("m", "1").unwrap();
+        draft.artifact_uri = Some("s3://b/m/model.safetensors".to_owned());
+        draft.checkpoint.sha256 = Some(Digest::from_bytes([1; 32]));
+        draft.config.size_bytes = Some(7);
+        draft.tags = vec!["b".to_owned(), "a".to_owned(), "b".to_owned()];
+        draft.properties = BTreeMap::from([("team".to_owned(), "nlp".to_owned())]);
+        let metrics =
+            r#"{"loss":1,"suites":{"s":{"score":0.50,"top":1e400,"ok":true,"_meta":{"n":1}},"t":3}}"#;
+        draft.metrics = read_object(metrics).unwrap();
+        let version = draft.into_version(Timestamp::from_unix_millis(1_769_864_709_250));
+        let json = written(&version);
+        assert_eq!(
+            json["files"].to_string(),
+            format!(
+                r#"[{{"path":"model.safetensors","size_bytes":null,"sha256":"{}","role":"weights"}},"#,
+                "01".repeat(32)
+            ) + r#"{"path":"config","size_bytes":7,"sha256":null,"role":"config"}]"#
+        );
+        assert_eq!(json["tags"].to_string(), r#"{"a":"","b":"","team":"nlp"}"#);
+        assert_eq!(json["scores"].to_string(), r#"{"s":{"score":0.5}}"#);
+        assert_eq!(json["metrics"].to_string(), metrics.replace("1e400", "1e+400"));
+        assert_eq!(json["created_at"], "2026-01-31T13:05:09.250Z");
+    }
+
+    #[test]
+    fn a_time_of_an_old_row_gets_milliseconds_and_any_other_text_stays() {
+        for (stored, shown) in [
+            ("2026-01-31 13:05:09", "2026-01-31T13:05:09.000Z"),
+            ("2026-01-31 13:05:09.250", "2026-01-31T13:05:09.250Z"),
+            ("once", "once"),
+        ] {
+            assert_eq!(time(stored), shown);
+        }
+    }
+}

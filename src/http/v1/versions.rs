@@ -1,0 +1,204 @@
+//! `/v1/models/{name}/versions`: register, list, get, change, delete and restore versions.
+
+use actix_web::HttpResponse;
+use serde_json::json;
+
+use crate::{
+    domain::{ListQuery, VersionRef},
+    registry::LabelReuse,
+};
+
+use super::{
+    super::{
+        answer::{self, Answer},
+        openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
+        request::{BodyLimit, Call},
+        rows::Versions,
+    },
+    bodies::{read_draft, read_patch},
+    path,
+    schema::{
+        ByReference, ChangedVersionV1, Deleted, NewVersion, NoModel, NotModified, OneVersionV1, OnlyIf,
+        RegisteredVersion, StatusName, Unless, VersionChanges, VersionPageV1,
+    },
+};
+
+/// List the versions of a model
+///
+/// The newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{name}/versions",
+    operation_id = "v1_list_versions",
+    params(
+        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
+        ("status" = Option<StatusName>, Query, description = "Only versions with this status."),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Versions on a page, by default 50."),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "The end of the previous page, from its `next`."),
+    ),
+    responses(
+        (status = 200, description = "A page of versions.", body = VersionPageV1),
+        BadCursor, NoModel, DoesNotFit,
+    ),
+)]
+pub(super) async fn list(mut call: Call) -> Answer {
+    let name = path::model(&call)?;
+    let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
+    let query = ListQuery {
+        name: Some(name.clone()),
+        status: call.query("status"),
+        limit: u32::try_from(limit).ok(),
+        ..ListQuery::default()
+    };
+    let after = call.cursor(&query.list_name(), 0);
+    call.check()?;
+    call.registry().registered_model(name).await?;
+    let query = ListQuery { after: after?, ..query };
+    let (versions, _) = Versions::list(&call.app, call.form(), query).await?;
+    Ok(answer::rows(&call, versions))
+}
+
+/// Register a version
+///
+/// Creates the model if there is none of this name. The version gets the next number of its model.
+#[utoipa::path(
+    post,
+    path = "/v1/models/{name}/versions",
+    operation_id = "v1_register_version",
+    params(("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded.")),
+    request_body = NewVersion,
+    responses(
+        (status = 201, description = "The version.", body = RegisteredVersion,
+            headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`."))),
+        (status = 400,
+            description = "An invalid value: a blank label, a malformed digest, or neither URI nor digest.", body = Failure),
+        (status = 409,
+            description = "The label is taken, or was used for other bytes and deleted, or the version does not pass the \
+                gate to production.",
+            body = Failure),
+        TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
+pub(super) async fn register(mut call: Call) -> Answer {
+    let name = path::model(&call)?;
+    let mut fields = call.body(BodyLimit::Write).await?;
+    let draft = read_draft(&mut fields, name);
+    let reuse_label = fields.not_null("reuse_label").unwrap_or_default();
+    fields.finish();
+    call.check()?;
+    let reuse = if reuse_label { LabelReuse::Allowed } else { LabelReuse::ForSameBytes };
+    let version = call.registry().register(draft?, reuse, call.caller()).await?;
+    Ok(answer::created(&call, &version))
+}
+
+/// Get a version of a model
+#[utoipa::path(
+    get,
+    path = "/v1/models/{name}/versions/{reference}",
+    operation_id = "v1_get_version",
+    params(ByReference, Unless),
+    responses(OneVersionV1, NotModified, NotFound, DoesNotFit)
+)]
+pub(super) async fn get(mut call: Call) -> Answer {
+    let version = path::version(&mut call)?;
+    call.check()?;
+    answer::version(&call, version).await
+}
+
+/// Get a version by its id
+#[utoipa::path(
+    get,
+    path = "/v1/versions/{id}",
+    operation_id = "v1_get_version_by_id",
+    params(("id" = i64, Path, example = 1, description = "The version's id."), Unless),
+    responses(OneVersionV1, NotModified, NotFound, DoesNotFit),
+)]
+pub(super) async fn get_by_id(mut call: Call) -> Answer {
+    let id = call.path(2, "id").unwrap_or_default();
+    call.check()?;
+    answer::version(&call, VersionRef::Id(id)).await
+}
+
+/// Change a version of a model
+///
+/// Only the given fields and tags change. If nothing changes, no event is written.
+#[utoipa::path(
+    patch,
+    path = "/v1/models/{name}/versions/{reference}",
+    operation_id = "v1_update_version",
+    params(ByReference, OnlyIf),
+    request_body = VersionChanges,
+    responses(
+        ChangedVersionV1,
+        (status = 400, description = "An invalid value: a blank URI, a malformed digest or a negative size.", body = Failure),
+        NotFound,
+        (status = 409,
+            description = "A field is immutable because the version is in production or frozen, or the version does not \
+                pass the gate to production.",
+            body = Failure),
+        PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
+pub(super) async fn update(mut call: Call) -> Answer {
+    let version = path::version(&mut call)?;
+    let mut fields = call.body(BodyLimit::Write).await?;
+    let (patch, tags) = read_patch(&mut fields);
+    fields.finish();
+    call.check()?;
+    let version = call.registry().update_with_tags(call.change(version), patch?, tags).await?;
+    Ok(answer::changed(&call, &version))
+}
+
+/// Delete a version of a model
+///
+/// It goes to the trash and can be restored. Its aliases end. A version that is in production or frozen is deleted only with `force`.
+#[utoipa::path(
+    delete,
+    path = "/v1/models/{name}/versions/{reference}",
+    operation_id = "v1_delete_version",
+    params(
+        ByReference,
+        ("force" = Option<bool>, Query, description = "Deletes the version even if it is in production or frozen."),
+        OnlyIf,
+    ),
+    responses(
+        (status = 200, description = "The version is in the trash.", body = Deleted),
+        NotFound,
+        (status = 409, description = "The version is in production or frozen.", body = Failure),
+        PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
+pub(super) async fn delete(mut call: Call) -> Answer {
+    let version = path::version(&mut call)?;
+    let force = call.query("force").unwrap_or_default();
+    call.check()?;
+    call.registry().delete(call.change(version), force).await?;
+    Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
+}
+
+/// Restore a version of a model
+///
+/// Takes it out of the trash. A version that was in production comes back in staging; aliases do not come back.
+#[utoipa::path(
+    post,
+    path = "/v1/models/{name}/versions/{number}/restore",
+    operation_id = "v1_restore_version",
+    params(
+        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
+        ("number" = i64, Path, example = 1, description = "The number of the deleted version."),
+    ),
+    responses(
+        ChangedVersionV1,
+        (status = 404, description = "The model does not exist, or has no deleted version with this number.", body = Failure),
+        (status = 409, description = "Another version has the label by now.", body = Failure),
+        TooLarge, DoesNotFit, DiskFull,
+    ),
+)]
+pub(super) async fn restore(mut call: Call) -> Answer {
+    let name = path::model(&call)?;
+    let number = call.path(4, "number").unwrap_or_default();
+    call.optional_body(BodyLimit::Write).await?.finish();
+    call.check()?;
+    let version = call.registry().restore_version(name, number, call.caller()).await?;
+    Ok(answer::changed(&call, &version))
+}
