@@ -145,6 +145,17 @@ impl Failure {
         }
     }
 
+    /// Returns true if the statement took longer than it may.
+    pub(super) fn is_timeout(&self) -> bool {
+        self.code() == Some(&SqlState::QUERY_CANCELED)
+    }
+
+    /// Returns true if another transaction has just given a model the same name.
+    fn is_name_conflict(&self) -> bool {
+        let Self::Postgres(error) = self else { return false };
+        error.as_db_error().is_some_and(|error| error.constraint() == Some("idx_registered_models_name"))
+    }
+
     /// Returns true if the answer to a COMMIT proves that nothing was committed.
     pub(super) fn is_rollback(&self) -> bool {
         self.code().is_some_and(|code| ["40", "23"].iter().any(|class| code.code().starts_with(class)))
@@ -159,6 +170,7 @@ impl From<Failure> for StoreError {
             // A lock was not released in time, two transactions collided, or a statement took too long.
             Some("55P03" | "57014") => Self::Busy,
             Some(code) if code.starts_with("40") => Self::Busy,
+            Some("23505") if failure.is_name_conflict() => Self::Busy,
             Some("53100") => Self::Full,
             // Its text names files of PostgreSQL.
             Some(code) if code.starts_with("58") || code.starts_with("XX") => {

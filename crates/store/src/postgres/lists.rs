@@ -4,25 +4,25 @@ use std::ops::ControlFlow;
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats, VersionId, query::CursorKey};
+use registry_domain::{
+    Cursor, ListQuery, Order, Page, Sort, Stats, VersionId, query::CursorKey, text::fold,
+};
 
-use crate::{VisitEvents, VisitVersions, sqlite::ngrams::fold};
+use crate::VisitVersions;
 
 use super::{
     connection::{Connection, Parameter, Request},
     error::Failure,
     lookup::{pattern, tag_key},
-    rows::{Value, columns, event, text, version},
+    rows::{Value, Values, columns, text, version},
 };
 
 /// Begins a transaction whose statements see one state.
 pub(super) const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The maximum number of versions that are counted for a list with several filters or a text. Longer lists have no total.
 const MAX_COUNTED: u64 = 1_000;
-/// The same for the events of a version.
-const MAX_COUNTED_EVENTS: u64 = 10_000;
 /// Letters of a text that the index of trigrams can find. Shorter texts scan, so their lists are not counted.
-const NGRAM_CHARS: usize = 3;
+pub(super) const NGRAM_CHARS: usize = 3;
 /// Versions that are read at a time.
 const ROWS: usize = 64;
 
@@ -37,44 +37,36 @@ const BY_IDS: &str = concat!(
     columns!("models."),
     " FROM unnest($1::bigint[]) WITH ORDINALITY AS listed (id, place) JOIN models USING (id) ORDER BY place"
 );
-const COUNT_EVENTS: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM model_events WHERE model_id = $1 LIMIT $2) AS counted";
-const EVENTS: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events \
-    WHERE model_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3 OFFSET $4";
 
 /// A statement that grows, with the values of its placeholders.
 #[derive(Default)]
 struct Builder<'q> {
     conditions: Vec<String>,
-    values: Vec<Value<'q>>,
+    values: Values<'q>,
 }
 
 impl<'q> Builder<'q> {
-    /// Adds a value, and returns its placeholder.
-    fn bind(&mut self, value: Value<'q>) -> String {
-        self.values.push(value);
-        format!("${}", self.values.len())
-    }
-
     fn filtered_by(query: &'q ListQuery, folded: &str) -> Self {
         let mut builder = Self::default();
         if let Some(status) = query.status {
-            let value = builder.bind(Value::text(status.as_str()));
+            let value = builder.values.bind(Value::text(status.as_str()));
             builder.conditions.push(format!("status = {value}"));
         }
         if let Some(name) = &query.name {
-            let value = builder.bind(Value::text(name));
+            let value = builder.values.bind(Value::text(name));
             builder.conditions.push(format!("name = {value}"));
         }
         if let Some(tag) = &query.tag {
-            let value = builder.bind(Value::Text(Some(tag_key(tag).into())));
-            builder.conditions.push(format!("id IN (SELECT model_id FROM model_tags WHERE tag = {value})"));
+            let value = builder.values.bind(Value::Text(Some(tag_key(tag).into())));
+            builder.conditions.push(format!(
+                "id IN (SELECT version_id FROM model_tags WHERE key = {value} AND left(value, 200) = '' AND value = '')"
+            ));
         }
         if !folded.is_empty() {
-            let value = builder.bind(Value::Text(Some(pattern(folded).into())));
+            let value = builder.values.bind(Value::Text(Some(pattern(folded).into())));
             builder
                 .conditions
-                .push(format!("id IN (SELECT model_id FROM model_texts WHERE folded LIKE {value})"));
+                .push(format!("id IN (SELECT version_id FROM model_texts WHERE folded LIKE {value})"));
         }
         builder
     }
@@ -82,10 +74,6 @@ impl<'q> Builder<'q> {
     fn filtered_rows(&self) -> String {
         let filter = if self.conditions.is_empty() { "" } else { " WHERE " };
         format!("FROM models{filter}{}", self.conditions.join(" AND "))
-    }
-
-    fn parameters(&self) -> Vec<Parameter<'_>> {
-        self.values.iter().map(Value::parameter).collect()
     }
 }
 
@@ -132,25 +120,25 @@ fn ids(
         Order::Ascending => ("ASC", ">"),
     };
     if let Some(Cursor { key: after, id, .. }) = &query.after {
-        let after = builder.bind(match after {
+        let after = builder.values.bind(match after {
             CursorKey::Text(time) => Value::text(time),
             CursorKey::Integer(step) => Value::Integer(Some(step.unwrap_or(i64::MIN))),
         });
-        let id = builder.bind(Value::Integer(Some(*id)));
+        let id = builder.values.bind(Value::Integer(Some(*id)));
         builder.conditions.push(format!("({key}, id) {beyond} ({after}, {id})"));
     }
     let mut sql =
         format!("SELECT id, {key} {} ORDER BY {key} {direction}, id {direction}", builder.filtered_rows());
     if let Some(limit) = query.limit {
-        let limit = builder.bind(integer(u64::from(limit) + 1));
+        let limit = builder.values.bind(integer(u64::from(limit) + 1));
         sql.push_str(&format!(" LIMIT {limit}"));
     }
     if query.offset > 0 {
-        let offset = builder.bind(integer(query.offset));
+        let offset = builder.values.bind(integer(query.offset));
         sql.push_str(&format!(" OFFSET {offset}"));
     }
     let (mut ids, mut last) = (Vec::new(), None);
-    connection.each(&Request::unprepared(&sql, &builder.parameters()), &mut |row| {
+    connection.each(&Request::unprepared(&sql, &builder.values.parameters()), &mut |row| {
         ids.push(row.try_get(0)?);
         if query.limit.is_some_and(|limit| ids.len() == limit as usize) {
             last = Some(cursor(query, row)?);
@@ -187,17 +175,17 @@ fn total(connection: &mut Connection, query: &ListQuery, folded: &str) -> Result
         _ => {}
     }
     let mut builder = Builder::filtered_by(query, folded);
-    let limit = builder.bind(integer(MAX_COUNTED + 1));
+    let limit = builder.values.bind(integer(MAX_COUNTED + 1));
     let sql = format!("SELECT count(*) FROM (SELECT 1 {} LIMIT {limit}) AS counted", builder.filtered_rows());
     let mut counted = 0;
-    connection.each(&Request::unprepared(&sql, &builder.parameters()), &mut |row| {
+    connection.each(&Request::unprepared(&sql, &builder.values.parameters()), &mut |row| {
         counted = unsigned(row.try_get(0)?);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok((counted <= MAX_COUNTED).then_some(counted))
 }
 
-fn number(connection: &mut Connection, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
+pub(super) fn number(connection: &mut Connection, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
     let rows = connection.one(sql, parameters)?;
     Ok(unsigned(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default()))
 }
@@ -228,40 +216,6 @@ pub(super) fn rows(
         done += some.len();
     }
     Ok(done)
-}
-
-/// Visits a page of a version's events, newest first.
-pub(super) fn events(
-    connection: &mut Connection,
-    query: &EventQuery,
-    visit: VisitEvents<'_>,
-) -> Result<Page, Failure> {
-    connection.batch(BEGIN_SNAPSHOT)?;
-    let most = i64::try_from(MAX_COUNTED_EVENTS).unwrap_or(i64::MAX) + 1;
-    let counted: [Parameter<'_>; 2] = [(&query.version_id, Type::INT8), (&most, Type::INT8)];
-    let counted = number(connection, COUNT_EVENTS, &counted)?;
-    let total = (counted <= MAX_COUNTED_EVENTS).then_some(counted);
-    let before = query.after.as_ref().map_or(i64::MAX, |cursor| cursor.id);
-    let (limit, offset) = (i64::from(query.limit) + 1, i64::try_from(query.offset).unwrap_or(i64::MAX));
-    let parameters: [Parameter<'_>; 4] =
-        [(&query.version_id, Type::INT8), (&before, Type::INT8), (&limit, Type::INT8), (&offset, Type::INT8)];
-    let (mut seen, mut last, mut next, mut stopped) = (0, 0, None, false);
-    connection.each(&Request::prepared(EVENTS, &parameters), &mut |row| {
-        if seen == query.limit {
-            next = Some(Cursor {
-                list: EventQuery::LIST_NAME.to_owned(),
-                key: CursorKey::Integer(None),
-                id: last,
-            });
-            return Ok(ControlFlow::Break(()));
-        }
-        (seen, last) = (seen + 1, row.try_get(0)?);
-        // The page is described to its end, even if nothing more is visited.
-        stopped = stopped || visit(event(row)?).is_break();
-        Ok(ControlFlow::Continue(()))
-    })?;
-    connection.batch("COMMIT")?;
-    Ok(Page { total, next })
 }
 
 /// Counts the versions.

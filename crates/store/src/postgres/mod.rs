@@ -6,12 +6,16 @@
 mod backend;
 mod connection;
 mod error;
+mod events;
 mod lists;
 mod lookup;
+mod models;
 mod options;
 mod reader;
+mod registered;
 mod rows;
 mod schema;
+mod search;
 mod text;
 mod tls;
 mod writer;

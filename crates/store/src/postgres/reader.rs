@@ -4,15 +4,20 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use tokio_postgres::types::Type;
 
-use registry_domain::{ComparedVersion, EventQuery, ListQuery, Page, Stats, VersionId};
+use registry_domain::{
+    ComparedVersion, EventQuery, Holding, ListQuery, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery, Stats,
+    VersionId, VersionRef,
+    query::{HistoryQuery, ModelQuery, TrailQuery},
+};
 
-use crate::{ReadStore, SnapshotStore, StoreError, VisitEvents, VisitVersion, VisitVersions};
+use crate::{ReadStore, SnapshotStore, StoreError, VisitEvents, VisitTrail, VisitVersion, VisitVersions};
 
 use super::{
     connection::{Connection, Connector, Parameter, Purpose, Session},
     error::Failure,
-    lists,
+    events, lists, registered,
     rows::{BY_ID, columns, version},
+    search,
     text::encoded,
 };
 
@@ -20,6 +25,21 @@ const BY_NAME: &str =
     concat!("SELECT ", columns!("models."), " FROM models WHERE name = $1 AND version = $2");
 const PRODUCTION: &str =
     concat!("SELECT ", columns!("models."), " FROM models WHERE name = $1 AND status = 'production'");
+macro_rules! of_model {
+    ($condition:literal) => {
+        concat!(
+            "SELECT ",
+            columns!("models."),
+            " FROM registered_models AS registered JOIN models ON models.model_key = registered.id ",
+            $condition,
+            " WHERE registered.name = $1 AND registered.deleted_at IS NULL"
+        )
+    };
+}
+const BY_NUMBER: &str = of_model!("AND number = $2");
+const BY_ALIAS: &str = of_model!(
+    "JOIN aliases ON aliases.model_key = registered.id AND alias = $2 AND version_id = models.id"
+);
 const COMPARED: &str =
     "SELECT id, params, training_loss, training_step FROM models WHERE id = ANY($1) ORDER BY id";
 
@@ -37,8 +57,16 @@ impl PostgresReader {
     fn read<T>(
         &mut self,
         has_shown: &Cell<bool>,
-        mut read: impl FnMut(&mut Connection) -> Result<T, Failure>,
+        read: impl FnMut(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
+        Ok(self.try_read(has_shown, read)?)
+    }
+
+    fn try_read<T>(
+        &mut self,
+        has_shown: &Cell<bool>,
+        mut read: impl FnMut(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let was_open = self.session.connection.is_some();
         let mut attempt = || {
             let result = read(self.session.connection(Duration::ZERO)?);
@@ -50,8 +78,8 @@ impl PostgresReader {
         };
         match attempt() {
             // A connection that was idle may have been closed long ago.
-            Err(error) if was_open && error.is_lost() && !has_shown.get() => Ok(attempt()?),
-            result => Ok(result?),
+            Err(error) if was_open && error.is_lost() && !has_shown.get() => attempt(),
+            result => result,
         }
     }
 
@@ -69,21 +97,22 @@ impl PostgresReader {
 }
 
 impl ReadStore for PostgresReader {
-    fn version(&mut self, id: VersionId, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
-        self.one(BY_ID, &[(&id, Type::INT8)], visit)
-    }
-
-    fn version_by_label(
-        &mut self,
-        name: &str,
-        version: &str,
-        visit: VisitVersion<'_>,
-    ) -> Result<bool, StoreError> {
-        self.one(BY_NAME, &[(&encoded(name), Type::TEXT), (&encoded(version), Type::TEXT)], visit)
-    }
-
-    fn production(&mut self, name: &str, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
-        self.one(PRODUCTION, &[(&encoded(name), Type::TEXT)], visit)
+    fn version(&mut self, reference: &VersionRef, visit: VisitVersion<'_>) -> Result<bool, StoreError> {
+        match reference {
+            VersionRef::Id(id) => self.one(BY_ID, &[(id, Type::INT8)], visit),
+            VersionRef::Label(name, label) => {
+                self.one(BY_NAME, &[(&encoded(name), Type::TEXT), (&encoded(label), Type::TEXT)], visit)
+            }
+            VersionRef::Number(name, number) => {
+                self.one(BY_NUMBER, &[(&encoded(name), Type::TEXT), (number, Type::INT8)], visit)
+            }
+            VersionRef::Alias(name, alias) if alias == PRODUCTION_ALIAS => {
+                self.one(PRODUCTION, &[(&encoded(name), Type::TEXT)], visit)
+            }
+            VersionRef::Alias(name, alias) => {
+                self.one(BY_ALIAS, &[(&encoded(name), Type::TEXT), (&encoded(alias), Type::TEXT)], visit)
+            }
+        }
     }
 
     fn versions(
@@ -98,6 +127,24 @@ impl ReadStore for PostgresReader {
                 visit(row)
             })
         })
+    }
+
+    fn search(
+        &mut self,
+        query: &SearchQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<(Page, Vec<VersionId>), StoreError> {
+        let has_shown = Cell::new(false);
+        let found = self.try_read(&has_shown, |connection| {
+            search::page(connection, query, &mut |row| {
+                has_shown.set(true);
+                visit(row)
+            })
+        });
+        match found {
+            Err(error) if error.is_timeout() => Err(search::too_long().into()),
+            found => Ok(found?),
+        }
     }
 
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
@@ -129,11 +176,33 @@ impl ReadStore for PostgresReader {
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError> {
         let has_shown = Cell::new(false);
         self.read(&has_shown, |connection| {
-            lists::events(connection, query, &mut |event| {
+            events::page(connection, query, &mut |event| {
                 has_shown.set(true);
                 visit(event)
             })
         })
+    }
+
+    fn trail(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Page, StoreError> {
+        let has_shown = Cell::new(false);
+        self.read(&has_shown, |connection| {
+            events::trail(connection, query, &mut |event| {
+                has_shown.set(true);
+                visit(event)
+            })
+        })
+    }
+
+    fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError> {
+        self.read(&Cell::new(false), |connection| registered::summary(connection, name))
+    }
+
+    fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
+        self.read(&Cell::new(false), |connection| registered::page(connection, query))
+    }
+
+    fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {
+        self.read(&Cell::new(false), |connection| registered::history(connection, query))
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {

@@ -7,7 +7,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use registry_domain::{Event, Status, Version, VersionRow};
+use registry_domain::{Status, Version, VersionRow};
 
 use super::{
     connection::Parameter,
@@ -76,11 +76,20 @@ macro_rules! columns {
             $prefix,
             "created_at, ",
             $prefix,
-            "updated_at"
+            "updated_at, ",
+            $prefix,
+            "model_key, ",
+            $prefix,
+            "number, ",
+            $prefix,
+            "properties"
         )
     };
 }
 pub(super) use columns;
+
+/// How many columns [`columns`] are; a statement may have more after them.
+pub(super) const COLUMNS: usize = 32;
 
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!("models."), " FROM models WHERE id = $1");
@@ -117,18 +126,9 @@ pub(super) fn version(row: &Row) -> Result<VersionRow<'_>, Failure> {
         metrics: text(row, 26)?,
         created_at: text(row, 27)?.unwrap_or_default(),
         updated_at: text(row, 28)?.unwrap_or_default(),
-    })
-}
-
-/// Reads an event: id, version, type, payload, actor, time.
-pub(super) fn event(row: &Row) -> Result<Event<'_>, Failure> {
-    Ok(Event {
-        id: row.try_get(0)?,
-        version_id: row.try_get(1)?,
-        event_type: text(row, 2)?.unwrap_or_default(),
-        payload: text(row, 3)?.unwrap_or(Cow::Borrowed("null")),
-        actor: text(row, 4)?,
-        created_at: text(row, 5)?.unwrap_or_default(),
+        model: row.try_get(29)?,
+        number: row.try_get(30)?,
+        properties: text(row, 31)?,
     })
 }
 
@@ -137,13 +137,27 @@ pub(super) fn text(row: &Row, column: usize) -> Result<Option<Cow<'_, str>>, Fai
     Ok(row.try_get::<_, Option<&str>>(column)?.map(decoded))
 }
 
-/// A value of a column.
-#[derive(Debug, PartialEq)]
+/// Reads a column that contains text or null into a text that outlives the row.
+pub(super) fn optional_text(row: &Row, column: usize) -> Result<Option<String>, Failure> {
+    Ok(text(row, column)?.map(Cow::into_owned))
+}
+
+/// Reads a column that contains text into one that outlives the row.
+pub(super) fn owned_text(row: &Row, column: usize) -> Result<String, Failure> {
+    Ok(optional_text(row, column)?.unwrap_or_default())
+}
+
+/// A value of a column or of a parameter.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value<'a> {
     Text(Option<Cow<'a, str>>),
     Integer(Option<i64>),
     Real(Option<f64>),
     Boolean(bool),
+    Bytes(Vec<u8>),
+    Texts(Vec<Option<String>>),
+    Integers(Vec<Option<i64>>),
+    Reals(Vec<f64>),
 }
 
 impl<'a> Value<'a> {
@@ -153,7 +167,34 @@ impl<'a> Value<'a> {
 
     /// Returns a text that outlives what it was made of.
     pub(super) fn owned(text: &str) -> Value<'static> {
-        Value::Text(Some(Cow::Owned(encoded(text).into_owned())))
+        Value::text(text).into_owned()
+    }
+
+    /// Returns a text or null that outlives what it was made of.
+    pub(super) fn optional(text: Option<&str>) -> Value<'static> {
+        Value::Text(text.map(encoded)).into_owned()
+    }
+
+    pub(super) fn integer(number: i64) -> Self {
+        Self::Integer(Some(number))
+    }
+
+    /// Returns a list of texts that are encoded already.
+    pub(super) fn texts(texts: impl IntoIterator<Item = String>) -> Self {
+        Self::Texts(texts.into_iter().map(Some).collect())
+    }
+
+    pub(super) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Text(text) => Value::Text(text.map(|text| Cow::Owned(text.into_owned()))),
+            Self::Integer(number) => Value::Integer(number),
+            Self::Real(number) => Value::Real(number),
+            Self::Boolean(boolean) => Value::Boolean(boolean),
+            Self::Bytes(bytes) => Value::Bytes(bytes),
+            Self::Texts(texts) => Value::Texts(texts),
+            Self::Integers(numbers) => Value::Integers(numbers),
+            Self::Reals(numbers) => Value::Reals(numbers),
+        }
     }
 
     pub(super) fn parameter(&self) -> Parameter<'_> {
@@ -162,8 +203,32 @@ impl<'a> Value<'a> {
             Self::Integer(number) => (number, Type::INT8),
             Self::Real(number) => (number, Type::FLOAT8),
             Self::Boolean(boolean) => (boolean, Type::BOOL),
+            Self::Bytes(bytes) => (bytes, Type::BYTEA),
+            Self::Texts(texts) => (texts, Type::TEXT_ARRAY),
+            Self::Integers(numbers) => (numbers, Type::INT8_ARRAY),
+            Self::Reals(numbers) => (numbers, Type::FLOAT8_ARRAY),
         };
         (value, kind)
+    }
+}
+
+/// The values of a statement that grows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Values<'a>(Vec<Value<'a>>);
+
+impl<'a> Values<'a> {
+    /// Adds a value, and returns its placeholder.
+    pub(super) fn bind(&mut self, value: Value<'a>) -> String {
+        self.0.push(value);
+        format!("${}", self.0.len())
+    }
+
+    pub(super) fn parameters(&self) -> Vec<Parameter<'_>> {
+        self.0.iter().map(Value::parameter).collect()
+    }
+
+    pub(super) fn into_inner(self) -> Vec<Value<'a>> {
+        self.0
     }
 }
 
@@ -181,6 +246,12 @@ impl Field for String {
 impl Field for Option<String> {
     fn value(&self) -> Value<'_> {
         Value::Text(self.as_deref().map(encoded))
+    }
+}
+
+impl Field for i64 {
+    fn value(&self) -> Value<'_> {
+        Value::integer(*self)
     }
 }
 
@@ -203,11 +274,12 @@ impl Field for bool {
 }
 
 /// Returns the columns of a version except its id, with their values.
-pub(super) fn columns_of(model: &Version) -> [(&'static str, Value<'_>); 28] {
+pub(super) fn columns_of(model: &Version) -> [(&'static str, Value<'_>); 31] {
     macro_rules! columns {
         ($($field:ident)*) => {
             [
                 ("status", Value::text(model.status.as_str())),
+                ("model_key", model.model.value()),
                 ("version", model.label.value()),
                 $((stringify!($field), model.$field.value())),*
             ]
@@ -216,6 +288,6 @@ pub(super) fn columns_of(model: &Version) -> [(&'static str, Value<'_>); 28] {
     columns!(
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
-        params training_step training_loss dataset description tags metrics created_at updated_at
+        params training_step training_loss dataset description tags metrics created_at updated_at number properties
     )
 }

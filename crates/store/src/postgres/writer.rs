@@ -1,63 +1,82 @@
 //! The connection that writes: one operation in one transaction.
 //!
-//! Changes of one model wait for each other, in all servers: an operation first takes a lock named after the model, and
-//! reads after it has the lock.
+//! Changes of one model wait for each other, in all servers: a transaction first locks the row of the model, or its name if
+//! there is no such model yet, and reads after it has the lock. It locks no second model, so there are no deadlocks; what it
+//! reads of another one, unique indexes guard.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{Draft, EventDraft, Refusal, Status, Timestamp, Version, VersionId};
+use registry_domain::{EventDraft, ModelKey, Version, VersionId, chain::Link};
 
-use crate::{StoreError, StoreSize, Transaction, Upkeep, WriteStore};
+use crate::{StoreError, StoreSize, Transaction, Upkeep};
 
 use super::{
     connection::{Connector, Parameter, Purpose, Request, Session, Uncommitted},
     error::Failure,
-    lookup::{COUNT, Counts, folded, tag_key, tag_keys},
-    rows::{BY_ID, Value, columns, columns_of, version},
-    text::encoded,
+    rows::{COLUMNS, Value, version},
 };
-use crate::sqlite::lookup::tags_of;
 
 /// The first number tells these locks apart from others in the database.
-const LOCK_BY_ID: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext(name)) FROM models WHERE id = $1";
-const LOCK_BY_NAME: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext($1))";
-const PRODUCTION: &str =
-    concat!("SELECT ", columns!("models."), " FROM models WHERE name = $1 AND status = 'production'");
-const ID_BY_LABEL: &str = "SELECT id FROM models WHERE name = $1 AND version = $2";
-const SET_STATUS: &str = "WITH before AS (SELECT status FROM models WHERE id = $1 AND status <> $2), \
-    changed AS (UPDATE models SET status = $2, updated_at = $3 WHERE id = $1) \
-    INSERT INTO model_counts AS counted (kind, value, slot, count) \
-    SELECT 'status', value, pg_backend_pid() % 128, change \
-    FROM (SELECT status AS value, -1 AS change FROM before UNION ALL SELECT $2, 1 FROM before) AS changes \
-    ORDER BY value ON CONFLICT (kind, value, slot) DO UPDATE SET count = counted.count + excluded.count";
-const SET_METRICS: &str = "UPDATE models SET metrics = $2, updated_at = $3 WHERE id = $1";
-const SET_TEXT: &str = "UPDATE model_texts SET folded = $2 WHERE model_id = $1";
-const ADD_TAGS: &str = "INSERT INTO model_tags SELECT tag, $1 FROM unnest($2::text[]) AS added (tag)";
-const REMOVE_TAGS: &str = "DELETE FROM model_tags WHERE model_id = $1 AND tag = ANY($2)";
-const REMOVE_TEXT: &str = "DELETE FROM model_texts WHERE model_id = $1";
-const DELETE: &str = "DELETE FROM models WHERE id = $1 RETURNING name, status, tags";
-/// Writes a row as it is, so that a commit shows whether writes work.
-const TOUCH: &str = "UPDATE schema_version SET version = version";
-const APPEND_EVENT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) \
-    VALUES ($1, $2, $3, $4, $5)";
+const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext($1))";
+const LOCK_BY_NAME: &str =
+    "SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL FOR UPDATE";
+const LOCK_BY_KEY: &str = "SELECT id FROM registered_models WHERE id = $1 FOR UPDATE";
+const HEAD: &str = "SELECT last_event_id, hash FROM model_heads WHERE model_key = $1";
+/// `$1`: the version or 0, `$2`–`$6`: the event, `$7`: the model, `$8`: its last event, `$9`: the hash.
+const APPEND_EVENT: &str = "WITH before AS (SELECT id, ordinal FROM model_events \
+        WHERE model_id = $1 AND $1 <> 0 ORDER BY id DESC LIMIT 1), \
+    event AS (INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at, details, model_key, \
+            previous_of_model, previous_of_version, ordinal, hash) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, (SELECT id FROM before), \
+            CASE WHEN $1 <> 0 THEN coalesce((SELECT ordinal FROM before), 0) + 1 END, $9 \
+        RETURNING id), \
+    head AS (INSERT INTO model_heads (model_key, last_event_id, hash) SELECT $7, id, $9 FROM event \
+        ON CONFLICT (model_key) DO UPDATE SET last_event_id = excluded.last_event_id, hash = excluded.hash) \
+    SELECT id FROM event";
 
 /// A connection that writes.
 pub struct PostgresWriter {
     session: Session,
     state: State,
-    /// Writes without a result, which are sent with the next statement or with COMMIT: that saves a round trip for each,
-    /// while the model is locked.
-    deferred: Vec<Deferred>,
+    /// True if the transaction has locked a model or a name.
+    pub(super) is_locked: bool,
+    /// The ends of the chains of events that the transaction has read or moved.
+    heads: HashMap<ModelKey, Head>,
+    /// Writes whose results nobody has asked for, which are sent with the next statement or with COMMIT: that saves a round
+    /// trip for each, while the model is locked.
+    deferred: Vec<Write>,
     /// How often something was written.
     written: u64,
 }
 
-/// A write that was not sent yet.
-struct Deferred {
-    sql: &'static str,
+/// A statement that writes.
+#[derive(Debug)]
+pub(super) struct Write {
+    sql: Cow<'static, str>,
     values: Vec<Value<'static>>,
+    pub(super) is_prepared: bool,
+    /// The model to whose chain it appends an event. It returns the event's id.
+    model_of_event: Option<ModelKey>,
+}
+
+impl Write {
+    pub(super) fn new(
+        sql: impl Into<Cow<'static, str>>,
+        values: impl Into<Vec<Value<'static>>>,
+    ) -> Self {
+        Self { sql: sql.into(), values: values.into(), is_prepared: true, model_of_event: None }
+    }
+}
+
+/// The end of a model's chain of events.
+#[derive(Debug, Clone, Default)]
+struct Head {
+    last: Option<i64>,
+    hash: Option<Vec<u8>>,
+    /// True if the last event was not sent yet, so that its id is unknown.
+    is_deferred: bool,
 }
 
 /// The transaction of a connection.
@@ -71,8 +90,14 @@ enum State {
 
 impl PostgresWriter {
     pub(super) fn new(connector: &Arc<Connector>) -> Self {
-        let session = Session::new(connector, Purpose::Write);
-        Self { session, state: State::None, deferred: Vec::new(), written: 0 }
+        Self {
+            session: Session::new(connector, Purpose::Write),
+            state: State::None,
+            is_locked: false,
+            heads: HashMap::new(),
+            deferred: Vec::new(),
+            written: 0,
+        }
     }
 
     /// Drops the connection; the next transaction opens another one.
@@ -81,20 +106,48 @@ impl PostgresWriter {
         self.deferred.clear();
     }
 
-    /// Runs statements in the transaction, after those that were deferred. A failed one ends the transaction.
-    fn run(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
+    /// Runs statements in the transaction, after those that were deferred, and returns the rows of each. A failed one ends the
+    /// transaction.
+    pub(super) fn run(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
+        let deferred = self.deferred.len();
+        Ok(self.run_all(requests)?.split_off(deferred))
+    }
+
+    /// Sends what was deferred and this write, and returns the rows of the write.
+    pub(super) fn write(&mut self, write: Write) -> Result<Vec<Row>, Failure> {
+        self.defer([write]);
+        Ok(self.run_all(&[])?.pop().unwrap_or_default())
+    }
+
+    /// Writes later, in order.
+    pub(super) fn defer(&mut self, writes: impl IntoIterator<Item = Write>) {
+        let before = self.deferred.len();
+        self.deferred.extend(writes);
+        self.written += (self.deferred.len() - before) as u64;
+    }
+
+    fn run_all(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
         let begin = (self.state == State::Due).then(|| self.session.connector.begin());
         let deferred = std::mem::take(&mut self.deferred);
         let parameters = parameters_of(&deferred);
         let mut all = requests_of(&deferred, &parameters);
         all.extend_from_slice(requests);
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
         let connection = self.session.connection(Duration::ZERO)?;
         match connection.all(begin.as_deref(), &all) {
-            Ok(mut answers) => {
+            Ok(answers) => {
                 if begin.is_some() {
                     self.state = State::Open;
                 }
-                Ok(answers.split_off(deferred.len()))
+                for (write, rows) in deferred.iter().zip(&answers) {
+                    if let (Some(model), Some(row)) = (write.model_of_event, rows.first()) {
+                        let head = self.heads.entry(model).or_default();
+                        (head.last, head.is_deferred) = (Some(row.try_get(0)?), false);
+                    }
+                }
+                Ok(answers)
             }
             Err(error) => {
                 if error.is_lost() || connection.batch("ROLLBACK").is_err() {
@@ -106,195 +159,139 @@ impl PostgresWriter {
         }
     }
 
-    /// Writes later, in order.
-    fn defer(&mut self, sql: &'static str, values: Vec<Value<'static>>) {
-        self.written += 1;
-        self.deferred.push(Deferred { sql, values });
-    }
-
-    fn write(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
-        self.written += 1;
-        self.run(requests)
-    }
-
-    /// Adds a version to all tables, and returns its id; `None` if its name and label are taken.
-    fn add(&mut self, model: &Version) -> Result<Option<VersionId>, Failure> {
-        let (tags, folded) = (tag_keys(model), folded(model));
-        let mut counts = Counts::default();
-        counts.add("name", encoded(&model.name), 1);
-        counts.add("status", model.status.as_str(), 1);
-        tags.iter().for_each(|tag| counts.add("tag", tag, 1));
-        let (columns, values): (Vec<_>, Vec<_>) = columns_of(model).into_iter().unzip();
-        let placeholders: Vec<_> = (1..=columns.len()).map(|number| format!("${number}")).collect();
-        let sql = format!(
-            "WITH added AS (INSERT INTO models ({}) VALUES ({}) \
-             ON CONFLICT (name, version) DO NOTHING RETURNING id), \
-             text AS (INSERT INTO model_texts SELECT id, ${} FROM added), \
-             tagged AS (INSERT INTO model_tags SELECT tag, id FROM added, unnest(${}::text[]) AS tags (tag)) \
-             SELECT id FROM added",
-            columns.join(", "),
-            placeholders.join(", "),
-            columns.len() + 1,
-            columns.len() + 2,
-        );
-        let mut parameters: Vec<Parameter<'_>> = values.iter().map(Value::parameter).collect();
-        parameters.extend([(&folded as _, Type::TEXT), (&tags as _, Type::TEXT_ARRAY)]);
-        let counted = counts.parameters();
-        let answers =
-            self.write(&[Request::prepared(&sql, &parameters), Request::prepared(COUNT, &counted)])?;
-        let row = answers.first().and_then(|rows| rows.first());
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
-    }
-
-    /// Returns the first row of the last of these statements.
-    fn find_one(&mut self, requests: &[Request<'_>]) -> Result<Option<Version>, StoreError> {
-        let answers = self.run(requests)?;
-        let row = answers.last().and_then(|rows| rows.first());
-        Ok(row.map(|row| version(row).map(|row| row.into_owned())).transpose()?)
-    }
-}
-
-fn parameters_of(deferred: &[Deferred]) -> Vec<Vec<Parameter<'_>>> {
-    deferred.iter().map(|write| write.values.iter().map(Value::parameter).collect()).collect()
-}
-
-fn requests_of<'a>(deferred: &'a [Deferred], parameters: &'a [Vec<Parameter<'a>>]) -> Vec<Request<'a>> {
-    let writes = deferred.iter().zip(parameters);
-    writes.map(|(write, parameters)| Request::prepared(write.sql, parameters)).collect()
-}
-
-impl WriteStore for PostgresWriter {
-    fn find(&mut self, id: VersionId) -> Result<Option<Version>, StoreError> {
-        let id: [Parameter<'_>; 1] = [(&id, Type::INT8)];
-        self.find_one(&[Request::prepared(LOCK_BY_ID, &id), Request::prepared(BY_ID, &id)])
-    }
-
-    fn find_production(&mut self, name: &str) -> Result<Option<Version>, StoreError> {
-        let name = encoded(name);
-        let name: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
-        self.find_one(&[Request::prepared(LOCK_BY_NAME, &name), Request::prepared(PRODUCTION, &name)])
-    }
-
-    fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError> {
-        let (name, label) = (encoded(name), encoded(label));
-        let key: [Parameter<'_>; 2] = [(&name, Type::TEXT), (&label, Type::TEXT)];
-        let answers =
-            self.run(&[Request::prepared(LOCK_BY_NAME, &key[..1]), Request::prepared(ID_BY_LABEL, &key)])?;
-        let row = answers.last().and_then(|rows| rows.first());
-        Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?)
-    }
-
-    fn insert(&mut self, draft: Draft, now: Timestamp) -> Result<Version, StoreError> {
-        let model = draft.into_model(0, now);
-        if let Some(id) = self.add(&model)? {
-            return Ok(Version { id, ..model });
-        }
-        // Guards callers that have not checked the label.
-        Err(match self.find_label(&model.name, &model.label)? {
-            Some(id) => Refusal::taken(&model.name, &model.label, id).into(),
-            None => StoreError::Failed("a version was neither added nor found".to_owned()),
-        })
-    }
-
-    fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError> {
-        let columns = columns_of(before).into_iter().zip(columns_of(after));
-        let changed = columns.filter(|(old, new)| old != new).map(|(_, new)| new);
-        let (columns, values): (Vec<_>, Vec<_>) = changed.unzip();
-        if columns.is_empty() {
-            return Ok(());
-        }
-        let assigned: Vec<_> =
-            columns.iter().enumerate().map(|(index, column)| format!("{column} = ${}", index + 2)).collect();
-        let sql = format!("UPDATE models SET {} WHERE id = $1", assigned.join(", "));
-        let mut parameters: Vec<Parameter<'_>> = vec![(&after.id, Type::INT8)];
-        parameters.extend(values.iter().map(Value::parameter));
-
-        let (old, new) = (tag_keys(before), tag_keys(after));
-        let (removed, added) = (without(&old, &new), without(&new, &old));
-        let mut counts = Counts::default();
-        if before.status != after.status {
-            counts.add("status", before.status.as_str(), -1);
-            counts.add("status", after.status.as_str(), 1);
-        }
-        removed.iter().for_each(|tag| counts.add("tag", tag, -1));
-        added.iter().for_each(|tag| counts.add("tag", tag, 1));
-        let folded = folded(after);
-        let text: [Parameter<'_>; 2] = [(&after.id, Type::INT8), (&folded, Type::TEXT)];
-        let tagged = |tags| -> [Parameter<'_>; 2] { [(&after.id, Type::INT8), (tags, Type::TEXT_ARRAY)] };
-        let (removed_tags, added_tags, counted) = (tagged(&removed), tagged(&added), counts.parameters());
-        // There is a statement for each set of columns, too many to prepare.
-        let mut requests = vec![Request::unprepared(&sql, &parameters)];
-        if before.description != after.description {
-            requests.push(Request::prepared(SET_TEXT, &text));
-        }
-        if !removed.is_empty() {
-            requests.push(Request::prepared(REMOVE_TAGS, &removed_tags));
-        }
-        if !added.is_empty() {
-            requests.push(Request::prepared(ADD_TAGS, &added_tags));
-        }
-        if !counts.is_empty() {
-            requests.push(Request::prepared(COUNT, &counted));
-        }
-        self.write(&requests)?;
-        Ok(())
-    }
-
-    fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError> {
-        let values = vec![Value::Integer(Some(id)), Value::owned(status.as_str()), Value::owned(updated_at)];
-        self.defer(SET_STATUS, values);
-        Ok(())
-    }
-
-    fn set_metrics(&mut self, id: VersionId, metrics: &str, updated_at: &str) -> Result<(), StoreError> {
-        let values = vec![Value::Integer(Some(id)), Value::owned(metrics), Value::owned(updated_at)];
-        self.defer(SET_METRICS, values);
-        Ok(())
-    }
-
-    fn touch(&mut self) -> Result<(), StoreError> {
-        self.defer(TOUCH, Vec::new());
-        Ok(())
-    }
-
-    fn delete(&mut self, id: VersionId) -> Result<(), StoreError> {
-        let key: [Parameter<'_>; 1] = [(&id, Type::INT8)];
-        let answers = self.write(&[Request::prepared(DELETE, &key)])?;
-        let Some(row) = answers.first().and_then(|rows| rows.first()) else { return Ok(()) };
-        let column = |index| row.try_get::<_, Option<&str>>(index).map_err(Failure::from);
-        let (name, status, tags) = (column(0)?, column(1)?, column(2)?);
-        let tags: Vec<_> = tags_of(tags).iter().map(|tag| tag_key(tag)).collect();
-        let mut counts = Counts::default();
-        counts.add("name", name.unwrap_or_default(), -1);
-        counts.add("status", status.unwrap_or_default(), -1);
-        tags.iter().for_each(|tag| counts.add("tag", tag, -1));
-        let tagged: [Parameter<'_>; 2] = [(&id, Type::INT8), (&tags, Type::TEXT_ARRAY)];
-        let counted = counts.parameters();
-        self.write(&[
-            Request::prepared(REMOVE_TAGS, &tagged),
-            Request::prepared(REMOVE_TEXT, &key),
-            Request::prepared(COUNT, &counted),
-        ])?;
-        Ok(())
-    }
-
-    fn append_event(
+    /// Runs statements after locking the model with this name. A name that no model has is locked itself, as it may get one.
+    pub(super) fn run_locked(
         &mut self,
-        id: VersionId,
+        name: &str,
+        requests: &[Request<'_>],
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        if self.is_locked {
+            return self.run(requests);
+        }
+        let name: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
+        let mut all = vec![Request::prepared(LOCK_BY_NAME, &name)];
+        all.extend_from_slice(requests);
+        let mut answers = self.run(&all)?;
+        if answers.first().is_none_or(Vec::is_empty) {
+            all.insert(0, Request::prepared(LOCK_NAME, &name));
+            answers = self.run(&all)?.split_off(1);
+        }
+        self.is_locked = true;
+        Ok(answers.split_off(1))
+    }
+
+    /// Runs statements after `lock`, which locks a model, if there is one.
+    pub(super) fn run_after(
+        &mut self,
+        lock: Request<'_>,
+        requests: &[Request<'_>],
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        if self.is_locked {
+            return self.run(requests);
+        }
+        let mut all = vec![lock];
+        all.extend_from_slice(requests);
+        let mut answers = self.run(&all)?;
+        self.is_locked = answers.first().is_some_and(|rows| !rows.is_empty());
+        Ok(answers.split_off(1))
+    }
+
+    /// Runs statements after locking the model with this key.
+    pub(super) fn run_in_model(
+        &mut self,
+        model: ModelKey,
+        requests: &[Request<'_>],
+    ) -> Result<Vec<Vec<Row>>, Failure> {
+        let key: [Parameter<'_>; 1] = [(&model, Type::INT8)];
+        self.run_after(Request::prepared(LOCK_BY_KEY, &key), requests)
+    }
+
+    /// Reads a version from a row that also has the last event of its model, with the hash.
+    pub(super) fn found(&mut self, row: Option<&Row>) -> Result<Option<Version>, Failure> {
+        let Some(row) = row else { return Ok(None) };
+        let found = version(row)?.into_owned();
+        self.learn_head(found.model, row, COLUMNS)?;
+        Ok(Some(found))
+    }
+
+    /// Remembers the end of a chain of events, whose id and hash are in the columns from `column`.
+    pub(super) fn learn_head(&mut self, model: ModelKey, row: &Row, column: usize) -> Result<(), Failure> {
+        let (last, hash) = (row.try_get(column)?, row.try_get(column + 1)?);
+        self.heads.insert(model, Head { last, hash, is_deferred: false });
+        Ok(())
+    }
+
+    /// Remembers that a model has no event yet.
+    pub(super) fn begin_chain(&mut self, model: ModelKey) {
+        self.heads.insert(model, Head::default());
+    }
+
+    fn head(&mut self, model: ModelKey) -> Result<Head, Failure> {
+        if self.heads.get(&model).is_some_and(|head| head.is_deferred) {
+            self.run(&[])?;
+        }
+        if let Some(head) = self.heads.get(&model) {
+            return Ok(head.clone());
+        }
+        let key: [Parameter<'_>; 1] = [(&model, Type::INT8)];
+        let answers = self.run_in_model(model, &[Request::prepared(HEAD, &key)])?;
+        self.begin_chain(model);
+        if let Some(row) = answers.last().and_then(|rows| rows.first()) {
+            self.learn_head(model, row, 0)?;
+        }
+        Ok(self.heads.get(&model).cloned().unwrap_or_default())
+    }
+
+    /// Appends an event to the chains of its model and of its version, if it has one.
+    pub(super) fn append(
+        &mut self,
+        model: ModelKey,
+        version: Option<VersionId>,
         event: &EventDraft,
         actor: &str,
         created_at: &str,
-    ) -> Result<(), StoreError> {
-        let texts = [event.kind.as_str(), &event.payload, actor, created_at].map(Value::owned);
-        let values = [Value::Integer(Some(id))].into_iter().chain(texts).collect();
-        self.defer(APPEND_EVENT, values);
+    ) -> Result<(), Failure> {
+        let head = self.head(model)?;
+        let link = Link {
+            model,
+            previous: head.last,
+            version_id: version.unwrap_or(0),
+            event_type: event.kind.as_str(),
+            payload: Some(&event.payload),
+            details: event.details.as_deref(),
+            actor: Some(actor),
+            created_at,
+        };
+        let hash = link.hash(head.hash.as_deref()).to_vec();
+        let values = [
+            Value::integer(link.version_id),
+            Value::owned(link.event_type),
+            Value::optional(link.payload),
+            Value::owned(actor),
+            Value::owned(created_at),
+            Value::optional(link.details),
+            Value::integer(model),
+            Value::Integer(link.previous),
+            Value::Bytes(hash.clone()),
+        ];
+        self.heads.insert(model, Head { last: None, hash: Some(hash), is_deferred: true });
+        self.defer([Write { model_of_event: Some(model), ..Write::new(APPEND_EVENT, values) }]);
         Ok(())
     }
 }
 
-/// Returns what is in `one` and not in `other`.
-fn without(one: &[String], other: &[String]) -> Vec<String> {
-    one.iter().filter(|tag| !other.contains(tag)).cloned().collect()
+fn parameters_of(writes: &[Write]) -> Vec<Vec<Parameter<'_>>> {
+    writes.iter().map(|write| write.values.iter().map(Value::parameter).collect()).collect()
+}
+
+fn requests_of<'a>(writes: &'a [Write], parameters: &'a [Vec<Parameter<'a>>]) -> Vec<Request<'a>> {
+    let writes = writes.iter().zip(parameters);
+    let request = |(write, parameters): (&'a Write, &'a Vec<Parameter<'a>>)| Request {
+        sql: &write.sql,
+        parameters,
+        is_prepared: write.is_prepared,
+    };
+    writes.map(request).collect()
 }
 
 impl Transaction for PostgresWriter {
@@ -304,7 +301,8 @@ impl Transaction for PostgresWriter {
             self.session.connection = None;
         }
         self.session.connection(timeout)?;
-        self.state = State::Due;
+        self.heads.clear();
+        (self.state, self.is_locked) = (State::Due, false);
         Ok(())
     }
 
