@@ -123,6 +123,8 @@ fn ids(
         let after = builder.values.bind(match after {
             CursorKey::Text(time) => Value::text(time),
             CursorKey::Integer(step) => Value::Integer(Some(step.unwrap_or(i64::MIN))),
+            // No list is sorted by such a number.
+            CursorKey::Number(number) => Value::Real(Some(*number)),
         });
         let id = builder.values.bind(Value::Integer(Some(*id)));
         builder.conditions.push(format!("({key}, id) {beyond} ({after}, {id})"));

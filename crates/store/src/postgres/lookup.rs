@@ -194,7 +194,7 @@ pub(super) fn change(before: &Version, after: &Version) -> Vec<Write> {
     }
     let sql = format!("UPDATE models SET {} WHERE id = {id}", assigned.join(", "));
     // There is a statement for each set of columns, too many to prepare.
-    let mut writes = vec![Write { is_prepared: false, ..Write::new(sql, values.into_inner()) }];
+    let mut writes = vec![Write::unprepared(sql, values.into_inner())];
     let id = || Value::integer(after.id);
     let mut counts = Counts::default();
     if before.status != after.status {

@@ -279,7 +279,7 @@ impl WriteStore for PostgresWriter {
     }
 
     fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError> {
-        let keys = [model];
+        let keys = vec![model];
         let keys: [Parameter<'_>; 1] = [(&keys, Type::INT8_ARRAY)];
         let answers = self.run_in_model(model, &[Request::prepared(registered::ALIASES, &keys)])?;
         let aliases = answers.iter().flatten().map(|row| Ok(registered::alias(row)?.1));

@@ -56,7 +56,7 @@ pub struct PostgresWriter {
 pub(super) struct Write {
     sql: Cow<'static, str>,
     values: Vec<Value<'static>>,
-    pub(super) is_prepared: bool,
+    is_prepared: bool,
     /// The model to whose chain it appends an event. It returns the event's id.
     model_of_event: Option<ModelKey>,
 }
@@ -67,6 +67,11 @@ impl Write {
         values: impl Into<Vec<Value<'static>>>,
     ) -> Self {
         Self { sql: sql.into(), values: values.into(), is_prepared: true, model_of_event: None }
+    }
+
+    /// Returns a statement that is not prepared, as there are too many like it.
+    pub(super) fn unprepared(sql: String, values: Vec<Value<'static>>) -> Self {
+        Self { is_prepared: false, ..Self::new(sql, values) }
     }
 }
 

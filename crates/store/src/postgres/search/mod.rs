@@ -237,14 +237,14 @@ impl Search<'_> {
             Order::Descending => ("DESC", "<"),
             Order::Ascending => ("ASC", ">"),
         };
-        if let Some(after) = &self.query.after {
-            let last = cursor_values(&after.key, &self.query.sort.field, keys.len(), &mut values);
-            let last_id = values.bind(Value::integer(after.id));
-            // A cursor among the versions with a key is before all those without one.
-            if keys.is_empty() == matches!(after.key, CursorKey::Integer(None)) {
-                let (keys, last) = ([&keys[..], &[id.to_owned()]].concat(), [last, vec![last_id]].concat());
-                conditions.push(format!("({}) {beyond} ({})", keys.join(", "), last.join(", ")));
-            }
+        // A cursor among the versions with a key is before all those without one.
+        if let Some(after) = &self.query.after
+            && keys.is_empty() == matches!(after.key, CursorKey::Integer(None))
+        {
+            let mut last = cursor_values(&after.key, &self.query.sort.field, keys.len(), &mut values);
+            last.push(values.bind(Value::integer(after.id)));
+            let keys = [&keys[..], &[id.to_owned()]].concat();
+            conditions.push(format!("({}) {beyond} ({})", keys.join(", "), last.join(", ")));
         }
         if let Some(filter) = &self.query.filter {
             let field = &self.query.sort.field;

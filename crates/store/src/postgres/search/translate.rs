@@ -13,7 +13,6 @@ use super::{
         lists::NGRAM_CHARS,
         lookup::{self, tag_key},
         rows::{self, Values},
-        text::encoded,
     },
     case,
 };
