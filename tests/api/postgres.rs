@@ -31,6 +31,7 @@ mod slow_clients;
 mod support;
 mod telemetry;
 mod update;
+mod v1;
 mod without_key;
 
 const OVER_POSTGRES: bool = true;

@@ -24,9 +24,9 @@ mod loadtest_start_and_end;
 mod maintenance;
 mod models;
 mod object_server;
+mod older_servers;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
-mod older_servers;
 mod publish_registrations;
 mod publish_uploads;
 mod scene;

@@ -5,11 +5,11 @@
 mod left_out;
 mod lists;
 mod maintenance;
+mod models;
 mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
 mod postgres_network;
-mod models;
 mod search;
 mod sqlite;
 mod suite;

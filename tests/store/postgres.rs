@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model_registry::{
-    domain::{Draft, Gate, Precondition, Status},
+    domain::{Draft, Gate, Precondition, Status, VersionRef},
     store::{
         Backend as _, ReadStore, SnapshotStore as _, StoreError, Transaction as _, WriteStore,
         operations::{self, Context},
@@ -12,6 +12,7 @@ use model_registry::{
 };
 
 use crate::{
+    add,
     left_out::left_out,
     now,
     postgres_cluster::{Cluster, TestDatabase},
@@ -147,9 +148,9 @@ fn texts_with_any_letter_and_of_any_length_are_written_and_found() {
         let mut draft = draft(&format!("m{number}\0"), "1");
         draft.description = Some(text.to_owned());
         draft.tags = vec![text.to_owned()];
-        let model = write_with(&mut writer, |store| store.insert(draft, now())).unwrap();
+        let model = write_with(&mut writer, |store| add(store, draft)).unwrap();
         let mut seen = None;
-        reader.version(model.id, &mut |row| seen = Some(row.into_owned())).unwrap();
+        reader.version(&VersionRef::Id(model.id), &mut |row| seen = Some(row.into_owned())).unwrap();
         assert_eq!(seen.as_ref(), Some(&model));
         let query = |q: Option<&str>, tag: Option<&str>| model_registry::domain::ListQuery {
             q: q.map(str::to_owned),
@@ -212,7 +213,7 @@ fn servers_that_promote_versions_of_one_model_at_once_wait_for_each_other() {
     let ids: Vec<_> = (0..6)
         .map(|number| {
             let draft = draft("m", &number.to_string());
-            write_with(&mut writer, |store| store.insert(draft, now())).unwrap().id
+            write_with(&mut writer, |store| add(store, draft)).unwrap().id
         })
         .collect();
     std::thread::scope(|scope| {
@@ -262,7 +263,7 @@ fn a_version_registered_by_two_servers_at_once_is_registered_once() {
                                 if store.find_label(&draft.name, &draft.label)?.is_some() {
                                     return Ok(false);
                                 }
-                                store.insert(draft, now()).map(|_| true)
+                                add(store, draft).map(|_| true)
                             })
                             .unwrap()
                         })
@@ -287,22 +288,22 @@ fn a_lost_connection_is_replaced_and_only_a_lost_commit_is_in_doubt() {
              WHERE application_name = 'registry' AND datname = current_database()",
         );
     };
-    write_with(&mut writer, |store| store.insert(draft("m", "1"), now())).unwrap();
+    write_with(&mut writer, |store| add(store, draft("m", "1"))).unwrap();
     assert_eq!(reader.stats().unwrap().total_models, 1);
     lose();
     assert_eq!(reader.stats().unwrap().total_models, 1, "a read is repeated");
-    write_with(&mut writer, |store| store.insert(draft("m", "2"), now())).unwrap();
+    write_with(&mut writer, |store| add(store, draft("m", "2"))).unwrap();
 
     // In the middle of a transaction.
     let lost = write_with(&mut writer, |store| {
-        store.insert(draft("m", "3"), now())?;
+        add(store, draft("m", "3"))?;
         lose();
         store.find(1)
     });
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
     // Before COMMIT is sent.
     writer.begin(TIMEOUT).unwrap();
-    writer.insert(draft("m", "3"), now()).unwrap();
+    add(&mut writer, draft("m", "3")).unwrap();
     lose();
     let lost = writer.commit();
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
@@ -315,11 +316,11 @@ fn a_lost_connection_is_replaced_and_only_a_lost_commit_is_in_doubt() {
          CREATE CONSTRAINT TRIGGER vanish AFTER INSERT ON models DEFERRABLE INITIALLY DEFERRED
          FOR EACH ROW EXECUTE FUNCTION vanish()",
     );
-    let lost = write_with(&mut writer, |store| store.insert(draft("m", "3"), now()));
+    let lost = write_with(&mut writer, |store| add(store, draft("m", "3")));
     assert!(matches!(lost, Err(StoreError::InDoubt(_))), "{lost:?}");
     assert!(!writer.in_transaction());
     database.sql("DROP TRIGGER vanish ON models");
-    write_with(&mut writer, |store| store.insert(draft("m", "3"), now())).unwrap();
+    write_with(&mut writer, |store| add(store, draft("m", "3"))).unwrap();
 }
 
 #[test]
@@ -329,7 +330,7 @@ fn a_lock_that_is_held_too_long_is_busy_and_holds_no_writer() {
     options.write_timeout = Duration::from_millis(200);
     let (_, mut one) = open(&options);
     let (_, mut other) = open(&options);
-    let id = write_with(&mut one, |store| store.insert(draft("m", "1"), now())).unwrap().id;
+    let id = write_with(&mut one, |store| add(store, draft("m", "1"))).unwrap().id;
     one.begin(TIMEOUT).unwrap();
     one.find(id).unwrap();
     let waited = write_with(&mut other, |store| store.find(id));
@@ -394,9 +395,9 @@ fn write_until(
         }
         loop {
             let written = write_with(&mut writer, |store| {
-                let model = store.insert(draft(&format!("m{thread}"), &number.to_string()), now())?;
+                let model = add(store, draft(&format!("m{thread}"), &number.to_string()))?;
                 let event = model_registry::domain::EventDraft::update(&["tags"]);
-                store.append_event(model.id, &event, "ann", "2026")
+                store.append_event(model.model, Some(model.id), &event, "ann", "2026")
             });
             match written {
                 Ok(()) => kept.push(number),

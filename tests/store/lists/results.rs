@@ -174,12 +174,12 @@ fn walk_postgres(seed: u64, versions: usize, rounds: usize) {
     };
     walk(&mut file, versions, rounds);
     let unequal = "WITH counted AS (SELECT kind, value, sum(count) AS n FROM model_counts GROUP BY kind, value HAVING sum(count) <> 0), \
-        existing AS (SELECT 'tag' AS kind, tag AS value, count(*) AS n FROM model_tags GROUP BY tag \
+        existing AS (SELECT 'tag' AS kind, key AS value, count(*) AS n FROM model_tags WHERE value = '' GROUP BY key \
             UNION ALL SELECT 'name', name, count(*) FROM models GROUP BY name \
             UNION ALL SELECT 'status', status, count(*) FROM models GROUP BY status) \
         SELECT count(*) FROM counted FULL JOIN existing USING (kind, value, n) WHERE counted IS NULL OR existing IS NULL";
     assert_eq!(file.count(unequal), 0);
-    let orphans = "SELECT count(*) FROM models FULL JOIN model_texts ON model_id = id WHERE id IS NULL OR model_id IS NULL";
+    let orphans = "SELECT count(*) FROM models FULL JOIN model_texts ON version_id = id WHERE id IS NULL OR version_id IS NULL";
     assert_eq!(file.count(orphans), 0);
 }
 

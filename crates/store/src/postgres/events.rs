@@ -74,10 +74,7 @@ pub(super) fn trail(
 
 /// Returns the column by which the events are selected, and its value: any event has an id above 0. `None` if there is no such
 /// model or version.
-fn subject(
-    connection: &mut Connection,
-    query: &TrailQuery,
-) -> Result<Option<(&'static str, i64)>, Failure> {
+fn subject(connection: &mut Connection, query: &TrailQuery) -> Result<Option<(&'static str, i64)>, Failure> {
     let id = |rows: Vec<Row>| rows.first().map(|row| row.try_get::<_, i64>(0)).transpose();
     let model = match &query.model {
         None => None,

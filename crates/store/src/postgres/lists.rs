@@ -4,9 +4,7 @@ use std::ops::ControlFlow;
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{
-    Cursor, ListQuery, Order, Page, Sort, Stats, VersionId, query::CursorKey, text::fold,
-};
+use registry_domain::{Cursor, ListQuery, Order, Page, Sort, Stats, VersionId, query::CursorKey, text::fold};
 
 use crate::VisitVersions;
 
@@ -187,7 +185,11 @@ fn total(connection: &mut Connection, query: &ListQuery, folded: &str) -> Result
     Ok((counted <= MAX_COUNTED).then_some(counted))
 }
 
-pub(super) fn number(connection: &mut Connection, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, Failure> {
+pub(super) fn number(
+    connection: &mut Connection,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<u64, Failure> {
     let rows = connection.one(sql, parameters)?;
     Ok(unsigned(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default()))
 }

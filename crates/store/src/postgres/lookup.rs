@@ -73,8 +73,7 @@ fn stored_tags(version: &Version) -> BTreeMap<String, String> {
 
 /// Returns the searched texts of a version.
 fn folded(version: &Version) -> String {
-    let texts =
-        [version.name.as_str(), &version.label, version.description.as_deref().unwrap_or_default()];
+    let texts = [version.name.as_str(), &version.label, version.description.as_deref().unwrap_or_default()];
     texts.map(|text| encoded(&fold(text)).into_owned()).join(SEPARATOR)
 }
 

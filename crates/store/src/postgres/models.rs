@@ -3,8 +3,8 @@
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Refusal, ScoreChange, Status, Timestamp,
-    Version, VersionId,
+    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Refusal, ScoreChange, Status,
+    Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -64,8 +64,8 @@ const DELETED_BY_ID: &str =
 const DELETED_BY_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = $1 AND number = $2";
 const DELETED_WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = $1 \
     AND deleted_at = (SELECT deleted_at FROM registered_models WHERE id = $1) ORDER BY id";
-const SPENT_LABEL: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE model_key = $1 AND version = $2 \
-    UNION ALL SELECT sha256 FROM spent_labels WHERE model_key = $1 AND label = $2 LIMIT 1";
+const SPENT_LABEL: &str = "(SELECT checkpoint_sha256 FROM deleted_models WHERE model_key = $1 AND version = $2 \
+    ORDER BY deleted_at DESC, id DESC LIMIT 1) UNION ALL SELECT sha256 FROM spent_labels WHERE model_key = $1 AND label = $2 LIMIT 1";
 
 const SET_ALIAS: &str = "INSERT INTO aliases (model_key, alias, version_id) VALUES ($1, $2, $3) \
     ON CONFLICT (model_key, alias) DO UPDATE SET version_id = excluded.version_id";

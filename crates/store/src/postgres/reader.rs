@@ -5,8 +5,8 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery, Stats,
-    VersionId, VersionRef,
+    ComparedVersion, EventQuery, Holding, ListQuery, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery,
+    Stats, VersionId, VersionRef,
     query::{HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -37,9 +37,8 @@ macro_rules! of_model {
     };
 }
 const BY_NUMBER: &str = of_model!("AND number = $2");
-const BY_ALIAS: &str = of_model!(
-    "JOIN aliases ON aliases.model_key = registered.id AND alias = $2 AND version_id = models.id"
-);
+const BY_ALIAS: &str =
+    of_model!("JOIN aliases ON aliases.model_key = registered.id AND alias = $2 AND version_id = models.id");
 const COMPARED: &str =
     "SELECT id, params, training_loss, training_step FROM models WHERE id = ANY($1) ORDER BY id";
 

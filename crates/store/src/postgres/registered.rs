@@ -117,8 +117,7 @@ macro_rules! holdings {
     };
 }
 pub(super) const HOLDINGS: &str = holdings!("$1");
-const HISTORY: &str =
-    holdings!("(SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL)");
+const HISTORY: &str = holdings!("(SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL)");
 
 /// A page ends early once the descriptions and tags of its models have this many bytes.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
@@ -225,9 +224,8 @@ pub(super) fn summaries(models: Vec<Model>, run: Run<'_>) -> Result<Vec<ModelSum
     let keys: [Parameter<'_>; 1] = [(&keys, Type::INT8_ARRAY)];
     let answers = run(&[TAGS, COUNTS, ALIASES, PRODUCTION].map(|sql| Request::prepared(sql, &keys)))?;
     let [tags, counts, aliases, production] = answers.as_slice() else { return Ok(Vec::new()) };
-    let summary = |model: Model| {
-        (model.key, ModelSummary { model, versions: 0, latest: None, aliases: Vec::new() })
-    };
+    let summary =
+        |model: Model| (model.key, ModelSummary { model, versions: 0, latest: None, aliases: Vec::new() });
     let order: Vec<_> = models.iter().map(|model| model.key).collect();
     let mut summaries: BTreeMap<ModelKey, ModelSummary> = models.into_iter().map(summary).collect();
     for row in tags {
@@ -270,7 +268,9 @@ pub(super) fn page(
     query: &ModelQuery,
 ) -> Result<(Vec<ModelSummary>, Page), Failure> {
     let mut values = Values::default();
-    let mut conditions = vec![if query.deleted { "deleted_at IS NOT NULL AND NOT purged" } else { "deleted_at IS NULL" }.to_owned()];
+    let mut conditions = vec![
+        if query.deleted { "deleted_at IS NOT NULL AND NOT purged" } else { "deleted_at IS NULL" }.to_owned(),
+    ];
     if let Some(after) = &query.after {
         let CursorKey::Text(name) = &after.key else {
             return Ok((Vec::new(), Page { total: None, next: None }));

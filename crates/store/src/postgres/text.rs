@@ -41,6 +41,17 @@ pub(super) fn decoded(stored: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// Returns SQL for a stored text in which each letter is one letter, so that `_` of LIKE matches it: U+0000 is U+FFFE,
+/// which no text should contain.
+pub(super) fn by_letter(value: &str) -> String {
+    format!("replace(replace({value}, E'\\u0001\\uFFFE', E'\\uFFFE'), E'\\u0001\\uFFFF', E'\\u0001')")
+}
+
+/// Returns a pattern for what [`by_letter`] yields.
+pub(super) fn pattern_by_letter(pattern: &str) -> String {
+    pattern.replace('\0', "\u{fffe}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

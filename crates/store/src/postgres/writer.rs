@@ -41,7 +41,7 @@ pub struct PostgresWriter {
     session: Session,
     state: State,
     /// True if the transaction has locked a model or a name.
-    pub(super) is_locked: bool,
+    is_locked: bool,
     /// The ends of the chains of events that the transaction has read or moved.
     heads: HashMap<ModelKey, Head>,
     /// Writes whose results nobody has asked for, which are sent with the next statement or with COMMIT: that saves a round
@@ -62,10 +62,7 @@ pub(super) struct Write {
 }
 
 impl Write {
-    pub(super) fn new(
-        sql: impl Into<Cow<'static, str>>,
-        values: impl Into<Vec<Value<'static>>>,
-    ) -> Self {
+    pub(super) fn new(sql: impl Into<Cow<'static, str>>, values: impl Into<Vec<Value<'static>>>) -> Self {
         Self { sql: sql.into(), values: values.into(), is_prepared: true, model_of_event: None }
     }
 

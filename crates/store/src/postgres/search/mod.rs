@@ -160,7 +160,9 @@ impl Search<'_> {
                 "v.training_step",
                 vec!["v.training_step IS NOT NULL".to_owned()],
             ),
-            Field::Attribute(Attribute::Frozen) => models(&["v.frozen"], "v.frozen::integer::bigint", Vec::new()),
+            Field::Attribute(Attribute::Frozen) => {
+                models(&["v.frozen"], "v.frozen::integer::bigint", Vec::new())
+            }
             Field::Attribute(attribute) => {
                 let column = column(*attribute);
                 let conditions =

@@ -13,6 +13,7 @@ use super::{
         lists::NGRAM_CHARS,
         lookup::{self, tag_key},
         rows::{self, Values},
+        text::{by_letter, encoded, pattern_by_letter},
     },
     case,
 };
@@ -151,7 +152,8 @@ fn tested(value: &str, test: &Test, values: &mut Values<'_>) -> String {
         Test::In { values: list, negated } => {
             let list: Vec<_> = list.iter().map(|operand| values.bind(bound(operand))).collect();
             let is_in = format!("{value} {}IN ({})", not(negated), list.join(", "));
-            let is_text = matches!(test, Test::In { values, .. } if matches!(values.first(), Some(Value::Text(_))));
+            let is_text =
+                matches!(test, Test::In { values, .. } if matches!(values.first(), Some(Value::Text(_))));
             if *negated || !is_text || !is_long(value) {
                 return is_in;
             }
@@ -159,15 +161,15 @@ fn tested(value: &str, test: &Test, values: &mut Values<'_>) -> String {
             format!("({} IN ({}) AND {is_in})", first_letters(value), first.join(", "))
         }
         Test::Like { pattern, negated } => {
-            let folded;
-            let value = if pattern.ignores_case() {
-                let counts_letters = pattern.pieces().contains(&Piece::AnyChar);
-                folded = case::folded(value, &literals(pattern), counts_letters, values);
-                &folded
-            } else {
-                value
-            };
-            format!("{value} {}LIKE {}", not(negated), values.bind(rows::Value::owned(&pattern.escaped())))
+            let counts_letters = pattern.pieces().contains(&Piece::AnyChar);
+            let (mut value, mut text) = (value.to_owned(), encoded(&pattern.escaped()).into_owned());
+            if counts_letters {
+                (value, text) = (by_letter(&value), pattern_by_letter(&pattern.escaped()));
+            }
+            if pattern.ignores_case() {
+                value = case::folded(&value, &literals(pattern), counts_letters, values);
+            }
+            format!("{value} {}LIKE {}", not(negated), values.bind(rows::Value::Text(Some(text.into()))))
         }
         Test::Null { negated } => format!("{value} IS {}NULL", not(negated)),
     }
