@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 
 use registry_domain::{
-    ScoreChange, Tags, Version, VersionFile, VersionId,
+    ScoreChange, Status, Tags, Version, VersionFile, VersionId,
     scores::{changes, scores},
     text::fold,
 };
@@ -22,7 +22,7 @@ const MAX_KEY_BYTES: usize = 500;
 /// Stands between two texts of a version. No encoded text contains it.
 const SEPARATOR: &str = "\u{1}\u{1}";
 
-/// Adds to counters. `$1`: kinds, `$2`: values, `$3`: changes. In order, so that two writers don't wait for each other.
+/// Adds to counters. `$1`: kinds, `$2`: values, `$3`: changes.
 const COUNT: &str = "INSERT INTO model_counts AS counted (kind, value, slot, count) \
     SELECT kind, value, CASE kind WHEN 'name' THEN 0 ELSE pg_backend_pid() % 128 END, change \
     FROM unnest($1::text[], $2::text[], $3::bigint[]) AS changes (kind, value, change) ORDER BY kind, value \
@@ -90,19 +90,18 @@ pub(super) fn pattern(folded: &str) -> String {
     pattern
 }
 
-/// Changes of counters.
+/// Changes of counters that a transaction has not written yet. It writes them last, so that it holds these rows, which others
+/// may change too, only for its commit; and in one order, so that two transactions don't wait for each other.
 #[derive(Debug, Default)]
-struct Counts {
-    kinds: Vec<Option<String>>,
-    values: Vec<Option<String>>,
-    changes: Vec<Option<i64>>,
-}
+pub(super) struct Counts(BTreeMap<(&'static str, String), i64>);
 
 impl Counts {
-    fn add(&mut self, kind: &str, value: &str, change: i64) {
-        self.kinds.push(Some(kind.to_owned()));
-        self.values.push(Some(value.to_owned()));
-        self.changes.push(Some(change));
+    fn add(&mut self, kind: &'static str, value: &str, change: i64) {
+        *self.0.entry((kind, value.to_owned())).or_default() += change;
+    }
+
+    fn name(&mut self, name: &str, change: i64) {
+        self.add("name", &encoded(name), change);
     }
 
     /// Counts the tags that have no value.
@@ -110,27 +109,35 @@ impl Counts {
         tags.iter().filter(|(_, value)| value.is_empty()).for_each(|(key, _)| self.add("tag", key, change));
     }
 
-    fn write(self) -> Option<Write> {
-        if self.kinds.is_empty() {
-            return None;
-        }
-        let values = [Value::Texts(self.kinds), Value::Texts(self.values), Value::Integers(self.changes)];
-        Some(Write::new(COUNT, values))
+    /// Counts a change of status.
+    pub(super) fn change_status(&mut self, from: Status, to: Status) {
+        self.add("status", from.as_str(), -1);
+        self.add("status", to.as_str(), 1);
+    }
+
+    /// Returns the statement that writes the changes, if there are any, and forgets them.
+    pub(super) fn take(&mut self) -> Option<Write> {
+        let changes = std::mem::take(&mut self.0).into_iter().filter(|(_, change)| *change != 0);
+        let (names, changes): (Vec<_>, Vec<_>) = changes.map(|(name, change)| (name, Some(change))).unzip();
+        let (kinds, values): (Vec<_>, Vec<_>) =
+            names.into_iter().map(|(kind, value)| (kind.to_owned(), value)).unzip();
+        let is_any = !changes.is_empty();
+        let lists = [Value::texts(kinds), Value::texts(values), Value::Integers(changes)];
+        is_any.then(|| Write::new(COUNT, lists))
     }
 }
 
-/// Returns the statement that adds a version to all tables, which returns its id and its number, and those that must run
-/// before. A version is restored under the id and the number that it has; a new one gets both.
-pub(super) fn add(version: &Version, is_restored: bool) -> (Write, Vec<Write>) {
+/// Returns the statement that adds a version to all tables, which returns its id and its number, and one that must run before.
+/// A version is restored under the id and the number that it has; a new one gets both.
+pub(super) fn add(version: &Version, is_restored: bool, counts: &mut Counts) -> (Write, Option<Write>) {
     let tags = stored_tags(version);
-    let mut counts = Counts::default();
-    counts.add("name", &encoded(&version.name), 1);
+    counts.name(&version.name, 1);
     counts.add("status", version.status.as_str(), 1);
     counts.tags(&tags, 1);
     let scores = scores(version.metrics.as_deref()).into_iter();
     let scores: Vec<NamedScore> = scores.map(|score| (score.suite, score.metric, score.value)).collect();
     let keys = (!scores.is_empty()).then(|| add_score_keys(&scores));
-    (insert(version, is_restored, tags, &scores), counts.write().into_iter().chain(keys).collect())
+    (insert(version, is_restored, tags, &scores), keys)
 }
 
 fn insert(
@@ -180,7 +187,7 @@ fn insert(
 }
 
 /// Returns the statements that change a version. Its name and its label never change.
-pub(super) fn change(before: &Version, after: &Version) -> Vec<Write> {
+pub(super) fn change(before: &Version, after: &Version, counts: &mut Counts) -> Vec<Write> {
     let mut values = Values::default();
     let id = values.bind(Value::integer(after.id));
     let columns = columns_of(before).into_iter().zip(columns_of(after));
@@ -195,11 +202,7 @@ pub(super) fn change(before: &Version, after: &Version) -> Vec<Write> {
     // There is a statement for each set of columns, too many to prepare.
     let mut writes = vec![Write::unprepared(sql, values.into_inner())];
     let id = || Value::integer(after.id);
-    let mut counts = Counts::default();
-    if before.status != after.status {
-        counts.add("status", before.status.as_str(), -1);
-        counts.add("status", after.status.as_str(), 1);
-    }
+    counts.change_status(before.status, after.status);
     if before.tags != after.tags || before.properties != after.properties {
         let (old, new) = (stored_tags(before), stored_tags(after));
         let lost: Vec<_> = old.keys().filter(|key| !new.contains_key(*key)).cloned().collect();
@@ -224,31 +227,24 @@ pub(super) fn change(before: &Version, after: &Version) -> Vec<Write> {
     if before.description != after.description {
         writes.push(Write::new(SET_TEXT, [id(), Value::Text(Some(folded(after).into()))]));
     }
-    writes.extend(counts.write());
     writes
 }
 
 /// Returns the statements that remove a version from the lookup tables.
-pub(super) fn remove(version: &Version) -> Vec<Write> {
-    let mut counts = Counts::default();
-    counts.add("name", &encoded(&version.name), -1);
+pub(super) fn remove(version: &Version, counts: &mut Counts) -> Vec<Write> {
+    counts.name(&version.name, -1);
     counts.add("status", version.status.as_str(), -1);
     counts.tags(&stored_tags(version), -1);
     let removals = [REMOVE_ALL_TAGS, REMOVE_FILES, REMOVE_ALL_SCORES, REMOVE_TEXT];
-    let removals = removals.map(|sql| Write::new(sql, [Value::integer(version.id)]));
-    removals.into_iter().chain(counts.write()).collect()
+    removals.map(|sql| Write::new(sql, [Value::integer(version.id)])).into()
 }
 
-/// Returns the statements that rename this many versions of a model in the lookup tables.
-pub(super) fn rename(model: i64, before: &str, after: &str, versions: i64) -> Vec<Write> {
-    let mut counts = Counts::default();
-    if versions > 0 {
-        counts.add("name", &encoded(before), -versions);
-        counts.add("name", &encoded(after), versions);
-    }
+/// Returns the statement that renames this many versions of a model in the lookup tables.
+pub(super) fn rename(model: i64, before: &str, after: &str, versions: i64, counts: &mut Counts) -> Write {
+    counts.name(before, -versions);
+    counts.name(after, versions);
     let separator = Value::Text(Some(SEPARATOR.into()));
-    let texts = Write::new(RENAME_TEXTS, [Value::integer(model), Value::owned(&fold(after)), separator]);
-    [texts].into_iter().chain(counts.write()).collect()
+    Write::new(RENAME_TEXTS, [Value::integer(model), Value::owned(&fold(after)), separator])
 }
 
 /// Returns the statements that change the scores of a version.

@@ -13,7 +13,7 @@ use super::{
     connection::{Parameter, Request},
     error::Failure,
     lookup, registered,
-    rows::{Value, columns, optional_text, version},
+    rows::{Value, columns, optional_text, owned_text, version},
     text::encoded,
     writer::{PostgresWriter, Write},
 };
@@ -39,12 +39,8 @@ const ID_BY_LABEL: &str = "SELECT id FROM models WHERE name = $1 AND version = $
 const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = $1 AND number = $2";
 const IDS_OF: &str = "SELECT id FROM models WHERE model_key = $1 ORDER BY id";
 
-const SET_STATUS: &str = "WITH before AS (SELECT status FROM models WHERE id = $1 AND status <> $2), \
-    changed AS (UPDATE models SET status = $2, updated_at = $3 WHERE id = $1) \
-    INSERT INTO model_counts AS counted (kind, value, slot, count) \
-    SELECT 'status', value, pg_backend_pid() % 128, change \
-    FROM (SELECT status AS value, -1 AS change FROM before UNION ALL SELECT $2, 1 FROM before) AS changes \
-    ORDER BY value ON CONFLICT (kind, value, slot) DO UPDATE SET count = counted.count + excluded.count";
+const STATUS: &str = "SELECT status FROM models WHERE id = $1";
+const SET_STATUS: &str = "UPDATE models SET status = $2, updated_at = $3 WHERE id = $1";
 const SET_METRICS: &str = "UPDATE models SET metrics = $2, updated_at = $3 WHERE id = $1";
 /// Writes a row as it is, so that a commit shows whether writes work.
 const TOUCH: &str = "UPDATE schema_version SET version = version";
@@ -102,6 +98,20 @@ impl PostgresWriter {
         Self::id(&self.run_in_model(model, &[Request::prepared(sql, &key)])?)
     }
 
+    fn status(&mut self, id: VersionId) -> Result<Status, StoreError> {
+        if let Some(status) = self.statuses.get(&id) {
+            return Ok(*status);
+        }
+        let key: [Parameter<'_>; 1] = [(&id, Type::INT8)];
+        let answers = self.run(&[Request::prepared(STATUS, &key)])?;
+        let row = answers.last().and_then(|rows| rows.first());
+        let status = row.map(|row| owned_text(row, 0)).transpose()?;
+        status
+            .as_deref()
+            .and_then(Status::parse)
+            .ok_or_else(|| StoreError::Failed(format!("version {id}, whose status changes, does not exist")))
+    }
+
     /// Reads a model with its tags: a row with the last event of the model, and its tags.
     fn found_model(&mut self, answers: &[Vec<tokio_postgres::Row>]) -> Result<Option<Model>, StoreError> {
         let [.., found, tags] = answers else { return Ok(None) };
@@ -142,7 +152,7 @@ impl WriteStore for PostgresWriter {
 
     fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
         let version = Version { model, ..draft.into_version(now) };
-        let (insert, before) = lookup::add(&version, false);
+        let (insert, before) = lookup::add(&version, false, &mut self.counts);
         self.defer(before);
         if let Some(row) = self.write(insert)?.first() {
             let id = row.try_get(0).map_err(Failure::from)?;
@@ -157,11 +167,16 @@ impl WriteStore for PostgresWriter {
     }
 
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError> {
-        self.defer(lookup::change(before, after));
+        let writes = lookup::change(before, after, &mut self.counts);
+        self.defer(writes);
+        self.statuses.insert(after.id, after.status);
         Ok(())
     }
 
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError> {
+        let before = self.status(id)?;
+        self.counts.change_status(before, status);
+        self.statuses.insert(id, status);
         let values = [Value::integer(id), Value::owned(status.as_str()), Value::owned(updated_at)];
         self.defer([Write::new(SET_STATUS, values)]);
         Ok(())
@@ -188,7 +203,8 @@ impl WriteStore for PostgresWriter {
     fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError> {
         let values = [Value::integer(version.id), Value::owned(now), Value::owned(actor)];
         self.defer([Write::new(MOVE_TO_TRASH, values)]);
-        self.defer(lookup::remove(version));
+        let removals = lookup::remove(version, &mut self.counts);
+        self.defer(removals);
         Ok(())
     }
 
@@ -217,7 +233,7 @@ impl WriteStore for PostgresWriter {
     }
 
     fn restore(&mut self, version: &Version) -> Result<(), StoreError> {
-        let (insert, before) = lookup::add(version, true);
+        let (insert, before) = lookup::add(version, true, &mut self.counts);
         self.defer([Write::new(REMOVE_FROM_TRASH, [Value::integer(version.id)])]);
         self.defer(before);
         self.defer([insert]);
@@ -258,7 +274,9 @@ impl WriteStore for PostgresWriter {
         if before.name != after.name {
             let renamed = self.write(registered::rename(after))?;
             let versions = renamed.first().map(|row| row.try_get(0)).transpose().map_err(Failure::from)?;
-            self.defer(lookup::rename(after.key, &before.name, &after.name, versions.unwrap_or_default()));
+            let (key, versions) = (after.key, versions.unwrap_or_default());
+            let texts = lookup::rename(key, &before.name, &after.name, versions, &mut self.counts);
+            self.defer([texts]);
         }
         Ok(())
     }
@@ -270,6 +288,7 @@ impl WriteStore for PostgresWriter {
     }
 
     fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError> {
+        self.defer_counts();
         let summaries = registered::summaries(vec![model], &mut |requests| self.run(requests))?;
         summaries.into_iter().next().ok_or_else(|| StoreError::Failed("a model has no summary".to_owned()))
     }

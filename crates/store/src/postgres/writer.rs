@@ -8,13 +8,14 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{EventDraft, ModelKey, Version, VersionId, chain::Link};
+use registry_domain::{EventDraft, ModelKey, Status, Version, VersionId, chain::Link};
 
 use crate::{StoreError, StoreSize, Transaction, Upkeep};
 
 use super::{
     connection::{Connector, Parameter, Purpose, Request, Session, Uncommitted},
     error::Failure,
+    lookup::Counts,
     rows::{COLUMNS, Value, version},
 };
 
@@ -44,6 +45,9 @@ pub struct PostgresWriter {
     is_locked: bool,
     /// The ends of the chains of events that the transaction has read or moved.
     heads: HashMap<ModelKey, Head>,
+    /// The statuses of the versions that the transaction has read or changed.
+    pub(super) statuses: HashMap<VersionId, Status>,
+    pub(super) counts: Counts,
     /// Writes whose results nobody has asked for, which are sent with the next statement or with COMMIT: that saves a round
     /// trip for each, while the model is locked.
     deferred: Vec<Write>,
@@ -97,6 +101,8 @@ impl PostgresWriter {
             state: State::None,
             is_locked: false,
             heads: HashMap::new(),
+            statuses: HashMap::new(),
+            counts: Counts::default(),
             deferred: Vec::new(),
             written: 0,
         }
@@ -126,6 +132,12 @@ impl PostgresWriter {
         let before = self.deferred.len();
         self.deferred.extend(writes);
         self.written += (self.deferred.len() - before) as u64;
+    }
+
+    /// Writes the counters later, with the next statement.
+    pub(super) fn defer_counts(&mut self) {
+        let counts = self.counts.take();
+        self.defer(counts);
     }
 
     fn run_all(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
@@ -213,6 +225,7 @@ impl PostgresWriter {
         let Some(row) = row else { return Ok(None) };
         let found = version(row)?.into_owned();
         self.learn_head(found.model, row, COLUMNS)?;
+        self.statuses.insert(found.id, found.status);
         Ok(Some(found))
     }
 
@@ -304,6 +317,8 @@ impl Transaction for PostgresWriter {
         }
         self.session.connection(timeout)?;
         self.heads.clear();
+        self.statuses.clear();
+        self.counts = Counts::default();
         (self.state, self.is_locked) = (State::Due, false);
         Ok(())
     }
@@ -313,6 +328,7 @@ impl Transaction for PostgresWriter {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
+        self.defer_counts();
         let state = std::mem::replace(&mut self.state, State::None);
         let deferred = std::mem::take(&mut self.deferred);
         let connection = match (state, &mut self.session.connection) {
