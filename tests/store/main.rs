@@ -9,6 +9,7 @@ mod models;
 mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
+mod postgres_models;
 mod postgres_network;
 mod search;
 mod sqlite;

@@ -47,7 +47,7 @@ impl Fixture for PostgresFixture {
     }
 }
 
-fn write_with<T>(
+pub fn write_with<T>(
     writer: &mut PostgresWriter,
     write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
@@ -61,7 +61,7 @@ fn write_with<T>(
     result
 }
 
-fn database() -> Option<TestDatabase> {
+pub fn database() -> Option<TestDatabase> {
     let database = TestDatabase::create_own();
     if database.is_none() {
         left_out("PostgreSQL is not installed, so its store is not tested");
@@ -69,11 +69,11 @@ fn database() -> Option<TestDatabase> {
     database
 }
 
-fn options(database: &TestDatabase) -> Options {
+pub fn options(database: &TestDatabase) -> Options {
     Options::parse(&database.url()).unwrap()
 }
 
-fn open(options: &Options) -> (Postgres, PostgresWriter) {
+pub fn open(options: &Options) -> (Postgres, PostgresWriter) {
     Postgres::open(options, now()).unwrap()
 }
 
