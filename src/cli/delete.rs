@@ -100,7 +100,7 @@ impl Delete {
 pub(super) fn naming_force(error: ClientError, forced: bool) -> ClientError {
     match error {
         ClientError::Conflict { detail } => {
-            let mut detail = detail.replace("?force=true", FORCE);
+            let mut detail = detail.replace("?force=true", FORCE).replace("send force=true", "give --force");
             if !forced && !detail.contains(FORCE) {
                 detail.push_str("; use --force if that is meant");
             }
