@@ -15,6 +15,7 @@ use std::{
 };
 
 use clap::Parser;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, number, svg, three_digits};
 use support::{
@@ -36,7 +37,7 @@ const WARM_UP: usize = 3;
 const GOAL_MS: f64 = 10.0;
 
 /// The panels of the picture.
-const PANELS: [&str; 4] = ["By key, and counts", "Lists", "Search", "Changes"];
+const PANELS: [&str; 5] = ["By key, and counts", "Lists", "Search", "Filters and models", "Changes"];
 
 /// Path and body of a request, by its number.
 type Request = Box<dyn Fn(u64) -> (String, String)>;
@@ -174,8 +175,35 @@ fn kinds(models: u64, deep_cursor: &str) -> Vec<RequestKind> {
     add(2, "q, rare", "GET", search("q", words::RARE_TEXT));
     add(2, "q, two letters, rare", "GET", search("q", words::TWO_LETTERS));
     add(2, "q, no match", "GET", search("q", words::NO_TEXT));
+    let by_score = "scores.smoke-v1.score:desc";
+    let filtered = |filter: &str, sort: &str| {
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        get(format!("/v1/versions?filter={}&sort={}", encoded(filter), encoded(sort)))
+    };
+    let team = format!("tags.{} = 'team-07'", words::TEAM_TAG);
+    let text = format!("description ILIKE '%{}%'", words::RARE_TEXT);
+    add(3, "score, by score", "GET", filtered("scores.smoke-v1.score >= 0.8", by_score));
     add(
         3,
+        "score and tag, by score",
+        "GET",
+        filtered(&format!("scores.smoke-v1.score >= 0.8 and {team}"), by_score),
+    );
+    add(3, "score, newest", "GET", filtered("scores.smoke-v1.score >= 0.99", "created_at:desc"));
+    add(3, "tag value", "GET", filtered(&team, "created_at:desc"));
+    add(3, "text", "GET", filtered(&text, "created_at:desc"));
+    add(3, "models", "GET", get("/v1/models".to_owned()));
+    add(
+        3,
+        "history at a time",
+        "GET",
+        Box::new(move |turn| {
+            let name = words::name(turn % words::names(models));
+            (format!("/v1/models/{name}/history?at=2026-03-01T00:00:00Z"), String::new())
+        }),
+    );
+    add(
+        4,
         "POST metrics",
         "POST",
         Box::new(move |turn| {
@@ -183,9 +211,9 @@ fn kinds(models: u64, deep_cursor: &str) -> Vec<RequestKind> {
             (format!("/models/{}/metrics", id(turn)), body)
         }),
     );
-    add(3, "promote", "POST", of_id("/promote"));
+    add(4, "promote", "POST", of_id("/promote"));
     add(
-        3,
+        4,
         "register",
         "POST",
         Box::new(move |turn| {
@@ -242,7 +270,7 @@ fn draw(sizes: &[u64], names: &[(&str, usize)], latencies: &[Vec<Latency>]) -> S
                 mark: Mark::Line,
             })
             .collect(),
-        limit: (panel == 1 || panel == 2).then(|| (GOAL_MS, "goal: 10 ms".to_owned())),
+        limit: (1..=3).contains(&panel).then(|| (GOAL_MS, "goal: 10 ms".to_owned())),
     });
     svg(&Plot {
         title: "What a request costs as the registry grows".to_owned(),

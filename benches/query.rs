@@ -1,5 +1,5 @@
-//! Measures lists, filters, search and counts of the store alone, without queues and HTTP, at 1,000, 10,000 and 100,000
-//! versions. `curve` measures the same through the server.
+//! Measures lists, filters, searches and counts of the store alone, without queues and HTTP, at 1,000 to 1,000,000 versions.
+//! `curve` measures the same through the server.
 //!
 //! `cargo bench --bench query`, or `cargo bench --bench query -- 'q rare'` for some. The first run creates the
 //! registries and keeps them under `target/bench`. Good latencies hardly grow with the size.
@@ -11,13 +11,15 @@ use std::{hint::black_box, ops::ControlFlow, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model_registry::{
-    domain::{Cursor, ListQuery, Sort, Status, VersionRef, VersionRow},
+    domain::{
+        Cursor, Filter, ListQuery, SearchQuery, Sort, SortKey, Status, VersionRef, VersionRow, filter::Scope,
+    },
     store::{ReadStore, sqlite::SqliteReader},
 };
 
 use support::{options, seed, words};
 
-const SIZES: [u64; 3] = [1_000, 10_000, 100_000];
+const SIZES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
 /// Returns the queries by name.
 fn queries(models: u64, deep: Option<Cursor>) -> Vec<(&'static str, ListQuery)> {
@@ -40,6 +42,32 @@ fn queries(models: u64, deep: Option<Cursor>) -> Vec<(&'static str, ListQuery)> 
     ]
 }
 
+/// Returns filters and sort keys by name; the last reads all versions.
+fn searches(models: u64) -> Vec<(&'static str, SearchQuery)> {
+    let search = |filter: &str, sort: &str| SearchQuery {
+        filter: Some(Filter::parse(filter, Scope::Versions).unwrap()),
+        sort: SortKey::parse(sort, Scope::Versions).unwrap(),
+        ..SearchQuery::default()
+    };
+    let by_score = "scores.smoke-v1.score:desc";
+    let team = format!("tags.{} = 'team-07'", words::TEAM_TAG);
+    vec![
+        ("score, by score", search("scores.smoke-v1.score >= 0.8", by_score)),
+        ("score and tag, by score", search(&format!("scores.smoke-v1.score >= 0.8 and {team}"), by_score)),
+        ("score, newest", search("scores.smoke-v1.score >= 0.99", "created_at:desc")),
+        ("tag value", search(&team, "created_at:desc")),
+        ("text", search(&format!("description ILIKE '%{}%'", words::RARE_TEXT), "created_at:desc")),
+        (
+            "name, by score",
+            search(
+                &format!("name = '{}'", words::name(words::names(models) / 2)),
+                "scores.mt-bench.score:desc",
+            ),
+        ),
+        ("no index, no match", search("dataset = 'none'", "created_at:desc")),
+    ]
+}
+
 fn reading(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("query");
     group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
@@ -55,6 +83,17 @@ fn reading(criterion: &mut Criterion) {
                         ControlFlow::Continue(())
                     };
                     reader.versions(&query, visit).unwrap()
+                });
+            });
+        }
+        for (name, query) in searches(models) {
+            group.bench_function(BenchmarkId::new(name, models), |bencher| {
+                bencher.iter(|| {
+                    let visit = &mut |model: VersionRow<'_>| {
+                        drop(black_box(model));
+                        ControlFlow::Continue(())
+                    };
+                    reader.search(&query, visit).unwrap()
                 });
             });
         }

@@ -15,6 +15,8 @@ pub const RARE_TEXT: &str = "quzzical";
 pub const TWO_LETTERS: &str = "zz";
 /// In no description.
 pub const NO_TEXT: &str = "no such thing at all";
+/// The key of a tag with one of [`TEAMS`] values, on each version.
+pub const TEAM_TAG: &str = "team";
 /// The suites of all scores.
 pub const SUITES: [&str; 4] = ["core-v1", "smoke-v1", "safety-v2", "mt-bench"];
 
@@ -38,6 +40,7 @@ const VARIANTS: [&str; 25] = [
     "base", "chat", "code", "instruct", "math", "vision", "embed", "rerank", "safety", "draft", "de", "fr",
     "ja", "legal", "medical", "long", "lora", "dpo", "rlhf", "sft", "moe", "int8", "awq", "tools", "eval",
 ];
+const EDITIONS: [&str; 4] = ["", "-2", "-3", "-next"];
 const DATASETS: [&str; 6] =
     ["pile-2024", "web-filtered-v3", "code-mix-v2", "dialogues-v5", "books-v1", "synthetic-v7"];
 const TEAMS: u64 = 40;
@@ -53,7 +56,7 @@ pub fn hash(at: u64, salt: u64) -> u64 {
 
 /// Returns the number of names in a registry of `models` versions: at least fifty versions per name.
 pub fn names(models: u64) -> u64 {
-    (models / 50).clamp(4, (FAMILIES.len() * SIZES.len() * VARIANTS.len()) as u64)
+    (models / 50).clamp(4, (FAMILIES.len() * SIZES.len() * VARIANTS.len() * EDITIONS.len()) as u64)
 }
 
 /// Returns the name with this number.
@@ -61,8 +64,10 @@ pub fn name(number: u64) -> String {
     let number = number as usize;
     let family = FAMILIES[number % FAMILIES.len()];
     let (size, _) = SIZES[number / FAMILIES.len() % SIZES.len()];
-    let variant = VARIANTS[number / FAMILIES.len() / SIZES.len() % VARIANTS.len()];
-    format!("{family}-{size}-{variant}")
+    let number = number / FAMILIES.len() / SIZES.len();
+    let variant = VARIANTS[number % VARIANTS.len()];
+    let edition = EDITIONS[number / VARIANTS.len() % EDITIONS.len()];
+    format!("{family}-{size}-{variant}{edition}")
 }
 
 /// Version `at` of `models`, the `nth` of the name `number`.
@@ -106,11 +111,14 @@ pub fn draft(at: u64, models: u64, number: u64, nth: u64) -> Draft {
         tags.push(RARE_TAG.to_owned());
     }
     draft.tags = tags;
+    draft.properties = [(TEAM_TAG.to_owned(), format!("team-{:02}", hash(number, 12) % TEAMS))].into();
     let method = if hash(at, 14) % 5 < 2 { BROAD_TEXT } else { "trained" };
     let why = if rare { format!("; looks {RARE_TEXT}, see the incident") } else { String::new() };
     draft.description = Some(format!("{method} on {dataset} from step {}{why}", step - 500));
-    draft.metrics =
-        json::read_object(&json!({"suites": {"smoke-v1": scores(at)}}).to_string()).expect("an object");
+    draft.metrics = json::read_object(
+        &json!({"suites": {"smoke-v1": scores(at), "mt-bench": {"score": share(at, 24)}}}).to_string(),
+    )
+    .expect("an object");
     draft
 }
 
@@ -122,6 +130,10 @@ fn rare(at: u64, models: u64) -> bool {
 
 /// Returns the scores of a suite.
 pub fn scores(at: u64) -> serde_json::Value {
-    let share = |salt| (hash(at, salt) % 10_000) as f64 / 10_000.0;
-    json!({"score": share(20), "accuracy": share(21), "loss": 1.0 + share(22), "items": 1_000 + hash(at, 23) % 500})
+    let (score, accuracy, loss) = (share(at, 20), share(at, 21), 1.0 + share(at, 22));
+    json!({"score": score, "accuracy": accuracy, "loss": loss, "items": 1_000 + hash(at, 23) % 500})
+}
+
+fn share(at: u64, salt: u64) -> f64 {
+    (hash(at, salt) % 10_000) as f64 / 10_000.0
 }

@@ -231,6 +231,9 @@ impl Source for Versions {
     }
 }
 
+/// Called with the id of each event and a function that writes it.
+type AddEvent<'a> = &'a mut dyn FnMut(i64, &dyn Fn(&mut Vec<u8>)) -> ControlFlow<()>;
+
 /// A list of events, newest first.
 #[derive(Debug, Clone)]
 pub(super) enum EventList {
@@ -241,14 +244,14 @@ pub(super) enum EventList {
 }
 
 impl EventList {
-    /// Reads events until `add` breaks, which gets the id of each and a function that writes it. `before` is the last
+    /// Reads events until `add` breaks. `before` is the last
     /// event that was read already.
     fn read(
         &self,
         store: &mut dyn ReadStore,
         limit: u32,
         before: Option<i64>,
-        add: &mut dyn FnMut(i64, &dyn Fn(&mut Vec<u8>)) -> ControlFlow<()>,
+        add: AddEvent<'_>,
     ) -> std::result::Result<Page, StoreError> {
         match self {
             Self::OfVersion(query) => {

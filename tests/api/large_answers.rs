@@ -109,6 +109,10 @@ fn clients_that_do_not_read_large_answers_cost_little_memory() {
         &format!("/compare?ids={}", all.join(",")),
         "/models/1/events?limit=500",
         "/models/2",
+        "/v1/models/m/versions?limit=200",
+        "/v1/versions?limit=200&sort=number",
+        "/v1/models/m/versions/2",
+        "/v1/events?limit=500",
     ];
     let stalled: Vec<_> =
         (0..STALLED_CLIENTS).map(|client| server.stalled(paths[client % paths.len()])).collect();
@@ -149,7 +153,9 @@ fn a_large_audit_trail_that_is_read_slowly_survives_a_new_event() {
     for _ in 0..2 {
         server.send("POST", "/models/1/metrics", &scores);
     }
-    let mut stalled: Vec<_> = (0..20).map(|_| server.stalled("/models/1/events")).collect();
+    let mut stalled: Vec<_> = (0..20)
+        .map(|client| server.stalled(["/models/1/events", "/v1/events?model=m&limit=2"][client % 2]))
+        .collect();
     for stream in &stalled {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         assert_eq!(stream.peek(&mut [0]).unwrap(), 1);

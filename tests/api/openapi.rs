@@ -26,6 +26,8 @@ pub fn calls(document: &Value) -> Vec<Call> {
         let path = [
             ("{model_id}", "1"),
             ("{id}", "1"),
+            ("{reference}", "1"),
+            ("{number}", "1"),
             ("{name}", "m"),
             ("{version}", "1"),
             ("{status}", "staging"),

@@ -7,6 +7,7 @@ mod models;
 mod search;
 mod sqlite;
 mod suite;
+mod tags;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

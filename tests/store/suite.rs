@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::{add, models, search};
+use crate::{add, models, search, tags};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -45,6 +45,8 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         models::a_model_is_created_changed_renamed_deleted_and_restored,
         models::models_are_listed_by_name_in_pages,
         models::the_trail_is_read_by_model_version_type_and_actor,
+        tags::a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_change,
+        tags::a_tag_change_that_is_refused_writes_nothing,
         search::searches_match_the_evaluation_of_their_filters,
         search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {

@@ -3,6 +3,8 @@
 //! A score is a finite number directly below `metrics.suites.SUITE`. `_meta` and nested values are none, nor are numbers
 //! beyond the limits of this module; they stay in the metrics and can't be searched.
 
+mod lookup;
+
 use std::collections::BTreeMap;
 
 use crate::{
@@ -66,7 +68,11 @@ pub fn scores(metrics: Option<&str>) -> Vec<Score> {
 /// Returns one score in the metrics of a version.
 #[must_use]
 pub fn score(metrics: Option<&str>, suite: &str, metric: &str) -> Option<f64> {
-    let suites = suites(metrics);
+    let metrics = metrics.filter(|_| has_key(suite, metric))?;
+    if let Some(found) = lookup::score(metrics, suite, metric) {
+        return found;
+    }
+    let suites = suites(Some(metrics));
     let found = first(&suites).find(|(of, name, _)| *of == suite && *name == metric);
     found.map(|(_, _, value)| value)
 }
@@ -173,6 +179,39 @@ mod tests {
             [("s", "a", Some(1.0)), ("s", "b", None), ("s", "c", None), ("t", "a", None)]
         {
             assert_eq!(score(metrics, suite, metric), value, "{suite}.{metric}");
+        }
+    }
+
+    #[test]
+    fn a_score_that_is_looked_up_is_the_one_in_the_list() {
+        let deep = format!(r#"{{"suites":{{"s":{{"a":1}}}},"x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        for metrics in [
+            r#"{"suites":{"s":{"a":0.1234567890123456789,"b":1e22}}}"#,
+            r#"{"suites":{"s":{"a":1}},"suites":{"s":{"b":2}}}"#,
+            r#"{"suites":{"s":{"a":1,"a":2},"t":{"a":4},"s":{"a":3}}}"#,
+            r#"{"suites":{"s":{"a":1,"a":"x"}}}"#,
+            r#"{"suites":{"s":{"\u0061":-1.5,"b":[1],"c":1e400}}}"#,
+            r#"{"x":NaN,"suites":{"s":{"a":1}}}"#,
+            r#"{"suites":{"s":5,"t":{"a":1}}}"#,
+            r#"{"suites":null}"#,
+            r#"{"suites":{"s":{"a":1}}} x"#,
+            "[]",
+            "{half",
+            &deep,
+            &many(MAX_SCORES, 2),
+        ] {
+            for suite in ["s", "t", "a", "b"] {
+                for metric in ["a", "b", "c", "m0", "m999"] {
+                    let listed = scores(Some(metrics)).into_iter();
+                    let mut listed = listed.filter(|score| score.suite == suite && score.metric == metric);
+                    let expected = listed.next().map(|score| score.value);
+                    assert_eq!(
+                        score(Some(metrics), suite, metric),
+                        expected,
+                        "{suite}.{metric} of {metrics}"
+                    );
+                }
+            }
         }
     }
 

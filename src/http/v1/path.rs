@@ -9,7 +9,7 @@ pub(super) fn model(call: &Call) -> Result<String, ApiError> {
     call.path_text(2)
 }
 
-/// Returns the version in `/v1/models/{name}/versions/{version}…`: a number, `label:TEXT` or `@ALIAS`.
+/// Returns the version in `/v1/models/{name}/versions/{reference}…`: a number, `label:TEXT` or `@ALIAS`.
 pub(super) fn version(call: &mut Call) -> Result<VersionRef, ApiError> {
     let (name, text) = (model(call)?, call.path_text(4)?);
     if let Some(label) = text.strip_prefix("label:") {
@@ -20,7 +20,7 @@ pub(super) fn version(call: &mut Call) -> Result<VersionRef, ApiError> {
     }
     let number = i64::check_strict(&text).and_then(|()| i64::from_text(&text));
     if number.is_err() {
-        call.refuse("path", "version", "Input should be a number, label: and a label, or @ and an alias");
+        call.refuse("path", "reference", "Input should be a number, label: and a label, or @ and an alias");
     }
     Ok(VersionRef::Number(name, number.unwrap_or_default()))
 }

@@ -1,4 +1,4 @@
-//! `…/versions/{version}/scores`: scores by suite.
+//! `…/versions/{reference}/scores`: scores by suite.
 
 use super::{
     super::{
@@ -14,7 +14,7 @@ use super::{
 /// Get the scores of a version
 #[utoipa::path(
     get,
-    path = "/v1/models/{name}/versions/{version}/scores",
+    path = "/v1/models/{name}/versions/{reference}/scores",
     operation_id = "v1_get_scores",
     params(ByReference),
     responses((status = 200, description = "The scores.", body = Suites), NotFound, DoesNotFit),
@@ -31,7 +31,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 /// They are merged into the suite key by key. The suite's `_meta` says who recorded them, when and on what.
 #[utoipa::path(
     post,
-    path = "/v1/models/{name}/versions/{version}/scores",
+    path = "/v1/models/{name}/versions/{reference}/scores",
     operation_id = "v1_record_scores",
     params(ByReference, OnlyIf),
     request_body = NewScores,

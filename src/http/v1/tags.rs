@@ -64,7 +64,7 @@ pub(super) async fn delete_model_tag(mut call: Call) -> Answer {
 /// Set a tag of a version
 #[utoipa::path(
     put,
-    path = "/v1/models/{name}/versions/{version}/tags/{key}",
+    path = "/v1/models/{name}/versions/{reference}/tags/{key}",
     operation_id = "v1_set_version_tag",
     params(
         ByReference,
@@ -92,7 +92,7 @@ pub(super) async fn set_version_tag(mut call: Call) -> Answer {
 /// If there is none, nothing changes.
 #[utoipa::path(
     delete,
-    path = "/v1/models/{name}/versions/{version}/tags/{key}",
+    path = "/v1/models/{name}/versions/{reference}/tags/{key}",
     operation_id = "v1_delete_version_tag",
     params(
         ByReference,

@@ -94,7 +94,7 @@ pub(super) async fn register(mut call: Call) -> Answer {
 /// Get a version of a model
 #[utoipa::path(
     get,
-    path = "/v1/models/{name}/versions/{version}",
+    path = "/v1/models/{name}/versions/{reference}",
     operation_id = "v1_get_version",
     params(ByReference, Unless),
     responses(OneVersionV1, NotModified, NotFound, DoesNotFit)
@@ -124,7 +124,7 @@ pub(super) async fn get_by_id(mut call: Call) -> Answer {
 /// Only the given fields and tags change. If nothing changes, no event is written.
 #[utoipa::path(
     patch,
-    path = "/v1/models/{name}/versions/{version}",
+    path = "/v1/models/{name}/versions/{reference}",
     operation_id = "v1_update_version",
     params(ByReference, OnlyIf),
     request_body = VersionChanges,
@@ -154,7 +154,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
 /// It goes to the trash and can be restored. Its aliases end. A version that is in production or frozen is deleted only with `force`.
 #[utoipa::path(
     delete,
-    path = "/v1/models/{name}/versions/{version}",
+    path = "/v1/models/{name}/versions/{reference}",
     operation_id = "v1_delete_version",
     params(
         ByReference,
@@ -181,11 +181,11 @@ pub(super) async fn delete(mut call: Call) -> Answer {
 /// Takes it out of the trash. A version that was in production comes back in staging; aliases do not come back.
 #[utoipa::path(
     post,
-    path = "/v1/models/{name}/versions/{version}/restore",
+    path = "/v1/models/{name}/versions/{number}/restore",
     operation_id = "v1_restore_version",
     params(
         ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
-        ("version" = i64, Path, example = 1, description = "The number of the deleted version."),
+        ("number" = i64, Path, example = 1, description = "The number of the deleted version."),
     ),
     responses(
         ChangedVersionV1,
@@ -196,7 +196,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
 )]
 pub(super) async fn restore(mut call: Call) -> Answer {
     let name = path::model(&call)?;
-    let number = call.path(4, "version").unwrap_or_default();
+    let number = call.path(4, "number").unwrap_or_default();
     call.optional_body(BodyLimit::Write).await?.finish();
     call.check()?;
     let version = call.registry().restore_version(name, number, call.caller()).await?;

@@ -75,7 +75,7 @@ fn a_version_is_found_by_number_label_alias_and_id() {
         app.get(&format!("/v1/models/m/versions/{reference}")).error(404, "not_found");
     }
     for reference in ["x", "01x", "1.0", "+1", "%201", "1_0", "99999999999999999999"] {
-        app.get(&format!("/v1/models/m/versions/{reference}")).unfit(&["version"]);
+        app.get(&format!("/v1/models/m/versions/{reference}")).unfit(&["reference"]);
     }
     app.get("/v1/versions/99").error(404, "not_found");
     app.get("/v1/versions/x").unfit(&["id"]);
@@ -192,7 +192,7 @@ fn a_deleted_version_is_restored_by_its_number() {
     for number in [1, 9] {
         app.v1("POST", &format!("{}/restore", version("m", number)), json!({})).error(404, "not_found");
     }
-    app.v1("POST", "/v1/models/m/versions/label:1/restore", Value::Null).unfit(&["version"]);
+    app.v1("POST", "/v1/models/m/versions/label:1/restore", Value::Null).unfit(&["number"]);
 
     app.v1("DELETE", &version("m", 2), Value::Null).ok();
     app.register("m", "2");

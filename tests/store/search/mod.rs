@@ -339,7 +339,8 @@ fn condition() -> impl Strategy<Value = String> {
         4 => (numbers.clone(), comparators(), pick(&["0", "0.8", "0.805", "-1.5", "1e6"]))
             .prop_map(|(field, is, value)| format!("{field} {is} {value}")),
         1 => (numbers.clone(), not()).prop_map(|(field, not)| format!("{field} {not}IN (0.8, 1, -0.0)")),
-        2 => (times, comparators(), time).prop_map(|(field, is, value)| format!("{field} {is} {value}")),
+        2 => (times.clone(), comparators(), time.clone()).prop_map(|(field, is, value)| format!("{field} {is} {value}")),
+        1 => (times, not(), time.clone(), time).prop_map(|(field, not, one, other)| format!("{field} {not}IN ({one}, {other})")),
         1 => (prop_oneof![texts, integers, numbers, pick(&["sha256", "alias"])], not())
             .prop_map(|(field, not)| format!("{field} IS {not}NULL")),
         1 => pick(&["frozen = true", "frozen != true", "status = 'production'", "status != 'staging'",
@@ -404,6 +405,25 @@ pub fn searches_match_the_evaluation_of_their_filters(store: &mut impl Fixture) 
                 store.reader(),
                 &all,
                 &SearchQuery { filter: None, sort: sort.clone(), limit, after: None },
+            );
+        }
+    }
+    let time = Timestamp::from_unix_millis(START + 7_000).to_iso();
+    let digest = Digest::from_bytes([1; 32]);
+    for filter in [
+        format!("created_at IN ('{time}') and updated_at >= '{time}'"),
+        format!("updated_at IN ('{time}') or created_at < '{time}'"),
+        "name = 'm-1' and status = 'staging'".to_owned(),
+        "tags.team = '' and scores.s.a >= 0.5".to_owned(),
+        "scores.s.a IS NULL and tags.team IS NULL".to_owned(),
+        format!("alias IN ('champion', 'production') and NOT sha256 = '{digest}'"),
+    ] {
+        let filter = Some(Filter::parse(&filter, Scope::Versions).unwrap());
+        for sort in sorts() {
+            compare(
+                store.reader(),
+                &all,
+                &SearchQuery { filter: filter.clone(), sort, limit: 9, after: None },
             );
         }
     }

@@ -71,3 +71,32 @@ impl Budget {
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_ends_when_its_steps_or_its_time_are_spent_and_later_ones_are_unlimited() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let budget = Budget::attach(&mut connection).unwrap();
+        let count = |rows: u32| -> rusqlite::Result<u32> {
+            let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?1) \
+                       SELECT count(*) FROM n";
+            connection.query_row(sql, [rows], |row| row.get(0))
+        };
+        let (endless, hour) = (u32::MAX, Duration::from_secs(3_600));
+        assert_eq!(budget.limited(20, hour, || count(endless)), Ok(None));
+        assert_eq!(budget.limited(u64::MAX, Duration::from_millis(5), || count(endless)), Ok(None));
+        assert_eq!(budget.limited(20, hour, || count(10)), Ok(Some(10)));
+        assert_eq!(count(100_000), Ok(100_000));
+
+        // What an inner budget spends does not extend the outer one.
+        let inner = budget.limited(u64::MAX, Duration::from_millis(5), || {
+            let first = budget.limited(20, hour, || count(endless))?;
+            assert_eq!(first, None);
+            count(endless)
+        });
+        assert_eq!(inner, Ok(None));
+    }
+}

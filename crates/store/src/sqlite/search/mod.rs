@@ -141,8 +141,7 @@ impl Search<'_> {
             return self.run(self.sorted(Some(source), limit));
         }
         if self.is_indexed() {
-            // The table of the sort key already has the condition on it.
-            let others = sources.iter().filter(|source| source.field() != &self.query.sort.field);
+            let others = sources.iter().filter(|source| !self.is_driven_by(source.condition()));
             let only = self.rarest(others, MANY)?;
             let found = self.budget.limited(LOOK_UP_STEPS, MAX_TIME, || self.along_index(only, limit))?;
             if let Some(found) = found {

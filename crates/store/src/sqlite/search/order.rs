@@ -109,7 +109,7 @@ impl Search<'_> {
             format!("SELECT {id} AS id, {selected} AS key FROM {from}{filter}{}", conditions.join(" AND "))
         };
         let limit = values.bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let is_merged = *field == Field::Attribute(Attribute::UpdatedAt) && self.status().is_none();
+        let is_merged = *field == Field::Attribute(Attribute::UpdatedAt) && !self.has_status();
         let sql = if is_merged {
             let selects: Vec<_> = Status::ALL.into_iter().map(|status| select(Some(status))).collect();
             format!("{} ORDER BY key {direction}, id {direction} LIMIT {limit}", selects.join(" UNION ALL "))
@@ -196,18 +196,14 @@ impl Search<'_> {
             _ => Vec::new(),
         };
         if matches!(attribute, Attribute::CreatedAt | Attribute::UpdatedAt) {
-            for Condition { field, test } in conjuncts(self.query.filter.as_ref()) {
-                let Test::Compare(comparator, operand) = test else { continue };
-                match (field, operand) {
-                    (Field::Attribute(of), Value::Time(time)) if *of == attribute => {
+            for condition in conjuncts(self.query.filter.as_ref()) {
+                let Condition { field: Field::Attribute(of), test } = condition else { continue };
+                match test {
+                    Test::Compare(comparator, Value::Time(time)) if *of == attribute => {
                         conditions.extend(bounds(key, *comparator, *time, values));
                     }
-                    // An index has the versions of a status by both times, and those of a name by `created_at`.
-                    (Field::Attribute(of @ (Attribute::Status | Attribute::Name)), _)
-                        if *comparator == Comparator::Equal
-                            && (*of == Attribute::Status || attribute == Attribute::CreatedAt) =>
-                    {
-                        conditions.push(tested(column(*of), test, values));
+                    _ if *of != attribute && self.is_driven_by(condition) => {
+                        conditions.push(tested(column(*of), test, values))
                     }
                     _ => {}
                 }
@@ -216,13 +212,26 @@ impl Search<'_> {
         (key, conditions)
     }
 
+    /// Returns true if the index or the table that is read in order has only versions that meet a condition: it is on the sort
+    /// key, or selects a status or a name, whose versions an index has by time.
+    pub(super) fn is_driven_by(&self, condition: &Condition) -> bool {
+        let is_equality = matches!(condition.test, Test::Compare(Comparator::Equal, _));
+        match (&self.query.sort.field, &condition.field) {
+            (sort, field) if sort == field => true,
+            (
+                Field::Attribute(Attribute::CreatedAt),
+                Field::Attribute(Attribute::Name | Attribute::Status),
+            )
+            | (Field::Attribute(Attribute::UpdatedAt), Field::Attribute(Attribute::Status)) => is_equality,
+            _ => false,
+        }
+    }
+
     /// Returns true if the filter selects versions of one status.
-    fn status(&self) -> Option<()> {
-        let equality = |condition: &&Condition| {
-            condition.field == Field::Attribute(Attribute::Status)
-                && matches!(condition.test, Test::Compare(Comparator::Equal, _))
-        };
-        conjuncts(self.query.filter.as_ref()).iter().any(equality).then_some(())
+    fn has_status(&self) -> bool {
+        conjuncts(self.query.filter.as_ref()).into_iter().any(|condition| {
+            condition.field == Field::Attribute(Attribute::Status) && self.is_driven_by(condition)
+        })
     }
 
     fn direction(&self) -> &'static str {

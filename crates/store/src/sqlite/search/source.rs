@@ -5,7 +5,10 @@ use registry_domain::{
     text::fold,
 };
 
-use super::{translate::tested, values::Values};
+use super::{
+    translate::{holds_for_production, tested},
+    values::Values,
+};
 use crate::sqlite::ngrams;
 
 /// A condition that every version in the result must meet, and that an index, a lookup table or the text index answers.
@@ -37,8 +40,8 @@ impl<'q> Source<'q> {
         Some(Self { condition, text })
     }
 
-    pub(super) fn field(&self) -> &'q Field {
-        &self.condition.field
+    pub(super) fn condition(&self) -> &'q Condition {
+        self.condition
     }
 
     /// Returns the statement that selects the ids. Some may not pass the condition: the filter is checked on each row.
@@ -51,6 +54,14 @@ impl<'q> Source<'q> {
             );
         }
         match field {
+            Field::Attribute(Attribute::Alias) => {
+                let held = format!("SELECT version_id FROM aliases WHERE {}", tested("alias", test, values));
+                if holds_for_production(test) {
+                    format!("{held} UNION ALL SELECT id FROM models WHERE status = 'production'")
+                } else {
+                    held
+                }
+            }
             Field::Attribute(Attribute::Sha256) => {
                 format!("SELECT version_id FROM version_files WHERE {}", tested("sha256", test, values))
             }
@@ -90,7 +101,12 @@ pub(super) fn conjuncts(filter: Option<&Filter>) -> Vec<&Condition> {
 fn is_indexed(attribute: Attribute) -> bool {
     matches!(
         attribute,
-        Attribute::Name | Attribute::Status | Attribute::ArtifactUri | Attribute::RunId | Attribute::Sha256
+        Attribute::Name
+            | Attribute::Status
+            | Attribute::Alias
+            | Attribute::ArtifactUri
+            | Attribute::RunId
+            | Attribute::Sha256
     )
 }
 

@@ -3,7 +3,10 @@
 //! Columns have a `+` before them, so that SQLite uses no index for the condition: [`plan`](super::plan) chooses how rows
 //! are found, and the condition only decides which of them pass.
 
-use registry_domain::filter::{Attribute, Comparator, Condition, Field, Filter, Test, Value};
+use registry_domain::{
+    PRODUCTION_ALIAS,
+    filter::{Attribute, Comparator, Condition, Field, Filter, Test, Value},
+};
 
 use super::values::Values;
 
@@ -137,12 +140,16 @@ fn alias(test: &Test, values: &mut Values) -> String {
     if let Test::Null { negated } = test {
         return format!("{}({NONE})", if *negated { "NOT " } else { "" });
     }
-    let production = test.holds(&[Value::Text("production".to_owned())]);
     let one = tested("a.alias", test, values);
     let held = format!(
         "EXISTS (SELECT 1 FROM aliases AS a WHERE a.model_key = v.model_key AND a.version_id = v.id AND {one})"
     );
-    if production { format!("(v.status = 'production' OR {held})") } else { held }
+    if holds_for_production(test) { format!("(v.status = 'production' OR {held})") } else { held }
+}
+
+/// Returns true if the alias of the production version, which no table has, passes the test.
+pub(super) fn holds_for_production(test: &Test) -> bool {
+    test.holds(&[Value::Text(PRODUCTION_ALIAS.to_owned())])
 }
 
 /// Tests the digests of a version's files.

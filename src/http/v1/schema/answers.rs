@@ -1,0 +1,247 @@
+//! Answers of `/v1`, errors among them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::domain::json::Object;
+
+use super::{super::super::openapi::Failure, StatusName};
+
+/// A registered model.
+#[derive(ToSchema)]
+#[schema(examples(json!({
+    "name": "minilm",
+    "description": "sentence embeddings",
+    "tags": {"team": "nlp"},
+    "versions": 3,
+    "latest": 3,
+    "aliases": {"champion": 2, "production": 1},
+    "created_at": "2026-11-22T23:10:42.007Z",
+    "updated_at": "2026-11-22T23:10:56.120Z"
+})))]
+pub(in crate::http::v1) struct RegisteredModel {
+    name: String,
+    #[schema(required)]
+    description: Option<String>,
+    tags: BTreeMap<String, String>,
+    /// How many versions it has; deleted ones do not count, unless the model is deleted itself.
+    versions: u64,
+    /// The number of its newest version.
+    #[schema(required)]
+    latest: Option<i64>,
+    /// The number of the version that each alias points to. `production` is one of them.
+    aliases: BTreeMap<String, i64>,
+    created_at: String,
+    /// Increases with every change of the model itself; changes of versions and aliases leave it.
+    updated_at: String,
+    /// Only if the model is in the trash.
+    #[schema(required = false)]
+    deleted_at: String,
+}
+
+/// A version of a model. Every field is present, and `null` if unknown.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct RegisteredVersion {
+    /// Never reused.
+    id: i64,
+    /// The name of the model.
+    model: String,
+    /// 1, 2, 3 … within the model; never reused.
+    number: i64,
+    /// Unique within the model.
+    label: String,
+    status: StatusName,
+    artifact_uri: Option<String>,
+    /// 64 hex digits in lower case.
+    sha256: Option<String>,
+    size_bytes: Option<i64>,
+    files: Vec<VersionFile>,
+    run_id: Option<String>,
+    git_commit: Option<String>,
+    created_by: Option<String>,
+    source_host: Option<String>,
+    frozen: bool,
+    d_model: Option<i64>,
+    n_layers: Option<i64>,
+    n_heads: Option<i64>,
+    vocab_size: Option<i64>,
+    params: Option<i64>,
+    training_step: Option<i64>,
+    training_loss: Option<f64>,
+    dataset: Option<String>,
+    description: Option<String>,
+    tags: BTreeMap<String, String>,
+    /// The numbers in the suites of `metrics`.
+    scores: BTreeMap<String, BTreeMap<String, f64>>,
+    metrics: Option<Object>,
+    created_at: String,
+    /// Increases with every change of the version.
+    updated_at: String,
+}
+
+/// A file of a version.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct VersionFile {
+    path: String,
+    size_bytes: Option<i64>,
+    sha256: Option<String>,
+    /// `weights` or `config`.
+    role: String,
+}
+
+/// A time in which a version held an alias.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct Holding {
+    alias: String,
+    /// The number of the version, which may be deleted.
+    version: i64,
+    label: String,
+    /// The id of the version.
+    id: i64,
+    since: String,
+    /// `null` while the version holds the alias.
+    until: Option<String>,
+    /// Who gave it the alias.
+    actor: Option<String>,
+    reason: Option<String>,
+}
+
+/// A change.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct TrailEvent {
+    /// Increases with time.
+    id: i64,
+    /// The name that the model has now; `null` once it is purged.
+    model: Option<String>,
+    /// The number of the version; `null` for changes of the model itself, and once the version is purged.
+    version: Option<i64>,
+    version_id: Option<i64>,
+    r#type: String,
+    payload: Value,
+    /// Values before the change. One that is very long is replaced by its size.
+    before: Object,
+    /// Values after the change.
+    after: Object,
+    reason: Option<String>,
+    actor: Option<String>,
+    created_at: String,
+    /// SHA-256 over the event and the hash of the event before it in the same model.
+    hash: String,
+}
+
+/// A page of models.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct ModelPage {
+    models: Vec<RegisteredModel>,
+    /// The cursor of the next page; `null` on the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// A page of versions.
+#[derive(ToSchema)]
+#[schema(as = VersionPage)]
+pub(in crate::http::v1) struct VersionPageV1 {
+    versions: Vec<RegisteredVersion>,
+    /// The cursor of the next page; `null` on the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// A page of events.
+#[derive(ToSchema)]
+#[schema(as = EventPage)]
+pub(in crate::http::v1) struct EventPageV1 {
+    events: Vec<TrailEvent>,
+    /// The cursor of the next page; `null` on the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// Holdings, the newest first.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct History {
+    history: Vec<Holding>,
+}
+
+/// The number of the version that each alias points to.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct Aliases {
+    aliases: BTreeMap<String, i64>,
+}
+
+/// Scores by suite, as they were recorded.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct Suites {
+    suites: BTreeMap<String, Value>,
+}
+
+/// The name of the caller in the audit trail.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct WhoAmI {
+    actor: String,
+}
+
+/// Confirms a deletion.
+#[derive(ToSchema)]
+#[schema(as = DeletedV1)]
+pub(in crate::http::v1) struct Deleted {
+    deleted: bool,
+}
+
+/// Why a request was refused or failed.
+#[derive(ToSchema)]
+#[schema(as = ErrorV1, examples(json!({"error": {"code": "not_found", "message": "there is no model \"m\""}})))]
+pub(in crate::http::v1) struct Problem {
+    error: ProblemDetails,
+}
+
+/// What was wrong and what to do.
+#[derive(ToSchema)]
+#[schema(as = ErrorDetails)]
+pub(in crate::http::v1) struct ProblemDetails {
+    /// One of `invalid`, `unauthorized`, `forbidden`, `not_found`, `method_not_allowed`, `timeout`, `conflict`, `precondition_failed`,
+    /// `too_large`, `misdirected`, `too_many_requests`, `internal`, `unavailable`, `outcome_unknown`, `full`.
+    code: String,
+    /// A sentence for people.
+    message: String,
+    /// Only with 422: all invalid values.
+    #[schema(required = false)]
+    fields: Vec<FieldProblem>,
+}
+
+/// An invalid value.
+#[derive(ToSchema)]
+#[schema(as = InvalidField)]
+pub(in crate::http::v1) struct FieldProblem {
+    /// The names and indexes that lead to it, like `tags.team`.
+    path: String,
+    message: String,
+}
+
+/// The model.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(("ETag" = String, description = "The tag of the model itself, without versions and aliases, for `If-Match`.")))]
+pub(in crate::http::v1) struct OneModel(RegisteredModel);
+
+/// The model after the change.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(("ETag" = String, description = "The tag of the model itself, without versions and aliases, for `If-Match`.")))]
+pub(in crate::http::v1) struct ChangedModel(RegisteredModel);
+
+/// The version.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`.")))]
+pub(in crate::http::v1) struct OneVersionV1(RegisteredVersion);
+
+/// The version after the change, committed and synced to disk.
+#[derive(IntoResponses)]
+#[response(status = 200, headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`.")))]
+pub(in crate::http::v1) struct ChangedVersionV1(RegisteredVersion);
+
+/// The model does not exist.
+#[derive(IntoResponses)]
+#[response(status = 404)]
+pub(in crate::http::v1) struct NoModel(Failure);

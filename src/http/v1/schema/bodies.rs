@@ -1,0 +1,187 @@
+//! Bodies of requests of `/v1`.
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+
+use crate::domain::json::Object;
+
+use super::StatusName;
+
+/// A model to create.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"name": "minilm", "description": "sentence embeddings", "tags": {"team": "nlp"}})))]
+pub(in crate::http::v1) struct NewRegisteredModel {
+    /// Not blank; any character is allowed, and at most 1,024 bytes.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
+    name: String,
+    description: Option<String>,
+    #[schema(required = false)]
+    tags: BTreeMap<String, String>,
+}
+
+/// Changes to a model. What is not given stays.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"description": "embeddings of sentences", "tags": {"team": "search", "old": null}})))]
+pub(in crate::http::v1) struct ModelChangesV1 {
+    /// The new name.
+    #[schema(required = false, pattern = r"[^\s\u0085]", max_length = 1024)]
+    name: String,
+    /// `null` removes it.
+    description: Option<String>,
+    /// Tags to set, or, with `null`, to remove. Other tags stay.
+    #[schema(required = false)]
+    tags: BTreeMap<String, Option<String>>,
+}
+
+/// A version to register. `artifact_uri` or `sha256` is required.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "label": "v2",
+    "artifact_uri": "s3://models/minilm/v2/model.safetensors",
+    "sha256": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "size_bytes": 90_868_376,
+    "git_commit": "4f1c2ab",
+    "training_loss": 0.31,
+    "tags": {"team": "nlp", "embedding": ""}
+})))]
+pub(in crate::http::v1) struct NewVersion {
+    /// Unique within the model. Not blank; any character is allowed, and at most 1,024 bytes.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
+    label: String,
+    /// By default `experimental`. A version in `production` must pass the gate, and demotes the one before it.
+    #[schema(required = false)]
+    status: StatusName,
+    /// The location of the artifact, trimmed. The server never opens it. If missing, it becomes `sha256:<sha256>`.
+    artifact_uri: Option<String>,
+    /// The SHA-256 of the checkpoint: 64 hex digits, with or without the prefix `sha256:`.
+    #[schema(pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$")]
+    sha256: Option<String>,
+    #[schema(minimum = 0)]
+    size_bytes: Option<i64>,
+    /// The SHA-256 of the configuration.
+    #[schema(pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$")]
+    config_sha256: Option<String>,
+    #[schema(minimum = 0)]
+    config_size_bytes: Option<i64>,
+    run_id: Option<String>,
+    git_commit: Option<String>,
+    /// By default the caller, as named in the audit trail.
+    created_by: Option<String>,
+    /// By default the caller's address.
+    source_host: Option<String>,
+    /// Makes artifact, provenance and architecture immutable for good.
+    #[schema(required = false, default = false)]
+    frozen: bool,
+    d_model: Option<i64>,
+    n_layers: Option<i64>,
+    n_heads: Option<i64>,
+    vocab_size: Option<i64>,
+    params: Option<i64>,
+    training_step: Option<i64>,
+    training_loss: Option<f64>,
+    dataset: Option<String>,
+    description: Option<String>,
+    /// A tag without a value has an empty one.
+    #[schema(required = false)]
+    tags: BTreeMap<String, String>,
+    /// Free, except for the object `suites`: scores by suite.
+    metrics: Option<Object>,
+    /// Gives the label out again even if a deleted version had it for other bytes.
+    #[schema(required = false, default = false)]
+    reuse_label: bool,
+}
+
+/// Changes to a version. No field can be removed, so `null` is an error. If the version is in production or frozen, its artifact,
+/// provenance and architecture are immutable (409). `frozen` never goes back to false.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"description": "sentence embeddings", "tags": {"blessed": "", "nightly": null}})))]
+pub(in crate::http::v1) struct VersionChanges {
+    #[schema(required = false)]
+    status: StatusName,
+    #[schema(required = false, pattern = r"[^\s\u0085]")]
+    artifact_uri: String,
+    #[schema(required = false, pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$")]
+    sha256: String,
+    #[schema(required = false, minimum = 0)]
+    size_bytes: i64,
+    #[schema(required = false, pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$")]
+    config_sha256: String,
+    #[schema(required = false, minimum = 0)]
+    config_size_bytes: i64,
+    #[schema(required = false)]
+    run_id: String,
+    #[schema(required = false)]
+    git_commit: String,
+    #[schema(required = false)]
+    created_by: String,
+    #[schema(required = false)]
+    source_host: String,
+    #[schema(required = false)]
+    frozen: bool,
+    #[schema(required = false)]
+    d_model: i64,
+    #[schema(required = false)]
+    n_layers: i64,
+    #[schema(required = false)]
+    n_heads: i64,
+    #[schema(required = false)]
+    vocab_size: i64,
+    #[schema(required = false)]
+    params: i64,
+    #[schema(required = false)]
+    training_step: i64,
+    #[schema(required = false)]
+    training_loss: f64,
+    #[schema(required = false)]
+    dataset: String,
+    #[schema(required = false)]
+    description: String,
+    /// Tags to set, or, with `null`, to remove. Other tags stay.
+    #[schema(required = false)]
+    tags: BTreeMap<String, Option<String>>,
+    /// Replaces all metrics, except that `suites` stay if they are not mentioned.
+    #[schema(required = false)]
+    metrics: Object,
+}
+
+/// The value of a tag.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"value": "nlp"})))]
+pub(in crate::http::v1) struct TagValue {
+    /// At most 8 KiB.
+    #[schema(max_length = 8192)]
+    value: String,
+}
+
+/// The new holder of an alias.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"version": 2, "expected": 1, "reason": "better recall"})))]
+pub(in crate::http::v1) struct NewHolder {
+    /// The number of the version.
+    version: i64,
+    /// The number of the version that must hold the alias now; `null` if none may. Absent: any.
+    expected: Option<i64>,
+    /// At most 4 KiB.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 4096)]
+    reason: Option<String>,
+}
+
+/// The way back.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"reason": "wrong tokenizer"})))]
+pub(in crate::http::v1) struct Rollback {
+    /// The number of the version. Absent: the version that was in production before the current one.
+    #[schema(required = false)]
+    to: i64,
+    /// Not blank, and at most 4 KiB.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 4096)]
+    reason: String,
+}

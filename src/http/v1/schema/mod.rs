@@ -1,0 +1,85 @@
+//! The schemas of `/v1`: parameters, bodies and answers. As in the native API, these types are described and never built.
+#![allow(dead_code, reason = "described, never built")]
+
+mod answers;
+mod bodies;
+
+use serde_json::{Value, json};
+use utoipa::{IntoParams, PartialSchema as _, ToSchema as _};
+
+pub(super) use super::super::native::schema::{NewScores, NotModified, OnlyIf, StatusName, Unless};
+pub(super) use answers::*;
+pub(super) use bodies::*;
+
+/// Returns the schemas by name.
+pub(in crate::http) fn all() -> Value {
+    macro_rules! by_name {
+        ($($schema:ty),+) => { json!({ $((<$schema>::name()): <$schema>::schema()),+ }) };
+    }
+    let mut schemas = by_name!(
+        RegisteredModel,
+        RegisteredVersion,
+        VersionFile,
+        Holding,
+        TrailEvent,
+        ModelPage,
+        VersionPageV1,
+        EventPageV1,
+        History,
+        Aliases,
+        Suites,
+        WhoAmI,
+        Deleted,
+        NewRegisteredModel,
+        ModelChangesV1,
+        NewVersion,
+        VersionChanges,
+        TagValue,
+        NewHolder,
+        Rollback,
+        Problem,
+        ProblemDetails,
+        FieldProblem
+    );
+    // In answers, a field that may be null is present all the same.
+    for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent"] {
+        let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
+        schemas[name]["required"] = fields.cloned().collect();
+    }
+    // Keys of tags are not blank.
+    for name in ["NewRegisteredModel", "ModelChangesV1", "NewVersion", "VersionChanges"] {
+        schemas[name]["properties"]["tags"]["propertyNames"] =
+            json!({ "pattern": NOT_BLANK, "maxLength": 1024 });
+    }
+    let uri = json!({ "type": "string", "pattern": NOT_BLANK });
+    let digest = json!({ "type": "string" });
+    schemas["NewVersion"]["anyOf"] = json!([
+        { "required": ["artifact_uri"], "properties": { "artifact_uri": uri } },
+        { "required": ["sha256"], "properties": { "sha256": digest } },
+    ]);
+    schemas
+}
+
+/// Regular expressions of JSON Schema do not count U+0085 as a blank, but Unicode and this server do.
+const NOT_BLANK: &str = r"[^\s\u0085]";
+
+/// The path of one version of a model.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByReference {
+    /// The model's name, percent-encoded: a slash in it is `%2F`.
+    #[param(min_length = 1, example = "minilm")]
+    name: String,
+    /// The version: its number, or `label:` and its label, or `@` and an alias that it holds, percent-encoded.
+    #[param(pattern = r"^(-?[0-9]{1,18}|label:[\s\S]+|@[\s\S]+)$", example = "1")]
+    reference: String,
+}
+
+/// A conditional write of a model.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(in crate::http::v1) struct OnlyIfModel {
+    /// Entity tags from the model's `ETag`. If none of them is current, the answer is 412 and nothing changes. `*` matches any state.
+    #[param(rename = "If-Match", required = false)]
+    if_match: String,
+}
