@@ -96,20 +96,23 @@ impl Delete {
     }
 }
 
-fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
-    // The registry's message names its query parameter.
-    let error = match error {
+/// Returns the error with the flag of the command in place of the registry's query parameter.
+pub(super) fn naming_force(error: ClientError, forced: bool) -> ClientError {
+    match error {
         ClientError::Conflict { detail } => {
-            let mut detail = detail.replace("?force=true", FORCE);
+            let mut detail = detail.replace("?force=true", FORCE).replace("send force=true", "give --force");
             if !forced && !detail.contains(FORCE) {
                 detail.push_str("; use --force if that is meant");
             }
             ClientError::Conflict { detail }
         }
         other => other,
-    };
+    }
+}
+
+fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
     let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
-    Failure::from(error).after(&format!("{label} was not deleted: ")).followed_by(&rest)
+    Failure::from(naming_force(error, forced)).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
 /// Returns true if the registry moves deleted versions to a trash; one without `/v1` has none.

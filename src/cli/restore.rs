@@ -104,7 +104,7 @@ fn refusal(error: ClientError, name: &str) -> Failure {
 }
 
 /// Returns the versions that were once deleted under this name. The trash has no list, but the audit trail names them.
-fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Result<Vec<Deleted>, ClientError> {
+fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Result<Vec<Deleted>, Failure> {
     let number = |event: &Value, field: &str| event.get(field).and_then(Value::as_i64);
     match reading {
         VersionRef::Label(name, label) => deleted_from(v1, name, |event| {
@@ -118,12 +118,17 @@ fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Resul
             let is_delete = |event: &&Value| {
                 event.get("event_type").is_some_and(|kind| kind == EventKind::Delete.as_str())
             };
-            let name =
-                trail.iter().find(is_delete).and_then(|event| event.pointer("/payload/name")?.as_str());
-            match name {
-                Some(name) => deleted_from(v1, name, |event| number(event, "version_id") == Some(*id)),
-                None => Ok(Vec::new()),
+            let payload = trail.iter().find(is_delete).and_then(|event| event.get("payload"));
+            let text = |field: &str| payload?.get(field)?.as_str();
+            let (Some(name), Some(label)) = (text("name"), text("version")) else { return Ok(Vec::new()) };
+            let deleted = deleted_from(v1, name, |event| number(event, "version_id") == Some(*id))?;
+            if deleted.is_empty() {
+                return Err(Failure::failed(format!(
+                    "{id} was deleted as {name}:{label}, and is not in the trash of {name} now; if the model was \
+                     renamed, restore the version under the new name, as NEW:{label}"
+                )));
             }
+            Ok(deleted)
         }
         // A deleted version has no aliases.
         VersionRef::Alias(..) => Ok(Vec::new()),
@@ -131,11 +136,7 @@ fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Resul
 }
 
 /// Returns the versions of a model whose deletion `is_meant`.
-fn deleted_from(
-    v1: &V1<'_>,
-    name: &str,
-    is_meant: impl Fn(&Value) -> bool,
-) -> Result<Vec<Deleted>, ClientError> {
+fn deleted_from(v1: &V1<'_>, name: &str, is_meant: impl Fn(&Value) -> bool) -> Result<Vec<Deleted>, Failure> {
     let query = [("model", name), ("type", EventKind::Delete.as_str()), ("limit", MAX_PAGE)];
     let mut deleted = Vec::new();
     let mut next: Option<String> = None;

@@ -85,6 +85,7 @@ struct Set {
     #[arg(value_parser = tag_key)]
     key: String,
     /// The value [default: an empty one]
+    #[arg(allow_negative_numbers = true)]
     value: Option<String>,
 }
 

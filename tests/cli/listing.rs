@@ -199,13 +199,13 @@ tiny              2  ███████████████████�
 "
     );
     let (table, said) = server.run(["stats", "--top", "1"]).done();
-    assert!(table.ends_with("tiny       2  ████████████████████████\n"), "{table}");
+    assert!(table.ends_with("tiny         2  ████████████████████████\n"), "{table}");
     assert_eq!(said, "1 of 2 names shown; --top shows more\n");
     let text = server.run(["stats", "--json"]).stdout;
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), server.get("/stats"));
     assert!(server.run(["stats", "-o", "csv"]).shown().starts_with("by,key,models\nstatus,experimental,2\n"));
     let ascii = Ran::of(at(&server.url, ["stats"]).env("LC_ALL", "C")).shown();
-    assert!(ascii.contains("staging            1  ############\n"), "{ascii}");
+    assert!(ascii.contains("staging              1  ############\n"), "{ascii}");
 }
 
 #[test]

@@ -22,7 +22,10 @@ fn commands_that_need_v1_say_what_works_instead() {
         (&["model", "restore", "m"], "register the versions again"),
         (&["alias", "list", "m"], "show the production version with `registry production NAME`"),
         (&["alias", "set", "m", "a", "m:v1"], "promote a version into production with `registry promote`"),
-        (&["alias", "delete", "m", "a"], "with `registry promote --to staging`"),
+        (
+            &["alias", "delete", "m", "a"],
+            "move the production version to staging with `registry promote --to staging`",
+        ),
         (&["history", "m"], "show the audit trail of one version with `registry events`"),
         (&["tag", "set", "m:v1", "a"], "use tags without values: `registry update --add-tag`"),
         (&["tag", "delete", "m", "a", "--model"], "use tags without values"),

@@ -95,14 +95,16 @@ fn a_deleted_version_whose_label_was_given_out_again_is_restored_by_its_id_once_
 }
 
 #[test]
-fn a_version_of_a_renamed_model_is_restored_by_its_id() {
+fn a_version_of_a_renamed_model_is_restored_under_the_new_name() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     server.add("m", "v2", &json!({}));
     server.run(["delete", "1", "--yes"]).done();
     server.run(["model", "rename", "m", "n"]).shown();
+    let line = server.run(["restore", "1"]).failed(1);
+    assert!(
+        line.contains("1 was deleted as m:v1") && line.contains("under the new name, as NEW:v1"),
+        "{line}"
+    );
     assert_eq!(server.run(["restore", "n:v1"]).shown(), "restored n:v1 (model 1) in experimental\n");
-    server.run(["delete", "1", "--yes"]).done();
-    server.run(["model", "rename", "n", "o"]).shown();
-    assert_eq!(server.run(["restore", "1"]).shown(), "restored o:v1 (model 1) in experimental\n");
 }

@@ -81,7 +81,7 @@ impl V1<'_> {
     /// Deletes a model and its versions; one with a production or frozen version only with `force`.
     pub fn delete_model(&self, name: &str, force: bool) -> Result<Value, ClientError> {
         let path = format!("{}?force={force}", of_model(name));
-        self.expect_object(self.send(Method::DELETE, &path, None)?)
+        self.expect_deleted(self.send(Method::DELETE, &path, None)?)
     }
 
     /// Takes the model that was deleted last under this name out of the trash, with its versions.
@@ -155,7 +155,7 @@ impl V1<'_> {
     pub fn delete_alias(&self, name: &str, alias: &str, expected: Option<i64>) -> Result<Value, ClientError> {
         let expected = expected.map(|number| number.to_string());
         let query: Vec<_> = expected.iter().map(|number| ("expected", number.as_str())).collect();
-        self.expect_object(self.send(Method::DELETE, &with_query(&of_alias(name, alias), &query), None)?)
+        self.expect_deleted(self.send(Method::DELETE, &with_query(&of_alias(name, alias), &query), None)?)
     }
 
     /// Returns who held which alias from when to when, newest first; `query` has the parameters of
@@ -225,8 +225,9 @@ impl V1<'_> {
         }
     }
 
-    fn expect_object(&self, body: Value) -> Result<Value, ClientError> {
-        self.client.expect(body, Value::is_object, "its answer does not say what was changed")
+    fn expect_deleted(&self, body: Value) -> Result<Value, ClientError> {
+        let is_deleted = |body: &Value| body.get("deleted") == Some(&Value::Bool(true));
+        self.client.expect(body, is_deleted, "its answer does not say what was deleted")
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     cli::{
         confirm::confirm,
+        delete::naming_force,
         exit::{self, Failure},
         output::{MODELS, OutputFlags, Printer},
         print,
@@ -56,20 +57,10 @@ impl Delete {
         if !self.yes {
             confirm(&what)?;
         }
-        v1.delete_model(&self.name, self.force).map_err(|error| self.refusal(error))?;
+        v1.delete_model(&self.name, self.force).map_err(|error| naming_force(error, self.force))?;
         printer.changed(&model, &format!("deleted {}\n", print::one_line(&what)))?;
         print::line(&format!("`registry model restore {}` takes it back", self.name));
         Ok(())
-    }
-
-    fn refusal(&self, error: ClientError) -> Failure {
-        let hint = match error {
-            ClientError::Conflict { .. } if !self.force => {
-                "; nothing was deleted; use --force if that is meant"
-            }
-            _ => "",
-        };
-        Failure::from(error).followed_by(hint)
     }
 }
 

@@ -17,8 +17,10 @@ use crate::{StoreError, VisitEvents, VisitTrail};
 
 use super::{registered, rows::text};
 
-const HEADS: &str = "SELECT model_heads.last_event_id, hash, version_heads.last_event_id FROM (SELECT 1) \
-    LEFT JOIN model_heads ON model_key = ?1 LEFT JOIN version_heads ON version_id = ?2";
+/// Not a join of the two tables: SQLite would prepare it again for each value of its parameters.
+const HEADS: &str = "SELECT (SELECT last_event_id FROM model_heads WHERE model_key = ?1), \
+    (SELECT hash FROM model_heads WHERE model_key = ?1), \
+    (SELECT last_event_id FROM version_heads WHERE version_id = ?2)";
 const INSERT: &str = "INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at, details) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const LINK: &str = "INSERT INTO event_chain VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
