@@ -202,7 +202,7 @@ fn promote(writer: &mut PostgresWriter, id: i64) -> Result<(), StoreError> {
             max_event_payload_bytes: 65_536,
             max_metrics_bytes: 1 << 20,
         };
-        operations::promote(store, id, Status::Production, &Precondition::default(), &context).map(drop)
+        operations::promote(store, id, Status::Production, None, &Precondition::default(), &context).map(drop)
     })
 }
 
