@@ -190,7 +190,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     responses(
         ChangedVersionV1,
         (status = 404, description = "The model does not exist, or has no deleted version with this number.", body = Failure),
-        (status = 409, description = "Another version has the label by now.", body = Failure),
+        (status = 409, description = "Another version has this label now.", body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
 )]

@@ -108,7 +108,7 @@ pub fn delete_model(
 /// Takes the model that was deleted last under this name out of the trash, with the versions that were deleted with it.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if there is another model of this name by now.
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if another model has this name now.
 pub fn restore_model(
     store: &mut dyn WriteStore,
     name: &str,
@@ -119,7 +119,7 @@ pub fn restore_model(
         .ok_or_else(|| Refusal::NotFound(format!("there is no deleted model {name:?}")))?;
     if store.find_model(name)?.is_some() {
         return Err(Refusal::Conflict(format!(
-            "there is another model {name:?} by now; rename it, then restore this one"
+            "another model is named {name:?} now; rename it, then restore this one"
         ))
         .into());
     }
