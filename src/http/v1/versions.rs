@@ -3,10 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::{
-    domain::{ListQuery, VersionRef},
-    registry::LabelReuse,
-};
+use crate::domain::{LabelReuse, ListQuery, VersionRef};
 
 use super::{
     super::{

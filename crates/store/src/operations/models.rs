@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Model, Precondition, Refusal, Status, Timestamp, limits::check_name,
-    model::ModelPatch,
+    EventDraft, EventKind, Model, Precondition, Refusal, Timestamp, limits::check_name, model::ModelPatch,
 };
 
-use super::{Context, delete_unchecked, load_model, restore};
+use super::{
+    Context, load_model,
+    trash::{delete_unchecked, restore},
+};
 use crate::{StoreError, WriteStore};
 
 /// Returns a model with this name, as its first version creates it.
@@ -94,10 +96,7 @@ pub fn delete_model(
     for id in store.versions_of(model.key)? {
         versions.extend(store.find(id)?);
     }
-    if let Some(version) = versions.iter().find(|version| version.is_immutable() && !force) {
-        let state = if version.status == Status::Production { "in production" } else { "frozen" };
-        return Err(Refusal::ForceRequired { id: version.id, state }.into());
-    }
+    versions.iter().try_for_each(|version| version.check_deletable(force))?;
     for version in versions {
         delete_unchecked(store, &version, context)?;
     }
