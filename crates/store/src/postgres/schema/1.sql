@@ -56,7 +56,7 @@ ALTER TABLE deleted_models
     ADD PRIMARY KEY (id),
     ADD COLUMN deleted_at text COLLATE "C" NOT NULL,
     ADD COLUMN deleted_by text COLLATE "C";
-CREATE INDEX idx_deleted_models_label ON deleted_models (model_key, version);
+CREATE INDEX idx_deleted_models_label ON deleted_models (name, version);
 CREATE INDEX idx_deleted_models_number ON deleted_models (model_key, number);
 
 CREATE TABLE registered_models (
