@@ -28,7 +28,7 @@ use support::{
     process::{KEY, Server, output},
     scratch, seed,
     table::{markdown, median},
-    words,
+    wrk::{self, Load, Script},
 };
 
 /// Versions in the registry that is loaded, and in the one whose start is timed.
@@ -58,8 +58,8 @@ enum Baseline {
 struct Row {
     what: &'static str,
     connections: u32,
-    /// The file with the requests; `None` for a GET of `/`.
-    script: Option<&'static str>,
+    /// The requests; `None` for a GET of `/`.
+    script: Option<Script>,
     baseline: Baseline,
     goal: f64,
     goal_p99_ms: f64,
@@ -67,33 +67,32 @@ struct Row {
 
 const ROWS: [Row; 9] = [
     row("bare actix-web", 64, None, Baseline::Own, 0.0, f64::INFINITY),
-    row("`GET /models/{id}`", 64, Some("read"), Baseline::Actix, 0.70, 5.0),
-    row("`POST /models/{id}/metrics`, one model", 64, Some("write-one"), Baseline::Actix, 0.25, 15.0),
-    row("`POST /models/{id}/metrics`, 1,000 models", 64, Some("write-many"), Baseline::Actix, 0.25, 15.0),
+    row("`GET /models/{id}`", 64, Some(Script::Read), Baseline::Actix, 0.70, 5.0),
+    row("`POST /models/{id}/metrics`, one model", 64, Some(Script::WriteOne), Baseline::Actix, 0.25, 15.0),
+    row(
+        "`POST /models/{id}/metrics`, 1,000 models",
+        64,
+        Some(Script::WriteMany),
+        Baseline::Actix,
+        0.25,
+        15.0,
+    ),
     row("bare actix-web", 10, None, Baseline::Own, 0.0, f64::INFINITY),
-    row("`GET /models?limit=50`", 10, Some("list"), Baseline::Rate, GOAL_LISTS, 10.0),
-    row("`POST /models/{id}/metrics`, one model", 10, Some("write-one"), Baseline::Actix, 0.15, 5.0),
-    row("`POST /models/{id}/metrics`, 1,000 models", 10, Some("write-many"), Baseline::Actix, 0.15, 5.0),
-    row("`POST /models/{id}/metrics`, one model", 1, Some("write-one"), Baseline::Sqlite, 0.6, 2.0),
+    row("`GET /models?limit=50`", 10, Some(Script::List), Baseline::Rate, GOAL_LISTS, 10.0),
+    row("`POST /models/{id}/metrics`, one model", 10, Some(Script::WriteOne), Baseline::Actix, 0.15, 5.0),
+    row("`POST /models/{id}/metrics`, 1,000 models", 10, Some(Script::WriteMany), Baseline::Actix, 0.15, 5.0),
+    row("`POST /models/{id}/metrics`, one model", 1, Some(Script::WriteOne), Baseline::Sqlite, 0.6, 2.0),
 ];
 
 const fn row(
     what: &'static str,
     connections: u32,
-    script: Option<&'static str>,
+    script: Option<Script>,
     baseline: Baseline,
     goal: f64,
     goal_p99_ms: f64,
 ) -> Row {
     Row { what, connections, script, baseline, goal, goal_p99_ms }
-}
-
-/// One run of `wrk`.
-struct Load {
-    rate: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    failed: u64,
 }
 
 /// The results of all rounds for one row.
@@ -124,15 +123,11 @@ fn main() -> Result<()> {
         return serve_constant(available_parallelism().map_or(1, usize::from));
     }
     let Flags { rounds, seconds, binary, .. } = Flags::parse();
-    if Command::new("wrk").arg("--version").output().is_err() {
-        return Err(
-            "wrk, which sends the requests, is missing: apt-get install wrk, or brew install wrk".into()
-        );
-    }
+    wrk::check_installed()?;
 
     let scratch = scratch();
     let folder = scratch.path();
-    write_scripts(folder)?;
+    Script::write_all(folder, MODELS)?;
     let mut constant = Command::new(env::current_exe()?);
     constant.arg(SERVE_CONSTANT).stdin(std::process::Stdio::piped());
     let actix = Server::start(constant, &folder.join("actix.log"))?;
@@ -149,11 +144,12 @@ fn main() -> Result<()> {
             eprintln!("round {round} of {rounds}: {}, {} connections", row.what, row.connections);
             let url = if row.baseline == Baseline::Own { &actix.url } else { &server.url };
             let (load, baseline) = if row.baseline == Baseline::Sqlite {
-                let (load, bare) = in_turns(&mut sqlite, seconds, || wrk(url, row, folder, 1))?;
+                let (load, bare) =
+                    in_turns(&mut sqlite, seconds, || wrk::run(url, row.script, row.connections, 1, folder))?;
                 commits.push(bare);
                 (load, bare)
             } else {
-                let load = wrk(url, row, folder, seconds)?;
+                let load = wrk::run(url, row.script, row.connections, seconds, folder)?;
                 if row.baseline == Baseline::Own {
                     actix_rate = load.rate;
                 }
@@ -211,13 +207,12 @@ fn main() -> Result<()> {
 fn clients(binary: &Path, url: &str, folder: &Path, rounds: u32, seconds: u32) -> Result<String> {
     let mut rows = Vec::new();
     for (what, path, scenario, script) in
-        [("`GET /health`", "/health", "health", None), ("`GET /models/{id}`", "", "read", Some("read"))]
+        [("`GET /health`", "/health", "health", None), ("`GET /models/{id}`", "", "read", Some(Script::Read))]
     {
         let (mut rates, mut ratios) = (Vec::new(), Vec::new());
         for round in 1..=rounds {
             eprintln!("round {round} of {rounds}: {what}, registry loadtest and wrk, 64 connections");
-            let row = row(what, 64, script, Baseline::Own, 0.0, f64::INFINITY);
-            let wrk = wrk(&format!("{url}{path}"), &row, folder, seconds)?.rate;
+            let wrk = wrk::run(&format!("{url}{path}"), script, 64, seconds, folder)?.rate;
             let report = folder.join("client.json");
             let mut command = Command::new(binary);
             command.args(["loadtest", "--scenario", scenario, "--connections", "64", "--workers", "1"]);
@@ -298,75 +293,6 @@ fn fact(name: &str, measured: f64, at_most: f64) -> Vec<String> {
         format!("{at_most:.0}"),
         yes(measured <= at_most).to_owned(),
     ]
-}
-
-/// Writes the scripts for `wrk`. They build each request once, because its only thread is busy sending.
-fn write_scripts(folder: &Path) -> Result<()> {
-    let ids = |count: u64| (0..count).map(|turn| words::hash(turn, 40) % MODELS + 1);
-    let list =
-        |ids: &mut dyn Iterator<Item = u64>| ids.map(|id| id.to_string()).collect::<Vec<_>>().join(",");
-    let body = format!(r#"{{"suite":"smoke-v1","metrics":{}}}"#, words::scores(1));
-    for (name, method, path, ids) in [
-        ("read", "GET", r#""/models/" .. id"#, list(&mut ids(2000))),
-        ("list", "GET", r#""/models?limit=50""#, "1".to_owned()),
-        ("write-one", "POST", r#""/models/" .. id .. "/metrics""#, "1".to_owned()),
-        ("write-many", "POST", r#""/models/" .. id .. "/metrics""#, list(&mut (1..=1000))),
-    ] {
-        let body = if method == "POST" { format!("'{body}'") } else { "nil".to_owned() };
-        let script = format!(
-            "local ids, made, turn = {{{ids}}}, {{}}, 0\n\
-             local headers = {{[\"X-API-Key\"] = \"{KEY}\", [\"Content-Type\"] = \"application/json\"}}\n\
-             function request()\n\
-             \x20 if #made == 0 then\n\
-             \x20   for at, id in ipairs(ids) do made[at] = wrk.format(\"{method}\", {path}, headers, {body}) end\n\
-             \x20 end\n\
-             \x20 turn = turn % #made + 1\n\
-             \x20 return made[turn]\n\
-             end\n"
-        );
-        fs::write(folder.join(name).with_extension("lua"), script)?;
-    }
-    Ok(())
-}
-
-fn wrk(url: &str, row: &Row, folder: &Path, seconds: u32) -> Result<Load> {
-    let mut command = Command::new("wrk");
-    command.args(["-t1", "--latency", &format!("-c{}", row.connections), &format!("-d{seconds}s")]);
-    if let Some(script) = row.script {
-        command.arg("-s").arg(folder.join(script).with_extension("lua"));
-    }
-    read(&output(command.arg(url))?)
-}
-
-/// Reads what `wrk --latency` prints.
-fn read(text: &str) -> Result<Load> {
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
-        line.map(str::trim).ok_or_else(|| format!("wrk printed no {name:?}:\n{text}"))
-    };
-    let socket_errors = field("Socket errors:").map_or(0, |line| {
-        line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse::<u64>().ok()).sum()
-    });
-    let refused = field("Non-2xx or 3xx responses:").map_or(Ok(0), str::parse)?;
-    Ok(Load {
-        rate: field("Requests/sec:")?.parse()?,
-        p50_ms: duration_ms(field("50%")?)?,
-        p99_ms: duration_ms(field("99%")?)?,
-        failed: socket_errors + refused,
-    })
-}
-
-/// `1.23ms`, `812.00us`, `1.02s`
-fn duration_ms(text: &str) -> Result<f64> {
-    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
-    let number: f64 = text[..text.len() - unit.len()].parse()?;
-    match unit {
-        "us" => Ok(number / 1e3),
-        "ms" => Ok(number),
-        "s" => Ok(number * 1e3),
-        "m" => Ok(number * 6e4),
-        _ => Err(format!("{text:?} is not a duration as wrk prints them").into()),
-    }
 }
 
 /// Returns the median time from the start of the process to its first answer, with 100,000 versions.

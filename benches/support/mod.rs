@@ -8,8 +8,10 @@ pub mod bare;
 pub mod http;
 pub mod process;
 pub mod seed;
+pub mod statements;
 pub mod table;
 pub mod words;
+pub mod wrk;
 
 use std::{
     env, fs,

@@ -21,17 +21,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `registry serve` on this database with default settings, except that it does not log requests.
+    /// Starts `registry serve` on this database file with default settings, except that it does not log requests.
     pub fn registry(binary: &Path, database: &Path, log: &Path) -> Result<Self> {
-        let mut command = Command::new(binary);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CAIA_REGISTRY_") {
-                command.env_remove(&name);
-            }
-        }
-        command.args(["serve", "--port", "0", "--log-level", "warn", "--db-path"]).arg(database);
-        command.env("CAIA_REGISTRY_API_KEY", KEY).stdin(Stdio::null());
+        let mut command = Self::command(binary);
+        command.arg("--db-path").arg(database);
         Self::start(command, log)
+    }
+
+    /// Starts `registry serve` on this PostgreSQL database, otherwise in the same way.
+    pub fn over_postgres(binary: &Path, url: &str, log: &Path) -> Result<Self> {
+        let mut command = Self::command(binary);
+        command.args(["--database-url", url]);
+        Self::start(command, log)
+    }
+
+    fn command(binary: &Path) -> Command {
+        let mut command = registry_command(binary);
+        command.args(["serve", "--port", "0", "--log-level", "warn"]);
+        command.env("CAIA_REGISTRY_API_KEY", KEY).stdin(Stdio::null());
+        command
     }
 
     /// Starts a server that prints its address in its first line.
@@ -66,6 +74,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a command of `registry` without this shell's settings.
+pub fn registry_command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CAIA_REGISTRY_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Runs a command to its end and returns what it printed.

@@ -106,12 +106,17 @@ impl Cluster {
         }
     }
 
+    /// Returns a program of PostgreSQL that connects to the cluster.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.args(["-U", USER, "-p", &self.port.to_string()]).arg("-h").arg(&self.folder);
+        command
+    }
+
     fn psql(&self, database: &str, sql: &str) -> std::process::Output {
-        let mut command = Command::new(self.programs.join("psql"));
-        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-c", sql]);
-        command.env("PGOPTIONS", "--client-min-messages=error").arg("-h").arg(&self.folder);
-        command.args(["-p", &self.port.to_string()]);
-        command.output().unwrap()
+        let mut command = self.command("psql");
+        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+        command.env("PGOPTIONS", "--client-min-messages=error").output().unwrap()
     }
 
     /// Runs SQL and returns its rows, their columns separated by `|`.
