@@ -11,13 +11,13 @@ use std::sync::Arc;
 use crate::{
     actors::{Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Draft, Evaluation, Gate, Measurement, Patch, Precondition, Refusal, Status, Timestamp,
-        Version, VersionRef, VersionRow, json::compact, suites::suites,
+        Architecture, Draft, Evaluation, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal, Status,
+        Timestamp, Version, VersionRef, VersionRow, json::compact, suites::suites,
     },
     store::{WriteStore, operations},
 };
 
-pub use crate::store::{ReadStore, StoreError, VisitVersions, operations::LabelReuse};
+pub use crate::store::{ReadStore, StoreError, VisitVersions};
 pub use error::RegistryError;
 pub use models::AliasChange;
 

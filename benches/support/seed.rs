@@ -10,7 +10,7 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Evaluation, Gate, Precondition, Status, Timestamp, VersionId, json},
+    domain::{Evaluation, Gate, LabelReuse, Precondition, Status, Timestamp, VersionId, json},
     store::{
         Transaction as _,
         operations::{self, Context},
@@ -85,8 +85,8 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
         max_metrics_bytes: 1 << 20,
     };
     let draft = words::draft(number, models, name, nth);
-    let model = operations::register(writer, draft, operations::LabelReuse::Allowed, &context(0))
-        .expect("a registration");
+    let model =
+        operations::register(writer, draft, LabelReuse::Allowed, &context(0)).expect("a registration");
     let no_condition = Precondition::default();
     if number.is_multiple_of(2) {
         let suite = words::SUITES[words::hash(number, 32) as usize % words::SUITES.len()];

@@ -251,7 +251,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn spent_label(&mut self, _: ModelKey, _: &str) -> Result<Option<Option<String>>, StoreError> {
+    fn spent_label(&mut self, _: &str, _: &str) -> Result<Option<Option<String>>, StoreError> {
         absent()
     }
 

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, Holding, Model, PRODUCTION_ALIAS, Precondition, Refusal, Status, Timestamp,
-        Version, VersionRef,
+        Draft, FileRecord, Gate, Holding, LabelReuse, Model, PRODUCTION_ALIAS, Precondition, Refusal, Status,
+        Timestamp, Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
         StoreError, WriteStore,
-        operations::{self, Context, LabelReuse},
+        operations::{self, Context},
     },
 };
 
@@ -253,7 +253,19 @@ pub fn a_label_that_was_used_for_other_bytes_is_spent(store: &mut impl Fixture) 
     conflict(register(store, None, LabelReuse::ForSameBytes), "was used for other bytes");
     let second = register(store, Some('a'), LabelReuse::ForSameBytes).unwrap();
     delete(store, 2, second.id);
-    assert_eq!(register(store, Some('b'), LabelReuse::Allowed).unwrap().number, 3);
+    let third = register(store, Some('b'), LabelReuse::Allowed).unwrap();
+    assert_eq!(third.number, 3);
+    delete(store, 3, third.id);
+    conflict(register(store, Some('a'), LabelReuse::ForSameBytes), "was used for other bytes");
+    let fourth = register(store, Some('b'), LabelReuse::ForSameBytes).unwrap();
+    // Nor does a new model of the name give the label to other bytes.
+    at(store, 4, |store, context| {
+        operations::delete_model(store, "m", true, &Precondition::default(), context)
+    })
+    .unwrap();
+    conflict(register(store, Some('c'), LabelReuse::ForSameBytes), "was used for other bytes");
+    let fifth = register(store, Some('b'), LabelReuse::ForSameBytes).unwrap();
+    assert!(fifth.model != fourth.model && fifth.number == fourth.number + 1);
 }
 
 pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl Fixture) {

@@ -4,11 +4,12 @@ use std::{ops::ControlFlow, thread};
 
 use model_registry::{
     domain::{
-        Draft, Gate, Precondition, Status, TrailEvent, chain::Link, model::ModelPatch, query::TrailQuery,
+        Draft, Gate, LabelReuse, Precondition, Status, TrailEvent, chain::Link, model::ModelPatch,
+        query::TrailQuery,
     },
     store::{
         Backend as _, ReadStore, StoreError, WriteStore,
-        operations::{self, Context, LabelReuse},
+        operations::{self, Context},
         postgres::PostgresWriter,
     },
 };

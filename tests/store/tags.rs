@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 
 use model_registry::{
     domain::{
-        Draft, EventQuery, Gate, ListQuery, Patch, Precondition, Refusal, Status, Tags, Timestamp, Version,
-        VersionRef,
+        Draft, EventQuery, Gate, LabelReuse, ListQuery, Patch, Precondition, Refusal, Status, Tags,
+        Timestamp, Version, VersionRef,
     },
     store::{
         StoreError, WriteStore,
-        operations::{self, Context, LabelReuse},
+        operations::{self, Context},
     },
 };
 

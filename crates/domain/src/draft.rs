@@ -125,6 +125,15 @@ fn whole(config: &Object, key: &str) -> Option<i64> {
     })
 }
 
+/// Whether a label that a deleted version had is given out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelReuse {
+    /// Always, as 0.2.0 did.
+    Allowed,
+    /// Only to a version with the same digest.
+    ForSameBytes,
+}
+
 /// A version to register.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "named as in `Version`")]
@@ -170,6 +179,17 @@ impl Draft {
         check_tags(&self.tags)?;
         tags::check_all(&self.tags, &self.properties)?;
         Ok(self)
+    }
+
+    /// Checks that this version has the bytes of a deleted one with its name and label, whose digest was `sha256`.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if their digests differ or one has none.
+    pub fn check_same_bytes(&self, sha256: Option<&str>) -> Result<(), Refusal> {
+        match (self.checkpoint.sha256, sha256) {
+            (Some(own), Some(spent)) if own.to_string() == spent => Ok(()),
+            _ => Err(Refusal::spent(&self.name, &self.label)),
+        }
     }
 
     /// Trims the artifact's URI. If there is none, it becomes `sha256:` and the checkpoint's digest.

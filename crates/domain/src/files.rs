@@ -33,14 +33,14 @@ impl VersionFile {
     /// Returns the files of a version that was registered with a checkpoint and perhaps a configuration. There is one for
     /// each of the two of which a path, a size or a digest is known.
     ///
-    /// A file has the last name of its path. The checkpoint without a path has that of the artifact's URI, and is
-    /// `checkpoint` if there is none; the configuration is then `config`. A configuration with the name of the
-    /// checkpoint is `config/NAME`.
+    /// A file is named after the last segment of its path. Without a path, the checkpoint is named after the last segment of
+    /// the artifact's URI, or else `checkpoint`, and the configuration is named `config`. If both names are equal, the
+    /// configuration becomes `config/NAME`.
     #[must_use]
     pub fn of<S: AsRef<str>>(version: &Version<S>) -> Vec<Self> {
         let text = |text: &'_ Option<S>| text.as_ref().map(|text| text.as_ref().to_owned());
         let (uri, path) = (text(&version.artifact_uri), text(&version.checkpoint_path));
-        // The column can't be empty, so the URI stands in for a path.
+        // The column can't be empty, so it contains the URI if there is no path.
         let path = path.filter(|path| !path.is_empty() && Some(path) != uri.as_ref());
         let name = path.as_deref().or_else(|| uri.as_deref().and_then(path_of_uri)).and_then(last_name);
         let checkpoint = Self {

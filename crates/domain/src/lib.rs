@@ -31,7 +31,7 @@ pub mod version;
 
 pub use comparison::{ComparedVersion, Comparison};
 pub use digest::{Digest, Measurement};
-pub use draft::{Architecture, Draft, FileRecord, Provenance};
+pub use draft::{Architecture, Draft, FileRecord, LabelReuse, Provenance};
 pub use event::{Event, EventDraft, EventKind, TrailEvent};
 pub use files::{FileRole, VersionFile};
 pub use filter::{Filter, SortKey};

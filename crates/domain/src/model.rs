@@ -170,9 +170,37 @@ pub fn check_alias(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Checks that an alias points to the version that the caller expects. `held` and `expected` are numbers of versions, `None` for
+/// no version; without an expectation any will do.
+///
+/// # Errors
+/// [`Refusal::Conflict`] if it does not.
+pub fn check_holder(alias: &str, held: Option<i64>, expected: Option<Option<i64>>) -> Result<(), Refusal> {
+    if expected.is_none_or(|expected| expected == held) {
+        return Ok(());
+    }
+    let held = held.map_or_else(|| "no version".to_owned(), |number| format!("version number {number}"));
+    Err(Refusal::Conflict(format!("alias {alias:?} points to {held}, not to the expected one; look again")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alias_moves_only_from_the_version_that_the_caller_expects() {
+        for (held, expected, good) in [
+            (None, None, true),
+            (Some(1), None, true),
+            (None, Some(None), true),
+            (Some(1), Some(Some(1)), true),
+            (Some(1), Some(None), false),
+            (None, Some(Some(1)), false),
+            (Some(2), Some(Some(1)), false),
+        ] {
+            assert_eq!(check_holder("a", held, expected).is_ok(), good, "{held:?}, {expected:?}");
+        }
+    }
 
     #[test]
     fn an_alias_is_no_number_and_not_latest() {

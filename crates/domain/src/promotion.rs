@@ -1,6 +1,12 @@
 //! The gate to production, and the choice of versions to demote.
 
-use crate::{json::Value, refusal::Refusal, suites::suites, version::VersionId};
+use crate::{
+    json::Value,
+    model::Holding,
+    refusal::Refusal,
+    suites::suites,
+    version::{Version, VersionId},
+};
 
 /// The condition that a version must meet to become the production version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +67,35 @@ pub fn surplus(mut production: Vec<(String, String, VersionId)>) -> Vec<(Version
     demoted
 }
 
+/// Chooses the version that a rollback puts back into production: `to`, or else the last one before `current`. `holdings` are the
+/// times in production, newest first.
+///
+/// # Errors
+/// [`Refusal::Conflict`] if `to` is in production or never was, or no other version was there.
+pub fn rollback_target<'h>(
+    name: &str,
+    holdings: &'h [Holding],
+    current: Option<&Version>,
+    to: Option<&Version>,
+) -> Result<&'h Holding, Refusal> {
+    let is_current = |id: VersionId| current.is_some_and(|current| current.id == id);
+    let Some(to) = to else {
+        return holdings
+            .iter()
+            .find(|holding| !is_current(holding.version))
+            .ok_or_else(|| Refusal::Conflict(format!("{name:?} had no other version in production before")));
+    };
+    if is_current(to.id) {
+        return Err(Refusal::Conflict(format!("version {:?} of {name:?} is in production now", to.label)));
+    }
+    holdings.iter().find(|holding| holding.version == to.id).ok_or_else(|| {
+        Refusal::Conflict(format!(
+            "version {:?} of {name:?} was never in production; promote it instead",
+            to.label
+        ))
+    })
+}
+
 /// Returns the reason for a demotion, as the audit trail records it.
 #[must_use]
 pub fn demotion_reason(successor: VersionId) -> String {
@@ -70,6 +105,7 @@ pub fn demotion_reason(successor: VersionId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::version::tests::sample;
 
     #[test]
     fn the_gate_requires_the_suite_and_no_lower_score() {
@@ -94,6 +130,42 @@ mod tests {
             let gate = Gate { required_suite: Some("core".to_owned()) };
             let checked = gate.admit(candidate.as_deref(), incumbent.as_deref());
             assert_eq!(checked.is_ok(), admitted, "{candidate:?} after {incumbent:?}");
+        }
+    }
+
+    #[test]
+    fn a_rollback_goes_to_the_version_before_or_to_one_that_was_in_production() {
+        let version = |id| Version { id, number: id, label: id.to_string(), ..sample() };
+        let held = |id: VersionId| Holding {
+            alias: "production".to_owned(),
+            version: id,
+            number: id,
+            label: id.to_string(),
+            since: String::new(),
+            until: None,
+            actor: None,
+            reason: None,
+        };
+        for (holdings, current, to, expected) in [
+            (&[][..], None, None, Err("no other version")),
+            (&[3][..], Some(3), None, Err("no other version")),
+            (&[3, 2, 1], Some(3), None, Ok(2)),
+            (&[3, 2, 3, 1], Some(3), None, Ok(2)),
+            (&[3, 2], None, None, Ok(3)),
+            (&[3, 2, 1], Some(3), Some(1), Ok(1)),
+            (&[3, 2, 1], Some(3), Some(3), Err("is in production now")),
+            (&[3, 2, 1], Some(3), Some(4), Err("was never in production")),
+        ] {
+            let holdings: Vec<_> = holdings.iter().copied().map(held).collect();
+            let (current, to) = (current.map(version), to.map(version));
+            let found = rollback_target("m", &holdings, current.as_ref(), to.as_ref());
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found.version, expected),
+                (Err(refusal), Err(expected)) => {
+                    assert!(refusal.to_string().contains(expected), "{refusal}");
+                }
+                (found, expected) => panic!("{found:?}, not {expected:?}"),
+            }
         }
     }
 

@@ -20,6 +20,14 @@ text_enum! {
     }
 }
 
+impl Status {
+    /// Returns the status of a restored version that had this one: production returns only by a promotion.
+    #[must_use]
+    pub fn once_restored(self) -> Self {
+        if self == Self::Production { Self::Staging } else { self }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -97,7 +97,7 @@ impl Evaluation {
 
         let suite_path = || format!("metrics.suites[{:?}]", self.suite);
         let suites = suites.as_object_mut().ok_or_else(|| not_an_object("metrics.suites"))?;
-        // If not all numbers can be scores, a new one may displace that of another suite.
+        // Only the first numbers are scores, so a new one may displace a score of another suite.
         let all_before =
             scores::may_be_too_many(suites, self.metrics.len()).then(|| scores::in_suites(suites));
         let (mut changes, mut values_before) = (Vec::new(), Object::new());

@@ -94,6 +94,18 @@ impl<S: AsRef<str>> Version<S> {
         revision(self.id, self.updated_at.as_ref())
     }
 
+    /// Checks that the version may be deleted. An immutable one needs `force`.
+    ///
+    /// # Errors
+    /// [`Refusal::ForceRequired`].
+    pub fn check_deletable(&self, force: bool) -> Result<(), Refusal> {
+        if force || !self.is_immutable() {
+            return Ok(());
+        }
+        let state = if self.status == Status::Production { "in production" } else { "frozen" };
+        Err(Refusal::ForceRequired { id: self.id, state })
+    }
+
     /// Returns true if artifact, provenance and architecture can't change: in production, and once frozen.
     #[must_use]
     pub fn is_immutable(&self) -> bool {
@@ -261,6 +273,8 @@ pub(crate) mod tests {
             for frozen in [false, true] {
                 let model = Version { status, frozen, ..sample() };
                 assert_eq!(model.is_immutable(), frozen || status == Status::Production);
+                assert_eq!(model.check_deletable(false).is_err(), model.is_immutable());
+                assert_eq!(model.check_deletable(true), Ok(()));
             }
         }
     }

@@ -152,8 +152,9 @@ pub trait WriteStore {
     fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the ids of the versions that went to the trash together with their model.
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
-    /// Returns the digest of the deleted version that had this label last; `Some(None)` if it had no digest.
-    fn spent_label(&mut self, model: ModelKey, label: &str) -> Result<Option<Option<String>>, StoreError>;
+    /// Returns the digest of the version that was deleted last of those with this name and label; `Some(None)` if it had no
+    /// digest. Its model may be deleted too.
+    fn spent_label(&mut self, name: &str, label: &str) -> Result<Option<Option<String>>, StoreError>;
     /// Takes a version out of the trash, with the values given.
     fn restore(&mut self, version: &Version) -> Result<(), StoreError>;
 

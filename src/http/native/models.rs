@@ -2,12 +2,9 @@
 
 use actix_web::HttpResponse;
 
-use crate::{
-    domain::{
-        Architecture, Draft, FileRecord, ListQuery, Patch, Provenance, Refusal, Sort, VersionRef,
-        json::Object,
-    },
-    registry::LabelReuse,
+use crate::domain::{
+    Architecture, Draft, FileRecord, LabelReuse, ListQuery, Patch, Provenance, Refusal, Sort, VersionRef,
+    json::Object,
 };
 
 use super::{

@@ -24,7 +24,7 @@ pub(super) use schema::all as schemas;
 /// The start of every path here.
 const PREFIX: &str = "/v1";
 
-/// Returns all endpoints, in the order of the description. The endpoints of a path stand together.
+/// Returns all endpoints, in the order of the description. The endpoints of a path must be adjacent.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints! {
         "v1: models" => [

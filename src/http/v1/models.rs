@@ -195,7 +195,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     responses(
         ChangedModel,
         (status = 404, description = "There is no deleted model of this name.", body = Failure),
-        (status = 409, description = "There is another model of this name by now.", body = Failure),
+        (status = 409, description = "Another model has this name now.", body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
 )]

@@ -3,10 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::{
-    domain::{ListQuery, VersionRef},
-    registry::LabelReuse,
-};
+use crate::domain::{LabelReuse, ListQuery, VersionRef};
 
 use super::{
     super::{
@@ -190,7 +187,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     responses(
         ChangedVersionV1,
         (status = 404, description = "The model does not exist, or has no deleted version with this number.", body = Failure),
-        (status = 409, description = "Another version has the label by now.", body = Failure),
+        (status = 409, description = "Another version has this label now.", body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
 )]

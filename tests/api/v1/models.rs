@@ -158,7 +158,7 @@ fn a_deleted_model_comes_back_only_if_its_name_is_free() {
     let app = TestApp::spawn();
     app.add("m", "1");
     app.v1("DELETE", "/v1/models/m", json!({})).ok();
-    assert_eq!(app.add("m", "1"), 2, "no number is given out again");
+    assert_eq!(app.add("m", "2"), 2, "no number is given out again");
     app.set_alias("m", "production", json!({"version": 2})).ok();
     app.v1("POST", "/v1/models/m/restore", Value::Null).error(409, "conflict");
     let trash = app.get("/v1/models?deleted=true").ok();

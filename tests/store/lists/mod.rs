@@ -7,7 +7,7 @@ use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
 use fastrand::Rng;
 use model_registry::{
-    domain::{Draft, Gate, ListQuery, Order, Patch, Precondition, Sort, Status, Timestamp},
+    domain::{Draft, Gate, LabelReuse, ListQuery, Order, Patch, Precondition, Sort, Status, Timestamp},
     store::{
         ReadStore, Transaction, WriteStore,
         operations::{self, Context},
@@ -113,10 +113,8 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
         draft.tags = texts.1;
         draft.training_step = self.random.bool().then(|| self.random.i64(-3..4));
         draft.status = self.random.choice(Status::ALL).unwrap();
-        self.operate(|writer, context| {
-            operations::register(writer, draft, operations::LabelReuse::Allowed, context)
-        })
-        .unwrap();
+        self.operate(|writer, context| operations::register(writer, draft, LabelReuse::Allowed, context))
+            .unwrap();
     }
 
     /// Some names have many versions, most have few.

@@ -7,15 +7,15 @@ use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow};
 use fastrand::Rng;
 use model_registry::{
     domain::{
-        Digest, Draft, Evaluation, Filter, Gate, ListQuery, Order, Patch, Precondition, SearchQuery, SortKey,
-        Status, Tags, Timestamp, Version, VersionFile,
+        Digest, Draft, Evaluation, Filter, Gate, LabelReuse, ListQuery, Order, Patch, Precondition,
+        SearchQuery, SortKey, Status, Tags, Timestamp, Version, VersionFile,
         filter::{Attribute, Field, Scope, Value},
         json::read_object,
         scores::score,
     },
     store::{
         ReadStore, StoreError, WriteStore,
-        operations::{self, Context, LabelReuse},
+        operations::{self, Context},
     },
 };
 use proptest::{

@@ -16,7 +16,8 @@ const MIN_SCORE_BYTES: usize = 5;
 /// Below the depth at which the parser that builds values gives up.
 const MAX_BRACKETS: usize = 100;
 
-/// Returns a score; `Some(None)` if there is none, and `None` if the text is not as simple as that of most versions.
+/// Returns a score: `Some(None)` if the metrics lack it, and `None` if they are too large or too deeply nested to be read this
+/// way.
 pub(super) fn score(metrics: &str, suite: &str, metric: &str) -> Option<Option<f64>> {
     let brackets = metrics.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if metrics.len() > MIN_SCORE_BYTES * MAX_SCORES || brackets > MAX_BRACKETS {

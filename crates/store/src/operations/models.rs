@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Model, Precondition, Refusal, Status, Timestamp, limits::check_name,
-    model::ModelPatch,
+    EventDraft, EventKind, Model, Precondition, Refusal, Timestamp, limits::check_name, model::ModelPatch,
 };
 
-use super::{Context, delete_unchecked, load_model, restore};
+use super::{
+    Context, load_model,
+    trash::{delete_unchecked, restore},
+};
 use crate::{StoreError, WriteStore};
 
 /// Returns a model with this name, as its first version creates it.
@@ -94,10 +96,7 @@ pub fn delete_model(
     for id in store.versions_of(model.key)? {
         versions.extend(store.find(id)?);
     }
-    if let Some(version) = versions.iter().find(|version| version.is_immutable() && !force) {
-        let state = if version.status == Status::Production { "in production" } else { "frozen" };
-        return Err(Refusal::ForceRequired { id: version.id, state }.into());
-    }
+    versions.iter().try_for_each(|version| version.check_deletable(force))?;
     for version in versions {
         delete_unchecked(store, &version, context)?;
     }
@@ -108,7 +107,7 @@ pub fn delete_model(
 /// Takes the model that was deleted last under this name out of the trash, with the versions that were deleted with it.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if there is another model of this name by now.
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if another model has this name now.
 pub fn restore_model(
     store: &mut dyn WriteStore,
     name: &str,
@@ -119,7 +118,7 @@ pub fn restore_model(
         .ok_or_else(|| Refusal::NotFound(format!("there is no deleted model {name:?}")))?;
     if store.find_model(name)?.is_some() {
         return Err(Refusal::Conflict(format!(
-            "there is another model {name:?} by now; rename it, then restore this one"
+            "another model is named {name:?} now; rename it, then restore this one"
         ))
         .into());
     }

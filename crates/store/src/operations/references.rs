@@ -1,8 +1,8 @@
 //! Which version a reference names, looked up in the transaction of the change, so that no other version is hit.
 
-use registry_domain::{Refusal, VersionId, VersionRef};
+use registry_domain::{ModelKey, PRODUCTION_ALIAS, Refusal, Version, VersionId, VersionRef};
 
-use super::{aliases::find_holder, load_model};
+use super::load_model;
 use crate::{StoreError, WriteStore};
 
 /// Returns the id of the version that a reference names.
@@ -38,4 +38,32 @@ pub fn find_deleted_version(
     Ok(store.find_deleted_number(model.key, number)?.ok_or_else(|| {
         Refusal::NotFound(format!("there is no deleted version number {number} of {name:?}"))
     })?)
+}
+
+/// Returns the version of a model with this number.
+pub(super) fn find_number(
+    store: &mut dyn WriteStore,
+    model: ModelKey,
+    name: &str,
+    number: i64,
+) -> Result<Version, StoreError> {
+    let missing = || VersionRef::Number(name.to_owned(), number).missing();
+    let id = store.find_number(model, number)?.ok_or_else(missing)?;
+    Ok(store.find(id)?.ok_or_else(missing)?)
+}
+
+/// Returns the version that holds an alias.
+pub(super) fn find_holder(
+    store: &mut dyn WriteStore,
+    model: ModelKey,
+    name: &str,
+    alias: &str,
+) -> Result<Option<Version>, StoreError> {
+    if alias == PRODUCTION_ALIAS {
+        return store.find_production(name);
+    }
+    match store.aliases(model)?.into_iter().find(|known| known.name == alias) {
+        Some(alias) => store.find(alias.version),
+        None => Ok(None),
+    }
 }

@@ -60,8 +60,10 @@ const DELETED_BY_ID: &str =
 const DELETED_BY_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = $1 AND number = $2";
 const DELETED_WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = $1 \
     AND deleted_at = (SELECT deleted_at FROM registered_models WHERE id = $1) ORDER BY id";
-const SPENT_LABEL: &str = "(SELECT checkpoint_sha256 FROM deleted_models WHERE model_key = $1 AND version = $2 \
-    ORDER BY deleted_at DESC, id DESC LIMIT 1) UNION ALL SELECT sha256 FROM spent_labels WHERE model_key = $1 AND label = $2 LIMIT 1";
+const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE name = $1 AND version = $2 \
+    ORDER BY deleted_at DESC, id DESC LIMIT 1";
+const SPENT_BY_PURGED: &str = "SELECT sha256 FROM spent_labels JOIN registered_models ON id = model_key \
+    WHERE name = $1 AND label = $2 ORDER BY model_key DESC LIMIT 1";
 
 const SET_ALIAS: &str = "INSERT INTO aliases (model_key, alias, version_id) VALUES ($1, $2, $3) \
     ON CONFLICT (model_key, alias) DO UPDATE SET version_id = excluded.version_id";
@@ -224,12 +226,12 @@ impl WriteStore for PostgresWriter {
         self.ids(DELETED_WITH_MODEL, model)
     }
 
-    fn spent_label(&mut self, model: ModelKey, label: &str) -> Result<Option<Option<String>>, StoreError> {
-        let label = encoded(label);
-        let key: [Parameter<'_>; 2] = [(&model, Type::INT8), (&label, Type::TEXT)];
-        let answers = self.run_in_model(model, &[Request::prepared(SPENT_LABEL, &key)])?;
-        let row = answers.last().and_then(|rows| rows.first());
-        Ok(row.map(|row| optional_text(row, 0)).transpose()?)
+    fn spent_label(&mut self, name: &str, label: &str) -> Result<Option<Option<String>>, StoreError> {
+        let (name, label) = (encoded(name), encoded(label));
+        let key: [Parameter<'_>; 2] = [(&name, Type::TEXT), (&label, Type::TEXT)];
+        let requests = [Request::prepared(SPENT, &key), Request::prepared(SPENT_BY_PURGED, &key)];
+        let answers = self.run_locked(&name, &requests)?;
+        Ok(answers.iter().flatten().next().map(|row| optional_text(row, 0)).transpose()?)
     }
 
     fn restore(&mut self, version: &Version) -> Result<(), StoreError> {

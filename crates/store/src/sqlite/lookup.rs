@@ -72,7 +72,7 @@ const REMOVE_BACKDATED: &str = "DELETE FROM backdated_models WHERE model_id = ?1
 const RENAME: &str = "UPDATE models SET name = ?2 WHERE model_key = ?1";
 const TEXTS: &str = "SELECT id, version, description FROM models WHERE model_key = ?1";
 
-/// What a counter of `model_counts` counts. Tags are those without a value.
+/// What a counter of `model_counts` counts; of the tags, only those without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountOf {
     Name,

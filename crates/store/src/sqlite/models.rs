@@ -267,8 +267,8 @@ impl WriteStore for SqliteWriter {
         Ok(trash::with_model(&self.connection, model)?)
     }
 
-    fn spent_label(&mut self, model: ModelKey, label: &str) -> Result<Option<Option<String>>, StoreError> {
-        Ok(trash::spent_label(&self.connection, model, label)?)
+    fn spent_label(&mut self, name: &str, label: &str) -> Result<Option<Option<String>>, StoreError> {
+        Ok(trash::spent_label(&self.connection, name, label)?)
     }
 
     fn restore(&mut self, version: &Version) -> Result<(), StoreError> {

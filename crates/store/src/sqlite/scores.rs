@@ -20,8 +20,7 @@ CREATE TABLE scores (
 ) WITHOUT ROWID;
 ";
 
-// The key is looked up by the statement that needs it: an id kept in memory could be that of a key whose insertion was
-// rolled back.
+// Each statement looks up the key by itself: an id that is cached in memory may be gone after a rollback.
 const MOVE: &str = "UPDATE OR REPLACE scores SET value = ?4 WHERE version_id = ?5 AND value = ?3 \
     AND key_id = (SELECT id FROM score_keys WHERE suite = ?1 AND metric = ?2)";
 const ADD: &str =

@@ -25,8 +25,10 @@ const FIND_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AN
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = ?1";
 const WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 \
     AND deleted_at = (SELECT deleted_at FROM registered_models WHERE id = ?1) ORDER BY id";
-const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE model_key = ?1 AND version = ?2 \
-    UNION ALL SELECT sha256 FROM spent_labels WHERE model_key = ?1 AND label = ?2 LIMIT 1";
+const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE name = ?1 AND version = ?2 \
+    ORDER BY deleted_at DESC, id DESC LIMIT 1";
+const SPENT_BY_PURGED: &str = "SELECT sha256 FROM spent_labels JOIN registered_models ON id = model_key \
+    WHERE name = ?1 AND label = ?2 ORDER BY model_key DESC LIMIT 1";
 
 /// Moves a version to the trash.
 pub(super) fn add(
@@ -65,11 +67,17 @@ pub(super) fn with_model(connection: &Connection, model: ModelKey) -> rusqlite::
     connection.prepare_cached(WITH_MODEL)?.query_map([model], |row| row.get(0))?.collect()
 }
 
-/// Returns the digest of a deleted version that had this label.
+/// Returns the digest of the version that was deleted last of those with this name and label.
 pub(super) fn spent_label(
     connection: &Connection,
-    model: ModelKey,
+    name: &str,
     label: &str,
 ) -> rusqlite::Result<Option<Option<String>>> {
-    connection.prepare_cached(SPENT)?.query_row((model, label), |row| row.get(0)).optional()
+    for sql in [SPENT, SPENT_BY_PURGED] {
+        let digest = connection.prepare_cached(sql)?.query_row([name, label], |row| row.get(0)).optional()?;
+        if digest.is_some() {
+            return Ok(digest);
+        }
+    }
+    Ok(None)
 }

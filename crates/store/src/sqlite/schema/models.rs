@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
 use registry_domain::{EventKind, ModelKey, PRODUCTION_ALIAS, Status, VersionId, json::read_object};
 
@@ -88,7 +88,11 @@ fn known_versions(connection: &Connection) -> rusqlite::Result<HashMap<VersionId
             Ok((row.get(0)?, Known { model: row.get(1)?, number: row.get(2)?, label: row.get(3)? }))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    let mut key = connection.prepare("SELECT id FROM registered_models WHERE name = ?1")?;
+    // In memory, since there are no indexes yet.
+    let keys: HashMap<String, ModelKey> = connection
+        .prepare("SELECT name, id FROM registered_models ORDER BY deleted_at IS NULL, id")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut rows = connection.prepare(
         "SELECT model_id, payload_json FROM model_events WHERE event_type IN ('create', 'delete') ORDER BY id",
     )?;
@@ -101,7 +105,7 @@ fn known_versions(connection: &Connection) -> rusqlite::Result<HashMap<VersionId
         let payload = row.get_ref(1)?.as_str().ok().and_then(read_object).unwrap_or_default();
         let text = |field: &str| payload.get(field).and_then(|value| value.as_str());
         let Some(name) = text("name") else { continue };
-        if let Some(model) = key.query_row([name], |row| row.get(0)).optional()? {
+        if let Some(&model) = keys.get(name) {
             let label = text("version").unwrap_or_default().to_owned();
             // The version never had a number.
             versions.insert(version, Known { model, number: 0, label });

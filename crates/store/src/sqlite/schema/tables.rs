@@ -144,7 +144,7 @@ pub(super) const INDEXES: [(&str, &str); 11] = [
     ("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
     ("idx_models_number", "models (model_key, number)"),
     ("idx_deleted_models_id", "deleted_models (id)"),
-    ("idx_deleted_models_label", "deleted_models (model_key, version)"),
+    ("idx_deleted_models_label", "deleted_models (name, version)"),
     ("idx_holdings_alias", "holdings (model_key, alias)"),
 ];
 
