@@ -7,6 +7,7 @@
 #[path = "../crash/client.rs"]
 mod client;
 mod database;
+mod deployment;
 mod group;
 #[path = "../crash/judge.rs"]
 mod judge;
