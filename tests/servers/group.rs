@@ -25,7 +25,9 @@ impl Group {
     pub(crate) fn start(database: &Database) -> Self {
         let url = database.url();
         let mut servers: Vec<_> = (0..SERVERS).map(|_| spawn(&url)).collect();
-        servers.iter_mut().for_each(|server| drop(server.wait_for_address()));
+        for server in &mut servers {
+            server.wait_for_address();
+        }
         Self { url, servers: Mutex::new(servers) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The load runs three rounds by default. To run more of them, or a failed one again:
 //! `CRASH_ROUNDS=25 cargo test --test servers -- --nocapture rounds`, `CRASH_SEED=… cargo test --test servers rounds`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 #[path = "../crash/client.rs"]
 mod client;
