@@ -105,7 +105,7 @@ fn servers_that_start_at_once_migrate_once_and_a_newer_schema_is_refused() {
     assert_eq!(database.sql("SELECT version FROM schema_version"), SCHEMA_VERSION.to_string());
     database.sql("UPDATE schema_version SET version = version + 1");
     let refused = Postgres::open(&options(&database), now()).err().unwrap().to_string();
-    assert!(refused.contains("use the newer server"), "{refused}");
+    assert!(refused.contains("use the newer one"), "{refused}");
 }
 
 #[test]

@@ -22,6 +22,35 @@ pub(crate) const COUNTED: [(&str, &str, &str); 3] = [
     ("tag", "key", "model_tags WHERE value = ''"),
 ];
 
+pub(crate) const PROMOTE: &str = "promote the right one again with `registry promote ID`";
+pub(crate) const NO_NEED: &str = "nothing needs to be done";
+
+/// Returns the problem of a row of [`SEVERAL_IN_PRODUCTION`].
+pub(crate) fn several_in_production(name: &str, count: u64) -> String {
+    format!("{name:?} has {count} production versions, this one first")
+}
+
+/// Returns the problem of a row of [`REGISTERED_TWICE`].
+pub(crate) fn registered_twice(version: &str, count: u64) -> String {
+    format!("{version:?} is registered {count} times, this one first")
+}
+
+/// Returns the problem of a row of [`EVENT_TYPES`] whose type is wrong. One finding stands for all, since another server may
+/// have written a million such events.
+pub(crate) fn many_events(problem: &str, count: u64) -> String {
+    format!("{problem}: {count} times, first here")
+}
+
+/// Returns the problem of an event of a version that was never there.
+pub(crate) fn unknown_version(id: i64, highest: i64) -> String {
+    format!("model_id is {id}, but the highest id ever used is {highest}")
+}
+
+/// Returns the problem of versions without an event.
+pub(crate) fn without_event(count: u64) -> String {
+    format!("this version, the first of {count}, has no event: another tool or an old server registered it")
+}
+
 /// A rule that spans tables.
 pub(crate) struct Spanning {
     /// The table at fault.

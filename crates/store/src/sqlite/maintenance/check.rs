@@ -26,13 +26,11 @@ const CORRECTED_BY_UPGRADE: &str = "start `registry serve` on it once, which cor
 const RESTORE: &str = "restore a backup; until then change nothing";
 const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
                        `registry serve`, which rebuilds it";
-const PROMOTE: &str = "promote the right one again with `registry promote ID`";
 const CORRECT_BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is reused";
 const UPGRADE: &str = "start `registry serve` on it once, which backs it up and upgrades it";
 const FOREIGN_TRIGGER: &str = "find out which other tool made it";
-const NO_NEED: &str = "nothing needs to be done";
 
 pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Report> {
     let schema_version = user_version(connection)?;
@@ -212,12 +210,11 @@ impl Check<'_> {
     fn models(&mut self) -> rusqlite::Result<()> {
         self.rows("models", &MODEL_RULES, |report| &mut report.models)?;
         self.each(rules::SEVERAL_IN_PRODUCTION, |check, name, count, first| {
-            let problem = format!("{name:?} has {count} production versions, this one first");
-            check.add(FixedByUpgrade, "models", first, problem, PROMOTE);
+            let problem = rules::several_in_production(&name, count);
+            check.add(FixedByUpgrade, "models", first, problem, rules::PROMOTE);
         })?;
         self.each(rules::REGISTERED_TWICE, |check, version, count, first| {
-            let problem = format!("{version:?} is registered {count} times, this one first");
-            check.add(Error, "models", first, problem, CORRECT_BY_HAND);
+            check.add(Error, "models", first, rules::registered_twice(&version, count), CORRECT_BY_HAND);
         })
     }
 
@@ -237,27 +234,24 @@ impl Check<'_> {
         let mut rows = unknown.query([highest])?;
         while let Some(row) = rows.next()? {
             let model: i64 = row.get(1)?;
-            let problem = format!("model_id is {model}, but the highest id ever used is {highest}");
+            let problem = rules::unknown_version(model, highest);
             self.add(Error, "model_events", row.get(0)?, problem, CORRECT_BY_HAND);
         }
         let (count, first): (u64, _) =
             self.connection.query_row(rules::WITHOUT_EVENT, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if count > 0 {
-            let problem = format!(
-                "this version, the first of {count}, has no event: another tool or an old server registered it"
-            );
-            self.add(Warning, "models", first, problem, NO_NEED);
+            self.add(Warning, "models", first, rules::without_event(count), rules::NO_NEED);
         }
         Ok(())
     }
 
-    /// Adds one finding for each unknown type, since another server may have written a million such events.
+    /// Adds one finding for each unknown type.
     fn event_types(&mut self) -> rusqlite::Result<()> {
         let mut types = self.connection.prepare(rules::EVENT_TYPES)?;
         let mut rows = types.query([])?;
         while let Some(row) = rows.next()? {
             if let Some(found) = Rule::EventType.check("event_type", stored_value(row.get_ref(0)?)) {
-                let problem = format!("{}: {} times, first here", found.problem, row.get::<_, u64>(1)?);
+                let problem = rules::many_events(&found.problem, row.get(1)?);
                 self.add(found.severity, "model_events", row.get(2)?, problem, found.remedy);
             }
         }
