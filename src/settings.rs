@@ -82,6 +82,10 @@ pub enum SettingsError {
         "--db-path and CAIA_REGISTRY_DATABASE_URL are both set, so it is not clear which database is meant; unset one"
     )]
     TwoDatabases,
+    #[error(
+        "--synchronous normal (CAIA_REGISTRY_SYNCHRONOUS) is for a SQLite file, and PostgreSQL syncs each commit; remove it"
+    )]
+    SynchronousPostgres,
 }
 
 /// The settings of a server.
@@ -296,6 +300,9 @@ impl Settings {
             read_queue: count(flags.read_queue, "READ_QUEUE", DEFAULT_READ_QUEUE),
             write_queue: count(flags.write_queue, "WRITE_QUEUE", DEFAULT_WRITE_QUEUE),
         };
+        if postgres.is_some() && database.store.synchronous == Synchronous::Normal {
+            return Err(SettingsError::SynchronousPostgres);
+        }
         let root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
         let hasher = HasherOptions {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),

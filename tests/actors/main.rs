@@ -19,15 +19,14 @@ use std::{
         mpsc,
     },
     task::{Context, Waker},
-    thread,
     time::Duration,
 };
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions},
-    domain::{Draft, Model, Timestamp, Version},
+    domain::{Draft, Gate, Model, Refusal, Timestamp, Version, model::ModelPatch},
     store::{
-        Backend, StoreError, WriteStore,
+        Backend, StoreError, WriteStore, operations,
         postgres::{self, Postgres},
         sqlite::{Options, Sqlite, Synchronous},
     },
@@ -454,30 +453,43 @@ fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
     });
 }
 
+fn create_model(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreError> {
+    let context = operations::Context {
+        actor: "ann",
+        now: now(),
+        gate: &Gate::default(),
+        max_event_payload_bytes: 65_536,
+        max_metrics_bytes: 1 << 20,
+    };
+    operations::create_model(store, name, &ModelPatch::default(), &context)
+}
+
 #[test]
 fn several_writers_of_postgres_work_at_once_and_a_collision_is_repeated() {
-    with_postgres(3, |database, postgres| async move {
-        let runs = Arc::new(AtomicUsize::new(0));
-        let mut writes: Vec<_> = (0..30)
-            .map(|version: usize| {
-                let runs = Arc::clone(&runs);
-                // Each waits for the row that the other has written, in the opposite order.
-                Box::pin(database.write(move |store| {
-                    runs.fetch_add(1, Ordering::Relaxed);
-                    let locks = if version.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
-                    store.find_production(locks[0])?;
-                    thread::sleep(Duration::from_millis(2));
-                    store.find_production(locks[1])?;
-                    insert_version(store, &version.to_string())
-                }))
-            })
-            .collect();
-        writes.iter_mut().for_each(|write| begin(write.as_mut()));
-        for write in writes {
-            write.await.unwrap();
-        }
-        assert_eq!(count(&database).await, 30);
-        assert!(runs.load(Ordering::Relaxed) > 30, "no two writers collided");
+    with_postgres(2, |database, postgres| async move {
+        database.write(|store| create_model(store, "m")).await.unwrap();
+        // One writer has found that no model is named `taken`, and gives this name to `m` after the other has given it to a
+        // new model.
+        let (work, held) = held();
+        let mut rename = Box::pin(database.write(move |store| {
+            let before = store.find_model("m")?.ok_or(StoreError::Failed("m is lost".to_owned()))?;
+            if store.find_model("taken")?.is_some() {
+                return Err(Refusal::Conflict("taken".to_owned()).into());
+            }
+            work()?;
+            store.update_model(&before, &Model { name: "taken".to_owned(), ..before.clone() })
+        }));
+        begin(rename.as_mut());
+        held.begun.recv().unwrap();
+        let taken = database.write(|store| create_model(store, "taken")).await.unwrap();
+        held.release.send(()).unwrap();
+        // Its second run finds the other model.
+        let refused = rename.await;
+        let is_conflict =
+            matches!(refused, Err(ActorError::Store(StoreError::Refused(Refusal::Conflict(_)))));
+        assert!(is_conflict, "{refused:?}");
+        let found = database.read(|store| store.model("taken")).await.unwrap().unwrap();
+        assert_eq!(found.model.key, taken.key);
         drop(postgres);
     });
 }
