@@ -246,7 +246,7 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    if settings.database.store.synchronous == Synchronous::Normal && settings.postgres.is_none() {
+    if settings.database.store.synchronous == Synchronous::Normal {
         tracing::warn!(
             "commits are not synced one by one: after a loss of power the last acknowledged writes may be missing"
         );

@@ -123,7 +123,8 @@ pub struct ServeFlags {
     /// [env: CAIA_REGISTRY_SQLITE_BUSY_TIMEOUT_MS] [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=MAX_BUSY_TIMEOUT_MS))]
     pub sqlite_busy_timeout_ms: Option<u64>,
-    /// What a commit waits for before it is answered [env: CAIA_REGISTRY_SYNCHRONOUS] [default: full]
+    /// What a commit to the file waits for before it is answered; with PostgreSQL only full, which waits for PostgreSQL's disk
+    /// [env: CAIA_REGISTRY_SYNCHRONOUS] [default: full]
     #[arg(long, value_enum, value_name = "MODE")]
     pub synchronous: Option<Durability>,
     /// Threads that read the database [env: CAIA_REGISTRY_READERS] [default: the cores, at most 16]

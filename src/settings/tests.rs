@@ -216,8 +216,11 @@ fn the_database_is_one_file_or_one_url_and_its_password_is_not_shown() {
     assert!(resolve(flag("postgres://ann@db/models"), &[]).warnings.is_empty());
 
     let with_path = ServeFlags { db_path: Some(PathBuf::from("r.db")), ..ServeFlags::default() };
+    let unsynced = ServeFlags { synchronous: Some(Durability::Normal), ..flag(url) };
     for (flags, variables, said) in [
         (with_path, &[("DATABASE_URL", url)][..], "unset one"),
+        (unsynced, &[], "PostgreSQL syncs each commit; remove it"),
+        (flag(url), &[("SYNCHRONOUS", "normal")], "PostgreSQL syncs each commit; remove it"),
         (flag("postgres://ann:s3cret@db/models?sslmode=yes"), &[], "choose disable, prefer"),
         (flag("registry.db"), &[], "must look like postgres://"),
     ] {

@@ -19,15 +19,14 @@ use std::{
         mpsc,
     },
     task::{Context, Waker},
-    thread,
     time::Duration,
 };
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions},
-    domain::{Draft, Model, Timestamp, Version},
+    domain::{Draft, Gate, Model, Refusal, Timestamp, Version, model::ModelPatch},
     store::{
-        Backend, StoreError, WriteStore,
+        Backend, StoreError, WriteStore, operations,
         postgres::{self, Postgres},
         sqlite::{Options, Sqlite, Synchronous},
     },
@@ -364,27 +363,35 @@ fn an_operation_that_fails_after_it_wrote_is_undone_in_sqlite() {
 fn reads_that_wait_share_a_snapshot_and_one_sent_after_a_write_sees_it() {
     let folder = tempfile::tempdir().unwrap();
     serve::<Sqlite, _>(sqlite_options(folder.path()), 10, |database| async move {
-        let (work, busy) = held();
-        let mut running = pin!(database.read(move |_| work()));
-        begin(running.as_mut());
-        busy.begun.recv().unwrap();
-        let (work, reading) = held();
-        let mut first = pin!(database.read(move |store| {
-            let before = store.stats()?.total_models;
-            work().map(|_| before)
-        }));
-        begin(first.as_mut());
-        let mut second = pin!(database.read(|store| store.stats()));
-        begin(second.as_mut());
-        busy.release.send(()).unwrap();
-        reading.begun.recv().unwrap();
-        database.write(insert).await.unwrap();
-        let mut third = pin!(database.read(|store| store.stats()));
-        begin(third.as_mut());
-        reading.release.send(()).unwrap();
-        assert_eq!(first.await.unwrap(), 0);
-        assert_eq!(second.await.unwrap().total_models, 0, "it waited when the snapshot of the first began");
-        assert_eq!(third.await.unwrap().total_models, 1);
+        let mut has_shared = false;
+        // A snapshot is shared for 2 ms, and on a busy machine the write may take longer.
+        for round in 0..1_000 {
+            let (work, busy) = held();
+            let mut running = pin!(database.read(move |_| work()));
+            begin(running.as_mut());
+            busy.begun.recv().unwrap();
+            let (work, reading) = held();
+            let mut first = pin!(database.read(move |store| {
+                let before = store.stats()?.total_models;
+                work().map(|_| before)
+            }));
+            begin(first.as_mut());
+            let mut second = pin!(database.read(|store| store.stats()));
+            begin(second.as_mut());
+            busy.release.send(()).unwrap();
+            reading.begun.recv().unwrap();
+            database.write(move |store| insert_version(store, &round.to_string())).await.unwrap();
+            let mut third = pin!(database.read(|store| store.stats()));
+            begin(third.as_mut());
+            reading.release.send(()).unwrap();
+            assert_eq!(first.await.unwrap(), round);
+            has_shared = second.await.unwrap().total_models == round;
+            assert_eq!(third.await.unwrap().total_models, round + 1);
+            if has_shared {
+                break;
+            }
+        }
+        assert!(has_shared, "it waited when the snapshot of the first began");
     });
 }
 
@@ -454,30 +461,43 @@ fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
     });
 }
 
+fn create_model(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreError> {
+    let context = operations::Context {
+        actor: "ann",
+        now: now(),
+        gate: &Gate::default(),
+        max_event_payload_bytes: 65_536,
+        max_metrics_bytes: 1 << 20,
+    };
+    operations::create_model(store, name, &ModelPatch::default(), &context)
+}
+
 #[test]
 fn several_writers_of_postgres_work_at_once_and_a_collision_is_repeated() {
-    with_postgres(3, |database, postgres| async move {
-        let runs = Arc::new(AtomicUsize::new(0));
-        let mut writes: Vec<_> = (0..30)
-            .map(|version: usize| {
-                let runs = Arc::clone(&runs);
-                // Each waits for the row that the other has written, in the opposite order.
-                Box::pin(database.write(move |store| {
-                    runs.fetch_add(1, Ordering::Relaxed);
-                    let locks = if version.is_multiple_of(2) { ["a", "b"] } else { ["b", "a"] };
-                    store.find_production(locks[0])?;
-                    thread::sleep(Duration::from_millis(2));
-                    store.find_production(locks[1])?;
-                    insert_version(store, &version.to_string())
-                }))
-            })
-            .collect();
-        writes.iter_mut().for_each(|write| begin(write.as_mut()));
-        for write in writes {
-            write.await.unwrap();
-        }
-        assert_eq!(count(&database).await, 30);
-        assert!(runs.load(Ordering::Relaxed) > 30, "no two writers collided");
+    with_postgres(2, |database, postgres| async move {
+        database.write(|store| create_model(store, "m")).await.unwrap();
+        // One writer has found that no model is named `taken`, and gives this name to `m` after the other has given it to a
+        // new model.
+        let (work, held) = held();
+        let mut rename = Box::pin(database.write(move |store| {
+            let before = store.find_model("m")?.ok_or(StoreError::Failed("m is lost".to_owned()))?;
+            if store.find_model("taken")?.is_some() {
+                return Err(Refusal::Conflict("taken".to_owned()).into());
+            }
+            work()?;
+            store.update_model(&before, &Model { name: "taken".to_owned(), ..before.clone() })
+        }));
+        begin(rename.as_mut());
+        held.begun.recv().unwrap();
+        let taken = database.write(|store| create_model(store, "taken")).await.unwrap();
+        held.release.send(()).unwrap();
+        // Its second run finds the other model.
+        let refused = rename.await;
+        let is_conflict =
+            matches!(refused, Err(ActorError::Store(StoreError::Refused(Refusal::Conflict(_)))));
+        assert!(is_conflict, "{refused:?}");
+        let found = database.read(|store| store.model("taken")).await.unwrap().unwrap();
+        assert_eq!(found.model.key, taken.key);
         drop(postgres);
     });
 }

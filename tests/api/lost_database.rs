@@ -1,4 +1,4 @@
-//! A PostgreSQL server that goes away, in the middle of a commit and for a while.
+//! A PostgreSQL database that goes away, in the middle of a commit and for a while, or that others use too.
 
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,19 @@ fn a_database_that_is_back_in_time_delays_writes_and_fails_none() {
         }
     });
     assert_eq!(app.event_types(id).len(), 1 + 8);
+}
+
+#[test]
+fn a_server_whose_database_a_newer_one_has_migrated_reads_and_says_why_it_is_not_ready() {
+    let (app, database) = spawn();
+    let id = app.register("m", "1");
+    database.sql("UPDATE schema_version SET version = version + 1");
+    let detail = app.record(id, "s", json!({"a": 1})).refused(503);
+    assert!(detail.contains("nothing was changed") && detail.contains("use the newer server"), "{detail}");
+    let detail = app.get("/ready").refused(503);
+    assert!(detail.contains("use the newer server"), "{detail}");
+    assert_eq!(app.model(id)["metrics"], json!(null));
+    assert_eq!(app.event_types(id), ["create"]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn postgres_passes_the_store_suite() {
 }
 
 #[test]
-fn servers_that_start_at_once_migrate_once_and_a_newer_schema_is_refused() {
+fn servers_that_start_at_once_migrate_once() {
     let Some(database) = database() else { return };
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -103,9 +103,35 @@ fn servers_that_start_at_once_migrate_once_and_a_newer_schema_is_refused() {
         }
     });
     assert_eq!(database.sql("SELECT version FROM schema_version"), SCHEMA_VERSION.to_string());
+}
+
+#[test]
+fn a_server_beside_a_newer_one_that_has_migrated_reads_and_writes_nothing_and_another_does_not_start() {
+    let Some(database) = database() else { return };
+    let (backend, mut writer) = open(&options(&database));
+    write_with(&mut writer, |store| {
+        add(store, draft("m", "1"))?;
+        // A migration takes a lock that conflicts with this one.
+        let locks = "SELECT mode FROM pg_locks WHERE relation = 'schema_version'::regclass AND granted";
+        assert_eq!(database.sql(locks), "AccessShareLock");
+        Ok(())
+    })
+    .unwrap();
     database.sql("UPDATE schema_version SET version = version + 1");
+    // The transaction begins with a statement, or with COMMIT.
+    let added = write_with(&mut writer, |store| add(store, draft("m", "2")).map(drop));
+    let touched = write_with(&mut writer, |store| store.touch());
+    for refused in [added, touched] {
+        let Err(StoreError::Unwritable(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("use the newer server"), "{why}");
+        assert!(!writer.in_transaction());
+    }
+    assert_eq!(backend.reader().unwrap().stats().unwrap().total_models, 1);
+    assert_eq!(database.sql("SELECT count(*) FROM model_events"), "0");
     let refused = Postgres::open(&options(&database), now()).err().unwrap().to_string();
-    assert!(refused.contains("use the newer server"), "{refused}");
+    assert!(refused.contains("use the newer one"), "{refused}");
+    database.sql("UPDATE schema_version SET version = version - 1");
+    write_with(&mut writer, |store| add(store, draft("m", "2"))).unwrap();
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::StoreError;
 
 use super::options::{Options, UrlError, shown};
 
+/// The error code that `check_schema` gives.
+const NEWER_SCHEMA: &str = "RG001";
+
 /// Why the database can't be opened. Each message is one line and contains no password.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
@@ -39,7 +42,7 @@ pub enum OpenError {
     #[error("database {database:?} holds tables of another program; use an empty one")]
     Foreign { database: String },
     #[error(
-        "database {database:?} has schema {found}, and this server knows schemas up to {known}; use the newer server"
+        "database {database:?} has schema {found}, made by a newer registry; this one knows up to {known}: use the newer one"
     )]
     Newer { database: String, found: i32, known: i32 },
     #[error(
@@ -167,6 +170,8 @@ impl From<Failure> for StoreError {
         let text = failure.to_string();
         match failure.code().map(SqlState::code) {
             Some("25006") => Self::Unwritable("it is read-only".to_owned()),
+            // A newer server has migrated the database. The text says so.
+            Some(NEWER_SCHEMA) => Self::Unwritable(text),
             // A lock was not released in time, two transactions collided, or a statement took too long.
             Some("55P03" | "57014") => Self::Busy,
             Some(code) if code.starts_with("40") => Self::Busy,

@@ -17,8 +17,11 @@ use super::{
     error::Failure,
     lookup::Counts,
     rows::{COLUMNS, Value, version},
+    schema::SCHEMA_VERSION,
 };
 
+/// Fails if a newer server has migrated the database.
+const CHECK_SCHEMA: &str = "SELECT check_schema($1)";
 /// The first number tells these locks apart from others in the database.
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext($1))";
 const LOCK_BY_NAME: &str =
@@ -143,17 +146,19 @@ impl PostgresWriter {
     fn run_all(&mut self, requests: &[Request<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
         let begin = (self.state == State::Due).then(|| self.session.connector.begin());
         let deferred = std::mem::take(&mut self.deferred);
-        let parameters = parameters_of(&deferred);
-        let mut all = requests_of(&deferred, &parameters);
-        all.extend_from_slice(requests);
-        if all.is_empty() {
+        if deferred.is_empty() && requests.is_empty() {
             return Ok(Vec::new());
         }
+        let parameters = parameters_of(&deferred);
+        let mut all: Vec<_> = begin.iter().map(|_| check_schema()).collect();
+        all.extend(requests_of(&deferred, &parameters));
+        all.extend_from_slice(requests);
         let connection = self.session.connection(Duration::ZERO)?;
         match connection.all(begin.as_deref(), &all) {
-            Ok(answers) => {
+            Ok(mut answers) => {
                 if begin.is_some() {
                     self.state = State::Open;
+                    answers.remove(0);
                 }
                 for (write, rows) in deferred.iter().zip(&answers) {
                     if let (Some(model), Some(row)) = (write.model_of_event, rows.first()) {
@@ -295,6 +300,12 @@ impl PostgresWriter {
     }
 }
 
+/// Returns the first statement of a transaction.
+fn check_schema() -> Request<'static> {
+    const PARAMETERS: &[Parameter<'static>] = &[(&SCHEMA_VERSION, Type::INT4)];
+    Request::prepared(CHECK_SCHEMA, PARAMETERS)
+}
+
 fn parameters_of(writes: &[Write]) -> Vec<Vec<Parameter<'_>>> {
     writes.iter().map(|write| write.values.iter().map(Value::parameter).collect()).collect()
 }
@@ -345,8 +356,9 @@ impl Transaction for PostgresWriter {
         }
         let begin = (state == State::Due).then(|| self.session.connector.begin());
         let parameters = parameters_of(&deferred);
-        let (is_lost, error) = match connection.commit(begin.as_deref(), &requests_of(&deferred, &parameters))
-        {
+        let mut all: Vec<_> = begin.iter().map(|_| check_schema()).collect();
+        all.extend(requests_of(&deferred, &parameters));
+        let (is_lost, error) = match connection.commit(begin.as_deref(), &all) {
             Ok(()) => return Ok(()),
             Err(Uncommitted::Undone(error)) => (error.is_lost(), error.into()),
             Err(Uncommitted::Unknown(error)) => {
