@@ -3,10 +3,15 @@
 //! `cargo bench --bench curve` uses registries of 1,000 to 1,000,000 versions, which it creates once and keeps under
 //! `target/bench`; `-- --models 1000,10000` selects others. It starts `registry serve` on a copy of each, sends each
 //! kind of request up to 200 times or for 3 seconds, prints p50 and p95 as a table in Markdown, and draws p95 into
-//! `docs/cost-curve.svg` (`--picture FILE` for another file). `--binary FILE` measures another server. Criterion
+//! `docs/cost-curve.svg` (`--picture FILE` for another file). With `--postgres` the server keeps its data in PostgreSQL
+//! (`apt-get install postgresql`): a cluster in a temporary folder (`TMPDIR`, which must be on a disk), into which
+//! `registry maintenance --copy-to` copies the same registries. `--binary FILE` measures another server. Criterion
 //! measures functions, not servers, so this benchmark has its own `main`.
 #![allow(missing_docs, reason = "no crate depends on a benchmark")]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "for the cluster, which tests share")]
 
+#[path = "../tests/support/postgres.rs"]
+mod cluster;
 mod support;
 
 use std::{
@@ -17,11 +22,12 @@ use std::{
 use clap::Parser;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use cluster::Cluster;
 use registry_loadtest::chart::{Axis, Mark, Panel, Plot, Scale, Series, number, svg, three_digits};
 use support::{
     Result,
     http::Connection,
-    process::{KEY, Server},
+    process::{KEY, Server, output, registry_command},
     scratch, seed,
     table::{markdown, quantile},
     words,
@@ -35,6 +41,8 @@ const MAX_SECONDS: f64 = 3.0;
 const WARM_UP: usize = 3;
 /// For lists and searches at 1,000,000 versions.
 const GOAL_MS: f64 = 10.0;
+/// The database in PostgreSQL.
+const DATABASE: &str = "registry";
 
 /// The panels of the picture.
 const PANELS: [&str; 5] = ["By key, and counts", "Lists", "Search", "Filters and models", "Changes"];
@@ -66,24 +74,30 @@ struct Flags {
     binary: PathBuf,
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cost-curve.svg"))]
     picture: PathBuf,
+    #[arg(long)]
+    postgres: bool,
     /// Cargo adds it.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> Result<()> {
-    let Flags { models: mut sizes, binary, picture, .. } = Flags::parse();
+    let Flags { models: mut sizes, binary, picture, postgres, .. } = Flags::parse();
     sizes.sort_unstable();
     sizes.dedup();
 
     let mut names: Vec<(&str, usize)> = Vec::new();
     let mut latencies: Vec<Vec<Latency>> = Vec::new();
     for models in &sizes {
-        let measured = measure(&binary, *models)?;
+        let measured = measure(&binary, *models, postgres)?;
         names = measured.iter().map(|(name, panel, _)| (*name, *panel)).collect();
         latencies.push(measured.into_iter().map(|(.., latency)| latency).collect());
     }
     println!("{}", table(&sizes, &names, &latencies));
+    if postgres {
+        // The picture is of SQLite.
+        return Ok(());
+    }
     std::fs::write(&picture, draw(&sizes, &names, &latencies))
         .map_err(|error| format!("can't write {}: {error}", picture.display()))?;
     eprintln!("drawn: {}", picture.display());
@@ -91,10 +105,15 @@ fn main() -> Result<()> {
 }
 
 /// Measures all kinds of requests on a registry of `models` versions.
-fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Latency)>> {
+fn measure(binary: &Path, models: u64, postgres: bool) -> Result<Vec<(&'static str, usize, Latency)>> {
     let scratch = scratch();
-    let database = seed::copy(models, scratch.path());
-    let server = Server::registry(binary, &database, &scratch.path().join("log"))?;
+    let log = scratch.path().join("log");
+    // Ends with the measurement.
+    let cluster = if postgres { Some(postgres_with(binary, models)?) } else { None };
+    let server = match &cluster {
+        Some(cluster) => Server::over_postgres(binary, &cluster.url(DATABASE), &log)?,
+        None => Server::registry(binary, &seed::copy(models, scratch.path()), &log)?,
+    };
     let mut connection = Connection::to(&server.url, KEY)?;
     let deep = format!("/models?offset={}", models * 9 / 10);
     let link = connection.call("GET", &deep, "")?.ok_or("a page in the middle has no next one")?;
@@ -114,6 +133,19 @@ fn measure(binary: &Path, models: u64) -> Result<Vec<(&'static str, usize, Laten
         latencies.push((kind.name, kind.panel, latency));
     }
     Ok(latencies)
+}
+
+/// Starts a cluster with a copy of the registry of `models` versions.
+fn postgres_with(binary: &Path, models: u64) -> Result<Cluster> {
+    let options = ["-clisten_addresses=", "-cshared_buffers=1GB", "-cmax_wal_size=8GB"];
+    let cluster = Cluster::start(&options).ok_or("PostgreSQL is missing: apt-get install postgresql")?;
+    cluster.sql("postgres", &format!("CREATE DATABASE {DATABASE}"));
+    eprintln!("copying {models} versions to PostgreSQL");
+    let mut copy = registry_command(binary);
+    copy.args(["maintenance", "--db-path"]).arg(seed::registry(models));
+    output(copy.args(["--copy-to", &cluster.url(DATABASE)]))?;
+    cluster.sql(DATABASE, "VACUUM ANALYZE");
+    Ok(cluster)
 }
 
 fn measure_kind(connection: &mut Connection, kind: &RequestKind, turn: &mut u64) -> Result<Latency> {
@@ -230,7 +262,7 @@ fn kinds(models: u64, deep_cursor: &str) -> Vec<RequestKind> {
 }
 
 fn table(sizes: &[u64], names: &[(&str, usize)], latencies: &[Vec<Latency>]) -> String {
-    let heads: Vec<String> = sizes.iter().map(|size| format!("{} models", number(*size as f64))).collect();
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{} versions", number(*size as f64))).collect();
     let head: Vec<&str> = ["p50 / p95, ms"].into_iter().chain(heads.iter().map(String::as_str)).collect();
     let rows: Vec<Vec<String>> = names
         .iter()
@@ -254,7 +286,7 @@ fn draw(sizes: &[u64], names: &[(&str, usize)], latencies: &[Vec<Latency>]) -> S
     let axis = |title: &str, range| Axis { title: title.to_owned(), scale: Scale::Log, range };
     let panels = PANELS.iter().enumerate().map(|(panel, title)| Panel {
         title: (*title).to_owned(),
-        x: axis("models", None),
+        x: axis("versions", None),
         y: axis("p95, ms", Some((low, high))),
         series: names
             .iter()

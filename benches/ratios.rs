@@ -68,9 +68,9 @@ struct Row {
 const ROWS: [Row; 9] = [
     row("bare actix-web", 64, None, Baseline::Own, 0.0, f64::INFINITY),
     row("`GET /models/{id}`", 64, Some(Script::Read), Baseline::Actix, 0.70, 5.0),
-    row("`POST /models/{id}/metrics`, one model", 64, Some(Script::WriteOne), Baseline::Actix, 0.25, 15.0),
+    row("`POST /models/{id}/metrics`, one version", 64, Some(Script::WriteOne), Baseline::Actix, 0.25, 15.0),
     row(
-        "`POST /models/{id}/metrics`, 1,000 models",
+        "`POST /models/{id}/metrics`, 1,000 versions",
         64,
         Some(Script::WriteMany),
         Baseline::Actix,
@@ -79,9 +79,16 @@ const ROWS: [Row; 9] = [
     ),
     row("bare actix-web", 10, None, Baseline::Own, 0.0, f64::INFINITY),
     row("`GET /models?limit=50`", 10, Some(Script::List), Baseline::Rate, GOAL_LISTS, 10.0),
-    row("`POST /models/{id}/metrics`, one model", 10, Some(Script::WriteOne), Baseline::Actix, 0.15, 5.0),
-    row("`POST /models/{id}/metrics`, 1,000 models", 10, Some(Script::WriteMany), Baseline::Actix, 0.15, 5.0),
-    row("`POST /models/{id}/metrics`, one model", 1, Some(Script::WriteOne), Baseline::Sqlite, 0.6, 2.0),
+    row("`POST /models/{id}/metrics`, one version", 10, Some(Script::WriteOne), Baseline::Actix, 0.15, 5.0),
+    row(
+        "`POST /models/{id}/metrics`, 1,000 versions",
+        10,
+        Some(Script::WriteMany),
+        Baseline::Actix,
+        0.15,
+        5.0,
+    ),
+    row("`POST /models/{id}/metrics`, one version", 1, Some(Script::WriteOne), Baseline::Sqlite, 0.6, 2.0),
 ];
 
 const fn row(
@@ -187,7 +194,7 @@ fn main() -> Result<()> {
     let mut rest = vec![fact("resident memory at the end, MiB", resident, GOAL_MEMORY_MIB)];
     rest.push(fact("peak resident memory, MiB", peak, GOAL_MEMORY_MIB));
     rest.push(fact(
-        "start with 100,000 models to the first answer, ms",
+        "start with 100,000 versions to the first answer, ms",
         start_ms(&binary, folder)?,
         GOAL_START_MS,
     ));
