@@ -42,7 +42,7 @@ pub(super) fn alias(text: &str) -> Result<String, String> {
 
 /// Parses the key of a tag.
 pub(super) fn tag_key(text: &str) -> Result<String, String> {
-    check_text("the key of a tag", text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
+    check_name("the key of a tag", text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
 }
 
 /// Parses `KEY=VALUE`, or `KEY` for an empty value.

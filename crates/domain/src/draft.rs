@@ -165,7 +165,7 @@ impl Draft {
     /// [`Refusal::Invalid`] if one of them is blank or too long.
     pub fn named(name: impl Into<String>, label: impl Into<String>) -> Result<Self, Refusal> {
         let (name, label) = (name.into(), label.into());
-        for (field, text) in [("name", &name), ("version", &label)] {
+        for (field, text) in [("name", &name), ("the label of the version", &label)] {
             check_name(field, text)?;
         }
         Ok(Self { name, label, ..Self::default() })
@@ -203,7 +203,7 @@ impl Draft {
             (None, Some(digest)) => format!("sha256:{digest}"),
             (None, None) => {
                 return Err(Refusal::Invalid(
-                    "artifact_uri and checkpoint_sha256 are both missing; give one of them".to_owned(),
+                    "the artifact has neither a URI nor a SHA-256; give one of them".to_owned(),
                 ));
             }
         };

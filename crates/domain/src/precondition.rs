@@ -17,11 +17,11 @@ impl Precondition {
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
     pub fn check<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
-        self.check_revision(model.revision(), || format!("model {}", model.id))?;
+        self.check_revision(model.revision(), || format!("the version with id {}", model.id))?;
         let updated_at = model.updated_at.as_ref();
         match &self.if_updated_at {
             Some(seen) if seen != updated_at => Err(Refusal::Conflict(format!(
-                "model {} has changed: its updated_at is now {updated_at:?}; read it again and repeat the change",
+                "the version with id {} has changed: its updated_at is now {updated_at:?}; read it again and repeat the change",
                 model.id
             ))),
             _ => Ok(()),

@@ -3,7 +3,7 @@
 use super::{
     super::{
         answer::{self, Answer},
-        native::read_evaluation,
+        body::read_evaluation,
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
