@@ -26,7 +26,7 @@ Examples:
   A version that is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
-The version goes to the trash, and `registry restore` takes it back until it is purged (a registry without /v1 deletes it
+The version goes to the trash, and `registry restore` restores it until it is purged (a registry without /v1 deletes it
 for good). Its events and its artifact stay.";
 
 const DELETED: View =
@@ -88,8 +88,8 @@ impl Delete {
             printer.end()?;
         }
         match (&found[..], deleted) {
-            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` takes it back")),
-            (_, 1..) if has_trash => print::line("`registry restore ID` takes one back"),
+            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` restores it")),
+            (_, 1..) if has_trash => print::line("`registry restore ID` restores one"),
             _ => {}
         }
         outcome

@@ -23,7 +23,7 @@ Examples:
     registry tag set tiny-gpt:v1 nightly
   A tag of a model:
     registry tag set tiny-gpt team nlp --model
-  Without it again:
+  Delete it:
     registry tag delete tiny-gpt:v1 team
 
 `registry update --add-tag` adds plain tags, and `registry model update --tag` sets several of a model at once.";
@@ -58,7 +58,7 @@ struct Subject {
     /// The version: name:label, name@alias, name#number, or its id; with --model the name of a model
     #[arg(value_name = "VERSION")]
     text: String,
-    /// The tag is one of a model
+    /// Tag a model instead
     #[arg(long)]
     model: bool,
     #[command(flatten)]

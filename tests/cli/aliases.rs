@@ -46,7 +46,7 @@ fn every_command_takes_an_alias_and_a_number() {
         server.run(arguments).shown();
     }
     let (_, stderr) = server.run(["delete", "m@champion", "--yes", "--force"]).done();
-    assert_eq!(stderr, "`registry restore 2` takes it back\n");
+    assert_eq!(stderr, "`registry restore 2` restores it\n");
 }
 
 #[test]
@@ -140,9 +140,9 @@ production        1  v1     2026-01-31 13:05:09Z  2026-01-31 13:05:09Z  key:hush
     assert_eq!(run(&[&["--at", then], &csv[..]].concat()).shown(), "production,v1,\n");
     let (stdout, stderr) = run(&["--alias", "production", "--at", "2001-01-01T00:00:00+01:00"]).done();
     assert_eq!(stdout, "");
-    assert_eq!(stderr, "no version of m was production at 2001-01-01T00:00:00+01:00\n");
+    assert_eq!(stderr, "no version of m had the alias production at 2001-01-01T00:00:00+01:00\n");
     let (_, stderr) = run(&["--limit", "1"]).done();
-    assert_eq!(stderr, "1 shown; --limit shows more\n");
+    assert_eq!(stderr, "1 shown; a larger --limit may show more\n");
     for at in ["yesterday", "2026-11-24T12:00:00", "2026-02-30"] {
         let ran = run(&["--at", at]);
         assert_eq!(ran.code, 2, "{ran:?}");
@@ -153,6 +153,8 @@ production        1  v1     2026-01-31 13:05:09Z  2026-01-31 13:05:09Z  key:hush
         "deleted m@production; its version is in staging now\n"
     );
     assert_eq!(server.get("/models/2")["status"], "staging");
+    let (_, stderr) = server.run(["history", "n"]).done();
+    assert_eq!(stderr, "no alias of n has a history yet\n");
     let (_, stderr) = server.run(["alias", "list", "n"]).done();
     assert_eq!(stderr, "n has no aliases; `registry alias set` sets one\n");
     let ran = server.run(["alias", "delete", "m", "champion", "--json"]);

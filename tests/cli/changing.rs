@@ -168,7 +168,7 @@ fn deleting_needs_confirmation_and_reports_what_was_not_deleted() {
 
     let ran = server.run(["delete", "m:v1", "m:v2", "m:v3", "--yes"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (5, "deleted m:v1 (model 1)\n"), "{ran:?}");
-    let said = "`registry restore ID` takes one back\nerror: m:v2 (model 2) was not deleted: conflict: ";
+    let said = "`registry restore ID` restores one\nerror: m:v2 (model 2) was not deleted: conflict: ";
     assert!(ran.stderr.starts_with(said), "{ran:?}");
     assert!(
         ran.stderr.contains("delete it with --force if that is meant; 2 were not deleted, this one first\n"),

@@ -132,7 +132,7 @@ fn a_model_goes_to_the_trash_and_comes_back_with_its_versions() {
     assert!(line.contains("is in production; give --force if it is to be deleted"), "{line}");
     let (stdout, stderr) = server.run(["model", "delete", "tiny", "--yes", "--force"]).done();
     assert_eq!(stdout, "deleted model tiny with 2 versions\n");
-    assert_eq!(stderr, "`registry model restore tiny` takes it back\n");
+    assert_eq!(stderr, "`registry model restore tiny` restores it\n");
     let line = server.run(["model", "show", "tiny"]).failed(1);
     assert!(line.contains("there is no model \"tiny\""), "{line}");
     let line = server.run(["restore", "tiny:v1"]).failed(1);

@@ -59,7 +59,7 @@ fn a_deleted_version_comes_back_by_label_number_or_id() {
     server.run(["promote", "m:v2"]).shown();
     let (stdout, stderr) = server.run(["delete", "m:v1", "m:v2", "m:v3", "--yes", "--force"]).done();
     assert_eq!(stdout, "deleted m:v1 (model 1)\ndeleted m:v2 (model 2)\ndeleted m:v3 (model 3)\n");
-    assert_eq!(stderr, "`registry restore ID` takes one back\n");
+    assert_eq!(stderr, "`registry restore ID` restores one\n");
     assert_eq!(server.run(["restore", "m:v1"]).shown(), "restored m:v1 (model 1) in experimental\n");
     assert_eq!(server.run(["restore", "m#2"]).shown(), "restored m:v2 (model 2) in staging\n");
     let ran = server.run(["undelete", "3", "--json"]);

@@ -1,6 +1,6 @@
 //! The calls of `/v1`, one method each: path, body, and answer.
 //!
-//! Their errors are the same as of the native calls, and [`ClientError::TooOld`] if the registry has no `/v1`.
+//! They fail as the native calls do, or with [`ClientError::TooOld`] if the registry has no `/v1`.
 
 use serde_json::{Value, json};
 use ureq::http::Method;
