@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod postgres;
 mod purge;
 mod restore;
 mod upgrade;

@@ -180,6 +180,13 @@ impl TestDatabase {
         Some(Self { cluster, database: name, schema: None })
     }
 
+    /// Copies a database of its own, to which nothing is connected.
+    pub fn copy(&self) -> Self {
+        let (cluster, name) = (self.cluster, new_name());
+        cluster.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {}", self.database));
+        Self { cluster, database: name, schema: None }
+    }
+
     pub fn url(&self) -> String {
         let url = self.cluster.url(&self.database);
         match &self.schema {
