@@ -10,10 +10,7 @@ use super::{
     remote::Remote,
     version_arg::{VersionArg, label_with_id},
 };
-use crate::{
-    client::{Client, ClientError, Condition},
-    domain::VersionRef,
-};
+use crate::client::{ClientError, Condition};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +66,6 @@ impl Delete {
         if !self.yes {
             confirm(&listed(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>()))?;
         }
-        let has_trash = printer.is_for_people() && has_trash(&client, &found);
         let (mut outcome, mut deleted) = (Ok(()), 0);
         for (at, (id, label)) in found.iter().enumerate() {
             match client.delete(*id, self.force, &Condition::default()) {
@@ -88,15 +84,15 @@ impl Delete {
             printer.end()?;
         }
         match (&found[..], deleted) {
-            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` restores it")),
-            (_, 1..) if has_trash => print::line("`registry restore ID` restores one"),
+            ([(id, _)], 1) => print::line(&format!("`registry restore {id}` restores it")),
+            (_, 1..) => print::line("`registry restore ID` restores one"),
             _ => {}
         }
         outcome
     }
 }
 
-/// Returns the error with the flag of the command in place of the registry's query parameter.
+/// Returns the error with the flag of the command in place of the query parameter that the registry, or 0.2.0, names.
 pub(super) fn naming_force(error: ClientError, forced: bool) -> ClientError {
     match error {
         ClientError::Conflict { detail } => {
@@ -115,15 +111,10 @@ fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failur
     Failure::from(naming_force(error, forced)).after(&format!("{label} was not deleted: ")).followed_by(&rest)
 }
 
-/// Returns true if the registry moves deleted versions to a trash; one without `/v1` has none.
-fn has_trash(client: &Client, found: &[(i64, String)]) -> bool {
-    found.first().is_some_and(|(id, _)| client.v1("").version(&VersionRef::Id(*id)).is_ok())
-}
-
-/// `m:v1 (model 1)`, or `2 models: m:v1 (model 1), m:v2 (model 2)`.
+/// `m:v1 (id 1)`, or `2 versions: m:v1 (id 1), m:v2 (id 2)`.
 fn listed(labels: &[&str]) -> String {
     match labels {
         [one] => (*one).to_owned(),
-        many => format!("{} models: {}", many.len(), many.join(", ")),
+        many => format!("{} versions: {}", many.len(), many.join(", ")),
     }
 }

@@ -123,7 +123,14 @@ struct Delete {
 
 impl Delete {
     fn run(self) -> Result<(), Failure> {
-        self.subject.change(&format!("tag {} deleted", self.key), |v1, owner| v1.delete_tag(owner, &self.key))
+        self.subject.change(&format!("tag {} deleted", self.key), |v1, owner| {
+            let has_it = v1.owner(owner)?.pointer("/tags").is_some_and(|tags| tags.get(&self.key).is_some());
+            if !has_it {
+                let detail = format!("there is no tag {}; nothing was changed", self.key);
+                return Err(ClientError::NotFound { detail });
+            }
+            v1.delete_tag(owner, &self.key)
+        })
     }
 }
 

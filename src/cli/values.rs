@@ -4,12 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::exit::Failure;
-use crate::domain::{
-    Status,
-    json::Object,
-    limits::{check_name, check_text},
-    model::check_alias,
-};
+use crate::domain::{Status, json::Object, limits::check_name, model::check_alias};
 
 /// Returns the parser of the four statuses.
 pub(super) fn status_parser() -> impl TypedValueParser<Value = Status> {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::domain::{
-    Status,
+    Digest, Evaluation, FileRecord, Refusal, Status,
     json::{MAX_DEPTH, Object, depth, has_reserved_key},
 };
 
@@ -136,7 +136,7 @@ impl<'f> Fields<'f> {
 
     /// Reads the SHA-256 of a file and its size, for `/v1`.
     pub(super) fn file(&mut self, sha256: &str, size_bytes: &str, may_be_null: bool) -> FileRecord {
-        let mut read =
+        let read =
             |fields: &mut Self| if may_be_null { fields.optional(sha256) } else { fields.not_null(sha256) };
         let text: Option<String> = read(self);
         let size: Option<i64> =

@@ -167,7 +167,7 @@ fn without_an_upload_only_metadata_is_sent() {
     assert_eq!((&model["d_model"], &model["metrics"]), (&value!(64), &value!({"a": 1})));
     let again = Ran::of(&mut scene.publish(arguments));
     assert_eq!((again.code, &again.stdout), (0, &ran.stdout), "{again:?}");
-    assert_eq!(again.stderr, "m:step-5 is registered already, as model 1: nothing to do\n");
+    assert_eq!(again.stderr, "m:step-5 is registered already, with id 1: nothing to do\n");
     assert_eq!(scene.store.requests("").len(), 0);
 }
 
@@ -221,7 +221,7 @@ fn a_version_with_other_bytes_is_a_conflict_before_anything_is_uploaded() {
         scene.write("model.pt", text);
         for flags in [&[][..], &["--force-upload"]] {
             let line = Ran::of(&mut scene.upload(&path, flags.iter().copied())).failed(5);
-            assert!(line.contains("m:model is registered already, as model 1, and differs"), "{line}");
+            assert!(line.contains("m:model is registered already, with id 1, and differs"), "{line}");
             assert!(line.contains(message) && line.contains("another version"), "{line}");
         }
     }

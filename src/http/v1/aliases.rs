@@ -17,6 +17,7 @@ use super::{
         },
         openapi::{DiskFull, DoesNotFit, Failure, TooLarge},
         request::{BodyLimit, Call},
+        stream::turn_to_start,
     },
     path,
     schema::{Aliases, ByAlias, ByName, ChangedVersionV1, Deleted, History, NewHolder, NoModel, Rollback},
@@ -58,7 +59,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
         (status = 400, description = "The alias or the reason is blank or too long, or the alias is reserved.", body = Failure),
         (status = 404, description = "The model does not exist, or has no version with this number.", body = Failure),
         (status = 409,
-            description = "Another version than expected holds the alias, or the version does not pass the gate to production.",
+            description = "Another version than expected holds the alias, the model has 256 aliases, or the version does not pass the gate to production.",
             body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
@@ -125,6 +126,7 @@ pub(super) async fn history(mut call: Call) -> Answer {
     let alias = call.query_not_empty("alias");
     let at = call.query::<Timestamp>("at").map(|at| at.to_string());
     call.check()?;
+    let _turn = turn_to_start().await?;
     let holdings = call.registry().history(HistoryQuery { model, alias, at, limit }).await?;
     let mut json = list_of("history", &holdings, write_holding);
     json.extend_from_slice(b"]}");

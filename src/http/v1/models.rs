@@ -18,6 +18,7 @@ use super::{
         json::{list_of, page_end, v1::write_model},
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
+        stream::turn_to_start,
     },
     path,
     schema::{
@@ -61,6 +62,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     };
     let after = call.cursor(ModelQuery::LIST_NAME, 0);
     call.check()?;
+    let _turn = turn_to_start().await?;
     let (models, page) = call.registry().registered_models(ModelQuery { after: after?, ..query }).await?;
     let mut json = list_of("models", &models, write_model);
     json.extend_from_slice(page_end(&page).as_bytes());

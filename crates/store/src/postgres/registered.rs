@@ -305,7 +305,8 @@ pub(super) fn page(
     let limit = values.bind(Value::integer(i64::from(query.limit) + 1));
     let sql = format!(
         "SELECT {}, (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
-         FROM registered_model_tags WHERE model_key = id) FROM registered_models WHERE {} \
+         FROM registered_model_tags WHERE model_key = id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
+         FROM aliases WHERE model_key = id) FROM registered_models WHERE {} \
          ORDER BY name, id LIMIT {limit}",
         model_columns!(),
         conditions.join(" AND ")
