@@ -98,7 +98,7 @@ fn name_and_version_are_unique_and_ids_are_never_reused(store: &mut impl Fixture
     let first = insert(store, draft("m", "1"));
     let again = store.write(|store| add(store, draft("m", "1")));
     assert!(matches!(again, Err(StoreError::Refused(Refusal::Conflict(_)))), "{again:?}");
-    store.write(|store| store.delete(&first, "ann", "2026")).unwrap();
+    store.write(|store| store.delete(&first, false, "ann", "2026")).unwrap();
     assert!(insert(store, draft("m", "1")).id > first.id);
 }
 
@@ -185,7 +185,7 @@ fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
         let event = EventDraft::update(&[field]);
         store.write(|store| store.append_event(model.model, Some(model.id), &event, "ann", "2026")).unwrap();
     }
-    store.write(|store| store.delete(&model, "ann", "2026")).unwrap();
+    store.write(|store| store.delete(&model, false, "ann", "2026")).unwrap();
     let mut query = EventQuery { version_id: model.id, limit: 2, offset: 0, after: None };
     let mut payloads = Vec::new();
     loop {
