@@ -188,6 +188,22 @@ pub fn production_is_an_alias_and_the_history_has_no_overlap_and_no_gap(store: &
         assert!(held.len() < 2);
     }
     assert_eq!(history(store, PRODUCTION_ALIAS, None)[1].reason.as_deref(), Some("why"));
+    set_alias(store, 42, "champion", two.number, None).unwrap();
+    at(store, 43, |store, context| {
+        operations::delete_alias(store, "m", "champion", None, Some("worse"), context)
+    })
+    .unwrap();
+    let mut reasons = Vec::new();
+    let mut visit = |event: model_registry::domain::TrailEvent<'_>| {
+        if event.event.event_type == "delete_alias" || event.event.payload.ends_with(r#""to":"staging"}"#) {
+            reasons.push(event.details.map(|details| details.into_owned()));
+        }
+        ControlFlow::Continue(())
+    };
+    let query = TrailQuery { model: Some("m".to_owned()), limit: 100, ..TrailQuery::default() };
+    store.reader().trail(&query, &mut visit).unwrap();
+    let reason = |text: &str| Some(format!(r#"{{"reason":"{text}"}}"#));
+    assert_eq!(reasons, [reason("worse"), reason("bad")]);
     // The clock is set back.
     promote(store, 45, two.id, Status::Production);
     delete(store, 41, two.id);
@@ -341,6 +357,38 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     remove(store, 10, true).unwrap();
     create(store, "n/ew").unwrap();
     conflict(restored(store, 11), "another model");
+}
+
+pub fn a_version_that_was_deleted_before_its_model_is_not_restored_with_it(store: &mut impl Fixture) {
+    let one = register(store, "m", "1");
+    delete(store, 5, one.id);
+    let two = register(store, "m", "1");
+    set_alias(store, 4, "champion", two.number, None).unwrap();
+    let before = store.reader().model("m").unwrap().unwrap().model;
+    // In the same moment.
+    at(store, 5, |store, context| {
+        operations::delete_model(store, "m", true, &Precondition::default(), context)
+    })
+    .unwrap();
+    assert_eq!(history(store, "champion", None), [], "the model is gone");
+    let restored = at(store, 5, |store, context| operations::restore_model(store, "m", context)).unwrap();
+    let summary = store.reader().model("m").unwrap().unwrap();
+    assert_eq!((summary.versions, summary.latest, summary.aliases), (1, Some(two.number), vec![]));
+    assert_eq!(summary.model, restored);
+    assert!(restored.updated_at > before.updated_at && restored.revision() != before.revision());
+    assert_eq!(spans(&history(store, "champion", None)), [(2, time(4), Some(time(5)))]);
+    let version = store.write(|store| store.find(two.id)).unwrap().unwrap();
+    // The clock of the operation also moves the versions of a renamed model.
+    for (second, name, expected) in [(9, "n", time(9)), (9, "o", format!("{}1", &time(9)[..22]))] {
+        let patch = ModelPatch { name: Some(name.to_owned()), ..ModelPatch::default() };
+        let from = if name == "n" { "m" } else { "n" };
+        at(store, second, |store, context| {
+            operations::update_model(store, from, &patch, &Precondition::default(), context)
+        })
+        .unwrap();
+        let renamed = store.write(|store| store.find(two.id)).unwrap().unwrap();
+        assert_eq!(renamed, Version { name: name.to_owned(), updated_at: expected, ..version.clone() });
+    }
 }
 
 pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {

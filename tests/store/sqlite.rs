@@ -2,14 +2,19 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use model_registry::{
-    domain::{Draft, VersionRef, query::HistoryQuery},
+    domain::{
+        Draft, Gate, LabelReuse, ListQuery, Precondition, Timestamp, Version, VersionRef, VersionRow,
+        query::HistoryQuery,
+    },
     store::{
         Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore,
+        operations::{self, Context},
         sqlite::{
             LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter,
             maintenance::{Source, Watch},
@@ -67,6 +72,39 @@ pub fn fixture() -> SqliteFixture {
     let options = options(folder.path().join("registry.db"));
     let writer = SqliteWriter::open(&options, now()).unwrap();
     SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), folder }
+}
+
+/// Runs an operation at this second of a day.
+fn operate_at<T>(
+    store: &mut SqliteFixture,
+    second: i64,
+    operation: impl FnOnce(&mut dyn WriteStore, &Context<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let context = Context {
+        actor: "ann",
+        now: at_second(second),
+        gate: &Gate::default(),
+        max_event_payload_bytes: 65_536,
+        max_metrics_bytes: 1 << 20,
+    };
+    store.write(|store| operation(store, &context))
+}
+
+fn at_second(second: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_769_817_600_000 + second * 1_000)
+}
+
+fn register_at(
+    store: &mut SqliteFixture,
+    name: &str,
+    label: &str,
+    second: i64,
+) -> Result<Version, StoreError> {
+    let mut draft = Draft::named(name, label).unwrap();
+    draft.artifact_uri = Some("s3://b".to_owned());
+    operate_at(store, second, |store, context| {
+        operations::register(store, draft, LabelReuse::Allowed, context)
+    })
 }
 
 #[test]
@@ -193,19 +231,121 @@ fn an_empty_file_and_an_open_registry_are_opened_and_stay_as_they_are() {
     let path = folder.path().join("registry.db");
     fs::write(&path, "").unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
-    let schema = |path: &Path| {
-        let file = rusqlite::Connection::open(path).unwrap();
-        let mut statement = file.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
-        let rows =
-            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)));
-        rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap()
-    };
     let before = schema(&path);
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     // Another tool may set the number; the upgrade then creates the same tables again.
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     assert_eq!(schema(&path), before);
+}
+
+/// Returns the tables and the indexes of a file.
+fn schema(path: &Path) -> Vec<(String, Option<String>)> {
+    let file = rusqlite::Connection::open(path).unwrap();
+    let mut statement = file.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn expect_sound(options: &Options) {
+    let watch = Watch::new(|| false, |_| {});
+    let report = Source::open(options, &watch).unwrap().check(&watch).unwrap();
+    assert_eq!(report.errors.total, 0, "{report:?}");
+}
+
+#[test]
+fn a_file_of_an_earlier_build_gets_the_indexes_and_columns_that_it_lacks() {
+    let mut store = fixture();
+    for (name, label) in [("m", "1"), ("m", "2"), ("n", "1"), ("m", "3"), ("m", "4")] {
+        register_at(&mut store, name, label, 0).unwrap();
+    }
+    let complete = schema(&store.path());
+    for (second, id) in [(1, 4), (2, 5)] {
+        operate_at(&mut store, second, |store, context| {
+            operations::delete(store, id, true, &Precondition::default(), context)
+        })
+        .unwrap();
+    }
+    let SqliteFixture { writer, reader, folder } = store;
+    drop((writer, reader));
+    let options = options(folder.path().join("registry.db"));
+    let file = rusqlite::Connection::open(&options.path).unwrap();
+    file.execute_batch(&format!(
+        "DROP INDEX idx_models_number; CREATE INDEX idx_models_number ON models (model_key, number);
+         DROP INDEX idx_holdings_open; DROP INDEX idx_aliases_alias; DROP INDEX idx_registered_models_page;
+         ALTER TABLE deleted_models DROP COLUMN with_model;
+         UPDATE registered_models SET deleted_at = '{}' WHERE name = 'n';
+         UPDATE deleted_models SET model_key = 2 WHERE id = 5;
+         UPDATE registered_models SET deleted_at = NULL WHERE name = 'n';
+         UPDATE models SET number = 1, updated_at = '2999' WHERE id = 2;
+         INSERT INTO holdings (model_key, alias, version_id, number, label, since) VALUES
+             (1, 'champion', 1, 1, '1', '2026-01-01'), (1, 'champion', 2, 2, '2', '2026-01-02');
+         INSERT INTO aliases VALUES (1, 'champion', 2);",
+        at_second(2)
+    ))
+    .unwrap();
+    drop(file);
+    drop(SqliteWriter::open(&options, now()).unwrap());
+    let repaired = schema(&options.path);
+    for (row, expected) in repaired.iter().zip(&complete) {
+        // SQLite writes the text of the table anew when a column is dropped and added.
+        assert!(row == expected || row.0 == "deleted_models" && expected.0 == row.0, "{row:?}");
+    }
+    assert_eq!(repaired.len(), complete.len());
+    let file = rusqlite::Connection::open(&options.path).unwrap();
+    let texts = |sql: &str| -> Vec<String> {
+        let mut rows = file.prepare(sql).unwrap();
+        rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let numbers = texts("SELECT id || '#' || number FROM models ORDER BY id");
+    assert_eq!(numbers, ["1#1", "2#5", "3#1"], "the trash keeps its numbers");
+    let holdings = texts("SELECT version_id || ' ' || ifnull(until, 'now') FROM holdings ORDER BY id");
+    assert_eq!(holdings, ["1 2026-01-02", "2 now"]);
+}
+
+#[test]
+fn a_restored_version_keeps_lists_in_the_order_of_creation() {
+    let mut store = fixture();
+    // Ids 1 to 6, and the seconds of their creation.
+    for (label, second) in [("1", 10), ("2", 50), ("3", 30), ("4", 60), ("5", 20), ("6", 70)] {
+        register_at(&mut store, "m", label, second).unwrap();
+    }
+    let path = options(store.path());
+    for deleted in [&[2][..], &[4], &[2, 4], &[2, 3, 4], &[1, 2, 3, 4, 5, 6], &[3, 5]] {
+        for backwards in [false, true] {
+            for id in deleted {
+                operate_at(&mut store, 100, |store, context| {
+                    operations::delete(store, *id, true, &Precondition::default(), context)
+                })
+                .unwrap();
+            }
+            let mut ids = deleted.to_vec();
+            if backwards {
+                ids.reverse();
+            }
+            for id in ids {
+                operate_at(&mut store, 100, |store, context| operations::restore(store, id, context))
+                    .unwrap();
+                expect_sound(&path);
+            }
+        }
+    }
+    // A version that was not backdated when it was registered is, once the one before it is restored.
+    operate_at(&mut store, 100, |store, context| {
+        operations::delete(store, 6, true, &Precondition::default(), context)
+    })
+    .unwrap();
+    register_at(&mut store, "m", "7", 65).unwrap();
+    operate_at(&mut store, 100, |store, context| operations::restore(store, 6, context)).unwrap();
+    expect_sound(&path);
+    let query = ListQuery { name: Some("m".to_owned()), q: Some("m".to_owned()), ..ListQuery::default() };
+    let mut ids = Vec::new();
+    let visit = &mut |row: VersionRow<'_>| {
+        ids.push(row.id);
+        ControlFlow::Continue(())
+    };
+    store.reader.versions(&query, visit).unwrap();
+    assert_eq!(ids, [6, 7, 4, 2, 3, 5, 1]);
 }
 
 #[test]
@@ -270,13 +410,17 @@ fn an_upgrade_gives_versions_their_models_and_numbers_and_derives_the_history() 
         INSERT INTO models (id, name, version, checkpoint_path, status, created_at, updated_at) VALUES
             (1, 'm', 'a', '/a', 'staging', '2026-01-01 00:00:00', '2026-01-05 00:00:00'),
             (2, 'n', 'a', '/b', 'production', '2026-01-02 00:00:00', '2026-01-06 00:00:00'),
-            (4, 'm', 'b', '/c', 'production', '2026-01-03 00:00:00', '2026-01-07 00:00:00');
+            (4, 'm', 'b', '/c', 'production', '2026-01-03 00:00:00', '2026-01-07 00:00:00'),
+            (5, 'o', 'a', '/d', 'production', '2026-01-03 00:00:00', '2026-01-09 00:00:00');
         INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) VALUES
             (1, 'promote', '{"from":"experimental","to":"production"}', 'ann', '2026-01-04 00:00:00'),
             (3, 'create', '{"name":"m","version":"gone","status":"production"}', 'bob', '2026-01-05 00:00:00'),
             (1, 'auto_demote', '{"from":"production","to":"staging"}', 'bob', '2026-01-05 00:00:00'),
             (3, 'delete', '{"name":"m","version":"gone","status":"production"}', 'bob', '2026-01-06 00:00:00'),
-            (3, 'eval', '{}', NULL, '2026-01-06 00:00:00');
+            (3, 'eval', '{}', NULL, '2026-01-06 00:00:00'),
+            (5, 'update', '{"updated_fields":["status"]}', 'eve', '2026-01-07 00:00:00'),
+            (5, 'update', '{"updated_fields":["status","tags"]}', 'bob', '2026-01-08 00:00:00'),
+            (5, 'update', '{"updated_fields":["metrics"]}', 'ann', '2026-01-09 00:00:00');
         PRAGMA user_version = 2"#,
     )
     .unwrap();
@@ -306,12 +450,62 @@ fn an_upgrade_gives_versions_their_models_and_numbers_and_derives_the_history() 
         ];
         assert_eq!(history(&mut reader, "m"), expected);
         assert_eq!(history(&mut reader, "n"), [("a".to_owned(), time(6), None, None)]);
+        let patched = [("a".to_owned(), time(8), None, who("bob"))];
+        assert_eq!(history(&mut reader, "o"), patched, "metrics have moved updated_at since");
         drop((reader, writer));
         let watch = Watch::new(|| false, |_| {});
         let report = Source::open(&options, &watch).unwrap().check(&watch).unwrap();
-        assert_eq!((report.errors.total, report.events), (0, 5), "{report:?}");
+        assert_eq!((report.errors.total, report.events), (0, 8), "{report:?}");
         // The same file upgraded again, as the advice of a check has it, stays as it is.
         let file = rusqlite::Connection::open(&options.path).unwrap();
         file.pragma_update(None, "user_version", 0).unwrap();
     }
+}
+
+#[test]
+fn an_upgrade_ends_the_holdings_of_aliases_that_are_gone() {
+    let mut store = fixture();
+    for label in ["1", "2", "3"] {
+        register_at(&mut store, "m", label, 0).unwrap();
+    }
+    for (alias, number) in [("gone", 1), ("moved", 1), ("kept", 2), ("deleted", 3)] {
+        operate_at(&mut store, 1, |store, context| {
+            operations::set_alias(store, "m", alias, number, None, None, context)
+        })
+        .unwrap();
+    }
+    let other = rusqlite::Connection::open(store.path()).unwrap();
+    other
+        .execute_batch(
+            "DELETE FROM aliases WHERE alias = 'gone'; UPDATE aliases SET version_id = 2 WHERE alias = 'moved';
+             DELETE FROM models WHERE id = 3; PRAGMA user_version = 0",
+        )
+        .unwrap();
+    drop(other);
+    let SqliteFixture { writer, reader, folder } = store;
+    drop((writer, reader));
+    let options = options(folder.path().join("registry.db"));
+    let writer = SqliteWriter::open(&options, at_second(9)).unwrap();
+    let mut reader = SqliteReader::open(&options).unwrap();
+    let query = HistoryQuery { model: "m".to_owned(), limit: 10, ..HistoryQuery::default() };
+    let held = reader
+        .history(&query)
+        .unwrap()
+        .into_iter()
+        .map(|held| (held.alias, held.number, held.since, held.until));
+    let row = |alias: &str, number, since, until: Option<i64>| {
+        let time = |second| at_second(second).to_string();
+        (alias.to_owned(), number, time(since), until.map(time))
+    };
+    assert_eq!(
+        held.collect::<Vec<_>>(),
+        [
+            row("moved", 2, 9, None),
+            row("deleted", 3, 1, Some(9)),
+            row("kept", 2, 1, None),
+            row("moved", 1, 1, Some(9)),
+            row("gone", 1, 1, Some(9)),
+        ]
+    );
+    drop(writer);
 }
