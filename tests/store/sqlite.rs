@@ -9,15 +9,16 @@ use std::{
 
 use model_registry::{
     domain::{
-        Draft, Gate, LabelReuse, ListQuery, Precondition, Timestamp, Version, VersionRef, VersionRow,
-        query::HistoryQuery,
+        Draft, Gate, LabelReuse, ListQuery, Precondition, Timestamp, TrailEvent, Version, VersionRef,
+        VersionRow,
+        query::{HistoryQuery, TrailQuery},
     },
     store::{
         Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore,
         operations::{self, Context},
         sqlite::{
             LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter,
-            maintenance::{Source, Watch},
+            maintenance::{Source, Watch, purge},
         },
     },
 };
@@ -259,6 +260,7 @@ fn a_file_of_an_earlier_build_gets_the_indexes_and_columns_that_it_lacks() {
     for (name, label) in [("m", "1"), ("m", "2"), ("n", "1"), ("m", "3"), ("m", "4")] {
         register_at(&mut store, name, label, 0).unwrap();
     }
+    register_at(&mut store, "o", "1", 0).unwrap();
     let complete = schema(&store.path());
     for (second, id) in [(1, 4), (2, 5)] {
         operate_at(&mut store, second, |store, context| {
@@ -266,23 +268,23 @@ fn a_file_of_an_earlier_build_gets_the_indexes_and_columns_that_it_lacks() {
         })
         .unwrap();
     }
+    operate_at(&mut store, 3, |store, context| {
+        operations::delete_model(store, "o", false, &Precondition::default(), context)
+    })
+    .unwrap();
     let SqliteFixture { writer, reader, folder } = store;
     drop((writer, reader));
     let options = options(folder.path().join("registry.db"));
     let file = rusqlite::Connection::open(&options.path).unwrap();
-    file.execute_batch(&format!(
+    file.execute_batch(
         "DROP INDEX idx_models_number; CREATE INDEX idx_models_number ON models (model_key, number);
          DROP INDEX idx_holdings_open; DROP INDEX idx_aliases_alias; DROP INDEX idx_registered_models_page;
          ALTER TABLE deleted_models DROP COLUMN with_model;
-         UPDATE registered_models SET deleted_at = '{}' WHERE name = 'n';
-         UPDATE deleted_models SET model_key = 2 WHERE id = 5;
-         UPDATE registered_models SET deleted_at = NULL WHERE name = 'n';
          UPDATE models SET number = 1, updated_at = '2999' WHERE id = 2;
          INSERT INTO holdings (model_key, alias, version_id, number, label, since) VALUES
              (1, 'champion', 1, 1, '1', '2026-01-01'), (1, 'champion', 2, 2, '2', '2026-01-02');
          INSERT INTO aliases VALUES (1, 'champion', 2);",
-        at_second(2)
-    ))
+    )
     .unwrap();
     drop(file);
     drop(SqliteWriter::open(&options, now()).unwrap());
@@ -301,6 +303,8 @@ fn a_file_of_an_earlier_build_gets_the_indexes_and_columns_that_it_lacks() {
     assert_eq!(numbers, ["1#1", "2#5", "3#1"], "the trash keeps its numbers");
     let holdings = texts("SELECT version_id || ' ' || ifnull(until, 'now') FROM holdings ORDER BY id");
     assert_eq!(holdings, ["1 2026-01-02", "2 now"]);
+    let with_model = texts("SELECT id || ' ' || with_model FROM deleted_models ORDER BY id");
+    assert_eq!(with_model, ["4 0", "5 0", "6 1"]);
 }
 
 #[test]
@@ -508,4 +512,31 @@ fn an_upgrade_ends_the_holdings_of_aliases_that_are_gone() {
         ]
     );
     drop(writer);
+}
+
+#[test]
+fn a_purged_model_leaves_an_event() {
+    let mut store = fixture();
+    register_at(&mut store, "m", "1", 0).unwrap();
+    operate_at(&mut store, 1, |store, context| {
+        operations::delete_model(store, "m", false, &Precondition::default(), context)
+    })
+    .unwrap();
+    let SqliteFixture { writer, reader, folder } = store;
+    drop((writer, reader));
+    let options = options(folder.path().join("registry.db"));
+    purge(&options, at_second(2), at_second(3), &Watch::new(|| false, |_| {})).unwrap();
+    expect_sound(&options);
+    let mut types = Vec::new();
+    let visit = &mut |event: TrailEvent<'_>| {
+        types.push((event.event.event_type.into_owned(), event.event.payload.into_owned()));
+        ControlFlow::Continue(())
+    };
+    let query = TrailQuery { model: Some("m".to_owned()), limit: 2, ..TrailQuery::default() };
+    SqliteReader::open(&options).unwrap().trail(&query, visit).unwrap();
+    let event = |kind: &str, payload: &str| (kind.to_owned(), payload.to_owned());
+    assert_eq!(
+        types,
+        [event("purge_model", r#"{"name":"m"}"#), event("purge", r#"{"name":"m","version":"1"}"#)]
+    );
 }

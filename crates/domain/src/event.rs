@@ -35,6 +35,7 @@ text_enum! {
         RenameModel = "rename_model",
         DeleteModel = "delete_model",
         RestoreModel = "restore_model",
+        PurgeModel = "purge_model",
     }
 }
 
@@ -198,8 +199,8 @@ impl EventDraft {
 
     /// Creates an event of a model: `{name}`.
     #[must_use]
-    pub fn of_model(kind: EventKind, model: &Model) -> Self {
-        Self::new(kind, &json!({"name": model.name}))
+    pub fn of_model(kind: EventKind, name: &str) -> Self {
+        Self::new(kind, &json!({ "name": name }))
     }
 
     /// Creates the event of a change of a model, which may be a new name: `{name, updated_fields}`.

@@ -44,7 +44,7 @@ pub fn create_model(
         return Err(Refusal::Conflict(format!("there is a model {name:?} already")).into());
     }
     let model = store.insert_model(model)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model))?;
+    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model.name))?;
     Ok(model)
 }
 
@@ -110,7 +110,7 @@ pub fn delete_model(
     }
     let updated_at = context.now.after(&model.updated_at).to_string();
     store.set_model_deleted(model.key, Some(&context.now.to_string()), &updated_at)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::DeleteModel, &model))
+    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::DeleteModel, &model.name))
 }
 
 /// Takes the model that was deleted last under this name out of the trash, with the versions that were deleted with it.
@@ -133,7 +133,7 @@ pub fn restore_model(
     }
     let updated_at = context.now.after(&model.updated_at).to_string();
     store.set_model_deleted(model.key, None, &updated_at)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::RestoreModel, &model))?;
+    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::RestoreModel, &model.name))?;
     // No version has the name of the model, so all labels are free, and no rule can refuse one of these.
     for id in store.deleted_with_model(model.key)? {
         if let Some(version) = store.find_deleted(id)? {

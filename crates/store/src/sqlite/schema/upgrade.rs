@@ -63,7 +63,7 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
         }
     };
     report("tables");
-    drop_former(transaction)?;
+    drop_outdated(transaction)?;
     if !transaction.table_exists(None, "models")? {
         transaction.execute_batch(CREATE_MODELS)?;
     }
@@ -109,7 +109,7 @@ pub(super) fn complete(connection: &Connection) -> rusqlite::Result<bool> {
 
 /// Drops indexes and triggers, which are recreated later, and tables that nothing reads any more. Without triggers the
 /// upgrade changes no `updated_at`.
-fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+fn drop_outdated(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let names = transaction
         .prepare(
             "SELECT type || ' ' || quote(name) FROM sqlite_schema WHERE sql NOT NULL \
