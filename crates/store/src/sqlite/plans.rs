@@ -138,7 +138,9 @@ fn no_statement_of_the_operations_or_the_readers_scans_a_table_that_grows() {
     let seen = seen.lock().unwrap().clone();
     let mut plans = Vec::new();
     for sql in &seen {
-        if !["SELECT", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| sql.starts_with(verb)) {
+        let is_own = !sql.contains("'main'.'model_texts_");
+        if !is_own || !["SELECT", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| sql.starts_with(verb)) {
+            // FTS5 runs statements of its own.
             continue;
         }
         let mut explain = reader.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
