@@ -97,6 +97,15 @@ pub fn a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_chan
     let patch = Patch { tags: Some(vec!["c".to_owned()]), ..Patch::default() };
     let version = run(store, |store, context| operations::update(store, id, &patch, &none, context)).unwrap();
     assert_eq!(Tags::of(&version).by_key(), [("c", ""), ("d", "2")].into());
+    let mut details = None;
+    let mut visit = |event: model_registry::domain::TrailEvent<'_>| {
+        details = event.details.map(|text| text.into_owned());
+        ControlFlow::Break(())
+    };
+    store.reader().trail(&TrailQuery { limit: 1, ..TrailQuery::default() }, &mut visit).unwrap();
+    let expected =
+        r#"{"before":{"tags":{"b":"","c":"1","d":"2","team":""}},"after":{"tags":{"c":"","d":"2"}}}"#;
+    assert_eq!(details.as_deref(), Some(expected), "the value that is lost stays in the trail");
     for (tag, found) in [("c", 1), ("d", 0), ("2", 0)] {
         let query = ListQuery { tag: Some(tag.to_owned()), ..ListQuery::default() };
         let (page, _) = store.reader().versions(&query, &mut |_| ControlFlow::Continue(())).unwrap();
