@@ -36,7 +36,7 @@ const TRAIL_EVENT: &str = "SELECT id, model_id, event_type, payload_json, actor,
     model_key, previous_of_model, hash, (SELECT name FROM registered_models WHERE id = model_key), \
     ifnull((SELECT number FROM models WHERE id = model_id), (SELECT number FROM deleted_models WHERE id = model_id)) \
     FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1";
-const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 \
+const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0 \
     UNION ALL SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
 /// Events that a page of the trail looks at, at most. A page of rare events may have fewer than its limit, or none, and a next one.
 const MAX_SCANNED: u32 = 20_000;

@@ -32,7 +32,7 @@ const PRODUCTION: &str =
 const BY_NUMBER: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM models WHERE number = ?2 AND model_key = \
+    " FROM models WHERE number = ?2 AND number > 0 AND model_key = \
       (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL)"
 );
 const BY_ALIAS: &str = concat!(
@@ -42,8 +42,8 @@ const BY_ALIAS: &str = concat!(
       (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL))"
 );
 
-const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2";
-const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 ORDER BY id";
+const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0";
+const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 AND number > 0 ORDER BY id";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
 const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";

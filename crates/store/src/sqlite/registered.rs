@@ -71,7 +71,7 @@ const LAST_HOLDING: &str = concat!(
       AND (?4 IS NULL OR version_id <> ?4) ORDER BY id DESC LIMIT 1"
 );
 const COUNT_VERSIONS: &str = "SELECT ifnull((SELECT count FROM model_counts WHERE kind = 'name' AND value = ?1), 0), \
-    (SELECT max(number) FROM models WHERE model_key = ?2)";
+    (SELECT max(number) FROM models WHERE model_key = ?2 AND number > 0)";
 const COUNT_DELETED: &str = "SELECT count(*), max(number) FROM deleted_models WHERE model_key = ?1";
 /// The model that has this name, or had it last.
 const KEY_EVER: &str = "SELECT id FROM registered_models WHERE name = ?1 \

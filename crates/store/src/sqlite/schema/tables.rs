@@ -136,11 +136,12 @@ pub(in super::super) use step_key;
 /// the lists of one status and, merged over the four statuses, the list of all versions.
 ///
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
-/// a number to one version of its model, and an alias to one version at a time.
+/// a number to one version of its model, and an alias to one version at a time. Rows that another tool adds have no number until
+/// the next upgrade; a statement that reads along that index says `number > 0`.
 pub(super) const INDEXES: [Index; 17] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
-    Index::unique("idx_models_number", "models (model_key, number)"),
+    Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
     Index::unique("idx_holdings_open", "holdings (model_key, alias) WHERE until IS NULL"),
     Index::of("idx_models_created", "models (created_at)"),
     Index::of("idx_models_step", concat!("models (", step_key!(), ")")),
