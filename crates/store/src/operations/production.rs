@@ -12,7 +12,7 @@ use crate::{StoreError, WriteStore};
 /// Changes the status of a version. The reason, if there is one, goes into the audit trail.
 ///
 /// # Errors
-/// As [`update`](super::update); [`Refusal::Invalid`] for a reason that is blank or too long.
+/// As [`update`](super::update). The caller has checked the reason.
 pub fn promote(
     store: &mut dyn WriteStore,
     id: VersionId,
