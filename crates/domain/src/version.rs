@@ -83,7 +83,7 @@ pub struct Version<S = String> {
     pub created_at: S,
     /// UTC; increases with every change of the row.
     pub updated_at: S,
-    /// JSON text of an object: the values of tags that have one; see [`Tags`](crate::Tags).
+    /// JSON text of an object: the values of tags that have one; see [`Tags`].
     pub properties: Option<S>,
 }
 
