@@ -239,7 +239,7 @@ impl WriteStore for MemoryWriter {
         self.versions().map(drop)
     }
 
-    fn delete(&mut self, _: &Version, _: &str, _: &str) -> Result<(), StoreError> {
+    fn delete(&mut self, _: &Version, _: bool, _: &str, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -255,7 +255,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn spent_label(&mut self, _: &str, _: &str) -> Result<Option<Option<String>>, StoreError> {
+    fn spent_digests(&mut self, _: &str, _: &str) -> Result<Vec<Option<String>>, StoreError> {
         absent()
     }
 
@@ -279,7 +279,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>) -> Result<(), StoreError> {
+    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -307,7 +307,13 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn holdings(&mut self, _: ModelKey, _: &str) -> Result<Vec<Holding>, StoreError> {
+    fn last_holding(
+        &mut self,
+        _: ModelKey,
+        _: &str,
+        _: Option<VersionId>,
+        _: Option<VersionId>,
+    ) -> Result<Option<Holding>, StoreError> {
         absent()
     }
 

@@ -99,7 +99,7 @@ async fn list_deleted(mut call: Call, model: String, limit: u32) -> Answer {
         (status = 201, description = "The version.", body = RegisteredVersion,
             headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`."))),
         (status = 400,
-            description = "An invalid value: a blank label, a malformed digest, or neither URI nor digest.", body = Failure),
+            description = "An invalid value: a blank label, or neither a URI nor a digest.", body = Failure),
         (status = 409,
             description = "The label is taken, or was used for other bytes and deleted, or the version does not pass the \
                 gate to production.",
@@ -158,7 +158,7 @@ pub(super) async fn get_by_id(mut call: Call) -> Answer {
     request_body = VersionChanges,
     responses(
         ChangedVersionV1,
-        (status = 400, description = "An invalid value: a blank URI, a malformed digest or a negative size.", body = Failure),
+        (status = 400, description = "An invalid value, such as a blank URI.", body = Failure),
         NotFound,
         (status = 409,
             description = "A field is immutable because the version is in production or frozen, or the version does not \

@@ -118,8 +118,8 @@ fn only_given_fields_and_tags_change_and_the_trail_has_the_values() {
     assert_eq!(changed["tags"], json!({"b": "", "c": "x"}));
     let trail = app.trail("model=m&version=1");
     let update = trail.iter().find(|event| event["type"] == "update").unwrap();
-    assert_eq!(update["before"], json!({"description": "old", "params": null}));
-    assert_eq!(update["after"], json!({"description": "new", "params": 3}));
+    assert_eq!(update["before"], json!({"description": "old", "params": null, "tags": {"a": "1", "b": ""}}));
+    assert_eq!(update["after"], json!({"description": "new", "params": 3, "tags": {"b": "", "c": "x"}}));
 
     let events = trail.len();
     let same = app.v1("PATCH", &path, json!({})).ok();
@@ -243,12 +243,13 @@ fn a_registration_without_bytes_or_with_bad_values_is_refused() {
         json!({"label": "1"}),
         json!({"label": " ", "artifact_uri": "s3://b"}),
         json!({"label": "x".repeat(1_025), "artifact_uri": "s3://b"}),
-        json!({"label": "1", "sha256": "abc"}),
-        json!({"label": "1", "artifact_uri": "s3://b", "sha256": ""}),
-        json!({"label": "1", "artifact_uri": "s3://b", "size_bytes": -1}),
         json!({"label": "1", "artifact_uri": "s3://b", "tags": {"": ""}}),
     ] {
         app.v1("POST", "/v1/models/m/versions", body).error(400, "invalid");
+    }
+    for (field, value) in [("sha256", json!("abc")), ("sha256", json!("")), ("size_bytes", json!(-1))] {
+        let body = json!({"label": "1", "artifact_uri": "s3://b", field: value});
+        app.v1("POST", "/v1/models/m/versions", body).unfit(&[field]);
     }
     app.get("/v1/models/m").error(404, "not_found");
 }
