@@ -31,7 +31,7 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
 
     let purged = done(purge(&["0d", "--yes", "--check"]));
     assert_eq!(purged["purge"]["versions"], json!(["m:2", "n:1"]));
-    assert_eq!(purged["purge"]["models"], json!(["gone"]));
+    assert_eq!(purged["purge"]["models"], 1);
     assert_eq!((&purged["purge"]["done"], &purged["check"]["ok"]), (&json!(true), &json!(true)), "{purged}");
     assert_eq!(done(purge(&["0d", "--yes"]))["purge"]["versions"], json!([]));
 
