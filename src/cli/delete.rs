@@ -10,7 +10,10 @@ use super::{
     remote::Remote,
     version_arg::{VersionArg, label_with_id},
 };
-use crate::client::{ClientError, Condition};
+use crate::{
+    client::{Client, ClientError, Condition},
+    domain::VersionRef,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +69,7 @@ impl Delete {
         if !self.yes {
             confirm(&listed(&found.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>()))?;
         }
+        let has_trash = printer.is_for_people() && has_trash(&client, &found);
         let (mut outcome, mut deleted) = (Ok(()), 0);
         for (at, (id, label)) in found.iter().enumerate() {
             match client.delete(*id, self.force, &Condition::default()) {
@@ -84,8 +88,8 @@ impl Delete {
             printer.end()?;
         }
         match (&found[..], deleted) {
-            ([(id, _)], 1) => print::line(&format!("`registry restore {id}` restores it")),
-            (_, 1..) => print::line("`registry restore ID` restores one"),
+            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` restores it")),
+            (_, 1..) if has_trash => print::line("`registry restore ID` restores one"),
             _ => {}
         }
         outcome
@@ -109,6 +113,11 @@ pub(super) fn naming_force(error: ClientError, forced: bool) -> ClientError {
 fn refusal(error: ClientError, label: &str, forced: bool, left: usize) -> Failure {
     let rest = if left > 1 { format!("; {left} were not deleted, this one first") } else { String::new() };
     Failure::from(naming_force(error, forced)).after(&format!("{label} was not deleted: ")).followed_by(&rest)
+}
+
+/// Returns true if the registry moves deleted versions to a trash; one without `/v1` has none.
+fn has_trash(client: &Client, found: &[(i64, String)]) -> bool {
+    found.first().is_some_and(|(id, _)| client.v1("").version(&VersionRef::Id(*id)).is_ok())
 }
 
 /// `m:v1 (id 1)`, or `2 versions: m:v1 (id 1), m:v2 (id 2)`.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     exit::{self, Failure},
     output::{OutputFlags, Printer, V1_VERSIONS},
+    print,
     remote::Remote,
     version_arg::{VersionArg, label_with_id},
 };
@@ -71,10 +72,20 @@ impl Restore {
                 return Err(Failure::failed(format!("{} is not deleted", self.version)));
             }
             [] => {
-                return Err(Failure::failed(format!(
-                    "no deleted version is {}; `registry model restore` restores models",
+                let hint = match self.version.readings().first() {
+                    Some(VersionRef::Label(name, _) | VersionRef::Number(name, _))
+                        if v1.model(name).is_err() =>
+                    {
+                        format!(
+                            "if its model is deleted, `registry model restore {name}` restores it with its versions"
+                        )
+                    }
+                    _ => "`registry model restore` restores models".to_owned(),
+                };
+                return Err(Failure::failed(print::one_line(&format!(
+                    "no deleted version is {}; {hint}",
                     self.version
-                )));
+                ))));
             }
             several => {
                 let ids: Vec<_> = several.iter().map(|deleted| deleted.id.to_string()).collect();
@@ -85,22 +96,10 @@ impl Restore {
                 )));
             }
         };
-        let restored = v1.restore_version(name, *number).map_err(|error| refusal(error, name))?;
+        let restored = v1.restore_version(name, *number)?;
         let status = restored.get("status").and_then(Value::as_str).unwrap_or("?");
         printer.changed(&restored, &format!("restored {} in {status}\n", label_with_id(&restored)))
     }
-}
-
-fn refusal(error: ClientError, name: &str) -> Failure {
-    let hint = match error {
-        ClientError::NotFound { .. } => {
-            format!(
-                "; if the model is deleted, `registry model restore {name}` restores it with its versions"
-            )
-        }
-        _ => String::new(),
-    };
-    Failure::from(error).followed_by(&hint)
 }
 
 /// Returns the deleted versions that a reading may mean.

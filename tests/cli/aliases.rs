@@ -213,11 +213,11 @@ fn a_text_that_several_versions_have_is_ambiguous() {
     server.run(["alias", "set", "m:x", "champion", "m:x#1"]).shown();
     let line = server.run(["show", "m:x@champion"]).failed(1);
     let said = format!(
-        "m:x@champion may be model {label} (version x@champion of m) or model 6 (alias champion of m:x); use the id"
+        "m:x@champion may be version {label} (version x@champion of m) or version 6 (alias champion of m:x); use the id"
     );
     assert!(line.contains(&said), "{line}");
     server.add("m", "x#1", &json!({}));
     let line = server.run(["promote", "m:x#1"]).failed(1);
-    assert!(line.contains("(version x#1 of m) or model 6 (number 1 of m:x); use the id"), "{line}");
+    assert!(line.contains("(version x#1 of m) or version 6 (number 1 of m:x); use the id"), "{line}");
     assert_eq!(server.run(["show", "6", "-o", "name"]).shown(), "m:x:1\n");
 }

@@ -166,7 +166,7 @@ fn deleting_needs_confirmation_and_reports_what_was_not_deleted() {
     let said = "`registry restore ID` restores one\nerror: m:v2 (id 2) was not deleted: conflict: ";
     assert!(ran.stderr.starts_with(said), "{ran:?}");
     assert!(
-        ran.stderr.contains("delete it with --force if that is meant; 2 were not deleted, this one first\n"),
+        ran.stderr.contains("give --force to delete it anyway; 2 were not deleted, this one first\n"),
         "{ran:?}"
     );
     let ran = server.run(["delete", "3", "3", "m:v3", "m:v2", "-y", "--force", "--json"]);
@@ -214,7 +214,7 @@ fn an_ambiguous_name_is_an_error_that_names_the_candidates() {
     ] {
         let line = server.run(command).failed(1);
         let said = format!(
-            "a:b:c may be model {first} (version b:c of a) or model {last} (version c of a:b); use the id"
+            "a:b:c may be version {first} (version b:c of a) or version {last} (version c of a:b); use the id"
         );
         assert!(line.contains(&said), "{command:?}: {line}");
     }
@@ -231,7 +231,7 @@ fn a_production_version_is_found_by_a_name_with_a_colon() {
     let other = server.add("host", "5000/gpt@production", &json!({}));
     let line = server.run(["delete", "host:5000/gpt@production", "--yes"]).failed(1);
     let said = format!(
-        "may be model {other} (version 5000/gpt@production of host) or model {id} (alias production of host:5000/gpt); use the id"
+        "may be version {other} (version 5000/gpt@production of host) or version {id} (alias production of host:5000/gpt); use the id"
     );
     assert!(line.contains(&said), "{line}");
     let line = server.run(["show", "no:such@production"]).failed(1);
@@ -284,6 +284,6 @@ fn unreadable_or_late_scores_are_not_recorded() {
     assert!(line.contains("/no/such.json does not exist"), "{line}");
     assert_eq!(Ran::of(&mut record(&["--set", "a=1", "--if-updated-at", &seen])).code, 0);
     let line = Ran::of(&mut record(&["--set", "a=2", "--if-updated-at", &seen])).failed(5);
-    assert!(line.contains("model 1 has changed"), "{line}");
+    assert!(line.contains("the version with id 1 has changed"), "{line}");
     assert_eq!(server.get("/models/1/metrics")["s"]["a"], json!(1));
 }

@@ -43,7 +43,7 @@ fn an_invalid_command_line_is_refused() {
         (&["--upload", "--artifact-uri=s3://models"], "names a bucket, but no object"),
         (&["--upload", "--artifact-uri-template={name}/{basename}"], "no scheme"),
         (&["--artifact-uri-template=s3://models/{step}"], "needs a step, and the checkpoint's name has none"),
-        (&["--version= "], "version is blank"),
+        (&["--version= "], "version label is blank"),
         (&["--write-metadata=model.pt"], "would overwrite"),
     ] {
         let line = Ran::of(&mut scene.publish(at.into_iter().chain(arguments.iter().copied()))).failed(2);

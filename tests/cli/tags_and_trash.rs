@@ -67,7 +67,8 @@ fn a_deleted_version_comes_back_by_label_number_or_id() {
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/v1/versions/3")));
     assert_eq!(server.run(["list", "-o", "name"]).shown(), "m:v3\nm:v2\nm:v1\n");
     for (version, said) in [
-        ("m:v1", "there is no deleted version number 1 of \"m\""),
+        ("m:v1", "m:v1 is not deleted"),
+        ("m#1", "m#1 is not deleted"),
         ("m:none", "no deleted version is m:none"),
         ("m@champion", "no deleted version is m@champion"),
         ("99", "no deleted version is 99"),

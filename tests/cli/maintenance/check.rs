@@ -138,7 +138,7 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         ("UPDATE model_events SET details = '{}' WHERE id = 1", "error event_chain 1", "has changed"),
         (
             "UPDATE model_events SET details = x'ff' WHERE id = 1",
-            "error model_events",
+            "error event_chain",
             "can't be read to its end",
         ),
         ("UPDATE event_chain SET hash = x'00' WHERE event_id = 3", "error event_chain 3", "has changed"),
