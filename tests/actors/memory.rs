@@ -12,11 +12,11 @@ use model_registry::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
         ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
         VersionRef,
-        query::{HistoryQuery, ModelQuery, TrailQuery},
+        query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
         Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
-        VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+        VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
     },
 };
 
@@ -169,6 +169,10 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
+    fn deleted_versions(&mut self, _: &DeletedQuery, _: VisitDeleted<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
     fn history(&mut self, _: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {
         absent()
     }
@@ -235,7 +239,7 @@ impl WriteStore for MemoryWriter {
         self.versions().map(drop)
     }
 
-    fn delete(&mut self, _: &Version, _: &str, _: &str) -> Result<(), StoreError> {
+    fn delete(&mut self, _: &Version, _: bool, _: &str, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -251,7 +255,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn spent_label(&mut self, _: &str, _: &str) -> Result<Option<Option<String>>, StoreError> {
+    fn spent_digests(&mut self, _: &str, _: &str) -> Result<Vec<Option<String>>, StoreError> {
         absent()
     }
 
@@ -275,7 +279,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>) -> Result<(), StoreError> {
+    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -303,7 +307,13 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn holdings(&mut self, _: ModelKey, _: &str) -> Result<Vec<Holding>, StoreError> {
+    fn last_holding(
+        &mut self,
+        _: ModelKey,
+        _: &str,
+        _: Option<VersionId>,
+        _: Option<VersionId>,
+    ) -> Result<Option<Holding>, StoreError> {
         absent()
     }
 

@@ -1,6 +1,6 @@
 //! The calls of `/v1`, one method each: path, body, and answer.
 //!
-//! Their errors are the same as of the native calls, and [`ClientError::TooOld`] if the registry has no `/v1`.
+//! They fail as the native calls do, or with [`ClientError::TooOld`] if the registry has no `/v1`.
 
 use serde_json::{Value, json};
 use ureq::http::Method;
@@ -119,6 +119,14 @@ impl V1<'_> {
         self.expect_version(self.send(Method::POST, &path, None)?)
     }
 
+    /// Returns the model or the version that has a tag.
+    pub fn owner(&self, owner: TagOwner<'_>) -> Result<Value, ClientError> {
+        match owner {
+            TagOwner::Model(name) => self.model(name),
+            TagOwner::Version(name, number) => self.version(&VersionRef::Number(name.to_owned(), number)),
+        }
+    }
+
     /// Sets a tag, and returns what has it.
     pub fn set_tag(&self, owner: TagOwner<'_>, key: &str, value: &str) -> Result<Value, ClientError> {
         let body = json!({ "value": value });
@@ -152,9 +160,16 @@ impl V1<'_> {
     }
 
     /// Deletes an alias; with `expected`, only if it points to that version number.
-    pub fn delete_alias(&self, name: &str, alias: &str, expected: Option<i64>) -> Result<Value, ClientError> {
+    pub fn delete_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        expected: Option<i64>,
+        reason: Option<&str>,
+    ) -> Result<Value, ClientError> {
         let expected = expected.map(|number| number.to_string());
-        let query: Vec<_> = expected.iter().map(|number| ("expected", number.as_str())).collect();
+        let expected = expected.iter().map(|number| ("expected", number.as_str()));
+        let query: Vec<_> = expected.chain(reason.map(|reason| ("reason", reason))).collect();
         self.expect_deleted(self.send(Method::DELETE, &with_query(&of_alias(name, alias), &query), None)?)
     }
 

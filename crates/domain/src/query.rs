@@ -112,8 +112,6 @@ pub struct TrailQuery {
     pub model: Option<String>,
     /// Only events of the version of this model with this number.
     pub number: Option<i64>,
-    /// Only events of this version.
-    pub version: Option<VersionId>,
     /// Only events of this type.
     pub event_type: Option<String>,
     /// Only events of this actor.
@@ -122,6 +120,33 @@ pub struct TrailQuery {
     pub limit: u32,
     /// Only events with lower ids: the end of the previous page.
     pub before: Option<i64>,
+}
+
+impl TrailQuery {
+    /// The name of this list in its cursors.
+    pub const LIST_NAME: &str = "trail.desc";
+}
+
+/// A query for a page of a model's deleted versions, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedQuery {
+    /// The model.
+    pub model: String,
+    /// The maximum number of versions on the page.
+    pub limit: u32,
+    /// Only versions with lower numbers: the end of the previous page.
+    pub before: Option<i64>,
+}
+
+impl DeletedQuery {
+    /// The name of this list in its cursors.
+    pub const LIST_NAME: &str = "deleted.desc";
+
+    /// Returns the cursor after the version with this number.
+    #[must_use]
+    pub fn cursor(number: i64) -> Cursor {
+        Cursor { list: Self::LIST_NAME.to_owned(), key: CursorKey::Integer(None), id: number }
+    }
 }
 
 /// A query for a page of models, by name.

@@ -7,6 +7,7 @@ use crate::{
     model::{ModelKey, PRODUCTION_ALIAS},
     refusal::Refusal,
     status::Status,
+    tags::Tags,
 };
 
 /// The id of a registered version; never reused.
@@ -14,6 +15,17 @@ pub type VersionId = i64;
 
 /// A version that borrows its texts from a row of the store, so that an answer needs no copy of them.
 pub type VersionRow<'a> = Version<Cow<'a, str>>;
+
+/// A version in the trash.
+#[derive(Debug)]
+pub struct DeletedVersion<'a> {
+    /// The version as it was.
+    pub version: VersionRow<'a>,
+    /// When it was deleted.
+    pub deleted_at: Cow<'a, str>,
+    /// The name of who deleted it.
+    pub deleted_by: Option<Cow<'a, str>>,
+}
 
 /// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`VersionRow`]).
 ///
@@ -82,7 +94,7 @@ pub struct Version<S = String> {
     pub created_at: S,
     /// UTC; increases with every change of the row.
     pub updated_at: S,
-    /// JSON text of an object: the values of tags that have one; see [`Tags`](crate::Tags).
+    /// JSON text of an object: the values of tags that have one; see [`Tags`].
     pub properties: Option<S>,
 }
 
@@ -196,7 +208,13 @@ impl Version {
             "training_loss" => self.training_loss.into(),
             "dataset" => self.dataset.as_deref().into(),
             "description" => self.description.as_deref().into(),
-            "tags" => json(&self.tags),
+            // A change of the list may take the value of a tag.
+            "tags" => Tags::of(self)
+                .by_key()
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.into()))
+                .collect::<Object>()
+                .into(),
             "metrics" => json(&self.metrics),
             _ => Value::Null,
         };

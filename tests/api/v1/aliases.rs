@@ -18,13 +18,14 @@ fn an_alias_moves_from_version_to_version() {
     let events = app.trail("model=m").len();
     app.set_alias("m", "champion", json!({"version": 2})).ok();
     assert_eq!(app.trail("model=m").len(), events, "the same holder again is no change");
-    let deleted = app.v1("DELETE", "/v1/models/m/aliases/champion", Value::Null).ok();
+    app.v1("DELETE", "/v1/models/m/aliases/champion?reason=%20", Value::Null).error(400, "invalid");
+    let deleted = app.v1("DELETE", "/v1/models/m/aliases/champion?reason=last", Value::Null).ok();
     assert_eq!(deleted, json!({"deleted": true}));
     assert_eq!(app.holder("m", "champion"), Value::Null);
     app.v1("DELETE", "/v1/models/m/aliases/champion", Value::Null).error(404, "not_found");
     let trail = json!(app.trail("model=m"));
     assert_eq!(each(&trail, "type"), ["create", "create", "set_alias", "set_alias", "delete_alias"]);
-    assert_eq!(trail[2]["reason"], "first");
+    assert_eq!((&trail[2]["reason"], &trail[4]["reason"]), (&json!("first"), &json!("last")));
     assert_eq!(trail[3]["payload"], json!({"alias": "champion", "version": "b", "from": "a"}));
 }
 
@@ -143,4 +144,21 @@ fn a_rollback_does_not_pass_the_gate_again() {
     app.set_alias("m", "production", json!({"version": 2})).ok();
     app.set_alias("m", "production", json!({"version": 1})).error(409, "conflict");
     assert_eq!(app.rollback("m", json!({"reason": "r"})).ok()["number"], 1);
+}
+
+#[test]
+fn a_model_has_a_bounded_number_of_aliases() {
+    let app = TestApp::spawn();
+    app.add("m", "1");
+    app.add("m", "2");
+    for alias in 0..256 {
+        app.set_alias("m", &format!("a-{alias}"), json!({"version": 1})).ok();
+    }
+    let message = app.set_alias("m", "one-more", json!({"version": 1})).error(409, "conflict");
+    assert!(message.contains("at most 256"), "{message}");
+    app.set_alias("m", "a-7", json!({"version": 2})).ok();
+    app.set_alias("m", "production", json!({"version": 2})).ok();
+    app.v1("DELETE", "/v1/models/m/aliases/a-9", Value::Null).ok();
+    app.set_alias("m", "one-more", json!({"version": 1})).ok();
+    assert_eq!(app.get("/v1/models/m/aliases").ok()["aliases"].as_object().unwrap().len(), 257);
 }

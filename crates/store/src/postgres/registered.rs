@@ -1,21 +1,23 @@
-//! Registered models, their aliases, and who held these from when to when.
+//! Registered models, their aliases and their holdings.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use tokio_postgres::{Row, types::Type};
 
 use registry_domain::{
-    Alias, Cursor, Holding, Model, ModelKey, ModelSummary, Page,
-    query::{CursorKey, HistoryQuery, ModelQuery},
+    Alias, Cursor, DeletedVersion, Holding, Model, ModelKey, ModelSummary, Page,
+    query::{CursorKey, DeletedQuery, HistoryQuery, ModelQuery},
     text::fold,
 };
+
+use crate::VisitDeleted;
 
 use super::{
     connection::{Connection, Parameter, Request},
     error::Failure,
     lists::BEGIN_SNAPSHOT,
     lookup::pattern,
-    rows::{Value, Values, optional_text, owned_text},
+    rows::{self, Value, Values, columns, optional_text, owned_text, text, version},
     search::case,
     text::encoded,
     writer::Write,
@@ -28,6 +30,14 @@ macro_rules! model_columns {
 }
 /// How many columns [`model`] reads; a statement may have more after them.
 pub(super) const COLUMNS: usize = 6;
+
+const DELETED_VERSIONS: &str = concat!(
+    "SELECT ",
+    columns!("deleted_models."),
+    ", deleted_at, deleted_by FROM deleted_models \
+     WHERE model_key = (SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL) \
+     AND number < $2 ORDER BY number DESC LIMIT $3"
+);
 
 macro_rules! with_head {
     ($condition:expr) => {
@@ -86,7 +96,8 @@ const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, updated_at =
         WHERE model_key = $1 RETURNING 1), \
     in_trash AS (UPDATE deleted_models SET name = $2 WHERE model_key = $1) \
     SELECT count(*) FROM renamed";
-pub(super) const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = $2 WHERE id = $1";
+pub(super) const SET_DELETED: &str =
+    "UPDATE registered_models SET deleted_at = $2, updated_at = $3 WHERE id = $1";
 
 pub(super) const ALIASES: &str = "SELECT aliases.model_key, alias, models.id, number, version FROM aliases \
     JOIN models ON models.id = version_id WHERE aliases.model_key = ANY($1) ORDER BY alias";
@@ -106,18 +117,30 @@ const COUNTS: &str = "SELECT id, \
     FROM registered_models AS registered WHERE id = ANY($1)";
 
 macro_rules! holdings {
-    ($model:literal) => {
+    ($condition:literal) => {
         concat!(
-            "SELECT alias, version_id, number, label, since, until, actor, reason FROM holdings \
-             WHERE model_key = ",
-            $model,
-            " AND ($2::text IS NULL OR alias = $2) AND ($3::text IS NULL OR since <= $3 \
-             AND (until IS NULL OR until > $3)) ORDER BY id DESC LIMIT $4"
+            "SELECT alias, version_id, number, label, since, until, actor, reason FROM holdings WHERE ",
+            $condition,
+            " ORDER BY id DESC LIMIT "
         )
     };
 }
-pub(super) const HOLDINGS: &str = holdings!("$1");
-const HISTORY: &str = holdings!("(SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL)");
+/// `$3` must be the version, `$4` must not.
+pub(super) const LAST_HOLDING: &str = concat!(
+    holdings!(
+        "model_key = $1 AND alias = $2 AND ($3::bigint IS NULL OR version_id = $3) \
+         AND ($4::bigint IS NULL OR version_id <> $4)"
+    ),
+    "1"
+);
+const HISTORY: &str = concat!(
+    holdings!(
+        "model_key = (SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL) \
+         AND ($2::text IS NULL OR alias = $2) AND ($3::text IS NULL OR since <= $3 \
+         AND (until IS NULL OR until > $3))"
+    ),
+    "$4"
+);
 
 /// A page ends early once the descriptions and tags of its models have this many bytes.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
@@ -295,7 +318,8 @@ pub(super) fn page(
     let limit = values.bind(Value::integer(i64::from(query.limit) + 1));
     let sql = format!(
         "SELECT {}, (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
-         FROM registered_model_tags WHERE model_key = id) FROM registered_models WHERE {} \
+         FROM registered_model_tags WHERE model_key = id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
+         FROM aliases WHERE model_key = id) FROM registered_models WHERE {} \
          ORDER BY name, id LIMIT {limit}",
         model_columns!(),
         conditions.join(" AND ")
@@ -322,9 +346,38 @@ pub(super) fn page(
     Ok((summaries, Page { total: None, next }))
 }
 
-/// Returns the parameters of [`HOLDINGS`].
-pub(super) fn holdings_of(model: ModelKey, alias: Option<&str>, limit: u32) -> [Value<'static>; 4] {
-    [Value::integer(model), Value::optional(alias), Value::Text(None), Value::integer(limit.into())]
+/// Visits a page of a model's versions in the trash.
+pub(super) fn deleted_versions(
+    connection: &mut Connection,
+    query: &DeletedQuery,
+    visit: VisitDeleted<'_>,
+) -> Result<Page, Failure> {
+    let values = [
+        Value::text(&query.model),
+        Value::integer(query.before.unwrap_or(i64::MAX)),
+        Value::integer(i64::from(query.limit) + 1),
+    ];
+    let parameters: Vec<_> = values.iter().map(Value::parameter).collect();
+    let mut page = Page { total: None, next: None };
+    let (mut visited, mut last) = (0, None);
+    connection.each(&Request::prepared(DELETED_VERSIONS, &parameters), &mut |row| {
+        if let Some(number) = last.filter(|_| visited == query.limit) {
+            page.next = Some(DeletedQuery::cursor(number));
+            return Ok(ControlFlow::Break(()));
+        }
+        let deleted = DeletedVersion {
+            version: version(row)?,
+            deleted_at: text(row, rows::COLUMNS)?.unwrap_or_default(),
+            deleted_by: text(row, rows::COLUMNS + 1)?,
+        };
+        (visited, last) = (visited + 1, Some(deleted.version.number));
+        if visit(deleted).is_break() {
+            // The next row, if there is one, begins the next page.
+            visited = query.limit;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(page)
 }
 
 /// Returns who held the aliases of a model that a query names.
