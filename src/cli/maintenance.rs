@@ -2,6 +2,7 @@
 //!
 //! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
+mod copying;
 mod outcome;
 mod progress;
 
@@ -46,11 +47,15 @@ Examples:
   See which deleted versions and models are older than 90 days, then remove them for good. Stop the server first:
     registry maintenance --purge-deleted --older-than 90d
     registry maintenance --purge-deleted --older-than 90d --yes
+  Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy goes on:
+    registry maintenance --copy-to postgres://registry@db.example.org/registry
+  And back into a new file, as of the moment it begins:
+    registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to registry.db
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
 Actions given together run in this order: backup, purge, vacuum, optimize, check. --restore and --salvage-wal can be
-combined only with --check.
+combined only with --check, and --copy-to with nothing.
 --backup, --check and a purge without --yes change nothing and work while a server runs. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the destination folder, which can be deleted.
@@ -62,6 +67,9 @@ Exit codes:
   5  another process uses the database, such as a server; stop it
   130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not";
 
+const COPY_CONFLICTS: [&str; 7] =
+    ["backup", "restore", "salvage_wal", "check", "purge_deleted", "vacuum", "optimize"];
+
 /// Back up, restore, check and compact the database file; needs no server.
 ///
 /// Results go to stdout, errors and progress to stderr.
@@ -71,6 +79,9 @@ pub(super) struct Maintenance {
     /// Copy the database to this file, as of one moment, and verify the copy before it replaces an old one
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
+    /// Copy the registry into an empty PostgreSQL database, or from PostgreSQL into a new file; every row is compared
+    #[arg(long, value_name = "URL|FILE", conflicts_with_all = COPY_CONFLICTS)]
+    copy_to: Option<String>,
     /// Replace the database by this backup; refused while a server or another program uses it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "vacuum", "optimize"])]
     restore: Option<PathBuf>,
@@ -99,6 +110,9 @@ pub(super) struct Maintenance {
     /// The database file [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     db_path: Option<PathBuf>,
+    /// The PostgreSQL database that --copy-to copies, in place of a file [env: CAIA_REGISTRY_DATABASE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "db_path", requires = "copy_to")]
+    database_url: Option<String>,
     /// Print results, and a failure, as one JSON object
     #[arg(long)]
     json: bool,
@@ -121,18 +135,26 @@ impl Maintenance {
     /// Runs the actions and prints their results.
     pub(super) fn run(self) -> Result<(), Failure> {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal || self.purge_deleted;
-        if self.backup.is_none() && self.restore.is_none() && !has_flag {
+        if self.backup.is_none() && self.restore.is_none() && self.copy_to.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --check, --purge-deleted, --vacuum, --optimize or \
-                 --salvage-wal",
+                "nothing to do; give --backup FILE, --restore FILE, --copy-to DATABASE, --check, --purge-deleted, --vacuum, \
+                 --optimize or --salvage-wal",
             ));
         }
         let interrupt = Interrupt::listen()?;
         let display = Display::new();
         let watch = display.watch(move || interrupt.requested());
         let options = settings::sqlite_options(self.db_path.clone(), |name| env::var(name).ok());
-        let mut outcome = Outcome::new(&options.path);
-        let done = self.work(&options, &watch, &mut outcome);
+        let (mut outcome, done);
+        if let Some(to) = &self.copy_to {
+            let (from, to) =
+                copying::places(to, self.database_url.as_deref(), self.db_path.is_some(), &options)?;
+            outcome = Outcome::new(Path::new(&copying::name(&from)));
+            done = copying::copy(&from, &to, &watch, &mut outcome);
+        } else {
+            outcome = Outcome::new(&options.path);
+            done = self.work(&options, &watch, &mut outcome);
+        }
         display.end();
         let printed = if self.json {
             print::result(&outcome.into_json(done.as_ref().err().map(Failure::text)))

@@ -5,6 +5,7 @@
 //! SQL; it must not know HTTP, threads or queues.
 
 mod backend;
+pub mod copy;
 pub mod operations;
 pub mod postgres;
 pub mod sqlite;

@@ -53,6 +53,10 @@ pub enum OpenError {
         "user {user:?} can't create tables in database {database:?}: {why}; as its owner: GRANT CREATE ON SCHEMA public TO \"{user}\""
     )]
     Denied { database: String, user: String, why: String },
+    #[error(
+        "database {database:?} is an unfinished copy of a registry; run the same `registry maintenance --copy-to` again, or drop the database"
+    )]
+    Unfinished { database: String },
     #[error("the database is read-only: {0}; connect to the primary server")]
     ReadOnly(String),
     #[error("the database can't be opened: {0}")]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::copy::MARK;
+
 use super::{
     connection::Connection,
     error::{Failure, OpenError},
@@ -77,7 +79,13 @@ pub(super) fn migrate(connection: &mut Connection, options: &Options) -> Result<
     connection.batch("COMMIT").map_err(failed)
 }
 
-fn version(connection: &mut Connection) -> Result<Option<i32>, Failure> {
+/// Returns true if the database is a copy of a registry that is not complete.
+pub(super) fn is_unfinished_copy(connection: &mut Connection) -> Result<bool, Failure> {
+    table_exists(connection, MARK)
+}
+
+/// Returns the schema; `None` if there is none.
+pub(super) fn version(connection: &mut Connection) -> Result<Option<i32>, Failure> {
     if !table_exists(connection, "schema_version")? {
         return Ok(None);
     }

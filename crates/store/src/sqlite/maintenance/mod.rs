@@ -4,6 +4,7 @@
 //! can be cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
+mod copy;
 mod drift;
 mod exclusive;
 mod purge;
@@ -21,6 +22,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepResult};
 
+pub(crate) use copy::SqliteSide;
 pub use exclusive::{Optimized, Vacuumed, merge_wal, optimize, salvage_wal, vacuum};
 pub use purge::{Purged, purge};
 pub use report::{Finding, Findings, Report};
@@ -59,6 +61,9 @@ pub enum MaintenanceError {
     #[error(
         "{} has schema version {found}, made by a newer registry; this one knows up to {SCHEMA_VERSION}: use the newer one", .path.display())]
     TooNew { path: PathBuf, found: i64 },
+    #[error(
+        "{} is an unfinished copy of a registry; run the same `registry maintenance --copy-to` again, or delete it", .path.display())]
+    Unfinished { path: PathBuf },
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error("{} is locked by another program; stop it, then try again", .path.display())]
@@ -110,6 +115,10 @@ pub enum Stage {
     Verifying,
     /// Counted in rows.
     Reading(&'static str),
+    /// Counted in rows.
+    CopyingRows,
+    /// Counted in rows.
+    ComparingRows,
     /// Not counted.
     Compacting,
 }
@@ -141,11 +150,11 @@ impl Watch {
         Self { cancelled: Arc::new(cancelled), progress: Arc::new(progress) }
     }
 
-    fn report(&self, stage: Stage, done: u64, total: u64) {
+    pub(crate) fn report(&self, stage: Stage, done: u64, total: u64) {
         (self.progress)(Progress { stage, done, total });
     }
 
-    fn cancelled(&self) -> bool {
+    pub(crate) fn cancelled(&self) -> bool {
         (self.cancelled)()
     }
 
@@ -211,6 +220,9 @@ fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
 
 /// Refuses a database that is not a registry's.
 fn expect_registry(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
+    if schema::is_unfinished_copy(connection).unwrap_or(false) {
+        return Err(MaintenanceError::Unfinished { path: path.to_owned() });
+    }
     match schema::is_registry(connection) {
         Ok(true) => Ok(()),
         Ok(false) => Err(MaintenanceError::NotARegistry { path: path.to_owned() }),

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use registry_domain::Timestamp;
 
-pub(super) use tables::{TABLES, holds_nothing, is_registry, step_key, user_version};
+pub(super) use tables::{TABLES, holds_nothing, is_registry, is_unfinished_copy, step_key, user_version};
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
 /// and 301; 400 had no models.
