@@ -38,9 +38,7 @@ pub enum CopyError {
          {remove} first, and let no server write the source meanwhile"
     )]
     Changed { target: String, then: String, now: String, remove: &'static str },
-    #[error(
-        "{target} is being copied into by another process, or its connection was lost just now; wait, then try again"
-    )]
+    #[error("another process copies into {target}; stop it, or wait until it is done")]
     Busy { target: String },
     #[error(
         "{source_name} holds no registry with schema {known}; start this version's `registry serve` on it once"

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::ControlFlow, time::Duration};
 
-use tokio_postgres::{Row as PostgresRow, types::Type};
+use tokio_postgres::{Row as PostgresRow, error::SqlState, types::Type};
 
 use crate::{
     copy::{
@@ -26,8 +26,7 @@ const SETTINGS: &str = "SET statement_timeout = 0; SET idle_in_transaction_sessi
     SET lock_timeout = '10s'; SET registry.copying = 'yes'";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Keeps a second copy out until this session ends. The number is arbitrary.
-const LOCK: &str =
-    "SELECT CASE WHEN pg_try_advisory_lock(7243394, hashtext(current_schema())) THEN 1 ELSE 0 END::bigint";
+const LOCK: &str = "SELECT pg_advisory_lock(7243394, hashtext(current_schema()))";
 
 /// Keeps servers out that opened the empty database before.
 const CREATE_MARK: &str = "
@@ -91,10 +90,13 @@ impl PostgresSide {
         let mut side = Self::open(options, watch)?;
         migrate(&mut side.connection, options)?;
         side.connection.answer_timeout = ANSWER_TIMEOUT;
-        if number(&mut side.connection, LOCK, &[])? == 0 {
-            return Err(CopyError::Busy { target: side.name() });
+        match side.connection.batch(LOCK) {
+            // The session of a copy that was killed may take a moment to end.
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Err(CopyError::Busy { target: side.name() })
+            }
+            locked => Ok(locked.map(|()| side)?),
         }
-        Ok(side)
     }
 
     fn open(options: &Options, watch: &Watch) -> Result<Self, CopyError> {
