@@ -65,7 +65,8 @@ Exit codes:
   1  failed, or a check found errors
   2  wrong usage
   5  another process uses the database, such as a server; stop it
-  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not";
+  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not. A copy goes on
+       when the same command runs again";
 
 const COPY_CONFLICTS: [&str; 7] =
     ["backup", "restore", "salvage_wal", "check", "purge_deleted", "vacuum", "optimize"];
