@@ -51,7 +51,7 @@ pub enum CopyError {
     )]
     Value { table: &'static str, column: &'static str, key: String },
     #[error(
-        "the copy differs from the source in {table}, first in the row {key}, so it is not marked as complete; {remove} and copy again"
+        "the copy differs from the source in {table}, first in the row {key}, so it is not marked as complete; {remove}, then copy again"
     )]
     Differs { table: &'static str, key: String, remove: &'static str },
     #[error("it was cancelled; the same command goes on where it stopped")]

@@ -147,7 +147,7 @@ impl PostgresSide {
 }
 
 impl Side for PostgresSide {
-    const REMOVE: &'static str = "drop the database, create it";
+    const REMOVE: &'static str = "drop the database and create it again";
 
     fn page(&mut self, table: &'static Table, after: Option<&[Value]>) -> Result<Vec<Row>, CopyError> {
         self.select(table, &table.page_sql(from(table), after.is_some()), after.unwrap_or_default())
