@@ -352,7 +352,8 @@ fn what_can_not_be_copied_is_refused_with_what_to_do() {
     database.sql("CREATE TABLE unfinished_copy AS SELECT '1 events 00' AS state");
     let error = Ran::of(&mut copy_to(&path, &url)).failed(1);
     assert!(
-        error.contains("the source has changed since") && error.contains("drop the database and create it again"),
+        error.contains("the source has changed since")
+            && error.contains("drop the database and create it again"),
         "{error}"
     );
 }
