@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -156,22 +156,35 @@ fn sqlite_options_from(
     }
 }
 
+/// Returns the PostgreSQL database if one is set, the same for the server and for its maintenance. `db_path` is the flag.
+///
+/// # Errors
+/// If the URL is wrong, or it is not clear which database is meant.
+pub fn postgres_options(
+    database_url: Option<&str>,
+    db_path: Option<&Path>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<postgres::Options>, SettingsError> {
+    let (options, _) = postgres_options_from(database_url, db_path, &Variables::new(&variable))?;
+    Ok(options)
+}
+
 /// Returns the PostgreSQL database, if one is set, and the file that holds its password.
-fn postgres_options(
-    flags: &ServeFlags,
+fn postgres_options_from(
+    database_url: Option<&str>,
+    db_path: Option<&Path>,
     variables: &Variables<'_>,
 ) -> Result<(Option<postgres::Options>, Option<PathBuf>), SettingsError> {
-    let url = match &flags.database_url {
+    let url = match database_url {
         Some(url) => Some(url.trim().to_owned()),
         None => variables.text("DATABASE_URL"),
     };
-    let writers = variables.count(flags.database_writers, "DATABASE_WRITERS", DEFAULT_DATABASE_WRITERS);
     let Some(url) = url else { return Ok((None, None)) };
-    if flags.db_path.is_some() {
+    if db_path.is_some() {
         return Err(SettingsError::TwoDatabases);
     }
-    let mut options = postgres::Options::parse(&url)?;
-    if flags.database_url.is_some() && options.has_password() {
+    let options = postgres::Options::parse(&url)?;
+    if database_url.is_some() && options.has_password() {
         variables.warn(
             "other users of this machine can see the password in --database-url; put the URL into \
              CAIA_REGISTRY_DATABASE_URL, or the password into PGPASSWORD"
@@ -179,8 +192,7 @@ fn postgres_options(
         );
     }
     let file = variables.foreign("PGPASSFILE").map(PathBuf::from);
-    options = options.with_password(variables.foreign("PGPASSWORD").as_deref(), file.as_deref())?;
-    options.writers = writers;
+    let options = options.with_password(variables.foreign("PGPASSWORD").as_deref(), file.as_deref())?;
     Ok((Some(options), file))
 }
 
@@ -235,7 +247,12 @@ impl Settings {
         let number = |flag, name, default| variables.number(flag, name, default);
         let count = |flag, name, default| variables.count(flag, name, default);
         let boolean = |flag, name| variables.boolean(flag, name);
-        let (postgres, password_file) = postgres_options(&flags, &variables)?;
+        let (mut postgres, password_file) =
+            postgres_options_from(flags.database_url.as_deref(), flags.db_path.as_deref(), &variables)?;
+        let writers = count(flags.database_writers, "DATABASE_WRITERS", DEFAULT_DATABASE_WRITERS);
+        if let Some(postgres) = &mut postgres {
+            postgres.writers = writers;
+        }
         let host = flags.host.or_else(|| variables.text("HOST")).unwrap_or_else(|| DEFAULT_HOST.to_owned());
         let (keys, dev_key, key_file) = keys(flags.dev, flags.api_key_file, &variables);
         let tls_cert = variables.path(flags.tls_cert, "TLS_CERT");

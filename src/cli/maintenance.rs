@@ -1,13 +1,14 @@
-//! `registry maintenance`: maintains the database file. It needs no server and no key.
+//! `registry maintenance`: maintains the database. It needs no server and no key.
 //!
 //! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
 mod copying;
 mod outcome;
+mod postgres;
 mod progress;
 
 use std::{
-    env, fs, io,
+    env, fmt, fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -27,7 +28,7 @@ use crate::{
     store::sqlite::{
         DatabaseLock, LockError, Options,
         maintenance::{
-            Copied, MaintenanceError, Source, Watch, is_registry_at_rest, merge_wal, optimize, purge,
+            Copied, MaintenanceError, Report, Source, Watch, is_registry_at_rest, merge_wal, optimize, purge,
             salvage_wal, vacuum,
         },
     },
@@ -51,6 +52,8 @@ Examples:
     registry maintenance --copy-to postgres://registry@db.example.org/registry
   And back into a new file, as of the moment it begins:
     registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to registry.db
+  Check a registry in PostgreSQL while its servers run; the URL may also be in CAIA_REGISTRY_DATABASE_URL:
+    registry maintenance --check --database-url postgres://registry@db.example.org/registry
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
@@ -58,6 +61,7 @@ Actions given together run in this order: backup, purge, vacuum, optimize, check
 combined only with --check, and --copy-to with nothing.
 --backup, --check and a purge without --yes change nothing and work while a server runs. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
+With PostgreSQL there are --check, --purge-deleted and --copy-to, and all work while servers run. Back up with pg_dump.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the destination folder, which can be deleted.
 
 Exit codes:
@@ -71,7 +75,7 @@ Exit codes:
 const COPY_CONFLICTS: [&str; 7] =
     ["backup", "restore", "salvage_wal", "check", "purge_deleted", "vacuum", "optimize"];
 
-/// Back up, restore, check and compact the database file; needs no server.
+/// Back up, restore, check and compact the database; needs no server.
 ///
 /// Results go to stdout, errors and progress to stderr.
 #[derive(Debug, Args)]
@@ -111,8 +115,8 @@ pub(super) struct Maintenance {
     /// The database file [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     db_path: Option<PathBuf>,
-    /// The PostgreSQL database that --copy-to copies, in place of a file [env: CAIA_REGISTRY_DATABASE_URL]
-    #[arg(long, value_name = "URL", conflicts_with = "db_path", requires = "copy_to")]
+    /// PostgreSQL database in place of a file, as `registry serve` has it [env: CAIA_REGISTRY_DATABASE_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "db_path")]
     database_url: Option<String>,
     /// Print results, and a failure, as one JSON object
     #[arg(long)]
@@ -142,20 +146,26 @@ impl Maintenance {
                  --optimize or --salvage-wal",
             ));
         }
+        let variable = |name: &str| env::var(name).ok();
+        let server =
+            settings::postgres_options(self.database_url.as_deref(), self.db_path.as_deref(), variable)
+                .map_err(Failure::failed)?;
+        if server.is_some() {
+            self.expect_for_postgres()?;
+        }
         let interrupt = Interrupt::listen()?;
         let display = Display::new();
         let watch = display.watch(move || interrupt.requested());
-        let options = settings::sqlite_options(self.db_path.clone(), |name| env::var(name).ok());
-        let (mut outcome, done);
-        if let Some(to) = &self.copy_to {
-            let (from, to) =
-                copying::places(to, self.database_url.as_deref(), self.db_path.is_some(), &options)?;
-            outcome = Outcome::new(Path::new(&copying::name(&from)));
-            done = copying::copy(&from, &to, &watch, &mut outcome);
-        } else {
-            outcome = Outcome::new(&options.path);
-            done = self.work(&options, &watch, &mut outcome);
-        }
+        let options = settings::sqlite_options(self.db_path.clone(), variable);
+        let mut outcome = match &server {
+            Some(server) => Outcome::new("database_url", server.to_string()),
+            None => Outcome::new("db_path", options.path.to_string_lossy().into_owned()),
+        };
+        let done = match (&self.copy_to, &server) {
+            (Some(to), _) => self.copy(to, server.as_ref(), &options, &watch, &mut outcome),
+            (None, Some(server)) => self.work_in_postgres(server, &watch, &mut outcome),
+            (None, None) => self.work(&options, &watch, &mut outcome),
+        };
         display.end();
         let printed = if self.json {
             print::result(&outcome.into_json(done.as_ref().err().map(Failure::text)))
@@ -203,14 +213,20 @@ impl Maintenance {
         }
         if self.check {
             let run = || Ok(Source::open(options, watch)?.check(watch)?);
-            let errors = outcome.add("check", run, outcome::checked)?.errors.total;
-            if errors > 0 {
-                let (path, errors) = (options.path.display(), print::counted(errors, "error"));
-                return Err(Failure::failed(format!("{path} has {errors}, see the report")));
-            }
+            let report = outcome.add("check", run, outcome::checked)?;
+            expect_sound(&report, &options.path.display())?;
         }
         Ok(())
     }
+}
+
+/// Fails if a check has found errors.
+fn expect_sound(report: &Report, database: &dyn fmt::Display) -> Result<(), Failure> {
+    if report.errors.total == 0 {
+        return Ok(());
+    }
+    let errors = print::counted(report.errors.total, "error");
+    Err(Failure::failed(format!("{database} has {errors}, see the report")))
 }
 
 /// Reads an age in days, hours or minutes.

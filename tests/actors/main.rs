@@ -363,27 +363,35 @@ fn an_operation_that_fails_after_it_wrote_is_undone_in_sqlite() {
 fn reads_that_wait_share_a_snapshot_and_one_sent_after_a_write_sees_it() {
     let folder = tempfile::tempdir().unwrap();
     serve::<Sqlite, _>(sqlite_options(folder.path()), 10, |database| async move {
-        let (work, busy) = held();
-        let mut running = pin!(database.read(move |_| work()));
-        begin(running.as_mut());
-        busy.begun.recv().unwrap();
-        let (work, reading) = held();
-        let mut first = pin!(database.read(move |store| {
-            let before = store.stats()?.total_models;
-            work().map(|_| before)
-        }));
-        begin(first.as_mut());
-        let mut second = pin!(database.read(|store| store.stats()));
-        begin(second.as_mut());
-        busy.release.send(()).unwrap();
-        reading.begun.recv().unwrap();
-        database.write(insert).await.unwrap();
-        let mut third = pin!(database.read(|store| store.stats()));
-        begin(third.as_mut());
-        reading.release.send(()).unwrap();
-        assert_eq!(first.await.unwrap(), 0);
-        assert_eq!(second.await.unwrap().total_models, 0, "it waited when the snapshot of the first began");
-        assert_eq!(third.await.unwrap().total_models, 1);
+        let mut has_shared = false;
+        // A snapshot is shared for 2 ms, and on a busy machine the write may take longer.
+        for round in 0..1_000 {
+            let (work, busy) = held();
+            let mut running = pin!(database.read(move |_| work()));
+            begin(running.as_mut());
+            busy.begun.recv().unwrap();
+            let (work, reading) = held();
+            let mut first = pin!(database.read(move |store| {
+                let before = store.stats()?.total_models;
+                work().map(|_| before)
+            }));
+            begin(first.as_mut());
+            let mut second = pin!(database.read(|store| store.stats()));
+            begin(second.as_mut());
+            busy.release.send(()).unwrap();
+            reading.begun.recv().unwrap();
+            database.write(move |store| insert_version(store, &round.to_string())).await.unwrap();
+            let mut third = pin!(database.read(|store| store.stats()));
+            begin(third.as_mut());
+            reading.release.send(()).unwrap();
+            assert_eq!(first.await.unwrap(), round);
+            has_shared = second.await.unwrap().total_models == round;
+            assert_eq!(third.await.unwrap().total_models, round + 1);
+            if has_shared {
+                break;
+            }
+        }
+        assert!(has_shared, "it waited when the snapshot of the first began");
     });
 }
 

@@ -91,7 +91,7 @@ fn the_example_names_every_variable_with_its_default_and_no_secret() {
     for secret in ["API_KEY", "API_KEYS"].map(|name| format!("{PREFIX}{name}")) {
         assert_eq!(example[&secret], "", "{secret}");
     }
-    for secret in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_PASSWORD"] {
+    for secret in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MINIO_ROOT_PASSWORD", "POSTGRES_PASSWORD"] {
         assert_eq!(example[secret], "", "{secret}");
     }
     // Removing every # without filling in values gives the same settings as no file.

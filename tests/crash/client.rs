@@ -24,7 +24,9 @@ impl InFlight {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Answered(u16, Value),
-    /// Sent, perhaps in part, and the connection died.
+    /// Answered with 503: nothing was done.
+    Refused,
+    /// Sent, perhaps in part, and the connection died, or answered with 503 and that the outcome is unknown.
     Unsure,
     /// No server was there to send it to.
     NotSent,
@@ -60,12 +62,23 @@ impl<'c> Client<'c> {
             read(stream)
         });
         self.in_flight.0.fetch_sub(1, Ordering::SeqCst);
-        answer.map_or(Outcome::Unsure, |(status, body)| Outcome::Answered(status, body))
+        match answer {
+            Some(Answer { status: 503, may_retry: true, .. }) => Outcome::Refused,
+            Some(Answer { status: 503, .. }) | None => Outcome::Unsure,
+            Some(Answer { status, body, .. }) => Outcome::Answered(status, body),
+        }
     }
 }
 
+struct Answer {
+    status: u16,
+    /// True if it has the header `Retry-After`.
+    may_retry: bool,
+    body: Value,
+}
+
 /// Returns a complete answer; `None` if the connection ended before.
-fn read(stream: &mut TcpStream) -> Option<(u16, Value)> {
+fn read(stream: &mut TcpStream) -> Option<Answer> {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 8192]);
     loop {
         if let Some(answer) = parse(&bytes) {
@@ -80,11 +93,12 @@ fn read(stream: &mut TcpStream) -> Option<(u16, Value)> {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<(u16, Value)> {
+fn parse(bytes: &[u8]) -> Option<Answer> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (head, body) = (String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase(), &bytes[head + 4..]);
     let status = head.split(' ').nth(1)?.parse().unwrap();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
     let body = body.get(..length.trim().parse().unwrap())?;
-    Some((status, serde_json::from_slice(body).unwrap()))
+    let may_retry = head.contains("\r\nretry-after:");
+    Some(Answer { status, may_retry, body: serde_json::from_slice(body).unwrap() })
 }

@@ -1,4 +1,5 @@
-//! Writers that register, record metrics, promote and delete, until the server dies or the load pauses.
+//! Writers that register, record metrics, promote and delete, until their server fails and there is no other, or the load
+//! pauses.
 
 use std::{
     net::SocketAddr,
@@ -13,7 +14,8 @@ use crate::{
     ledger::{Change, Ledger, Version},
 };
 
-pub(crate) const WRITERS: usize = 20;
+/// More than there are writers.
+const MAX_WRITERS: u64 = 100;
 /// Few, so that promotions of different writers conflict.
 const NAMES: usize = 6;
 /// Versions a writer keeps; with more it deletes.
@@ -27,12 +29,20 @@ pub(crate) struct Load {
     pub(crate) resting: AtomicBool,
 }
 
-/// One writer's part of a round.
-pub(crate) fn write(load: &Load, address: SocketAddr, writer: usize, ledger: &mut Ledger, mut random: Rng) {
+/// One writer's part of a round. When its server fails or does not take a write, it goes on with the one that `elsewhere`
+/// returns, or ends.
+pub(crate) fn write(
+    load: &Load,
+    address: SocketAddr,
+    writer: usize,
+    ledger: &mut Ledger,
+    mut random: Rng,
+    elsewhere: &dyn Fn() -> Option<SocketAddr>,
+) {
     let mut client = Client::new(address, &load.in_flight);
     while !load.resting.load(Ordering::SeqCst) {
         ledger.sent += 1;
-        let number = ledger.sent * WRITERS as u64 + writer as u64;
+        let number = ledger.sent * MAX_WRITERS + writer as u64;
         let there: Vec<_> = (0..ledger.versions.len()).filter(|at| ledger.versions[*at].is_there()).collect();
         let chosen = random.choice(&there).copied();
         let (at, change) = match (random.u8(0..100), chosen) {
@@ -61,20 +71,18 @@ pub(crate) fn write(load: &Load, address: SocketAddr, writer: usize, ledger: &mu
                 version.acknowledged.push(change);
                 ledger.acknowledged += 1;
                 load.acknowledged.fetch_add(1, Ordering::SeqCst);
+                continue;
             }
-            // No request is in flight.
-            Outcome::Answered(503, _) | Outcome::NotSent => {
+            Outcome::Refused | Outcome::NotSent => {
                 if change == Change::Register {
                     ledger.versions.pop();
                 }
-                return;
             }
             Outcome::Answered(status, answer) => panic!("{change:?} of {version:?}: {status} {answer}"),
-            Outcome::Unsure => {
-                version.unsure = Some(change);
-                return;
-            }
+            Outcome::Unsure => version.unsure = Some(change),
         }
+        let Some(address) = elsewhere() else { return };
+        client = Client::new(address, &load.in_flight);
     }
 }
 

@@ -14,14 +14,16 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    checker::{Unsure, check},
+    checker::check,
+    judge::Unsure,
     ledger::{Change, Ledger},
-    load::{self, Load, WRITERS},
+    load::{self, Load},
     server::{Server, linger},
     wait_until,
 };
 
 const USUAL_ROUNDS: usize = 10;
+const WRITERS: usize = 20;
 /// Rounds on one file.
 const ROUNDS_A_FILE: usize = 8;
 /// How long the writer is idle.
@@ -90,7 +92,7 @@ impl File {
         let log = thread::scope(|scope| {
             for (writer, ledger) in ledgers.iter_mut().enumerate() {
                 let (load, random) = (&load, Rng::with_seed(random.u64(..)));
-                scope.spawn(move || load::write(load, address, writer, ledger, random));
+                scope.spawn(move || load::write(load, address, writer, ledger, random, &|| None));
             }
             let acknowledged = || load.acknowledged.load(Ordering::SeqCst);
             match moment {
@@ -216,7 +218,9 @@ fn the_checker_finds_missing_and_unsent_writes() {
     thread::scope(|scope| {
         for (writer, ledger) in ledgers.iter_mut().enumerate() {
             let load = &load;
-            scope.spawn(move || load::write(load, address, writer, ledger, Rng::with_seed(writer as u64)));
+            scope.spawn(move || {
+                load::write(load, address, writer, ledger, Rng::with_seed(writer as u64), &|| None);
+            });
         }
         wait_until("writes are acknowledged", || load.acknowledged.load(Ordering::SeqCst) > 300);
         load.resting.store(true, Ordering::SeqCst);

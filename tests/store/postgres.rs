@@ -129,7 +129,7 @@ fn a_server_beside_a_newer_one_that_has_migrated_reads_and_writes_nothing_and_an
     assert_eq!(backend.reader().unwrap().stats().unwrap().total_models, 1);
     assert_eq!(database.sql("SELECT count(*) FROM model_events"), "0");
     let refused = Postgres::open(&options(&database), now()).err().unwrap().to_string();
-    assert!(refused.contains("use the newer server"), "{refused}");
+    assert!(refused.contains("use the newer one"), "{refused}");
     database.sql("UPDATE schema_version SET version = version - 1");
     write_with(&mut writer, |store| add(store, draft("m", "2"))).unwrap();
 }

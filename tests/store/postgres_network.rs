@@ -44,7 +44,7 @@ fn certificates() -> Certificates {
 }
 
 #[test]
-fn certificates_are_verified_as_sslmode_says() {
+fn certificates_are_verified_as_sslmode_says_and_passwords_too() {
     let own = certificates();
     let foreign = certificates();
     // Free at this moment; the test is alone on this machine's loopback but for other tests.
@@ -60,7 +60,8 @@ fn certificates_are_verified_as_sslmode_says() {
         ("foreign-client.key", &foreign.client.1),
         (
             "hba.conf",
-            "local all all trust\nhostssl strict all 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 trust\n",
+            "local all all trust\nhostssl strict all 127.0.0.1/32 cert\nhostssl secret all 127.0.0.1/32 scram-sha-256\n\
+             hostssl all all 127.0.0.1/32 trust\n",
         ),
     ];
     let cluster = Cluster::with(&files, port, |folder| {
@@ -77,9 +78,10 @@ fn certificates_are_verified_as_sslmode_says() {
     let Some(cluster) = cluster else {
         return left_out("PostgreSQL is not installed, so TLS with it is not tested");
     };
-    for database in ["open", "strict"] {
+    for database in ["open", "strict", "secret"] {
         cluster.sql("postgres", &format!("CREATE DATABASE {database}"));
     }
+    cluster.sql("postgres", "ALTER ROLE registry PASSWORD 'r1ght'");
     let connect = |host: &str, database: &str, parameters: &str| {
         let parameters = parameters.replace("DIR", &cluster.folder().display().to_string());
         let url = format!("postgres://registry@{host}:{port}/{database}?{parameters}");
@@ -88,6 +90,9 @@ fn certificates_are_verified_as_sslmode_says() {
     let client = "sslmode=verify-full&sslrootcert=DIR/ca.pem&sslcert=DIR/client.pem&sslkey=DIR/client.key";
     for (host, database, parameters, refused) in [
         ("localhost", "open", "sslmode=disable", Some("does not let user")),
+        ("localhost", "secret", "password=r1ght", None),
+        ("localhost", "secret", "password=wr0ng", Some("check the user, and the password in the URL")),
+        ("localhost", "secret", "sslmode=require", Some("check the user, and the password in the URL")),
         ("localhost", "open", "sslmode=prefer", None),
         ("localhost", "open", "sslmode=require", None),
         // The certificate is for another name.
@@ -112,7 +117,10 @@ fn certificates_are_verified_as_sslmode_says() {
         let error = connect(host, database, parameters);
         match (refused, error) {
             (None, None) => {}
-            (Some(said), Some(error)) => assert!(error.contains(said), "{host} {parameters}: {error}"),
+            (Some(said), Some(error)) => {
+                assert!(error.contains(said), "{host} {parameters}: {error}");
+                assert!(!error.contains("wr0ng"), "{error}");
+            }
             (_, error) => panic!("{host} {database} {parameters}: {error:?}"),
         }
     }

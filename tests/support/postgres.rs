@@ -125,13 +125,24 @@ impl Cluster {
         format!("postgres://{USER}@/{database}?host={}", self.folder.display())
     }
 
-    /// Ends the cluster as a crash would, and starts it again.
+    /// Ends the cluster as a crash would (`pg_ctl stop -m immediate`), and starts it again.
     pub fn crash_and_restart(&mut self) {
-        for command in ["stop", "start"] {
-            writeln!(self.keeper.stdin.as_mut().unwrap(), "{command}").unwrap();
-            self.answered();
-        }
+        self.crash();
+        self.restart();
+    }
+
+    pub fn crash(&mut self) {
+        self.tell("stop");
+    }
+
+    pub fn restart(&mut self) {
+        self.tell("start");
         self.wait();
+    }
+
+    fn tell(&mut self, command: &str) {
+        writeln!(self.keeper.stdin.as_mut().unwrap(), "{command}").unwrap();
+        self.answered();
     }
 }
 
@@ -178,6 +189,13 @@ impl TestDatabase {
         let (cluster, name) = (cluster()?, new_name());
         cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
         Some(Self { cluster, database: name, schema: None })
+    }
+
+    /// Copies a database of its own, to which nothing is connected.
+    pub fn copy(&self) -> Self {
+        let (cluster, name) = (self.cluster, new_name());
+        cluster.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {}", self.database));
+        Self { cluster, database: name, schema: None }
     }
 
     pub fn url(&self) -> String {

@@ -21,8 +21,7 @@ use crate::{
 const SHOWN_CHARS: usize = 60;
 
 const UPDATE: &str = "update the version with a valid value";
-const REPAIR: &str =
-    "no request can change it; correct the row with another SQLite tool, or restore a backup";
+const REPAIR: &str = "no request can change it; correct the row by hand with SQL, or restore a backup";
 const NO_NEED: &str = "nothing needs to be done";
 
 /// A stored value.

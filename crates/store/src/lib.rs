@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod copy;
+pub mod maintenance;
 pub mod operations;
 pub mod postgres;
 pub mod sqlite;

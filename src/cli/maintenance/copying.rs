@@ -3,57 +3,18 @@
 use std::env;
 
 use super::{
-    Failure, Watch,
+    Failure, Maintenance,
     outcome::{self, Outcome},
 };
 use crate::{
     settings,
     store::{
         copy::{self, CopyError, Place},
-        sqlite::{Options, maintenance::MaintenanceError},
+        maintenance::Watch,
+        postgres,
+        sqlite::{self, maintenance::MaintenanceError},
     },
 };
-
-/// Returns what is copied, and where to. `options` has the file that is copied unless a PostgreSQL database is set.
-pub(super) fn places(
-    to: &str,
-    database_url: Option<&str>,
-    has_file: bool,
-    options: &Options,
-) -> Result<(Place, Place), Failure> {
-    let variable = |name: &str| env::var(name).ok();
-    let database = |flag: &str, url: &str| {
-        let options = settings::postgres_at(url, variable);
-        let options = options.map_err(|error| Failure::usage(format!("{flag}: {error}")))?;
-        Ok::<_, Failure>(Place::Postgres(Box::new(options)))
-    };
-    let set = variable("CAIA_REGISTRY_DATABASE_URL").filter(|url| !has_file && !url.trim().is_empty());
-    let from = match (database_url, set) {
-        (Some(url), _) => database("--database-url", url)?,
-        (None, Some(url)) => database("CAIA_REGISTRY_DATABASE_URL", &url)?,
-        (None, None) => Place::Sqlite(options.clone()),
-    };
-    let to = if to.contains("://") {
-        database("--copy-to", to)?
-    } else {
-        Place::Sqlite(Options { path: to.into(), ..options.clone() })
-    };
-    Ok((from, to))
-}
-
-/// Returns the name of a database, without its password.
-pub(super) fn name(place: &Place) -> String {
-    match place {
-        Place::Sqlite(options) => options.path.to_string_lossy().into_owned(),
-        Place::Postgres(options) => options.to_string(),
-    }
-}
-
-pub(super) fn copy(from: &Place, to: &Place, watch: &Watch, outcome: &mut Outcome) -> Result<(), Failure> {
-    let to_name = name(to);
-    let show = |db: &str, did: &_, seconds| outcome::copied(db, &to_name, did, seconds);
-    outcome.add("copy", || Ok(copy::copy(from, to, watch)?), show).map(drop)
-}
 
 impl From<CopyError> for Failure {
     fn from(error: CopyError) -> Self {
@@ -67,5 +28,32 @@ impl From<CopyError> for Failure {
             CopyError::Busy { .. } => Self::conflict(message),
             _ => Self::failed(message),
         }
+    }
+}
+
+impl Maintenance {
+    /// Copies the database of `server`, or the file if there is none, to a URL or a file.
+    pub(super) fn copy(
+        &self,
+        to: &str,
+        server: Option<&postgres::Options>,
+        options: &sqlite::Options,
+        watch: &Watch,
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let from = match server {
+            Some(server) => Place::Postgres(Box::new(server.clone())),
+            None => Place::Sqlite(options.clone()),
+        };
+        let (target, name) = if to.contains("://") {
+            let target = settings::postgres_at(to, |name| env::var(name).ok());
+            let target = target.map_err(|error| Failure::usage(format!("--copy-to: {error}")))?;
+            let name = target.to_string();
+            (Place::Postgres(Box::new(target)), name)
+        } else {
+            (Place::Sqlite(sqlite::Options { path: to.into(), ..options.clone() }), to.to_owned())
+        };
+        let show = |database: &str, did: &_, seconds| outcome::copied(database, &name, did, seconds);
+        outcome.add("copy", || Ok(copy::copy(&from, &target, watch)?), show).map(drop)
     }
 }

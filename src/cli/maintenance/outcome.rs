@@ -29,7 +29,8 @@ pub(super) struct Restored {
 
 /// The results of the actions so far.
 pub(super) struct Outcome {
-    db_path: String,
+    /// The path of the file, or the URL without the password.
+    database: String,
     /// A field for each action.
     json: Map<String, Value>,
     /// A line for each action, and one for each finding.
@@ -40,13 +41,13 @@ pub(super) struct Outcome {
 type Shown = (Value, Vec<String>);
 
 impl Outcome {
-    pub(super) fn new(db_path: &Path) -> Self {
-        let db_path = db_path.to_string_lossy().into_owned();
-        let json = Map::from_iter([("db_path".to_owned(), Value::from(db_path.as_str()))]);
-        Self { db_path, json, text: String::new() }
+    /// Begins without results. `field` names the database in JSON.
+    pub(super) fn new(field: &str, database: String) -> Self {
+        let json = Map::from_iter([(field.to_owned(), Value::from(database.as_str()))]);
+        Self { database, json, text: String::new() }
     }
 
-    /// Runs an action and adds its result, as `show` formats it from the database's path, the result and the seconds.
+    /// Runs an action and adds its result, as `show` formats it from the database, the result and the seconds.
     ///
     /// # Errors
     /// The failure of the action. If it was cancelled, that names the action and says that those before it were done.
@@ -69,7 +70,7 @@ impl Outcome {
             _ => failure,
         })?;
         let seconds = began.elapsed().as_secs_f64();
-        let (mut json, lines) = show(&self.db_path, &result, seconds);
+        let (mut json, lines) = show(&self.database, &result, seconds);
         json["seconds"] = seconds.into();
         self.json.insert(action.to_owned(), json);
         self.text.extend(lines.iter().map(|line| print::one_line(line) + "\n"));
@@ -131,26 +132,26 @@ pub(super) fn backed_up(db_path: &str, to: &Path, copied: &Copied, seconds: f64)
     (json, vec![format!("backed up {db_path} to {to} ({size}, verified, {seconds:.1} s)")])
 }
 
-pub(super) fn copied(db_path: &str, to: &str, copied: &CopiedRows, seconds: f64) -> Shown {
+pub(super) fn copied(database: &str, to: &str, copied: &CopiedRows, seconds: f64) -> Shown {
     let CopiedRows { versions, events, rows, is_resumed } = copied;
     let json = json!({
         "to": to, "versions": versions, "events": events, "rows": rows, "resumed": is_resumed,
     });
     let counts = [(versions, "version"), (events, "event")].map(|(count, what)| print::counted(*count, what));
     let counts = counts.join(", ");
-    (json, vec![format!("copied {db_path} to {to} ({counts}, every row compared, {seconds:.1} s)")])
+    (json, vec![format!("copied {database} to {to} ({counts}, every row compared, {seconds:.1} s)")])
 }
 
-pub(super) fn purged(db_path: &str, purged: &Purged, is_done: bool, seconds: f64) -> Shown {
+pub(super) fn purged(database: &str, purged: &Purged, is_done: bool, seconds: f64) -> Shown {
     let Purged { versions, models } = purged;
     let json = json!({ "done": is_done, "versions": versions, "models": models });
     let counts = [(versions.len() as u64, "deleted version"), (*models, "deleted model")]
         .map(|(count, what)| print::counted(count, what))
         .join(" and ");
     let line = if is_done {
-        format!("purged {counts} from {db_path} ({seconds:.1} s)")
+        format!("purged {counts} from {database} ({seconds:.1} s)")
     } else {
-        format!("{counts} of {db_path} would be purged; repeat with --yes to remove them for good")
+        format!("{counts} of {database} would be purged; repeat with --yes to remove them for good")
     };
     let listed = versions.iter().take(MAX_LISTED).map(|version| format!("  {version}"));
     let mut lines: Vec<_> = std::iter::once(line).chain(listed).collect();
@@ -178,7 +179,7 @@ pub(super) fn optimized(db_path: &str, optimized: &Optimized, seconds: f64) -> S
     (json!({ "ran": optimized.ran, "rebuilt": optimized.rebuilt }), lines)
 }
 
-pub(super) fn checked(db_path: &str, report: &Report, seconds: f64) -> Shown {
+pub(super) fn checked(database: &str, report: &Report, seconds: f64) -> Shown {
     let Report { schema_version, models, events, errors, warnings } = report;
     let json = json!({
         "ok": errors.total == 0,
@@ -195,7 +196,7 @@ pub(super) fn checked(db_path: &str, report: &Report, seconds: f64) -> Shown {
     let found = [(errors, "error"), (warnings, "warning")];
     let totals = found.map(|(findings, severity)| print::counted(findings.total, severity));
     let mut lines = vec![format!(
-        "{db_path} is {sound}: {}, schema {schema_version}, {} ({seconds:.1} s)",
+        "{database} is {sound}: {}, schema {schema_version}, {} ({seconds:.1} s)",
         counts.join(", "),
         totals.join(", ")
     )];

@@ -10,10 +10,11 @@ use std::vec::IntoIter;
 pub(crate) use tables::{EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, Row, TABLES, Table, VERSION_HEADS, Value};
 
 use crate::{
+    maintenance::{Stage, Watch},
     postgres::{self, copy::PostgresSide},
     sqlite::{
         self,
-        maintenance::{MaintenanceError, SqliteSide, Stage, Watch},
+        maintenance::{MaintenanceError, SqliteSide},
     },
 };
 
@@ -27,9 +28,12 @@ pub enum CopyError {
     Open(#[from] postgres::OpenError),
     #[error("PostgreSQL: {0}; the same command goes on where the copy stopped")]
     Postgres(String),
-    #[error("both are SQLite files; to copy one, use --backup")]
+    #[error("source and target are both SQLite files; to copy one, use --backup")]
     TwoFiles,
-    #[error("both are PostgreSQL databases; to copy one, use pg_dump and pg_restore")]
+    #[error(
+        "source and target are both PostgreSQL databases; to copy one, use pg_dump and pg_restore; to copy a file, unset \
+         CAIA_REGISTRY_DATABASE_URL"
+    )]
     TwoDatabases,
     #[error("{target} is not empty; give {instead}")]
     NotEmpty { target: String, instead: &'static str },

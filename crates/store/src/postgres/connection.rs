@@ -23,7 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_postgres::{
-    Client, Row, RowStream, Statement,
+    CancelToken, Client, Row, RowStream, Statement,
     binary_copy::BinaryCopyInWriter,
     types::{ToSql, Type},
 };
@@ -44,6 +44,8 @@ const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection that is closed may take to say goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long asking the server to cancel a statement may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses between attempts to connect: doubled after each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -136,6 +138,13 @@ impl Connector {
         }
     }
 
+    /// Asks the server to end the statement that a connection runs.
+    pub(super) fn cancel(&self, token: &CancelToken) {
+        let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+        let asked = token.cancel_query(self.tls.clone());
+        let _ = runtime.block_on(async { tokio::time::timeout(CANCEL_TIMEOUT, asked).await });
+    }
+
     /// Returns how long to wait before the next attempt.
     fn pause(&self) -> Option<Duration> {
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,6 +212,11 @@ impl Connection {
     #[allow(clippy::expect_used, reason = "only `drop` takes the client")]
     fn client(&self) -> &Client {
         self.client.as_ref().expect("it is open")
+    }
+
+    /// Returns what another thread needs to cancel a statement; see [`Connector::cancel`].
+    pub(super) fn cancel_token(&self) -> CancelToken {
+        self.client().cancel_token()
     }
 
     /// Returns true if the connection is known to be lost, after a look at what the server has sent.

@@ -8,7 +8,7 @@ use crate::{
     copy::{
         CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, Row, Side, TABLES, Table, VERSION_HEADS, Value,
     },
-    sqlite::maintenance::Watch,
+    maintenance::Watch,
 };
 
 use super::{

@@ -42,7 +42,7 @@ pub enum OpenError {
     #[error("database {database:?} holds tables of another program; use an empty one")]
     Foreign { database: String },
     #[error(
-        "database {database:?} has schema {found}, and this server knows schemas up to {known}; use the newer server"
+        "database {database:?} has schema {found}, made by a newer registry; this one knows up to {known}: use the newer one"
     )]
     Newer { database: String, found: i32, known: i32 },
     #[error(

@@ -72,9 +72,11 @@ pub(super) fn stored_tags(version: &Version) -> BTreeMap<String, String> {
 }
 
 /// Returns the searched texts of a version.
-pub(super) fn folded(version: &Version) -> String {
-    let texts = [version.name.as_str(), &version.label, version.description.as_deref().unwrap_or_default()];
-    texts.map(|text| encoded(&fold(text)).into_owned()).join(SEPARATOR)
+pub(super) fn folded<S: AsRef<str>>(version: &Version<S>) -> String {
+    let description = version.description.as_ref().map(AsRef::as_ref).unwrap_or_default();
+    [version.name.as_ref(), version.label.as_ref(), description]
+        .map(|text| encoded(&fold(text)).into_owned())
+        .join(SEPARATOR)
 }
 
 /// Returns the LIKE pattern for versions that contain `folded`.

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod lists;
 mod lookup;
+pub mod maintenance;
 mod models;
 mod options;
 mod reader;

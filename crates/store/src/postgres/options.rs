@@ -287,7 +287,7 @@ mod tests {
             ("postgres://ann:s3cret@db/models?sslcert=a.pem", "belong together"),
             ("postgres://ann:s3cret@db/models?pgbouncer=yes", "neither true nor false"),
             ("postgres://ann:s3cret@db/models?colour=red", "colour"),
-            ("postgres://ann:pass?s3cret@db/models", "in a password, write %3F"),
+            ("postgres://ann:?s3cret@db/models", "in a password, write %3F"),
             ("postgres:///models?user=ann&password=s3cret", "no host"),
             ("postgres://db/models", "no user"),
         ] {

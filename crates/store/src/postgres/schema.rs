@@ -35,34 +35,27 @@ const CREATE_VERSION: &str = "CREATE TABLE schema_version (version integer NOT N
 /// [`OpenError`] says what to do.
 pub(super) fn migrate(connection: &mut Connection, options: &Options) -> Result<(), OpenError> {
     let failed = |error: Failure| OpenError::preparing(options, &error);
-    let database = || options.database().to_owned();
-    let number = connection.server_version().map_err(failed)?;
-    if number < OLDEST_SERVER {
-        return Err(OpenError::OldServer { found: format!("{}.{}", number / 10_000, number % 10_000) });
-    }
-    let encoding = text(connection, "SELECT current_setting('server_encoding')").map_err(failed)?;
-    if encoding != "UTF8" {
-        return Err(OpenError::Encoding { database: database(), found: encoding });
-    }
+    expect_server(connection, options)?;
     connection.answer_timeout = MIGRATION_TIMEOUT;
     connection.batch(BEGIN).map_err(failed)?;
     connection.batch(LOCK).map_err(failed)?;
     let found = match version(connection).map_err(failed)? {
         Some(found) => found,
         None if table_exists(connection, "models").map_err(failed)? => {
-            return Err(OpenError::Foreign { database: database() });
+            return Err(OpenError::Foreign { database: options.database().to_owned() });
         }
         None => {
             let created = connection.batch("CREATE EXTENSION IF NOT EXISTS pg_trgm");
-            created.map_err(|error| OpenError::Extension { database: database(), why: error.to_string() })?;
+            created.map_err(|error| OpenError::Extension {
+                database: options.database().to_owned(),
+                why: error.to_string(),
+            })?;
             connection.batch(CREATE_VERSION).map_err(failed)?;
             connection.batch("INSERT INTO schema_version VALUES (0)").map_err(failed)?;
             0
         }
     };
-    if found > SCHEMA_VERSION {
-        return Err(OpenError::Newer { database: database(), found, known: SCHEMA_VERSION });
-    }
+    expect_known(found, options)?;
     if found < SCHEMA_VERSION {
         connection.batch(LOCK_WRITERS).map_err(failed)?;
     }
@@ -84,7 +77,36 @@ pub(super) fn is_unfinished_copy(connection: &mut Connection) -> Result<bool, Fa
     table_exists(connection, MARK)
 }
 
-/// Returns the schema; `None` if there is none.
+/// Refuses a server that is too old, and a database whose encoding can't store every name.
+pub(super) fn expect_server(connection: &mut Connection, options: &Options) -> Result<(), OpenError> {
+    let failed = |error: Failure| OpenError::preparing(options, &error);
+    let number = connection.server_version().map_err(failed)?;
+    if number < OLDEST_SERVER {
+        return Err(OpenError::OldServer { found: format!("{}.{}", number / 10_000, number % 10_000) });
+    }
+    let encoding = text(connection, "SELECT current_setting('server_encoding')").map_err(failed)?;
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding { database: options.database().to_owned(), found: encoding });
+    }
+    Ok(())
+}
+
+/// Refuses a schema that a newer registry has made.
+pub(super) fn expect_known(found: i32, options: &Options) -> Result<(), OpenError> {
+    if found > SCHEMA_VERSION {
+        let database = options.database().to_owned();
+        return Err(OpenError::Newer { database, found, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+/// Returns the names that follow these words in the migrations, at the start of a line.
+pub(super) fn created(words: &'static str) -> impl Iterator<Item = &'static str> {
+    let lines = MIGRATIONS.iter().flat_map(|migration| migration.lines());
+    lines.filter_map(move |line| line.strip_prefix(words)?.split_whitespace().next())
+}
+
+/// Returns the version of the schema, if there is a registry.
 pub(super) fn version(connection: &mut Connection) -> Result<Option<i32>, Failure> {
     if !table_exists(connection, "schema_version")? {
         return Ok(None);

@@ -17,6 +17,8 @@ use rusqlite::Connection;
 
 use registry_domain::{Status, Tags, Version, VersionFile, scores::changes};
 
+use crate::maintenance::rules::COUNTED;
+
 use super::{
     ngrams,
     rows::{columns, read, text},
@@ -89,13 +91,6 @@ impl CountOf {
         }
     }
 }
-
-/// Each kind of counter with the column and the table that it counts.
-pub(super) const COUNTED: [(CountOf, &str, &str); 3] = [
-    (CountOf::Name, "name", "models"),
-    (CountOf::Status, "status", "models"),
-    (CountOf::Tag, "key", "model_tags WHERE value = ''"),
-];
 
 /// Adds a version that was inserted.
 pub(super) fn add(connection: &Connection, model: &Version) -> rusqlite::Result<()> {
@@ -256,9 +251,9 @@ pub(super) fn rebuild(connection: &Connection) -> rusqlite::Result<()> {
     }
     scores.finish()?;
     connection.execute_batch(CREATE_FILE_INDEX)?;
-    for (of, column, table) in COUNTED {
+    for (kind, column, table) in COUNTED {
         let counts = format!("SELECT ?1, {column}, count(*) FROM {table} GROUP BY {column}");
-        connection.execute(&format!("INSERT INTO model_counts {counts}"), [of.as_str()])?;
+        connection.execute(&format!("INSERT INTO model_counts {counts}"), [kind])?;
     }
     Ok(())
 }

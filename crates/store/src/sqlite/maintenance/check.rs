@@ -14,7 +14,10 @@ use registry_domain::soundness::{
 };
 
 use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity, trail};
-use crate::sqlite::schema::{SCHEMA_VERSION, TABLES, reference, user_version};
+use crate::{
+    maintenance::rules,
+    sqlite::schema::{SCHEMA_VERSION, TABLES, reference, user_version},
+};
 
 /// Rows between two reports of progress.
 const ROWS_PER_REPORT: u64 = 1000;
@@ -23,13 +26,11 @@ const CORRECTED_BY_UPGRADE: &str = "start `registry serve` on it once, which cor
 const RESTORE: &str = "restore a backup; until then change nothing";
 const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
                        `registry serve`, which rebuilds it";
-const PROMOTE: &str = "promote the right one again with `registry promote ID`";
 const CORRECT_BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is reused";
 const UPGRADE: &str = "start `registry serve` on it once, which backs it up and upgrades it";
 const FOREIGN_TRIGGER: &str = "find out which other tool made it";
-const NO_NEED: &str = "nothing needs to be done";
 
 pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Report> {
     let schema_version = user_version(connection)?;
@@ -91,14 +92,11 @@ impl Check<'_> {
         problem: String,
         remedy: &'static str,
     ) {
-        let Report { errors, warnings, .. } = &mut self.report;
-        let (findings, remedy) = match severity {
-            Error => (errors, remedy),
-            FixedByUpgrade if self.is_current => (errors, remedy),
-            FixedByUpgrade => (warnings, CORRECTED_BY_UPGRADE),
-            Warning => (warnings, remedy),
+        let (severity, remedy) = match severity {
+            FixedByUpgrade if !self.is_current => (Warning, CORRECTED_BY_UPGRADE),
+            severity => (severity, remedy),
         };
-        findings.add(Finding { table, id, problem, remedy });
+        self.report.add(severity, Finding { table, id, problem, remedy });
     }
 
     fn integrity(&mut self) -> rusqlite::Result<()> {
@@ -211,17 +209,12 @@ impl Check<'_> {
     /// Checks each version, that a name has one production version, and that a label occurs once.
     fn models(&mut self) -> rusqlite::Result<()> {
         self.rows("models", &MODEL_RULES, |report| &mut report.models)?;
-        let several = "SELECT name, count(*), min(id) FROM models WHERE status = 'production' \
-                       GROUP BY name HAVING count(*) > 1";
-        self.each(several, |check, name, count, first| {
-            let problem = format!("{name:?} has {count} production versions, this one first");
-            check.add(FixedByUpgrade, "models", first, problem, PROMOTE);
+        self.each(rules::SEVERAL_IN_PRODUCTION, |check, name, count, first| {
+            let problem = rules::several_in_production(&name, count);
+            check.add(FixedByUpgrade, "models", first, problem, rules::PROMOTE);
         })?;
-        let twice = "SELECT name || ':' || version, count(*), min(id) FROM models \
-                     GROUP BY name, version HAVING count(*) > 1";
-        self.each(twice, |check, version, count, first| {
-            let problem = format!("{version:?} is registered {count} times, this one first");
-            check.add(Error, "models", first, problem, CORRECT_BY_HAND);
+        self.each(rules::REGISTERED_TWICE, |check, version, count, first| {
+            check.add(Error, "models", first, rules::registered_twice(&version, count), CORRECT_BY_HAND);
         })
     }
 
@@ -241,31 +234,24 @@ impl Check<'_> {
         let mut rows = unknown.query([highest])?;
         while let Some(row) = rows.next()? {
             let model: i64 = row.get(1)?;
-            let problem = format!("model_id is {model}, but the highest id ever used is {highest}");
+            let problem = rules::unknown_version(model, highest);
             self.add(Error, "model_events", row.get(0)?, problem, CORRECT_BY_HAND);
         }
-        let silent = "SELECT count(*), min(id) FROM models WHERE NOT EXISTS \
-                      (SELECT 1 FROM model_events WHERE model_id = models.id)";
         let (count, first): (u64, _) =
-            self.connection.query_row(silent, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            self.connection.query_row(rules::WITHOUT_EVENT, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if count > 0 {
-            let problem = format!(
-                "this version, the first of {count}, has no event: another tool or an old server registered it"
-            );
-            self.add(Warning, "models", first, problem, NO_NEED);
+            self.add(Warning, "models", first, rules::without_event(count), rules::NO_NEED);
         }
         Ok(())
     }
 
-    /// Adds one finding for each unknown type, since another server may have written a million such events.
+    /// Adds one finding for each unknown type.
     fn event_types(&mut self) -> rusqlite::Result<()> {
-        let mut types = self
-            .connection
-            .prepare("SELECT event_type, count(*), min(id) FROM model_events GROUP BY event_type")?;
+        let mut types = self.connection.prepare(rules::EVENT_TYPES)?;
         let mut rows = types.query([])?;
         while let Some(row) = rows.next()? {
             if let Some(found) = Rule::EventType.check("event_type", stored_value(row.get_ref(0)?)) {
-                let problem = format!("{}: {} times, first here", found.problem, row.get::<_, u64>(1)?);
+                let problem = rules::many_events(&found.problem, row.get(1)?);
                 self.add(found.severity, "model_events", row.get(2)?, problem, found.remedy);
             }
         }
@@ -362,7 +348,7 @@ fn indexes_and_triggers(connection: &Connection) -> rusqlite::Result<BTreeMap<St
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-fn stored_value(value: ValueRef<'_>) -> StoredValue<'_> {
+pub(super) fn stored_value(value: ValueRef<'_>) -> StoredValue<'_> {
     match value {
         ValueRef::Null => StoredValue::Null,
         ValueRef::Integer(number) => StoredValue::Integer(number),

@@ -1,19 +1,26 @@
 //! Compares the lookup tables, from which lists and counts are answered, with the versions.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher},
+use std::collections::HashMap;
+
+use rusqlite::{Connection, ErrorCode};
+
+use registry_domain::soundness::{MODEL_RULES, StoredValue};
+
+use super::{Finding, check::stored_value};
+use crate::{
+    maintenance::{derived, rules},
+    sqlite::{
+        lookup::TABLES,
+        rows::{columns, read},
+    },
 };
 
-use rusqlite::{Connection, ErrorCode, types::ValueRef};
-
-use registry_domain::{Tags, VersionFile, VersionRow, scores::scores, soundness::MODEL_RULES};
-
-use super::Finding;
-use crate::sqlite::{
-    lookup::{COUNTED, TABLES},
-    rows::{columns, read},
-};
+/// The rows of each of the tables with several per version.
+const ROWS: [&str; 3] = [
+    "SELECT version_id, key, value FROM model_tags",
+    "SELECT version_id, suite, metric, value FROM scores LEFT JOIN score_keys ON score_keys.id = key_id",
+    "SELECT version_id, path, size_bytes, sha256, role FROM version_files",
+];
 
 fn drift(table: &'static str, id: Option<i64>, problem: String) -> Finding {
     Finding { table, id, problem, remedy: "run `registry maintenance --optimize`, which rebuilds it" }
@@ -30,16 +37,13 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
     if !drifts.is_empty() {
         return Ok(drifts);
     }
-    for (of, column, table) in COUNTED {
-        let stored = "SELECT value, count FROM model_counts WHERE kind = ?1";
+    for (kind, column, table) in rules::COUNTED {
+        let stored = format!("SELECT value, count FROM model_counts WHERE kind = '{kind}'");
         let counted = format!("SELECT {column}, count(*) FROM {table} GROUP BY {column}");
-        let wrong = format!(
-            "SELECT count(*) FROM (SELECT * FROM ({stored} EXCEPT {counted}) UNION ALL SELECT * FROM ({counted} EXCEPT {stored}))"
-        );
-        let wrong: u64 = connection.query_row(&wrong, [of.as_str()], |row| row.get(0))?;
+        let wrong = rules::count_differences(&stored, &counted);
+        let wrong: u64 = connection.query_row(&wrong, [], |row| row.get(0))?;
         if wrong > 0 {
-            let problem = format!("{wrong} of its counts of each {} are wrong", of.as_str());
-            drifts.push(drift("model_counts", None, problem));
+            drifts.push(drift("model_counts", None, rules::wrong_counts(wrong, kind)));
         }
     }
     for (table, what, rows) in [
@@ -84,27 +88,16 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             return Ok(Vec::new());
         }
     }
-    let mut tables = [
-        ("model_tags", "tags", "SELECT version_id, key, value FROM model_tags"),
-        (
-            "scores",
-            "scores",
-            "SELECT version_id, suite, metric, value FROM scores LEFT JOIN score_keys ON score_keys.id = key_id",
-        ),
-        ("version_files", "files", "SELECT version_id, path, size_bytes, sha256, role FROM version_files"),
-    ]
-    .map(|(table, what, sql)| (table, what, sql, HashMap::new()));
-    for (_, _, sql, prints) in &mut tables {
+    let mut sums: [HashMap<i64, u64>; 3] = Default::default();
+    for (sums, sql) in sums.iter_mut().zip(ROWS) {
         let mut rows = connection.prepare(sql)?;
         let columns = rows.column_count();
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
-            let mut hasher = DefaultHasher::new();
-            for column in 1..columns {
-                hash(row.get_ref(column)?, &mut hasher);
-            }
-            let print: &mut u64 = prints.entry(row.get::<_, i64>(0)?).or_default();
-            *print = print.wrapping_add(hasher.finish());
+            let values: Vec<StoredValue<'_>> =
+                (1..columns).map(|column| row.get_ref(column).map(stored_value)).collect::<Result<_, _>>()?;
+            let sum = sums.entry(row.get(0)?).or_default();
+            *sum = sum.wrapping_add(derived::row(&values));
         }
     }
     let mut findings: Vec<Finding> = Vec::new();
@@ -124,14 +117,15 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
         let Ok(version) = read(row) else {
             // The check of single values reports it.
             let id: i64 = row.get(0)?;
-            for (.., prints) in &mut tables {
-                prints.remove(&id);
+            for sums in &mut sums {
+                sums.remove(&id);
             }
             continue;
         };
-        for ((table, what, _, prints), own) in tables.iter_mut().zip(prints_of(&version)) {
-            if prints.remove(&version.id).unwrap_or(0) != own {
-                add(*table, version.id, format!("its {what} in the index are not its own"));
+        let own = derived::of_version(&version, str::to_owned);
+        for (((table, what), sums), own) in derived::TABLES.into_iter().zip(&mut sums).zip(own) {
+            if sums.remove(&version.id).unwrap_or(0) != own {
+                add(table, version.id, derived::not_its_own(what));
             }
         }
         let is_backdated = *version.created_at < *latest;
@@ -143,48 +137,10 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             latest = version.created_at.into_owned();
         }
     }
-    for (table, what, _, prints) in &tables {
-        if let Some(id) = prints.keys().min() {
-            add(*table, *id, format!("this version is deleted and still has {what}"));
+    for ((table, what), sums) in derived::TABLES.into_iter().zip(&sums) {
+        if let Some(id) = sums.keys().min() {
+            add(table, *id, derived::without_version(what));
         }
     }
     Ok(findings)
-}
-
-/// Returns what the rows of a version in each of the tables hash to.
-fn prints_of(version: &VersionRow<'_>) -> [u64; 3] {
-    let print = |values: &[ValueRef<'_>]| {
-        let mut hasher = DefaultHasher::new();
-        for value in values {
-            hash(*value, &mut hasher);
-        }
-        hasher.finish()
-    };
-    let sum = |prints: &mut dyn Iterator<Item = u64>| prints.fold(0, u64::wrapping_add);
-    let tags = Tags::of(version);
-    fn text(text: &str) -> ValueRef<'_> {
-        ValueRef::Text(text.as_bytes())
-    }
-    [
-        sum(&mut tags.by_key().into_iter().map(|(key, value)| print(&[text(key), text(value)]))),
-        sum(&mut scores(version.metrics.as_deref())
-            .iter()
-            .map(|score| print(&[text(&score.suite), text(&score.metric), ValueRef::Real(score.value)]))),
-        sum(&mut VersionFile::of(version).iter().map(|file| {
-            let sha256 = file.sha256.as_deref().map_or(ValueRef::Null, text);
-            let size = file.size_bytes.map_or(ValueRef::Null, ValueRef::Integer);
-            print(&[text(&file.path), size, sha256, text(file.role.as_str())])
-        })),
-    ]
-}
-
-fn hash(value: ValueRef<'_>, hasher: &mut impl Hasher) {
-    match value {
-        ValueRef::Null => hasher.write_u8(0),
-        ValueRef::Integer(number) => (1_u8, number).hash(hasher),
-        // Zero has two signs, and SQLite stores one.
-        ValueRef::Real(number) => (2_u8, (number + 0.0).to_bits()).hash(hasher),
-        ValueRef::Text(bytes) => (3_u8, bytes).hash(hasher),
-        ValueRef::Blob(bytes) => (4_u8, bytes).hash(hasher),
-    }
 }

@@ -8,7 +8,6 @@ mod copy;
 mod drift;
 mod exclusive;
 mod purge;
-mod report;
 mod source;
 mod trail;
 mod upgrade;
@@ -16,7 +15,6 @@ mod upgrade;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Instant,
 };
 
@@ -24,12 +22,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 
 pub(crate) use copy::SqliteSide;
 pub use exclusive::{Optimized, Vacuumed, merge_wal, optimize, salvage_wal, vacuum};
-pub use purge::{Purged, purge};
-pub use report::{Finding, Findings, Report};
+pub use purge::purge;
 pub use source::{Source, is_registry_at_rest};
 pub(super) use upgrade::back_up_before_upgrade;
 
 pub use super::wal::Salvaged;
+pub use crate::maintenance::{Finding, Findings, Progress, Purged, Report, Stage, Watch};
+
 use super::{
     lock::{LockError, RETRY_PAUSE},
     options::Options,
@@ -105,59 +104,7 @@ impl MaintenanceError {
     }
 }
 
-/// A step of long work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are self-explanatory")]
-pub enum Stage {
-    /// Counted in bytes.
-    Copying,
-    /// Not counted.
-    Verifying,
-    /// Counted in rows.
-    Reading(&'static str),
-    /// Counted in rows.
-    CopyingRows,
-    /// Counted in rows.
-    ComparingRows,
-    /// Not counted.
-    Compacting,
-}
-
-/// The progress of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// The step.
-    pub stage: Stage,
-    /// How much of it is done.
-    pub done: u64,
-    /// How much there is; 0 if that is unknown.
-    pub total: u64,
-}
-
-/// Receives the progress of long work, and may cancel it.
-#[derive(Clone)]
-pub struct Watch {
-    cancelled: Arc<dyn Fn() -> bool + Send + Sync>,
-    progress: Arc<dyn Fn(Progress) + Send + Sync>,
-}
-
 impl Watch {
-    /// Long work asks `cancelled` every few milliseconds and reports to `progress`.
-    pub fn new(
-        cancelled: impl Fn() -> bool + Send + Sync + 'static,
-        progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Self {
-        Self { cancelled: Arc::new(cancelled), progress: Arc::new(progress) }
-    }
-
-    pub(crate) fn report(&self, stage: Stage, done: u64, total: u64) {
-        (self.progress)(Progress { stage, done, total });
-    }
-
-    pub(crate) fn cancelled(&self) -> bool {
-        (self.cancelled)()
-    }
-
     /// Converts an error. After a cancellation, every error means that it was cancelled.
     fn failed(&self, path: &Path, error: &rusqlite::Error) -> MaintenanceError {
         if self.cancelled() { MaintenanceError::Interrupted } else { MaintenanceError::of(path, error) }
@@ -180,8 +127,8 @@ fn connect(path: &Path, flags: OpenFlags, watch: &Watch) -> rusqlite::Result<Con
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
-    let cancelled = Arc::clone(&watch.cancelled);
-    connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || cancelled()))?;
+    let watch = watch.clone();
+    connection.progress_handler(INSTRUCTIONS_PER_CHECK, Some(move || watch.cancelled()))?;
     Ok(connection)
 }
 

@@ -8,15 +8,15 @@ use rusqlite::Connection;
 
 use registry_domain::{EventDraft, ModelKey, Timestamp, VersionId};
 
-use super::{MaintenanceError, Source, Watch, exclusive::with_exclusive};
-use crate::sqlite::{
-    events,
-    options::Options,
-    schema::{SCHEMA_VERSION, user_version},
+use super::{MaintenanceError, Purged, Source, Watch, exclusive::with_exclusive};
+use crate::{
+    maintenance::PURGER,
+    sqlite::{
+        events,
+        options::Options,
+        schema::{SCHEMA_VERSION, user_version},
+    },
 };
-
-/// The actor of the events.
-const ACTOR: &str = "registry:purge";
 
 const VERSIONS: &str =
     "SELECT id, model_key, name, version FROM deleted_models WHERE deleted_at < ?1 ORDER BY id";
@@ -24,15 +24,6 @@ const MODELS: &str = "SELECT id FROM registered_models WHERE deleted_at < ?1 AND
     AND NOT EXISTS (SELECT 1 FROM deleted_models WHERE model_key = registered_models.id AND deleted_at >= ?1)";
 const SPEND_LABEL: &str = "INSERT OR REPLACE INTO spent_labels \
     SELECT model_key, version, checkpoint_sha256 FROM deleted_models WHERE id = ?1";
-
-/// What a purge removes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Purged {
-    /// Each version as `name:label`.
-    pub versions: Vec<String>,
-    /// The number of models.
-    pub models: u64,
-}
 
 struct Trash {
     versions: Vec<(VersionId, ModelKey, String, String)>,
@@ -88,7 +79,7 @@ pub fn purge(
             connection.prepare_cached(SPEND_LABEL)?.execute([id])?;
             connection.prepare_cached("DELETE FROM deleted_models WHERE id = ?1")?.execute([id])?;
             let event = EventDraft::purge(name, label);
-            events::append(connection, *model, Some(*id), &event, ACTOR, &now)?;
+            events::append(connection, *model, Some(*id), &event, PURGER, &now)?;
         }
         for model in &trash.models {
             connection

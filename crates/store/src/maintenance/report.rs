@@ -1,5 +1,7 @@
 //! The findings of a check: all counted, the first listed.
 
+use registry_domain::soundness::Severity;
+
 /// Findings of each severity that are listed.
 const MAX_LISTED: usize = 100;
 
@@ -26,7 +28,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, finding: Finding) {
+    fn add(&mut self, finding: Finding) {
         self.total += 1;
         if self.listed.len() < MAX_LISTED {
             self.listed.push(finding);
@@ -37,7 +39,7 @@ impl Findings {
 /// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The number of the file's schema.
+    /// The number of the database's schema.
     pub schema_version: i64,
     /// Versions that were checked.
     pub models: u64,
@@ -47,4 +49,14 @@ pub struct Report {
     pub errors: Findings,
     /// What is odd, or is corrected by an upgrade.
     pub warnings: Findings,
+}
+
+impl Report {
+    /// Adds a finding. What an upgrade would correct is an error, unless the caller knows that an upgrade is due.
+    pub(crate) fn add(&mut self, severity: Severity, finding: Finding) {
+        match severity {
+            Severity::Error | Severity::FixedByUpgrade => self.errors.add(finding),
+            Severity::Warning => self.warnings.add(finding),
+        }
+    }
 }

@@ -1,0 +1,432 @@
+//! `registry maintenance` for a registry in PostgreSQL.
+
+use super::*;
+use crate::{
+    left_out::left_out,
+    postgres_cluster::{Cluster, TestDatabase},
+    server::signal,
+};
+
+/// Returns the database of a registry whose server has stopped: `m:1` in production with scores, `m:2` with a file, tags
+/// and a description, and `n:1`. `None` if PostgreSQL is not installed.
+fn database() -> Option<TestDatabase> {
+    let Some(database) = TestDatabase::create_own() else {
+        left_out("PostgreSQL is not installed, so its maintenance is not tested");
+        return None;
+    };
+    let server = serve(&database);
+    let digest = "ab".repeat(32);
+    for (name, version) in [("m", "1"), ("m", "2"), ("n", "1")] {
+        let body = json!({"name": name, "version": version, "checkpoint_sha256": digest, "tags": ["t", "long ".repeat(200)],
+            "description": "Nul\u{0} byte"});
+        server.post("/models", &body);
+    }
+    server.post("/models/1/metrics", &json!({"suite": "s", "metrics": {"score": 1.0}}));
+    server.post("/models/1/promote", &json!({}));
+    server.signal("TERM");
+    assert!(server.ended().status.success());
+    Some(database)
+}
+
+fn serve(database: &TestDatabase) -> Server {
+    Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", database.url());
+    })
+}
+
+fn maintain<'a>(database: &TestDatabase, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = registry(["maintenance"]);
+    command.args(arguments).env("CAIA_REGISTRY_DATABASE_URL", database.url());
+    command
+}
+
+/// Plants a fault in a copy of `good`, and asserts that the check reports it at `place` (severity, table, perhaps an id).
+#[track_caller]
+fn check_finds(good: &TestDatabase, sql: &str, place: &str, problem: &str) {
+    let case = good.copy();
+    case.sql(sql);
+    let mut words = place.split(' ');
+    let (severity, table) = (words.next().unwrap(), words.next().unwrap());
+    let id: Option<i64> = words.next().map(|id| id.parse().unwrap());
+    let ran = Ran::of(&mut maintain(&case, ["--check", "--json"]));
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let is_sound = report["check"]["errors"] == json!([]);
+    assert_eq!((ran.code, ran.stderr.is_empty()), (i32::from(!is_sound), is_sound), "{sql}: {ran:?}");
+    let found = report["check"][format!("{severity}s")].as_array().unwrap();
+    let is_meant = |finding: &&Value| {
+        finding["problem"].as_str().unwrap().contains(problem)
+            && (&finding["table"], &finding["id"]) == (&json!(table), &json!(id))
+    };
+    let finding = found.iter().find(is_meant).unwrap_or_else(|| panic!("{sql}: {}", ran.stdout));
+    assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{sql}");
+    assert_eq!(report["check"]["ok"], is_sound, "{sql}");
+}
+
+#[test]
+fn a_sound_registry_is_said_to_be_sound() {
+    let Some(database) = database() else { return };
+    let report = done(maintain(&database, ["--check"]));
+    let check = &report["check"];
+    assert_eq!((&check["errors"], &check["warnings"]), (&json!([]), &json!([])));
+    assert_eq!((&check["models"], &check["events"]), (&json!(3), &json!(5)));
+    assert_eq!((&check["ok"], &check["schema_version"]), (&json!(true), &json!(1)));
+    // The flag, and a password that is not shown.
+    let mut command = registry(["maintenance", "--check", "--database-url"]);
+    command.arg(database.url().replace("registry@", "registry:s3cret@"));
+    let text = Ran::of(&mut command);
+    assert!(text.stdout.starts_with("postgres://registry@/") && !text.stdout.contains("s3cret"), "{text:?}");
+    assert!(text.stdout.contains(" is sound: 3 versions, 5 events, schema 1, 0 errors"), "{text:?}");
+}
+
+#[test]
+fn a_changed_removed_added_or_cut_off_event_is_found_at_its_place() {
+    let Some(good) = database() else { return };
+    let added = "INSERT INTO model_events (model_id, event_type, created_at, model_key, previous_of_model, \
+        previous_of_version, ordinal, hash) VALUES";
+    for (sql, place, problem) in [
+        // Changed.
+        ("UPDATE model_events SET actor = 'eve' WHERE id = 2", "error event_chain 2", "has changed"),
+        ("UPDATE model_events SET details = '{}' WHERE id = 1", "error event_chain 1", "has changed"),
+        ("UPDATE model_events SET hash = '\\x00' WHERE id = 3", "error event_chain 3", "has changed"),
+        (
+            "UPDATE model_events SET model_key = 2 WHERE id = 4",
+            "error event_chain 4",
+            "another tool has added",
+        ),
+        ("UPDATE model_events SET ordinal = 9 WHERE id = 4", "error event_chain 4", "has another place"),
+        // Removed, from the middle and from the beginning.
+        ("DELETE FROM model_events WHERE id = 2", "error event_chain 4", "the event before it is gone"),
+        ("DELETE FROM model_events WHERE id = 1", "error event_chain 2", "the event before it is gone"),
+        // Added, at the end, and as if it were the end.
+        (
+            &format!("{added} (1, 'eval', '2026-01-31 13:05:09.250', 1, 5, 5, 4, '\\x00')"),
+            "error event_chain 6",
+            "another tool has added this event",
+        ),
+        (
+            &format!(
+                "{added} (1, 'eval', '2026-01-31 13:05:09.250', 1, NULL, NULL, 1, '\\x00'); \
+                UPDATE model_heads SET last_event_id = 6, hash = '\\x00' WHERE model_key = 1"
+            ),
+            "error event_chain 6",
+            "another tool has added this event, or the one before it",
+        ),
+        // Cut off: the last event of a model, and all of them.
+        ("DELETE FROM model_events WHERE id = 5", "error model_heads 1", "does not end where it should"),
+        (
+            "DELETE FROM model_events WHERE id IN (4, 5)",
+            "error model_heads 1",
+            "does not end where it should",
+        ),
+        ("DELETE FROM model_events WHERE id = 3", "error model_heads 2", "does not end where it should"),
+        ("DELETE FROM model_heads WHERE model_key = 1", "error model_heads 1", "audit trail is missing"),
+    ] {
+        check_finds(&good, sql, place, problem);
+    }
+}
+
+#[test]
+fn the_check_of_postgres_finds_each_fault() {
+    let Some(good) = database() else { return };
+    for (table, severity, change, problem) in [
+        ("models", "error", "status = 'live'", "status is \"live\""),
+        ("models", "error", "checkpoint_sha256 = upper(checkpoint_sha256)", "not 64 lower-case hex digits"),
+        ("models", "error", "tags = '[1]'", "not a JSON list of strings"),
+        ("models", "error", "name = ' '", "name is \" \""),
+        ("models", "error", "created_at = 'yesterday'", "created_at is \"yesterday\""),
+        ("models", "warning", "training_loss = 'Infinity'", "training_loss is inf"),
+        ("models", "error", "properties = '{\"x\":1}'", "properties is"),
+        ("model_events", "error", "payload_json = '{'", "payload_json is \"{\""),
+        ("model_events", "warning", "event_type = 'scan'", "which this registry does not write: 1 times"),
+        ("model_events", "error", "model_id = 99", "the highest id ever used is 3"),
+    ] {
+        let sql = format!("UPDATE {table} SET {change} WHERE id = 2");
+        check_finds(&good, &sql, &format!("{severity} {table} 2"), problem);
+    }
+    for (sql, place, problem) in [
+        (
+            "DROP INDEX idx_models_one_production; UPDATE models SET status = 'production' WHERE id = 2",
+            "error models 1",
+            "\"m\" has 2 production versions",
+        ),
+        ("DROP INDEX idx_models_one_production", "error schema", "idx_models_one_production is missing"),
+        ("DROP INDEX idx_models_created", "warning schema", "which speeds up lists"),
+        (
+            "ALTER TABLE models DROP CONSTRAINT models_name_version_key; UPDATE models SET version = '1' WHERE id = 2",
+            "error models 1",
+            "\"m:1\" is registered 2 times",
+        ),
+        ("DROP TABLE holdings", "error schema", "no table holdings"),
+        ("ALTER TABLE models DROP COLUMN dataset", "error models", "can't be read to its end"),
+        (
+            "ALTER TABLE model_events ALTER COLUMN hash TYPE text USING ''",
+            "error model_events",
+            "can't be read to its end",
+        ),
+        (
+            "UPDATE model_counts SET count = count + 1 WHERE kind = 'name' AND value = 'm'",
+            "error model_counts",
+            "2 of its counts of each name are wrong",
+        ),
+        (
+            "INSERT INTO model_counts VALUES ('status', 'live', 0, 3)",
+            "error model_counts",
+            "1 of its counts of each status are wrong",
+        ),
+        ("DELETE FROM model_counts WHERE kind = 'tag'", "error model_counts", "of its counts of each tag"),
+        ("DELETE FROM model_texts WHERE version_id = 2", "error model_texts 2", "is not indexed"),
+        ("UPDATE models SET description = 'x' WHERE id = 2", "error model_texts 2", "not its own"),
+        (
+            "INSERT INTO model_texts VALUES (77, 'x')",
+            "error model_texts 77",
+            "is deleted and still has texts",
+        ),
+        (
+            "INSERT INTO model_tags VALUES (77, 'x', '')",
+            "error model_tags 77",
+            "is deleted and still has tags",
+        ),
+        ("INSERT INTO model_tags VALUES (2, 'x', 'y')", "error model_tags 2", "its tags in the index"),
+        (
+            "UPDATE models SET properties = '{\"x\":\"y\"}' WHERE id = 2",
+            "error model_tags 2",
+            "its tags in the index",
+        ),
+        (
+            "INSERT INTO score_keys VALUES (9, 's', 'm'); INSERT INTO scores VALUES (77, 9, 0.5)",
+            "error scores 77",
+            "is deleted and still has scores",
+        ),
+        ("UPDATE scores SET value = 0.5", "error scores 1", "its scores in the index are not its own"),
+        (
+            "INSERT INTO scores VALUES (2, 99, 0.5)",
+            "error scores 2",
+            "its scores in the index are not its own",
+        ),
+        (
+            "UPDATE version_files SET size_bytes = 7 WHERE version_id = 2",
+            "error version_files 2",
+            "its files in the index",
+        ),
+        ("UPDATE models SET model_key = 77 WHERE id = 2", "error models 2", "the model of its name"),
+        (
+            "UPDATE registered_models SET next_number = 1",
+            "error registered_models 1",
+            "would give out a number",
+        ),
+        ("INSERT INTO aliases VALUES (1, 'x', 77)", "error aliases 77", "points to no version of its model"),
+        ("UPDATE holdings SET until = since", "error holdings 1", "the history does not say so"),
+        (
+            "UPDATE models SET status = 'staging' WHERE id = 1",
+            "error holdings 1",
+            "by the history, and not by its",
+        ),
+        ("SELECT setval('models_id_seq', 1)", "error models", "is at 1, and the highest id is 3"),
+        (
+            "INSERT INTO models SELECT (jsonb_populate_record(models, '{\"id\": 3000000000, \"version\": \"9\", \
+                \"number\": 9}')).* FROM models WHERE id = 2",
+            "warning models 3000000000",
+            "the first of 1, has no event",
+        ),
+    ] {
+        check_finds(&good, sql, place, problem);
+    }
+}
+
+#[test]
+fn a_check_beside_a_server_that_writes_finds_nothing() {
+    let Some(database) = database() else { return };
+    let server = serve(&database);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for id in [1, 2] {
+            let (server, is_over) = (&server, &is_over);
+            scope.spawn(move || {
+                for score in 0.. {
+                    server.score(id, "s", &json!({"score": score, (format!("m{}", score % 7)): 1}));
+                    server.post(&format!("/models/{id}/promote"), &json!({}));
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+        for _ in 0..8 {
+            let ran = Ran::of(&mut maintain(&database, ["--check"]));
+            is_over.store(ran.code != 0, Ordering::Relaxed);
+            assert_eq!(ran.code, 0, "{ran:?}");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    for command in [
+        &["tag", "set", "m:2", "team", "nlp"][..],
+        &["tag", "delete", "m:1", "t"],
+        &["tag", "set", "m", "team", "nlp", "--model"],
+        &["alias", "set", "m", "champion", "m:1"],
+        &["delete", "m:2", "n:1", "--yes", "--force"],
+        &["restore", "n:1"],
+        &["model", "rename", "m", "Éclair"],
+    ] {
+        let ran = server.run(command);
+        assert_eq!(ran.code, 0, "{command:?}: {ran:?}");
+        let checked = done(maintain(&database, ["--check"]));
+        assert_eq!(checked["check"]["warnings"], json!([]), "{command:?}");
+    }
+}
+
+#[test]
+fn a_check_that_waits_in_postgres_is_cancelled_at_once() {
+    let Some(database) = database() else { return };
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event";
+    thread::scope(|scope| {
+        let locked =
+            scope.spawn(|| database.sql("BEGIN; LOCK TABLE models; SELECT 1 FROM pg_sleep(60); ROLLBACK"));
+        wait_until("the table is locked", || database.sql(&format!("{waiting} = 'PgSleep'")) == "1");
+        let mut command = maintain(&database, ["--check"]);
+        let check = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("the check waits", || database.sql(&format!("{waiting}_type = 'Lock'")) == "1");
+        signal(check.id(), "INT");
+        let ran = Ran::from(check.wait_with_output().unwrap());
+        assert!(ran.code == 130 && ran.stderr.contains("error: the check was cancelled"), "{ran:?}");
+        assert_eq!(database.sql(&format!("{waiting} = 'PgSleep'")), "1", "the lock is still held");
+        database.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+             WHERE datname = current_database() AND mode = 'AccessExclusiveLock' AND granted",
+        );
+        locked.join().unwrap_err();
+    });
+}
+
+#[test]
+fn a_purge_beside_a_server_removes_what_it_shows_and_only_with_yes() {
+    let Some(database) = database() else { return };
+    let server = serve(&database);
+    for id in [2, 3] {
+        server.send("DELETE", &format!("/models/{id}"), KEY, None);
+    }
+    server.send("DELETE", "/v1/models/n", KEY, None);
+    let purge = |extra: &[&str]| {
+        let arguments = ["--purge-deleted", "--older-than"].iter().chain(extra);
+        maintain(&database, arguments.copied())
+    };
+    assert_eq!(done(purge(&["1h"]))["purge"]["versions"], json!([]), "nothing was deleted an hour ago");
+    let dry_run = Ran::of(&mut purge(&["0d"]));
+    assert!(
+        dry_run.stdout.starts_with("2 deleted versions and 1 deleted model of postgres://"),
+        "{dry_run:?}"
+    );
+    assert!(
+        dry_run.stdout.contains("repeat with --yes") && dry_run.stdout.contains("\n  m:2\n"),
+        "{dry_run:?}"
+    );
+    assert_eq!(database.sql("SELECT count(*) FROM deleted_models"), "2", "nothing is removed without --yes");
+
+    let purged = done(purge(&["0d", "--yes", "--check"]));
+    assert_eq!(purged["purge"]["versions"], json!(["m:2", "n:1"]));
+    assert_eq!((&purged["purge"]["models"], &purged["purge"]["done"]), (&json!(1), &json!(true)), "{purged}");
+    assert_eq!(purged["check"]["ok"], true, "{purged}");
+    assert_eq!(done(purge(&["0d", "--yes"]))["purge"]["versions"], json!([]));
+    assert_eq!(database.sql("SELECT label, model_key FROM spent_labels ORDER BY model_key"), "2|1\n1|2");
+    assert_eq!(database.sql("SELECT name FROM registered_models WHERE purged"), "n");
+
+    let events = server.send("GET", "/models/2/events", KEY, None);
+    let types: Vec<_> = events.as_array().unwrap().iter().map(|event| event["event_type"].clone()).collect();
+    assert_eq!(types, ["purge", "delete", "create"], "events outlive what they happened to");
+    let body = json!({"name": "m", "version": "3", "artifact_uri": "s3://b"});
+    assert_eq!(server.post("/models", &body)["id"], 4, "ids are never reused");
+}
+
+#[test]
+fn a_large_trash_is_purged_in_many_transactions() {
+    let Some(database) = database() else { return };
+    let server = serve(&database);
+    server.send("DELETE", "/models/2", KEY, None);
+    server.signal("TERM");
+    server.ended();
+    database.sql(
+        "INSERT INTO deleted_models SELECT (jsonb_populate_record(deleted, jsonb_build_object( \
+            'id', 100 + n, 'number', 100 + n, 'version', 'x' || n))).* \
+        FROM deleted_models AS deleted, generate_series(1, 249) AS n; \
+        UPDATE registered_models SET next_number = 1000; SELECT setval('models_id_seq', 1000)",
+    );
+    let purged = done(maintain(&database, ["--purge-deleted", "--older-than", "0d", "--yes", "--check"]));
+    assert_eq!(purged["purge"]["versions"].as_array().unwrap().len(), 250);
+    assert_eq!(purged["check"]["ok"], true, "{purged}");
+    assert_eq!(database.sql("SELECT count(*) FROM deleted_models"), "0");
+    let transactions = "SELECT count(DISTINCT xmin::text) FROM model_events WHERE event_type = 'purge'";
+    assert_eq!(database.sql(transactions), "3");
+}
+
+#[test]
+fn an_action_for_files_is_refused_with_what_to_use_instead() {
+    for (arguments, said) in [
+        (&["--backup", "b.db"][..], "--backup is for a database file; for PostgreSQL, use pg_dump"),
+        (&["--restore", "b.db", "--check"], "use pg_restore"),
+        (&["--vacuum"], "autovacuum does this"),
+        (&["--check", "--optimize"], "run VACUUM (ANALYZE)"),
+        (&["--salvage-wal"], "recovers its own WAL"),
+        (&["--check", "--db-path", "r.db", "--database-url", "postgres://a@h/x"], "cannot be used with"),
+        (&[], "nothing to do"),
+    ] {
+        let mut command = registry(["maintenance"]);
+        let ran =
+            Ran::of(command.args(arguments).env("CAIA_REGISTRY_DATABASE_URL", "postgres://a:s3cret@h/x"));
+        assert!(ran.code == 2 && ran.stderr.contains(said), "{arguments:?}: {ran:?}");
+        assert!(!ran.stderr.contains("s3cret"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_database_that_can_not_be_maintained_is_refused_in_one_line() {
+    let hba = "local postgres all trust\nlocal open all trust\nlocal all all scram-sha-256\n";
+    let cluster = Cluster::with(&[("hba.conf", hba)], 5432, |folder| {
+        let hba = format!("-chba_file={}", folder.join("hba.conf").display());
+        ["-clisten_addresses=", "-cfsync=off", &hba].map(str::to_owned).into()
+    });
+    let Some(cluster) = cluster else {
+        return left_out("PostgreSQL is not installed, so no login is tested");
+    };
+    cluster.sql("postgres", "ALTER ROLE registry PASSWORD 's3cret'");
+    for name in ["open", "shut"] {
+        cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+    }
+    let refused = |url: &str, arguments: &[&str], password: &str| {
+        let mut command = registry(["maintenance"]);
+        command.args(arguments).env("CAIA_REGISTRY_DATABASE_URL", url).env("PGPASSWORD", password);
+        let error = Ran::of(&mut command).failed(1);
+        assert!(!error.contains("s3cret") && !error.contains("wrong-word"), "{error}");
+        error
+    };
+    let all = [&["--check"][..], &["--purge-deleted"], &["--purge-deleted", "--yes"]];
+    let at = |name: &str| cluster.url(name);
+    for arguments in all {
+        let check = |url: &str, password: &str, said: &str| {
+            let error = refused(url, arguments, password);
+            assert!(error.contains(said), "{arguments:?} {url}: {error}");
+        };
+        check(&at("shut"), "wrong-word", "does not let user \"registry\" in");
+        check(&at("shut"), "", "does not let user \"registry\" in");
+        check(&at("shut"), "s3cret", "database \"shut\" holds no registry");
+        check(&at("none"), "s3cret", "there is no database \"none\"");
+        check(&at("open"), "", "database \"open\" holds no registry");
+        check("postgres://a:s3cret@127.0.0.1:1/x", "", "can't connect to PostgreSQL at 127.0.0.1:1");
+        check("registry.db", "", "--database-url: it must look like postgres://");
+    }
+    let both = refused(&at("open"), &["--check", "--db-path", "registry.db"], "");
+    assert!(both.contains("not clear which database is meant"), "{both}");
+
+    // A program of its own, then schemas that are newer and older.
+    cluster.sql("open", "CREATE TABLE models (weights bytea)");
+    for (sql, said) in [
+        ("SELECT 1", "holds no registry"),
+        ("CREATE TABLE schema_version AS SELECT 99 AS version", "has schema 99, made by a newer registry"),
+        ("UPDATE schema_version SET version = 0", "start `registry serve` with it once"),
+    ] {
+        cluster.sql("open", sql);
+        for arguments in all {
+            let error = refused(&at("open"), arguments, "");
+            assert!(error.contains(said), "{sql} {arguments:?}: {error}");
+        }
+    }
+    assert_eq!(cluster.sql("open", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "2");
+}
