@@ -167,6 +167,8 @@ Examples:
     registry alias delete tiny-gpt champion
   Only if it still points to version number 2:
     registry alias delete tiny-gpt champion --expected 2
+  With a reason for the audit trail:
+    registry alias delete tiny-gpt champion --reason 'the comparison is over'
 
 Deleting the alias production moves its version to staging.";
 
@@ -191,6 +193,9 @@ struct Delete {
     /// Only if the alias points to this version number now
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     expected: Option<i64>,
+    /// Why, for the audit trail
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     output: OutputFlags,
     #[command(flatten)]
@@ -202,7 +207,7 @@ impl Delete {
         let printer = Printer::new(&self.output, &DELETED)?;
         let client = self.remote.client()?;
         let v1 = client.v1("move the production version to staging with `registry promote --to staging`");
-        v1.delete_alias(&self.name, &self.alias, self.expected)
+        v1.delete_alias(&self.name, &self.alias, self.expected, self.reason.as_deref())
             .map_err(|error| unchanged(error, &self.name))?;
         let row = json!({ "status": "deleted", "model": self.name, "alias": self.alias });
         let alias = print::one_line(&format!("{}@{}", self.name, self.alias));

@@ -4,12 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::exit::Failure;
-use crate::domain::{
-    Status,
-    json::Object,
-    limits::{check_name, check_text},
-    model::check_alias,
-};
+use crate::domain::{Status, json::Object, limits::check_name, model::check_alias};
 
 /// Returns the parser of the four statuses.
 pub(super) fn status_parser() -> impl TypedValueParser<Value = Status> {
@@ -42,7 +37,7 @@ pub(super) fn alias(text: &str) -> Result<String, String> {
 
 /// Parses the key of a tag.
 pub(super) fn tag_key(text: &str) -> Result<String, String> {
-    check_text("the key of a tag", text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
+    check_name("the key of a tag", text).map(|()| text.to_owned()).map_err(|refusal| refusal.to_string())
 }
 
 /// Parses `KEY=VALUE`, or `KEY` for an empty value.

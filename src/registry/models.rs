@@ -114,7 +114,7 @@ impl Registry {
             Some(number) => {
                 operations::set_alias(store, &model, &alias, number, expected, reason.as_deref(), context)
             }
-            None => operations::delete_alias(store, &model, &alias, expected, context),
+            None => operations::delete_alias(store, &model, &alias, expected, reason.as_deref(), context),
         })
         .await
     }

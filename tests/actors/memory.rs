@@ -235,7 +235,7 @@ impl WriteStore for MemoryWriter {
         self.versions().map(drop)
     }
 
-    fn delete(&mut self, _: &Version, _: &str, _: &str) -> Result<(), StoreError> {
+    fn delete(&mut self, _: &Version, _: bool, _: &str, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -251,7 +251,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn spent_label(&mut self, _: &str, _: &str) -> Result<Option<Option<String>>, StoreError> {
+    fn spent_digests(&mut self, _: &str, _: &str) -> Result<Vec<Option<String>>, StoreError> {
         absent()
     }
 
@@ -275,7 +275,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>) -> Result<(), StoreError> {
+    fn set_model_deleted(&mut self, _: ModelKey, _: Option<&str>, _: &str) -> Result<(), StoreError> {
         absent()
     }
 
@@ -303,7 +303,13 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn holdings(&mut self, _: ModelKey, _: &str) -> Result<Vec<Holding>, StoreError> {
+    fn last_holding(
+        &mut self,
+        _: ModelKey,
+        _: &str,
+        _: Option<VersionId>,
+        _: Option<VersionId>,
+    ) -> Result<Option<Holding>, StoreError> {
         absent()
     }
 

@@ -15,6 +15,7 @@ mod search;
 mod sqlite;
 mod suite;
 mod tags;
+mod upgrades;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

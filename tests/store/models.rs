@@ -150,7 +150,7 @@ pub fn an_alias_moves_only_from_the_expected_holder(store: &mut impl Fixture) {
     assert_eq!(spans(&history(store, "champion", None)), expected, "setting it again is no change");
     let delete = |store: &mut _, second, expected| {
         at(store, second, |store, context| {
-            operations::delete_alias(store, "m", "champion", expected, context)
+            operations::delete_alias(store, "m", "champion", expected, None, context)
         })
     };
     conflict(delete(store, 6, Some(Some(1))), "points to version number 2");
@@ -171,8 +171,10 @@ pub fn production_is_an_alias_and_the_history_has_no_overlap_and_no_gap(store: &
     promote(store, 15, one.id, Status::Production);
     set_alias(store, 20, PRODUCTION_ALIAS, two.number, Some(Some(1))).unwrap();
     assert_eq!(find(store, &VersionRef::production("m".to_owned())), Some(two.id));
-    at(store, 30, |store, context| operations::delete_alias(store, "m", PRODUCTION_ALIAS, None, context))
-        .unwrap();
+    at(store, 30, |store, context| {
+        operations::delete_alias(store, "m", PRODUCTION_ALIAS, None, Some("bad"), context)
+    })
+    .unwrap();
     promote(store, 40, one.id, Status::Production);
     delete(store, 50, one.id);
     let expected =
@@ -186,6 +188,22 @@ pub fn production_is_an_alias_and_the_history_has_no_overlap_and_no_gap(store: &
         assert!(held.len() < 2);
     }
     assert_eq!(history(store, PRODUCTION_ALIAS, None)[1].reason.as_deref(), Some("why"));
+    set_alias(store, 42, "champion", two.number, None).unwrap();
+    at(store, 43, |store, context| {
+        operations::delete_alias(store, "m", "champion", None, Some("worse"), context)
+    })
+    .unwrap();
+    let mut reasons = Vec::new();
+    let mut visit = |event: model_registry::domain::TrailEvent<'_>| {
+        if event.event.event_type == "delete_alias" || event.event.payload.ends_with(r#""to":"staging"}"#) {
+            reasons.push(event.details.map(|details| details.into_owned()));
+        }
+        ControlFlow::Continue(())
+    };
+    let query = TrailQuery { model: Some("m".to_owned()), limit: 100, ..TrailQuery::default() };
+    store.reader().trail(&query, &mut visit).unwrap();
+    let reason = |text: &str| Some(format!(r#"{{"reason":"{text}"}}"#));
+    assert_eq!(reasons, [reason("worse"), reason("bad")]);
     // The clock is set back.
     promote(store, 45, two.id, Status::Production);
     delete(store, 41, two.id);
@@ -250,21 +268,23 @@ pub fn a_label_that_was_used_for_other_bytes_is_spent(store: &mut impl Fixture) 
     let first = register(store, Some('a'), LabelReuse::ForSameBytes).unwrap();
     delete(store, 1, first.id);
     conflict(register(store, Some('b'), LabelReuse::ForSameBytes), "was used for other bytes");
-    conflict(register(store, None, LabelReuse::ForSameBytes), "was used for other bytes");
+    conflict(register(store, None, LabelReuse::ForSameBytes), "give the SHA-256");
     let second = register(store, Some('a'), LabelReuse::ForSameBytes).unwrap();
     delete(store, 2, second.id);
     let third = register(store, Some('b'), LabelReuse::Allowed).unwrap();
     assert_eq!(third.number, 3);
     delete(store, 3, third.id);
-    conflict(register(store, Some('a'), LabelReuse::ForSameBytes), "was used for other bytes");
-    let fourth = register(store, Some('b'), LabelReuse::ForSameBytes).unwrap();
+    for other in ['a', 'b'] {
+        conflict(register(store, Some(other), LabelReuse::ForSameBytes), "was used for other bytes");
+    }
+    let fourth = register(store, None, LabelReuse::Allowed).unwrap();
     // Nor does a new model of the name give the label to other bytes.
     at(store, 4, |store, context| {
         operations::delete_model(store, "m", true, &Precondition::default(), context)
     })
     .unwrap();
     conflict(register(store, Some('c'), LabelReuse::ForSameBytes), "was used for other bytes");
-    let fifth = register(store, Some('b'), LabelReuse::ForSameBytes).unwrap();
+    let fifth = register(store, Some('b'), LabelReuse::Allowed).unwrap();
     assert!(fifth.model != fourth.model && fifth.number == fourth.number + 1);
 }
 
@@ -339,6 +359,38 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     conflict(restored(store, 11), "another model");
 }
 
+pub fn a_version_that_was_deleted_before_its_model_is_not_restored_with_it(store: &mut impl Fixture) {
+    let one = register(store, "m", "1");
+    delete(store, 5, one.id);
+    let two = register(store, "m", "1");
+    set_alias(store, 4, "champion", two.number, None).unwrap();
+    let before = store.reader().model("m").unwrap().unwrap().model;
+    // In the same moment.
+    at(store, 5, |store, context| {
+        operations::delete_model(store, "m", true, &Precondition::default(), context)
+    })
+    .unwrap();
+    assert_eq!(history(store, "champion", None), [], "the model is gone");
+    let restored = at(store, 5, |store, context| operations::restore_model(store, "m", context)).unwrap();
+    let summary = store.reader().model("m").unwrap().unwrap();
+    assert_eq!((summary.versions, summary.latest, summary.aliases), (1, Some(two.number), vec![]));
+    assert_eq!(summary.model, restored);
+    assert!(restored.updated_at > before.updated_at && restored.revision() != before.revision());
+    assert_eq!(spans(&history(store, "champion", None)), [(2, time(4), Some(time(5)))]);
+    let version = store.write(|store| store.find(two.id)).unwrap().unwrap();
+    // The clock of the operation also moves the versions of a renamed model.
+    for (second, name, expected) in [(9, "n", time(9)), (9, "o", format!("{}1", &time(9)[..22]))] {
+        let patch = ModelPatch { name: Some(name.to_owned()), ..ModelPatch::default() };
+        let from = if name == "n" { "m" } else { "n" };
+        at(store, second, |store, context| {
+            operations::update_model(store, from, &patch, &Precondition::default(), context)
+        })
+        .unwrap();
+        let renamed = store.write(|store| store.find(two.id)).unwrap().unwrap();
+        assert_eq!(renamed, Version { name: name.to_owned(), updated_at: expected, ..version.clone() });
+    }
+}
+
 pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {
     for name in ["b", "A", "c/1", "ü", "aa"] {
         register(store, name, "1");
@@ -396,7 +448,7 @@ pub fn the_trail_is_read_by_model_version_type_and_actor(store: &mut impl Fixtur
         (all(), &[6, 5, 4, 3, 2, 1][..]),
         (TrailQuery { model: text("m"), ..all() }, &[6, 5, 4, 3, 1]),
         (TrailQuery { model: text("none"), ..all() }, &[]),
-        (TrailQuery { version: Some(two.id), ..all() }, &[4, 3]),
+        (TrailQuery { model: text("m"), number: Some(two.number), ..all() }, &[4, 3]),
         (TrailQuery { event_type: text("create"), ..all() }, &[3, 2, 1]),
         (TrailQuery { model: text("m"), event_type: text("create"), ..all() }, &[3, 1]),
         (TrailQuery { actor: text("bob"), ..all() }, &[]),

@@ -2,17 +2,22 @@
 
 use std::{
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use model_registry::{
-    domain::{Draft, VersionRef, query::HistoryQuery},
+    domain::{
+        Draft, Gate, LabelReuse, ListQuery, Precondition, Timestamp, TrailEvent, Version, VersionRow,
+        query::TrailQuery,
+    },
     store::{
         Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore,
+        operations::{self, Context},
         sqlite::{
             LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter,
-            maintenance::{Source, Watch},
+            maintenance::{Source, Watch, purge},
         },
     },
 };
@@ -24,16 +29,16 @@ use crate::{
 };
 
 /// The schema of 0.2.0's predecessor.
-const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, \
+pub const FIRST_SCHEMA: &str = "CREATE TABLE models (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, \
     version TEXT NOT NULL, status TEXT DEFAULT 'experimental', checkpoint_path TEXT NOT NULL, config_path TEXT, \
     d_model INTEGER, n_layers INTEGER, n_heads INTEGER, vocab_size INTEGER, params INTEGER, \
     training_step INTEGER, training_loss REAL, dataset TEXT, description TEXT, tags TEXT, metrics TEXT, \
     created_at TEXT DEFAULT CURRENT_TIMESTAMP, updated_at TEXT DEFAULT CURRENT_TIMESTAMP, UNIQUE(name, version))";
 
 pub struct SqliteFixture {
-    writer: SqliteWriter,
+    pub writer: SqliteWriter,
     pub reader: SqliteReader,
-    folder: TempDir,
+    pub folder: TempDir,
 }
 
 impl SqliteFixture {
@@ -67,6 +72,39 @@ pub fn fixture() -> SqliteFixture {
     let options = options(folder.path().join("registry.db"));
     let writer = SqliteWriter::open(&options, now()).unwrap();
     SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), folder }
+}
+
+/// Runs an operation at this second of a day.
+pub fn operate_at<T>(
+    store: &mut SqliteFixture,
+    second: i64,
+    operation: impl FnOnce(&mut dyn WriteStore, &Context<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let context = Context {
+        actor: "ann",
+        now: at_second(second),
+        gate: &Gate::default(),
+        max_event_payload_bytes: 65_536,
+        max_metrics_bytes: 1 << 20,
+    };
+    store.write(|store| operation(store, &context))
+}
+
+pub fn at_second(second: i64) -> Timestamp {
+    Timestamp::from_unix_millis(1_769_817_600_000 + second * 1_000)
+}
+
+pub fn register_at(
+    store: &mut SqliteFixture,
+    name: &str,
+    label: &str,
+    second: i64,
+) -> Result<Version, StoreError> {
+    let mut draft = Draft::named(name, label).unwrap();
+    draft.artifact_uri = Some("s3://b".to_owned());
+    operate_at(store, second, |store, context| {
+        operations::register(store, draft, LabelReuse::Allowed, context)
+    })
 }
 
 #[test]
@@ -193,19 +231,71 @@ fn an_empty_file_and_an_open_registry_are_opened_and_stay_as_they_are() {
     let path = folder.path().join("registry.db");
     fs::write(&path, "").unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
-    let schema = |path: &Path| {
-        let file = rusqlite::Connection::open(path).unwrap();
-        let mut statement = file.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
-        let rows =
-            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)));
-        rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap()
-    };
     let before = schema(&path);
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     // Another tool may set the number; the upgrade then creates the same tables again.
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
     drop(SqliteWriter::open(&options(&path), now()).unwrap());
     assert_eq!(schema(&path), before);
+}
+
+/// Returns the tables and the indexes of a file.
+pub fn schema(path: &Path) -> Vec<(String, Option<String>)> {
+    let file = rusqlite::Connection::open(path).unwrap();
+    let mut statement = file.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+pub fn expect_sound(options: &Options) {
+    let watch = Watch::new(|| false, |_| {});
+    let report = Source::open(options, &watch).unwrap().check(&watch).unwrap();
+    assert_eq!(report.errors.total, 0, "{report:?}");
+}
+
+#[test]
+fn a_restored_version_keeps_lists_in_the_order_of_creation() {
+    let mut store = fixture();
+    // Ids 1 to 6, and the seconds of their creation.
+    for (label, second) in [("1", 10), ("2", 50), ("3", 30), ("4", 60), ("5", 20), ("6", 70)] {
+        register_at(&mut store, "m", label, second).unwrap();
+    }
+    let path = options(store.path());
+    for deleted in [&[2][..], &[4], &[2, 4], &[2, 3, 4], &[1, 2, 3, 4, 5, 6], &[3, 5]] {
+        for backwards in [false, true] {
+            for id in deleted {
+                operate_at(&mut store, 100, |store, context| {
+                    operations::delete(store, *id, true, &Precondition::default(), context)
+                })
+                .unwrap();
+            }
+            let mut ids = deleted.to_vec();
+            if backwards {
+                ids.reverse();
+            }
+            for id in ids {
+                operate_at(&mut store, 100, |store, context| operations::restore(store, id, context))
+                    .unwrap();
+                expect_sound(&path);
+            }
+        }
+    }
+    // A version that was not backdated when it was registered is, once the one before it is restored.
+    operate_at(&mut store, 100, |store, context| {
+        operations::delete(store, 6, true, &Precondition::default(), context)
+    })
+    .unwrap();
+    register_at(&mut store, "m", "7", 65).unwrap();
+    operate_at(&mut store, 100, |store, context| operations::restore(store, 6, context)).unwrap();
+    expect_sound(&path);
+    let query = ListQuery { name: Some("m".to_owned()), q: Some("m".to_owned()), ..ListQuery::default() };
+    let mut ids = Vec::new();
+    let visit = &mut |row: VersionRow<'_>| {
+        ids.push(row.id);
+        ControlFlow::Continue(())
+    };
+    store.reader.versions(&query, visit).unwrap();
+    assert_eq!(ids, [6, 7, 4, 2, 3, 5, 1]);
 }
 
 #[test]
@@ -259,59 +349,28 @@ fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
 }
 
 #[test]
-fn an_upgrade_gives_versions_their_models_and_numbers_and_derives_the_history() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = options(folder.path().join("registry.db"));
-    let old = rusqlite::Connection::open(&options.path).unwrap();
-    old.execute_batch(FIRST_SCHEMA).unwrap();
-    old.execute_batch(
-        r#"CREATE TABLE model_events (id INTEGER PRIMARY KEY AUTOINCREMENT, model_id INTEGER NOT NULL,
-            event_type TEXT NOT NULL, payload_json TEXT, actor TEXT, created_at TEXT);
-        INSERT INTO models (id, name, version, checkpoint_path, status, created_at, updated_at) VALUES
-            (1, 'm', 'a', '/a', 'staging', '2026-01-01 00:00:00', '2026-01-05 00:00:00'),
-            (2, 'n', 'a', '/b', 'production', '2026-01-02 00:00:00', '2026-01-06 00:00:00'),
-            (4, 'm', 'b', '/c', 'production', '2026-01-03 00:00:00', '2026-01-07 00:00:00');
-        INSERT INTO model_events (model_id, event_type, payload_json, actor, created_at) VALUES
-            (1, 'promote', '{"from":"experimental","to":"production"}', 'ann', '2026-01-04 00:00:00'),
-            (3, 'create', '{"name":"m","version":"gone","status":"production"}', 'bob', '2026-01-05 00:00:00'),
-            (1, 'auto_demote', '{"from":"production","to":"staging"}', 'bob', '2026-01-05 00:00:00'),
-            (3, 'delete', '{"name":"m","version":"gone","status":"production"}', 'bob', '2026-01-06 00:00:00'),
-            (3, 'eval', '{}', NULL, '2026-01-06 00:00:00');
-        PRAGMA user_version = 2"#,
-    )
+fn a_purged_model_leaves_an_event() {
+    let mut store = fixture();
+    register_at(&mut store, "m", "1", 0).unwrap();
+    operate_at(&mut store, 1, |store, context| {
+        operations::delete_model(store, "m", false, &Precondition::default(), context)
+    })
     .unwrap();
-    drop(old);
-    for _ in 0..2 {
-        let writer = SqliteWriter::open(&options, now()).unwrap();
-        let mut reader = SqliteReader::open(&options).unwrap();
-        for (name, number, id) in [("m", 1, 1), ("m", 2, 4), ("n", 1, 2)] {
-            let mut found = None;
-            let reference = VersionRef::Number(name.to_owned(), number);
-            reader.version(&reference, &mut |row| found = Some(row.id)).unwrap();
-            assert_eq!(found, Some(id), "{name}#{number}");
-        }
-        let model = reader.model("m").unwrap().unwrap();
-        assert_eq!((model.versions, model.model.created_at.as_str()), (2, "2026-01-01 00:00:00"));
-        let history = |reader: &mut SqliteReader, model: &str| {
-            let query = HistoryQuery { model: model.to_owned(), limit: 10, ..HistoryQuery::default() };
-            let held = reader.history(&query).unwrap().into_iter();
-            held.map(|held| (held.label, held.since, held.until, held.actor)).collect::<Vec<_>>()
-        };
-        let time = |day: u8| format!("2026-01-0{day} 00:00:00");
-        let who = |name: &str| Some(name.to_owned());
-        let expected = [
-            ("b".to_owned(), time(7), None, None),
-            ("gone".to_owned(), time(5), Some(time(6)), who("bob")),
-            ("a".to_owned(), time(4), Some(time(5)), who("ann")),
-        ];
-        assert_eq!(history(&mut reader, "m"), expected);
-        assert_eq!(history(&mut reader, "n"), [("a".to_owned(), time(6), None, None)]);
-        drop((reader, writer));
-        let watch = Watch::new(|| false, |_| {});
-        let report = Source::open(&options, &watch).unwrap().check(&watch).unwrap();
-        assert_eq!((report.errors.total, report.events), (0, 5), "{report:?}");
-        // The same file upgraded again, as the advice of a check has it, stays as it is.
-        let file = rusqlite::Connection::open(&options.path).unwrap();
-        file.pragma_update(None, "user_version", 0).unwrap();
-    }
+    let SqliteFixture { writer, reader, folder } = store;
+    drop((writer, reader));
+    let options = options(folder.path().join("registry.db"));
+    purge(&options, at_second(2), at_second(3), &Watch::new(|| false, |_| {})).unwrap();
+    expect_sound(&options);
+    let mut types = Vec::new();
+    let visit = &mut |event: TrailEvent<'_>| {
+        types.push((event.event.event_type.into_owned(), event.event.payload.into_owned()));
+        ControlFlow::Continue(())
+    };
+    let query = TrailQuery { model: Some("m".to_owned()), limit: 2, ..TrailQuery::default() };
+    SqliteReader::open(&options).unwrap().trail(&query, visit).unwrap();
+    let event = |kind: &str, payload: &str| (kind.to_owned(), payload.to_owned());
+    assert_eq!(
+        types,
+        [event("purge_model", r#"{"name":"m"}"#), event("purge", r#"{"name":"m","version":"1"}"#)]
+    );
 }

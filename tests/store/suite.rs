@@ -43,10 +43,12 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         models::a_deleted_version_is_restored_with_its_values_and_without_its_aliases,
         models::a_label_that_was_used_for_other_bytes_is_spent,
         models::a_model_is_created_changed_renamed_deleted_and_restored,
+        models::a_version_that_was_deleted_before_its_model_is_not_restored_with_it,
         models::models_are_listed_by_name_in_pages,
         models::the_trail_is_read_by_model_version_type_and_actor,
         tags::a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_change,
         tags::a_tag_change_that_is_refused_writes_nothing,
+        tags::fields_and_tags_change_in_one_update_with_one_event,
         search::searches_match_the_evaluation_of_their_filters,
         search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {
@@ -98,7 +100,7 @@ fn name_and_version_are_unique_and_ids_are_never_reused(store: &mut impl Fixture
     let first = insert(store, draft("m", "1"));
     let again = store.write(|store| add(store, draft("m", "1")));
     assert!(matches!(again, Err(StoreError::Refused(Refusal::Conflict(_)))), "{again:?}");
-    store.write(|store| store.delete(&first, "ann", "2026")).unwrap();
+    store.write(|store| store.delete(&first, false, "ann", "2026")).unwrap();
     assert!(insert(store, draft("m", "1")).id > first.id);
 }
 
@@ -185,7 +187,7 @@ fn events_stay_and_come_newest_first_in_pages(store: &mut impl Fixture) {
         let event = EventDraft::update(&[field]);
         store.write(|store| store.append_event(model.model, Some(model.id), &event, "ann", "2026")).unwrap();
     }
-    store.write(|store| store.delete(&model, "ann", "2026")).unwrap();
+    store.write(|store| store.delete(&model, false, "ann", "2026")).unwrap();
     let mut query = EventQuery { version_id: model.id, limit: 2, offset: 0, after: None };
     let mut payloads = Vec::new();
     loop {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use model_registry::{
     domain::{
         Draft, EventQuery, Gate, LabelReuse, ListQuery, Patch, Precondition, Refusal, Status, Tags,
-        Timestamp, Version, VersionRef,
+        Timestamp, Version, VersionRef, query::TrailQuery,
     },
     store::{
         StoreError, WriteStore,
@@ -97,6 +97,15 @@ pub fn a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_chan
     let patch = Patch { tags: Some(vec!["c".to_owned()]), ..Patch::default() };
     let version = run(store, |store, context| operations::update(store, id, &patch, &none, context)).unwrap();
     assert_eq!(Tags::of(&version).by_key(), [("c", ""), ("d", "2")].into());
+    let mut details = None;
+    let mut visit = |event: model_registry::domain::TrailEvent<'_>| {
+        details = event.details.map(|text| text.into_owned());
+        ControlFlow::Break(())
+    };
+    store.reader().trail(&TrailQuery { limit: 1, ..TrailQuery::default() }, &mut visit).unwrap();
+    let expected =
+        r#"{"before":{"tags":{"b":"","c":"1","d":"2","team":""}},"after":{"tags":{"c":"","d":"2"}}}"#;
+    assert_eq!(details.as_deref(), Some(expected), "the value that is lost stays in the trail");
     for (tag, found) in [("c", 1), ("d", 0), ("2", 0)] {
         let query = ListQuery { tag: Some(tag.to_owned()), ..ListQuery::default() };
         let (page, _) = store.reader().versions(&query, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -133,4 +142,58 @@ pub fn a_tag_change_that_is_refused_writes_nothing(store: &mut impl Fixture) {
         assert_eq!(found, expected);
     }
     assert_eq!((stored(store, id), events(store, id).len()), (before, 1));
+}
+
+pub fn fields_and_tags_change_in_one_update_with_one_event(store: &mut impl Fixture) {
+    let mut draft = Draft::named("m", "1").unwrap();
+    draft.artifact_uri = Some("s3://b".to_owned());
+    draft.tags = vec!["a".to_owned()];
+    draft.properties = [("team".to_owned(), "nlp".to_owned())].into();
+    let version =
+        run(store, |store, context| operations::register(store, draft, LabelReuse::Allowed, context))
+            .unwrap();
+    let (id, none) = (version.id, Precondition::default());
+    let change = |store: &mut _, patch: &Patch, changes: &[(&str, Option<&str>)]| {
+        let change = |(key, value): &(&str, Option<&str>)| ((*key).to_owned(), value.map(str::to_owned));
+        let tags = changes.iter().map(change).collect();
+        run(store, |store, context| operations::update_with_tags(store, id, patch, &tags, &none, context))
+    };
+    let patch = Patch { description: Some("d".to_owned()), ..Patch::default() };
+    let changed =
+        change(store, &patch, &[("a", Some("1")), ("b", Some("")), ("team", None), ("none", None)]).unwrap();
+    assert_eq!(changed, stored(store, id));
+    assert_eq!(Tags::of(&changed).by_key(), [("a", "1"), ("b", "")].into());
+    let moved = |milliseconds: i64| Timestamp::from_unix_millis(1_769_817_600_000 + milliseconds).to_string();
+    assert_eq!((&version.updated_at, &changed.updated_at), (&moved(0), &moved(1)), "one step");
+    let mut details = Vec::new();
+    let mut visit = |event: model_registry::domain::TrailEvent<'_>| {
+        details.push((event.event.payload.into_owned(), event.details.map(|text| text.into_owned())));
+        ControlFlow::Continue(())
+    };
+    let query = TrailQuery { model: Some("m".to_owned()), limit: 10, ..TrailQuery::default() };
+    store.reader().trail(&query, &mut visit).unwrap();
+    let expected = (
+        r#"{"updated_fields":["description","tags"]}"#.to_owned(),
+        Some(
+            r#"{"before":{"description":null,"tags":{"a":"","team":"nlp"}},"after":{"description":"d","tags":{"a":"1","b":""}}}"#
+                .to_owned(),
+        ),
+    );
+    assert_eq!((details.len(), &details[0]), (2, &expected));
+
+    // The change of one tag has an event of its own, and without a change there is none.
+    for (changes, expected) in [
+        (&[("a", Some("2"))][..], "set_tag"),
+        (&[("a", None)], "delete_tag"),
+        (&[("a", None), ("b", Some(""))], "delete_tag"),
+        (&[("c", Some("")), ("d", Some(""))], "update"),
+    ] {
+        change(store, &Patch::default(), changes).unwrap();
+        assert_eq!(events(store, id)[0].0, expected, "{changes:?}");
+    }
+    assert_eq!(events(store, id).len(), 5);
+    let before = stored(store, id);
+    let refused = change(store, &patch, &[("e", Some("1")), (" ", Some("2"))]);
+    assert!(matches!(refused, Err(StoreError::Refused(Refusal::Invalid(_)))), "{refused:?}");
+    assert_eq!((stored(store, id), events(store, id).len()), (before, 5));
 }

@@ -152,9 +152,16 @@ impl V1<'_> {
     }
 
     /// Deletes an alias; with `expected`, only if it points to that version number.
-    pub fn delete_alias(&self, name: &str, alias: &str, expected: Option<i64>) -> Result<Value, ClientError> {
+    pub fn delete_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        expected: Option<i64>,
+        reason: Option<&str>,
+    ) -> Result<Value, ClientError> {
         let expected = expected.map(|number| number.to_string());
-        let query: Vec<_> = expected.iter().map(|number| ("expected", number.as_str())).collect();
+        let expected = expected.iter().map(|number| ("expected", number.as_str()));
+        let query: Vec<_> = expected.chain(reason.map(|reason| ("reason", reason))).collect();
         self.expect_deleted(self.send(Method::DELETE, &with_query(&of_alias(name, alias), &query), None)?)
     }
 

@@ -181,15 +181,20 @@ impl Draft {
         Ok(self)
     }
 
-    /// Checks that this version has the bytes of a deleted one with its name and label, whose digest was `sha256`.
+    /// Checks that this version has the bytes of all deleted ones with its name and label, which have these digests.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] if their digests differ or one has none.
-    pub fn check_same_bytes(&self, sha256: Option<&str>) -> Result<(), Refusal> {
-        match (self.checkpoint.sha256, sha256) {
-            (Some(own), Some(spent)) if own.to_string() == spent => Ok(()),
-            _ => Err(Refusal::spent(&self.name, &self.label)),
+    /// [`Refusal::Conflict`] if the digests differ or one is missing.
+    pub fn check_same_bytes(&self, spent: &[Option<String>]) -> Result<(), Refusal> {
+        let own = self.checkpoint.sha256.map(|digest| digest.to_string());
+        let differs = |spent: &String| own.as_ref().is_some_and(|own| own != spent);
+        if spent.iter().flatten().any(differs) {
+            return Err(Refusal::spent(&self.name, &self.label));
         }
+        if spent.iter().any(|spent| spent.is_none() || own.is_none()) {
+            return Err(Refusal::incomparable(&self.name, &self.label, own.is_some()));
+        }
+        Ok(())
     }
 
     /// Trims the artifact's URI. If there is none, it becomes `sha256:` and the checkpoint's digest.

@@ -35,6 +35,7 @@ text_enum! {
         RenameModel = "rename_model",
         DeleteModel = "delete_model",
         RestoreModel = "restore_model",
+        PurgeModel = "purge_model",
     }
 }
 
@@ -62,7 +63,7 @@ pub struct TrailEvent<'a> {
     pub event: Event<'a>,
     /// The model, 0 for versions that were deleted before models had keys.
     pub model: ModelKey,
-    /// The name that the model has now; `None` once it is purged.
+    /// The name that the model has now, or had last; `None` for versions that were deleted before models had keys.
     pub model_name: Option<Cow<'a, str>>,
     /// The number of the version; `None` once it is purged.
     pub number: Option<i64>,
@@ -156,10 +157,10 @@ impl EventDraft {
         Self::new(EventKind::Promote, &json!({"from": from.as_str(), "to": to.as_str()}))
     }
 
-    /// Creates an `auto_demote` event: `{from, to, reason}`. The version went from production to staging.
+    /// Creates an `auto_demote` event: `{from, to, reason}`. The version left production.
     #[must_use]
     pub fn auto_demote(reason: &str) -> Self {
-        let (from, to) = (Status::Production.as_str(), Status::Staging.as_str());
+        let (from, to) = (Status::Production.as_str(), Status::AFTER_PRODUCTION.as_str());
         Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
@@ -198,8 +199,8 @@ impl EventDraft {
 
     /// Creates an event of a model: `{name}`.
     #[must_use]
-    pub fn of_model(kind: EventKind, model: &Model) -> Self {
-        Self::new(kind, &json!({"name": model.name}))
+    pub fn of_model(kind: EventKind, name: &str) -> Self {
+        Self::new(kind, &json!({ "name": name }))
     }
 
     /// Creates the event of a change of a model, which may be a new name: `{name, updated_fields}`.

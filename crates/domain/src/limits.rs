@@ -7,22 +7,11 @@ pub const MAX_NAME_BYTES: usize = 1_024;
 /// The maximum number of tags of a version.
 pub const MAX_TAGS: usize = 1_000;
 
-/// Checks the text of `field`, which is a name or the label of a version.
+/// Checks the text of `field`, which names something: a model, a version by its label, an alias, a tag.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] if it is blank, which no request could address, or over [`MAX_NAME_BYTES`].
 pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
-    if text.trim().is_empty() {
-        return Err(Refusal::Invalid(format!("{field} is blank; give the model a {field}")));
-    }
-    check_text(field, text)
-}
-
-/// Checks the text of `field`, which names something.
-///
-/// # Errors
-/// As [`check_name`].
-pub fn check_text(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!("{field} is blank; give it a text")));
     }

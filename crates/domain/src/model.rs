@@ -155,7 +155,7 @@ pub struct Holding {
 /// # Errors
 /// [`Refusal::Invalid`] if it is blank or too long, or reads as a version number (`12`, `v12`) or as `latest`.
 pub fn check_alias(name: &str) -> Result<(), Refusal> {
-    limits::check_text("alias", name)?;
+    limits::check_name("alias", name)?;
     let digits = name.strip_prefix(['v', 'V']).unwrap_or(name);
     if digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
         return Err(Refusal::Invalid(format!(

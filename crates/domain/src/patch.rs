@@ -119,21 +119,21 @@ impl Patch {
         .collect()
     }
 
-    /// Checks that this patch may be applied to `model`.
+    /// Checks that this patch may be applied to `version`.
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, change an immutable field, or leave too many
     /// tags.
-    pub fn check_allowed<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
-        if model.frozen && self.frozen == Some(false) {
+    pub fn check_allowed<S: AsRef<str>>(&self, version: &Version<S>) -> Result<(), Refusal> {
+        if version.frozen && self.frozen == Some(false) {
             return Err(Refusal::Conflict(
                 "a frozen version stays frozen; register a new version instead".to_owned(),
             ));
         }
-        if let (Some(tags), Some(properties)) = (&self.tags, &model.properties) {
+        if let (Some(tags), Some(properties)) = (&self.tags, &version.properties) {
             tags::check_room(properties.as_ref(), tags)?;
         }
-        if !model.is_immutable() {
+        if !version.is_immutable() {
             return Ok(());
         }
         let immutable: Vec<_> =
@@ -141,7 +141,7 @@ impl Patch {
         if immutable.is_empty() {
             return Ok(());
         }
-        let why = if model.frozen { "frozen" } else { "in production" };
+        let why = if version.frozen { "frozen" } else { "in production" };
         Err(Refusal::Conflict(format!(
             "this version is {why}, so {} can't change; register a new version instead",
             immutable.join(", ")
@@ -149,54 +149,54 @@ impl Patch {
     }
 
     /// Applies the patch. The caller has checked [`Patch::check_allowed`] and sets `updated_at`.
-    pub fn apply(&self, model: &mut Version) {
+    pub fn apply(&self, version: &mut Version) {
         fn set<T: Clone>(field: &mut Option<T>, given: &Option<T>) {
             if given.is_some() {
                 field.clone_from(given);
             }
         }
-        let had_no_path = model.checkpoint_path == model.artifact_uri;
-        set(&mut model.artifact_uri, &self.artifact_uri);
+        let had_no_path = version.checkpoint_path == version.artifact_uri;
+        set(&mut version.artifact_uri, &self.artifact_uri);
         if had_no_path {
-            model.checkpoint_path.clone_from(&model.artifact_uri);
+            version.checkpoint_path.clone_from(&version.artifact_uri);
         }
         if let Some(status) = self.status {
-            model.status = status;
+            version.status = status;
         }
         if let Some(frozen) = self.frozen {
-            model.frozen = frozen;
+            version.frozen = frozen;
         }
         apply_file(
             &self.checkpoint,
-            &mut model.checkpoint_path,
-            &mut model.checkpoint_sha256,
-            &mut model.checkpoint_size_bytes,
+            &mut version.checkpoint_path,
+            &mut version.checkpoint_sha256,
+            &mut version.checkpoint_size_bytes,
         );
         apply_file(
             &self.config,
-            &mut model.config_path,
-            &mut model.config_sha256,
-            &mut model.config_size_bytes,
+            &mut version.config_path,
+            &mut version.config_sha256,
+            &mut version.config_size_bytes,
         );
-        set(&mut model.run_id, &self.provenance.run_id);
-        set(&mut model.git_commit, &self.provenance.git_commit);
-        set(&mut model.created_by, &self.provenance.created_by);
-        set(&mut model.source_host, &self.provenance.source_host);
-        set(&mut model.d_model, &self.architecture.d_model);
-        set(&mut model.n_layers, &self.architecture.n_layers);
-        set(&mut model.n_heads, &self.architecture.n_heads);
-        set(&mut model.vocab_size, &self.architecture.vocab_size);
-        set(&mut model.params, &self.params);
-        set(&mut model.training_step, &self.training_step);
-        set(&mut model.training_loss, &self.training_loss);
-        set(&mut model.dataset, &self.dataset);
-        set(&mut model.description, &self.description);
+        set(&mut version.run_id, &self.provenance.run_id);
+        set(&mut version.git_commit, &self.provenance.git_commit);
+        set(&mut version.created_by, &self.provenance.created_by);
+        set(&mut version.source_host, &self.provenance.source_host);
+        set(&mut version.d_model, &self.architecture.d_model);
+        set(&mut version.n_layers, &self.architecture.n_layers);
+        set(&mut version.n_heads, &self.architecture.n_heads);
+        set(&mut version.vocab_size, &self.architecture.vocab_size);
+        set(&mut version.params, &self.params);
+        set(&mut version.training_step, &self.training_step);
+        set(&mut version.training_loss, &self.training_loss);
+        set(&mut version.dataset, &self.dataset);
+        set(&mut version.description, &self.description);
         if let Some(tags) = &self.tags {
-            model.tags = Some(Value::from(tags.clone()).to_string());
-            model.properties = tags::without(model.properties.as_deref(), tags);
+            version.tags = Some(Value::from(tags.clone()).to_string());
+            version.properties = tags::without(version.properties.as_deref(), tags);
         }
         if let Some(metrics) = &self.metrics {
-            model.metrics = Some(suites::replaced(model.metrics.as_deref(), metrics));
+            version.metrics = Some(suites::replaced(version.metrics.as_deref(), metrics));
         }
     }
 }

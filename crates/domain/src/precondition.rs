@@ -12,17 +12,17 @@ pub struct Precondition {
 }
 
 impl Precondition {
-    /// Checks that `model` is in a state that the caller accepts.
+    /// Checks that `version` is in a state that the caller accepts.
     ///
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
-    pub fn check<S: AsRef<str>>(&self, model: &Version<S>) -> Result<(), Refusal> {
-        self.check_revision(model.revision(), || format!("model {}", model.id))?;
-        let updated_at = model.updated_at.as_ref();
+    pub fn check<S: AsRef<str>>(&self, version: &Version<S>) -> Result<(), Refusal> {
+        self.check_revision(version.revision(), || format!("model {}", version.id))?;
+        let updated_at = version.updated_at.as_ref();
         match &self.if_updated_at {
             Some(seen) if seen != updated_at => Err(Refusal::Conflict(format!(
                 "model {} has changed: its updated_at is now {updated_at:?}; read it again and repeat the change",
-                model.id
+                version.id
             ))),
             _ => Ok(()),
         }

@@ -67,28 +67,25 @@ pub fn surplus(mut production: Vec<(String, String, VersionId)>) -> Vec<(Version
     demoted
 }
 
-/// Chooses the version that a rollback puts back into production: `to`, or else the last one before `current`. `holdings` are the
-/// times in production, newest first.
+/// Checks the version that a rollback puts back into production: `to`, or else the last one before `current`. `held` is the last
+/// time in which `to`, or a version other than `current`, was in production.
 ///
 /// # Errors
 /// [`Refusal::Conflict`] if `to` is in production or never was, or no other version was there.
-pub fn rollback_target<'h>(
+pub fn rollback_target(
     name: &str,
-    holdings: &'h [Holding],
-    current: Option<&Version>,
+    held: Option<Holding>,
     to: Option<&Version>,
-) -> Result<&'h Holding, Refusal> {
-    let is_current = |id: VersionId| current.is_some_and(|current| current.id == id);
+    current: Option<&Version>,
+) -> Result<Holding, Refusal> {
     let Some(to) = to else {
-        return holdings
-            .iter()
-            .find(|holding| !is_current(holding.version))
+        return held
             .ok_or_else(|| Refusal::Conflict(format!("{name:?} had no other version in production before")));
     };
-    if is_current(to.id) {
+    if current.is_some_and(|current| current.id == to.id) {
         return Err(Refusal::Conflict(format!("version {:?} of {name:?} is in production now", to.label)));
     }
-    holdings.iter().find(|holding| holding.version == to.id).ok_or_else(|| {
+    held.ok_or_else(|| {
         Refusal::Conflict(format!(
             "version {:?} of {name:?} was never in production; promote it instead",
             to.label
@@ -146,19 +143,17 @@ mod tests {
             actor: None,
             reason: None,
         };
-        for (holdings, current, to, expected) in [
-            (&[][..], None, None, Err("no other version")),
-            (&[3][..], Some(3), None, Err("no other version")),
-            (&[3, 2, 1], Some(3), None, Ok(2)),
-            (&[3, 2, 3, 1], Some(3), None, Ok(2)),
-            (&[3, 2], None, None, Ok(3)),
-            (&[3, 2, 1], Some(3), Some(1), Ok(1)),
-            (&[3, 2, 1], Some(3), Some(3), Err("is in production now")),
-            (&[3, 2, 1], Some(3), Some(4), Err("was never in production")),
+        for (last, current, to, expected) in [
+            (None, None, None, Err("no other version")),
+            (None, Some(3), None, Err("no other version")),
+            (Some(2), Some(3), None, Ok(2)),
+            (Some(3), None, None, Ok(3)),
+            (Some(1), Some(3), Some(1), Ok(1)),
+            (None, Some(3), Some(3), Err("is in production now")),
+            (None, Some(3), Some(4), Err("was never in production")),
         ] {
-            let holdings: Vec<_> = holdings.iter().copied().map(held).collect();
             let (current, to) = (current.map(version), to.map(version));
-            let found = rollback_target("m", &holdings, current.as_ref(), to.as_ref());
+            let found = rollback_target("m", last.map(held), to.as_ref(), current.as_ref());
             match (found, expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found.version, expected),
                 (Err(refusal), Err(expected)) => {

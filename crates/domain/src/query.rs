@@ -112,8 +112,6 @@ pub struct TrailQuery {
     pub model: Option<String>,
     /// Only events of the version of this model with this number.
     pub number: Option<i64>,
-    /// Only events of this version.
-    pub version: Option<VersionId>,
     /// Only events of this type.
     pub event_type: Option<String>,
     /// Only events of this actor.

@@ -77,6 +77,17 @@ impl Refusal {
         ))
     }
 
+    /// Creates the refusal for a label that a deleted version had, if one of the two has no digest to compare.
+    #[must_use]
+    pub fn incomparable(name: &str, label: &str, has_digest: bool) -> Self {
+        let why = if has_digest {
+            "and has no SHA-256, so the bytes can't be compared; choose another label"
+        } else {
+            "so give the SHA-256 of the checkpoint, which shows if the bytes are the same, or choose another label"
+        };
+        Self::Conflict(format!("version {label:?} of {name:?} was used before and deleted, {why}"))
+    }
+
     /// Creates the refusal for a name and version that the model with this id has.
     #[must_use]
     pub fn taken(name: &str, label: &str, id: VersionId) -> Self {

@@ -21,10 +21,13 @@ text_enum! {
 }
 
 impl Status {
+    /// The status of a version that leaves production without a new one being named.
+    pub const AFTER_PRODUCTION: Self = Self::Staging;
+
     /// Returns the status of a restored version that had this one: production returns only by a promotion.
     #[must_use]
     pub fn once_restored(self) -> Self {
-        if self == Self::Production { Self::Staging } else { self }
+        if self == Self::Production { Self::AFTER_PRODUCTION } else { self }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     model::{ModelKey, PRODUCTION_ALIAS},
     refusal::Refusal,
     status::Status,
+    tags::Tags,
 };
 
 /// The id of a registered version; never reused.
@@ -82,7 +83,7 @@ pub struct Version<S = String> {
     pub created_at: S,
     /// UTC; increases with every change of the row.
     pub updated_at: S,
-    /// JSON text of an object: the values of tags that have one; see [`Tags`](crate::Tags).
+    /// JSON text of an object: the values of tags that have one; see [`Tags`].
     pub properties: Option<S>,
 }
 
@@ -196,7 +197,13 @@ impl Version {
             "training_loss" => self.training_loss.into(),
             "dataset" => self.dataset.as_deref().into(),
             "description" => self.description.as_deref().into(),
-            "tags" => json(&self.tags),
+            // A change of the list may take the value of a tag.
+            "tags" => Tags::of(self)
+                .by_key()
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value.into()))
+                .collect::<Object>()
+                .into(),
             "metrics" => json(&self.metrics),
             _ => Value::Null,
         };

@@ -146,17 +146,23 @@ pub trait WriteStore {
     /// # Errors
     /// [`StoreError::Full`], even if the disk has space for this write but for hardly any other.
     fn touch(&mut self) -> Result<(), StoreError>;
-    /// Moves a version to the trash; its events stay.
-    fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError>;
+    /// Moves a version to the trash, alone or together with its model; its events stay.
+    fn delete(
+        &mut self,
+        version: &Version,
+        with_model: bool,
+        actor: &str,
+        now: &str,
+    ) -> Result<(), StoreError>;
     /// Returns the version with this id from the trash.
     fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
     /// Returns the id of the version of this model with this number from the trash.
     fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the ids of the versions that went to the trash together with their model.
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
-    /// Returns the digest of the version that was deleted last of those with this name and label; `Some(None)` if it had no
-    /// digest. Its model may be deleted too.
-    fn spent_label(&mut self, name: &str, label: &str) -> Result<Option<Option<String>>, StoreError>;
+    /// Returns the different digests of the deleted versions with this name and label; `None` for one without a digest.
+    /// Their models may be deleted too. Of the purged versions of a model, only the last digest is known.
+    fn spent_digests(&mut self, name: &str, label: &str) -> Result<Vec<Option<String>>, StoreError>;
     /// Takes a version out of the trash, with the values given.
     fn restore(&mut self, version: &Version) -> Result<(), StoreError>;
 
@@ -169,7 +175,12 @@ pub trait WriteStore {
     /// Writes name, description, tags and `updated_at`. A new name goes to all versions.
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
-    fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError>;
+    fn set_model_deleted(
+        &mut self,
+        model: ModelKey,
+        deleted_at: Option<&str>,
+        updated_at: &str,
+    ) -> Result<(), StoreError>;
     /// Returns a model with a summary of its versions.
     fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
     /// Returns the ids of all versions of a model.
@@ -188,8 +199,14 @@ pub trait WriteStore {
     fn begin_holding(&mut self, model: ModelKey, holding: &Holding) -> Result<(), StoreError>;
     /// Ends the holding of this alias, if there is one.
     fn end_holding(&mut self, model: ModelKey, alias: &str, until: &str) -> Result<(), StoreError>;
-    /// Returns who held an alias, newest first.
-    fn holdings(&mut self, model: ModelKey, alias: &str) -> Result<Vec<Holding>, StoreError>;
+    /// Returns the last holding of an alias: of the version `of`, if it is given, and not of `except`.
+    fn last_holding(
+        &mut self,
+        model: ModelKey,
+        alias: &str,
+        of: Option<VersionId>,
+        except: Option<VersionId>,
+    ) -> Result<Option<Holding>, StoreError>;
 
     /// Appends an event of a version, or of the model itself if `version` is `None`, to the audit trail.
     fn append_event(

@@ -65,8 +65,8 @@ impl Context<'_> {
     }
 
     /// Returns the next `updated_at` of a version, which always increases.
-    fn after(&self, model: &Version) -> String {
-        self.now.after(&model.updated_at).to_string()
+    fn after(&self, version: &Version) -> String {
+        self.now.after(&version.updated_at).to_string()
     }
 }
 
@@ -94,10 +94,8 @@ pub fn register(
         return Err(Refusal::taken(&draft.name, &draft.label, id).into());
     }
     let model = store.find_model(&draft.name)?;
-    if reuse == LabelReuse::ForSameBytes
-        && let Some(spent_by) = store.spent_label(&draft.name, &draft.label)?
-    {
-        draft.check_same_bytes(spent_by.as_deref())?;
+    if reuse == LabelReuse::ForSameBytes {
+        draft.check_same_bytes(&store.spent_digests(&draft.name, &draft.label)?)?;
     }
     let incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = match model {
@@ -123,27 +121,37 @@ pub fn update(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    let mut version = load_checked(store, id, precondition)?;
-    patch.check_allowed(&version)?;
-    let fields = patch.updated_fields();
+    let before = load_checked(store, id, precondition)?;
+    patch.check_allowed(&before)?;
+    let mut after = before.clone();
+    patch.apply(&mut after);
+    write_update(store, &before, after, &patch.updated_fields(), context)
+}
+
+/// Writes a version whose `fields` have changed, in one update with one event. Without fields nothing changes.
+fn write_update(
+    store: &mut dyn WriteStore,
+    before: &Version,
+    mut after: Version,
+    fields: &[&'static str],
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
     if fields.is_empty() {
-        return Ok(version);
+        return Ok(after);
     }
-    let before = version.clone();
-    patch.apply(&mut version);
-    if let (Some(metrics), true) = (&version.metrics, patch.metrics.is_some()) {
+    if let (Some(metrics), true) = (&after.metrics, fields.contains(&"metrics")) {
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
-    version.updated_at = context.after(&version);
-    let event = context.checked(EventDraft::update(&fields))?;
-    let event = event.with_values(before.values(&fields), version.values(&fields));
-    let (now, metrics) = (version.status, version.metrics.as_deref());
-    let incumbent = find_incumbent(store, &version.name, Some(before.status), now, metrics, context)?;
+    after.updated_at = context.after(before);
+    let event = context.checked(EventDraft::update(fields))?;
+    let event = event.with_values(before.values(fields), after.values(fields));
+    let (now, metrics) = (after.status, after.metrics.as_deref());
+    let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
     demote(store, incumbent.as_ref(), context)?;
-    store.update(&before, &version)?;
-    record_status(store, &version, Some(before.status), incumbent.as_ref(), None, context)?;
-    context.append(store, &version, &event)?;
-    Ok(version)
+    store.update(before, &after)?;
+    record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;
+    context.append(store, &after, &event)?;
+    Ok(after)
 }
 
 /// Merges the scores of a suite into a version's metrics.

@@ -85,9 +85,11 @@ pub(super) async fn set(mut call: Call) -> Answer {
         ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
         ("alias" = String, Path, min_length = 1, example = "champion", description = "The alias, percent-encoded."),
         ("expected" = Option<i64>, Query, description = "The number of the version that must hold the alias."),
+        ("reason" = Option<String>, Query, min_length = 1, description = "Why, for the audit trail; at most 4 KiB."),
     ),
     responses(
         (status = 200, description = "The alias is deleted.", body = Deleted),
+        (status = 400, description = "The reason is blank or too long.", body = Failure),
         (status = 404, description = "The model does not exist, or has no such alias.", body = Failure),
         (status = 409, description = "Another version than expected holds the alias.", body = Failure),
         TooLarge, DoesNotFit, DiskFull,
@@ -95,9 +97,9 @@ pub(super) async fn set(mut call: Call) -> Answer {
 )]
 pub(super) async fn delete(mut call: Call) -> Answer {
     let (model, alias) = (path::model(&call)?, call.path_text(4)?);
-    let expected = call.query("expected").map(Some);
+    let (expected, reason) = (call.query("expected").map(Some), call.query_not_empty("reason"));
     call.check()?;
-    let change = AliasChange { model, alias, number: None, expected, reason: None };
+    let change = AliasChange { model, alias, number: None, expected, reason };
     call.registry().change_alias(change, call.caller()).await?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
 }

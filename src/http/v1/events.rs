@@ -41,7 +41,6 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let query = TrailQuery {
         model: call.query_not_empty("model"),
         number: call.query("version"),
-        version: None,
         event_type: call.query_not_empty("type"),
         actor: call.query_not_empty("actor"),
         limit: u32::try_from(limit).unwrap_or(u32::MAX),

@@ -18,13 +18,14 @@ fn an_alias_moves_from_version_to_version() {
     let events = app.trail("model=m").len();
     app.set_alias("m", "champion", json!({"version": 2})).ok();
     assert_eq!(app.trail("model=m").len(), events, "the same holder again is no change");
-    let deleted = app.v1("DELETE", "/v1/models/m/aliases/champion", Value::Null).ok();
+    app.v1("DELETE", "/v1/models/m/aliases/champion?reason=%20", Value::Null).error(400, "invalid");
+    let deleted = app.v1("DELETE", "/v1/models/m/aliases/champion?reason=last", Value::Null).ok();
     assert_eq!(deleted, json!({"deleted": true}));
     assert_eq!(app.holder("m", "champion"), Value::Null);
     app.v1("DELETE", "/v1/models/m/aliases/champion", Value::Null).error(404, "not_found");
     let trail = json!(app.trail("model=m"));
     assert_eq!(each(&trail, "type"), ["create", "create", "set_alias", "set_alias", "delete_alias"]);
-    assert_eq!(trail[2]["reason"], "first");
+    assert_eq!((&trail[2]["reason"], &trail[4]["reason"]), (&json!("first"), &json!("last")));
     assert_eq!(trail[3]["payload"], json!({"alias": "champion", "version": "b", "from": "a"}));
 }
 

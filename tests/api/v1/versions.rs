@@ -118,8 +118,8 @@ fn only_given_fields_and_tags_change_and_the_trail_has_the_values() {
     assert_eq!(changed["tags"], json!({"b": "", "c": "x"}));
     let trail = app.trail("model=m&version=1");
     let update = trail.iter().find(|event| event["type"] == "update").unwrap();
-    assert_eq!(update["before"], json!({"description": "old", "params": null}));
-    assert_eq!(update["after"], json!({"description": "new", "params": 3}));
+    assert_eq!(update["before"], json!({"description": "old", "params": null, "tags": {"a": "1", "b": ""}}));
+    assert_eq!(update["after"], json!({"description": "new", "params": 3, "tags": {"b": "", "c": "x"}}));
 
     let events = trail.len();
     let same = app.v1("PATCH", &path, json!({})).ok();

@@ -151,7 +151,7 @@ pub(crate) static TABLES: [Table; 10] = [
     Table {
         name: "deleted_models",
         key: 1,
-        columns: version_columns!(("deleted_at", Text), ("deleted_by", Text)),
+        columns: version_columns!(("deleted_at", Text), ("deleted_by", Text), ("with_model", Flag)),
     },
     Table {
         name: "aliases",

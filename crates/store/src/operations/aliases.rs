@@ -50,7 +50,7 @@ pub fn set_alias(
     Ok(version)
 }
 
-/// Deletes an alias. Deleting `production` moves its holder to staging.
+/// Deletes an alias. Deleting `production` moves its holder to staging. The reason, if there is one, goes into the audit trail.
 ///
 /// # Errors
 /// As [`set_alias`].
@@ -59,8 +59,10 @@ pub fn delete_alias(
     name: &str,
     alias: &str,
     expected: Option<Option<i64>>,
+    reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    reason.map_or(Ok(()), check_reason)?;
     let model = load_model(store, name)?;
     let holder = find_holder(store, model.key, name, alias)?;
     check_holder(alias, holder.as_ref().map(|holder| holder.number), expected)?;
@@ -68,10 +70,11 @@ pub fn delete_alias(
         return Err(Refusal::NotFound(format!("{name:?} has no alias {alias:?}")).into());
     };
     if alias == PRODUCTION_ALIAS {
-        return change_status(store, holder, Status::Staging, None, None, context);
+        return change_status(store, holder, Status::AFTER_PRODUCTION, None, reason, context);
     }
+    let event = context.checked(EventDraft::delete_alias(alias, &holder.label))?.because(reason);
     store.set_alias(model.key, alias, None)?;
     store.end_holding(model.key, alias, &context.now.to_string())?;
-    context.append(store, &holder, &EventDraft::delete_alias(alias, &holder.label))?;
+    context.append(store, &holder, &event)?;
     Ok(holder)
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Model, Precondition, Refusal, Timestamp, limits::check_name, model::ModelPatch,
+    EventDraft, EventKind, Model, Precondition, Refusal, Timestamp, VersionId, limits::check_name,
+    model::ModelPatch,
 };
 
 use super::{
     Context, load_model,
-    trash::{delete_unchecked, restore},
+    trash::{delete_unchecked, restore_unchecked},
 };
 use crate::{StoreError, WriteStore};
 
@@ -43,7 +44,7 @@ pub fn create_model(
         return Err(Refusal::Conflict(format!("there is a model {name:?} already")).into());
     }
     let model = store.insert_model(model)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model))?;
+    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model.name))?;
     Ok(model)
 }
 
@@ -92,16 +93,24 @@ pub fn delete_model(
 ) -> Result<(), StoreError> {
     let model = load_model(store, name)?;
     precondition.check_model(&model)?;
-    let mut versions = Vec::new();
-    for id in store.versions_of(model.key)? {
-        versions.extend(store.find(id)?);
+    let versions = store.versions_of(model.key)?;
+    // One version at a time: together their metrics may not fit into memory.
+    for id in versions.iter().filter(|_| !force) {
+        store.find(*id)?.map_or(Ok(()), |version| version.check_deletable(force))?;
     }
-    versions.iter().try_for_each(|version| version.check_deletable(force))?;
-    for version in versions {
-        delete_unchecked(store, &version, context)?;
+    let mut aliases: BTreeMap<VersionId, Vec<String>> = BTreeMap::new();
+    for alias in store.aliases(model.key)? {
+        aliases.entry(alias.version).or_default().push(alias.name);
     }
-    store.set_model_deleted(model.key, Some(&context.now.to_string()))?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::DeleteModel, &model))
+    for id in versions {
+        if let Some(version) = store.find(id)? {
+            let aliases = aliases.remove(&id).unwrap_or_default();
+            delete_unchecked(store, &version, &aliases, true, context)?;
+        }
+    }
+    let updated_at = context.now.after(&model.updated_at).to_string();
+    store.set_model_deleted(model.key, Some(&context.now.to_string()), &updated_at)?;
+    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::DeleteModel, &model.name))
 }
 
 /// Takes the model that was deleted last under this name out of the trash, with the versions that were deleted with it.
@@ -122,11 +131,14 @@ pub fn restore_model(
         ))
         .into());
     }
-    let versions = store.deleted_with_model(model.key)?;
-    store.set_model_deleted(model.key, None)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::RestoreModel, &model))?;
-    for id in versions {
-        restore(store, id, context)?;
+    let updated_at = context.now.after(&model.updated_at).to_string();
+    store.set_model_deleted(model.key, None, &updated_at)?;
+    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::RestoreModel, &model.name))?;
+    // No version has the name of the model, so all labels are free, and no rule can refuse one of these.
+    for id in store.deleted_with_model(model.key)? {
+        if let Some(version) = store.find_deleted(id)? {
+            restore_unchecked(store, version, context)?;
+        }
     }
-    Ok(Model { deleted_at: None, ..model })
+    Ok(Model { deleted_at: None, updated_at, ..model })
 }

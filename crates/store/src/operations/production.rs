@@ -12,7 +12,7 @@ use crate::{StoreError, WriteStore};
 /// Changes the status of a version. The reason, if there is one, goes into the audit trail.
 ///
 /// # Errors
-/// As [`update`].
+/// As [`update`](super::update). The caller has checked the reason.
 pub fn promote(
     store: &mut dyn WriteStore,
     id: VersionId,
@@ -64,8 +64,9 @@ pub fn rollback(
     let model = load_model(store, name)?;
     let incumbent = store.find_production(name)?;
     let to = to.map(|number| find_number(store, model.key, name, number)).transpose()?;
-    let holdings = store.holdings(model.key, PRODUCTION_ALIAS)?;
-    let target = rollback_target(name, &holdings, incumbent.as_ref(), to.as_ref())?;
+    let (of, except) = (to.as_ref().map(|to| to.id), incumbent.as_ref().map(|current| current.id));
+    let held = store.last_holding(model.key, PRODUCTION_ALIAS, of, except)?;
+    let target = rollback_target(name, held, to.as_ref(), incumbent.as_ref())?;
     let version = store.find(target.version)?.ok_or_else(|| {
         Refusal::Conflict(format!(
             "version {:?}, which was in production before, is deleted; restore it, or name another version",
@@ -90,19 +91,19 @@ pub(super) fn find_incumbent(
         return Ok(None);
     }
     let incumbent = store.find_production(name)?;
-    let to_beat = incumbent.as_ref().and_then(|model| model.metrics.as_deref());
+    let to_beat = incumbent.as_ref().and_then(|incumbent| incumbent.metrics.as_deref());
     context.gate.admit(metrics, to_beat)?;
     Ok(incumbent)
 }
 
-/// Moves the incumbent to staging. [`record_status`] appends its event, once the successor has an id.
+/// Moves the incumbent out of production. [`record_status`] appends its event, once the successor has an id.
 pub(super) fn demote(
     store: &mut dyn WriteStore,
     incumbent: Option<&Version>,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let Some(incumbent) = incumbent else { return Ok(()) };
-    store.set_status(incumbent.id, Status::Staging, &context.after(incumbent))?;
+    store.set_status(incumbent.id, Status::AFTER_PRODUCTION, &context.after(incumbent))?;
     store.end_holding(incumbent.model, PRODUCTION_ALIAS, &context.now.to_string())
 }
 

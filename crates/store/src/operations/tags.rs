@@ -2,7 +2,7 @@
 
 use registry_domain::{EventDraft, Patch, Precondition, Refusal, Tags, Version, VersionId, tags::TagChanges};
 
-use super::{Context, load_checked, update};
+use super::{Context, load_checked, write_update};
 use crate::{StoreError, WriteStore};
 
 /// Sets a tag of a version; an empty value makes it one without a value. An immutable version accepts it. Setting the value
@@ -63,31 +63,35 @@ fn write_tags(
     Ok(version)
 }
 
-/// Changes fields and single tags of a version. Tags that are not named stay.
+/// Changes fields and single tags of a version, in one update with one event. Tags that are not named stay.
+///
+/// If only one tag changes, the event is the one of [`set_tag`] or [`delete_tag`].
 ///
 /// # Errors
-/// As [`update`]; [`Refusal::Invalid`] for a tag that is blank or too long.
+/// As [`update`](super::update) and [`set_tag`].
 pub fn update_with_tags(
     store: &mut dyn WriteStore,
     id: VersionId,
     patch: &Patch,
-    tags: &TagChanges,
+    changes: &TagChanges,
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    let version = load_checked(store, id, precondition)?;
-    // Checked before anything is written.
-    Tags::of(&version).apply(tags)?;
-    let mut version = update(store, id, patch, precondition, context)?;
-    let any = Precondition::default();
-    for (key, value) in tags {
-        match value {
-            Some(value) => version = set_tag(store, id, key, value, &any, context)?,
-            None if Tags::of(&version).get(key).is_some() => {
-                version = delete_tag(store, id, key, &any, context)?;
-            }
-            None => {}
+    let before = load_checked(store, id, precondition)?;
+    patch.check_allowed(&before)?;
+    let mut after = before.clone();
+    patch.apply(&mut after);
+    let mut tags = Tags::of(&after);
+    tags.apply(changes)?;
+    tags.store(&mut after);
+    let mut fields = patch.updated_fields();
+    let (had, has) = (Tags::of(&before), Tags::of(&after));
+    if had != has && !fields.contains(&"tags") {
+        if let (true, Some((key, _))) = (fields.is_empty() && changes.len() == 1, changes.first_key_value()) {
+            let event = EventDraft::tag(key, had.get(key), has.get(key));
+            return write_tags(store, before, has, event, context);
         }
+        fields.push("tags");
     }
-    Ok(version)
+    write_update(store, &before, after, &fields, context)
 }

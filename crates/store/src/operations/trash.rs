@@ -20,23 +20,26 @@ pub fn delete(
 ) -> Result<(), StoreError> {
     let version = load_checked(store, id, precondition)?;
     version.check_deletable(force)?;
-    delete_unchecked(store, &version, context)
+    let aliases = store.aliases(version.model)?.into_iter().filter(|alias| alias.version == id);
+    let aliases: Vec<_> = aliases.map(|alias| alias.name).collect();
+    delete_unchecked(store, &version, &aliases, false, context)
 }
 
-/// Moves a version to the trash. Its aliases end.
+/// Moves a version to the trash, alone or together with its model. Its aliases end.
 pub(super) fn delete_unchecked(
     store: &mut dyn WriteStore,
     version: &Version,
+    aliases: &[String],
+    with_model: bool,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let now = context.now.to_string();
-    let aliases = store.aliases(version.model)?;
-    for alias in aliases.into_iter().filter(|alias| alias.version == version.id) {
-        store.set_alias(version.model, &alias.name, None)?;
-        store.end_holding(version.model, &alias.name, &now)?;
-        context.append(store, version, &EventDraft::delete_alias(&alias.name, &version.label))?;
+    for alias in aliases {
+        store.set_alias(version.model, alias, None)?;
+        store.end_holding(version.model, alias, &now)?;
+        context.append(store, version, &EventDraft::delete_alias(alias, &version.label))?;
     }
-    store.delete(version, context.actor, &now)?;
+    store.delete(version, with_model, context.actor, &now)?;
     if version.status == Status::Production {
         store.end_holding(version.model, PRODUCTION_ALIAS, &now)?;
     }
@@ -60,7 +63,7 @@ pub fn restore(
     id: VersionId,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    let mut version = store
+    let version = store
         .find_deleted(id)?
         .ok_or_else(|| Refusal::NotFound(format!("there is no deleted version with id {id}")))?;
     let model = store.find_model(&version.name)?.filter(|model| model.key == version.model);
@@ -74,6 +77,15 @@ pub fn restore(
     if let Some(taken) = store.find_label(&version.name, &version.label)? {
         return Err(Refusal::taken(&version.name, &version.label, taken).into());
     }
+    restore_unchecked(store, version, context)
+}
+
+/// Takes a version out of the trash whose model is there and whose label is free.
+pub(super) fn restore_unchecked(
+    store: &mut dyn WriteStore,
+    mut version: Version,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
     version.status = version.status.once_restored();
     version.updated_at = context.after(&version);
     store.restore(&version)?;

@@ -84,15 +84,14 @@ fn subject(connection: &mut Connection, query: &TrailQuery) -> Result<Option<(&'
             Some(model)
         }
     };
-    Ok(match (query.version, query.number, model) {
-        (Some(version), ..) => Some(("model_id =", version)),
-        (None, Some(number), Some(model)) => {
+    Ok(match (query.number, model) {
+        (Some(number), Some(model)) => {
             let version = id(connection.one(VERSION, &[(&model, Type::INT8), (&number, Type::INT8)])?)?;
             version.map(|version| ("model_id =", version))
         }
-        (None, Some(_), None) => None,
-        (None, None, Some(model)) => Some(("model_key =", model)),
-        (None, None, None) => Some(("id >=", i64::MIN)),
+        (Some(_), None) => None,
+        (None, Some(model)) => Some(("model_key =", model)),
+        (None, None) => Some(("id >=", i64::MIN)),
     })
 }
 

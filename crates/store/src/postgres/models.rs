@@ -50,20 +50,20 @@ const MOVE_TO_TRASH: &str = concat!(
     columns!("models."),
     ") INSERT INTO deleted_models (",
     columns!(""),
-    ", deleted_at, deleted_by) SELECT ",
+    ", deleted_at, deleted_by, with_model) SELECT ",
     columns!("moved."),
-    ", $2, $3 FROM moved"
+    ", $2, $3, $4 FROM moved"
 );
 const REMOVE_FROM_TRASH: &str = "DELETE FROM deleted_models WHERE id = $1";
 const DELETED_BY_ID: &str =
     concat!("SELECT ", columns!("deleted_models."), " FROM deleted_models WHERE id = $1");
 const DELETED_BY_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = $1 AND number = $2";
-const DELETED_WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = $1 \
-    AND deleted_at = (SELECT deleted_at FROM registered_models WHERE id = $1) ORDER BY id";
+const DELETED_WITH_MODEL: &str =
+    "SELECT id FROM deleted_models WHERE model_key = $1 AND with_model ORDER BY id";
+/// A purged version leaves its digest, and of several with one label the one that was purged last.
 const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE name = $1 AND version = $2 \
-    ORDER BY deleted_at DESC, id DESC LIMIT 1";
-const SPENT_BY_PURGED: &str = "SELECT sha256 FROM spent_labels JOIN registered_models ON id = model_key \
-    WHERE name = $1 AND label = $2 ORDER BY model_key DESC LIMIT 1";
+    UNION SELECT sha256 FROM spent_labels JOIN registered_models ON id = model_key \
+    WHERE name = $1 AND label = $2";
 
 const SET_ALIAS: &str = "INSERT INTO aliases (model_key, alias, version_id) VALUES ($1, $2, $3) \
     ON CONFLICT (model_key, alias) DO UPDATE SET version_id = excluded.version_id";
@@ -202,8 +202,15 @@ impl WriteStore for PostgresWriter {
         Ok(())
     }
 
-    fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError> {
-        let values = [Value::integer(version.id), Value::owned(now), Value::owned(actor)];
+    fn delete(
+        &mut self,
+        version: &Version,
+        with_model: bool,
+        actor: &str,
+        now: &str,
+    ) -> Result<(), StoreError> {
+        let values =
+            [Value::integer(version.id), Value::owned(now), Value::owned(actor), Value::Boolean(with_model)];
         self.defer([Write::new(MOVE_TO_TRASH, values)]);
         let removals = lookup::remove(version, &mut self.counts);
         self.defer(removals);
@@ -226,12 +233,11 @@ impl WriteStore for PostgresWriter {
         self.ids(DELETED_WITH_MODEL, model)
     }
 
-    fn spent_label(&mut self, name: &str, label: &str) -> Result<Option<Option<String>>, StoreError> {
+    fn spent_digests(&mut self, name: &str, label: &str) -> Result<Vec<Option<String>>, StoreError> {
         let (name, label) = (encoded(name), encoded(label));
         let key: [Parameter<'_>; 2] = [(&name, Type::TEXT), (&label, Type::TEXT)];
-        let requests = [Request::prepared(SPENT, &key), Request::prepared(SPENT_BY_PURGED, &key)];
-        let answers = self.run_locked(&name, &requests)?;
-        Ok(answers.iter().flatten().next().map(|row| optional_text(row, 0)).transpose()?)
+        let answers = self.run_locked(&name, &[Request::prepared(SPENT, &key)])?;
+        Ok(answers.iter().flatten().map(|row| optional_text(row, 0)).collect::<Result<_, _>>()?)
     }
 
     fn restore(&mut self, version: &Version) -> Result<(), StoreError> {
@@ -283,8 +289,13 @@ impl WriteStore for PostgresWriter {
         Ok(())
     }
 
-    fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError> {
-        let values = [Value::integer(model), Value::optional(deleted_at)];
+    fn set_model_deleted(
+        &mut self,
+        model: ModelKey,
+        deleted_at: Option<&str>,
+        updated_at: &str,
+    ) -> Result<(), StoreError> {
+        let values = [Value::integer(model), Value::optional(deleted_at), Value::owned(updated_at)];
         self.defer([Write::new(registered::SET_DELETED, values)]);
         Ok(())
     }
@@ -342,11 +353,18 @@ impl WriteStore for PostgresWriter {
         Ok(())
     }
 
-    fn holdings(&mut self, model: ModelKey, alias: &str) -> Result<Vec<Holding>, StoreError> {
-        let values = registered::holdings_of(model, Some(alias), u32::MAX);
-        let parameters: Vec<_> = values.iter().map(Value::parameter).collect();
-        let answers = self.run_in_model(model, &[Request::prepared(registered::HOLDINGS, &parameters)])?;
-        Ok(answers.iter().flatten().map(registered::holding).collect::<Result<_, _>>()?)
+    fn last_holding(
+        &mut self,
+        model: ModelKey,
+        alias: &str,
+        of: Option<VersionId>,
+        except: Option<VersionId>,
+    ) -> Result<Option<Holding>, StoreError> {
+        let alias = encoded(alias);
+        let key: [Parameter<'_>; 4] =
+            [(&model, Type::INT8), (&alias, Type::TEXT), (&of, Type::INT8), (&except, Type::INT8)];
+        let answers = self.run_in_model(model, &[Request::prepared(registered::LAST_HOLDING, &key)])?;
+        Ok(answers.iter().flatten().next().map(registered::holding).transpose()?)
     }
 
     fn append_event(

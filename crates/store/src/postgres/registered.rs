@@ -1,4 +1,4 @@
-//! Registered models, their aliases, and who held these from when to when.
+//! Registered models, their aliases and their holdings.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -86,7 +86,8 @@ const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, updated_at =
         WHERE model_key = $1 RETURNING 1), \
     in_trash AS (UPDATE deleted_models SET name = $2 WHERE model_key = $1) \
     SELECT count(*) FROM renamed";
-pub(super) const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = $2 WHERE id = $1";
+pub(super) const SET_DELETED: &str =
+    "UPDATE registered_models SET deleted_at = $2, updated_at = $3 WHERE id = $1";
 
 pub(super) const ALIASES: &str = "SELECT aliases.model_key, alias, models.id, number, version FROM aliases \
     JOIN models ON models.id = version_id WHERE aliases.model_key = ANY($1) ORDER BY alias";
@@ -106,18 +107,30 @@ const COUNTS: &str = "SELECT id, \
     FROM registered_models AS registered WHERE id = ANY($1)";
 
 macro_rules! holdings {
-    ($model:literal) => {
+    ($condition:literal) => {
         concat!(
-            "SELECT alias, version_id, number, label, since, until, actor, reason FROM holdings \
-             WHERE model_key = ",
-            $model,
-            " AND ($2::text IS NULL OR alias = $2) AND ($3::text IS NULL OR since <= $3 \
-             AND (until IS NULL OR until > $3)) ORDER BY id DESC LIMIT $4"
+            "SELECT alias, version_id, number, label, since, until, actor, reason FROM holdings WHERE ",
+            $condition,
+            " ORDER BY id DESC LIMIT "
         )
     };
 }
-pub(super) const HOLDINGS: &str = holdings!("$1");
-const HISTORY: &str = holdings!("(SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL)");
+/// `$3` must be the version, `$4` must not.
+pub(super) const LAST_HOLDING: &str = concat!(
+    holdings!(
+        "model_key = $1 AND alias = $2 AND ($3::bigint IS NULL OR version_id = $3) \
+         AND ($4::bigint IS NULL OR version_id <> $4)"
+    ),
+    "1"
+);
+const HISTORY: &str = concat!(
+    holdings!(
+        "model_key = (SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL) \
+         AND ($2::text IS NULL OR alias = $2) AND ($3::text IS NULL OR since <= $3 \
+         AND (until IS NULL OR until > $3))"
+    ),
+    "$4"
+);
 
 /// A page ends early once the descriptions and tags of its models have this many bytes.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
@@ -320,11 +333,6 @@ pub(super) fn page(
     let summaries = summaries(models, &mut |requests| connection.all(None, requests))?;
     connection.batch("COMMIT")?;
     Ok((summaries, Page { total: None, next }))
-}
-
-/// Returns the parameters of [`HOLDINGS`].
-pub(super) fn holdings_of(model: ModelKey, alias: Option<&str>, limit: u32) -> [Value<'static>; 4] {
-    [Value::integer(model), Value::optional(alias), Value::Text(None), Value::integer(limit.into())]
 }
 
 /// Returns who held the aliases of a model that a query names.

@@ -274,14 +274,14 @@ impl Field for bool {
 }
 
 /// Returns the columns of a version except its id, with their values.
-pub(super) fn columns_of(model: &Version) -> [(&'static str, Value<'_>); 31] {
+pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 31] {
     macro_rules! columns {
         ($($field:ident)*) => {
             [
-                ("status", Value::text(model.status.as_str())),
-                ("model_key", model.model.value()),
-                ("version", model.label.value()),
-                $((stringify!($field), model.$field.value())),*
+                ("status", Value::text(version.status.as_str())),
+                ("model_key", version.model.value()),
+                ("version", version.label.value()),
+                $((stringify!($field), version.$field.value())),*
             ]
         };
     }

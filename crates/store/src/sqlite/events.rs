@@ -36,7 +36,7 @@ const TRAIL_EVENT: &str = "SELECT id, model_id, event_type, payload_json, actor,
     model_key, previous_of_model, hash, (SELECT name FROM registered_models WHERE id = model_key), \
     ifnull((SELECT number FROM models WHERE id = model_id), (SELECT number FROM deleted_models WHERE id = model_id)) \
     FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1";
-const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 \
+const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0 \
     UNION ALL SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
 /// Events that a page of the trail looks at, at most. A page of rare events may have fewer than its limit, or none, and a next one.
 const MAX_SCANNED: u32 = 20_000;
@@ -51,10 +51,10 @@ pub(super) fn append(
     created_at: &str,
 ) -> rusqlite::Result<()> {
     let version_id = version.unwrap_or(0);
-    let mut heads = connection.prepare_cached(HEADS)?;
-    let mut heads = heads.query((model, version_id))?;
-    let Some(head) = heads.next()? else { return Err(rusqlite::Error::QueryReturnedNoRows) };
-    let (previous, of_version): (Option<i64>, Option<i64>) = (head.get(0)?, head.get(2)?);
+    // Without FROM, so there is always one row.
+    let (previous, last_hash, of_version): (Option<i64>, Option<Vec<u8>>, Option<i64>) = connection
+        .prepare_cached(HEADS)?
+        .query_row((model, version_id), |head| Ok((head.get(0)?, head.get(1)?, head.get(2)?)))?;
     let link = Link {
         model,
         previous,
@@ -65,7 +65,7 @@ pub(super) fn append(
         actor: Some(actor),
         created_at,
     };
-    let hash = link.hash(head.get_ref(1)?.as_blob_or_null()?);
+    let hash = link.hash(last_hash.as_deref());
     connection.prepare_cached(INSERT)?.execute((
         version_id,
         link.event_type,
@@ -243,11 +243,11 @@ pub(super) fn trail(
     visit: VisitTrail<'_>,
 ) -> Result<Page, StoreError> {
     let model = query.model.as_deref().map(|name| registered::key_ever(connection, name)).transpose()?;
-    let version = match (query.version, query.number, model.flatten()) {
-        (None, Some(number), Some(model)) => {
+    let version = match (query.number, model.flatten()) {
+        (Some(number), Some(model)) => {
             connection.prepare_cached(VERSION)?.query_row((model, number), |row| row.get(0)).optional()?
         }
-        (version, ..) => version,
+        _ => None,
     };
     let subject = match (version, model) {
         (Some(version), _) => Subject::Version(version),

@@ -69,10 +69,20 @@ const SET_TEXT: &str = "INSERT OR REPLACE INTO model_texts (rowid, folded_name, 
 const REMOVE_TEXT: &str = "DELETE FROM model_texts WHERE rowid = ?1";
 const ADD_BACKDATED: &str = "INSERT INTO backdated_models SELECT ?1, ?2 \
     WHERE EXISTS (SELECT 1 FROM models WHERE created_at > ?2 AND id < ?1)";
+/// Compares with the version before it in order, and with the backdated ones.
+const RESTORE_BACKDATED: &str = "INSERT INTO backdated_models SELECT ?1, ?2 \
+    WHERE ?2 < (SELECT created_at FROM models WHERE id < ?1 \
+        AND NOT EXISTS (SELECT 1 FROM backdated_models WHERE model_id = models.id) ORDER BY id DESC LIMIT 1) \
+    OR EXISTS (SELECT 1 FROM backdated_models WHERE backdated_to > ?2 AND model_id < ?1)";
+const NEXT_IN_ORDER: &str = "SELECT id, created_at FROM models WHERE id > ?1 \
+    AND NOT EXISTS (SELECT 1 FROM backdated_models WHERE model_id = models.id) ORDER BY id";
 const REMOVE_BACKDATED: &str = "DELETE FROM backdated_models WHERE model_id = ?1";
 
-const RENAME: &str = "UPDATE models SET name = ?2 WHERE model_key = ?1";
-const TEXTS: &str = "SELECT id, version, description FROM models WHERE model_key = ?1";
+/// Moves `updated_at` of the versions forward, as each change of them does.
+const RENAME: &str = "UPDATE models SET name = ?2, updated_at = CASE WHEN updated_at < ?3 THEN ?3 \
+    ELSE ifnull(strftime('%Y-%m-%d %H:%M:%f', updated_at, '+0.001 seconds'), ?3) END \
+    WHERE model_key = ?1 AND number > 0";
+const TEXTS: &str = "SELECT id, version, description FROM models WHERE model_key = ?1 AND number > 0";
 
 /// What a counter of `model_counts` counts; of the tags, only those without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,18 +103,45 @@ impl CountOf {
 }
 
 /// Adds a version that was inserted.
-pub(super) fn add(connection: &Connection, model: &Version) -> rusqlite::Result<()> {
-    count(connection, CountOf::Name, &model.name, 1)?;
-    count(connection, CountOf::Status, model.status.as_str(), 1)?;
-    change_tags(connection, model.id, &Tags::default(), &Tags::of(model))?;
-    change_files(connection, model.id, &[], &VersionFile::of(model))?;
-    scores::change(connection, model.id, &changes(None, model.metrics.as_deref()))?;
-    set_text(connection, model.id, &model.name, &model.label, model.description.as_deref())?;
-    connection.prepare_cached(ADD_BACKDATED)?.execute((model.id, &model.created_at))?;
+pub(super) fn add(connection: &Connection, version: &Version) -> rusqlite::Result<()> {
+    add_rows(connection, version)?;
+    connection.prepare_cached(ADD_BACKDATED)?.execute((version.id, &version.created_at))?;
     Ok(())
 }
 
-/// Updates the tables after a version has changed. Its name, version and `created_at` never change.
+fn add_rows(connection: &Connection, version: &Version) -> rusqlite::Result<()> {
+    count(connection, CountOf::Name, &version.name, 1)?;
+    count(connection, CountOf::Status, version.status.as_str(), 1)?;
+    change_tags(connection, version.id, &Tags::default(), &Tags::of(version))?;
+    change_files(connection, version.id, &[], &VersionFile::of(version))?;
+    scores::change(connection, version.id, &changes(None, version.metrics.as_deref()))?;
+    set_text(connection, version.id, &version.name, &version.label, version.description.as_deref())
+}
+
+/// Adds a version that was taken out of the trash, between versions with lower and higher ids.
+///
+/// Apart from the backdated versions, order by id is order by `created_at`. So only the neighbours need to be compared.
+pub(super) fn restore(connection: &Connection, version: &Version) -> rusqlite::Result<()> {
+    add_rows(connection, version)?;
+    connection.prepare_cached(RESTORE_BACKDATED)?.execute((version.id, &version.created_at))?;
+    let mut overtaken = Vec::new();
+    let mut next = connection.prepare_cached(NEXT_IN_ORDER)?;
+    let mut next = next.query([version.id])?;
+    while let Some(row) = next.next()? {
+        let (id, created_at): (i64, String) = (row.get(0)?, row.get(1)?);
+        if created_at >= version.created_at {
+            break;
+        }
+        overtaken.push((id, created_at));
+    }
+    drop(next);
+    for row in overtaken {
+        connection.prepare_cached("INSERT INTO backdated_models VALUES (?1, ?2)")?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// Updates the tables after a version has changed. Its label and `created_at` never change, and its name only by [`rename`].
 pub(super) fn change(connection: &Connection, before: &Version, after: &Version) -> rusqlite::Result<()> {
     change_status(connection, before.status, after.status)?;
     if before.tags != after.tags || before.properties != after.properties {
@@ -128,9 +165,15 @@ pub(super) fn change_status(connection: &Connection, from: Status, to: Status) -
     Ok(())
 }
 
-/// Gives the versions of a model a new name. The trigger moves their `updated_at`.
-pub(super) fn rename(connection: &Connection, model: i64, before: &str, after: &str) -> rusqlite::Result<()> {
-    let renamed = connection.prepare_cached(RENAME)?.execute((model, after))?;
+/// Gives the versions of a model a new name.
+pub(super) fn rename(
+    connection: &Connection,
+    model: i64,
+    before: &str,
+    after: &str,
+    now: &str,
+) -> rusqlite::Result<()> {
+    let renamed = connection.prepare_cached(RENAME)?.execute((model, after, now))?;
     let renamed = i64::try_from(renamed).unwrap_or(i64::MAX);
     if renamed == 0 {
         return Ok(());
@@ -147,14 +190,14 @@ pub(super) fn rename(connection: &Connection, model: i64, before: &str, after: &
 }
 
 /// Removes a version.
-pub(super) fn remove(connection: &Connection, model: &Version) -> rusqlite::Result<()> {
-    count(connection, CountOf::Name, &model.name, -1)?;
-    count(connection, CountOf::Status, model.status.as_str(), -1)?;
-    change_tags(connection, model.id, &Tags::of(model), &Tags::default())?;
-    connection.prepare_cached(REMOVE_FILES)?.execute([model.id])?;
-    scores::change(connection, model.id, &changes(model.metrics.as_deref(), None))?;
-    connection.prepare_cached(REMOVE_TEXT)?.execute([model.id])?;
-    connection.prepare_cached(REMOVE_BACKDATED)?.execute([model.id])?;
+pub(super) fn remove(connection: &Connection, version: &Version) -> rusqlite::Result<()> {
+    count(connection, CountOf::Name, &version.name, -1)?;
+    count(connection, CountOf::Status, version.status.as_str(), -1)?;
+    change_tags(connection, version.id, &Tags::of(version), &Tags::default())?;
+    connection.prepare_cached(REMOVE_FILES)?.execute([version.id])?;
+    scores::change(connection, version.id, &changes(version.metrics.as_deref(), None))?;
+    connection.prepare_cached(REMOVE_TEXT)?.execute([version.id])?;
+    connection.prepare_cached(REMOVE_BACKDATED)?.execute([version.id])?;
     Ok(())
 }
 

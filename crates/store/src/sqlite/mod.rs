@@ -16,6 +16,8 @@ mod models;
 mod ngrams;
 mod open_error;
 mod options;
+#[cfg(test)]
+mod plans;
 mod registered;
 mod rows;
 mod schema;

@@ -32,7 +32,7 @@ const PRODUCTION: &str =
 const BY_NUMBER: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM models WHERE number = ?2 AND model_key = \
+    " FROM models WHERE number = ?2 AND number > 0 AND model_key = \
       (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL)"
 );
 const BY_ALIAS: &str = concat!(
@@ -42,8 +42,8 @@ const BY_ALIAS: &str = concat!(
       (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL))"
 );
 
-const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2";
-const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 ORDER BY id";
+const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0";
+const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 AND number > 0 ORDER BY id";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
 const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
 const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
@@ -160,16 +160,16 @@ fn find_one(
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> Result<Option<Version>, StoreError> {
-    let mut model = None;
-    visit_one(connection, sql, parameters, &mut |row| model = Some(row.into_owned()))?;
-    Ok(model)
+    let mut version = None;
+    visit_one(connection, sql, parameters, &mut |row| version = Some(row.into_owned()))?;
+    Ok(version)
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(model: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 31]> {
+fn columns_of(version: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 31]> {
     macro_rules! columns {
         ($($field:ident)*) => {
-            [("status", ToSqlOutput::from(model.status.as_str())), ("model_key", model.model.to_sql()?), ("version", model.label.to_sql()?), $((stringify!($field), model.$field.to_sql()?)),*]
+            [("status", ToSqlOutput::from(version.status.as_str())), ("model_key", version.model.to_sql()?), ("version", version.label.to_sql()?), $((stringify!($field), version.$field.to_sql()?)),*]
         };
     }
     Ok(columns!(
@@ -251,8 +251,14 @@ impl WriteStore for SqliteWriter {
         Ok(commit::touch(&self.connection)?)
     }
 
-    fn delete(&mut self, version: &Version, actor: &str, now: &str) -> Result<(), StoreError> {
-        Ok(trash::add(&self.connection, version, actor, now)?)
+    fn delete(
+        &mut self,
+        version: &Version,
+        with_model: bool,
+        actor: &str,
+        now: &str,
+    ) -> Result<(), StoreError> {
+        Ok(trash::add(&self.connection, version, with_model, actor, now)?)
     }
 
     fn find_deleted(&mut self, id: VersionId) -> Result<Option<Version>, StoreError> {
@@ -267,22 +273,22 @@ impl WriteStore for SqliteWriter {
         Ok(trash::with_model(&self.connection, model)?)
     }
 
-    fn spent_label(&mut self, name: &str, label: &str) -> Result<Option<Option<String>>, StoreError> {
-        Ok(trash::spent_label(&self.connection, name, label)?)
+    fn spent_digests(&mut self, name: &str, label: &str) -> Result<Vec<Option<String>>, StoreError> {
+        Ok(trash::spent_digests(&self.connection, name, label)?)
     }
 
     fn restore(&mut self, version: &Version) -> Result<(), StoreError> {
         trash::remove(&self.connection, version.id)?;
         self.insert_row(version, Some(version.id))?;
-        Ok(lookup::add(&self.connection, version)?)
+        Ok(lookup::restore(&self.connection, version)?)
     }
 
     fn find_model(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
-        Ok(registered::find(&self.connection, name, false)?)
+        Ok(registered::find(&self.connection, name)?)
     }
 
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
-        Ok(registered::find(&self.connection, name, true)?)
+        Ok(registered::find_deleted(&self.connection, name)?)
     }
 
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
@@ -293,8 +299,13 @@ impl WriteStore for SqliteWriter {
         Ok(registered::update(&self.connection, before, after)?)
     }
 
-    fn set_model_deleted(&mut self, model: ModelKey, deleted_at: Option<&str>) -> Result<(), StoreError> {
-        Ok(registered::set_deleted(&self.connection, model, deleted_at)?)
+    fn set_model_deleted(
+        &mut self,
+        model: ModelKey,
+        deleted_at: Option<&str>,
+        updated_at: &str,
+    ) -> Result<(), StoreError> {
+        Ok(registered::set_deleted(&self.connection, model, deleted_at, updated_at)?)
     }
 
     fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError> {
@@ -327,8 +338,14 @@ impl WriteStore for SqliteWriter {
         Ok(registered::end_holding(&self.connection, model, alias, until)?)
     }
 
-    fn holdings(&mut self, model: ModelKey, alias: &str) -> Result<Vec<Holding>, StoreError> {
-        Ok(registered::holdings(&self.connection, model, Some(alias), None, u32::MAX)?)
+    fn last_holding(
+        &mut self,
+        model: ModelKey,
+        alias: &str,
+        of: Option<VersionId>,
+        except: Option<VersionId>,
+    ) -> Result<Option<Holding>, StoreError> {
+        Ok(registered::last_holding(&self.connection, model, alias, of, except)?)
     }
 
     fn append_event(

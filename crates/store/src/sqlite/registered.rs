@@ -1,4 +1,4 @@
-//! Registered models, their aliases, and who held these from when to when.
+//! Registered models, their aliases and their holdings.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ const INSERT: &str = "INSERT INTO registered_models (name, description, created_
     VALUES (?1, ?2, ?3, ?4, (SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1))";
 const UPDATE: &str =
     "UPDATE registered_models SET name = ?2, description = ?3, updated_at = ?4 WHERE id = ?1";
-const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = ?2 WHERE id = ?1";
+const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3 WHERE id = ?1";
 const TAKE_NUMBER: &str =
     "UPDATE registered_models SET next_number = next_number + 1 WHERE id = ?1 RETURNING next_number - 1";
 
@@ -63,8 +63,15 @@ const HOLDINGS: &str = concat!(
     " FROM holdings WHERE model_key = ?1 AND (?2 IS NULL OR alias = ?2) \
       AND (?3 IS NULL OR since <= ?3 AND (until IS NULL OR until > ?3)) ORDER BY id DESC LIMIT ?4"
 );
+/// `?3` must be the version, `?4` must not.
+const LAST_HOLDING: &str = concat!(
+    "SELECT ",
+    holding_columns!(),
+    " FROM holdings WHERE model_key = ?1 AND alias = ?2 AND (?3 IS NULL OR version_id = ?3) \
+      AND (?4 IS NULL OR version_id <> ?4) ORDER BY id DESC LIMIT 1"
+);
 const COUNT_VERSIONS: &str = "SELECT ifnull((SELECT count FROM model_counts WHERE kind = 'name' AND value = ?1), 0), \
-    (SELECT max(number) FROM models WHERE model_key = ?2)";
+    (SELECT max(number) FROM models WHERE model_key = ?2 AND number > 0)";
 const COUNT_DELETED: &str = "SELECT count(*), max(number) FROM deleted_models WHERE model_key = ?1";
 /// The model that has this name, or had it last.
 const KEY_EVER: &str = "SELECT id FROM registered_models WHERE name = ?1 \
@@ -82,9 +89,17 @@ pub(super) fn key_ever(connection: &Connection, name: &str) -> rusqlite::Result<
     connection.prepare_cached(KEY_EVER)?.query_row([name], |row| row.get(0)).optional()
 }
 
-/// Returns the model with this name, or the one that was deleted last under it.
-pub(super) fn find(connection: &Connection, name: &str, deleted: bool) -> rusqlite::Result<Option<Model>> {
-    let sql = if deleted { DELETED } else { LIVE };
+/// Returns the model with this name.
+pub(super) fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Model>> {
+    find_by(connection, LIVE, name)
+}
+
+/// Returns the model that was deleted last under this name.
+pub(super) fn find_deleted(connection: &Connection, name: &str) -> rusqlite::Result<Option<Model>> {
+    find_by(connection, DELETED, name)
+}
+
+fn find_by(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<Model>> {
     let mut model = connection.prepare_cached(sql)?.query_row([name], read).optional()?;
     if let Some(model) = &mut model {
         model.tags = tags(connection, model.key)?;
@@ -134,7 +149,7 @@ pub(super) fn update(connection: &Connection, before: &Model, after: &Model) -> 
         connection.prepare_cached(SET_TAG)?.execute((key, tag, value))?;
     }
     if before.name != after.name {
-        lookup::rename(connection, key, &before.name, &after.name)?;
+        lookup::rename(connection, key, &before.name, &after.name, &after.updated_at)?;
         connection
             .prepare_cached("UPDATE deleted_models SET name = ?2 WHERE model_key = ?1")?
             .execute((key, &after.name))?;
@@ -146,8 +161,9 @@ pub(super) fn set_deleted(
     connection: &Connection,
     model: ModelKey,
     deleted_at: Option<&str>,
+    updated_at: &str,
 ) -> rusqlite::Result<()> {
-    connection.prepare_cached(SET_DELETED)?.execute((model, deleted_at))?;
+    connection.prepare_cached(SET_DELETED)?.execute((model, deleted_at, updated_at))?;
     Ok(())
 }
 
@@ -213,19 +229,32 @@ pub(super) fn holdings(
     at: Option<&str>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Holding>> {
-    let read = |row: &Row<'_>| {
-        Ok(Holding {
-            alias: row.get(0)?,
-            version: row.get(1)?,
-            number: row.get(2)?,
-            label: row.get(3)?,
-            since: row.get(4)?,
-            until: row.get(5)?,
-            actor: row.get(6)?,
-            reason: row.get(7)?,
-        })
-    };
-    connection.prepare_cached(HOLDINGS)?.query_map((model, alias, at, limit), read)?.collect()
+    connection.prepare_cached(HOLDINGS)?.query_map((model, alias, at, limit), holding)?.collect()
+}
+
+/// Returns the last holding of an alias: of this version, or of any version except that one.
+pub(super) fn last_holding(
+    connection: &Connection,
+    model: ModelKey,
+    alias: &str,
+    of: Option<VersionId>,
+    except: Option<VersionId>,
+) -> rusqlite::Result<Option<Holding>> {
+    let mut last = connection.prepare_cached(LAST_HOLDING)?;
+    last.query_row((model, alias, of, except), holding).optional()
+}
+
+fn holding(row: &Row<'_>) -> rusqlite::Result<Holding> {
+    Ok(Holding {
+        alias: row.get(0)?,
+        version: row.get(1)?,
+        number: row.get(2)?,
+        label: row.get(3)?,
+        since: row.get(4)?,
+        until: row.get(5)?,
+        actor: row.get(6)?,
+        reason: row.get(7)?,
+    })
 }
 
 /// Returns who held the aliases of a model that a query names.
@@ -238,7 +267,7 @@ pub(super) fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite
 
 /// Returns a model with a summary of its versions.
 pub(super) fn summary(connection: &Connection, name: &str) -> rusqlite::Result<Option<ModelSummary>> {
-    find(connection, name, false)?.map(|model| summarize(connection, model)).transpose()
+    find(connection, name)?.map(|model| summarize(connection, model)).transpose()
 }
 
 /// Returns a model with a summary of its versions; of the deleted ones, if the model is in the trash.

@@ -7,37 +7,67 @@ use registry_domain::{ModelKey, Version, VersionId};
 use super::{
     lookup,
     rows::{columns, read},
+    schema::{LATER_COLUMNS, add_columns},
 };
 
-/// The columns of `models`, without its constraints, and when and by whom a version was deleted.
-pub(super) const CREATE: &str = concat!(
-    "CREATE TABLE deleted_models AS SELECT ",
+/// The columns of `models`, without its constraints.
+const CREATE: &str =
+    concat!("CREATE TABLE deleted_models AS SELECT ", columns!(), " FROM models WHERE false");
+/// When and by whom a version was deleted, and whether together with its model.
+const COLUMNS: [(&str, &str); 3] =
+    [("deleted_at", "TEXT"), ("deleted_by", "TEXT"), ("with_model", "INTEGER NOT NULL DEFAULT 0")];
+/// Earlier builds gave such versions the time of their model's deletion.
+const FILL_WITH_MODEL: &str = "UPDATE deleted_models SET with_model = 1 FROM registered_models \
+    WHERE registered_models.id = model_key AND registered_models.deleted_at = deleted_models.deleted_at";
+const MOVE: &str = concat!(
+    "INSERT INTO deleted_models (",
     columns!(),
-    " FROM models WHERE false; \
-     ALTER TABLE deleted_models ADD COLUMN deleted_at TEXT; \
-     ALTER TABLE deleted_models ADD COLUMN deleted_by TEXT"
+    ", deleted_at, deleted_by, with_model) SELECT ",
+    columns!(),
+    ", ?2, ?3, ?4 FROM models WHERE id = ?1"
 );
-const MOVE: &str =
-    concat!("INSERT INTO deleted_models SELECT ", columns!(), ", ?2, ?3 FROM models WHERE id = ?1");
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM deleted_models WHERE id = ?1");
 const FIND_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = ?1";
-const WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 \
-    AND deleted_at = (SELECT deleted_at FROM registered_models WHERE id = ?1) ORDER BY id";
+const WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AND with_model ORDER BY id";
+/// A purged version leaves its digest, and of several with one label the one that was purged last.
 const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE name = ?1 AND version = ?2 \
-    ORDER BY deleted_at DESC, id DESC LIMIT 1";
-const SPENT_BY_PURGED: &str = "SELECT sha256 FROM spent_labels JOIN registered_models ON id = model_key \
-    WHERE name = ?1 AND label = ?2 ORDER BY model_key DESC LIMIT 1";
+    UNION SELECT sha256 FROM registered_models JOIN spent_labels ON model_key = id WHERE name = ?1 AND label = ?2";
+
+/// Creates the table, or adds the columns that it lacks. Runs inside a transaction.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    if !connection.table_exists(None, "deleted_models")? {
+        connection.execute_batch(CREATE)?;
+    }
+    let knows_models = connection.column_exists(None, "deleted_models", "with_model")?;
+    add_columns(connection, "deleted_models", &LATER_COLUMNS)?;
+    add_columns(connection, "deleted_models", &COLUMNS)?;
+    if !knows_models {
+        connection.execute_batch(FILL_WITH_MODEL)?;
+    }
+    Ok(())
+}
+
+/// Returns true if the table has all columns.
+pub(super) fn is_complete(connection: &Connection) -> rusqlite::Result<bool> {
+    for (column, _) in LATER_COLUMNS.iter().chain(&COLUMNS) {
+        if !connection.column_exists(None, "deleted_models", *column)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// Moves a version to the trash.
 pub(super) fn add(
     connection: &Connection,
     version: &Version,
+    with_model: bool,
     actor: &str,
     now: &str,
 ) -> rusqlite::Result<()> {
-    connection.prepare_cached(MOVE)?.execute((version.id, now, actor))?;
+    connection.prepare_cached(MOVE)?.execute((version.id, now, actor, with_model))?;
     connection.prepare_cached(DELETE)?.execute([version.id])?;
     lookup::remove(connection, version)
 }
@@ -67,17 +97,11 @@ pub(super) fn with_model(connection: &Connection, model: ModelKey) -> rusqlite::
     connection.prepare_cached(WITH_MODEL)?.query_map([model], |row| row.get(0))?.collect()
 }
 
-/// Returns the digest of the version that was deleted last of those with this name and label.
-pub(super) fn spent_label(
+/// Returns the different digests of the deleted versions with this name and label; `None` for one without a digest.
+pub(super) fn spent_digests(
     connection: &Connection,
     name: &str,
     label: &str,
-) -> rusqlite::Result<Option<Option<String>>> {
-    for sql in [SPENT, SPENT_BY_PURGED] {
-        let digest = connection.prepare_cached(sql)?.query_row([name, label], |row| row.get(0)).optional()?;
-        if digest.is_some() {
-            return Ok(digest);
-        }
-    }
-    Ok(None)
+) -> rusqlite::Result<Vec<Option<String>>> {
+    connection.prepare_cached(SPENT)?.query_map([name, label], |row| row.get(0))?.collect()
 }

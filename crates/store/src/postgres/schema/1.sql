@@ -64,12 +64,13 @@ CREATE INDEX idx_models_name_created ON models (name, created_at, id);
 CREATE INDEX idx_models_artifact_uri ON models ((left(artifact_uri, 200)));
 CREATE INDEX idx_models_run ON models ((left(run_id, 200))) WHERE run_id IS NOT NULL;
 
--- Deleted versions: the columns of `models`, and when and by whom it was deleted.
+-- Deleted versions: the columns of `models`, when and by whom it was deleted, and whether together with its model.
 CREATE TABLE deleted_models (LIKE models);
 ALTER TABLE deleted_models
     ADD PRIMARY KEY (id),
     ADD COLUMN deleted_at text COLLATE "C" NOT NULL,
-    ADD COLUMN deleted_by text COLLATE "C";
+    ADD COLUMN deleted_by text COLLATE "C",
+    ADD COLUMN with_model boolean NOT NULL;
 CREATE INDEX idx_deleted_models_label ON deleted_models (name, version);
 CREATE INDEX idx_deleted_models_number ON deleted_models (model_key, number);
 
@@ -116,6 +117,7 @@ CREATE TABLE holdings (
     reason text COLLATE "C"
 );
 CREATE INDEX idx_holdings_alias ON holdings (model_key, alias, id);
+CREATE UNIQUE INDEX idx_holdings_open ON holdings (model_key, alias) WHERE until IS NULL;
 CREATE INDEX idx_holdings_model ON holdings (model_key, id);
 
 -- Labels of purged versions, with the digest that they had last.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use registry_domain::{EventDraft, ModelKey, Timestamp, VersionId};
+use registry_domain::{EventDraft, EventKind, ModelKey, Timestamp, VersionId};
 
 use super::{MaintenanceError, Purged, Source, Watch, exclusive::with_exclusive};
 use crate::{
@@ -20,14 +20,14 @@ use crate::{
 
 const VERSIONS: &str =
     "SELECT id, model_key, name, version FROM deleted_models WHERE deleted_at < ?1 ORDER BY id";
-const MODELS: &str = "SELECT id FROM registered_models WHERE deleted_at < ?1 AND NOT purged \
+const MODELS: &str = "SELECT id, name FROM registered_models WHERE deleted_at < ?1 AND NOT purged \
     AND NOT EXISTS (SELECT 1 FROM deleted_models WHERE model_key = registered_models.id AND deleted_at >= ?1)";
 const SPEND_LABEL: &str = "INSERT OR REPLACE INTO spent_labels \
     SELECT model_key, version, checkpoint_sha256 FROM deleted_models WHERE id = ?1";
 
 struct Trash {
     versions: Vec<(VersionId, ModelKey, String, String)>,
-    models: Vec<ModelKey>,
+    models: Vec<(ModelKey, String)>,
 }
 
 impl Trash {
@@ -37,8 +37,10 @@ impl Trash {
             .prepare(VERSIONS)?
             .query_map([&time], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        let models =
-            connection.prepare(MODELS)?.query_map([&time], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let models = connection
+            .prepare(MODELS)?
+            .query_map([&time], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
         Ok(Self { versions, models })
     }
 
@@ -81,13 +83,15 @@ pub fn purge(
             let event = EventDraft::purge(name, label);
             events::append(connection, *model, Some(*id), &event, PURGER, &now)?;
         }
-        for model in &trash.models {
+        for (model, name) in &trash.models {
             connection
                 .prepare_cached("UPDATE registered_models SET purged = 1, description = NULL WHERE id = ?1")?
                 .execute([model])?;
             connection
                 .prepare_cached("DELETE FROM registered_model_tags WHERE model_key = ?1")?
                 .execute([model])?;
+            let event = EventDraft::of_model(EventKind::PurgeModel, name);
+            events::append(connection, *model, None, &event, ACTOR, &now)?;
         }
         connection.execute_batch("COMMIT")?;
         Ok(trash.into_purged())

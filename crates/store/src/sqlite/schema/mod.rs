@@ -8,7 +8,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use registry_domain::Timestamp;
 
-pub(super) use tables::{TABLES, holds_nothing, is_registry, is_unfinished_copy, step_key, user_version};
+pub(super) use tables::{
+    LATER_COLUMNS, TABLES, add_columns, holds_nothing, is_registry, is_unfinished_copy, step_key,
+    user_version,
+};
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
 /// and 301; 400 had no models.
@@ -26,10 +29,11 @@ pub(super) fn reference() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Brings the file to [`SCHEMA_VERSION`] in one transaction, or leaves it as it was.
+/// Brings the file to [`SCHEMA_VERSION`], with all its indexes, in one transaction, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
     if user_version(connection)? == SCHEMA_VERSION {
-        return Ok(());
+        let transaction = connection.transaction()?;
+        return if upgrade::complete(&transaction)? { transaction.commit() } else { transaction.finish() };
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     upgrade::run(&transaction, now)?;

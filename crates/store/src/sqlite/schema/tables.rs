@@ -29,7 +29,7 @@ CREATE TABLE models (
 )";
 
 /// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
-pub(super) const LATER_COLUMNS: [(&str, &str); 13] = [
+pub(in super::super) const LATER_COLUMNS: [(&str, &str); 13] = [
     ("artifact_uri", "TEXT"),
     ("checkpoint_sha256", "TEXT"),
     ("checkpoint_size_bytes", "INTEGER"),
@@ -136,27 +136,65 @@ pub(in super::super) use step_key;
 ///
 /// Recorded metrics change `updated_at`, so each index with that column makes every such write slower: a single one serves
 /// the lists of one status and, merged over the four statuses, the list of all versions.
-pub(super) const INDEXES: [(&str, &str); 11] = [
-    ("idx_models_created", "models (created_at)"),
-    ("idx_models_step", concat!("models (", step_key!(), ")")),
-    ("idx_models_status_created", "models (status, created_at)"),
-    ("idx_models_status_updated", "models (status, updated_at)"),
-    ("idx_models_name_created", "models (name, created_at)"),
-    ("idx_models_artifact_uri", "models (artifact_uri)"),
-    ("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
-    ("idx_models_number", "models (model_key, number)"),
-    ("idx_deleted_models_id", "deleted_models (id)"),
-    ("idx_deleted_models_label", "deleted_models (name, version)"),
-    ("idx_holdings_alias", "holdings (model_key, alias)"),
+///
+/// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
+/// a number to one version of its model, and an alias to one version at a time. Rows that another tool adds have no number until
+/// the next upgrade; a statement that reads along that index says `number > 0`.
+pub(super) const INDEXES: [Index; 17] = [
+    Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
+    Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
+    Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
+    Index::unique("idx_holdings_open", "holdings (model_key, alias) WHERE until IS NULL"),
+    Index::of("idx_models_created", "models (created_at)"),
+    Index::of("idx_models_step", concat!("models (", step_key!(), ")")),
+    Index::of("idx_models_status_created", "models (status, created_at)"),
+    Index::of("idx_models_status_updated", "models (status, updated_at)"),
+    Index::of("idx_models_name_created", "models (name, created_at)"),
+    Index::of("idx_models_artifact_uri", "models (artifact_uri)"),
+    Index::of("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
+    Index::of("idx_deleted_models_id", "deleted_models (id)"),
+    Index::of("idx_deleted_models_label", "deleted_models (name, version)"),
+    Index::of("idx_deleted_models_number", "deleted_models (model_key, number)"),
+    Index::of("idx_registered_models_page", "registered_models (name)"),
+    Index::of("idx_aliases_alias", "aliases (alias, version_id)"),
+    Index::of("idx_holdings_alias", "holdings (model_key, alias)"),
 ];
 
-/// Guards the rule that a name has one production version.
-pub(super) const ONE_PRODUCTION: &str =
-    "CREATE UNIQUE INDEX idx_models_one_production ON models (name) WHERE status = 'production'";
+/// An index of this schema.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Index {
+    name: &'static str,
+    /// The table, its columns and, for some of its rows, the condition.
+    on: &'static str,
+    is_unique: bool,
+}
 
-/// Guards the rule that a name is given to one model, unless the others are deleted.
-pub(super) const ONE_MODEL: &str =
-    "CREATE UNIQUE INDEX idx_registered_models_name ON registered_models (name) WHERE deleted_at IS NULL";
+impl Index {
+    const fn of(name: &'static str, on: &'static str) -> Self {
+        Self { name, on, is_unique: false }
+    }
+
+    const fn unique(name: &'static str, on: &'static str) -> Self {
+        Self { name, on, is_unique: true }
+    }
+
+    /// Returns the statement that creates it, as SQLite stores it.
+    fn sql(&self) -> String {
+        let unique = if self.is_unique { "UNIQUE " } else { "" };
+        format!("CREATE {unique}INDEX {} ON {}", self.name, self.on)
+    }
+
+    /// Returns true if the file has this index.
+    pub(super) fn exists(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'index' AND name = ?1 AND sql = ?2";
+        connection.query_row(sql, (self.name, self.sql()), |row| row.get(0))
+    }
+
+    /// Creates it, in place of one with its name.
+    pub(super) fn create(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute_batch(&format!("DROP INDEX IF EXISTS {}; {}", self.name, self.sql()))
+    }
+}
 
 /// Moves `updated_at` forward if an UPDATE does not set it. The operations set it; SQL by hand may not.
 pub(super) const CREATE_TRIGGER: &str = "
@@ -170,6 +208,20 @@ BEGIN
     END WHERE id = NEW.id;
 END;
 ";
+
+/// Adds the columns that a table lacks.
+pub(in super::super) fn add_columns(
+    connection: &Connection,
+    table: &str,
+    columns: &[(&str, &str)],
+) -> rusqlite::Result<()> {
+    for (column, kind) in columns {
+        if !connection.column_exists(None, table, *column)? {
+            connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {kind}"))?;
+        }
+    }
+    Ok(())
+}
 
 pub(in super::super) fn user_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))

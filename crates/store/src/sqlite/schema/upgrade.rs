@@ -17,11 +17,11 @@ use registry_domain::{
 };
 
 use super::{
-    super::lookup,
+    super::{lookup, trash},
     models,
     tables::{
-        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, DETAILS_COLUMN, INDEXES, LATER_COLUMNS, ONE_MODEL,
-        ONE_PRODUCTION, holds_nothing,
+        CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, DETAILS_COLUMN, INDEXES, LATER_COLUMNS, add_columns,
+        holds_nothing,
     },
 };
 
@@ -63,13 +63,13 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
         }
     };
     report("tables");
-    drop_former(transaction)?;
-    create_models(transaction)?;
-    create_events(transaction)?;
-    let (details, kind) = DETAILS_COLUMN;
-    if !transaction.column_exists(None, "model_events", details)? {
-        transaction.execute_batch(&format!("ALTER TABLE model_events ADD COLUMN {details} {kind}"))?;
+    drop_outdated(transaction)?;
+    if !transaction.table_exists(None, "models")? {
+        transaction.execute_batch(CREATE_MODELS)?;
     }
+    add_columns(transaction, "models", &LATER_COLUMNS)?;
+    create_events(transaction)?;
+    add_columns(transaction, "model_events", &[DETAILS_COLUMN])?;
     report("values");
     normalize_rows(transaction, "models", &MODEL_RULES)?;
     normalize_rows(transaction, "model_events", &EVENT_RULES)?;
@@ -78,12 +78,8 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     report("models and history");
     models::create(transaction)?;
     report("indexes");
-    transaction.execute_batch(ONE_PRODUCTION)?;
-    transaction.execute_batch(ONE_MODEL)?;
-    for (name, on) in INDEXES {
-        transaction.execute_batch(&format!("CREATE INDEX {name} ON {on}"))?;
-    }
-    models::reconcile(transaction)?;
+    INDEXES.iter().try_for_each(|index| index.create(transaction))?;
+    models::reconcile(transaction, now)?;
     report("counts and search");
     lookup::rebuild(transaction)?;
     transaction.execute_batch(CREATE_TRIGGER)?;
@@ -91,9 +87,29 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     Ok(())
 }
 
+/// Adds indexes and columns that a file with this schema lacks, because an earlier build made it. Returns false if it has all.
+///
+/// Runs inside a transaction, and only reads in a file that is complete.
+pub(super) fn complete(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut missing = Vec::new();
+    for index in INDEXES {
+        if !index.exists(connection)? {
+            missing.push(index);
+        }
+    }
+    if missing.is_empty() && trash::is_complete(connection)? {
+        return Ok(false);
+    }
+    tracing::info!("adding indexes and columns that the database lacks");
+    trash::create(connection)?;
+    models::make_unique(connection)?;
+    missing.iter().try_for_each(|index| index.create(connection))?;
+    Ok(true)
+}
+
 /// Drops indexes and triggers, which are recreated later, and tables that nothing reads any more. Without triggers the
 /// upgrade changes no `updated_at`.
-fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+fn drop_outdated(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     let names = transaction
         .prepare(
             "SELECT type || ' ' || quote(name) FROM sqlite_schema WHERE sql NOT NULL \
@@ -106,18 +122,6 @@ fn drop_former(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     }
     for table in FORMER_TABLES {
         transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
-    }
-    Ok(())
-}
-
-fn create_models(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    if !transaction.table_exists(None, "models")? {
-        transaction.execute_batch(CREATE_MODELS)?;
-    }
-    for (column, kind) in LATER_COLUMNS {
-        if !transaction.column_exists(None, "models", column)? {
-            transaction.execute_batch(&format!("ALTER TABLE models ADD COLUMN {column} {kind}"))?;
-        }
     }
     Ok(())
 }
@@ -220,7 +224,7 @@ fn demote_surplus(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
         let updated_at = now.after(times.get(&id).map_or("", String::as_str)).to_string();
         transaction.execute(
             "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1",
-            (id, Status::Staging.as_str(), updated_at),
+            (id, Status::AFTER_PRODUCTION.as_str(), updated_at),
         )?;
         let event = EventDraft::auto_demote(&demotion_reason(successor));
         let event = (id, event.kind.as_str(), event.payload, UPGRADE_ACTOR, now.to_string());

@@ -1,7 +1,7 @@
 //! Translates a filter into a SQL condition on the row `v` of `models`.
 //!
-//! Columns have a `+` before them, so that SQLite uses no index for the condition: [`plan`](super::plan) chooses how rows
-//! are found, and the condition only decides which of them pass.
+//! Columns have a `+` before them, so that SQLite uses no index for the condition: [`order`](super::order) chooses how
+//! rows are found, and the condition only decides which of them pass.
 
 use registry_domain::{
     Order, PRODUCTION_ALIAS,
