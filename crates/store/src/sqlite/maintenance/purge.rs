@@ -91,7 +91,7 @@ pub fn purge(
                 .prepare_cached("DELETE FROM registered_model_tags WHERE model_key = ?1")?
                 .execute([model])?;
             let event = EventDraft::of_model(EventKind::PurgeModel, name);
-            events::append(connection, *model, None, &event, ACTOR, &now)?;
+            events::append(connection, *model, None, &event, PURGER, &now)?;
         }
         connection.execute_batch("COMMIT")?;
         Ok(trash.into_purged())
