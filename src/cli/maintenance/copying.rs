@@ -24,6 +24,7 @@ impl From<CopyError> for Failure {
                 Self::interrupted(CopyError::Interrupted.to_string())
             }
             CopyError::Sqlite(error) => error.into(),
+            CopyError::Source(error) => error.into(),
             CopyError::TwoFiles | CopyError::TwoDatabases => Self::usage(message),
             CopyError::Busy { .. } => Self::conflict(message),
             _ => Self::failed(message),

@@ -25,6 +25,8 @@ pub enum CopyError {
     #[error(transparent)]
     Sqlite(#[from] MaintenanceError),
     #[error(transparent)]
+    Source(#[from] postgres::maintenance::MaintenanceError),
+    #[error(transparent)]
     Open(#[from] postgres::OpenError),
     #[error("PostgreSQL: {0}; the same command goes on where the copy stopped")]
     Postgres(String),
@@ -44,10 +46,6 @@ pub enum CopyError {
     Changed { target: String, then: String, now: String, remove: &'static str },
     #[error("another process copies into {target}; stop it, or wait until it is done")]
     Busy { target: String },
-    #[error(
-        "{source_name} holds no registry with schema {known}; start this version's `registry serve` on it once"
-    )]
-    NoRegistry { source_name: String, known: i32 },
     #[error("a copy needs a session of its own; give the address of PostgreSQL, not of PgBouncer")]
     Pooled,
     #[error(

@@ -16,9 +16,10 @@ use super::{
     derive,
     error::{Failure, OpenError},
     lists::{BEGIN_SNAPSHOT, number},
+    maintenance::expect_current,
     options::Options,
     rows::{Value as Stored, optional_text},
-    schema::{self, SCHEMA_VERSION, is_unfinished_copy, migrate},
+    schema::{is_unfinished_copy, migrate},
 };
 
 /// Work on all rows takes minutes; other programs may lock a table for long only by mistake.
@@ -28,20 +29,19 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Keeps a second copy out until this session ends. The number is arbitrary.
 const LOCK: &str = "SELECT pg_advisory_lock(7243394, hashtext(current_schema()))";
 
-/// Keeps servers out that opened the empty database before.
+/// Keeps servers out that opened the empty database before: each change appends an event, and one that adds a row with an
+/// id would otherwise fail because the copy has given out that id.
 const CREATE_MARK: &str = "
 CREATE FUNCTION refuse_during_copy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('registry.copying', true) IS DISTINCT FROM 'yes' THEN
-        RAISE 'the database is an unfinished copy of a registry';
+        RAISE 'the database is an unfinished copy of a registry' USING ERRCODE = 'RG001';
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER refuse_during_copy BEFORE INSERT ON model_events
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_copy();
 CREATE TABLE unfinished_copy (state text NOT NULL)";
-const DROP_MARK: &str = "BEGIN; DROP TRIGGER refuse_during_copy ON model_events; \
-    DROP FUNCTION refuse_during_copy(); DROP TABLE unfinished_copy; COMMIT";
+const DROP_MARK: &str =
+    "BEGIN; DROP FUNCTION refuse_during_copy() CASCADE; DROP TABLE unfinished_copy; COMMIT";
 
 const HEADS: &str = "(SELECT DISTINCT ON (model_id) model_id AS version_id, id AS last_event_id, ordinal AS events \
     FROM model_events WHERE model_id <> 0 ORDER BY model_id, id DESC) AS heads";
@@ -76,12 +76,7 @@ impl PostgresSide {
     pub(crate) fn source(options: &Options, watch: &Watch) -> Result<Self, CopyError> {
         let mut side = Self::open(options, watch)?;
         side.connection.batch(BEGIN_SNAPSHOT)?;
-        if is_unfinished_copy(&mut side.connection)? {
-            return Err(OpenError::Unfinished { database: options.database().to_owned() }.into());
-        }
-        if schema::version(&mut side.connection)? != Some(SCHEMA_VERSION) {
-            return Err(CopyError::NoRegistry { source_name: side.name(), known: SCHEMA_VERSION });
-        }
+        expect_current(&mut side.connection, options)?;
         Ok(side)
     }
 
@@ -184,6 +179,12 @@ impl Side for PostgresSide {
         }
         self.connection.batch("BEGIN")?;
         self.connection.batch(CREATE_MARK)?;
+        for table in NUMBERED {
+            self.connection.batch(&format!(
+                "CREATE TRIGGER refuse_during_copy BEFORE INSERT ON {table} \
+                 FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_copy()"
+            ))?;
+        }
         for table in TABLES.iter().filter(|table| table.name != VERSION_HEADS) {
             let rows = self.connection.one(&format!("SELECT FROM {} LIMIT 1", table.name), &[])?;
             if !rows.is_empty() {

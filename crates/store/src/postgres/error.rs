@@ -10,8 +10,8 @@ use crate::StoreError;
 
 use super::options::{Options, UrlError, shown};
 
-/// The error code that `check_schema` gives.
-const NEWER_SCHEMA: &str = "RG001";
+/// The error code of `check_schema`, and of writes into an unfinished copy.
+const NOT_TO_BE_WRITTEN: &str = "RG001";
 
 /// Why the database can't be opened. Each message is one line and contains no password.
 #[derive(Debug, thiserror::Error)]
@@ -174,8 +174,8 @@ impl From<Failure> for StoreError {
         let text = failure.to_string();
         match failure.code().map(SqlState::code) {
             Some("25006") => Self::Unwritable("it is read-only".to_owned()),
-            // A newer server has migrated the database. The text says so.
-            Some(NEWER_SCHEMA) => Self::Unwritable(text),
+            // The text says why.
+            Some(NOT_TO_BE_WRITTEN) => Self::Unwritable(text),
             // A lock was not released in time, two transactions collided, or a statement took too long.
             Some("55P03" | "57014") => Self::Busy,
             Some(code) if code.starts_with("40") => Self::Busy,

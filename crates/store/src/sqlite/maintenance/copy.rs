@@ -218,3 +218,43 @@ impl ToSql for Value {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{
+        copy::TABLES,
+        sqlite::{lookup, schema::reference},
+    };
+
+    /// Columns of `event_chain` that repeat columns of the event.
+    const REPEATED: [&str; 2] = ["event_id", "version_id"];
+
+    #[test]
+    fn each_column_of_the_schema_is_copied_or_belongs_to_a_lookup_table() {
+        let schema = reference().unwrap();
+        let names = |sql: &str, table: &str| -> BTreeSet<String> {
+            let mut statement = schema.prepare(sql).unwrap();
+            let names = statement.query_map([table], |row| row.get(0)).unwrap();
+            names.collect::<Result<_, _>>().unwrap()
+        };
+        // The index of texts has tables of its own.
+        let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE ?1 || '%' \
+            AND name NOT LIKE 'model_texts%'";
+        let mut tables = names(tables, "sqlite_");
+        tables.retain(|name| !lookup::TABLES.contains(&name.as_str()) && name != "event_chain");
+        assert_eq!(tables, TABLES.iter().map(|table| table.name.to_owned()).collect());
+        for table in &TABLES {
+            let columns = "SELECT name FROM pragma_table_info(?1)";
+            let mut columns_of_schema = names(columns, table.name);
+            if table.name == EVENTS {
+                columns_of_schema.extend(names(columns, "event_chain"));
+                columns_of_schema.retain(|name| !REPEATED.contains(&name.as_str()));
+            }
+            let copied = table.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+            assert_eq!(columns_of_schema, copied, "{}", table.name);
+        }
+    }
+}
