@@ -7,7 +7,9 @@ mod tables;
 
 use std::vec::IntoIter;
 
-pub(crate) use tables::{EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, Row, TABLES, Table, VERSION_HEADS, Value};
+pub(crate) use tables::{
+    EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, TABLES, Table, VERSION_HEADS, Value,
+};
 
 use crate::{
     maintenance::{Stage, Watch},
@@ -30,6 +32,10 @@ pub enum CopyError {
     Open(#[from] postgres::OpenError),
     #[error("PostgreSQL: {0}; the same command goes on where the copy stopped")]
     Postgres(String),
+    #[error(
+        "PostgreSQL refuses a row of the source: {0}; see `registry maintenance --check` of the source, and correct the row"
+    )]
+    Refused(String),
     #[error("source and target are both SQLite files; to copy one, use --backup")]
     TwoFiles,
     #[error(

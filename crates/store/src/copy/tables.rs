@@ -45,7 +45,7 @@ pub(crate) struct Table {
 }
 
 /// The maximum number of rows of a page.
-const PAGE_ROWS: usize = 5_000;
+pub(crate) const PAGE_ROWS: usize = 4_096;
 /// A page ends after this many bytes, so that long metrics don't fill the memory.
 pub(crate) const PAGE_BYTES: usize = 8 << 20;
 
@@ -64,8 +64,8 @@ impl Table {
         self.columns.get(..self.key).unwrap_or_default()
     }
 
-    /// Returns SQL for the rows of `source` after a key, or for the first rows. Both stores understand it.
-    pub(crate) fn page_sql(&self, source: &str, is_continued: bool) -> String {
+    /// Returns SQL for up to `limit` rows of `source` after a key, or for the first rows. Both stores understand it.
+    pub(crate) fn page_sql(&self, source: &str, is_continued: bool, limit: usize) -> String {
         let (columns, key) = (Self::names(self.columns), Self::names(self.key_columns()));
         let after = if is_continued {
             let bound: Vec<_> = (1..=self.key).map(|number| format!("${number}")).collect();
@@ -73,7 +73,7 @@ impl Table {
         } else {
             String::new()
         };
-        format!("SELECT {columns} FROM {source} {after}ORDER BY {key} LIMIT {PAGE_ROWS}")
+        format!("SELECT {columns} FROM {source} {after}ORDER BY {key} LIMIT {limit}")
     }
 
     /// Returns SQL for the row of `source` with the highest key.

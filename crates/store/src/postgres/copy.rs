@@ -6,7 +6,8 @@ use tokio_postgres::{Row as PostgresRow, error::SqlState, types::Type};
 
 use crate::{
     copy::{
-        CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, Row, Side, TABLES, Table, VERSION_HEADS, Value,
+        CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Side, TABLES, Table,
+        VERSION_HEADS, Value,
     },
     maintenance::Watch,
 };
@@ -61,13 +62,46 @@ const ANALYZE: &str = "ANALYZE models, deleted_models, registered_models, regist
 /// A connection to the database.
 pub(crate) struct PostgresSide {
     connection: Connection,
+    limit: PageLimit,
     options: Options,
     watch: Watch,
 }
 
 impl From<Failure> for CopyError {
     fn from(failure: Failure) -> Self {
-        Self::Postgres(failure.to_string())
+        let text = failure.to_string();
+        match failure.code() {
+            // A value or a constraint, or a text that is too long for an index.
+            Some(code) if ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)) => {
+                Self::Refused(text)
+            }
+            _ => Self::Postgres(text),
+        }
+    }
+}
+
+/// How many rows to ask for. PostgreSQL sends all of them, so what exceeds [`PAGE_BYTES`] is sent in vain.
+pub(super) struct PageLimit(usize);
+
+impl PageLimit {
+    pub(super) fn rows(&self) -> usize {
+        self.0
+    }
+
+    /// Learns from a page: its number of rows, and their bytes.
+    pub(super) fn adapt(&mut self, rows: usize, bytes: usize) {
+        self.0 = match (rows < self.0, bytes > PAGE_BYTES) {
+            (true, true) => (self.0 / 2).max(1),
+            (false, false) => (self.0 * 2).min(PAGE_ROWS),
+            _ => self.0,
+        };
+    }
+}
+
+impl Default for PageLimit {
+    /// Begins with few, since a version may have a megabyte of metrics.
+    fn default() -> Self {
+        Self(64)
     }
 }
 
@@ -103,10 +137,17 @@ impl PostgresSide {
         let mut connection = connected.map_err(|error| OpenError::connecting(options, &error))?;
         connection.batch(SETTINGS)?;
         connection.answer_timeout = ANSWER_TIMEOUT;
-        Ok(Self { connection, options: options.clone(), watch: watch.clone() })
+        let (options, watch) = (options.clone(), watch.clone());
+        Ok(Self { connection, limit: PageLimit::default(), options, watch })
     }
 
-    fn select(&mut self, table: &'static Table, sql: &str, key: &[Value]) -> Result<Vec<Row>, CopyError> {
+    /// Returns rows, and about how many bytes they have.
+    fn select(
+        &mut self,
+        table: &'static Table,
+        sql: &str,
+        key: &[Value],
+    ) -> Result<(Vec<Row>, usize), CopyError> {
         let key: Vec<_> =
             key.iter().zip(table.columns).map(|(value, (_, kind))| stored(value, *kind)).collect();
         let parameters: Vec<_> = key.iter().map(Stored::parameter).collect();
@@ -117,7 +158,7 @@ impl PostgresSide {
             rows.push(row);
             Ok(if size > PAGE_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(rows)
+        Ok((rows, size))
     }
 
     /// Returns the place of each event among those of its version, counted from 1.
@@ -145,11 +186,14 @@ impl Side for PostgresSide {
     const REMOVE: &'static str = "drop the database and create it again";
 
     fn page(&mut self, table: &'static Table, after: Option<&[Value]>) -> Result<Vec<Row>, CopyError> {
-        self.select(table, &table.page_sql(from(table), after.is_some()), after.unwrap_or_default())
+        let sql = table.page_sql(from(table), after.is_some(), self.limit.rows());
+        let (rows, bytes) = self.select(table, &sql, after.unwrap_or_default())?;
+        self.limit.adapt(rows.len(), bytes);
+        Ok(rows)
     }
 
     fn last(&mut self, table: &'static Table) -> Result<Option<Row>, CopyError> {
-        Ok(self.select(table, &table.last_sql(from(table)), &[])?.pop())
+        Ok(self.select(table, &table.last_sql(from(table)), &[])?.0.pop())
     }
 
     fn count(&mut self, table: &'static Table) -> Result<u64, CopyError> {
@@ -226,7 +270,8 @@ impl Side for PostgresSide {
             let sql = format!("SELECT setval(pg_get_serial_sequence('{table}', 'id'), {id})");
             self.connection.one(&sql, &[])?;
         }
-        while derive::fill(&mut self.connection)? {
+        let mut limit = PageLimit::default();
+        while derive::fill(&mut self.connection, &mut limit)? {
             if self.watch.cancelled() {
                 return Err(CopyError::Interrupted);
             }

@@ -10,6 +10,7 @@ use crate::copy::PAGE_BYTES;
 
 use super::{
     connection::{Connection, Parameter, Request},
+    copy::PageLimit,
     error::Failure,
     lookup::{ADD_SCORE_KEYS, folded, stored_tags},
     rows::{Value, columns, version},
@@ -21,7 +22,7 @@ const NEXT: &str = concat!(
     "SELECT ",
     columns!("models."),
     " FROM models WHERE id > coalesce((SELECT max(version_id) FROM model_texts), -9223372036854775808) \
-     ORDER BY id LIMIT 2000"
+     ORDER BY id LIMIT "
 );
 const SCORE_KEYS: &str = "SELECT given.position, score_keys.id \
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS given (suite, metric, position) \
@@ -35,8 +36,8 @@ struct Named {
 }
 
 /// Fills the tables for the next versions, in one transaction. Returns false if there are no more.
-pub(super) fn fill(connection: &mut Connection) -> Result<bool, Failure> {
-    let versions = next(connection)?;
+pub(super) fn fill(connection: &mut Connection, limit: &mut PageLimit) -> Result<bool, Failure> {
+    let versions = next(connection, limit)?;
     if versions.is_empty() {
         return Ok(false);
     }
@@ -84,15 +85,17 @@ pub(super) fn fill(connection: &mut Connection) -> Result<bool, Failure> {
     Ok(true)
 }
 
-fn next(connection: &mut Connection) -> Result<Vec<Version>, Failure> {
+fn next(connection: &mut Connection, limit: &mut PageLimit) -> Result<Vec<Version>, Failure> {
     let (mut versions, mut size) = (Vec::new(), 0);
-    connection.each(&Request::prepared(NEXT, &[]), &mut |row| {
+    let sql = format!("{NEXT}{}", limit.rows());
+    connection.each(&Request::prepared(&sql, &[]), &mut |row| {
         let next = version(row)?.into_owned();
         let texts = [&next.metrics, &next.tags, &next.properties, &next.description];
         size += texts.into_iter().flatten().map(String::len).sum::<usize>();
         versions.push(next);
         Ok(if size > PAGE_BYTES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
+    limit.adapt(versions.len(), size);
     Ok(versions)
 }
 

@@ -13,7 +13,7 @@ use super::{
     MaintenanceError, Source, Watch, connect, expect_file, purge::expect_current, retry_while_locked,
 };
 use crate::{
-    copy::{CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, Row, Side, Table, Value, shown},
+    copy::{CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Side, Table, Value, shown},
     sqlite::{
         lock::DatabaseLock,
         lookup,
@@ -100,7 +100,11 @@ impl Side for SqliteSide {
     const REMOVE: &'static str = "delete the file";
 
     fn page(&mut self, table: &'static Table, after: Option<&[Value]>) -> Result<Vec<Row>, CopyError> {
-        self.select(table, &table.page_sql(from(table), after.is_some()), after.unwrap_or_default())
+        self.select(
+            table,
+            &table.page_sql(from(table), after.is_some(), PAGE_ROWS),
+            after.unwrap_or_default(),
+        )
     }
 
     fn last(&mut self, table: &'static Table) -> Result<Option<Row>, CopyError> {
