@@ -83,6 +83,32 @@ impl Table {
     }
 }
 
+/// How many rows of a page to ask for. PostgreSQL sends all of them, so what exceeds [`PAGE_BYTES`] is sent in vain.
+#[derive(Debug)]
+pub(crate) struct PageLimit(usize);
+
+impl PageLimit {
+    pub(crate) fn rows(&self) -> usize {
+        self.0
+    }
+
+    /// Learns from a page: its number of rows, and their bytes.
+    pub(crate) fn adapt(&mut self, rows: usize, bytes: usize) {
+        self.0 = match (rows < self.0, bytes > PAGE_BYTES) {
+            (true, true) => (self.0 / 2).max(1),
+            (false, false) => (self.0 * 2).min(PAGE_ROWS),
+            _ => self.0,
+        };
+    }
+}
+
+impl Default for PageLimit {
+    /// Begins with few, since a version may have a megabyte of metrics.
+    fn default() -> Self {
+        Self(64)
+    }
+}
+
 use Kind::{Bytes, Flag, Integer, Real, Text};
 
 /// The columns of a version, and further ones.
@@ -215,5 +241,3 @@ pub(crate) const EVENTS: &str = "model_events";
 pub(crate) const VERSION_HEADS: &str = "version_heads";
 /// The tables that give out ids, which are never given out again.
 pub(crate) const NUMBERED: [&str; 4] = ["models", EVENTS, "registered_models", "holdings"];
-/// The table that marks a copy as unfinished. It has the state of the source in one row.
-pub(crate) const MARK: &str = "unfinished_copy";

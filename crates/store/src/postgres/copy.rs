@@ -6,10 +6,10 @@ use tokio_postgres::{Row as PostgresRow, error::SqlState, types::Type};
 
 use crate::{
     copy::{
-        CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Side, TABLES, Table,
-        VERSION_HEADS, Value,
+        side::{CopyError, Side},
+        tables::{EVENTS, Kind, NUMBERED, PAGE_BYTES, PageLimit, Row, TABLES, Table, VERSION_HEADS, Value},
     },
-    maintenance::Watch,
+    maintenance::{MARK, Watch},
 };
 
 use super::{
@@ -77,31 +77,6 @@ impl From<Failure> for CopyError {
             }
             _ => Self::Postgres(text),
         }
-    }
-}
-
-/// How many rows to ask for. PostgreSQL sends all of them, so what exceeds [`PAGE_BYTES`] is sent in vain.
-pub(super) struct PageLimit(usize);
-
-impl PageLimit {
-    pub(super) fn rows(&self) -> usize {
-        self.0
-    }
-
-    /// Learns from a page: its number of rows, and their bytes.
-    pub(super) fn adapt(&mut self, rows: usize, bytes: usize) {
-        self.0 = match (rows < self.0, bytes > PAGE_BYTES) {
-            (true, true) => (self.0 / 2).max(1),
-            (false, false) => (self.0 * 2).min(PAGE_ROWS),
-            _ => self.0,
-        };
-    }
-}
-
-impl Default for PageLimit {
-    /// Begins with few, since a version may have a megabyte of metrics.
-    fn default() -> Self {
-        Self(64)
     }
 }
 

@@ -6,11 +6,10 @@ use tokio_postgres::types::Type;
 
 use registry_domain::{Version, VersionFile, scores::scores};
 
-use crate::copy::PAGE_BYTES;
+use crate::copy::tables::{PAGE_BYTES, PageLimit};
 
 use super::{
     connection::{Connection, Parameter, Request},
-    copy::PageLimit,
     error::Failure,
     lookup::{ADD_SCORE_KEYS, folded, stored_tags},
     rows::{Value, columns, version},

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::copy::MARK;
+use crate::maintenance::MARK;
 
 use super::{
     connection::Connection,

@@ -13,7 +13,11 @@ use super::{
     MaintenanceError, Source, Watch, connect, expect_file, purge::expect_current, retry_while_locked,
 };
 use crate::{
-    copy::{CopyError, EVENTS, Kind, MARK, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Side, Table, Value, shown},
+    copy::{
+        side::{CopyError, Side, shown},
+        tables::{EVENTS, Kind, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Table, Value},
+    },
+    maintenance::MARK,
     sqlite::{
         lock::DatabaseLock,
         lookup,
@@ -229,7 +233,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        copy::TABLES,
+        copy::tables::TABLES,
         sqlite::{lookup, schema::reference},
     };
 

@@ -4,7 +4,7 @@
 //! can be cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
-mod copy;
+pub(crate) mod copy;
 mod drift;
 mod exclusive;
 mod purge;
@@ -20,7 +20,6 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepResult};
 
-pub(crate) use copy::SqliteSide;
 pub use exclusive::{Optimized, Vacuumed, merge_wal, optimize, salvage_wal, vacuum};
 pub use purge::purge;
 pub use source::{Source, is_registry_at_rest};

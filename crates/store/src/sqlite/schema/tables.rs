@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::copy::MARK;
+use crate::maintenance::MARK;
 
 pub(super) const CREATE_MODELS: &str = "
 CREATE TABLE models (
