@@ -123,7 +123,10 @@ impl Registry {
         let Some(suite) = suite else { return Ok(compact(&suites)) };
         suites.retain(|name, _| *name == suite);
         if suites.is_empty() {
-            return Err(Refusal::NotFound(format!("model {id} has no scores of the suite {suite:?}")).into());
+            return Err(Refusal::NotFound(format!(
+                "the version with id {id} has no scores of the suite {suite:?}"
+            ))
+            .into());
         }
         Ok(compact(&suites))
     }

@@ -24,7 +24,7 @@ Examples:
   An alias, which any command then accepts:
     registry alias set tiny-gpt champion tiny-gpt:v2
     registry show tiny-gpt@champion
-  Without it again:
+  Delete it:
     registry alias delete tiny-gpt champion
 
 An alias is a name for one version of its model. The alias production is the status: setting it promotes the version.";
@@ -112,7 +112,7 @@ Examples:
   The same as a promotion, with a reason for the audit trail:
     registry alias set tiny-gpt production tiny-gpt@champion --reason 'better on long inputs'";
 
-/// Point an alias to a version. It has at most one.
+/// Point an alias at a version; it leaves the one before.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{SET_EXAMPLES}\n\n{}", exit::HELP))]
 struct Set {

@@ -99,7 +99,7 @@ impl Bench {
         else {
             return Err(Failure::failed("the registry's answer contains no model; check --registry-url"));
         };
-        let label = format!("{}:{} (model {id})", name.unwrap_or("?"), version.unwrap_or("?"));
+        let label = format!("{}:{} (id {id})", name.unwrap_or("?"), version.unwrap_or("?"));
         let checkpoint_size_bytes = self.checkpoint_size(&model, &label)?;
         let scores = scores(checkpoint_size_bytes, self.read_config(&model, &label)?);
         let mut body = json!({"suite": self.suite, "metrics": scores});

@@ -26,7 +26,7 @@ Examples:
   A version that is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
-The version goes to the trash, and `registry restore` takes it back until it is purged (a registry without /v1 deletes it
+The version goes to the trash, and `registry restore` restores it until it is purged (a registry without /v1 deletes it
 for good). Its events and its artifact stay.";
 
 const DELETED: View =
@@ -88,15 +88,15 @@ impl Delete {
             printer.end()?;
         }
         match (&found[..], deleted) {
-            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` takes it back")),
-            (_, 1..) if has_trash => print::line("`registry restore ID` takes one back"),
+            ([(id, _)], 1) if has_trash => print::line(&format!("`registry restore {id}` restores it")),
+            (_, 1..) if has_trash => print::line("`registry restore ID` restores one"),
             _ => {}
         }
         outcome
     }
 }
 
-/// Returns the error with the flag of the command in place of the registry's query parameter.
+/// Returns the error with the flag of the command in place of the query parameter that the registry, or 0.2.0, names.
 pub(super) fn naming_force(error: ClientError, forced: bool) -> ClientError {
     match error {
         ClientError::Conflict { detail } => {
@@ -120,10 +120,10 @@ fn has_trash(client: &Client, found: &[(i64, String)]) -> bool {
     found.first().is_some_and(|(id, _)| client.v1("").version(&VersionRef::Id(*id)).is_ok())
 }
 
-/// `m:v1 (model 1)`, or `2 models: m:v1 (model 1), m:v2 (model 2)`.
+/// `m:v1 (id 1)`, or `2 versions: m:v1 (id 1), m:v2 (id 2)`.
 fn listed(labels: &[&str]) -> String {
     match labels {
         [one] => (*one).to_owned(),
-        many => format!("{} models: {}", many.len(), many.join(", ")),
+        many => format!("{} versions: {}", many.len(), many.join(", ")),
     }
 }

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::domain::Timestamp;
 
-/// The last moment of a history: who holds an alias then, holds it now.
+/// The last moment of a history: an alias held then is held now.
 pub(super) const END_OF_TIME: &str = "9999-12-31T23:59:59.999Z";
+
+/// The most holdings that the registry returns.
+const MAX_LIMIT: u64 = 500;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,11 +40,11 @@ pub(super) struct History {
     /// Only this alias
     #[arg(long, value_parser = alias)]
     alias: Option<String>,
-    /// Only what was so at this time, like 2026-11-24T12:00:00Z; a date is its midnight in UTC
+    /// Only holdings at this time, like 2026-11-24T12:00:00Z; a date is its midnight in UTC
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<String>,
     /// Show at most this many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=MAX_LIMIT))]
     limit: u64,
     #[command(flatten)]
     output: OutputFlags,
@@ -64,11 +67,17 @@ impl History {
         let shown = printer.shown();
         printer.end()?;
         if shown == 0 {
-            let what = self.alias.as_deref().unwrap_or("an alias");
-            let when = self.at.map(|at| format!(" at {at}")).unwrap_or_default();
-            print::line(&format!("no version of {} was {what}{when}", self.name));
+            let name = &self.name;
+            print::line(&match (self.alias, self.at) {
+                (None, None) => format!("no alias of {name} has a history yet"),
+                (None, Some(at)) => format!("no version of {name} had an alias at {at}"),
+                (Some(alias), None) => format!("no version of {name} ever had the alias {alias}"),
+                (Some(alias), Some(at)) => format!("no version of {name} had the alias {alias} at {at}"),
+            });
+        } else if shown == MAX_LIMIT {
+            print::line(&format!("{shown} shown, the most; --alias and --at narrow the history"));
         } else if shown == self.limit {
-            print::line(&format!("{} shown; --limit shows more", print::count(shown)));
+            print::line(&format!("{shown} shown; a larger --limit may show more"));
         }
         Ok(())
     }

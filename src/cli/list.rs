@@ -37,7 +37,7 @@ Examples:
 /// List versions, newest first.
 ///
 /// --filter compares fields, tags.KEY and scores.SUITE.METRIC with =, !=, <, <=, >, >=, LIKE, ILIKE, IN and IS NULL, joined by
-/// AND, OR, NOT and parentheses. Texts stand between single quotes. A condition on something absent is false. With --filter,
+/// AND, OR, NOT and parentheses. Text goes in single quotes. A condition on something absent is false. With --filter,
 /// --sha256, --uri, or --sort by another field than created_at, updated_at and training_step, the versions are shown as /v1
 /// has them: with model, number and label.
 #[derive(Debug, Args)]
@@ -168,7 +168,9 @@ impl List {
     fn search(&self, limit: u64) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &V1_VERSIONS)?;
         if self.offset > 0 {
-            return Err(Failure::usage("a search skips no versions; remove --offset, and narrow the filter"));
+            return Err(Failure::usage(
+                "a search can't skip versions; remove --offset, and narrow the filter",
+            ));
         }
         let query = self.filter.search()?;
         let client = self.remote.client()?;

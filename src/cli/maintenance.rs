@@ -102,7 +102,7 @@ pub(super) struct Maintenance {
     /// The least age of what is purged, like 30d, 12h or 0d
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age, requires = "purge_deleted")]
     older_than: Duration,
-    /// Purge without asking
+    /// Remove them; without it they are only shown
     #[arg(long, requires = "purge_deleted")]
     yes: bool,
     /// Rewrite the database without the free pages that deleted rows have left; refused while a server runs

@@ -68,7 +68,7 @@ impl From<Subject<'_>> for Value {
     }
 }
 
-/// `registered m:v1 as model 7 (90.9 MB, sha256 7056f18469ad…)`, or with the URI if there is no checkpoint.
+/// `registered m:v1 with id 7 (90.9 MB, sha256 7056f18469ad…)`, or with the URI if there is no checkpoint.
 pub(super) fn summary(
     version: &VersionArg,
     model: &Value,
@@ -76,7 +76,7 @@ pub(super) fn summary(
     artifact_uri: Option<&str>,
 ) -> String {
     let what = checkpoint.map(measured).or_else(|| artifact_uri.map(str::to_owned)).unwrap_or_default();
-    format!("registered {version} as model {} ({what})", model["id"])
+    format!("registered {version} with id {} ({what})", model["id"])
 }
 
 /// `90.9 MB, sha256 7056f18469ad…`

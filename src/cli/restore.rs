@@ -1,11 +1,12 @@
 //! `registry restore`: takes a deleted version out of the trash.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     exit::{self, Failure},
     output::{OutputFlags, Printer, V1_VERSIONS},
+    print,
     remote::Remote,
     version_arg::{VersionArg, label_with_id},
 };
@@ -14,8 +15,8 @@ use crate::{
     domain::{EventKind, VersionRef},
 };
 
-/// Events on a page at most.
-const MAX_PAGE: &str = "500";
+/// Versions on a page at most.
+const MAX_PAGE: &str = "200";
 /// The newest events of a version; its deletion is one of the last.
 const EVENTS_OF_VERSION: u32 = 100;
 
@@ -43,7 +44,7 @@ pub(super) struct Restore {
     remote: Remote,
 }
 
-/// A deleted version, as the audit trail knows it.
+/// A deleted version.
 #[derive(Debug, PartialEq, Eq)]
 struct Deleted {
     id: i64,
@@ -71,10 +72,20 @@ impl Restore {
                 return Err(Failure::failed(format!("{} is not deleted", self.version)));
             }
             [] => {
-                return Err(Failure::failed(format!(
-                    "no deleted version is {}; `registry model restore` restores models",
+                let hint = match self.version.readings().first() {
+                    Some(VersionRef::Label(name, _) | VersionRef::Number(name, _))
+                        if v1.model(name).is_err() =>
+                    {
+                        format!(
+                            "if its model is deleted, `registry model restore {name}` restores it with its versions"
+                        )
+                    }
+                    _ => "`registry model restore` restores models".to_owned(),
+                };
+                return Err(Failure::failed(print::one_line(&format!(
+                    "no deleted version is {}; {hint}",
                     self.version
-                )));
+                ))));
             }
             several => {
                 let ids: Vec<_> = several.iter().map(|deleted| deleted.id.to_string()).collect();
@@ -85,47 +96,32 @@ impl Restore {
                 )));
             }
         };
-        let restored = v1.restore_version(name, *number).map_err(|error| refusal(error, name))?;
+        let restored = v1.restore_version(name, *number)?;
         let status = restored.get("status").and_then(Value::as_str).unwrap_or("?");
         printer.changed(&restored, &format!("restored {} in {status}\n", label_with_id(&restored)))
     }
 }
 
-fn refusal(error: ClientError, name: &str) -> Failure {
-    let hint = match error {
-        ClientError::NotFound { .. } => {
-            format!(
-                "; if the model is deleted, `registry model restore {name}` restores it with its versions"
-            )
-        }
-        _ => String::new(),
-    };
-    Failure::from(error).followed_by(&hint)
-}
-
-/// Returns the versions that were once deleted under this name. The trash has no list, but the audit trail names them.
+/// Returns the deleted versions that a reading may mean.
 fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Result<Vec<Deleted>, Failure> {
-    let number = |event: &Value, field: &str| event.get(field).and_then(Value::as_i64);
+    let is = |version: &Value, field: &str, wanted: &Value| version.get(field) == Some(wanted);
     match reading {
-        VersionRef::Label(name, label) => deleted_from(v1, name, |event| {
-            event.pointer("/payload/version").is_some_and(|deleted| deleted == label)
-        }),
-        VersionRef::Number(name, wanted) => {
-            deleted_from(v1, name, |event| number(event, "version") == Some(*wanted))
+        VersionRef::Label(name, label) => deleted_of(v1, name, |version| is(version, "label", &json!(label))),
+        VersionRef::Number(name, number) => {
+            deleted_of(v1, name, |version| is(version, "number", &json!(number)))
         }
         VersionRef::Id(id) => {
             let trail = client.events(*id, EVENTS_OF_VERSION, 0)?;
-            let is_delete = |event: &&Value| {
-                event.get("event_type").is_some_and(|kind| kind == EventKind::Delete.as_str())
-            };
+            let is_delete = |event: &&Value| is(event, "event_type", &json!(EventKind::Delete.as_str()));
             let payload = trail.iter().find(is_delete).and_then(|event| event.get("payload"));
             let text = |field: &str| payload?.get(field)?.as_str();
             let (Some(name), Some(label)) = (text("name"), text("version")) else { return Ok(Vec::new()) };
-            let deleted = deleted_from(v1, name, |event| number(event, "version_id") == Some(*id))?;
-            if deleted.is_empty() {
+            let deleted = deleted_of(v1, name, |version| is(version, "id", &json!(id)))?;
+            if deleted.is_empty() && v1.version(reading).is_err() {
                 return Err(Failure::failed(format!(
                     "{id} was deleted as {name}:{label}, and is not in the trash of {name} now; if the model was \
-                     renamed, restore the version under the new name, as NEW:{label}"
+                     renamed, restore the version under the new name, as NEW:{label}; if the model was deleted, \
+                     `registry model restore {name}` restores it"
                 )));
             }
             Ok(deleted)
@@ -135,20 +131,21 @@ fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Resul
     }
 }
 
-/// Returns the versions of a model whose deletion `is_meant`.
-fn deleted_from(v1: &V1<'_>, name: &str, is_meant: impl Fn(&Value) -> bool) -> Result<Vec<Deleted>, Failure> {
-    let query = [("model", name), ("type", EventKind::Delete.as_str()), ("limit", MAX_PAGE)];
+/// Returns the versions in the trash of a model that `is_meant`.
+fn deleted_of(v1: &V1<'_>, name: &str, is_meant: impl Fn(&Value) -> bool) -> Result<Vec<Deleted>, Failure> {
     let mut deleted = Vec::new();
     let mut next: Option<String> = None;
     loop {
         let cursor = next.iter().map(|cursor| ("cursor", cursor.as_str()));
-        let page = v1.events(&query.into_iter().chain(cursor).collect::<Vec<_>>())?;
-        for event in page.items.iter().filter(|event| is_meant(event)) {
-            let name = event.get("model").and_then(Value::as_str).map(str::to_owned);
-            let number = |field: &str| event.get(field).and_then(Value::as_i64);
-            // Once a version is purged, its events don't name all three.
-            if let (Some(id), Some(name), Some(number)) = (number("version_id"), name, number("version")) {
-                deleted.push(Deleted { id, name, number });
+        let query: Vec<_> = [("deleted", "true"), ("limit", MAX_PAGE)].into_iter().chain(cursor).collect();
+        let page = match v1.versions(name, &query) {
+            Err(ClientError::NotFound { .. }) => return Ok(deleted),
+            page => page?,
+        };
+        for version in page.items.iter().filter(|version| is_meant(version)) {
+            let number = |field: &str| version.get(field).and_then(Value::as_i64);
+            if let (Some(id), Some(number)) = (number("id"), number("number")) {
+                deleted.push(Deleted { id, name: name.to_owned(), number });
             }
         }
         next = page.next;

@@ -23,7 +23,7 @@ Examples:
     registry tag set tiny-gpt:v1 nightly
   A tag of a model:
     registry tag set tiny-gpt team nlp --model
-  Without it again:
+  Delete it:
     registry tag delete tiny-gpt:v1 team
 
 `registry update --add-tag` adds plain tags, and `registry model update --tag` sets several of a model at once.";
@@ -58,7 +58,7 @@ struct Subject {
     /// The version: name:label, name@alias, name#number, or its id; with --model the name of a model
     #[arg(value_name = "VERSION")]
     text: String,
-    /// The tag is one of a model
+    /// Tag a model instead
     #[arg(long)]
     model: bool,
     #[command(flatten)]
@@ -123,7 +123,14 @@ struct Delete {
 
 impl Delete {
     fn run(self) -> Result<(), Failure> {
-        self.subject.change(&format!("tag {} deleted", self.key), |v1, owner| v1.delete_tag(owner, &self.key))
+        self.subject.change(&format!("tag {} deleted", self.key), |v1, owner| {
+            let has_it = v1.owner(owner)?.pointer("/tags").is_some_and(|tags| tags.get(&self.key).is_some());
+            if !has_it {
+                let detail = format!("there is no tag {}; nothing was changed", self.key);
+                return Err(ClientError::NotFound { detail });
+            }
+            v1.delete_tag(owner, &self.key)
+        })
     }
 }
 

@@ -133,7 +133,7 @@ impl VersionArg {
         if found.len() > 1 {
             let versions: Vec<_> = found
                 .iter()
-                .map(|(version, reading)| format!("model {} ({})", id_text(version), described(reading)))
+                .map(|(version, reading)| format!("version {} ({})", id_text(version), described(reading)))
                 .collect();
             return Err(Failure::failed(format!("{self} may be {}; use the id", versions.join(" or "))));
         }
@@ -218,9 +218,9 @@ pub(super) fn label(version: &Value) -> String {
     print::one_line(&format!("{}:{}", text(["name", "model"]), text(["version", "label"])))
 }
 
-/// `tiny:v1 (model 3)`
+/// `tiny:v1 (id 3)`
 pub(super) fn label_with_id(model: &Value) -> String {
-    format!("{} (model {})", label(model), id_text(model))
+    format!("{} (id {})", label(model), id_text(model))
 }
 
 fn id_text(model: &Value) -> String {

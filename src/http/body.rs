@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::domain::{
-    Status,
+    Digest, Evaluation, FileRecord, Refusal, Status,
     json::{MAX_DEPTH, Object, depth, has_reserved_key},
 };
 
@@ -134,6 +134,27 @@ impl<'f> Fields<'f> {
         }
     }
 
+    /// Reads the SHA-256 of a file and its size, for `/v1`.
+    pub(super) fn file(&mut self, sha256: &str, size_bytes: &str, may_be_null: bool) -> FileRecord {
+        let read =
+            |fields: &mut Self| if may_be_null { fields.optional(sha256) } else { fields.not_null(sha256) };
+        let text: Option<String> = read(self);
+        let size: Option<i64> =
+            if may_be_null { self.optional(size_bytes) } else { self.not_null(size_bytes) };
+        let digest = match text.as_deref().map(|text| (text, Digest::parse(sha256, text))) {
+            None => None,
+            Some((_, Ok(Some(digest)))) => Some(digest),
+            Some((text, _)) => {
+                self.record(Problem::described("Input should be 64 hex digits"), sha256, text.into());
+                None
+            }
+        };
+        if size.is_some_and(|size| size < 0) {
+            self.record(Problem::less_than(0), size_bytes, size.into());
+        }
+        FileRecord { path: None, sha256: digest, size_bytes: size }
+    }
+
     /// Reads tags by key. The value `null` removes a tag, if `removes` is true.
     pub(super) fn tags(&mut self, name: &str, removes: bool) -> BTreeMap<String, Option<String>> {
         let Some(given) = self.not_null::<Object>(name) else { return BTreeMap::new() };
@@ -191,6 +212,16 @@ impl<'f> Fields<'f> {
             self.faults.record(FaultType::ExtraForbidden, ["body".into(), name.into()], value);
         }
     }
+}
+
+/// Reads the scores of a suite.
+pub(super) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
+    let (suite, metrics) = (fields.required::<String>("suite"), fields.required("metrics"));
+    let dataset = fields.optional("dataset");
+    let eval_commit = fields.optional("eval_commit");
+    let eval_config = fields.optional("eval_config");
+    let notes = fields.optional("notes");
+    Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::new(&suite, metrics)? })
 }
 
 /// Parses a body that must be an object, or returns what is wrong with it and the input to show.

@@ -165,7 +165,7 @@ impl ApiError {
     fn detail(&self) -> String {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {
-                Refusal::ForceRequired { .. } => "; delete it with ?force=true if that is meant",
+                Refusal::ForceRequired { .. } => "; send force=true to delete it anyway",
                 Refusal::EventTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES",
                 Refusal::MetricsTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_METRICS_BYTES",
                 _ => "",
@@ -181,16 +181,7 @@ impl ApiError {
             Self::Registry(RegistryError::InDoubt(_)) => "outcome_unknown",
             _ => code(self.status_code()),
         };
-        let message = match self {
-            // The native API calls a version a model.
-            Self::Registry(RegistryError::Refused(Refusal::ForceRequired { id, state })) => {
-                format!(
-                    "the version with id {id} is {state}; send force=true if it is to be deleted all the same"
-                )
-            }
-            _ => self.detail(),
-        };
-        let mut error = json!({ "code": code, "message": message });
+        let mut error = json!({ "code": code, "message": self.detail() });
         if let Self::Invalid { faults, .. } = self {
             let fields = faults.iter().map(Fault::described);
             error["fields"] =

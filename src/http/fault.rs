@@ -127,6 +127,14 @@ impl Fault {
         let message = match self.r#type {
             FaultType::Missing => "missing; give it",
             FaultType::ExtraForbidden => "unknown; leave it out, or check its name",
+            FaultType::IntParsing | FaultType::IntType => "Input should be a whole number",
+            FaultType::IntFromFloat => "Input should be a whole number, without a fraction",
+            FaultType::IntParsingSize => "Input should be a whole number that fits into 64 bits",
+            FaultType::FloatParsing | FaultType::FloatType => "Input should be a number",
+            FaultType::BoolParsing | FaultType::BoolType => "Input should be true or false",
+            FaultType::StringType => "Input should be a string",
+            FaultType::ListType => "Input should be a list",
+            FaultType::DictType | FaultType::ModelAttributesType => "Input should be an object",
             _ => &self.msg,
         };
         let below: Vec<_> = self.loc.iter().skip(1).map(part).collect();

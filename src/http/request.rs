@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr};
 use actix_web::{
     FromRequest, HttpRequest,
     dev::{self, Path, Url},
-    http::{Method, header::HeaderMap},
+    http::{
+        Method,
+        header::{self, HeaderMap},
+    },
     web::{Bytes, Data},
 };
 use percent_encoding::{PercentDecode, percent_decode_str};
@@ -47,9 +50,12 @@ pub(super) struct Call {
     faults: Faults,
 }
 
+/// The start of every path of `/v1`.
+pub(super) const V1: &str = "/v1";
+
 /// Returns true if a request is for `/v1`, whose errors have their own form.
 pub(super) fn is_v1(path: &Path<Url>) -> bool {
-    path.as_str().starts_with("/v1/")
+    path.as_str().strip_prefix(V1).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl FromRequest for Call {
@@ -170,6 +176,12 @@ impl Call {
         self.valid(read, "query", name, text)
     }
 
+    /// Reads the maximum number of rows in an answer.
+    pub(super) fn limit(&mut self, default: i64, most: i64) -> u32 {
+        let limit = self.query_integer("limit", 1, most).unwrap_or(default);
+        u32::try_from(limit).unwrap_or(u32::MAX)
+    }
+
     /// Reads a number from `least` to `most`, if given.
     pub(super) fn query_integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
         let text = self.take_query(name)?;
@@ -235,11 +247,40 @@ impl Call {
     }
 
     /// Fails if any faults were recorded. Call it once everything has been read: in `/v1`, a query parameter that was not
-    /// read is a fault, and so is one that is given twice.
+    /// read is a fault, and so are one that is given twice and an `If-Match` that the call does not support.
     ///
     /// # Errors
     /// [`ApiError::Unfit`] with all of them; in `/v1` [`ApiError::Invalid`].
     pub(super) fn check(&mut self) -> Result<(), ApiError> {
+        if self.is_v1
+            && self.request.headers().contains_key(header::IF_MATCH)
+            && !self.request.method().is_safe()
+        {
+            self.refuse("header", "If-Match", "not supported by this call; leave it out");
+        }
+        self.check_all()
+    }
+
+    /// Fails as [`Call::check`] does, but allows `If-Match`, and returns the change of a version in one of the states that it
+    /// names.
+    ///
+    /// # Errors
+    /// As [`Call::check`].
+    pub(super) fn check_change(&mut self, version: VersionRef) -> Result<Change, ApiError> {
+        self.check_all()?;
+        Ok(self.change(version))
+    }
+
+    /// Fails as [`Call::check`] does, but allows `If-Match`, and returns its condition.
+    ///
+    /// # Errors
+    /// As [`Call::check`].
+    pub(super) fn check_precondition(&mut self) -> Result<Precondition, ApiError> {
+        self.check_all()?;
+        Ok(self.precondition())
+    }
+
+    fn check_all(&mut self) -> Result<(), ApiError> {
         if !self.is_v1 {
             let detail = self.faults.take();
             return if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) };
@@ -263,7 +304,7 @@ impl Call {
     }
 
     /// Returns the condition of `If-Match`.
-    pub(super) fn precondition(&self) -> Precondition {
+    fn precondition(&self) -> Precondition {
         let revisions = match EntityTags::read(self.request.headers(), "if-match") {
             EntityTags::Absent | EntityTags::Any => None,
             EntityTags::These(tags) => {

@@ -1,10 +1,12 @@
 //! Use cases of registered models: aliases, history, the trash, and the ways by which `/v1` changes versions.
 
+use std::ops::ControlFlow;
+
 use crate::{
     domain::{
-        Holding, ModelSummary, Page, Patch, Precondition, Refusal, Version,
+        DeletedVersion, Holding, ModelSummary, Page, Patch, Precondition, Refusal, Version,
         model::ModelPatch,
-        query::{HistoryQuery, ModelQuery},
+        query::{DeletedQuery, HistoryQuery, ModelQuery},
         tags::TagChanges,
     },
     store::operations,
@@ -19,7 +21,7 @@ pub struct AliasChange {
     pub model: String,
     /// The alias.
     pub alias: String,
-    /// The number of the version that shall hold it; `None` deletes the alias.
+    /// The number of the version to hold it; `None` deletes the alias.
     pub number: Option<i64>,
     /// The number of the version that must hold it before; `Some(None)` if none may.
     pub expected: Option<Option<i64>>,
@@ -39,6 +41,21 @@ impl Registry {
     /// Returns a page of models, by name.
     pub async fn registered_models(&self, query: ModelQuery) -> Result<(Vec<ModelSummary>, Page)> {
         self.read(move |store| store.models(&query)).await
+    }
+
+    /// Returns a page of a model's versions in the trash, as `write` writes it until it breaks.
+    pub async fn deleted_versions(
+        &self,
+        query: DeletedQuery,
+        mut write: impl FnMut(&mut Vec<u8>, &DeletedVersion<'_>) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<(Vec<u8>, Page)> {
+        let found = self.read(move |store| {
+            let mut written = Vec::new();
+            let page = store.deleted_versions(&query, &mut |deleted| write(&mut written, &deleted))?;
+            let is_known = !written.is_empty() || store.model(&query.model)?.is_some();
+            Ok(if is_known { Ok((written, page)) } else { Err(Refusal::no_model(&query.model)) })
+        });
+        Ok(found.await??)
     }
 
     /// Returns who held the aliases of a model, newest first.

@@ -12,11 +12,11 @@ use model_registry::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
         ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
         VersionRef,
-        query::{HistoryQuery, ModelQuery, TrailQuery},
+        query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
         Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
-        VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+        VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
     },
 };
 
@@ -166,6 +166,10 @@ impl ReadStore for MemoryReader {
     }
 
     fn models(&mut self, _: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
+        absent()
+    }
+
+    fn deleted_versions(&mut self, _: &DeletedQuery, _: VisitDeleted<'_>) -> Result<Page, StoreError> {
         absent()
     }
 

@@ -18,7 +18,7 @@ const FIRST: &str = include_str!("../old_files/before_0_2_0.sql");
 /// What 0.2.0 added to it.
 const SECOND: &str = include_str!("../old_files/0_2_0.sql");
 
-/// The file of the first edition.
+/// A file of schema 301.
 const THIRD: &str = include_str!("../old_files/0_3_0.sql");
 
 /// Returns a folder with a database made by these statements.

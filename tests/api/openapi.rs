@@ -186,11 +186,13 @@ fn answers_of_v1_contain_the_described_fields() {
     let models = app.get("/v1/models").ok();
     let versions = app.get("/v1/models/m/versions").ok();
     let suites = app.get("/v1/models/m/versions/1/scores").ok();
+    send("DELETE", "/v1/models/m/versions/1", json!({}));
+    let deleted_version = app.get("/v1/models/m/versions?deleted=true").ok()["versions"][0].clone();
     let deleted = send("DELETE", "/v1/models/m", json!({})).ok();
     let trash = app.get("/v1/models?deleted=true").ok();
     let unfit = app.get("/v1/models?limit=x").json();
     for (name, answer) in [
-        ("RegisteredVersion", &version),
+        ("RegisteredVersion", &deleted_version),
         ("VersionFile", &version["files"][0]),
         ("VersionFile", &version["files"][1]),
         ("WhoAmI", &whoami),
@@ -211,6 +213,7 @@ fn answers_of_v1_contain_the_described_fields() {
         assert_eq!(fields(&document, name), keys(answer), "{name}");
         let optional = match name {
             "RegisteredModel" | "ErrorDetails" => 1,
+            "RegisteredVersion" => 2,
             _ => 0,
         };
         let required = schema(&document, name)["required"].as_array().unwrap();
@@ -221,6 +224,7 @@ fn answers_of_v1_contain_the_described_fields() {
         );
     }
     assert_eq!(keys(&schema(&document, "RegisteredModel")["examples"][0]), keys(&models["models"][0]));
+    assert!(version.get("deleted_at").is_none() && version.get("deleted_by").is_none(), "{version}");
 }
 
 #[test]

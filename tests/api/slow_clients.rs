@@ -205,8 +205,8 @@ fn each_write_waits_for_a_foreign_lock_only_once_however_many_are_queued() {
         return;
     }
     const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-    // Three batches of the writer, which would wait three times as long one after the other.
-    const WRITES: usize = 300;
+    // Six batches of the writer, which would wait six times as long one after the other.
+    const WRITES: usize = 700;
     let app = TestApp::with(|settings| settings.database.store.busy_timeout = BUSY_TIMEOUT);
     let id = app.register("m", "1");
     let other = app.other_process();

@@ -18,15 +18,15 @@ fn stocked() -> Server {
 fn an_alias_is_set_to_any_reference_and_names_its_version() {
     let server = stocked();
     let set = |version: &str| server.run(["alias", "set", "m", "champion", version]).shown();
-    assert_eq!(set("m:v1"), "m@champion is m:v1 (model 1)\n");
-    assert_eq!(set("m#2"), "m@champion is m:v2 (model 2)\n");
-    assert_eq!(set("3"), "m@champion is m:v3 (model 3)\n");
+    assert_eq!(set("m:v1"), "m@champion is m:v1 (id 1)\n");
+    assert_eq!(set("m#2"), "m@champion is m:v2 (id 2)\n");
+    assert_eq!(set("3"), "m@champion is m:v3 (id 3)\n");
     server.run(["alias", "set", "m", "next/one", "m@champion"]).shown();
     for text in ["m@champion", "m@next/one", "m#3", "m:v3", "3"] {
         assert_eq!(server.run(["show", text, "-o", "name"]).shown(), "m:v3\n", "{text}");
     }
     let ran = server.run(["alias", "set", "m", "champion", "m#1", "--json"]);
-    assert_eq!(ran.stderr, "m@champion is m:v1 (model 1)\n");
+    assert_eq!(ran.stderr, "m@champion is m:v1 (id 1)\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/v1/versions/1")));
 }
 
@@ -36,7 +36,7 @@ fn every_command_takes_an_alias_and_a_number() {
     server.run(["alias", "set", "m", "champion", "m:v2"]).shown();
     server.run(["metrics", "m@champion", "--suite", "s", "--set", "score=1"]).done();
     server.run(["update", "m#2", "--description", "d"]).shown();
-    assert_eq!(server.run(["promote", "m@champion"]).shown(), "m:v2 (model 2): experimental → production\n");
+    assert_eq!(server.run(["promote", "m@champion"]).shown(), "m:v2 (id 2): experimental → production\n");
     for arguments in [
         &["show", "m@champion"][..],
         &["metrics", "m#2"],
@@ -46,7 +46,7 @@ fn every_command_takes_an_alias_and_a_number() {
         server.run(arguments).shown();
     }
     let (_, stderr) = server.run(["delete", "m@champion", "--yes", "--force"]).done();
-    assert_eq!(stderr, "`registry restore 2` takes it back\n");
+    assert_eq!(stderr, "`registry restore 2` restores it\n");
 }
 
 #[test]
@@ -81,12 +81,9 @@ fn a_holder_that_somebody_else_changed_is_a_conflict() {
 fn an_alias_never_points_to_a_version_of_another_model() {
     let server = stocked();
     let line = server.run(["alias", "set", "m", "champion", "4"]).failed(2);
-    assert!(
-        line.contains("4 is n:v1 (model 4), not a version of m; name one as m:LABEL or m#NUMBER"),
-        "{line}"
-    );
+    assert!(line.contains("4 is n:v1 (id 4), not a version of m; name one as m:LABEL or m#NUMBER"), "{line}");
     let line = server.run(["rollback", "m", "--to", "n#1", "--reason", "r"]).failed(2);
-    assert!(line.contains("n#1 is n:v1 (model 4), not a version of m"), "{line}");
+    assert!(line.contains("n#1 is n:v1 (id 4), not a version of m"), "{line}");
     for (alias, said) in [
         ("12", "reads as a version number"),
         ("v12", "reads as a version number"),
@@ -109,7 +106,7 @@ fn production_is_an_alias_and_the_history_tells_who_held_it() {
     server.run(["promote", "m:v1"]).shown();
     server.run(["alias", "set", "m", "champion", "m:v3"]).shown();
     let set = ["alias", "set", "m", "production", "m:v2", "--reason", "better"];
-    assert_eq!(server.run(set).shown(), "m@production is m:v2 (model 2)\n");
+    assert_eq!(server.run(set).shown(), "m@production is m:v2 (id 2)\n");
     assert_eq!(server.get("/production/m")["version"], "v2");
     assert_eq!(
         server.run(["alias", "list", "m"]).shown(),
@@ -140,9 +137,9 @@ production        1  v1     2026-01-31 13:05:09Z  2026-01-31 13:05:09Z  key:hush
     assert_eq!(run(&[&["--at", then], &csv[..]].concat()).shown(), "production,v1,\n");
     let (stdout, stderr) = run(&["--alias", "production", "--at", "2001-01-01T00:00:00+01:00"]).done();
     assert_eq!(stdout, "");
-    assert_eq!(stderr, "no version of m was production at 2001-01-01T00:00:00+01:00\n");
+    assert_eq!(stderr, "no version of m had the alias production at 2001-01-01T00:00:00+01:00\n");
     let (_, stderr) = run(&["--limit", "1"]).done();
-    assert_eq!(stderr, "1 shown; --limit shows more\n");
+    assert_eq!(stderr, "1 shown; a larger --limit may show more\n");
     for at in ["yesterday", "2026-11-24T12:00:00", "2026-02-30"] {
         let ran = run(&["--at", at]);
         assert_eq!(ran.code, 2, "{ran:?}");
@@ -153,6 +150,8 @@ production        1  v1     2026-01-31 13:05:09Z  2026-01-31 13:05:09Z  key:hush
         "deleted m@production; its version is in staging now\n"
     );
     assert_eq!(server.get("/models/2")["status"], "staging");
+    let (_, stderr) = server.run(["history", "n"]).done();
+    assert_eq!(stderr, "no alias of n has a history yet\n");
     let (_, stderr) = server.run(["alias", "list", "n"]).done();
     assert_eq!(stderr, "n has no aliases; `registry alias set` sets one\n");
     let ran = server.run(["alias", "delete", "m", "champion", "--json"]);
@@ -175,14 +174,11 @@ fn a_rollback_goes_to_the_version_before_and_says_why() {
     for label in ["m:v1", "m:v2"] {
         server.run(["promote", label]).shown();
     }
-    assert_eq!(
-        back(&[]).shown(),
-        "m:v1 (model 1) is in production again\nm:v2 (model 2): production → staging\n"
-    );
+    assert_eq!(back(&[]).shown(), "m:v1 (id 1) is in production again\nm:v2 (id 2): production → staging\n");
     let line = back(&["--to", "m:v3"]).failed(5);
     assert!(line.contains("was never in production; promote it instead"), "{line}");
     let ran = back(&["--to", "m:v2", "--json"]);
-    assert_eq!(ran.stderr, "m:v2 (model 2) is in production again\nm:v1 (model 1): production → staging\n");
+    assert_eq!(ran.stderr, "m:v2 (id 2) is in production again\nm:v1 (id 1): production → staging\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/v1/versions/2")));
     let holding = server.get("/v1/models/m/history")["history"][0].clone();
     assert_eq!((&holding["label"], &holding["reason"]), (&json!("v2"), &json!("it shouts")));
@@ -205,7 +201,7 @@ fn a_promotion_by_alias_has_to_pass_the_gate_and_a_rollback_does_not() {
     let line = server.run(["alias", "set", "m", "production", "m:v1"]).failed(5);
     assert!(line.contains("is lower than the 0.8") && line.contains("nothing was changed"), "{line}");
     assert!(
-        server.run(["rollback", "m", "--reason", "r"]).shown().starts_with("m:v1 (model 1) is in production")
+        server.run(["rollback", "m", "--reason", "r"]).shown().starts_with("m:v1 (id 1) is in production")
     );
 }
 
@@ -217,11 +213,11 @@ fn a_text_that_several_versions_have_is_ambiguous() {
     server.run(["alias", "set", "m:x", "champion", "m:x#1"]).shown();
     let line = server.run(["show", "m:x@champion"]).failed(1);
     let said = format!(
-        "m:x@champion may be model {label} (version x@champion of m) or model 6 (alias champion of m:x); use the id"
+        "m:x@champion may be version {label} (version x@champion of m) or version 6 (alias champion of m:x); use the id"
     );
     assert!(line.contains(&said), "{line}");
     server.add("m", "x#1", &json!({}));
     let line = server.run(["promote", "m:x#1"]).failed(1);
-    assert!(line.contains("(version x#1 of m) or model 6 (number 1 of m:x); use the id"), "{line}");
+    assert!(line.contains("(version x#1 of m) or version 6 (number 1 of m:x); use the id"), "{line}");
     assert_eq!(server.run(["show", "6", "-o", "name"]).shown(), "m:x:1\n");
 }

@@ -46,7 +46,7 @@ fn a_version_is_scored_by_its_files() {
 
     let meta = ["--dataset", "d", "--eval-commit", "c", "--notes", "n"];
     let ran = Ran::of(bench(&server.url, &files).args(["--name", "m", "--version", "v1"]).args(meta));
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, "recorded smoke-v1 for m:v1 (model 1): score 1.0\n"));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, "recorded smoke-v1 for m:v1 (id 1): score 1.0\n"));
     let mut suite = server.get("/models/1/metrics")["smoke-v1"].clone();
     let kept = suite.as_object_mut().unwrap().remove("_meta").unwrap();
     assert_eq!(suite, found);
@@ -78,7 +78,7 @@ fn an_artifact_in_a_store_is_looked_up_there() {
         (&found["metrics"]["artifact_accessible"], &found["metrics"]["checkpoint_size_bytes"]),
         (&value!(true), &value!(5))
     );
-    assert!(look("2").failed(5).contains("s3://models/m.pt is not the checkpoint of m:v2 (model 2)"));
+    assert!(look("2").failed(5).contains("s3://models/m.pt is not the checkpoint of m:v2 (id 2)"));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn an_invalid_configuration_scores_zero() {
         let lines: Vec<_> = ran.stderr.lines().collect();
         assert!(lines[0].contains("the artifact is not accessible: /no/such/m.pt does not exist"), "{ran:?}");
         assert!(lines[1].contains(words), "{ran:?}");
-        assert_eq!(lines[2], "recorded core-v1 for m:v1 (model 1): score 0.0");
+        assert_eq!(lines[2], "recorded core-v1 for m:v1 (id 1): score 0.0");
         let metrics: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(metrics["metrics"]["artifact_accessible"], value!(false));
     }
@@ -126,7 +126,7 @@ fn files_of_another_version_are_not_scored() {
             .map(|line| format!("{line}\n"))
             .collect();
         let line = ran.failed(5);
-        assert!(line.contains("of m:v1 (model 1)") && line.contains(words), "{line}");
+        assert!(line.contains("of m:v1 (id 1)") && line.contains(words), "{line}");
     }
     assert_eq!(server.get("/models/1/metrics"), value!({}));
 }

@@ -38,18 +38,15 @@ fn with_stdin(command: &mut Command, text: &str) -> Ran {
 #[test]
 fn promotion_prints_the_changes_of_status() {
     let server = gated();
-    assert_eq!(server.run(["promote", "m:v1"]).shown(), "m:v1 (model 1): experimental → production\n");
+    assert_eq!(server.run(["promote", "m:v1"]).shown(), "m:v1 (id 1): experimental → production\n");
     assert_eq!(
         server.run(["promote", "m:v2"]).shown(),
-        "m:v2 (model 2): experimental → production\nm:v1 (model 1): production → staging\n"
+        "m:v2 (id 2): experimental → production\nm:v1 (id 1): production → staging\n"
     );
-    assert_eq!(server.run(["promote", "m:v2"]).shown(), "m:v2 (model 2) was in production already\n");
-    assert_eq!(
-        server.run(["promote", "1", "--to", "archived"]).shown(),
-        "m:v1 (model 1): staging → archived\n"
-    );
+    assert_eq!(server.run(["promote", "m:v2"]).shown(), "m:v2 (id 2) was in production already\n");
+    assert_eq!(server.run(["promote", "1", "--to", "archived"]).shown(), "m:v1 (id 1): staging → archived\n");
     let ran = server.run(["promote", "m:v1", "--to", "staging", "--json"]);
-    assert_eq!(ran.stderr, "m:v1 (model 1): archived → staging\n");
+    assert_eq!(ran.stderr, "m:v1 (id 1): archived → staging\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/models/1")));
 }
 
@@ -86,13 +83,13 @@ fn fields_are_updated_and_named() {
             "--status",
             "staging"
         ]),
-        "updated m:v1 (model 1): status, training_loss, description, params\n"
+        "updated m:v1 (id 1): status, training_loss, description, params\n"
     );
     assert_eq!(
         update(&["--add-tag", "c", "--add-tag", "a", "--remove-tag", "b"]),
-        "updated m:v1 (model 1): tags\n"
+        "updated m:v1 (id 1): tags\n"
     );
-    assert_eq!(update(&["--add-tag", "c"]), "m:v1 (model 1) has these tags already; nothing was changed\n");
+    assert_eq!(update(&["--add-tag", "c"]), "m:v1 (id 1) has these tags already; nothing was changed\n");
     let model = server.get("/models/1");
     for (field, expected) in [
         ("description", json!("words")),
@@ -107,7 +104,7 @@ fn fields_are_updated_and_named() {
     update(&["--tag", "only"]);
     update(&["--freeze"]);
     let ran = server.run(["update", "1", "--dataset", "d", "--json"]);
-    assert_eq!(ran.stderr, "updated m:v1 (model 1): dataset\n");
+    assert_eq!(ran.stderr, "updated m:v1 (id 1): dataset\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/models/1")));
     let line = server.run(["update", "1", "--artifact-uri", "s3://x"]).failed(5);
     assert!(line.contains("this version is frozen, so artifact_uri can't change"), "{line}");
@@ -128,7 +125,7 @@ fn tags_that_another_client_sets_in_between_are_not_lost() {
         with_etag("7-c", r#"["old","theirs","mine"]"#),
     ]);
     let ran = Ran::of(&mut at(&fake.url, ["update", "7", "--add-tag", "mine"]));
-    assert_eq!(ran.shown(), "updated m:v1 (model 7): tags\n");
+    assert_eq!(ran.shown(), "updated m:v1 (id 7): tags\n");
     let sent = fake.received();
     assert!(sent[1].head.contains("if-match: \"7-a\""), "{}", sent[1].head);
     assert!(
@@ -157,9 +154,7 @@ fn deleting_needs_confirmation_and_reports_what_was_not_deleted() {
     server.run(["promote", "m:v2"]).shown();
     let line = with_stdin(&mut at(&server.url, ["delete", "m:v1"]), "y\n").failed(2);
     assert!(
-        line.contains(
-            "can't ask whether to delete m:v1 (model 1), since stdin is not a terminal; give --yes"
-        ),
+        line.contains("can't ask whether to delete m:v1 (id 1), since stdin is not a terminal; give --yes"),
         "{line}"
     );
     let line = server.run(["delete", "m:v1", "m:none", "--yes"]).failed(1);
@@ -167,11 +162,11 @@ fn deleting_needs_confirmation_and_reports_what_was_not_deleted() {
     assert_eq!(server.get("/stats")["total_models"], 3, "nothing was deleted");
 
     let ran = server.run(["delete", "m:v1", "m:v2", "m:v3", "--yes"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (5, "deleted m:v1 (model 1)\n"), "{ran:?}");
-    let said = "`registry restore ID` takes one back\nerror: m:v2 (model 2) was not deleted: conflict: ";
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, "deleted m:v1 (id 1)\n"), "{ran:?}");
+    let said = "`registry restore ID` restores one\nerror: m:v2 (id 2) was not deleted: conflict: ";
     assert!(ran.stderr.starts_with(said), "{ran:?}");
     assert!(
-        ran.stderr.contains("delete it with --force if that is meant; 2 were not deleted, this one first\n"),
+        ran.stderr.contains("give --force to delete it anyway; 2 were not deleted, this one first\n"),
         "{ran:?}"
     );
     let ran = server.run(["delete", "3", "3", "m:v3", "m:v2", "-y", "--force", "--json"]);
@@ -219,12 +214,12 @@ fn an_ambiguous_name_is_an_error_that_names_the_candidates() {
     ] {
         let line = server.run(command).failed(1);
         let said = format!(
-            "a:b:c may be model {first} (version b:c of a) or model {last} (version c of a:b); use the id"
+            "a:b:c may be version {first} (version b:c of a) or version {last} (version c of a:b); use the id"
         );
         assert!(line.contains(&said), "{command:?}: {line}");
     }
     server.run(["delete", &last.to_string(), "--yes"]).done();
-    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).done().0, format!("deleted a:b:c (model {first})\n"));
+    assert_eq!(server.run(["delete", "a:b:c", "--yes"]).done().0, format!("deleted a:b:c (id {first})\n"));
 }
 
 #[test]
@@ -236,7 +231,7 @@ fn a_production_version_is_found_by_a_name_with_a_colon() {
     let other = server.add("host", "5000/gpt@production", &json!({}));
     let line = server.run(["delete", "host:5000/gpt@production", "--yes"]).failed(1);
     let said = format!(
-        "may be model {other} (version 5000/gpt@production of host) or model {id} (alias production of host:5000/gpt); use the id"
+        "may be version {other} (version 5000/gpt@production of host) or version {id} (alias production of host:5000/gpt); use the id"
     );
     assert!(line.contains(&said), "{line}");
     let line = server.run(["show", "no:such@production"]).failed(1);
@@ -249,7 +244,7 @@ fn scores_are_recorded_from_flags_files_and_stdin() {
     server.add("m", "v1", &json!({}));
     let (table, said) =
         server.run(["metrics", "m:v1", "--suite", " s ", "--set", "score=0.820", "--set", "r@10=.5"]).done();
-    assert_eq!(said, "recorded s of m:v1 (model 1)\n");
+    assert_eq!(said, "recorded s of m:v1 (id 1)\n");
     assert!(table.contains("s      score   0.820  "), "{table}");
     let folder = tempfile::tempdir().unwrap();
     let at_path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -289,6 +284,6 @@ fn unreadable_or_late_scores_are_not_recorded() {
     assert!(line.contains("/no/such.json does not exist"), "{line}");
     assert_eq!(Ran::of(&mut record(&["--set", "a=1", "--if-updated-at", &seen])).code, 0);
     let line = Ran::of(&mut record(&["--set", "a=2", "--if-updated-at", &seen])).failed(5);
-    assert!(line.contains("model 1 has changed"), "{line}");
+    assert!(line.contains("the version with id 1 has changed"), "{line}");
     assert_eq!(server.get("/models/1/metrics")["s"]["a"], json!(1));
 }

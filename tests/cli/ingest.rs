@@ -270,7 +270,7 @@ fn a_registered_version_is_json_for_scripts_and_a_line_for_people() {
     let ran = Ran::of(command.env("CAIA_REGISTRY_URL", format!("{}/", fake.url)));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.stdout, format!("{:#}\n", serde_json::from_str::<Value>(MODEL).unwrap()));
-    assert_eq!(ran.stderr, "registered m:v1 as model 7 (5 B, sha256 2cf24dba5fb0…)\n");
+    assert_eq!(ran.stderr, "registered m:v1 with id 7 (5 B, sha256 2cf24dba5fb0…)\n");
 
     let received = &fake.received()[0];
     for line in [

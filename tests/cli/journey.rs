@@ -42,7 +42,7 @@ fn a_checkpoint_is_ingested_scored_promoted_and_audited() {
 
     let ran = ingest(&server, folder.path(), "v1");
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.stderr.starts_with("registered tiny:v1 as model 1 (5.2 MB, sha256 "), "{ran:?}");
+    assert!(ran.stderr.starts_with("registered tiny:v1 with id 1 (5.2 MB, sha256 "), "{ran:?}");
     let model: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(model, server.get("/models/by-name/tiny/v1"));
     for (field, expected) in [
@@ -60,7 +60,7 @@ fn a_checkpoint_is_ingested_scored_promoted_and_audited() {
     }
 
     let line = ingest(&server, folder.path(), "v1").failed(5);
-    assert!(line.contains("registered already, as model 1"), "{line}");
+    assert!(line.contains("registered already, with id 1"), "{line}");
 
     let score = |id: i64, score: f64| {
         let body = json!({"suite": "smoke-v1", "metrics": {"score": score}, "eval_commit": "abc"});

@@ -129,10 +129,10 @@ fn a_model_goes_to_the_trash_and_comes_back_with_its_versions() {
     let line = server.run(["model", "delete", "tiny"]).failed(2);
     assert!(line.contains("can't ask whether to delete model tiny with 2 versions"), "{line}");
     let line = server.run(["model", "delete", "tiny", "--yes"]).failed(5);
-    assert!(line.contains("is in production; give --force if it is to be deleted"), "{line}");
+    assert!(line.contains("is in production; give --force to delete it anyway"), "{line}");
     let (stdout, stderr) = server.run(["model", "delete", "tiny", "--yes", "--force"]).done();
     assert_eq!(stdout, "deleted model tiny with 2 versions\n");
-    assert_eq!(stderr, "`registry model restore tiny` takes it back\n");
+    assert_eq!(stderr, "`registry model restore tiny` restores it\n");
     let line = server.run(["model", "show", "tiny"]).failed(1);
     assert!(line.contains("there is no model \"tiny\""), "{line}");
     let line = server.run(["restore", "tiny:v1"]).failed(1);

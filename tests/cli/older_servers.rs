@@ -70,7 +70,7 @@ fn a_deletion_there_promises_no_way_back() {
     let [missing, healthy] = without_v1();
     let deleted = json_answer(200, r#"{"status":"deleted","id":7}"#);
     let fake = FakeRegistry::answering([version, missing, healthy, deleted]);
-    assert_eq!(Ran::of(&mut at(&fake.url, ["delete", "7", "--yes"])).shown(), "deleted m:v1 (model 7)\n");
+    assert_eq!(Ran::of(&mut at(&fake.url, ["delete", "7", "--yes"])).shown(), "deleted m:v1 (id 7)\n");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn an_invalid_command_line_is_refused() {
         (&["--upload", "--artifact-uri=s3://models"], "names a bucket, but no object"),
         (&["--upload", "--artifact-uri-template={name}/{basename}"], "no scheme"),
         (&["--artifact-uri-template=s3://models/{step}"], "needs a step, and the checkpoint's name has none"),
-        (&["--version= "], "version is blank"),
+        (&["--version= "], "version label is blank"),
         (&["--write-metadata=model.pt"], "would overwrite"),
     ] {
         let line = Ran::of(&mut scene.publish(at.into_iter().chain(arguments.iter().copied()))).failed(2);
@@ -167,7 +167,7 @@ fn without_an_upload_only_metadata_is_sent() {
     assert_eq!((&model["d_model"], &model["metrics"]), (&value!(64), &value!({"a": 1})));
     let again = Ran::of(&mut scene.publish(arguments));
     assert_eq!((again.code, &again.stdout), (0, &ran.stdout), "{again:?}");
-    assert_eq!(again.stderr, "m:step-5 is registered already, as model 1: nothing to do\n");
+    assert_eq!(again.stderr, "m:step-5 is registered already, with id 1: nothing to do\n");
     assert_eq!(scene.store.requests("").len(), 0);
 }
 
@@ -221,7 +221,7 @@ fn a_version_with_other_bytes_is_a_conflict_before_anything_is_uploaded() {
         scene.write("model.pt", text);
         for flags in [&[][..], &["--force-upload"]] {
             let line = Ran::of(&mut scene.upload(&path, flags.iter().copied())).failed(5);
-            assert!(line.contains("m:model is registered already, as model 1, and differs"), "{line}");
+            assert!(line.contains("m:model is registered already, with id 1, and differs"), "{line}");
             assert!(line.contains(message) && line.contains("another version"), "{line}");
         }
     }

@@ -79,7 +79,7 @@ fn a_large_checkpoint_is_uploaded_over_a_broken_connection_and_registered_once()
         "{uploaded}"
     );
     assert!(uploaded.contains(" s, ") && uploaded.ends_with("B/s"), "{uploaded}");
-    assert!(registered.starts_with("registered m:step-500 as model 1 (300.0 MB, sha256 "), "{registered}");
+    assert!(registered.starts_with("registered m:step-500 with id 1 (300.0 MB, sha256 "), "{registered}");
 
     let key = "m/checkpoint_step_500.pt";
     assert_eq!(digest(&scene.store.path(key)), sha256);
@@ -90,7 +90,7 @@ fn a_large_checkpoint_is_uploaded_over_a_broken_connection_and_registered_once()
     let again = Ran::of(&mut scene.upload(&path, ["--skip-upload-if-exists"]));
     assert_eq!((again.code, &again.stdout), (0, &ran.stdout), "{again:?}");
     assert!(
-        again.stderr.ends_with("m:step-500 is registered already, as model 1: nothing to do\n"),
+        again.stderr.ends_with("m:step-500 is registered already, with id 1: nothing to do\n"),
         "{again:?}"
     );
     assert_eq!((scene.uploads(), scene.gateway.requests("POST").len()), (uploads, posts));
@@ -122,7 +122,7 @@ fn an_object_of_another_tool_with_the_same_bytes_is_not_uploaded_again() {
     let lines: Vec<_> = ran.stderr.lines().collect();
     assert!(lines[0].contains("exists without a sha256; reading it back"), "{ran:?}");
     assert!(lines[1].starts_with("s3://models/m/model.pt is uploaded already (5 B"), "{ran:?}");
-    assert!(lines[2].starts_with("registered m:model as model 1"), "{ran:?}");
+    assert!(lines[2].starts_with("registered m:model with id 1"), "{ran:?}");
     assert_eq!(scene.store.requests("GET /models/m/model.pt").len(), 1);
     assert_eq!(scene.uploads(), 0);
 }
@@ -136,7 +136,7 @@ fn a_lost_object_is_uploaded_again_for_its_version() {
     let ran = Ran::of(&mut scene.upload(&path, []));
     assert_eq!((ran.code, &ran.stdout), (0, &first.stdout), "{ran:?}");
     assert!(
-        ran.stderr.starts_with("uploaded ") && ran.stderr.ends_with("is registered already, as model 1\n"),
+        ran.stderr.starts_with("uploaded ") && ran.stderr.ends_with("is registered already, with id 1\n"),
         "{ran:?}"
     );
     assert_eq!(fs::read_to_string(scene.store.path("m/model.pt")).unwrap(), "hello");

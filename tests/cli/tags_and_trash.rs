@@ -9,14 +9,14 @@ fn tags_of_a_version_have_values_and_plain_ones_are_the_native_tags() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
     let set = |arguments: &[&str]| server.run(["tag", "set"].iter().chain(arguments)).shown();
-    assert_eq!(set(&["m:v1", "team", "nlp"]), "m:v1 (model 1): tag team=nlp set\n");
-    assert_eq!(set(&["1", "nightly"]), "m:v1 (model 1): tag nightly set\n");
-    assert_eq!(set(&["m#1", "a=b", ""]), "m:v1 (model 1): tag a=b set\n");
+    assert_eq!(set(&["m:v1", "team", "nlp"]), "m:v1 (id 1): tag team=nlp set\n");
+    assert_eq!(set(&["1", "nightly"]), "m:v1 (id 1): tag nightly set\n");
+    assert_eq!(set(&["m#1", "a=b", ""]), "m:v1 (id 1): tag a=b set\n");
     let version = server.get("/v1/versions/1");
     assert_eq!(version["tags"], json!({"nightly": "", "a=b": "", "team": "nlp"}));
     assert_eq!(server.get("/models/1")["tags"], json!(["nightly", "a=b"]));
     let ran = server.run(["tag", "delete", "m:v1", "team", "--json"]);
-    assert_eq!(ran.stderr, "m:v1 (model 1): tag team deleted\n");
+    assert_eq!(ran.stderr, "m:v1 (id 1): tag team deleted\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/v1/versions/1")));
     assert_eq!(server.get("/v1/versions/1")["tags"], json!({"nightly": "", "a=b": ""}));
 }
@@ -58,16 +58,17 @@ fn a_deleted_version_comes_back_by_label_number_or_id() {
     }
     server.run(["promote", "m:v2"]).shown();
     let (stdout, stderr) = server.run(["delete", "m:v1", "m:v2", "m:v3", "--yes", "--force"]).done();
-    assert_eq!(stdout, "deleted m:v1 (model 1)\ndeleted m:v2 (model 2)\ndeleted m:v3 (model 3)\n");
-    assert_eq!(stderr, "`registry restore ID` takes one back\n");
-    assert_eq!(server.run(["restore", "m:v1"]).shown(), "restored m:v1 (model 1) in experimental\n");
-    assert_eq!(server.run(["restore", "m#2"]).shown(), "restored m:v2 (model 2) in staging\n");
+    assert_eq!(stdout, "deleted m:v1 (id 1)\ndeleted m:v2 (id 2)\ndeleted m:v3 (id 3)\n");
+    assert_eq!(stderr, "`registry restore ID` restores one\n");
+    assert_eq!(server.run(["restore", "m:v1"]).shown(), "restored m:v1 (id 1) in experimental\n");
+    assert_eq!(server.run(["restore", "m#2"]).shown(), "restored m:v2 (id 2) in staging\n");
     let ran = server.run(["undelete", "3", "--json"]);
-    assert_eq!(ran.stderr, "restored m:v3 (model 3) in experimental\n");
+    assert_eq!(ran.stderr, "restored m:v3 (id 3) in experimental\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/v1/versions/3")));
     assert_eq!(server.run(["list", "-o", "name"]).shown(), "m:v3\nm:v2\nm:v1\n");
     for (version, said) in [
-        ("m:v1", "there is no deleted version number 1 of \"m\""),
+        ("m:v1", "m:v1 is not deleted"),
+        ("m#1", "m#1 is not deleted"),
         ("m:none", "no deleted version is m:none"),
         ("m@champion", "no deleted version is m@champion"),
         ("99", "no deleted version is 99"),
@@ -89,9 +90,9 @@ fn a_deleted_version_whose_label_was_given_out_again_is_restored_by_its_id_once_
     }
     let line = server.run(["restore", "m:v1"]).failed(1);
     assert!(line.contains("m:v1 may be one of the deleted versions 2, 1; use the id"), "{line}");
-    assert_eq!(server.run(["restore", "1"]).shown(), "restored m:v1 (model 1) in experimental\n");
+    assert_eq!(server.run(["restore", "1"]).shown(), "restored m:v1 (id 1) in experimental\n");
     let line = server.run(["restore", "2"]).failed(5);
-    assert!(line.contains("version \"v1\" of \"m\" is registered already, as model 1"), "{line}");
+    assert!(line.contains("version \"v1\" of \"m\" is registered already, with id 1"), "{line}");
 }
 
 #[test]
@@ -106,5 +107,5 @@ fn a_version_of_a_renamed_model_is_restored_under_the_new_name() {
         line.contains("1 was deleted as m:v1") && line.contains("under the new name, as NEW:v1"),
         "{line}"
     );
-    assert_eq!(server.run(["restore", "n:v1"]).shown(), "restored n:v1 (model 1) in experimental\n");
+    assert_eq!(server.run(["restore", "n:v1"]).shown(), "restored n:v1 (id 1) in experimental\n");
 }

@@ -127,7 +127,7 @@ fn a_version_with_other_bytes_is_reported_once_and_others_continue() {
     running.published(&["step-2", "step-3"]);
     let ran = running.stopped("TERM");
     assert_eq!(
-        ran.stderr.matches("m:step-1 is registered already, as model 1, and differs").count(),
+        ran.stderr.matches("m:step-1 is registered already, with id 1, and differs").count(),
         1,
         "{ran:?}"
     );

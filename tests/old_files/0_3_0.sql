@@ -1,4 +1,4 @@
--- The first edition's file (schema 301), with its counters, notes of what is not indexed yet, and triggers.
+-- An empty file of schema 301, with its counters, notes of what is not indexed yet, and triggers.
 CREATE TABLE models (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,

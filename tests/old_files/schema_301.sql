@@ -1,4 +1,4 @@
--- A file of schema 301, as the first edition wrote it.
+-- A file of schema 301 with two versions.
 CREATE TABLE models (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,

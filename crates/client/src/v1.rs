@@ -1,6 +1,6 @@
 //! The calls of `/v1`, one method each: path, body, and answer.
 //!
-//! Their errors are the same as of the native calls, and [`ClientError::TooOld`] if the registry has no `/v1`.
+//! They fail as the native calls do, or with [`ClientError::TooOld`] if the registry has no `/v1`.
 
 use serde_json::{Value, json};
 use ureq::http::Method;
@@ -117,6 +117,14 @@ impl V1<'_> {
     pub fn restore_version(&self, name: &str, number: i64) -> Result<Value, ClientError> {
         let path = format!("{}/restore", of_version(name, number));
         self.expect_version(self.send(Method::POST, &path, None)?)
+    }
+
+    /// Returns the model or the version that has a tag.
+    pub fn owner(&self, owner: TagOwner<'_>) -> Result<Value, ClientError> {
+        match owner {
+            TagOwner::Model(name) => self.model(name),
+            TagOwner::Version(name, number) => self.version(&VersionRef::Number(name.to_owned(), number)),
+        }
     }
 
     /// Sets a tag, and returns what has it.

@@ -165,7 +165,7 @@ impl Draft {
     /// [`Refusal::Invalid`] if one of them is blank or too long.
     pub fn named(name: impl Into<String>, label: impl Into<String>) -> Result<Self, Refusal> {
         let (name, label) = (name.into(), label.into());
-        for (field, text) in [("name", &name), ("version", &label)] {
+        for (field, text) in [("name", &name), ("version label", &label)] {
             check_name(field, text)?;
         }
         Ok(Self { name, label, ..Self::default() })
@@ -208,7 +208,7 @@ impl Draft {
             (None, Some(digest)) => format!("sha256:{digest}"),
             (None, None) => {
                 return Err(Refusal::Invalid(
-                    "artifact_uri and checkpoint_sha256 are both missing; give one of them".to_owned(),
+                    "artifact_uri is missing, and so is the artifact's SHA-256; give one of them".to_owned(),
                 ));
             }
         };

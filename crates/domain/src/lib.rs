@@ -48,4 +48,4 @@ pub use suites::Evaluation;
 pub use tags::Tags;
 pub use text::is_unsafe_to_display;
 pub use timestamp::Timestamp;
-pub use version::{Version, VersionId, VersionRef, VersionRow};
+pub use version::{DeletedVersion, Version, VersionId, VersionRef, VersionRow};

@@ -7,13 +7,13 @@ pub const MAX_NAME_BYTES: usize = 1_024;
 /// The maximum number of tags of a version.
 pub const MAX_TAGS: usize = 1_000;
 
-/// Checks the text of `field`, which names something: a model, a version by its label, an alias, a tag.
+/// Checks the text of `field`, which names something: a name, a label, an alias or the key of a tag.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] if it is blank, which no request could address, or over [`MAX_NAME_BYTES`].
 pub fn check_name(field: &str, text: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
-        return Err(Refusal::Invalid(format!("{field} is blank; give it a text")));
+        return Err(Refusal::Invalid(format!("{field} is blank; choose one")));
     }
     if text.len() > MAX_NAME_BYTES {
         return Err(Refusal::Invalid(format!(

@@ -54,6 +54,21 @@ impl Model {
 
 /// Tags of a model at most.
 pub const MAX_MODEL_TAGS: usize = 1_000;
+/// Aliases of a model at most, without `production`.
+pub const MAX_ALIASES: usize = 256;
+
+/// Checks that a model with this many aliases may get another one.
+///
+/// # Errors
+/// [`Refusal::Conflict`] at [`MAX_ALIASES`].
+pub fn check_alias_count(aliases: usize) -> Result<(), Refusal> {
+    if aliases < MAX_ALIASES {
+        return Ok(());
+    }
+    Err(Refusal::Conflict(format!(
+        "the model has {aliases} aliases, and at most {MAX_ALIASES} are allowed; delete one first"
+    )))
+}
 
 /// A change of a model; what is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -17,11 +17,11 @@ impl Precondition {
     /// # Errors
     /// [`Refusal::PreconditionFailed`] or [`Refusal::Conflict`], see the fields.
     pub fn check<S: AsRef<str>>(&self, version: &Version<S>) -> Result<(), Refusal> {
-        self.check_revision(version.revision(), || format!("model {}", version.id))?;
+        self.check_revision(version.revision(), || format!("the version with id {}", version.id))?;
         let updated_at = version.updated_at.as_ref();
         match &self.if_updated_at {
             Some(seen) if seen != updated_at => Err(Refusal::Conflict(format!(
-                "model {} has changed: its updated_at is now {updated_at:?}; read it again and repeat the change",
+                "the version with id {} has changed: its updated_at is now {updated_at:?}; read it again and repeat the change",
                 version.id
             ))),
             _ => Ok(()),

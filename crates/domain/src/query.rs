@@ -122,6 +122,33 @@ pub struct TrailQuery {
     pub before: Option<i64>,
 }
 
+impl TrailQuery {
+    /// The name of this list in its cursors.
+    pub const LIST_NAME: &str = "trail.desc";
+}
+
+/// A query for a page of a model's deleted versions, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedQuery {
+    /// The model.
+    pub model: String,
+    /// The maximum number of versions on the page.
+    pub limit: u32,
+    /// Only versions with lower numbers: the end of the previous page.
+    pub before: Option<i64>,
+}
+
+impl DeletedQuery {
+    /// The name of this list in its cursors.
+    pub const LIST_NAME: &str = "deleted.desc";
+
+    /// Returns the cursor after the version with this number.
+    #[must_use]
+    pub fn cursor(number: i64) -> Cursor {
+        Cursor { list: Self::LIST_NAME.to_owned(), key: CursorKey::Integer(None), id: number }
+    }
+}
+
 /// A query for a page of models, by name.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelQuery {

@@ -17,7 +17,7 @@ pub enum Refusal {
     #[error("{0}")]
     Conflict(String),
     /// The version is immutable and its deletion was not forced.
-    #[error("model {id} is {state}")]
+    #[error("the version with id {id} is {state}")]
     ForceRequired {
         /// The version.
         id: VersionId,
@@ -60,7 +60,7 @@ impl Refusal {
     /// Creates the refusal for an id that no version has.
     #[must_use]
     pub fn no_version(id: VersionId) -> Self {
-        Self::NotFound(format!("there is no model with id {id}"))
+        Self::NotFound(format!("there is no version with id {id}"))
     }
 
     /// Creates the refusal for a name that no model has.
@@ -88,11 +88,11 @@ impl Refusal {
         Self::Conflict(format!("version {label:?} of {name:?} was used before and deleted, {why}"))
     }
 
-    /// Creates the refusal for a name and version that the model with this id has.
+    /// Creates the refusal for a name and label that the version with this id has.
     #[must_use]
     pub fn taken(name: &str, label: &str, id: VersionId) -> Self {
         Self::Conflict(format!(
-            "version {label:?} of {name:?} is registered already, as model {id}; register another version, or change that one"
+            "version {label:?} of {name:?} is registered already, with id {id}; register another version, or change that one"
         ))
     }
 }

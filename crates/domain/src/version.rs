@@ -16,6 +16,17 @@ pub type VersionId = i64;
 /// A version that borrows its texts from a row of the store, so that an answer needs no copy of them.
 pub type VersionRow<'a> = Version<Cow<'a, str>>;
 
+/// A version in the trash.
+#[derive(Debug)]
+pub struct DeletedVersion<'a> {
+    /// The version as it was.
+    pub version: VersionRow<'a>,
+    /// When it was deleted.
+    pub deleted_at: Cow<'a, str>,
+    /// The name of who deleted it.
+    pub deleted_by: Option<Cow<'a, str>>,
+}
+
 /// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`VersionRow`]).
 ///
 /// `tags` and `metrics` are JSON text, ready to be sent.

@@ -16,10 +16,10 @@ pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, U
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    Alias, ComparedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-    ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent, Version,
-    VersionId, VersionRef, VersionRow,
-    query::{HistoryQuery, ModelQuery, TrailQuery},
+    Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
+    ModelKey, ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent,
+    Version, VersionId, VersionRef, VersionRow,
+    query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
 /// Why a store could not run an operation.
@@ -65,7 +65,8 @@ pub type VisitVersion<'v> = &'v mut dyn FnMut(VersionRow<'_>);
 pub type VisitVersions<'v> = &'v mut dyn FnMut(VersionRow<'_>) -> ControlFlow<()>;
 /// Called with each event until it breaks; no more events are read then.
 pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
-
+/// Called with each deleted version until it breaks; no more are read then.
+pub type VisitDeleted<'v> = &'v mut dyn FnMut(DeletedVersion<'_>) -> ControlFlow<()>;
 /// Called with each event of the trail until it breaks; no more events are read then.
 pub type VisitTrail<'v> = &'v mut dyn FnMut(TrailEvent<'_>) -> ControlFlow<()>;
 
@@ -105,6 +106,9 @@ pub trait ReadStore {
     fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError>;
     /// Returns a page of models, by name.
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError>;
+    /// Visits a page of a model's versions in the trash, newest first. The page ends with the last one that was visited.
+    fn deleted_versions(&mut self, query: &DeletedQuery, visit: VisitDeleted<'_>)
+    -> Result<Page, StoreError>;
     /// Returns who held the aliases of a model, newest first.
     fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError>;
     /// Counts the versions.

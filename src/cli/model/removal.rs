@@ -59,7 +59,7 @@ impl Delete {
         }
         v1.delete_model(&self.name, self.force).map_err(|error| naming_force(error, self.force))?;
         printer.changed(&model, &format!("deleted {}\n", print::one_line(&what)))?;
-        print::line(&format!("`registry model restore {}` takes it back", self.name));
+        print::line(&format!("`registry model restore {}` restores it", self.name));
         Ok(())
     }
 }

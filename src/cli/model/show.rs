@@ -68,7 +68,7 @@ impl Show {
     }
 }
 
-/// Returns one line an alias, with the number of its version.
+/// Returns one line per alias, with the number of its version.
 fn aliases(model: &Value) -> Vec<Vec<Cell>> {
     let line = |(alias, number): (&String, &Value)| {
         vec![Cell::new(print::one_line(alias)), Cell::new(print::one_line(&number.to_string()))]

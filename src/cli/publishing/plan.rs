@@ -100,7 +100,7 @@ impl Plan {
         )))
     }
 
-    /// `m:v1 is registered already, as model 7: nothing to do`
+    /// `m:v1 is registered already, with id 7: nothing to do`
     pub(super) fn already_registered(&self, model: &Value, uploaded: bool) -> String {
         let rest = if uploaded { "" } else { ": nothing to do" };
         format!("{} is registered already{}{rest}", self.version, as_model(model))
@@ -114,7 +114,7 @@ impl Plan {
 }
 
 fn as_model(model: &Value) -> String {
-    model.get("id").map(|id| format!(", as model {id}")).unwrap_or_default()
+    model.get("id").map(|id| format!(", with id {id}")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
                 (Some(differs), Some(message)) => {
                     assert!(
                         message.contains(differs)
-                            && message.contains("m:v1 is registered already, as model 7"),
+                            && message.contains("m:v1 is registered already, with id 7"),
                         "{message}"
                     );
                 }

@@ -44,6 +44,22 @@ impl Form {
     }
 }
 
+/// Returns `{"name":[…]` without its end, with each item as `write` writes it.
+pub(super) fn list_of<T>(
+    name: &str,
+    items: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut Vec<u8>, T),
+) -> Vec<u8> {
+    let mut json = format!("{{\"{name}\":[").into_bytes();
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            json.push(b',');
+        }
+        write(&mut json, item);
+    }
+    json
+}
+
 /// Returns the end of a page of `/v1`, after its last row.
 pub(super) fn page_end(page: &Page) -> String {
     // A cursor is base64, which needs no escaping.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::Serialize;
 
 use crate::domain::{
-    Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version, VersionFile,
+    DeletedVersion, Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version, VersionFile,
     json::{Object, read_object},
     scores::scores,
 };
@@ -15,6 +15,20 @@ use super::ObjectWriter;
 /// Writes a version.
 pub(super) fn write_version<S: AsRef<str> + Serialize>(out: &mut Vec<u8>, version: &Version<S>) {
     let mut object = ObjectWriter::begin(out);
+    write_fields(&mut object, version);
+    object.end();
+}
+
+/// Writes a version in the trash.
+pub(in crate::http) fn write_deleted_version(out: &mut Vec<u8>, deleted: &DeletedVersion<'_>) {
+    let mut object = ObjectWriter::begin(out);
+    write_fields(&mut object, &deleted.version);
+    object.field("deleted_at", time(&deleted.deleted_at));
+    object.field("deleted_by", &deleted.deleted_by);
+    object.end();
+}
+
+fn write_fields<S: AsRef<str> + Serialize>(object: &mut ObjectWriter<'_>, version: &Version<S>) {
     object.field("id", version.id);
     object.field("model", &version.name);
     object.field("number", version.number);
@@ -43,7 +57,6 @@ pub(super) fn write_version<S: AsRef<str> + Serialize>(out: &mut Vec<u8>, versio
     object.raw("metrics", version.metrics.as_ref());
     object.field("created_at", time(version.created_at.as_ref()));
     object.field("updated_at", time(version.updated_at.as_ref()));
-    object.end();
 }
 
 /// A file of a version.

@@ -1,11 +1,11 @@
 //! `/models/{id}/metrics`: scores by suite.
 
-use crate::domain::{Evaluation, Refusal, VersionRef};
+use crate::domain::VersionRef;
 
 use super::{
     super::{
         answer::{self, Answer},
-        body::Fields,
+        body::read_evaluation,
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
@@ -71,13 +71,4 @@ pub(super) async fn suites(mut call: Call) -> Answer {
     let suite = call.query_not_empty("suite");
     let suites = call.registry().suites(VersionRef::Id(id), suite).await?;
     answer::json(suites.into_bytes())
-}
-
-pub(in crate::http) fn read_evaluation(fields: &mut Fields<'_>) -> Result<Evaluation, Refusal> {
-    let (suite, metrics) = (fields.required::<String>("suite"), fields.required("metrics"));
-    let dataset = fields.optional("dataset");
-    let eval_commit = fields.optional("eval_commit");
-    let eval_config = fields.optional("eval_config");
-    let notes = fields.optional("notes");
-    Ok(Evaluation { dataset, eval_commit, eval_config, notes, ..Evaluation::new(&suite, metrics)? })
 }

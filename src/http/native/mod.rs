@@ -18,8 +18,6 @@ use crate::telemetry::Requests;
 
 use super::endpoint::{self, Endpoint, endpoints};
 
-pub(super) use metrics::read_evaluation;
-
 /// Matches any id, which the handler reads leniently or refuses.
 const ANY_ID: &str = "{model_id}";
 /// Matches an id as nearly every caller writes it.

@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 use crate::domain::{Draft, Patch, Refusal, Timestamp, json::MAX_DEPTH, json::depth};
 
 use super::{
-    super::{body::Fields, fault::Faults, json::native::write_model},
-    metrics::read_evaluation,
+    super::{
+        body::{Fields, read_evaluation},
+        fault::Faults,
+        json::native::write_model,
+    },
     models::{read_draft, read_patch},
 };
 

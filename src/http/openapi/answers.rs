@@ -8,7 +8,7 @@ use super::super::fault::Fault;
 
 /// Why a request was refused or failed.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Error, examples(json!({"detail": "there is no model with id 7"})))]
+#[schema(as = Error, examples(json!({"detail": "there is no version with id 7"})))]
 pub(in crate::http) struct Failure {
     /// One sentence: what was wrong and what to do.
     pub(in crate::http) detail: String,

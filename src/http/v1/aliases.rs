@@ -11,12 +11,16 @@ use crate::{
 use super::{
     super::{
         answer::{self, Answer},
-        json::v1::{aliases, write_holding},
+        json::{
+            list_of,
+            v1::{aliases, write_holding},
+        },
         openapi::{DiskFull, DoesNotFit, Failure, TooLarge},
         request::{BodyLimit, Call},
+        stream::turn_to_start,
     },
     path,
-    schema::{Aliases, ChangedVersionV1, Deleted, History, NewHolder, NoModel, Rollback},
+    schema::{Aliases, ByAlias, ByName, ChangedVersionV1, Deleted, History, NewHolder, NoModel, Rollback},
 };
 
 /// Holdings in an answer by default, and at most.
@@ -28,7 +32,7 @@ const MAX_LIMIT: i64 = 500;
     get,
     path = "/v1/models/{name}/aliases",
     operation_id = "v1_list_aliases",
-    params(("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded.")),
+    params(ByName),
     responses((status = 200, description = "The aliases.", body = Aliases), NoModel, DoesNotFit),
 )]
 pub(super) async fn list(mut call: Call) -> Answer {
@@ -38,7 +42,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     answer::json(json!({ "aliases": aliases(&model) }).to_string().into_bytes())
 }
 
-/// Point an alias to a version
+/// Point an alias at a version
 ///
 /// One atomic step, which history and trail record. `production` is the status, so setting that alias is a promotion: the version must
 /// pass the gate, and the version before it goes to staging.
@@ -47,9 +51,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     path = "/v1/models/{name}/aliases/{alias}",
     operation_id = "v1_set_alias",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
-        ("alias" = String, Path, min_length = 1, example = "champion",
-            description = "The alias, percent-encoded. It is not `latest`, and no number with or without `v` before it."),
+        ByAlias,
     ),
     request_body = NewHolder,
     responses(
@@ -57,7 +59,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
         (status = 400, description = "The alias or the reason is blank or too long, or the alias is reserved.", body = Failure),
         (status = 404, description = "The model does not exist, or has no version with this number.", body = Failure),
         (status = 409,
-            description = "Another version than expected holds the alias, or the version does not pass the gate to production.",
+            description = "Another version than expected holds the alias, the model has 256 aliases, or the version does not pass the gate to production.",
             body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
@@ -82,8 +84,7 @@ pub(super) async fn set(mut call: Call) -> Answer {
     path = "/v1/models/{name}/aliases/{alias}",
     operation_id = "v1_delete_alias",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
-        ("alias" = String, Path, min_length = 1, example = "champion", description = "The alias, percent-encoded."),
+        ByAlias,
         ("expected" = Option<i64>, Query, description = "The number of the version that must hold the alias."),
         ("reason" = Option<String>, Query, min_length = 1, description = "Why, for the audit trail; at most 4 KiB."),
     ),
@@ -112,7 +113,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     path = "/v1/models/{name}/history",
     operation_id = "v1_get_history",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
+        ByName,
         ("alias" = Option<String>, Query, min_length = 1, description = "Only this alias, which may be `production`."),
         ("at" = Option<String>, Query, min_length = 1, example = "2026-11-24T12:00:00Z",
             description = "Only holdings at this moment, in RFC 3339 with any offset, down to milliseconds, or at the start of a date in UTC. \
@@ -123,24 +124,18 @@ pub(super) async fn delete(mut call: Call) -> Answer {
 )]
 pub(super) async fn history(mut call: Call) -> Answer {
     let model = path::model(&call)?;
-    let limit = call.query_integer("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let limit = call.limit(DEFAULT_LIMIT, MAX_LIMIT);
     let alias = call.query_not_empty("alias");
     let at = call.query::<Timestamp>("at").map(|at| at.to_string());
     call.check()?;
+    let _turn = turn_to_start().await?;
     let holdings = call.registry().history(HistoryQuery { model, alias, at, limit }).await?;
-    let mut json = br#"{"history":["#.to_vec();
-    for (index, holding) in holdings.iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        write_holding(&mut json, holding);
-    }
+    let mut json = list_of("history", &holdings, write_holding);
     json.extend_from_slice(b"]}");
     answer::json(json)
 }
 
-/// Put a version back into production
+/// Return to an earlier production version
 ///
 /// The version that was in production before the current one, or the one named by `to`, which must have been there before. It has
 /// passed the gate before, so it need not pass it again.
@@ -148,7 +143,7 @@ pub(super) async fn history(mut call: Call) -> Answer {
     post,
     path = "/v1/models/{name}/rollback",
     operation_id = "v1_rollback",
-    params(("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded.")),
+    params(ByName),
     request_body = Rollback,
     responses(
         ChangedVersionV1,

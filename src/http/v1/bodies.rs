@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{
-    Architecture, Digest, Draft, FileRecord, Patch, Provenance, Refusal, Tags, tags::TagChanges,
-};
+use crate::domain::{Architecture, Draft, Patch, Provenance, Refusal, Tags, tags::TagChanges};
 
 use super::super::body::Fields;
 
@@ -12,10 +10,8 @@ use super::super::body::Fields;
 pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft, Refusal> {
     // Every field is read before any is checked: an unread field would count as unknown.
     let label: String = fields.required("label");
-    let sha256 = fields.optional::<String>("sha256");
-    let checkpoint = file("sha256", sha256, "size_bytes", fields.optional("size_bytes"));
-    let sha256 = fields.optional::<String>("config_sha256");
-    let config = file("config_sha256", sha256, "config_size_bytes", fields.optional("config_size_bytes"));
+    let checkpoint = fields.file("sha256", "size_bytes", true);
+    let config = fields.file("config_sha256", "config_size_bytes", true);
     let given = fields.tags("tags", false);
     let checked = Tags::default().apply(&given);
     let (mut tags, mut properties) = (Vec::new(), BTreeMap::new());
@@ -47,6 +43,8 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
         dataset: fields.optional("dataset"),
         description: fields.optional("description"),
         metrics: fields.optional("metrics").unwrap_or_default(),
+        checkpoint,
+        config,
         tags,
         properties,
         ..Draft::default()
@@ -55,15 +53,13 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
     let named = Draft::named(name, label)?;
     let (name, label) = (named.name, named.label);
     checked?;
-    Draft { name, label, checkpoint: checkpoint?, config: config?, ..draft }.check()
+    Draft { name, label, ..draft }.check()
 }
 
 /// Reads a change of a version, and the changes of its tags. No field can be removed, so none is null.
 pub(super) fn read_patch(fields: &mut Fields<'_>) -> (Result<Patch, Refusal>, TagChanges) {
-    let sha256 = fields.not_null::<String>("sha256");
-    let checkpoint = file("sha256", sha256, "size_bytes", fields.not_null("size_bytes"));
-    let sha256 = fields.not_null::<String>("config_sha256");
-    let config = file("config_sha256", sha256, "config_size_bytes", fields.not_null("config_size_bytes"));
+    let checkpoint = fields.file("sha256", "size_bytes", false);
+    let config = fields.file("config_sha256", "config_size_bytes", false);
     let patch = Patch {
         status: fields.not_null("status"),
         artifact_uri: fields.not_null("artifact_uri"),
@@ -86,25 +82,9 @@ pub(super) fn read_patch(fields: &mut Fields<'_>) -> (Result<Patch, Refusal>, Ta
         dataset: fields.not_null("dataset"),
         description: fields.not_null("description"),
         metrics: fields.not_null("metrics"),
+        checkpoint,
+        config,
         ..Patch::default()
     };
-    let tags = fields.tags("tags", true);
-    let read = || Patch { checkpoint: checkpoint?, config: config?, ..patch }.check();
-    (read(), tags)
-}
-
-fn file(
-    sha256_field: &str,
-    sha256: Option<String>,
-    size_field: &str,
-    size_bytes: Option<i64>,
-) -> Result<FileRecord, Refusal> {
-    if sha256.as_ref().is_some_and(|text| text.trim().is_empty()) {
-        return Err(Refusal::Invalid(format!("{sha256_field} is blank; leave it out")));
-    }
-    let sha256 = Digest::parse(sha256_field, sha256.as_deref().unwrap_or_default())?;
-    if size_bytes.is_some_and(|size| size < 0) {
-        return Err(Refusal::Invalid(format!("{size_field} can't be negative")));
-    }
-    Ok(FileRecord { path: None, sha256, size_bytes })
+    (patch.check(), fields.tags("tags", true))
 }

@@ -37,19 +37,18 @@ use super::{
     ),
 )]
 pub(super) async fn list(mut call: Call) -> Answer {
-    let limit = call.query_integer("limit", 1, EventQuery::MAX_LIMIT).unwrap_or(EventQuery::DEFAULT_LIMIT);
     let query = TrailQuery {
         model: call.query_not_empty("model"),
         number: call.query("version"),
         event_type: call.query_not_empty("type"),
         actor: call.query_not_empty("actor"),
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        limit: call.limit(EventQuery::DEFAULT_LIMIT, EventQuery::MAX_LIMIT),
         before: None,
     };
     if query.number.is_some() && query.model.is_none() {
         call.refuse("query", "version", "Input needs a model; add the parameter model");
     }
-    let after = call.cursor(EventQuery::LIST_NAME, 0);
+    let after = call.cursor(TrailQuery::LIST_NAME, 0);
     call.check()?;
     let query = TrailQuery { before: after?.map(|cursor| cursor.id), ..query };
     let (events, _) = Events::list(&call.app, EventList::Trail(query)).await?;

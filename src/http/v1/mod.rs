@@ -17,12 +17,12 @@ use actix_web::web::{self, ServiceConfig};
 
 use crate::telemetry::Requests;
 
-use super::endpoint::{self, Endpoint, endpoints};
+use super::{
+    endpoint::{self, Endpoint, endpoints},
+    request::V1,
+};
 
 pub(super) use schema::all as schemas;
-
-/// The start of every path here.
-const PREFIX: &str = "/v1";
 
 /// Returns all endpoints, in the order of the description. The endpoints of a path must be adjacent.
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -66,8 +66,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     let all = endpoints();
     let all: Vec<_> = all.iter().collect();
-    let scope = web::scope(PREFIX).configure(|paths| {
-        endpoint::serve(paths, requests, &all, |path| path.strip_prefix(PREFIX).unwrap_or(path).to_owned());
+    let scope = web::scope(V1).configure(|paths| {
+        endpoint::serve(paths, requests, &all, |path| path.strip_prefix(V1).unwrap_or(path).to_owned());
     });
     paths.service(scope);
 }

@@ -15,14 +15,15 @@ use crate::domain::{
 use super::{
     super::{
         answer::{self, Answer},
-        json::{page_end, v1::write_model},
+        json::{list_of, page_end, v1::write_model},
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
+        stream::turn_to_start,
     },
     path,
     schema::{
-        ChangedModel, Deleted, ModelChangesV1, ModelPage, NewRegisteredModel, NoModel, OneModel, OnlyIfModel,
-        RegisteredModel,
+        ByName, ChangedModel, Deleted, ModelChangesV1, ModelPage, NewRegisteredModel, NoModel, OneModel,
+        OnlyIfModel, RegisteredModel,
     },
 };
 
@@ -47,7 +48,6 @@ use super::{
     ),
 )]
 pub(super) async fn list(mut call: Call) -> Answer {
-    let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
     let tag = call.query_not_empty("tag");
     let split = |tag: String| match tag.split_once('=') {
         Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -57,19 +57,14 @@ pub(super) async fn list(mut call: Call) -> Answer {
         q: call.query_not_empty("q"),
         tag: tag.map(split),
         deleted: call.query("deleted").unwrap_or_default(),
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        limit: call.limit(ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT),
         after: None,
     };
     let after = call.cursor(ModelQuery::LIST_NAME, 0);
     call.check()?;
+    let _turn = turn_to_start().await?;
     let (models, page) = call.registry().registered_models(ModelQuery { after: after?, ..query }).await?;
-    let mut json = br#"{"models":["#.to_vec();
-    for (index, model) in models.iter().enumerate() {
-        if index > 0 {
-            json.push(b',');
-        }
-        write_model(&mut json, model);
-    }
+    let mut json = list_of("models", &models, write_model);
     json.extend_from_slice(page_end(&page).as_bytes());
     answer::json(json)
 }
@@ -106,8 +101,8 @@ pub(super) async fn create(mut call: Call) -> Answer {
     get,
     path = "/v1/models/{name}",
     operation_id = "v1_get_model",
-    params(("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded.")),
-    responses(OneModel, NoModel, DoesNotFit),
+    params(ByName),
+    responses(OneModel, NoModel, DoesNotFit)
 )]
 pub(super) async fn get(mut call: Call) -> Answer {
     let name = path::model(&call)?;
@@ -118,13 +113,14 @@ pub(super) async fn get(mut call: Call) -> Answer {
 
 /// Change a model
 ///
-/// Only the given fields and tags change. A new name goes to all versions of the model.
+/// Only the given fields and tags change. A new name goes to all versions of the model, which keep their numbers and labels; the old
+/// name, with its numbers and labels, is free for another model.
 #[utoipa::path(
     patch,
     path = "/v1/models/{name}",
     operation_id = "v1_update_model",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
+        ByName,
         OnlyIfModel,
     ),
     request_body = ModelChangesV1,
@@ -145,13 +141,13 @@ pub(super) async fn update(mut call: Call) -> Answer {
         tags: fields.tags("tags", true),
     };
     fields.finish();
-    call.check()?;
-    change(&call, model, patch).await
+    change(&mut call, model, patch).await
 }
 
 /// Changes a model and answers with it.
-pub(super) async fn change(call: &Call, model: String, patch: ModelPatch) -> Answer {
-    let model = call.registry().update_model(model, patch, call.precondition(), call.caller()).await?;
+pub(super) async fn change(call: &mut Call, model: String, patch: ModelPatch) -> Answer {
+    let precondition = call.check_precondition()?;
+    let model = call.registry().update_model(model, patch, precondition, call.caller()).await?;
     answer_model(StatusCode::OK, &model)
 }
 
@@ -164,7 +160,7 @@ pub(super) async fn change(call: &Call, model: String, patch: ModelPatch) -> Ans
     path = "/v1/models/{name}",
     operation_id = "v1_delete_model",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
+        ByName,
         ("force" = Option<bool>, Query, description = "Deletes the model even if a version is in production or frozen."),
         OnlyIfModel,
     ),
@@ -178,8 +174,8 @@ pub(super) async fn change(call: &Call, model: String, patch: ModelPatch) -> Ans
 pub(super) async fn delete(mut call: Call) -> Answer {
     let name = path::model(&call)?;
     let force = call.query("force").unwrap_or_default();
-    call.check()?;
-    call.registry().delete_model(name, force, call.precondition(), call.caller()).await?;
+    let precondition = call.check_precondition()?;
+    call.registry().delete_model(name, force, precondition, call.caller()).await?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
 }
 
@@ -191,7 +187,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     post,
     path = "/v1/models/{name}/restore",
     operation_id = "v1_restore_model",
-    params(("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded.")),
+    params(ByName),
     responses(
         ChangedModel,
         (status = 404, description = "There is no deleted model of this name.", body = Failure),

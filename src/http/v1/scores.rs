@@ -3,7 +3,7 @@
 use super::{
     super::{
         answer::{self, Answer},
-        native::read_evaluation,
+        body::read_evaluation,
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },
@@ -48,7 +48,7 @@ pub(super) async fn record(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Metrics).await?;
     let evaluation = read_evaluation(&mut fields);
     fields.finish();
-    call.check()?;
-    let version = call.registry().record_metrics(call.change(version), evaluation?).await?;
+    let change = call.check_change(version)?;
+    let version = call.registry().record_metrics(change, evaluation?).await?;
     Ok(answer::changed(&call, &version))
 }

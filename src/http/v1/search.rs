@@ -40,12 +40,12 @@ use super::{
 pub(super) async fn search(mut call: Call) -> Answer {
     let filter = parsed(&mut call, "filter", |text| Filter::parse(text, Scope::Versions));
     let sort = parsed(&mut call, "sort", |text| SortKey::parse(text, Scope::Versions));
-    let limit = call.query_integer("limit", 1, SearchQuery::MAX_LIMIT).unwrap_or(SearchQuery::DEFAULT_LIMIT);
+    let limit = call.limit(SearchQuery::DEFAULT_LIMIT, SearchQuery::MAX_LIMIT);
     let after = call.query_not_empty("cursor");
     call.check()?;
     let sort = sort.unwrap_or_else(|| SearchQuery::default().sort);
     let after = after.map(|text| sort.cursor(&text)).transpose()?;
-    let query = SearchQuery { filter, sort, limit: u32::try_from(limit).unwrap_or(u32::MAX), after };
+    let query = SearchQuery { filter, sort, limit, after };
     let (versions, _) = Versions::search(&call.app, call.form(), query).await?;
     Ok(answer::rows(&call, versions))
 }

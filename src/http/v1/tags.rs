@@ -12,7 +12,9 @@ use super::{
         request::{BodyLimit, Call},
     },
     models, path,
-    schema::{ByReference, ChangedModel, ChangedVersionV1, NoModel, OnlyIf, OnlyIfModel, TagValue},
+    schema::{
+        ByKey, ByName, ByReference, ChangedModel, ChangedVersionV1, NoModel, OnlyIf, OnlyIfModel, TagValue,
+    },
 };
 
 /// Set a tag of a model
@@ -21,8 +23,8 @@ use super::{
     path = "/v1/models/{name}/tags/{key}",
     operation_id = "v1_set_model_tag",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
-        ("key" = String, Path, min_length = 1, example = "team", description = "The key of the tag, percent-encoded."),
+        ByName,
+        ByKey,
         OnlyIfModel,
     ),
     request_body = TagValue,
@@ -37,7 +39,7 @@ pub(super) async fn set_model_tag(mut call: Call) -> Answer {
     let (model, key) = (path::model(&call)?, call.path_text(4)?);
     let value = read_value(&mut call).await?;
     let tags = BTreeMap::from([(key, Some(value))]);
-    models::change(&call, model, ModelPatch { tags, ..ModelPatch::default() }).await
+    models::change(&mut call, model, ModelPatch { tags, ..ModelPatch::default() }).await
 }
 
 /// Delete a tag of a model
@@ -47,18 +49,13 @@ pub(super) async fn set_model_tag(mut call: Call) -> Answer {
     delete,
     path = "/v1/models/{name}/tags/{key}",
     operation_id = "v1_delete_model_tag",
-    params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
-        ("key" = String, Path, min_length = 1, example = "team", description = "The key of the tag, percent-encoded."),
-        OnlyIfModel,
-    ),
-    responses(ChangedModel, NoModel, PreconditionFailed, TooLarge, DoesNotFit, DiskFull),
+    params(ByName, ByKey, OnlyIfModel,),
+    responses(ChangedModel, NoModel, PreconditionFailed, TooLarge, DoesNotFit, DiskFull)
 )]
 pub(super) async fn delete_model_tag(mut call: Call) -> Answer {
     let (model, key) = (path::model(&call)?, call.path_text(4)?);
-    call.check()?;
     let tags = BTreeMap::from([(key, None)]);
-    models::change(&call, model, ModelPatch { tags, ..ModelPatch::default() }).await
+    models::change(&mut call, model, ModelPatch { tags, ..ModelPatch::default() }).await
 }
 
 /// Set a tag of a version
@@ -68,7 +65,7 @@ pub(super) async fn delete_model_tag(mut call: Call) -> Answer {
     operation_id = "v1_set_version_tag",
     params(
         ByReference,
-        ("key" = String, Path, min_length = 1, example = "nightly", description = "The key of the tag, percent-encoded."),
+        ByKey,
         OnlyIf,
     ),
     request_body = TagValue,
@@ -81,9 +78,9 @@ pub(super) async fn delete_model_tag(mut call: Call) -> Answer {
 )]
 pub(super) async fn set_version_tag(mut call: Call) -> Answer {
     let (version, key) = (path::version(&mut call)?, call.path_text(6)?);
-    let value = read_value(&mut call).await?;
-    let tags = BTreeMap::from([(key, Some(value))]);
-    let version = call.registry().update_with_tags(call.change(version), Patch::default(), tags).await?;
+    let tags = BTreeMap::from([(key, Some(read_value(&mut call).await?))]);
+    let change = call.check_change(version)?;
+    let version = call.registry().update_with_tags(change, Patch::default(), tags).await?;
     Ok(answer::changed(&call, &version))
 }
 
@@ -94,25 +91,21 @@ pub(super) async fn set_version_tag(mut call: Call) -> Answer {
     delete,
     path = "/v1/models/{name}/versions/{reference}/tags/{key}",
     operation_id = "v1_delete_version_tag",
-    params(
-        ByReference,
-        ("key" = String, Path, min_length = 1, example = "nightly", description = "The key of the tag, percent-encoded."),
-        OnlyIf,
-    ),
-    responses(ChangedVersionV1, NotFound, PreconditionFailed, TooLarge, DoesNotFit, DiskFull),
+    params(ByReference, ByKey, OnlyIf,),
+    responses(ChangedVersionV1, NotFound, PreconditionFailed, TooLarge, DoesNotFit, DiskFull)
 )]
 pub(super) async fn delete_version_tag(mut call: Call) -> Answer {
     let (version, key) = (path::version(&mut call)?, call.path_text(6)?);
-    call.check()?;
+    let change = call.check_change(version)?;
     let tags = BTreeMap::from([(key, None)]);
-    let version = call.registry().update_with_tags(call.change(version), Patch::default(), tags).await?;
+    let version = call.registry().update_with_tags(change, Patch::default(), tags).await?;
     Ok(answer::changed(&call, &version))
 }
 
+/// Reads the value; [`Call::check_change`] and [`models::change`] report its faults.
 async fn read_value(call: &mut Call) -> Result<String, ApiError> {
     let mut fields = call.body(BodyLimit::Write).await?;
     let value = fields.required("value");
     fields.finish();
-    call.check()?;
     Ok(value)
 }

@@ -1,35 +1,41 @@
 //! `/v1/models/{name}/versions`: register, list, get, change, delete and restore versions.
 
+use std::ops::ControlFlow;
+
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::domain::{LabelReuse, ListQuery, VersionRef};
+use crate::domain::{LabelReuse, ListQuery, VersionRef, query::DeletedQuery};
 
 use super::{
     super::{
         answer::{self, Answer},
+        json::{page_end, v1::write_deleted_version},
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
         rows::Versions,
+        stream::{first_limit_bytes, turn_to_start},
     },
     bodies::{read_draft, read_patch},
     path,
     schema::{
-        ByReference, ChangedVersionV1, Deleted, NewVersion, NoModel, NotModified, OneVersionV1, OnlyIf,
-        RegisteredVersion, StatusName, Unless, VersionChanges, VersionPageV1,
+        ByName, ByReference, ChangedVersionV1, Deleted, NewVersion, NoModel, NotModified, OneVersionV1,
+        OnlyIf, RegisteredVersion, StatusName, Unless, VersionChanges, VersionPageV1,
     },
 };
 
 /// List the versions of a model
 ///
-/// The newest first.
+/// The newest first. Versions in the trash also have `deleted_at` and `deleted_by`.
 #[utoipa::path(
     get,
     path = "/v1/models/{name}/versions",
     operation_id = "v1_list_versions",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
-        ("status" = Option<StatusName>, Query, description = "Only versions with this status."),
+        ByName,
+        ("status" = Option<StatusName>, Query, description = "Only versions with this status; not together with `deleted`."),
+        ("deleted" = Option<bool>, Query,
+            description = "Lists the versions in the trash instead. A page with very large ones ends earlier."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Versions on a page, by default 50."),
         ("cursor" = Option<String>, Query, min_length = 1, description = "The end of the previous page, from its `next`."),
     ),
@@ -40,19 +46,44 @@ use super::{
 )]
 pub(super) async fn list(mut call: Call) -> Answer {
     let name = path::model(&call)?;
-    let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
-    let query = ListQuery {
-        name: Some(name.clone()),
-        status: call.query("status"),
-        limit: u32::try_from(limit).ok(),
-        ..ListQuery::default()
-    };
+    let limit = call.limit(ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT);
+    let status = call.query("status");
+    if call.query("deleted").unwrap_or_default() {
+        if status.is_some() {
+            call.refuse("query", "status", "not together with deleted; send only one of them");
+        }
+        return list_deleted(call, name, limit).await;
+    }
+    let query = ListQuery { name: Some(name.clone()), status, limit: Some(limit), ..ListQuery::default() };
     let after = call.cursor(&query.list_name(), 0);
     call.check()?;
-    call.registry().registered_model(name).await?;
     let query = ListQuery { after: after?, ..query };
-    let (versions, _) = Versions::list(&call.app, call.form(), query).await?;
+    let (versions, page) = Versions::list(&call.app, call.form(), query).await?;
+    if page.total == Some(0) {
+        call.registry().registered_model(name).await?;
+    }
     Ok(answer::rows(&call, versions))
+}
+
+async fn list_deleted(mut call: Call, model: String, limit: u32) -> Answer {
+    let after = call.cursor(DeletedQuery::LIST_NAME, 0);
+    call.check()?;
+    let query = DeletedQuery { model, limit, before: after?.map(|cursor| cursor.id) };
+    let _turn = turn_to_start().await?;
+    let max_bytes = first_limit_bytes();
+    let (mut json, page) = call
+        .registry()
+        .deleted_versions(query, move |json, deleted| {
+            json.extend_from_slice(if json.is_empty() { br#"{"versions":["# } else { b"," });
+            write_deleted_version(json, deleted);
+            if json.len() < max_bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .await?;
+    if json.is_empty() {
+        json.extend_from_slice(br#"{"versions":["#);
+    }
+    json.extend_from_slice(page_end(&page).as_bytes());
+    answer::json(json)
 }
 
 /// Register a version
@@ -62,13 +93,13 @@ pub(super) async fn list(mut call: Call) -> Answer {
     post,
     path = "/v1/models/{name}/versions",
     operation_id = "v1_register_version",
-    params(("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded.")),
+    params(ByName),
     request_body = NewVersion,
     responses(
         (status = 201, description = "The version.", body = RegisteredVersion,
             headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`."))),
         (status = 400,
-            description = "An invalid value: a blank label, a malformed digest, or neither URI nor digest.", body = Failure),
+            description = "An invalid value: a blank label, or neither a URI nor a digest.", body = Failure),
         (status = 409,
             description = "The label is taken, or was used for other bytes and deleted, or the version does not pass the \
                 gate to production.",
@@ -127,7 +158,7 @@ pub(super) async fn get_by_id(mut call: Call) -> Answer {
     request_body = VersionChanges,
     responses(
         ChangedVersionV1,
-        (status = 400, description = "An invalid value: a blank URI, a malformed digest or a negative size.", body = Failure),
+        (status = 400, description = "An invalid value, such as a blank URI.", body = Failure),
         NotFound,
         (status = 409,
             description = "A field is immutable because the version is in production or frozen, or the version does not \
@@ -141,8 +172,8 @@ pub(super) async fn update(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Write).await?;
     let (patch, tags) = read_patch(&mut fields);
     fields.finish();
-    call.check()?;
-    let version = call.registry().update_with_tags(call.change(version), patch?, tags).await?;
+    let change = call.check_change(version)?;
+    let version = call.registry().update_with_tags(change, patch?, tags).await?;
     Ok(answer::changed(&call, &version))
 }
 
@@ -168,8 +199,8 @@ pub(super) async fn update(mut call: Call) -> Answer {
 pub(super) async fn delete(mut call: Call) -> Answer {
     let version = path::version(&mut call)?;
     let force = call.query("force").unwrap_or_default();
-    call.check()?;
-    call.registry().delete(call.change(version), force).await?;
+    let change = call.check_change(version)?;
+    call.registry().delete(change, force).await?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
 }
 
@@ -181,7 +212,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     path = "/v1/models/{name}/versions/{number}/restore",
     operation_id = "v1_restore_version",
     params(
-        ("name" = String, Path, min_length = 1, example = "minilm", description = "The model's name, percent-encoded."),
+        ByName,
         ("number" = i64, Path, example = 1, description = "The number of the deleted version."),
     ),
     responses(

@@ -145,3 +145,20 @@ fn a_rollback_does_not_pass_the_gate_again() {
     app.set_alias("m", "production", json!({"version": 1})).error(409, "conflict");
     assert_eq!(app.rollback("m", json!({"reason": "r"})).ok()["number"], 1);
 }
+
+#[test]
+fn a_model_has_a_bounded_number_of_aliases() {
+    let app = TestApp::spawn();
+    app.add("m", "1");
+    app.add("m", "2");
+    for alias in 0..256 {
+        app.set_alias("m", &format!("a-{alias}"), json!({"version": 1})).ok();
+    }
+    let message = app.set_alias("m", "one-more", json!({"version": 1})).error(409, "conflict");
+    assert!(message.contains("at most 256"), "{message}");
+    app.set_alias("m", "a-7", json!({"version": 2})).ok();
+    app.set_alias("m", "production", json!({"version": 2})).ok();
+    app.v1("DELETE", "/v1/models/m/aliases/a-9", Value::Null).ok();
+    app.set_alias("m", "one-more", json!({"version": 1})).ok();
+    assert_eq!(app.get("/v1/models/m/aliases").ok()["aliases"].as_object().unwrap().len(), 257);
+}

@@ -1,6 +1,6 @@
 //! Many clients at once move the aliases of one model.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -27,6 +27,15 @@ fn holders(app: &TestApp, alias: &str) -> Vec<Value> {
     each(&json!(holdings), "version")
 }
 
+/// Ends a loop in another thread, even if this one panics.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn one_version_is_in_production_at_each_look_and_each_step_has_its_event() {
     let app = TestApp::spawn();
@@ -34,22 +43,22 @@ fn one_version_is_in_production_at_each_look_and_each_step_has_its_event() {
         app.add("m", &client.to_string());
     }
     app.set_alias("m", "production", json!({"version": 1})).ok();
-    let (done, looks) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (done, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 let production = app.get("/v1/models/m/versions?status=production").ok();
                 assert_eq!(production["versions"].as_array().unwrap().len(), 1, "{production}");
                 assert!(app.holder("m", "production").is_i64());
-                looks.store(true, Ordering::SeqCst);
+                looks.fetch_add(1, Ordering::SeqCst);
             }
         });
+        let _done = SetOnDrop(&done);
         at_once(CLIENTS, |client| {
             app.set_alias("m", "production", json!({"version": client + 1})).ok();
         });
-        done.store(true, Ordering::SeqCst);
     });
-    assert!(looks.load(Ordering::SeqCst));
+    assert!(looks.load(Ordering::SeqCst) > 1);
     let holders = holders(&app, "production");
     let mut each_once: Vec<_> = holders[1..].iter().map(|number| number.as_i64().unwrap()).collect();
     let last = each_once.last().copied().unwrap();

@@ -29,7 +29,8 @@ fn errors_before_a_handler_have_the_form_of_v1_too() {
 
     // The frozen API keeps its form.
     app.get("/nothing").refused(404);
-    app.get("/v1").refused(404);
+    app.get("/v1x").refused(404);
+    app.get("/v1").error(404, "not_found");
     app.post("/models", &large).refused(413);
 }
 

@@ -51,6 +51,7 @@ fn a_bad_filter_is_one_fault_with_its_position() {
         ("status = 'staging' or".to_owned(), 22),
         (format!("{}status = 'staging'{}", "(".repeat(1_000), ")".repeat(1_000)), 51),
         (format!("label = '{}'", "x".repeat(10_000)), 8_193),
+        (format!("label LIKE '{}%'", "x".repeat(256)), 12),
     ] {
         let answer = app.get(&format!("/v1/versions?filter={}", encoded(&filter)));
         answer.unfit(&["filter"]);

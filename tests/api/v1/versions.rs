@@ -243,12 +243,13 @@ fn a_registration_without_bytes_or_with_bad_values_is_refused() {
         json!({"label": "1"}),
         json!({"label": " ", "artifact_uri": "s3://b"}),
         json!({"label": "x".repeat(1_025), "artifact_uri": "s3://b"}),
-        json!({"label": "1", "sha256": "abc"}),
-        json!({"label": "1", "artifact_uri": "s3://b", "sha256": ""}),
-        json!({"label": "1", "artifact_uri": "s3://b", "size_bytes": -1}),
         json!({"label": "1", "artifact_uri": "s3://b", "tags": {"": ""}}),
     ] {
         app.v1("POST", "/v1/models/m/versions", body).error(400, "invalid");
+    }
+    for (field, value) in [("sha256", json!("abc")), ("sha256", json!("")), ("size_bytes", json!(-1))] {
+        let body = json!({"label": "1", "artifact_uri": "s3://b", field: value});
+        app.v1("POST", "/v1/models/m/versions", body).unfit(&[field]);
     }
     app.get("/v1/models/m").error(404, "not_found");
 }
@@ -286,4 +287,115 @@ fn head_has_the_headers_and_no_body() {
         assert_eq!((head.status, head.text.as_str()), (200, ""));
         assert_eq!(head.header("etag"), get.header("etag"), "{path}");
     }
+}
+
+#[test]
+fn versions_in_the_trash_are_listed_newest_first_and_paged() {
+    let app = TestApp::with(|settings| settings.http.trust_actor_header = true);
+    for label in ["a", "b", "c", "live"] {
+        app.add("m", label);
+    }
+    for number in 1..=3 {
+        app.request("DELETE", &version("m", number), &[("X-Actor", "ann")], None).ok();
+    }
+    let first = app.get("/v1/models/m/versions?deleted=true&limit=2").ok();
+    assert_eq!(each(&first["versions"], "number"), [3, 2]);
+    let deleted = &first["versions"][0];
+    assert_eq!((&deleted["label"], &deleted["deleted_by"]), (&json!("c"), &json!("ann")));
+    assert!(deleted["deleted_at"].as_str().unwrap() >= deleted["updated_at"].as_str().unwrap());
+    let cursor = first["next"].as_str().unwrap();
+    let rest = app.get(&format!("/v1/models/m/versions?deleted=true&limit=2&cursor={cursor}")).ok();
+    assert_eq!((each(&rest["versions"], "number"), &rest["next"]), (vec![json!(1)], &Value::Null));
+    app.v1("POST", &format!("{}/restore", version("m", 3)), Value::Null).ok();
+    let left = app.get("/v1/models/m/versions?deleted=true").ok();
+    assert_eq!(each(&left["versions"], "number"), [2, 1]);
+    assert_eq!(each(&app.get("/v1/models/m/versions").ok()["versions"], "number"), [4, 3]);
+
+    app.add("other", "1");
+    assert_eq!(app.get("/v1/models/other/versions?deleted=true").ok(), json!({"versions": [], "next": null}));
+    app.get("/v1/models/none/versions?deleted=true").error(404, "not_found");
+    app.get("/v1/models/m/versions?deleted=true&status=staging").error(422, "invalid");
+    let other_list = app.get("/v1/models/m/versions?limit=1").ok()["next"].as_str().unwrap().to_owned();
+    app.get(&format!("/v1/models/m/versions?deleted=true&cursor={other_list}")).error(400, "invalid");
+}
+
+#[test]
+fn a_label_stays_spent_when_its_model_is_deleted() {
+    let app = TestApp::spawn();
+    let add = |bytes: &str| {
+        let body = json!({"label": "1", "sha256": bytes.repeat(32)});
+        app.v1("POST", "/v1/models/m/versions", body)
+    };
+    add("ab").created();
+    app.v1("DELETE", &version("m", 1), Value::Null).ok();
+    add("cd").error(409, "conflict");
+    app.v1("DELETE", "/v1/models/m", Value::Null).ok();
+    add("cd").error(409, "conflict");
+    app.v1("POST", "/v1/models", json!({"name": "m"})).created();
+    add("cd").error(409, "conflict");
+    assert_eq!(add("ab").created()["number"], 2);
+}
+
+#[test]
+fn a_condition_that_a_call_does_not_support_is_refused() {
+    let app = TestApp::spawn();
+    app.add("m", "1");
+    app.add("m", "2");
+    let reason = json!({"reason": "r"}).to_string();
+    let holder = json!({"version": 2}).to_string();
+    let new = json!({"label": "3", "artifact_uri": "s3://b"}).to_string();
+    for (method, path, body) in [
+        ("PUT", "/v1/models/m/aliases/champion", Some(holder.as_str())),
+        ("DELETE", "/v1/models/m/aliases/champion", None),
+        ("POST", "/v1/models/m/rollback", Some(&reason)),
+        ("POST", "/v1/models/m/restore", None),
+        ("POST", "/v1/models/m/versions/1/restore", None),
+        ("POST", "/v1/models/m/versions", Some(&new)),
+    ] {
+        let answer = app.request(method, path, &[("If-Match", "\"x\"")], body);
+        let message = answer.error(422, "invalid");
+        assert!(message.contains("If-Match"), "{method} {path}: {message}");
+    }
+    assert_eq!(app.get("/v1/models/m/aliases").ok(), json!({"aliases": {}}));
+}
+
+#[test]
+fn faults_of_v1_name_its_own_fields() {
+    let app = TestApp::spawn();
+    app.add("m", "1");
+    let register = |body: Value| app.v1("POST", "/v1/models/m/versions", body);
+    let named = |answer: crate::support::Answer, field: &str| {
+        assert_eq!(answer.status, 422, "{}", answer.text);
+        assert_eq!(answer.json()["error"]["fields"][0]["path"], field, "{}", answer.text);
+    };
+    named(register(json!({"label": "2", "sha256": "ab"})), "sha256");
+    named(register(json!({"label": "2", "sha256": ""})), "sha256");
+    named(register(json!({"label": "2", "config_sha256": "zz", "artifact_uri": "s3://b"})), "config_sha256");
+    named(register(json!({"label": "2", "artifact_uri": "s3://b", "size_bytes": -1})), "size_bytes");
+    named(app.v1("PATCH", &version("m", 1), json!({"config_sha256": "x"})), "config_sha256");
+    for (answer, status) in [
+        (register(json!({"label": " ", "artifact_uri": "s3://b"})), 400),
+        (register(json!({"label": "2"})), 400),
+        (register(json!({"label": "1", "artifact_uri": "s3://b"})), 409),
+        (app.get("/v1/versions/9"), 404),
+        (app.v1("DELETE", "/v1/models/m/versions/9", Value::Null), 404),
+        (app.request("PATCH", &version("m", 1), &[("If-Match", "\"x\"")], Some("{}")), 412),
+    ] {
+        assert_eq!(answer.status, status, "{}", answer.text);
+        for native in ["checkpoint_sha256", "model 1", "version is blank", "no model with"] {
+            assert!(!answer.text.contains(native), "{}", answer.text);
+        }
+    }
+}
+
+#[test]
+fn a_number_in_a_path_is_written_in_one_way() {
+    let app = TestApp::spawn();
+    app.add("m", "1");
+    app.get("/v1/models/m/versions/1").ok();
+    for number in ["01", "-0", "+1", "1.0", "%201"] {
+        app.get(&format!("/v1/models/m/versions/{number}")).error(422, "invalid");
+        app.v1("POST", &format!("/v1/models/m/versions/{number}/restore"), Value::Null).error(422, "invalid");
+    }
+    app.get("/v1").error(404, "not_found");
 }

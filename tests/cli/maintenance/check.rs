@@ -136,6 +136,11 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         ("DELETE FROM model_events WHERE id = 2", "error event_chain 2", "the event is gone"),
         ("UPDATE model_events SET actor = 'eve' WHERE id = 2", "error event_chain 2", "has changed"),
         ("UPDATE model_events SET details = '{}' WHERE id = 1", "error event_chain 1", "has changed"),
+        (
+            "UPDATE model_events SET details = x'ff' WHERE id = 1",
+            "error event_chain",
+            "can't be read to its end",
+        ),
         ("UPDATE event_chain SET hash = x'00' WHERE event_id = 3", "error event_chain 3", "has changed"),
         (
             "INSERT INTO model_events (model_id, event_type, payload_json) VALUES (1, 'eval', '{}')",
@@ -157,6 +162,17 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         ),
         ("INSERT INTO aliases VALUES (1, 'x', 77)", "error aliases 77", "points to no version of its model"),
         ("UPDATE holdings SET until = since", "error holdings 1", "the history does not say so"),
+        (
+            "INSERT INTO aliases VALUES (1, 'x', 1)",
+            "error holdings 1",
+            "is an alias, and the history does not",
+        ),
+        (
+            "INSERT INTO holdings (model_key, alias, version_id, number, label, since) \
+                VALUES (1, 'x', 1, 1, '1', '2026-01-31 00:00:00.000')",
+            "error holdings 1",
+            "is an alias by the history, and there is none",
+        ),
         ("DROP TABLE aliases", "error schema", "there is no table aliases"),
         (
             "UPDATE model_events SET event_type = 'scan'",
@@ -223,6 +239,8 @@ fn check_finds(good: &Path, sql: &str, place: &str, problem: &str) -> TempDir {
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     let is_sound = report["check"]["errors"] == json!([]);
     assert_eq!((ran.code, ran.stderr.is_empty()), (i32::from(!is_sound), is_sound), "{sql}: {ran:?}");
+    // A change to an event also breaks the chain of its model, which is an error.
+    assert!(is_sound == (severity == "warning") || sql.contains("model_events"), "{sql}: {ran:?}");
     let found = report["check"][format!("{severity}s")].as_array().unwrap();
     let finding = found.iter().find(|finding| finding["problem"].as_str().unwrap().contains(problem));
     let finding = finding.unwrap_or_else(|| panic!("{sql}: {}", ran.stdout));

@@ -217,6 +217,17 @@ fn the_check_of_postgres_finds_each_fault() {
         ("INSERT INTO aliases VALUES (1, 'x', 77)", "error aliases 77", "points to no version of its model"),
         ("UPDATE holdings SET until = since", "error holdings 1", "the history does not say so"),
         (
+            "INSERT INTO aliases VALUES (1, 'x', 1)",
+            "error holdings 1",
+            "is an alias, and the history does not",
+        ),
+        (
+            "INSERT INTO holdings (model_key, alias, version_id, number, label, since) \
+                VALUES (1, 'x', 1, 1, '1', '2026-01-31 00:00:00.000')",
+            "error holdings 1",
+            "is an alias by the history, and there is none",
+        ),
+        (
             "UPDATE models SET status = 'staging' WHERE id = 1",
             "error holdings 1",
             "by the history, and not by its",

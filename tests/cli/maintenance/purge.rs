@@ -9,6 +9,8 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
     for id in [2, 3] {
         server.send("DELETE", &format!("/models/{id}"), KEY, None);
     }
+    server.send("POST", "/v1/models", KEY, Some(&json!({"name": "gone"})));
+    server.send("DELETE", "/v1/models/gone", KEY, None);
     let path = server.db_path();
     let purge = |extra: &[&str]| {
         let arguments = ["--purge-deleted", "--older-than"].iter().chain(extra);
@@ -17,7 +19,7 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
     let young = done(purge(&["1h"]));
     assert_eq!(young["purge"]["versions"], json!([]), "both were deleted less than an hour ago");
     let dry_run = Ran::of(&mut purge(&["0d"]));
-    assert!(dry_run.stdout.starts_with("2 deleted versions and 0 deleted models of "), "{dry_run:?}");
+    assert!(dry_run.stdout.starts_with("2 deleted versions and 1 deleted model of "), "{dry_run:?}");
     assert!(
         dry_run.stdout.contains("repeat with --yes") && dry_run.stdout.contains("\n  m:2\n"),
         "{dry_run:?}"
@@ -29,6 +31,7 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
 
     let purged = done(purge(&["0d", "--yes", "--check"]));
     assert_eq!(purged["purge"]["versions"], json!(["m:2", "n:1"]));
+    assert_eq!(purged["purge"]["models"], 1);
     assert_eq!((&purged["purge"]["done"], &purged["check"]["ok"]), (&json!(true), &json!(true)), "{purged}");
     assert_eq!(done(purge(&["0d", "--yes"]))["purge"]["versions"], json!([]));
 

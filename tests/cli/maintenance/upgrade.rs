@@ -5,6 +5,7 @@ use super::*;
 const BEFORE_0_2_0: &str = include_str!("../../old_files/before_0_2_0.sql");
 const OF_0_2_0: &str = include_str!("../../old_files/0_2_0.sql");
 const OF_SCHEMA_301: &str = include_str!("../../old_files/schema_301.sql");
+const OF_SCHEMA_400: &str = include_str!("../../old_files/schema_400.sql");
 const BACKUP: &str = concat!("registry.db.before-upgrade-", env!("CARGO_PKG_VERSION"));
 
 /// Every row of both tables.
@@ -39,7 +40,7 @@ fn end(server: Server) -> TempDir {
 
 #[test]
 fn an_old_file_is_upgraded_once_after_a_backup_that_restores_equal_rows() {
-    for sql in [&[BEFORE_0_2_0][..], &[BEFORE_0_2_0, OF_0_2_0], &[OF_SCHEMA_301]] {
+    for sql in [&[BEFORE_0_2_0][..], &[BEFORE_0_2_0, OF_0_2_0], &[OF_SCHEMA_301], &[OF_SCHEMA_400]] {
         let folder = old_file(sql);
         let before = rows(&at(&folder, "registry.db"));
         // A file with this name may exist from an earlier upgrade.

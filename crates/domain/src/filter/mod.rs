@@ -36,7 +36,7 @@ mod value;
 mod tests;
 
 pub use field::{Attribute, Field, FieldType, Operator, Scope};
-pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_FILTER_BYTES, MAX_LIST_VALUES};
+pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_FILTER_BYTES, MAX_LIST_VALUES, MAX_PATTERN_CHARS};
 pub use pattern::{Pattern, Piece};
 pub use scanner::FilterError;
 pub use sort::SortKey;

@@ -16,6 +16,8 @@ pub const MAX_DEPTH: usize = 50;
 pub const MAX_CONDITIONS: usize = 100;
 /// The maximum number of values in a list.
 pub const MAX_LIST_VALUES: usize = 1_000;
+/// Characters of a pattern at most: matching takes the product of its length and the text's.
+pub const MAX_PATTERN_CHARS: usize = 256;
 
 impl Filter {
     /// Parses a filter over `scope`. A caller treats an absent filter as "all"; blank text is an error.
@@ -169,7 +171,13 @@ impl Parser<'_> {
             }
             _ => {
                 let ignores_case = matches!(operator, Operator::ILike | Operator::NotILike);
-                let pattern = Pattern::new(&Value::scan_text(&mut self.scanner)?, ignores_case);
+                let mark = self.scanner.mark();
+                let text = Value::scan_text(&mut self.scanner)?;
+                if text.chars().count() > MAX_PATTERN_CHARS {
+                    let message = format!("a pattern has at most {MAX_PATTERN_CHARS} characters");
+                    return Err(self.scanner.error_at(mark, message));
+                }
+                let pattern = Pattern::new(&text, ignores_case);
                 Ok(Test::Like {
                     pattern,
                     negated: matches!(operator, Operator::NotLike | Operator::NotILike),

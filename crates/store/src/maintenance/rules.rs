@@ -12,8 +12,7 @@ pub(crate) const REGISTERED_TWICE: &str = "SELECT name || ':' || version, count(
 pub(crate) const EVENT_TYPES: &str =
     "SELECT event_type, count(*), min(id) FROM model_events GROUP BY event_type";
 /// Counts the versions without an event: how many, and the first id.
-pub(crate) const WITHOUT_EVENT: &str = "SELECT count(*), min(id) FROM models WHERE NOT EXISTS \
-    (SELECT 1 FROM model_events WHERE model_id = models.id)";
+pub(crate) const WITHOUT_EVENT: &str = "SELECT count(*), min(id) FROM (SELECT id FROM models EXCEPT SELECT model_id FROM model_events) AS silent";
 
 /// Each kind of counter in `model_counts`, with the column and the table that it counts. Tags are those without a value.
 pub(crate) const COUNTED: [(&str, &str, &str); 3] = [
@@ -60,7 +59,7 @@ pub(crate) struct Spanning {
     rows: &'static str,
 }
 
-pub(crate) const SPANNING: [Spanning; 6] = [
+pub(crate) const SPANNING: [Spanning; 8] = [
     Spanning {
         table: "models",
         problem: "does not belong to the model of its name",
@@ -98,6 +97,20 @@ pub(crate) const SPANNING: [Spanning; 6] = [
         problem: "is in production by the history, and not by its status",
         rows: "SELECT version_id, label FROM holdings WHERE alias = 'production' AND until IS NULL \
             AND NOT EXISTS (SELECT 1 FROM models WHERE id = version_id AND status = 'production')",
+    },
+    Spanning {
+        table: "holdings",
+        problem: "is an alias, and the history does not say so",
+        rows: "SELECT version_id, alias FROM aliases WHERE NOT EXISTS (SELECT 1 FROM holdings \
+            WHERE holdings.model_key = aliases.model_key AND holdings.alias = aliases.alias \
+            AND holdings.version_id = aliases.version_id AND until IS NULL)",
+    },
+    Spanning {
+        table: "holdings",
+        problem: "is an alias by the history, and there is none",
+        rows: "SELECT version_id, alias FROM holdings WHERE alias <> 'production' AND until IS NULL \
+            AND NOT EXISTS (SELECT 1 FROM aliases WHERE aliases.model_key = holdings.model_key \
+            AND aliases.alias = holdings.alias AND aliases.version_id = holdings.version_id)",
     },
 ];
 

@@ -3,7 +3,7 @@
 use registry_domain::{
     EventDraft, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version,
     limits::check_reason,
-    model::{check_alias, check_holder},
+    model::{check_alias, check_alias_count, check_holder},
 };
 
 use super::{
@@ -42,6 +42,9 @@ pub fn set_alias(
         return promote(store, version.id, Status::Production, reason, &Precondition::default(), context);
     }
     let from = holder.as_ref().map(|holder| holder.label.as_str());
+    if holder.is_none() {
+        check_alias_count(store.aliases(model.key)?.len())?;
+    }
     let event = context.checked(EventDraft::set_alias(alias, &version.label, from))?.because(reason);
     store.end_holding(model.key, alias, &context.now.to_string())?;
     store.set_alias(model.key, alias, Some(version.id))?;

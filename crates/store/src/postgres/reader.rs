@@ -7,10 +7,12 @@ use tokio_postgres::types::Type;
 use registry_domain::{
     ComparedVersion, EventQuery, Holding, ListQuery, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery,
     Stats, VersionId, VersionRef,
-    query::{HistoryQuery, ModelQuery, TrailQuery},
+    query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
-use crate::{ReadStore, SnapshotStore, StoreError, VisitEvents, VisitTrail, VisitVersion, VisitVersions};
+use crate::{
+    ReadStore, SnapshotStore, StoreError, VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions,
+};
 
 use super::{
     connection::{Connection, Connector, Parameter, Purpose, Session},
@@ -198,6 +200,20 @@ impl ReadStore for PostgresReader {
 
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
         self.read(&Cell::new(false), |connection| registered::page(connection, query))
+    }
+
+    fn deleted_versions(
+        &mut self,
+        query: &DeletedQuery,
+        visit: VisitDeleted<'_>,
+    ) -> Result<Page, StoreError> {
+        let has_shown = Cell::new(false);
+        self.read(&has_shown, |connection| {
+            registered::deleted_versions(connection, query, &mut |deleted| {
+                has_shown.set(true);
+                visit(deleted)
+            })
+        })
     }
 
     fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {

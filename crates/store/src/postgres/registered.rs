@@ -5,17 +5,19 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use tokio_postgres::{Row, types::Type};
 
 use registry_domain::{
-    Alias, Cursor, Holding, Model, ModelKey, ModelSummary, Page,
-    query::{CursorKey, HistoryQuery, ModelQuery},
+    Alias, Cursor, DeletedVersion, Holding, Model, ModelKey, ModelSummary, Page,
+    query::{CursorKey, DeletedQuery, HistoryQuery, ModelQuery},
     text::fold,
 };
+
+use crate::VisitDeleted;
 
 use super::{
     connection::{Connection, Parameter, Request},
     error::Failure,
     lists::BEGIN_SNAPSHOT,
     lookup::pattern,
-    rows::{Value, Values, optional_text, owned_text},
+    rows::{self, Value, Values, columns, optional_text, owned_text, text, version},
     search::case,
     text::encoded,
     writer::Write,
@@ -28,6 +30,14 @@ macro_rules! model_columns {
 }
 /// How many columns [`model`] reads; a statement may have more after them.
 pub(super) const COLUMNS: usize = 6;
+
+const DELETED_VERSIONS: &str = concat!(
+    "SELECT ",
+    columns!("deleted_models."),
+    ", deleted_at, deleted_by FROM deleted_models \
+     WHERE model_key = (SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL) \
+     AND number < $2 ORDER BY number DESC LIMIT $3"
+);
 
 macro_rules! with_head {
     ($condition:expr) => {
@@ -308,7 +318,8 @@ pub(super) fn page(
     let limit = values.bind(Value::integer(i64::from(query.limit) + 1));
     let sql = format!(
         "SELECT {}, (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
-         FROM registered_model_tags WHERE model_key = id) FROM registered_models WHERE {} \
+         FROM registered_model_tags WHERE model_key = id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
+         FROM aliases WHERE model_key = id) FROM registered_models WHERE {} \
          ORDER BY name, id LIMIT {limit}",
         model_columns!(),
         conditions.join(" AND ")
@@ -333,6 +344,40 @@ pub(super) fn page(
     let summaries = summaries(models, &mut |requests| connection.all(None, requests))?;
     connection.batch("COMMIT")?;
     Ok((summaries, Page { total: None, next }))
+}
+
+/// Visits a page of a model's versions in the trash.
+pub(super) fn deleted_versions(
+    connection: &mut Connection,
+    query: &DeletedQuery,
+    visit: VisitDeleted<'_>,
+) -> Result<Page, Failure> {
+    let values = [
+        Value::text(&query.model),
+        Value::integer(query.before.unwrap_or(i64::MAX)),
+        Value::integer(i64::from(query.limit) + 1),
+    ];
+    let parameters: Vec<_> = values.iter().map(Value::parameter).collect();
+    let mut page = Page { total: None, next: None };
+    let (mut visited, mut last) = (0, None);
+    connection.each(&Request::prepared(DELETED_VERSIONS, &parameters), &mut |row| {
+        if let Some(number) = last.filter(|_| visited == query.limit) {
+            page.next = Some(DeletedQuery::cursor(number));
+            return Ok(ControlFlow::Break(()));
+        }
+        let deleted = DeletedVersion {
+            version: version(row)?,
+            deleted_at: text(row, rows::COLUMNS)?.unwrap_or_default(),
+            deleted_by: text(row, rows::COLUMNS + 1)?,
+        };
+        (visited, last) = (visited + 1, Some(deleted.version.number));
+        if visit(deleted).is_break() {
+            // The next row, if there is one, begins the next page.
+            visited = query.limit;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(page)
 }
 
 /// Returns who held the aliases of a model that a query names.

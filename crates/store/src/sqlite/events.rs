@@ -232,7 +232,7 @@ pub(super) fn page(
         }
         (seen, last) = (seen + 1, Some(id));
     }
-    let next = chain.next.and(last).map(cursor);
+    let next = chain.next.and(last).map(|id| cursor(EventQuery::LIST_NAME, id));
     Ok(Page { total: Some(total), next })
 }
 
@@ -286,11 +286,12 @@ pub(super) fn trail(
             }
         }
     }
-    Ok(Page { total: None, next: chain.next.and(last).map(cursor) })
+    let next = chain.next.and(last).map(|id| cursor(TrailQuery::LIST_NAME, id));
+    Ok(Page { total: None, next })
 }
 
-fn cursor(id: i64) -> Cursor {
-    Cursor { list: EventQuery::LIST_NAME.to_owned(), key: CursorKey::Integer(None), id }
+fn cursor(list: &str, id: i64) -> Cursor {
+    Cursor { list: list.to_owned(), key: CursorKey::Integer(None), id }
 }
 
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {

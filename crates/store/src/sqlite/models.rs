@@ -10,10 +10,12 @@ use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
     PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
     VersionRef,
-    query::{HistoryQuery, ModelQuery, TrailQuery},
+    query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
-use crate::{ReadStore, StoreError, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore};
+use crate::{
+    ReadStore, StoreError, VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+};
 
 use super::{
     commit,
@@ -144,6 +146,14 @@ impl ReadStore for SqliteReader {
 
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
         self.snapshot(|connection| registered::page(connection, query))
+    }
+
+    fn deleted_versions(
+        &mut self,
+        query: &DeletedQuery,
+        visit: VisitDeleted<'_>,
+    ) -> Result<Page, StoreError> {
+        self.snapshot(|connection| Ok(trash::page(connection, query, visit)?))
     }
 
     fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {

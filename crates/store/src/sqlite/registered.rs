@@ -76,7 +76,7 @@ const COUNT_DELETED: &str = "SELECT count(*), max(number) FROM deleted_models WH
 /// The model that has this name, or had it last.
 const KEY_EVER: &str = "SELECT id FROM registered_models WHERE name = ?1 \
     ORDER BY deleted_at IS NULL DESC, deleted_at DESC, id DESC LIMIT 1";
-/// A page ends early once the descriptions and tags of its models have this many bytes.
+/// A page ends early once the descriptions, tags and aliases of its models have this many bytes.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Returns the key of the model with this name.
@@ -341,7 +341,9 @@ pub(super) fn page(
         model.tags = tags(connection, model.key)?;
         bytes += model.description.as_ref().map_or(0, String::len);
         bytes += model.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        found.push(summarize(connection, model)?);
+        let summary = summarize(connection, model)?;
+        bytes += summary.aliases.iter().map(|alias| alias.name.len()).sum::<usize>();
+        found.push(summary);
     }
     Ok((found, Page { total: None, next: None }))
 }

@@ -21,6 +21,9 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// How many columns [`read`] reads; a statement may have more after them.
+pub(super) const COLUMNS: usize = 32;
+
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
 

@@ -2,11 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use registry_domain::{ModelKey, Version, VersionId};
+use registry_domain::{DeletedVersion, ModelKey, Page, Version, VersionId, query::DeletedQuery};
+
+use crate::VisitDeleted;
 
 use super::{
-    lookup,
-    rows::{columns, read},
+    lookup, registered,
+    rows::{self, columns, read, text},
     schema::{LATER_COLUMNS, add_columns},
 };
 
@@ -29,6 +31,12 @@ const MOVE: &str = concat!(
 const DELETE: &str = "DELETE FROM models WHERE id = ?1";
 const FIND: &str = concat!("SELECT ", columns!(), " FROM deleted_models WHERE id = ?1");
 const FIND_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
+const PAGE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    ", deleted_at, deleted_by FROM deleted_models \
+     WHERE model_key = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3"
+);
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = ?1";
 const WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AND with_model ORDER BY id";
 /// A purged version leaves its digest, and of several with one label the one that was purged last.
@@ -84,6 +92,37 @@ pub(super) fn find_number(
     number: i64,
 ) -> rusqlite::Result<Option<VersionId>> {
     connection.prepare_cached(FIND_NUMBER)?.query_row((model, number), |row| row.get(0)).optional()
+}
+
+/// Visits a page of a model's versions in the trash.
+pub(super) fn page(
+    connection: &Connection,
+    query: &DeletedQuery,
+    visit: VisitDeleted<'_>,
+) -> rusqlite::Result<Page> {
+    let mut page = Page { total: None, next: None };
+    let Some(model) = registered::key(connection, &query.model)? else { return Ok(page) };
+    let mut statement = connection.prepare_cached(PAGE)?;
+    let before = query.before.unwrap_or(i64::MAX);
+    let mut rows = statement.query((model, before, i64::from(query.limit) + 1))?;
+    let (mut visited, mut last) = (0, None);
+    while let Some(row) = rows.next()? {
+        if let Some(number) = last.filter(|_| visited == query.limit) {
+            page.next = Some(DeletedQuery::cursor(number));
+            break;
+        }
+        let deleted = DeletedVersion {
+            version: read(row)?,
+            deleted_at: text(row, rows::COLUMNS)?.unwrap_or_default(),
+            deleted_by: text(row, rows::COLUMNS + 1)?,
+        };
+        (visited, last) = (visited + 1, Some(deleted.version.number));
+        if visit(deleted).is_break() {
+            // The next row, if there is one, begins the next page.
+            visited = query.limit;
+        }
+    }
+    Ok(page)
 }
 
 /// Removes a version from the trash.

@@ -79,6 +79,11 @@ pub(in crate::http::v1) struct RegisteredVersion {
     created_at: String,
     /// Increases with every change of the version.
     updated_at: String,
+    /// Only if the version is in the trash.
+    #[schema(required = false)]
+    deleted_at: String,
+    /// Only if the version is in the trash.
+    deleted_by: Option<String>,
 }
 
 /// A file of a version.
@@ -91,7 +96,7 @@ pub(in crate::http::v1) struct VersionFile {
     role: String,
 }
 
-/// A time in which a version held an alias.
+/// A period during which a version held an alias.
 #[derive(ToSchema)]
 pub(in crate::http::v1) struct Holding {
     alias: String,
@@ -120,9 +125,9 @@ pub(in crate::http::v1) struct TrailEvent {
     version_id: Option<i64>,
     r#type: String,
     payload: Value,
-    /// Values before the change. One that is very long is replaced by its size.
+    /// Values before the change, as far as `payload` lacks them. One that is very long is replaced by its size.
     before: Object,
-    /// Values after the change.
+    /// Values after the change, as far as `payload` lacks them.
     after: Object,
     reason: Option<String>,
     actor: Option<String>,

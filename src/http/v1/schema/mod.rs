@@ -44,7 +44,7 @@ pub(in crate::http) fn all() -> Value {
     // In answers, a field that may be null is present all the same.
     for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent"] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
-        schemas[name]["required"] = fields.cloned().collect();
+        schemas[name]["required"] = fields.filter(|name| !name.starts_with("deleted_")).cloned().collect();
     }
     // Keys of tags are not blank.
     for name in ["NewRegisteredModel", "ModelChangesV1", "NewVersion", "VersionChanges"] {
@@ -71,8 +71,38 @@ pub(in crate::http::v1) struct ByReference {
     #[param(min_length = 1, example = "minilm")]
     name: String,
     /// The version: its number, or `label:` and its label, or `@` and an alias that it holds, percent-encoded.
-    #[param(pattern = r"^(-?[0-9]{1,18}|label:[\s\S]+|@[\s\S]+)$", example = "1")]
+    #[param(pattern = r"^(0|-?[1-9][0-9]{0,17}|label:[\s\S]+|@[\s\S]+)$", example = "1")]
     reference: String,
+}
+
+/// The path of one model.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByName {
+    /// The model's name, percent-encoded: a slash in it is `%2F`.
+    #[param(min_length = 1, example = "minilm")]
+    name: String,
+}
+
+/// The path of one alias.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByAlias {
+    /// The model's name, percent-encoded: a slash in it is `%2F`.
+    #[param(min_length = 1, example = "minilm")]
+    name: String,
+    /// The alias, percent-encoded. It is not `latest`, and no number with or without `v` before it.
+    #[param(min_length = 1, example = "champion")]
+    alias: String,
+}
+
+/// The key of a tag in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByKey {
+    /// The key of the tag, percent-encoded.
+    #[param(min_length = 1, example = "team")]
+    key: String,
 }
 
 /// A conditional write of a model.

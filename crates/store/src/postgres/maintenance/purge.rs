@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio_postgres::types::Type;
 
-use registry_domain::{EventDraft, ModelKey, Timestamp};
+use registry_domain::{EventDraft, EventKind, ModelKey, Timestamp};
 
 use super::{MaintenanceError, in_snapshot};
 use crate::{
@@ -54,13 +54,13 @@ const SPEND_LABEL: &str = "INSERT INTO spent_labels (model_key, label, sha256) \
     SELECT model_key, version, checkpoint_sha256 FROM deleted_models WHERE id = $1 \
     ON CONFLICT (model_key, label) DO UPDATE SET sha256 = excluded.sha256";
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = $1";
-/// Returns a row if the model is purged.
+/// Returns the name of the model if it is purged.
 const PURGE_MODEL: &str = concat!(
     "WITH purged AS (UPDATE registered_models SET purged = true, description = NULL WHERE id = $1 AND ",
     is_purgeable!("$2"),
-    " RETURNING id), \
+    " RETURNING id, name), \
     untagged AS (DELETE FROM registered_model_tags USING purged WHERE model_key = purged.id) \
-    SELECT id FROM purged"
+    SELECT name FROM purged"
 );
 
 /// Returns what [`purge`] would remove.
@@ -140,7 +140,11 @@ fn purge_some(
     }
     if purged.versions.len() < BATCH {
         let values = [Value::integer(model), Value::owned(before)];
-        purged.models = writer.write(Write::new(PURGE_MODEL, values))?.len() as u64;
+        for row in writer.write(Write::new(PURGE_MODEL, values))? {
+            let event = EventDraft::of_model(EventKind::PurgeModel, &owned_text(&row, 0)?);
+            writer.append(model, None, &event, PURGER, now)?;
+            purged.models += 1;
+        }
     }
     Ok(purged)
 }

@@ -67,6 +67,15 @@ struct Check<'c> {
     report: Report,
 }
 
+/// Returns true if the file is damaged, or has a value of a type that no server writes.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    let is_type = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..)
+    );
+    is_type || error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
 impl Check<'_> {
     /// If a part of the file can't be read, that becomes a finding, and the check continues with the other parts.
     fn section(
@@ -75,7 +84,7 @@ impl Check<'_> {
         check: impl FnOnce(&mut Self) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         match check(self) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            Err(error) if is_unreadable(&error) => {
                 let problem = format!("it can't be read to its end: {error}");
                 self.add(Error, table, None, problem, RESTORE);
                 Ok(())

@@ -13,8 +13,8 @@ pub(super) use tables::{
     user_version,
 };
 
-/// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300, the first edition 300
-/// and 301; 400 had no models.
+/// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300. Files
+/// of 300 and 301 had counting triggers, those of 400 no models.
 pub const SCHEMA_VERSION: i64 = 500;
 
 /// Returns true if the file is not empty and has an older schema.

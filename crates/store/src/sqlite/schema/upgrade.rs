@@ -28,7 +28,7 @@ use super::{
 /// The actor of the events that the upgrade adds.
 const UPGRADE_ACTOR: &str = "registry:migration";
 
-/// Tables of the first edition (schema 301) that nothing reads any more.
+/// Tables of schema 301 that nothing reads any more.
 const FORMER_TABLES: [&str; 8] = [
     "name_counts",
     "status_counts",
