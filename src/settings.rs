@@ -196,6 +196,20 @@ fn postgres_options_from(
     Ok((Some(options), file))
 }
 
+/// Returns the PostgreSQL database at a URL, with the password of libpq's variables if the URL has none.
+///
+/// # Errors
+/// [`postgres::UrlError`].
+pub fn postgres_at(
+    url: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<postgres::Options, postgres::UrlError> {
+    let variables = Variables::new(&variable);
+    let file = variables.foreign("PGPASSFILE").map(PathBuf::from);
+    let password = variables.foreign("PGPASSWORD");
+    postgres::Options::parse(url.trim())?.with_password(password.as_deref(), file.as_deref())
+}
+
 /// Returns the URL of a server with these variables, as seen from its own machine.
 #[must_use]
 pub fn own_url(variable: impl Fn(&str) -> Option<String>) -> String {

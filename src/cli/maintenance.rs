@@ -2,6 +2,7 @@
 //!
 //! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
+mod copying;
 mod outcome;
 mod postgres;
 mod progress;
@@ -47,16 +48,20 @@ Examples:
   See which deleted versions and models are older than 90 days, then remove them for good. Stop the server first:
     registry maintenance --purge-deleted --older-than 90d
     registry maintenance --purge-deleted --older-than 90d --yes
+  Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy goes on:
+    registry maintenance --copy-to postgres://registry@db.example.org/registry
+  And back into a new file, as of the moment it begins:
+    registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to registry.db
   Check a registry in PostgreSQL while its servers run; the URL may also be in CAIA_REGISTRY_DATABASE_URL:
     registry maintenance --check --database-url postgres://registry@db.example.org/registry
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
 Actions given together run in this order: backup, purge, vacuum, optimize, check. --restore and --salvage-wal can be
-combined only with --check.
+combined only with --check, and --copy-to with nothing.
 --backup, --check and a purge without --yes change nothing and work while a server runs. The others need exclusive access, and
 are refused while a server runs. A backup is one file, which needs no -wal beside it.
-With PostgreSQL there are --check and --purge-deleted, and both work while servers run. Back up with pg_dump.
+With PostgreSQL there are --check, --purge-deleted and --copy-to, and all work while servers run. Back up with pg_dump.
 A kill -9 or a second Ctrl-C may leave a file .registry-* in the destination folder, which can be deleted.
 
 Exit codes:
@@ -64,7 +69,11 @@ Exit codes:
   1  failed, or a check found errors
   2  wrong usage
   5  another process uses the database, such as a server; stop it
-  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not";
+  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not. A copy goes on
+       when the same command runs again";
+
+const COPY_CONFLICTS: [&str; 7] =
+    ["backup", "restore", "salvage_wal", "check", "purge_deleted", "vacuum", "optimize"];
 
 /// Back up, restore, check and compact the database; needs no server.
 ///
@@ -75,6 +84,9 @@ pub(super) struct Maintenance {
     /// Copy the database to this file, as of one moment, and verify the copy before it replaces an old one
     #[arg(long, value_name = "FILE")]
     backup: Option<PathBuf>,
+    /// Copy the registry into an empty PostgreSQL database, or from PostgreSQL into a new file; every row is compared
+    #[arg(long, value_name = "URL|FILE", conflicts_with_all = COPY_CONFLICTS)]
+    copy_to: Option<String>,
     /// Replace the database by this backup; refused while a server or another program uses it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backup", "vacuum", "optimize"])]
     restore: Option<PathBuf>,
@@ -128,10 +140,10 @@ impl Maintenance {
     /// Runs the actions and prints their results.
     pub(super) fn run(self) -> Result<(), Failure> {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal || self.purge_deleted;
-        if self.backup.is_none() && self.restore.is_none() && !has_flag {
+        if self.backup.is_none() && self.restore.is_none() && self.copy_to.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --check, --purge-deleted, --vacuum, --optimize or \
-                 --salvage-wal",
+                "nothing to do; give --backup FILE, --restore FILE, --copy-to DATABASE, --check, --purge-deleted, --vacuum, \
+                 --optimize or --salvage-wal",
             ));
         }
         let variable = |name: &str| env::var(name).ok();
@@ -149,9 +161,10 @@ impl Maintenance {
             Some(server) => Outcome::new("database_url", server.to_string()),
             None => Outcome::new("db_path", options.path.to_string_lossy().into_owned()),
         };
-        let done = match &server {
-            Some(server) => self.work_in_postgres(server, &watch, &mut outcome),
-            None => self.work(&options, &watch, &mut outcome),
+        let done = match (&self.copy_to, &server) {
+            (Some(to), _) => self.copy(to, server.as_ref(), &options, &watch, &mut outcome),
+            (None, Some(server)) => self.work_in_postgres(server, &watch, &mut outcome),
+            (None, None) => self.work(&options, &watch, &mut outcome),
         };
         display.end();
         let printed = if self.json {

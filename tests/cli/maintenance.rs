@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod copying;
 mod postgres;
 mod purge;
 mod restore;

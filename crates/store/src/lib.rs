@@ -5,6 +5,7 @@
 //! SQL; it must not know HTTP, threads or queues.
 
 mod backend;
+pub mod copy;
 pub mod maintenance;
 pub mod operations;
 pub mod postgres;

@@ -12,6 +12,7 @@ use crate::{
         exit::{self, Failure},
         print,
     },
+    store::copy::CopiedRows,
     store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Purged, Report, Salvaged, Vacuumed},
 };
 
@@ -60,8 +61,10 @@ impl Outcome {
         let result = run().map_err(|failure| match failure.code() {
             exit::INTERRUPTED => {
                 let earlier = if self.text.is_empty() { "" } else { "; the actions before it are done" };
+                let what = failure.text();
                 Failure::interrupted(format!(
-                    "the {action} was cancelled, and its changes were undone{earlier}"
+                    "the {action}{}{earlier}",
+                    what.strip_prefix("it").unwrap_or(&what)
                 ))
             }
             _ => failure,
@@ -127,6 +130,16 @@ pub(super) fn backed_up(db_path: &str, to: &Path, copied: &Copied, seconds: f64)
     });
     let (to, size) = (to.display(), print::size(copied.size_bytes));
     (json, vec![format!("backed up {db_path} to {to} ({size}, verified, {seconds:.1} s)")])
+}
+
+pub(super) fn copied(database: &str, to: &str, copied: &CopiedRows, seconds: f64) -> Shown {
+    let CopiedRows { versions, events, rows, is_resumed } = copied;
+    let json = json!({
+        "to": to, "versions": versions, "events": events, "rows": rows, "resumed": is_resumed,
+    });
+    let counts = [(versions, "version"), (events, "event")].map(|(count, what)| print::counted(*count, what));
+    let counts = counts.join(", ");
+    (json, vec![format!("copied {database} to {to} ({counts}, every row compared, {seconds:.1} s)")])
 }
 
 pub(super) fn purged(database: &str, purged: &Purged, is_done: bool, seconds: f64) -> Shown {

@@ -60,6 +60,8 @@ fn look(stage: Stage) -> (&'static str, &'static str) {
         Stage::Copying => ("copying", BYTES),
         Stage::Verifying => ("verifying", UNCOUNTED),
         Stage::Reading(table) => (table, ROWS),
+        Stage::CopyingRows => ("copying", ROWS),
+        Stage::ComparingRows => ("comparing", ROWS),
         Stage::Compacting => ("working", UNCOUNTED),
     }
 }

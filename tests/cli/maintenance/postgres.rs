@@ -408,7 +408,17 @@ fn a_database_that_can_not_be_maintained_is_refused_in_one_line() {
         assert!(!error.contains("s3cret") && !error.contains("wrong-word"), "{error}");
         error
     };
-    let all = [&["--check"][..], &["--purge-deleted"], &["--purge-deleted", "--yes"]];
+    let folder = super::database();
+    let copy = at(&folder, "copy.db");
+    let copy = ["--copy-to", copy.to_str().unwrap()];
+    let all = [&["--check"][..], &["--purge-deleted"], &["--purge-deleted", "--yes"], &copy];
+    let url = cluster.url("shut");
+    for password in ["wrong-word", ""] {
+        let mut command = maintenance(&at(&folder, "registry.db"), ["--copy-to", &url]);
+        let error = Ran::of(command.env("PGPASSWORD", password)).failed(1);
+        assert!(error.contains("does not let user \"registry\" in"), "{error}");
+        assert!(!error.contains("wrong-word"), "{error}");
+    }
     let at = |name: &str| cluster.url(name);
     for arguments in all {
         let check = |url: &str, password: &str, said: &str| {

@@ -14,6 +14,9 @@ pub use report::{Finding, Findings, Report};
 /// The actor of the events of a purge.
 pub(crate) const PURGER: &str = "registry:purge";
 
+/// The table that marks a copy as unfinished. It has the state of the source in one row.
+pub(crate) const MARK: &str = "unfinished_copy";
+
 /// What a purge removes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Purged {
@@ -33,6 +36,10 @@ pub enum Stage {
     Verifying,
     /// Counted in rows.
     Reading(&'static str),
+    /// Counted in rows.
+    CopyingRows,
+    /// Counted in rows.
+    ComparingRows,
     /// Not counted.
     Compacting,
 }

@@ -33,6 +33,10 @@ impl Backend for Postgres {
         let prepare = || {
             let connected = Connection::open(&connector, Purpose::Write);
             let mut connection = connected.map_err(|error| OpenError::connecting(options, &error))?;
+            let unfinished = schema::is_unfinished_copy(&mut connection);
+            if unfinished.map_err(|error| OpenError::preparing(options, &error))? {
+                return Err(OpenError::Unfinished { database: options.database().to_owned() });
+            }
             schema::migrate(&mut connection, options)
         };
         let prepared = thread::scope(|scope| scope.spawn(prepare).join());

@@ -24,6 +24,7 @@ use tokio::{
 };
 use tokio_postgres::{
     CancelToken, Client, Row, RowStream, Statement,
+    binary_copy::BinaryCopyInWriter,
     types::{ToSql, Type},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -31,6 +32,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     error::{Failure, OpenError},
     options::Options,
+    rows::Value,
     tls,
 };
 
@@ -335,6 +337,24 @@ impl Connection {
                 }
             }
         })
+    }
+
+    /// Writes rows with `COPY … FROM STDIN (FORMAT binary)`: all or none.
+    pub(super) fn copy_in(
+        &mut self,
+        sql: &str,
+        kinds: &[Type],
+        rows: &[Vec<Value<'_>>],
+    ) -> Result<(), Failure> {
+        self.runtime.block_on(within(self.answer_timeout, async {
+            let writer = BinaryCopyInWriter::new(self.client().copy_in(sql).await?, kinds);
+            pin_mut!(writer);
+            for row in rows {
+                let values: Vec<_> = row.iter().map(|value| value.parameter().0).collect();
+                writer.as_mut().write(&values).await?;
+            }
+            writer.finish().await.map(drop)
+        }))
     }
 
     async fn start(&self, request: &Request<'_>) -> Result<RowStream, tokio_postgres::Error> {

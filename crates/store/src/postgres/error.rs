@@ -10,8 +10,8 @@ use crate::StoreError;
 
 use super::options::{Options, UrlError, shown};
 
-/// The error code that `check_schema` gives.
-const NEWER_SCHEMA: &str = "RG001";
+/// The error code of `check_schema`, and of writes into an unfinished copy.
+const NOT_TO_BE_WRITTEN: &str = "RG001";
 
 /// Why the database can't be opened. Each message is one line and contains no password.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,10 @@ pub enum OpenError {
         "user {user:?} can't create tables in database {database:?}: {why}; as its owner: GRANT CREATE ON SCHEMA public TO \"{user}\""
     )]
     Denied { database: String, user: String, why: String },
+    #[error(
+        "database {database:?} is an unfinished copy of a registry; run the same `registry maintenance --copy-to` again, or drop the database"
+    )]
+    Unfinished { database: String },
     #[error("the database is read-only: {0}; connect to the primary server")]
     ReadOnly(String),
     #[error("the database can't be opened: {0}")]
@@ -170,8 +174,8 @@ impl From<Failure> for StoreError {
         let text = failure.to_string();
         match failure.code().map(SqlState::code) {
             Some("25006") => Self::Unwritable("it is read-only".to_owned()),
-            // A newer server has migrated the database. The text says so.
-            Some(NEWER_SCHEMA) => Self::Unwritable(text),
+            // The text says why.
+            Some(NOT_TO_BE_WRITTEN) => Self::Unwritable(text),
             // A lock was not released in time, two transactions collided, or a statement took too long.
             Some("55P03" | "57014") => Self::Busy,
             Some(code) if code.starts_with("40") => Self::Busy,

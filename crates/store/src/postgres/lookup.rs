@@ -42,7 +42,7 @@ const ADD_FILES: &str = "INSERT INTO version_files (version_id, path, size_bytes
     FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) AS given (path, size_bytes, sha256, role)";
 const REMOVE_FILES: &str = "DELETE FROM version_files WHERE version_id = $1";
 /// A statement of its own: the next one sees keys that another transaction has just added, this one does not.
-const ADD_SCORE_KEYS: &str = "INSERT INTO score_keys (suite, metric) \
+pub(super) const ADD_SCORE_KEYS: &str = "INSERT INTO score_keys (suite, metric) \
     SELECT suite, metric FROM unnest($1::text[], $2::text[]) AS given (suite, metric) \
     WHERE NOT EXISTS (SELECT 1 FROM score_keys AS known \
         WHERE known.suite = given.suite AND known.metric = given.metric) \
@@ -66,7 +66,7 @@ pub(super) fn tag_key(key: &str) -> String {
 }
 
 /// Returns the tags of a version as the tables hold them.
-fn stored_tags(version: &Version) -> BTreeMap<String, String> {
+pub(super) fn stored_tags(version: &Version) -> BTreeMap<String, String> {
     let tags = Tags::of(version);
     tags.by_key().into_iter().map(|(key, value)| (tag_key(key), encoded(value).into_owned())).collect()
 }

@@ -5,6 +5,8 @@
 
 mod backend;
 mod connection;
+pub(crate) mod copy;
+mod derive;
 mod error;
 mod events;
 mod lists;

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::maintenance::MARK;
+
 use super::{
     connection::Connection,
     error::{Failure, OpenError},
@@ -68,6 +70,11 @@ pub(super) fn migrate(connection: &mut Connection, options: &Options) -> Result<
         connection.batch(&set).map_err(failed)?;
     }
     connection.batch("COMMIT").map_err(failed)
+}
+
+/// Returns true if the database is a copy of a registry that is not complete.
+pub(super) fn is_unfinished_copy(connection: &mut Connection) -> Result<bool, Failure> {
+    table_exists(connection, MARK)
 }
 
 /// Refuses a server that is too old, and a database whose encoding can't store every name.

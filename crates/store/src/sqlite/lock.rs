@@ -29,7 +29,7 @@ const OWNER_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum LockError {
     #[error(
         "{} is in use by {owner}: one process owns a SQLite file at a time; stop that one first, or use another \
-         --db-path (several servers on one registry will need PostgreSQL, which is not supported yet)", .path.display())]
+         --db-path. Several servers can share a PostgreSQL database, with --database-url (docs/DEPLOYMENT.md)", .path.display())]
     Owned { path: PathBuf, owner: String },
     #[error("{} can't be locked, its file system has no locks ({why}); put the database on a local disk", .path.display())]
     Unsupported { path: PathBuf, why: io::Error },

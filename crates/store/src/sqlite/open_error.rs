@@ -37,6 +37,10 @@ pub enum OpenError {
         "{path} has schema version {found}, made by a newer registry; this one knows up to {known}: use the newer one"
     )]
     TooNew { path: PathBuf, found: i64, known: i64 },
+    #[error(
+        "{path} is an unfinished copy of a registry; run the same `registry maintenance --copy-to` again, or delete it"
+    )]
+    Unfinished { path: PathBuf },
     #[error("{path} can't be written ({why}); give this user write access to the file and its folder")]
     NotWritable { path: PathBuf, why: String },
     #[error("{path} can't be opened for writing: its disk is full; free space there")]
@@ -122,6 +126,9 @@ fn check_version(found: i64, path: &Path) -> Result<(), OpenError> {
 pub(super) fn recognize(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| OpenError::from_sqlite(path, &error);
     check_version(schema::user_version(connection).map_err(failed)?, path)?;
+    if schema::is_unfinished_copy(connection).map_err(failed)? {
+        return Err(OpenError::Unfinished { path: path.to_owned() });
+    }
     if !schema::holds_nothing(connection).map_err(failed)?
         && !schema::is_registry(connection).map_err(failed)?
     {

@@ -70,20 +70,27 @@ fn in_snapshot<T>(
     let connected = Connection::open(&connector, Purpose::Read);
     let mut connection = connected.map_err(|error| OpenError::connecting(options, &error))?;
     connection.answer_timeout = ANSWER_TIMEOUT;
-    schema::expect_server(&mut connection, options)?;
     let failed = |error: Failure| MaintenanceError::Failed(error.to_string());
     connection.batch(BEGIN_SNAPSHOT).map_err(failed)?;
-    let database = || options.database().to_owned();
-    match schema::version(&mut connection).map_err(failed)? {
-        None => return Err(MaintenanceError::NoRegistry { database: database() }),
-        Some(found) if found < SCHEMA_VERSION => {
-            return Err(MaintenanceError::Old { database: database(), found });
-        }
-        Some(found) => schema::expect_known(found, options)?,
-    }
+    expect_current(&mut connection, options)?;
     let result = cancellable(&connector, &mut connection, watch, read);
     // After a cancellation, every error means that it was cancelled.
     result.map_err(|error| if watch.cancelled() { MaintenanceError::Interrupted } else { failed(error) })
+}
+
+/// Refuses a database that holds no registry, one of another schema, or a part of one.
+pub(super) fn expect_current(connection: &mut Connection, options: &Options) -> Result<(), MaintenanceError> {
+    let failed = |error: Failure| MaintenanceError::Failed(error.to_string());
+    let database = || options.database().to_owned();
+    schema::expect_server(connection, options)?;
+    if schema::is_unfinished_copy(connection).map_err(failed)? {
+        return Err(OpenError::Unfinished { database: database() }.into());
+    }
+    match schema::version(connection).map_err(failed)? {
+        None => Err(MaintenanceError::NoRegistry { database: database() }),
+        Some(found) if found < SCHEMA_VERSION => Err(MaintenanceError::Old { database: database(), found }),
+        Some(found) => Ok(schema::expect_known(found, options)?),
+    }
 }
 
 /// Runs statements, and cancels the one that runs if the watch says so.

@@ -4,6 +4,7 @@
 //! can be cancelled, through a [`Watch`]. The caller decides where copies go and when they replace another file.
 
 mod check;
+pub(crate) mod copy;
 mod drift;
 mod exclusive;
 mod purge;
@@ -58,6 +59,9 @@ pub enum MaintenanceError {
     #[error(
         "{} has schema version {found}, made by a newer registry; this one knows up to {SCHEMA_VERSION}: use the newer one", .path.display())]
     TooNew { path: PathBuf, found: i64 },
+    #[error(
+        "{} is an unfinished copy of a registry; run the same `registry maintenance --copy-to` again, or delete it", .path.display())]
+    Unfinished { path: PathBuf },
     #[error(transparent)]
     Lock(#[from] LockError),
     #[error("{} is locked by another program; stop it, then try again", .path.display())]
@@ -162,6 +166,9 @@ fn expect_file(path: &Path) -> Result<(), MaintenanceError> {
 
 /// Refuses a database that is not a registry's.
 fn expect_registry(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
+    if schema::is_unfinished_copy(connection).unwrap_or(false) {
+        return Err(MaintenanceError::Unfinished { path: path.to_owned() });
+    }
     match schema::is_registry(connection) {
         Ok(true) => Ok(()),
         Ok(false) => Err(MaintenanceError::NotARegistry { path: path.to_owned() }),

@@ -99,7 +99,7 @@ pub fn purge(
 }
 
 /// Refuses a file with an older schema, which has no trash.
-fn expect_current(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
+pub(super) fn expect_current(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
     let found = user_version(connection).map_err(|error| MaintenanceError::of(path, &error))?;
     if found == SCHEMA_VERSION {
         return Ok(());

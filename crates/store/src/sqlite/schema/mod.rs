@@ -9,7 +9,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use registry_domain::Timestamp;
 
 pub(super) use tables::{
-    LATER_COLUMNS, TABLES, add_columns, holds_nothing, is_registry, step_key, user_version,
+    LATER_COLUMNS, TABLES, add_columns, holds_nothing, is_registry, is_unfinished_copy, step_key,
+    user_version,
 };
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300. Files

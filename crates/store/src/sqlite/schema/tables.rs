@@ -2,6 +2,8 @@
 
 use rusqlite::Connection;
 
+use crate::maintenance::MARK;
+
 pub(super) const CREATE_MODELS: &str = "
 CREATE TABLE models (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -228,6 +230,11 @@ pub(in super::super) fn user_version(connection: &Connection) -> rusqlite::Resul
 /// Returns true if the database has no table yet.
 pub(in super::super) fn holds_nothing(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema WHERE type = 'table'", [], |row| row.get(0))
+}
+
+/// Returns true if the database is a copy of a registry that is not complete.
+pub(in super::super) fn is_unfinished_copy(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.table_exists(None, MARK)
 }
 
 /// Returns true if the database is a registry's, of any version.

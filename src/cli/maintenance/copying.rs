@@ -1,0 +1,60 @@
+//! `--copy-to`: moves the registry from one store to the other.
+
+use std::env;
+
+use super::{
+    Failure, Maintenance,
+    outcome::{self, Outcome},
+};
+use crate::{
+    settings,
+    store::{
+        copy::{self, CopyError, Place},
+        maintenance::Watch,
+        postgres,
+        sqlite::{self, maintenance::MaintenanceError},
+    },
+};
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        let message = error.to_string();
+        match error {
+            CopyError::Sqlite(MaintenanceError::Interrupted) | CopyError::Interrupted => {
+                Self::interrupted(CopyError::Interrupted.to_string())
+            }
+            CopyError::Sqlite(error) => error.into(),
+            CopyError::Source(error) => error.into(),
+            CopyError::TwoFiles | CopyError::TwoDatabases => Self::usage(message),
+            CopyError::Busy { .. } => Self::conflict(message),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl Maintenance {
+    /// Copies the database of `server`, or the file if there is none, to a URL or a file.
+    pub(super) fn copy(
+        &self,
+        to: &str,
+        server: Option<&postgres::Options>,
+        options: &sqlite::Options,
+        watch: &Watch,
+        outcome: &mut Outcome,
+    ) -> Result<(), Failure> {
+        let from = match server {
+            Some(server) => Place::Postgres(Box::new(server.clone())),
+            None => Place::Sqlite(options.clone()),
+        };
+        let (target, name) = if to.contains("://") {
+            let target = settings::postgres_at(to, |name| env::var(name).ok());
+            let target = target.map_err(|error| Failure::usage(format!("--copy-to: {error}")))?;
+            let name = target.to_string();
+            (Place::Postgres(Box::new(target)), name)
+        } else {
+            (Place::Sqlite(sqlite::Options { path: to.into(), ..options.clone() }), to.to_owned())
+        };
+        let show = |database: &str, did: &_, seconds| outcome::copied(database, &name, did, seconds);
+        outcome.add("copy", || Ok(copy::copy(&from, &target, watch)?), show).map(drop)
+    }
+}
