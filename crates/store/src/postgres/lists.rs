@@ -57,7 +57,7 @@ impl<'q> Builder<'q> {
         if let Some(tag) = &query.tag {
             let value = builder.values.bind(Value::Text(Some(tag_key(tag).into())));
             builder.conditions.push(format!(
-                "id IN (SELECT version_id FROM model_tags WHERE key = {value} AND left(value, 200) = '' AND value = '')"
+                "id IN (SELECT version_id FROM model_tags WHERE key = {value} AND left(value, 200) = '')"
             ));
         }
         if !folded.is_empty() {

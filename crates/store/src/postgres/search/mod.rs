@@ -69,9 +69,10 @@ type ScoreKeys = HashMap<(String, String), i64>;
 
 /// Begins a snapshot, and returns the keys of the scores that the query names. As parameters, they let the planner estimate.
 fn begin(connection: &mut Connection, query: &SearchQuery) -> Result<ScoreKeys, Failure> {
-    // Compiling a statement takes longer than most searches.
+    // Compiling a statement, or starting processes for it, takes longer than most searches.
     let begin = format!(
-        "{BEGIN_SNAPSHOT}; SET LOCAL statement_timeout = {}; SET LOCAL jit = off",
+        "{BEGIN_SNAPSHOT}; SET LOCAL statement_timeout = {}; SET LOCAL jit = off; \
+         SET LOCAL max_parallel_workers_per_gather = 0",
         MAX_TIME.as_millis()
     );
     let mut named = query.filter.as_ref().map(scores_of).unwrap_or_default();

@@ -101,9 +101,18 @@ pub(super) fn is_long(value: &str) -> bool {
     ["v.artifact_uri", "v.run_id", "r.value", "d.value"].contains(&value)
 }
 
+/// Letters of a long text that its index has.
+const INDEXED_LETTERS: usize = 200;
+
 /// Returns what the index on a long text has.
 pub(super) fn first_letters(value: &str) -> String {
-    format!("left({value}, 200)")
+    format!("left({value}, {INDEXED_LETTERS})")
+}
+
+/// Returns true if only the text itself begins with these first letters. Comparing the whole text too would make the planner
+/// expect fewer rows: it takes the two for independent.
+fn is_indexed_whole(text: &str) -> bool {
+    encoded(text).chars().count() < INDEXED_LETTERS
 }
 
 fn of_column(attribute: Attribute, test: &Test, values: &mut Values<'_>) -> String {
@@ -143,7 +152,11 @@ fn tested(value: &str, test: &Test, values: &mut Values<'_>) -> String {
     let not = |negated: &bool| if *negated { "NOT " } else { "" };
     match test {
         Test::Compare(Comparator::Equal, Value::Text(text)) if is_long(value) => {
+            let is_whole = is_indexed_whole(text);
             let text = values.bind(rows::Value::owned(text));
+            if is_whole {
+                return format!("{} = {text}", first_letters(value));
+            }
             format!("({} = {} AND {value} = {text})", first_letters(value), first_letters(&text))
         }
         Test::Compare(comparator, operand) => {
