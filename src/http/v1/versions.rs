@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::domain::{LabelReuse, ListQuery, VersionRef, query::DeletedQuery};
+use crate::domain::{LabelReuse, ListQuery, Refusal, Status, VersionRef, query::DeletedQuery};
 
 use super::{
     super::{
@@ -49,10 +49,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let limit = call.limit(ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT);
     let status = call.query("status");
     if call.query("deleted").unwrap_or_default() {
-        if status.is_some() {
-            call.refuse("query", "status", "not together with deleted; send only one of them");
-        }
-        return list_deleted(call, name, limit).await;
+        return list_deleted(call, name, status, limit).await;
     }
     let query = ListQuery { name: Some(name.clone()), status, limit: Some(limit), ..ListQuery::default() };
     let after = call.cursor(&query.list_name(), 0);
@@ -65,9 +62,15 @@ pub(super) async fn list(mut call: Call) -> Answer {
     Ok(answer::rows(&call, versions))
 }
 
-async fn list_deleted(mut call: Call, model: String, limit: u32) -> Answer {
+async fn list_deleted(mut call: Call, model: String, status: Option<Status>, limit: u32) -> Answer {
     let after = call.cursor(DeletedQuery::LIST_NAME, 0);
     call.check()?;
+    if status.is_some() {
+        return Err(Refusal::Invalid(
+            "status and deleted exclude each other; send only one of them".to_owned(),
+        )
+        .into());
+    }
     let query = DeletedQuery { model, limit, before: after?.map(|cursor| cursor.id) };
     let _turn = turn_to_start().await?;
     let max_bytes = first_limit_bytes();

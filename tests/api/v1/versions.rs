@@ -314,7 +314,7 @@ fn versions_in_the_trash_are_listed_newest_first_and_paged() {
     app.add("other", "1");
     assert_eq!(app.get("/v1/models/other/versions?deleted=true").ok(), json!({"versions": [], "next": null}));
     app.get("/v1/models/none/versions?deleted=true").error(404, "not_found");
-    app.get("/v1/models/m/versions?deleted=true&status=staging").error(422, "invalid");
+    app.get("/v1/models/m/versions?deleted=true&status=staging").error(400, "invalid");
     let other_list = app.get("/v1/models/m/versions?limit=1").ok()["next"].as_str().unwrap().to_owned();
     app.get(&format!("/v1/models/m/versions?deleted=true&cursor={other_list}")).error(400, "invalid");
 }
