@@ -31,7 +31,7 @@ use registry_domain::{
 };
 
 pub(super) use budget::Budget;
-use order::{Part, Prepared};
+use order::{Candidates, Part, Prepared};
 use source::Source;
 use values::Values;
 
@@ -137,8 +137,8 @@ impl Search<'_> {
     /// Returns the first versions after the cursor.
     fn find(&self, limit: usize) -> rusqlite::Result<Found> {
         let sources = Source::all(self.query.filter.as_ref());
-        if let Some(source) = self.rarest(sources.iter(), FEW)? {
-            return self.run(self.sorted(Some(source), limit));
+        if let Some(ids) = self.few(&sources)? {
+            return self.run(self.sorted(Some(Candidates::Ids(&ids)), limit));
         }
         if self.is_indexed() {
             let others = sources.iter().filter(|source| !self.is_driven_by(source.condition()));
@@ -150,8 +150,32 @@ impl Search<'_> {
         }
         match self.rarest(sources.iter(), MANY_TO_SORT)? {
             None if self.is_indexed() => self.along_index(None, limit),
-            candidates => self.run(self.sorted(candidates, limit)),
+            candidates => self.run(self.sorted(candidates.map(Candidates::Source), limit)),
         }
+    }
+
+    /// Returns the versions of the source with the fewest, as a list in JSON, if these are at most [`FEW`]: to find them again
+    /// would take as long as to count them.
+    fn few(&self, sources: &[Source<'_>]) -> rusqlite::Result<Option<String>> {
+        let (mut few, mut most) = (None, FEW);
+        for source in sources {
+            let mut values = Values::default();
+            let ids = source.sql(&mut values);
+            let limit = values.bind(most + 1);
+            let sql = format!(
+                "WITH few (id) AS ({ids} LIMIT {limit}) SELECT count(*), json_group_array(id) FROM few"
+            );
+            let mut found = self.statements.prepare_once(&sql)?;
+            let (count, ids): (i64, String) = found
+                .query_row(params_from_iter(values.into_inner()), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            if count <= most {
+                (few, most) = (Some(ids), count - 1);
+            }
+            if count == 0 {
+                break;
+            }
+        }
+        Ok(few)
     }
 
     /// Returns the source with the fewest versions, if these are at most `most`.

@@ -35,6 +35,14 @@ pub(super) enum Part {
     WithoutKey,
 }
 
+/// The versions that may pass the filter.
+pub(super) enum Candidates<'c> {
+    /// Those of a condition.
+    Source(&'c Source<'c>),
+    /// A list of ids, in JSON.
+    Ids(&'c str),
+}
+
 impl Search<'_> {
     /// Returns true if an index or a table has the versions in the order of the list.
     pub(super) fn is_indexed(&self) -> bool {
@@ -123,8 +131,8 @@ impl Search<'_> {
         (sql, values.into_inner())
     }
 
-    /// Returns the statement that sorts all versions of `source`, or all.
-    pub(super) fn sorted(&self, source: Option<&Source<'_>>, limit: usize) -> Prepared {
+    /// Returns the statement that sorts all `candidates`, or all versions.
+    pub(super) fn sorted(&self, candidates: Option<Candidates<'_>>, limit: usize) -> Prepared {
         let mut values = Values::default();
         let field = &self.query.sort.field;
         let key = match field {
@@ -132,9 +140,12 @@ impl Search<'_> {
             field => value(field, &mut values),
         };
         let mut conditions = Vec::new();
-        if let Some(source) = source {
-            conditions.push(format!("v.id IN ({})", source.sql(&mut values)));
-        }
+        conditions.extend(candidates.map(|candidates| match candidates {
+            Candidates::Source(source) => format!("v.id IN ({})", source.sql(&mut values)),
+            Candidates::Ids(ids) => {
+                format!("v.id IN (SELECT value FROM json_each({}))", values.bind(ids.to_owned()))
+            }
+        }));
         if let Some(filter) = &self.query.filter {
             conditions.push(condition(filter, Known { id: "v.id", key: None, from: None }, &mut values));
         }
