@@ -52,7 +52,7 @@ fn a_file_of_an_earlier_build_gets_the_indexes_and_columns_that_it_lacks() {
     drop(SqliteWriter::open(&options, now()).unwrap());
     let repaired = schema(&options.path);
     for (row, expected) in repaired.iter().zip(&complete) {
-        // SQLite writes the text of the table anew when a column is dropped and added.
+        // SQLite rewrites the text of the table when a column is dropped and added.
         assert!(row == expected || row.0 == "deleted_models" && expected.0 == row.0, "{row:?}");
     }
     assert_eq!(repaired.len(), complete.len());

@@ -42,8 +42,8 @@ pub struct CopiedRows {
     pub is_resumed: bool,
 }
 
-/// Copies a registry into an empty database of the other store, or goes on with a copy that was interrupted. The source is
-/// read as of one moment. No server may own a SQLite file meanwhile; what servers write into PostgreSQL is not copied.
+/// Copies a registry into an empty database of the other store, or resumes an interrupted copy. It reads one snapshot of the
+/// source: a SQLite file must not be in use by a server, and later writes to PostgreSQL are not copied.
 ///
 /// # Errors
 /// [`CopyError`]. The target is then marked as unfinished, or as it was.

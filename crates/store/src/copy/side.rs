@@ -29,8 +29,8 @@ pub enum CopyError {
     #[error("{target} is not empty; give {instead}")]
     NotEmpty { target: String, instead: &'static str },
     #[error(
-        "the source has changed since the unfinished copy in {target} began (then: {then}; now: {now}); to copy it as it is now, \
-         {remove} first, and let no server write the source meanwhile"
+        "the source has changed since the unfinished copy in {target} began (then: {then}; now: {now}); stop the servers that \
+         write to the source, {remove}, and copy again"
     )]
     Changed { target: String, then: String, now: String, remove: &'static str },
     #[error("another process copies into {target}; stop it, or wait until it is done")]

@@ -19,7 +19,7 @@ const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 const OLDEST_SERVER: i32 = 130_000;
 
-/// A migration may rewrite large tables, and servers that start meanwhile wait for it.
+/// A migration may rewrite large tables, and servers that start during it wait.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(3_600);
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
     SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
