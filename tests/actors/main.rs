@@ -1,32 +1,30 @@
 //! The actors through their handles: full queues, operations that panic, callers that leave, stores that fail.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod faults;
 mod hasher;
 #[path = "../support/left_out.rs"]
 mod left_out;
 mod memory;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
+mod writers;
 
 use std::{
     collections::BTreeMap,
     future::Future,
     path::Path,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     task::{Context, Waker},
     time::Duration,
 };
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions},
-    domain::{Draft, Gate, Model, Refusal, Timestamp, Version, model::ModelPatch},
+    domain::{Draft, Model, Timestamp, Version},
     store::{
-        Backend, StoreError, WriteStore, operations,
+        Backend, StoreError, WriteStore,
         postgres::{self, Postgres},
         sqlite::{Options, Sqlite, Synchronous},
     },
@@ -34,7 +32,7 @@ use model_registry::{
 };
 
 use left_out::left_out;
-use memory::{Faults, Memory, MemoryOptions};
+use memory::{Memory, MemoryOptions};
 use postgres_cluster::TestDatabase;
 
 fn now() -> Timestamp {
@@ -73,16 +71,6 @@ fn with_sqlite<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
 
 fn with_memory<F: Future<Output = ()>>(test: impl FnOnce(Database) -> F) {
     serve::<Memory, F>(MemoryOptions::default(), 1, test);
-}
-
-/// Runs a test over PostgreSQL, with this many writers.
-fn with_postgres<F: Future<Output = ()>>(writers: usize, test: impl FnOnce(Database, TestDatabase) -> F) {
-    let Some(postgres) = TestDatabase::create_own() else {
-        return left_out("PostgreSQL is not installed, so the actors are not tested over it");
-    };
-    let mut options = postgres::Options::parse(&postgres.url()).unwrap();
-    options.writers = writers;
-    serve::<Postgres, F>(options, 100, |database| test(database, postgres));
 }
 
 /// Runs each of these tests over each backend.
@@ -269,96 +257,6 @@ async fn readiness_is_a_committed_write(database: Database) {
     database.ready().await.unwrap();
 }
 
-/// Runs `test` over the backend in memory, with large queues and control of its faults.
-fn with_faults<F: Future<Output = ()>>(
-    write_timeout: Duration,
-    test: impl FnOnce(Database, std::sync::Arc<Mutex<Faults>>) -> F,
-) {
-    let options = MemoryOptions { write_timeout, ..MemoryOptions::default() };
-    let faults = std::sync::Arc::clone(&options.faults);
-    serve::<Memory, F>(options, 1_000, |database| test(database, faults));
-}
-
-/// Queues `count` inserts behind a job that is held, so that they form batches; returns their results. `end` is what the
-/// insert of this number does last.
-async fn batch(
-    database: &Database,
-    count: usize,
-    end: fn(usize) -> Result<(), StoreError>,
-) -> Vec<Result<Version, ActorError>> {
-    let (work, held) = held();
-    let mut running = pin!(database.write(move |_| work()));
-    begin(running.as_mut());
-    held.begun.recv().unwrap();
-    let mut queued: Vec<_> = (0..count)
-        .map(|number| {
-            let insert = move |store: &mut dyn WriteStore| {
-                let model = insert_version(store, &number.to_string())?;
-                end(number).map(|()| model)
-            };
-            Box::pin(database.write(insert))
-        })
-        .collect();
-    queued.iter_mut().for_each(|write| begin(write.as_mut()));
-    held.release.send(()).unwrap();
-    running.await.unwrap();
-    let mut results = Vec::new();
-    for write in queued {
-        results.push(write.await);
-    }
-    results
-}
-
-#[test]
-fn waiting_operations_share_a_commit() {
-    with_faults(Duration::ZERO, |database, faults| async move {
-        let before = faults.lock().unwrap().commits;
-        assert!(batch(&database, 100, |_| Ok(())).await.iter().all(Result::is_ok));
-        // One for the operation that held the writer, one for all others.
-        assert_eq!(faults.lock().unwrap().commits - before, 2);
-    });
-}
-
-/// Every third insert fails after it has written, and every fifth panics.
-async fn an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept(database: Database) {
-    let results = batch(&database, 60, |number| match number {
-        _ if number % 5 == 0 => panic!("on purpose"),
-        _ if number % 3 == 0 => Err(StoreError::Failed("on purpose".to_owned())),
-        _ => Ok(()),
-    });
-    let mut kept = 0;
-    for (number, result) in results.await.into_iter().enumerate() {
-        match result {
-            Err(ActorError::Panicked(_)) => assert_eq!(number % 5, 0),
-            Err(ActorError::Store(StoreError::Failed(_))) => assert_eq!(number % 3, 0, "{number}"),
-            Ok(model) => {
-                assert_eq!(model.label, number.to_string());
-                kept += 1;
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(kept, 32);
-    assert_eq!(count(&database).await, kept);
-    database.write(insert).await.unwrap_err();
-}
-
-#[test]
-fn an_operation_that_fails_after_it_wrote_is_undone_in_memory() {
-    let undone = an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept;
-    with_faults(Duration::ZERO, |database, _| undone(database));
-}
-
-#[test]
-fn an_operation_that_fails_after_it_wrote_is_undone_in_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    serve::<Sqlite, _>(
-        sqlite_options(folder.path()),
-        100,
-        an_operation_that_fails_after_it_wrote_is_undone_and_the_others_are_kept,
-    );
-}
-
 #[test]
 fn reads_that_wait_share_a_snapshot_and_one_sent_after_a_write_sees_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -392,150 +290,5 @@ fn reads_that_wait_share_a_snapshot_and_one_sent_after_a_write_sees_it() {
             }
         }
         assert!(has_shared, "it waited when the snapshot of the first began");
-    });
-}
-
-#[test]
-fn a_failed_commit_fails_its_whole_batch_and_the_next_succeeds() {
-    with_faults(Duration::ZERO, |database, faults| async move {
-        faults.lock().unwrap().commit = Some(StoreError::Failing("on purpose".to_owned()));
-        let failed = database.write(insert).await;
-        assert!(matches!(failed, Err(ActorError::Store(StoreError::Failing(_)))), "{failed:?}");
-        assert_eq!(count(&database).await, 0);
-        database.write(insert).await.unwrap();
-        assert_eq!(count(&database).await, 1);
-    });
-}
-
-#[test]
-fn a_transaction_that_does_not_begin_is_an_error_and_the_next_succeeds() {
-    with_faults(Duration::ZERO, |database, faults| async move {
-        faults.lock().unwrap().begin = Some(StoreError::Unwritable("on purpose".to_owned()));
-        let failed = database.write(insert).await;
-        assert!(matches!(failed, Err(ActorError::Store(StoreError::Unwritable(_)))), "{failed:?}");
-        database.write(insert).await.unwrap();
-    });
-}
-
-#[test]
-fn operations_after_one_that_ends_the_transaction_run_in_a_new_one() {
-    with_faults(Duration::ZERO, |database, faults| async move {
-        faults.lock().unwrap().insert_ends_transaction = true;
-        let results = batch(&database, 3, |_| Ok(())).await;
-        assert!(matches!(results[0], Err(ActorError::Store(StoreError::Full))), "{results:?}");
-        assert!(results[1..].iter().all(Result::is_ok), "{results:?}");
-        assert_eq!(count(&database).await, 2);
-    });
-}
-
-#[test]
-fn a_panic_replaces_the_writers_connection() {
-    with_faults(Duration::ZERO, |database, faults| async move {
-        database.write::<()>(|_| panic!("on purpose")).await.unwrap_err();
-        database.write(insert).await.unwrap();
-        assert_eq!(faults.lock().unwrap().reopened, 1);
-    });
-}
-
-#[test]
-fn each_write_waits_once_for_a_foreign_lock_however_many_batches_are_queued() {
-    const WRITE_TIMEOUT: Duration = Duration::from_millis(300);
-    with_faults(WRITE_TIMEOUT, |database, faults| async move {
-        let mut writes: Vec<_> = (0..600)
-            .map(|version: usize| {
-                let version = version.to_string();
-                Box::pin(database.write(move |store| insert_version(store, &version)))
-            })
-            .collect();
-        faults.lock().unwrap().is_locked = true;
-        writes.iter_mut().for_each(|write| begin(write.as_mut()));
-        for write in writes {
-            let busy = write.await;
-            assert!(matches!(busy, Err(ActorError::Store(StoreError::Busy))), "{busy:?}");
-        }
-        // Five batches of 128 waited this long together, and not five times as long.
-        let waited = faults.lock().unwrap().waited;
-        assert!(waited <= WRITE_TIMEOUT * 2, "{waited:?}");
-        faults.lock().unwrap().is_locked = false;
-        database.write(insert).await.unwrap();
-    });
-}
-
-fn create_model(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreError> {
-    let context = operations::Context {
-        actor: "ann",
-        now: now(),
-        gate: &Gate::default(),
-        max_event_payload_bytes: 65_536,
-        max_metrics_bytes: 1 << 20,
-    };
-    operations::create_model(store, name, &ModelPatch::default(), &context)
-}
-
-#[test]
-fn several_writers_of_postgres_work_at_once_and_a_collision_is_repeated() {
-    with_postgres(2, |database, postgres| async move {
-        database.write(|store| create_model(store, "m")).await.unwrap();
-        // One writer has found that no model is named `taken`, and gives this name to `m` after the other has given it to a
-        // new model.
-        let (work, held) = held();
-        let mut rename = Box::pin(database.write(move |store| {
-            let before = store.find_model("m")?.ok_or(StoreError::Failed("m is lost".to_owned()))?;
-            if store.find_model("taken")?.is_some() {
-                return Err(Refusal::Conflict("taken".to_owned()).into());
-            }
-            work()?;
-            store.update_model(&before, &Model { name: "taken".to_owned(), ..before.clone() })
-        }));
-        begin(rename.as_mut());
-        held.begun.recv().unwrap();
-        let taken = database.write(|store| create_model(store, "taken")).await.unwrap();
-        held.release.send(()).unwrap();
-        // Its second run finds the other model.
-        let refused = rename.await;
-        let is_conflict =
-            matches!(refused, Err(ActorError::Store(StoreError::Refused(Refusal::Conflict(_)))));
-        assert!(is_conflict, "{refused:?}");
-        let found = database.read(|store| store.model("taken")).await.unwrap().unwrap();
-        assert_eq!(found.model.key, taken.key);
-        drop(postgres);
-    });
-}
-
-#[test]
-fn a_write_whose_connection_is_lost_is_repeated_and_one_whose_commit_is_lost_is_not() {
-    const LOSE: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
-        WHERE application_name = 'registry' AND datname = current_database()";
-    with_postgres(1, |database, postgres| async move {
-        let postgres = Arc::new(postgres);
-        let (runs, lost) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&postgres));
-        let counted = Arc::clone(&runs);
-        let write = database.write(move |store| {
-            let model = insert(store)?;
-            if counted.fetch_add(1, Ordering::Relaxed) == 0 {
-                lost.sql(LOSE);
-            }
-            store.find(model.id)
-        });
-        assert!(write.await.unwrap().is_some());
-        assert_eq!((runs.load(Ordering::Relaxed), count(&database).await), (2, 1));
-
-        postgres.sql(
-            "CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS $$
-             BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); RETURN NULL; END $$;
-             CREATE CONSTRAINT TRIGGER vanish AFTER INSERT ON models DEFERRABLE INITIALLY DEFERRED
-             FOR EACH ROW EXECUTE FUNCTION vanish()",
-        );
-        let counted = Arc::clone(&runs);
-        let write = database.write(move |store| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            insert_version(store, "2")
-        });
-        let lost = write.await;
-        assert!(matches!(lost, Err(ActorError::Store(StoreError::InDoubt(_)))), "{lost:?}");
-        assert_eq!(runs.load(Ordering::Relaxed), 3);
-        postgres.sql("DROP TRIGGER vanish ON models");
-        database.write(|store| insert_version(store, "3")).await.unwrap();
-        drop(postgres);
     });
 }

@@ -1,6 +1,7 @@
 //! The stores, without actors or HTTP: one suite that every store must pass, and tests of SQLite alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod aliases;
 #[path = "../support/left_out.rs"]
 mod left_out;
 mod lists;
@@ -15,6 +16,7 @@ mod search;
 mod sqlite;
 mod suite;
 mod tags;
+mod trash;
 mod upgrades;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};

@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::{add, models, search, tags};
+use crate::{add, aliases, models, search, tags, trash};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -37,13 +37,13 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         a_visitor_of_events_that_stops_gets_the_same_page,
         models::numbers_count_up_and_are_never_given_out_again,
         models::a_version_is_named_by_number_label_and_alias,
-        models::an_alias_moves_only_from_the_expected_holder,
-        models::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,
-        models::a_rollback_goes_only_to_a_version_that_was_in_production,
-        models::a_deleted_version_is_restored_with_its_values_and_without_its_aliases,
-        models::a_label_that_was_used_for_other_bytes_is_spent,
+        aliases::an_alias_moves_only_from_the_expected_holder,
+        aliases::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,
+        aliases::a_rollback_goes_only_to_a_version_that_was_in_production,
+        trash::a_deleted_version_is_restored_with_its_values_and_without_its_aliases,
+        trash::a_label_that_was_used_for_other_bytes_is_spent,
         models::a_model_is_created_changed_renamed_deleted_and_restored,
-        models::a_version_that_was_deleted_before_its_model_is_not_restored_with_it,
+        trash::a_version_that_was_deleted_before_its_model_is_not_restored_with_it,
         models::models_are_listed_by_name_in_pages,
         models::the_trail_is_read_by_model_version_type_and_actor,
         tags::a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_change,
