@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::domain::{
-    Digest, Evaluation, FileRecord, Refusal, Status,
+    Evaluation, FileRecord, Refusal, Status,
     json::{MAX_DEPTH, Object, depth, has_reserved_key},
 };
 
@@ -136,18 +136,10 @@ impl<'f> Fields<'f> {
 
     /// Reads the SHA-256 of a file and its size, for `/v1`.
     pub(super) fn file(&mut self, sha256: &str, size_bytes: &str, may_be_null: bool) -> FileRecord {
-        let read =
-            |fields: &mut Self| if may_be_null { fields.optional(sha256) } else { fields.not_null(sha256) };
-        let text: Option<String> = read(self);
-        let size: Option<i64> =
-            if may_be_null { self.optional(size_bytes) } else { self.not_null(size_bytes) };
-        let digest = match text.as_deref().map(|text| (text, Digest::parse(sha256, text))) {
-            None => None,
-            Some((_, Ok(Some(digest)))) => Some(digest),
-            Some((text, _)) => {
-                self.record(Problem::described("Input should be 64 hex digits"), sha256, text.into());
-                None
-            }
+        let (digest, size): (_, Option<i64>) = if may_be_null {
+            (self.optional(sha256), self.optional(size_bytes))
+        } else {
+            (self.not_null(sha256), self.not_null(size_bytes))
         };
         if size.is_some_and(|size| size < 0) {
             self.record(Problem::less_than(0), size_bytes, size.into());

@@ -7,7 +7,7 @@ use std::mem::take;
 
 use serde_json::{Number, Value};
 
-use crate::domain::{Order, Sort, Status, Timestamp, json::Object};
+use crate::domain::{Digest, Order, Sort, Status, Timestamp, json::Object};
 
 use super::fault::{FaultType, Problem};
 
@@ -99,6 +99,15 @@ impl FromField for f64 {
 impl FromField for String {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         if let Value::String(text) = value { Ok(take(text)) } else { Err(FaultType::StringType.into()) }
+    }
+}
+
+/// For `/v1`, where a blank digest is a mistake.
+impl FromField for Digest {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        let text = value.as_str().ok_or(FaultType::StringType)?;
+        let digest = Self::parse("", text).ok().flatten();
+        digest.ok_or_else(|| Problem::described("Input should be 64 hex digits"))
     }
 }
 

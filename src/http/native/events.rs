@@ -33,11 +33,10 @@ use super::{
 )]
 pub(super) async fn list(mut call: Call) -> Answer {
     let model_id = call.model_id();
-    let limit = call.query_integer("limit", 1, EventQuery::MAX_LIMIT).unwrap_or(EventQuery::DEFAULT_LIMIT);
+    let limit = call.limit(EventQuery::DEFAULT_LIMIT, EventQuery::MAX_LIMIT);
     let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
     call.check()?;
     let after = call.cursor(EventQuery::LIST_NAME, offset)?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let query = EventQuery { version_id: model_id, limit, offset: offset.unsigned_abs(), after };
     let (events, page) = Events::list(&call.app, EventList::OfVersion(query)).await?;
     Ok(answer::page(&call, events, &page))

@@ -167,14 +167,14 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn list(mut call: Call) -> Answer {
-    let limit = call.query_integer("limit", 1, ListQuery::MAX_LIMIT).unwrap_or(ListQuery::DEFAULT_LIMIT);
+    let limit = call.limit(ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT);
     let offset = call.query_integer("offset", 0, i64::MAX).unwrap_or_default();
     let mut query = ListQuery {
         status: call.query("status"),
         name: call.query_not_empty("name"),
         q: call.query_not_empty("q"),
         tag: call.query_not_empty("tag"),
-        limit: u32::try_from(limit).ok(),
+        limit: Some(limit),
         offset: offset.unsigned_abs(),
         sort: call.query("sort").unwrap_or_default(),
         order: call.query("order").unwrap_or_default(),

@@ -10,7 +10,7 @@ use crate::domain::{LabelReuse, ListQuery, Refusal, Status, VersionRef, query::D
 use super::{
     super::{
         answer::{self, Answer},
-        json::{page_end, v1::write_deleted_version},
+        json::v1::write_deleted_version,
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
         rows::Versions,
@@ -74,19 +74,18 @@ async fn list_deleted(mut call: Call, model: String, status: Option<Status>, lim
     let query = DeletedQuery { model, limit, before: after?.map(|cursor| cursor.id) };
     let _turn = turn_to_start().await?;
     let max_bytes = first_limit_bytes();
-    let (mut json, page) = call
+    let (rows, page) = call
         .registry()
-        .deleted_versions(query, move |json, deleted| {
-            json.extend_from_slice(if json.is_empty() { br#"{"versions":["# } else { b"," });
-            write_deleted_version(json, deleted);
-            if json.len() < max_bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        .deleted_versions(query, move |rows, deleted| {
+            if !rows.is_empty() {
+                rows.push(b',');
+            }
+            write_deleted_version(rows, deleted);
+            if rows.len() < max_bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
         .await?;
-    if json.is_empty() {
-        json.extend_from_slice(br#"{"versions":["#);
-    }
-    json.extend_from_slice(page_end(&page).as_bytes());
-    answer::json(json)
+    let form = call.form();
+    answer::json([form.list_start().as_bytes(), &rows, form.list_end(&page).as_bytes()].concat())
 }
 
 /// Register a version
