@@ -97,8 +97,11 @@ fn compose_gives_each_server_valid_settings_and_no_secret_has_a_default() {
 #[test]
 fn the_proxy_sends_requests_to_the_port_of_each_server_in_compose() {
     let (Some(compose), Some(proxy)) = (read("compose.yaml"), read(PROXY)) else { return };
-    let servers: Vec<_> =
-        compose.lines().filter_map(|line| line.trim().strip_suffix(": *registry")).collect();
+    let servers: Vec<_> = compose
+        .lines()
+        .filter_map(|line| line.strip_prefix("  registry-")?.split_once(':'))
+        .map(|(number, _)| format!("registry-{number}"))
+        .collect();
     assert_eq!(servers.len(), 3);
     let upstreams: Vec<_> = servers.iter().map(|server| format!("{server}:{PORT}")).collect();
     assert_eq!(values(&proxy, "reverse_proxy "), [format!("{} {{", upstreams.join(" "))]);
@@ -154,6 +157,9 @@ fn kubernetes_gives_the_server_valid_settings_from_a_secret_that_its_readme_crea
     }
     assert!(readme.contains("sslrootcert=/etc/registry/ca.pem"));
     assert_eq!(values(&kubernetes, "mountPath: "), ["/etc/registry"]);
+    let budget = read("packaging/kubernetes/poddisruptionbudget.yaml").unwrap();
+    let selected = values(&budget, "app.kubernetes.io/name: ");
+    assert_eq!(selected, ["registry"], "without a selector it selects no pod");
     for file in ["deployment.yaml", "service.yaml", "poddisruptionbudget.yaml"] {
         let kustomization = read("packaging/kubernetes/kustomization.yaml").unwrap();
         assert!(
