@@ -41,8 +41,9 @@ const VERSIONS: u64 = 1_000;
 /// Requests whose statements `pgbench` runs, in random order. It takes at most 128 scripts.
 const LOGGED: u64 = 100;
 const CONNECTIONS: u32 = 64;
-/// The server's writers; see `--database-writers`.
+/// The server's writers, and its readers at most; see `--database-writers` and `--readers`.
 const WRITERS: usize = 4;
+const MAX_READERS: usize = 16;
 const GOAL: f64 = 0.50;
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -88,7 +89,7 @@ fn main() -> Result<()> {
         Row {
             what: "`GET /models/{id}`",
             script: Script::Read,
-            clients: available_parallelism()?.get(),
+            clients: available_parallelism()?.get().min(MAX_READERS),
             transactions: transactions(&cluster, ids(), &mut |id| {
                 connection.call("GET", &format!("/models/{id}"), "")
             })?,
@@ -104,8 +105,8 @@ fn main() -> Result<()> {
     ];
 
     let mut table = Vec::new();
-    for row in &rows {
-        let scripts = folder.join(row.clients.to_string());
+    for (place, row) in rows.iter().enumerate() {
+        let scripts = folder.join(format!("scripts-{place}"));
         fs::create_dir(&scripts)?;
         for (at, transaction) in row.transactions.iter().enumerate() {
             fs::write(scripts.join(format!("{at}.sql")), pgbench_script(transaction))?;
@@ -180,8 +181,8 @@ fn transactions(
 ) -> Result<Vec<Vec<Statement>>> {
     let log = || -> Result<String> { Ok(fs::read_to_string(cluster.folder().join("log"))?) };
     let marked = |mark: &str| -> Result<usize> {
-        // It goes into the log when the server's sessions have read the setting too, since they read it before their next
-        // statement and the log is written in order.
+        // The sessions of the server read the setting before their next statement, so their statements follow this mark in
+        // the log.
         cluster.sql("postgres", &format!("SELECT '{mark}'"));
         let begun = Instant::now();
         loop {
