@@ -110,3 +110,19 @@ fn a_write_whose_connection_is_lost_is_repeated_and_one_whose_commit_is_lost_is_
         drop(postgres);
     });
 }
+
+#[test]
+fn a_write_that_postgres_undoes_because_of_a_deadlock_is_repeated() {
+    with_postgres(1, |database, postgres| async move {
+        // A sequence keeps its value when its transaction is undone.
+        postgres.sql(
+            "CREATE SEQUENCE runs;
+             CREATE FUNCTION collide() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN IF nextval('runs') = 1 THEN RAISE 'on purpose' USING ERRCODE = '40P01'; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER collide BEFORE INSERT ON models FOR EACH ROW EXECUTE FUNCTION collide()",
+        );
+        database.write(insert).await.unwrap();
+        assert_eq!((postgres.sql("SELECT last_value FROM runs").as_str(), count(&database).await), ("2", 1));
+        drop(postgres);
+    });
+}

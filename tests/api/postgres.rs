@@ -27,6 +27,8 @@ mod postgres_cluster;
 mod promotion;
 mod register;
 mod schema;
+#[path = "../support/set_on_drop.rs"]
+mod set_on_drop;
 mod slow_clients;
 mod support;
 mod telemetry;

@@ -55,6 +55,33 @@ fn maintenance<'a>(database: &Path, arguments: impl IntoIterator<Item = &'a str>
     command
 }
 
+fn serve_postgres(url: &str) -> Server {
+    Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+        command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", url);
+    })
+}
+
+/// Asserts that a check reports a fault at `place` (severity, table, perhaps an id). `sql` planted it. Returns true if the
+/// fault is an error.
+#[track_caller]
+fn finds(ran: &Ran, sql: &str, place: &str, problem: &str) -> bool {
+    let mut words = place.split(' ');
+    let (severity, table) = (words.next().unwrap(), words.next().unwrap());
+    let id: Option<i64> = words.next().map(|id| id.parse().unwrap());
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let is_sound = report["check"]["errors"] == json!([]);
+    assert_eq!((ran.code, ran.stderr.is_empty()), (i32::from(!is_sound), is_sound), "{sql}: {ran:?}");
+    let found = report["check"][format!("{severity}s")].as_array().unwrap();
+    let is_meant = |finding: &&Value| {
+        finding["problem"].as_str().unwrap().contains(problem)
+            && (&finding["table"], &finding["id"]) == (&json!(table), &json!(id))
+    };
+    let finding = found.iter().find(is_meant).unwrap_or_else(|| panic!("{sql}: {}", ran.stdout));
+    assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{sql}");
+    assert_eq!(report["check"]["ok"], is_sound, "{sql}");
+    !is_sound
+}
+
 fn with(mut command: Command, flag: &str, path: &Path) -> Command {
     command.arg(flag).arg(path);
     command

@@ -17,7 +17,9 @@ pub(crate) const SERVERS: usize = 3;
 /// The servers, any of which may be killed and started again, then at another address.
 pub(crate) struct Group {
     url: String,
-    servers: Mutex<Vec<Server>>,
+    servers: Mutex<Vec<Option<Server>>>,
+    /// A server that is down still has the address that it had.
+    addresses: Mutex<Vec<SocketAddr>>,
 }
 
 impl Group {
@@ -25,23 +27,23 @@ impl Group {
     pub(crate) fn start(database: &Database) -> Self {
         let url = database.url();
         let mut servers: Vec<_> = (0..SERVERS).map(|_| spawn(&url)).collect();
-        for server in &mut servers {
-            server.wait_for_address();
-        }
-        Self { url, servers: Mutex::new(servers) }
+        let addresses = servers.iter_mut().map(Server::wait_for_address).collect();
+        let servers = servers.into_iter().map(Some).collect();
+        Self { url, servers: Mutex::new(servers), addresses: Mutex::new(addresses) }
     }
 
     pub(crate) fn address(&self, number: usize) -> SocketAddr {
-        self.servers.lock().unwrap()[number].address().unwrap()
+        self.addresses.lock().unwrap()[number]
     }
 
     /// Kills a server with SIGKILL, and starts it again.
     pub(crate) fn kill_and_restart(&self, number: usize) {
-        let mut fresh = spawn(&self.url);
-        fresh.wait_for_address();
-        let killed = std::mem::replace(&mut self.servers.lock().unwrap()[number], fresh);
+        let killed = self.servers.lock().unwrap()[number].take().unwrap();
         let log = killed.kill();
         assert!(!log.iter().any(|line| line.contains("panicked")), "{log:?}");
+        let mut fresh = spawn(&self.url);
+        self.addresses.lock().unwrap()[number] = fresh.wait_for_address();
+        self.servers.lock().unwrap()[number] = Some(fresh);
     }
 
     /// Sends a request to one server, which must answer it.
@@ -73,7 +75,7 @@ impl Group {
 
     /// Shuts all servers down, and asserts that none has panicked.
     pub(crate) fn stop(self) {
-        for server in self.servers.into_inner().unwrap() {
+        for server in self.servers.into_inner().unwrap().into_iter().flatten() {
             let log = server.log();
             assert!(!log.iter().any(|line| line.contains("panicked")), "{log:?}");
             server.stop();

@@ -28,5 +28,7 @@ mod rounds;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../crash/server.rs"]
 mod server;
+#[path = "../support/set_on_drop.rs"]
+mod set_on_drop;
 
 use process::{DEADLINE, KEY, registry, wait_until};

@@ -13,6 +13,7 @@ use crate::{
     database::Database,
     group::{Group, SERVERS},
     judge::{each_demotion_follows_its_promotion, rows_are_what_their_events_say},
+    set_on_drop::SetOnDrop,
 };
 
 const CLIENTS: usize = 64;
@@ -68,9 +69,8 @@ fn one_version_is_in_production_at_each_look_through_any_server_and_each_step_ha
                 })
             })
             .collect();
-        let steps: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-        done.store(true, Ordering::SeqCst);
-        steps
+        let _done = SetOnDrop(&done);
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(looks.iter().all(|looks| looks.load(Ordering::SeqCst) > 0), "{looks:?}");
 

@@ -17,6 +17,7 @@ use crate::{
     ledger::Ledger,
     load::{self, Load},
     server::linger,
+    set_on_drop::SetOnDrop,
     wait_until,
 };
 
@@ -58,6 +59,7 @@ fn round(
                 load::write(load, address, writer, ledger, random, &elsewhere);
             });
         }
+        let _resting = SetOnDrop(&load.resting);
         let mut under_load = || {
             let begun = load.acknowledged.load(Ordering::SeqCst);
             wait_until("writes are acknowledged", || {
@@ -71,7 +73,6 @@ fn round(
         let at_crash = under_load();
         database.cluster.crash_and_restart();
         under_load();
-        load.resting.store(true, Ordering::SeqCst);
         tally.in_flight[0].push(at_kill);
         tally.in_flight[1].push(at_crash);
     });

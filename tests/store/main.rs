@@ -1,4 +1,4 @@
-//! The stores, without actors or HTTP: one suite that every store must pass, and tests of SQLite alone.
+//! The stores, without actors or HTTP: one suite that every store must pass, and tests of each store alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod aliases;

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, Holding, LabelReuse, Model, Precondition, Refusal, Status, Timestamp,
-        Version, VersionRef,
+        Draft, FileRecord, Gate, Holding, LabelReuse, Model, Precondition, Refusal, Status, Version,
+        VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
@@ -15,7 +15,7 @@ use model_registry::{
     },
 };
 
-use crate::suite::Fixture;
+use crate::{sqlite::at_second, suite::Fixture};
 
 /// Runs an operation at this second of a day.
 pub fn at<T>(
@@ -26,7 +26,7 @@ pub fn at<T>(
     let gate = Gate::default();
     let context = Context {
         actor: "ann",
-        now: Timestamp::from_unix_millis(1_769_817_600_000 + second * 1_000),
+        now: at_second(second),
         gate: &gate,
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
@@ -35,7 +35,7 @@ pub fn at<T>(
 }
 
 pub fn time(second: i64) -> String {
-    Timestamp::from_unix_millis(1_769_817_600_000 + second * 1_000).to_string()
+    at_second(second).to_string()
 }
 
 pub fn draft(name: &str, label: &str, sha256: Option<char>) -> Draft {

@@ -35,6 +35,8 @@ impl PostgresFixture {
 }
 
 impl Fixture for PostgresFixture {
+    const RANDOM_SEARCHES: u32 = 200;
+
     fn write<T>(
         &mut self,
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,

@@ -9,12 +9,11 @@ use std::{
 
 use model_registry::{
     domain::{
-        Draft, Gate, LabelReuse, ListQuery, Precondition, Timestamp, TrailEvent, Version, VersionRow,
+        Draft, LabelReuse, ListQuery, Precondition, Timestamp, TrailEvent, Version, VersionRow,
         query::TrailQuery,
     },
     store::{
-        Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore,
-        operations::{self, Context},
+        Backend as _, Maintenance as _, ReadStore, StoreError, Transaction as _, WriteStore, operations,
         sqlite::{
             LockError, OpenError, Options, SCHEMA_VERSION, Sqlite, SqliteReader, SqliteWriter,
             maintenance::{Source, Watch, purge},
@@ -24,7 +23,9 @@ use model_registry::{
 use tempfile::TempDir;
 
 use crate::{
-    add, now, options,
+    add,
+    models::at,
+    now, options,
     suite::{self, Fixture},
 };
 
@@ -48,6 +49,8 @@ impl SqliteFixture {
 }
 
 impl Fixture for SqliteFixture {
+    const RANDOM_SEARCHES: u32 = 500;
+
     fn write<T>(
         &mut self,
         write: impl FnOnce(&mut dyn WriteStore) -> Result<T, StoreError>,
@@ -74,22 +77,7 @@ pub fn fixture() -> SqliteFixture {
     SqliteFixture { writer, reader: SqliteReader::open(&options).unwrap(), folder }
 }
 
-/// Runs an operation at this second of a day.
-pub fn operate_at<T>(
-    store: &mut SqliteFixture,
-    second: i64,
-    operation: impl FnOnce(&mut dyn WriteStore, &Context<'_>) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let context = Context {
-        actor: "ann",
-        now: at_second(second),
-        gate: &Gate::default(),
-        max_event_payload_bytes: 65_536,
-        max_metrics_bytes: 1 << 20,
-    };
-    store.write(|store| operation(store, &context))
-}
-
+/// Returns this second of the day of [`at`].
 pub fn at_second(second: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_769_817_600_000 + second * 1_000)
 }
@@ -102,9 +90,7 @@ pub fn register_at(
 ) -> Result<Version, StoreError> {
     let mut draft = Draft::named(name, label).unwrap();
     draft.artifact_uri = Some("s3://b".to_owned());
-    operate_at(store, second, |store, context| {
-        operations::register(store, draft, LabelReuse::Allowed, context)
-    })
+    at(store, second, |store, context| operations::register(store, draft, LabelReuse::Allowed, context))
 }
 
 #[test]
@@ -264,7 +250,7 @@ fn a_restored_version_keeps_lists_in_the_order_of_creation() {
     for deleted in [&[2][..], &[4], &[2, 4], &[2, 3, 4], &[1, 2, 3, 4, 5, 6], &[3, 5]] {
         for backwards in [false, true] {
             for id in deleted {
-                operate_at(&mut store, 100, |store, context| {
+                at(&mut store, 100, |store, context| {
                     operations::delete(store, *id, true, &Precondition::default(), context)
                 })
                 .unwrap();
@@ -274,19 +260,18 @@ fn a_restored_version_keeps_lists_in_the_order_of_creation() {
                 ids.reverse();
             }
             for id in ids {
-                operate_at(&mut store, 100, |store, context| operations::restore(store, id, context))
-                    .unwrap();
+                at(&mut store, 100, |store, context| operations::restore(store, id, context)).unwrap();
                 expect_sound(&path);
             }
         }
     }
     // A version that was not backdated when it was registered is, once the one before it is restored.
-    operate_at(&mut store, 100, |store, context| {
+    at(&mut store, 100, |store, context| {
         operations::delete(store, 6, true, &Precondition::default(), context)
     })
     .unwrap();
     register_at(&mut store, "m", "7", 65).unwrap();
-    operate_at(&mut store, 100, |store, context| operations::restore(store, 6, context)).unwrap();
+    at(&mut store, 100, |store, context| operations::restore(store, 6, context)).unwrap();
     expect_sound(&path);
     let query = ListQuery { name: Some("m".to_owned()), q: Some("m".to_owned()), ..ListQuery::default() };
     let mut ids = Vec::new();
@@ -352,7 +337,7 @@ fn a_checkpoint_moves_the_wal_into_the_database_during_other_work() {
 fn a_purged_model_leaves_an_event() {
     let mut store = fixture();
     register_at(&mut store, "m", "1", 0).unwrap();
-    operate_at(&mut store, 1, |store, context| {
+    at(&mut store, 1, |store, context| {
         operations::delete_model(store, "m", false, &Precondition::default(), context)
     })
     .unwrap();

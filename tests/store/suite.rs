@@ -14,6 +14,9 @@ use crate::{add, aliases, models, search, tags, trash};
 
 /// An empty store for one test.
 pub trait Fixture {
+    /// Random searches that are compared with their evaluation; over a network each takes longer.
+    const RANDOM_SEARCHES: u32;
+
     /// Runs `write` in a transaction: kept if it succeeds, undone if it fails.
     fn write<T>(
         &mut self,

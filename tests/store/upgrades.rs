@@ -12,8 +12,9 @@ use model_registry::{
 };
 
 use crate::{
+    models::at,
     now, options,
-    sqlite::{FIRST_SCHEMA, SqliteFixture, at_second, fixture, operate_at, register_at, schema},
+    sqlite::{FIRST_SCHEMA, SqliteFixture, at_second, fixture, register_at, schema},
 };
 
 #[test]
@@ -25,12 +26,12 @@ fn a_file_of_an_earlier_build_gets_the_indexes_and_columns_that_it_lacks() {
     register_at(&mut store, "o", "1", 0).unwrap();
     let complete = schema(&store.path());
     for (second, id) in [(1, 4), (2, 5)] {
-        operate_at(&mut store, second, |store, context| {
+        at(&mut store, second, |store, context| {
             operations::delete(store, id, true, &Precondition::default(), context)
         })
         .unwrap();
     }
-    operate_at(&mut store, 3, |store, context| {
+    at(&mut store, 3, |store, context| {
         operations::delete_model(store, "o", false, &Precondition::default(), context)
     })
     .unwrap();
@@ -140,7 +141,7 @@ fn an_upgrade_ends_the_holdings_of_aliases_that_are_gone() {
         register_at(&mut store, "m", label, 0).unwrap();
     }
     for (alias, number) in [("gone", 1), ("moved", 1), ("kept", 2), ("deleted", 3)] {
-        operate_at(&mut store, 1, |store, context| {
+        at(&mut store, 1, |store, context| {
             operations::set_alias(store, "m", alias, number, None, None, context)
         })
         .unwrap();

@@ -167,7 +167,6 @@ fn cluster() -> Option<&'static Cluster> {
         "-cfsync=off",
         "-cfull_page_writes=off",
         "-cautovacuum=off",
-        "-cdeadlock_timeout=20ms",
         "-cmax_connections=200",
         "-clisten_addresses=",
     ];

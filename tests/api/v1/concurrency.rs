@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, at_once};
+use crate::{
+    set_on_drop::SetOnDrop,
+    support::{TestApp, at_once},
+};
 
 use super::{each, version};
 
@@ -25,15 +28,6 @@ fn holders(app: &TestApp, alias: &str) -> Vec<Value> {
         "one of them is open at most"
     );
     each(&json!(holdings), "version")
-}
-
-/// Ends a loop in another thread, even if this one panics.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[test]

@@ -224,9 +224,6 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
 /// and changes nothing. Returns the copy.
 #[track_caller]
 fn check_finds(good: &Path, sql: &str, place: &str, problem: &str) -> TempDir {
-    let mut words = place.split(' ');
-    let (severity, table) = (words.next().unwrap(), words.next().unwrap());
-    let id: Option<i64> = words.next().map(|id| id.parse().unwrap());
     let case = tempfile::tempdir().unwrap();
     let path = at(&case, "registry.db");
     fs::copy(good, &path).unwrap();
@@ -236,17 +233,9 @@ fn check_finds(good: &Path, sql: &str, place: &str, problem: &str) -> TempDir {
     drop(planted);
     let before = snapshot(case.path());
     let ran = Ran::of(&mut maintenance(&path, ["--check", "--json"]));
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let is_sound = report["check"]["errors"] == json!([]);
-    assert_eq!((ran.code, ran.stderr.is_empty()), (i32::from(!is_sound), is_sound), "{sql}: {ran:?}");
+    let is_error = finds(&ran, sql, place, problem);
     // A change to an event also breaks the chain of its model, which is an error.
-    assert!(is_sound == (severity == "warning") || sql.contains("model_events"), "{sql}: {ran:?}");
-    let found = report["check"][format!("{severity}s")].as_array().unwrap();
-    let finding = found.iter().find(|finding| finding["problem"].as_str().unwrap().contains(problem));
-    let finding = finding.unwrap_or_else(|| panic!("{sql}: {}", ran.stdout));
-    assert_eq!((&finding["table"], &finding["id"]), (&json!(table), &json!(id)), "{sql}");
-    assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{sql}");
-    assert_eq!(report["check"]["ok"], is_sound, "{sql}");
+    assert!(is_error == place.starts_with("error ") || sql.contains("model_events"), "{sql}: {ran:?}");
     assert_eq!(snapshot(case.path()), before, "{sql}: a check changes nothing");
     case
 }

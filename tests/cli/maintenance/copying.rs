@@ -184,12 +184,6 @@ fn post_version(server: &Server, model: &str, version: &Value) -> String {
     answer.unwrap().body_mut().read_to_string().unwrap()
 }
 
-fn serve_postgres(url: &str) -> Server {
-    Server::with(tempfile::tempdir().unwrap(), 0, |command| {
-        command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", url);
-    })
-}
-
 fn answers(server: &Server) -> Vec<Value> {
     ANSWERS.iter().map(|path| server.get(path)).collect()
 }
@@ -311,13 +305,12 @@ fn a_copy_to_postgresql_that_fails_or_is_killed_at_any_table_goes_on_and_no_serv
     assert_eq!(done(copy_to(&path, &url))["copy"]["resumed"], true);
     let back = at(&folder, "back.db");
     done(copy_back(&url, &back));
-    let count = |path| dump_of_models(path);
-    assert_eq!(count(&path), count(&back));
+    assert_eq!(sums_of(&path), sums_of(&back));
     drop(server);
     assert_eq!(serve_postgres(&url).add("m", "next", &json!({})), 51);
 }
 
-fn dump_of_models(path: &Path) -> (i64, i64, i64) {
+fn sums_of(path: &Path) -> (i64, i64, i64) {
     let of = |sql: &str| count(path, sql);
     (
         of("SELECT sum(id * length(description) * number) FROM models"),
@@ -349,7 +342,7 @@ fn a_copy_into_a_file_that_has_no_room_is_unfinished_and_goes_on() {
     assert!(error.contains("is an unfinished copy of a registry"), "{error}");
     assert!(count(&back, "SELECT count(*) FROM models") > 0);
     assert_eq!(done(copy_back(&database.url(), &back))["copy"]["resumed"], true);
-    assert_eq!(dump_of_models(&path), dump_of_models(&back));
+    assert_eq!(sums_of(&path), sums_of(&back));
     assert_eq!(done(maintenance(&back, ["--check"]))["check"]["ok"], true);
 }
 

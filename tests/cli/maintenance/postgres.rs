@@ -15,7 +15,7 @@ fn database() -> Option<TestDatabase> {
         left_out("PostgreSQL is not installed, so its maintenance is not tested");
         return None;
     };
-    let server = serve(&database);
+    let server = serve_postgres(&database.url());
     let digest = "ab".repeat(32);
     for (name, version) in [("m", "1"), ("m", "2"), ("n", "1")] {
         let body = json!({"name": name, "version": version, "checkpoint_sha256": digest, "tags": ["t", "long ".repeat(200)],
@@ -29,12 +29,6 @@ fn database() -> Option<TestDatabase> {
     Some(database)
 }
 
-fn serve(database: &TestDatabase) -> Server {
-    Server::with(tempfile::tempdir().unwrap(), 0, |command| {
-        command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", database.url());
-    })
-}
-
 fn maintain<'a>(database: &TestDatabase, arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = registry(["maintenance"]);
     command.args(arguments).env("CAIA_REGISTRY_DATABASE_URL", database.url());
@@ -44,7 +38,7 @@ fn maintain<'a>(database: &TestDatabase, arguments: impl IntoIterator<Item = &'a
 #[test]
 fn a_purge_beside_a_server_removes_what_it_shows_and_only_with_yes() {
     let Some(database) = database() else { return };
-    let server = serve(&database);
+    let server = serve_postgres(&database.url());
     for id in [2, 3] {
         server.send("DELETE", &format!("/models/{id}"), KEY, None);
     }
@@ -83,7 +77,7 @@ fn a_purge_beside_a_server_removes_what_it_shows_and_only_with_yes() {
 #[test]
 fn a_large_trash_is_purged_in_many_transactions() {
     let Some(database) = database() else { return };
-    let server = serve(&database);
+    let server = serve_postgres(&database.url());
     server.send("DELETE", "/models/2", KEY, None);
     server.signal("TERM");
     server.ended();

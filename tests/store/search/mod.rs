@@ -395,7 +395,7 @@ fn compare_many(
         .unwrap();
 }
 
-pub fn searches_match_the_evaluation_of_their_filters(store: &mut impl Fixture) {
+pub fn searches_match_the_evaluation_of_their_filters<F: Fixture>(store: &mut F) {
     fill(store, VERSIONS, &mut Rng::with_seed(7));
     let all = versions(store);
     assert!(all.len() > VERSIONS / 2);
@@ -427,7 +427,7 @@ pub fn searches_match_the_evaluation_of_their_filters(store: &mut impl Fixture) 
             );
         }
     }
-    compare_many(store.reader(), &all, 200, 1..60);
+    compare_many(store.reader(), &all, F::RANDOM_SEARCHES, 1..60);
 }
 
 pub fn a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page(store: &mut impl Fixture) {

@@ -8,21 +8,7 @@ use crate::server::signal;
 fn check_finds(good: &TestDatabase, sql: &str, place: &str, problem: &str) {
     let case = good.copy();
     case.sql(sql);
-    let mut words = place.split(' ');
-    let (severity, table) = (words.next().unwrap(), words.next().unwrap());
-    let id: Option<i64> = words.next().map(|id| id.parse().unwrap());
-    let ran = Ran::of(&mut maintain(&case, ["--check", "--json"]));
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let is_sound = report["check"]["errors"] == json!([]);
-    assert_eq!((ran.code, ran.stderr.is_empty()), (i32::from(!is_sound), is_sound), "{sql}: {ran:?}");
-    let found = report["check"][format!("{severity}s")].as_array().unwrap();
-    let is_meant = |finding: &&Value| {
-        finding["problem"].as_str().unwrap().contains(problem)
-            && (&finding["table"], &finding["id"]) == (&json!(table), &json!(id))
-    };
-    let finding = found.iter().find(is_meant).unwrap_or_else(|| panic!("{sql}: {}", ran.stdout));
-    assert!(!finding["remedy"].as_str().unwrap().is_empty(), "{sql}");
-    assert_eq!(report["check"]["ok"], is_sound, "{sql}");
+    finds(&Ran::of(&mut maintain(&case, ["--check", "--json"])), sql, place, problem);
 }
 
 #[test]
@@ -210,7 +196,7 @@ fn the_check_of_postgres_finds_each_fault() {
 #[test]
 fn a_check_beside_a_server_that_writes_finds_nothing() {
     let Some(database) = database() else { return };
-    let server = serve(&database);
+    let server = serve_postgres(&database.url());
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         for id in [1, 2] {
