@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use registry_domain::{DeletedVersion, ModelKey, Page, Version, VersionId, query::DeletedQuery};
+use registry_domain::{Cursor, DeletedVersion, ModelKey, Page, Version, VersionId, query::DeletedQuery};
 
 use crate::VisitDeleted;
 
@@ -108,7 +108,7 @@ pub(super) fn page(
     let (mut visited, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         if let Some(number) = last.filter(|_| visited == query.limit) {
-            page.next = Some(DeletedQuery::cursor(number));
+            page.next = Some(Cursor::at(DeletedQuery::LIST_NAME, number));
             break;
         }
         let deleted = DeletedVersion {
