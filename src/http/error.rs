@@ -89,7 +89,9 @@ impl ResponseError for ApiError {
                 RegistryError::Refused(refusal) => match refusal {
                     Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-                    Refusal::Conflict(_) | Refusal::ForceRequired { .. } => StatusCode::CONFLICT,
+                    Refusal::Conflict(_) | Refusal::LabelSpent(_) | Refusal::ForceRequired { .. } => {
+                        StatusCode::CONFLICT
+                    }
                     Refusal::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
                     Refusal::TooLarge(_)
                     | Refusal::EventTooLarge { .. }
@@ -166,6 +168,7 @@ impl ApiError {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {
                 Refusal::ForceRequired { .. } => "; send force=true to delete it anyway",
+                Refusal::LabelSpent(_) => ", or send reuse_label=true",
                 Refusal::EventTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_EVENT_PAYLOAD_BYTES",
                 Refusal::MetricsTooLarge { .. } => ", or raise CAIA_REGISTRY_MAX_METRICS_BYTES",
                 _ => "",

@@ -11,7 +11,7 @@ use actix_web::web::Data;
 use crate::{
     domain::{
         Comparison, Cursor, EventQuery, ListQuery, Page, SearchQuery, VersionId, VersionRow,
-        query::{CursorKey, TrailQuery},
+        query::TrailQuery,
     },
     registry::{ReadStore, Result, StoreError, VisitVersions},
 };
@@ -257,8 +257,7 @@ impl EventList {
             Self::OfVersion(query) => {
                 let mut query = EventQuery { limit, ..query.clone() };
                 if let Some(id) = before {
-                    let list = EventQuery::LIST_NAME.to_owned();
-                    query.after = Some(Cursor { list, key: CursorKey::Integer(None), id });
+                    query.after = Some(Cursor::at(EventQuery::LIST_NAME, id));
                     query.offset = 0;
                 }
                 store.events(&query, &mut |event| {

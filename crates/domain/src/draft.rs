@@ -184,15 +184,16 @@ impl Draft {
     /// Checks that this version has the bytes of all deleted ones with its name and label, which have these digests.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] if the digests differ or one is missing.
+    /// [`Refusal::LabelSpent`] if the digests differ or one is missing.
     pub fn check_same_bytes(&self, spent: &[Option<String>]) -> Result<(), Refusal> {
         let own = self.checkpoint.sha256.map(|digest| digest.to_string());
         let differs = |spent: &String| own.as_ref().is_some_and(|own| own != spent);
         if spent.iter().flatten().any(differs) {
             return Err(Refusal::spent(&self.name, &self.label));
         }
-        if spent.iter().any(|spent| spent.is_none() || own.is_none()) {
-            return Err(Refusal::incomparable(&self.name, &self.label, own.is_some()));
+        let deleted_lacks_digest = spent.iter().any(Option::is_none);
+        if deleted_lacks_digest || own.is_none() && !spent.is_empty() {
+            return Err(Refusal::incomparable(&self.name, &self.label, deleted_lacks_digest));
         }
         Ok(())
     }
@@ -290,6 +291,35 @@ mod tests {
             assert_eq!(draft.resolve_artifact_uri().is_ok(), resolved.is_some(), "{uri:?}");
             if resolved.is_some() {
                 assert_eq!(draft.artifact_uri, resolved);
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_is_given_out_again_for_the_same_bytes_only_and_the_error_says_how_to_go_on() {
+        let (a, b) = (Digest::from_bytes([1; 32]), Digest::from_bytes([2; 32]));
+        for (own, spent, problem) in [
+            (None, &[][..], None),
+            (Some(a), &[], None),
+            (Some(a), &[Some(a)], None),
+            (Some(b), &[Some(a)], Some("other bytes and deleted; choose another label")),
+            (Some(b), &[None, Some(a)], Some("other bytes and deleted; choose another label")),
+            (None, &[Some(a)], Some("so give the SHA-256 of the checkpoint")),
+            // A digest would not help.
+            (None, &[None], Some("has no SHA-256, so the bytes can't be compared; choose another label")),
+            (Some(a), &[None], Some("has no SHA-256, so the bytes can't be compared; choose another label")),
+            (None, &[Some(a), None], Some("has no SHA-256, so the bytes can't be compared")),
+        ] {
+            let mut draft = Draft::named("m", "1").unwrap();
+            draft.checkpoint.sha256 = own;
+            let deleted: Vec<_> =
+                spent.iter().map(|digest| digest.map(|digest| digest.to_string())).collect();
+            match (draft.check_same_bytes(&deleted), problem) {
+                (Ok(()), None) => {}
+                (Err(Refusal::LabelSpent(message)), Some(problem)) => {
+                    assert!(message.contains(problem), "{own:?} {spent:?}: {message}");
+                }
+                (checked, _) => panic!("{own:?} {spent:?}: {checked:?}"),
             }
         }
     }

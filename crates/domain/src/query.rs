@@ -141,12 +141,6 @@ pub struct DeletedQuery {
 impl DeletedQuery {
     /// The name of this list in its cursors.
     pub const LIST_NAME: &str = "deleted.desc";
-
-    /// Returns the cursor after the version with this number.
-    #[must_use]
-    pub fn cursor(number: i64) -> Cursor {
-        Cursor { list: Self::LIST_NAME.to_owned(), key: CursorKey::Integer(None), id: number }
-    }
 }
 
 /// A query for a page of models, by name.
@@ -242,6 +236,12 @@ impl PartialEq for CursorKey {
 impl Eq for CursorKey {}
 
 impl Cursor {
+    /// Creates the cursor after the row with this id, or number, in a list that has no other sort key.
+    #[must_use]
+    pub fn at(list: &str, id: i64) -> Self {
+        Self { list: list.to_owned(), key: CursorKey::Integer(None), id }
+    }
+
     /// Returns the text that a client gets.
     #[must_use]
     pub fn encode(&self) -> String {

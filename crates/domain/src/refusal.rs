@@ -16,6 +16,9 @@ pub enum Refusal {
     /// The request contradicts what the registry holds now.
     #[error("{0}")]
     Conflict(String),
+    /// The label was given to a version that is deleted, perhaps with other bytes.
+    #[error("{0}")]
+    LabelSpent(String),
     /// The version is immutable and its deletion was not forced.
     #[error("the version with id {id} is {state}")]
     ForceRequired {
@@ -72,20 +75,20 @@ impl Refusal {
     /// Creates the refusal for a label that a deleted version with other bytes had.
     #[must_use]
     pub fn spent(name: &str, label: &str) -> Self {
-        Self::Conflict(format!(
+        Self::LabelSpent(format!(
             "version {label:?} of {name:?} was used for other bytes and deleted; choose another label"
         ))
     }
 
     /// Creates the refusal for a label that a deleted version had, if one of the two has no digest to compare.
     #[must_use]
-    pub fn incomparable(name: &str, label: &str, has_digest: bool) -> Self {
-        let why = if has_digest {
+    pub fn incomparable(name: &str, label: &str, deleted_lacks_digest: bool) -> Self {
+        let why = if deleted_lacks_digest {
             "and has no SHA-256, so the bytes can't be compared; choose another label"
         } else {
             "so give the SHA-256 of the checkpoint, which shows if the bytes are the same, or choose another label"
         };
-        Self::Conflict(format!("version {label:?} of {name:?} was used before and deleted, {why}"))
+        Self::LabelSpent(format!("version {label:?} of {name:?} was used before and deleted, {why}"))
     }
 
     /// Creates the refusal for a name and label that the version with this id has.

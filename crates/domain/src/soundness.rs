@@ -22,7 +22,8 @@ const SHOWN_CHARS: usize = 60;
 
 const UPDATE: &str = "update the version with a valid value";
 const REPAIR: &str = "no request can change it; correct the row by hand with SQL, or restore a backup";
-const NO_NEED: &str = "nothing needs to be done";
+/// The remedy for what is odd and harmless.
+pub const NO_NEED: &str = "nothing needs to be done";
 
 /// A stored value.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -90,15 +90,17 @@ impl Tags {
         before
     }
 
-    /// Sets and removes tags.
+    /// Removes tags, then sets the others: a removed tag makes room for one.
     ///
     /// # Errors
     /// As [`Tags::set`].
     pub fn apply(&mut self, changes: &TagChanges) -> Result<(), Refusal> {
+        for (key, _) in changes.iter().filter(|(_, value)| value.is_none()) {
+            self.remove(key);
+        }
         for (key, value) in changes {
-            match value {
-                Some(value) => drop(self.set(key, value)?),
-                None => drop(self.remove(key)),
+            if let Some(value) = value {
+                self.set(key, value)?;
             }
         }
         Ok(())
@@ -274,6 +276,26 @@ mod tests {
         }
         assert!(matches!(tags.set("one more", "x"), Err(Refusal::Conflict(_))));
         assert_eq!(tags.set("t7", "changed"), Ok(Some(String::new())));
+    }
+
+    #[test]
+    fn a_removed_tag_makes_room_whichever_key_comes_first() {
+        let list: Vec<_> = (0..MAX_TAGS).map(|at| format!("t{at}")).collect();
+        let set = |key: &str| (key.to_owned(), Some("x".to_owned()));
+        for (changes, is_allowed) in [
+            (TagChanges::from([set("a"), ("t7".to_owned(), None)]), true),
+            (TagChanges::from([("t7".to_owned(), None), set("z")]), true),
+            (TagChanges::from([set("a"), ("t7".to_owned(), None), set("z")]), false),
+            (TagChanges::from([set("a"), ("z".to_owned(), None)]), false),
+        ] {
+            let mut tags = Tags { native: list.clone(), valued: BTreeMap::new() };
+            let applied = tags.apply(&changes);
+            assert_eq!(applied.is_ok(), is_allowed, "{changes:?}");
+            assert!(is_allowed || matches!(applied, Err(Refusal::Conflict(_))), "{applied:?}");
+            if is_allowed {
+                assert!(tags.get("t7").is_none() && tags.by_key().len() == MAX_TAGS, "{changes:?}");
+            }
+        }
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Context<'_> {
 /// Registers a version, and its model if there is none of this name.
 ///
 /// # Errors
-/// [`Refusal::Conflict`] if name and label are taken, or were and may not be used again, or the gate refuses the version;
+/// [`Refusal::Conflict`] if name and label are taken, or the gate refuses the version; [`Refusal::LabelSpent`];
 /// [`Refusal::TooLarge`] if its event or its metrics are.
 pub fn register(
     store: &mut dyn WriteStore,

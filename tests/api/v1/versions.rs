@@ -215,8 +215,12 @@ fn a_label_is_given_out_again_only_for_the_same_bytes_or_on_request() {
     register(Some(1), json!({"reuse_label": true})).error(409, "conflict");
     app.v1("DELETE", &version("m", 1), Value::Null).ok();
     let message = register(Some(2), json!({})).error(409, "conflict");
-    assert!(message.contains("other bytes"), "{message}");
-    register(None, json!({})).error(409, "conflict");
+    assert!(
+        message.ends_with("other bytes and deleted; choose another label, or send reuse_label=true"),
+        "{message}"
+    );
+    let message = register(None, json!({})).error(409, "conflict");
+    assert!(message.contains("so give the SHA-256"), "{message}");
     let same = register(Some(1), json!({})).created();
     assert_eq!((&first["number"], &same["number"]), (&json!(1), &json!(2)));
     app.v1("DELETE", &version("m", 2), Value::Null).ok();

@@ -185,6 +185,16 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "sqlite_sequence has 1 for models",
         ),
         (
+            "UPDATE sqlite_sequence SET seq = 0 WHERE name = 'registered_models'",
+            "error sqlite_sequence",
+            "sqlite_sequence has 0 for registered_models",
+        ),
+        (
+            "UPDATE sqlite_sequence SET seq = 0 WHERE name = 'holdings'",
+            "error sqlite_sequence",
+            "sqlite_sequence has 0 for holdings",
+        ),
+        (
             "DELETE FROM sqlite_sequence",
             "error sqlite_sequence",
             "sqlite_sequence has nothing for model_events",
@@ -214,6 +224,37 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             &remade(&good, "model_events", "AUTOINCREMENT", ""),
             "error schema",
             "model_events reuses the id of a deleted row",
+        ),
+    ] {
+        check_finds(&good, sql, place, problem);
+    }
+}
+
+#[test]
+fn the_check_looks_at_ids_and_numbers_of_deleted_versions_too() {
+    let server = Server::start_in(database());
+    for id in [2, 3] {
+        server.send("DELETE", &format!("/models/{id}"), KEY, None);
+    }
+    server.signal("TERM");
+    let folder = server.ended().folder;
+    let good = at(&folder, "registry.db");
+    assert_eq!(done(maintenance(&good, ["--check"]))["check"]["ok"], json!(true));
+    for (sql, place, problem) in [
+        (
+            "UPDATE registered_models SET next_number = 2",
+            "error registered_models 1",
+            "would give out a number that a version has or had",
+        ),
+        (
+            "UPDATE models SET number = 2 WHERE id = 1",
+            "error models 1",
+            "has a number that a deleted version of its model has too",
+        ),
+        (
+            "UPDATE sqlite_sequence SET seq = 2 WHERE name = 'models'",
+            "error sqlite_sequence",
+            "sqlite_sequence has 2 for models, whose highest id is 3",
         ),
     ] {
         check_finds(&good, sql, place, problem);

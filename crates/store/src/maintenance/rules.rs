@@ -22,7 +22,7 @@ pub(crate) const COUNTED: [(&str, &str, &str); 3] = [
 ];
 
 pub(crate) const PROMOTE: &str = "promote the right one again with `registry promote ID`";
-pub(crate) const NO_NEED: &str = "nothing needs to be done";
+pub(crate) const RESTORE: &str = "restore a backup; until then change nothing";
 
 /// Returns the problem of a row of [`SEVERAL_IN_PRODUCTION`].
 pub(crate) fn several_in_production(name: &str, count: u64) -> String {
@@ -59,7 +59,7 @@ pub(crate) struct Spanning {
     rows: &'static str,
 }
 
-pub(crate) const SPANNING: [Spanning; 8] = [
+pub(crate) const SPANNING: [Spanning; 9] = [
     Spanning {
         table: "models",
         problem: "does not belong to the model of its name",
@@ -73,10 +73,18 @@ pub(crate) const SPANNING: [Spanning; 8] = [
         rows: "SELECT max(id), max(name) FROM models GROUP BY model_key, number HAVING count(*) > 1",
     },
     Spanning {
+        table: "models",
+        problem: "has a number that a deleted version of its model has too",
+        rows: "SELECT models.id, models.name FROM models JOIN deleted_models \
+            ON deleted_models.model_key = models.model_key AND deleted_models.number = models.number",
+    },
+    Spanning {
         table: "registered_models",
-        problem: "would give out a number that a version has",
+        problem: "would give out a number that a version has or had",
         rows: "SELECT registered_models.id, registered_models.name FROM registered_models \
-            JOIN (SELECT model_key, max(number) AS highest FROM models GROUP BY model_key) AS given \
+            JOIN (SELECT model_key, max(number) AS highest \
+                FROM (SELECT model_key, number FROM models UNION ALL SELECT model_key, number FROM deleted_models) \
+                AS numbered GROUP BY model_key) AS given \
             ON model_key = registered_models.id AND highest >= next_number",
     },
     Spanning {

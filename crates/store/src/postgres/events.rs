@@ -4,10 +4,7 @@ use std::{borrow::Cow, ops::ControlFlow};
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{
-    Cursor, Event, EventQuery, Page, TrailEvent,
-    query::{CursorKey, TrailQuery},
-};
+use registry_domain::{Cursor, Event, EventQuery, Page, TrailEvent, query::TrailQuery};
 
 use crate::{VisitEvents, VisitTrail};
 
@@ -45,7 +42,7 @@ pub(super) fn page(
     let (mut seen, mut last, mut next, mut stopped) = (0, 0, None, false);
     connection.each(&Request::prepared(EVENTS, &parameters), &mut |row| {
         if seen == query.limit {
-            next = Some(cursor(EventQuery::LIST_NAME, last));
+            next = Some(Cursor::at(EventQuery::LIST_NAME, last));
             return Ok(ControlFlow::Break(()));
         }
         (seen, last) = (seen + 1, row.try_get(0)?);
@@ -127,7 +124,7 @@ fn trail_of(
     let (mut seen, mut last, mut next, mut stopped) = (0, 0, None, false);
     connection.each(&Request::unprepared(&sql, &values.parameters()), &mut |row| {
         if stopped || seen == query.limit {
-            next = Some(cursor(TrailQuery::LIST_NAME, last));
+            next = Some(Cursor::at(TrailQuery::LIST_NAME, last));
             return Ok(ControlFlow::Break(()));
         }
         (seen, last) = (seen + 1, row.try_get(0)?);
@@ -139,16 +136,12 @@ fn trail_of(
         let sql = format!("SELECT count(*), min(id) FROM ({newest}) AS scanned");
         connection.each(&Request::unprepared(&sql, &counted.parameters()), &mut |row| {
             if row.try_get::<_, i64>(0)? == MAX_SCANNED {
-                next = row.try_get::<_, Option<i64>>(1)?.map(|id| cursor(TrailQuery::LIST_NAME, id));
+                next = row.try_get::<_, Option<i64>>(1)?.map(|id| Cursor::at(TrailQuery::LIST_NAME, id));
             }
             Ok(ControlFlow::Continue(()))
         })?;
     }
     Ok(Page { total: None, next })
-}
-
-fn cursor(list: &str, id: i64) -> Cursor {
-    Cursor { list: list.to_owned(), key: CursorKey::Integer(None), id }
 }
 
 fn event(row: &Row) -> Result<Event<'_>, Failure> {

@@ -362,7 +362,7 @@ pub(super) fn deleted_versions(
     let (mut visited, mut last) = (0, None);
     connection.each(&Request::prepared(DELETED_VERSIONS, &parameters), &mut |row| {
         if let Some(number) = last.filter(|_| visited == query.limit) {
-            page.next = Some(DeletedQuery::cursor(number));
+            page.next = Some(Cursor::at(DeletedQuery::LIST_NAME, number));
             return Ok(ControlFlow::Break(()));
         }
         let deleted = DeletedVersion {

@@ -8,9 +8,8 @@ use std::{borrow::Cow, collections::HashMap, ops::ControlFlow};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{
-    Cursor, Event, EventDraft, EventQuery, ModelKey, Page, TrailEvent, VersionId,
-    chain::Link,
-    query::{CursorKey, TrailQuery},
+    Cursor, Event, EventDraft, EventQuery, ModelKey, Page, TrailEvent, VersionId, chain::Link,
+    query::TrailQuery,
 };
 
 use crate::{StoreError, VisitEvents, VisitTrail};
@@ -232,7 +231,7 @@ pub(super) fn page(
         }
         (seen, last) = (seen + 1, Some(id));
     }
-    let next = chain.next.and(last).map(|id| cursor(EventQuery::LIST_NAME, id));
+    let next = chain.next.and(last).map(|id| Cursor::at(EventQuery::LIST_NAME, id));
     Ok(Page { total: Some(total), next })
 }
 
@@ -286,12 +285,8 @@ pub(super) fn trail(
             }
         }
     }
-    let next = chain.next.and(last).map(|id| cursor(TrailQuery::LIST_NAME, id));
+    let next = chain.next.and(last).map(|id| Cursor::at(TrailQuery::LIST_NAME, id));
     Ok(Page { total: None, next })
-}
-
-fn cursor(list: &str, id: i64) -> Cursor {
-    Cursor { list: list.to_owned(), key: CursorKey::Integer(None), id }
 }
 
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {

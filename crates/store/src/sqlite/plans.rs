@@ -14,7 +14,7 @@ use registry_domain::{
     VersionRef,
     json::read_object,
     model::ModelPatch,
-    query::{HistoryQuery, ModelQuery, TrailQuery},
+    query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 use rusqlite::{
     Connection,
@@ -117,6 +117,8 @@ fn read_all(reader: &mut SqliteReader) {
         let query = TrailQuery { model, number, limit: 10, ..TrailQuery::default() };
         reader.trail(&query, &mut |_| ControlFlow::Continue(())).unwrap();
     }
+    let deleted = DeletedQuery { model: name(), limit: 10, before: None };
+    reader.deleted_versions(&deleted, &mut |_| ControlFlow::Continue(())).unwrap();
     reader.stats().unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use registry_domain::{DeletedVersion, ModelKey, Page, Version, VersionId, query::DeletedQuery};
+use registry_domain::{Cursor, DeletedVersion, ModelKey, Page, Version, VersionId, query::DeletedQuery};
 
 use crate::VisitDeleted;
 
@@ -18,9 +18,6 @@ const CREATE: &str =
 /// When and by whom a version was deleted, and whether together with its model.
 const COLUMNS: [(&str, &str); 3] =
     [("deleted_at", "TEXT"), ("deleted_by", "TEXT"), ("with_model", "INTEGER NOT NULL DEFAULT 0")];
-/// Earlier builds gave such versions the time of their model's deletion.
-const FILL_WITH_MODEL: &str = "UPDATE deleted_models SET with_model = 1 FROM registered_models \
-    WHERE registered_models.id = model_key AND registered_models.deleted_at = deleted_models.deleted_at";
 const MOVE: &str = concat!(
     "INSERT INTO deleted_models (",
     columns!(),
@@ -48,23 +45,8 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     if !connection.table_exists(None, "deleted_models")? {
         connection.execute_batch(CREATE)?;
     }
-    let knows_models = connection.column_exists(None, "deleted_models", "with_model")?;
     add_columns(connection, "deleted_models", &LATER_COLUMNS)?;
-    add_columns(connection, "deleted_models", &COLUMNS)?;
-    if !knows_models {
-        connection.execute_batch(FILL_WITH_MODEL)?;
-    }
-    Ok(())
-}
-
-/// Returns true if the table has all columns.
-pub(super) fn is_complete(connection: &Connection) -> rusqlite::Result<bool> {
-    for (column, _) in LATER_COLUMNS.iter().chain(&COLUMNS) {
-        if !connection.column_exists(None, "deleted_models", *column)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    add_columns(connection, "deleted_models", &COLUMNS)
 }
 
 /// Moves a version to the trash.
@@ -108,7 +90,7 @@ pub(super) fn page(
     let (mut visited, mut last) = (0, None);
     while let Some(row) = rows.next()? {
         if let Some(number) = last.filter(|_| visited == query.limit) {
-            page.next = Some(DeletedQuery::cursor(number));
+            page.next = Some(Cursor::at(DeletedQuery::LIST_NAME, number));
             break;
         }
         let deleted = DeletedVersion {

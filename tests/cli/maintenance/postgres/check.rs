@@ -182,12 +182,39 @@ fn the_check_of_postgres_finds_each_fault() {
             "by the history, and not by its",
         ),
         ("SELECT setval('models_id_seq', 1)", "error models", "is at 1, and the highest id is 3"),
+        ("ALTER SEQUENCE score_keys_id_seq RESTART", "error score_keys", "is at 0, and the highest id is 1"),
         (
             "INSERT INTO models SELECT (jsonb_populate_record(models, '{\"id\": 3000000000, \"version\": \"9\", \
                 \"number\": 9}')).* FROM models WHERE id = 2",
             "warning models 3000000000",
             "the first of 1, has no event",
         ),
+    ] {
+        check_finds(&good, sql, place, problem);
+    }
+}
+
+#[test]
+fn the_check_of_postgres_looks_at_ids_and_numbers_of_deleted_versions_too() {
+    let Some(good) = database() else { return };
+    let server = serve_postgres(&good.url());
+    for id in [2, 3] {
+        server.send("DELETE", &format!("/models/{id}"), KEY, None);
+    }
+    server.signal("TERM");
+    assert!(server.ended().status.success());
+    for (sql, place, problem) in [
+        (
+            "UPDATE registered_models SET next_number = 2",
+            "error registered_models 1",
+            "would give out a number that a version has or had",
+        ),
+        (
+            "UPDATE models SET number = 2 WHERE id = 1",
+            "error models 1",
+            "has a number that a deleted version of its model has too",
+        ),
+        ("SELECT setval('models_id_seq', 2)", "error models", "is at 2, and the highest id is 3"),
     ] {
         check_finds(&good, sql, place, problem);
     }

@@ -11,7 +11,7 @@ use tokio_postgres::{
 };
 
 use registry_domain::soundness::{
-    EVENT_RULES, MODEL_RULES, Rule,
+    EVENT_RULES, MODEL_RULES, NO_NEED, Rule,
     Severity::{self, Error, Warning},
     StoredValue,
 };
@@ -21,8 +21,10 @@ use super::{
     trail::{EVENTS, ModelTrail, WITHOUT_EVENTS},
 };
 use crate::{
+    copy::tables::NUMBERED,
     maintenance::{
-        Finding, Report, Stage, Watch, derived, rules,
+        Finding, Report, Stage, Watch, derived,
+        rules::{self, RESTORE},
         trail::{TAMPERED, WRONG_END},
     },
     postgres::{
@@ -41,14 +43,11 @@ use crate::{
 const ROWS_PER_REPORT: u64 = 1000;
 
 const CORRECT: &str = "correct it by hand with SQL, or restore a backup";
-const RESTORE: &str = "restore a backup; until then change nothing";
 const CREATE_AGAIN: &str = "create it again, as `pg_dump --schema-only` shows it of a new registry";
 const RAISE_SEQUENCE: &str = "raise the sequence with setval, so that no id is reused";
 
 /// Indexes that PostgreSQL names itself. They guard rules.
 const NAMED_BY_POSTGRES: [&str; 2] = ["models_name_version_key", "models_model_key_number_key"];
-/// The tables whose ids are never reused.
-const NUMBERED: [&str; 5] = ["models", "model_events", "registered_models", "holdings", "score_keys"];
 
 /// Each version with its rows in the other tables; each column of these is a list.
 const VERSIONS: &str = concat!(
@@ -235,7 +234,7 @@ impl Check<'_> {
         })?;
         if let Some((count, first)) = self.first(rules::WITHOUT_EVENT)? {
             let problem = rules::without_event(count);
-            self.add(Warning, "models", Some(first), problem, rules::NO_NEED);
+            self.add(Warning, "models", Some(first), problem, NO_NEED);
         }
         Ok(())
     }
@@ -278,7 +277,7 @@ impl Check<'_> {
 
     /// Checks that ids are not reused: a sequence that is too low would give the events of a deleted version to a new one.
     fn sequences(&mut self) -> Result<(), Failure> {
-        for table in NUMBERED {
+        for table in NUMBERED.into_iter().chain(["score_keys"]) {
             let (given, highest) = self.ids(table)?;
             if given < highest {
                 let problem =

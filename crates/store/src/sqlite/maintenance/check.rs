@@ -1,21 +1,22 @@
 //! Checks a file against every rule of the registry, in one pass and as of one moment.
 //!
-//! [`soundness`](registry_domain::soundness) has the rules of single values; this module has those that span rows, and the
-//! schema. Rows are checked as they are read; only findings are collected, a bounded number of them.
+//! [`soundness`](registry_domain::soundness) has the rules of single values, and [`crate::maintenance`] those that span
+//! rows. Rows are checked as they are read; only findings are collected, a bounded number of them.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, types::ValueRef};
 
 use registry_domain::soundness::{
-    EVENT_RULES, MODEL_RULES, Rule,
+    EVENT_RULES, MODEL_RULES, NO_NEED, Rule,
     Severity::{self, Error, FixedByUpgrade, Warning},
     StoredValue,
 };
 
 use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity, trail};
 use crate::{
-    maintenance::rules,
+    copy::tables::NUMBERED,
+    maintenance::rules::{self, RESTORE},
     sqlite::schema::{SCHEMA_VERSION, TABLES, reference, user_version},
 };
 
@@ -23,10 +24,9 @@ use crate::{
 const ROWS_PER_REPORT: u64 = 1000;
 
 const CORRECTED_BY_UPGRADE: &str = "start `registry serve` on it once, which corrects this";
-const RESTORE: &str = "restore a backup; until then change nothing";
-const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
+pub(super) const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
                        `registry serve`, which rebuilds it";
-const CORRECT_BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
+pub(super) const CORRECT_BY_HAND: &str = "correct it by hand with another SQLite tool, or restore a backup";
 const RAISE_SEQUENCE: &str =
     "raise seq in the table sqlite_sequence to the highest id by hand, so that no id is reused";
 const UPGRADE: &str = "start `registry serve` on it once, which backs it up and upgrades it";
@@ -249,7 +249,7 @@ impl Check<'_> {
         let (count, first): (u64, _) =
             self.connection.query_row(rules::WITHOUT_EVENT, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if count > 0 {
-            self.add(Warning, "models", first, rules::without_event(count), rules::NO_NEED);
+            self.add(Warning, "models", first, rules::without_event(count), NO_NEED);
         }
         Ok(())
     }
@@ -269,7 +269,7 @@ impl Check<'_> {
 
     /// Checks that ids are not reused: a sequence that is too low would give the events of a deleted version to a new one.
     fn sequences(&mut self) -> rusqlite::Result<()> {
-        for table in ["models", "model_events"] {
+        for table in NUMBERED {
             if !self.connection.table_exists(None, table)? {
                 continue;
             }
@@ -293,8 +293,13 @@ impl Check<'_> {
         self.connection.query_row(sql, [table], |row| row.get(0)).optional()
     }
 
+    /// Returns the highest id of a row, which may be a deleted version.
     fn highest(&self, table: &str) -> rusqlite::Result<i64> {
-        self.connection.query_row(&format!("SELECT ifnull(max(id), 0) FROM {table}"), [], |row| row.get(0))
+        let mut source = table;
+        if table == "models" && self.connection.table_exists(None, "deleted_models")? {
+            source = "(SELECT id FROM models UNION ALL SELECT id FROM deleted_models)";
+        }
+        self.connection.query_row(&format!("SELECT ifnull(max(id), 0) FROM {source}"), [], |row| row.get(0))
     }
 
     /// Calls `report` with each row of a text, a count and an id.

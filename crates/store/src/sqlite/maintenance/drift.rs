@@ -46,14 +46,9 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             drifts.push(drift("model_counts", None, rules::wrong_counts(wrong, kind)));
         }
     }
-    for (table, what, rows) in [
+    for (what, rows) in [
+        ("is not indexed", "SELECT id FROM models WHERE id NOT IN (SELECT id FROM model_texts_docsize)"),
         (
-            "model_texts",
-            "is not indexed",
-            "SELECT id FROM models WHERE id NOT IN (SELECT id FROM model_texts_docsize)",
-        ),
-        (
-            "model_texts",
             "is deleted and still indexed",
             "SELECT id FROM model_texts_docsize WHERE id NOT IN (SELECT id FROM models)",
         ),
@@ -63,11 +58,11 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             Ok((0, _)) => {}
             Ok((count, id)) => {
                 let problem = format!("this version, the first of {count}, {what}");
-                drifts.push(drift(table, id, problem));
+                drifts.push(drift("model_texts", id, problem));
             }
             // FTS5's own tables may be missing or damaged.
-            Err(error) if table == "model_texts" && !is_interruption(&error) => {
-                drifts.push(drift(table, None, format!("it can't be read: {error}")));
+            Err(error) if !is_interruption(&error) => {
+                drifts.push(drift("model_texts", None, format!("it can't be read: {error}")));
             }
             Err(error) => return Err(error),
         }

@@ -60,6 +60,9 @@ pub enum MaintenanceError {
         "{} has schema version {found}, made by a newer registry; this one knows up to {SCHEMA_VERSION}: use the newer one", .path.display())]
     TooNew { path: PathBuf, found: i64 },
     #[error(
+        "{}: its schema is {found}, not {SCHEMA_VERSION}; start `registry serve` on it once, which upgrades it", .path.display())]
+    Old { path: PathBuf, found: i64 },
+    #[error(
         "{} is an unfinished copy of a registry; run the same `registry maintenance --copy-to` again, or delete it", .path.display())]
     Unfinished { path: PathBuf },
     #[error(transparent)]

@@ -98,12 +98,11 @@ pub fn purge(
     })
 }
 
-/// Refuses a file with an older schema, which has no trash.
+/// Refuses a file with an older schema.
 pub(super) fn expect_current(connection: &Connection, path: &Path) -> Result<(), MaintenanceError> {
     let found = user_version(connection).map_err(|error| MaintenanceError::of(path, &error))?;
     if found == SCHEMA_VERSION {
         return Ok(());
     }
-    let why = format!("its schema is {found}, not {SCHEMA_VERSION}; start `registry serve` on it once");
-    Err(MaintenanceError::Failed { path: path.to_owned(), why })
+    Err(MaintenanceError::Old { path: path.to_owned(), found })
 }

@@ -4,7 +4,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{ModelKey, VersionId, chain::Link};
 
-use super::Finding;
+use super::{
+    Finding,
+    check::{CORRECT_BY_HAND, REBUILD},
+};
 use crate::{
     maintenance::{
         rules::SPANNING,
@@ -13,17 +16,13 @@ use crate::{
     sqlite::rows::text,
 };
 
-const REBUILD: &str = "run `PRAGMA user_version = 0` on the file with another SQLite tool and start \
-                       `registry serve`, which rebuilds it";
-const CORRECT: &str = "correct it by hand with another SQLite tool, or restore a backup";
-
 /// Checks the rules that span tables, then every event of the chains.
 pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for rule in &SPANNING {
         let first = |row: &Row<'_>| {
             let name = row.get_ref(2)?.as_str().unwrap_or_default();
-            Ok(rule.finding(row.get(0)?, row.get(1)?, name, CORRECT))
+            Ok(rule.finding(row.get(0)?, row.get(1)?, name, CORRECT_BY_HAND))
         };
         findings.extend(connection.query_row(&rule.first(), [], first).optional()?);
     }

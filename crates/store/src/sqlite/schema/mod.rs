@@ -29,11 +29,10 @@ pub(super) fn reference() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Brings the file to [`SCHEMA_VERSION`], with all its indexes, in one transaction, or leaves it as it was.
+/// Upgrades the file to [`SCHEMA_VERSION`] in one transaction, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection, now: Timestamp) -> rusqlite::Result<()> {
     if user_version(connection)? == SCHEMA_VERSION {
-        let transaction = connection.transaction()?;
-        return if upgrade::complete(&transaction)? { transaction.commit() } else { transaction.finish() };
+        return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     upgrade::run(&transaction, now)?;

@@ -31,7 +31,9 @@ UPDATE models SET model_key = adopted.model_key, number = adopted.number FROM (
 ";
 const SET_NEXT_NUMBERS: &str = "
 UPDATE registered_models SET next_number = highest + 1
-    FROM (SELECT model_key, max(number) AS highest FROM models GROUP BY model_key) AS used
+    FROM (SELECT model_key, max(number) AS highest
+        FROM (SELECT model_key, number FROM models UNION ALL SELECT model_key, number FROM deleted_models)
+        GROUP BY model_key) AS used
     WHERE used.model_key = id AND next_number <= highest;
 ";
 /// Ends each holding that was left open when the next one of its alias began.
@@ -83,8 +85,9 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     let has_history = connection.table_exists(None, "holdings")?;
     connection.execute_batch(CREATE_LATER_TABLES)?;
     trash::create(connection)?;
-    connection.execute_batch(ADOPT_NAMES)?;
-    make_unique(connection)?;
+    for sql in [ADOPT_NAMES, SET_NEXT_NUMBERS, NUMBER_VERSIONS, SET_NEXT_NUMBERS, END_SURPLUS_HOLDINGS] {
+        connection.execute_batch(sql)?;
+    }
     let is_chained = "SELECT (SELECT count(*) FROM model_events) = (SELECT count(*) FROM event_chain)";
     let is_chained = connection.query_row(is_chained, [], |row| row.get(0))?;
     if has_history && is_chained {
@@ -95,14 +98,6 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
         fill_holdings(connection, &versions)?;
     }
     events::rebuild_chains(connection, |version| versions.get(&version).map_or(0, |known| known.model))
-}
-
-/// Repairs what unique indexes forbid.
-pub(super) fn make_unique(connection: &Connection) -> rusqlite::Result<()> {
-    for sql in [SET_NEXT_NUMBERS, NUMBER_VERSIONS, SET_NEXT_NUMBERS, END_SURPLUS_HOLDINGS] {
-        connection.execute_batch(sql)?;
-    }
-    Ok(())
 }
 
 /// Makes aliases and history agree with the versions. Runs after [`create`], with indexes.

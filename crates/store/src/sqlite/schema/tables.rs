@@ -184,12 +184,6 @@ impl Index {
         format!("CREATE {unique}INDEX {} ON {}", self.name, self.on)
     }
 
-    /// Returns true if the file has this index.
-    pub(super) fn exists(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE type = 'index' AND name = ?1 AND sql = ?2";
-        connection.query_row(sql, (self.name, self.sql()), |row| row.get(0))
-    }
-
     /// Creates it, in place of one with its name.
     pub(super) fn create(&self, connection: &Connection) -> rusqlite::Result<()> {
         connection.execute_batch(&format!("DROP INDEX IF EXISTS {}; {}", self.name, self.sql()))

@@ -17,7 +17,7 @@ use registry_domain::{
 };
 
 use super::{
-    super::{lookup, trash},
+    super::lookup,
     models,
     tables::{
         CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, DETAILS_COLUMN, INDEXES, LATER_COLUMNS, add_columns,
@@ -85,26 +85,6 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     transaction.execute_batch(CREATE_TRIGGER)?;
     report("commit");
     Ok(())
-}
-
-/// Adds indexes and columns that a file with this schema lacks, because an earlier build made it. Returns false if it has all.
-///
-/// Runs inside a transaction, and only reads in a file that is complete.
-pub(super) fn complete(connection: &Connection) -> rusqlite::Result<bool> {
-    let mut missing = Vec::new();
-    for index in INDEXES {
-        if !index.exists(connection)? {
-            missing.push(index);
-        }
-    }
-    if missing.is_empty() && trash::is_complete(connection)? {
-        return Ok(false);
-    }
-    tracing::info!("adding indexes and columns that the database lacks");
-    trash::create(connection)?;
-    models::make_unique(connection)?;
-    missing.iter().try_for_each(|index| index.create(connection))?;
-    Ok(true)
 }
 
 /// Drops indexes and triggers, which are recreated later, and tables that nothing reads any more. Without triggers the
