@@ -155,7 +155,7 @@ impl Registry {
     pub async fn register(&self, mut draft: Draft, reuse: LabelReuse, caller: Caller) -> Result<Version> {
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
-            // The operation checks this again; checking it here avoids digesting a long file in vain.
+            // The operation checks this again; checking it here avoids digesting a long file needlessly.
             let (name, version) = (draft.name.clone(), draft.label.clone());
             let taken = self.read(move |store| {
                 let mut taken = None;

@@ -48,7 +48,7 @@ Examples:
   See which deleted versions and models are older than 90 days, then remove them for good. Stop the server first:
     registry maintenance --purge-deleted --older-than 90d
     registry maintenance --purge-deleted --older-than 90d --yes
-  Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy goes on:
+  Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy resumes:
     registry maintenance --copy-to postgres://registry@db.example.org/registry
   And back into a new file, as of the moment it begins:
     registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to registry.db
@@ -69,8 +69,8 @@ Exit codes:
   1  failed, or a check found errors
   2  wrong usage
   5  another process uses the database, such as a server; stop it
-  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not. A copy goes on
-       when the same command runs again";
+  130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not. Running
+       the same copy again resumes it";
 
 const COPY_CONFLICTS: [&str; 7] =
     ["backup", "restore", "salvage_wal", "check", "purge_deleted", "vacuum", "optimize"];

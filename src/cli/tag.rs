@@ -99,7 +99,7 @@ impl Set {
         }
         let value = self.value.as_deref().unwrap_or_default();
         let shown = if value.is_empty() { self.key.clone() } else { format!("{}={value}", self.key) };
-        self.subject.change(&format!("tag {shown} set"), |v1, owner| v1.set_tag(owner, &self.key, value))
+        self.subject.change(&format!("tag {shown} set"), |v1, owner, _| v1.set_tag(owner, &self.key, value))
     }
 }
 
@@ -123,9 +123,13 @@ struct Delete {
 
 impl Delete {
     fn run(self) -> Result<(), Failure> {
-        self.subject.change(&format!("tag {} deleted", self.key), |v1, owner| {
-            let has_it = v1.owner(owner)?.pointer("/tags").is_some_and(|tags| tags.get(&self.key).is_some());
-            if !has_it {
+        self.subject.change(&format!("tag {} deleted", self.key), |v1, owner, version| {
+            let has_tag = |owner: &Value| owner["tags"].get(&self.key).is_some();
+            let is_there = match owner {
+                TagOwner::Model(name) => has_tag(&v1.model(name)?),
+                TagOwner::Version(..) => has_tag(version),
+            };
+            if !is_there {
                 let detail = format!("there is no tag {}; nothing was changed", self.key);
                 return Err(ClientError::NotFound { detail });
             }
@@ -135,18 +139,19 @@ impl Delete {
 }
 
 impl Subject {
-    /// Changes the tag, and prints what has it.
+    /// Changes the tag, and prints what has it. `change` also gets the version, which was fetched for its number; null for a
+    /// model.
     fn change(
         &self,
         done: &str,
-        change: impl Fn(&V1<'_>, TagOwner<'_>) -> Result<Value, ClientError>,
+        change: impl Fn(&V1<'_>, TagOwner<'_>, &Value) -> Result<Value, ClientError>,
     ) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, if self.model { &MODELS } else { &V1_VERSIONS })?;
         if self.model {
             let name = model_name(&self.text).map_err(Failure::usage)?;
             let client = self.remote.client()?;
             let v1 = client.v1(WITHOUT_V1);
-            let model = change(&v1, TagOwner::Model(&name))?;
+            let model = change(&v1, TagOwner::Model(&name), &Value::Null)?;
             return printer.changed(&model, &format!("{}\n", print::one_line(&format!("{name}: {done}"))));
         }
         let version: VersionArg = self.text.parse().map_err(|why| {
@@ -158,7 +163,7 @@ impl Subject {
         let (Some(name), Some(number)) = (found["model"].as_str(), found["number"].as_i64()) else {
             return Err(Failure::failed("the registry's answer contains no version; check --registry-url"));
         };
-        let after = change(&v1, TagOwner::Version(name, number))?;
+        let after = change(&v1, TagOwner::Version(name, number), &found)?;
         printer.changed(&after, &format!("{}: {}\n", label_with_id(&after), print::one_line(done)))
     }
 }

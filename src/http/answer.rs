@@ -67,7 +67,7 @@ impl VersionAnswer {
 pub(super) async fn version(call: &Call, version: VersionRef) -> Answer {
     let written = view(call);
     let small = move |model: &VersionRow<'_>| {
-        // Most of a large version is its metrics, so few are written in vain.
+        // Most of a large version is its metrics, so few writes are wasted.
         let may_be_small = model.metrics.as_ref().is_none_or(|metrics| metrics.len() <= SMALL_BYTES);
         may_be_small.then(|| written(model)).filter(VersionAnswer::is_small)
     };

@@ -43,7 +43,7 @@ impl Registry {
         self.read(move |store| store.models(&query)).await
     }
 
-    /// Returns a page of a model's versions in the trash, as `write` writes it until it breaks.
+    /// Returns a page of a model's versions in the trash, written by `write`, which may end the page early.
     pub async fn deleted_versions(
         &self,
         query: DeletedQuery,

@@ -271,6 +271,10 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
+    fn has_spent_numbers(&mut self, _: &str) -> Result<bool, StoreError> {
+        absent()
+    }
+
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
         Ok(model)
     }

@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod copying;
+mod interrupted_copy;
 mod postgres;
 mod purge;
 mod restore;

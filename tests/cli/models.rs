@@ -149,7 +149,7 @@ fn a_refused_change_names_the_fault() {
     let long = "x".repeat(1025);
     let huge = format!("k={}", "v".repeat(9000));
     for (arguments, code, said) in [
-        (&["model", "create", "big"][..], 5, "there is a model \"big\" already"),
+        (&["model", "create", "big"][..], 5, "there is a model \"big\" already; choose another name"),
         (&["model", "update", "none", "--tag", "a"], 1, "there is no model \"none\""),
         (&["model", "show", "none"], 1, "there is no model \"none\""),
         (&["model", "update", "big", "--tag", &huge], 1, "the value of tag \"k\" has 9000 bytes"),

@@ -2,7 +2,11 @@
 
 use serde_json::json;
 
-use crate::server::Server;
+use crate::{
+    Ran, at,
+    fake_registry::{FakeRegistry, json as json_answer},
+    server::Server,
+};
 
 #[test]
 fn tags_of_a_version_have_values_and_plain_ones_are_the_native_tags() {
@@ -19,6 +23,24 @@ fn tags_of_a_version_have_values_and_plain_ones_are_the_native_tags() {
     assert_eq!(ran.stderr, "m:v1 (id 1): tag team deleted\n");
     assert_eq!(ran.stdout, format!("{:#}\n", server.get("/v1/versions/1")));
     assert_eq!(server.get("/v1/versions/1")["tags"], json!({"nightly": "", "a=b": ""}));
+}
+
+#[test]
+fn a_tag_is_deleted_with_two_requests_and_an_absent_one_is_an_error() {
+    let version = |tags: &str| {
+        json_answer(200, &format!(r#"{{"id":7,"model":"m","label":"v1","number":1,"tags":{tags}}}"#))
+    };
+    let fake = FakeRegistry::answering([version(r#"{"team":"nlp"}"#), version("{}")]);
+    let ran = Ran::of(&mut at(&fake.url, ["tag", "delete", "7", "team"]));
+    assert_eq!(ran.shown(), "m:v1 (id 7): tag team deleted\n");
+    assert!(fake.received()[1].head.starts_with("delete /v1/models/m/versions/1/tags/team "));
+
+    let server = Server::start();
+    server.add("m", "v1", &json!({}));
+    for arguments in [&["m:v1", "team"][..], &["m", "team", "--model"]] {
+        let line = server.run(["tag", "delete"].iter().chain(arguments)).failed(1);
+        assert!(line.contains("there is no tag team; nothing was changed"), "{line}");
+    }
 }
 
 #[test]

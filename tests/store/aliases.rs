@@ -27,7 +27,7 @@ pub fn an_alias_moves_only_from_the_expected_holder(store: &mut impl Fixture) {
             operations::delete_alias(store, "m", "champion", expected, None, context)
         })
     };
-    conflict(delete(store, 6, Some(Some(1))), "points to version number 2");
+    conflict(delete(store, 6, Some(Some(1))), "not to the expected one; read the alias again");
     delete(store, 7, None).unwrap();
     assert!(matches!(delete(store, 8, None), Err(StoreError::Refused(Refusal::NotFound(_)))));
     assert_eq!(history(store, "champion", None)[0].until, Some(time(7)));
@@ -89,13 +89,13 @@ pub fn a_rollback_goes_only_to_a_version_that_was_in_production(store: &mut impl
     let back = |store: &mut _, second, to| {
         at(store, second, |store, context| operations::rollback(store, "m", to, "it fails", context))
     };
-    conflict(back(store, 1, None), "no other version in production before");
+    conflict(back(store, 1, None), "no other version in production before; promote a version instead");
     for (second, id) in (10..).zip(&ids[..3]) {
         promote(store, second, *id, Status::Production);
     }
     assert_eq!(back(store, 20, None).unwrap().number, 2);
     assert_eq!(back(store, 21, Some(1)).unwrap().number, 1);
-    conflict(back(store, 22, Some(1)), "is in production now");
+    conflict(back(store, 22, Some(1)), "is in production now; name another version");
     conflict(back(store, 22, Some(4)), "was never in production");
     let blank =
         at(store, 22, |store, context| operations::rollback(store, "m", Some(2), " ", context)).unwrap_err();

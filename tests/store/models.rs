@@ -211,6 +211,41 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     conflict(restored(store, 11), "another model");
 }
 
+pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store: &mut impl Fixture) {
+    let rename = |store: &mut _, second, from: &str, to: &str| {
+        let patch = ModelPatch { name: Some(to.to_owned()), ..ModelPatch::default() };
+        at(store, second, |store, context| {
+            operations::update_model(store, from, &patch, &Precondition::default(), context)
+        })
+    };
+    let remove = |store: &mut _, second, name: &str| {
+        at(store, second, |store, context| {
+            operations::delete_model(store, name, true, &Precondition::default(), context)
+        })
+        .unwrap();
+    };
+    for name in ["m", "other"] {
+        register(store, name, "1");
+    }
+    rename(store, 1, "m", "n").unwrap();
+    rename(store, 2, "n", "m").unwrap();
+    remove(store, 3, "m");
+    conflict(rename(store, 4, "other", "m"), "a deleted model was named \"m\"");
+    assert_eq!(register(store, "m", "1").number, 2);
+    conflict(rename(store, 5, "other", "m"), "there is a model \"m\" already");
+    // The second model of the name leaves it, and the first one is still in the trash.
+    rename(store, 6, "m", "n").unwrap();
+    conflict(rename(store, 7, "n", "m"), "its labels and numbers stay spent; choose another name");
+    // A name that a rename gave up, and the name of a deleted model that never had a version.
+    at(store, 8, |store, context| operations::create_model(store, "empty", &ModelPatch::default(), context))
+        .unwrap();
+    remove(store, 9, "empty");
+    rename(store, 10, "other", "empty").unwrap();
+    rename(store, 11, "n", "other").unwrap();
+    assert_eq!(register(store, "n", "1").number, 1);
+    assert_eq!(register(store, "empty", "2").number, 2);
+}
+
 pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {
     for name in ["b", "A", "c/1", "ü", "aa"] {
         register(store, name, "1");

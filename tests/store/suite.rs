@@ -46,6 +46,7 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         trash::a_deleted_version_is_restored_with_its_values_and_without_its_aliases,
         trash::a_label_that_was_used_for_other_bytes_is_spent,
         models::a_model_is_created_changed_renamed_deleted_and_restored,
+        models::the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other,
         trash::a_version_that_was_deleted_before_its_model_is_not_restored_with_it,
         models::models_are_listed_by_name_in_pages,
         models::the_trail_is_read_by_model_version_type_and_actor,

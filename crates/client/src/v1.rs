@@ -119,14 +119,6 @@ impl V1<'_> {
         self.expect_version(self.send(Method::POST, &path, None)?)
     }
 
-    /// Returns the model or the version that has a tag.
-    pub fn owner(&self, owner: TagOwner<'_>) -> Result<Value, ClientError> {
-        match owner {
-            TagOwner::Model(name) => self.model(name),
-            TagOwner::Version(name, number) => self.version(&VersionRef::Number(name.to_owned(), number)),
-        }
-    }
-
     /// Sets a tag, and returns what has it.
     pub fn set_tag(&self, owner: TagOwner<'_>, key: &str, value: &str) -> Result<Value, ClientError> {
         let body = json!({ "value": value });

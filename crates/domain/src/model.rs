@@ -195,7 +195,9 @@ pub fn check_holder(alias: &str, held: Option<i64>, expected: Option<Option<i64>
         return Ok(());
     }
     let held = held.map_or_else(|| "no version".to_owned(), |number| format!("version number {number}"));
-    Err(Refusal::Conflict(format!("alias {alias:?} points to {held}, not to the expected one; look again")))
+    Err(Refusal::Conflict(format!(
+        "alias {alias:?} points to {held}, not to the expected one; read the alias again and repeat the change"
+    )))
 }
 
 #[cfg(test)]

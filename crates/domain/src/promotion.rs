@@ -79,11 +79,17 @@ pub fn rollback_target(
     current: Option<&Version>,
 ) -> Result<Holding, Refusal> {
     let Some(to) = to else {
-        return held
-            .ok_or_else(|| Refusal::Conflict(format!("{name:?} had no other version in production before")));
+        return held.ok_or_else(|| {
+            Refusal::Conflict(format!(
+                "{name:?} had no other version in production before; promote a version instead"
+            ))
+        });
     };
     if current.is_some_and(|current| current.id == to.id) {
-        return Err(Refusal::Conflict(format!("version {:?} of {name:?} is in production now", to.label)));
+        return Err(Refusal::Conflict(format!(
+            "version {:?} of {name:?} is in production now; name another version",
+            to.label
+        )));
     }
     held.ok_or_else(|| {
         Refusal::Conflict(format!(

@@ -72,6 +72,12 @@ impl Refusal {
         Self::NotFound(format!("there is no model {name:?}"))
     }
 
+    /// Creates the refusal for a name that another model has.
+    #[must_use]
+    pub fn model_exists(name: &str) -> Self {
+        Self::Conflict(format!("there is a model {name:?} already; choose another name"))
+    }
+
     /// Creates the refusal for a label that a deleted version with other bytes had.
     #[must_use]
     pub fn spent(name: &str, label: &str) -> Self {

@@ -26,7 +26,7 @@ impl Status {
 
     /// Returns the status of a restored version that had this one: production returns only by a promotion.
     #[must_use]
-    pub fn once_restored(self) -> Self {
+    pub fn after_restore(self) -> Self {
         if self == Self::Production { Self::AFTER_PRODUCTION } else { self }
     }
 }

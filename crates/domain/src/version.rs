@@ -23,7 +23,7 @@ pub struct DeletedVersion<'a> {
     pub version: VersionRow<'a>,
     /// When it was deleted.
     pub deleted_at: Cow<'a, str>,
-    /// The name of who deleted it.
+    /// The actor that deleted it.
     pub deleted_by: Option<Cow<'a, str>>,
 }
 

@@ -174,6 +174,8 @@ pub trait WriteStore {
     fn find_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Returns the model that was deleted last under this name.
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
+    /// Returns true if a deleted or purged model had this name last and gave numbers to versions.
+    fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError>;
     /// Adds a model and returns it with its key. The numbers of versions continue those of deleted models with its name.
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError>;
     /// Writes name, description, tags and `updated_at`. A new name goes to all versions.

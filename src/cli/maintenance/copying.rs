@@ -9,7 +9,7 @@ use super::{
 use crate::{
     settings,
     store::{
-        copy::{self, CopyError, Place},
+        copy::{self, CopyError, Location},
         maintenance::Watch,
         postgres,
         sqlite::{self, maintenance::MaintenanceError},
@@ -43,16 +43,16 @@ impl Maintenance {
         outcome: &mut Outcome,
     ) -> Result<(), Failure> {
         let from = match server {
-            Some(server) => Place::Postgres(Box::new(server.clone())),
-            None => Place::Sqlite(options.clone()),
+            Some(server) => Location::Postgres(Box::new(server.clone())),
+            None => Location::Sqlite(options.clone()),
         };
         let (target, name) = if to.contains("://") {
             let target = settings::postgres_at(to, |name| env::var(name).ok());
             let target = target.map_err(|error| Failure::usage(format!("--copy-to: {error}")))?;
             let name = target.to_string();
-            (Place::Postgres(Box::new(target)), name)
+            (Location::Postgres(Box::new(target)), name)
         } else {
-            (Place::Sqlite(sqlite::Options { path: to.into(), ..options.clone() }), to.to_owned())
+            (Location::Sqlite(sqlite::Options { path: to.into(), ..options.clone() }), to.to_owned())
         };
         let show = |database: &str, did: &_, seconds| outcome::copied(database, &name, did, seconds);
         outcome.add("copy", || Ok(copy::copy(&from, &target, watch)?), show).map(drop)

@@ -129,6 +129,8 @@ Examples:
     registry model rename tiny-gpt small-gpt";
 
 /// Rename a model and all its versions. Ids, numbers and events stay.
+///
+/// A new model of the old name starts at number 1. The name of a deleted model that had versions can't be given to another.
 #[derive(Debug, Args)]
 #[command(visible_alias = "mv", after_long_help = format!("{RENAME_EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Rename {

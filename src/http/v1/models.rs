@@ -113,8 +113,9 @@ pub(super) async fn get(mut call: Call) -> Answer {
 
 /// Change a model
 ///
-/// Only the given fields and tags change. A new name goes to all versions of the model, which keep their numbers and labels; the old
-/// name, with its numbers and labels, is free for another model.
+/// Only the given fields and tags change. A new name goes to all versions of the model, which keep their numbers and labels. The old
+/// name is then free: a new model of that name starts at number 1, with all labels free. The name of a deleted model that had versions
+/// is refused.
 #[utoipa::path(
     patch,
     path = "/v1/models/{name}",
@@ -128,7 +129,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
         ChangedModel,
         (status = 400, description = "A name or a tag is blank or too long.", body = Failure),
         NoModel,
-        (status = 409, description = "Another model has the new name.", body = Failure),
+        (status = 409, description = "Another model has the new name, or a deleted one with versions had it.", body = Failure),
         PreconditionFailed, TooLarge, DoesNotFit, DiskFull,
     ),
 )]

@@ -154,6 +154,24 @@ fn a_deleted_model_comes_back_with_its_versions() {
 }
 
 #[test]
+fn a_rename_does_not_give_the_labels_and_numbers_of_a_deleted_model_to_other_bytes() {
+    let app = TestApp::spawn();
+    app.add("m", "1");
+    app.v1("DELETE", "/v1/models/m", json!({})).ok();
+    app.add("other", "1");
+    let before = app.everything();
+    let message = app.v1("PATCH", "/v1/models/other", json!({"name": "m", "description": "d"}));
+    let message = message.error(409, "conflict");
+    assert_eq!(
+        message,
+        "a deleted model was named \"m\", and its labels and numbers stay spent; choose another name"
+    );
+    assert_eq!(app.everything(), before);
+    app.v1("POST", "/v1/models/m/restore", Value::Null).ok();
+    assert_eq!(app.get(&version("m", 1)).ok()["id"], 1);
+}
+
+#[test]
 fn a_deleted_model_comes_back_only_if_its_name_is_free() {
     let app = TestApp::spawn();
     app.add("m", "1");

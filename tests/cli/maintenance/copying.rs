@@ -1,4 +1,4 @@
-//! `registry maintenance --copy-to`: from SQLite to PostgreSQL and back, interrupted and refused.
+//! `registry maintenance --copy-to`: from SQLite to PostgreSQL and back, and refused.
 
 use std::collections::BTreeSet;
 
@@ -166,11 +166,11 @@ fn assert_same_columns(path: &Path, database: &TestDatabase) {
     );
 }
 
-fn copy_to(database: &Path, url: &str) -> Command {
+pub(super) fn copy_to(database: &Path, url: &str) -> Command {
     maintenance(database, ["--copy-to", url])
 }
 
-fn copy_back(url: &str, to: &Path) -> Command {
+pub(super) fn copy_back(url: &str, to: &Path) -> Command {
     let mut command = registry(["maintenance", "--database-url", url, "--copy-to"]);
     command.arg(to);
     command
@@ -188,7 +188,7 @@ fn answers(server: &Server) -> Vec<Value> {
     ANSWERS.iter().map(|path| server.get(path)).collect()
 }
 
-fn postgres() -> Option<TestDatabase> {
+pub(super) fn postgres() -> Option<TestDatabase> {
     let database = TestDatabase::create();
     if database.is_none() {
         left_out("PostgreSQL is not installed, so nothing is copied into it");
@@ -237,115 +237,6 @@ fn a_registry_goes_to_postgresql_and_back_with_every_row_and_both_go_on_with_the
     }
 }
 
-/// Makes a registry whose versions are more than one page of a copy.
-fn large() -> TempDir {
-    let server = Server::start();
-    for number in 1..=50 {
-        server.add("m", &number.to_string(), &json!({"description": "d".repeat(200_000)}));
-    }
-    server.signal("TERM");
-    server.ended().folder
-}
-
-#[test]
-fn a_copy_to_postgresql_that_fails_or_is_killed_at_any_table_goes_on_and_no_server_starts_before() {
-    // Of its own, so that the sessions in it are of this test.
-    let Some(database) = TestDatabase::create_own() else {
-        return left_out("PostgreSQL is not installed, so no copy into it is interrupted");
-    };
-    let folder = large();
-    let path = at(&folder, "registry.db");
-    let url = database.url();
-    // Creates the tables, so that triggers can interrupt the copy.
-    let server = serve_postgres(&url);
-    let mut is_first = true;
-    database.sql(
-        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''a fault''; END'; \
-         CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); END'",
-    );
-    for (table, condition) in [
-        ("models", ""),
-        ("models", "WHEN (NEW.id = 50)"),
-        ("model_events", ""),
-        ("model_heads", ""),
-        ("model_texts", "WHEN (NEW.version_id = 50)"),
-        ("model_counts", ""),
-    ] {
-        for action in ["fail", "hang"] {
-            database.sql(&format!(
-                "CREATE TRIGGER fault BEFORE INSERT ON {table} FOR EACH ROW {condition} EXECUTE FUNCTION {action}()"
-            ));
-            let mut command = copy_to(&path, &url);
-            if action == "fail" {
-                let error = Ran::of(&mut command).failed(1);
-                assert!(error.contains("a fault") && error.contains("the same command goes on"), "{error}");
-            } else {
-                let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-                let sleeping =
-                    "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
-                wait_until("the copy hangs", || database.sql(&format!("SELECT count(*) {sleeping}")) != "0");
-                child.kill().unwrap();
-                child.wait().unwrap();
-                database.sql(&format!("SELECT pg_terminate_backend(pid, 5000) {sleeping}"));
-            }
-            database.sql(&format!("DROP TRIGGER fault ON {table}"));
-            if std::mem::take(&mut is_first) {
-                let refused = server.run(["model", "create", "x"]);
-                assert!(refused.stderr.contains("is an unfinished copy of a registry"), "{refused:?}");
-            }
-            let mut serve = registry(["serve", "--port", "0"]);
-            serve.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", &url);
-            let error = Ran::of(&mut serve).failed(1);
-            assert!(error.contains("is an unfinished copy of a registry; run the same"), "{error}");
-            let back = at(&folder, "back.db");
-            let error = Ran::of(&mut copy_back(&url, &back)).failed(1);
-            assert!(error.contains("is an unfinished copy") && !back.exists(), "{error}");
-        }
-    }
-    assert_eq!(done(copy_to(&path, &url))["copy"]["resumed"], true);
-    let back = at(&folder, "back.db");
-    done(copy_back(&url, &back));
-    assert_eq!(sums_of(&path), sums_of(&back));
-    drop(server);
-    assert_eq!(serve_postgres(&url).add("m", "next", &json!({})), 51);
-}
-
-fn sums_of(path: &Path) -> (i64, i64, i64) {
-    let of = |sql: &str| count(path, sql);
-    (
-        of("SELECT sum(id * length(description) * number) FROM models"),
-        of("SELECT sum(id * length(hash)) FROM event_chain JOIN model_events ON id = event_id"),
-        of("SELECT sum(last_event_id * events) FROM version_heads"),
-    )
-}
-
-#[test]
-fn a_copy_into_a_file_that_has_no_room_is_unfinished_and_goes_on() {
-    let Some(database) = postgres() else { return };
-    let folder = large();
-    let path = at(&folder, "registry.db");
-    done(copy_to(&path, &database.url()));
-    let back = at(&folder, "back.db");
-    for blocks in ["200", "18500", "19500"] {
-        // The process ends, or is refused, when a file grows beyond this many blocks of 512 bytes.
-        let mut limited = Command::new("sh");
-        let command = copy_back(&database.url(), &back);
-        limited.args(["-c", &format!("ulimit -f {blocks}; exec \"$@\""), "sh"]);
-        limited.arg(command.get_program()).args(command.get_args()).env_remove("CAIA_REGISTRY_DATABASE_URL");
-        let output = limited.output().unwrap();
-        assert!(!output.status.success(), "{output:?}");
-        let mut serve = registry(["serve", "--port", "0", "--db-path"]);
-        let error = Ran::of(serve.arg(&back).env("CAIA_REGISTRY_API_KEY", KEY)).failed(1);
-        assert!(error.contains("is an unfinished copy of a registry") || blocks == "200", "{error}");
-    }
-    let error = Ran::of(&mut maintenance(&back, ["--check"])).failed(1);
-    assert!(error.contains("is an unfinished copy of a registry"), "{error}");
-    assert!(count(&back, "SELECT count(*) FROM models") > 0);
-    assert_eq!(done(copy_back(&database.url(), &back))["copy"]["resumed"], true);
-    assert_eq!(sums_of(&path), sums_of(&back));
-    assert_eq!(done(maintenance(&back, ["--check"]))["check"]["ok"], true);
-}
-
 #[test]
 fn what_can_not_be_copied_is_refused_with_what_to_do() {
     let Some(database) = postgres() else { return };
@@ -381,7 +272,7 @@ fn what_can_not_be_copied_is_refused_with_what_to_do() {
     let ran = Ran::of(&mut maintenance(&path, ["--copy-to", &url, "--check"]));
     assert!(ran.code == 2 && ran.stderr.contains("--check"), "{ran:?}");
 
-    // Another tool may add versions without a number. The empty copy goes on once they have one.
+    // Another tool may add versions without a number. The empty copy resumes once they have one.
     let set = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     set("UPDATE models SET number = 0 WHERE name = 'm'");
     let error = Ran::of(&mut copy_to(&path, &url)).failed(1);

@@ -10,7 +10,9 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
         server.send("DELETE", &format!("/models/{id}"), KEY, None);
     }
     server.send("POST", "/v1/models", KEY, Some(&json!({"name": "gone"})));
-    server.send("DELETE", "/v1/models/gone", KEY, None);
+    for name in ["gone", "n"] {
+        server.send("DELETE", &format!("/v1/models/{name}"), KEY, None);
+    }
     let path = server.db_path();
     let purge = |extra: &[&str]| {
         let arguments = ["--purge-deleted", "--older-than"].iter().chain(extra);
@@ -19,7 +21,7 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
     let young = done(purge(&["1h"]));
     assert_eq!(young["purge"]["versions"], json!([]), "both were deleted less than an hour ago");
     let dry_run = Ran::of(&mut purge(&["0d"]));
-    assert!(dry_run.stdout.starts_with("2 deleted versions and 1 deleted model of "), "{dry_run:?}");
+    assert!(dry_run.stdout.starts_with("2 deleted versions and 2 deleted models of "), "{dry_run:?}");
     assert!(
         dry_run.stdout.contains("repeat with --yes") && dry_run.stdout.contains("\n  m:2\n"),
         "{dry_run:?}"
@@ -31,7 +33,7 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
 
     let purged = done(purge(&["0d", "--yes", "--check"]));
     assert_eq!(purged["purge"]["versions"], json!(["m:2", "n:1"]));
-    assert_eq!(purged["purge"]["models"], 1);
+    assert_eq!(purged["purge"]["models"], 2);
     assert_eq!((&purged["purge"]["done"], &purged["check"]["ok"]), (&json!(true), &json!(true)), "{purged}");
     assert_eq!(done(purge(&["0d", "--yes"]))["purge"]["versions"], json!([]));
 
@@ -41,6 +43,9 @@ fn a_purge_shows_what_it_removes_and_removes_only_that_and_only_with_yes() {
     assert_eq!(types, ["purge", "delete", "create"], "events outlive what they happened to");
     let body = json!({"name": "m", "version": "2", "checkpoint_sha256": "ab".repeat(32)});
     assert_eq!(server.post("/models", &body)["id"], 4, "ids are never reused");
+    let refused = server.run(["model", "rename", "m", "n"]).failed(5);
+    assert!(refused.contains("a deleted model was named \"n\""), "{refused}");
+    assert_eq!(server.run(["model", "rename", "m", "gone"]).code, 0, "it had no versions");
 }
 
 #[test]

@@ -126,10 +126,15 @@ impl Parser<'_> {
 
     fn operator(&mut self) -> Result<Operator, FilterError> {
         let scanner = &mut self.scanner;
-        // The longer one first; `==` and `<>` are not operators.
+        for (foreign, operator) in [("==", "="), ("<>", "!=")] {
+            if scanner.rest().starts_with(foreign) {
+                let mark = scanner.mark();
+                return Err(scanner.error_at(mark, format!("expected {operator}, found {foreign:?}")));
+            }
+        }
+        // The longer ones first.
         for name in ["!=", "<=", ">=", "=", "<", ">"] {
-            let rest = scanner.rest();
-            if !rest.starts_with("==") && !rest.starts_with("<>") && scanner.symbol(name) {
+            if scanner.symbol(name) {
                 return Operator::parse(name).ok_or_else(|| scanner.expected("an operator"));
             }
         }

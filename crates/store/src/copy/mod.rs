@@ -1,7 +1,7 @@
 //! Copies a registry from one store into the other: every row with its id, times and hashes.
 //!
 //! The target is marked as unfinished until its rows were compared with the source. Rows are copied in the order of their
-//! keys, so the target itself says where an interrupted copy goes on. Lookup tables are derived from the versions.
+//! keys, so the target itself says where an interrupted copy resumes. Lookup tables are derived from the versions.
 
 pub(crate) mod side;
 pub(crate) mod tables;
@@ -20,9 +20,9 @@ use crate::{
     sqlite::{self, maintenance::copy::SqliteSide},
 };
 
-/// A registry's database.
+/// Where a registry is stored.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum Location {
     /// A file.
     Sqlite(sqlite::Options),
     /// A database of a PostgreSQL server.
@@ -47,18 +47,18 @@ pub struct CopiedRows {
 ///
 /// # Errors
 /// [`CopyError`]. The target is then marked as unfinished, or as it was.
-pub fn copy(from: &Place, to: &Place, watch: &Watch) -> Result<CopiedRows, CopyError> {
+pub fn copy(from: &Location, to: &Location, watch: &Watch) -> Result<CopiedRows, CopyError> {
     match (from, to) {
-        (Place::Sqlite(from), Place::Postgres(to)) => {
+        (Location::Sqlite(from), Location::Postgres(to)) => {
             let source = SqliteSide::source(from, watch)?;
             run(source, PostgresSide::target(to, watch)?, watch)
         }
-        (Place::Postgres(from), Place::Sqlite(to)) => {
+        (Location::Postgres(from), Location::Sqlite(to)) => {
             let source = PostgresSide::source(from, watch)?;
             run(source, SqliteSide::target(to, watch)?, watch)
         }
-        (Place::Sqlite(_), Place::Sqlite(_)) => Err(CopyError::TwoFiles),
-        (Place::Postgres(_), Place::Postgres(_)) => Err(CopyError::TwoDatabases),
+        (Location::Sqlite(_), Location::Sqlite(_)) => Err(CopyError::TwoFiles),
+        (Location::Postgres(_), Location::Postgres(_)) => Err(CopyError::TwoDatabases),
     }
 }
 

@@ -13,7 +13,7 @@ pub enum CopyError {
     Source(#[from] postgres::maintenance::MaintenanceError),
     #[error(transparent)]
     Open(#[from] postgres::OpenError),
-    #[error("PostgreSQL: {0}; the same command goes on where the copy stopped")]
+    #[error("PostgreSQL: {0}; run the same command again to resume the copy")]
     Postgres(String),
     #[error(
         "PostgreSQL refuses a row of the source: {0}; see `registry maintenance --check` of the source, and correct the row"
@@ -45,7 +45,7 @@ pub enum CopyError {
         "the copy differs from the source in {table}, first in the row {key}, so it is not marked as complete; {remove}, then copy again"
     )]
     Differs { table: &'static str, key: String, remove: &'static str },
-    #[error("it was cancelled; the same command goes on where it stopped")]
+    #[error("it was cancelled; run the same command again to resume it")]
     Interrupted,
 }
 

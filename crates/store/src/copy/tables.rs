@@ -2,7 +2,7 @@
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ColumnType {
     Integer,
     /// A boolean, which is an integer of SQLite.
     Flag,
@@ -41,7 +41,7 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     /// How many of the first columns are its key, by which rows are ordered.
     key: usize,
-    pub(crate) columns: &'static [(&'static str, Kind)],
+    pub(crate) columns: &'static [(&'static str, ColumnType)],
 }
 
 /// The maximum number of rows of a page.
@@ -56,11 +56,11 @@ impl Table {
     }
 
     /// Returns the names of these columns, comma-separated.
-    pub(crate) fn names(columns: &[(&str, Kind)]) -> String {
+    pub(crate) fn names(columns: &[(&str, ColumnType)]) -> String {
         columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
-    fn key_columns(&self) -> &'static [(&'static str, Kind)] {
+    fn key_columns(&self) -> &'static [(&'static str, ColumnType)] {
         self.columns.get(..self.key).unwrap_or_default()
     }
 
@@ -83,7 +83,7 @@ impl Table {
     }
 }
 
-/// How many rows of a page to ask for. PostgreSQL sends all of them, so what exceeds [`PAGE_BYTES`] is sent in vain.
+/// How many rows of a page to ask for. PostgreSQL sends all of them, so what exceeds [`PAGE_BYTES`] is wasted.
 #[derive(Debug)]
 pub(crate) struct PageLimit(usize);
 
@@ -109,7 +109,7 @@ impl Default for PageLimit {
     }
 }
 
-use Kind::{Bytes, Flag, Integer, Real, Text};
+use ColumnType::{Bytes, Flag, Integer, Real, Text};
 
 /// The columns of a version, and further ones.
 macro_rules! version_columns {

@@ -1,14 +1,14 @@
 //! Aliases: names that point to one version of their model.
 
 use registry_domain::{
-    EventDraft, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version,
+    EventDraft, PRODUCTION_ALIAS, Refusal, Status, Version,
     limits::check_reason,
     model::{check_alias, check_alias_count, check_holder},
 };
 
 use super::{
     Context, load_model,
-    production::{begin_holding, change_status, promote},
+    production::{begin_holding, change_status, promote_loaded},
     references::{find_holder, find_number},
 };
 use crate::{StoreError, WriteStore};
@@ -32,19 +32,26 @@ pub fn set_alias(
     check_alias(alias)?;
     reason.map_or(Ok(()), check_reason)?;
     let model = load_model(store, name)?;
-    let holder = find_holder(store, model.key, name, alias)?;
-    check_holder(alias, holder.as_ref().map(|holder| holder.number), expected)?;
+    if alias == PRODUCTION_ALIAS {
+        let holder = store.find_production(name)?;
+        check_holder(alias, holder.as_ref().map(|holder| holder.number), expected)?;
+        let version = find_number(store, model.key, name, number)?;
+        if version.status == Status::Production {
+            return Ok(version);
+        }
+        return promote_loaded(store, version, Status::Production, reason, context);
+    }
+    let aliases = store.aliases(model.key)?;
+    let holder = aliases.iter().find(|known| known.name == alias);
+    check_holder(alias, holder.map(|holder| holder.number), expected)?;
     let version = find_number(store, model.key, name, number)?;
-    if holder.as_ref().is_some_and(|holder| holder.id == version.id) {
+    if holder.is_some_and(|holder| holder.version == version.id) {
         return Ok(version);
     }
-    if alias == PRODUCTION_ALIAS {
-        return promote(store, version.id, Status::Production, reason, &Precondition::default(), context);
-    }
-    let from = holder.as_ref().map(|holder| holder.label.as_str());
     if holder.is_none() {
-        check_alias_count(store.aliases(model.key)?.len())?;
+        check_alias_count(aliases.len())?;
     }
+    let from = holder.map(|holder| holder.label.as_str());
     let event = context.checked(EventDraft::set_alias(alias, &version.label, from))?.because(reason);
     store.end_holding(model.key, alias, &context.now.to_string())?;
     store.set_alias(model.key, alias, Some(version.id))?;

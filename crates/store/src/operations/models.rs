@@ -41,7 +41,7 @@ pub fn create_model(
     let mut model = new_model(name, context.now);
     patch.apply(&mut model)?;
     if store.find_model(name)?.is_some() {
-        return Err(Refusal::Conflict(format!("there is a model {name:?} already")).into());
+        return Err(Refusal::model_exists(name).into());
     }
     let model = store.insert_model(model)?;
     context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model.name))?;
@@ -51,8 +51,8 @@ pub fn create_model(
 /// Changes name, description or tags of a model. A new name goes to all its versions.
 ///
 /// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if another model has the new name; [`Refusal::Invalid`];
-/// [`Refusal::PreconditionFailed`].
+/// [`Refusal::NotFound`]; [`Refusal::Conflict`] if another model has the new name, or a deleted one with versions had it;
+/// [`Refusal::Invalid`]; [`Refusal::PreconditionFailed`].
 pub fn update_model(
     store: &mut dyn WriteStore,
     name: &str,
@@ -67,17 +67,28 @@ pub fn update_model(
     if after == before {
         return Ok(before);
     }
-    if after.name != before.name && store.find_model(&after.name)?.is_some() {
-        return Err(Refusal::Conflict(format!(
-            "there is a model {:?} already; choose another name",
-            after.name
-        ))
-        .into());
+    if after.name != before.name {
+        check_new_name(store, &after.name)?;
     }
     after.updated_at = context.now.after(&before.updated_at).to_string();
     store.update_model(&before, &after)?;
     context.append_to_model(store, after.key, &EventDraft::model_changed(&before, &after))?;
     Ok(after)
+}
+
+/// Checks that a model may be renamed to `name`.
+fn check_new_name(store: &mut dyn WriteStore, name: &str) -> Result<(), StoreError> {
+    if store.find_model(name)?.is_some() {
+        return Err(Refusal::model_exists(name).into());
+    }
+    // After such a rename, `name:label` and `name#number` would name other bytes than before.
+    if store.has_spent_numbers(name)? {
+        return Err(Refusal::Conflict(format!(
+            "a deleted model was named {name:?}, and its labels and numbers stay spent; choose another name"
+        ))
+        .into());
+    }
+    Ok(())
 }
 
 /// Moves a model and all its versions to the trash. One with a production or frozen version needs `force`.
@@ -94,9 +105,11 @@ pub fn delete_model(
     let model = load_model(store, name)?;
     precondition.check_model(&model)?;
     let versions = store.versions_of(model.key)?;
-    // One version at a time: together their metrics may not fit into memory.
-    for id in versions.iter().filter(|_| !force) {
-        store.find(*id)?.map_or(Ok(()), |version| version.check_deletable(force))?;
+    if !force {
+        // One version at a time: together their metrics may not fit into memory.
+        for id in &versions {
+            store.find(*id)?.map_or(Ok(()), |version| version.check_deletable(false))?;
+        }
     }
     let mut aliases: BTreeMap<VersionId, Vec<String>> = BTreeMap::new();
     for alias in store.aliases(model.key)? {

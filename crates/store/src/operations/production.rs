@@ -22,6 +22,17 @@ pub fn promote(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let version = load_checked(store, id, precondition)?;
+    promote_loaded(store, version, to, reason, context)
+}
+
+/// Changes the status of a version, if the gate admits it.
+pub(super) fn promote_loaded(
+    store: &mut dyn WriteStore,
+    version: Version,
+    to: Status,
+    reason: Option<&str>,
+    context: &Context<'_>,
+) -> Result<Version, StoreError> {
     let incumbent =
         find_incumbent(store, &version.name, Some(version.status), to, version.metrics.as_deref(), context)?;
     change_status(store, version, to, incumbent, reason, context)

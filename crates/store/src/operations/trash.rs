@@ -86,7 +86,7 @@ pub(super) fn restore_unchecked(
     mut version: Version,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    version.status = version.status.once_restored();
+    version.status = version.status.after_restore();
     version.updated_at = context.after(&version);
     store.restore(&version)?;
     let event = EventDraft::restore(&version.name, &version.label, version.status);

@@ -7,7 +7,9 @@ use tokio_postgres::{Row as PostgresRow, error::SqlState, types::Type};
 use crate::{
     copy::{
         side::{CopyError, Side},
-        tables::{EVENTS, Kind, NUMBERED, PAGE_BYTES, PageLimit, Row, TABLES, Table, VERSION_HEADS, Value},
+        tables::{
+            ColumnType, EVENTS, NUMBERED, PAGE_BYTES, PageLimit, Row, TABLES, Table, VERSION_HEADS, Value,
+        },
     },
     maintenance::{MARK, Watch},
 };
@@ -20,29 +22,15 @@ use super::{
     maintenance::expect_current,
     options::Options,
     rows::{Value as Stored, optional_text},
-    schema::{is_unfinished_copy, migrate},
+    schema::{LOCK_WRITERS, is_unfinished_copy, migrate},
 };
 
 /// Work on all rows takes minutes; other programs may lock a table for long only by mistake.
 const SETTINGS: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-    SET lock_timeout = '10s'; SET registry.copying = 'yes'";
+    SET lock_timeout = '10s'";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Keeps a second copy out until this session ends. The number is arbitrary.
 const LOCK: &str = "SELECT pg_advisory_lock(7243394, hashtext(current_schema()))";
-
-/// Keeps servers out that opened the empty database before: each change appends an event, and one that adds a row with an
-/// id would otherwise fail because the copy has given out that id.
-const CREATE_MARK: &str = "
-CREATE FUNCTION refuse_during_copy() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF current_setting('registry.copying', true) IS DISTINCT FROM 'yes' THEN
-        RAISE 'the database is an unfinished copy of a registry' USING ERRCODE = 'RG001';
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TABLE unfinished_copy (state text NOT NULL)";
-const DROP_MARK: &str =
-    "BEGIN; DROP FUNCTION refuse_during_copy() CASCADE; DROP TABLE unfinished_copy; COMMIT";
 
 const HEADS: &str = "(SELECT DISTINCT ON (model_id) model_id AS version_id, id AS last_event_id, ordinal AS events \
     FROM model_events WHERE model_id <> 0 ORDER BY model_id, id DESC) AS heads";
@@ -123,8 +111,11 @@ impl PostgresSide {
         sql: &str,
         key: &[Value],
     ) -> Result<(Vec<Row>, usize), CopyError> {
-        let key: Vec<_> =
-            key.iter().zip(table.columns).map(|(value, (_, kind))| stored(value, *kind)).collect();
+        let key: Vec<_> = key
+            .iter()
+            .zip(table.columns)
+            .map(|(value, (_, column_type))| stored(value, *column_type))
+            .collect();
         let parameters: Vec<_> = key.iter().map(Stored::parameter).collect();
         let (mut rows, mut size) = (Vec::new(), 0);
         self.connection.each(&Request::prepared(sql, &parameters), &mut |row| {
@@ -196,14 +187,10 @@ impl Side for PostgresSide {
             let then = rows.first().map(|row| optional_text(row, 0)).transpose()?.flatten();
             return Ok(Some(then.unwrap_or_default()));
         }
-        self.connection.batch("BEGIN")?;
-        self.connection.batch(CREATE_MARK)?;
-        for table in NUMBERED {
-            self.connection.batch(&format!(
-                "CREATE TRIGGER refuse_during_copy BEFORE INSERT ON {table} \
-                 FOR EACH STATEMENT EXECUTE FUNCTION refuse_during_copy()"
-            ))?;
-        }
+        // Servers may have opened the empty database: their writes end before the lock, so that the rows are found below, or
+        // `check_schema` finds the mark.
+        self.connection
+            .batch(&format!("BEGIN; {LOCK_WRITERS}; CREATE TABLE {MARK} (state text NOT NULL)"))?;
         for table in TABLES.iter().filter(|table| table.name != VERSION_HEADS) {
             let rows = self.connection.one(&format!("SELECT FROM {} LIMIT 1", table.name), &[])?;
             if !rows.is_empty() {
@@ -219,15 +206,18 @@ impl Side for PostgresSide {
 
     fn write(&mut self, table: &'static Table, rows: Vec<Row>) -> Result<(), CopyError> {
         let convert = |row: &Row| -> Vec<Stored<'static>> {
-            row.iter().zip(table.columns).map(|(value, (_, kind))| stored(value, *kind)).collect()
+            row.iter()
+                .zip(table.columns)
+                .map(|(value, (_, column_type))| stored(value, *column_type))
+                .collect()
         };
         let mut columns = Table::names(table.columns);
-        let mut kinds: Vec<_> = table.columns.iter().map(|(_, kind)| type_of(*kind)).collect();
+        let mut types: Vec<_> = table.columns.iter().map(|(_, column_type)| type_of(*column_type)).collect();
         let mut stored: Vec<_> = rows.iter().map(convert).collect();
         match table.name {
             EVENTS => {
                 columns.push_str(", ordinal");
-                kinds.push(Type::INT8);
+                types.push(Type::INT8);
                 for (row, ordinal) in stored.iter_mut().zip(self.ordinals(&rows)?) {
                     row.push(ordinal);
                 }
@@ -237,7 +227,7 @@ impl Side for PostgresSide {
             _ => {}
         }
         let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", table.name);
-        Ok(self.connection.copy_in(&sql, &kinds, &stored)?)
+        Ok(self.connection.copy_in(&sql, &types, &stored)?)
     }
 
     fn derive(&mut self, last_ids: &[i64; NUMBERED.len()]) -> Result<(), CopyError> {
@@ -256,7 +246,7 @@ impl Side for PostgresSide {
     }
 
     fn finish(mut self) -> Result<(), CopyError> {
-        Ok(self.connection.batch(DROP_MARK)?)
+        Ok(self.connection.batch(&format!("DROP TABLE {MARK}"))?)
     }
 
     fn name(&self) -> String {
@@ -272,40 +262,44 @@ fn integer(row: &[Value], column: usize) -> Option<i64> {
     if let Some(Value::Integer(number)) = row.get(column) { Some(*number) } else { None }
 }
 
-fn type_of(kind: Kind) -> Type {
-    match kind {
-        Kind::Integer => Type::INT8,
-        Kind::Flag => Type::BOOL,
-        Kind::Real => Type::FLOAT8,
-        Kind::Text => Type::TEXT,
-        Kind::Bytes => Type::BYTEA,
+fn type_of(column_type: ColumnType) -> Type {
+    match column_type {
+        ColumnType::Integer => Type::INT8,
+        ColumnType::Flag => Type::BOOL,
+        ColumnType::Real => Type::FLOAT8,
+        ColumnType::Text => Type::TEXT,
+        ColumnType::Bytes => Type::BYTEA,
     }
 }
 
 /// Converts a value of a column. A null of a column that has none becomes an empty value, which the comparison finds.
-fn stored(value: &Value, kind: Kind) -> Stored<'static> {
-    match (kind, value) {
-        (Kind::Integer, Value::Integer(number)) => Stored::integer(*number),
-        (Kind::Integer, _) => Stored::Integer(None),
-        (Kind::Flag, flag) => Stored::Boolean(*flag == Value::Integer(1)),
-        (Kind::Real, Value::Real(number)) => Stored::Real(Some(*number)),
-        (Kind::Real, _) => Stored::Real(None),
-        (Kind::Text, Value::Text(text)) => Stored::owned(text),
-        (Kind::Text, _) => Stored::Text(None),
-        (Kind::Bytes, Value::Bytes(bytes)) => Stored::Bytes(bytes.clone()),
-        (Kind::Bytes, _) => Stored::Bytes(Vec::new()),
+fn stored(value: &Value, column_type: ColumnType) -> Stored<'static> {
+    match (column_type, value) {
+        (ColumnType::Integer, Value::Integer(number)) => Stored::integer(*number),
+        (ColumnType::Integer, _) => Stored::Integer(None),
+        (ColumnType::Flag, flag) => Stored::Boolean(*flag == Value::Integer(1)),
+        (ColumnType::Real, Value::Real(number)) => Stored::Real(Some(*number)),
+        (ColumnType::Real, _) => Stored::Real(None),
+        (ColumnType::Text, Value::Text(text)) => Stored::owned(text),
+        (ColumnType::Text, _) => Stored::Text(None),
+        (ColumnType::Bytes, Value::Bytes(bytes)) => Stored::Bytes(bytes.clone()),
+        (ColumnType::Bytes, _) => Stored::Bytes(Vec::new()),
     }
 }
 
 fn read(table: &Table, row: &PostgresRow) -> Result<Row, Failure> {
     let columns = table.columns.iter().enumerate();
-    let value = |(position, (_, kind)): (usize, &(_, Kind))| {
-        Ok(match kind {
-            Kind::Integer => row.try_get::<_, Option<i64>>(position)?.map_or(Value::Null, Value::Integer),
-            Kind::Flag => Value::Integer(row.try_get::<_, bool>(position)?.into()),
-            Kind::Real => row.try_get::<_, Option<f64>>(position)?.map_or(Value::Null, Value::Real),
-            Kind::Text => optional_text(row, position)?.map_or(Value::Null, Value::Text),
-            Kind::Bytes => row.try_get::<_, Option<Vec<u8>>>(position)?.map_or(Value::Null, Value::Bytes),
+    let value = |(position, (_, column_type)): (usize, &(_, ColumnType))| {
+        Ok(match column_type {
+            ColumnType::Integer => {
+                row.try_get::<_, Option<i64>>(position)?.map_or(Value::Null, Value::Integer)
+            }
+            ColumnType::Flag => Value::Integer(row.try_get::<_, bool>(position)?.into()),
+            ColumnType::Real => row.try_get::<_, Option<f64>>(position)?.map_or(Value::Null, Value::Real),
+            ColumnType::Text => optional_text(row, position)?.map_or(Value::Null, Value::Text),
+            ColumnType::Bytes => {
+                row.try_get::<_, Option<Vec<u8>>>(position)?.map_or(Value::Null, Value::Bytes)
+            }
         })
     };
     columns.map(value).collect()

@@ -10,7 +10,7 @@ use crate::StoreError;
 
 use super::options::{Options, UrlError, shown};
 
-/// The error code of `check_schema`, and of writes into an unfinished copy.
+/// The error code of `check_schema`.
 const NOT_TO_BE_WRITTEN: &str = "RG001";
 
 /// Why the database can't be opened. Each message is one line and contains no password.

@@ -269,6 +269,14 @@ impl WriteStore for PostgresWriter {
         self.found_model(&answers)
     }
 
+    fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError> {
+        let name = encoded(name);
+        let key: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
+        let answers = self.run_locked(&name, &[Request::prepared(registered::SPENT, &key)])?;
+        let row = answers.last().and_then(|rows| rows.first());
+        Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or_default())
+    }
+
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
         let added = self.write(registered::insert(&model))?;
         let row = added.first().ok_or_else(|| StoreError::Failed("a model was not added".to_owned()))?;

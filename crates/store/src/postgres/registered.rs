@@ -64,6 +64,8 @@ pub(super) const LIVE: &str = with_head!(live!());
 pub(super) const DELETED: &str = with_head!(deleted!());
 pub(super) const LOCK_DELETED: &str =
     concat!("SELECT id FROM registered_models WHERE ", deleted!(), " FOR UPDATE");
+pub(super) const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
+    WHERE name = $1 AND deleted_at IS NOT NULL AND next_number > 1)";
 pub(super) const TAGS_BY_NAME: &str = concat!(
     "SELECT key, value FROM registered_model_tags WHERE model_key = (SELECT id FROM registered_models WHERE ",
     live!(),

@@ -25,8 +25,8 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
     SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
 /// One server migrates at a time. The number is arbitrary, and the same in all versions.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7243392, 0)";
-/// Waits for the transactions of servers that know the schema before, and lets none begin until the migration ends.
-const LOCK_WRITERS: &str = "LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE";
+/// Waits for the transactions that have called `check_schema`, and lets no other one call it until this one ends.
+pub(super) const LOCK_WRITERS: &str = "LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE";
 const CREATE_VERSION: &str = "CREATE TABLE schema_version (version integer NOT NULL)";
 
 /// Brings the database to [`SCHEMA_VERSION`] in one transaction, or leaves it as it was.

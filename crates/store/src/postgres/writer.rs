@@ -51,8 +51,8 @@ pub struct PostgresWriter {
     /// The statuses of the versions that the transaction has read or changed.
     pub(super) statuses: HashMap<VersionId, Status>,
     pub(super) counts: Counts,
-    /// Writes whose results nobody has asked for, which are sent with the next statement or with COMMIT: that saves a round
-    /// trip for each, while the model is locked.
+    /// Writes whose results are not needed yet, which are sent with the next statement or with COMMIT: that saves a round trip
+    /// for each, while the model is locked.
     deferred: Vec<Write>,
     /// How often something was written.
     written: u64,

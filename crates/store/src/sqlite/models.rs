@@ -211,7 +211,7 @@ impl WriteStore for SqliteWriter {
 
     fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
         let mut version = Version { model, ..draft.into_version(now) };
-        // Also guards callers that have not checked the label, and takes no number in vain.
+        // Also guards callers that have not checked the label, and wastes no number.
         if let Some(id) = self.find_label(&version.name, &version.label)? {
             return Err(Refusal::taken(&version.name, &version.label, id).into());
         }
@@ -299,6 +299,10 @@ impl WriteStore for SqliteWriter {
 
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError> {
         Ok(registered::find_deleted(&self.connection, name)?)
+    }
+
+    fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError> {
+        Ok(registered::has_spent_numbers(&self.connection, name)?)
     }
 
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {

@@ -24,6 +24,8 @@ const DELETED: &str = concat!(
     model_columns!(),
     " FROM registered_models WHERE name = ?1 AND deleted_at NOT NULL AND NOT purged ORDER BY deleted_at DESC, id DESC LIMIT 1"
 );
+const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
+    WHERE name = ?1 AND deleted_at NOT NULL AND next_number > 1)";
 const KEY: &str = "SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL";
 const INSERT: &str = "INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
     VALUES (?1, ?2, ?3, ?4, (SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1))";
@@ -97,6 +99,11 @@ pub(super) fn find(connection: &Connection, name: &str) -> rusqlite::Result<Opti
 /// Returns the model that was deleted last under this name.
 pub(super) fn find_deleted(connection: &Connection, name: &str) -> rusqlite::Result<Option<Model>> {
     find_by(connection, DELETED, name)
+}
+
+/// Returns true if a deleted or purged model had this name last and gave numbers to versions.
+pub(super) fn has_spent_numbers(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached(SPENT)?.query_row([name], |row| row.get(0))
 }
 
 fn find_by(connection: &Connection, sql: &str, name: &str) -> rusqlite::Result<Option<Model>> {

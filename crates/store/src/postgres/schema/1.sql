@@ -1,5 +1,6 @@
 -- Each transaction that writes calls this first. It keeps a lock on the table until it ends, and a migration locks the table
--- too: so the migration waits for it, and a server that does not know the new schema writes nothing into it.
+-- too: so the migration waits for it, and a server that does not know the new schema writes nothing into it. In the same way
+-- no server writes into a database while a registry is copied into it.
 CREATE FUNCTION check_schema(known integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     found integer;
@@ -8,6 +9,9 @@ BEGIN
     IF found > known THEN
         RAISE EXCEPTION 'the database has schema %, and this server knows schemas up to %; use the newer server',
             found, known USING ERRCODE = 'RG001';
+    END IF;
+    IF to_regclass('unfinished_copy') IS NOT NULL THEN
+        RAISE EXCEPTION 'the database is an unfinished copy of a registry' USING ERRCODE = 'RG001';
     END IF;
 END
 $$;

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     copy::{
         side::{CopyError, Side, shown},
-        tables::{EVENTS, Kind, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Table, Value},
+        tables::{ColumnType, EVENTS, NUMBERED, PAGE_BYTES, PAGE_ROWS, Row, Table, Value},
     },
     maintenance::MARK,
     sqlite::{
@@ -196,16 +196,16 @@ fn from(table: &Table) -> &'static str {
 
 fn read(table: &'static Table, row: &SqliteRow<'_>) -> Result<Row, CopyError> {
     let mut values = Row::with_capacity(table.columns.len());
-    for (position, (column, kind)) in table.columns.iter().enumerate() {
-        let value = match (kind, row.get_ref(position)) {
+    for (position, (column, column_type)) in table.columns.iter().enumerate() {
+        let value = match (column_type, row.get_ref(position)) {
             (_, Ok(ValueRef::Null)) => Some(Value::Null),
-            (Kind::Integer, Ok(ValueRef::Integer(number))) => Some(Value::Integer(number)),
-            (Kind::Flag, Ok(ValueRef::Integer(flag))) => Some(Value::Integer(i64::from(flag != 0))),
-            (Kind::Real, Ok(ValueRef::Real(number))) => Some(Value::Real(number)),
-            (Kind::Text, Ok(ValueRef::Text(text))) => {
+            (ColumnType::Integer, Ok(ValueRef::Integer(number))) => Some(Value::Integer(number)),
+            (ColumnType::Flag, Ok(ValueRef::Integer(flag))) => Some(Value::Integer(i64::from(flag != 0))),
+            (ColumnType::Real, Ok(ValueRef::Real(number))) => Some(Value::Real(number)),
+            (ColumnType::Text, Ok(ValueRef::Text(text))) => {
                 std::str::from_utf8(text).ok().map(|text| Value::Text(text.to_owned()))
             }
-            (Kind::Bytes, Ok(ValueRef::Blob(bytes))) => Some(Value::Bytes(bytes.to_vec())),
+            (ColumnType::Bytes, Ok(ValueRef::Blob(bytes))) => Some(Value::Bytes(bytes.to_vec())),
             _ => None,
         };
         let unfit = || CopyError::Value { table: table.name, column, key: shown(table.key_of(&values)) };
