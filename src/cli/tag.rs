@@ -58,7 +58,7 @@ struct Subject {
     /// The version: name:label, name@alias, name#number, or its id; with --model the name of a model
     #[arg(value_name = "VERSION")]
     text: String,
-    /// Tag a model instead
+    /// The tag is on a model
     #[arg(long)]
     model: bool,
     #[command(flatten)]
@@ -124,7 +124,7 @@ struct Delete {
 impl Delete {
     fn run(self) -> Result<(), Failure> {
         self.subject.change(&format!("tag {} deleted", self.key), |v1, owner| {
-            let has_it = v1.owner(owner)?.pointer("/tags").is_some_and(|tags| tags.get(&self.key).is_some());
+            let has_it = v1.owner(owner)?.get("tags").is_some_and(|tags| tags.get(&self.key).is_some());
             if !has_it {
                 let detail = format!("there is no tag {}; nothing was changed", self.key);
                 return Err(ClientError::NotFound { detail });
