@@ -156,7 +156,8 @@ fn sqlite_options_from(
     }
 }
 
-/// Returns the PostgreSQL database if one is set, the same for the server and for its maintenance. `db_path` is the flag.
+/// Returns the PostgreSQL database if one is set, the same for the server and for its maintenance, and warnings. `db_path` is
+/// the flag.
 ///
 /// # Errors
 /// If the URL is wrong, or it is not clear which database is meant.
@@ -164,50 +165,60 @@ pub fn postgres_options(
     database_url: Option<&str>,
     db_path: Option<&Path>,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<postgres::Options>, SettingsError> {
-    let (options, _) = postgres_options_from(database_url, db_path, &Variables::new(&variable))?;
-    Ok(options)
+) -> Result<(Option<postgres::Options>, Vec<String>), SettingsError> {
+    let variables = Variables::new(&variable);
+    let options = postgres_options_from(database_url, db_path, &variables)?;
+    Ok((options, variables.into_warnings()))
 }
 
-/// Returns the PostgreSQL database, if one is set, and the file that holds its password.
 fn postgres_options_from(
     database_url: Option<&str>,
     db_path: Option<&Path>,
     variables: &Variables<'_>,
-) -> Result<(Option<postgres::Options>, Option<PathBuf>), SettingsError> {
-    let url = match database_url {
-        Some(url) => Some(url.trim().to_owned()),
-        None => variables.text("DATABASE_URL"),
+) -> Result<Option<postgres::Options>, SettingsError> {
+    let flag = database_url.map(|_| "--database-url");
+    let Some(url) = database_url.map(str::to_owned).or_else(|| variables.text("DATABASE_URL")) else {
+        return Ok(None);
     };
-    let Some(url) = url else { return Ok((None, None)) };
     if db_path.is_some() {
         return Err(SettingsError::TwoDatabases);
     }
-    let options = postgres::Options::parse(&url)?;
-    if database_url.is_some() && options.has_password() {
-        variables.warn(
-            "other users of this machine can see the password in --database-url; put the URL into \
-             CAIA_REGISTRY_DATABASE_URL, or the password into PGPASSWORD"
-                .to_owned(),
-        );
-    }
-    let file = variables.foreign("PGPASSFILE").map(PathBuf::from);
-    let options = options.with_password(variables.foreign("PGPASSWORD").as_deref(), file.as_deref())?;
-    Ok((Some(options), file))
+    Ok(Some(postgres_at(&url, flag, variables)?))
 }
 
-/// Returns the PostgreSQL database at a URL, with the password of libpq's variables if the URL has none.
+/// Returns the PostgreSQL database at the URL that `flag` gives, and warnings.
 ///
 /// # Errors
 /// [`postgres::UrlError`].
-pub fn postgres_at(
+pub fn postgres_of_flag(
+    flag: &str,
     url: &str,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<postgres::Options, postgres::UrlError> {
+) -> Result<(postgres::Options, Vec<String>), postgres::UrlError> {
     let variables = Variables::new(&variable);
-    let file = variables.foreign("PGPASSFILE").map(PathBuf::from);
-    let password = variables.foreign("PGPASSWORD");
-    postgres::Options::parse(url.trim())?.with_password(password.as_deref(), file.as_deref())
+    let options = postgres_at(url, Some(flag), &variables)?;
+    Ok((options, variables.into_warnings()))
+}
+
+/// Returns the PostgreSQL database at a URL, with the password of libpq's variables if the URL has none. `flag` is the flag
+/// that the URL comes from, if any.
+fn postgres_at(
+    url: &str,
+    flag: Option<&str>,
+    variables: &Variables<'_>,
+) -> Result<postgres::Options, postgres::UrlError> {
+    let options = postgres::Options::parse(url.trim())?;
+    if let Some(flag) = flag.filter(|_| options.has_password()) {
+        variables.warn(format!(
+            "other users of this machine can see the password in {flag}; put it into PGPASSWORD or the file of PGPASSFILE"
+        ));
+    }
+    options.with_password(variables.foreign("PGPASSWORD").as_deref(), password_file(variables).as_deref())
+}
+
+/// Returns the file that holds the password of PostgreSQL, if one is set.
+fn password_file(variables: &Variables<'_>) -> Option<PathBuf> {
+    variables.foreign("PGPASSFILE").map(PathBuf::from)
 }
 
 /// Returns the URL of a server with these variables, as seen from its own machine.
@@ -247,7 +258,7 @@ impl Settings {
         let number = |flag, name, default| variables.number(flag, name, default);
         let count = |flag, name, default| variables.count(flag, name, default);
         let boolean = |flag, name| variables.boolean(flag, name);
-        let (mut postgres, password_file) =
+        let mut postgres =
             postgres_options_from(flags.database_url.as_deref(), flags.db_path.as_deref(), &variables)?;
         let writers = count(flags.database_writers, "DATABASE_WRITERS", DEFAULT_DATABASE_WRITERS);
         if let Some(postgres) = &mut postgres {
@@ -325,8 +336,8 @@ impl Settings {
             secrets: key_file
                 .iter()
                 .chain(&tls_key)
-                .chain(&password_file)
                 .cloned()
+                .chain(postgres.as_ref().and_then(|_| password_file(&variables)))
                 .chain(postgres.iter().flat_map(postgres::Options::secret_files))
                 .collect(),
             root: root.map(|path| LocalRoot::open(&path)).transpose()?,

@@ -112,7 +112,7 @@ Examples:
   The same as a promotion, with a reason for the audit trail:
     registry alias set tiny-gpt production tiny-gpt@champion --reason 'better on long inputs'";
 
-/// Point an alias at a version; it leaves the one before.
+/// Point an alias at a version; an alias that exists moves to it.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{SET_EXAMPLES}\n\n{}", exit::HELP))]
 struct Set {

@@ -43,8 +43,8 @@ Examples:
 #[command(visible_alias = "diff", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Compare {
     /// 2 to 20 versions: name:label, name@alias, name#number, or ids
-    #[arg(value_name = "MODEL", required_unless_present = "name", conflicts_with = "name")]
-    models: Vec<VersionArg>,
+    #[arg(value_name = "VERSION", required_unless_present = "name", conflicts_with = "name")]
+    versions: Vec<VersionArg>,
     /// The newest versions of this name, at most 20
     #[arg(long)]
     name: Option<String>,
@@ -95,8 +95,8 @@ impl Compare {
     fn ids(&self, client: &Client) -> Result<Vec<VersionId>, Failure> {
         let Some(name) = &self.name else {
             let mut ids = Vec::new();
-            for model in &self.models {
-                let id = model.resolve(client)?;
+            for version in &self.versions {
+                let id = version.resolve(client)?;
                 if !ids.contains(&id) {
                     ids.push(id);
                 }

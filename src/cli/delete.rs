@@ -26,8 +26,8 @@ Examples:
   A version that is in production or frozen:
     registry delete tiny-gpt:v1 --force
 
-The version goes to the trash, and `registry restore` restores it until it is purged (a registry without /v1 deletes it
-for good). Its events and its artifact stay.";
+The version goes to the trash, and `registry restore` restores it until it is purged (a registry
+without /v1 deletes it for good). Its events and its artifact stay.";
 
 const DELETED: View =
     View { fields: "status,id", table: "id,status", wide: "id,status", precise_times: false, name: None };
@@ -39,8 +39,8 @@ const FORCE: &str = "--force";
 #[command(visible_alias = "rm", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Delete {
     /// The versions: name:label, name@alias, name#number, or ids
-    #[arg(required = true, value_name = "MODEL")]
-    models: Vec<VersionArg>,
+    #[arg(required = true, value_name = "VERSION")]
+    versions: Vec<VersionArg>,
     /// Delete versions in production and frozen ones, too
     #[arg(long)]
     force: bool,
@@ -59,9 +59,9 @@ impl Delete {
         let mut printer = Printer::new(&self.output, &DELETED)?;
         let client = self.remote.client()?;
         let mut found: Vec<(i64, String)> = Vec::new();
-        for model in &self.models {
-            let answer = model.fetch(&client)?;
-            let id = model.id_in(&answer)?;
+        for version in &self.versions {
+            let answer = version.fetch(&client)?;
+            let id = version.id_in(&answer)?;
             if found.iter().all(|(known, _)| *known != id) {
                 found.push((id, label_with_id(&answer)));
             }

@@ -30,7 +30,7 @@ Examples:
 
 /// Show which version held which alias from when to when, newest first.
 ///
-/// production is such an alias. Deleted versions are shown, too.
+/// The status production is an alias, too. Deleted versions are shown as well.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct History {

@@ -5,7 +5,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use super::{
     exit::{self, Failure},
     filter_arg::{FilterParser, SortArg, SortParser},
-    output::{OutputFlags, Printer, V1_VERSIONS, VERSIONS},
+    output::{DELETED_VERSIONS, OutputFlags, Printer, V1_VERSIONS, VERSIONS},
     pages::print_pages,
     print::{self, Pipe},
     remote::Remote,
@@ -30,9 +30,14 @@ Examples:
   Versions with a file of this digest, or with this artifact:
     registry list --sha256 7056f18469ad7056f18469ad7056f18469ad7056f18469ad7056f18469ad7056
     registry list --uri s3://models/tiny-gpt/v1/model.pt
+  What `registry restore` can restore:
+    registry list tiny-gpt --deleted
   For a script:
     registry list --status staging -o name
     registry list --all -o jsonl | jq -r .artifact_uri";
+
+const NOT_FOR_DELETED: [&str; 9] =
+    ["status", "search", "tag", "filter", "sha256", "uri", "sort", "order", "offset"];
 
 /// List versions, newest first.
 ///
@@ -55,6 +60,9 @@ pub(super) struct List {
     /// Versions to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u64,
+    /// Versions of NAME in the trash instead
+    #[arg(long, requires = "name", conflicts_with_all = NOT_FOR_DELETED)]
+    deleted: bool,
     #[command(flatten)]
     output: OutputFlags,
     #[command(flatten)]
@@ -115,12 +123,15 @@ fn borrowed<'q>(query: &'q [(&'static str, String)]) -> Vec<(&'q str, &'q str)> 
 impl List {
     /// Creates the command that lists all versions that pass `filter`.
     pub(super) fn of_all(filter: Filter, output: OutputFlags, remote: Remote) -> Self {
-        Self { filter, limit: 0, all: true, offset: 0, output, remote }
+        Self { filter, limit: 0, all: true, offset: 0, deleted: false, output, remote }
     }
 
     /// Lists the versions.
     pub(super) fn run(self) -> Result<(), Failure> {
         let limit = if self.all { u64::MAX } else { self.limit };
+        if let (true, Some(name)) = (self.deleted, &self.filter.name) {
+            return self.in_trash(name, limit);
+        }
         if self.filter.needs_search() {
             return self.search(limit);
         }
@@ -164,6 +175,16 @@ impl List {
         Ok(())
     }
 
+    /// Lists the deleted versions of a model.
+    fn in_trash(&self, name: &str, limit: u64) -> Result<(), Failure> {
+        let printer = Printer::new(&self.output, &DELETED_VERSIONS)?;
+        let client = self.remote.client()?;
+        let v1 = client.v1("");
+        let none = format!("no version of {name} is in the trash");
+        let query = [("deleted", "true")];
+        print_pages(printer, limit, &none, |page| v1.versions(name, &[&query[..], page].concat()))
+    }
+
     /// Lists the versions that a search over all models finds.
     fn search(&self, limit: u64) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &V1_VERSIONS)?;
@@ -187,10 +208,10 @@ impl List {
         match total {
             None | Some(0) if shown == 0 => {
                 let hint = self.filter.name.as_deref().and_then(misread).unwrap_or_default();
-                Some(format!("no models match{hint}"))
+                Some(format!("no versions match{hint}"))
             }
             Some(_) if shown == 0 => {
-                Some(format!("no models: {total_count} match, and --offset skips all of them"))
+                Some(format!("no versions: {total_count} match, and --offset skips all of them"))
             }
             Some(total) if shown.saturating_add(self.offset) < total => {
                 Some(format!("{count} of {total_count} shown; --all shows the rest"))

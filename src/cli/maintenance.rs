@@ -51,18 +51,24 @@ Examples:
   Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy resumes:
     registry maintenance --copy-to postgres://registry@db.example.org/registry
   And back into a new file, as of the moment it begins:
-    registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to registry.db
-  Check a registry in PostgreSQL while its servers run; the URL may also be in CAIA_REGISTRY_DATABASE_URL:
+    registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to new.db
+  Check a registry in PostgreSQL while its servers run:
     registry maintenance --check --database-url postgres://registry@db.example.org/registry
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-Actions given together run in this order: backup, purge, vacuum, optimize, check. --restore and --salvage-wal can be
-combined only with --check, and --copy-to with nothing.
---backup, --check and a purge without --yes change nothing and work while a server runs. The others need exclusive access, and
-are refused while a server runs. A backup is one file, which needs no -wal beside it.
-With PostgreSQL there are --check, --purge-deleted and --copy-to, and all work while servers run. Back up with pg_dump.
-A kill -9 or a second Ctrl-C may leave a file .registry-* in the destination folder, which can be deleted.
+Actions given together run in this order: backup, purge, vacuum, optimize, check. --restore and
+--salvage-wal can be combined only with --check, and --copy-to with nothing.
+
+--backup, --check and a purge without --yes change nothing and work while a server runs. The others
+need exclusive access to the file, and are refused while a server runs. A backup is one file, which
+needs no -wal beside it. A kill -9 or a second Ctrl-C may leave a file .registry-* in the
+destination folder, which can be deleted.
+
+A registry in PostgreSQL has --check, --purge-deleted and --copy-to, which work while its servers
+run. Back it up with pg_dump. To resume an interrupted copy, run the same command again. Put a
+password into PGPASSWORD or the file of PGPASSFILE, or the URL into CAIA_REGISTRY_DATABASE_URL:
+other users of this machine can see flags.
 
 Exit codes:
   0  done; a check found no errors, though perhaps warnings
@@ -99,10 +105,10 @@ pub(super) struct Maintenance {
     /// Show which deleted versions and models would be removed for good; with --yes, remove them
     #[arg(long, conflicts_with_all = ["restore", "salvage_wal"])]
     purge_deleted: bool,
-    /// The least age of what is purged, like 30d, 12h or 0d
+    /// The minimum age of what is purged, like 30d, 12h or 0d
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age, requires = "purge_deleted")]
     older_than: Duration,
-    /// Remove them; without it they are only shown
+    /// Remove what --purge-deleted shows
     #[arg(long, requires = "purge_deleted")]
     yes: bool,
     /// Rewrite the database without the free pages that deleted rows have left; refused while a server runs
@@ -115,7 +121,7 @@ pub(super) struct Maintenance {
     /// The database file [env: CAIA_REGISTRY_DB_PATH] [default: ./registry.db]
     #[arg(long, value_name = "FILE")]
     db_path: Option<PathBuf>,
-    /// PostgreSQL database in place of a file, as `registry serve` has it [env: CAIA_REGISTRY_DATABASE_URL]
+    /// PostgreSQL database in place of a file, as for `registry serve` [env: CAIA_REGISTRY_DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_path")]
     database_url: Option<String>,
     /// Print results, and a failure, as one JSON object
@@ -142,14 +148,15 @@ impl Maintenance {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal || self.purge_deleted;
         if self.backup.is_none() && self.restore.is_none() && self.copy_to.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --copy-to DATABASE, --check, --purge-deleted, --vacuum, \
+                "nothing to do; give --backup FILE, --restore FILE, --copy-to URL|FILE, --check, --purge-deleted, --vacuum, \
                  --optimize or --salvage-wal",
             ));
         }
         let variable = |name: &str| env::var(name).ok();
-        let server =
+        let (server, warnings) =
             settings::postgres_options(self.database_url.as_deref(), self.db_path.as_deref(), variable)
                 .map_err(Failure::failed)?;
+        warn(&warnings);
         if server.is_some() {
             self.expect_for_postgres()?;
         }
@@ -217,6 +224,12 @@ impl Maintenance {
             expect_sound(&report, &options.path.display())?;
         }
         Ok(())
+    }
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        print::line(&format!("warning: {warning}"));
     }
 }
 
@@ -297,7 +310,7 @@ fn explain_unmerged(error: MaintenanceError, path: &Path) -> Failure {
             "{path} is too damaged to be kept as a database; move it away yourself, then restore again"
         )),
         MaintenanceError::Wal(fault) => Failure::failed(format!(
-            "{path} can't be kept as a database: {fault}. To restore all the same, move it and its WAL away first"
+            "{path} can't be kept as a database: {fault}. To restore anyway, move it and its WAL away first"
         )),
         error => error.into(),
     }

@@ -51,7 +51,7 @@ const SCORES: View = View {
 )]
 pub(super) struct Metrics {
     /// The version: name:label, name@alias, name#number, or its id
-    model: VersionArg,
+    version: VersionArg,
     /// Suite to show, or to record into
     #[arg(long)]
     suite: Option<String>,
@@ -94,10 +94,10 @@ impl Metrics {
         }
         let body = self.body()?;
         let client = self.remote.client()?;
-        let id = self.model.resolve(&client)?;
+        let id = self.version.resolve(&client)?;
         let condition = Condition { if_updated_at: self.if_updated_at.clone(), ..Condition::default() };
         let changed =
-            client.record_metrics(id, &body, &condition).map_err(|error| self.model.or_missing(error))?;
+            client.record_metrics(id, &body, &condition).map_err(|error| self.version.or_missing(error))?;
         // The registry trims the name of a suite.
         let suite = self.suite.as_deref().unwrap_or_default().trim();
         let scores = changed.pointer("/metrics/suites").and_then(|suites| suites.get(suite));
@@ -109,12 +109,12 @@ impl Metrics {
 
     fn show(&self, printer: Printer) -> Result<(), Failure> {
         let client = self.remote.client()?;
-        let id = self.model.resolve(&client)?;
+        let id = self.version.resolve(&client)?;
         let answer =
             client.metrics(id, self.suite.as_deref()).map_err(|error| self.missing(&client, id, error))?;
         let rows = rows(&answer);
         if rows.is_empty() && printer.is_for_people() {
-            print::line(&format!("no scores of {}; --suite and --set record some", self.model));
+            print::line(&format!("no scores of {}; --suite and --set record some", self.version));
             return Ok(());
         }
         printer.answer(&answer, &rows)
@@ -123,7 +123,7 @@ impl Metrics {
     /// Returns the failure for a missing version, or for a missing suite with the names of the others.
     fn missing(&self, client: &Client, id: VersionId, error: ClientError) -> Failure {
         let (ClientError::NotFound { .. }, Some(suite)) = (&error, &self.suite) else {
-            return self.model.or_missing(error);
+            return self.version.or_missing(error);
         };
         match client.metrics(id, None) {
             Ok(all) => {
@@ -133,9 +133,9 @@ impl Metrics {
                     [] => "it has no scores at all".to_owned(),
                     _ => format!("it has the suites {}", suites.join(", ")),
                 };
-                Failure::failed(format!("no scores of {} in the suite {suite}; {known}", self.model))
+                Failure::failed(format!("no scores of {} in the suite {suite}; {known}", self.version))
             }
-            Err(error) => self.model.or_missing(error),
+            Err(error) => self.version.or_missing(error),
         }
     }
 

@@ -22,8 +22,8 @@ Examples:
   To another status:
     registry promote tiny-gpt:v2 --to staging
     registry promote tiny-gpt:v1 --to archived
-  Back to the version before:
-    registry promote tiny-gpt:v1";
+  Back to the version that was in production before, even if it does not pass the gate now:
+    registry rollback tiny-gpt --reason 'answers in capitals'";
 
 /// Set the status of a version, by default production.
 ///
@@ -33,7 +33,7 @@ Examples:
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Promote {
     /// The version: name:label, name@alias, name#number, or its id
-    model: VersionArg,
+    version: VersionArg,
     /// New status
     #[arg(long, value_name = "STATUS", default_value = "production", value_parser = status_parser())]
     to: Status,
@@ -51,8 +51,8 @@ impl Promote {
     pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &VERSIONS)?;
         let client = self.remote.client()?;
-        let before = self.model.fetch(&client)?;
-        let id = self.model.id_in(&before)?;
+        let before = self.version.fetch(&client)?;
+        let id = self.version.id_in(&before)?;
         let incumbent = match before.get("name").and_then(Value::as_str) {
             Some(name) if self.to == Status::Production => demotion(&client, name)?,
             _ => None,
@@ -81,7 +81,7 @@ impl Promote {
             ClientError::Conflict { .. } => "; nothing was changed".to_owned(),
             _ => String::new(),
         };
-        self.model.or_missing(error).followed_by(&next)
+        self.version.or_missing(error).followed_by(&next)
     }
 }
 

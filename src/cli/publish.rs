@@ -35,8 +35,9 @@ Running it again finishes an interrupted publish and does nothing if all is done
 uploaded only if it is missing, and a version registered only if it is not registered yet.
 The file is read twice: once for its digest, and once to upload it.";
 
-/// Publish a checkpoint: upload it, verify it, register it. The registered model goes to stdout as JSON, everything
-/// else to stderr.
+/// Publish a checkpoint: upload it, verify it, register it.
+///
+/// The registered version goes to stdout as JSON, everything else to stderr.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP),

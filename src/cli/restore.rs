@@ -27,6 +27,8 @@ Examples:
   By the id that `registry delete` printed, or by its number:
     registry restore 7
     registry restore tiny-gpt#2
+  Which versions are in the trash:
+    registry list tiny-gpt --deleted
   A deleted model with its versions:
     registry model restore tiny-gpt
 
@@ -73,14 +75,16 @@ impl Restore {
             }
             [] => {
                 let hint = match self.version.readings().first() {
-                    Some(VersionRef::Label(name, _) | VersionRef::Number(name, _))
-                        if v1.model(name).is_err() =>
-                    {
-                        format!(
-                            "if its model is deleted, `registry model restore {name}` restores it with its versions"
-                        )
+                    Some(VersionRef::Label(name, _) | VersionRef::Number(name, _)) => {
+                        if v1.model(name).is_ok() {
+                            format!("`registry list {name} --deleted` shows its deleted versions")
+                        } else {
+                            format!(
+                                "if its model is deleted, `registry model restore {name}` restores it with its versions"
+                            )
+                        }
                     }
-                    _ => "`registry model restore` restores models".to_owned(),
+                    _ => "`registry list NAME --deleted` shows the deleted versions of a model".to_owned(),
                 };
                 return Err(Failure::failed(print::one_line(&format!(
                     "no deleted version is {}; {hint}",

@@ -1,4 +1,4 @@
-//! `registry rollback`: puts a version back into production that was there before.
+//! `registry rollback`: returns a model to an earlier production version.
 
 use clap::Args;
 
@@ -21,10 +21,10 @@ Examples:
   Which versions were in production:
     registry history tiny-gpt --alias production";
 
-/// Put a version back into production that was there before.
+/// Return to an earlier production version.
 ///
-/// It has passed the gate once, so it need not pass it again. The current production version goes to staging in the same
-/// transaction, and the reason into the audit trail.
+/// That version has passed the gate before, so it need not pass it again. The current production version goes to staging in
+/// the same transaction, and the reason into the audit trail.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Rollback {

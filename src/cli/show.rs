@@ -36,7 +36,7 @@ Examples:
 #[command(visible_alias = "get", after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Show {
     /// The version: name:label, name@alias, name#number, or its id
-    model: VersionArg,
+    version: VersionArg,
     #[command(flatten)]
     output: OutputFlags,
     #[command(flatten)]
@@ -48,7 +48,7 @@ impl Show {
     pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &VERSIONS)?;
         let client = self.remote.client()?;
-        let model = self.model.fetch(&client)?;
+        let model = self.version.fetch(&client)?;
         print_version(printer, &client, &model, EVENTS_SHOWN)
     }
 }

@@ -58,7 +58,7 @@ struct Subject {
     /// The version: name:label, name@alias, name#number, or its id; with --model the name of a model
     #[arg(value_name = "VERSION")]
     text: String,
-    /// Tag a model instead
+    /// The tag is on a model
     #[arg(long)]
     model: bool,
     #[command(flatten)]

@@ -43,7 +43,7 @@ Examples:
 )]
 pub(super) struct Update {
     /// The version: name:label, name@alias, name#number, or its id
-    model: VersionArg,
+    version: VersionArg,
     #[command(flatten)]
     fields: Fields,
     /// Add a tag; repeatable
@@ -140,7 +140,7 @@ impl Update {
             ));
         }
         let client = self.remote.client()?;
-        let id = self.model.resolve(&client)?;
+        let id = self.version.resolve(&client)?;
         let (model, message) = self.change(&client, id, body)?;
         printer.changed(&model, &message)
     }
@@ -154,7 +154,7 @@ impl Update {
             let edits_tags = !self.add_tag.is_empty() || !self.remove_tag.is_empty();
             if edits_tags {
                 let (model, etag) =
-                    client.model_with_etag(id).map_err(|error| self.model.or_missing(error))?;
+                    client.model_with_etag(id).map_err(|error| self.version.or_missing(error))?;
                 let tags = self.edited(&tags_of(&model));
                 if tags != tags_of(&model) {
                     body.insert("tags".to_owned(), tags.into());
@@ -179,7 +179,7 @@ impl Update {
                 {
                     attempt += 1;
                 }
-                Err(error) => return Err(self.model.or_missing(error)),
+                Err(error) => return Err(self.version.or_missing(error)),
             }
         }
     }

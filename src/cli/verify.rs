@@ -44,8 +44,7 @@ Examples:
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Verify {
     /// The version: name:label, name@alias, name#number, or its id
-    #[arg(value_name = "MODEL")]
-    model: VersionArg,
+    version: VersionArg,
     /// The file, or an object like s3://bucket/key (or gs://, az://); without it the artifact that the registry names
     #[arg(value_name = "FILE_OR_URI")]
     source: Option<OsString>,
@@ -64,7 +63,7 @@ impl Verify {
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.object_flags = self.object_flags.or(&connection.config.profile);
-        let model = self.model.fetch(&connection.client()?)?;
+        let model = self.version.fetch(&connection.client()?)?;
         let sha256 = self.registered_digest(&model)?;
         let size_bytes = model["checkpoint_size_bytes"].as_u64();
         let source = self.source(&model)?;
@@ -108,7 +107,7 @@ impl Verify {
             Failure::failed(format!(
                 "{} was registered without a digest, so it can't be verified; \
                  register versions with their checkpoint, by `registry publish` or `registry ingest`",
-                self.model
+                self.version
             ))
         })
     }
@@ -125,7 +124,7 @@ impl Verify {
             }
             uri => Err(Failure::usage(format!(
                 "the artifact of {} is registered as {}, which can't be read from this machine; give the file to verify",
-                self.model,
+                self.version,
                 uri.unwrap_or("nothing")
             ))),
         }

@@ -212,7 +212,11 @@ fn the_database_is_one_file_or_one_url_and_its_password_is_not_shown() {
     assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
     assert!(!format!("{settings:?}").contains("s3cret"));
     let settings = resolve(flag(url), &[]);
-    assert!(settings.warnings[0].contains("can see the password"), "{:?}", settings.warnings);
+    assert!(
+        settings.warnings[0].contains("the password in --database-url; put it"),
+        "{:?}",
+        settings.warnings
+    );
     assert!(resolve(flag("postgres://ann@db/models"), &[]).warnings.is_empty());
 
     let with_path = ServeFlags { db_path: Some(PathBuf::from("r.db")), ..ServeFlags::default() };

@@ -162,6 +162,33 @@ production        1  v1     2026-01-31 13:05:09Z  2026-01-31 13:05:09Z  key:hush
 }
 
 #[test]
+fn the_trail_of_a_model_has_its_own_events_and_those_of_its_versions_with_reasons() {
+    let server = stocked();
+    server.run(["alias", "set", "m", "champion", "m:v3", "--reason", "it is fast"]).shown();
+    server.run(["promote", "m:v3"]).shown();
+    server.run(["model", "rename", "m", "o"]).shown();
+    let run = |flags: &[&str]| server.run(["events", "o", "--model"].iter().chain(flags));
+    let shown = run(&["--limit", "3"]).done();
+    assert_eq!(
+        shown.0,
+        "\
+TIME                  VERSION  EVENT         ACTOR      WHAT                       REASON
+2026-01-31 13:05:09Z        -  rename_model  key:hush…  m → o                      -
+2026-01-31 13:05:09Z        3  promote       key:hush…  experimental → production  -
+2026-01-31 13:05:09Z        3  set_alias     key:hush…  champion is v3             it is fast
+"
+    );
+    assert_eq!(shown.1, "3 shown; --all shows the rest\n");
+    let events = server.get("/v1/events?model=o")["events"].clone();
+    assert_eq!(run(&["--json"]).stdout, format!("{events:#}\n"));
+    let (stdout, stderr) = server.run(["events", "none", "--model"]).done();
+    assert_eq!((stdout.as_str(), stderr.as_str()), ("", "no events of a model none\n"));
+    let line = server.run(["events", "o"]).failed(2);
+    assert!(line.contains("\"o\" is no version") && line.contains("--model shows the events"), "{line}");
+    assert_eq!(server.run(["events", "o", "--model", "--offset", "1"]).code, 2);
+}
+
+#[test]
 fn a_rollback_goes_to_the_version_before_and_says_why() {
     let server = stocked();
     let back = |flags: &[&str]| server.run(["rollback", "m", "--reason", "it shouts"].iter().chain(flags));

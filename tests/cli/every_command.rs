@@ -11,11 +11,13 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 30] = [
     &["list"],
     &["list", "--json"],
     &["show", "7"],
+    &["list", "m", "--deleted"],
     &["events", "7"],
+    &["events", "m", "--model"],
     &["metrics", "m:v1"],
     &["metrics", "7", "--suite", "s", "--set", "score=1"],
     &["promote", "7"],
@@ -60,6 +62,7 @@ fn any_error_answer_is_one_line_and_an_exit_code() {
         (json_answer(413, r#"{"detail":"too much"}"#), 1, "refused this (413): too much"),
         (json_answer(422, fault), 1, "body.x: no integer"),
         (json_answer(503, r#"{"detail":"busy"}"#), 3, "is unavailable: busy; try again later"),
+        (json_answer(503, r#"{"detail":"busy; try again"}"#), 3, "is unavailable: busy; try again later"),
         (json_answer(500, "{}"), 1, "failed (500)"),
         (answer(200, "Content-Type: text/html\r\n", "<html>"), 1, "not JSON but text/html"),
         (answer(302, "Location: https://elsewhere/\r\n", ""), 1, "it redirects to https://elsewhere/"),

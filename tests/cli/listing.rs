@@ -103,7 +103,7 @@ fn csv_reads_back_and_contains_no_formula() {
 #[test]
 fn an_empty_result_is_a_success_and_an_empty_list_in_json() {
     let server = Server::start();
-    let said = || "no models match\n".to_owned();
+    let said = || "no versions match\n".to_owned();
     assert_eq!(server.run(["list"]).done(), (String::new(), said()));
     assert_eq!(server.run(["list", "--json"]).done(), ("[]\n".to_owned(), said()));
     assert_eq!(server.run(["list", "-o", "yaml"]).done(), ("[]\n".to_owned(), said()));
@@ -112,7 +112,7 @@ fn an_empty_result_is_a_success_and_an_empty_list_in_json() {
     assert_eq!(csv, "id,name\n");
     server.add("m", "1", &json!({}));
     let (_, said) = server.run(["list", "--offset", "5"]).done();
-    assert_eq!(said, "no models: 1 match, and --offset skips all of them\n");
+    assert_eq!(said, "no versions: 1 match, and --offset skips all of them\n");
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn a_mistyped_name_gets_a_hint() {
         (
             &["list", "m:v1"][..],
             "",
-            "no models match; NAME is a name without a version; `registry show m:v1` shows one version\n",
+            "no versions match; NAME is a name without a version; `registry show m:v1` shows one version\n",
         ),
-        (&["list", "n,o"], "", "no models match\n"),
+        (&["list", "n,o"], "", "no versions match\n"),
         (&["list", "a,b:c", "-o", "name"], "a,b:c:v1\n", ""),
     ] {
         assert_eq!(server.run(arguments).done(), (stdout.to_owned(), stderr.to_owned()), "{arguments:?}");

@@ -27,6 +27,7 @@ fn commands_that_need_v1_say_what_works_instead() {
             "move the production version to staging with `registry promote --to staging`",
         ),
         (&["history", "m"], "show the audit trail of one version with `registry events`"),
+        (&["events", "m", "--model"], "show the events of one version with `registry events`"),
         (&["tag", "set", "m:v1", "a"], "use tags without values: `registry update --add-tag`"),
         (&["tag", "delete", "m", "a", "--model"], "use tags without values"),
         (&["restore", "m:v1"], "register the version again"),

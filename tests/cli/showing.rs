@@ -126,7 +126,7 @@ fn a_missing_version_is_an_error_with_a_hint() {
         assert!(line.contains(said), "{arguments:?}: {line}");
     }
     let (stdout, stderr) = server.run(["production"]).done();
-    assert_eq!((stdout.as_str(), stderr.as_str()), ("", "no models match\n"));
+    assert_eq!((stdout.as_str(), stderr.as_str()), ("", "no versions match\n"));
 }
 
 #[test]

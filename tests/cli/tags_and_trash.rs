@@ -104,6 +104,33 @@ fn a_deleted_version_comes_back_by_label_number_or_id() {
 }
 
 #[test]
+fn the_trash_of_a_model_is_listed_with_who_deleted_and_when() {
+    let server = Server::start();
+    for label in ["v1", "v2", "v3"] {
+        server.add("m", label, &json!({}));
+    }
+    server.run(["delete", "m:v1", "m:v3", "--yes"]).done();
+    let trash = |flags: &[&str]| server.run(["list", "m", "--deleted"].iter().chain(flags));
+    let shown = trash(&[]).shown();
+    assert!(shown.starts_with("ID  MODEL  NUMBER  LABEL  STATUS        DELETED"), "{shown}");
+    assert_eq!(trash(&["-o", "name"]).shown(), "m:v3\nm:v1\n");
+    let actor = trash(&["-o", "csv", "--no-header", "--columns", "id,number,deleted_by"]).shown();
+    assert_eq!(actor, "3,3,key:hush…\n1,1,key:hush…\n");
+    let (stdout, stderr) = trash(&["--limit", "1", "-o", "name"]).done();
+    assert_eq!((stdout.as_str(), stderr.as_str()), ("m:v3\n", "1 shown; --all shows the rest\n"));
+    server.add("n", "v1", &json!({}));
+    let (_, stderr) = server.run(["list", "n", "--deleted"]).done();
+    assert_eq!(stderr, "no version of n is in the trash\n");
+    let line = server.run(["list", "none", "--deleted"]).failed(1);
+    assert!(line.contains("there is no model \"none\""), "{line}");
+    for flags in [&["list", "--deleted"][..], &["list", "m", "--deleted", "--status", "staging"]] {
+        assert_eq!(server.run(flags).code, 2, "{flags:?}");
+    }
+    let line = server.run(["restore", "m:none"]).failed(1);
+    assert!(line.contains("`registry list m --deleted` shows its deleted versions"), "{line}");
+}
+
+#[test]
 fn a_deleted_version_whose_label_was_given_out_again_is_restored_by_its_id_once_the_label_is_free() {
     let server = Server::start();
     for id in ["1", "2"] {
@@ -114,7 +141,10 @@ fn a_deleted_version_whose_label_was_given_out_again_is_restored_by_its_id_once_
     assert!(line.contains("m:v1 may be one of the deleted versions 2, 1; use the id"), "{line}");
     assert_eq!(server.run(["restore", "1"]).shown(), "restored m:v1 (id 1) in experimental\n");
     let line = server.run(["restore", "2"]).failed(5);
-    assert!(line.contains("version \"v1\" of \"m\" is registered already, with id 1"), "{line}");
+    assert!(
+        line.contains("another version of \"m\" has the label \"v1\" now, with id 1; delete that one first"),
+        "{line}"
+    );
 }
 
 #[test]

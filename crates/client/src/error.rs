@@ -35,7 +35,7 @@ pub enum ClientError {
     #[error("the registry refused this ({status}): {detail}")]
     Refused { status: u16, detail: String },
     /// 503, 507 or 429: nothing was executed, or the detail says that this is unknown.
-    #[error("the registry at {url} is unavailable: {detail}; try again later")]
+    #[error("the registry at {url} is unavailable: {}; try again later", .detail.trim_end_matches("; try again"))]
     Unavailable { url: String, detail: String, retry_after: Option<Duration> },
     /// Any other 5xx.
     #[error("the registry at {url} failed ({status}): {detail}; see its log{}", of_request(.request_id))]

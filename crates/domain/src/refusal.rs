@@ -104,4 +104,12 @@ impl Refusal {
             "version {label:?} of {name:?} is registered already, with id {id}; register another version, or change that one"
         ))
     }
+
+    /// Creates the refusal for restoring a version whose name and label the version with this id has now.
+    #[must_use]
+    pub fn label_in_use(name: &str, label: &str, id: VersionId) -> Self {
+        Self::Conflict(format!(
+            "another version of {name:?} has the label {label:?} now, with id {id}; delete that one first"
+        ))
+    }
 }

@@ -5,6 +5,7 @@ use std::env;
 use super::{
     Failure, Maintenance,
     outcome::{self, Outcome},
+    warn,
 };
 use crate::{
     settings,
@@ -47,8 +48,9 @@ impl Maintenance {
             None => Location::Sqlite(options.clone()),
         };
         let (target, name) = if to.contains("://") {
-            let target = settings::postgres_at(to, |name| env::var(name).ok());
-            let target = target.map_err(|error| Failure::usage(format!("--copy-to: {error}")))?;
+            let target = settings::postgres_of_flag("--copy-to", to, |name| env::var(name).ok());
+            let (target, warnings) = target.map_err(|error| Failure::usage(format!("--copy-to: {error}")))?;
+            warn(&warnings);
             let name = target.to_string();
             (Location::Postgres(Box::new(target)), name)
         } else {

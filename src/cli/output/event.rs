@@ -12,7 +12,8 @@ const MAX_SCORES: usize = 4;
 pub(super) fn summary(event: &Value) -> String {
     let payload = event.get("payload").unwrap_or(&Value::Null);
     let text = |field: &str| payload.get(field).and_then(Value::as_str);
-    let summary = match event.get("event_type").and_then(Value::as_str) {
+    let kind = event.get("event_type").or_else(|| event.get("type"));
+    let summary = match kind.and_then(Value::as_str) {
         Some("create" | "delete") => {
             text("status").map(|status| format!("{}, {status}", version_arg::label(payload)))
         }
@@ -20,7 +21,7 @@ pub(super) fn summary(event: &Value) -> String {
             let reason = text("reason").map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("{from} → {to}{reason}")
         }),
-        Some("update") => payload
+        Some("update" | "update_model") => payload
             .get("updated_fields")
             .and_then(Value::as_array)
             .map(|fields| fields.iter().map(plain).collect::<Vec<_>>().join(", ")),
@@ -35,6 +36,19 @@ pub(super) fn summary(event: &Value) -> String {
                 format!("{suite} {}", named.join(" "))
             })
         }
+        Some("set_alias") => text("alias").zip(text("version")).map(|(alias, label)| {
+            let from = text("from").map(|from| format!(", was {from}")).unwrap_or_default();
+            format!("{alias} is {label}{from}")
+        }),
+        Some("delete_alias") => {
+            text("alias").zip(text("version")).map(|(alias, label)| format!("{alias}, was {label}"))
+        }
+        Some("set_tag") => text("key").zip(text("value")).map(|(key, value)| format!("{key}={value}")),
+        Some("delete_tag") => text("key").map(str::to_owned),
+        Some("rename_model") => {
+            let after = event.pointer("/after/name").and_then(Value::as_str);
+            text("name").zip(after).map(|(old, new)| format!("{old} → {new}"))
+        }
         _ => None,
     };
     summary.unwrap_or_else(|| plain(payload))
@@ -47,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_of_an_unknown_form_is_shown_as_it_is() {
+    fn each_event_has_a_summary_and_an_unknown_payload_is_shown_as_it_is() {
         for (kind, payload, expected) in [
             (
                 "eval",
@@ -58,6 +72,16 @@ mod tests {
             ("update", json!("words"), "words"),
             ("imported", json!({"from": "elsewhere"}), r#"{"from":"elsewhere"}"#),
             ("promote", json!(null), "-"),
+            (
+                "set_alias",
+                json!({"alias": "champion", "version": "v2", "from": "v1"}),
+                "champion is v2, was v1",
+            ),
+            ("set_alias", json!({"alias": "champion", "version": "v2", "from": null}), "champion is v2"),
+            ("delete_alias", json!({"alias": "champion", "version": "v2"}), "champion, was v2"),
+            ("set_tag", json!({"key": "team", "value": "nlp"}), "team=nlp"),
+            ("delete_tag", json!({"key": "team", "value": null}), "team"),
+            ("rename_model", json!({"name": "m"}), r#"{"name":"m"}"#),
         ] {
             assert_eq!(summary(&json!({"event_type": kind, "payload": payload})), expected, "{kind}");
         }

@@ -51,6 +51,16 @@ pub(in crate::cli) const V1_VERSIONS: View = View {
     name: Some(version_arg::label),
 };
 
+/// Rows of versions in the trash.
+pub(in crate::cli) const DELETED_VERSIONS: View = View {
+    fields: "id,model,number,label,status,artifact_uri,sha256,size_bytes,created_by,description,tags,created_at,\
+             updated_at,deleted_at,deleted_by",
+    table: "id,model,number,label,status,DELETED:deleted_at,BY:deleted_by",
+    wide: "id,model,number,label,status,SIZE:size_bytes,sha256,ARTIFACT:artifact_uri,CREATED:created_at,\
+           DELETED:deleted_at,BY:deleted_by",
+    ..V1_VERSIONS
+};
+
 /// Rows of models.
 pub(in crate::cli) const MODELS: View = View {
     fields: "name,description,tags,versions,latest,aliases,created_at,updated_at,deleted_at",
@@ -78,6 +88,15 @@ pub(in crate::cli) const EVENTS: View = View {
     fields: "id,model_id,event_type,payload,actor,created_at",
     table: "TIME:created_at,EVENT:event_type,actor,WHAT:payload",
     wide: "id,MODEL:model_id,TIME:created_at,EVENT:event_type,actor,payload",
+    precise_times: true,
+    name: None,
+};
+
+/// Rows of the audit trail of a model, as `/v1` shows them.
+pub(in crate::cli) const TRAIL: View = View {
+    fields: "id,model,version,version_id,type,payload,before,after,reason,actor,created_at,hash",
+    table: "TIME:created_at,VERSION:version,EVENT:type,actor,WHAT:payload,reason",
+    wide: "id,TIME:created_at,VERSION:version,EVENT:type,actor,payload,before,after,reason",
     precise_times: true,
     name: None,
 };
@@ -140,7 +159,7 @@ mod tests {
 
     #[test]
     fn every_column_of_a_view_is_one_of_its_fields() {
-        for view in [VERSIONS, V1_VERSIONS, MODELS, HOLDINGS, EVENTS] {
+        for view in [VERSIONS, V1_VERSIONS, DELETED_VERSIONS, MODELS, HOLDINGS, EVENTS, TRAIL] {
             for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
                 assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");
             }

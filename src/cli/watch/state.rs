@@ -198,7 +198,7 @@ fn lock(path: &Path) -> Result<Option<File>, Failure> {
             "another `registry watch` uses the state file {}; end that one, or give this one another --state-file",
             path.display()
         ))),
-        // Some network file systems have no locks. The registry accepts each version only once all the same.
+        // Some network file systems have no locks. The registry accepts each version only once anyway.
         Err(TryLockError::Error(error)) => {
             print::line(&format!(
                 "{} can't be locked ({error}); make sure that no other watch uses it",

@@ -117,7 +117,7 @@ fn head_of(operation: &Value) -> Value {
 /// Adds what the library's types can't express.
 fn complete(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
-    // In answers, a field that may be null is present all the same.
+    // In answers, a field that may be null is still present.
     for name in ["Model", "Event"] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
         schemas[name]["required"] = fields.cloned().collect();

@@ -115,6 +115,24 @@ fn an_action_for_files_is_refused_with_what_to_use_instead() {
 }
 
 #[test]
+fn a_password_in_a_flag_is_warned_of() {
+    let folder = super::database();
+    let url = "postgres://a:s3cret@127.0.0.1:1/x";
+    let copy = maintenance(&at(&folder, "registry.db"), ["--copy-to", url]);
+    for (mut command, flag) in
+        [(copy, "--copy-to"), (registry(["maintenance", "--check", "--database-url", url]), "--database-url")]
+    {
+        let ran = Ran::of(&mut command);
+        let warning = format!(
+            "warning: other users of this machine can see the password in {flag}; put it into PGPASSWORD or the file of \
+             PGPASSFILE\nerror: can't connect"
+        );
+        assert!(ran.code == 1 && ran.stderr.starts_with(&warning), "{ran:?}");
+        assert!(!ran.stderr.contains("s3cret"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_database_that_can_not_be_maintained_is_refused_in_one_line() {
     let hba = "local postgres all trust\nlocal open all trust\nlocal all all scram-sha-256\n";
     let cluster = Cluster::with(&[("hba.conf", hba)], 5432, |folder| {

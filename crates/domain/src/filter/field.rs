@@ -203,9 +203,10 @@ impl Field {
             }
             [scores, rest @ ..] if scores == "scores" && scope == Scope::Versions => {
                 let message = format!(
-                    "expected scores.SUITE.METRIC, found {} names after scores; put a name that contains a point \
-                     between backticks",
-                    rest.len()
+                    "expected scores.SUITE.METRIC, found {} name{} after scores; put a name that contains a \
+                     point between backticks",
+                    rest.len(),
+                    if rest.len() == 1 { "" } else { "s" },
                 );
                 Err(scanner.error_at(mark, message))
             }

@@ -66,7 +66,7 @@ fn an_error_has_the_position_and_says_what_was_expected() {
             9,
             "expected an operator (=, !=, <, <=, >, >=, LIKE, ILIKE, IN, NOT, IS), found \"key\"",
         ),
-        ("scores.a = 1", 1, "expected scores.SUITE.METRIC, found 1 names after scores"),
+        ("scores.a = 1", 1, "expected scores.SUITE.METRIC, found 1 name after scores"),
         ("scores.a.b.c = 1", 1, "put a name that contains a point between backticks"),
         ("name", 5, "expected an operator"),
         ("name == 'x'", 6, "expected =, found \"==\""),

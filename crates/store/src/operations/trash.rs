@@ -75,7 +75,7 @@ pub fn restore(
         .into());
     }
     if let Some(taken) = store.find_label(&version.name, &version.label)? {
-        return Err(Refusal::taken(&version.name, &version.label, taken).into());
+        return Err(Refusal::label_in_use(&version.name, &version.label, taken).into());
     }
     restore_unchecked(store, version, context)
 }

@@ -50,7 +50,7 @@ pub enum OpenError {
     )]
     Extension { database: String, why: String },
     #[error(
-        "user {user:?} can't create tables in database {database:?}: {why}; as its owner: GRANT CREATE ON SCHEMA public TO \"{user}\""
+        "user {user:?} can't create or use tables in database {database:?}: {why}; connect as the owner of the registry's tables, or, if there are none yet, as the owner of the database: GRANT CREATE ON SCHEMA public TO \"{user}\""
     )]
     Denied { database: String, user: String, why: String },
     #[error(

@@ -41,7 +41,7 @@ pub(in crate::http) fn all() -> Value {
         ProblemDetails,
         FieldProblem
     );
-    // In answers, a field that may be null is present all the same.
+    // In answers, a field that may be null is still present.
     for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent"] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
         schemas[name]["required"] = fields.filter(|name| !name.starts_with("deleted_")).cloned().collect();
