@@ -34,7 +34,7 @@ pub fn a_deleted_version_is_restored_with_its_values_and_without_its_aliases(sto
     register(store, "m", "1");
     conflict(
         at(store, 7, |store, context| operations::restore(store, version.id, context)),
-        "registered already",
+        "delete that one first",
     );
 }
 
