@@ -283,6 +283,10 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
+    fn next_number(&mut self, _: &str) -> Result<i64, StoreError> {
+        absent()
+    }
+
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
         Ok(model)
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     digest::{Digest, Measurement},
+    import::GivenTimes,
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
     manifest::Manifest,
@@ -157,6 +158,9 @@ pub struct Draft {
     pub metrics: Object,
     /// The tags with a value, which is not empty.
     pub properties: BTreeMap<String, String>,
+    /// The number that an import asks for; `None` for the next one.
+    pub number: Option<i64>,
+    pub times: GivenTimes,
     /// The files; set by [`Draft::set_manifest`].
     pub manifest: Option<Arc<Manifest>>,
     /// True if the registry has the bytes of the manifest in its own store.
@@ -248,10 +252,10 @@ impl Draft {
     /// Turns the draft into a version, which the store gives its id, model and number. Empty tags and metrics become `None`.
     #[must_use]
     pub fn into_version(self, now: Timestamp) -> Version {
-        let now = now.to_string();
         let manifest = self.manifest.as_ref();
         let digest = manifest.map(|manifest| manifest.digest().to_string());
         let manifest = manifest.map(|manifest| manifest.summary(self.is_stored));
+        let (created_at, updated_at) = self.times.or_now(now);
         let Provenance { run_id, git_commit, created_by, source_host } = self.provenance;
         let mut version = Version {
             id: 0,
@@ -283,8 +287,8 @@ impl Draft {
             description: self.description,
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
-            created_at: now.clone(),
-            updated_at: now,
+            created_at: created_at.to_string(),
+            updated_at: updated_at.to_string(),
             properties: tags::properties(&self.properties),
             digest,
             manifest,

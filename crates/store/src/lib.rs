@@ -135,7 +135,8 @@ pub trait WriteStore {
     fn find_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the id of the newest version of this model with this revision, 40 hex digits in lower case.
     fn find_revision(&mut self, model: ModelKey, revision: &str) -> Result<Option<VersionId>, StoreError>;
-    /// Adds a version to a model, with the files of its manifest, under an id and a number that were never used before.
+    /// Adds a version to a model, with the files of its manifest, under an id and a number that were never used before. A number that
+    /// the draft gives is not below [`WriteStore::next_number`].
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if name and label are taken.
@@ -185,6 +186,8 @@ pub trait WriteStore {
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Returns true if a deleted or purged model had this name last and gave numbers to versions.
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError>;
+    /// Returns the number that the next version of this name gets, if there is such a model or not.
+    fn next_number(&mut self, name: &str) -> Result<i64, StoreError>;
     /// Adds a model and returns it with its key. The numbers of versions continue those of deleted models with its name.
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError>;
     /// Writes name, description, tags and `updated_at`. A new name goes to all versions.
