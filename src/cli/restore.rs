@@ -130,8 +130,8 @@ fn deleted_versions(client: &Client, v1: &V1<'_>, reading: &VersionRef) -> Resul
             }
             Ok(deleted)
         }
-        // A deleted version has no aliases.
-        VersionRef::Alias(..) => Ok(Vec::new()),
+        // A deleted version has no aliases, and a revision may be several versions.
+        VersionRef::Alias(..) | VersionRef::Revision(..) => Ok(Vec::new()),
     }
 }
 

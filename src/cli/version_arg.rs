@@ -100,7 +100,7 @@ impl VersionArg {
             VersionRef::Label(name, label) => client.model_by_name(name, label),
             VersionRef::Alias(name, alias) if alias == PRODUCTION_ALIAS => client.production(name),
             // The native API knows neither aliases nor numbers.
-            VersionRef::Alias(..) | VersionRef::Number(..) => {
+            VersionRef::Alias(..) | VersionRef::Number(..) | VersionRef::Revision(..) => {
                 client.model(v1.version(reading)?["id"].as_i64().unwrap_or_default())
             }
         })
@@ -201,6 +201,7 @@ fn described(reading: &VersionRef) -> String {
         VersionRef::Label(name, label) => format!("version {label} of {name}"),
         VersionRef::Number(name, number) => format!("number {number} of {name}"),
         VersionRef::Alias(name, alias) => format!("alias {alias} of {name}"),
+        VersionRef::Revision(name, revision) => format!("revision {revision} of {name}"),
     })
 }
 

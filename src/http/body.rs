@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::domain::{
-    Evaluation, FileRecord, Refusal, Status,
+    Evaluation, FileRecord, GivenTimes, Refusal, Status,
     json::{MAX_DEPTH, Object, depth, has_reserved_key},
 };
 
@@ -215,6 +215,23 @@ impl<'f> Fields<'f> {
             self.record(Problem::less_than(0), size_bytes, size.into());
         }
         FileRecord { path: None, sha256: digest, size_bytes: size }
+    }
+
+    /// Reads a number from `least` to `most`, which may be missing, but not null.
+    pub(super) fn integer_in(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let number = self.not_null(name)?;
+        let problem = match number {
+            _ if number < least => Problem::less_than(least),
+            _ if number > most => Problem::more_than(most),
+            _ => return Some(number),
+        };
+        self.record(problem, name, number.into());
+        None
+    }
+
+    /// Reads when something was created and changed elsewhere, for `/v1`.
+    pub(super) fn given_times(&mut self) -> GivenTimes {
+        GivenTimes { created_at: self.not_null("created_at"), updated_at: self.not_null("updated_at") }
     }
 
     /// Reads tags by key. The value `null` removes a tag, if `removes` is true.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     domain::{
-        DeletedVersion, Holding, ModelSummary, Page, Patch, Precondition, Refusal, Version,
+        DeletedVersion, GivenTimes, Holding, ModelSummary, Page, Patch, Precondition, Refusal, Version,
         model::ModelPatch,
         query::{DeletedQuery, HistoryQuery, ModelQuery},
         tags::TagChanges,
@@ -77,10 +77,11 @@ impl Registry {
         &self,
         name: String,
         patch: ModelPatch,
+        times: GivenTimes,
         caller: Caller,
     ) -> Result<ModelSummary> {
         self.change(caller, move |store, context| {
-            let model = operations::create_model(store, &name, &patch, context)?;
+            let model = operations::create_model(store, &name, &patch, times, context)?;
             store.summarize(model)
         })
         .await

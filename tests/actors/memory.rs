@@ -15,8 +15,8 @@ use model_registry::{
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
-        Backend, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep,
-        VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+        Backend, FileRange, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction,
+        Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion, VisitVersions, WriteStore,
     },
 };
 
@@ -153,6 +153,10 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
+    fn files(&mut self, _: &FileRange<'_>, _: VisitFiles<'_>) -> Result<(), StoreError> {
+        absent()
+    }
+
     fn events(&mut self, _: &EventQuery, _: VisitEvents<'_>) -> Result<Page, StoreError> {
         absent()
     }
@@ -204,6 +208,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn find_number(&mut self, _: ModelKey, _: i64) -> Result<Option<VersionId>, StoreError> {
+        absent()
+    }
+
+    fn find_revision(&mut self, _: ModelKey, _: &str) -> Result<Option<VersionId>, StoreError> {
         absent()
     }
 
@@ -272,6 +280,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn has_spent_numbers(&mut self, _: &str) -> Result<bool, StoreError> {
+        absent()
+    }
+
+    fn next_number(&mut self, _: &str) -> Result<i64, StoreError> {
         absent()
     }
 

@@ -6,6 +6,7 @@ mod aliases;
 mod left_out;
 mod lists;
 mod maintenance;
+mod manifests;
 mod models;
 mod postgres;
 #[path = "../support/postgres.rs"]

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, Holding, LabelReuse, Model, Precondition, Refusal, Status, Version,
-        VersionRef,
+        Draft, FileRecord, Gate, GivenTimes, Holding, LabelReuse, Model, Precondition, Refusal, Status,
+        Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
@@ -152,7 +152,9 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
         };
     let created = patch(None, Some(Some("small")), vec![tag("team", Some("nlp"))]);
     let create = |store: &mut _, name: &str| {
-        at(store, 0, |store, context| operations::create_model(store, name, &created, context))
+        at(store, 0, |store, context| {
+            operations::create_model(store, name, &created, GivenTimes::default(), context)
+        })
     };
     let model = create(store, "m").unwrap();
     conflict(create(store, "m"), "already");
@@ -237,8 +239,10 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     rename(store, 6, "m", "n").unwrap();
     conflict(rename(store, 7, "n", "m"), "its labels and numbers stay spent; choose another name");
     // A name that a rename gave up, and the name of a deleted model that never had a version.
-    at(store, 8, |store, context| operations::create_model(store, "empty", &ModelPatch::default(), context))
-        .unwrap();
+    at(store, 8, |store, context| {
+        operations::create_model(store, "empty", &ModelPatch::default(), GivenTimes::default(), context)
+    })
+    .unwrap();
     remove(store, 9, "empty");
     rename(store, 10, "other", "empty").unwrap();
     rename(store, 11, "n", "other").unwrap();

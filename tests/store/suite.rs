@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::{add, aliases, models, search, tags, trash};
+use crate::{add, aliases, manifests, models, search, tags, trash};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -53,6 +53,11 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         tags::a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_change,
         tags::a_tag_change_that_is_refused_writes_nothing,
         tags::fields_and_tags_change_in_one_update_with_one_event,
+        manifests::files_are_listed_by_path_with_and_without_folders_in_pages,
+        manifests::a_version_without_a_manifest_lists_the_files_of_its_row,
+        manifests::the_files_of_a_version_go_with_it_to_the_trash_and_come_back,
+        manifests::a_version_is_found_by_its_revision_and_by_the_digest_of_any_file,
+        manifests::the_files_of_a_registered_version_do_not_change,
         search::searches_match_the_evaluation_of_their_filters,
         search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {

@@ -109,6 +109,7 @@ impl V1<'_> {
                 format!("{}/versions/label:{}", of_model(name), segment(label))
             }
             VersionRef::Alias(name, alias) => format!("{}/versions/@{}", of_model(name), segment(alias)),
+            VersionRef::Revision(name, revision) => format!("{}/versions/{revision}", of_model(name)),
         };
         self.expect_version(self.get(&path)?)
     }

@@ -15,6 +15,12 @@ impl Digest {
         Self(bytes)
     }
 
+    /// Returns the raw bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Parses 64 hex digits in either case, with or without a leading `sha256:`. Blank text is `None`.
     ///
     /// # Errors

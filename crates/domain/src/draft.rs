@@ -1,11 +1,13 @@
 //! A registration: a version that has no id yet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     digest::{Digest, Measurement},
+    import::GivenTimes,
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
+    manifest::Manifest,
     refusal::Refusal,
     status::Status,
     tags,
@@ -156,6 +158,13 @@ pub struct Draft {
     pub metrics: Object,
     /// The tags with a value, which is not empty.
     pub properties: BTreeMap<String, String>,
+    /// The number that an import asks for; `None` for the next one.
+    pub number: Option<i64>,
+    pub times: GivenTimes,
+    /// The files; set by [`Draft::set_manifest`].
+    pub manifest: Option<Arc<Manifest>>,
+    /// True if the registry has the bytes of the manifest in its own store.
+    pub is_stored: bool,
 }
 
 impl Draft {
@@ -169,6 +178,23 @@ impl Draft {
             check_name(field, text)?;
         }
         Ok(Self { name, label, ..Self::default() })
+    }
+
+    /// Makes these the files of the version, and describes it by those of them that stand for it where only one can.
+    pub fn set_manifest(&mut self, manifest: Manifest, is_stored: bool) {
+        let checkpoint = manifest.checkpoint();
+        self.checkpoint = FileRecord {
+            path: None,
+            sha256: checkpoint.map(|file| file.sha256),
+            size_bytes: checkpoint.map(|file| file.size_bytes).or_else(|| manifest.weights_bytes()),
+        };
+        let config = manifest.config();
+        self.config = FileRecord {
+            path: None,
+            sha256: config.map(|file| file.sha256),
+            size_bytes: config.map(|file| file.size_bytes),
+        };
+        (self.manifest, self.is_stored) = (Some(Arc::new(manifest)), is_stored);
     }
 
     /// Refuses values that no version may have.
@@ -186,7 +212,7 @@ impl Draft {
     /// # Errors
     /// [`Refusal::LabelSpent`] if the digests differ or one is missing.
     pub fn check_same_bytes(&self, spent: &[Option<String>]) -> Result<(), Refusal> {
-        let own = self.checkpoint.sha256.map(|digest| digest.to_string());
+        let own = self.digest().map(|digest| digest.to_string());
         let differs = |spent: &String| own.as_ref().is_some_and(|own| own != spent);
         if spent.iter().flatten().any(differs) {
             return Err(Refusal::spent(&self.name, &self.label));
@@ -198,13 +224,19 @@ impl Draft {
         Ok(())
     }
 
-    /// Trims the artifact's URI. If there is none, it becomes `sha256:` and the checkpoint's digest.
+    /// Returns the digest that tells the bytes of the version from others: the manifest's, or else the checkpoint's.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        self.manifest.as_ref().map_or(self.checkpoint.sha256, |manifest| Some(manifest.digest()))
+    }
+
+    /// Trims the artifact's URI. If there is none, it becomes `sha256:` and the version's digest.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] if there is neither.
     pub fn resolve_artifact_uri(&mut self) -> Result<(), Refusal> {
         let given = self.artifact_uri.as_deref().map(str::trim).filter(|uri| !uri.is_empty());
-        let uri = match (given, self.checkpoint.sha256) {
+        let uri = match (given, self.digest()) {
             (Some(uri), _) => uri.to_owned(),
             (None, Some(digest)) => format!("sha256:{digest}"),
             (None, None) => {
@@ -220,9 +252,12 @@ impl Draft {
     /// Turns the draft into a version, which the store gives its id, model and number. Empty tags and metrics become `None`.
     #[must_use]
     pub fn into_version(self, now: Timestamp) -> Version {
-        let now = now.to_string();
+        let manifest = self.manifest.as_ref();
+        let digest = manifest.map(|manifest| manifest.digest().to_string());
+        let manifest = manifest.map(|manifest| manifest.summary(self.is_stored));
+        let (created_at, updated_at) = self.times.or_now(now);
         let Provenance { run_id, git_commit, created_by, source_host } = self.provenance;
-        Version {
+        let mut version = Version {
             id: 0,
             model: 0,
             number: 0,
@@ -252,10 +287,14 @@ impl Draft {
             description: self.description,
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
-            created_at: now.clone(),
-            updated_at: now,
+            created_at: created_at.to_string(),
+            updated_at: updated_at.to_string(),
             properties: tags::properties(&self.properties),
-        }
+            digest,
+            manifest,
+        };
+        version.refresh_digest();
+        version
     }
 }
 

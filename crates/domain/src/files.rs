@@ -1,6 +1,12 @@
 //! The files of a version.
 
-use crate::{limits::MAX_NAME_BYTES, text_enum::text_enum, version::Version};
+use crate::{
+    digest::Digest,
+    limits::MAX_NAME_BYTES,
+    manifest::digest_of,
+    text_enum::text_enum,
+    version::{Version, VersionRef},
+};
 
 text_enum! {
     /// What a file is for.
@@ -14,6 +20,135 @@ text_enum! {
         /// Anything else.
         Other = "other",
     }
+}
+
+/// Endings of names of files with weights.
+const WEIGHTS: [&str; 22] = [
+    "safetensors",
+    "gguf",
+    "ggml",
+    "bin",
+    "pt",
+    "pth",
+    "ckpt",
+    "onnx",
+    "h5",
+    "hdf5",
+    "keras",
+    "msgpack",
+    "pb",
+    "tflite",
+    "pdparams",
+    "npz",
+    "npy",
+    "mlmodel",
+    "engine",
+    "nemo",
+    "joblib",
+    "pkl",
+];
+/// Endings of names of configurations.
+const CONFIG: [&str; 6] = ["json", "yaml", "yml", "toml", "ini", "cfg"];
+/// Beginnings of names of parts of a tokenizer.
+const TOKENIZER: [&str; 8] = [
+    "tokenizer",
+    "vocab.",
+    "merges.",
+    "special_tokens_map.",
+    "added_tokens.",
+    "spiece.",
+    "sentencepiece.",
+    "chat_template.",
+];
+/// Beginnings of names of files that only resume a training.
+const TRAINING_STATE: [&str; 7] =
+    ["optimizer.", "scheduler.", "scaler.", "rng_state", "random_states", "training_args.", "trainer_state."];
+
+impl FileRole {
+    /// Returns what a file is for, by its name.
+    #[must_use]
+    pub fn of_path(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        if is_training_state(path) {
+            Self::Other
+        } else if TOKENIZER.iter().any(|start| name.starts_with(start)) || ending == "tiktoken" {
+            Self::Tokenizer
+        } else if WEIGHTS.contains(&ending) {
+            Self::Weights
+        } else if CONFIG.contains(&ending) {
+            Self::Config
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Returns true if a file only serves to resume a training: the state of an optimizer, a scheduler or a generator of random
+/// numbers.
+#[must_use]
+pub fn is_training_state(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
+    TRAINING_STATE.iter().any(|start| name.starts_with(start)) || name.contains("optim_states")
+}
+
+/// Which files of a version to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileQuery {
+    /// The version.
+    pub version: VersionRef,
+    /// Only what this folder contains; without `/` at its end.
+    pub under: Option<String>,
+    /// True to list what folders contain, in place of the folders.
+    pub is_recursive: bool,
+    /// The maximum number of entries.
+    pub limit: u32,
+    /// The path of the entry before the first; of a folder with `/` at its end.
+    pub after: Option<String>,
+}
+
+impl FileQuery {
+    /// The number of entries of a page, unless a request gives another.
+    pub const DEFAULT_LIMIT: u32 = 1_000;
+    /// The maximum number of entries of a page.
+    pub const MAX_LIMIT: u32 = 10_000;
+}
+
+/// An entry of a list of files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The path of a folder, with `/` at its end.
+    Folder(String),
+    /// A file.
+    File(VersionFile),
+}
+
+impl Entry {
+    /// Returns the entry of a file below `prefix`, which is a folder with `/` or empty: the file, or the folder in which it is.
+    #[must_use]
+    pub fn of(file: VersionFile, prefix: &str, is_recursive: bool) -> Self {
+        let rest = file.path.get(prefix.len()..).filter(|_| !is_recursive);
+        match rest.and_then(|rest| rest.find('/')) {
+            Some(end) => Self::Folder(file.path.get(..=prefix.len() + end).unwrap_or_default().to_owned()),
+            None => Self::File(file),
+        }
+    }
+
+    /// Returns its path; of a folder with `/` at its end.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Folder(path) => path,
+            Self::File(file) => &file.path,
+        }
+    }
+}
+
+/// Returns the first path that sorts after all files of a folder, byte by byte.
+#[must_use]
+pub fn after_folder(folder: &str) -> String {
+    // The character after '/'.
+    format!("{folder}0")
 }
 
 /// A file of a version.
@@ -36,8 +171,13 @@ impl VersionFile {
     /// A file is named after the last segment of its path. Without a path, the checkpoint is named after the last segment of
     /// the artifact's URI, or else `checkpoint`, and the configuration is named `config`. If both names are equal, the
     /// configuration becomes `config/NAME`.
+    ///
+    /// The files of a version with a manifest are not in its row, and none is returned.
     #[must_use]
     pub fn of<S: AsRef<str>>(version: &Version<S>) -> Vec<Self> {
+        if version.manifest.is_some() {
+            return Vec::new();
+        }
         let text = |text: &'_ Option<S>| text.as_ref().map(|text| text.as_ref().to_owned());
         let (uri, path) = (text(&version.artifact_uri), text(&version.checkpoint_path));
         // The column can't be empty, so it contains the URI if there is no path.
@@ -69,6 +209,15 @@ impl VersionFile {
         }
         files
     }
+
+    /// Returns the digest of all files of a version without a manifest; `None` if a file has none, or there is no file.
+    pub(crate) fn digest_of<S: AsRef<str>>(version: &Version<S>) -> Option<Digest> {
+        let files = Self::of(version);
+        let digest = |file: &Self| Digest::parse("sha256", file.sha256.as_deref()?).ok().flatten();
+        let digests: Option<Vec<_>> =
+            files.iter().map(|file| Some((file.path.as_str(), digest(file)?))).collect();
+        digests.filter(|files| !files.is_empty()).map(digest_of)
+    }
 }
 
 /// Returns the path in a URI; `None` if it has none, as in `sha256:…`.
@@ -91,6 +240,32 @@ fn last_name(path: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::version::tests::sample;
+
+    #[test]
+    fn the_name_of_a_file_tells_what_it_is_for() {
+        for (path, role) in [
+            ("model.safetensors", FileRole::Weights),
+            ("a/b/pytorch_model-00001-of-00002.bin", FileRole::Weights),
+            ("MODEL.GGUF", FileRole::Weights),
+            ("config.json", FileRole::Config),
+            ("model.safetensors.index.json", FileRole::Config),
+            ("1_Pooling/config.json", FileRole::Config),
+            ("tokenizer.json", FileRole::Tokenizer),
+            ("tokenizer.model", FileRole::Tokenizer),
+            ("vocab.txt", FileRole::Tokenizer),
+            ("merges.txt", FileRole::Tokenizer),
+            ("cl100k.tiktoken", FileRole::Tokenizer),
+            ("README.md", FileRole::Other),
+            ("LICENSE", FileRole::Other),
+            ("optimizer.pt", FileRole::Other),
+            ("rng_state_0.pth", FileRole::Other),
+            ("global_step5/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", FileRole::Other),
+            (".bin", FileRole::Weights),
+        ] {
+            assert_eq!(FileRole::of_path(path), role, "{path}");
+            assert_eq!(is_training_state(path), path.contains("optim") || path.contains("rng"), "{path}");
+        }
+    }
 
     #[test]
     fn a_version_has_a_file_for_each_of_checkpoint_and_configuration_that_is_known() {

@@ -15,6 +15,17 @@ use crate::{
 const MUTABLE_FIELDS: [&str; 8] =
     ["status", "frozen", "training_step", "training_loss", "dataset", "description", "tags", "metrics"];
 
+/// Fields that never change on a version with a manifest: its files are immutable.
+const FILE_FIELDS: [&str; 7] = [
+    "artifact_uri",
+    "local_checkpoint_path",
+    "checkpoint_sha256",
+    "checkpoint_size_bytes",
+    "local_config_path",
+    "config_sha256",
+    "config_size_bytes",
+];
+
 /// The fields to change; a field that is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[allow(missing_docs, reason = "named as in `Version`")]
@@ -122,8 +133,8 @@ impl Patch {
     /// Checks that this patch may be applied to `version`.
     ///
     /// # Errors
-    /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, change an immutable field, or leave too many
-    /// tags.
+    /// [`Refusal::Conflict`] if the patch would unfreeze a frozen version, change an immutable field or the files of a
+    /// manifest, or leave too many tags.
     pub fn check_allowed<S: AsRef<str>>(&self, version: &Version<S>) -> Result<(), Refusal> {
         if version.frozen && self.frozen == Some(false) {
             return Err(Refusal::Conflict(
@@ -132,6 +143,16 @@ impl Patch {
         }
         if let (Some(tags), Some(properties)) = (&self.tags, &version.properties) {
             tags::check_room(properties.as_ref(), tags)?;
+        }
+        if version.manifest.is_some() {
+            let fields = self.updated_fields().into_iter();
+            let files: Vec<_> = fields.filter(|field| FILE_FIELDS.contains(field)).collect();
+            if !files.is_empty() {
+                return Err(Refusal::Conflict(format!(
+                    "the files of this version are immutable, so {} can't change; register a new version instead",
+                    files.join(", ")
+                )));
+            }
         }
         if !version.is_immutable() {
             return Ok(());
@@ -198,6 +219,7 @@ impl Patch {
         if let Some(metrics) = &self.metrics {
             version.metrics = Some(suites::replaced(version.metrics.as_deref(), metrics));
         }
+        version.refresh_digest();
     }
 }
 
@@ -226,7 +248,7 @@ fn apply_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::tests::sample;
+    use crate::{manifest::ManifestSummary, version::tests::sample};
 
     fn text(text: &str) -> Option<String> {
         Some(text.to_owned())
@@ -292,6 +314,42 @@ mod tests {
             patch.apply(&mut changed);
             assert_ne!(changed, open, "{field} was applied");
         }
+    }
+
+    #[test]
+    fn the_files_of_a_manifest_are_immutable_and_everything_else_is_as_without_one() {
+        let manifest = Some(ManifestSummary { files: 2, total_bytes: 3, is_stored: false });
+        let mut version = Version { manifest, digest: text(&"d".repeat(64)), ..sample() };
+        for (field, patch) in one_of_each() {
+            match patch.check_allowed(&version) {
+                Ok(()) => assert!(!FILE_FIELDS.contains(&field), "{field}"),
+                Err(refusal) => {
+                    assert!(FILE_FIELDS.contains(&field), "{field}");
+                    let text = refusal.to_string();
+                    assert!(
+                        text.contains("files of this version are immutable") && text.contains(field),
+                        "{text}"
+                    );
+                }
+            }
+        }
+        Patch { description: text("d"), ..Patch::default() }.apply(&mut version);
+        assert_eq!(version.digest, text(&"d".repeat(64)));
+    }
+
+    #[test]
+    fn the_digest_of_a_version_without_a_manifest_follows_its_files() {
+        let mut version = sample();
+        assert_eq!(version.digest, None);
+        let sha256 = Some(Digest::from_bytes([1; 32]));
+        let digest = FileRecord { sha256, ..FileRecord::default() };
+        Patch { checkpoint: digest.clone(), ..Patch::default() }.apply(&mut version);
+        assert_eq!(version.digest, text(&"01".repeat(32)));
+        Patch { config: FileRecord { size_bytes: Some(1), ..FileRecord::default() }, ..Patch::default() }
+            .apply(&mut version);
+        assert_eq!(version.digest, None, "the configuration has no digest");
+        Patch { config: digest, ..Patch::default() }.apply(&mut version);
+        assert!(version.digest.is_some_and(|digest| digest != "01".repeat(32)));
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub enum Rule {
 }
 
 /// The columns of a version.
-pub const MODEL_RULES: [(&str, Rule); 30] = [
+pub const MODEL_RULES: [(&str, Rule); 34] = [
     ("id", Rule::Id),
     ("name", Rule::Label),
     ("version", Rule::Label),
@@ -130,6 +130,10 @@ pub const MODEL_RULES: [(&str, Rule); 30] = [
     ("created_at", Rule::Time),
     ("updated_at", Rule::Time),
     ("properties", Rule::Properties),
+    ("digest", Rule::Digest),
+    ("file_count", Rule::Size),
+    ("total_bytes", Rule::Size),
+    ("stored", Rule::Flag),
 ];
 
 /// The columns of an event.

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use crate::{
+    files::VersionFile,
     json::{Object, Value},
+    manifest::ManifestSummary,
     model::{ModelKey, PRODUCTION_ALIAS},
     refusal::Refusal,
     status::Status,
@@ -96,6 +98,10 @@ pub struct Version<S = String> {
     pub updated_at: S,
     /// JSON text of an object: the values of tags that have one; see [`Tags`].
     pub properties: Option<S>,
+    /// The digest of all its files, 64 lower-case hex digits. Absent if it has no file, or one without a digest.
+    pub digest: Option<S>,
+    /// What it has of its manifest. Absent if it was registered without one, by its checkpoint and configuration.
+    pub manifest: Option<ManifestSummary>,
 }
 
 impl<S: AsRef<str>> Version<S> {
@@ -104,6 +110,12 @@ impl<S: AsRef<str>> Version<S> {
     #[must_use]
     pub fn revision(&self) -> String {
         revision(self.id, self.updated_at.as_ref())
+    }
+
+    /// Computes the digest of a version without a manifest, whose files are in its row.
+    #[must_use]
+    pub fn computed_digest(&self) -> Option<String> {
+        VersionFile::digest_of(self).map(|digest| digest.to_string())
     }
 
     /// Checks that the version may be deleted. An immutable one needs `force`.
@@ -148,6 +160,8 @@ pub enum VersionRef {
     Number(String, i64),
     /// The version of this model that holds this alias, which may be [`PRODUCTION_ALIAS`].
     Alias(String, String),
+    /// The newest version of this model with this revision, in lower case.
+    Revision(String, String),
 }
 
 impl VersionRef {
@@ -174,11 +188,21 @@ impl VersionRef {
             Self::Alias(name, alias) => {
                 Refusal::NotFound(format!("{name:?} has no version with the alias {alias:?}"))
             }
+            Self::Revision(name, revision) => {
+                Refusal::NotFound(format!("{name:?} has no version with the revision {revision}"))
+            }
         }
     }
 }
 
 impl Version {
+    /// Sets the digest of a version without a manifest, whose files are in its row.
+    pub(crate) fn refresh_digest(&mut self) {
+        if self.manifest.is_none() {
+            self.digest = self.computed_digest();
+        }
+    }
+
     /// Returns the values of these fields, which are named as in [`Patch::updated_fields`](crate::Patch::updated_fields).
     #[must_use]
     pub fn values(&self, fields: &[&str]) -> Object {
@@ -260,6 +284,8 @@ impl VersionRow<'_> {
             created_at: self.created_at.into_owned(),
             updated_at: self.updated_at.into_owned(),
             properties: own(self.properties),
+            digest: own(self.digest),
+            manifest: self.manifest,
         }
     }
 }

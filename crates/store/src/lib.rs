@@ -6,19 +6,21 @@
 
 mod backend;
 pub mod copy;
+mod files;
 pub mod maintenance;
 pub mod operations;
 pub mod postgres;
 pub mod sqlite;
 
 pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, Upkeep};
+pub use files::{FilePage, FileRange, list_files};
 
 use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
     ModelKey, ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent,
-    Version, VersionId, VersionRef, VersionRow,
+    Version, VersionFile, VersionId, VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -63,6 +65,8 @@ impl StoreError {
 pub type VisitVersion<'v> = &'v mut dyn FnMut(VersionRow<'_>);
 /// Called with each row until it breaks; no more rows are read then.
 pub type VisitVersions<'v> = &'v mut dyn FnMut(VersionRow<'_>) -> ControlFlow<()>;
+/// Called with each file until it breaks; no more files are read then.
+pub type VisitFiles<'v> = &'v mut dyn FnMut(VersionFile) -> ControlFlow<()>;
 /// Called with each event until it breaks; no more events are read then.
 pub type VisitEvents<'v> = &'v mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 /// Called with each deleted version until it breaks; no more are read then.
@@ -98,6 +102,8 @@ pub trait ReadStore {
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError>;
     /// Returns the values that a comparison needs of the versions of `ids` that exist: by ascending id, each once.
     fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError>;
+    /// Visits files of a manifest, in the order of their paths.
+    fn files(&mut self, range: &FileRange<'_>, visit: VisitFiles<'_>) -> Result<(), StoreError>;
     /// Visits a page of a version's events, newest first. The result describes the whole page.
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError>;
     /// Visits a page of the whole audit trail, or of a model's part of it, newest first.
@@ -127,7 +133,10 @@ pub trait WriteStore {
     fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError>;
     /// Returns the id of the version of this model with this number.
     fn find_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
-    /// Adds a version to a model, under an id and a number that were never used before.
+    /// Returns the id of the newest version of this model with this revision, 40 hex digits in lower case.
+    fn find_revision(&mut self, model: ModelKey, revision: &str) -> Result<Option<VersionId>, StoreError>;
+    /// Adds a version to a model, with the files of its manifest, under an id and a number that were never used before. A number that
+    /// the draft gives is not below [`WriteStore::next_number`].
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if name and label are taken.
@@ -164,7 +173,8 @@ pub trait WriteStore {
     fn find_deleted_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
     /// Returns the ids of the versions that went to the trash together with their model.
     fn deleted_with_model(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
-    /// Returns the different digests of the deleted versions with this name and label; `None` for one without a digest.
+    /// Returns the different digests of the deleted versions with this name and label, of a manifest or of a checkpoint; `None` for
+    /// one without a digest.
     /// Their models may be deleted too. Of the purged versions of a model, only the last digest is known.
     fn spent_digests(&mut self, name: &str, label: &str) -> Result<Vec<Option<String>>, StoreError>;
     /// Takes a version out of the trash, with the values given.
@@ -176,6 +186,8 @@ pub trait WriteStore {
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Returns true if a deleted or purged model had this name last and gave numbers to versions.
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError>;
+    /// Returns the number that the next version of this name gets, if there is such a model or not.
+    fn next_number(&mut self, name: &str) -> Result<i64, StoreError>;
     /// Adds a model and returns it with its key. The numbers of versions continue those of deleted models with its name.
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError>;
     /// Writes name, description, tags and `updated_at`. A new name goes to all versions.

@@ -147,13 +147,17 @@ macro_rules! version_columns {
             ("model_key", Integer),
             ("number", Integer),
             ("properties", Text),
+            ("digest", Text),
+            ("file_count", Integer),
+            ("total_bytes", Integer),
+            ("stored", Flag),
             $($more),*
         ]
     };
 }
 
 /// The tables in the order in which they are copied. The lookup tables are not among them: they are derived from versions.
-pub(crate) static TABLES: [Table; 10] = [
+pub(crate) static TABLES: [Table; 11] = [
     Table {
         name: "registered_models",
         key: 1,
@@ -178,6 +182,17 @@ pub(crate) static TABLES: [Table; 10] = [
         name: "deleted_models",
         key: 1,
         columns: version_columns!(("deleted_at", Text), ("deleted_by", Text), ("with_model", Flag)),
+    },
+    Table {
+        name: "manifest_files",
+        key: 2,
+        columns: &[
+            ("version_id", Integer),
+            ("path", Text),
+            ("size_bytes", Integer),
+            ("sha256", Text),
+            ("role", Text),
+        ],
     },
     Table {
         name: "aliases",

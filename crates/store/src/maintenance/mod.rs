@@ -3,6 +3,7 @@
 //! The rules are written once; each store reads its rows and gives them to the rules. This module runs no statement.
 
 pub(crate) mod derived;
+pub(crate) mod manifests;
 mod report;
 pub(crate) mod rules;
 pub(crate) mod trail;

@@ -59,7 +59,7 @@ pub(crate) struct Spanning {
     rows: &'static str,
 }
 
-pub(crate) const SPANNING: [Spanning; 9] = [
+pub(crate) const SPANNING: [Spanning; 11] = [
     Spanning {
         table: "models",
         problem: "does not belong to the model of its name",
@@ -86,6 +86,23 @@ pub(crate) const SPANNING: [Spanning; 9] = [
                 FROM (SELECT model_key, number FROM models UNION ALL SELECT model_key, number FROM deleted_models) \
                 AS numbered GROUP BY model_key) AS given \
             ON model_key = registered_models.id AND highest >= next_number",
+    },
+    Spanning {
+        table: "manifest_files",
+        problem: "has another number or size of files than its version says",
+        rows: "SELECT id, name FROM (SELECT id, name, file_count, total_bytes FROM models \
+                UNION ALL SELECT id, name, file_count, total_bytes FROM deleted_models) AS versions \
+            LEFT JOIN (SELECT version_id, count(*) AS files, sum(size_bytes) AS bytes FROM manifest_files \
+                GROUP BY version_id) AS listed ON version_id = id \
+            WHERE coalesce(file_count, 0) <> coalesce(files, 0) OR coalesce(total_bytes, 0) <> coalesce(bytes, 0) \
+                OR file_count IS NULL AND files > 0",
+    },
+    Spanning {
+        table: "manifest_files",
+        problem: "is a file of a version that does not exist",
+        rows: "SELECT version_id, min(path) FROM manifest_files \
+            WHERE NOT EXISTS (SELECT 1 FROM models WHERE id = version_id) \
+            AND NOT EXISTS (SELECT 1 FROM deleted_models WHERE id = version_id) GROUP BY version_id",
     },
     Spanning {
         table: "aliases",

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Model, Precondition, Refusal, Timestamp, VersionId, limits::check_name,
-    model::ModelPatch,
+    EventDraft, EventKind, GivenTimes, Model, Precondition, Refusal, Timestamp, VersionId,
+    limits::check_name, model::ModelPatch,
 };
 
 use super::{
@@ -14,15 +14,15 @@ use super::{
 use crate::{StoreError, WriteStore};
 
 /// Returns a model with this name, as its first version creates it.
-pub(super) fn new_model(name: &str, now: Timestamp) -> Model {
-    let now = now.to_string();
+pub(super) fn new_model(name: &str, times: GivenTimes, now: Timestamp) -> Model {
+    let (created_at, updated_at) = times.or_now(now);
     Model {
         key: 0,
         name: name.to_owned(),
         description: None,
         tags: BTreeMap::new(),
-        created_at: now.clone(),
-        updated_at: now,
+        created_at: created_at.to_string(),
+        updated_at: updated_at.to_string(),
         deleted_at: None,
     }
 }
@@ -35,10 +35,12 @@ pub fn create_model(
     store: &mut dyn WriteStore,
     name: &str,
     patch: &ModelPatch,
+    times: GivenTimes,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     check_name("name", name)?;
-    let mut model = new_model(name, context.now);
+    times.check(context.now)?;
+    let mut model = new_model(name, times, context.now);
     patch.apply(&mut model)?;
     if store.find_model(name)?.is_some() {
         return Err(Refusal::model_exists(name).into());

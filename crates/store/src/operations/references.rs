@@ -21,6 +21,10 @@ pub fn find_version(store: &mut dyn WriteStore, version: &VersionRef) -> Result<
             Some(model) => find_holder(store, model.key, name, alias)?.map(|holder| holder.id),
             None => None,
         },
+        VersionRef::Revision(name, revision) => match store.find_model(name)? {
+            Some(model) => store.find_revision(model.key, revision)?,
+            None => None,
+        },
     };
     Ok(found.ok_or_else(|| version.missing())?)
 }

@@ -12,6 +12,7 @@ mod events;
 mod lists;
 mod lookup;
 pub mod maintenance;
+mod manifest;
 mod models;
 mod options;
 mod reader;

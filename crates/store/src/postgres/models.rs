@@ -12,7 +12,7 @@ use crate::{StoreError, WriteStore};
 use super::{
     connection::{Parameter, Request},
     error::Failure,
-    lookup, registered,
+    lookup, manifest, registered,
     rows::{Value, columns, optional_text, owned_text, version},
     text::encoded,
     writer::{PostgresWriter, Write},
@@ -37,6 +37,8 @@ const BY_ID: &str = with_head!("models.id = $1");
 const PRODUCTION: &str = with_head!("models.name = $1 AND models.status = 'production'");
 const ID_BY_LABEL: &str = "SELECT id FROM models WHERE name = $1 AND version = $2";
 const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = $1 AND number = $2";
+const ID_BY_REVISION: &str = "SELECT id FROM models WHERE model_key = $1 AND digest >= $2 AND digest < $2 || 'g' \
+    ORDER BY number DESC LIMIT 1";
 const IDS_OF: &str = "SELECT id FROM models WHERE model_key = $1 ORDER BY id";
 
 const STATUS: &str = "SELECT status FROM models WHERE id = $1";
@@ -60,8 +62,9 @@ const DELETED_BY_ID: &str =
 const DELETED_BY_NUMBER: &str = "SELECT id FROM deleted_models WHERE model_key = $1 AND number = $2";
 const DELETED_WITH_MODEL: &str =
     "SELECT id FROM deleted_models WHERE model_key = $1 AND with_model ORDER BY id";
-/// A purged version leaves its digest, and of several with one label the one that was purged last.
-const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE name = $1 AND version = $2 \
+/// The digest of a manifest, or of a checkpoint without one. A purged version leaves its digest, and of several with one label the one that was purged last.
+const SPENT: &str = "SELECT CASE WHEN file_count IS NULL THEN checkpoint_sha256 ELSE digest END FROM deleted_models \
+    WHERE name = $1 AND version = $2 \
     UNION SELECT sha256 FROM spent_labels JOIN registered_models ON id = model_key \
     WHERE name = $1 AND label = $2";
 
@@ -152,13 +155,23 @@ impl WriteStore for PostgresWriter {
         self.id_by_number(ID_BY_NUMBER, model, number)
     }
 
+    fn find_revision(&mut self, model: ModelKey, revision: &str) -> Result<Option<VersionId>, StoreError> {
+        let key: [Parameter<'_>; 2] = [(&model, Type::INT8), (&revision, Type::TEXT)];
+        Self::id(&self.run_in_model(model, &[Request::prepared(ID_BY_REVISION, &key)])?)
+    }
+
     fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
-        let version = Version { model, ..draft.into_version(now) };
+        let manifest = draft.manifest.clone();
+        let number = draft.number.unwrap_or_default();
+        let version = Version { model, number, ..draft.into_version(now) };
         let (insert, before) = lookup::add(&version, false, &mut self.counts);
         self.defer(before);
         if let Some(row) = self.write(insert)?.first() {
             let id = row.try_get(0).map_err(Failure::from)?;
             let number = row.try_get(1).map_err(Failure::from)?;
+            if let Some(manifest) = manifest {
+                self.defer(manifest::add(id, &manifest));
+            }
             return Ok(Version { id, number, ..version });
         }
         // Guards callers that have not checked the label.
@@ -275,6 +288,14 @@ impl WriteStore for PostgresWriter {
         let answers = self.run_locked(&name, &[Request::prepared(registered::SPENT, &key)])?;
         let row = answers.last().and_then(|rows| rows.first());
         Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or_default())
+    }
+
+    fn next_number(&mut self, name: &str) -> Result<i64, StoreError> {
+        let name = encoded(name);
+        let key: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
+        let answers = self.run_locked(&name, &[Request::prepared(registered::NEXT_NUMBER, &key)])?;
+        let row = answers.last().and_then(|rows| rows.first());
+        Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or(1))
     }
 
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {

@@ -11,13 +11,14 @@ use registry_domain::{
 };
 
 use crate::{
-    ReadStore, SnapshotStore, StoreError, VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions,
+    FileRange, ReadStore, SnapshotStore, StoreError, VisitDeleted, VisitEvents, VisitFiles, VisitTrail,
+    VisitVersion, VisitVersions,
 };
 
 use super::{
     connection::{Connection, Connector, Parameter, Purpose, Session},
     error::Failure,
-    events, lists, registered,
+    events, lists, manifest, registered,
     rows::{BY_ID, columns, version},
     search,
     text::encoded,
@@ -41,6 +42,8 @@ macro_rules! of_model {
 const BY_NUMBER: &str = of_model!("AND number = $2");
 const BY_ALIAS: &str =
     of_model!("JOIN aliases ON aliases.model_key = registered.id AND alias = $2 AND version_id = models.id");
+const BY_REVISION: &str =
+    concat!(of_model!("AND digest >= $2 AND digest < $2 || 'g'"), " ORDER BY number DESC LIMIT 1");
 const COMPARED: &str =
     "SELECT id, params, training_loss, training_step FROM models WHERE id = ANY($1) ORDER BY id";
 
@@ -113,6 +116,11 @@ impl ReadStore for PostgresReader {
             VersionRef::Alias(name, alias) => {
                 self.one(BY_ALIAS, &[(&encoded(name), Type::TEXT), (&encoded(alias), Type::TEXT)], visit)
             }
+            VersionRef::Revision(name, revision) => self.one(
+                BY_REVISION,
+                &[(&encoded(name), Type::TEXT), (&encoded(revision), Type::TEXT)],
+                visit,
+            ),
         }
     }
 
@@ -172,6 +180,16 @@ impl ReadStore for PostgresReader {
             })
         });
         Ok(compared.collect::<Result<_, _>>()?)
+    }
+
+    fn files(&mut self, range: &FileRange<'_>, visit: VisitFiles<'_>) -> Result<(), StoreError> {
+        let has_shown = Cell::new(false);
+        self.read(&has_shown, |connection| {
+            manifest::visit(connection, range, &mut |file| {
+                has_shown.set(true);
+                visit(file)
+            })
+        })
     }
 
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError> {

@@ -7,7 +7,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use registry_domain::{Status, Version, VersionRow};
+use registry_domain::{ManifestSummary, Status, Version, VersionRow};
 
 use super::{
     connection::Parameter,
@@ -82,14 +82,22 @@ macro_rules! columns {
             $prefix,
             "number, ",
             $prefix,
-            "properties"
+            "properties, ",
+            $prefix,
+            "digest, ",
+            $prefix,
+            "file_count, ",
+            $prefix,
+            "total_bytes, ",
+            $prefix,
+            "stored"
         )
     };
 }
 pub(super) use columns;
 
 /// How many columns [`columns`] are; a statement may have more after them.
-pub(super) const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 36;
 
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!("models."), " FROM models WHERE id = $1");
@@ -129,7 +137,16 @@ pub(super) fn version(row: &Row) -> Result<VersionRow<'_>, Failure> {
         model: row.try_get(29)?,
         number: row.try_get(30)?,
         properties: text(row, 31)?,
+        digest: text(row, 32)?,
+        manifest: manifest(row, 33)?,
     })
+}
+
+fn manifest(row: &Row, column: usize) -> Result<Option<ManifestSummary>, Failure> {
+    let Some(files) = row.try_get(column)? else { return Ok(None) };
+    let total_bytes: Option<i64> = row.try_get(column + 1)?;
+    let total_bytes = total_bytes.unwrap_or_default();
+    Ok(Some(ManifestSummary { files, total_bytes, is_stored: row.try_get(column + 2)? }))
 }
 
 /// Reads a column that contains text or null.
@@ -274,13 +291,17 @@ impl Field for bool {
 }
 
 /// Returns the columns of a version except its id, with their values.
-pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 31] {
+pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 35] {
+    let manifest = version.manifest;
     macro_rules! columns {
         ($($field:ident)*) => {
             [
                 ("status", Value::text(version.status.as_str())),
                 ("model_key", version.model.value()),
                 ("version", version.label.value()),
+                ("file_count", Value::Integer(manifest.map(|manifest| manifest.files))),
+                ("total_bytes", Value::Integer(manifest.map(|manifest| manifest.total_bytes))),
+                ("stored", Value::Boolean(manifest.is_some_and(|manifest| manifest.is_stored))),
                 $((stringify!($field), version.$field.value())),*
             ]
         };
@@ -288,6 +309,6 @@ pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 31] {
     columns!(
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
-        params training_step training_loss dataset description tags metrics created_at updated_at number properties
+        params training_step training_loss dataset description tags metrics created_at updated_at number properties digest
     )
 }

@@ -12,6 +12,7 @@ mod lists;
 mod lock;
 mod lookup;
 pub mod maintenance;
+mod manifest;
 mod models;
 mod ngrams;
 mod open_error;

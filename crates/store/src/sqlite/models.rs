@@ -4,7 +4,10 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSqlOutput};
+use rusqlite::{
+    OptionalExtension as _, ToSql as _, params_from_iter,
+    types::{Null, ToSqlOutput},
+};
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
@@ -14,13 +17,14 @@ use registry_domain::{
 };
 
 use crate::{
-    ReadStore, StoreError, VisitDeleted, VisitEvents, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+    FileRange, ReadStore, StoreError, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion,
+    VisitVersions, WriteStore,
 };
 
 use super::{
     commit,
     connection::{SqliteReader, SqliteWriter},
-    events, lists, lookup, registered,
+    events, lists, lookup, manifest, registered,
     rows::{BY_ID, columns, read},
     scores, search, trash,
 };
@@ -44,6 +48,15 @@ const BY_ALIAS: &str = concat!(
       (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL))"
 );
 
+const BY_REVISION: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM models WHERE digest >= ?2 AND digest < ?2 || 'g' AND model_key = \
+      (SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL) ORDER BY number DESC LIMIT 1"
+);
+
+const ID_BY_REVISION: &str = "SELECT id FROM models WHERE model_key = ?1 AND digest >= ?2 AND digest < ?2 || 'g' \
+    ORDER BY number DESC LIMIT 1";
 const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0";
 const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 AND number > 0 ORDER BY id";
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
@@ -77,6 +90,9 @@ impl ReadStore for SqliteReader {
                 visit_one(connection, PRODUCTION, [name], visit)
             }
             VersionRef::Alias(name, alias) => visit_one(connection, BY_ALIAS, [name, alias], visit),
+            VersionRef::Revision(name, revision) => {
+                visit_one(connection, BY_REVISION, [name, revision], visit)
+            }
         }
     }
 
@@ -132,6 +148,10 @@ impl ReadStore for SqliteReader {
         })
     }
 
+    fn files(&mut self, range: &FileRange<'_>, visit: VisitFiles<'_>) -> Result<(), StoreError> {
+        Ok(manifest::visit(&self.connection, range, visit)?)
+    }
+
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::page(connection, query, visit))
     }
@@ -176,17 +196,27 @@ fn find_one(
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(version: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 31]> {
+fn columns_of(version: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 35]> {
+    let manifest = version.manifest;
+    let whole = |number: Option<i64>| number.map_or(ToSqlOutput::from(Null), ToSqlOutput::from);
     macro_rules! columns {
         ($($field:ident)*) => {
-            [("status", ToSqlOutput::from(version.status.as_str())), ("model_key", version.model.to_sql()?), ("version", version.label.to_sql()?), $((stringify!($field), version.$field.to_sql()?)),*]
+            [
+                ("status", ToSqlOutput::from(version.status.as_str())),
+                ("model_key", version.model.to_sql()?),
+                ("version", version.label.to_sql()?),
+                ("file_count", whole(manifest.map(|manifest| manifest.files))),
+                ("total_bytes", whole(manifest.map(|manifest| manifest.total_bytes))),
+                ("stored", ToSqlOutput::from(manifest.is_some_and(|manifest| manifest.is_stored))),
+                $((stringify!($field), version.$field.to_sql()?)),*
+            ]
         };
     }
     Ok(columns!(
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
         params training_step training_loss dataset description tags metrics created_at updated_at number
-        properties
+        properties digest
     ))
 }
 
@@ -209,15 +239,25 @@ impl WriteStore for SqliteWriter {
         Ok(find.query_row((model, number), |row| row.get(0)).optional()?)
     }
 
+    fn find_revision(&mut self, model: ModelKey, revision: &str) -> Result<Option<VersionId>, StoreError> {
+        let mut find = self.connection.prepare_cached(ID_BY_REVISION)?;
+        Ok(find.query_row((model, revision), |row| row.get(0)).optional()?)
+    }
+
     fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
+        let manifest = draft.manifest.clone();
+        let given = draft.number;
         let mut version = Version { model, ..draft.into_version(now) };
         // Also guards callers that have not checked the label, and wastes no number.
         if let Some(id) = self.find_label(&version.name, &version.label)? {
             return Err(Refusal::taken(&version.name, &version.label, id).into());
         }
-        version.number = registered::take_number(&self.connection, model)?;
+        version.number = registered::take_number(&self.connection, model, given)?;
         self.insert_row(&version, None)?;
         version.id = self.connection.last_insert_rowid();
+        if let Some(manifest) = manifest {
+            manifest::add(&self.connection, version.id, &manifest)?;
+        }
         lookup::add(&self.connection, &version)?;
         Ok(version)
     }
@@ -303,6 +343,10 @@ impl WriteStore for SqliteWriter {
 
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError> {
         Ok(registered::has_spent_numbers(&self.connection, name)?)
+    }
+
+    fn next_number(&mut self, name: &str) -> Result<i64, StoreError> {
+        Ok(registered::next_number(&self.connection, name)?)
     }
 
     fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {

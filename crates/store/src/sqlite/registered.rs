@@ -32,8 +32,9 @@ const INSERT: &str = "INSERT INTO registered_models (name, description, created_
 const UPDATE: &str =
     "UPDATE registered_models SET name = ?2, description = ?3, updated_at = ?4 WHERE id = ?1";
 const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3 WHERE id = ?1";
-const TAKE_NUMBER: &str =
-    "UPDATE registered_models SET next_number = next_number + 1 WHERE id = ?1 RETURNING next_number - 1";
+const NEXT_NUMBER: &str = "SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1";
+const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = max(next_number, ifnull(?2, 0)) + 1 \
+    WHERE id = ?1 RETURNING next_number - 1";
 
 const TAGS: &str = "SELECT key, value FROM registered_model_tags WHERE model_key = ?1";
 const SET_TAG: &str = "INSERT OR REPLACE INTO registered_model_tags VALUES (?1, ?2, ?3)";
@@ -174,9 +175,18 @@ pub(super) fn set_deleted(
     Ok(())
 }
 
-/// Returns the next number of a version, which is never given out again.
-pub(super) fn take_number(connection: &Connection, model: ModelKey) -> rusqlite::Result<i64> {
-    connection.prepare_cached(TAKE_NUMBER)?.query_row([model], |row| row.get(0))
+/// Returns the number that the next version of this name gets.
+pub(super) fn next_number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(NEXT_NUMBER)?.query_row([name], |row| row.get(0))
+}
+
+/// Returns the next number of a version, or `given` if that is higher. It is never given out again.
+pub(super) fn take_number(
+    connection: &Connection,
+    model: ModelKey,
+    given: Option<i64>,
+) -> rusqlite::Result<i64> {
+    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, given), |row| row.get(0))
 }
 
 /// Returns the aliases of a model, without `production`.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use rusqlite::Row;
 
-use registry_domain::{Status, Version, VersionRow};
+use registry_domain::{ManifestSummary, Status, Version, VersionRow};
 
 /// The columns of a version, in the order in which [`read`] expects them.
 macro_rules! columns {
@@ -16,13 +16,13 @@ macro_rules! columns {
          config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, frozen, \
          checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, \
          training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at, model_key, \
-         number, properties"
+         number, properties, digest, file_count, total_bytes, stored"
     };
 }
 pub(super) use columns;
 
 /// How many columns [`read`] reads; a statement may have more after them.
-pub(super) const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 36;
 
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
@@ -62,7 +62,16 @@ pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<VersionRow<'r>> {
         model: row.get(29)?,
         number: row.get(30)?,
         properties: text(row, 31)?,
+        digest: text(row, 32)?,
+        manifest: manifest(row, 33)?,
     })
+}
+
+fn manifest(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ManifestSummary>> {
+    let Some(files) = row.get(column)? else { return Ok(None) };
+    let total_bytes: Option<i64> = row.get(column + 1)?;
+    let total_bytes = total_bytes.unwrap_or_default();
+    Ok(Some(ManifestSummary { files, total_bytes, is_stored: row.get(column + 2)? }))
 }
 
 /// Reads a column that contains text or null.

@@ -36,8 +36,9 @@ const PAGE: &str = concat!(
 );
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = ?1";
 const WITH_MODEL: &str = "SELECT id FROM deleted_models WHERE model_key = ?1 AND with_model ORDER BY id";
-/// A purged version leaves its digest, and of several with one label the one that was purged last.
-const SPENT: &str = "SELECT checkpoint_sha256 FROM deleted_models WHERE name = ?1 AND version = ?2 \
+/// The digest of a manifest, or of a checkpoint without one. A purged version leaves its digest, and of several with one label the one that was purged last.
+const SPENT: &str = "SELECT CASE WHEN file_count IS NULL THEN checkpoint_sha256 ELSE digest END FROM deleted_models \
+    WHERE name = ?1 AND version = ?2 \
     UNION SELECT sha256 FROM registered_models JOIN spent_labels ON model_key = id WHERE name = ?1 AND label = ?2";
 
 /// Creates the table, or adds the columns that it lacks. Runs inside a transaction.

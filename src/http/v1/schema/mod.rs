@@ -70,8 +70,9 @@ pub(in crate::http::v1) struct ByReference {
     /// The model's name, percent-encoded: a slash in it is `%2F`.
     #[param(min_length = 1, example = "minilm")]
     name: String,
-    /// The version: its number, or `label:` and its label, or `@` and an alias that it holds, percent-encoded.
-    #[param(pattern = r"^(0|-?[1-9][0-9]{0,17}|label:[\s\S]+|@[\s\S]+)$", example = "1")]
+    /// The version: its number, or `label:` and its label, or `@` and an alias that it holds, percent-encoded. Or its revision, the first
+    /// 40 hex digits of its digest; of several versions with the same files, the newest.
+    #[param(pattern = r"^(0|-?[1-9][0-9]{0,17}|label:[\s\S]+|@[\s\S]+|[0-9a-f]{40})$", example = "1")]
     reference: String,
 }
 

@@ -24,6 +24,7 @@ use crate::{
     copy::tables::NUMBERED,
     maintenance::{
         Finding, Report, Stage, Watch, derived,
+        manifests::{self, Manifests},
         rules::{self, RESTORE},
         trail::{TAMPERED, WRONG_END},
     },
@@ -75,6 +76,7 @@ pub fn check(options: &Options, watch: &Watch) -> Result<Report, MaintenanceErro
         let mut check = Check { connection, watch, report };
         if check.schema()? {
             check.section("models", Check::models)?;
+            check.section("manifest_files", Check::manifests)?;
             check.section("model_events", Check::events)?;
             check.section("schema", Check::spanning)?;
             check.section("model_counts", Check::derived)?;
@@ -173,6 +175,9 @@ impl Check<'_> {
                     remedy: CORRECT,
                 });
             };
+            if !manifests::has_own_digest(&version) {
+                add("models", manifests::WRONG_DIGEST.to_owned());
+            }
             let own = derived::of_version(&version, lookup::tag_key);
             for (((table, what), own), found) in derived::TABLES.into_iter().zip(own).zip(sums(row)?) {
                 if own != found {
@@ -195,6 +200,24 @@ impl Check<'_> {
         self.each(rules::REGISTERED_TWICE, |check, version, count, first| {
             check.add(Error, "models", first, rules::registered_twice(&version, count), CORRECT);
         })
+    }
+
+    /// Compares the files of manifests with the digests of their versions.
+    fn manifests(&mut self) -> Result<(), Failure> {
+        let mut manifests = Manifests::default();
+        self.connection.each(&Request::unprepared(manifests::DIGESTS, &[]), &mut |row| {
+            manifests.expect(row.try_get(0)?, row.try_get(1)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        self.connection.each(&Request::unprepared(manifests::FILES, &[]), &mut |row| {
+            let path = owned_text(row, 1)?;
+            manifests.follow(row.try_get(0)?, &path, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if let Some((id, problem)) = manifests.end() {
+            self.add(Error, "manifest_files", Some(id), problem, RESTORE);
+        }
+        Ok(())
     }
 
     /// Checks each event, and follows the trail.

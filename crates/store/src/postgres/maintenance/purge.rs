@@ -17,6 +17,7 @@ use crate::{
         connection::{Connector, Parameter, Request},
         error::Failure,
         lists::number,
+        manifest,
         options::Options,
         rows::{Value, owned_text},
         writer::{PostgresWriter, Write},
@@ -51,7 +52,8 @@ const KEYS: &str = concat!(
 const VERSIONS_OF: &str = "SELECT id, name, version FROM deleted_models \
     WHERE model_key = $1 AND deleted_at < $2 ORDER BY id LIMIT $3";
 const SPEND_LABEL: &str = "INSERT INTO spent_labels (model_key, label, sha256) \
-    SELECT model_key, version, checkpoint_sha256 FROM deleted_models WHERE id = $1 \
+    SELECT model_key, version, CASE WHEN file_count IS NULL THEN checkpoint_sha256 ELSE digest END \
+    FROM deleted_models WHERE id = $1 \
     ON CONFLICT (model_key, label) DO UPDATE SET sha256 = excluded.sha256";
 const REMOVE: &str = "DELETE FROM deleted_models WHERE id = $1";
 /// Returns the name of the model if it is purged.
@@ -134,7 +136,8 @@ fn purge_some(
     for row in answers.iter().flatten() {
         let id: i64 = row.try_get(0).map_err(Failure::from)?;
         let (name, label) = (owned_text(row, 1)?, owned_text(row, 2)?);
-        writer.defer([SPEND_LABEL, REMOVE].map(|sql| Write::new(sql, [Value::integer(id)])));
+        writer
+            .defer([SPEND_LABEL, REMOVE, manifest::REMOVE].map(|sql| Write::new(sql, [Value::integer(id)])));
         writer.append(model, Some(id), &EventDraft::purge(&name, &label), PURGER, now)?;
         purged.versions.push(format!("{name}:{label}"));
     }

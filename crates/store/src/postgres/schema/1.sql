@@ -53,6 +53,11 @@ CREATE TABLE models (
     number bigint NOT NULL,
     -- JSON: the values of tags that have one.
     properties text COLLATE "C",
+    digest text COLLATE "C",
+    -- Of a version with a manifest.
+    file_count bigint,
+    total_bytes bigint,
+    stored boolean NOT NULL DEFAULT false,
     UNIQUE (name, version),
     UNIQUE (model_key, number)
 );
@@ -67,6 +72,8 @@ CREATE INDEX idx_models_name_created ON models (name, created_at, id);
 -- An index can't hold texts of more than 2,700 bytes, so it has the first 200 letters of those that may be longer.
 CREATE INDEX idx_models_artifact_uri ON models ((left(artifact_uri, 200)));
 CREATE INDEX idx_models_run ON models ((left(run_id, 200))) WHERE run_id IS NOT NULL;
+
+CREATE INDEX idx_models_digest ON models (model_key, digest) WHERE digest IS NOT NULL;
 
 -- Deleted versions: the columns of `models`, when and by whom it was deleted, and whether together with its model.
 CREATE TABLE deleted_models (LIKE models);
@@ -131,6 +138,17 @@ CREATE TABLE spent_labels (
     sha256 text COLLATE "C",
     PRIMARY KEY (model_key, label)
 );
+
+-- The files of versions with a manifest, also of deleted ones.
+CREATE TABLE manifest_files (
+    version_id bigint NOT NULL,
+    path text COLLATE "C" NOT NULL,
+    size_bytes bigint NOT NULL,
+    sha256 text COLLATE "C" NOT NULL,
+    role text COLLATE "C" NOT NULL,
+    PRIMARY KEY (version_id, path)
+);
+CREATE INDEX idx_manifest_files_sha256 ON manifest_files (sha256, version_id);
 
 -- Without a foreign key: the events of a deleted version stay. `model_id` is the version, or 0 if the event happened to
 -- the model itself. `ordinal` counts the events of a version from 1; `hash` covers the event and the hash of the one

@@ -27,6 +27,10 @@ pub(super) struct Known<'k> {
     pub(super) sort: Option<(&'k Field, &'static str)>,
 }
 
+/// The files of a version: those in its row, and those of its manifest.
+const FILES: &str = "(SELECT version_id, sha256 FROM version_files \
+    UNION ALL SELECT version_id, sha256 FROM manifest_files) AS r WHERE r.version_id = v.id";
+
 impl Known<'_> {
     /// Returns the id of a score's key; 0, which no key has, if no version ever had this score.
     pub(super) fn score_key(&self, suite: &str, metric: &str) -> i64 {
@@ -47,9 +51,7 @@ impl Known<'_> {
             Filter::Condition(Condition { field, test }) => match (field, self.sort) {
                 (field, Some((sort, sql))) if field == sort => tested(sql, test, values),
                 (Field::Attribute(Attribute::Alias), _) => alias(test, values),
-                (Field::Attribute(Attribute::Sha256), _) => {
-                    in_rows("version_files AS r WHERE r.version_id = v.id", "r.sha256", test, values)
-                }
+                (Field::Attribute(Attribute::Sha256), _) => in_rows(FILES, "r.sha256", test, values),
                 (Field::Attribute(attribute), _) => of_column(*attribute, test, values),
                 (Field::Tag(key), _) => {
                     let key = values.bind(rows::Value::Text(Some(tag_key(key).into())));

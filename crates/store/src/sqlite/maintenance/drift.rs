@@ -6,9 +6,16 @@ use rusqlite::{Connection, ErrorCode};
 
 use registry_domain::soundness::{MODEL_RULES, StoredValue};
 
-use super::{Finding, check::stored_value};
+use super::{
+    Finding,
+    check::{REBUILD, stored_value},
+};
 use crate::{
-    maintenance::{derived, rules},
+    maintenance::{
+        derived,
+        manifests::{self, Manifests},
+        rules::{self, RESTORE},
+    },
     sqlite::{
         lookup::TABLES,
         rows::{columns, read},
@@ -108,6 +115,7 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
     ))?;
     let mut rows = rows.query([])?;
     let mut latest = String::new();
+    let mut wrong_digest = None;
     while let Some(row) = rows.next()? {
         let Ok(version) = read(row) else {
             // The check of single values reports it.
@@ -117,6 +125,9 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             }
             continue;
         };
+        if !manifests::has_own_digest(&version) {
+            wrong_digest = wrong_digest.or(Some(version.id));
+        }
         let own = derived::of_version(&version, str::to_owned);
         for (((table, what), sums), own) in derived::TABLES.into_iter().zip(&mut sums).zip(own) {
             if sums.remove(&version.id).unwrap_or(0) != own {
@@ -137,5 +148,30 @@ fn wrong_rows(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             add(table, *id, derived::without_version(what));
         }
     }
+    if let Some(id) = wrong_digest {
+        let problem = manifests::WRONG_DIGEST.to_owned();
+        findings.push(Finding { table: "models", id: Some(id), problem, remedy: REBUILD });
+    }
+    findings.extend(wrong_manifests(connection)?);
     Ok(findings)
+}
+
+/// Compares the files of manifests with the digests of their versions.
+fn wrong_manifests(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
+    let mut manifests = Manifests::default();
+    let mut digests = connection.prepare(manifests::DIGESTS)?;
+    let mut digests = digests.query([])?;
+    while let Some(row) = digests.next()? {
+        manifests.expect(row.get(0)?, row.get(1)?);
+    }
+    let mut files = connection.prepare(manifests::FILES)?;
+    let mut files = files.query([])?;
+    while let Some(row) = files.next()? {
+        let text = |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_str().unwrap_or_default());
+        manifests.follow(row.get(0)?, text(1)?, row.get(2)?, text(3)?, text(4)?);
+    }
+    let found = manifests.end().into_iter();
+    Ok(found
+        .map(|(id, problem)| Finding { table: "manifest_files", id: Some(id), problem, remedy: RESTORE })
+        .collect())
 }

@@ -12,7 +12,7 @@ use super::{MaintenanceError, Purged, Source, Watch, exclusive::with_exclusive};
 use crate::{
     maintenance::PURGER,
     sqlite::{
-        events,
+        events, manifest,
         options::Options,
         schema::{SCHEMA_VERSION, user_version},
     },
@@ -23,7 +23,8 @@ const VERSIONS: &str =
 const MODELS: &str = "SELECT id, name FROM registered_models WHERE deleted_at < ?1 AND NOT purged \
     AND NOT EXISTS (SELECT 1 FROM deleted_models WHERE model_key = registered_models.id AND deleted_at >= ?1)";
 const SPEND_LABEL: &str = "INSERT OR REPLACE INTO spent_labels \
-    SELECT model_key, version, checkpoint_sha256 FROM deleted_models WHERE id = ?1";
+    SELECT model_key, version, CASE WHEN file_count IS NULL THEN checkpoint_sha256 ELSE digest END \
+    FROM deleted_models WHERE id = ?1";
 
 struct Trash {
     versions: Vec<(VersionId, ModelKey, String, String)>,
@@ -80,6 +81,7 @@ pub fn purge(
         for (id, model, name, label) in &trash.versions {
             connection.prepare_cached(SPEND_LABEL)?.execute([id])?;
             connection.prepare_cached("DELETE FROM deleted_models WHERE id = ?1")?.execute([id])?;
+            manifest::remove(connection, *id)?;
             let event = EventDraft::purge(name, label);
             events::append(connection, *model, Some(*id), &event, PURGER, &now)?;
         }

@@ -29,7 +29,7 @@ CREATE TABLE models (
 )";
 
 /// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
-pub(in super::super) const LATER_COLUMNS: [(&str, &str); 13] = [
+pub(in super::super) const LATER_COLUMNS: [(&str, &str); 17] = [
     ("artifact_uri", "TEXT"),
     ("checkpoint_sha256", "TEXT"),
     ("checkpoint_size_bytes", "INTEGER"),
@@ -43,6 +43,10 @@ pub(in super::super) const LATER_COLUMNS: [(&str, &str); 13] = [
     ("properties", "TEXT"),
     ("model_key", "INTEGER NOT NULL DEFAULT 0"),
     ("number", "INTEGER NOT NULL DEFAULT 0"),
+    ("digest", "TEXT"),
+    ("file_count", "INTEGER"),
+    ("total_bytes", "INTEGER"),
+    ("stored", "INTEGER NOT NULL DEFAULT 0"),
 ];
 
 /// Without a foreign key: the events of a deleted version stay.
@@ -107,10 +111,14 @@ CREATE TABLE IF NOT EXISTS version_heads (
 CREATE TABLE IF NOT EXISTS spent_labels (
     model_key INTEGER NOT NULL, label TEXT NOT NULL, sha256 TEXT, PRIMARY KEY (model_key, label)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS manifest_files (
+    version_id INTEGER NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, role TEXT NOT NULL,
+    PRIMARY KEY (version_id, path)
+) WITHOUT ROWID;
 ";
 
 /// The tables that the registry's rules are about, besides the lookup tables.
-pub(in super::super) const TABLES: [&str; 11] = [
+pub(in super::super) const TABLES: [&str; 12] = [
     "models",
     "model_events",
     "registered_models",
@@ -122,6 +130,7 @@ pub(in super::super) const TABLES: [&str; 11] = [
     "version_heads",
     "spent_labels",
     "deleted_models",
+    "manifest_files",
 ];
 
 /// The sort key of `training_step`: an absent step is the lowest.
@@ -140,7 +149,7 @@ pub(in super::super) use step_key;
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
 /// a number to one version of its model, and an alias to one version at a time. Rows that another tool adds have no number until
 /// the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 17] = [
+pub(super) const INDEXES: [Index; 19] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
@@ -151,6 +160,7 @@ pub(super) const INDEXES: [Index; 17] = [
     Index::of("idx_models_status_updated", "models (status, updated_at)"),
     Index::of("idx_models_name_created", "models (name, created_at)"),
     Index::of("idx_models_artifact_uri", "models (artifact_uri)"),
+    Index::of("idx_models_digest", "models (model_key, digest) WHERE digest IS NOT NULL"),
     Index::of("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
     Index::of("idx_deleted_models_id", "deleted_models (id)"),
     Index::of("idx_deleted_models_label", "deleted_models (name, version)"),
@@ -158,6 +168,7 @@ pub(super) const INDEXES: [Index; 17] = [
     Index::of("idx_registered_models_page", "registered_models (name)"),
     Index::of("idx_aliases_alias", "aliases (alias, version_id)"),
     Index::of("idx_holdings_alias", "holdings (model_key, alias)"),
+    Index::of("idx_manifest_files_sha256", "manifest_files (sha256, version_id)"),
 ];
 
 /// An index of this schema.

@@ -17,7 +17,10 @@ use registry_domain::{
 };
 
 use super::{
-    super::lookup,
+    super::{
+        lookup,
+        rows::{columns, read},
+    },
     models,
     tables::{
         CREATE_EVENTS, CREATE_MODELS, CREATE_TRIGGER, DETAILS_COLUMN, INDEXES, LATER_COLUMNS, add_columns,
@@ -80,6 +83,7 @@ pub(super) fn run(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
     report("indexes");
     INDEXES.iter().try_for_each(|index| index.create(transaction))?;
     models::reconcile(transaction, now)?;
+    fill_digests(transaction)?;
     report("counts and search");
     lookup::rebuild(transaction)?;
     transaction.execute_batch(CREATE_TRIGGER)?;
@@ -153,6 +157,25 @@ fn normalize_rows(connection: &Connection, table: &str, columns: &[(&str, Rule)]
             };
             if ValueRef::from(&value) != stored {
                 update.execute((id, value))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Computes the digests of versions, also of deleted ones. The triggers, which would change `updated_at`, are created later.
+fn fill_digests(connection: &Connection) -> rusqlite::Result<()> {
+    for table in ["models", "deleted_models"] {
+        let mut update = connection.prepare(&format!("UPDATE {table} SET digest = ?2 WHERE id = ?1"))?;
+        let sql = format!("SELECT {} FROM {table} NOT INDEXED WHERE file_count IS NULL", columns!());
+        let mut rows = connection.prepare(&sql)?;
+        let mut rows = rows.query([])?;
+        // Rows change while they are read, which is safe because the order of the rows stays.
+        while let Some(row) = rows.next()? {
+            let version = read(row)?;
+            let digest = version.computed_digest();
+            if version.digest.as_deref() != digest.as_deref() {
+                update.execute((version.id, digest))?;
             }
         }
     }

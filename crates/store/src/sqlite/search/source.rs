@@ -6,7 +6,7 @@ use registry_domain::{
 };
 
 use super::{
-    translate::{holds_for_production, tested},
+    translate::{FILES, holds_for_production, tested},
     values::Values,
 };
 use crate::sqlite::ngrams;
@@ -63,7 +63,7 @@ impl<'q> Source<'q> {
                 }
             }
             Field::Attribute(Attribute::Sha256) => {
-                format!("SELECT version_id FROM version_files WHERE {}", tested("sha256", test, values))
+                format!("SELECT version_id FROM {FILES} WHERE {}", tested("sha256", test, values))
             }
             Field::Attribute(attribute) => {
                 let column = attribute.as_str();

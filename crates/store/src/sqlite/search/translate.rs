@@ -164,6 +164,10 @@ pub(super) fn holds_for_production(test: &Test) -> bool {
     test.holds(&[Value::Text(PRODUCTION_ALIAS.to_owned())])
 }
 
+/// The files of all versions: those in rows of versions, and those of manifests.
+pub(super) const FILES: &str = "(SELECT version_id, sha256 FROM version_files WHERE sha256 IS NOT NULL \
+    UNION ALL SELECT version_id, sha256 FROM manifest_files)";
+
 /// Tests the digests of a version's files.
 fn any_file(test: &Test, id: &str, values: &mut Values) -> String {
     let (not, test) = match test {
@@ -171,5 +175,5 @@ fn any_file(test: &Test, id: &str, values: &mut Values) -> String {
         test => ("", test),
     };
     let one = tested("f.sha256", test, values);
-    format!("{not}EXISTS (SELECT 1 FROM version_files AS f WHERE f.version_id = {id} AND {one})")
+    format!("{not}EXISTS (SELECT 1 FROM {FILES} AS f WHERE f.version_id = {id} AND {one})")
 }

@@ -1,0 +1,52 @@
+//! The files of versions with a manifest. They stay with a version in the trash, and go when it is purged.
+
+use rusqlite::Connection;
+
+use registry_domain::{FileRole, Manifest, VersionFile, VersionId};
+
+use crate::{FileRange, VisitFiles};
+
+use super::rows::text;
+
+const ADD: &str = "INSERT INTO manifest_files VALUES (?1, ?2, ?3, ?4, ?5)";
+const RANGE: &str = "SELECT path, size_bytes, sha256, role FROM manifest_files \
+    WHERE version_id = ?1 AND path >= ?2 AND path < ?3 ORDER BY path LIMIT ?4";
+const REMOVE: &str = "DELETE FROM manifest_files WHERE version_id = ?1";
+
+/// Adds the files of a version.
+pub(super) fn add(connection: &Connection, version: VersionId, manifest: &Manifest) -> rusqlite::Result<()> {
+    let mut add = connection.prepare_cached(ADD)?;
+    for file in manifest.files() {
+        let sha256 = file.sha256.to_string();
+        add.execute((version, &file.path, file.size_bytes, sha256, file.role.as_str()))?;
+    }
+    Ok(())
+}
+
+/// Visits files in the order of their paths.
+pub(super) fn visit(
+    connection: &Connection,
+    range: &FileRange<'_>,
+    visit: VisitFiles<'_>,
+) -> rusqlite::Result<()> {
+    let mut rows = connection.prepare_cached(RANGE)?;
+    let mut rows = rows.query((range.version, range.from, range.before, range.limit))?;
+    while let Some(row) = rows.next()? {
+        let file = VersionFile {
+            path: row.get(0)?,
+            size_bytes: row.get(1)?,
+            sha256: row.get(2)?,
+            role: text(row, 3)?.and_then(|role| FileRole::parse(&role)).unwrap_or(FileRole::Other),
+        };
+        if visit(file).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of a version that is purged.
+pub(super) fn remove(connection: &Connection, version: VersionId) -> rusqlite::Result<()> {
+    connection.prepare_cached(REMOVE)?.execute([version])?;
+    Ok(())
+}
