@@ -3,13 +3,14 @@
 //! A use case takes a well-formed request, digests the files that it names, and runs operations over the store. This module
 //! must not know HTTP or SQL.
 
+mod artifacts;
 mod error;
 mod models;
 
 use std::sync::Arc;
 
 use crate::{
-    actors::{Database, Hasher, NotReady, QueueDepth},
+    actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal, Status,
         Timestamp, Version, VersionRef, VersionRow, files::FileQuery, json::compact, suites::suites,
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use crate::store::{ReadStore, StoreError, VisitVersions};
+pub use artifacts::Bytes;
 pub use error::RegistryError;
 pub use models::AliasChange;
 
@@ -75,6 +77,7 @@ pub type Result<T> = std::result::Result<T, RegistryError>;
 #[derive(Clone)]
 pub struct Registry {
     parts: Arc<Parts>,
+    artifacts: Option<Artifacts>,
 }
 
 struct Parts {
@@ -90,7 +93,7 @@ impl Registry {
     /// Creates a registry from its actors.
     #[must_use]
     pub fn new(database: Database, hasher: Hasher, rules: Rules, clock: Clock) -> Self {
-        Self { parts: Arc::new(Parts { database, hasher, rules, clock }) }
+        Self { parts: Arc::new(Parts { database, hasher, rules, clock }), artifacts: None }
     }
 
     /// Reads the store, on one of its readers.
@@ -149,6 +152,7 @@ impl Registry {
     pub fn queue_depths(&self) -> Vec<QueueDepth> {
         let mut depths = self.parts.database.depths();
         depths.push(self.parts.hasher.depth());
+        depths.extend(self.artifacts.iter().flat_map(Artifacts::depths));
         depths
     }
 }
@@ -258,6 +262,7 @@ impl Registry {
     /// Finishes the queued jobs and stops the actors. Blocks; call it once.
     pub fn close(&self) {
         self.parts.hasher.close();
+        self.artifacts.iter().for_each(Artifacts::close);
         self.parts.database.close();
     }
 

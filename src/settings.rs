@@ -19,8 +19,11 @@ pub use flags::{Durability, LogFormat, ServeFlags};
 use variables::Variables;
 
 use crate::{
-    actors::{DatabaseOptions, HasherOptions},
-    artifact::{LocalRoot, RootError},
+    actors::{ArtifactOptions, DatabaseOptions, HasherOptions},
+    artifact::{
+        LocalRoot, RootError,
+        blobs::{BlobOptions, StoreLocation},
+    },
     domain::Gate,
     http::{Deadlines, Hosts, HttpOptions, Keys, MIN_KEY_CHARS, Proxies, is_origin},
     registry::Rules,
@@ -54,6 +57,11 @@ const DEFAULT_WRITE_QUEUE: usize = 4096;
 const MAX_DEFAULT_READERS: usize = 16;
 /// Digesting takes long, so further clients should retry later instead.
 const DEFAULT_HASH_QUEUE: usize = 64;
+/// The artifact store of `--dev`.
+const DEV_ARTIFACTS: &str = "./artifacts";
+/// Threads that move bytes from and to the artifact store: a few more than disks do at once.
+const MIN_ARTIFACT_THREADS: usize = 4;
+const ARTIFACT_QUEUE: usize = 1024;
 const DEFAULT_LOG_LEVEL: &str = "info";
 /// Random bytes in the key that `--dev` creates.
 const DEV_KEY_BYTES: usize = 16;
@@ -76,6 +84,8 @@ pub enum SettingsError {
     TrustedProxy { text: String },
     #[error("HTTPS needs both a certificate and its key: --tls-cert and --tls-key, or their variables")]
     HalfOfTls,
+    #[error("--artifact-store: {0}")]
+    ArtifactStore(String),
     #[error("--database-url: {0}")]
     DatabaseUrl(#[from] postgres::UrlError),
     #[error(
@@ -113,6 +123,8 @@ pub struct Settings {
     pub postgres: Option<postgres::Options>,
     /// The threads that digest files.
     pub hasher: HasherOptions,
+    /// The artifact store, if there is one.
+    pub artifacts: Option<ArtifactOptions>,
     /// The format of the log.
     pub log_format: LogFormat,
     /// The level or filter of the log.
@@ -132,6 +144,7 @@ impl fmt::Debug for Settings {
             .field("database", &self.database)
             .field("postgres", &self.postgres)
             .field("hasher", &self.hasher)
+            .field("artifacts", &self.artifacts)
             .finish_non_exhaustive()
     }
 }
@@ -219,6 +232,19 @@ fn postgres_at(
 /// Returns the file that holds the password of PostgreSQL, if one is set.
 fn password_file(variables: &Variables<'_>) -> Option<PathBuf> {
     variables.foreign("PGPASSFILE").map(PathBuf::from)
+}
+
+fn artifact_options_from(
+    store: Option<String>,
+    uploads: Option<PathBuf>,
+    dev: bool,
+    variables: &Variables<'_>,
+) -> Result<Option<BlobOptions>, SettingsError> {
+    let uploads = variables.path(uploads, "ARTIFACT_UPLOADS");
+    let store = store.or_else(|| variables.text("ARTIFACT_STORE")).or_else(|| dev.then(|| DEV_ARTIFACTS.to_owned()));
+    let Some(store) = store else { return Ok(None) };
+    let location = StoreLocation::parse(&store).map_err(SettingsError::ArtifactStore)?;
+    Ok(Some(BlobOptions { location, uploads }))
 }
 
 /// Returns the URL of a server with these variables, as seen from its own machine.
@@ -328,6 +354,7 @@ impl Settings {
         if postgres.is_some() && database.store.synchronous == Synchronous::Normal {
             return Err(SettingsError::SynchronousPostgres);
         }
+        let artifacts = artifact_options_from(flags.artifact_store, flags.artifact_uploads, flags.dev, &variables)?;
         let root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
         let hasher = HasherOptions {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
@@ -354,6 +381,11 @@ impl Settings {
             database,
             postgres,
             hasher,
+            artifacts: artifacts.map(|store| ArtifactOptions {
+                store,
+                threads: cores.max(MIN_ARTIFACT_THREADS),
+                queue: ARTIFACT_QUEUE,
+            }),
             log_format: variables.choice(flags.log_format, "LOG_FORMAT"),
             log_level: flags
                 .log_level

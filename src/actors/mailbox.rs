@@ -197,13 +197,29 @@ impl<J: Send + 'static> Mailbox<J> {
     /// # Errors
     /// [`ActorError::Overloaded`] or [`ActorError::Closed`].
     pub(super) fn send(&self, job: J) -> Result<(), ActorError> {
-        self.sender.try_send(Mail::Job(job)).map_err(|error| match error {
-            TrySendError::Full(_) => {
+        self.try_send(job).map_err(|(error, _)| {
+            if matches!(error, ActorError::Overloaded { .. }) {
                 self.refused.inc();
-                ActorError::Overloaded { queue: self.name }
             }
-            TrySendError::Disconnected(_) => ActorError::Closed,
+            error
         })
+    }
+
+    /// Queues a job, or gives it back.
+    ///
+    /// # Errors
+    /// As [`Mailbox::send`], but a full queue does not count as a refusal.
+    pub(super) fn try_send(&self, job: J) -> Result<(), (ActorError, J)> {
+        let (error, mail) = match self.sender.try_send(Mail::Job(job)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(mail)) => (ActorError::Overloaded { queue: self.name }, mail),
+            Err(TrySendError::Disconnected(mail)) => (ActorError::Closed, mail),
+        };
+        match mail {
+            Mail::Job(job) => Err((error, job)),
+            // Not what was sent.
+            Mail::Close => Ok(()),
+        }
     }
 
     pub(super) fn depth(&self) -> QueueDepth {

@@ -4,6 +4,7 @@
 //! full queue refuses a job at once ([`ActorError::Overloaded`]). A panic ends only the operation that panicked.
 //! This module knows threads and queues; it must not know SQL, HTTP or any particular database.
 
+mod artifacts;
 mod database;
 mod hasher;
 mod mailbox;
@@ -12,12 +13,16 @@ mod probe;
 mod reader;
 mod writer;
 
+pub use artifacts::{ArtifactOptions, Artifacts, Bytes, UploadWriter};
 pub use database::{Database, DatabaseOptions};
 pub use hasher::{Hasher, HasherOptions};
 pub use mailbox::QueueDepth;
 pub use probe::NotReady;
 
-use crate::{artifact::ArtifactError, store::StoreError};
+use crate::{
+    artifact::{ArtifactError, blobs::BlobError},
+    store::StoreError,
+};
 
 /// Why an actor did not run an operation.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,9 @@ pub enum ActorError {
     /// A file could not be digested.
     #[error(transparent)]
     File(#[from] ArtifactError),
+    /// The artifact store refused or failed.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
 }
 
 /// Returns the message of a panic.

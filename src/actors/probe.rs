@@ -57,7 +57,7 @@ impl From<ActorError> for NotReady {
                 Self::Failed { cause: error.to_string() }
             }
             ActorError::Store(error) => Self::Store(error),
-            error @ (ActorError::Panicked(_) | ActorError::File(_)) => {
+            error @ (ActorError::Panicked(_) | ActorError::File(_) | ActorError::Blob(_)) => {
                 Self::Failed { cause: error.to_string() }
             }
         }

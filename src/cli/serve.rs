@@ -17,7 +17,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::Subsc
 
 use super::{exit::Failure, interrupt::survive_file_size_limit};
 use crate::{
-    actors::{Database, Hasher},
+    actors::{Artifacts, Database, Hasher},
     http::{self, HttpOptions, Tls},
     registry::{Registry, system_clock},
     settings::{LogFormat, ServeFlags, Settings},
@@ -91,6 +91,7 @@ fn network(settings: &Settings) -> Result<HttpOptions, Failure> {
     }
     let writers = settings.postgres.as_ref().map_or(0, |postgres| postgres.writers);
     let threads = options.workers + settings.database.readers + settings.hasher.hashers + writers;
+    let threads = threads + settings.artifacts.as_ref().map_or(0, |artifacts| artifacts.threads);
     let limit = raise_descriptor_limit();
     let possible = http::max_connections_within(limit, threads);
     let requested = options.max_connections;
@@ -165,7 +166,10 @@ async fn serve(
         None => Database::open::<Sqlite>(&settings.database, clock(), &telemetry).map_err(Failure::failed)?,
     };
     let hasher = Hasher::start(settings.hasher.clone(), &telemetry);
-    let registry = Registry::new(database, hasher, settings.rules.clone(), clock);
+    let artifacts = settings.artifacts.as_ref().map(|options| Artifacts::open(options, &telemetry)).transpose();
+    let artifacts = artifacts.map_err(|error| Failure::failed(format!("--artifact-store: {error}")))?;
+    let registry =
+        Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
     let address = listener.local_addr().map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -9,13 +9,14 @@ use std::{
 
 use actix_web::{
     HttpRequest, dev,
+    error::PayloadError,
     http::header::CONTENT_LENGTH,
     web::{Bytes, BytesMut},
 };
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::domain::{
     Evaluation, FileRecord, GivenTimes, Refusal, Status,
@@ -64,6 +65,75 @@ pub(super) async fn read(
         connection.body_read();
     }
     Ok(body)
+}
+
+/// What a client must send of a long body within a deadline, in bytes.
+const MIN_PROGRESS_BYTES: usize = 32 << 10;
+/// What is taken at once of a long body, in bytes.
+const MAX_TAKEN_BYTES: usize = 256 << 10;
+
+/// A body of any length, read in pieces: it has no deadline as a whole, but for each 32 KiB of it.
+pub(super) struct Pieces<'r> {
+    request: &'r HttpRequest,
+    payload: &'r mut dev::Payload,
+    deadline: Duration,
+    /// How long the client may still take for its next 32 KiB. The time that the server takes does not count.
+    left: Duration,
+    progress_bytes: usize,
+    /// What comes after the pieces that were returned, if it has come already.
+    next: Option<Piece>,
+}
+
+/// A piece, or `None` at the end.
+type Piece = Option<Result<Bytes, PayloadError>>;
+
+impl<'r> Pieces<'r> {
+    pub(super) fn new(
+        request: &'r HttpRequest,
+        payload: &'r mut dev::Payload,
+        deadline: Duration,
+    ) -> Self {
+        Self { request, payload, deadline, left: deadline, progress_bytes: 0, next: None }
+    }
+
+    /// Returns what has arrived, at least one piece; `None` after the end.
+    ///
+    /// # Errors
+    /// [`ApiError::TooSlow`], and [`ApiError::BodyBroken`] if the connection or the encoding of the body fails.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Bytes>>, ApiError> {
+        let begun = Instant::now();
+        let first = match self.next.take() {
+            Some(next) => next,
+            None => {
+                let next = timeout(self.left, self.payload.next()).await;
+                next.map_err(|_| ApiError::TooSlow { part: "body" })?
+            }
+        };
+        let Some(first) = first else {
+            if let Some(connection) = self.request.conn_data::<Rc<ConnectionState>>() {
+                connection.body_read();
+            }
+            return Ok(None);
+        };
+        let first = first.map_err(|error| ApiError::BodyBroken(error.to_string()))?;
+        let (mut bytes, mut pieces) = (first.len(), vec![first]);
+        while bytes < MAX_TAKEN_BYTES
+            && let Some(next) = self.payload.next().now_or_never()
+        {
+            let Some(Ok(piece)) = next else {
+                self.next = Some(next);
+                break;
+            };
+            bytes += piece.len();
+            pieces.push(piece);
+        }
+        self.progress_bytes += bytes;
+        self.left = self.left.saturating_sub(begun.elapsed());
+        if self.progress_bytes >= MIN_PROGRESS_BYTES {
+            (self.left, self.progress_bytes) = (self.deadline, 0);
+        }
+        Ok(Some(pieces))
+    }
 }
 
 /// The fields of a body that have not been read yet. Each method removes one, and records a fault if it is invalid.

@@ -6,10 +6,11 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
+use crate::{actors::NotReady, artifact::blobs::BlobError, domain::Refusal, registry::RegistryError};
 
 use super::{
     fault::Fault,
+    oci::OciError,
     openapi::{Failure, Unfit},
     stream,
 };
@@ -57,6 +58,8 @@ pub(super) enum ApiError {
     TooManyLargeAnswers,
     #[error("the body could not be read: {0}")]
     BodyBroken(String),
+    #[error(transparent)]
+    Oci(#[from] OciError),
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path supports only {0}")]
@@ -104,6 +107,18 @@ impl ResponseError for ApiError {
                 | RegistryError::Unwritable(_)
                 | RegistryError::DiskFailing(_)
                 | RegistryError::InDoubt(_) => StatusCode::SERVICE_UNAVAILABLE,
+                RegistryError::NoArtifactStore => StatusCode::NOT_FOUND,
+                RegistryError::Blob(error) => match error {
+                    BlobError::Missing { .. } | BlobError::UploadUnknown { .. } => StatusCode::NOT_FOUND,
+                    BlobError::Damaged { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                    BlobError::UploadTaken { .. } => StatusCode::CONFLICT,
+                    BlobError::UploadOffset { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+                    BlobError::WrongDigest { .. } => StatusCode::BAD_REQUEST,
+                    BlobError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
+                    BlobError::UploadBusy { .. }
+                    | BlobError::Unusable { .. }
+                    | BlobError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                },
                 RegistryError::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
                 RegistryError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             },
@@ -117,6 +132,7 @@ impl ResponseError for ApiError {
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
+            Self::Oci(error) => error.status(),
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -131,6 +147,13 @@ impl ResponseError for ApiError {
             }
             Self::MethodNotAllowed(allowed) => {
                 response.insert_header((header::ALLOW, allowed.as_str()));
+            }
+            Self::Oci(OciError::Range { size_bytes }) => {
+                response.insert_header((header::CONTENT_RANGE, format!("bytes */{size_bytes}")));
+            }
+            Self::Registry(RegistryError::Blob(BlobError::UploadOffset { offset_bytes, .. })) => {
+                response.insert_header((header::RANGE, format!("0-{}", offset_bytes.saturating_sub(1))));
+                response.insert_header(("upload-offset", *offset_bytes));
             }
             // Nothing more is read from this connection.
             Self::Malformed(_) | Self::TooSlow { .. } | Self::BodyBroken(_) => {
@@ -176,6 +199,12 @@ impl ApiError {
             _ => "",
         };
         format!("{self}{hint}")
+    }
+
+    /// Returns the message for a client of the OCI API. What failed in the server is only logged.
+    pub(super) fn oci_detail(&self) -> Option<String> {
+        let is_bug = matches!(self, Self::Registry(RegistryError::Failed(_)));
+        (!is_bug).then(|| self.detail())
     }
 
     /// Returns the body of the answer in `/v1`.

@@ -5,6 +5,7 @@
 mod answer;
 mod app;
 mod auth;
+mod blob;
 mod body;
 mod connection;
 mod cors;
@@ -18,8 +19,10 @@ mod keys;
 mod lenient;
 mod native;
 mod observe;
+mod oci;
 mod openapi;
 mod peer;
+mod range;
 mod request;
 mod request_id;
 mod rows;
@@ -151,5 +154,6 @@ fn application(
         .configure(|paths| native::configure(paths, requests))
         .configure(|paths| docs::configure(paths, requests))
         .configure(|paths| v1::configure(paths, requests))
+        .configure(|paths| oci::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }

@@ -26,6 +26,7 @@ use super::{
     app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_body},
+    oci,
     request::is_v1,
     request_id,
 };
@@ -62,7 +63,12 @@ pub(super) async fn observe(
     let is_v1 = is_v1(response.request().match_info());
     let failure =
         response.response().error().filter(|_| is_v1).and_then(|error| error.as_error::<ApiError>());
-    if let (Some(body), true) = (failure.map(ApiError::v1_body), is_json) {
+    let is_oci = oci::is_oci(response.request().match_info());
+    if is_oci && (status.is_client_error() || status.is_server_error()) {
+        let body = oci_body(&response, id.to_str().unwrap_or_default());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response = response.map_body(|_, _| BoxBody::new(body));
+    } else if let (Some(body), true) = (failure.map(ApiError::v1_body), is_json) {
         response = response.map_body(|_, _| BoxBody::new(body));
     } else if !is_json && (status.is_client_error() || status.is_server_error()) {
         // The router and the CORS check answer errors in plain text.
@@ -72,6 +78,19 @@ pub(super) async fn observe(
         response = response.map_body(|_, _| BoxBody::new(detail));
     }
     Ok(response.map_body(|_, body| ObservedBody { body, _guard: guard }))
+}
+
+/// Returns the body of an error of the OCI API.
+fn oci_body(response: &ServiceResponse<BoxBody>, id: &str) -> String {
+    let (status, error) = (response.status(), response.response().error());
+    let known = error.and_then(|error| error.as_error::<ApiError>());
+    let failed = || format!("the server failed; its log has the details of request {id}");
+    let detail = match known {
+        Some(known) => known.oci_detail().unwrap_or_else(failed),
+        None if status.is_server_error() => failed(),
+        None => error.map_or_else(|| status.to_string(), ToString::to_string),
+    };
+    oci::error_body(status, known, &detail)
 }
 
 /// Refuses a request that is not for this server, or after which actix would read everything that follows as a body.

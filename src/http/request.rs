@@ -7,7 +7,7 @@ use actix_web::{
     dev::{self, Path, Url},
     http::{
         Method,
-        header::{self, HeaderMap},
+        header::{self, HeaderMap, HeaderName},
     },
     web::{Bytes, Data},
 };
@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     app::App,
-    body::{self, Fields},
+    body::{self, Fields, Pieces},
     error::ApiError,
     fault::{FaultType, Faults, Problem},
     json::Form,
@@ -240,6 +240,21 @@ impl Call {
     pub(super) async fn optional_body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
         let body = self.body_bytes(limit).await?;
         Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, self.is_v1, &mut self.faults))
+    }
+
+    /// Returns the body as pieces, of any length.
+    pub(super) fn pieces(&mut self) -> Pieces<'_> {
+        Pieces::new(&self.request, &mut self.payload, self.app.options.deadlines.body)
+    }
+
+    /// Returns the path as it was sent.
+    pub(super) fn path_as_sent(&self) -> &str {
+        self.request.uri().path()
+    }
+
+    /// Returns a header that is text.
+    pub(super) fn header_text(&self, name: HeaderName) -> Option<String> {
+        Some(self.request.headers().get(name)?.to_str().ok()?.trim().to_owned())
     }
 
     async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {

@@ -1,6 +1,6 @@
 //! The error of a use case, whichever layer below failed.
 
-use crate::{actors::ActorError, domain::Refusal, store::StoreError};
+use crate::{actors::ActorError, artifact::blobs::BlobError, domain::Refusal, store::StoreError};
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,12 @@ pub enum RegistryError {
     /// A commit failed, and it is unknown if its changes survive.
     #[error("{0}; it is not known if this write was kept, so check before you send it again")]
     InDoubt(String),
+    /// No folder or bucket is configured for blobs.
+    #[error("this server has no artifact store; start it with --artifact-store (CAIA_REGISTRY_ARTIFACT_STORE)")]
+    NoArtifactStore,
+    /// The artifact store refused or failed.
+    #[error(transparent)]
+    Blob(BlobError),
     /// A bug of this server. The text is for the log.
     #[error("{0}")]
     Failed(String),
@@ -51,6 +57,7 @@ impl From<ActorError> for RegistryError {
             ActorError::Overloaded { queue } => Self::Overloaded { queue },
             ActorError::Closed => Self::ShuttingDown,
             ActorError::File(error) => Refusal::Invalid(error.to_string()).into(),
+            ActorError::Blob(error) => Self::Blob(error),
             ActorError::Panicked(_) => Self::Failed(error.to_string()),
         }
     }

@@ -46,10 +46,18 @@ pub struct ServeFlags {
     /// name then [env: CAIA_REGISTRY_DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_path")]
     pub database_url: Option<String>,
+    /// Folder or bucket for the files of models: file:///PATH, s3://BUCKET/PREFIX, gs://… or az://…; without one, clients
+    /// can't upload. With --dev it is ./artifacts [env: CAIA_REGISTRY_ARTIFACT_STORE]
+    #[arg(long, value_name = "URL")]
+    pub artifact_store: Option<String>,
+    /// Folder for uploads that are not complete yet [env: CAIA_REGISTRY_ARTIFACT_UPLOADS] [default: uploads in the folder of
+    /// the artifact store; for a bucket ./uploads]
+    #[arg(long, value_name = "DIR")]
+    pub artifact_uploads: Option<PathBuf>,
     /// Connections that write to PostgreSQL [env: CAIA_REGISTRY_DATABASE_WRITERS] [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub database_writers: Option<u64>,
-    /// Make a random key for this run if none is configured, and show it
+    /// Make a random key for this run if none is configured, and show it; keep uploaded files in ./artifacts
     #[arg(long)]
     pub dev: bool,
     /// File of API keys, one per line, each of at least 16 characters; SIGHUP reloads it. No flag takes a key itself, since

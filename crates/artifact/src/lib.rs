@@ -4,6 +4,7 @@
 //! registry or the terminal, and only [`objects`] knows the network. It takes paths and returns values; callbacks report
 //! progress.
 
+pub mod blobs;
 mod checkpoint;
 mod config;
 mod error;

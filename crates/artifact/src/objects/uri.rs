@@ -58,6 +58,11 @@ impl UriError {
     pub(super) fn new(uri: &str, reason: impl Into<String>) -> Self {
         Self { uri: redacted(uri), reason: reason.into() }
     }
+
+    /// Returns what is wrong, without the text.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
 }
 
 impl ObjectUri {

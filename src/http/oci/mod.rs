@@ -1,0 +1,70 @@
+//! The blob routes of the OCI distribution specification: `/v2/` and `/v2/{name}/blobs/…`.
+//!
+//! That specification describes them, so the OpenAPI description does not. Blobs are the same under each name: a name only says
+//! for which model a client sends or takes them. Errors have the form of that specification.
+
+mod blobs;
+mod error;
+mod path;
+mod uploads;
+
+use actix_web::{
+    HttpResponse,
+    dev::{Path, Url},
+    http::{Method, header},
+    web::{self, ServiceConfig},
+};
+
+use crate::telemetry::Requests;
+
+use super::{answer::Answer, endpoint, error::ApiError, request::Call};
+
+pub(super) use error::{OciError, error_body};
+
+/// The version of the API that Docker's clients look for.
+const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
+/// The digest of the blob in an answer.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+
+/// Returns true if a request is for this API, whose errors have their own form.
+pub(super) fn is_oci(path: &Path<Url>) -> bool {
+    path.as_str().strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Registers the routes. Names may contain slashes, so the longest routes come first.
+pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
+    let at = |path, pattern: &str, allowed: &str| endpoint::at(requests, path, pattern, allowed.to_owned());
+    for pattern in ["/v2", "/v2/"] {
+        let resource = at("/v2/", pattern, "GET, HEAD");
+        paths.service(resource.route(web::get().to(version)).route(web::head().to(version)));
+    }
+    let uploads = "/v2/{name}/blobs/uploads/";
+    for pattern in ["/v2/{name:.+}/blobs/uploads/", "/v2/{name:.+}/blobs/uploads"] {
+        paths.service(at(uploads, pattern, "POST").route(web::post().to(uploads::begin)));
+    }
+    let upload = at(
+        "/v2/{name}/blobs/uploads/{upload}",
+        "/v2/{name:.+}/blobs/uploads/{upload}",
+        "GET, PATCH, PUT, DELETE",
+    );
+    paths.service(
+        upload
+            .route(web::get().to(uploads::status))
+            .route(web::patch().to(uploads::append))
+            .route(web::put().to(uploads::finish))
+            .route(web::delete().to(uploads::cancel)),
+    );
+    let blob = at("/v2/{name}/blobs/{digest}", "/v2/{name:.+}/blobs/{digest}", "GET, HEAD");
+    paths.service(
+        blob.route(web::get().to(blobs::get))
+            .route(web::head().to(blobs::get))
+            .route(web::method(Method::DELETE).to(blobs::delete)),
+    );
+    let unknown = || async { Err::<HttpResponse, _>(ApiError::UnknownPath) };
+    paths.service(web::scope("/v2").default_service(web::to(unknown)));
+}
+
+/// Tells that this server has the API and that the key is valid.
+async fn version(_: Call) -> Answer {
+    Ok(HttpResponse::Ok().insert_header(API_VERSION).insert_header(header::ContentType::json()).body("{}"))
+}
