@@ -44,6 +44,8 @@ pub struct ManifestSummary {
 pub struct Manifest {
     files: Vec<ManifestFile>,
     total_bytes: i64,
+    /// Computed once, since many files take a while.
+    digest: Digest,
 }
 
 impl Manifest {
@@ -69,7 +71,8 @@ impl Manifest {
         }
         check_collisions(files.iter().map(|file| file.path.as_str()))?;
         files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-        Ok(Self { files, total_bytes })
+        let digest = digest_of(files.iter().map(|file| (file.path.as_str(), file.sha256)));
+        Ok(Self { files, total_bytes, digest })
     }
 
     /// Returns the files by path, compared byte by byte.
@@ -81,7 +84,7 @@ impl Manifest {
     /// Returns the digest of all files; see [`digest_of`].
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest_of(self.files.iter().map(|file| (file.path.as_str(), file.sha256)))
+        self.digest
     }
 
     /// Returns what the version's row has of it.

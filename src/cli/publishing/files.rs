@@ -232,13 +232,14 @@ impl FilesPublisher {
         match place {
             Place::Store(blobs) => {
                 let (count, bytes) = store::upload(blobs, files, manifest, &self.interrupt)?;
-                let rest = manifest.files().len() as u64 - count.min(manifest.files().len() as u64);
-                let there = if rest > 0 { format!("; {rest} were there") } else { String::new() };
-                print::line(&format!(
-                    "uploaded {} ({}) to the registry's store{there}",
-                    print::counted(count, "file"),
-                    print::size(bytes)
-                ));
+                let total = print::counted(manifest.files().len() as u64, "file");
+                print::line(&match count {
+                    0 => format!("all {total} are in the registry's store"),
+                    _ => {
+                        let (count, size) = (print::counted(count, "file"), print::size(bytes));
+                        format!("uploaded {count} ({size}) of {total} to the registry's store")
+                    }
+                });
                 Ok(())
             }
             Place::At(uri) => self.transfer_to(uri, files, manifest),
