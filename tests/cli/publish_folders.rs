@@ -82,7 +82,11 @@ fn a_folder_goes_into_the_store_of_the_registry_once() {
     scene.model("m");
     let ran = scene.run(&["publish", "tiny", "m"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    for text in ["kept out: .git/", "uploaded 6 files (3.0 MB) of 6 files to the registry's store", "registered tiny:1 with id 1 (6 files, 3.0 MB"] {
+    for text in [
+        "kept out: .git/",
+        "uploaded 6 files (3.0 MB) of 6 files to the registry's store",
+        "registered tiny:1 with id 1 (6 files, 3.0 MB",
+    ] {
         assert!(ran.stderr.contains(text), "{text}: {}", ran.stderr);
     }
     let version: Value = serde_json::from_str(&ran.stdout).unwrap();
@@ -91,17 +95,24 @@ fn a_folder_goes_into_the_store_of_the_registry_once() {
     assert_eq!(version["artifact_uri"], format!("sha256:{}", version["digest"].as_str().unwrap()));
 
     let again = scene.run(&["publish", "tiny", "m"]);
-    assert!(again.code == 0 && again.stderr.contains("tiny:1 is registered already, with id 1: nothing to do"), "{again:?}");
+    assert!(
+        again.code == 0 && again.stderr.contains("tiny:1 is registered already, with id 1: nothing to do"),
+        "{again:?}"
+    );
     assert_eq!(serde_json::from_str::<Value>(&again.stdout).unwrap(), version);
     let same = scene.run(&["publish", "tiny", "m", "--version", "v2", "--tag", "x"]);
     assert!(same.stderr.contains("all 6 files are in the registry's store"), "{same:?}");
     let without = scene.json(&["publish", "tiny", "m", "--version", "v3", "--without-optimizer"]);
     assert_eq!(without["file_count"], 5);
     let other = scene.run(&["publish", "tiny", "m", "--version", "v2", "--without-optimizer"]);
-    assert!(other.code == 5 && other.stderr.contains("tiny:v2 is registered already, with id 2, and differs"), "{other:?}");
+    assert!(
+        other.code == 5 && other.stderr.contains("tiny:v2 is registered already, with id 2, and differs"),
+        "{other:?}"
+    );
 
     let listed = scene.json(&["files", "tiny:v2", "--json"]);
-    let paths: Vec<_> = listed.as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    let paths: Vec<_> =
+        listed.as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
     let expected = [
         "config.json",
         "model-1.safetensors",
@@ -122,7 +133,9 @@ fn a_folder_goes_into_the_store_of_the_registry_once() {
     fs::remove_file(scene.path("m/config.json")).unwrap();
     let differs = scene.run(&["verify", "tiny:v2", "m"]);
     assert_eq!(differs.code, 1);
-    for text in ["missing: config.json", "not the registered ones: sub/tokenizer.json", "not registered: extra"] {
+    for text in
+        ["missing: config.json", "not the registered ones: sub/tokenizer.json", "not registered: extra"]
+    {
         assert!(differs.stderr.contains(text), "{text}: {}", differs.stderr);
     }
 }
@@ -160,7 +173,10 @@ fn without_a_store_a_folder_is_registered_as_a_reference_and_the_command_says_so
     assert!(placed.stderr.contains(&format!("{reference}; --check looks")), "{placed:?}");
     assert!(placed.stdout.contains("\"artifact_uri\": \"s3://b/tiny\""), "{placed:?}");
     let moved = scene.run(&["publish", "tiny", "m", "--version", "v1", "--artifact-uri", "s3://b/other"]);
-    assert!(moved.code == 5 && moved.stderr.contains("its URI is s3://b/tiny there and s3://b/other here"), "{moved:?}");
+    assert!(
+        moved.code == 5 && moved.stderr.contains("its URI is s3://b/tiny there and s3://b/other here"),
+        "{moved:?}"
+    );
     scene.run(&["publish", "tiny", "m", "--check"]).failed(2);
 
     let ingested = scene.json(&["ingest", "--name", "i", "--version", "1", "--checkpoint-path", "m"]);
@@ -174,7 +190,10 @@ fn what_is_not_a_whole_model_is_refused_and_nothing_is_stored() {
     type Change = fn(&Scene);
     let changes: [(&str, &str, Change); 9] = [
         ("m", "is a pointer of Git LFS", |scene| {
-            scene.write("m/model-2.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+            scene.write(
+                "m/model-2.safetensors",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+            );
         }),
         ("m", "is cut off: its header announces", |scene| {
             let whole = safetensors(10);
