@@ -177,7 +177,8 @@ fn without_a_store_a_folder_is_registered_as_a_reference_and_the_command_says_so
         moved.code == 5 && moved.stderr.contains("its URI is s3://b/tiny there and s3://b/other here"),
         "{moved:?}"
     );
-    scene.run(&["publish", "tiny", "m", "--check"]).failed(2);
+    let nowhere = scene.run(&["publish", "tiny", "m", "--check"]);
+    assert!(nowhere.code == 2 && nowhere.stderr.contains("need the place of the files"), "{nowhere:?}");
 
     let ingested = scene.json(&["ingest", "--name", "i", "--version", "1", "--checkpoint-path", "m"]);
     assert_eq!((&ingested["digest"], &ingested["stored"]), (&version["digest"], &json!(false)));
@@ -238,4 +239,44 @@ fn the_rules_of_the_folder_keep_files_out() {
     assert_eq!(version["file_count"], 3);
     let names = scene.run(&["files", "m#1", "-o", "name"]).shown();
     assert_eq!(names, "config.json\nmodel-1.safetensors\nmodel-2.safetensors\n");
+}
+
+#[test]
+fn a_folder_goes_into_a_bucket_file_by_file_and_check_looks_there() {
+    let scene = crate::scene::Scene::new();
+    let write = |name: &str, content: &[u8]| {
+        let path = scene.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write("m/model.safetensors", &safetensors(100_000));
+    write("m/sub/config.json", b"{}");
+    let at_uri = ["publish", "m", "m", "--artifact-uri", "s3://models/m/v1/"];
+    let publish = |more: &[&'static str]| Ran::of(&mut scene.command(at_uri.iter().chain(more).copied()));
+    let missing = publish(&["--check", "--version", "v1"]);
+    assert!(missing.code == 1 && missing.stdout.is_empty(), "{missing:?}");
+    let uploaded = publish(&["--upload", "--version", "v1"]);
+    assert_eq!(uploaded.code, 0, "{uploaded:?}");
+    for (key, path) in
+        [("m/v1/model.safetensors", "m/model.safetensors"), ("m/v1/sub/config.json", "m/sub/config.json")]
+    {
+        assert_eq!(fs::read(scene.store.path(key)).unwrap(), fs::read(scene.path(path)).unwrap(), "{key}");
+    }
+    let puts = scene.uploads();
+    let again = publish(&["--upload", "--version", "v1"]);
+    assert!(
+        again.code == 0 && again.stderr.contains("nothing to do") && scene.uploads() == puts,
+        "{again:?}"
+    );
+    let checked = publish(&["--check", "--version", "v2"]);
+    assert!(
+        checked.code == 0 && checked.stderr.contains("checked 2 files at s3://models/m/v1/"),
+        "{checked:?}"
+    );
+    write("m/sub/config.json", b"{ }");
+    let differs = publish(&["--check", "--version", "v3"]);
+    assert!(
+        differs.code == 5 && differs.stderr.contains("is another object than \"sub/config.json\""),
+        "{differs:?}"
+    );
 }
