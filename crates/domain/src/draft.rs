@@ -6,6 +6,7 @@ use crate::{
     digest::{Digest, Measurement},
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
+    mlflow::Origin,
     refusal::Refusal,
     status::Status,
     tags,
@@ -156,6 +157,7 @@ pub struct Draft {
     pub metrics: Object,
     /// The tags with a value, which is not empty.
     pub properties: BTreeMap<String, String>,
+    pub origin: Origin,
 }
 
 impl Draft {
@@ -255,6 +257,8 @@ impl Draft {
             created_at: now.clone(),
             updated_at: now,
             properties: tags::properties(&self.properties),
+            changed_at: None,
+            origin: self.origin.to_json(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! operation has written nothing, because rules come before writes.
 
 mod aliases;
+pub mod mlflow;
 mod models;
 mod production;
 mod references;
@@ -18,7 +19,7 @@ pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Patch, Precondition,
+    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Numbering, Patch, Precondition,
     Refusal, Timestamp, Version, VersionId, json, limits::check_metrics,
 };
 
@@ -100,7 +101,7 @@ pub fn register(
     let incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = match model {
         Some(model) => model.key,
-        None => store.insert_model(models::new_model(&draft.name, context.now))?.key,
+        None => store.insert_model(models::new_model(&draft.name, context.now), Numbering::Continued)?.key,
     };
     demote(store, incumbent.as_ref(), context)?;
     let version = store.insert(draft, model, context.now)?;
@@ -143,12 +144,16 @@ fn write_update(
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
     after.updated_at = context.after(before);
+    after.changed_at = if fields == ["tags"] { Some(before.changed_at().to_owned()) } else { None };
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
     let (now, metrics) = (after.status, after.metrics.as_deref());
     let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
     demote(store, incumbent.as_ref(), context)?;
     store.update(before, &after)?;
+    if before.status != now {
+        store.touch_model(after.model, &after.updated_at)?;
+    }
     record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;
     context.append(store, &after, &event)?;
     Ok(after)
@@ -174,6 +179,7 @@ pub fn record_metrics(
     version.updated_at = context.after(&version);
     store.set_metrics(id, &recorded.metrics, &recorded.scores, &version.updated_at)?;
     version.metrics = Some(recorded.metrics);
+    version.changed_at = None;
     context.append(store, &version, &event)?;
     Ok(version)
 }
