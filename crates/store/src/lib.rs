@@ -17,8 +17,8 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
-    ModelKey, ModelSummary, Numbering, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent,
-    Version, VersionId, VersionRef, VersionRow,
+    ModelKey, ModelSummary, Numbering, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp,
+    TrailEvent, Version, VersionId, VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 

@@ -19,8 +19,8 @@ pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Numbering, Patch, Precondition,
-    Refusal, Timestamp, Version, VersionId, json, limits::check_metrics,
+    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Numbering, Patch,
+    Precondition, Refusal, Timestamp, Version, VersionId, json, limits::check_metrics,
 };
 
 use self::production::{demote, find_incumbent, record_status};

@@ -120,18 +120,17 @@ fn contained(parameter: &str) -> String {
 ///
 /// # Errors
 /// [`Refusal::Invalid`].
-pub fn check_copy(
-    source: &str,
-    given: [Option<&str>; 2],
-    copied: [Option<&str>; 2],
-) -> Result<(), Refusal> {
+pub fn check_copy(source: &str, given: [Option<&str>; 2], copied: [Option<&str>; 2]) -> Result<(), Refusal> {
     let agrees = |(given, copied): (Option<&str>, Option<&str>)| {
         given.is_none_or(|given| given == copied.unwrap_or_default())
     };
     if given.into_iter().zip(copied).all(agrees) {
         return Ok(());
     }
-    Err(refused(source, "The run_id and model_id request parameters must match the referenced model version."))
+    Err(refused(
+        source,
+        "The run_id and model_id request parameters must match the referenced model version.",
+    ))
 }
 
 /// Returns the refusal of a source that names a prompt.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Force, Model, Numbering, Precondition, Refusal, Timestamp, VersionId, limits::check_name,
-    model::ModelPatch,
+    EventDraft, EventKind, Force, Model, Numbering, Precondition, Refusal, Timestamp, VersionId,
+    limits::check_name, model::ModelPatch,
 };
 
 use super::{
@@ -74,7 +74,8 @@ pub fn update_model(
         check_new_name(store, &after.name)?;
     }
     after.updated_at = context.now.after(&before.updated_at).to_string();
-    let only_tags = Model { tags: before.tags.clone(), updated_at: before.updated_at.clone(), ..after.clone() } == before;
+    let only_tags =
+        Model { tags: before.tags.clone(), updated_at: before.updated_at.clone(), ..after.clone() } == before;
     after.changed_at = only_tags.then(|| before.changed_at().to_owned());
     store.update_model(&before, &after)?;
     context.append_to_model(store, after.key, &EventDraft::model_changed(&before, &after))?;

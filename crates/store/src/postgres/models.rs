@@ -3,8 +3,8 @@
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange, Status,
-    Timestamp, Version, VersionId,
+    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange,
+    Status, Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -39,8 +39,7 @@ const ID_BY_LABEL: &str = "SELECT id FROM models WHERE name = $1 AND version = $
 const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = $1 AND number = $2";
 const IDS_OF: &str = "SELECT id FROM models WHERE model_key = $1 ORDER BY id";
 
-const IDS_BY_STATUS: &str =
-    "SELECT id FROM models WHERE model_key = $1 AND status = $2 ORDER BY number DESC";
+const IDS_BY_STATUS: &str = "SELECT id FROM models WHERE model_key = $1 AND status = $2 ORDER BY number DESC";
 const STATUS: &str = "SELECT status FROM models WHERE id = $1";
 const SET_STATUS: &str = "UPDATE models SET status = $2, updated_at = $3, changed_at = NULL WHERE id = $1";
 const SET_METRICS: &str = "UPDATE models SET metrics = $2, updated_at = $3, changed_at = NULL WHERE id = $1";

@@ -5,8 +5,8 @@ use std::{cell::Cell, ops::ControlFlow, sync::Arc, time::Duration};
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery,
-    Stats, Status, VersionId, VersionRef,
+    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, PRODUCTION_ALIAS, Page,
+    SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -169,7 +169,8 @@ impl ReadStore for PostgresReader {
 
     fn latest_versions(&mut self, models: &[ModelKey], visit: VisitVersion<'_>) -> Result<(), StoreError> {
         let has_shown = Cell::new(false);
-        let parameters: [Parameter<'_>; 2] = [(&models, Type::INT8_ARRAY), (&Status::NAMES.as_slice(), Type::TEXT_ARRAY)];
+        let parameters: [Parameter<'_>; 2] =
+            [(&models, Type::INT8_ARRAY), (&Status::NAMES.as_slice(), Type::TEXT_ARRAY)];
         self.read(&has_shown, |connection| {
             connection.each(&Request::prepared(LATEST, &parameters), &mut |row| {
                 has_shown.set(true);

@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSq
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
-    Numbering, PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
-    VersionRef,
+    Numbering, PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version,
+    VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 

@@ -34,9 +34,9 @@ const INSERT: &str = "INSERT INTO registered_models (name, description, created_
 const UPDATE: &str = "UPDATE registered_models \
     SET name = ?2, description = ?3, updated_at = ?4, changed_at = ?5 WHERE id = ?1";
 const TOUCH: &str = "UPDATE registered_models SET changed_at = ?2 WHERE id = ?1";
-const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
-const TAKE_NUMBER: &str =
-    "UPDATE registered_models SET next_number = next_number + 1, changed_at = ?2 WHERE id = ?1 RETURNING next_number - 1";
+const SET_DELETED: &str =
+    "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
+const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = next_number + 1, changed_at = ?2 WHERE id = ?1 RETURNING next_number - 1";
 
 const TAGS: &str = "SELECT key, value FROM registered_model_tags WHERE model_key = ?1";
 const SET_TAG: &str = "INSERT OR REPLACE INTO registered_model_tags VALUES (?1, ?2, ?3)";
