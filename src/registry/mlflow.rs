@@ -12,7 +12,7 @@ use crate::{
 use super::{Caller, Change, Registry, Result};
 
 /// A version with its aliases, without `production`.
-pub type Aliased<T> = (T, Vec<String>);
+pub(super) type Aliased<T> = (T, Vec<String>);
 
 /// Reading.
 #[allow(clippy::missing_errors_doc, reason = "see `RegistryError`")]

@@ -4,14 +4,17 @@ use actix_web::HttpResponse;
 use serde_json::json;
 
 use crate::{
-    domain::{Status, Version, VersionRef},
+    domain::{Status, Version, VersionRef, VersionRow},
     registry,
 };
 
 use super::{
     super::{
         answer::{self, Answer},
-        json::mlflow::{add_aliases, write_model, write_version},
+        json::{
+            list_of,
+            mlflow::{add_aliases, write_model, write_version},
+        },
         request::Call,
     },
     error::OrMissing as _,
@@ -24,11 +27,7 @@ pub(super) fn done() -> Answer {
 
 /// Answers with the model of this name and its newest versions.
 pub(super) async fn model(call: &Call, name: String) -> Answer {
-    let found = call.registry().model_with_latest(name.clone(), Status::ALL.to_vec(), |row| {
-        let mut json = Vec::new();
-        write_version(&mut json, row);
-        json
-    });
+    let found = call.registry().model_with_latest(name.clone(), Status::ALL.to_vec(), json_of);
     let (summary, latest) = found.await.or_no_model(&name)?;
     let latest: Vec<_> = latest.into_iter().map(|(json, _)| json).collect();
     let mut json = Vec::new();
@@ -36,13 +35,31 @@ pub(super) async fn model(call: &Call, name: String) -> Answer {
     answer::json(wrapped("registered_model", json))
 }
 
-/// Returns a version that a reference names as JSON, with its aliases.
-pub(super) async fn version_json(call: &Call, version: VersionRef) -> registry::Result<Vec<u8>> {
-    let found = call.registry().aliased_version(version, |row| {
-        let mut json = Vec::new();
-        write_version(&mut json, row);
+/// Answers with the newest version of each of these statuses.
+pub(super) async fn latest_versions(call: &Call, name: String, statuses: Vec<Status>) -> Answer {
+    let found = call.registry().model_with_latest(name.clone(), statuses, json_of);
+    let (_, latest) = found.await.or_no_model(&name)?;
+    if latest.is_empty() {
+        return done();
+    }
+    let latest = latest.into_iter().map(|(mut json, aliases)| {
+        add_aliases(&mut json, &aliases);
         json
     });
+    let mut json = list_of("model_versions", latest, |out, version| out.extend_from_slice(&version));
+    json.extend_from_slice(b"]}");
+    answer::json(json)
+}
+
+fn json_of(row: &VersionRow<'_>) -> Vec<u8> {
+    let mut json = Vec::new();
+    write_version(&mut json, row);
+    json
+}
+
+/// Returns a version that a reference names as JSON, with its aliases.
+pub(super) async fn version_json(call: &Call, version: VersionRef) -> registry::Result<Vec<u8>> {
+    let found = call.registry().aliased_version(version, json_of);
     let (mut json, aliases) = found.await?;
     add_aliases(&mut json, &aliases);
     Ok(json)
@@ -59,6 +76,11 @@ pub(super) fn changed((version, aliases): (Version, Vec<String>)) -> Answer {
     write_version(&mut json, &version);
     add_aliases(&mut json, &aliases);
     self::version(json)
+}
+
+/// Answers with JSON.
+pub(super) fn json(json: Vec<u8>) -> Answer {
+    answer::json(json)
 }
 
 /// Returns `{"name": json}`.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     domain::{
-        Refusal,
-        mlflow::{check_name, check_tag, is_prompt},
+        Precondition, Refusal, Status,
+        mlflow::{check_name, check_tag, check_tag_key, is_prompt, parse_stage},
         model::ModelPatch,
     },
     registry::RegistryError,
@@ -15,7 +15,7 @@ use super::{
     super::{answer::Answer, error::ApiError, request::Call},
     answer,
     arguments::Arguments,
-    error::{MlflowCode, refused},
+    error::{MlflowCode, OrMissing as _, refused},
 };
 
 pub(super) async fn create(mut call: Call) -> Answer {
@@ -57,4 +57,68 @@ pub(super) async fn get(mut call: Call) -> Answer {
     let name = given.required("name")?;
     check_name("name", &name)?;
     answer::model(&call, name).await
+}
+
+pub(super) async fn update(mut call: Call) -> Answer {
+    let given = Arguments::read(&mut call).await?;
+    let (name, description) = (given.required("name")?, given.text("description")?);
+    check_name("name", &name)?;
+    let patch = ModelPatch { description: Some(description), ..ModelPatch::default() };
+    change(&call, &name, patch).await?;
+    answer::model(&call, name).await
+}
+
+pub(super) async fn rename(mut call: Call) -> Answer {
+    let given = Arguments::read(&mut call).await?;
+    let (name, new_name) = (given.required("name")?, given.required("new_name")?);
+    check_name("name", &name)?;
+    check_name("new_name", &new_name)?;
+    change(&call, &name, ModelPatch { name: Some(new_name.clone()), ..ModelPatch::default() }).await?;
+    answer::model(&call, new_name).await
+}
+
+pub(super) async fn delete(mut call: Call) -> Answer {
+    let given = Arguments::read(&mut call).await?;
+    let name = given.required("name")?;
+    check_name("name", &name)?;
+    call.registry().delete_mlflow_model(name.clone(), call.caller()).await.or_no_model(&name)?;
+    answer::done()
+}
+
+pub(super) async fn set_tag(mut call: Call) -> Answer {
+    let given = Arguments::read(&mut call).await?;
+    let (name, key) = (given.required("name")?, given.required("key")?);
+    let value = given.text("value")?.unwrap_or_default();
+    check_name("name", &name)?;
+    check_tag(&key, &value)?;
+    change(&call, &name, tag(key, Some(value))).await?;
+    answer::done()
+}
+
+pub(super) async fn delete_tag(mut call: Call) -> Answer {
+    let given = Arguments::read(&mut call).await?;
+    let (name, key) = (given.required("name")?, given.required("key")?);
+    check_name("name", &name)?;
+    check_tag_key(&key)?;
+    change(&call, &name, tag(key, None)).await?;
+    answer::done()
+}
+
+fn tag(key: String, value: Option<String>) -> ModelPatch {
+    ModelPatch { tags: BTreeMap::from([(key, value)]), ..ModelPatch::default() }
+}
+
+async fn change(call: &Call, name: &str, patch: ModelPatch) -> Result<(), ApiError> {
+    let precondition = Precondition::default();
+    let changed = call.registry().update_model(name.to_owned(), patch, precondition, call.caller());
+    changed.await.or_no_model(name).map(drop)
+}
+
+pub(super) async fn latest_versions(mut call: Call) -> Answer {
+    let given = Arguments::read(&mut call).await?;
+    let (name, stages) = (given.required("name")?, given.texts("stages")?);
+    check_name("name", &name)?;
+    let statuses: Vec<_> = stages.iter().map(|stage| parse_stage(stage)).collect::<Result<_, _>>()?;
+    let statuses = if statuses.is_empty() { Status::ALL.to_vec() } else { statuses };
+    answer::latest_versions(&call, name, statuses).await
 }
