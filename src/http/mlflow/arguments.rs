@@ -41,7 +41,9 @@ impl Arguments {
             return Ok(Self::Query(query));
         }
         if !has_query {
-            check_content_type(call.header(CONTENT_TYPE).as_deref())?;
+            let sent = call.header(CONTENT_TYPE);
+            let needs_type = *call.method() != Method::DELETE;
+            check_content_type(sent.as_deref(), needs_type)?;
         }
         Ok(Self::Body(parsed(&call.body_bytes(BodyLimit::Tags).await?)?))
     }
@@ -125,8 +127,11 @@ impl Arguments {
     }
 }
 
-fn check_content_type(sent: Option<&str>) -> Result<(), ApiError> {
-    let Some(sent) = sent else { return Err(invalid("Bad Request. Content-Type header is missing.")) };
+fn check_content_type(sent: Option<&str>, is_required: bool) -> Result<(), ApiError> {
+    let Some(sent) = sent else {
+        let missing = || invalid("Bad Request. Content-Type header is missing.");
+        return if is_required { Err(missing()) } else { Ok(()) };
+    };
     if sent.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         return Ok(());
     }
