@@ -141,6 +141,9 @@ pub struct Alias {
     pub label: String,
 }
 
+/// The tag of models, and of versions, that MLflow keeps prompts as. Its value is `true`.
+pub const IS_PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+
 /// The alias that is the status: its holder is the production version.
 pub const PRODUCTION_ALIAS: &str = "production";
 
