@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSq
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
-    PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
-    VersionRef,
+    OrderedQuery, PRODUCTION_ALIAS, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp,
+    Version, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -97,6 +97,15 @@ impl ReadStore for SqliteReader {
         self.snapshot(|connection| search::page(connection, &budget, query, visit))
     }
 
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| search::ordered(connection, &budget, query, visit))
+    }
+
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
         self.snapshot(|connection| {
             let mut flow = ControlFlow::Continue(());
@@ -146,6 +155,13 @@ impl ReadStore for SqliteReader {
 
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
         self.snapshot(|connection| registered::page(connection, query))
+    }
+
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
+        self.snapshot(|connection| Ok(search::models::page(connection, query)?))
     }
 
     fn deleted_versions(

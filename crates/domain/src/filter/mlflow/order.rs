@@ -1,53 +1,50 @@
 //! `order_by` of MLflow's searches.
 
 use crate::{
-    filter::{Attribute, Field, Scope, SortKey},
+    filter::Scope,
     query::Order,
     refusal::Refusal,
+    search::{OrderBy, OrderKey},
 };
 
 /// Parses the items of `order_by`, and adds the keys that decide ties. No two versions, and no two models, have the same place.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] for an item that is no key, with `ASC` or `DESC` if given, and for a key that is given twice.
-pub fn parse_order(items: &[String], scope: Scope) -> Result<Vec<SortKey>, Refusal> {
+pub fn parse_order(items: &[String], scope: Scope) -> Result<Vec<OrderKey>, Refusal> {
     use Order::{Ascending, Descending};
-    let mut order: Vec<SortKey> = Vec::new();
+    let mut order: Vec<OrderKey> = Vec::new();
     for item in items {
         let key = key(item, scope)?;
-        if order.iter().any(|earlier| earlier.field == key.field) {
+        if order.iter().any(|earlier| earlier.by == key.by) {
             return Err(Refusal::Invalid(format!("`order_by` contains duplicate fields: {items:?}")));
         }
         order.push(key);
     }
     let ties: &[_] = match (scope, items.is_empty()) {
-        (Scope::Models, _) => &[(Attribute::Name, Ascending)],
-        (Scope::Versions, false) => &[(Attribute::Name, Ascending), (Attribute::Number, Descending)],
-        (Scope::Versions, true) => &[
-            (Attribute::UpdatedAt, Descending),
-            (Attribute::Name, Ascending),
-            (Attribute::Number, Descending),
-        ],
+        (Scope::Models, _) => &[(OrderBy::Name, Ascending)],
+        (Scope::Versions, false) => &[(OrderBy::Name, Ascending), (OrderBy::Number, Descending)],
+        (Scope::Versions, true) => {
+            &[(OrderBy::ChangedAt, Descending), (OrderBy::Name, Ascending), (OrderBy::Number, Descending)]
+        }
     };
-    for (attribute, direction) in ties {
-        let field = Field::Attribute(*attribute);
-        if order.iter().all(|earlier| earlier.field != field) {
-            order.push(SortKey { field, order: *direction });
+    for (by, direction) in ties {
+        if order.iter().all(|earlier| earlier.by != *by) {
+            order.push(OrderKey { by: *by, order: *direction });
         }
     }
     // Behind what no two share, other keys decide nothing.
     let unique: &[_] = match scope {
-        Scope::Models => &[Attribute::Name],
-        Scope::Versions => &[Attribute::Name, Attribute::Number],
+        Scope::Models => &[OrderBy::Name],
+        Scope::Versions => &[OrderBy::Name, OrderBy::Number],
     };
-    let place =
-        |attribute: &Attribute| order.iter().position(|key| key.field == Field::Attribute(*attribute));
+    let place = |by: &OrderBy| order.iter().position(|key| key.by == *by);
     let last = unique.iter().filter_map(place).max().unwrap_or_default();
     order.truncate(last + 1);
     Ok(order)
 }
 
-fn key(item: &str, scope: Scope) -> Result<SortKey, Refusal> {
+fn key(item: &str, scope: Scope) -> Result<OrderKey, Refusal> {
     let unparsed = || Refusal::Invalid(format!("Invalid order_by clause '{item}'. Could not be parsed."));
     let (name, order) = match item.split_whitespace().collect::<Vec<_>>()[..] {
         [name] => (name, Order::Ascending),
@@ -67,11 +64,11 @@ fn key(item: &str, scope: Scope) -> Result<SortKey, Refusal> {
         Scope::Models => name,
     };
     let name = name.strip_prefix('`').and_then(|name| name.strip_suffix('`')).unwrap_or(name);
-    let attribute = match (name, scope) {
-        ("name", _) => Attribute::Name,
-        ("last_updated_timestamp", _) | ("timestamp", Scope::Models) => Attribute::UpdatedAt,
-        ("version_number", Scope::Versions) => Attribute::Number,
-        ("creation_timestamp", Scope::Versions) => Attribute::CreatedAt,
+    let by = match (name, scope) {
+        ("name", _) => OrderBy::Name,
+        ("last_updated_timestamp", _) | ("timestamp", Scope::Models) => OrderBy::ChangedAt,
+        ("version_number", Scope::Versions) => OrderBy::Number,
+        ("creation_timestamp", Scope::Versions) => OrderBy::CreatedAt,
         _ => {
             let keys = match scope {
                 Scope::Models => "name, timestamp, last_updated_timestamp",
@@ -82,7 +79,7 @@ fn key(item: &str, scope: Scope) -> Result<SortKey, Refusal> {
             )));
         }
     };
-    Ok(SortKey { field: Field::Attribute(attribute), order })
+    Ok(OrderKey { by, order })
 }
 
 #[cfg(test)]
@@ -92,7 +89,11 @@ mod tests {
     fn order(items: &[&str], scope: Scope) -> Result<String, Refusal> {
         let items: Vec<_> = items.iter().map(|item| (*item).to_owned()).collect();
         let keys = parse_order(&items, scope)?;
-        Ok(keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        Ok(keys
+            .iter()
+            .map(|key| format!("{}:{}", key.by.as_str(), key.order.as_str()))
+            .collect::<Vec<_>>()
+            .join(" "))
     }
 
     #[test]
@@ -102,18 +103,18 @@ mod tests {
             (&["name"], "name:asc"),
             (&["name  DESC"], "name:desc"),
             (&["`name` desc"], "name:desc"),
-            (&["timestamp"], "updated_at:asc name:asc"),
-            (&["last_updated_timestamp DESC", "name DESC"], "updated_at:desc name:desc"),
+            (&["timestamp"], "changed_at:asc name:asc"),
+            (&["last_updated_timestamp DESC", "name DESC"], "changed_at:desc name:desc"),
             (&["name", "timestamp"], "name:asc"),
         ] {
             assert_eq!(order(items, Scope::Models).as_deref(), Ok(expected), "{items:?}");
         }
         for (items, expected) in [
-            (&[][..], "updated_at:desc name:asc number:desc"),
+            (&[][..], "changed_at:desc name:asc number:desc"),
             (&["name ASC"], "name:asc number:desc"),
             (&["version_number"], "number:asc name:asc"),
             (&["creation_timestamp desc"], "created_at:desc name:asc number:desc"),
-            (&["last_updated_timestamp"], "updated_at:asc name:asc number:desc"),
+            (&["last_updated_timestamp"], "changed_at:asc name:asc number:desc"),
             (&["name DESC", "version_number ASC"], "name:desc number:asc"),
             (&["attribute.name"], "name:asc number:desc"),
             (&["`version_number` ASC", "creation_timestamp"], "number:asc created_at:asc name:asc"),

@@ -43,8 +43,8 @@ fn a_filter_of_mlflows_is_one_of_ours() {
         ("version_number=-1", "number = -1"),
         ("tags.team = 'a' AND tag.team LIKE '%'", "tags.team = 'a' AND tags.team LIKE '%'"),
         ("tags.`p q` != 'z'", "tags.`p q` != 'z'"),
-        ("tags.\"p.q\" = 'z'", "tags.p.q = 'z'"),
-        ("tags.p.q = 'z'", "tags.p.q = 'z'"),
+        ("tags.\"p.q\" = 'z'", "tags.`p.q` = 'z'"),
+        ("tags.p.q = 'z'", "tags.`p.q` = 'z'"),
         ("tags.version = '1'", "tags.version = '1'"),
         ("scores.smoke-v1.f1 >= 0.9 AND name = 'a'", "scores.smoke-v1.f1 >= 0.9 AND name = 'a'"),
     ] {
@@ -54,7 +54,7 @@ fn a_filter_of_mlflows_is_one_of_ours() {
 
 #[test]
 fn prompts_are_hidden_unless_a_condition_asks_for_them() {
-    let tag = "tags.mlflow.prompt.is_prompt";
+    let tag = "tags.`mlflow.prompt.is_prompt`";
     for (text, rest, with_prompts) in [
         (String::new(), String::new(), false),
         ("name = 'a'".to_owned(), "name = 'a'".to_owned(), false),
