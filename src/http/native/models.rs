@@ -261,7 +261,7 @@ pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
         training_step: fields.optional("training_step"),
         training_loss: fields.optional("training_loss"),
         dataset: fields.optional("dataset"),
-        description: fields.optional("description"),
+        description: fields.optional("description").map(Some),
         tags: fields.texts("tags"),
         metrics: fields.optional("metrics"),
         ..Patch { checkpoint: checkpoint?, config: config?, ..Patch::default() }

@@ -77,7 +77,7 @@ fn write_all(writer: &mut SqliteWriter) {
     run(writer, |store, context| operations::rollback(store, "m", None, "it fails", context));
     run(writer, |store, context| operations::rollback(store, "m", Some(1), "it fails", context));
     run(writer, |store, context| operations::delete_alias(store, "m", PRODUCTION_ALIAS, None, None, context));
-    let patch = Patch { description: Some("d".to_owned()), ..Patch::default() };
+    let patch = Patch { description: Some(Some("d".to_owned())), ..Patch::default() };
     let tags = [("a".to_owned(), Some("1".to_owned())), ("nightly".to_owned(), None)].into();
     run(writer, |store, context| operations::update_with_tags(store, ids[1], &patch, &tags, &none, context));
     run(writer, |store, context| operations::delete(store, ids[0], true, &none, context));

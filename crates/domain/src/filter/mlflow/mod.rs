@@ -5,7 +5,7 @@
 //!
 //! - Quotes and backslashes in texts are kept, and patterns have no escape.
 //! - An absent `run_id` is an empty one.
-//! - [Prompts](IS_PROMPT_TAG) are hidden unless a condition asks for them.
+//! - [Prompts](PROMPT_TAG) are hidden unless a condition asks for them.
 //! - Models whose names MLflow can't address (`a/b`, `a:b`) are not found.
 //! - `scores.SUITE.METRIC`, which MLflow's server does not have, is compared as in our grammar.
 //!
@@ -24,7 +24,7 @@ use super::{
     tree::{Comparator, Condition, Filter, Test},
     value::Value,
 };
-use crate::{model::IS_PROMPT_TAG, refusal::Refusal};
+use crate::{mlflow::PROMPT_TAG, refusal::Refusal};
 
 /// What a search of MLflow's selects.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +57,7 @@ pub fn parse_filter(text: &str, scope: Scope) -> Result<MlflowFilter, Refusal> {
         }
         conditions.push(clause.condition(text, scope)?);
     }
-    let is_of_prompts = |filter: &Filter| matches!(filter, Filter::Condition(Condition { field: Field::Tag(key), .. }) if key == IS_PROMPT_TAG);
+    let is_of_prompts = |filter: &Filter| matches!(filter, Filter::Condition(Condition { field: Field::Tag(key), .. }) if key == PROMPT_TAG);
     let with_prompts = conditions.iter().find(|filter| is_of_prompts(filter)).is_some_and(asks_for_prompts);
     if !with_prompts {
         conditions.retain(|filter| !is_of_prompts(filter));
@@ -73,7 +73,7 @@ fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::Invalid(message.into())
 }
 
-/// Returns true if the condition, which is on [`IS_PROMPT_TAG`], is `= 'true'` or `!= 'false'`.
+/// Returns true if the condition, which is on [`PROMPT_TAG`], is `= 'true'` or `!= 'false'`.
 fn asks_for_prompts(filter: &Filter) -> bool {
     let Filter::Condition(Condition { test: Test::Compare(comparator, Value::Text(value)), .. }) = filter
     else {

@@ -96,7 +96,7 @@ pub(in crate::postgres) fn models(
         // Only versions have a number.
         OrderBy::Name | OrderBy::Number => "m.name",
         OrderBy::CreatedAt => "m.created_at",
-        OrderBy::ChangedAt => "m.changed_at",
+        OrderBy::ChangedAt => "coalesce(m.changed_at, m.updated_at)",
     };
     let keys: Vec<_> = query.order.iter().map(|key| (column(key.by), key.order)).collect();
     let rest = ordered(query, &keys, conditions, &mut values);

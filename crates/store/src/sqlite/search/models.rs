@@ -80,7 +80,7 @@ fn column(by: OrderBy) -> &'static str {
         // Only versions have one.
         OrderBy::Name | OrderBy::Number => "m.name",
         OrderBy::CreatedAt => "m.created_at",
-        OrderBy::ChangedAt => "m.changed_at",
+        OrderBy::ChangedAt => "ifnull(m.changed_at, m.updated_at)",
     }
 }
 
