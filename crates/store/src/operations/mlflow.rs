@@ -27,7 +27,7 @@ pub fn create_version(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let source = submission.source()?;
-    let model = load_model(store, &submission.model)?;
+    let model = find_named(store, &submission.model)?;
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let mut origin = Origin {
         location: None,
@@ -66,6 +66,12 @@ pub fn create_version(
     register(store, draft, LabelReuse::Allowed, context)
 }
 
+/// Returns the model with this name, or a refusal in the words of MLflow: a copy names two models.
+fn find_named(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreError> {
+    let missing = || Refusal::NotFound(format!("Registered Model with name={name} not found"));
+    Ok(store.find_model(name)?.ok_or_else(missing)?)
+}
+
 /// Returns the number of the next version as a label, or one like it that no version has.
 fn free_label(store: &mut dyn WriteStore, model: &Model) -> Result<String, StoreError> {
     let number = model.next_number;
@@ -85,9 +91,7 @@ fn find_copied(
     name: &str,
     of: &CopyOf<'_>,
 ) -> Result<Version, StoreError> {
-    let model = store
-        .find_model(name)?
-        .ok_or_else(|| Refusal::NotFound(format!("Registered Model with name={name} not found")))?;
+    let model = find_named(store, name)?;
     let newest = |store: &mut dyn WriteStore, status| store.versions_with_status(model.key, status);
     let copied = match of {
         CopyOf::Number(number) => match store.find_number(model.key, *number)? {

@@ -178,6 +178,10 @@ impl Search<'_> {
         };
         let keys: Vec<_> = self.query.order.iter().map(|key| (column(key), key.order)).collect();
         let offset = start(&self.query.start, &keys, &mut conditions, &mut values);
+        if let (Rows::Index, Some((time, _))) = (from, keys.first()) {
+            // SQLite would rather read all rows than an index without a bound, as some terms remain to be sorted.
+            conditions.push(format!("{time} >= ''"));
+        }
         if let Some(filter) = &self.query.filter {
             conditions.push(condition(filter, Known { id: "v.id", key: None, from: None }, &mut values));
         }
