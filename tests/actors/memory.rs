@@ -10,8 +10,8 @@ use std::{
 use model_registry::{
     domain::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-        ModelSummary, Numbering, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version,
-        VersionId, VersionRef,
+        ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
+        Timestamp, Version, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
@@ -179,6 +179,18 @@ impl ReadStore for MemoryReader {
 
     fn deleted_versions(&mut self, _: &DeletedQuery, _: VisitDeleted<'_>) -> Result<Page, StoreError> {
         absent()
+    }
+
+    fn ordered_versions(
+        &mut self,
+        _: &OrderedQuery,
+        _: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        absent()
+    }
+
+    fn ordered_models(&mut self, _: &OrderedQuery) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
+        Err(unsupported())
     }
 
     fn history(&mut self, _: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {

@@ -255,9 +255,9 @@ impl Draft {
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
             created_at: now.clone(),
+            changed_at: Some(now.clone()),
             updated_at: now,
             properties: tags::properties(&self.properties),
-            changed_at: None,
             origin: self.origin.to_json(),
         }
     }

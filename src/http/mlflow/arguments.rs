@@ -109,6 +109,21 @@ impl Arguments {
         }
     }
 
+    /// Returns a whole number, which may be a text.
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let given = match self {
+            Self::Query(_) => self.text(name)?.map(Value::String),
+            Self::Body(fields) => optional(fields, name)?.cloned(),
+        };
+        let integer = match &given {
+            None => return Ok(None),
+            Some(Value::Number(number)) => number.as_i64(),
+            Some(Value::String(text)) => text.trim().parse().ok(),
+            Some(_) => None,
+        };
+        integer.map(Some).ok_or_else(|| wrong_value(self, name))
+    }
+
     /// Returns tags. Of a key that is given twice the last value counts; a value that is no text is empty.
     pub(super) fn tags(&self) -> Result<BTreeMap<String, String>, ApiError> {
         let Self::Body(fields) = self else { return Ok(BTreeMap::new()) };
@@ -180,6 +195,16 @@ fn text(name: &str, value: Option<&Value>) -> Result<Option<String>, ApiError> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(other) => Err(wrong_type(name, other)),
+    }
+}
+
+/// Returns the error for an argument whose value is not allowed.
+pub(super) fn wrong_value(given: &Arguments, name: &str) -> ApiError {
+    match given {
+        Arguments::Query(_) => wrong_type(name, &given.text(name).ok().flatten().unwrap_or_default().into()),
+        Arguments::Body(fields) => {
+            wrong_type(name, optional(fields, name).ok().flatten().unwrap_or(&Value::Null))
+        }
     }
 }
 
