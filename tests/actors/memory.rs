@@ -190,7 +190,7 @@ impl ReadStore for MemoryReader {
     }
 
     fn ordered_models(&mut self, _: &OrderedQuery) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
-        Err(unsupported())
+        absent()
     }
 
     fn history(&mut self, _: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {
