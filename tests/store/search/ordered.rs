@@ -153,17 +153,17 @@ pub fn pages_in_an_order_of_several_keys_join_to_the_whole_list(store: &mut impl
     compare_orders(store, 23);
 }
 
+fn add(store: &mut impl Fixture, name: &str, second: i64) -> i64 {
+    let mut draft = Draft::named(name, second.to_string()).unwrap();
+    draft.artifact_uri = Some("s3://b/1".to_owned());
+    let added = operate(store, second, |store, context| {
+        operations::register(store, draft, LabelReuse::Allowed, context)
+    });
+    added.unwrap().id
+}
+
 pub fn a_page_begins_after_the_last_row_of_the_one_before_while_rows_come_and_go(store: &mut impl Fixture) {
     let none = Precondition::default();
-    let add = |store: &mut _, name: &str, second| {
-        let mut draft = Draft::named(name, second.to_string()).unwrap();
-        draft.artifact_uri = Some("s3://b/1".to_owned());
-        operate(store, second, |store, context| {
-            operations::register(store, draft, LabelReuse::Allowed, context)
-        })
-        .unwrap()
-        .id
-    };
     let ids: Vec<_> = (0..6).map(|at| add(store, &format!("m{at}"), at)).collect();
     let first = query("", &["name"], Scope::Versions, 2);
     let (page_ids, next) = page(store.reader(), &first);
@@ -186,15 +186,7 @@ pub fn a_page_begins_after_the_last_row_of_the_one_before_while_rows_come_and_go
 
 pub fn recorded_metrics_and_tags_leave_the_place_of_a_version(store: &mut impl Fixture) {
     let none = Precondition::default();
-    let mut ids = Vec::new();
-    for at in 0..3 {
-        let mut draft = Draft::named("m", at.to_string()).unwrap();
-        draft.artifact_uri = Some("s3://b/1".to_owned());
-        let added = operate(store, at, |store, context| {
-            operations::register(store, draft, LabelReuse::Allowed, context)
-        });
-        ids.push(added.unwrap().id);
-    }
+    let ids: Vec<_> = (0..3).map(|second| add(store, "m", second)).collect();
     let newest = query("", &[], Scope::Versions, 10);
     let scores = Evaluation::new("s", read_object(r#"{"a":1}"#).unwrap()).unwrap();
     operate(store, 5, |store, context| operations::record_metrics(store, ids[0], &scores, &none, context));
@@ -299,7 +291,7 @@ fn orders_of_a_large_file_match_the_evaluation_and_are_read_along_indexes() {
     compare_orders(&mut store, 700);
     for (filter, order, index) in [
         ("", &[][..], "SEARCH v USING INDEX idx_models_changed (changed_at>?)"),
-        ("tags.none != 'x'", &[], "SEARCH v USING INDEX idx_models_changed (changed_at>?)"),
+        ("run_id != 'x'", &[], "SEARCH v USING INDEX idx_models_changed (changed_at>?)"),
         ("", &["creation_timestamp"], "SEARCH v USING INDEX idx_models_created (created_at>?)"),
         ("", &["name DESC"], "SEARCH v USING INDEX idx_models_number (model_key=? AND number>?)"),
         ("name = 'm-1'", &["version_number DESC"], "SEARCH v USING INDEX idx_models_number"),
