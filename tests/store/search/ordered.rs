@@ -287,7 +287,7 @@ pub fn the_newest_version_of_each_status_is_found_for_many_models(store: &mut im
 #[test]
 fn orders_of_a_large_file_match_the_evaluation_and_are_read_along_indexes() {
     let mut store = crate::sqlite::fixture();
-    fill(&mut store, 2_400, &mut Rng::with_seed(11));
+    fill(&mut store, 4_000, &mut Rng::with_seed(11));
     compare_orders(&mut store, 700);
     for (filter, order, index) in [
         ("", &[][..], "SEARCH v USING INDEX idx_models_changed (changed_at>?)"),
