@@ -80,7 +80,7 @@ pub fn delete(store: &mut impl Fixture, second: i64, id: i64) {
 pub fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, expected: &str) {
     match result {
         Err(StoreError::Refused(
-            Refusal::Conflict(why) | Refusal::LabelSpent(why) | Refusal::ModelExists(why),
+            Refusal::Conflict(why) | Refusal::ModelExists(why) | Refusal::LabelSpent(why),
         )) => {
             assert!(why.contains(expected), "{why}");
         }
