@@ -16,6 +16,7 @@ mod hosts;
 mod json;
 mod keys;
 mod lenient;
+mod mlflow;
 mod native;
 mod observe;
 mod openapi;
@@ -88,7 +89,13 @@ pub fn serve(
         Admission::new(options.max_connections, options.tls.clone(), options.deadlines, connections);
     let workers = options.workers.max(1);
     let authenticator = Authenticator::new(options.keys.clone(), options.trust_actor_header);
-    let app = Data::new(App { registry, authenticator, options, telemetry });
+    let app = Data::new(App {
+        registry,
+        authenticator,
+        options,
+        telemetry,
+        mlflow_pages: mlflow::Pages::default(),
+    });
     let builder = Server::build()
         .workers(workers)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
@@ -151,5 +158,6 @@ fn application(
         .configure(|paths| native::configure(paths, requests))
         .configure(|paths| docs::configure(paths, requests))
         .configure(|paths| v1::configure(paths, requests))
+        .configure(|paths| mlflow::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }

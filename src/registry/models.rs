@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::{
     domain::{
-        DeletedVersion, Holding, ModelSummary, Page, Patch, Precondition, Refusal, Version,
-        model::ModelPatch,
+        DeletedVersion, Force, Holding, ModelSummary, Numbering, Page, Patch, Precondition, Refusal, Version,
+        model::{ModelPatch, check_alias},
         query::{DeletedQuery, HistoryQuery, ModelQuery},
         tags::TagChanges,
     },
@@ -80,7 +80,7 @@ impl Registry {
         caller: Caller,
     ) -> Result<ModelSummary> {
         self.change(caller, move |store, context| {
-            let model = operations::create_model(store, &name, &patch, context)?;
+            let model = operations::create_model(store, &name, &patch, Numbering::Continued, context)?;
             store.summarize(model)
         })
         .await
@@ -105,7 +105,7 @@ impl Registry {
     pub async fn delete_model(
         &self,
         name: String,
-        force: bool,
+        force: Force,
         precondition: Precondition,
         caller: Caller,
     ) -> Result<()> {
@@ -127,6 +127,9 @@ impl Registry {
     /// Points an alias to another version, or deletes it. Returns the version that holds it, or held it last.
     pub async fn change_alias(&self, change: AliasChange, caller: Caller) -> Result<Version> {
         let AliasChange { model, alias, number, expected, reason } = change;
+        if number.is_some() {
+            check_alias(&alias)?;
+        }
         self.change(caller, move |store, context| match number {
             Some(number) => {
                 operations::set_alias(store, &model, &alias, number, expected, reason.as_deref(), context)

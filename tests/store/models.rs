@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, Holding, LabelReuse, Model, Precondition, Refusal, Status, Version,
-        VersionRef,
+        Draft, FileRecord, Force, Gate, Holding, LabelReuse, Model, Numbering, Precondition, Refusal, Status,
+        Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
@@ -72,14 +72,16 @@ pub fn promote(store: &mut impl Fixture, second: i64, id: i64, to: Status) {
 
 pub fn delete(store: &mut impl Fixture, second: i64, id: i64) {
     at(store, second, |store, context| {
-        operations::delete(store, id, true, &Precondition::default(), context)
+        operations::delete(store, id, Force::All, &Precondition::default(), context)
     })
     .unwrap();
 }
 
 pub fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, expected: &str) {
     match result {
-        Err(StoreError::Refused(Refusal::Conflict(why) | Refusal::LabelSpent(why))) => {
+        Err(StoreError::Refused(
+            Refusal::Conflict(why) | Refusal::ModelExists(why) | Refusal::LabelSpent(why),
+        )) => {
             assert!(why.contains(expected), "{why}");
         }
         other => panic!("a conflict was expected: {other:?}"),
@@ -114,7 +116,7 @@ pub fn numbers_count_up_and_are_never_given_out_again(store: &mut impl Fixture) 
     });
     conflict(taken, "registered already");
     at(store, 3, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     assert_eq!(numbers(store, &["a"]), [5], "a new model of the name goes on counting");
@@ -152,7 +154,9 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
         };
     let created = patch(None, Some(Some("small")), vec![tag("team", Some("nlp"))]);
     let create = |store: &mut _, name: &str| {
-        at(store, 0, |store, context| operations::create_model(store, name, &created, context))
+        at(store, 0, |store, context| {
+            operations::create_model(store, name, &created, Numbering::Continued, context)
+        })
     };
     let model = create(store, "m").unwrap();
     conflict(create(store, "m"), "already");
@@ -170,7 +174,7 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     let changed = patch(None, Some(None), vec![tag("team", None), tag("owner", Some("ann"))]);
     let changed = update(store, 1, "m", &changed).unwrap();
     let tags = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
-    let expected = Model { description: None, tags, updated_at: time(1), ..model.clone() };
+    let expected = Model { description: None, tags, updated_at: time(1), next_number: 2, ..model.clone() };
     assert_eq!(changed, expected);
     assert_eq!(store.reader().model("m").unwrap().unwrap().model, expected);
     assert_eq!(update(store, 2, "m", &ModelPatch::default()).unwrap(), expected, "no change, no new time");
@@ -186,7 +190,7 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     promote(store, 5, version.id, Status::Production);
     let remove = |store: &mut _, second, force| {
         at(store, second, |store, context| {
-            operations::delete_model(store, "n/ew", force, &Precondition::default(), context)
+            operations::delete_model(store, "n/ew", Force::all_if(force), &Precondition::default(), context)
         })
     };
     let refused = remove(store, 6, false).unwrap_err();
@@ -220,7 +224,7 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     };
     let remove = |store: &mut _, second, name: &str| {
         at(store, second, |store, context| {
-            operations::delete_model(store, name, true, &Precondition::default(), context)
+            operations::delete_model(store, name, Force::All, &Precondition::default(), context)
         })
         .unwrap();
     };
@@ -237,8 +241,10 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     rename(store, 6, "m", "n").unwrap();
     conflict(rename(store, 7, "n", "m"), "its labels and numbers stay spent; choose another name");
     // A name that a rename gave up, and the name of a deleted model that never had a version.
-    at(store, 8, |store, context| operations::create_model(store, "empty", &ModelPatch::default(), context))
-        .unwrap();
+    at(store, 8, |store, context| {
+        operations::create_model(store, "empty", &ModelPatch::default(), Numbering::Continued, context)
+    })
+    .unwrap();
     remove(store, 9, "empty");
     rename(store, 10, "other", "empty").unwrap();
     rename(store, 11, "n", "other").unwrap();
@@ -261,7 +267,7 @@ pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {
         .unwrap();
     }
     at(store, 2, |store, context| {
-        operations::delete_model(store, "c/1", true, &Precondition::default(), context)
+        operations::delete_model(store, "c/1", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     let text = |text: &str| Some(text.to_owned());

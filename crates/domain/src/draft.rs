@@ -6,6 +6,7 @@ use crate::{
     digest::{Digest, Measurement},
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
+    mlflow::Origin,
     refusal::Refusal,
     status::Status,
     tags,
@@ -156,6 +157,7 @@ pub struct Draft {
     pub metrics: Object,
     /// The tags with a value, which is not empty.
     pub properties: BTreeMap<String, String>,
+    pub origin: Origin,
 }
 
 impl Draft {
@@ -253,8 +255,10 @@ impl Draft {
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
             created_at: now.clone(),
+            changed_at: Some(now.clone()),
             updated_at: now,
             properties: tags::properties(&self.properties),
+            origin: self.origin.to_json(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! operation has written nothing, because rules come before writes.
 
 mod aliases;
+pub mod mlflow;
 mod models;
 mod production;
 mod references;
@@ -18,8 +19,8 @@ pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Patch, Precondition,
-    Refusal, Timestamp, Version, VersionId, json, limits::check_metrics,
+    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Numbering, Patch,
+    Precondition, Refusal, Timestamp, Version, VersionId, json, limits::check_metrics,
 };
 
 use self::production::{demote, find_incumbent, record_status};
@@ -100,7 +101,7 @@ pub fn register(
     let incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = match model {
         Some(model) => model.key,
-        None => store.insert_model(models::new_model(&draft.name, context.now))?.key,
+        None => store.insert_model(models::new_model(&draft.name, context.now), Numbering::Continued)?.key,
     };
     demote(store, incumbent.as_ref(), context)?;
     let version = store.insert(draft, model, context.now)?;
@@ -143,12 +144,17 @@ fn write_update(
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
     after.updated_at = context.after(before);
+    let changed_at = if fields == ["tags"] { before.changed_at() } else { &after.updated_at };
+    after.changed_at = Some(changed_at.to_owned());
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
     let (now, metrics) = (after.status, after.metrics.as_deref());
     let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
     demote(store, incumbent.as_ref(), context)?;
     store.update(before, &after)?;
+    if before.status != now {
+        store.touch_model(after.model, &after.updated_at)?;
+    }
     record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;
     context.append(store, &after, &event)?;
     Ok(after)

@@ -80,7 +80,7 @@ pub(super) fn read_patch(fields: &mut Fields<'_>) -> (Result<Patch, Refusal>, Ta
         training_step: fields.not_null("training_step"),
         training_loss: fields.not_null("training_loss"),
         dataset: fields.not_null("dataset"),
-        description: fields.not_null("description"),
+        description: fields.not_null("description").map(Some),
         metrics: fields.not_null("metrics"),
         checkpoint,
         config,

@@ -158,8 +158,10 @@ fn insert(
         format!("added AS (INSERT INTO models ({columns}, id) VALUES ({bound}, {id}) RETURNING id, number)")
     } else {
         let model = values.bind(Value::integer(version.model));
+        let now = values.bind(Value::owned(&version.created_at));
         format!(
-            "numbered AS (UPDATE registered_models SET next_number = next_number + 1 WHERE id = {model} \
+            "numbered AS (UPDATE registered_models SET next_number = next_number + 1, changed_at = {now} \
+             WHERE id = {model} \
              RETURNING next_number - 1 AS number), \
              added AS (INSERT INTO models ({columns}, number) SELECT {bound}, number FROM numbered \
              ON CONFLICT (name, version) DO NOTHING RETURNING id, number)"

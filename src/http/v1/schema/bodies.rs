@@ -155,7 +155,7 @@ pub(in crate::http::v1) struct VersionChanges {
 #[schema(examples(json!({"value": "nlp"})))]
 pub(in crate::http::v1) struct TagValue {
     /// At most 8 KiB.
-    #[schema(max_length = 8192)]
+    #[schema(max_length = 100000)]
     value: String,
 }
 
