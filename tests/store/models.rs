@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, GivenTimes, Holding, LabelReuse, Model, Precondition, Refusal, Status,
+        Draft, FileRecord, Gate, GivenTimes, Holding, LabelReuse, ListQuery, Model, Precondition, Refusal, Status,
         Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
@@ -118,6 +118,56 @@ pub fn numbers_count_up_and_are_never_given_out_again(store: &mut impl Fixture) 
     })
     .unwrap();
     assert_eq!(numbers(store, &["a"]), [5], "a new model of the name goes on counting");
+}
+
+pub fn a_registration_may_skip_numbers_and_bring_its_times(store: &mut impl Fixture) {
+    let import = |store: &mut _, name: &str, number: i64, times: [Option<i64>; 2]| {
+        let [created_at, updated_at] = times.map(|second| second.map(at_second));
+        let mut draft = draft(name, &number.to_string(), None);
+        draft.number = Some(number);
+        draft.times = GivenTimes { created_at, updated_at };
+        at(store, 100, |store, context| operations::register(store, draft, LabelReuse::Allowed, context))
+    };
+    let third = import(store, "m", 3, [Some(10), Some(20)]).unwrap();
+    assert_eq!((third.number, third.created_at.as_str(), third.updated_at.as_str()), (3, &*time(10), &*time(20)));
+    let model = store.reader().model("m").unwrap().unwrap();
+    assert_eq!((model.latest, model.model.created_at, model.model.updated_at), (Some(3), time(10), time(10)));
+    assert_eq!(register(store, "m", "next").number, 4);
+    for (number, problem) in [(2, "the next one is 5"), (4, "the next one is 5"), (3, "registered already")] {
+        conflict(import(store, "m", number, [None, None]), problem);
+    }
+    for times in [[Some(101), None], [Some(20), Some(10)], [Some(20), Some(101)]] {
+        assert!(matches!(import(store, "m", 9, times), Err(StoreError::Refused(Refusal::Invalid(_)))), "{times:?}");
+    }
+    assert_eq!(import(store, "m", 5, [None, None]).unwrap().created_at, time(100));
+    assert_eq!(import(store, "m", 900, [Some(5), None]).unwrap().updated_at, time(100));
+    assert_eq!(register(store, "m", "last").number, 901);
+
+    let mut ids = Vec::new();
+    let query = ListQuery { name: Some("m".to_owned()), ..ListQuery::default() };
+    let mut visit = |row: model_registry::domain::VersionRow<'_>| {
+        ids.push(row.number);
+        ControlFlow::Continue(())
+    };
+    store.reader().versions(&query, &mut visit).unwrap();
+    assert_eq!(ids, [5, 3, 900, 901, 4], "the newest first: 100 s, 10 s, 5 s, and 0 s with the higher id first");
+
+    at(store, 101, |store, context| operations::delete_model(store, "m", true, &Precondition::default(), context))
+        .unwrap();
+    conflict(import(store, "m", 7, [None, None]), "the next one is 902");
+    assert!(store.reader().model("m").unwrap().is_none(), "a refused registration creates no model");
+    assert_eq!(import(store, "m", 902, [None, None]).unwrap().number, 902);
+
+    let times = GivenTimes { created_at: Some(at_second(1)), updated_at: Some(at_second(2)) };
+    let create = |store: &mut _, times| {
+        at(store, 100, |store, context| {
+            operations::create_model(store, "old", &ModelPatch::default(), times, context)
+        })
+    };
+    let late = GivenTimes { created_at: Some(at_second(101)), ..times };
+    assert!(matches!(create(store, late), Err(StoreError::Refused(Refusal::Invalid(_)))));
+    let model = create(store, times).unwrap();
+    assert_eq!((model.created_at, model.updated_at), (time(1), time(2)));
 }
 
 pub fn a_version_is_named_by_number_label_and_alias(store: &mut impl Fixture) {

@@ -39,6 +39,7 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         a_visitor_that_stops_changes_nothing_but_what_is_visited,
         a_visitor_of_events_that_stops_gets_the_same_page,
         models::numbers_count_up_and_are_never_given_out_again,
+        models::a_registration_may_skip_numbers_and_bring_its_times,
         models::a_version_is_named_by_number_label_and_alias,
         aliases::an_alias_moves_only_from_the_expected_holder,
         aliases::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,
