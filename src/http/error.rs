@@ -10,7 +10,9 @@ use crate::{actors::NotReady, domain::Refusal, registry::RegistryError};
 
 use super::{
     fault::Fault,
+    mlflow::{self, MlflowCode},
     openapi::{Failure, Unfit},
+    request::Api,
     stream,
 };
 
@@ -57,6 +59,9 @@ pub(super) enum ApiError {
     TooManyLargeAnswers,
     #[error("the body could not be read: {0}")]
     BodyBroken(String),
+    /// MLflow's code with its wording.
+    #[error("{message}")]
+    Mlflow { code: MlflowCode, message: String },
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path supports only {0}")]
@@ -89,9 +94,10 @@ impl ResponseError for ApiError {
                 RegistryError::Refused(refusal) => match refusal {
                     Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-                    Refusal::Conflict(_) | Refusal::LabelSpent(_) | Refusal::ForceRequired { .. } => {
-                        StatusCode::CONFLICT
-                    }
+                    Refusal::Conflict(_)
+                    | Refusal::ModelExists(_)
+                    | Refusal::LabelSpent(_)
+                    | Refusal::ForceRequired { .. } => StatusCode::CONFLICT,
                     Refusal::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
                     Refusal::TooLarge(_)
                     | Refusal::EventTooLarge { .. }
@@ -117,6 +123,7 @@ impl ResponseError for ApiError {
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
+            Self::Mlflow { code, .. } => code.status(),
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -164,7 +171,7 @@ impl ResponseError for ApiError {
 
 impl ApiError {
     /// Returns the message for the client: the domain's text, and a hint in terms of this API.
-    fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {
                 Refusal::ForceRequired { .. } => "; send force=true to delete it anyway",
@@ -244,15 +251,17 @@ fn code(status: StatusCode) -> &'static str {
 
 /// Returns the body for an error that has none, in the common form of errors. The details of a server error are only
 /// logged.
-pub(super) fn plain_body(status: StatusCode, error: Option<String>, request_id: &str, is_v1: bool) -> String {
+pub(super) fn plain_body(status: StatusCode, error: Option<String>, request_id: &str, api: Api) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log has the details of request {request_id}")
     } else {
         let reason = status.canonical_reason().unwrap_or("the request was refused");
         error.filter(|error| !error.is_empty()).unwrap_or_else(|| reason.to_owned())
     };
-    if is_v1 {
-        return json!({ "error": { "code": code(status), "message": detail } }).to_string();
+    match api {
+        Api::Native => json!({ "detail": detail }),
+        Api::V1 => json!({ "error": { "code": code(status), "message": detail } }),
+        Api::Mlflow => mlflow::plain_failure(status, &detail),
     }
-    json!({ "detail": detail }).to_string()
+    .to_string()
 }

@@ -16,6 +16,7 @@ mod hosts;
 mod json;
 mod keys;
 mod lenient;
+mod mlflow;
 mod native;
 mod observe;
 mod openapi;
@@ -151,5 +152,6 @@ fn application(
         .configure(|paths| native::configure(paths, requests))
         .configure(|paths| docs::configure(paths, requests))
         .configure(|paths| v1::configure(paths, requests))
+        .configure(|paths| mlflow::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }

@@ -26,7 +26,8 @@ use super::{
     app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_body},
-    request::is_v1,
+    mlflow,
+    request::Api,
     request_id,
 };
 
@@ -49,25 +50,33 @@ pub(super) async fn observe(
         // actix reads to the end of the body, and a proxy may see that end elsewhere. So the connection must serve no other request.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    let api = Api::of(response.request().match_info());
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let failure = response.response().error().and_then(|error| error.as_error::<ApiError>());
+    let form = match (api, failure) {
+        (Api::V1, Some(error)) if is_json => Some((response.status(), error.v1_body())),
+        (Api::Mlflow, Some(error)) => Some(mlflow::failure(error, &id)),
+        _ => None,
+    };
+    if let Some((status, _)) = &form {
+        *response.response_mut().status_mut() = *status;
+    }
     let time = started.elapsed();
     count(&response, time);
     log(&response, &id, time, app.as_ref());
     add_security_headers(response.headers_mut(), app.is_some_and(|app| app.options.tls.is_some()));
     response.headers_mut().insert(request_id::HEADER, id.clone());
     let status = response.status();
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let is_v1 = is_v1(response.request().match_info());
-    let failure =
-        response.response().error().filter(|_| is_v1).and_then(|error| error.as_error::<ApiError>());
-    if let (Some(body), true) = (failure.map(ApiError::v1_body), is_json) {
+    if let Some((_, body)) = form {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response = response.map_body(|_, _| BoxBody::new(body));
     } else if !is_json && (status.is_client_error() || status.is_server_error()) {
         // The router and the CORS check answer errors in plain text.
         let error = response.response().error().map(ToString::to_string);
-        let detail = plain_body(status, error, id.to_str().unwrap_or_default(), is_v1);
+        let detail = plain_body(status, error, id.to_str().unwrap_or_default(), api);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response = response.map_body(|_, _| BoxBody::new(detail));
     }

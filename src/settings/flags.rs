@@ -91,6 +91,10 @@ pub struct ServeFlags {
     /// Suite in which a version needs scores before it can be promoted to production [env: CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE]
     #[arg(long, value_name = "SUITE")]
     pub promotion_required_suite: Option<String>,
+    /// Refuse to delete a version in production, or a model that has one, through MLflow's API [env:
+    /// CAIA_REGISTRY_PROTECT_PRODUCTION] [default: 1]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub protect_production: Option<bool>,
     /// Let clients name files on this server's disk, which it then digests [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,

@@ -275,7 +275,7 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn next_number(&mut self, _: &str) -> Result<i64, StoreError> {
+    fn first_number(&mut self, _: &str) -> Result<i64, StoreError> {
         absent()
     }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, GivenTimes, Holding, LabelReuse, ListQuery, Model, Precondition, Refusal, Status,
-        Version, VersionRef,
+        Draft, FileRecord, Force, Gate, GivenTimes, Holding, LabelReuse, ListQuery, Model, Numbering,
+        Precondition, Refusal, Status, Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
@@ -72,7 +72,7 @@ pub fn promote(store: &mut impl Fixture, second: i64, id: i64, to: Status) {
 
 pub fn delete(store: &mut impl Fixture, second: i64, id: i64) {
     at(store, second, |store, context| {
-        operations::delete(store, id, true, &Precondition::default(), context)
+        operations::delete(store, id, Force::All, &Precondition::default(), context)
     })
     .unwrap();
 }
@@ -114,7 +114,7 @@ pub fn numbers_count_up_and_are_never_given_out_again(store: &mut impl Fixture) 
     });
     conflict(taken, "registered already");
     at(store, 3, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     assert_eq!(numbers(store, &["a"]), [5], "a new model of the name goes on counting");
@@ -129,7 +129,10 @@ pub fn a_registration_may_skip_numbers_and_bring_its_times(store: &mut impl Fixt
         at(store, 100, |store, context| operations::register(store, draft, LabelReuse::Allowed, context))
     };
     let third = import(store, "m", 3, [Some(10), Some(20)]).unwrap();
-    assert_eq!((third.number, third.created_at.as_str(), third.updated_at.as_str()), (3, &*time(10), &*time(20)));
+    assert_eq!(
+        (third.number, third.created_at.as_str(), third.updated_at.as_str()),
+        (3, &*time(10), &*time(20))
+    );
     let model = store.reader().model("m").unwrap().unwrap();
     assert_eq!((model.latest, model.model.created_at, model.model.updated_at), (Some(3), time(10), time(10)));
     assert_eq!(register(store, "m", "next").number, 4);
@@ -137,7 +140,10 @@ pub fn a_registration_may_skip_numbers_and_bring_its_times(store: &mut impl Fixt
         conflict(import(store, "m", number, [None, None]), problem);
     }
     for times in [[Some(101), None], [Some(20), Some(10)], [Some(20), Some(101)]] {
-        assert!(matches!(import(store, "m", 9, times), Err(StoreError::Refused(Refusal::Invalid(_)))), "{times:?}");
+        assert!(
+            matches!(import(store, "m", 9, times), Err(StoreError::Refused(Refusal::Invalid(_)))),
+            "{times:?}"
+        );
     }
     assert_eq!(import(store, "m", 5, [None, None]).unwrap().created_at, time(100));
     assert_eq!(import(store, "m", 900, [Some(5), None]).unwrap().updated_at, time(100));
@@ -150,10 +156,16 @@ pub fn a_registration_may_skip_numbers_and_bring_its_times(store: &mut impl Fixt
         ControlFlow::Continue(())
     };
     store.reader().versions(&query, &mut visit).unwrap();
-    assert_eq!(ids, [5, 3, 900, 901, 4], "the newest first: 100 s, 10 s, 5 s, and 0 s with the higher id first");
+    assert_eq!(
+        ids,
+        [5, 3, 900, 901, 4],
+        "the newest first: 100 s, 10 s, 5 s, and 0 s with the higher id first"
+    );
 
-    at(store, 101, |store, context| operations::delete_model(store, "m", true, &Precondition::default(), context))
-        .unwrap();
+    at(store, 101, |store, context| {
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
+    })
+    .unwrap();
     conflict(import(store, "m", 7, [None, None]), "the next one is 902");
     assert!(store.reader().model("m").unwrap().is_none(), "a refused registration creates no model");
     assert_eq!(import(store, "m", 902, [None, None]).unwrap().number, 902);
@@ -161,7 +173,14 @@ pub fn a_registration_may_skip_numbers_and_bring_its_times(store: &mut impl Fixt
     let times = GivenTimes { created_at: Some(at_second(1)), updated_at: Some(at_second(2)) };
     let create = |store: &mut _, times| {
         at(store, 100, |store, context| {
-            operations::create_model(store, "old", &ModelPatch::default(), times, context)
+            operations::create_model(
+                store,
+                "old",
+                &ModelPatch::default(),
+                times,
+                Numbering::Continued,
+                context,
+            )
         })
     };
     let late = GivenTimes { created_at: Some(at_second(101)), ..times };
@@ -203,7 +222,14 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     let created = patch(None, Some(Some("small")), vec![tag("team", Some("nlp"))]);
     let create = |store: &mut _, name: &str| {
         at(store, 0, |store, context| {
-            operations::create_model(store, name, &created, GivenTimes::default(), context)
+            operations::create_model(
+                store,
+                name,
+                &created,
+                GivenTimes::default(),
+                Numbering::Continued,
+                context,
+            )
         })
     };
     let model = create(store, "m").unwrap();
@@ -272,7 +298,7 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     };
     let remove = |store: &mut _, second, name: &str| {
         at(store, second, |store, context| {
-            operations::delete_model(store, name, true, &Precondition::default(), context)
+            operations::delete_model(store, name, Force::All, &Precondition::default(), context)
         })
         .unwrap();
     };
@@ -290,7 +316,14 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     conflict(rename(store, 7, "n", "m"), "its labels and numbers stay spent; choose another name");
     // A name that a rename gave up, and the name of a deleted model that never had a version.
     at(store, 8, |store, context| {
-        operations::create_model(store, "empty", &ModelPatch::default(), GivenTimes::default(), context)
+        operations::create_model(
+            store,
+            "empty",
+            &ModelPatch::default(),
+            GivenTimes::default(),
+            Numbering::Continued,
+            context,
+        )
     })
     .unwrap();
     remove(store, 9, "empty");

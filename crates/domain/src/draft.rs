@@ -7,6 +7,7 @@ use crate::{
     import::GivenTimes,
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
+    mlflow::Origin,
     refusal::Refusal,
     status::Status,
     tags,
@@ -160,6 +161,7 @@ pub struct Draft {
     /// The number that an import asks for; `None` for the next one.
     pub number: Option<i64>,
     pub times: GivenTimes,
+    pub origin: Origin,
 }
 
 impl Draft {
@@ -259,6 +261,8 @@ impl Draft {
             created_at: created_at.to_string(),
             updated_at: updated_at.to_string(),
             properties: tags::properties(&self.properties),
+            changed_at: None,
+            origin: self.origin.to_json(),
         }
     }
 }

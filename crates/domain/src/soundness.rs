@@ -99,7 +99,7 @@ pub enum Rule {
 }
 
 /// The columns of a version.
-pub const MODEL_RULES: [(&str, Rule); 30] = [
+pub const MODEL_RULES: [(&str, Rule); 32] = [
     ("id", Rule::Id),
     ("name", Rule::Label),
     ("version", Rule::Label),
@@ -130,6 +130,8 @@ pub const MODEL_RULES: [(&str, Rule); 30] = [
     ("created_at", Rule::Time),
     ("updated_at", Rule::Time),
     ("properties", Rule::Properties),
+    ("changed_at", Rule::Text),
+    ("origin", Rule::Text),
 ];
 
 /// The columns of an event.

@@ -27,6 +27,25 @@ pub struct DeletedVersion<'a> {
     pub deleted_by: Option<Cow<'a, str>>,
 }
 
+/// Which protected versions a deletion deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// None: versions in production and frozen ones stay.
+    None,
+    /// Those in production; frozen ones stay.
+    Production,
+    /// All.
+    All,
+}
+
+impl Force {
+    /// Returns the force of a caller who forces everything or nothing.
+    #[must_use]
+    pub fn all_if(force: bool) -> Self {
+        if force { Self::All } else { Self::None }
+    }
+}
+
 /// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`VersionRow`]).
 ///
 /// `tags` and `metrics` are JSON text, ready to be sent.
@@ -96,6 +115,10 @@ pub struct Version<S = String> {
     pub updated_at: S,
     /// JSON text of an object: the values of tags that have one; see [`Tags`].
     pub properties: Option<S>,
+    /// UTC: when anything but its tags changed last; `None` if that is `updated_at`. MLflow's API shows it.
+    pub changed_at: Option<S>,
+    /// JSON text of an object: where the version comes from in terms of MLflow; see [`Origin`](crate::mlflow::Origin).
+    pub origin: Option<S>,
 }
 
 impl<S: AsRef<str>> Version<S> {
@@ -106,15 +129,23 @@ impl<S: AsRef<str>> Version<S> {
         revision(self.id, self.updated_at.as_ref())
     }
 
-    /// Checks that the version may be deleted. An immutable one needs `force`.
+    /// Returns when anything but its tags changed last.
+    #[must_use]
+    pub fn changed_at(&self) -> &str {
+        self.changed_at.as_ref().unwrap_or(&self.updated_at).as_ref()
+    }
+
+    /// Checks that the version may be deleted with this force.
     ///
     /// # Errors
     /// [`Refusal::ForceRequired`].
-    pub fn check_deletable(&self, force: bool) -> Result<(), Refusal> {
-        if force || !self.is_immutable() {
-            return Ok(());
-        }
-        let state = if self.status == Status::Production { "in production" } else { "frozen" };
+    pub fn check_deletable(&self, force: Force) -> Result<(), Refusal> {
+        let state = match force {
+            Force::All => return Ok(()),
+            Force::None if self.status == Status::Production => "in production",
+            Force::None | Force::Production if self.frozen => "frozen",
+            Force::None | Force::Production => return Ok(()),
+        };
         Err(Refusal::ForceRequired { id: self.id, state })
     }
 
@@ -260,6 +291,8 @@ impl VersionRow<'_> {
             created_at: self.created_at.into_owned(),
             updated_at: self.updated_at.into_owned(),
             properties: own(self.properties),
+            changed_at: own(self.changed_at),
+            origin: own(self.origin),
         }
     }
 }
@@ -291,8 +324,9 @@ pub(crate) mod tests {
             for frozen in [false, true] {
                 let model = Version { status, frozen, ..sample() };
                 assert_eq!(model.is_immutable(), frozen || status == Status::Production);
-                assert_eq!(model.check_deletable(false).is_err(), model.is_immutable());
-                assert_eq!(model.check_deletable(true), Ok(()));
+                assert_eq!(model.check_deletable(Force::None).is_err(), model.is_immutable());
+                assert_eq!(model.check_deletable(Force::Production).is_err(), frozen);
+                assert_eq!(model.check_deletable(Force::All), Ok(()));
             }
         }
     }

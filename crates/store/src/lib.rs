@@ -17,8 +17,8 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
-    ModelKey, ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent,
-    Version, VersionId, VersionRef, VersionRow,
+    ModelKey, ModelSummary, Numbering, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp,
+    TrailEvent, Version, VersionId, VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -96,6 +96,10 @@ pub trait ReadStore {
     ) -> Result<(Page, Vec<VersionId>), StoreError>;
     /// Visits the versions of `ids` that exist, in the order given.
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError>;
+    /// Visits the newest version of each status of each of these models.
+    fn latest_versions(&mut self, models: &[ModelKey], visit: VisitVersion<'_>) -> Result<(), StoreError>;
+    /// Returns the aliases of a version, without `production`.
+    fn aliases_of(&mut self, model: ModelKey, version: VersionId) -> Result<Vec<String>, StoreError>;
     /// Returns the values that a comparison needs of the versions of `ids` that exist: by ascending id, each once.
     fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError>;
     /// Visits a page of a version's events, newest first. The result describes the whole page.
@@ -136,9 +140,9 @@ pub trait WriteStore {
     /// Writes the columns that differ between two states of a version. Id, model, number, name, label and `created_at`
     /// never differ.
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
-    /// Writes status and `updated_at`.
+    /// Writes status and `updated_at`, and clears `changed_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
+    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`; clears `changed_at`.
     fn set_metrics(
         &mut self,
         id: VersionId,
@@ -177,11 +181,13 @@ pub trait WriteStore {
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Returns true if a deleted or purged model had this name last and gave numbers to versions.
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError>;
-    /// Returns the number that the next version of this name gets, if there is such a model or not.
-    fn next_number(&mut self, name: &str) -> Result<i64, StoreError>;
-    /// Adds a model and returns it with its key. The numbers of versions continue those of deleted models with its name.
-    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError>;
-    /// Writes name, description, tags and `updated_at`. A new name goes to all versions.
+    /// Returns the number of the first version of a new model of this name, if its numbers continue those of deleted models.
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError>;
+    /// Adds a model and returns it with its key and the number of its first version.
+    fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError>;
+    /// Writes `changed_at` of a model, as [`WriteStore::insert`] does too.
+    fn touch_model(&mut self, model: ModelKey, changed_at: &str) -> Result<(), StoreError>;
+    /// Writes name, description, tags, `updated_at` and `changed_at`. A new name goes to all versions.
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
     fn set_model_deleted(
@@ -194,6 +200,9 @@ pub trait WriteStore {
     fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
     /// Returns the ids of all versions of a model.
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
+    /// Returns the ids of the versions of a model with this status, the newest first.
+    fn versions_with_status(&mut self, model: ModelKey, status: Status)
+    -> Result<Vec<VersionId>, StoreError>;
 
     /// Returns the aliases of a model, without `production`.
     fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError>;

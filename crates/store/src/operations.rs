@@ -4,6 +4,7 @@
 //! operation has written nothing, because rules come before writes.
 
 mod aliases;
+pub mod mlflow;
 mod models;
 mod production;
 mod references;
@@ -18,8 +19,9 @@ pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Patch,
-    Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json, limits::check_metrics,
+    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
+    Patch, Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json,
+    limits::check_metrics,
 };
 
 use self::production::{demote, find_incumbent, record_status};
@@ -96,7 +98,11 @@ pub fn register(
     }
     let model = store.find_model(&draft.name)?;
     if let Some(number) = draft.number {
-        check_number(&draft.name, number, store.next_number(&draft.name)?)?;
+        let next = match &model {
+            Some(model) => model.next_number,
+            None => store.first_number(&draft.name)?,
+        };
+        check_number(&draft.name, number, next)?;
     }
     if reuse == LabelReuse::ForSameBytes {
         draft.check_same_bytes(&store.spent_digests(&draft.name, &draft.label)?)?;
@@ -105,7 +111,8 @@ pub fn register(
     let model = match model {
         Some(model) => model.key,
         None => {
-            store.insert_model(models::new_model(&draft.name, since_first_version(&draft), context.now))?.key
+            let model = models::new_model(&draft.name, since_first_version(&draft), context.now);
+            store.insert_model(model, Numbering::Continued)?.key
         }
     };
     demote(store, incumbent.as_ref(), context)?;
@@ -154,12 +161,16 @@ fn write_update(
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
     after.updated_at = context.after(before);
+    after.changed_at = if fields == ["tags"] { Some(before.changed_at().to_owned()) } else { None };
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
     let (now, metrics) = (after.status, after.metrics.as_deref());
     let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
     demote(store, incumbent.as_ref(), context)?;
     store.update(before, &after)?;
+    if before.status != now {
+        store.touch_model(after.model, &after.updated_at)?;
+    }
     record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;
     context.append(store, &after, &event)?;
     Ok(after)
@@ -185,6 +196,7 @@ pub fn record_metrics(
     version.updated_at = context.after(&version);
     store.set_metrics(id, &recorded.metrics, &recorded.scores, &version.updated_at)?;
     version.metrics = Some(recorded.metrics);
+    version.changed_at = None;
     context.append(store, &version, &event)?;
     Ok(version)
 }

@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::json;
 
 use crate::domain::{
-    ModelSummary,
+    Force, ModelSummary,
     model::ModelPatch,
     query::{ListQuery, ModelQuery},
 };
@@ -177,7 +177,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let name = path::model(&call)?;
     let force = call.query("force").unwrap_or_default();
     let precondition = call.check_precondition()?;
-    call.registry().delete_model(name, force, precondition, call.caller()).await?;
+    call.registry().delete_model(name, Force::all_if(force), precondition, call.caller()).await?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
 }
 

@@ -125,7 +125,7 @@ fn fill(store: &mut impl Fixture, versions: usize, random: &mut Rng) {
             3 => {
                 let patch = Patch {
                     metrics: Some(metrics(random)),
-                    description: Some("changed of pile".to_owned()),
+                    description: Some(Some("changed of pile".to_owned())),
                     tags: random.bool().then(|| vec!["team".to_owned()]),
                     ..Patch::default()
                 };

@@ -147,6 +147,8 @@ macro_rules! version_columns {
             ("model_key", Integer),
             ("number", Integer),
             ("properties", Text),
+            ("changed_at", Text),
+            ("origin", Text),
             $($more),*
         ]
     };
@@ -166,6 +168,7 @@ pub(crate) static TABLES: [Table; 10] = [
             ("deleted_at", Text),
             ("purged", Flag),
             ("next_number", Integer),
+            ("changed_at", Text),
         ],
     },
     Table {

@@ -1,12 +1,12 @@
 //! The connection that reads. A read whose connection was lost runs once more on a new one, unless it has shown a row.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, sync::Arc, time::Duration};
 
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery,
-    Stats, VersionId, VersionRef,
+    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, PRODUCTION_ALIAS, Page,
+    SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -15,10 +15,10 @@ use crate::{
 };
 
 use super::{
-    connection::{Connection, Connector, Parameter, Purpose, Session},
+    connection::{Connection, Connector, Parameter, Purpose, Request, Session},
     error::Failure,
     events, lists, registered,
-    rows::{BY_ID, columns, version},
+    rows::{BY_ID, columns, owned_text, version},
     search,
     text::encoded,
 };
@@ -41,6 +41,13 @@ macro_rules! of_model {
 const BY_NUMBER: &str = of_model!("AND number = $2");
 const BY_ALIAS: &str =
     of_model!("JOIN aliases ON aliases.model_key = registered.id AND alias = $2 AND version_id = models.id");
+const LATEST: &str = concat!(
+    "SELECT ",
+    columns!("latest."),
+    " FROM unnest($1::bigint[]) AS given (model) CROSS JOIN unnest($2::text[]) AS stages (stage) \
+     CROSS JOIN LATERAL (SELECT * FROM models WHERE model_key = given.model AND status = stages.stage COLLATE \"C\" \
+        ORDER BY number DESC LIMIT 1) AS latest"
+);
 const COMPARED: &str =
     "SELECT id, params, training_loss, training_step FROM models WHERE id = ANY($1) ORDER BY id";
 
@@ -157,6 +164,27 @@ impl ReadStore for PostgresReader {
                 visit(row)
             })?;
             connection.batch("COMMIT")
+        })
+    }
+
+    fn latest_versions(&mut self, models: &[ModelKey], visit: VisitVersion<'_>) -> Result<(), StoreError> {
+        let has_shown = Cell::new(false);
+        let parameters: [Parameter<'_>; 2] =
+            [(&models, Type::INT8_ARRAY), (&Status::NAMES.as_slice(), Type::TEXT_ARRAY)];
+        self.read(&has_shown, |connection| {
+            connection.each(&Request::prepared(LATEST, &parameters), &mut |row| {
+                has_shown.set(true);
+                visit(version(row)?);
+                Ok(ControlFlow::Continue(()))
+            })
+        })
+    }
+
+    fn aliases_of(&mut self, model: ModelKey, version: VersionId) -> Result<Vec<String>, StoreError> {
+        let parameters: [Parameter<'_>; 2] = [(&model, Type::INT8), (&version, Type::INT8)];
+        self.read(&Cell::new(false), |connection| {
+            let rows = connection.one(registered::ALIASES_OF, &parameters)?;
+            rows.iter().map(|row| owned_text(row, 0)).collect()
         })
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use tokio_postgres::{Row, types::Type};
 
 use registry_domain::{
-    Alias, Cursor, DeletedVersion, Holding, Model, ModelKey, ModelSummary, Page,
+    Alias, Cursor, DeletedVersion, Holding, Model, ModelKey, ModelSummary, Numbering, Page,
     query::{CursorKey, DeletedQuery, HistoryQuery, ModelQuery},
     text::fold,
 };
@@ -25,11 +25,11 @@ use super::{
 
 macro_rules! model_columns {
     () => {
-        "id, name, description, created_at, updated_at, deleted_at"
+        "id, name, description, created_at, updated_at, deleted_at, changed_at, next_number"
     };
 }
 /// How many columns [`model`] reads; a statement may have more after them.
-pub(super) const COLUMNS: usize = 6;
+pub(super) const COLUMNS: usize = 8;
 
 const DELETED_VERSIONS: &str = concat!(
     "SELECT ",
@@ -66,8 +66,8 @@ pub(super) const LOCK_DELETED: &str =
     concat!("SELECT id FROM registered_models WHERE ", deleted!(), " FOR UPDATE");
 pub(super) const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
     WHERE name = $1 AND deleted_at IS NOT NULL AND next_number > 1)";
-/// `max` because of deleted models of this name, whose numbers stay spent.
-pub(super) const NEXT_NUMBER: &str =
+/// The numbers of deleted models of this name stay spent.
+pub(super) const FIRST_NUMBER: &str =
     "SELECT coalesce(max(next_number), 1) FROM registered_models WHERE name = $1";
 pub(super) const TAGS_BY_NAME: &str = concat!(
     "SELECT key, value FROM registered_model_tags WHERE model_key = (SELECT id FROM registered_models WHERE ",
@@ -80,16 +80,19 @@ pub(super) const TAGS_BY_DELETED_NAME: &str = concat!(
     ")"
 );
 
+/// `$7`: the numbers continue those of deleted models.
 const INSERT: &str = "WITH added AS (\
         INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
-        VALUES ($1, $2, $3, $4, (SELECT coalesce(max(next_number), 1) FROM registered_models WHERE name = $1)) \
-        RETURNING id), \
+        VALUES ($1, $2, $3, $4, \
+            (SELECT coalesce(max(next_number), 1) FROM registered_models WHERE $7 AND name = $1)) \
+        RETURNING id, next_number), \
     tagged AS (INSERT INTO registered_model_tags (model_key, key, value) \
         SELECT added.id, given.key, given.value \
         FROM added, unnest($5::text[], $6::text[]) AS given (key, value)) \
-    SELECT id FROM added";
-const UPDATE: &str =
-    "UPDATE registered_models SET name = $2, description = $3, updated_at = $4 WHERE id = $1";
+    SELECT id, next_number FROM added";
+const UPDATE: &str = "UPDATE registered_models \
+    SET name = $2, description = $3, updated_at = $4, changed_at = $5 WHERE id = $1";
+pub(super) const TOUCH: &str = "UPDATE registered_models SET changed_at = $2 WHERE id = $1";
 const SET_TAGS: &str = "INSERT INTO registered_model_tags (model_key, key, value) \
     SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS given (key, value) \
     ON CONFLICT (model_key, key) DO UPDATE SET value = excluded.value";
@@ -97,15 +100,17 @@ const REMOVE_TAGS: &str = "DELETE FROM registered_model_tags WHERE model_key = $
 /// Moves `updated_at` of the versions forward, as each change of them does.
 const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, updated_at = \
         CASE WHEN updated_at < $3 THEN $3 \
-        ELSE to_char(updated_at::timestamp + interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.MS') END \
+        ELSE to_char(updated_at::timestamp + interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.MS') END, changed_at = NULL \
         WHERE model_key = $1 RETURNING 1), \
     in_trash AS (UPDATE deleted_models SET name = $2 WHERE model_key = $1) \
     SELECT count(*) FROM renamed";
 pub(super) const SET_DELETED: &str =
-    "UPDATE registered_models SET deleted_at = $2, updated_at = $3 WHERE id = $1";
+    "UPDATE registered_models SET deleted_at = $2, updated_at = $3, changed_at = NULL WHERE id = $1";
 
 pub(super) const ALIASES: &str = "SELECT aliases.model_key, alias, models.id, number, version FROM aliases \
     JOIN models ON models.id = version_id WHERE aliases.model_key = ANY($1) ORDER BY alias";
+pub(super) const ALIASES_OF: &str =
+    "SELECT alias FROM aliases WHERE model_key = $1 AND version_id = $2 ORDER BY alias";
 const PRODUCTION: &str = "SELECT registered.id, 'production', models.id, number, version \
     FROM registered_models AS registered JOIN models ON models.name = registered.name AND status = 'production' \
     WHERE registered.id = ANY($1) AND deleted_at IS NULL";
@@ -160,6 +165,8 @@ pub(super) fn model(row: &Row) -> Result<Model, Failure> {
         created_at: owned_text(row, 3)?,
         updated_at: owned_text(row, 4)?,
         deleted_at: optional_text(row, 5)?,
+        changed_at: optional_text(row, 6)?,
+        next_number: row.try_get(7)?,
     })
 }
 
@@ -192,8 +199,8 @@ pub(super) fn holding(row: &Row) -> Result<Holding, Failure> {
     })
 }
 
-/// Returns the statement that adds a model, which returns its key.
-pub(super) fn insert(model: &Model) -> Write {
+/// Returns the statement that adds a model, which returns its key and its next number.
+pub(super) fn insert(model: &Model, numbering: Numbering) -> Write {
     let [keys, values] = tag_arrays(model.tags.iter());
     Write::new(
         INSERT,
@@ -204,6 +211,7 @@ pub(super) fn insert(model: &Model) -> Write {
             Value::owned(&model.updated_at),
             keys,
             values,
+            Value::Boolean(numbering == Numbering::Continued),
         ],
     )
 }
@@ -216,6 +224,7 @@ pub(super) fn update(before: &Model, after: &Model) -> Vec<Write> {
         Value::owned(&after.name),
         Value::optional(after.description.as_deref()),
         Value::owned(&after.updated_at),
+        Value::optional(after.changed_at.as_deref()),
     ];
     let mut writes = vec![Write::new(UPDATE, values)];
     let lost: Vec<_> = before.tags.keys().filter(|tag| !after.tags.contains_key(*tag)).collect();

@@ -82,14 +82,18 @@ macro_rules! columns {
             $prefix,
             "number, ",
             $prefix,
-            "properties"
+            "properties, ",
+            $prefix,
+            "changed_at, ",
+            $prefix,
+            "origin"
         )
     };
 }
 pub(super) use columns;
 
 /// How many columns [`columns`] are; a statement may have more after them.
-pub(super) const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 34;
 
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!("models."), " FROM models WHERE id = $1");
@@ -129,6 +133,8 @@ pub(super) fn version(row: &Row) -> Result<VersionRow<'_>, Failure> {
         model: row.try_get(29)?,
         number: row.try_get(30)?,
         properties: text(row, 31)?,
+        changed_at: text(row, 32)?,
+        origin: text(row, 33)?,
     })
 }
 
@@ -274,7 +280,7 @@ impl Field for bool {
 }
 
 /// Returns the columns of a version except its id, with their values.
-pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 31] {
+pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 33] {
     macro_rules! columns {
         ($($field:ident)*) => {
             [
@@ -289,5 +295,6 @@ pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 31] {
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
         params training_step training_loss dataset description tags metrics created_at updated_at number properties
+        changed_at origin
     )
 }

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Each migration brings the schema to the next version; the first creates version 1.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 /// The newest schema that this server knows.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 const OLDEST_SERVER: i32 = 130_000;

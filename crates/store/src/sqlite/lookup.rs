@@ -80,7 +80,7 @@ const REMOVE_BACKDATED: &str = "DELETE FROM backdated_models WHERE model_id = ?1
 
 /// Moves `updated_at` of the versions forward, as each change of them does.
 const RENAME: &str = "UPDATE models SET name = ?2, updated_at = CASE WHEN updated_at < ?3 THEN ?3 \
-    ELSE ifnull(strftime('%Y-%m-%d %H:%M:%f', updated_at, '+0.001 seconds'), ?3) END \
+    ELSE ifnull(strftime('%Y-%m-%d %H:%M:%f', updated_at, '+0.001 seconds'), ?3) END, changed_at = NULL \
     WHERE model_key = ?1 AND number > 0";
 const TEXTS: &str = "SELECT id, version, description FROM models WHERE model_key = ?1 AND number > 0";
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 
 use registry_domain::{
-    Alias, Cursor, Holding, Model, ModelKey, ModelSummary, PRODUCTION_ALIAS, Page, VersionId,
+    Alias, Cursor, Holding, Model, ModelKey, ModelSummary, Numbering, PRODUCTION_ALIAS, Page, VersionId,
     query::{CursorKey, HistoryQuery, ModelQuery},
 };
 
@@ -14,7 +14,7 @@ use crate::StoreError;
 
 macro_rules! model_columns {
     () => {
-        "id, name, description, created_at, updated_at, deleted_at"
+        "id, name, description, created_at, updated_at, deleted_at, changed_at, next_number"
     };
 }
 const LIVE: &str =
@@ -27,14 +27,18 @@ const DELETED: &str = concat!(
 const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
     WHERE name = ?1 AND deleted_at NOT NULL AND next_number > 1)";
 const KEY: &str = "SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL";
+/// `?5`: the numbers continue those of deleted models.
 const INSERT: &str = "INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
-    VALUES (?1, ?2, ?3, ?4, (SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1))";
-const UPDATE: &str =
-    "UPDATE registered_models SET name = ?2, description = ?3, updated_at = ?4 WHERE id = ?1";
-const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3 WHERE id = ?1";
-const NEXT_NUMBER: &str = "SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1";
-const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = max(next_number, ifnull(?2, 0)) + 1 \
-    WHERE id = ?1 RETURNING next_number - 1";
+    VALUES (?1, ?2, ?3, ?4, (SELECT ifnull(max(next_number), 1) FROM registered_models WHERE ?5 AND name = ?1)) \
+    RETURNING id, next_number";
+const UPDATE: &str = "UPDATE registered_models \
+    SET name = ?2, description = ?3, updated_at = ?4, changed_at = ?5 WHERE id = ?1";
+const TOUCH: &str = "UPDATE registered_models SET changed_at = ?2 WHERE id = ?1";
+const SET_DELETED: &str =
+    "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
+const FIRST_NUMBER: &str = "SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1";
+const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = max(next_number, ifnull(?2, 0)) + 1, \
+    changed_at = max(ifnull(changed_at, updated_at), ?3) WHERE id = ?1 RETURNING next_number - 1";
 
 const TAGS: &str = "SELECT key, value FROM registered_model_tags WHERE model_key = ?1";
 const SET_TAG: &str = "INSERT OR REPLACE INTO registered_model_tags VALUES (?1, ?2, ?3)";
@@ -42,6 +46,7 @@ const REMOVE_TAG: &str = "DELETE FROM registered_model_tags WHERE model_key = ?1
 
 const ALIASES: &str = "SELECT alias, version_id, number, version FROM aliases \
     JOIN models ON models.id = version_id WHERE aliases.model_key = ?1 ORDER BY alias";
+const ALIASES_OF: &str = "SELECT alias FROM aliases WHERE model_key = ?1 AND version_id = ?2 ORDER BY alias";
 const PRODUCTION: &str = "SELECT id, number, version FROM models WHERE name = ?1 AND status = 'production'";
 const SET_ALIAS: &str = "INSERT OR REPLACE INTO aliases VALUES (?1, ?2, ?3)";
 const REMOVE_ALIAS: &str = "DELETE FROM aliases WHERE model_key = ?1 AND alias = ?2";
@@ -124,6 +129,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Model> {
         created_at: row.get(3)?,
         updated_at: row.get(4)?,
         deleted_at: row.get(5)?,
+        changed_at: row.get(6)?,
+        next_number: row.get(7)?,
     })
 }
 
@@ -131,25 +138,44 @@ fn tags(connection: &Connection, model: ModelKey) -> rusqlite::Result<BTreeMap<S
     connection.prepare_cached(TAGS)?.query_map([model], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// Adds a model and returns its key.
-pub(super) fn insert(connection: &Connection, model: &Model) -> rusqlite::Result<ModelKey> {
-    connection.prepare_cached(INSERT)?.execute((
-        &model.name,
-        &model.description,
-        &model.created_at,
-        &model.updated_at,
-    ))?;
-    let key = connection.last_insert_rowid();
+/// Adds a model and returns it with its key and its next number.
+pub(super) fn insert(
+    connection: &Connection,
+    mut model: Model,
+    numbering: Numbering,
+) -> rusqlite::Result<Model> {
+    (model.key, model.next_number) = connection.prepare_cached(INSERT)?.query_row(
+        (
+            &model.name,
+            &model.description,
+            &model.created_at,
+            &model.updated_at,
+            numbering == Numbering::Continued,
+        ),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     for (tag, value) in &model.tags {
-        connection.prepare_cached(SET_TAG)?.execute((key, tag, value))?;
+        connection.prepare_cached(SET_TAG)?.execute((model.key, tag, value))?;
     }
-    Ok(key)
+    Ok(model)
+}
+
+/// Writes when anything but the tags and aliases of a model changed last.
+pub(super) fn touch(connection: &Connection, model: ModelKey, changed_at: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(TOUCH)?.execute((model, changed_at))?;
+    Ok(())
 }
 
 /// Writes what differs. A new name also goes to the versions, in the trash too.
 pub(super) fn update(connection: &Connection, before: &Model, after: &Model) -> rusqlite::Result<()> {
     let key = after.key;
-    connection.prepare_cached(UPDATE)?.execute((key, &after.name, &after.description, &after.updated_at))?;
+    connection.prepare_cached(UPDATE)?.execute((
+        key,
+        &after.name,
+        &after.description,
+        &after.updated_at,
+        &after.changed_at,
+    ))?;
     for tag in before.tags.keys().filter(|tag| !after.tags.contains_key(*tag)) {
         connection.prepare_cached(REMOVE_TAG)?.execute((key, tag))?;
     }
@@ -175,18 +201,29 @@ pub(super) fn set_deleted(
     Ok(())
 }
 
-/// Returns the number that the next version of this name gets.
-pub(super) fn next_number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-    connection.prepare_cached(NEXT_NUMBER)?.query_row([name], |row| row.get(0))
+/// Returns the number of the first version of a new model of this name.
+pub(super) fn first_number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(FIRST_NUMBER)?.query_row([name], |row| row.get(0))
 }
 
-/// Returns the next number of a version, or `given` if that is higher. It is never given out again.
+/// Returns the next number of a version, or `given` if that is higher. It is never given out again. The model has changed when
+/// the version was created, if not later.
 pub(super) fn take_number(
     connection: &Connection,
     model: ModelKey,
     given: Option<i64>,
+    created_at: &str,
 ) -> rusqlite::Result<i64> {
-    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, given), |row| row.get(0))
+    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, given, created_at), |row| row.get(0))
+}
+
+/// Returns the aliases of a version, without `production`.
+pub(super) fn aliases_of(
+    connection: &Connection,
+    model: ModelKey,
+    version: VersionId,
+) -> rusqlite::Result<Vec<String>> {
+    connection.prepare_cached(ALIASES_OF)?.query_map((model, version), |row| row.get(0))?.collect()
 }
 
 /// Returns the aliases of a model, without `production`.

@@ -206,7 +206,7 @@ fn demote_surplus(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
             "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1",
             (id, Status::AFTER_PRODUCTION.as_str(), updated_at),
         )?;
-        let event = EventDraft::auto_demote(&demotion_reason(successor));
+        let event = EventDraft::auto_demote(Status::AFTER_PRODUCTION, &demotion_reason(successor));
         let event = (id, event.kind.as_str(), event.payload, UPGRADE_ACTOR, now.to_string());
         transaction.execute(INSERT_EVENT, event)?;
     }
