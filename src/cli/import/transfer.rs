@@ -122,43 +122,56 @@ impl<'a> Transfer<'a> {
     fn version(&mut self, version: &MlflowVersion, production: Option<i64>) -> Result<(), Failure> {
         let MlflowVersion { model, number, .. } = version;
         let subject = (model.as_str(), Some(*number));
-        let Some(present) = self.models.get_mut(model) else { return Ok(()) };
+        let Some(present) = self.models.get(model) else { return Ok(()) };
         if present.deleted.contains(number) {
             let reason = "it was deleted here; `registry restore` brings it back";
             self.report.add(subject, What::Version, Outcome::Kept, reason);
             return Ok(());
         }
-        if let Some((uri, run)) = present.versions.get(number) {
-            if uri.as_deref() != Some(version.source.trim()) || *run != version.run_id {
+        match present.versions.get(number) {
+            Some((uri, run)) if uri.as_deref() == Some(version.source.trim()) && *run == version.run_id => {
+                self.report.present(What::Version);
+            }
+            Some((uri, _)) => {
                 let uri = uri.as_deref().unwrap_or_default();
                 let reason = format!("version {number} is another one here, with the source {uri:?}");
                 self.report.add(subject, What::Version, Outcome::Kept, reason);
-            } else {
-                self.report.present(What::Version);
+                return Ok(());
             }
-            return Ok(());
+            None => {
+                if let Some(refusal) = self.register(version)? {
+                    self.report.add(subject, What::Version, Outcome::LeftOut, refusal);
+                    return Ok(());
+                }
+                self.report.imported(What::Version);
+            }
         }
-        let body = registration(version, self.location(version)?);
-        if !self.is_dry_run
-            && let Some(refusal) = refused(self.v1.register(model, &body)).map_err(resumable)?
+        if version.status == Some(Status::Production)
+            && let Some(winner) = production.filter(|winner| winner != number)
         {
-            self.report.add(subject, What::Version, Outcome::LeftOut, refusal);
-            return Ok(());
-        }
-        self.report.imported(What::Version);
-        if let Some(present) = self.models.get_mut(model) {
-            present.versions.insert(*number, (Some(version.source.clone()), version.run_id.clone()));
-        }
-        if version.status == Some(Status::Production) && production != Some(*number) {
-            let winner = production.unwrap_or_default();
-            let reason = format!("it went to staging, since version {winner} is in production too");
+            let reason = format!("it goes to staging, since version {winner} is in production too");
             self.report.add(subject, What::Production, Outcome::Changed, reason);
         }
         if version.status.is_none() {
-            let reason = "it went to experimental, since MLflow has no such stage";
+            let reason = "it becomes experimental, since its stage is none of MLflow's";
             self.report.add(subject, What::Version, Outcome::Changed, reason);
         }
         Ok(())
+    }
+
+    /// Registers a version, and returns why it is refused, if it is.
+    fn register(&mut self, version: &MlflowVersion) -> Result<Option<String>, Failure> {
+        if !self.is_dry_run {
+            let body = registration(version, self.location(version)?);
+            let refusal = refused(self.v1.register(&version.model, &body)).map_err(resumable)?;
+            if refusal.is_some() {
+                return Ok(refusal);
+            }
+        }
+        if let Some(present) = self.models.get_mut(&version.model) {
+            present.versions.insert(version.number, (Some(version.source.clone()), version.run_id.clone()));
+        }
+        Ok(None)
     }
 
     /// Returns where the files of a copy are, which its source does not say.
