@@ -6,6 +6,7 @@
 mod error;
 mod mlflow;
 mod models;
+mod ordered;
 
 use std::sync::Arc;
 

@@ -89,7 +89,13 @@ pub fn serve(
         Admission::new(options.max_connections, options.tls.clone(), options.deadlines, connections);
     let workers = options.workers.max(1);
     let authenticator = Authenticator::new(options.keys.clone(), options.trust_actor_header);
-    let app = Data::new(App { registry, authenticator, options, telemetry });
+    let app = Data::new(App {
+        registry,
+        authenticator,
+        options,
+        telemetry,
+        mlflow_pages: mlflow::Pages::default(),
+    });
     let builder = Server::build()
         .workers(workers)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())

@@ -264,7 +264,7 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     promote(store, 5, version.id, Status::Production);
     let remove = |store: &mut _, second, force| {
         at(store, second, |store, context| {
-            operations::delete_model(store, "n/ew", force, &Precondition::default(), context)
+            operations::delete_model(store, "n/ew", Force::all_if(force), &Precondition::default(), context)
         })
     };
     let refused = remove(store, 6, false).unwrap_err();
@@ -348,7 +348,7 @@ pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {
         .unwrap();
     }
     at(store, 2, |store, context| {
-        operations::delete_model(store, "c/1", true, &Precondition::default(), context)
+        operations::delete_model(store, "c/1", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     let text = |text: &str| Some(text.to_owned());

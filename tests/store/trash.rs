@@ -1,7 +1,7 @@
 //! The trash: a part of the suite that every store passes.
 
 use model_registry::{
-    domain::{LabelReuse, Precondition, Refusal, Status, Version, VersionRef, model::ModelPatch},
+    domain::{Force, LabelReuse, Precondition, Refusal, Status, Version, VersionRef, model::ModelPatch},
     store::{StoreError, operations},
 };
 
@@ -57,7 +57,7 @@ pub fn a_label_that_was_used_for_other_bytes_is_spent(store: &mut impl Fixture) 
     let fourth = register(store, None, LabelReuse::Allowed).unwrap();
     // Nor does a new model of the name give the label to other bytes.
     at(store, 4, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     conflict(register(store, Some('c'), LabelReuse::ForSameBytes), "was used for other bytes");
@@ -73,7 +73,7 @@ pub fn a_version_that_was_deleted_before_its_model_is_not_restored_with_it(store
     let before = store.reader().model("m").unwrap().unwrap().model;
     // In the same moment.
     at(store, 5, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     assert_eq!(history(store, "champion", None), [], "the model is gone");

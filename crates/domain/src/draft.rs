@@ -259,9 +259,9 @@ impl Draft {
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
             created_at: created_at.to_string(),
+            changed_at: Some(updated_at.to_string()),
             updated_at: updated_at.to_string(),
             properties: tags::properties(&self.properties),
-            changed_at: None,
             origin: self.origin.to_json(),
         }
     }

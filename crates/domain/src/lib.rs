@@ -45,7 +45,7 @@ pub use promotion::Gate;
 pub use query::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats};
 pub use refusal::Refusal;
 pub use scores::{Score, ScoreChange};
-pub use search::SearchQuery;
+pub use search::{OrderKey, OrderedQuery, PageStart, Place, SearchQuery};
 pub use status::Status;
 pub use suites::Evaluation;
 pub use tags::Tags;

@@ -115,7 +115,8 @@ pub struct Version<S = String> {
     pub updated_at: S,
     /// JSON text of an object: the values of tags that have one; see [`Tags`].
     pub properties: Option<S>,
-    /// UTC: when anything but its tags changed last; `None` if that is `updated_at`. MLflow's API shows it.
+    /// UTC: when anything but its tags and metrics changed last. MLflow's API shows it. Absent only in rows that another tool
+    /// added; then it is `updated_at`.
     pub changed_at: Option<S>,
     /// JSON text of an object: where the version comes from in terms of MLflow; see [`Origin`](crate::mlflow::Origin).
     pub origin: Option<S>,
@@ -129,7 +130,7 @@ impl<S: AsRef<str>> Version<S> {
         revision(self.id, self.updated_at.as_ref())
     }
 
-    /// Returns when anything but its tags changed last.
+    /// Returns when anything but its tags and metrics changed last.
     #[must_use]
     pub fn changed_at(&self) -> &str {
         self.changed_at.as_ref().unwrap_or(&self.updated_at).as_ref()

@@ -17,8 +17,8 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
-    ModelKey, ModelSummary, Numbering, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp,
-    TrailEvent, Version, VersionId, VersionRef, VersionRow,
+    ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats,
+    Status, Timestamp, TrailEvent, Version, VersionId, VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -94,6 +94,16 @@ pub trait ReadStore {
         query: &SearchQuery,
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError>;
+    /// Visits a page of the versions that pass a filter, in an order of several keys, until `visit` ends the page. Returns the
+    /// place of the last version that was visited, if others follow.
+    ///
+    /// # Errors
+    /// As [`ReadStore::search`].
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError>;
     /// Visits the versions of `ids` that exist, in the order given.
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError>;
     /// Visits the newest version of each status of each of these models.
@@ -110,6 +120,12 @@ pub trait ReadStore {
     fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError>;
     /// Returns a page of models, by name.
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError>;
+    /// Returns a page of the models that pass a filter, in an order of several keys, and the place of the last one, if others
+    /// follow. A page with very large tags ends early.
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError>;
     /// Visits a page of a model's versions in the trash, newest first. The page ends with the last one that was visited.
     fn deleted_versions(&mut self, query: &DeletedQuery, visit: VisitDeleted<'_>)
     -> Result<Page, StoreError>;
@@ -140,9 +156,9 @@ pub trait WriteStore {
     /// Writes the columns that differ between two states of a version. Id, model, number, name, label and `created_at`
     /// never differ.
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
-    /// Writes status and `updated_at`, and clears `changed_at`.
+    /// Writes status, and the time as `updated_at` and `changed_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
-    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`; clears `changed_at`.
+    /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
     fn set_metrics(
         &mut self,
         id: VersionId,

@@ -161,7 +161,8 @@ fn write_update(
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
     after.updated_at = context.after(before);
-    after.changed_at = if fields == ["tags"] { Some(before.changed_at().to_owned()) } else { None };
+    let changed_at = if fields == ["tags"] { before.changed_at() } else { &after.updated_at };
+    after.changed_at = Some(changed_at.to_owned());
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
     let (now, metrics) = (after.status, after.metrics.as_deref());
@@ -196,7 +197,6 @@ pub fn record_metrics(
     version.updated_at = context.after(&version);
     store.set_metrics(id, &recorded.metrics, &recorded.scores, &version.updated_at)?;
     version.metrics = Some(recorded.metrics);
-    version.changed_at = None;
     context.append(store, &version, &event)?;
     Ok(version)
 }

@@ -51,7 +51,7 @@ pub(super) async fn latest_versions(call: &Call, name: String, statuses: Vec<Sta
     answer::json(json)
 }
 
-fn json_of(row: &VersionRow<'_>) -> Vec<u8> {
+pub(super) fn json_of(row: &VersionRow<'_>) -> Vec<u8> {
     let mut json = Vec::new();
     write_version(&mut json, row);
     json

@@ -41,7 +41,9 @@ impl Arguments {
             return Ok(Self::Query(query));
         }
         if !has_query {
-            check_content_type(call.header(CONTENT_TYPE).as_deref())?;
+            let sent = call.header(CONTENT_TYPE);
+            let needs_type = *call.method() != Method::DELETE;
+            check_content_type(sent.as_deref(), needs_type)?;
         }
         Ok(Self::Body(parsed(&call.body_bytes(BodyLimit::Tags).await?)?))
     }
@@ -107,6 +109,21 @@ impl Arguments {
         }
     }
 
+    /// Returns a whole number, which may be a text.
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let given = match self {
+            Self::Query(_) => self.text(name)?.map(Value::String),
+            Self::Body(fields) => optional(fields, name)?.cloned(),
+        };
+        let integer = match &given {
+            None => return Ok(None),
+            Some(Value::Number(number)) => number.as_i64(),
+            Some(Value::String(text)) => text.trim().parse().ok(),
+            Some(_) => None,
+        };
+        integer.map(Some).ok_or_else(|| wrong_value(self, name))
+    }
+
     /// Returns tags. Of a key that is given twice the last value counts; a value that is no text is empty.
     pub(super) fn tags(&self) -> Result<BTreeMap<String, String>, ApiError> {
         let Self::Body(fields) = self else { return Ok(BTreeMap::new()) };
@@ -125,8 +142,11 @@ impl Arguments {
     }
 }
 
-fn check_content_type(sent: Option<&str>) -> Result<(), ApiError> {
-    let Some(sent) = sent else { return Err(invalid("Bad Request. Content-Type header is missing.")) };
+fn check_content_type(sent: Option<&str>, is_required: bool) -> Result<(), ApiError> {
+    let Some(sent) = sent else {
+        let missing = || invalid("Bad Request. Content-Type header is missing.");
+        return if is_required { Err(missing()) } else { Ok(()) };
+    };
     if sent.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         return Ok(());
     }
@@ -175,6 +195,16 @@ fn text(name: &str, value: Option<&Value>) -> Result<Option<String>, ApiError> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(other) => Err(wrong_type(name, other)),
+    }
+}
+
+/// Returns the error for an argument whose value is not allowed.
+pub(super) fn wrong_value(given: &Arguments, name: &str) -> ApiError {
+    match given {
+        Arguments::Query(_) => wrong_type(name, &given.text(name).ok().flatten().unwrap_or_default().into()),
+        Arguments::Body(fields) => {
+            wrong_type(name, optional(fields, name).ok().flatten().unwrap_or(&Value::Null))
+        }
     }
 }
 

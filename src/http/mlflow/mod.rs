@@ -8,6 +8,8 @@ mod answer;
 mod arguments;
 mod error;
 mod models;
+mod pages;
+mod search;
 mod server;
 mod versions;
 
@@ -25,6 +27,7 @@ use super::{
 };
 
 pub(super) use error::{MlflowCode, failure, plain_failure};
+pub(super) use pages::Pages;
 
 /// Returns the calls, with their paths after the prefix. The calls of a path must be adjacent.
 fn endpoints() -> Vec<Endpoint> {
@@ -36,6 +39,7 @@ fn endpoints() -> Vec<Endpoint> {
         (Method::DELETE, "registered-models/delete", || web::to(models::delete)),
         (Method::POST, "registered-models/get-latest-versions", || web::to(models::latest_versions)),
         (Method::GET, "registered-models/get-latest-versions", || web::to(models::latest_versions)),
+        (Method::GET, "registered-models/search", || web::to(search::models)),
         (Method::POST, "registered-models/set-tag", || web::to(models::set_tag)),
         (Method::DELETE, "registered-models/delete-tag", || web::to(models::delete_tag)),
         (Method::GET, "registered-models/alias", || web::to(aliases::get)),
@@ -47,10 +51,9 @@ fn endpoints() -> Vec<Endpoint> {
         (Method::DELETE, "model-versions/delete", || web::to(versions::delete)),
         (Method::POST, "model-versions/transition-stage", || web::to(versions::transition_stage)),
         (Method::GET, "model-versions/get-download-uri", || web::to(versions::download_uri)),
+        (Method::GET, "model-versions/search", || web::to(search::versions)),
         (Method::POST, "model-versions/set-tag", || web::to(versions::set_tag)),
         (Method::DELETE, "model-versions/delete-tag", || web::to(versions::delete_tag)),
-        // (Method::GET, "registered-models/search", || web::to(search::models)),
-        // (Method::GET, "model-versions/search", || web::to(search::versions)),
     ];
     calls
         .into_iter()

@@ -38,6 +38,7 @@ use super::{
         ("tag" = Option<String>, Query, min_length = 1,
             description = "Only models with this tag: its key, or key and value as `KEY=VALUE`."),
         ("deleted" = Option<bool>, Query, description = "Lists the deleted models instead."),
+        ("prompts" = Option<bool>, Query, description = "Lists prompts instead: models with the tag `mlflow.prompt.is_prompt`."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200,
             description = "Models on a page at most, by default 50. A page with very large tags ends earlier."),
         ("cursor" = Option<String>, Query, min_length = 1, description = "The end of the previous page, from its `next`."),
@@ -57,6 +58,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
         q: call.query_not_empty("q"),
         tag: tag.map(split),
         deleted: call.query("deleted").unwrap_or_default(),
+        prompts: call.query("prompts").unwrap_or_default(),
         limit: call.limit(ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT),
         after: None,
     };

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow};
 use fastrand::Rng;
 use model_registry::{
     domain::{
-        Digest, Draft, Evaluation, Filter, Gate, LabelReuse, ListQuery, Order, Patch, Precondition,
+        Digest, Draft, Evaluation, Filter, Force, Gate, LabelReuse, ListQuery, Order, Patch, Precondition,
         SearchQuery, SortKey, Status, Tags, Timestamp, Version, VersionFile,
         filter::{Attribute, Field, Scope, Value},
         json::read_object,
@@ -112,7 +112,7 @@ fn fill(store: &mut impl Fixture, versions: usize, random: &mut Rng) {
         let second = random.i64(0..20);
         match random.u8(0..8) {
             0 => drop(operate(store, second, |store, context| {
-                operations::delete(store, id, true, &none, context)
+                operations::delete(store, id, Force::All, &none, context)
             })),
             1 | 2 => {
                 let suite = random.choice(["s", "t.x"]).unwrap();

@@ -64,7 +64,7 @@ pub(super) fn change_status(
     demote(store, incumbent.as_ref(), context)?;
     version.status = to;
     version.updated_at = context.after(&version);
-    version.changed_at = None;
+    version.changed_at = Some(version.updated_at.clone());
     store.set_status(version.id, to, &version.updated_at)?;
     store.touch_model(version.model, &version.updated_at)?;
     record_status(store, &version, Some(from), incumbent.as_ref(), reason, context)?;

@@ -91,7 +91,7 @@ pub(super) fn restore_unchecked(
 ) -> Result<Version, StoreError> {
     version.status = version.status.after_restore();
     version.updated_at = context.after(&version);
-    version.changed_at = None;
+    version.changed_at = Some(version.updated_at.clone());
     store.restore(&version)?;
     store.touch_model(version.model, &version.updated_at)?;
     let event = EventDraft::restore(&version.name, &version.label, version.status);

@@ -41,8 +41,8 @@ const IDS_OF: &str = "SELECT id FROM models WHERE model_key = $1 ORDER BY id";
 
 const IDS_BY_STATUS: &str = "SELECT id FROM models WHERE model_key = $1 AND status = $2 ORDER BY number DESC";
 const STATUS: &str = "SELECT status FROM models WHERE id = $1";
-const SET_STATUS: &str = "UPDATE models SET status = $2, updated_at = $3, changed_at = NULL WHERE id = $1";
-const SET_METRICS: &str = "UPDATE models SET metrics = $2, updated_at = $3, changed_at = NULL WHERE id = $1";
+const SET_STATUS: &str = "UPDATE models SET status = $2, updated_at = $3, changed_at = $3 WHERE id = $1";
+const SET_METRICS: &str = "UPDATE models SET metrics = $2, updated_at = $3 WHERE id = $1";
 /// Writes a row as it is, so that a commit shows whether writes work.
 const TOUCH: &str = "UPDATE schema_version SET version = version";
 

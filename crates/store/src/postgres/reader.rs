@@ -5,8 +5,8 @@ use std::{cell::Cell, ops::ControlFlow, sync::Arc, time::Duration};
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, PRODUCTION_ALIAS, Page,
-    SearchQuery, Stats, Status, VersionId, VersionRef,
+    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, OrderedQuery, PRODUCTION_ALIAS,
+    Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -155,6 +155,24 @@ impl ReadStore for PostgresReader {
         }
     }
 
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        let has_shown = Cell::new(false);
+        let found = self.try_read(&has_shown, |connection| {
+            search::ordered::versions(connection, query, &mut |row| {
+                has_shown.set(true);
+                visit(row)
+            })
+        });
+        match found {
+            Err(error) if error.is_timeout() => Err(search::too_long().into()),
+            found => Ok(found?),
+        }
+    }
+
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
         let has_shown = Cell::new(false);
         self.read(&has_shown, |connection| {
@@ -228,6 +246,13 @@ impl ReadStore for PostgresReader {
 
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
         self.read(&Cell::new(false), |connection| registered::page(connection, query))
+    }
+
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
+        self.read(&Cell::new(false), |connection| search::ordered::models(connection, query))
     }
 
     fn deleted_versions(

@@ -18,7 +18,7 @@ use super::{
     lists::BEGIN_SNAPSHOT,
     lookup::pattern,
     rows::{self, Value, Values, columns, optional_text, owned_text, text, version},
-    search::case,
+    search::{case, ordered::IS_PROMPT_MODEL},
     text::encoded,
     writer::Write,
 };
@@ -28,6 +28,7 @@ macro_rules! model_columns {
         "id, name, description, created_at, updated_at, deleted_at, changed_at, next_number"
     };
 }
+pub(super) use model_columns;
 /// How many columns [`model`] reads; a statement may have more after them.
 pub(super) const COLUMNS: usize = 8;
 
@@ -97,10 +98,10 @@ const SET_TAGS: &str = "INSERT INTO registered_model_tags (model_key, key, value
     SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS given (key, value) \
     ON CONFLICT (model_key, key) DO UPDATE SET value = excluded.value";
 const REMOVE_TAGS: &str = "DELETE FROM registered_model_tags WHERE model_key = $1 AND key = ANY($2)";
-/// Moves `updated_at` of the versions forward, as each change of them does.
-const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, updated_at = \
-        CASE WHEN updated_at < $3 THEN $3 \
-        ELSE to_char(updated_at::timestamp + interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.MS') END, changed_at = NULL \
+/// Moves the times of the versions forward, as each change of them does.
+const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, (updated_at, changed_at) = \
+        (SELECT later, later FROM (SELECT CASE WHEN updated_at < $3 THEN $3 \
+            ELSE to_char(updated_at::timestamp + interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.MS') END) AS moved (later)) \
         WHERE model_key = $1 RETURNING 1), \
     in_trash AS (UPDATE deleted_models SET name = $2 WHERE model_key = $1) \
     SELECT count(*) FROM renamed";
@@ -153,7 +154,11 @@ const HISTORY: &str = concat!(
 );
 
 /// A page ends early once the descriptions and tags of its models have this many bytes.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// How much the tags and aliases of a model, `m`, are; for [`bytes`].
+pub(super) const BYTES: &str = "(SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
+    FROM registered_model_tags WHERE model_key = m.id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
+    FROM aliases WHERE model_key = m.id)";
 
 /// Reads a model without its tags.
 pub(super) fn model(row: &Row) -> Result<Model, Failure> {
@@ -168,6 +173,12 @@ pub(super) fn model(row: &Row) -> Result<Model, Failure> {
         changed_at: optional_text(row, 6)?,
         next_number: row.try_get(7)?,
     })
+}
+
+/// Reads how much the description, tags and aliases of a model are, from a row that ends with [`BYTES`].
+pub(super) fn bytes(row: &Row) -> Result<usize, Failure> {
+    let others = usize::try_from(row.try_get::<_, i64>(COLUMNS)?).unwrap_or_default();
+    Ok(text(row, 2)?.map_or(0, |description| description.len()) + others)
 }
 
 /// Reads key and value of a tag.
@@ -315,6 +326,8 @@ pub(super) fn page(
         let (name, id) = (values.bind(Value::text(name)), values.bind(Value::integer(after.id)));
         conditions.push(format!("(name, id) > ({name}, {id})"));
     }
+    let not = if query.prompts { "" } else { "NOT " };
+    conditions.push(format!("{not}{IS_PROMPT_MODEL}"));
     if let Some((key, value)) = &query.tag {
         let key = values.bind(Value::text(key));
         let value = value.as_ref().map(|value| format!(" AND value = {}", values.bind(Value::text(value))));
@@ -331,10 +344,7 @@ pub(super) fn page(
     }
     let limit = values.bind(Value::integer(i64::from(query.limit) + 1));
     let sql = format!(
-        "SELECT {}, (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
-         FROM registered_model_tags WHERE model_key = id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
-         FROM aliases WHERE model_key = id) FROM registered_models WHERE {} \
-         ORDER BY name, id LIMIT {limit}",
+        "SELECT {}, {BYTES} FROM registered_models AS m WHERE {} ORDER BY name, id LIMIT {limit}",
         model_columns!(),
         conditions.join(" AND ")
     );
@@ -349,10 +359,8 @@ pub(super) fn page(
             });
             return Ok(ControlFlow::Break(()));
         }
-        let model = model(row)?;
-        bytes += model.description.as_ref().map_or(0, String::len);
-        bytes += usize::try_from(row.try_get::<_, i64>(COLUMNS)?).unwrap_or_default();
-        models.push(model);
+        bytes += self::bytes(row)?;
+        models.push(model(row)?);
         Ok(ControlFlow::Continue(()))
     })?;
     let summaries = summaries(models, &mut |requests| connection.all(None, requests))?;

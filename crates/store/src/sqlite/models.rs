@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension as _, ToSql as _, params_from_iter, types::ToSq
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
-    Numbering, PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version,
-    VersionId, VersionRef,
+    Numbering, OrderedQuery, PRODUCTION_ALIAS, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
+    Timestamp, Version, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -55,8 +55,8 @@ const LATEST: &str = concat!(
 );
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
 const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
-const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
-const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
+const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3, changed_at = ?3 WHERE id = ?1";
+const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
 
 fn visit_one(
     connection: &rusqlite::Connection,
@@ -102,6 +102,15 @@ impl ReadStore for SqliteReader {
     ) -> Result<(Page, Vec<VersionId>), StoreError> {
         let budget = Arc::clone(&self.budget);
         self.snapshot(|connection| search::page(connection, &budget, query, visit))
+    }
+
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| search::ordered(connection, &budget, query, visit))
     }
 
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
@@ -168,6 +177,13 @@ impl ReadStore for SqliteReader {
 
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
         self.snapshot(|connection| registered::page(connection, query))
+    }
+
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
+        self.snapshot(|connection| Ok(search::models::page(connection, query)?))
     }
 
     fn deleted_versions(

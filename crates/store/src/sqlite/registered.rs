@@ -9,7 +9,7 @@ use registry_domain::{
     query::{CursorKey, HistoryQuery, ModelQuery},
 };
 
-use super::{lookup, ngrams};
+use super::{lookup, ngrams, search::models::IS_PROMPT_MODEL};
 use crate::StoreError;
 
 macro_rules! model_columns {
@@ -17,6 +17,9 @@ macro_rules! model_columns {
         "id, name, description, created_at, updated_at, deleted_at, changed_at, next_number"
     };
 }
+pub(super) use model_columns;
+/// How many columns [`read`] reads; a statement may have more after them.
+pub(super) const COLUMNS: usize = 8;
 const LIVE: &str =
     concat!("SELECT ", model_columns!(), " FROM registered_models WHERE name = ?1 AND deleted_at IS NULL");
 const DELETED: &str = concat!(
@@ -85,7 +88,7 @@ const COUNT_DELETED: &str = "SELECT count(*), max(number) FROM deleted_models WH
 const KEY_EVER: &str = "SELECT id FROM registered_models WHERE name = ?1 \
     ORDER BY deleted_at IS NULL DESC, deleted_at DESC, id DESC LIMIT 1";
 /// A page ends early once the descriptions, tags and aliases of its models have this many bytes.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Returns the key of the model with this name.
 pub(super) fn key(connection: &Connection, name: &str) -> rusqlite::Result<Option<ModelKey>> {
@@ -355,7 +358,7 @@ pub(super) fn page(
     query: &ModelQuery,
 ) -> Result<(Vec<ModelSummary>, Page), StoreError> {
     let mut sql =
-        concat!("SELECT ", model_columns!(), " FROM registered_models WHERE deleted_at ").to_owned();
+        concat!("SELECT ", model_columns!(), " FROM registered_models AS m WHERE deleted_at ").to_owned();
     sql.push_str(if query.deleted { "NOT NULL AND NOT purged" } else { "IS NULL" });
     let mut values: Vec<Value> = Vec::new();
     if let Some(after) = &query.after {
@@ -374,14 +377,16 @@ pub(super) fn page(
         }
         sql.push(')');
     }
+    sql.push_str(if query.prompts { " AND " } else { " AND NOT " });
+    sql.push_str(IS_PROMPT_MODEL);
     sql.push_str(" ORDER BY name, id");
     let folded = query.q.as_deref().map(ngrams::fold);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut found, mut bytes): (Vec<ModelSummary>, usize) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let mut model = read(row)?;
-        if folded.as_deref().is_some_and(|text| !ngrams::contains(&model.name, text)) {
+        let name: String = row.get(1)?;
+        if folded.as_deref().is_some_and(|text| !ngrams::contains(&name, text)) {
             continue;
         }
         if found.len() == query.limit as usize || bytes > MAX_PAGE_BYTES {
@@ -392,12 +397,24 @@ pub(super) fn page(
             });
             return Ok((found, Page { total: None, next }));
         }
-        model.tags = tags(connection, model.key)?;
-        bytes += model.description.as_ref().map_or(0, String::len);
-        bytes += model.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        let summary = summarize(connection, model)?;
-        bytes += summary.aliases.iter().map(|alias| alias.name.len()).sum::<usize>();
+        let summary = summarize_row(connection, row)?;
+        bytes += bytes_of(&summary);
         found.push(summary);
     }
     Ok((found, Page { total: None, next: None }))
+}
+
+/// Returns the model of a row of [`model_columns`], with a summary of its versions.
+pub(super) fn summarize_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<ModelSummary> {
+    let mut model = read(row)?;
+    model.tags = tags(connection, model.key)?;
+    summarize(connection, model)
+}
+
+/// Returns how much the description, tags and aliases of a model are.
+pub(super) fn bytes_of(summary: &ModelSummary) -> usize {
+    let model = &summary.model;
+    let tags = model.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let aliases = summary.aliases.iter().map(|alias| alias.name.len()).sum::<usize>();
+    model.description.as_ref().map_or(0, String::len) + tags + aliases
 }

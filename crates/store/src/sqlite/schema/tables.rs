@@ -145,7 +145,7 @@ pub(in super::super) use step_key;
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
 /// a number to one version of its model, and an alias to one version at a time. Rows that another tool adds have no number until
 /// the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 18] = [
+pub(super) const INDEXES: [Index; 20] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
@@ -159,6 +159,9 @@ pub(super) const INDEXES: [Index; 18] = [
     Index::of("idx_models_name_created", "models (name, created_at)"),
     Index::of("idx_models_artifact_uri", "models (artifact_uri)"),
     Index::of("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
+    // As MLflow lists them. Recorded metrics leave this column.
+    Index::of("idx_models_changed", "models (changed_at)"),
+    Index::of("idx_registered_model_tags_value", "registered_model_tags (key, value)"),
     Index::of("idx_deleted_models_id", "deleted_models (id)"),
     Index::of("idx_deleted_models_label", "deleted_models (name, version)"),
     Index::of("idx_deleted_models_number", "deleted_models (model_key, number)"),

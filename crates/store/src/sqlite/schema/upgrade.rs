@@ -50,6 +50,7 @@ UPDATE models SET status = 'experimental'
 UPDATE models SET artifact_uri = 'legacy:' || id WHERE artifact_uri IS NULL OR trim(artifact_uri) = '';
 UPDATE models SET created_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE created_at IS NULL;
 UPDATE models SET updated_at = created_at WHERE updated_at IS NULL;
+UPDATE models SET changed_at = updated_at WHERE changed_at IS NULL;
 UPDATE models SET frozen = 0 WHERE frozen IS NULL;
 ";
 
