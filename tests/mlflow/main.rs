@@ -31,7 +31,7 @@ impl Server {
     fn start(database_url: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
-        command.args(["serve", "--port", "0", "--protect-production", "false"]).current_dir(folder.path());
+        command.args(["serve", "--port", "0", "--protect-production=false"]).current_dir(folder.path());
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("CAIA_REGISTRY_")) {
             command.env_remove(name);
         }
