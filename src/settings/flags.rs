@@ -120,7 +120,7 @@ pub struct ServeFlags {
     /// Largest metrics of a version, all suites together [env: CAIA_REGISTRY_MAX_METRICS_BYTES] [default: 1048576]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_metrics_bytes: Option<u64>,
-    /// Largest body of a registration or change [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
+    /// Largest body of a registration or change; at least 2 MiB for bodies with tags in /v1 and through MLflow's API [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_write_body_bytes: Option<u64>,
     /// How long to wait for another process that locks the database

@@ -149,6 +149,8 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         metrics: text(r#"{"a":1.0,"b":1e+5}"#),
         properties: text(r#"{"team":"nlp"}"#),
         updated_at: "2026-01-31 13:05:09.251".to_owned(),
+        changed_at: text("2026-01-31 13:05:09.250"),
+        origin: text(r#"{"run_link":"http://r"}"#),
         ..before.clone()
     };
     store.write(|store| store.update(&before, &model)).unwrap();
@@ -162,6 +164,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         status: Status::Archived,
         metrics: text(r#"{"x":[]}"#),
         updated_at: "2028".to_owned(),
+        changed_at: text("2027"),
         ..model
     };
     assert_eq!(by_id(store, changed.id), Some(changed));

@@ -29,9 +29,12 @@ use super::{
 pub(super) use error::{MlflowCode, failure, plain_failure};
 pub(super) use pages::Pages;
 
+/// The method, the path after the prefix, and the handler of a call.
+type Call = (Method, &'static str, fn() -> Route);
+
 /// Returns the calls, with their paths after the prefix. The calls of a path must be adjacent.
 fn endpoints() -> Vec<Endpoint> {
-    let calls: [(Method, &str, fn() -> Route); _] = [
+    let calls: [Call; _] = [
         (Method::GET, "registered-models/get", || web::to(models::get)),
         (Method::POST, "registered-models/create", || web::to(models::create)),
         (Method::PATCH, "registered-models/update", || web::to(models::update)),

@@ -88,7 +88,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn create(mut call: Call) -> Answer {
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Tags).await?;
     let name = fields.required("name");
     let (description, tags) = (fields.nullable("description"), fields.tags("tags", false));
     let times = fields.given_times();
@@ -138,7 +138,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 )]
 pub(super) async fn update(mut call: Call) -> Answer {
     let model = path::model(&call)?;
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Tags).await?;
     let patch = ModelPatch {
         name: fields.not_null("name"),
         description: fields.nullable("description"),

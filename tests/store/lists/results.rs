@@ -30,7 +30,7 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
             }
             2 | 3 => operations::promote(writer, id, status, None, &none, context).is_ok(),
             _ => {
-                let patch = Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
+                let patch = Patch { description: texts.0.map(Some), tags: Some(texts.1), ..Patch::default() };
                 operations::update(writer, id, &patch, &none, context).is_ok()
             }
         });
