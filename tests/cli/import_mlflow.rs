@@ -444,8 +444,10 @@ fn a_registry_that_refuses_the_key_or_is_lost_ends_the_import() {
     let model = json_answer(200, r#"{"registered_models": [{"name": "m"}]}"#);
     let empty = json_answer(200, "{}");
     let fake = FakeRegistry::answering([model, empty.clone(), empty.clone(), empty]);
+    let none_deleted = json_answer(200, r#"{"models": [], "next": null}"#);
     let registry = FakeRegistry::answering([
-        json_answer(200, r#"{"models": [], "next": null}"#),
+        none_deleted.clone(),
+        none_deleted,
         json_answer(404, r#"{"error": {"code": "not_found", "message": "there is no model \"m\""}}"#),
         json_answer(503, r#"{"error": {"code": "unavailable", "message": "busy"}}"#),
     ]);

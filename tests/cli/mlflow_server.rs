@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::left_out::left_out;
 
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// Python takes seconds to start, and minutes on a machine that compiles.
+const START_TIMEOUT: Duration = Duration::from_secs(600);
 /// Runs a program until its input ends, which it does when the test binary ends, however it ends.
 const KEEPER: &str = r#"
 folder=$1; shift

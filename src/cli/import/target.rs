@@ -55,10 +55,13 @@ impl Present {
     }
 }
 
-/// Returns the names of the models in the trash.
+/// Returns the names of the models and prompts in the trash.
 pub(super) fn deleted_models(v1: &V1<'_>) -> Result<BTreeSet<String>, ClientError> {
     let mut names = BTreeSet::new();
-    each(|page| v1.models(page), &[("deleted", "true")], |model| names.extend(text(model, "name")))?;
+    for prompts in ["false", "true"] {
+        let query = [("deleted", "true"), ("prompts", prompts)];
+        each(|page| v1.models(page), &query, |model| names.extend(text(model, "name")))?;
+    }
     Ok(names)
 }
 
