@@ -79,7 +79,9 @@ pub fn delete(store: &mut impl Fixture, second: i64, id: i64) {
 
 pub fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, expected: &str) {
     match result {
-        Err(StoreError::Refused(Refusal::Conflict(why) | Refusal::LabelSpent(why))) => {
+        Err(StoreError::Refused(
+            Refusal::Conflict(why) | Refusal::LabelSpent(why) | Refusal::ModelExists(why),
+        )) => {
             assert!(why.contains(expected), "{why}");
         }
         other => panic!("a conflict was expected: {other:?}"),

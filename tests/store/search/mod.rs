@@ -1,5 +1,6 @@
 //! Searches: a part of the suite that every store passes. The pure evaluation of filters says what a search holds.
 
+pub mod ordered;
 mod plans;
 
 use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow};

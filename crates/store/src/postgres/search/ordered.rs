@@ -13,7 +13,7 @@ use registry_domain::{
 
 use super::{
     begin,
-    translate::{Known, conjuncts, tag_rows, tested, texts},
+    translate::{Known, tag_rows, tested, texts},
 };
 use crate::{
     VisitVersions,
@@ -33,6 +33,8 @@ pub(in crate::postgres) const IS_PROMPT_MODEL: &str = "EXISTS (SELECT 1 FROM reg
 const IS_OF_PROMPT: &str = "(EXISTS (SELECT 1 FROM model_tags AS p WHERE p.version_id = v.id \
     AND p.key = 'mlflow.prompt.is_prompt' AND p.value = 'true') OR ";
 
+const MODEL_KEY: &str = "SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL";
+
 /// Visits a page of versions, and returns the place of the last one that was visited, if others follow.
 pub(in crate::postgres) fn versions(
     connection: &mut Connection,
@@ -42,16 +44,22 @@ pub(in crate::postgres) fn versions(
     let score_keys = begin(connection, query.filter.as_ref(), None)?;
     let mut values = Values::default();
     let mut conditions = Vec::new();
-    if let Some(filter) = &query.filter {
+    let mut filter = query.filter.clone();
+    let mut is_one_model = false;
+    let by_number = query.order.iter().find(|key| key.by != OrderBy::Name).map(|key| key.by);
+    if by_number == Some(OrderBy::Number)
+        && let Some(name) = filter.as_mut().and_then(take_name)
+    {
+        // The index of numbers has the key of the model. As a parameter, it lets the planner estimate.
+        let name = Value::owned(&name);
+        let found = connection.one(MODEL_KEY, &[name.parameter()])?;
+        let key: Option<i64> = found.first().map(|row| row.try_get(0)).transpose()?;
+        conditions.push(format!("v.model_key = {}", values.bind(Value::integer(key.unwrap_or(0)))));
+        is_one_model = true;
+    }
+    if let Some(filter) = &filter {
         conditions.push(Known { score_keys: &score_keys, sort: None }.condition(filter, &mut values));
         conditions.extend(texts(Some(filter), &mut values));
-    }
-    if let Some(name) = name(query.filter.as_ref()) {
-        // The index of numbers has the key of the model.
-        let name = values.bind(Value::owned(name));
-        conditions.push(format!(
-            "v.model_key = (SELECT id FROM registered_models WHERE name = {name} AND deleted_at IS NULL)"
-        ));
     }
     if !query.with_prompts {
         conditions.push(format!("NOT {IS_OF_PROMPT}{})", IS_PROMPT_MODEL.replace("m.id", "v.model_key")));
@@ -62,9 +70,11 @@ pub(in crate::postgres) fn versions(
         OrderBy::CreatedAt => "v.created_at",
         OrderBy::ChangedAt => "v.changed_at",
     };
-    let keys: Vec<_> = query.order.iter().map(|key| (column(key.by), key)).collect();
-    let keys: Vec<_> = keys.into_iter().map(|(column, key)| (column, key.order)).collect();
-    let rest = ordered(query, &keys, conditions, &mut values);
+    let keys: Vec<_> = query.order.iter().map(|key| (column(key.by), key.order)).collect();
+    // The name of one model orders nothing.
+    let sorted: Vec<_> =
+        keys.iter().filter(|(key, _)| !(is_one_model && *key == "v.name")).copied().collect();
+    let rest = ordered(query, &keys, &sorted, conditions, &mut values);
     let selected: Vec<_> = keys.iter().map(|(column, _)| *column).collect();
     let sql = format!("SELECT v.id, {} FROM models AS v{rest}", selected.join(", "));
     let mut found: Vec<(VersionId, Place)> = Vec::new();
@@ -99,7 +109,7 @@ pub(in crate::postgres) fn models(
         OrderBy::ChangedAt => "coalesce(m.changed_at, m.updated_at)",
     };
     let keys: Vec<_> = query.order.iter().map(|key| (column(key.by), key.order)).collect();
-    let rest = ordered(query, &keys, conditions, &mut values);
+    let rest = ordered(query, &keys, &keys, conditions, &mut values);
     let sql = format!(
         "SELECT {}, {}{} FROM registered_models AS m{rest}",
         model_columns!(),
@@ -122,20 +132,26 @@ pub(in crate::postgres) fn models(
     Ok((summaries, last.filter(|_| has_more)))
 }
 
-/// Returns the name, if the filter selects the versions of one model.
-fn name(filter: Option<&Filter>) -> Option<&str> {
-    conjuncts(filter).into_iter().find_map(|condition| match (&condition.field, &condition.test) {
-        (Field::Attribute(Attribute::Name), Test::Compare(Comparator::Equal, FilterValue::Text(name))) => {
-            Some(name.as_str())
-        }
+/// Takes the condition out of the filter that selects the versions of one model, and returns the model's name.
+fn take_name(filter: &mut Filter) -> Option<String> {
+    let Filter::And(parts) = filter else { return None };
+    let name = |part: &Filter| match part {
+        Filter::Condition(Condition {
+            field: Field::Attribute(Attribute::Name),
+            test: Test::Compare(Comparator::Equal, FilterValue::Text(name)),
+        }) => Some(name.clone()),
         _ => None,
-    })
+    };
+    let (at, name) = parts.iter().enumerate().find_map(|(at, part)| Some((at, name(part)?)))?;
+    parts.remove(at);
+    Some(name)
 }
 
-/// Returns the statement from `WHERE` on.
+/// Returns the statement from `WHERE` on: the page of a list by `keys`, of which `sorted` decide the order.
 fn ordered(
     query: &OrderedQuery,
     keys: &[(&str, Order)],
+    sorted: &[(&str, Order)],
     mut conditions: Vec<String>,
     values: &mut Values<'_>,
 ) -> String {
@@ -153,7 +169,7 @@ fn ordered(
         Order::Ascending => format!("{column} ASC"),
         Order::Descending => format!("{column} DESC"),
     };
-    let order: Vec<_> = keys.iter().map(term).collect();
+    let order: Vec<_> = sorted.iter().map(term).collect();
     let limit = values.bind(Value::integer(i64::from(query.limit) + 1));
     format!("{filter}{} ORDER BY {} LIMIT {limit}{offset}", conditions.join(" AND "), order.join(", "))
 }
