@@ -206,8 +206,9 @@ fn seed_mlflow(database: &Path, versions: u64) -> Result<()> {
             "INSERT INTO model_versions (name, version, creation_time, last_updated_time, current_stage, source, \
              storage_location, status) VALUES (?1, ?2, ?3, ?3, 'None', ?4, ?4, 'READY')",
         )?;
-        let mut tag = transaction
-            .prepare("INSERT INTO model_version_tags (name, version, key, value) VALUES (?1, ?2, 'team', ?3)")?;
+        let mut tag = transaction.prepare(
+            "INSERT INTO model_version_tags (name, version, key, value) VALUES (?1, ?2, 'team', ?3)",
+        )?;
         for number in 1..=versions {
             let created = 1_769_864_709_250_i64 + i64::try_from(number)?;
             version.execute((MODEL, number, created, source(number)))?;
@@ -257,7 +258,8 @@ fn main() -> Result<()> {
     seed_mlflow(&folder.path().join("mlflow.db"), arguments.versions)?;
     seed_registry(&registry.url, arguments.versions)?;
     for url in [&mlflow.url, &registry.url] {
-        let body = format!(r#"{{"name":"{MODEL}","alias":"champion","version":"{}"}}"#, arguments.versions / 2);
+        let body =
+            format!(r#"{{"name":"{MODEL}","alias":"champion","version":"{}"}}"#, arguments.versions / 2);
         post(url, "registered-models/alias", &body)?;
     }
     let mut rows = Vec::new();

@@ -456,3 +456,30 @@ fn a_registry_that_refuses_the_key_or_is_lost_ends_the_import() {
     registry.received();
     fake.received();
 }
+
+#[test]
+fn what_a_hostile_server_says_controls_no_terminal() {
+    let harm = "\u{1b}[2J\u{9b}31m\n\u{202e}x";
+    let name = harm.repeat(200);
+    let model = json!({"registered_models": [{"name": name, "aliases": [{"alias": harm, "version": "1"}]}]});
+    let version = json!({"model_versions": [{"name": name, "version": "1", "source": harm}]});
+    for format in ["table", "wide", "json", "jsonl", "yaml", "csv"] {
+        let server = Server::start();
+        let (model, version) = (json_answer(200, &model.to_string()), json_answer(200, &version.to_string()));
+        let fake = FakeRegistry::answering([model, version, json_answer(200, "{}"), json_answer(200, "{}")]);
+        let ran = server.run(["import", "mlflow", &fake.url, "-o", format]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stdout.contains("left out"), "{ran:?}");
+        for text in [&ran.stdout, &ran.stderr] {
+            let is_unsafe = |letter: char| {
+                letter != '\n' && (letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}'))
+            };
+            assert!(!text.contains(is_unsafe), "{format}: {text:?}");
+        }
+        fake.received();
+    }
+    let refusal = json!({"message": harm});
+    let fake = FakeRegistry::answering([json_answer(400, &refusal.to_string())]);
+    let said = Server::start().run(["import", "mlflow", &fake.url]).failed(1);
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
+}
