@@ -91,7 +91,7 @@ fn an_import_gives_number_and_times_and_the_trail_keeps_the_clock() {
         &[("updated_at", json!("2026-01-01"))],
         &[("created_at", json!("2025-01-02")), ("updated_at", json!("2025-01-01"))],
     ] {
-        register(&[&[other.clone()], fields].concat()).error(400, "invalid");
+        register(&[std::slice::from_ref(&other), fields].concat()).error(400, "invalid");
     }
     for (field, value) in [
         ("origin", json!("s3://b/m")),
