@@ -134,7 +134,10 @@ fn measure(task: Task, url: &str, clients: usize, arguments: &Arguments) -> Resu
     let begun = Instant::now();
     let all: Vec<Result<Vec<f64>>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a client panicked")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("a client panicked".into())))
+            .collect()
     });
     let elapsed = begun.elapsed().as_secs_f64();
     let mut latencies = all.into_iter().collect::<Result<Vec<_>>>()?.concat();
@@ -238,7 +241,9 @@ fn seed_registry(url: &str, versions: u64) -> Result<()> {
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..SEEDERS).map(|_| scope.spawn(seeder)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("a seeder panicked"))
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err("a seeder panicked".into())))
     })
 }
 
