@@ -18,8 +18,9 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::domain::{
-    Evaluation, FileRecord, Refusal, Status,
+    Evaluation, FileRecord, GivenTimes, Refusal, Status,
     json::{MAX_DEPTH, Object, depth, has_reserved_key},
+    mlflow::Origin,
 };
 
 use super::{
@@ -145,6 +146,50 @@ impl<'f> Fields<'f> {
             self.record(Problem::less_than(0), size_bytes, size.into());
         }
         FileRecord { path: None, sha256: digest, size_bytes: size }
+    }
+
+    /// Reads a number from `least` to `most`, which may be missing, but not null.
+    pub(super) fn integer_in(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let number = self.not_null(name)?;
+        let problem = match number {
+            _ if number < least => Problem::less_than(least),
+            _ if number > most => Problem::more_than(most),
+            _ => return Some(number),
+        };
+        self.record(problem, name, number.into());
+        None
+    }
+
+    /// Reads when something was created and changed elsewhere, for `/v1`.
+    pub(super) fn given_times(&mut self) -> GivenTimes {
+        GivenTimes { created_at: self.not_null("created_at"), updated_at: self.not_null("updated_at") }
+    }
+
+    /// Reads what MLflow knows of the origin of a version, for `/v1`.
+    pub(super) fn origin(&mut self) -> Origin {
+        let Some(given) = self.not_null::<Object>("origin") else { return Origin::default() };
+        let mut origin = Origin::default();
+        for (key, value) in given {
+            let field = match key.as_str() {
+                "location" => &mut origin.location,
+                "run_link" => &mut origin.run_link,
+                "model_id" => &mut origin.model_id,
+                _ => {
+                    let location = ["body".into(), "origin".into(), key.into()];
+                    self.faults.record(FaultType::ExtraForbidden, location, value);
+                    continue;
+                }
+            };
+            match value {
+                Value::String(text) => *field = Some(text),
+                Value::Null => {}
+                other => {
+                    let location = ["body".into(), "origin".into(), key.into()];
+                    self.faults.record(FaultType::StringType, location, other);
+                }
+            }
+        }
+        origin
     }
 
     /// Reads tags by key. The value `null` removes a tag, if `removes` is true.

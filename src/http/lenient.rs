@@ -111,6 +111,16 @@ impl FromField for Digest {
     }
 }
 
+/// For `/v1`.
+impl FromField for Timestamp {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        let text = value.as_str().ok_or(FaultType::StringType)?;
+        Self::parse_rfc3339(text).ok_or_else(|| {
+            Problem::described("Input should be a time like 2026-11-24T12:00:00Z or a date, from 1970 on")
+        })
+    }
+}
+
 impl FromField for Object {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         if let Value::Object(object) = value { Ok(take(object)) } else { Err(FaultType::DictType.into()) }

@@ -2,7 +2,8 @@
 
 use crate::{
     domain::{
-        Force, ModelSummary, Numbering, Precondition, Refusal, Status, Version, VersionRef, VersionRow,
+        Force, GivenTimes, ModelSummary, Numbering, Precondition, Refusal, Status, Version, VersionRef,
+        VersionRow,
         mlflow::{Submission, Transition},
         model::ModelPatch,
     },
@@ -69,7 +70,14 @@ impl Registry {
         caller: Caller,
     ) -> Result<ModelSummary> {
         self.change(caller, move |store, context| {
-            let model = operations::create_model(store, &name, &patch, Numbering::Restarted, context)?;
+            let model = operations::create_model(
+                store,
+                &name,
+                &patch,
+                GivenTimes::default(),
+                Numbering::Restarted,
+                context,
+            )?;
             store.summarize(model)
         })
         .await

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use crate::{
     domain::{
-        DeletedVersion, Force, Holding, ModelSummary, Numbering, Page, Patch, Precondition, Refusal, Version,
+        DeletedVersion, Force, GivenTimes, Holding, ModelSummary, Numbering, Page, Patch, Precondition,
+        Refusal, Version,
         model::{ModelPatch, check_alias},
         query::{DeletedQuery, HistoryQuery, ModelQuery},
         tags::TagChanges,
@@ -77,10 +78,12 @@ impl Registry {
         &self,
         name: String,
         patch: ModelPatch,
+        times: GivenTimes,
         caller: Caller,
     ) -> Result<ModelSummary> {
         self.change(caller, move |store, context| {
-            let model = operations::create_model(store, &name, &patch, Numbering::Continued, context)?;
+            let numbering = Numbering::Continued;
+            let model = operations::create_model(store, &name, &patch, times, numbering, context)?;
             store.summarize(model)
         })
         .await

@@ -295,6 +295,10 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
+    fn first_number(&mut self, _: &str) -> Result<i64, StoreError> {
+        absent()
+    }
+
     fn insert_model(&mut self, model: Model, _: Numbering) -> Result<Model, StoreError> {
         Ok(model)
     }

@@ -44,6 +44,7 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         search::ordered::models_are_searched_by_name_and_tags_and_prompts_are_apart,
         search::ordered::the_newest_version_of_each_status_is_found_for_many_models,
         models::numbers_count_up_and_are_never_given_out_again,
+        models::a_registration_may_skip_numbers_and_bring_its_times,
         models::a_version_is_named_by_number_label_and_alias,
         aliases::an_alias_moves_only_from_the_expected_holder,
         aliases::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,

@@ -1,23 +1,21 @@
 //! The client: connection, key and retries.
 
-use std::{io::ErrorKind, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use serde_json::Value;
 use ureq::{
-    Agent, AsSendBody, Timeout,
+    Agent, AsSendBody,
     http::{HeaderMap, HeaderName, Method, Request, header},
-    tls::{RootCerts, TlsConfig},
 };
 
 use crate::{
     answer,
-    base_url::{is_loopback, parse_base_url},
+    base_url::parse_base_url,
     error::ClientError,
     key::SecretKey,
+    transport::{self, NoAnswer},
 };
 
-/// How long a connection may take, including TLS.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take, from the name lookup to the last byte of the answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Retries of a call that was certainly not executed.
@@ -31,7 +29,6 @@ const RECONNECT_WAIT: Duration = Duration::from_millis(100);
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
-const USER_AGENT: &str = concat!("registry/", env!("CARGO_PKG_VERSION"));
 
 /// A client of one registry with one key.
 #[derive(Debug, Clone)]
@@ -63,22 +60,8 @@ impl Client {
 
     fn with(base_url: &str, key: Option<SecretKey>, call_timeout: Duration) -> Result<Self, ClientError> {
         let url = parse_base_url(base_url)?;
-        let mut config = Agent::config_builder()
-            .user_agent(USER_AGENT)
-            .timeout_resolve(Some(CONNECT_TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(call_timeout))
-            // Every status is interpreted, and redirects are not followed, since the key would be sent elsewhere.
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-        if is_loopback(&url) {
-            // Two programs of one machine need no proxy, which would see the key.
-            config = config.proxy(None);
-        }
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { base_url, key, agent: config.build().new_agent(), call_timeout })
+        Ok(Self { base_url, key, agent: transport::agent(&url, call_timeout), call_timeout })
     }
 
     /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer. `body` is JSON.
@@ -150,46 +133,11 @@ impl Client {
     /// Converts the error of a request without an answer.
     fn no_answer(&self, error: ureq::Error) -> ClientError {
         let url = self.base_url.clone();
-        let (reason, refused) = match error {
-            ureq::Error::Io(error) => match error.kind() {
-                ErrorKind::ConnectionRefused => ("connection refused".to_owned(), true),
-                // An established connection was lost.
-                ErrorKind::UnexpectedEof
-                | ErrorKind::ConnectionReset
-                | ErrorKind::ConnectionAborted
-                | ErrorKind::BrokenPipe
-                | ErrorKind::TimedOut => {
-                    return ClientError::AnswerLost { url, reason: error.to_string(), timed_out: false };
-                }
-                // A TLS handshake failed.
-                ErrorKind::InvalidData if url.starts_with("https") => {
-                    (format!("no trusted TLS connection ({error})"), false)
-                }
-                // An unknown name, an unreachable host or network.
-                _ => (error.to_string(), false),
-            },
-            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
-                (format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()), false)
-            }
-            ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed
-            | ureq::Error::ConnectProxyFailed(_)
-            | ureq::Error::Tls(_)
-            | ureq::Error::Rustls(_) => (error.to_string(), false),
-            ureq::Error::Protocol(_)
-            | ureq::Error::LargeResponseHeader(..)
-            | ureq::Error::BodyExceedsLimit(_) => {
-                return ClientError::NotARegistry { url, reason: error.to_string() };
-            }
-            ureq::Error::Timeout(_) => {
-                let reason = format!("no complete answer within {} s", self.call_timeout.as_secs_f64());
-                return ClientError::AnswerLost { url, reason, timed_out: true };
-            }
-            error => {
-                return ClientError::AnswerLost { url, reason: error.to_string(), timed_out: false };
-            }
-        };
-        ClientError::Unreachable { url, reason, refused }
+        match NoAnswer::of(error, url.starts_with("https"), self.call_timeout) {
+            NoAnswer::Unreachable { reason, refused } => ClientError::Unreachable { url, reason, refused },
+            NoAnswer::Lost { reason, timed_out } => ClientError::AnswerLost { url, reason, timed_out },
+            NoAnswer::NotHttp { reason } => ClientError::NotARegistry { url, reason },
+        }
     }
 }
 
@@ -212,8 +160,6 @@ fn wait_before_retry(error: &ClientError, retries: u32, repeatable: bool) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn client(url: &str) -> Result<Client, ClientError> {
@@ -283,34 +229,6 @@ mod tests {
         ] {
             let wait = wait_before_retry(&error, retries, repeatable);
             assert_eq!(wait, wait_millis.map(Duration::from_millis), "{error:?} {retries} {repeatable}");
-        }
-    }
-
-    #[test]
-    fn failures_before_and_after_the_connection_are_distinguished() {
-        let client = client("http://h").unwrap();
-        for (error, unreachable) in [
-            (io::Error::from(ErrorKind::ConnectionRefused).into(), true),
-            (io::Error::from(ErrorKind::NetworkUnreachable).into(), true),
-            (io::Error::other("failed to lookup address information").into(), true),
-            (ureq::Error::HostNotFound, true),
-            (ureq::Error::Timeout(Timeout::Connect), true),
-            (io::Error::from(ErrorKind::ConnectionReset).into(), false),
-            (io::Error::from(ErrorKind::UnexpectedEof).into(), false),
-            (ureq::Error::Timeout(Timeout::Global), false),
-        ] {
-            let text = format!("{error:?}");
-            let converted = client.no_answer(error);
-            assert_eq!(
-                matches!(converted, ClientError::Unreachable { .. }),
-                unreachable,
-                "{text}: {converted}"
-            );
-            assert_eq!(
-                matches!(converted, ClientError::AnswerLost { .. }),
-                !unreachable,
-                "{text}: {converted}"
-            );
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The HTTP client of the registry's API, for the commands.
+//! The HTTP client of the registry's API, for the commands, and of the MLflow servers that they import from.
 //!
 //! It owns the key, the retries, and the error texts. It must not know the terminal or files: bodies are JSON values. Each
-//! call of the native API is a method of [`Client`] in `calls.rs`, and of `/v1` a method of [`V1`] in `v1.rs`.
+//! call of the native API is a method of [`Client`] in `calls.rs`, and of `/v1` a method of [`V1`] in `v1.rs`; [`mlflow`] is
+//! independent of both.
 
 mod answer;
 mod base_url;
@@ -9,6 +10,8 @@ mod calls;
 mod client;
 mod error;
 mod key;
+pub mod mlflow;
+mod transport;
 mod v1;
 
 pub use base_url::parse_base_url;

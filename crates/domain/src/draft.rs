@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     digest::{Digest, Measurement},
+    import::GivenTimes,
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
     mlflow::Origin,
@@ -157,6 +158,9 @@ pub struct Draft {
     pub metrics: Object,
     /// The tags with a value, which is not empty.
     pub properties: BTreeMap<String, String>,
+    /// The number that an import asks for; `None` for the next one.
+    pub number: Option<i64>,
+    pub times: GivenTimes,
     pub origin: Origin,
 }
 
@@ -222,7 +226,7 @@ impl Draft {
     /// Turns the draft into a version, which the store gives its id, model and number. Empty tags and metrics become `None`.
     #[must_use]
     pub fn into_version(self, now: Timestamp) -> Version {
-        let now = now.to_string();
+        let (created_at, updated_at) = self.times.or_now(now);
         let Provenance { run_id, git_commit, created_by, source_host } = self.provenance;
         Version {
             id: 0,
@@ -254,9 +258,9 @@ impl Draft {
             description: self.description,
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
-            created_at: now.clone(),
-            changed_at: Some(now.clone()),
-            updated_at: now,
+            created_at: created_at.to_string(),
+            changed_at: Some(updated_at.to_string()),
+            updated_at: updated_at.to_string(),
             properties: tags::properties(&self.properties),
             origin: self.origin.to_json(),
         }

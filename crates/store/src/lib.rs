@@ -147,7 +147,8 @@ pub trait WriteStore {
     fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError>;
     /// Returns the id of the version of this model with this number.
     fn find_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
-    /// Adds a version to a model, under an id and a number that were never used before.
+    /// Adds a version to a model, under an id and a number that were never used before. A number that the draft gives is not
+    /// below [`WriteStore::next_number`].
     ///
     /// # Errors
     /// [`Refusal::Conflict`] if name and label are taken.
@@ -196,6 +197,8 @@ pub trait WriteStore {
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Returns true if a deleted or purged model had this name last and gave numbers to versions.
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError>;
+    /// Returns the number of the first version of a new model of this name, if its numbers continue those of deleted models.
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError>;
     /// Adds a model and returns it with its key and the number of its first version.
     fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError>;
     /// Writes `changed_at` of a model, as [`WriteStore::insert`] does too.

@@ -19,8 +19,9 @@ pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, LabelReuse, Model, ModelKey, Numbering, Patch,
-    Precondition, Refusal, Timestamp, Version, VersionId, json, limits::check_metrics,
+    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
+    Patch, Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json,
+    limits::check_metrics,
 };
 
 use self::production::{demote, find_incumbent, record_status};
@@ -74,7 +75,7 @@ impl Context<'_> {
 /// Registers a version, and its model if there is none of this name.
 ///
 /// # Errors
-/// [`Refusal::Conflict`] if name and label are taken, or the gate refuses the version; [`Refusal::LabelSpent`];
+/// [`Refusal::Conflict`] if label or number are taken, or the gate refuses the version; [`Refusal::LabelSpent`];
 /// [`Refusal::TooLarge`] if its event or its metrics are.
 pub fn register(
     store: &mut dyn WriteStore,
@@ -89,25 +90,41 @@ pub fn register(
         draft.status,
         draft.artifact_uri.as_deref(),
     ))?;
+    draft.times.check(context.now)?;
     let metrics = json::compact(&draft.metrics);
     check_metrics(None, &metrics, None, context.max_metrics_bytes)?;
     if let Some(id) = store.find_label(&draft.name, &draft.label)? {
         return Err(Refusal::taken(&draft.name, &draft.label, id).into());
     }
     let model = store.find_model(&draft.name)?;
+    if let Some(number) = draft.number {
+        let next = match &model {
+            Some(model) => model.next_number,
+            None => store.first_number(&draft.name)?,
+        };
+        check_number(&draft.name, number, next)?;
+    }
     if reuse == LabelReuse::ForSameBytes {
         draft.check_same_bytes(&store.spent_digests(&draft.name, &draft.label)?)?;
     }
     let incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = match model {
         Some(model) => model.key,
-        None => store.insert_model(models::new_model(&draft.name, context.now), Numbering::Continued)?.key,
+        None => {
+            let model = models::new_model(&draft.name, since_first_version(&draft), context.now);
+            store.insert_model(model, Numbering::Continued)?.key
+        }
     };
     demote(store, incumbent.as_ref(), context)?;
     let version = store.insert(draft, model, context.now)?;
     record_status(store, &version, None, incumbent.as_ref(), None, context)?;
     context.append(store, &version, &event)?;
     Ok(version)
+}
+
+/// Returns the times of the model that a version creates.
+fn since_first_version(draft: &Draft) -> GivenTimes {
+    GivenTimes { created_at: draft.times.created_at, updated_at: draft.times.created_at }
 }
 
 /// Changes the fields of a version that `patch` gives.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{Architecture, Draft, Patch, Provenance, Refusal, Tags, tags::TagChanges};
+use crate::domain::{
+    Architecture, Draft, Patch, Provenance, Refusal, Tags, import::MAX_GIVEN_NUMBER, tags::TagChanges,
+};
 
 use super::super::body::Fields;
 
@@ -47,6 +49,9 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
         config,
         tags,
         properties,
+        origin: fields.origin(),
+        number: fields.integer_in("number", 1, MAX_GIVEN_NUMBER),
+        times: fields.given_times(),
         ..Draft::default()
     };
     // A missing label has no name to check; it is a fault already.

@@ -82,7 +82,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     responses(
         (status = 201, description = "The model.", body = RegisteredModel,
             headers(("ETag" = String, description = "The tag of this state, for `If-Match`."))),
-        (status = 400, description = "A name or a tag is blank or too long.", body = Failure),
+        (status = 400, description = "A name or a tag is blank or too long, or a time is in the future.", body = Failure),
         (status = 409, description = "There is a model of this name.", body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),
@@ -91,10 +91,11 @@ pub(super) async fn create(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Tags).await?;
     let name = fields.required("name");
     let (description, tags) = (fields.nullable("description"), fields.tags("tags", false));
+    let times = fields.given_times();
     fields.finish();
     call.check()?;
     let patch = ModelPatch { name: None, description, tags };
-    let model = call.registry().create_model(name, patch, call.caller()).await?;
+    let model = call.registry().create_model(name, patch, times, call.caller()).await?;
     answer_model(StatusCode::CREATED, &model)
 }
 

@@ -90,7 +90,8 @@ async fn list_deleted(mut call: Call, model: String, status: Option<Status>, lim
 
 /// Register a version
 ///
-/// Creates the model if there is none of this name. The version gets the next number of its model.
+/// Creates the model if there is none of this name. The version gets the next number of its model, or a higher one if `number` asks
+/// for it; the numbers between them stay spent.
 #[utoipa::path(
     post,
     path = "/v1/models/{name}/versions",
@@ -101,10 +102,10 @@ async fn list_deleted(mut call: Call, model: String, status: Option<Status>, lim
         (status = 201, description = "The version.", body = RegisteredVersion,
             headers(("ETag" = String, description = "The tag of this state, for `If-None-Match` and `If-Match`."))),
         (status = 400,
-            description = "An invalid value: a blank label, or neither a URI nor a digest.", body = Failure),
+            description = "An invalid value: a blank label, neither a URI nor a digest, or a time in the future.", body = Failure),
         (status = 409,
-            description = "The label is taken, or was used for other bytes and deleted, or the version does not pass the \
-                gate to production.",
+            description = "The label is taken, or was used for other bytes and deleted, or the number was given out before, or \
+                the version does not pass the gate to production.",
             body = Failure),
         TooLarge, DoesNotFit, DiskFull,
     ),

@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeSet};
 
 use model_registry::domain::{
-    ModelKey, ModelSummary, Numbering, OrderKey, OrderedQuery, PageStart, Place,
+    GivenTimes, ModelKey, ModelSummary, Numbering, OrderKey, OrderedQuery, PageStart, Place,
     filter::mlflow::{parse_filter, parse_order},
     model::ModelPatch,
     query::ModelQuery,
@@ -102,7 +102,7 @@ fn add_prompt(store: &mut impl Fixture) -> BTreeSet<String> {
     let tags = BTreeMap::from([(PROMPT.to_owned(), Some("true".to_owned()))]);
     let patch = ModelPatch { tags, ..ModelPatch::default() };
     operate(store, 3, |store, context| {
-        operations::create_model(store, "p", &patch, Numbering::Continued, context)
+        operations::create_model(store, "p", &patch, GivenTimes::default(), Numbering::Continued, context)
     });
     for label in ["1", "2"] {
         let mut draft = Draft::named("p", label).unwrap();
@@ -215,7 +215,14 @@ pub fn models_are_searched_by_name_and_tags_and_prompts_are_apart(store: &mut im
         let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), Some((*value).to_owned()))).collect();
         let patch = ModelPatch { tags, ..ModelPatch::default() };
         operate(store, second, |store, context| {
-            operations::create_model(store, name, &patch, Numbering::Continued, context)
+            operations::create_model(
+                store,
+                name,
+                &patch,
+                GivenTimes::default(),
+                Numbering::Continued,
+                context,
+            )
         })
         .unwrap();
     }

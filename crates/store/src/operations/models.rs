@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Force, Model, Numbering, Precondition, Refusal, Timestamp, VersionId,
+    EventDraft, EventKind, Force, GivenTimes, Model, Numbering, Precondition, Refusal, Timestamp, VersionId,
     limits::check_name, model::ModelPatch,
 };
 
@@ -14,15 +14,15 @@ use super::{
 use crate::{StoreError, WriteStore};
 
 /// Returns a model with this name, as its first version creates it.
-pub(super) fn new_model(name: &str, now: Timestamp) -> Model {
-    let now = now.to_string();
+pub(super) fn new_model(name: &str, times: GivenTimes, now: Timestamp) -> Model {
+    let (created_at, updated_at) = times.or_now(now);
     Model {
         key: 0,
         name: name.to_owned(),
         description: None,
         tags: BTreeMap::new(),
-        created_at: now.clone(),
-        updated_at: now,
+        created_at: created_at.to_string(),
+        updated_at: updated_at.to_string(),
         deleted_at: None,
         changed_at: None,
         next_number: 1,
@@ -37,11 +37,13 @@ pub fn create_model(
     store: &mut dyn WriteStore,
     name: &str,
     patch: &ModelPatch,
+    times: GivenTimes,
     numbering: Numbering,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     check_name("name", name)?;
-    let mut model = new_model(name, context.now);
+    times.check(context.now)?;
+    let mut model = new_model(name, times, context.now);
     patch.apply(&mut model)?;
     if store.find_model(name)?.is_some() {
         return Err(Refusal::model_exists(name).into());

@@ -130,7 +130,7 @@ impl Counts {
 }
 
 /// Returns the statement that adds a version to all tables, which returns its id and its number, and one that must run before.
-/// A version is restored under the id and the number that it has; a new one gets both.
+/// A version is restored under the id and the number that it has; a new one gets both, and at least the number that it has.
 pub(super) fn add(version: &Version, is_restored: bool, counts: &mut Counts) -> (Write, Option<Write>) {
     let tags = stored_tags(version);
     counts.name(&version.name, 1);
@@ -158,10 +158,11 @@ fn insert(
         format!("added AS (INSERT INTO models ({columns}, id) VALUES ({bound}, {id}) RETURNING id, number)")
     } else {
         let model = values.bind(Value::integer(version.model));
-        let now = values.bind(Value::owned(&version.created_at));
+        let given = values.bind(Value::integer(version.number));
+        let created_at = values.bind(Value::owned(&version.created_at));
         format!(
-            "numbered AS (UPDATE registered_models SET next_number = next_number + 1, changed_at = {now} \
-             WHERE id = {model} \
+            "numbered AS (UPDATE registered_models SET next_number = greatest(next_number, {given}) + 1, \
+             changed_at = greatest(changed_at, updated_at, {created_at}) WHERE id = {model} \
              RETURNING next_number - 1 AS number), \
              added AS (INSERT INTO models ({columns}, number) SELECT {bound}, number FROM numbered \
              ON CONFLICT (name, version) DO NOTHING RETURNING id, number)"

@@ -154,7 +154,8 @@ impl WriteStore for PostgresWriter {
     }
 
     fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
-        let version = Version { model, ..draft.into_version(now) };
+        let number = draft.number.unwrap_or_default();
+        let version = Version { model, number, ..draft.into_version(now) };
         let (insert, before) = lookup::add(&version, false, &mut self.counts);
         self.defer(before);
         if let Some(row) = self.write(insert)?.first() {
@@ -276,6 +277,14 @@ impl WriteStore for PostgresWriter {
         let answers = self.run_locked(&name, &[Request::prepared(registered::SPENT, &key)])?;
         let row = answers.last().and_then(|rows| rows.first());
         Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or_default())
+    }
+
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError> {
+        let name = encoded(name);
+        let key: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
+        let answers = self.run_locked(&name, &[Request::prepared(registered::FIRST_NUMBER, &key)])?;
+        let row = answers.last().and_then(|rows| rows.first());
+        Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or(1))
     }
 
     fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError> {

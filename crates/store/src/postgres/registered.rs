@@ -67,6 +67,9 @@ pub(super) const LOCK_DELETED: &str =
     concat!("SELECT id FROM registered_models WHERE ", deleted!(), " FOR UPDATE");
 pub(super) const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
     WHERE name = $1 AND deleted_at IS NOT NULL AND next_number > 1)";
+/// The numbers of deleted models of this name stay spent.
+pub(super) const FIRST_NUMBER: &str =
+    "SELECT coalesce(max(next_number), 1) FROM registered_models WHERE name = $1";
 pub(super) const TAGS_BY_NAME: &str = concat!(
     "SELECT key, value FROM registered_model_tags WHERE model_key = (SELECT id FROM registered_models WHERE ",
     live!(),

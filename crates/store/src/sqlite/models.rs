@@ -248,12 +248,13 @@ impl WriteStore for SqliteWriter {
     }
 
     fn insert(&mut self, draft: Draft, model: ModelKey, now: Timestamp) -> Result<Version, StoreError> {
+        let given = draft.number;
         let mut version = Version { model, ..draft.into_version(now) };
         // Also guards callers that have not checked the label, and wastes no number.
         if let Some(id) = self.find_label(&version.name, &version.label)? {
             return Err(Refusal::taken(&version.name, &version.label, id).into());
         }
-        version.number = registered::take_number(&self.connection, model, &version.created_at)?;
+        version.number = registered::take_number(&self.connection, model, given, &version.created_at)?;
         self.insert_row(&version, None)?;
         version.id = self.connection.last_insert_rowid();
         lookup::add(&self.connection, &version)?;
@@ -341,6 +342,10 @@ impl WriteStore for SqliteWriter {
 
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError> {
         Ok(registered::has_spent_numbers(&self.connection, name)?)
+    }
+
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError> {
+        Ok(registered::first_number(&self.connection, name)?)
     }
 
     fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError> {

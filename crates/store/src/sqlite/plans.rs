@@ -10,8 +10,8 @@ use std::{
 };
 
 use registry_domain::{
-    Draft, EventQuery, Force, Gate, LabelReuse, Numbering, PRODUCTION_ALIAS, Patch, Precondition, Status,
-    Timestamp, VersionId, VersionRef,
+    Draft, EventQuery, Force, Gate, GivenTimes, LabelReuse, Numbering, PRODUCTION_ALIAS, Patch, Precondition,
+    Status, Timestamp, VersionId, VersionRef,
     json::read_object,
     model::ModelPatch,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
@@ -88,7 +88,14 @@ fn write_all(writer: &mut SqliteWriter) {
     let tags = [("team".to_owned(), Some("nlp".to_owned()))].into();
     let patch = ModelPatch { name: Some("n".to_owned()), tags, ..ModelPatch::default() };
     run(writer, |store, context| {
-        operations::create_model(store, "other", &ModelPatch::default(), Numbering::Continued, context)
+        operations::create_model(
+            store,
+            "other",
+            &ModelPatch::default(),
+            GivenTimes::default(),
+            Numbering::Continued,
+            context,
+        )
     });
     run(writer, |store, context| operations::update_model(store, "m", &patch, &none, context));
     run(writer, |store, context| operations::delete_model(store, "n", Force::All, &none, context));

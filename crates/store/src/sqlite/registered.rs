@@ -39,7 +39,9 @@ const UPDATE: &str = "UPDATE registered_models \
 const TOUCH: &str = "UPDATE registered_models SET changed_at = ?2 WHERE id = ?1";
 const SET_DELETED: &str =
     "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
-const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = next_number + 1, changed_at = ?2 WHERE id = ?1 RETURNING next_number - 1";
+const FIRST_NUMBER: &str = "SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1";
+const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = max(next_number, ifnull(?2, 0)) + 1, \
+    changed_at = max(ifnull(changed_at, updated_at), ?3) WHERE id = ?1 RETURNING next_number - 1";
 
 const TAGS: &str = "SELECT key, value FROM registered_model_tags WHERE model_key = ?1";
 const SET_TAG: &str = "INSERT OR REPLACE INTO registered_model_tags VALUES (?1, ?2, ?3)";
@@ -202,9 +204,20 @@ pub(super) fn set_deleted(
     Ok(())
 }
 
-/// Returns the next number of a version, which is never given out again.
-pub(super) fn take_number(connection: &Connection, model: ModelKey, now: &str) -> rusqlite::Result<i64> {
-    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, now), |row| row.get(0))
+/// Returns the number of the first version of a new model of this name.
+pub(super) fn first_number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(FIRST_NUMBER)?.query_row([name], |row| row.get(0))
+}
+
+/// Returns the next number of a version, or `given` if that is higher. It is never given out again. The model has changed when
+/// the version was created, if not later.
+pub(super) fn take_number(
+    connection: &Connection,
+    model: ModelKey,
+    given: Option<i64>,
+    created_at: &str,
+) -> rusqlite::Result<i64> {
+    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, given, created_at), |row| row.get(0))
 }
 
 /// Returns the aliases of a version, without `production`.

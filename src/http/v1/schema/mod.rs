@@ -33,6 +33,7 @@ pub(in crate::http) fn all() -> Value {
         NewRegisteredModel,
         ModelChangesV1,
         NewVersion,
+        NewOrigin,
         VersionChanges,
         TagValue,
         NewHolder,
