@@ -5,15 +5,17 @@
 
 mod artifacts;
 mod error;
+mod mlflow;
 mod models;
+mod ordered;
 
 use std::sync::Arc;
 
 use crate::{
     actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Draft, Evaluation, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal, Status,
-        Timestamp, Version, VersionRef, VersionRow, files::FileQuery, json::compact, suites::suites,
+        Architecture, Draft, Evaluation, Force, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal,
+        Status, Timestamp, Version, VersionRef, VersionRow, files::FileQuery, json::compact, suites::suites,
     },
     store::{FilePage, WriteStore, list_files, operations},
 };
@@ -44,6 +46,8 @@ pub struct Rules {
     pub max_event_payload_bytes: usize,
     /// The largest metrics of a version, in bytes of JSON.
     pub max_metrics_bytes: usize,
+    /// True if MLflow's API deletes no version that is in production.
+    pub protect_production: bool,
     /// True if clients may name files on the server's disk, which it then reads.
     pub allow_local_paths: bool,
     /// The largest file that is digested, in bytes.
@@ -247,7 +251,7 @@ impl Registry {
     }
 
     /// Deletes a version; an immutable one only with `force`.
-    pub async fn delete(&self, change: Change, force: bool) -> Result<()> {
+    pub async fn delete(&self, change: Change, force: Force) -> Result<()> {
         let Change { version, precondition, caller } = change;
         self.change(caller, move |store, context| {
             let id = operations::find_version(store, &version)?;

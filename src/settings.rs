@@ -356,6 +356,7 @@ impl Settings {
                 DEFAULT_MAX_EVENT_PAYLOAD_BYTES,
             ),
             max_metrics_bytes: count(flags.max_metrics_bytes, "MAX_METRICS_BYTES", DEFAULT_MAX_METRICS_BYTES),
+            protect_production: variables.boolean_or(flags.protect_production, "PROTECT_PRODUCTION", true),
             allow_local_paths: boolean(flags.allow_local_paths, "ALLOW_LOCAL_PATHS"),
             max_hash_bytes: number(flags.max_hash_bytes, "MAX_HASH_BYTES", DEFAULT_MAX_HASH_BYTES),
         };

@@ -2,7 +2,10 @@
 
 #[cfg(feature = "objects")]
 use crate::artifact::objects::ObjectError;
-use crate::{artifact::ArtifactError, client::ClientError};
+use crate::{
+    artifact::ArtifactError,
+    client::{ClientError, mlflow::MlflowError},
+};
 
 /// The command succeeded.
 pub(super) const DONE: u8 = 0;
@@ -125,6 +128,20 @@ impl From<ClientError> for Failure {
             | ClientError::TooOld { .. }
             | ClientError::NoSuchPath { .. }
             | ClientError::NotARegistry { .. } => FAILED,
+        };
+        Self::of(code, error)
+    }
+}
+
+impl From<MlflowError> for Failure {
+    fn from(error: MlflowError) -> Self {
+        let code = match error {
+            MlflowError::BadUrl(_) => USAGE,
+            MlflowError::BadCredentials | MlflowError::KeyRefused { .. } => KEY,
+            MlflowError::Unreachable { .. }
+            | MlflowError::AnswerLost { .. }
+            | MlflowError::Unavailable { .. } => UNREACHABLE,
+            MlflowError::Refused { .. } | MlflowError::NotMlflow { .. } => FAILED,
         };
         Self::of(code, error)
     }

@@ -5,7 +5,7 @@ use clap::Command;
 /// Tasks and their commands, in order.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
-    ("Register versions", &["ingest", "publish", "watch"]),
+    ("Register versions", &["ingest", "publish", "watch", "import"]),
     (
         "Look",
         &[

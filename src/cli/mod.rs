@@ -40,6 +40,8 @@ mod help;
 #[cfg(feature = "cli")]
 mod history;
 #[cfg(feature = "cli")]
+mod import;
+#[cfg(feature = "cli")]
 mod ingest;
 mod interrupt;
 #[cfg(feature = "cli")]
@@ -162,6 +164,7 @@ commands! {
     #[cfg(feature = "server")] maintenance::Maintenance
     #[cfg(feature = "loadtest")] loadtest::Loadtest
     #[cfg(feature = "cli")] ingest::Ingest
+    #[cfg(feature = "cli")] import::Import
     #[cfg(feature = "objects")] publish::Publish
     #[cfg(feature = "objects")] watch::Watch
     #[cfg(feature = "objects")] bench::Bench

@@ -9,6 +9,7 @@ use super::{
     connection::{Deadlines, Tls},
     hosts::Hosts,
     keys::Keys,
+    mlflow::Pages,
     peer::Proxies,
 };
 
@@ -49,4 +50,6 @@ pub(super) struct App {
     pub(super) authenticator: Authenticator,
     pub(super) options: HttpOptions,
     pub(super) telemetry: Arc<Telemetry>,
+    /// Where the pages of MLflow's searches ended.
+    pub(super) mlflow_pages: Pages,
 }

@@ -1,11 +1,13 @@
 //! Authentication: checks the key in a request's headers and names the caller for the audit trail.
 
 use std::{
+    borrow::Cow,
     net::{IpAddr, Ipv4Addr},
     time::Instant,
 };
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 
 use crate::domain::is_unsafe_to_display;
 
@@ -33,17 +35,24 @@ impl Authenticator {
         Self { keys, throttle: Throttle::default(), trust_actor_header }
     }
 
-    /// Returns the actor of a request with these headers from the client `peer`.
+    /// Returns the actor of a request with these headers from the client `peer`. The password of `Authorization: Basic` may be the
+    /// key too, if `is_basic_allowed`.
     ///
     /// # Errors
     /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`];
     /// with a valid key [`ApiError::ActorRefused`].
-    pub(super) fn authenticate(&self, head: &HeaderMap, peer: Option<IpAddr>) -> Result<String, ApiError> {
+    pub(super) fn authenticate(
+        &self,
+        head: &HeaderMap,
+        peer: Option<IpAddr>,
+        is_basic_allowed: bool,
+    ) -> Result<String, ApiError> {
         if self.keys.is_empty() {
             return Err(ApiError::NoKeyConfigured);
         }
-        let key = presented(head).ok_or(ApiError::KeyMissing)?;
-        let (digest, now) = (digest_of(key), Instant::now());
+        let key = presented(head).or_else(|| password(head).filter(|_| is_basic_allowed));
+        let key = key.ok_or(ApiError::KeyMissing)?;
+        let (digest, now) = (digest_of(&key), Instant::now());
         // Only sockets without an address lack a peer; they share one throttle.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Err(wait) = self.throttle.admit(peer, &digest, now) {
@@ -54,7 +63,7 @@ impl Authenticator {
             return Err(ApiError::KeyRefused);
         }
         self.throttle.record_valid(peer, &digest);
-        self.actor(head, key)
+        self.actor(head, &key)
     }
 
     fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
@@ -72,15 +81,25 @@ impl Authenticator {
 }
 
 /// Returns the key of `X-API-Key` or, if that is absent or blank, of `Authorization: Bearer`.
-fn presented(head: &HeaderMap) -> Option<&[u8]> {
+fn presented(head: &HeaderMap) -> Option<Cow<'_, [u8]>> {
     let not_blank = |key: &&[u8]| !key.is_empty();
     let own = head.get("x-api-key").map(|key| key.as_bytes().trim_ascii()).filter(not_blank);
-    own.or_else(|| {
-        let credentials = head.get("authorization")?.as_bytes().trim_ascii();
-        let (scheme, key) = credentials.split_at_checked("bearer ".len())?;
-        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
-        is_bearer.then(|| key.trim_ascii()).filter(not_blank)
-    })
+    own.or_else(|| credentials(head, b"bearer ").filter(not_blank)).map(Cow::Borrowed)
+}
+
+/// Returns the password of `Authorization: Basic`, which follows the first colon.
+fn password(head: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let decoded = BASE64.decode(credentials(head, b"basic ")?).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let password = decoded.get(colon + 1..)?.trim_ascii();
+    (!password.is_empty()).then(|| Cow::Owned(password.to_vec()))
+}
+
+/// Returns what follows this scheme, with a blank after it, in `Authorization`.
+fn credentials<'h>(head: &'h HeaderMap, scheme: &[u8]) -> Option<&'h [u8]> {
+    let credentials = head.get("authorization")?.as_bytes().trim_ascii();
+    let (sent, rest) = credentials.split_at_checked(scheme.len())?;
+    sent.eq_ignore_ascii_case(scheme).then(|| rest.trim_ascii())
 }
 
 /// Decodes a header as UTF-8 or else as Latin-1, the original encoding of HTTP headers.

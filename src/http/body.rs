@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use crate::domain::{
     Evaluation, FileRecord, GivenTimes, Refusal, Status,
     json::{MAX_DEPTH, Object, depth, has_reserved_key},
+    mlflow::Origin,
 };
 
 use super::{
@@ -273,6 +274,33 @@ impl<'f> Fields<'f> {
     /// Reads when something was created and changed elsewhere, for `/v1`.
     pub(super) fn given_times(&mut self) -> GivenTimes {
         GivenTimes { created_at: self.not_null("created_at"), updated_at: self.not_null("updated_at") }
+    }
+
+    /// Reads what MLflow knows of the origin of a version, for `/v1`.
+    pub(super) fn origin(&mut self) -> Origin {
+        let Some(given) = self.not_null::<Object>("origin") else { return Origin::default() };
+        let mut origin = Origin::default();
+        for (key, value) in given {
+            let field = match key.as_str() {
+                "location" => &mut origin.location,
+                "run_link" => &mut origin.run_link,
+                "model_id" => &mut origin.model_id,
+                _ => {
+                    let location = ["body".into(), "origin".into(), key.into()];
+                    self.faults.record(FaultType::ExtraForbidden, location, value);
+                    continue;
+                }
+            };
+            match value {
+                Value::String(text) => *field = Some(text),
+                Value::Null => {}
+                other => {
+                    let location = ["body".into(), "origin".into(), key.into()];
+                    self.faults.record(FaultType::StringType, location, other);
+                }
+            }
+        }
+        origin
     }
 
     /// Reads tags by key. The value `null` removes a tag, if `removes` is true.

@@ -10,8 +10,10 @@ use crate::{actors::NotReady, artifact::blobs::BlobError, domain::Refusal, regis
 
 use super::{
     fault::Fault,
-    oci::OciError,
+    mlflow::{self, MlflowCode},
+    oci::{self, OciError},
     openapi::{Failure, Unfit},
+    request::Api,
     stream,
 };
 
@@ -60,6 +62,9 @@ pub(super) enum ApiError {
     BodyBroken(String),
     #[error(transparent)]
     Oci(#[from] OciError),
+    /// MLflow's code with its wording.
+    #[error("{message}")]
+    Mlflow { code: MlflowCode, message: String },
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path supports only {0}")]
@@ -92,9 +97,10 @@ impl ResponseError for ApiError {
                 RegistryError::Refused(refusal) => match refusal {
                     Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-                    Refusal::Conflict(_) | Refusal::LabelSpent(_) | Refusal::ForceRequired { .. } => {
-                        StatusCode::CONFLICT
-                    }
+                    Refusal::Conflict(_)
+                    | Refusal::ModelExists(_)
+                    | Refusal::LabelSpent(_)
+                    | Refusal::ForceRequired { .. } => StatusCode::CONFLICT,
                     Refusal::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
                     Refusal::TooLarge(_)
                     | Refusal::EventTooLarge { .. }
@@ -133,6 +139,7 @@ impl ResponseError for ApiError {
             Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::Oci(error) => error.status(),
+            Self::Mlflow { code, .. } => code.status(),
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -187,7 +194,7 @@ impl ResponseError for ApiError {
 
 impl ApiError {
     /// Returns the message for the client: the domain's text, and a hint in terms of this API.
-    fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         let hint = match self {
             Self::Registry(RegistryError::Refused(refusal)) => match refusal {
                 Refusal::ForceRequired { .. } => "; send force=true to delete it anyway",
@@ -277,15 +284,18 @@ fn code(status: StatusCode) -> &'static str {
 
 /// Returns the body for an error that has none, in the common form of errors. The details of a server error are only
 /// logged.
-pub(super) fn plain_body(status: StatusCode, error: Option<String>, request_id: &str, is_v1: bool) -> String {
+pub(super) fn plain_body(status: StatusCode, error: Option<String>, request_id: &str, api: Api) -> String {
     let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
         format!("the server failed; its log has the details of request {request_id}")
     } else {
         let reason = status.canonical_reason().unwrap_or("the request was refused");
         error.filter(|error| !error.is_empty()).unwrap_or_else(|| reason.to_owned())
     };
-    if is_v1 {
-        return json!({ "error": { "code": code(status), "message": detail } }).to_string();
+    match api {
+        Api::Native => json!({ "detail": detail }),
+        Api::V1 => json!({ "error": { "code": code(status), "message": detail } }),
+        Api::Mlflow => mlflow::plain_failure(status, &detail),
+        Api::Oci => return oci::error_body(status, None, &detail),
     }
-    json!({ "detail": detail }).to_string()
+    .to_string()
 }

@@ -17,6 +17,7 @@ mod hosts;
 mod json;
 mod keys;
 mod lenient;
+mod mlflow;
 mod native;
 mod observe;
 mod oci;
@@ -91,7 +92,13 @@ pub fn serve(
         Admission::new(options.max_connections, options.tls.clone(), options.deadlines, connections);
     let workers = options.workers.max(1);
     let authenticator = Authenticator::new(options.keys.clone(), options.trust_actor_header);
-    let app = Data::new(App { registry, authenticator, options, telemetry });
+    let app = Data::new(App {
+        registry,
+        authenticator,
+        options,
+        telemetry,
+        mlflow_pages: mlflow::Pages::default(),
+    });
     let builder = Server::build()
         .workers(workers)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
@@ -155,5 +162,6 @@ fn application(
         .configure(|paths| docs::configure(paths, requests))
         .configure(|paths| v1::configure(paths, requests))
         .configure(|paths| oci::configure(paths, requests))
+        .configure(|paths| mlflow::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }

@@ -26,8 +26,8 @@ use super::{
     app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_body},
-    oci,
-    request::is_v1,
+    mlflow, oci,
+    request::Api,
     request_id,
 };
 
@@ -50,30 +50,34 @@ pub(super) async fn observe(
         // actix reads to the end of the body, and a proxy may see that end elsewhere. So the connection must serve no other request.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    let api = Api::of(response.request().match_info());
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let failure = response.response().error().and_then(|error| error.as_error::<ApiError>());
+    let form = match (api, failure) {
+        (Api::V1, Some(error)) if is_json => Some((response.status(), error.v1_body())),
+        (Api::Mlflow, Some(error)) => Some(mlflow::failure(error, &id)),
+        (Api::Oci, Some(error)) => Some((response.status(), oci_body(response.status(), error, &id))),
+        _ => None,
+    };
+    if let Some((status, _)) = &form {
+        *response.response_mut().status_mut() = *status;
+    }
     let time = started.elapsed();
     count(&response, time);
     log(&response, &id, time, app.as_ref());
     add_security_headers(response.headers_mut(), app.is_some_and(|app| app.options.tls.is_some()));
     response.headers_mut().insert(request_id::HEADER, id.clone());
     let status = response.status();
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let is_v1 = is_v1(response.request().match_info());
-    let failure =
-        response.response().error().filter(|_| is_v1).and_then(|error| error.as_error::<ApiError>());
-    let is_oci = oci::is_oci(response.request().match_info());
-    if is_oci && (status.is_client_error() || status.is_server_error()) {
-        let body = oci_body(&response, id.to_str().unwrap_or_default());
+    if let Some((_, body)) = form {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response = response.map_body(|_, _| BoxBody::new(body));
-    } else if let (Some(body), true) = (failure.map(ApiError::v1_body), is_json) {
         response = response.map_body(|_, _| BoxBody::new(body));
     } else if !is_json && (status.is_client_error() || status.is_server_error()) {
         // The router and the CORS check answer errors in plain text.
         let error = response.response().error().map(ToString::to_string);
-        let detail = plain_body(status, error, id.to_str().unwrap_or_default(), is_v1);
+        let detail = plain_body(status, error, id.to_str().unwrap_or_default(), api);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response = response.map_body(|_, _| BoxBody::new(detail));
     }
@@ -81,16 +85,11 @@ pub(super) async fn observe(
 }
 
 /// Returns the body of an error of the OCI API.
-fn oci_body(response: &ServiceResponse<BoxBody>, id: &str) -> String {
-    let (status, error) = (response.status(), response.response().error());
-    let known = error.and_then(|error| error.as_error::<ApiError>());
-    let failed = || format!("the server failed; its log has the details of request {id}");
-    let detail = match known {
-        Some(known) => known.oci_detail().unwrap_or_else(failed),
-        None if status.is_server_error() => failed(),
-        None => error.map_or_else(|| status.to_string(), ToString::to_string),
+fn oci_body(status: StatusCode, error: &ApiError, id: &HeaderValue) -> String {
+    let failed = || {
+        format!("the server failed; its log has the details of request {}", id.to_str().unwrap_or_default())
     };
-    oci::error_body(status, known, &detail)
+    oci::error_body(status, Some(error), &error.oci_detail().unwrap_or_else(failed))
 }
 
 /// Refuses a request that is not for this server, or after which actix would read everything that follows as a body.

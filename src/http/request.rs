@@ -33,6 +33,8 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BodyLimit {
     Write,
+    /// Of a body with tags, whose values may have 100,000 characters, each escaped in six bytes or more.
+    Tags,
     Metrics,
     /// Of a registration, which may list files.
     Files,
@@ -40,6 +42,36 @@ pub(super) enum BodyLimit {
 
 /// Enough for a hundred thousand files, in bytes.
 const FILES_BODY_BYTES: usize = 32 << 20;
+/// The largest body with tags, unless the limit for writes is larger.
+const TAGS_BODY_BYTES: usize = 2 << 20;
+
+/// The API that a path belongs to. Each has its own form of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api {
+    /// The API of 0.2.0, and the paths that belong to no API.
+    Native,
+    V1,
+    Mlflow,
+    Oci,
+}
+
+impl Api {
+    pub(super) fn of(path: &Path<Url>) -> Self {
+        let path = path.as_str();
+        let is_under = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_under(V1) {
+            Self::V1
+        } else if is_under(V2) {
+            Self::Oci
+        } else if MLFLOW.into_iter().chain(MLFLOW_SERVER).any(is_under) {
+            Self::Mlflow
+        } else {
+            Self::Native
+        }
+    }
+}
 
 /// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
 pub(super) struct Call {
@@ -51,17 +83,18 @@ pub(super) struct Call {
     query: Vec<(String, String)>,
     /// The query parameters that the handler has read. `/v1` refuses all others.
     read: Vec<String>,
-    is_v1: bool,
+    api: Api,
     faults: Faults,
 }
 
 /// The start of every path of `/v1`.
 pub(super) const V1: &str = "/v1";
-
-/// Returns true if a request is for `/v1`, whose errors have their own form.
-pub(super) fn is_v1(path: &Path<Url>) -> bool {
-    path.as_str().strip_prefix(V1).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
+/// The start of every path of the OCI API.
+const V2: &str = "/v2";
+/// The starts of the paths of MLflow's API, for its client and for its browser pages: each path exists under both.
+pub(super) const MLFLOW: [&str; 2] = ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"];
+/// The same for the paths that tell about the server.
+pub(super) const MLFLOW_SERVER: [&str; 2] = ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"];
 
 impl FromRequest for Call {
     type Error = ApiError;
@@ -76,7 +109,10 @@ impl Call {
     fn authenticated(request: &HttpRequest, payload: &mut dev::Payload) -> Result<Self, ApiError> {
         let app = request.app_data::<Data<App>>().ok_or(ApiError::NoKeyConfigured)?.clone();
         let peer = app.options.proxies.client(request.peer_addr(), request.headers());
-        let actor = app.authenticator.authenticate(request.headers(), peer).inspect_err(|error| {
+        let api = Api::of(request.match_info());
+        let is_basic_allowed = api == Api::Mlflow;
+        let actor = app.authenticator.authenticate(request.headers(), peer, is_basic_allowed);
+        let actor = actor.inspect_err(|error| {
             app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
         })?;
         let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
@@ -88,9 +124,26 @@ impl Call {
             peer,
             query,
             read: Vec::new(),
-            is_v1: is_v1(request.match_info()),
+            api,
             faults: Faults::default(),
         })
+    }
+
+    fn is_v1(&self) -> bool {
+        self.api == Api::V1
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        self.request.method()
+    }
+
+    pub(super) fn header(&self, name: header::HeaderName) -> Option<Cow<'_, str>> {
+        self.request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+    }
+
+    /// Takes the parameters of the query, in their order.
+    pub(super) fn take_query_pairs(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.query)
     }
 
     pub(super) fn is_head(&self) -> bool {
@@ -99,7 +152,7 @@ impl Call {
 
     /// Returns the JSON that the call gets.
     pub(super) fn form(&self) -> Form {
-        if self.is_v1 {
+        if self.is_v1() {
             return Form::V1;
         }
         Form::Native { expose_paths: self.app.options.expose_local_paths }
@@ -145,7 +198,7 @@ impl Call {
 
     /// Reads a value as leniently as its API does.
     fn read_text<T: FromText>(&self, text: &str) -> Result<T, Problem> {
-        if self.is_v1 {
+        if self.is_v1() {
             T::check_strict(text)?;
         }
         T::from_text(text)
@@ -155,7 +208,7 @@ impl Call {
     /// for everything.
     pub(super) fn query_not_empty(&mut self, name: &str) -> Option<String> {
         let text = self.take_query(name)?;
-        if text.is_empty() && self.is_v1 {
+        if text.is_empty() && self.is_v1() {
             self.refuse("query", name, "Input should not be empty; leave it out");
         }
         Some(text).filter(|text| !text.is_empty())
@@ -163,7 +216,7 @@ impl Call {
 
     /// Returns a query parameter as it was sent, and marks it as read.
     fn take_query(&mut self, name: &str) -> Option<String> {
-        if self.is_v1 {
+        if self.is_v1() {
             self.read.push(name.to_owned());
         }
         self.query_text(name).map(str::to_owned)
@@ -230,7 +283,7 @@ impl Call {
     /// As [`body::read`]. Errors in the JSON are recorded for [`Call::check`].
     pub(super) async fn body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
         let body = self.body_bytes(limit).await?;
-        Ok(Fields::parse(&body, self.is_v1, &mut self.faults))
+        Ok(Fields::parse(&body, self.is_v1(), &mut self.faults))
     }
 
     /// Reads a body that may be empty and returns its fields.
@@ -239,7 +292,7 @@ impl Call {
     /// As [`Call::body`].
     pub(super) async fn optional_body(&mut self, limit: BodyLimit) -> Result<Fields<'_>, ApiError> {
         let body = self.body_bytes(limit).await?;
-        Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, self.is_v1, &mut self.faults))
+        Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, self.is_v1(), &mut self.faults))
     }
 
     /// Returns the body as pieces, of any length.
@@ -257,10 +310,17 @@ impl Call {
         Some(self.request.headers().get(name)?.to_str().ok()?.trim().to_owned())
     }
 
-    async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// As [`body::read`].
+    pub(super) async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
         let options = &self.app.options;
         let limit = match limit {
             BodyLimit::Write => (options.max_write_body_bytes, "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES"),
+            BodyLimit::Tags => {
+                (options.max_write_body_bytes.max(TAGS_BODY_BYTES), "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES")
+            }
             BodyLimit::Files => {
                 (options.max_write_body_bytes.max(FILES_BODY_BYTES), "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES")
             }
@@ -275,7 +335,7 @@ impl Call {
     /// # Errors
     /// [`ApiError::Unfit`] with all of them; in `/v1` [`ApiError::Invalid`].
     pub(super) fn check(&mut self) -> Result<(), ApiError> {
-        if self.is_v1
+        if self.is_v1()
             && self.request.headers().contains_key(header::IF_MATCH)
             && !self.request.method().is_safe()
         {
@@ -304,7 +364,7 @@ impl Call {
     }
 
     fn check_all(&mut self) -> Result<(), ApiError> {
-        if !self.is_v1 {
+        if !self.is_v1() {
             let detail = self.faults.take();
             return if detail.is_empty() { Ok(()) } else { Err(ApiError::Unfit(Unfit { detail })) };
         }

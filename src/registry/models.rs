@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use crate::{
     domain::{
-        DeletedVersion, GivenTimes, Holding, ModelSummary, Page, Patch, Precondition, Refusal, Version,
-        model::ModelPatch,
+        DeletedVersion, Force, GivenTimes, Holding, ModelSummary, Numbering, Page, Patch, Precondition,
+        Refusal, Version,
+        model::{ModelPatch, check_alias},
         query::{DeletedQuery, HistoryQuery, ModelQuery},
         tags::TagChanges,
     },
@@ -81,7 +82,8 @@ impl Registry {
         caller: Caller,
     ) -> Result<ModelSummary> {
         self.change(caller, move |store, context| {
-            let model = operations::create_model(store, &name, &patch, times, context)?;
+            let numbering = Numbering::Continued;
+            let model = operations::create_model(store, &name, &patch, times, numbering, context)?;
             store.summarize(model)
         })
         .await
@@ -106,7 +108,7 @@ impl Registry {
     pub async fn delete_model(
         &self,
         name: String,
-        force: bool,
+        force: Force,
         precondition: Precondition,
         caller: Caller,
     ) -> Result<()> {
@@ -128,6 +130,9 @@ impl Registry {
     /// Points an alias to another version, or deletes it. Returns the version that holds it, or held it last.
     pub async fn change_alias(&self, change: AliasChange, caller: Caller) -> Result<Version> {
         let AliasChange { model, alias, number, expected, reason } = change;
+        if number.is_some() {
+            check_alias(&alias)?;
+        }
         self.change(caller, move |store, context| match number {
             Some(number) => {
                 operations::set_alias(store, &model, &alias, number, expected, reason.as_deref(), context)

@@ -103,6 +103,10 @@ pub struct ServeFlags {
     /// Suite in which a version needs scores before it can be promoted to production [env: CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE]
     #[arg(long, value_name = "SUITE")]
     pub promotion_required_suite: Option<String>,
+    /// Refuse to delete a version in production, or a model that has one, through MLflow's API [env:
+    /// CAIA_REGISTRY_PROTECT_PRODUCTION] [default: 1]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub protect_production: Option<bool>,
     /// Let clients name files on this server's disk, which it then digests [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,
@@ -128,7 +132,7 @@ pub struct ServeFlags {
     /// Largest metrics of a version, all suites together [env: CAIA_REGISTRY_MAX_METRICS_BYTES] [default: 1048576]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_metrics_bytes: Option<u64>,
-    /// Largest body of a registration or change [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
+    /// Largest body of a registration or change; at least 2 MiB for bodies with tags in /v1 and through MLflow's API [env: CAIA_REGISTRY_MAX_WRITE_BODY_BYTES] [default: 262144]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_write_body_bytes: Option<u64>,
     /// How long to wait for another process that locks the database

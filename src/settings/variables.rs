@@ -82,7 +82,12 @@ impl<'v> Variables<'v> {
 
     /// Returns true for the four words that 0.2.0 accepts, and false for everything else.
     pub(super) fn boolean(&self, flag: Option<bool>, name: &str) -> bool {
-        flag.or_else(|| self.parse(name, VALID_BOOLEANS, parse_boolean)).unwrap_or_default()
+        self.boolean_or(flag, name, false)
+    }
+
+    /// Returns a boolean, by default `default`.
+    pub(super) fn boolean_or(&self, flag: Option<bool>, name: &str, default: bool) -> bool {
+        flag.or_else(|| self.parse(name, VALID_BOOLEANS, parse_boolean)).unwrap_or(default)
     }
 
     pub(super) fn choice<T: ValueEnum + Default>(&self, flag: Option<T>, name: &str) -> T {

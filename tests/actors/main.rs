@@ -22,7 +22,7 @@ use std::{
 
 use model_registry::{
     actors::{ActorError, Database, DatabaseOptions},
-    domain::{Draft, Model, Timestamp, Version},
+    domain::{Draft, Model, Numbering, Timestamp, Version},
     store::{
         Backend, StoreError, WriteStore,
         postgres::{self, Postgres},
@@ -130,7 +130,7 @@ fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Version, 
         None => {
             let (name, created_at) = (draft.name.clone(), now().to_string());
             let (description, tags) = (None, BTreeMap::new());
-            store.insert_model(Model {
+            let model = Model {
                 key: 0,
                 name,
                 description,
@@ -138,7 +138,10 @@ fn insert_version(store: &mut dyn WriteStore, version: &str) -> Result<Version, 
                 updated_at: created_at.clone(),
                 created_at,
                 deleted_at: None,
-            })?
+                changed_at: None,
+                next_number: 1,
+            };
+            store.insert_model(model, Numbering::Continued)?
         }
     };
     store.insert(draft, model.key, now())

@@ -10,8 +10,8 @@ use std::{
 use model_registry::{
     domain::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-        ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
-        VersionRef,
+        ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
+        Timestamp, Version, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
@@ -145,6 +145,14 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
+    fn latest_versions(&mut self, _: &[ModelKey], _: VisitVersion<'_>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn aliases_of(&mut self, _: ModelKey, _: VersionId) -> Result<Vec<String>, StoreError> {
+        absent()
+    }
+
     fn compared_versions(&mut self, _: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError> {
         absent()
     }
@@ -178,6 +186,18 @@ impl ReadStore for MemoryReader {
     }
 
     fn deleted_versions(&mut self, _: &DeletedQuery, _: VisitDeleted<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn ordered_versions(
+        &mut self,
+        _: &OrderedQuery,
+        _: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        absent()
+    }
+
+    fn ordered_models(&mut self, _: &OrderedQuery) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
         absent()
     }
 
@@ -287,12 +307,16 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
-    fn next_number(&mut self, _: &str) -> Result<i64, StoreError> {
+    fn first_number(&mut self, _: &str) -> Result<i64, StoreError> {
         absent()
     }
 
-    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
+    fn insert_model(&mut self, model: Model, _: Numbering) -> Result<Model, StoreError> {
         Ok(model)
+    }
+
+    fn touch_model(&mut self, _: ModelKey, _: &str) -> Result<(), StoreError> {
+        absent()
     }
 
     fn update_model(&mut self, _: &Model, _: &Model) -> Result<(), StoreError> {
@@ -308,6 +332,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn versions_of(&mut self, _: ModelKey) -> Result<Vec<VersionId>, StoreError> {
+        absent()
+    }
+
+    fn versions_with_status(&mut self, _: ModelKey, _: Status) -> Result<Vec<VersionId>, StoreError> {
         absent()
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use model_registry::{
     actors::{ActorError, Database},
-    domain::{Gate, GivenTimes, Model, Refusal, model::ModelPatch},
+    domain::{Gate, GivenTimes, Model, Numbering, Refusal, model::ModelPatch},
     store::{
         StoreError, WriteStore, operations,
         postgres::{self, Postgres},
@@ -40,7 +40,14 @@ fn create_model(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreEr
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
     };
-    operations::create_model(store, name, &ModelPatch::default(), GivenTimes::default(), &context)
+    operations::create_model(
+        store,
+        name,
+        &ModelPatch::default(),
+        GivenTimes::default(),
+        Numbering::Continued,
+        &context,
+    )
 }
 
 #[test]

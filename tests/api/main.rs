@@ -20,6 +20,7 @@ mod lists;
 mod local_paths;
 mod metrics;
 mod migration;
+mod mlflow;
 mod openapi;
 mod overview;
 mod paging;

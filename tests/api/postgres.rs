@@ -20,6 +20,7 @@ mod lists;
 mod local_paths;
 mod lost_database;
 mod metrics;
+mod mlflow;
 mod openapi;
 mod overview;
 mod paging;

@@ -14,6 +14,7 @@ mod every_command;
 mod fake_registry;
 mod gateway;
 mod health;
+mod import_mlflow;
 mod ingest;
 mod journey;
 #[path = "../support/left_out.rs"]
@@ -23,6 +24,7 @@ mod loadtest_reports;
 mod loadtest_runs;
 mod loadtest_start_and_end;
 mod maintenance;
+mod mlflow_server;
 mod models;
 mod object_server;
 mod older_servers;

@@ -1,6 +1,11 @@
 //! A recorded case: what it prepares, what it sends, and what it expects.
 
-use std::{collections::HashMap, fs, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -50,20 +55,50 @@ struct Step {
     _fixed: Option<String>,
 }
 
+/// The database of a case, and the folder of its server.
+pub(crate) struct Store {
+    pub(crate) folder: tempfile::TempDir,
+    postgres: Option<TestDatabase>,
+}
+
+impl Store {
+    /// Creates an empty database; `None` if there is no PostgreSQL.
+    pub(crate) fn create() -> Option<Self> {
+        let postgres = match crate::OVER_POSTGRES {
+            true => match TestDatabase::create() {
+                None => {
+                    left_out("PostgreSQL is not installed, so the contract is not tested over it");
+                    return None;
+                }
+                created => created,
+            },
+            false => None,
+        };
+        Some(Self { folder: tempfile::tempdir().unwrap(), postgres })
+    }
+
+    /// Returns the variable of the server that names the database.
+    pub(crate) fn setting(&self) -> (&'static str, String) {
+        match &self.postgres {
+            Some(postgres) => ("CAIA_REGISTRY_DATABASE_URL", postgres.url()),
+            None => ("CAIA_REGISTRY_DB_PATH", self.file().display().to_string()),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("registry.db")
+    }
+}
+
 /// Replays the case `name` of the folder `cases`.
 pub(crate) fn replay(cases: &Path, name: &str) {
     let text = fs::read_to_string(cases.join(name).with_extension("json")).unwrap();
     let case: Case = serde_json::from_str(&text).unwrap_or_else(|error| panic!("case {name}: {error}"));
-    let postgres = match crate::OVER_POSTGRES {
-        true if name == UPGRADE => return,
-        true => match TestDatabase::create() {
-            None => return left_out("PostgreSQL is not installed, so the contract is not tested over it"),
-            created => created,
-        },
-        false => None,
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("registry.db");
+    if crate::OVER_POSTGRES && name == UPGRADE {
+        return;
+    }
+    let Some(store) = Store::create() else { return };
+    let (folder, database) = (&store.folder, store.file());
     for (file, content) in &case.files {
         fs::write(folder.path().join(file), content).unwrap();
     }
@@ -72,18 +107,14 @@ pub(crate) fn replay(cases: &Path, name: &str) {
     }
     let mut saved = Map::new();
     saved.insert("dir".to_owned(), json!(folder.path()));
-    let setting = match &postgres {
-        Some(postgres) => ("CAIA_REGISTRY_DATABASE_URL", postgres.url()),
-        None => ("CAIA_REGISTRY_DB_PATH", database.display().to_string()),
-    };
-    let server = Server::start(folder.path(), setting, &filled(&case.env, &saved));
+    let server = Server::start(folder.path(), store.setting(), &filled(&case.env, &saved));
 
     let mut problems = Vec::new();
     for (number, step) in case.steps.iter().enumerate() {
         if let Some(sql) = &step.sql {
             let sql = filled(&json!(sql), &saved);
             let sql = sql.as_str().unwrap();
-            let rows = match &postgres {
+            let rows = match &store.postgres {
                 Some(postgres) => {
                     assert_eq!(postgres.sql(sql), "", "only statements without rows run on both stores");
                     json!([])
@@ -116,7 +147,7 @@ pub(crate) fn replay(cases: &Path, name: &str) {
 }
 
 /// `value` with each `${name}` replaced by what was saved; a text that is nothing else takes the type of the value.
-fn filled(value: &Value, saved: &Map<String, Value>) -> Value {
+pub(crate) fn filled(value: &Value, saved: &Map<String, Value>) -> Value {
     match value {
         Value::String(text) => {
             if let Some(value) = text.strip_prefix("${").and_then(|rest| saved.get(rest.strip_suffix('}')?)) {

@@ -92,8 +92,11 @@ impl Server {
         headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
         let mut url = url::Url::parse(&format!("{}{}", self.url, request.path)).unwrap();
         for (name, value) in &request.query {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            url.query_pairs_mut().append_pair(name, &text);
+            let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            for value in values {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                url.query_pairs_mut().append_pair(name, &text);
+            }
         }
         let mut builder = ureq::http::Request::builder().method(request.method.as_str()).uri(url.as_str());
         for (name, value) in headers {

@@ -23,7 +23,7 @@ mod upgrades;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use model_registry::{
-    domain::{Draft, Model, Timestamp, Version},
+    domain::{Draft, Model, Numbering, Timestamp, Version},
     store::{
         StoreError, WriteStore,
         sqlite::{Options, Synchronous},
@@ -48,8 +48,10 @@ fn add(store: &mut dyn WriteStore, draft: Draft) -> Result<Version, StoreError> 
                 deleted_at: None,
                 updated_at: created_at.clone(),
                 created_at,
+                changed_at: None,
+                next_number: 1,
             };
-            store.insert_model(model)?.key
+            store.insert_model(model, Numbering::Continued)?.key
         }
     };
     store.insert(draft, key, now())

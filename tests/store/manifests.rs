@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use model_registry::{
     domain::{
-        Digest, Draft, FileRole, Gate, LabelReuse, Manifest, ManifestFile, ManifestSummary, Patch,
+        Digest, Draft, FileRole, Force, Gate, LabelReuse, Manifest, ManifestFile, ManifestSummary, Patch,
         Precondition, Refusal, SearchQuery, SortKey, Timestamp, Version, VersionRef,
         files::{Entry, FileQuery},
         filter::{Filter, Scope},
@@ -149,7 +149,7 @@ pub fn a_version_without_a_manifest_lists_the_files_of_its_row(store: &mut impl 
 pub fn the_files_of_a_version_go_with_it_to_the_trash_and_come_back(store: &mut impl Fixture) {
     let version = register(store, draft("1", manifest(&FILES))).unwrap();
     run(store, |store, context| {
-        operations::delete(store, version.id, false, &Precondition::default(), context)
+        operations::delete(store, version.id, Force::None, &Precondition::default(), context)
     })
     .unwrap();
     assert!(list_files(store.reader(), &query(1)).is_err());
@@ -189,8 +189,10 @@ pub fn a_version_is_found_by_its_revision_and_by_the_digest_of_any_file(store: &
         assert_eq!(found(store, &reference), None);
         run(store, |store, _| operations::find_version(store, &reference)).unwrap_err();
     }
-    run(store, |store, context| operations::delete(store, same.id, false, &Precondition::default(), context))
-        .unwrap();
+    run(store, |store, context| {
+        operations::delete(store, same.id, Force::None, &Precondition::default(), context)
+    })
+    .unwrap();
     for (number, expected) in [(1, vec![first.id, other.id]), (5, vec![first.id]), (9, vec![])] {
         let filter =
             Filter::parse(&format!("sha256 = '{}'", Digest::from_bytes([number; 32])), Scope::Versions)
@@ -218,7 +220,7 @@ pub fn the_files_of_a_registered_version_do_not_change(store: &mut impl Fixture)
     let refused = run(store, |store, context| operations::update(store, version.id, &patch, &none, context))
         .unwrap_err();
     assert!(refused.to_string().contains("artifact_uri, checkpoint_sha256 can't change"), "{refused}");
-    let patch = Patch { description: Some("d".to_owned()), ..Patch::default() };
+    let patch = Patch { description: Some(Some("d".to_owned())), ..Patch::default() };
     let changed =
         run(store, |store, context| operations::update(store, version.id, &patch, &none, context)).unwrap();
     assert_eq!((changed.digest, changed.manifest), (version.digest, version.manifest));

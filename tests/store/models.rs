@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use model_registry::{
     domain::{
-        Draft, FileRecord, Gate, GivenTimes, Holding, LabelReuse, Model, Precondition, Refusal, Status,
-        Version, VersionRef,
+        Draft, FileRecord, Force, Gate, GivenTimes, Holding, LabelReuse, ListQuery, Model, Numbering,
+        Precondition, Refusal, Status, Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
@@ -72,14 +72,16 @@ pub fn promote(store: &mut impl Fixture, second: i64, id: i64, to: Status) {
 
 pub fn delete(store: &mut impl Fixture, second: i64, id: i64) {
     at(store, second, |store, context| {
-        operations::delete(store, id, true, &Precondition::default(), context)
+        operations::delete(store, id, Force::All, &Precondition::default(), context)
     })
     .unwrap();
 }
 
 pub fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, expected: &str) {
     match result {
-        Err(StoreError::Refused(Refusal::Conflict(why) | Refusal::LabelSpent(why))) => {
+        Err(StoreError::Refused(
+            Refusal::Conflict(why) | Refusal::ModelExists(why) | Refusal::LabelSpent(why),
+        )) => {
             assert!(why.contains(expected), "{why}");
         }
         other => panic!("a conflict was expected: {other:?}"),
@@ -114,10 +116,79 @@ pub fn numbers_count_up_and_are_never_given_out_again(store: &mut impl Fixture) 
     });
     conflict(taken, "registered already");
     at(store, 3, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     assert_eq!(numbers(store, &["a"]), [5], "a new model of the name goes on counting");
+}
+
+pub fn a_registration_may_skip_numbers_and_bring_its_times(store: &mut impl Fixture) {
+    let import = |store: &mut _, name: &str, number: i64, times: [Option<i64>; 2]| {
+        let [created_at, updated_at] = times.map(|second| second.map(at_second));
+        let mut draft = draft(name, &number.to_string(), None);
+        draft.number = Some(number);
+        draft.times = GivenTimes { created_at, updated_at };
+        at(store, 100, |store, context| operations::register(store, draft, LabelReuse::Allowed, context))
+    };
+    let third = import(store, "m", 3, [Some(10), Some(20)]).unwrap();
+    assert_eq!(
+        (third.number, third.created_at.as_str(), third.updated_at.as_str()),
+        (3, &*time(10), &*time(20))
+    );
+    let model = store.reader().model("m").unwrap().unwrap();
+    assert_eq!((model.latest, model.model.created_at, model.model.updated_at), (Some(3), time(10), time(10)));
+    assert_eq!(register(store, "m", "next").number, 4);
+    for (number, problem) in [(2, "the next one is 5"), (4, "the next one is 5"), (3, "registered already")] {
+        conflict(import(store, "m", number, [None, None]), problem);
+    }
+    for times in [[Some(101), None], [Some(20), Some(10)], [Some(20), Some(101)]] {
+        assert!(
+            matches!(import(store, "m", 9, times), Err(StoreError::Refused(Refusal::Invalid(_)))),
+            "{times:?}"
+        );
+    }
+    assert_eq!(import(store, "m", 5, [None, None]).unwrap().created_at, time(100));
+    assert_eq!(import(store, "m", 900, [Some(5), None]).unwrap().updated_at, time(100));
+    assert_eq!(register(store, "m", "last").number, 901);
+
+    let mut ids = Vec::new();
+    let query = ListQuery { name: Some("m".to_owned()), ..ListQuery::default() };
+    let mut visit = |row: model_registry::domain::VersionRow<'_>| {
+        ids.push(row.number);
+        ControlFlow::Continue(())
+    };
+    store.reader().versions(&query, &mut visit).unwrap();
+    assert_eq!(
+        ids,
+        [5, 3, 900, 901, 4],
+        "the newest first: 100 s, 10 s, 5 s, and 0 s with the higher id first"
+    );
+
+    at(store, 101, |store, context| {
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
+    })
+    .unwrap();
+    conflict(import(store, "m", 7, [None, None]), "the next one is 902");
+    assert!(store.reader().model("m").unwrap().is_none(), "a refused registration creates no model");
+    assert_eq!(import(store, "m", 902, [None, None]).unwrap().number, 902);
+
+    let times = GivenTimes { created_at: Some(at_second(1)), updated_at: Some(at_second(2)) };
+    let create = |store: &mut _, times| {
+        at(store, 100, |store, context| {
+            operations::create_model(
+                store,
+                "old",
+                &ModelPatch::default(),
+                times,
+                Numbering::Continued,
+                context,
+            )
+        })
+    };
+    let late = GivenTimes { created_at: Some(at_second(101)), ..times };
+    assert!(matches!(create(store, late), Err(StoreError::Refused(Refusal::Invalid(_)))));
+    let model = create(store, times).unwrap();
+    assert_eq!((model.created_at, model.updated_at), (time(1), time(2)));
 }
 
 pub fn a_version_is_named_by_number_label_and_alias(store: &mut impl Fixture) {
@@ -153,7 +224,14 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     let created = patch(None, Some(Some("small")), vec![tag("team", Some("nlp"))]);
     let create = |store: &mut _, name: &str| {
         at(store, 0, |store, context| {
-            operations::create_model(store, name, &created, GivenTimes::default(), context)
+            operations::create_model(
+                store,
+                name,
+                &created,
+                GivenTimes::default(),
+                Numbering::Continued,
+                context,
+            )
         })
     };
     let model = create(store, "m").unwrap();
@@ -172,7 +250,7 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     let changed = patch(None, Some(None), vec![tag("team", None), tag("owner", Some("ann"))]);
     let changed = update(store, 1, "m", &changed).unwrap();
     let tags = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
-    let expected = Model { description: None, tags, updated_at: time(1), ..model.clone() };
+    let expected = Model { description: None, tags, updated_at: time(1), next_number: 2, ..model.clone() };
     assert_eq!(changed, expected);
     assert_eq!(store.reader().model("m").unwrap().unwrap().model, expected);
     assert_eq!(update(store, 2, "m", &ModelPatch::default()).unwrap(), expected, "no change, no new time");
@@ -188,7 +266,7 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     promote(store, 5, version.id, Status::Production);
     let remove = |store: &mut _, second, force| {
         at(store, second, |store, context| {
-            operations::delete_model(store, "n/ew", force, &Precondition::default(), context)
+            operations::delete_model(store, "n/ew", Force::all_if(force), &Precondition::default(), context)
         })
     };
     let refused = remove(store, 6, false).unwrap_err();
@@ -222,7 +300,7 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     };
     let remove = |store: &mut _, second, name: &str| {
         at(store, second, |store, context| {
-            operations::delete_model(store, name, true, &Precondition::default(), context)
+            operations::delete_model(store, name, Force::All, &Precondition::default(), context)
         })
         .unwrap();
     };
@@ -240,7 +318,14 @@ pub fn the_name_of_a_deleted_model_that_had_versions_is_given_to_no_other(store:
     conflict(rename(store, 7, "n", "m"), "its labels and numbers stay spent; choose another name");
     // A name that a rename gave up, and the name of a deleted model that never had a version.
     at(store, 8, |store, context| {
-        operations::create_model(store, "empty", &ModelPatch::default(), GivenTimes::default(), context)
+        operations::create_model(
+            store,
+            "empty",
+            &ModelPatch::default(),
+            GivenTimes::default(),
+            Numbering::Continued,
+            context,
+        )
     })
     .unwrap();
     remove(store, 9, "empty");
@@ -265,7 +350,7 @@ pub fn models_are_listed_by_name_in_pages(store: &mut impl Fixture) {
         .unwrap();
     }
     at(store, 2, |store, context| {
-        operations::delete_model(store, "c/1", true, &Precondition::default(), context)
+        operations::delete_model(store, "c/1", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     let text = |text: &str| Some(text.to_owned());

@@ -9,7 +9,7 @@ use std::{
 
 use model_registry::{
     domain::{
-        Draft, LabelReuse, ListQuery, Precondition, Timestamp, TrailEvent, Version, VersionRow,
+        Draft, Force, LabelReuse, ListQuery, Precondition, Timestamp, TrailEvent, Version, VersionRow,
         query::TrailQuery,
     },
     store::{
@@ -251,7 +251,7 @@ fn a_restored_version_keeps_lists_in_the_order_of_creation() {
         for backwards in [false, true] {
             for id in deleted {
                 at(&mut store, 100, |store, context| {
-                    operations::delete(store, *id, true, &Precondition::default(), context)
+                    operations::delete(store, *id, Force::All, &Precondition::default(), context)
                 })
                 .unwrap();
             }
@@ -267,7 +267,7 @@ fn a_restored_version_keeps_lists_in_the_order_of_creation() {
     }
     // A version that was not backdated when it was registered is, once the one before it is restored.
     at(&mut store, 100, |store, context| {
-        operations::delete(store, 6, true, &Precondition::default(), context)
+        operations::delete(store, 6, Force::All, &Precondition::default(), context)
     })
     .unwrap();
     register_at(&mut store, "m", "7", 65).unwrap();
@@ -338,7 +338,7 @@ fn a_purged_model_leaves_an_event() {
     let mut store = fixture();
     register_at(&mut store, "m", "1", 0).unwrap();
     at(&mut store, 1, |store, context| {
-        operations::delete_model(store, "m", false, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::None, &Precondition::default(), context)
     })
     .unwrap();
     let SqliteFixture { writer, reader, folder } = store;

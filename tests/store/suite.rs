@@ -38,7 +38,13 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         pages_by_cursor_show_each_version_once,
         a_visitor_that_stops_changes_nothing_but_what_is_visited,
         a_visitor_of_events_that_stops_gets_the_same_page,
+        search::ordered::pages_in_an_order_of_several_keys_join_to_the_whole_list,
+        search::ordered::a_page_begins_after_the_last_row_of_the_one_before_while_rows_come_and_go,
+        search::ordered::recorded_metrics_and_tags_leave_the_place_of_a_version,
+        search::ordered::models_are_searched_by_name_and_tags_and_prompts_are_apart,
+        search::ordered::the_newest_version_of_each_status_is_found_for_many_models,
         models::numbers_count_up_and_are_never_given_out_again,
+        models::a_registration_may_skip_numbers_and_bring_its_times,
         models::a_version_is_named_by_number_label_and_alias,
         aliases::an_alias_moves_only_from_the_expected_holder,
         aliases::production_is_an_alias_and_the_history_has_no_overlap_and_no_gap,
@@ -153,6 +159,8 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         metrics: text(r#"{"a":1.0,"b":1e+5}"#),
         properties: text(r#"{"team":"nlp"}"#),
         updated_at: "2026-01-31 13:05:09.251".to_owned(),
+        changed_at: text("2026-01-31 13:05:09.250"),
+        origin: text(r#"{"run_link":"http://r"}"#),
         ..before.clone()
     };
     store.write(|store| store.update(&before, &model)).unwrap();
@@ -166,6 +174,7 @@ fn each_field_is_written_and_read_back(store: &mut impl Fixture) {
         status: Status::Archived,
         metrics: text(r#"{"x":[]}"#),
         updated_at: "2028".to_owned(),
+        changed_at: text("2027"),
         ..model
     };
     assert_eq!(by_id(store, changed.id), Some(changed));

@@ -158,7 +158,7 @@ pub fn fields_and_tags_change_in_one_update_with_one_event(store: &mut impl Fixt
         let tags = changes.iter().map(change).collect();
         run(store, |store, context| operations::update_with_tags(store, id, patch, &tags, &none, context))
     };
-    let patch = Patch { description: Some("d".to_owned()), ..Patch::default() };
+    let patch = Patch { description: Some(Some("d".to_owned())), ..Patch::default() };
     let changed =
         change(store, &patch, &[("a", Some("1")), ("b", Some("")), ("team", None), ("none", None)]).unwrap();
     assert_eq!(changed, stored(store, id));

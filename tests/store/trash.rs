@@ -1,7 +1,7 @@
 //! The trash: a part of the suite that every store passes.
 
 use model_registry::{
-    domain::{LabelReuse, Precondition, Refusal, Status, Version, VersionRef, model::ModelPatch},
+    domain::{Force, LabelReuse, Precondition, Refusal, Status, Version, VersionRef, model::ModelPatch},
     store::{StoreError, operations},
 };
 
@@ -25,7 +25,8 @@ pub fn a_deleted_version_is_restored_with_its_values_and_without_its_aliases(sto
     assert_eq!(find(store, &VersionRef::Id(version.id)), None);
     assert_eq!(store.reader().model("m").unwrap().unwrap().aliases, []);
     let restored = at(store, 4, |store, context| operations::restore(store, version.id, context)).unwrap();
-    let expected = Version { status: Status::Staging, updated_at: time(4), ..before };
+    let (updated_at, changed_at) = (time(4), Some(time(4)));
+    let expected = Version { status: Status::Staging, updated_at, changed_at, ..before };
     assert_eq!(restored, expected);
     assert_eq!(store.write(|store| store.find(version.id)).unwrap(), Some(expected));
     let again = at(store, 5, |store, context| operations::restore(store, version.id, context));
@@ -57,7 +58,7 @@ pub fn a_label_that_was_used_for_other_bytes_is_spent(store: &mut impl Fixture) 
     let fourth = register(store, None, LabelReuse::Allowed).unwrap();
     // Nor does a new model of the name give the label to other bytes.
     at(store, 4, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     conflict(register(store, Some('c'), LabelReuse::ForSameBytes), "was used for other bytes");
@@ -73,7 +74,7 @@ pub fn a_version_that_was_deleted_before_its_model_is_not_restored_with_it(store
     let before = store.reader().model("m").unwrap().unwrap().model;
     // In the same moment.
     at(store, 5, |store, context| {
-        operations::delete_model(store, "m", true, &Precondition::default(), context)
+        operations::delete_model(store, "m", Force::All, &Precondition::default(), context)
     })
     .unwrap();
     assert_eq!(history(store, "champion", None), [], "the model is gone");
@@ -93,6 +94,14 @@ pub fn a_version_that_was_deleted_before_its_model_is_not_restored_with_it(store
         })
         .unwrap();
         let renamed = store.write(|store| store.find(two.id)).unwrap().unwrap();
-        assert_eq!(renamed, Version { name: name.to_owned(), updated_at: expected, ..version.clone() });
+        assert_eq!(
+            renamed,
+            Version {
+                name: name.to_owned(),
+                updated_at: expected.clone(),
+                changed_at: Some(expected),
+                ..version.clone()
+            }
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Files of earlier versions, and files that another tool has changed, as SQLite opens them.
 
 use model_registry::{
-    domain::{Precondition, VersionRef, query::HistoryQuery},
+    domain::{Force, Precondition, VersionRef, query::HistoryQuery},
     store::{
         ReadStore as _, operations,
         sqlite::{
@@ -23,8 +23,10 @@ fn an_upgrade_gives_no_number_twice_and_ends_all_but_the_last_holding_of_an_alia
     for label in ["1", "2", "3", "4"] {
         register_at(&mut store, "m", label, 0).unwrap();
     }
-    at(&mut store, 1, |store, context| operations::delete(store, 4, true, &Precondition::default(), context))
-        .unwrap();
+    at(&mut store, 1, |store, context| {
+        operations::delete(store, 4, Force::All, &Precondition::default(), context)
+    })
+    .unwrap();
     let complete = schema(&store.path());
     let SqliteFixture { writer, reader, folder } = store;
     drop((writer, reader));

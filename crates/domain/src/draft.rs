@@ -8,6 +8,7 @@ use crate::{
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
     manifest::{Manifest, refresh_digest},
+    mlflow::Origin,
     refusal::Refusal,
     status::Status,
     tags,
@@ -166,6 +167,7 @@ pub struct Draft {
     pub manifest: Option<Arc<Manifest>>,
     /// True if the registry has the bytes of the manifest in its own store.
     pub is_stored: bool,
+    pub origin: Origin,
 }
 
 impl Draft {
@@ -299,10 +301,12 @@ impl Draft {
             tags: (!self.tags.is_empty()).then(|| Value::from(self.tags).to_string()),
             metrics: (!self.metrics.is_empty()).then(|| compact(&self.metrics)),
             created_at: created_at.to_string(),
+            changed_at: Some(updated_at.to_string()),
             updated_at: updated_at.to_string(),
             properties: tags::properties(&self.properties),
             digest,
             manifest,
+            origin: self.origin.to_json(),
         };
         refresh_digest(&mut version);
         version

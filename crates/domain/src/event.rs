@@ -88,6 +88,8 @@ pub struct EventDraft {
 
 /// Longer values are replaced by their size in the details of an event, in bytes of JSON.
 const MAX_DETAIL_BYTES: usize = 4 * 1024;
+/// The longest value of a tag in the payload of an event.
+const MAX_TAG_EVENT_BYTES: usize = 8 * 1024;
 
 impl EventDraft {
     /// Creates an event with this payload, whose map keys must be strings.
@@ -159,17 +161,23 @@ impl EventDraft {
 
     /// Creates an `auto_demote` event: `{from, to, reason}`. The version left production.
     #[must_use]
-    pub fn auto_demote(reason: &str) -> Self {
-        let (from, to) = (Status::Production.as_str(), Status::AFTER_PRODUCTION.as_str());
+    pub fn auto_demote(to: Status, reason: &str) -> Self {
+        let (from, to) = (Status::Production.as_str(), to.as_str());
         Self::new(EventKind::AutoDemote, &json!({"from": from, "to": to, "reason": reason}))
     }
 
     /// Creates a `set_tag` or `delete_tag` event: `{key, value}`, with null for the value of a deleted tag.
+    ///
+    /// A value over [`MAX_TAG_EVENT_BYTES`] becomes its size, since a trail keeps every value for good.
     #[must_use]
     pub fn tag(key: &str, before: Option<&str>, value: Option<&str>) -> Self {
         let kind = if value.is_some() { EventKind::SetTag } else { EventKind::DeleteTag };
+        let shown = match value {
+            Some(value) if value.len() > MAX_TAG_EVENT_BYTES => json!({ "bytes": value.len() }),
+            value => value.into(),
+        };
         let values = |value: Option<&str>| value.map(|value| ("value".to_owned(), value.into())).into_iter();
-        Self::new(kind, &json!({"key": key, "value": value}))
+        Self::new(kind, &json!({"key": key, "value": shown}))
             .with_values(values(before).collect(), values(value).collect())
     }
 
@@ -257,7 +265,7 @@ mod tests {
                 r#"{"from":"experimental","to":"production"}"#,
             ),
             (
-                EventDraft::auto_demote("new production: 2"),
+                EventDraft::auto_demote(Status::Staging, "new production: 2"),
                 r#"{"from":"production","to":"staging","reason":"new production: 2"}"#,
             ),
             (EventDraft::tag("team", None, Some("nlp")), r#"{"key":"team","value":"nlp"}"#),

@@ -6,7 +6,7 @@ use crate::{
     json::Object,
     limits,
     refusal::Refusal,
-    tags::check_tag,
+    tags::{check_size, check_tag},
     version::{VersionId, revision},
 };
 
@@ -30,6 +30,20 @@ pub struct Model {
     pub updated_at: String,
     /// UTC; `None` unless the model is in the trash.
     pub deleted_at: Option<String>,
+    /// UTC: when anything but its tags and aliases changed last, its set of versions and their statuses included; `None` if
+    /// that is `updated_at`. MLflow's API shows it.
+    pub changed_at: Option<String>,
+    /// The number of its next version.
+    pub next_number: i64,
+}
+
+/// Where the versions of a new model begin to count, if a deleted model had its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// After the numbers of that model, so that a number never names two versions.
+    Continued,
+    /// At 1, as MLflow counts.
+    Restarted,
 }
 
 impl Model {
@@ -37,6 +51,12 @@ impl Model {
     #[must_use]
     pub fn revision(&self) -> String {
         revision(self.key, &self.updated_at)
+    }
+
+    /// Returns when anything but its tags and aliases changed last.
+    #[must_use]
+    pub fn changed_at(&self) -> &str {
+        self.changed_at.as_ref().unwrap_or(&self.updated_at)
     }
 
     /// Returns the values that a change can change.
@@ -105,6 +125,7 @@ impl ModelPatch {
                 }
             }
         }
+        check_size(model.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
         if model.tags.len() > MAX_MODEL_TAGS {
             return Err(Refusal::Invalid(format!(
                 "the model would have {} tags, and at most {MAX_MODEL_TAGS} are allowed; remove some",

@@ -42,7 +42,8 @@ pub struct Patch {
     pub training_step: Option<i64>,
     pub training_loss: Option<f64>,
     pub dataset: Option<String>,
-    pub description: Option<String>,
+    /// `Some(None)` removes it.
+    pub description: Option<Option<String>>,
     pub tags: Option<Vec<String>>,
     pub metrics: Option<Object>,
 }
@@ -212,7 +213,9 @@ impl Patch {
         set(&mut version.training_step, &self.training_step);
         set(&mut version.training_loss, &self.training_loss);
         set(&mut version.dataset, &self.dataset);
-        set(&mut version.description, &self.description);
+        if let Some(description) = &self.description {
+            version.description.clone_from(description);
+        }
         if let Some(tags) = &self.tags {
             version.tags = Some(Value::from(tags.clone()).to_string());
             version.properties = tags::without(version.properties.as_deref(), tags);
@@ -294,7 +297,7 @@ mod tests {
             ("training_step", Patch { training_step: Some(1), ..none() }),
             ("training_loss", Patch { training_loss: Some(1.0), ..none() }),
             ("dataset", Patch { dataset: text("d"), ..none() }),
-            ("description", Patch { description: text("d"), ..none() }),
+            ("description", Patch { description: Some(text("d")), ..none() }),
             ("tags", Patch { tags: Some(vec![]), ..none() }),
             ("metrics", Patch { metrics: Some(Object::new()), ..none() }),
         ]

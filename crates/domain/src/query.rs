@@ -152,6 +152,8 @@ pub struct ModelQuery {
     pub tag: Option<(String, Option<String>)>,
     /// Deleted models instead.
     pub deleted: bool,
+    /// Prompts instead: models with the tag [`PROMPT_TAG`](crate::mlflow::PROMPT_TAG).
+    pub prompts: bool,
     /// The maximum number of models on the page.
     pub limit: u32,
     /// The end of the previous page.

@@ -16,6 +16,9 @@ pub enum Refusal {
     /// The request contradicts what the registry holds now.
     #[error("{0}")]
     Conflict(String),
+    /// Another model has the name.
+    #[error("{0}")]
+    ModelExists(String),
     /// The label was given to a version that is deleted, perhaps with other bytes.
     #[error("{0}")]
     LabelSpent(String),
@@ -75,7 +78,7 @@ impl Refusal {
     /// Creates the refusal for a name that another model has.
     #[must_use]
     pub fn model_exists(name: &str) -> Self {
-        Self::Conflict(format!("there is a model {name:?} already; choose another name"))
+        Self::ModelExists(format!("there is a model {name:?} already; choose another name"))
     }
 
     /// Creates the refusal for a label that a deleted version with other bytes had.

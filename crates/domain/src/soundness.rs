@@ -99,7 +99,7 @@ pub enum Rule {
 }
 
 /// The columns of a version.
-pub const MODEL_RULES: [(&str, Rule); 34] = [
+pub const MODEL_RULES: [(&str, Rule); 36] = [
     ("id", Rule::Id),
     ("name", Rule::Label),
     ("version", Rule::Label),
@@ -134,6 +134,8 @@ pub const MODEL_RULES: [(&str, Rule); 34] = [
     ("file_count", Rule::Size),
     ("total_bytes", Rule::Size),
     ("stored", Rule::Flag),
+    ("changed_at", Rule::Text),
+    ("origin", Rule::Text),
 ];
 
 /// The columns of an event.

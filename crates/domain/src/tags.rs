@@ -14,8 +14,10 @@ use crate::{
     version::Version,
 };
 
-/// The maximum length of a tag's value.
-pub const MAX_TAG_VALUE_BYTES: usize = 8_192;
+/// The maximum length of a tag's value, in characters, as MLflow has it.
+pub const MAX_TAG_VALUE_CHARS: usize = 100_000;
+/// The maximum length of all keys and values of the tags of a version or a model together: each change of a tag writes them all.
+pub const MAX_TAGS_BYTES: usize = 2 << 20;
 
 /// Tags to set, or, with `None`, to remove, by key.
 pub type TagChanges = BTreeMap<String, Option<String>>;
@@ -72,6 +74,8 @@ impl Tags {
             )));
         }
         if before.as_deref() != Some(value) {
+            let others = self.by_key().into_iter().filter(|(other, _)| *other != key);
+            check_size(others.chain([(key, value)]))?;
             self.remove(key);
             if value.is_empty() {
                 self.native.push(key.to_owned());
@@ -165,7 +169,7 @@ pub(crate) fn check_all(native: &[String], valued: &BTreeMap<String, String>) ->
             )));
         }
     }
-    Ok(())
+    check_size(valued.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 pub(crate) fn check_tag(key: &str, value: &str) -> Result<(), Refusal> {
@@ -183,10 +187,27 @@ pub(crate) fn check_tag(key: &str, value: &str) -> Result<(), Refusal> {
     if is_reserved_key(key) {
         return Err(Refusal::Invalid(format!("no tag can be named {key:?}; choose another name")));
     }
-    if value.len() > MAX_TAG_VALUE_BYTES {
-        return Err(too_long(&format!("the value of tag {key:?}"), value.len(), MAX_TAG_VALUE_BYTES));
+    let chars = value.chars().count();
+    if chars > MAX_TAG_VALUE_CHARS {
+        return Err(Refusal::Invalid(format!(
+            "the value of tag {key:?} has {chars} characters, and at most {MAX_TAG_VALUE_CHARS} are allowed; send a shorter one"
+        )));
     }
     Ok(())
+}
+
+/// Checks the size of all tags of a version or of a model together.
+///
+/// # Errors
+/// [`Refusal::Conflict`] over [`MAX_TAGS_BYTES`].
+pub(crate) fn check_size<'t>(tags: impl IntoIterator<Item = (&'t str, &'t str)>) -> Result<(), Refusal> {
+    let bytes: usize = tags.into_iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes <= MAX_TAGS_BYTES {
+        return Ok(());
+    }
+    Err(Refusal::Conflict(format!(
+        "all tags together would have {bytes} bytes, and at most {MAX_TAGS_BYTES} are allowed; delete some, or send shorter values"
+    )))
 }
 
 /// Returns the texts in a `tags` column, in their order. An old file may contain an object or a bare text instead of a list;
@@ -259,13 +280,13 @@ mod tests {
     #[test]
     fn a_tag_over_a_limit_is_refused_and_the_error_says_which() {
         let long = "k".repeat(MAX_NAME_BYTES);
-        let large = "v".repeat(MAX_TAG_VALUE_BYTES);
+        let large = "é".repeat(MAX_TAG_VALUE_CHARS);
         let mut tags = Tags::default();
         assert_eq!(tags.set(&long, &large), Ok(None));
         for (key, value, problem) in [
             (" \t", "x", "blank"),
             (&format!("{long}k"), "", "the key of a tag has 1025 bytes, and at most 1024"),
-            ("k", &format!("{large}v"), "the value of tag \"k\" has 8193 bytes"),
+            ("k", &format!("{large}v"), "the value of tag \"k\" has 100001 characters"),
             ("$serde_json::private::Number", "1", "no tag can be named"),
         ] {
             let refusal = tags.set(key, value).unwrap_err();
@@ -276,6 +297,8 @@ mod tests {
         }
         assert!(matches!(tags.set("one more", "x"), Err(Refusal::Conflict(_))));
         assert_eq!(tags.set("t7", "changed"), Ok(Some(String::new())));
+        let mut all = (1..=12).map(|at| tags.set(&format!("t{at}"), &large));
+        assert!(all.any(|set| matches!(set, Err(Refusal::Conflict(text)) if text.contains("together"))));
     }
 
     #[test]

@@ -38,6 +38,25 @@ pub struct ManifestSummary {
     pub is_stored: bool,
 }
 
+/// Which protected versions a deletion deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// None: versions in production and frozen ones stay.
+    None,
+    /// Those in production; frozen ones stay.
+    Production,
+    /// All.
+    All,
+}
+
+impl Force {
+    /// Returns the force of a caller who forces everything or nothing.
+    #[must_use]
+    pub fn all_if(force: bool) -> Self {
+        if force { Self::All } else { Self::None }
+    }
+}
+
 /// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`VersionRow`]).
 ///
 /// `tags` and `metrics` are JSON text, ready to be sent.
@@ -111,6 +130,11 @@ pub struct Version<S = String> {
     pub digest: Option<S>,
     /// What it has of its manifest. Absent if it was registered without one, by its checkpoint and configuration.
     pub manifest: Option<ManifestSummary>,
+    /// UTC: when anything but its tags and metrics changed last. MLflow's API shows it. Absent only in rows that another tool
+    /// added; then it is `updated_at`.
+    pub changed_at: Option<S>,
+    /// JSON text of an object: where the version comes from in terms of MLflow; see [`Origin`](crate::mlflow::Origin).
+    pub origin: Option<S>,
 }
 
 impl<S: AsRef<str>> Version<S> {
@@ -121,15 +145,23 @@ impl<S: AsRef<str>> Version<S> {
         revision(self.id, self.updated_at.as_ref())
     }
 
-    /// Checks that the version may be deleted. An immutable one needs `force`.
+    /// Returns when anything but its tags and metrics changed last.
+    #[must_use]
+    pub fn changed_at(&self) -> &str {
+        self.changed_at.as_ref().unwrap_or(&self.updated_at).as_ref()
+    }
+
+    /// Checks that the version may be deleted with this force.
     ///
     /// # Errors
     /// [`Refusal::ForceRequired`].
-    pub fn check_deletable(&self, force: bool) -> Result<(), Refusal> {
-        if force || !self.is_immutable() {
-            return Ok(());
-        }
-        let state = if self.status == Status::Production { "in production" } else { "frozen" };
+    pub fn check_deletable(&self, force: Force) -> Result<(), Refusal> {
+        let state = match force {
+            Force::All => return Ok(()),
+            Force::None if self.status == Status::Production => "in production",
+            Force::None | Force::Production if self.frozen => "frozen",
+            Force::None | Force::Production => return Ok(()),
+        };
         Err(Refusal::ForceRequired { id: self.id, state })
     }
 
@@ -282,6 +314,8 @@ impl VersionRow<'_> {
             properties: own(self.properties),
             digest: own(self.digest),
             manifest: self.manifest,
+            changed_at: own(self.changed_at),
+            origin: own(self.origin),
         }
     }
 }
@@ -313,8 +347,9 @@ pub(crate) mod tests {
             for frozen in [false, true] {
                 let model = Version { status, frozen, ..sample() };
                 assert_eq!(model.is_immutable(), frozen || status == Status::Production);
-                assert_eq!(model.check_deletable(false).is_err(), model.is_immutable());
-                assert_eq!(model.check_deletable(true), Ok(()));
+                assert_eq!(model.check_deletable(Force::None).is_err(), model.is_immutable());
+                assert_eq!(model.check_deletable(Force::Production).is_err(), frozen);
+                assert_eq!(model.check_deletable(Force::All), Ok(()));
             }
         }
     }

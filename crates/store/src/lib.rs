@@ -19,8 +19,8 @@ use std::ops::ControlFlow;
 
 use registry_domain::{
     Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
-    ModelKey, ModelSummary, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent,
-    Version, VersionFile, VersionId, VersionRef, VersionRow,
+    ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats,
+    Status, Timestamp, TrailEvent, Version, VersionFile, VersionId, VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -98,8 +98,22 @@ pub trait ReadStore {
         query: &SearchQuery,
         visit: VisitVersions<'_>,
     ) -> Result<(Page, Vec<VersionId>), StoreError>;
+    /// Visits a page of the versions that pass a filter, in an order of several keys, until `visit` ends the page. Returns the
+    /// place of the last version that was visited, if others follow.
+    ///
+    /// # Errors
+    /// As [`ReadStore::search`].
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError>;
     /// Visits the versions of `ids` that exist, in the order given.
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError>;
+    /// Visits the newest version of each status of each of these models.
+    fn latest_versions(&mut self, models: &[ModelKey], visit: VisitVersion<'_>) -> Result<(), StoreError>;
+    /// Returns the aliases of a version, without `production`.
+    fn aliases_of(&mut self, model: ModelKey, version: VersionId) -> Result<Vec<String>, StoreError>;
     /// Returns the values that a comparison needs of the versions of `ids` that exist: by ascending id, each once.
     fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError>;
     /// Visits files of a manifest, in the order of their paths.
@@ -114,6 +128,12 @@ pub trait ReadStore {
     fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError>;
     /// Returns a page of models, by name.
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError>;
+    /// Returns a page of the models that pass a filter, in an order of several keys, and the place of the last one, if others
+    /// follow. A page with very large tags ends early.
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError>;
     /// Visits a page of a model's versions in the trash, newest first. The page ends with the last one that was visited.
     fn deleted_versions(&mut self, query: &DeletedQuery, visit: VisitDeleted<'_>)
     -> Result<Page, StoreError>;
@@ -146,7 +166,7 @@ pub trait WriteStore {
     /// Writes the columns that differ between two states of a version. Id, model, number, name, label and `created_at`
     /// never differ.
     fn update(&mut self, before: &Version, after: &Version) -> Result<(), StoreError>;
-    /// Writes status and `updated_at`.
+    /// Writes status, and the time as `updated_at` and `changed_at`.
     fn set_status(&mut self, id: VersionId, status: Status, updated_at: &str) -> Result<(), StoreError>;
     /// Writes metrics (JSON text), the scores in them that changed, and `updated_at`.
     fn set_metrics(
@@ -188,11 +208,13 @@ pub trait WriteStore {
     fn find_deleted_model(&mut self, name: &str) -> Result<Option<Model>, StoreError>;
     /// Returns true if a deleted or purged model had this name last and gave numbers to versions.
     fn has_spent_numbers(&mut self, name: &str) -> Result<bool, StoreError>;
-    /// Returns the number that the next version of this name gets, if there is such a model or not.
-    fn next_number(&mut self, name: &str) -> Result<i64, StoreError>;
-    /// Adds a model and returns it with its key. The numbers of versions continue those of deleted models with its name.
-    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError>;
-    /// Writes name, description, tags and `updated_at`. A new name goes to all versions.
+    /// Returns the number of the first version of a new model of this name, if its numbers continue those of deleted models.
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError>;
+    /// Adds a model and returns it with its key and the number of its first version.
+    fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError>;
+    /// Writes `changed_at` of a model, as [`WriteStore::insert`] does too.
+    fn touch_model(&mut self, model: ModelKey, changed_at: &str) -> Result<(), StoreError>;
+    /// Writes name, description, tags, `updated_at` and `changed_at`. A new name goes to all versions.
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError>;
     /// Moves a model to the trash, or out of it if `deleted_at` is `None`. Its versions are moved by [`WriteStore::delete`].
     fn set_model_deleted(
@@ -205,6 +227,9 @@ pub trait WriteStore {
     fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError>;
     /// Returns the ids of all versions of a model.
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError>;
+    /// Returns the ids of the versions of a model with this status, the newest first.
+    fn versions_with_status(&mut self, model: ModelKey, status: Status)
+    -> Result<Vec<VersionId>, StoreError>;
 
     /// Returns the aliases of a model, without `production`.
     fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError>;

@@ -4,6 +4,7 @@
 //! operation has written nothing, because rules come before writes.
 
 mod aliases;
+pub mod mlflow;
 mod models;
 mod production;
 mod references;
@@ -18,8 +19,9 @@ pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Patch,
-    Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json, limits::check_metrics,
+    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
+    Patch, Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json,
+    limits::check_metrics,
 };
 
 use self::production::{demote, find_incumbent, record_status};
@@ -81,8 +83,13 @@ pub fn register(
     reuse: LabelReuse,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    let model = store.find_model(&draft.name)?;
+    let next_number = match &model {
+        Some(model) => model.next_number,
+        None => store.first_number(&draft.name)?,
+    };
     if draft.label.is_empty() {
-        draft.label = free_label(store, &draft)?;
+        draft.label = free_label(store, &draft.name, draft.number.unwrap_or(next_number), reuse)?;
     }
     let event = context.checked(EventDraft::identity(
         EventKind::Create,
@@ -97,9 +104,8 @@ pub fn register(
     if let Some(id) = store.find_label(&draft.name, &draft.label)? {
         return Err(Refusal::taken(&draft.name, &draft.label, id).into());
     }
-    let model = store.find_model(&draft.name)?;
     if let Some(number) = draft.number {
-        check_number(&draft.name, number, store.next_number(&draft.name)?)?;
+        check_number(&draft.name, number, next_number)?;
     }
     if reuse == LabelReuse::ForSameBytes {
         draft.check_same_bytes(&store.spent_digests(&draft.name, &draft.label)?)?;
@@ -108,7 +114,8 @@ pub fn register(
     let model = match model {
         Some(model) => model.key,
         None => {
-            store.insert_model(models::new_model(&draft.name, since_first_version(&draft), context.now))?.key
+            let model = models::new_model(&draft.name, since_first_version(&draft), context.now);
+            store.insert_model(model, Numbering::Continued)?.key
         }
     };
     demote(store, incumbent.as_ref(), context)?;
@@ -118,17 +125,17 @@ pub fn register(
     Ok(version)
 }
 
-/// Returns the number of the next version as a label, or one like it that no version has or had.
-fn free_label(store: &mut dyn WriteStore, draft: &Draft) -> Result<String, StoreError> {
-    let number = match draft.number {
-        Some(number) => number,
-        None => store.next_number(&draft.name)?,
-    };
+/// Returns the number of a new version as its label, or one like it that is free.
+fn free_label(
+    store: &mut dyn WriteStore,
+    model: &str,
+    number: i64,
+    reuse: LabelReuse,
+) -> Result<String, StoreError> {
     let mut label = number.to_string();
     for copy in 2.. {
-        if store.find_label(&draft.name, &label)?.is_none()
-            && store.spent_digests(&draft.name, &label)?.is_empty()
-        {
+        let is_spent = reuse != LabelReuse::Allowed && !store.spent_digests(model, &label)?.is_empty();
+        if !is_spent && store.find_label(model, &label)?.is_none() {
             break;
         }
         label = format!("{number}-{copy}");
@@ -175,12 +182,17 @@ fn write_update(
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
     after.updated_at = context.after(before);
+    let changed_at = if fields == ["tags"] { before.changed_at() } else { &after.updated_at };
+    after.changed_at = Some(changed_at.to_owned());
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
     let (now, metrics) = (after.status, after.metrics.as_deref());
     let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
     demote(store, incumbent.as_ref(), context)?;
     store.update(before, &after)?;
+    if before.status != now {
+        store.touch_model(after.model, &after.updated_at)?;
+    }
     record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;
     context.append(store, &after, &event)?;
     Ok(after)

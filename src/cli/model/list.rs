@@ -20,6 +20,8 @@ Examples:
     registry model list --tag nightly
   Models in the trash:
     registry model list --deleted
+  Prompts:
+    registry model list --prompts
   For a script:
     registry model list --all -o name";
 
@@ -36,6 +38,9 @@ pub(super) struct List {
     /// Models in the trash instead
     #[arg(long)]
     deleted: bool,
+    /// Prompts instead, which MLflow keeps as models
+    #[arg(long)]
+    prompts: bool,
     #[command(flatten)]
     limit: Limit,
     #[command(flatten)]
@@ -56,7 +61,15 @@ impl List {
         if self.deleted {
             query.push(("deleted", "true"));
         }
-        let none = if self.deleted { "no models in the trash match" } else { "no models match" };
-        print_pages(printer, self.limit.count(), none, |page| v1.models(&[&query, page].concat()))
+        if self.prompts {
+            query.push(("prompts", "true"));
+        }
+        let things = if self.prompts { "prompts" } else { "models" };
+        let none = if self.deleted {
+            format!("no {things} in the trash match")
+        } else {
+            format!("no {things} match")
+        };
+        print_pages(printer, self.limit.count(), &none, |page| v1.models(&[&query, page].concat()))
     }
 }

@@ -46,6 +46,7 @@ fn write_fields<S: AsRef<str> + Serialize>(object: &mut ObjectWriter<'_>, versio
     object.field("label", &version.label);
     object.field("status", version.status.as_str());
     object.field("artifact_uri", &version.artifact_uri);
+    object.raw("origin", version.origin.as_ref());
     object.field("sha256", &version.checkpoint_sha256);
     object.field("size_bytes", version.checkpoint_size_bytes);
     write_summary_of_files(object, version);

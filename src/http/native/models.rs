@@ -3,8 +3,8 @@
 use actix_web::HttpResponse;
 
 use crate::domain::{
-    Architecture, Draft, FileRecord, LabelReuse, ListQuery, Patch, Provenance, Refusal, Sort, VersionRef,
-    json::Object,
+    Architecture, Draft, FileRecord, Force, LabelReuse, ListQuery, Patch, Provenance, Refusal, Sort,
+    VersionRef, json::Object,
 };
 
 use super::{
@@ -138,7 +138,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let id = call.model_id();
     let force = call.query("force").unwrap_or_default();
     call.check()?;
-    call.registry().delete(call.change(VersionRef::Id(id)), force).await?;
+    call.registry().delete(call.change(VersionRef::Id(id)), Force::all_if(force)).await?;
     Ok(HttpResponse::Ok().json(Deleted { status: "deleted", id }))
 }
 
@@ -261,7 +261,7 @@ pub(super) fn read_patch(fields: &mut Fields<'_>) -> Result<Patch, Refusal> {
         training_step: fields.optional("training_step"),
         training_loss: fields.optional("training_loss"),
         dataset: fields.optional("dataset"),
-        description: fields.optional("description"),
+        description: fields.optional("description").map(Some),
         tags: fields.texts("tags"),
         metrics: fields.optional("metrics"),
         ..Patch { checkpoint: checkpoint?, config: config?, ..Patch::default() }

@@ -10,7 +10,6 @@ mod uploads;
 
 use actix_web::{
     HttpResponse,
-    dev::{Path, Url},
     http::{Method, header},
     web::{self, ServiceConfig},
 };
@@ -25,11 +24,6 @@ pub(super) use error::{OciError, error_body};
 const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
 /// The digest of the blob in an answer.
 const CONTENT_DIGEST: &str = "docker-content-digest";
-
-/// Returns true if a request is for this API, whose errors have their own form.
-pub(super) fn is_oci(path: &Path<Url>) -> bool {
-    path.as_str().strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
 
 /// Registers the routes. Names may contain slashes, so the longest routes come first.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {

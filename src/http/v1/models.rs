@@ -7,7 +7,7 @@ use actix_web::{
 use serde_json::json;
 
 use crate::domain::{
-    ModelSummary,
+    Force, ModelSummary,
     model::ModelPatch,
     query::{ListQuery, ModelQuery},
 };
@@ -38,6 +38,7 @@ use super::{
         ("tag" = Option<String>, Query, min_length = 1,
             description = "Only models with this tag: its key, or key and value as `KEY=VALUE`."),
         ("deleted" = Option<bool>, Query, description = "Lists the deleted models instead."),
+        ("prompts" = Option<bool>, Query, description = "Lists prompts instead: models with the tag `mlflow.prompt.is_prompt`."),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200,
             description = "Models on a page at most, by default 50. A page with very large tags ends earlier."),
         ("cursor" = Option<String>, Query, min_length = 1, description = "The end of the previous page, from its `next`."),
@@ -57,6 +58,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
         q: call.query_not_empty("q"),
         tag: tag.map(split),
         deleted: call.query("deleted").unwrap_or_default(),
+        prompts: call.query("prompts").unwrap_or_default(),
         limit: call.limit(ListQuery::DEFAULT_LIMIT, ListQuery::MAX_LIMIT),
         after: None,
     };
@@ -86,7 +88,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
     ),
 )]
 pub(super) async fn create(mut call: Call) -> Answer {
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Tags).await?;
     let name = fields.required("name");
     let (description, tags) = (fields.nullable("description"), fields.tags("tags", false));
     let times = fields.given_times();
@@ -136,7 +138,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
 )]
 pub(super) async fn update(mut call: Call) -> Answer {
     let model = path::model(&call)?;
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Tags).await?;
     let patch = ModelPatch {
         name: fields.not_null("name"),
         description: fields.nullable("description"),
@@ -177,7 +179,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let name = path::model(&call)?;
     let force = call.query("force").unwrap_or_default();
     let precondition = call.check_precondition()?;
-    call.registry().delete_model(name, force, precondition, call.caller()).await?;
+    call.registry().delete_model(name, Force::all_if(force), precondition, call.caller()).await?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
 }
 

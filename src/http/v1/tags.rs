@@ -104,7 +104,7 @@ pub(super) async fn delete_version_tag(mut call: Call) -> Answer {
 
 /// Reads the value; [`Call::check_change`] and [`models::change`] report its faults.
 async fn read_value(call: &mut Call) -> Result<String, ApiError> {
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Tags).await?;
     let value = fields.required("value");
     fields.finish();
     Ok(value)

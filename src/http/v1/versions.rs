@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use actix_web::HttpResponse;
 use serde_json::json;
 
-use crate::domain::{LabelReuse, ListQuery, Refusal, Status, VersionRef, query::DeletedQuery};
+use crate::domain::{Force, LabelReuse, ListQuery, Refusal, Status, VersionRef, query::DeletedQuery};
 
 use super::{
     super::{
@@ -172,7 +172,7 @@ pub(super) async fn get_by_id(mut call: Call) -> Answer {
 )]
 pub(super) async fn update(mut call: Call) -> Answer {
     let version = path::version(&mut call)?;
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Tags).await?;
     let (patch, tags) = read_patch(&mut fields);
     fields.finish();
     let change = call.check_change(version)?;
@@ -203,7 +203,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     let version = path::version(&mut call)?;
     let force = call.query("force").unwrap_or_default();
     let change = call.check_change(version)?;
-    call.registry().delete(change, force).await?;
+    call.registry().delete(change, Force::all_if(force)).await?;
     Ok(HttpResponse::Ok().json(json!({ "deleted": true })))
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{Seek as _, SeekFrom, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -214,54 +215,58 @@ fn long_file(folder: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn other_requests_are_answered_while_long_files_are_digested() {
-    let app = allowing();
+    let app = unbounded();
     let id = app.register("kept", "1");
-    let paths: Vec<_> =
-        (0..4).map(|index| text(&long_file(app.folder.path(), &format!("{index}.pt")))).collect();
-    let done = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let digesting: Vec<_> = paths
-            .iter()
-            .enumerate()
-            .map(|(version, path)| {
-                let (app, done) = (&app, &done);
-                scope.spawn(move || {
-                    let fields = json!({"version": version.to_string(), "checkpoint_path": path});
-                    let model = register(app, &fields).ok();
-                    done.fetch_add(1, Ordering::SeqCst);
-                    model["checkpoint_sha256"].clone()
-                })
-            })
-            .collect();
-        let mut answered_meanwhile = 0;
-        while !digesting.iter().any(thread::ScopedJoinHandle::is_finished) {
-            app.model(id);
-            app.record(id, "s", json!({"a": 1})).ok();
-            answered_meanwhile += usize::from(done.load(Ordering::SeqCst) == 0);
-        }
-        let digests: Vec<_> = digesting.into_iter().map(|thread| thread.join().unwrap()).collect();
-        let mut whole = vec![0; 64 << 20];
-        *whole.last_mut().unwrap() = b'x';
-        assert_eq!(digests, vec![json!(sha256(whole)); 4]);
-        assert!(answered_meanwhile >= 3, "only {answered_meanwhile} rounds were answered in that time");
+    // The only thread that digests has the first file, or will have it soon; the second waits.
+    let digesting = [send_endless(&app, "1"), send_endless(&app, "2")];
+    while app.get("/queues").ok()["hash"]["depth"] != 1 {
+        thread::yield_now();
+    }
+    for value in 0..3 {
+        app.record(id, "s", json!({"a": value})).ok();
+        assert_eq!(app.model(id)["metrics"]["suites"]["s"]["a"], value);
+    }
+    drop(digesting);
+}
+
+#[test]
+fn long_files_are_digested_side_by_side() {
+    let app = allowing();
+    let mut whole = vec![0; 64 << 20];
+    *whole.last_mut().unwrap() = b'x';
+    let expected = json!(sha256(whole));
+    crate::support::at_once(4, |client| {
+        let path = text(&long_file(app.folder.path(), &format!("{client}.pt")));
+        let fields = json!({"version": client.to_string(), "checkpoint_path": path});
+        assert_eq!(register(&app, &fields).ok()["checkpoint_sha256"], expected);
     });
+}
+
+/// Returns a server with one thread that digests, files of any length.
+fn unbounded() -> TestApp {
+    TestApp::with(|settings| {
+        settings.rules.allow_local_paths = true;
+        settings.rules.max_hash_bytes = u64::MAX;
+        (settings.hasher.hashers, settings.hasher.hash_queue) = (1, 2);
+    })
+}
+
+/// Sends a registration of a file whose digest never ends while the connection is open.
+fn send_endless(app: &TestApp, version: &str) -> TcpStream {
+    let endless = app.folder.path().join("endless.pt");
+    fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    let body = json!({"name": "m", "version": version, "checkpoint_path": text(&endless)}).to_string();
+    let head = format!("POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {}", crate::support::KEY);
+    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut connection = TcpStream::connect(app.address).unwrap();
+    connection.write_all(request.as_bytes()).unwrap();
+    connection
 }
 
 #[test]
 fn a_digest_whose_client_has_left_is_cancelled_and_the_next_one_starts() {
-    let app = TestApp::with(|settings| {
-        settings.rules.allow_local_paths = true;
-        settings.rules.max_hash_bytes = u64::MAX;
-        (settings.hasher.hashers, settings.hasher.hash_queue) = (1, 1);
-    });
-    let endless = app.folder.path().join("endless.pt");
-    fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
-    let body = json!({"name": "m", "version": "1", "checkpoint_path": text(&endless)}).to_string();
-    let head = format!("POST /models HTTP/1.1\r\nHost: x\r\nX-API-Key: {}", crate::support::KEY);
-    let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let mut leaving = std::net::TcpStream::connect(app.address).unwrap();
-    leaving.write_all(request.as_bytes()).unwrap();
-    drop(leaving);
+    let app = unbounded();
+    drop(send_endless(&app, "1"));
     // The only thread that digests has the file of the client that left, or will have it soon. If it kept that file, this
     // would end in a time-out.
     let path = file(&app, "small.pt", "hello");

@@ -18,7 +18,7 @@ fn errors_before_a_handler_have_the_form_of_v1_too() {
     put.error(405, "method_not_allowed");
     assert_eq!(put.header("allow"), Some("GET, HEAD, POST"));
     let large = json!({"name": "x".repeat(200)});
-    app.v1("POST", "/v1/models", large.clone()).error(413, "too_large");
+    app.v1("PUT", "/v1/models/m/aliases/a", large.clone()).error(413, "too_large");
     app.request("GET", "/v1/models", &[("Host", "elsewhere")], None).error(421, "misdirected");
     for _ in 0..100 {
         app.request("GET", "/v1/models", &[("X-API-Key", "wrong-key")], None);

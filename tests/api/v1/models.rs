@@ -227,14 +227,14 @@ fn what_is_not_there_or_not_allowed_is_refused() {
     app.add("m", "1");
     let before = app.get("/v1/models/m").ok();
     let huge = "k".repeat(1 << 20);
-    app.v1("PATCH", "/v1/models/m", json!({"tags": {(huge.as_str()): "x"}})).error(413, "too_large");
+    app.v1("PATCH", "/v1/models/m", json!({"tags": {"k": huge.repeat(3)}})).error(413, "too_large");
     let head = format!("PUT /v1/models/m/tags/{huge} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(app.exchange(head.as_bytes()).status, 431, "before its path is known");
     for changes in [
         json!({"name": " "}),
         json!({"tags": {" ": "x"}}),
         json!({"tags": {"k".repeat(1_025): "x"}}),
-        json!({"tags": {"k": "x".repeat(8_193)}}),
+        json!({"tags": {"k": "x".repeat(100_001)}}),
     ] {
         app.v1("PATCH", "/v1/models/m", changes).error(400, "invalid");
     }

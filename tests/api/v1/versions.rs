@@ -23,11 +23,12 @@ fn each_field_is_written_and_read_back() {
         "created_by": "ann", "source_host": "h", "frozen": true, "d_model": 1, "n_layers": 2, "n_heads": 3, "vocab_size": 4,
         "params": 7, "training_step": 8, "training_loss": 0.5, "dataset": "d", "description": "x",
         "tags": {"team": "nlp", "bare": ""}, "metrics": {"suites": {"s": {"score": 0.25}}, "loss": 1},
+        "origin": {"model_id": "m-1", "run_link": "http://r", "location": "s3://b/l"},
     });
     let created = app.v1("POST", "/v1/models/m/versions", fields).created();
     let expected = json!({
         "id": 1, "model": "m", "number": 1, "label": "v1", "status": "staging", "artifact_uri": "s3://b/run/model.pt",
-        "sha256": digest(0xab), "size_bytes": 5,
+        "origin": {"location": "s3://b/l", "run_link": "http://r", "model_id": "m-1"}, "sha256": digest(0xab), "size_bytes": 5,
         "digest": ROOT, "revision": &ROOT[..40], "file_count": 2, "total_bytes": 11, "stored": false,
         "run_id": "r", "git_commit": "g", "created_by": "ann", "source_host": "h", "frozen": true,
         "d_model": 1, "n_layers": 2, "n_heads": 3, "vocab_size": 4, "params": 7, "training_step": 8, "training_loss": 0.5,
@@ -48,8 +49,76 @@ fn each_field_is_written_and_read_back() {
     let bare = app.v1("POST", "/v1/models/m/versions", json!({"label": "v2", "sha256": digest(2)})).created();
     assert_eq!(bare["artifact_uri"], format!("sha256:{}", digest(2)));
     assert_eq!(bare["created_by"], "key:test…");
-    assert_eq!(bare["source_host"], "127.0.0.1");
+    assert_eq!((&bare["source_host"], &bare["origin"]), (&json!("127.0.0.1"), &Value::Null));
     assert_eq!((&bare["tags"], &bare["scores"], &bare["metrics"]), (&json!({}), &json!({}), &Value::Null));
+}
+
+#[test]
+fn an_import_gives_number_and_times_and_the_trail_keeps_the_clock() {
+    let app = TestApp::spawn();
+    app.clock.stop_at(1_769_864_709_250);
+    let model = json!({"name": "m", "created_at": "2024-01-01", "updated_at": "2025-01-01T01:00:00+01:00"});
+    let model = app.v1("POST", "/v1/models", model).created();
+    assert_eq!(
+        (&model["created_at"], &model["updated_at"]),
+        (&json!("2024-01-01T00:00:00.000Z"), &json!("2025-01-01T00:00:00.000Z"))
+    );
+    let register = |fields: &[(&str, Value)]| {
+        let mut body = json!({"label": "v", "artifact_uri": "s3://b/m"});
+        for (field, value) in fields {
+            body[*field] = value.clone();
+        }
+        app.v1("POST", "/v1/models/m/versions", body)
+    };
+    let third =
+        [("number", json!(3)), ("created_at", json!("2024-05-01T12:00:00.125Z")), ("label", json!("3"))];
+    let third = register(&third).created();
+    assert_eq!((&third["number"], &third["created_at"]), (&json!(3), &json!("2024-05-01T12:00:00.125Z")));
+    assert_eq!(third["updated_at"], "2026-01-31T13:05:09.250Z", "it was not given");
+    assert_eq!(register(&[]).created()["number"], 4);
+    for event in app.trail("") {
+        assert_eq!(event["created_at"], "2026-01-31T13:05:09.250Z");
+    }
+
+    let other = ("label", json!("other"));
+    for number in [1, 3, 4] {
+        let error = register(&[other.clone(), ("number", json!(number))]).error(409, "conflict");
+        assert!(error.contains("numbers are not reused; the next one is 5"), "{error}");
+    }
+    for fields in [
+        &[("created_at", json!("2026-01-31T13:05:09.251Z"))][..],
+        &[("updated_at", json!("2027-01-01"))],
+        &[("updated_at", json!("2026-01-01"))],
+        &[("created_at", json!("2025-01-02")), ("updated_at", json!("2025-01-01"))],
+    ] {
+        register(&[std::slice::from_ref(&other), fields].concat()).error(400, "invalid");
+    }
+    for (field, value) in [
+        ("origin", json!("s3://b/m")),
+        ("origin", Value::Null),
+        ("number", json!(0)),
+        ("number", json!(-1)),
+        ("number", json!(2_000_000_001)),
+        ("number", json!(1.5)),
+        ("number", json!("5")),
+        ("number", Value::Null),
+        ("created_at", json!("soon")),
+        ("created_at", json!("1969-12-31")),
+        ("created_at", json!("2025-01-01T00:00:00")),
+        ("created_at", json!(5)),
+        ("created_at", Value::Null),
+        ("updated_at", Value::Null),
+    ] {
+        register(&[other.clone(), (field, value)]).unfit(&[field]);
+    }
+    let origin = json!({"location": 5, "nonsense": "x", "run_link": null});
+    register(&[other.clone(), ("origin", origin)]).unfit(&["origin.location", "origin.nonsense"]);
+    app.v1("POST", "/v1/models", json!({"name": "late", "created_at": "2027-01-01"})).error(400, "invalid");
+    app.v1("POST", "/v1/models", json!({"name": "late", "number": 1})).unfit(&["number"]);
+    assert_eq!(app.trail("").len(), 3, "nothing that was refused is in the trail");
+    let last = register(&[other, ("number", json!(2_000_000_000))]).created();
+    assert_eq!(last["number"], 2_000_000_000);
+    assert_eq!(register(&[("label", json!("next"))]).created()["number"], 2_000_000_001_i64);
 }
 
 #[test]
@@ -135,7 +204,7 @@ fn only_given_fields_and_tags_change_and_the_trail_has_the_values() {
     app.v1("DELETE", &format!("{path}/tags/d%2Fe"), Value::Null).ok();
     assert_eq!(app.get(&path).ok()["tags"], changed["tags"]);
     app.v1("PUT", &format!("{path}/tags/%20"), json!({"value": "y"})).error(400, "invalid");
-    app.v1("PATCH", &path, json!({"tags": {"k": "x".repeat(8_193)}, "params": 4})).error(400, "invalid");
+    app.v1("PATCH", &path, json!({"tags": {"k": "x".repeat(100_001)}, "params": 4})).error(400, "invalid");
     assert_eq!(app.get(&path).ok()["params"], 3, "a refused change changes nothing");
 }
 

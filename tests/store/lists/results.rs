@@ -25,10 +25,12 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
             (self.random.u8(0..8), self.random.choice(Status::ALL).unwrap(), self.texts());
         let written_before = self.writer.rows_written();
         let done = self.operate(|writer, context| match kind {
-            0 | 1 => operations::delete(writer, id, true, &none, context).is_ok(),
+            0 | 1 => {
+                operations::delete(writer, id, model_registry::domain::Force::All, &none, context).is_ok()
+            }
             2 | 3 => operations::promote(writer, id, status, None, &none, context).is_ok(),
             _ => {
-                let patch = Patch { description: texts.0, tags: Some(texts.1), ..Patch::default() };
+                let patch = Patch { description: texts.0.map(Some), tags: Some(texts.1), ..Patch::default() };
                 operations::update(writer, id, &patch, &none, context).is_ok()
             }
         });

@@ -1,5 +1,6 @@
 //! Searches: a part of the suite that every store passes. The pure evaluation of filters says what a search holds.
 
+pub mod ordered;
 mod plans;
 
 use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow};
@@ -7,7 +8,7 @@ use std::{cell::RefCell, collections::BTreeMap, ops::ControlFlow};
 use fastrand::Rng;
 use model_registry::{
     domain::{
-        Digest, Draft, Evaluation, Filter, Gate, LabelReuse, ListQuery, Order, Patch, Precondition,
+        Digest, Draft, Evaluation, Filter, Force, Gate, LabelReuse, ListQuery, Order, Patch, Precondition,
         SearchQuery, SortKey, Status, Tags, Timestamp, Version, VersionFile,
         filter::{Attribute, Field, Scope, Value},
         json::read_object,
@@ -112,7 +113,7 @@ fn fill(store: &mut impl Fixture, versions: usize, random: &mut Rng) {
         let second = random.i64(0..20);
         match random.u8(0..8) {
             0 => drop(operate(store, second, |store, context| {
-                operations::delete(store, id, true, &none, context)
+                operations::delete(store, id, Force::All, &none, context)
             })),
             1 | 2 => {
                 let suite = random.choice(["s", "t.x"]).unwrap();
@@ -125,7 +126,7 @@ fn fill(store: &mut impl Fixture, versions: usize, random: &mut Rng) {
             3 => {
                 let patch = Patch {
                     metrics: Some(metrics(random)),
-                    description: Some("changed of pile".to_owned()),
+                    description: Some(Some("changed of pile".to_owned())),
                     tags: random.bool().then(|| vec!["team".to_owned()]),
                     ..Patch::default()
                 };

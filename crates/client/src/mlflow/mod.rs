@@ -8,7 +8,7 @@ mod rows;
 
 pub use credentials::MlflowCredentials;
 pub use error::MlflowError;
-pub use rows::{MlflowModel, MlflowVersion};
+pub use rows::{MlflowModel, MlflowVersion, PROMPT_TAG};
 
 use std::{thread, time::Duration};
 

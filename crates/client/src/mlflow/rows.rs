@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use registry_domain::{Status, Timestamp};
 use serde_json::Value;
 
+/// The tag that makes a model a prompt.
+pub const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+
 /// A registered model or a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MlflowModel {
@@ -23,6 +26,12 @@ pub struct MlflowModel {
 }
 
 impl MlflowModel {
+    /// Returns true if it is a prompt.
+    #[must_use]
+    pub fn is_prompt(&self) -> bool {
+        self.tags.get(PROMPT_TAG).is_some_and(|value| value == "true")
+    }
+
     /// Reads a model; `None` if it has no name, or an alias of it has no number.
     pub(super) fn read(row: &Value) -> Option<Self> {
         let aliases = row.get("aliases").and_then(Value::as_array).into_iter().flatten();

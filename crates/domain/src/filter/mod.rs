@@ -19,11 +19,12 @@
 //!   result, so `NOT tags.team = 'nlp'` holds for a version without the tag, and `tags.team != 'nlp'` does not.
 //! - Texts compare by code point. Times are RFC 3339 texts or dates (midnight UTC).
 //! - The grammar of MLflow's `filter_string` is a subset, with its names `tag.KEY`, `attribute.FIELD`, `source_path`
-//!   and `version_number`.
+//!   and `version_number`. [`mlflow`] reads it with MLflow's own quoting and refusals.
 //!
 //! This module must not know SQL, nor how a version is stored.
 
 mod field;
+pub mod mlflow;
 mod parser;
 mod pattern;
 mod print;

@@ -6,8 +6,7 @@ use crate::text::fold;
 
 /// A pattern of `LIKE` or `ILIKE` that a whole text matches: `%` stands for any text, `_` for one character.
 ///
-/// `\` before `%`, `_` or `\` makes that character literal; before any other it is literal itself, so that MLflow's
-/// patterns, which have no escape, keep their meaning.
+/// `\` before `%`, `_` or `\` makes that character literal; before any other it is literal itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     pieces: Vec<Piece>,
@@ -30,6 +29,15 @@ impl Pattern {
     /// stands for one character of the folded text.
     #[must_use]
     pub fn new(text: &str, ignores_case: bool) -> Self {
+        Self::parse(text, ignores_case, true)
+    }
+
+    /// Parses a pattern in which `\` is a character like any other, as in MLflow's.
+    pub(super) fn without_escapes(text: &str, ignores_case: bool) -> Self {
+        Self::parse(text, ignores_case, false)
+    }
+
+    fn parse(text: &str, ignores_case: bool, has_escapes: bool) -> Self {
         let folded;
         let text = if ignores_case {
             folded = fold(text);
@@ -43,7 +51,9 @@ impl Pattern {
             pieces.push(match c {
                 '%' => Piece::AnyText,
                 '_' => Piece::AnyChar,
-                '\\' => Piece::Char(characters.next_if(|c| ['%', '_', '\\'].contains(c)).unwrap_or('\\')),
+                '\\' if has_escapes => {
+                    Piece::Char(characters.next_if(|c| ['%', '_', '\\'].contains(c)).unwrap_or('\\'))
+                }
                 c => Piece::Char(c),
             });
         }

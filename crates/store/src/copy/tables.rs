@@ -151,6 +151,8 @@ macro_rules! version_columns {
             ("file_count", Integer),
             ("total_bytes", Integer),
             ("stored", Flag),
+            ("changed_at", Text),
+            ("origin", Text),
             $($more),*
         ]
     };
@@ -170,6 +172,7 @@ pub(crate) static TABLES: [Table; 11] = [
             ("deleted_at", Text),
             ("purged", Flag),
             ("next_number", Integer),
+            ("changed_at", Text),
         ],
     },
     Table {

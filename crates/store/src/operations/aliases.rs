@@ -3,7 +3,7 @@
 use registry_domain::{
     EventDraft, PRODUCTION_ALIAS, Refusal, Status, Version,
     limits::check_reason,
-    model::{check_alias, check_alias_count, check_holder},
+    model::{check_alias_count, check_holder},
 };
 
 use super::{
@@ -15,7 +15,8 @@ use crate::{StoreError, WriteStore};
 
 /// Points an alias of a model to one of its versions. `production` is the status, so setting that alias is a promotion.
 ///
-/// With `expected`, the alias must point to that version now; `Some(None)` means that it must not exist.
+/// With `expected`, the alias must point to that version now; `Some(None)` means that it must not exist. Each API checks the form of an
+/// alias by its own rules before.
 ///
 /// # Errors
 /// [`Refusal::NotFound`] if there is no such model or version; [`Refusal::Conflict`] if another version holds the alias than
@@ -29,7 +30,6 @@ pub fn set_alias(
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    check_alias(alias)?;
     reason.map_or(Ok(()), check_reason)?;
     let model = load_model(store, name)?;
     if alias == PRODUCTION_ALIAS {

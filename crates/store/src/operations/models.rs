@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, GivenTimes, Model, Precondition, Refusal, Timestamp, VersionId,
+    EventDraft, EventKind, Force, GivenTimes, Model, Numbering, Precondition, Refusal, Timestamp, VersionId,
     limits::check_name, model::ModelPatch,
 };
 
@@ -24,10 +24,12 @@ pub(super) fn new_model(name: &str, times: GivenTimes, now: Timestamp) -> Model 
         created_at: created_at.to_string(),
         updated_at: updated_at.to_string(),
         deleted_at: None,
+        changed_at: None,
+        next_number: 1,
     }
 }
 
-/// Creates a model without versions.
+/// Creates a model without versions. `numbering` says how its versions are numbered if a deleted model had its name.
 ///
 /// # Errors
 /// [`Refusal::Conflict`] if there is one of this name; [`Refusal::Invalid`].
@@ -36,6 +38,7 @@ pub fn create_model(
     name: &str,
     patch: &ModelPatch,
     times: GivenTimes,
+    numbering: Numbering,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
     check_name("name", name)?;
@@ -45,7 +48,7 @@ pub fn create_model(
     if store.find_model(name)?.is_some() {
         return Err(Refusal::model_exists(name).into());
     }
-    let model = store.insert_model(model)?;
+    let model = store.insert_model(model, numbering)?;
     context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model.name))?;
     Ok(model)
 }
@@ -73,6 +76,9 @@ pub fn update_model(
         check_new_name(store, &after.name)?;
     }
     after.updated_at = context.now.after(&before.updated_at).to_string();
+    let only_tags =
+        Model { tags: before.tags.clone(), updated_at: before.updated_at.clone(), ..after.clone() } == before;
+    after.changed_at = only_tags.then(|| before.changed_at().to_owned());
     store.update_model(&before, &after)?;
     context.append_to_model(store, after.key, &EventDraft::model_changed(&before, &after))?;
     Ok(after)
@@ -100,17 +106,17 @@ fn check_new_name(store: &mut dyn WriteStore, name: &str) -> Result<(), StoreErr
 pub fn delete_model(
     store: &mut dyn WriteStore,
     name: &str,
-    force: bool,
+    force: Force,
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let model = load_model(store, name)?;
     precondition.check_model(&model)?;
     let versions = store.versions_of(model.key)?;
-    if !force {
+    if force != Force::All {
         // One version at a time: together their metrics may not fit into memory.
         for id in &versions {
-            store.find(*id)?.map_or(Ok(()), |version| version.check_deletable(false))?;
+            store.find(*id)?.map_or(Ok(()), |version| version.check_deletable(force))?;
         }
     }
     let mut aliases: BTreeMap<VersionId, Vec<String>> = BTreeMap::new();
@@ -155,5 +161,6 @@ pub fn restore_model(
             restore_unchecked(store, version, context)?;
         }
     }
-    Ok(Model { deleted_at: None, updated_at, ..model })
+    store.touch_model(model.key, &updated_at)?;
+    Ok(Model { deleted_at: None, changed_at: Some(updated_at.clone()), updated_at, ..model })
 }

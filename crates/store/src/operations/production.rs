@@ -38,12 +38,24 @@ pub(super) fn promote_loaded(
     change_status(store, version, to, incumbent, reason, context)
 }
 
+/// The version that leaves production for another one, and the status that it gets.
+pub(super) struct Incumbent {
+    pub(super) version: Version,
+    pub(super) to: Status,
+}
+
+impl Incumbent {
+    fn of(version: Version) -> Self {
+        Self { version, to: Status::AFTER_PRODUCTION }
+    }
+}
+
 /// Writes a status that the rules allow, demotes the incumbent and appends the events.
 pub(super) fn change_status(
     store: &mut dyn WriteStore,
     mut version: Version,
     to: Status,
-    incumbent: Option<Version>,
+    incumbent: Option<Incumbent>,
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
@@ -52,7 +64,9 @@ pub(super) fn change_status(
     demote(store, incumbent.as_ref(), context)?;
     version.status = to;
     version.updated_at = context.after(&version);
+    version.changed_at = Some(version.updated_at.clone());
     store.set_status(version.id, to, &version.updated_at)?;
+    store.touch_model(version.model, &version.updated_at)?;
     record_status(store, &version, Some(from), incumbent.as_ref(), reason, context)?;
     context.append(store, &version, &event)?;
     Ok(version)
@@ -73,11 +87,12 @@ pub fn rollback(
 ) -> Result<Version, StoreError> {
     check_reason(reason)?;
     let model = load_model(store, name)?;
-    let incumbent = store.find_production(name)?;
+    let incumbent = store.find_production(name)?.map(Incumbent::of);
     let to = to.map(|number| find_number(store, model.key, name, number)).transpose()?;
-    let (of, except) = (to.as_ref().map(|to| to.id), incumbent.as_ref().map(|current| current.id));
+    let current = incumbent.as_ref().map(|incumbent| &incumbent.version);
+    let (of, except) = (to.as_ref().map(|to| to.id), current.map(|current| current.id));
     let held = store.last_holding(model.key, PRODUCTION_ALIAS, of, except)?;
-    let target = rollback_target(name, held, to.as_ref(), incumbent.as_ref())?;
+    let target = rollback_target(name, held, to.as_ref(), current)?;
     let version = store.find(target.version)?.ok_or_else(|| {
         Refusal::Conflict(format!(
             "version {:?}, which was in production before, is deleted; restore it, or name another version",
@@ -97,25 +112,25 @@ pub(super) fn find_incumbent(
     to: Status,
     metrics: Option<&str>,
     context: &Context<'_>,
-) -> Result<Option<Version>, StoreError> {
+) -> Result<Option<Incumbent>, StoreError> {
     if to != Status::Production || from == Some(to) {
         return Ok(None);
     }
     let incumbent = store.find_production(name)?;
     let to_beat = incumbent.as_ref().and_then(|incumbent| incumbent.metrics.as_deref());
     context.gate.admit(metrics, to_beat)?;
-    Ok(incumbent)
+    Ok(incumbent.map(Incumbent::of))
 }
 
 /// Moves the incumbent out of production. [`record_status`] appends its event, once the successor has an id.
 pub(super) fn demote(
     store: &mut dyn WriteStore,
-    incumbent: Option<&Version>,
+    incumbent: Option<&Incumbent>,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
-    let Some(incumbent) = incumbent else { return Ok(()) };
-    store.set_status(incumbent.id, Status::AFTER_PRODUCTION, &context.after(incumbent))?;
-    store.end_holding(incumbent.model, PRODUCTION_ALIAS, &context.now.to_string())
+    let Some(Incumbent { version, to }) = incumbent else { return Ok(()) };
+    store.set_status(version.id, *to, &context.after(version))?;
+    store.end_holding(version.model, PRODUCTION_ALIAS, &context.now.to_string())
 }
 
 /// Appends the demotion of the incumbent, and begins or ends the version's time in production, if its status changed from or
@@ -124,12 +139,12 @@ pub(super) fn record_status(
     store: &mut dyn WriteStore,
     version: &Version,
     from: Option<Status>,
-    incumbent: Option<&Version>,
+    incumbent: Option<&Incumbent>,
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
-    if let Some(incumbent) = incumbent {
-        context.append(store, incumbent, &EventDraft::auto_demote(&demotion_reason(version.id)))?;
+    if let Some(Incumbent { version: displaced, to }) = incumbent {
+        context.append(store, displaced, &EventDraft::auto_demote(*to, &demotion_reason(version.id)))?;
     }
     let was_there = from == Some(Status::Production);
     match (was_there, version.status == Status::Production) {

@@ -57,6 +57,7 @@ fn write_tags(
     let event = context.checked(event)?;
     let before = version.clone();
     tags.store(&mut version);
+    version.changed_at = Some(before.changed_at().to_owned());
     version.updated_at = context.after(&version);
     store.update(&before, &version)?;
     context.append(store, &version, &event)?;

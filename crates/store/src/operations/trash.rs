@@ -1,7 +1,7 @@
 //! Deleting versions, and taking them out of the trash.
 
 use registry_domain::{
-    EventDraft, EventKind, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId,
+    EventDraft, EventKind, Force, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId,
 };
 
 use super::{Context, load_checked};
@@ -14,7 +14,7 @@ use crate::{StoreError, WriteStore};
 pub fn delete(
     store: &mut dyn WriteStore,
     id: VersionId,
-    force: bool,
+    force: Force,
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
@@ -40,6 +40,9 @@ pub(super) fn delete_unchecked(
         context.append(store, version, &EventDraft::delete_alias(alias, &version.label))?;
     }
     store.delete(version, with_model, context.actor, &now)?;
+    if !with_model {
+        store.touch_model(version.model, &now)?;
+    }
     if version.status == Status::Production {
         store.end_holding(version.model, PRODUCTION_ALIAS, &now)?;
     }
@@ -88,7 +91,9 @@ pub(super) fn restore_unchecked(
 ) -> Result<Version, StoreError> {
     version.status = version.status.after_restore();
     version.updated_at = context.after(&version);
+    version.changed_at = Some(version.updated_at.clone());
     store.restore(&version)?;
+    store.touch_model(version.model, &version.updated_at)?;
     let event = EventDraft::restore(&version.name, &version.label, version.status);
     context.append(store, &version, &event)?;
     Ok(version)

@@ -159,8 +159,10 @@ fn insert(
     } else {
         let model = values.bind(Value::integer(version.model));
         let given = values.bind(Value::integer(version.number));
+        let created_at = values.bind(Value::owned(&version.created_at));
         format!(
-            "numbered AS (UPDATE registered_models SET next_number = greatest(next_number, {given}) + 1 WHERE id = {model} \
+            "numbered AS (UPDATE registered_models SET next_number = greatest(next_number, {given}) + 1, \
+             changed_at = greatest(changed_at, updated_at, {created_at}) WHERE id = {model} \
              RETURNING next_number - 1 AS number), \
              added AS (INSERT INTO models ({columns}, number) SELECT {bound}, number FROM numbered \
              ON CONFLICT (name, version) DO NOTHING RETURNING id, number)"

@@ -3,8 +3,8 @@
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Refusal, ScoreChange, Status,
-    Timestamp, Version, VersionId,
+    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange,
+    Status, Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -41,8 +41,9 @@ const ID_BY_REVISION: &str = "SELECT id FROM models WHERE model_key = $1 AND dig
     ORDER BY number DESC LIMIT 1";
 const IDS_OF: &str = "SELECT id FROM models WHERE model_key = $1 ORDER BY id";
 
+const IDS_BY_STATUS: &str = "SELECT id FROM models WHERE model_key = $1 AND status = $2 ORDER BY number DESC";
 const STATUS: &str = "SELECT status FROM models WHERE id = $1";
-const SET_STATUS: &str = "UPDATE models SET status = $2, updated_at = $3 WHERE id = $1";
+const SET_STATUS: &str = "UPDATE models SET status = $2, updated_at = $3, changed_at = $3 WHERE id = $1";
 const SET_METRICS: &str = "UPDATE models SET metrics = $2, updated_at = $3 WHERE id = $1";
 /// Writes a row as it is, so that a commit shows whether writes work.
 const TOUCH: &str = "UPDATE schema_version SET version = version";
@@ -290,20 +291,26 @@ impl WriteStore for PostgresWriter {
         Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or_default())
     }
 
-    fn next_number(&mut self, name: &str) -> Result<i64, StoreError> {
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError> {
         let name = encoded(name);
         let key: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
-        let answers = self.run_locked(&name, &[Request::prepared(registered::NEXT_NUMBER, &key)])?;
+        let answers = self.run_locked(&name, &[Request::prepared(registered::FIRST_NUMBER, &key)])?;
         let row = answers.last().and_then(|rows| rows.first());
         Ok(row.map(|row| row.try_get(0)).transpose().map_err(Failure::from)?.unwrap_or(1))
     }
 
-    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
-        let added = self.write(registered::insert(&model))?;
+    fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError> {
+        let added = self.write(registered::insert(&model, numbering))?;
         let row = added.first().ok_or_else(|| StoreError::Failed("a model was not added".to_owned()))?;
         let key = row.try_get(0).map_err(Failure::from)?;
+        let next_number = row.try_get(1).map_err(Failure::from)?;
         self.begin_chain(key);
-        Ok(Model { key, ..model })
+        Ok(Model { key, next_number, ..model })
+    }
+
+    fn touch_model(&mut self, model: ModelKey, changed_at: &str) -> Result<(), StoreError> {
+        self.defer([Write::new(registered::TOUCH, [Value::integer(model), Value::owned(changed_at)])]);
+        Ok(())
     }
 
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError> {
@@ -337,6 +344,18 @@ impl WriteStore for PostgresWriter {
 
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {
         self.ids(IDS_OF, model)
+    }
+
+    fn versions_with_status(
+        &mut self,
+        model: ModelKey,
+        status: Status,
+    ) -> Result<Vec<VersionId>, StoreError> {
+        let status = status.as_str();
+        let key: [Parameter<'_>; 2] = [(&model, Type::INT8), (&status, Type::TEXT)];
+        let answers = self.run_in_model(model, &[Request::prepared(IDS_BY_STATUS, &key)])?;
+        let ids = answers.iter().flatten().map(|row| row.try_get(0));
+        Ok(ids.collect::<Result<_, _>>().map_err(Failure::from)?)
     }
 
     fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError> {

@@ -1,12 +1,12 @@
 //! The connection that reads. A read whose connection was lost runs once more on a new one, unless it has shown a row.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, sync::Arc, time::Duration};
 
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelSummary, PRODUCTION_ALIAS, Page, SearchQuery,
-    Stats, VersionId, VersionRef,
+    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, OrderedQuery, PRODUCTION_ALIAS,
+    Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 use super::{
-    connection::{Connection, Connector, Parameter, Purpose, Session},
+    connection::{Connection, Connector, Parameter, Purpose, Request, Session},
     error::Failure,
     events, lists, manifest, registered,
-    rows::{BY_ID, columns, version},
+    rows::{BY_ID, columns, owned_text, version},
     search,
     text::encoded,
 };
@@ -44,6 +44,13 @@ const BY_ALIAS: &str =
     of_model!("JOIN aliases ON aliases.model_key = registered.id AND alias = $2 AND version_id = models.id");
 const BY_REVISION: &str =
     concat!(of_model!("AND digest >= $2 AND digest < $2 || 'g'"), " ORDER BY number DESC LIMIT 1");
+const LATEST: &str = concat!(
+    "SELECT ",
+    columns!("latest."),
+    " FROM unnest($1::bigint[]) AS given (model) CROSS JOIN unnest($2::text[]) AS stages (stage) \
+     CROSS JOIN LATERAL (SELECT * FROM models WHERE model_key = given.model AND status = stages.stage COLLATE \"C\" \
+        ORDER BY number DESC LIMIT 1) AS latest"
+);
 const COMPARED: &str =
     "SELECT id, params, training_loss, training_step FROM models WHERE id = ANY($1) ORDER BY id";
 
@@ -156,6 +163,24 @@ impl ReadStore for PostgresReader {
         }
     }
 
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        let has_shown = Cell::new(false);
+        let found = self.try_read(&has_shown, |connection| {
+            search::ordered::versions(connection, query, &mut |row| {
+                has_shown.set(true);
+                visit(row)
+            })
+        });
+        match found {
+            Err(error) if error.is_timeout() => Err(search::too_long().into()),
+            found => Ok(found?),
+        }
+    }
+
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
         let has_shown = Cell::new(false);
         self.read(&has_shown, |connection| {
@@ -165,6 +190,27 @@ impl ReadStore for PostgresReader {
                 visit(row)
             })?;
             connection.batch("COMMIT")
+        })
+    }
+
+    fn latest_versions(&mut self, models: &[ModelKey], visit: VisitVersion<'_>) -> Result<(), StoreError> {
+        let has_shown = Cell::new(false);
+        let parameters: [Parameter<'_>; 2] =
+            [(&models, Type::INT8_ARRAY), (&Status::NAMES.as_slice(), Type::TEXT_ARRAY)];
+        self.read(&has_shown, |connection| {
+            connection.each(&Request::prepared(LATEST, &parameters), &mut |row| {
+                has_shown.set(true);
+                visit(version(row)?);
+                Ok(ControlFlow::Continue(()))
+            })
+        })
+    }
+
+    fn aliases_of(&mut self, model: ModelKey, version: VersionId) -> Result<Vec<String>, StoreError> {
+        let parameters: [Parameter<'_>; 2] = [(&model, Type::INT8), (&version, Type::INT8)];
+        self.read(&Cell::new(false), |connection| {
+            let rows = connection.one(registered::ALIASES_OF, &parameters)?;
+            rows.iter().map(|row| owned_text(row, 0)).collect()
         })
     }
 
@@ -218,6 +264,13 @@ impl ReadStore for PostgresReader {
 
     fn models(&mut self, query: &ModelQuery) -> Result<(Vec<ModelSummary>, Page), StoreError> {
         self.read(&Cell::new(false), |connection| registered::page(connection, query))
+    }
+
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
+        self.read(&Cell::new(false), |connection| search::ordered::models(connection, query))
     }
 
     fn deleted_versions(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use tokio_postgres::{Row, types::Type};
 
 use registry_domain::{
-    Alias, Cursor, DeletedVersion, Holding, Model, ModelKey, ModelSummary, Page,
+    Alias, Cursor, DeletedVersion, Holding, Model, ModelKey, ModelSummary, Numbering, Page,
     query::{CursorKey, DeletedQuery, HistoryQuery, ModelQuery},
     text::fold,
 };
@@ -18,18 +18,19 @@ use super::{
     lists::BEGIN_SNAPSHOT,
     lookup::pattern,
     rows::{self, Value, Values, columns, optional_text, owned_text, text, version},
-    search::case,
+    search::{case, ordered::IS_PROMPT_MODEL},
     text::encoded,
     writer::Write,
 };
 
 macro_rules! model_columns {
     () => {
-        "id, name, description, created_at, updated_at, deleted_at"
+        "id, name, description, created_at, updated_at, deleted_at, changed_at, next_number"
     };
 }
+pub(super) use model_columns;
 /// How many columns [`model`] reads; a statement may have more after them.
-pub(super) const COLUMNS: usize = 6;
+pub(super) const COLUMNS: usize = 8;
 
 const DELETED_VERSIONS: &str = concat!(
     "SELECT ",
@@ -66,8 +67,8 @@ pub(super) const LOCK_DELETED: &str =
     concat!("SELECT id FROM registered_models WHERE ", deleted!(), " FOR UPDATE");
 pub(super) const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
     WHERE name = $1 AND deleted_at IS NOT NULL AND next_number > 1)";
-/// `max` because of deleted models of this name, whose numbers stay spent.
-pub(super) const NEXT_NUMBER: &str =
+/// The numbers of deleted models of this name stay spent.
+pub(super) const FIRST_NUMBER: &str =
     "SELECT coalesce(max(next_number), 1) FROM registered_models WHERE name = $1";
 pub(super) const TAGS_BY_NAME: &str = concat!(
     "SELECT key, value FROM registered_model_tags WHERE model_key = (SELECT id FROM registered_models WHERE ",
@@ -80,32 +81,37 @@ pub(super) const TAGS_BY_DELETED_NAME: &str = concat!(
     ")"
 );
 
+/// `$7`: the numbers continue those of deleted models.
 const INSERT: &str = "WITH added AS (\
         INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
-        VALUES ($1, $2, $3, $4, (SELECT coalesce(max(next_number), 1) FROM registered_models WHERE name = $1)) \
-        RETURNING id), \
+        VALUES ($1, $2, $3, $4, \
+            (SELECT coalesce(max(next_number), 1) FROM registered_models WHERE $7 AND name = $1)) \
+        RETURNING id, next_number), \
     tagged AS (INSERT INTO registered_model_tags (model_key, key, value) \
         SELECT added.id, given.key, given.value \
         FROM added, unnest($5::text[], $6::text[]) AS given (key, value)) \
-    SELECT id FROM added";
-const UPDATE: &str =
-    "UPDATE registered_models SET name = $2, description = $3, updated_at = $4 WHERE id = $1";
+    SELECT id, next_number FROM added";
+const UPDATE: &str = "UPDATE registered_models \
+    SET name = $2, description = $3, updated_at = $4, changed_at = $5 WHERE id = $1";
+pub(super) const TOUCH: &str = "UPDATE registered_models SET changed_at = $2 WHERE id = $1";
 const SET_TAGS: &str = "INSERT INTO registered_model_tags (model_key, key, value) \
     SELECT $1, key, value FROM unnest($2::text[], $3::text[]) AS given (key, value) \
     ON CONFLICT (model_key, key) DO UPDATE SET value = excluded.value";
 const REMOVE_TAGS: &str = "DELETE FROM registered_model_tags WHERE model_key = $1 AND key = ANY($2)";
-/// Moves `updated_at` of the versions forward, as each change of them does.
-const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, updated_at = \
-        CASE WHEN updated_at < $3 THEN $3 \
-        ELSE to_char(updated_at::timestamp + interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.MS') END \
+/// Moves the times of the versions forward, as each change of them does.
+const RENAME: &str = "WITH renamed AS (UPDATE models SET name = $2, (updated_at, changed_at) = \
+        (SELECT later, later FROM (SELECT CASE WHEN updated_at < $3 THEN $3 \
+            ELSE to_char(updated_at::timestamp + interval '1 millisecond', 'YYYY-MM-DD HH24:MI:SS.MS') END) AS moved (later)) \
         WHERE model_key = $1 RETURNING 1), \
     in_trash AS (UPDATE deleted_models SET name = $2 WHERE model_key = $1) \
     SELECT count(*) FROM renamed";
 pub(super) const SET_DELETED: &str =
-    "UPDATE registered_models SET deleted_at = $2, updated_at = $3 WHERE id = $1";
+    "UPDATE registered_models SET deleted_at = $2, updated_at = $3, changed_at = NULL WHERE id = $1";
 
 pub(super) const ALIASES: &str = "SELECT aliases.model_key, alias, models.id, number, version FROM aliases \
     JOIN models ON models.id = version_id WHERE aliases.model_key = ANY($1) ORDER BY alias";
+pub(super) const ALIASES_OF: &str =
+    "SELECT alias FROM aliases WHERE model_key = $1 AND version_id = $2 ORDER BY alias";
 const PRODUCTION: &str = "SELECT registered.id, 'production', models.id, number, version \
     FROM registered_models AS registered JOIN models ON models.name = registered.name AND status = 'production' \
     WHERE registered.id = ANY($1) AND deleted_at IS NULL";
@@ -148,7 +154,11 @@ const HISTORY: &str = concat!(
 );
 
 /// A page ends early once the descriptions and tags of its models have this many bytes.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// How much the tags and aliases of a model, `m`, are; for [`bytes`].
+pub(super) const BYTES: &str = "(SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
+    FROM registered_model_tags WHERE model_key = m.id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
+    FROM aliases WHERE model_key = m.id)";
 
 /// Reads a model without its tags.
 pub(super) fn model(row: &Row) -> Result<Model, Failure> {
@@ -160,7 +170,15 @@ pub(super) fn model(row: &Row) -> Result<Model, Failure> {
         created_at: owned_text(row, 3)?,
         updated_at: owned_text(row, 4)?,
         deleted_at: optional_text(row, 5)?,
+        changed_at: optional_text(row, 6)?,
+        next_number: row.try_get(7)?,
     })
+}
+
+/// Reads how much the description, tags and aliases of a model are, from a row that ends with [`BYTES`].
+pub(super) fn bytes(row: &Row) -> Result<usize, Failure> {
+    let others = usize::try_from(row.try_get::<_, i64>(COLUMNS)?).unwrap_or_default();
+    Ok(text(row, 2)?.map_or(0, |description| description.len()) + others)
 }
 
 /// Reads key and value of a tag.
@@ -192,8 +210,8 @@ pub(super) fn holding(row: &Row) -> Result<Holding, Failure> {
     })
 }
 
-/// Returns the statement that adds a model, which returns its key.
-pub(super) fn insert(model: &Model) -> Write {
+/// Returns the statement that adds a model, which returns its key and its next number.
+pub(super) fn insert(model: &Model, numbering: Numbering) -> Write {
     let [keys, values] = tag_arrays(model.tags.iter());
     Write::new(
         INSERT,
@@ -204,6 +222,7 @@ pub(super) fn insert(model: &Model) -> Write {
             Value::owned(&model.updated_at),
             keys,
             values,
+            Value::Boolean(numbering == Numbering::Continued),
         ],
     )
 }
@@ -216,6 +235,7 @@ pub(super) fn update(before: &Model, after: &Model) -> Vec<Write> {
         Value::owned(&after.name),
         Value::optional(after.description.as_deref()),
         Value::owned(&after.updated_at),
+        Value::optional(after.changed_at.as_deref()),
     ];
     let mut writes = vec![Write::new(UPDATE, values)];
     let lost: Vec<_> = before.tags.keys().filter(|tag| !after.tags.contains_key(*tag)).collect();
@@ -306,6 +326,8 @@ pub(super) fn page(
         let (name, id) = (values.bind(Value::text(name)), values.bind(Value::integer(after.id)));
         conditions.push(format!("(name, id) > ({name}, {id})"));
     }
+    let not = if query.prompts { "" } else { "NOT " };
+    conditions.push(format!("{not}{IS_PROMPT_MODEL}"));
     if let Some((key, value)) = &query.tag {
         let key = values.bind(Value::text(key));
         let value = value.as_ref().map(|value| format!(" AND value = {}", values.bind(Value::text(value))));
@@ -322,10 +344,7 @@ pub(super) fn page(
     }
     let limit = values.bind(Value::integer(i64::from(query.limit) + 1));
     let sql = format!(
-        "SELECT {}, (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) \
-         FROM registered_model_tags WHERE model_key = id) + (SELECT coalesce(sum(octet_length(alias)), 0) \
-         FROM aliases WHERE model_key = id) FROM registered_models WHERE {} \
-         ORDER BY name, id LIMIT {limit}",
+        "SELECT {}, {BYTES} FROM registered_models AS m WHERE {} ORDER BY name, id LIMIT {limit}",
         model_columns!(),
         conditions.join(" AND ")
     );
@@ -340,10 +359,8 @@ pub(super) fn page(
             });
             return Ok(ControlFlow::Break(()));
         }
-        let model = model(row)?;
-        bytes += model.description.as_ref().map_or(0, String::len);
-        bytes += usize::try_from(row.try_get::<_, i64>(COLUMNS)?).unwrap_or_default();
-        models.push(model);
+        bytes += self::bytes(row)?;
+        models.push(model(row)?);
         Ok(ControlFlow::Continue(()))
     })?;
     let summaries = summaries(models, &mut |requests| connection.all(None, requests))?;

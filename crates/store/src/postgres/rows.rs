@@ -90,14 +90,18 @@ macro_rules! columns {
             $prefix,
             "total_bytes, ",
             $prefix,
-            "stored"
+            "stored, ",
+            $prefix,
+            "changed_at, ",
+            $prefix,
+            "origin"
         )
     };
 }
 pub(super) use columns;
 
 /// How many columns [`columns`] are; a statement may have more after them.
-pub(super) const COLUMNS: usize = 36;
+pub(super) const COLUMNS: usize = 38;
 
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!("models."), " FROM models WHERE id = $1");
@@ -139,6 +143,8 @@ pub(super) fn version(row: &Row) -> Result<VersionRow<'_>, Failure> {
         properties: text(row, 31)?,
         digest: text(row, 32)?,
         manifest: manifest(row, 33)?,
+        changed_at: text(row, 36)?,
+        origin: text(row, 37)?,
     })
 }
 
@@ -291,7 +297,7 @@ impl Field for bool {
 }
 
 /// Returns the columns of a version except its id, with their values.
-pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 35] {
+pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 37] {
     let manifest = version.manifest;
     macro_rules! columns {
         ($($field:ident)*) => {
@@ -309,6 +315,7 @@ pub(super) fn columns_of(version: &Version) -> [(&'static str, Value<'_>); 35] {
     columns!(
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
-        params training_step training_loss dataset description tags metrics created_at updated_at number properties digest
+        params training_step training_loss dataset description tags metrics created_at updated_at number properties
+        digest changed_at origin
     )
 }

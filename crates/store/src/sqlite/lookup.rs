@@ -78,10 +78,20 @@ const NEXT_IN_ORDER: &str = "SELECT id, created_at FROM models WHERE id > ?1 \
     AND NOT EXISTS (SELECT 1 FROM backdated_models WHERE model_id = models.id) ORDER BY id";
 const REMOVE_BACKDATED: &str = "DELETE FROM backdated_models WHERE model_id = ?1";
 
-/// Moves `updated_at` of the versions forward, as each change of them does.
-const RENAME: &str = "UPDATE models SET name = ?2, updated_at = CASE WHEN updated_at < ?3 THEN ?3 \
-    ELSE ifnull(strftime('%Y-%m-%d %H:%M:%f', updated_at, '+0.001 seconds'), ?3) END \
-    WHERE model_key = ?1 AND number > 0";
+/// The time after a version's `updated_at`, as each change of it has one.
+macro_rules! next_time {
+    () => {
+        "CASE WHEN updated_at < ?3 THEN ?3 \
+         ELSE ifnull(strftime('%Y-%m-%d %H:%M:%f', updated_at, '+0.001 seconds'), ?3) END"
+    };
+}
+const RENAME: &str = concat!(
+    "UPDATE models SET name = ?2, updated_at = ",
+    next_time!(),
+    ", changed_at = ",
+    next_time!(),
+    " WHERE model_key = ?1 AND number > 0"
+);
 const TEXTS: &str = "SELECT id, version, description FROM models WHERE model_key = ?1 AND number > 0";
 
 /// What a counter of `model_counts` counts; of the tags, only those without a value.

@@ -11,8 +11,8 @@ use rusqlite::{
 
 use registry_domain::{
     Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey, ModelSummary,
-    PRODUCTION_ALIAS, Page, Refusal, ScoreChange, SearchQuery, Stats, Status, Timestamp, Version, VersionId,
-    VersionRef,
+    Numbering, OrderedQuery, PRODUCTION_ALIAS, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
+    Timestamp, Version, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -59,9 +59,16 @@ const ID_BY_REVISION: &str = "SELECT id FROM models WHERE model_key = ?1 AND dig
     ORDER BY number DESC LIMIT 1";
 const ID_BY_NUMBER: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0";
 const IDS_OF: &str = "SELECT id FROM models WHERE model_key = ?1 AND number > 0 ORDER BY id";
+const IDS_BY_STATUS: &str =
+    "SELECT id FROM models WHERE model_key = ?1 AND status = ?2 AND number > 0 ORDER BY number DESC";
+const LATEST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM models WHERE model_key = ?1 AND status = ?2 AND number > 0 ORDER BY number DESC LIMIT 1"
+);
 const ID_BY_NAME: &str = "SELECT id FROM models WHERE name = ?1 AND version = ?2";
 const STATUS: &str = "SELECT status FROM models WHERE id = ?1";
-const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1";
+const SET_STATUS: &str = "UPDATE models SET status = ?2, updated_at = ?3, changed_at = ?3 WHERE id = ?1";
 const SET_METRICS: &str = "UPDATE models SET metrics = ?2, updated_at = ?3 WHERE id = ?1";
 
 fn visit_one(
@@ -113,6 +120,15 @@ impl ReadStore for SqliteReader {
         self.snapshot(|connection| search::page(connection, &budget, query, visit))
     }
 
+    fn ordered_versions(
+        &mut self,
+        query: &OrderedQuery,
+        visit: VisitVersions<'_>,
+    ) -> Result<Option<Place>, StoreError> {
+        let budget = Arc::clone(&self.budget);
+        self.snapshot(|connection| search::ordered(connection, &budget, query, visit))
+    }
+
     fn versions_with_ids(&mut self, ids: &[VersionId], visit: VisitVersions<'_>) -> Result<(), StoreError> {
         self.snapshot(|connection| {
             let mut flow = ControlFlow::Continue(());
@@ -124,6 +140,21 @@ impl ReadStore for SqliteReader {
             }
             Ok(())
         })
+    }
+
+    fn latest_versions(&mut self, models: &[ModelKey], visit: VisitVersion<'_>) -> Result<(), StoreError> {
+        self.snapshot(|connection| {
+            for model in models {
+                for status in Status::ALL {
+                    visit_one(connection, LATEST, (model, status.as_str()), visit)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn aliases_of(&mut self, model: ModelKey, version: VersionId) -> Result<Vec<String>, StoreError> {
+        Ok(registered::aliases_of(&self.connection, model, version)?)
     }
 
     fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError> {
@@ -172,6 +203,13 @@ impl ReadStore for SqliteReader {
         self.snapshot(|connection| registered::page(connection, query))
     }
 
+    fn ordered_models(
+        &mut self,
+        query: &OrderedQuery,
+    ) -> Result<(Vec<ModelSummary>, Option<Place>), StoreError> {
+        self.snapshot(|connection| Ok(search::models::page(connection, query)?))
+    }
+
     fn deleted_versions(
         &mut self,
         query: &DeletedQuery,
@@ -200,7 +238,7 @@ fn find_one(
 }
 
 /// Returns the columns of a version except its id, with their values.
-fn columns_of(version: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 35]> {
+fn columns_of(version: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput<'_>); 37]> {
     let manifest = version.manifest;
     let whole = |number: Option<i64>| number.map_or(ToSqlOutput::from(Null), ToSqlOutput::from);
     macro_rules! columns {
@@ -220,7 +258,7 @@ fn columns_of(version: &Version) -> rusqlite::Result<[(&'static str, ToSqlOutput
         name artifact_uri checkpoint_sha256 checkpoint_size_bytes config_sha256 config_size_bytes run_id
         git_commit created_by source_host frozen checkpoint_path config_path d_model n_layers n_heads vocab_size
         params training_step training_loss dataset description tags metrics created_at updated_at number
-        properties digest
+        properties digest changed_at origin
     ))
 }
 
@@ -256,7 +294,7 @@ impl WriteStore for SqliteWriter {
         if let Some(id) = self.find_label(&version.name, &version.label)? {
             return Err(Refusal::taken(&version.name, &version.label, id).into());
         }
-        version.number = registered::take_number(&self.connection, model, given)?;
+        version.number = registered::take_number(&self.connection, model, given, &version.created_at)?;
         self.insert_row(&version, None)?;
         version.id = self.connection.last_insert_rowid();
         if let Some(manifest) = manifest {
@@ -349,12 +387,16 @@ impl WriteStore for SqliteWriter {
         Ok(registered::has_spent_numbers(&self.connection, name)?)
     }
 
-    fn next_number(&mut self, name: &str) -> Result<i64, StoreError> {
-        Ok(registered::next_number(&self.connection, name)?)
+    fn first_number(&mut self, name: &str) -> Result<i64, StoreError> {
+        Ok(registered::first_number(&self.connection, name)?)
     }
 
-    fn insert_model(&mut self, model: Model) -> Result<Model, StoreError> {
-        Ok(Model { key: registered::insert(&self.connection, &model)?, ..model })
+    fn insert_model(&mut self, model: Model, numbering: Numbering) -> Result<Model, StoreError> {
+        Ok(registered::insert(&self.connection, model, numbering)?)
+    }
+
+    fn touch_model(&mut self, model: ModelKey, changed_at: &str) -> Result<(), StoreError> {
+        Ok(registered::touch(&self.connection, model, changed_at)?)
     }
 
     fn update_model(&mut self, before: &Model, after: &Model) -> Result<(), StoreError> {
@@ -377,6 +419,16 @@ impl WriteStore for SqliteWriter {
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {
         let mut ids = self.connection.prepare_cached(IDS_OF)?;
         Ok(ids.query_map([model], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn versions_with_status(
+        &mut self,
+        model: ModelKey,
+        status: Status,
+    ) -> Result<Vec<VersionId>, StoreError> {
+        let mut ids = self.connection.prepare_cached(IDS_BY_STATUS)?;
+        let ids = ids.query_map((model, status.as_str()), |row| row.get(0))?;
+        Ok(ids.collect::<rusqlite::Result<_>>()?)
     }
 
     fn aliases(&mut self, model: ModelKey) -> Result<Vec<Alias>, StoreError> {

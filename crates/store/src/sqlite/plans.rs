@@ -10,8 +10,8 @@ use std::{
 };
 
 use registry_domain::{
-    Draft, EventQuery, Gate, GivenTimes, LabelReuse, PRODUCTION_ALIAS, Patch, Precondition, Status,
-    Timestamp, VersionId, VersionRef,
+    Draft, EventQuery, Force, Gate, GivenTimes, LabelReuse, Numbering, PRODUCTION_ALIAS, Patch, Precondition,
+    Status, Timestamp, VersionId, VersionRef,
     json::read_object,
     model::ModelPatch,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
@@ -77,10 +77,10 @@ fn write_all(writer: &mut SqliteWriter) {
     run(writer, |store, context| operations::rollback(store, "m", None, "it fails", context));
     run(writer, |store, context| operations::rollback(store, "m", Some(1), "it fails", context));
     run(writer, |store, context| operations::delete_alias(store, "m", PRODUCTION_ALIAS, None, None, context));
-    let patch = Patch { description: Some("d".to_owned()), ..Patch::default() };
+    let patch = Patch { description: Some(Some("d".to_owned())), ..Patch::default() };
     let tags = [("a".to_owned(), Some("1".to_owned())), ("nightly".to_owned(), None)].into();
     run(writer, |store, context| operations::update_with_tags(store, ids[1], &patch, &tags, &none, context));
-    run(writer, |store, context| operations::delete(store, ids[0], true, &none, context));
+    run(writer, |store, context| operations::delete(store, ids[0], Force::All, &none, context));
     run(writer, |store, context| {
         let id = operations::find_deleted_version(store, "m", 1)?;
         operations::restore(store, id, context)
@@ -88,12 +88,19 @@ fn write_all(writer: &mut SqliteWriter) {
     let tags = [("team".to_owned(), Some("nlp".to_owned()))].into();
     let patch = ModelPatch { name: Some("n".to_owned()), tags, ..ModelPatch::default() };
     run(writer, |store, context| {
-        operations::create_model(store, "other", &ModelPatch::default(), GivenTimes::default(), context)
+        operations::create_model(
+            store,
+            "other",
+            &ModelPatch::default(),
+            GivenTimes::default(),
+            Numbering::Continued,
+            context,
+        )
     });
     run(writer, |store, context| operations::update_model(store, "m", &patch, &none, context));
-    run(writer, |store, context| operations::delete_model(store, "n", true, &none, context));
+    run(writer, |store, context| operations::delete_model(store, "n", Force::All, &none, context));
     run(writer, |store, context| operations::restore_model(store, "n", context));
-    run(writer, |store, context| operations::delete_model(store, "n", true, &none, context));
+    run(writer, |store, context| operations::delete_model(store, "n", Force::All, &none, context));
     register(writer, "n", "9");
 }
 

@@ -5,18 +5,21 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 
 use registry_domain::{
-    Alias, Cursor, Holding, Model, ModelKey, ModelSummary, PRODUCTION_ALIAS, Page, VersionId,
+    Alias, Cursor, Holding, Model, ModelKey, ModelSummary, Numbering, PRODUCTION_ALIAS, Page, VersionId,
     query::{CursorKey, HistoryQuery, ModelQuery},
 };
 
-use super::{lookup, ngrams};
+use super::{lookup, ngrams, search::models::IS_PROMPT_MODEL};
 use crate::StoreError;
 
 macro_rules! model_columns {
     () => {
-        "id, name, description, created_at, updated_at, deleted_at"
+        "id, name, description, created_at, updated_at, deleted_at, changed_at, next_number"
     };
 }
+pub(super) use model_columns;
+/// How many columns [`read`] reads; a statement may have more after them.
+pub(super) const COLUMNS: usize = 8;
 const LIVE: &str =
     concat!("SELECT ", model_columns!(), " FROM registered_models WHERE name = ?1 AND deleted_at IS NULL");
 const DELETED: &str = concat!(
@@ -27,14 +30,18 @@ const DELETED: &str = concat!(
 const SPENT: &str = "SELECT EXISTS (SELECT 1 FROM registered_models \
     WHERE name = ?1 AND deleted_at NOT NULL AND next_number > 1)";
 const KEY: &str = "SELECT id FROM registered_models WHERE name = ?1 AND deleted_at IS NULL";
+/// `?5`: the numbers continue those of deleted models.
 const INSERT: &str = "INSERT INTO registered_models (name, description, created_at, updated_at, next_number) \
-    VALUES (?1, ?2, ?3, ?4, (SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1))";
-const UPDATE: &str =
-    "UPDATE registered_models SET name = ?2, description = ?3, updated_at = ?4 WHERE id = ?1";
-const SET_DELETED: &str = "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3 WHERE id = ?1";
-const NEXT_NUMBER: &str = "SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1";
-const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = max(next_number, ifnull(?2, 0)) + 1 \
-    WHERE id = ?1 RETURNING next_number - 1";
+    VALUES (?1, ?2, ?3, ?4, (SELECT ifnull(max(next_number), 1) FROM registered_models WHERE ?5 AND name = ?1)) \
+    RETURNING id, next_number";
+const UPDATE: &str = "UPDATE registered_models \
+    SET name = ?2, description = ?3, updated_at = ?4, changed_at = ?5 WHERE id = ?1";
+const TOUCH: &str = "UPDATE registered_models SET changed_at = ?2 WHERE id = ?1";
+const SET_DELETED: &str =
+    "UPDATE registered_models SET deleted_at = ?2, updated_at = ?3, changed_at = NULL WHERE id = ?1";
+const FIRST_NUMBER: &str = "SELECT ifnull(max(next_number), 1) FROM registered_models WHERE name = ?1";
+const TAKE_NUMBER: &str = "UPDATE registered_models SET next_number = max(next_number, ifnull(?2, 0)) + 1, \
+    changed_at = max(ifnull(changed_at, updated_at), ?3) WHERE id = ?1 RETURNING next_number - 1";
 
 const TAGS: &str = "SELECT key, value FROM registered_model_tags WHERE model_key = ?1";
 const SET_TAG: &str = "INSERT OR REPLACE INTO registered_model_tags VALUES (?1, ?2, ?3)";
@@ -42,6 +49,7 @@ const REMOVE_TAG: &str = "DELETE FROM registered_model_tags WHERE model_key = ?1
 
 const ALIASES: &str = "SELECT alias, version_id, number, version FROM aliases \
     JOIN models ON models.id = version_id WHERE aliases.model_key = ?1 ORDER BY alias";
+const ALIASES_OF: &str = "SELECT alias FROM aliases WHERE model_key = ?1 AND version_id = ?2 ORDER BY alias";
 const PRODUCTION: &str = "SELECT id, number, version FROM models WHERE name = ?1 AND status = 'production'";
 const SET_ALIAS: &str = "INSERT OR REPLACE INTO aliases VALUES (?1, ?2, ?3)";
 const REMOVE_ALIAS: &str = "DELETE FROM aliases WHERE model_key = ?1 AND alias = ?2";
@@ -80,7 +88,7 @@ const COUNT_DELETED: &str = "SELECT count(*), max(number) FROM deleted_models WH
 const KEY_EVER: &str = "SELECT id FROM registered_models WHERE name = ?1 \
     ORDER BY deleted_at IS NULL DESC, deleted_at DESC, id DESC LIMIT 1";
 /// A page ends early once the descriptions, tags and aliases of its models have this many bytes.
-const MAX_PAGE_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Returns the key of the model with this name.
 pub(super) fn key(connection: &Connection, name: &str) -> rusqlite::Result<Option<ModelKey>> {
@@ -124,6 +132,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Model> {
         created_at: row.get(3)?,
         updated_at: row.get(4)?,
         deleted_at: row.get(5)?,
+        changed_at: row.get(6)?,
+        next_number: row.get(7)?,
     })
 }
 
@@ -131,25 +141,44 @@ fn tags(connection: &Connection, model: ModelKey) -> rusqlite::Result<BTreeMap<S
     connection.prepare_cached(TAGS)?.query_map([model], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-/// Adds a model and returns its key.
-pub(super) fn insert(connection: &Connection, model: &Model) -> rusqlite::Result<ModelKey> {
-    connection.prepare_cached(INSERT)?.execute((
-        &model.name,
-        &model.description,
-        &model.created_at,
-        &model.updated_at,
-    ))?;
-    let key = connection.last_insert_rowid();
+/// Adds a model and returns it with its key and its next number.
+pub(super) fn insert(
+    connection: &Connection,
+    mut model: Model,
+    numbering: Numbering,
+) -> rusqlite::Result<Model> {
+    (model.key, model.next_number) = connection.prepare_cached(INSERT)?.query_row(
+        (
+            &model.name,
+            &model.description,
+            &model.created_at,
+            &model.updated_at,
+            numbering == Numbering::Continued,
+        ),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     for (tag, value) in &model.tags {
-        connection.prepare_cached(SET_TAG)?.execute((key, tag, value))?;
+        connection.prepare_cached(SET_TAG)?.execute((model.key, tag, value))?;
     }
-    Ok(key)
+    Ok(model)
+}
+
+/// Writes when anything but the tags and aliases of a model changed last.
+pub(super) fn touch(connection: &Connection, model: ModelKey, changed_at: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(TOUCH)?.execute((model, changed_at))?;
+    Ok(())
 }
 
 /// Writes what differs. A new name also goes to the versions, in the trash too.
 pub(super) fn update(connection: &Connection, before: &Model, after: &Model) -> rusqlite::Result<()> {
     let key = after.key;
-    connection.prepare_cached(UPDATE)?.execute((key, &after.name, &after.description, &after.updated_at))?;
+    connection.prepare_cached(UPDATE)?.execute((
+        key,
+        &after.name,
+        &after.description,
+        &after.updated_at,
+        &after.changed_at,
+    ))?;
     for tag in before.tags.keys().filter(|tag| !after.tags.contains_key(*tag)) {
         connection.prepare_cached(REMOVE_TAG)?.execute((key, tag))?;
     }
@@ -175,18 +204,29 @@ pub(super) fn set_deleted(
     Ok(())
 }
 
-/// Returns the number that the next version of this name gets.
-pub(super) fn next_number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
-    connection.prepare_cached(NEXT_NUMBER)?.query_row([name], |row| row.get(0))
+/// Returns the number of the first version of a new model of this name.
+pub(super) fn first_number(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.prepare_cached(FIRST_NUMBER)?.query_row([name], |row| row.get(0))
 }
 
-/// Returns the next number of a version, or `given` if that is higher. It is never given out again.
+/// Returns the next number of a version, or `given` if that is higher. It is never given out again. The model has changed when
+/// the version was created, if not later.
 pub(super) fn take_number(
     connection: &Connection,
     model: ModelKey,
     given: Option<i64>,
+    created_at: &str,
 ) -> rusqlite::Result<i64> {
-    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, given), |row| row.get(0))
+    connection.prepare_cached(TAKE_NUMBER)?.query_row((model, given, created_at), |row| row.get(0))
+}
+
+/// Returns the aliases of a version, without `production`.
+pub(super) fn aliases_of(
+    connection: &Connection,
+    model: ModelKey,
+    version: VersionId,
+) -> rusqlite::Result<Vec<String>> {
+    connection.prepare_cached(ALIASES_OF)?.query_map((model, version), |row| row.get(0))?.collect()
 }
 
 /// Returns the aliases of a model, without `production`.
@@ -318,7 +358,7 @@ pub(super) fn page(
     query: &ModelQuery,
 ) -> Result<(Vec<ModelSummary>, Page), StoreError> {
     let mut sql =
-        concat!("SELECT ", model_columns!(), " FROM registered_models WHERE deleted_at ").to_owned();
+        concat!("SELECT ", model_columns!(), " FROM registered_models AS m WHERE deleted_at ").to_owned();
     sql.push_str(if query.deleted { "NOT NULL AND NOT purged" } else { "IS NULL" });
     let mut values: Vec<Value> = Vec::new();
     if let Some(after) = &query.after {
@@ -337,14 +377,16 @@ pub(super) fn page(
         }
         sql.push(')');
     }
+    sql.push_str(if query.prompts { " AND " } else { " AND NOT " });
+    sql.push_str(IS_PROMPT_MODEL);
     sql.push_str(" ORDER BY name, id");
     let folded = query.q.as_deref().map(ngrams::fold);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut found, mut bytes): (Vec<ModelSummary>, usize) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let mut model = read(row)?;
-        if folded.as_deref().is_some_and(|text| !ngrams::contains(&model.name, text)) {
+        let name: String = row.get(1)?;
+        if folded.as_deref().is_some_and(|text| !ngrams::contains(&name, text)) {
             continue;
         }
         if found.len() == query.limit as usize || bytes > MAX_PAGE_BYTES {
@@ -355,12 +397,24 @@ pub(super) fn page(
             });
             return Ok((found, Page { total: None, next }));
         }
-        model.tags = tags(connection, model.key)?;
-        bytes += model.description.as_ref().map_or(0, String::len);
-        bytes += model.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        let summary = summarize(connection, model)?;
-        bytes += summary.aliases.iter().map(|alias| alias.name.len()).sum::<usize>();
+        let summary = summarize_row(connection, row)?;
+        bytes += bytes_of(&summary);
         found.push(summary);
     }
     Ok((found, Page { total: None, next: None }))
+}
+
+/// Returns the model of a row of [`model_columns`], with a summary of its versions.
+pub(super) fn summarize_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<ModelSummary> {
+    let mut model = read(row)?;
+    model.tags = tags(connection, model.key)?;
+    summarize(connection, model)
+}
+
+/// Returns how much the description, tags and aliases of a model are.
+pub(super) fn bytes_of(summary: &ModelSummary) -> usize {
+    let model = &summary.model;
+    let tags = model.tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let aliases = summary.aliases.iter().map(|alias| alias.name.len()).sum::<usize>();
+    model.description.as_ref().map_or(0, String::len) + tags + aliases
 }

@@ -16,13 +16,13 @@ macro_rules! columns {
          config_sha256, config_size_bytes, run_id, git_commit, created_by, source_host, frozen, \
          checkpoint_path, config_path, d_model, n_layers, n_heads, vocab_size, params, \
          training_step, training_loss, dataset, description, tags, metrics, created_at, updated_at, model_key, \
-         number, properties, digest, file_count, total_bytes, stored"
+         number, properties, digest, file_count, total_bytes, stored, changed_at, origin"
     };
 }
 pub(super) use columns;
 
 /// How many columns [`read`] reads; a statement may have more after them.
-pub(super) const COLUMNS: usize = 36;
+pub(super) const COLUMNS: usize = 38;
 
 /// One version by its id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM models WHERE id = ?1");
@@ -64,6 +64,8 @@ pub(super) fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<VersionRow<'r>> {
         properties: text(row, 31)?,
         digest: text(row, 32)?,
         manifest: manifest(row, 33)?,
+        changed_at: text(row, 36)?,
+        origin: text(row, 37)?,
     })
 }
 

@@ -7,7 +7,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::domain::json::Object;
 
-use super::{super::super::openapi::Failure, FileRoleName, StatusName};
+use super::{super::super::openapi::Failure, FileRoleName, NewOrigin, StatusName};
 
 /// A registered model.
 #[derive(ToSchema)]
@@ -54,6 +54,8 @@ pub(in crate::http::v1) struct RegisteredVersion {
     label: String,
     status: StatusName,
     artifact_uri: Option<String>,
+    /// What MLflow's API shows besides; `null` if the version was registered without.
+    origin: Option<NewOrigin>,
     /// Of the checkpoint, 64 hex digits in lower case. `null` if several files hold the weights.
     sha256: Option<String>,
     /// Of the checkpoint, or of all files that hold weights.

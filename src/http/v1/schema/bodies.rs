@@ -106,6 +106,9 @@ pub(in crate::http::v1) struct NewVersion {
     /// Gives the label out again even if a deleted version had it for other bytes.
     #[schema(required = false, default = false)]
     reuse_label: bool,
+    /// What MLflow's API shows besides `artifact_uri`, which is its source.
+    #[schema(required = false)]
+    origin: NewOrigin,
     /// The next number of the model, or a higher one; then the numbers between them stay spent. By default the next number.
     #[schema(required = false, minimum = 1, maximum = 2_000_000_000)]
     number: i64,
@@ -142,6 +145,19 @@ pub(in crate::http::v1) enum FileRoleName {
     Config,
     Tokenizer,
     Other,
+}
+
+/// The origin of a version in terms of MLflow.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Origin)]
+pub(in crate::http::v1) struct NewOrigin {
+    /// Where the files are, if the source names another version, as in `models:/minilm/2`.
+    location: Option<String>,
+    /// A link to the run.
+    run_link: Option<String>,
+    /// The logged model that the version was made of.
+    model_id: Option<String>,
 }
 
 /// Changes to a version. No field can be removed, so `null` is an error. If the version is in production or frozen, its artifact,
@@ -204,7 +220,7 @@ pub(in crate::http::v1) struct VersionChanges {
 #[schema(examples(json!({"value": "nlp"})))]
 pub(in crate::http::v1) struct TagValue {
     /// At most 8 KiB.
-    #[schema(max_length = 8192)]
+    #[schema(max_length = 100000)]
     value: String,
 }
 

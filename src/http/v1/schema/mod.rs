@@ -36,6 +36,7 @@ pub(in crate::http) fn all() -> Value {
         NewVersion,
         NewFile,
         FileRoleName,
+        NewOrigin,
         VersionChanges,
         TagValue,
         NewHolder,

@@ -58,6 +58,10 @@ CREATE TABLE models (
     file_count bigint,
     total_bytes bigint,
     stored boolean NOT NULL DEFAULT false,
+    -- When anything but its tags and metrics changed last.
+    changed_at text COLLATE "C",
+    -- JSON: where it comes from in terms of MLflow.
+    origin text COLLATE "C",
     UNIQUE (name, version),
     UNIQUE (model_key, number)
 );
@@ -72,8 +76,11 @@ CREATE INDEX idx_models_name_created ON models (name, created_at, id);
 -- An index can't hold texts of more than 2,700 bytes, so it has the first 200 letters of those that may be longer.
 CREATE INDEX idx_models_artifact_uri ON models ((left(artifact_uri, 200)));
 CREATE INDEX idx_models_run ON models ((left(run_id, 200))) WHERE run_id IS NOT NULL;
-
 CREATE INDEX idx_models_digest ON models (model_key, digest) WHERE digest IS NOT NULL;
+-- The newest version of each status.
+CREATE INDEX idx_models_latest ON models (model_key, status, number);
+-- The versions as MLflow lists them. Recorded metrics leave this column.
+CREATE INDEX idx_models_changed ON models (changed_at);
 
 -- Deleted versions: the columns of `models`, when and by whom it was deleted, and whether together with its model.
 CREATE TABLE deleted_models (LIKE models);
@@ -93,7 +100,9 @@ CREATE TABLE registered_models (
     updated_at text COLLATE "C" NOT NULL,
     deleted_at text COLLATE "C",
     purged boolean NOT NULL DEFAULT false,
-    next_number bigint NOT NULL DEFAULT 1
+    next_number bigint NOT NULL DEFAULT 1,
+    -- When anything but its tags changed last, if that is not `updated_at`.
+    changed_at text COLLATE "C"
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX idx_registered_models_name ON registered_models (name) WHERE deleted_at IS NULL;
 CREATE INDEX idx_registered_models_page ON registered_models (name, id);
@@ -104,6 +113,7 @@ CREATE TABLE registered_model_tags (
     value text COLLATE "C" NOT NULL,
     PRIMARY KEY (model_key, key)
 );
+CREATE INDEX idx_registered_model_tags_value ON registered_model_tags (key, (left(value, 200)));
 
 CREATE TABLE aliases (
     model_key bigint NOT NULL,

@@ -4,6 +4,7 @@
 //! versions with a value of the sort key, then those without. A statement of a search ends after [`MAX_TIME`].
 
 pub(super) mod case;
+pub(super) mod ordered;
 mod translate;
 
 use std::{collections::HashMap, ops::ControlFlow, time::Duration};
@@ -12,7 +13,7 @@ use tokio_postgres::{Row, types::Type};
 
 use registry_domain::{
     Cursor, Order, Page, Refusal, SearchQuery, VersionId,
-    filter::{Attribute, Field, FieldType, Test},
+    filter::{Attribute, Field, FieldType, Filter, Test},
     query::CursorKey,
 };
 
@@ -39,7 +40,7 @@ pub(super) fn page(
     query: &SearchQuery,
     visit: VisitVersions<'_>,
 ) -> Result<(Page, Vec<VersionId>), Failure> {
-    let score_keys = begin(connection, query)?;
+    let score_keys = begin(connection, query.filter.as_ref(), Some(&query.sort.field))?;
     let limit = query.limit as usize;
     // One more than the limit shows if there is a next page.
     let mut found = Search { connection, query, score_keys: &score_keys }.find(limit + 1)?;
@@ -67,16 +68,20 @@ pub(super) fn too_long() -> Refusal {
 /// Ids of the keys of scores.
 type ScoreKeys = HashMap<(String, String), i64>;
 
-/// Begins a snapshot, and returns the keys of the scores that the query names. As parameters, they let the planner estimate.
-fn begin(connection: &mut Connection, query: &SearchQuery) -> Result<ScoreKeys, Failure> {
+/// Begins a snapshot, and returns the keys of the scores that a query names. As parameters, they let the planner estimate.
+fn begin(
+    connection: &mut Connection,
+    filter: Option<&Filter>,
+    sort: Option<&Field>,
+) -> Result<ScoreKeys, Failure> {
     // Compiling a statement, or starting processes for it, takes longer than most searches.
     let begin = format!(
         "{BEGIN_SNAPSHOT}; SET LOCAL statement_timeout = {}; SET LOCAL jit = off; \
          SET LOCAL max_parallel_workers_per_gather = 0",
         MAX_TIME.as_millis()
     );
-    let mut named = query.filter.as_ref().map(scores_of).unwrap_or_default();
-    if let Field::Score { suite, metric } = &query.sort.field {
+    let mut named = filter.map(scores_of).unwrap_or_default();
+    if let Some(Field::Score { suite, metric }) = sort {
         named.push((suite, metric));
     }
     if named.is_empty() {

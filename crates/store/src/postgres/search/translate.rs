@@ -150,7 +150,7 @@ fn bounds(column: &str, comparator: Comparator, time: Timestamp, values: &mut Va
 }
 
 /// Returns the condition that a value passes a test.
-fn tested(value: &str, test: &Test, values: &mut Values<'_>) -> String {
+pub(super) fn tested(value: &str, test: &Test, values: &mut Values<'_>) -> String {
     let not = |negated: &bool| if *negated { "NOT " } else { "" };
     match test {
         Test::Compare(Comparator::Equal, Value::Text(text)) if is_long(value) => {
@@ -207,6 +207,11 @@ fn in_rows(from: &str, value: &str, test: &Test, values: &mut Values<'_>) -> Str
         test => ("", test),
     };
     format!("{not}EXISTS (SELECT 1 FROM {from} AND {})", tested(value, test, values))
+}
+
+/// Tests the value in rows of tags.
+pub(super) fn tag_rows(from: &str, test: &Test, values: &mut Values<'_>) -> String {
+    in_rows(from, "r.value", test, values)
 }
 
 /// Tests the aliases of a version, one of which is `production`.

@@ -10,7 +10,7 @@ use registry_domain::{
 
 use super::{
     super::{events, trash},
-    tables::CREATE_LATER_TABLES,
+    tables::{CHANGED_COLUMN, CREATE_LATER_TABLES, add_columns},
 };
 
 /// A model for each name, in the order of their first versions.
@@ -84,6 +84,7 @@ struct Origin {
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     let has_history = connection.table_exists(None, "holdings")?;
     connection.execute_batch(CREATE_LATER_TABLES)?;
+    add_columns(connection, "registered_models", &[CHANGED_COLUMN])?;
     trash::create(connection)?;
     for sql in [ADOPT_NAMES, SET_NEXT_NUMBERS, NUMBER_VERSIONS, SET_NEXT_NUMBERS, END_SURPLUS_HOLDINGS] {
         connection.execute_batch(sql)?;

@@ -29,7 +29,7 @@ CREATE TABLE models (
 )";
 
 /// Columns that 0.2.0's predecessor did not have. A new table gets them in the same way, so that there is one list.
-pub(in super::super) const LATER_COLUMNS: [(&str, &str); 17] = [
+pub(in super::super) const LATER_COLUMNS: [(&str, &str); 19] = [
     ("artifact_uri", "TEXT"),
     ("checkpoint_sha256", "TEXT"),
     ("checkpoint_size_bytes", "INTEGER"),
@@ -47,7 +47,12 @@ pub(in super::super) const LATER_COLUMNS: [(&str, &str); 17] = [
     ("file_count", "INTEGER"),
     ("total_bytes", "INTEGER"),
     ("stored", "INTEGER NOT NULL DEFAULT 0"),
+    ("changed_at", "TEXT"),
+    ("origin", "TEXT"),
 ];
+
+/// A column of `registered_models` that those of schema 500 did not have.
+pub(super) const CHANGED_COLUMN: (&str, &str) = ("changed_at", "TEXT");
 
 /// Without a foreign key: the events of a deleted version stay.
 pub(super) const CREATE_EVENTS: &str = "
@@ -149,7 +154,7 @@ pub(in super::super) use step_key;
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
 /// a number to one version of its model, and an alias to one version at a time. Rows that another tool adds have no number until
 /// the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 19] = [
+pub(super) const INDEXES: [Index; 22] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
@@ -158,10 +163,15 @@ pub(super) const INDEXES: [Index; 19] = [
     Index::of("idx_models_step", concat!("models (", step_key!(), ")")),
     Index::of("idx_models_status_created", "models (status, created_at)"),
     Index::of("idx_models_status_updated", "models (status, updated_at)"),
+    // The newest version of each status.
+    Index::of("idx_models_latest", "models (model_key, status, number)"),
     Index::of("idx_models_name_created", "models (name, created_at)"),
     Index::of("idx_models_artifact_uri", "models (artifact_uri)"),
     Index::of("idx_models_digest", "models (model_key, digest) WHERE digest IS NOT NULL"),
     Index::of("idx_models_run", "models (run_id) WHERE run_id IS NOT NULL"),
+    // As MLflow lists them. Recorded metrics leave this column.
+    Index::of("idx_models_changed", "models (changed_at)"),
+    Index::of("idx_registered_model_tags_value", "registered_model_tags (key, value)"),
     Index::of("idx_deleted_models_id", "deleted_models (id)"),
     Index::of("idx_deleted_models_label", "deleted_models (name, version)"),
     Index::of("idx_deleted_models_number", "deleted_models (model_key, number)"),

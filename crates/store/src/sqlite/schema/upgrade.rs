@@ -54,6 +54,7 @@ UPDATE models SET status = 'experimental'
 UPDATE models SET artifact_uri = 'legacy:' || id WHERE artifact_uri IS NULL OR trim(artifact_uri) = '';
 UPDATE models SET created_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE created_at IS NULL;
 UPDATE models SET updated_at = created_at WHERE updated_at IS NULL;
+UPDATE models SET changed_at = updated_at WHERE changed_at IS NULL;
 UPDATE models SET frozen = 0 WHERE frozen IS NULL;
 ";
 
@@ -230,7 +231,7 @@ fn demote_surplus(transaction: &Transaction<'_>, now: Timestamp) -> rusqlite::Re
             "UPDATE models SET status = ?2, updated_at = ?3 WHERE id = ?1",
             (id, Status::AFTER_PRODUCTION.as_str(), updated_at),
         )?;
-        let event = EventDraft::auto_demote(&demotion_reason(successor));
+        let event = EventDraft::auto_demote(Status::AFTER_PRODUCTION, &demotion_reason(successor));
         let event = (id, event.kind.as_str(), event.payload, UPGRADE_ACTOR, now.to_string());
         transaction.execute(INSERT_EVENT, event)?;
     }

@@ -3,7 +3,7 @@
 //! [`translate`] turns the filter into a condition on a row. How rows are found depends on the rarest condition that an
 //! index answers ([`source`]):
 //!
-//! 1. If it has up to [`FEW`] versions, all of them are checked and sorted.
+//! 1. If it has up to [`FEW`](candidates::FEW) versions, all of them are checked and sorted.
 //! 2. Otherwise rows are checked along the index with the order of the list ([`order`]) until the page is full. If a condition
 //!    has up to [`MANY`] versions, others are skipped without being read.
 //! 3. If that takes more than [`LOOK_UP_STEPS`], or no index has the order, up to [`MANY_TO_SORT`] candidates are sorted.
@@ -14,8 +14,11 @@
 //! [`MAX_TIME`].
 
 mod budget;
+mod candidates;
 mod functions;
+pub(super) mod models;
 mod order;
+mod ordered;
 mod source;
 mod translate;
 mod values;
@@ -31,9 +34,10 @@ use registry_domain::{
 };
 
 pub(super) use budget::Budget;
+use candidates::{few, rarest};
 use order::{Candidates, Part, Prepared};
+pub(super) use ordered::ordered;
 use source::Source;
-use values::Values;
 
 use super::{
     connection::SqliteReader,
@@ -42,8 +46,6 @@ use super::{
 };
 use crate::{StoreError, VisitVersions};
 
-/// The maximum number of candidates that are all read at first; this takes about 5 ms.
-const FEW: i64 = 1_000;
 /// The maximum number of candidates whose ids are collected; this takes about 5 ms.
 const MANY: i64 = 20_000;
 /// The maximum number of candidates that are all read in the end; this takes about a second, less than to read a million
@@ -137,68 +139,21 @@ impl Search<'_> {
     /// Returns the first versions after the cursor.
     fn find(&self, limit: usize) -> rusqlite::Result<Found> {
         let sources = Source::all(self.query.filter.as_ref());
-        if let Some(ids) = self.few(&sources)? {
+        if let Some(ids) = few(self.statements, &sources)? {
             return self.run(self.sorted(Some(Candidates::Ids(&ids)), limit));
         }
         if self.is_indexed() {
             let others = sources.iter().filter(|source| !self.is_driven_by(source.condition()));
-            let only = self.rarest(others, MANY)?;
+            let only = rarest(self.statements, others, MANY)?;
             let found = self.budget.limited(LOOK_UP_STEPS, MAX_TIME, || self.along_index(only, limit))?;
             if let Some(found) = found {
                 return Ok(found);
             }
         }
-        match self.rarest(sources.iter(), MANY_TO_SORT)? {
+        match rarest(self.statements, sources.iter(), MANY_TO_SORT)? {
             None if self.is_indexed() => self.along_index(None, limit),
             candidates => self.run(self.sorted(candidates.map(Candidates::Source), limit)),
         }
-    }
-
-    /// Returns the versions of the source with the fewest, as a list in JSON, if these are at most [`FEW`]: to find them again
-    /// would take as long as to count them.
-    fn few(&self, sources: &[Source<'_>]) -> rusqlite::Result<Option<String>> {
-        let (mut few, mut most) = (None, FEW);
-        for source in sources {
-            let mut values = Values::default();
-            let ids = source.sql(&mut values);
-            let limit = values.bind(most + 1);
-            let sql = format!(
-                "WITH few (id) AS ({ids} LIMIT {limit}) SELECT count(*), json_group_array(id) FROM few"
-            );
-            let mut found = self.statements.prepare_once(&sql)?;
-            let (count, ids): (i64, String) = found
-                .query_row(params_from_iter(values.into_inner()), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if count <= most {
-                (few, most) = (Some(ids), count - 1);
-            }
-            if count == 0 {
-                break;
-            }
-        }
-        Ok(few)
-    }
-
-    /// Returns the source with the fewest versions, if these are at most `most`.
-    fn rarest<'a, 'q: 'a>(
-        &self,
-        sources: impl Iterator<Item = &'a Source<'q>>,
-        most: i64,
-    ) -> rusqlite::Result<Option<&'a Source<'q>>> {
-        let (mut rarest, mut most) = (None, most);
-        for source in sources {
-            let mut values = Values::default();
-            let ids = source.sql(&mut values);
-            let sql = format!("SELECT count(*) FROM ({ids} LIMIT {})", values.bind(most + 1));
-            let mut count = self.statements.prepare_once(&sql)?;
-            let count: i64 = count.query_row(params_from_iter(values.into_inner()), |row| row.get(0))?;
-            if count <= most {
-                (rarest, most) = (Some(source), count - 1);
-            }
-            if count == 0 {
-                break;
-            }
-        }
-        Ok(rarest)
     }
 
     /// Reads versions in order: first those with a value of the sort key, then those without.
