@@ -1,10 +1,10 @@
 //! The use cases of the artifact store.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use crate::{
     actors::{Artifacts, UploadWriter},
-    artifact::blobs::{BlobError, BlobInfo, Chunks, OpenBlob, UploadId},
+    artifact::blobs::{BlobError, BlobInfo, Chunks, FileChunks, OpenBlob, SendError, Sent, UploadId},
     domain::Digest,
 };
 
@@ -72,6 +72,20 @@ impl Registry {
     /// Reads the next bytes of a blob, at most `limit_bytes`.
     pub async fn next_chunk(&self, chunks: Chunks, limit_bytes: usize) -> Result<(Bytes, Chunks)> {
         Ok(self.artifacts()?.next(chunks, limit_bytes).await?)
+    }
+
+    /// Sends the next bytes of a blob to a socket that does not block. If it takes no more, this waits up to `patience` for its
+    /// reader.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; the inner error is of the blob or the socket.
+    pub async fn send_chunk(
+        &self,
+        chunks: FileChunks,
+        socket: Arc<OwnedFd>,
+        patience: Duration,
+    ) -> Result<(std::result::Result<Sent, SendError>, FileChunks)> {
+        Ok(self.artifacts()?.send(chunks, socket, patience).await?)
     }
 
     /// Begins an upload.

@@ -7,13 +7,18 @@ use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
     io::{self, ErrorKind},
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use registry_domain::Digest;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -31,6 +36,10 @@ use super::{
 const ASIDE: &str = ".removing";
 /// Blobs of which it is remembered that they were verified. Of more, some are verified again.
 const MAX_REMEMBERED: usize = 100_000;
+/// Bytes that one call sends; it takes some milliseconds.
+const SEND_BYTES: u64 = 16 << 20;
+/// Bytes that the system is asked to send at once.
+const SEND_AT_ONCE_BYTES: usize = 1 << 20;
 /// The largest blob that is verified before it is opened, in bytes; it takes a few milliseconds.
 const SMALL_BYTES: u64 = 4 << 20;
 
@@ -287,6 +296,89 @@ impl FileChunks {
             self.blob.judge(Some(Digest::from_bytes(hasher.finalize().into())))?;
         }
         Ok(chunk.into())
+    }
+}
+
+/// What a call of [`FileChunks::send`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes that the socket took.
+    pub bytes: u64,
+    /// True if the socket takes no more for now.
+    pub is_blocked: bool,
+}
+
+/// Why a blob could not be sent to a socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The bytes can't be trusted or read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The socket is closed.
+    #[error("the connection is lost: {0}")]
+    Lost(io::Error),
+}
+
+impl FileChunks {
+    /// Returns true if [`FileChunks::send`] may be used: if the bytes need not pass through this process to be digested.
+    #[must_use]
+    pub fn can_be_sent(&self) -> bool {
+        cfg!(target_os = "linux") && self.hasher.is_none()
+    }
+
+    /// Sends the next bytes from the file to a socket that does not block, at most [`SEND_BYTES`]. If it takes no more, this waits up
+    /// to `patience` for its reader.
+    ///
+    /// # Errors
+    /// [`SendError`]; the file must be as it was when it was verified.
+    pub fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        patience: Duration,
+    ) -> std::result::Result<Sent, SendError> {
+        let changed = |why: &str| SendError::from(damaged(self.blob.digest, why));
+        self.blob.file.confirm_state().map_err(|error| changed(&error.to_string()))?;
+        let mut sent = Sent { bytes: 0, is_blocked: false };
+        while self.at < self.end && sent.bytes < SEND_BYTES && !sent.is_blocked {
+            let count = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(SEND_AT_ONCE_BYTES);
+            match send_file(socket, self.blob.file.descriptor(), &mut self.at, count) {
+                Ok(0) => return Err(changed("its file has become shorter")),
+                Ok(count) => sent.bytes += count as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    sent.is_blocked = !is_writable(socket, patience).map_err(SendError::Lost)?
+                }
+                Err(Errno::IO) => return Err(changed("it can't be read: its disk reports an error")),
+                Err(error) => return Err(SendError::Lost(error.into())),
+            }
+        }
+        Ok(sent)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    at: &mut u64,
+    count: usize,
+) -> rustix::io::Result<usize> {
+    rustix::fs::sendfile(socket, file, Some(at), count)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_file(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: &mut u64, _: usize) -> rustix::io::Result<usize> {
+    Err(Errno::NOTSUP)
+}
+
+/// Waits until a socket takes bytes, or is closed.
+fn is_writable(socket: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
+    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    match rustix::event::poll(&mut polled, Some(&patience)) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

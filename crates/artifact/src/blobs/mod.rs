@@ -26,7 +26,7 @@ pub use bucket::{BucketBlob, BucketChunks};
 pub use error::BlobError;
 use error::Result;
 use folder::Folder;
-pub use folder::{FileBlob, FileChunks};
+pub use folder::{FileBlob, FileChunks, SendError, Sent};
 pub use garbage::{Garbage, Judge};
 pub use location::StoreLocation;
 use uploads::Uploads;
