@@ -13,9 +13,9 @@ use crate::{
     actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal, Status,
-        Timestamp, Version, VersionRef, VersionRow, json::compact, suites::suites,
+        Timestamp, Version, VersionRef, VersionRow, files::FileQuery, json::compact, suites::suites,
     },
-    store::{WriteStore, operations},
+    store::{FilePage, WriteStore, list_files, operations},
 };
 
 pub use crate::store::{ReadStore, StoreError, VisitVersions};
@@ -134,6 +134,11 @@ impl Registry {
         Ok(compact(&suites))
     }
 
+    /// Returns a page of the files of a version.
+    pub async fn files(&self, query: FileQuery) -> Result<FilePage> {
+        self.read(move |store| list_files(store, &query)).await
+    }
+
     /// Checks that a change can be committed now.
     ///
     /// # Errors
@@ -186,6 +191,9 @@ impl Registry {
                 draft.config.measured("config", &measurement)?;
                 draft.architecture = draft.architecture.or(Architecture::from_config(&config));
             }
+        }
+        if let Some(manifest) = draft.manifest.as_deref().filter(|_| draft.is_stored) {
+            self.expect_blobs(manifest).await?;
         }
         draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());

@@ -138,6 +138,8 @@ pub(super) struct Fields<'f> {
     fields: Option<Object>,
     /// True for `/v1`: a value has exactly its type, and no field is given twice.
     is_strict: bool,
+    /// Where in the request they are.
+    place: Vec<Value>,
     faults: &'f mut Faults,
 }
 
@@ -152,7 +154,7 @@ impl<'f> Fields<'f> {
                 None
             }
         };
-        Self { fields, is_strict, faults }
+        Self { fields, is_strict, place: vec!["body".into()], faults }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -160,7 +162,8 @@ impl<'f> Fields<'f> {
     }
 
     fn record(&mut self, problem: impl Into<Problem>, name: &str, input: Value) {
-        self.faults.record(problem, ["body".into(), name.into()], input);
+        let location = self.place.iter().cloned().chain([name.into()]);
+        self.faults.record(problem, location.collect::<Vec<_>>(), input);
     }
 
     fn read<T: FromField>(&mut self, name: &str, mut value: Value) -> Option<T> {
@@ -171,13 +174,55 @@ impl<'f> Fields<'f> {
 
     /// Reads a field that must be given.
     pub(super) fn required<T: FromField + Default>(&mut self, name: &str) -> T {
+        self.given(name).unwrap_or_default()
+    }
+
+    /// Reads a field that must be given; `None` if it is not, or invalid.
+    pub(super) fn given<T: FromField>(&mut self, name: &str) -> Option<T> {
         let Some(value) = self.take(name) else {
             if let Some(rest) = self.fields.clone() {
                 self.record(FaultType::Missing, name, rest.into());
             }
-            return T::default();
+            return None;
         };
-        self.read(name, value).unwrap_or_default()
+        self.read(name, value)
+    }
+
+    /// Reads a list of objects, each with `read`. `None` if it is missing.
+    pub(super) fn objects<T>(
+        &mut self,
+        name: &str,
+        mut read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = match self.take(name)? {
+            Value::Array(items) => items,
+            other => {
+                self.record(FaultType::ListType, name, other);
+                return None;
+            }
+        };
+        let mut objects = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let place: Vec<Value> = self.place.iter().cloned().chain([name.into(), index.into()]).collect();
+            let Value::Object(fields) = item else {
+                self.faults.record(FaultType::DictType, place, item);
+                continue;
+            };
+            let mut fields =
+                Fields { fields: Some(fields), is_strict: self.is_strict, place, faults: &mut *self.faults };
+            objects.extend(read(&mut fields));
+            fields.finish();
+        }
+        Some(objects)
+    }
+
+    /// Reads a size in bytes that must be given.
+    pub(super) fn size(&mut self, name: &str) -> Option<i64> {
+        let size: i64 = self.given(name)?;
+        if size < 0 {
+            self.record(Problem::less_than(0), name, size.into());
+        }
+        Some(size)
     }
 
     /// Reads a field that may be missing; null means the same.
@@ -284,7 +329,8 @@ impl<'f> Fields<'f> {
     /// Records a fault for every field that is left, since its name is unknown.
     pub(super) fn finish(self) {
         for (name, value) in self.fields.into_iter().flatten() {
-            self.faults.record(FaultType::ExtraForbidden, ["body".into(), name.into()], value);
+            let location = self.place.iter().cloned().chain([name.into()]);
+            self.faults.record(FaultType::ExtraForbidden, location.collect::<Vec<_>>(), value);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::mem::take;
 
 use serde_json::{Number, Value};
 
-use crate::domain::{Digest, Order, Sort, Status, Timestamp, json::Object};
+use crate::domain::{Digest, FileRole, Order, Sort, Status, Timestamp, json::Object};
 
 use super::fault::{FaultType, Problem};
 
@@ -124,6 +124,13 @@ impl FromField for Timestamp {
 impl FromField for Object {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         if let Value::Object(object) = value { Ok(take(object)) } else { Err(FaultType::DictType.into()) }
+    }
+}
+
+/// For `/v1`.
+impl FromField for FileRole {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
     }
 }
 

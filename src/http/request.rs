@@ -35,7 +35,12 @@ use super::{
 pub(super) enum BodyLimit {
     Write,
     Metrics,
+    /// Of a registration, which may list files.
+    Files,
 }
+
+/// Enough for a hundred thousand files, in bytes.
+const FILES_BODY_BYTES: usize = 32 << 20;
 
 /// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
 pub(super) struct Call {
@@ -262,6 +267,9 @@ impl Call {
         let options = &self.app.options;
         let limit = match limit {
             BodyLimit::Write => (options.max_write_body_bytes, "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES"),
+            BodyLimit::Files => {
+                (options.max_write_body_bytes.max(FILES_BODY_BYTES), "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES")
+            }
             BodyLimit::Metrics => (options.max_metrics_body_bytes, "CAIA_REGISTRY_MAX_METRICS_BODY_BYTES"),
         };
         body::read(&self.request, &mut self.payload, limit, options.deadlines.body).await

@@ -5,7 +5,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use crate::{
     actors::{Artifacts, UploadWriter},
     artifact::blobs::{BlobError, BlobInfo, Chunks, FileChunks, OpenBlob, SendError, Sent, UploadId},
-    domain::Digest,
+    domain::{Digest, Manifest, Refusal},
 };
 
 use super::{Registry, RegistryError, Result};
@@ -17,6 +17,9 @@ pub const MIN_GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// After this time a blob that no version has counts as missing. A client that found the blob just before has
 /// the rest of [`MIN_GRACE`] to register its version.
 const MAX_UNUSED: Duration = Duration::from_secs(12 * 3_600);
+
+/// Blobs that are looked up in one job: few, so that transfers don't wait long.
+const BLOBS_PER_JOB: usize = 256;
 
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says; each fails without an artifact store")]
 impl Registry {
@@ -40,7 +43,12 @@ impl Registry {
     /// Looks up a blob that a client wants to use for a version. One that is damaged counts as missing, and so does one that
     /// garbage collection may remove soon: the client uploads it again, and so makes it new.
     pub async fn find_blob(&self, digest: Digest) -> Result<Option<BlobInfo>> {
-        let Some(info) = self.artifacts()?.find(digest).await? else { return Ok(None) };
+        let found = self.artifacts()?.find(digest).await?;
+        self.usable(digest, found).await
+    }
+
+    async fn usable(&self, digest: Digest, found: Option<BlobInfo>) -> Result<Option<BlobInfo>> {
+        let Some(info) = found else { return Ok(None) };
         if info.stored_at.elapsed().is_ok_and(|age| age > MAX_UNUSED) {
             let is_used = self.read(move |store| store.has_file(&digest.to_string())).await?;
             return Ok(is_used.then_some(info));
@@ -51,6 +59,38 @@ impl Registry {
     /// Returns an address at which a client can read the blob without this server, if clients are to be sent there.
     pub async fn blob_address(&self, digest: Digest) -> Result<Option<String>> {
         Ok(self.artifacts()?.address(digest).await?)
+    }
+
+    /// Checks that the store has the files of a manifest.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] names the first that it lacks; [`Refusal::Invalid`] if one has another size.
+    pub(super) async fn expect_blobs(&self, manifest: &Manifest) -> Result<()> {
+        let artifacts = self.artifacts.as_ref().ok_or_else(|| {
+            Refusal::Invalid(
+                "this server has no artifact store, so it can't have the files; leave out stored".to_owned(),
+            )
+        })?;
+        for files in manifest.files().chunks(BLOBS_PER_JOB) {
+            let found = artifacts.find_all(files.iter().map(|file| file.sha256).collect()).await?;
+            for (file, found) in files.iter().zip(found) {
+                let Some(found) = self.usable(file.sha256, found).await? else {
+                    return Err(Refusal::Conflict(format!(
+                        "the artifact store has no blob sha256:{}, which is {:?}; upload it, then register again",
+                        file.sha256, file.path
+                    ))
+                    .into());
+                };
+                if i64::try_from(found.size_bytes) != Ok(file.size_bytes) {
+                    return Err(Refusal::Invalid(format!(
+                        "{:?} is given as {} bytes, and the blob sha256:{} has {}; send the size of the file",
+                        file.path, file.size_bytes, file.sha256, found.size_bytes
+                    ))
+                    .into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens a blob. All of it is verified while it is read, unless that was done since its file was last changed.

@@ -141,6 +141,7 @@ pub enum LabelReuse {
 #[allow(missing_docs, reason = "named as in `Version`")]
 pub struct Draft {
     pub name: String,
+    /// Empty if it becomes the version's number.
     pub label: String,
     pub status: Status,
     pub artifact_uri: Option<String>,
@@ -178,6 +179,16 @@ impl Draft {
             check_name(field, text)?;
         }
         Ok(Self { name, label, ..Self::default() })
+    }
+
+    /// Creates a draft whose label becomes the number that it gets.
+    ///
+    /// # Errors
+    /// As [`Draft::named`].
+    pub fn unlabelled(name: impl Into<String>) -> Result<Self, Refusal> {
+        let name = name.into();
+        check_name("name", &name)?;
+        Ok(Self { name, ..Self::default() })
     }
 
     /// Makes these the files of the version, and describes it by those of them that stand for it where only one can.

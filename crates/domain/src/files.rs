@@ -4,6 +4,7 @@ use crate::{
     digest::Digest,
     limits::MAX_NAME_BYTES,
     manifest::digest_of,
+    query::Cursor,
     text_enum::text_enum,
     version::{Version, VersionRef},
 };
@@ -93,7 +94,7 @@ pub fn is_training_state(path: &str) -> bool {
 }
 
 /// Which files of a version to list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FileQuery {
     /// The version.
     pub version: VersionRef,
@@ -103,8 +104,8 @@ pub struct FileQuery {
     pub is_recursive: bool,
     /// The maximum number of entries.
     pub limit: u32,
-    /// The path of the entry before the first; of a folder with `/` at its end.
-    pub after: Option<String>,
+    /// The end of the previous page: the path of its last entry, of a folder with `/` at its end, and the id of the version.
+    pub after: Option<Cursor>,
 }
 
 impl FileQuery {
@@ -112,6 +113,8 @@ impl FileQuery {
     pub const DEFAULT_LIMIT: u32 = 1_000;
     /// The maximum number of entries of a page.
     pub const MAX_LIMIT: u32 = 10_000;
+    /// The name of the list in cursors.
+    pub const LIST_NAME: &'static str = "path.asc";
 }
 
 /// An entry of a list of files.

@@ -259,7 +259,8 @@ impl Cursor {
     /// # Errors
     /// [`Refusal::Invalid`] for anything else.
     pub fn decode(text: &str, list: &str) -> Result<Self, Refusal> {
-        let by_text = ["created_at.", "updated_at.", "name."].iter().any(|key| list.starts_with(key));
+        let by_text =
+            ["created_at.", "updated_at.", "name.", "path."].iter().any(|key| list.starts_with(key));
         Self::decode_if(text, list, |key| match key {
             CursorKey::Text(_) => by_text,
             CursorKey::Integer(_) => !by_text,

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    Refusal, Version, VersionFile, VersionId,
+    Cursor, Refusal, Version, VersionFile, VersionId,
     files::{Entry, FileQuery, after_folder},
+    query::CursorKey,
 };
 
 use crate::{ReadStore, StoreError};
@@ -32,8 +33,8 @@ pub struct FilePage {
     pub version: Version,
     /// Files and, unless folders are listed with all they contain, folders.
     pub entries: Vec<Entry>,
-    /// The entry that the next page follows; `None` on the last page.
-    pub next: Option<String>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<Cursor>,
 }
 
 /// Returns a page of the files of a version.
@@ -44,12 +45,22 @@ pub fn list_files(store: &mut dyn ReadStore, query: &FileQuery) -> Result<FilePa
     let mut version = None;
     store.version(&query.version, &mut |row| version = Some(row.into_owned()))?;
     let version = version.ok_or_else(|| query.version.missing())?;
+    if query.after.as_ref().is_some_and(|after| after.id != version.id) {
+        return Err(Refusal::Invalid(
+            "the cursor belongs to the files of another version, which this reference named before; begin again"
+                .to_owned(),
+        )
+        .into());
+    }
     let mut files = Files { store, version: &version };
     let (prefix, end) = match &query.under {
         Some(folder) => (format!("{folder}/"), after_folder(folder)),
         None => (String::new(), END.to_owned()),
     };
-    let mut from = query.after.as_deref().map_or_else(String::new, after).max(prefix.clone());
+    let mut from = match &query.after {
+        Some(Cursor { key: CursorKey::Text(last), .. }) => after(last).max(prefix.clone()),
+        _ => prefix.clone(),
+    };
     let (mut entries, mut next) = (Vec::new(), None);
     'pages: loop {
         let page = files.read(&from, &end, query.limit + 1)?;
@@ -61,7 +72,11 @@ pub fn list_files(store: &mut dyn ReadStore, query: &FileQuery) -> Result<FilePa
             }
             let entry = Entry::of(file, &prefix, query.is_recursive);
             if entries.len() == query.limit as usize {
-                next = entries.last().map(|last: &Entry| last.path().to_owned());
+                next = entries.last().map(|last: &Entry| Cursor {
+                    list: FileQuery::LIST_NAME.to_owned(),
+                    key: CursorKey::Text(last.path().to_owned()),
+                    id: version.id,
+                });
                 break 'pages;
             }
             from = after(entry.path());

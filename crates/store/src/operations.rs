@@ -77,10 +77,13 @@ impl Context<'_> {
 /// [`Refusal::TooLarge`] if its event or its metrics are.
 pub fn register(
     store: &mut dyn WriteStore,
-    draft: Draft,
+    mut draft: Draft,
     reuse: LabelReuse,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    if draft.label.is_empty() {
+        draft.label = free_label(store, &draft)?;
+    }
     let event = context.checked(EventDraft::identity(
         EventKind::Create,
         &draft.name,
@@ -113,6 +116,24 @@ pub fn register(
     record_status(store, &version, None, incumbent.as_ref(), None, context)?;
     context.append(store, &version, &event)?;
     Ok(version)
+}
+
+/// Returns the number of the next version as a label, or one like it that no version has or had.
+fn free_label(store: &mut dyn WriteStore, draft: &Draft) -> Result<String, StoreError> {
+    let number = match draft.number {
+        Some(number) => number,
+        None => store.next_number(&draft.name)?,
+    };
+    let mut label = number.to_string();
+    for copy in 2.. {
+        if store.find_label(&draft.name, &label)?.is_none()
+            && store.spent_digests(&draft.name, &label)?.is_empty()
+        {
+            break;
+        }
+        label = format!("{number}-{copy}");
+    }
+    Ok(label)
 }
 
 /// Returns the times of the model that a version creates.

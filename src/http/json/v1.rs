@@ -4,13 +4,24 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
-use crate::domain::{
-    DeletedVersion, Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version, VersionFile,
-    json::{Object, read_object},
-    scores::scores,
+use serde_json::json;
+
+use crate::{
+    domain::{
+        Cursor, DeletedVersion, Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version,
+        VersionFile,
+        files::Entry,
+        json::{Object, read_object},
+        manifest::revision_of,
+        scores::scores,
+    },
+    store::FilePage,
 };
 
 use super::ObjectWriter;
+
+/// About how long a file is in a list.
+const FILE_BYTES: usize = 160;
 
 /// Writes a version.
 pub(super) fn write_version<S: AsRef<str> + Serialize>(out: &mut Vec<u8>, version: &Version<S>) {
@@ -37,7 +48,7 @@ fn write_fields<S: AsRef<str> + Serialize>(object: &mut ObjectWriter<'_>, versio
     object.field("artifact_uri", &version.artifact_uri);
     object.field("sha256", &version.checkpoint_sha256);
     object.field("size_bytes", version.checkpoint_size_bytes);
-    object.field("files", files(version));
+    write_summary_of_files(object, version);
     object.field("run_id", &version.run_id);
     object.field("git_commit", &version.git_commit);
     object.field("created_by", &version.created_by);
@@ -59,25 +70,42 @@ fn write_fields<S: AsRef<str> + Serialize>(object: &mut ObjectWriter<'_>, versio
     object.field("updated_at", time(version.updated_at.as_ref()));
 }
 
-/// A file of a version.
-#[derive(Serialize)]
-struct File {
-    path: String,
-    size_bytes: Option<i64>,
-    sha256: Option<String>,
-    role: &'static str,
+/// Writes what a version says of its files, of which there may be many.
+fn write_summary_of_files<S: AsRef<str> + Serialize>(object: &mut ObjectWriter<'_>, version: &Version<S>) {
+    let digest = version.digest.as_ref().map(AsRef::as_ref);
+    let derived = VersionFile::of(version);
+    let size_of_derived = || derived.iter().map(|file| file.size_bytes).sum::<Option<i64>>();
+    object.field("digest", digest);
+    object.field("revision", digest.map(revision_of));
+    object.field("file_count", version.manifest.map_or(derived.len() as i64, |manifest| manifest.files));
+    object.field(
+        "total_bytes",
+        version.manifest.map_or_else(size_of_derived, |manifest| Some(manifest.total_bytes)),
+    );
+    object.field("stored", version.manifest.is_some_and(|manifest| manifest.is_stored));
 }
 
-fn files<S: AsRef<str>>(version: &Version<S>) -> Vec<File> {
-    let files = VersionFile::of(version).into_iter();
-    files
-        .map(|VersionFile { path, size_bytes, sha256, role }| File {
-            path,
-            size_bytes,
-            sha256,
-            role: role.as_str(),
-        })
-        .collect()
+/// Writes a page of files.
+pub(in crate::http) fn write_files(page: &FilePage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + page.entries.len() * FILE_BYTES);
+    let mut object = ObjectWriter::begin(&mut out);
+    let file = |entry: &Entry| match entry {
+        Entry::File(file) => Some(json!({
+            "path": file.path, "size_bytes": file.size_bytes, "sha256": file.sha256, "role": file.role.as_str(),
+        })),
+        Entry::Folder(_) => None,
+    };
+    let folder = |entry: &Entry| match entry {
+        Entry::File(_) => None,
+        Entry::Folder(path) => Some(path.trim_end_matches('/').to_owned()),
+    };
+    object.field("number", page.version.number);
+    object.field("digest", &page.version.digest);
+    object.field("files", page.entries.iter().filter_map(file).collect::<Vec<_>>());
+    object.field("folders", page.entries.iter().filter_map(folder).collect::<Vec<_>>());
+    object.field("next", page.next.as_ref().map(Cursor::encode));
+    object.end();
+    out
 }
 
 /// Returns the scores that can be searched, by suite.

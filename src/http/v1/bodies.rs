@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Architecture, Draft, Patch, Provenance, Refusal, Tags, import::MAX_GIVEN_NUMBER, tags::TagChanges,
+    Architecture, Draft, FileRecord, FileRole, Manifest, ManifestFile, Patch, Provenance, Refusal, Tags,
+    import::MAX_GIVEN_NUMBER, tags::TagChanges,
 };
 
 use super::super::body::Fields;
@@ -11,7 +12,9 @@ use super::super::body::Fields;
 /// Reads a registration of a version of the model `name`. The server reads no files for it, so it takes no paths.
 pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft, Refusal> {
     // Every field is read before any is checked: an unread field would count as unknown.
-    let label: String = fields.required("label");
+    let label: Option<String> = fields.optional("label");
+    let files = fields.objects("files", read_file);
+    let is_stored = fields.not_null("stored").unwrap_or_default();
     let checkpoint = fields.file("sha256", "size_bytes", true);
     let config = fields.file("config_sha256", "config_size_bytes", true);
     let given = fields.tags("tags", false);
@@ -53,11 +56,39 @@ pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft,
         times: fields.given_times(),
         ..Draft::default()
     };
-    // A missing label has no name to check; it is a fault already.
-    let named = Draft::named(name, label)?;
-    let (name, label) = (named.name, named.label);
+    let named = match label {
+        Some(label) => Draft::named(name, label)?,
+        None => Draft::unlabelled(name)?,
+    };
     checked?;
-    Draft { name, label, ..draft }.check()
+    let mut draft = Draft { name: named.name, label: named.label, ..draft }.check()?;
+    match files {
+        Some(_) if draft.checkpoint != FileRecord::default() || draft.config != FileRecord::default() => {
+            return Err(Refusal::Invalid(
+                "files exclude sha256, size_bytes, config_sha256 and config_size_bytes, which follow from them; leave these out"
+                    .to_owned(),
+            ));
+        }
+        Some(files) => draft.set_manifest(Manifest::new(files)?, is_stored),
+        None if is_stored => {
+            return Err(Refusal::Invalid("stored is about files; list them, or leave it out".to_owned()));
+        }
+        None => {}
+    }
+    Ok(draft)
+}
+
+fn read_file(fields: &mut Fields<'_>) -> Option<ManifestFile> {
+    let (path, size_bytes, sha256) =
+        (fields.given::<String>("path"), fields.size("size_bytes"), fields.given("sha256"));
+    let role = fields.not_null("role");
+    let path = path?;
+    Some(ManifestFile {
+        role: role.unwrap_or_else(|| FileRole::of_path(&path)),
+        path,
+        size_bytes: size_bytes?,
+        sha256: sha256?,
+    })
 }
 
 /// Reads a change of a version, and the changes of its tags. No field can be removed, so none is null.

@@ -5,6 +5,7 @@
 mod aliases;
 mod bodies;
 mod events;
+mod files;
 mod models;
 mod path;
 mod schema;
@@ -46,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             versions::restore,
             tags::set_version_tag,
             tags::delete_version_tag,
+            files::list,
             scores::get,
             scores::record,
             search::search,

@@ -112,7 +112,7 @@ async fn list_deleted(mut call: Call, model: String, status: Option<Status>, lim
 )]
 pub(super) async fn register(mut call: Call) -> Answer {
     let name = path::model(&call)?;
-    let mut fields = call.body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Files).await?;
     let draft = read_draft(&mut fields, name);
     let reuse_label = fields.not_null("reuse_label").unwrap_or_default();
     fields.finish();

@@ -7,7 +7,7 @@ use utoipa::{IntoResponses, ToSchema};
 
 use crate::domain::json::Object;
 
-use super::{super::super::openapi::Failure, StatusName};
+use super::{super::super::openapi::Failure, FileRoleName, StatusName};
 
 /// A registered model.
 #[derive(ToSchema)]
@@ -54,10 +54,20 @@ pub(in crate::http::v1) struct RegisteredVersion {
     label: String,
     status: StatusName,
     artifact_uri: Option<String>,
-    /// 64 hex digits in lower case.
+    /// Of the checkpoint, 64 hex digits in lower case. `null` if several files hold the weights.
     sha256: Option<String>,
+    /// Of the checkpoint, or of all files that hold weights.
     size_bytes: Option<i64>,
-    files: Vec<VersionFile>,
+    /// The digest of all files; `null` if one of them has none. Of one file its SHA-256, of several SHA-256 over their raw digests
+    /// by path.
+    digest: Option<String>,
+    /// The first 40 hex digits of `digest`.
+    revision: Option<String>,
+    file_count: u64,
+    /// Bytes of all files; `null` if the size of one is unknown.
+    total_bytes: Option<i64>,
+    /// True if the server's artifact store has the files.
+    stored: bool,
     run_id: Option<String>,
     git_commit: Option<String>,
     created_by: Option<String>,
@@ -92,8 +102,22 @@ pub(in crate::http::v1) struct VersionFile {
     path: String,
     size_bytes: Option<i64>,
     sha256: Option<String>,
-    /// `weights` or `config`.
-    role: String,
+    role: FileRoleName,
+}
+
+/// A page of the files of a version.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct VersionFiles {
+    /// The number of the version.
+    number: i64,
+    #[schema(required)]
+    digest: Option<String>,
+    files: Vec<VersionFile>,
+    /// Folders, unless all files are listed.
+    folders: Vec<String>,
+    /// The cursor of the next page; `null` on the last one.
+    #[schema(required)]
+    next: Option<String>,
 }
 
 /// A period during which a version held an alias.

@@ -42,7 +42,7 @@ pub(in crate::http::v1) struct ModelChangesV1 {
     tags: BTreeMap<String, Option<String>>,
 }
 
-/// A version to register. `artifact_uri` or `sha256` is required.
+/// A version to register. `artifact_uri`, `sha256` or `files` is required.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({
@@ -55,13 +55,14 @@ pub(in crate::http::v1) struct ModelChangesV1 {
     "tags": {"team": "nlp", "embedding": ""}
 })))]
 pub(in crate::http::v1) struct NewVersion {
-    /// Unique within the model. Not blank; any character is allowed, and at most 1,024 bytes.
+    /// Unique within the model. Not blank; any character is allowed, and at most 1,024 bytes. By default the version's number.
     #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
-    label: String,
+    label: Option<String>,
     /// By default `experimental`. A version in `production` must pass the gate, and demotes the one before it.
     #[schema(required = false)]
     status: StatusName,
-    /// The location of the artifact, trimmed. The server never opens it. If missing, it becomes `sha256:<sha256>`.
+    /// The location of the artifact, trimmed; of several files their folder. The server never opens it. If missing, it becomes
+    /// `sha256:` and the digest of the version.
     artifact_uri: Option<String>,
     /// The SHA-256 of the checkpoint: 64 hex digits, with or without the prefix `sha256:`.
     #[schema(pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$")]
@@ -73,6 +74,12 @@ pub(in crate::http::v1) struct NewVersion {
     config_sha256: Option<String>,
     #[schema(minimum = 0)]
     config_size_bytes: Option<i64>,
+    /// All files, which never change. They exclude `sha256`, `size_bytes` and the same of the configuration.
+    #[schema(required = false, max_items = 100_000)]
+    files: Vec<NewFile>,
+    /// True if the server's artifact store has the bytes of all files.
+    #[schema(required = false, default = false)]
+    stored: bool,
     run_id: Option<String>,
     git_commit: Option<String>,
     /// By default the caller, as named in the audit trail.
@@ -108,6 +115,33 @@ pub(in crate::http::v1) struct NewVersion {
     /// When it was last changed elsewhere, not before `created_at` and not in the future. By default now.
     #[schema(required = false)]
     updated_at: String,
+}
+
+/// A file of a version to register.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::v1) struct NewFile {
+    /// Relative, with `/` between names and none of the names `.` and `..`. No two paths differ only in case.
+    #[schema(pattern = r"^[^/\\]+(/[^/\\]+)*$", max_length = 1024)]
+    path: String,
+    #[schema(minimum = 0)]
+    size_bytes: i64,
+    /// 64 hex digits, with or without the prefix `sha256:`.
+    #[schema(pattern = r"^(sha256:)?[0-9A-Fa-f]{64}$")]
+    sha256: String,
+    /// By default what the name tells.
+    #[schema(required = false)]
+    role: FileRoleName,
+}
+
+/// What a file is for.
+#[derive(ToSchema)]
+#[schema(as = FileRole, rename_all = "snake_case")]
+pub(in crate::http::v1) enum FileRoleName {
+    Weights,
+    Config,
+    Tokenizer,
+    Other,
 }
 
 /// Changes to a version. No field can be removed, so `null` is an error. If the version is in production or frozen, its artifact,

@@ -20,6 +20,7 @@ pub(in crate::http) fn all() -> Value {
         RegisteredModel,
         RegisteredVersion,
         VersionFile,
+        VersionFiles,
         Holding,
         TrailEvent,
         ModelPage,
@@ -33,6 +34,8 @@ pub(in crate::http) fn all() -> Value {
         NewRegisteredModel,
         ModelChangesV1,
         NewVersion,
+        NewFile,
+        FileRoleName,
         VersionChanges,
         TagValue,
         NewHolder,
@@ -56,6 +59,7 @@ pub(in crate::http) fn all() -> Value {
     schemas["NewVersion"]["anyOf"] = json!([
         { "required": ["artifact_uri"], "properties": { "artifact_uri": uri } },
         { "required": ["sha256"], "properties": { "sha256": digest } },
+        { "required": ["files"] },
     ]);
     schemas
 }
