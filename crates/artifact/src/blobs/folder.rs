@@ -232,7 +232,14 @@ impl FileBlob {
     /// # Errors
     /// [`BlobError::Damaged`], also if it can't be read.
     pub fn verify(&mut self) -> Result<()> {
-        let measured = self.file.measure(|_, _| true);
+        let measured = match self.file.measure(|_, _| true) {
+            // Another upload of the same blob has just replaced it.
+            Err(ArtifactError::Changed { path }) => {
+                self.file = OpenFile::open(path).map_err(|error| missing_or(self.digest, error))?;
+                self.file.measure(|_, _| true)
+            }
+            measured => measured,
+        };
         let measured = measured.map_err(|error| damaged(self.digest, &error.to_string()))?;
         self.judge(measured.sha256)
     }
@@ -337,7 +344,9 @@ impl FileChunks {
         patience: Duration,
     ) -> std::result::Result<Sent, SendError> {
         let changed = |why: &str| SendError::from(damaged(self.blob.digest, why));
-        self.blob.file.confirm_state().map_err(|error| changed(&error.to_string()))?;
+        if !self.blob.file.has_same_content().map_err(|error| changed(&error.to_string()))? {
+            return Err(changed("its file was written to while it was sent"));
+        }
         let mut sent = Sent { bytes: 0, is_blocked: false };
         while self.at < self.end && sent.bytes < SEND_BYTES && !sent.is_blocked {
             let count = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(SEND_AT_ONCE_BYTES);
