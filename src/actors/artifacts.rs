@@ -4,15 +4,22 @@
 //! it is under way and can't be refused; all else is refused at once if a queue is full.
 
 use std::{
+    os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinError,
+};
 
 use crate::{
-    artifact::blobs::{BlobError, BlobInfo, BlobOptions, Blobs, Chunks, OpenBlob, Upload, UploadId},
+    artifact::blobs::{
+        BlobError, BlobInfo, BlobOptions, Blobs, Chunks, FileChunks, OpenBlob, SendError, Sent, Upload,
+        UploadId,
+    },
     domain::Digest,
     telemetry::Telemetry,
 };
@@ -80,12 +87,15 @@ impl Artifacts {
     ///
     /// # Errors
     /// If the store can't be used.
-    pub fn open(
+    pub async fn open(
         options: &ArtifactOptions,
         telemetry: &Telemetry,
-        variable: impl Fn(&str) -> Option<String>,
+        variable: impl Fn(&str) -> Option<String> + Send + 'static,
     ) -> Result<Self, BlobError> {
-        let blobs = Arc::new(Blobs::open(&options.store, &variable)?);
+        let store = options.store.clone();
+        let opened = tokio::task::spawn_blocking(move || Blobs::open(&store, &variable)).await;
+        let failed = |error: JoinError| BlobError::Unavailable { reason: error.to_string() };
+        let blobs = Arc::new(opened.map_err(failed)??);
         let runners = |count: usize| (0..count.max(1)).map(|_| Runner).collect();
         let refused = |queue| telemetry.queues.refused(queue);
         let actors = Actors {
@@ -145,6 +155,19 @@ impl Artifacts {
             #[cfg(feature = "objects")]
             Chunks::Object(mut chunks) => Ok((chunks.next().await?, Chunks::Object(chunks))),
         }
+    }
+
+    /// Sends the next bytes of a blob to a socket that does not block, without a copy in this process.
+    ///
+    /// # Errors
+    /// [`SendError`], and others of [`ActorError`].
+    pub async fn send(
+        &self,
+        mut chunks: FileChunks,
+        socket: Arc<OwnedFd>,
+        patience: Duration,
+    ) -> Result<(Result<Sent, SendError>, FileChunks), ActorError> {
+        self.transfer(move |_| Ok((chunks.send(socket.as_fd(), patience), chunks))).await
     }
 
     /// Returns an address at which a client can read the blob for a while, if clients are to be sent there.

@@ -1,10 +1,10 @@
 //! The use cases of the artifact store.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use crate::{
     actors::{Artifacts, UploadWriter},
-    artifact::blobs::{BlobError, BlobInfo, Chunks, OpenBlob, UploadId},
+    artifact::blobs::{BlobError, BlobInfo, Chunks, FileChunks, OpenBlob, SendError, Sent, UploadId},
     domain::{Digest, Manifest, Refusal},
 };
 
@@ -43,7 +43,12 @@ impl Registry {
     /// Looks up a blob that a client wants to use for a version. One that is damaged counts as missing, and so does one that
     /// garbage collection may remove soon: the client uploads it again, and so makes it new.
     pub async fn find_blob(&self, digest: Digest) -> Result<Option<BlobInfo>> {
-        let Some(info) = self.artifacts()?.find(digest).await? else { return Ok(None) };
+        let found = self.artifacts()?.find(digest).await?;
+        self.usable(digest, found).await
+    }
+
+    async fn usable(&self, digest: Digest, found: Option<BlobInfo>) -> Result<Option<BlobInfo>> {
+        let Some(info) = found else { return Ok(None) };
         if info.stored_at.elapsed().is_ok_and(|age| age > MAX_UNUSED) {
             let is_used = self.read(move |store| store.has_file(&digest.to_string())).await?;
             return Ok(is_used.then_some(info));
@@ -69,7 +74,7 @@ impl Registry {
         for files in manifest.files().chunks(BLOBS_PER_JOB) {
             let found = artifacts.find_all(files.iter().map(|file| file.sha256).collect()).await?;
             for (file, found) in files.iter().zip(found) {
-                let Some(found) = found else {
+                let Some(found) = self.usable(file.sha256, found).await? else {
                     return Err(Refusal::Conflict(format!(
                         "the artifact store has no blob sha256:{}, which is {:?}; upload it, then register again",
                         file.sha256, file.path
@@ -107,6 +112,20 @@ impl Registry {
     /// Reads the next bytes of a blob, at most `limit_bytes`.
     pub async fn next_chunk(&self, chunks: Chunks, limit_bytes: usize) -> Result<(Bytes, Chunks)> {
         Ok(self.artifacts()?.next(chunks, limit_bytes).await?)
+    }
+
+    /// Sends the next bytes of a blob to a socket that does not block. If it takes no more, this waits up to `patience` for its
+    /// reader.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; the inner error is of the blob or the socket.
+    pub async fn send_chunk(
+        &self,
+        chunks: FileChunks,
+        socket: Arc<OwnedFd>,
+        patience: Duration,
+    ) -> Result<(std::result::Result<Sent, SendError>, FileChunks)> {
+        Ok(self.artifacts()?.send(chunks, socket, patience).await?)
     }
 
     /// Begins an upload.

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File, FileType, Metadata, OpenOptions},
     io::{self, ErrorKind},
+    os::fd::{AsFd as _, BorrowedFd},
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -132,6 +133,17 @@ impl OpenFile {
             }
         }
         Ok(filled)
+    }
+
+    /// Returns the descriptor of the file.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Returns true if nothing was written to the file since it was opened. It may have been removed or replaced.
+    pub(super) fn has_same_content(&self) -> io::Result<bool> {
+        let now = FileState::of(&self.file.metadata()?);
+        Ok((now.size_bytes, now.modified_ns) == (self.state.size_bytes, self.state.modified_ns))
     }
 
     /// Checks that the file is still as it was opened, and that all of it was read.

@@ -337,7 +337,7 @@ mod tests {
                 }
             }
         }
-        Patch { description: text("d"), ..Patch::default() }.apply(&mut version);
+        Patch { description: Some(text("d")), ..Patch::default() }.apply(&mut version);
         assert_eq!(version.digest, text(&"d".repeat(64)));
     }
 

@@ -54,7 +54,10 @@ impl Bucket {
             Ok(_) | Err(ObjectError::Unavailable { .. } | ObjectError::Unreachable { .. }) => {}
             Err(error) => return Err(unavailable(error)),
         }
-        Ok(Self { objects: Arc::new(objects), root, streams: Arc::new(Semaphore::new(MAX_STREAMS)) })
+        let objects = Arc::new(objects);
+        // Its runtime must not end inside another runtime, and a store is open until the process ends.
+        std::mem::forget(Arc::clone(&objects));
+        Ok(Self { objects, root, streams: Arc::new(Semaphore::new(MAX_STREAMS)) })
     }
 
     fn uri_of(&self, digest: Digest) -> Result<ObjectUri> {

@@ -7,13 +7,18 @@ use std::{
     collections::HashMap,
     fs::{self, File, Metadata},
     io::{self, ErrorKind},
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use registry_domain::Digest;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -31,6 +36,12 @@ use super::{
 const ASIDE: &str = ".removing";
 /// Blobs of which it is remembered that they were verified. Of more, some are verified again.
 const MAX_REMEMBERED: usize = 100_000;
+/// Bytes that one call sends; it takes some milliseconds.
+const SEND_BYTES: u64 = 16 << 20;
+/// Bytes that the system is asked to send at once.
+const SEND_AT_ONCE_BYTES: usize = 1 << 20;
+/// A sound blob that was stored this recently is not stored again.
+const FRESH: Duration = Duration::from_secs(3_600);
 /// The largest blob that is verified before it is opened, in bytes; it takes a few milliseconds.
 const SMALL_BYTES: u64 = 4 << 20;
 
@@ -39,6 +50,8 @@ const SMALL_BYTES: u64 = 4 << 20;
 pub(super) struct Folder {
     root: PathBuf,
     verdicts: Verdicts,
+    /// Held while a blob is placed, until it is remembered as sound.
+    placing: Mutex<()>,
 }
 
 /// Which files were verified, and if they were sound. Clones share it.
@@ -66,7 +79,7 @@ impl Folder {
         fs::create_dir_all(&blobs).map_err(|source| BlobError::io(&blobs, source))?;
         // Links in the path are followed once, so a store can't change its place while a server runs.
         let root = fs::canonicalize(&root).map_err(|source| BlobError::io(&root, source))?;
-        Ok(Self { root, verdicts: Verdicts::default() })
+        Ok(Self { root, verdicts: Verdicts::default(), placing: Mutex::default() })
     }
 
     pub(super) fn blobs(&self) -> PathBuf {
@@ -100,7 +113,8 @@ impl Folder {
         Ok((!is_damaged).then(|| info_of(&metadata)))
     }
 
-    /// Makes a file, which is on the disk, the blob `digest`. It replaces an existing one, which may be damaged.
+    /// Makes a file, which is on the disk, the blob `digest`. It replaces one that is old or
+    /// may be damaged.
     pub(super) fn put(&self, from: &Path, file: &File, digest: Digest, size_bytes: u64) -> Result<()> {
         let path = self.path_of(digest);
         let folder = crate::write::folder_of(&path);
@@ -110,9 +124,24 @@ impl Folder {
         }
         // Grace times count from here.
         file.set_modified(SystemTime::now()).map_err(|source| BlobError::io(from, source))?;
-        // The uploads must be on the same file system.
+        self.place(from, file, digest, size_bytes)?;
+        // Also for a blob that another upload has placed and perhaps not synced yet.
+        sync_folder(folder)
+    }
+
+    /// Renames a file to its blob, unless the same blob is there, sound and new: a replacement would make its readers verify it
+    /// again.
+    fn place(&self, from: &Path, file: &File, digest: Digest, size_bytes: u64) -> Result<()> {
+        let path = self.path_of(digest);
+        let _one_at_a_time = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(found) = fs::metadata(&path)
+            && self.verdicts.of(digest, FileState::of(&found)) == Some(true)
+            && info_of(&found).stored_at.elapsed().is_ok_and(|age| age < FRESH)
+        {
+            return fs::remove_file(from).map_err(|source| BlobError::io(from, source));
+        }
+        // The uploads are on the same file system.
         fs::rename(from, &path).map_err(|source| BlobError::io(&path, source))?;
-        sync_folder(folder)?;
         let metadata = file.metadata().map_err(|source| BlobError::io(&path, source))?;
         // Unless another program wrote to the upload.
         self.verdicts.remember(digest, FileState::of(&metadata), metadata.len() == size_bytes);
@@ -223,7 +252,14 @@ impl FileBlob {
     /// # Errors
     /// [`BlobError::Damaged`], also if it can't be read.
     pub fn verify(&mut self) -> Result<()> {
-        let measured = self.file.measure(|_, _| true);
+        let measured = match self.file.measure(|_, _| true) {
+            // Another upload of the same blob has just replaced it.
+            Err(ArtifactError::Changed { path }) => {
+                self.file = OpenFile::open(path).map_err(|error| missing_or(self.digest, error))?;
+                self.file.measure(|_, _| true)
+            }
+            measured => measured,
+        };
         let measured = measured.map_err(|error| damaged(self.digest, &error.to_string()))?;
         self.judge(measured.sha256)
     }
@@ -290,6 +326,91 @@ impl FileChunks {
     }
 }
 
+/// What a call of [`FileChunks::send`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes that the socket took.
+    pub bytes: u64,
+    /// True if the socket takes no more for now.
+    pub is_blocked: bool,
+}
+
+/// Why a blob could not be sent to a socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The bytes can't be trusted or read.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The socket is closed.
+    #[error("the connection is lost: {0}")]
+    Lost(io::Error),
+}
+
+impl FileChunks {
+    /// Returns true if [`FileChunks::send`] may be used: if the bytes need not pass through this process to be digested.
+    #[must_use]
+    pub fn can_be_sent(&self) -> bool {
+        cfg!(target_os = "linux") && self.hasher.is_none()
+    }
+
+    /// Sends the next bytes from the file to a socket that does not block, at most [`SEND_BYTES`]. If it takes no more, this waits up
+    /// to `patience` for its reader.
+    ///
+    /// # Errors
+    /// [`SendError`]; the file must be as it was when it was verified.
+    pub fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        patience: Duration,
+    ) -> std::result::Result<Sent, SendError> {
+        let changed = |why: &str| SendError::from(damaged(self.blob.digest, why));
+        if !self.blob.file.has_same_content().map_err(|error| changed(&error.to_string()))? {
+            return Err(changed("its file was written to while it was sent"));
+        }
+        let mut sent = Sent { bytes: 0, is_blocked: false };
+        while self.at < self.end && sent.bytes < SEND_BYTES && !sent.is_blocked {
+            let count = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(SEND_AT_ONCE_BYTES);
+            match send_file(socket, self.blob.file.descriptor(), &mut self.at, count) {
+                Ok(0) => return Err(changed("its file has become shorter")),
+                Ok(count) => sent.bytes += count as u64,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    sent.is_blocked = !is_writable(socket, patience).map_err(SendError::Lost)?
+                }
+                Err(Errno::IO) => return Err(changed("it can't be read: its disk reports an error")),
+                Err(error) => return Err(SendError::Lost(error.into())),
+            }
+        }
+        Ok(sent)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    at: &mut u64,
+    count: usize,
+) -> rustix::io::Result<usize> {
+    rustix::fs::sendfile(socket, file, Some(at), count)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send_file(_: BorrowedFd<'_>, _: BorrowedFd<'_>, _: &mut u64, _: usize) -> rustix::io::Result<usize> {
+    Err(Errno::NOTSUP)
+}
+
+/// Waits until a socket takes bytes, or is closed.
+fn is_writable(socket: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
+    let patience = Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos().into() };
+    match rustix::event::poll(&mut polled, Some(&patience)) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn info(path: &Path) -> Result<Option<BlobInfo>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(info_of(&metadata))),
@@ -338,5 +459,59 @@ fn sync_folder(path: &Path) -> Result<()> {
     match synced {
         Err(error) if error.kind() != ErrorKind::InvalidInput => Err(BlobError::io(path, error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn put(folder: &Folder, upload: &str, bytes: &[u8], digest: Digest) {
+        let path = folder.root.join(upload);
+        fs::write(&path, bytes).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        folder.put(&path, &file, digest, bytes.len() as u64).unwrap();
+    }
+
+    #[test]
+    fn a_blob_that_is_stored_again_and_again_is_always_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path().to_owned()).unwrap();
+        let bytes = vec![7; 3 << 20];
+        let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
+        thread::scope(|scope| {
+            for uploader in 0..6 {
+                let (folder, bytes) = (&folder, &bytes);
+                scope.spawn(move || {
+                    for round in 0..10 {
+                        put(folder, &format!("{uploader}-{round}"), bytes, digest);
+                        let mut chunks = folder.read(digest).unwrap().chunks(0, bytes.len() as u64);
+                        let mut read = 0;
+                        while chunks.left_bytes() > 0 {
+                            read += chunks.next(1 << 20).unwrap().len();
+                        }
+                        assert_eq!(read, bytes.len());
+                    }
+                });
+            }
+        });
+        let names: Vec<_> =
+            fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["blobs"], "no upload is left");
+    }
+
+    #[test]
+    fn an_old_blob_is_stored_again_so_that_its_grace_time_begins_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path().to_owned()).unwrap();
+        let digest = Digest::from_bytes(Sha256::digest(b"x").into());
+        put(&folder, "first", b"x", digest);
+        let old = SystemTime::now() - Duration::from_secs(86_400);
+        File::options().write(true).open(folder.path_of(digest)).unwrap().set_modified(old).unwrap();
+        put(&folder, "second", b"x", digest);
+        let age = folder.find(digest).unwrap().unwrap().stored_at.elapsed().unwrap();
+        assert!(age < Duration::from_secs(60), "{age:?}");
     }
 }
