@@ -80,7 +80,7 @@ pub fn delete(store: &mut impl Fixture, second: i64, id: i64) {
 pub fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, expected: &str) {
     match result {
         Err(StoreError::Refused(
-            Refusal::Conflict(why) | Refusal::LabelSpent(why) | Refusal::ModelExists(why),
+            Refusal::Conflict(why) | Refusal::ModelExists(why) | Refusal::LabelSpent(why),
         )) => {
             assert!(why.contains(expected), "{why}");
         }
@@ -250,7 +250,7 @@ pub fn a_model_is_created_changed_renamed_deleted_and_restored(store: &mut impl 
     let changed = patch(None, Some(None), vec![tag("team", None), tag("owner", Some("ann"))]);
     let changed = update(store, 1, "m", &changed).unwrap();
     let tags = BTreeMap::from([("owner".to_owned(), "ann".to_owned())]);
-    let expected = Model { description: None, tags, updated_at: time(1), ..model.clone() };
+    let expected = Model { description: None, tags, updated_at: time(1), next_number: 2, ..model.clone() };
     assert_eq!(changed, expected);
     assert_eq!(store.reader().model("m").unwrap().unwrap().model, expected);
     assert_eq!(update(store, 2, "m", &ModelPatch::default()).unwrap(), expected, "no change, no new time");

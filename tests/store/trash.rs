@@ -25,8 +25,8 @@ pub fn a_deleted_version_is_restored_with_its_values_and_without_its_aliases(sto
     assert_eq!(find(store, &VersionRef::Id(version.id)), None);
     assert_eq!(store.reader().model("m").unwrap().unwrap().aliases, []);
     let restored = at(store, 4, |store, context| operations::restore(store, version.id, context)).unwrap();
-    let expected =
-        Version { status: Status::Staging, updated_at: time(4), changed_at: Some(time(4)), ..before };
+    let (updated_at, changed_at) = (time(4), Some(time(4)));
+    let expected = Version { status: Status::Staging, updated_at, changed_at, ..before };
     assert_eq!(restored, expected);
     assert_eq!(store.write(|store| store.find(version.id)).unwrap(), Some(expected));
     let again = at(store, 5, |store, context| operations::restore(store, version.id, context));
@@ -94,6 +94,14 @@ pub fn a_version_that_was_deleted_before_its_model_is_not_restored_with_it(store
         })
         .unwrap();
         let renamed = store.write(|store| store.find(two.id)).unwrap().unwrap();
-        assert_eq!(renamed, Version { name: name.to_owned(), updated_at: expected, ..version.clone() });
+        assert_eq!(
+            renamed,
+            Version {
+                name: name.to_owned(),
+                updated_at: expected.clone(),
+                changed_at: Some(expected),
+                ..version.clone()
+            }
+        );
     }
 }

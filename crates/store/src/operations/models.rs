@@ -161,5 +161,6 @@ pub fn restore_model(
             restore_unchecked(store, version, context)?;
         }
     }
-    Ok(Model { deleted_at: None, updated_at, ..model })
+    store.touch_model(model.key, &updated_at)?;
+    Ok(Model { deleted_at: None, changed_at: Some(updated_at.clone()), updated_at, ..model })
 }
