@@ -38,6 +38,11 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         pages_by_cursor_show_each_version_once,
         a_visitor_that_stops_changes_nothing_but_what_is_visited,
         a_visitor_of_events_that_stops_gets_the_same_page,
+        search::ordered::pages_in_an_order_of_several_keys_join_to_the_whole_list,
+        search::ordered::a_page_begins_after_the_last_row_of_the_one_before_while_rows_come_and_go,
+        search::ordered::recorded_metrics_and_tags_leave_the_place_of_a_version,
+        search::ordered::models_are_searched_by_name_and_tags_and_prompts_are_apart,
+        search::ordered::the_newest_version_of_each_status_is_found_for_many_models,
         models::numbers_count_up_and_are_never_given_out_again,
         models::a_registration_may_skip_numbers_and_bring_its_times,
         models::a_version_is_named_by_number_label_and_alias,
@@ -56,11 +61,6 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         tags::fields_and_tags_change_in_one_update_with_one_event,
         search::searches_match_the_evaluation_of_their_filters,
         search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
-        search::ordered::pages_in_an_order_of_several_keys_join_to_the_whole_list,
-        search::ordered::a_page_begins_after_the_last_row_of_the_one_before_while_rows_come_and_go,
-        search::ordered::recorded_metrics_and_tags_leave_the_place_of_a_version,
-        search::ordered::models_are_searched_by_name_and_tags_and_prompts_are_apart,
-        search::ordered::the_newest_version_of_each_status_is_found_for_many_models,
     ] {
         test(&mut fixture());
     }
