@@ -21,7 +21,7 @@ while read -r name package; do
     if [ "$(cat "$venv/installed.txt" 2>/dev/null)" != "$package" ]; then
         rm -rf "$venv"
         python3 -m venv "$venv" || fail "python3 can't make a virtual environment (Debian: apt-get install python3-venv)"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check "$package" \
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "$package" < /dev/null \
             || fail "$package could not be installed; PyPI has to be reachable for that"
         echo "$package" > "$venv/installed.txt"
     fi

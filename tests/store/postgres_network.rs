@@ -161,7 +161,7 @@ fn start_bouncer(program: &Path, folder: &Path) -> Bouncer {
 #[test]
 fn postgres_behind_pgbouncer_passes_the_store_suite() {
     let (Some(program), Some(cluster)) =
-        (pgbouncer(), Cluster::start(&["-cfsync=off", "-clisten_addresses=", "-cmax_connections=50"]))
+        (pgbouncer(), Cluster::start(&["-cfsync=off", "-clisten_addresses=", "-cmax_connections=200"]))
     else {
         return left_out("PostgreSQL or PgBouncer is not installed, so they are not tested together");
     };
