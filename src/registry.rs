@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod error;
+mod hub;
 mod models;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::{
 pub use crate::store::{ReadStore, StoreError, VisitVersions};
 pub use artifacts::Bytes;
 pub use error::RegistryError;
+pub use hub::{HubFiles, HubModels, HubRefs};
 pub use models::AliasChange;
 
 /// Returns the current time. Each run of a change calls it once.

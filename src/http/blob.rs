@@ -39,7 +39,8 @@ static CHUNKS: Semaphore = Semaphore::const_new(MAX_CHUNKS);
 pub(super) async fn answer(call: &Call, digest: Digest, mut response: HttpResponseBuilder) -> Answer {
     let missing = || RegistryError::from(BlobError::Missing { digest });
     let size_bytes = call.registry().find_blob(digest).await?.ok_or_else(missing)?.size_bytes;
-    let tag = format!("sha256:{digest}");
+    // Clients of the Hugging Face Hub take this form for a SHA-256.
+    let tag = digest.to_string();
     response
         .insert_header((header::ETAG, format!("\"{tag}\"")))
         .insert_header((header::ACCEPT_RANGES, "bytes"))

@@ -51,6 +51,11 @@ impl Endpoint {
         Self { path: D::path(), method, tag, operation: D::operation(), route }
     }
 
+    /// Creates the endpoint of a handler that the description leaves out.
+    pub(super) fn undescribed(method: Method, path: &str, route: fn() -> Route) -> Self {
+        Self { path: path.to_owned(), method, tag: "", operation: Operation::default(), route }
+    }
+
     /// Returns true if it needs no key: its description says `security(())`.
     pub(super) fn is_public(&self) -> bool {
         self.operation.security.is_some()

@@ -10,6 +10,7 @@ use crate::{actors::NotReady, artifact::blobs::BlobError, domain::Refusal, regis
 
 use super::{
     fault::Fault,
+    hub::HubError,
     oci::OciError,
     openapi::{Failure, Unfit},
     stream,
@@ -60,6 +61,8 @@ pub(super) enum ApiError {
     BodyBroken(String),
     #[error(transparent)]
     Oci(#[from] OciError),
+    #[error(transparent)]
+    Hub(HubError),
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path supports only {0}")]
@@ -133,6 +136,7 @@ impl ResponseError for ApiError {
             Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::Oci(error) => error.status(),
+            Self::Hub(error) => error.status(),
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -201,8 +205,8 @@ impl ApiError {
         format!("{self}{hint}")
     }
 
-    /// Returns the message for a client of the OCI API. What failed in the server is only logged.
-    pub(super) fn oci_detail(&self) -> Option<String> {
+    /// Returns the message for a client that gets no id of the request in it. What failed in the server is only logged.
+    pub(super) fn known_detail(&self) -> Option<String> {
         let is_bug = matches!(self, Self::Registry(RegistryError::Failed(_)));
         (!is_bug).then(|| self.detail())
     }

@@ -26,7 +26,7 @@ use super::{
     app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_body},
-    oci,
+    hub, oci,
     request::is_v1,
     request_id,
 };
@@ -50,6 +50,12 @@ pub(super) async fn observe(
         // actix reads to the end of the body, and a proxy may see that end elsewhere. So the connection must serve no other request.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    let is_failure = response.status().is_client_error() || response.status().is_server_error();
+    let is_hub = is_failure && hub::is_hub(response.request().match_info());
+    if is_hub {
+        let detail = detail(&response, id.to_str().unwrap_or_default());
+        response = hub::fail(response, &detail);
+    }
     let time = started.elapsed();
     count(&response, time);
     log(&response, &id, time, app.as_ref());
@@ -64,13 +70,16 @@ pub(super) async fn observe(
     let failure =
         response.response().error().filter(|_| is_v1).and_then(|error| error.as_error::<ApiError>());
     let is_oci = oci::is_oci(response.request().match_info());
-    if is_oci && (status.is_client_error() || status.is_server_error()) {
-        let body = oci_body(&response, id.to_str().unwrap_or_default());
+    if is_hub {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    } else if is_oci && is_failure {
+        let known = response.response().error().and_then(|error| error.as_error::<ApiError>());
+        let body = oci::error_body(status, known, &detail(&response, id.to_str().unwrap_or_default()));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response = response.map_body(|_, _| BoxBody::new(body));
     } else if let (Some(body), true) = (failure.map(ApiError::v1_body), is_json) {
         response = response.map_body(|_, _| BoxBody::new(body));
-    } else if !is_json && (status.is_client_error() || status.is_server_error()) {
+    } else if !is_json && is_failure {
         // The router and the CORS check answer errors in plain text.
         let error = response.response().error().map(ToString::to_string);
         let detail = plain_body(status, error, id.to_str().unwrap_or_default(), is_v1);
@@ -80,17 +89,15 @@ pub(super) async fn observe(
     Ok(response.map_body(|_, body| ObservedBody { body, _guard: guard }))
 }
 
-/// Returns the body of an error of the OCI API.
-fn oci_body(response: &ServiceResponse<BoxBody>, id: &str) -> String {
+/// Returns what the client of a failed request may know.
+fn detail(response: &ServiceResponse<BoxBody>, id: &str) -> String {
     let (status, error) = (response.status(), response.response().error());
-    let known = error.and_then(|error| error.as_error::<ApiError>());
     let failed = || format!("the server failed; its log has the details of request {id}");
-    let detail = match known {
-        Some(known) => known.oci_detail().unwrap_or_else(failed),
+    match error.and_then(|error| error.as_error::<ApiError>()) {
+        Some(known) => known.known_detail().unwrap_or_else(failed),
         None if status.is_server_error() => failed(),
         None => error.map_or_else(|| status.to_string(), ToString::to_string),
-    };
-    oci::error_body(status, known, &detail)
+    }
 }
 
 /// Refuses a request that is not for this server, or after which actix would read everything that follows as a body.

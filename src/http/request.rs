@@ -3,11 +3,11 @@
 use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpRequest, HttpResponse,
     dev::{self, Path, Url},
     http::{
         Method,
-        header::{self, HeaderMap, HeaderName},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     web::{Bytes, Data},
 };
@@ -181,6 +181,21 @@ impl Call {
         self.valid(read, "query", name, text)
     }
 
+    /// Returns all values of a query parameter.
+    pub(super) fn queries(&self, name: &str) -> Vec<&str> {
+        self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Returns true if a query parameter is given that is not empty.
+    pub(super) fn has_query(&self, name: &str) -> bool {
+        self.query_text(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Returns true if a query parameter is given as true: `True`, as Python writes it, `true` or `1`.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        self.query_text(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+    }
+
     /// Reads the maximum number of rows in an answer.
     pub(super) fn limit(&mut self, default: i64, most: i64) -> u32 {
         let limit = self.query_integer("limit", 1, most).unwrap_or(default);
@@ -257,7 +272,11 @@ impl Call {
         Some(self.request.headers().get(name)?.to_str().ok()?.trim().to_owned())
     }
 
-    async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// As [`body::read`].
+    pub(super) async fn body_bytes(&mut self, limit: BodyLimit) -> Result<Bytes, ApiError> {
         let options = &self.app.options;
         let limit = match limit {
             BodyLimit::Write => (options.max_write_body_bytes, "CAIA_REGISTRY_MAX_WRITE_BODY_BYTES"),
@@ -362,6 +381,28 @@ impl Call {
         let kept = self.query.iter().filter(|(name, _)| name != "cursor" && name != "offset");
         query.extend_pairs(kept).append_pair("cursor", cursor);
         format!("{}?{}", self.request.uri().path(), query.finish())
+    }
+
+    /// Adds a link to the next page, if there is one. It is absolute if the request names its host, for clients that don't
+    /// resolve it.
+    pub(super) fn link_next(&self, response: &mut HttpResponse, next: Option<&Cursor>) {
+        let Some(next) = next else { return };
+        let page = self.next_page(&next.encode());
+        let link = format!("<{}{page}>; rel=\"next\"", self.origin().unwrap_or_default());
+        if let Ok(link) = HeaderValue::try_from(link) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+    }
+
+    /// Returns the scheme and host by which the client reaches this server, if it names a host.
+    fn origin(&self) -> Option<String> {
+        let head = self.request.headers();
+        let host = head.get(header::HOST)?.to_str().ok()?;
+        let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        let is_encrypted = self.app.options.tls.is_some()
+            || self.app.options.proxies.is_encrypted(self.request.peer_addr(), head);
+        let scheme = if is_encrypted { "https" } else { "http" };
+        host.chars().all(is_host).then(|| format!("{scheme}://{host}"))
     }
 
     /// Returns the end of the previous page.

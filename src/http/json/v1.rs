@@ -176,7 +176,7 @@ pub(in crate::http) fn write_event(out: &mut Vec<u8>, trail: &TrailEvent<'_>) {
 }
 
 /// Returns a stored time in RFC 3339. A time that no server of ours wrote stays as it is.
-fn time(stored: &str) -> Cow<'_, str> {
+pub(super) fn time(stored: &str) -> Cow<'_, str> {
     Timestamp::parse(stored).map_or(Cow::Borrowed(stored), |time| Cow::Owned(time.to_rfc3339()))
 }
 
