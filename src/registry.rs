@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use crate::store::{ReadStore, StoreError, VisitVersions};
-pub use artifacts::Bytes;
+pub use artifacts::{Bytes, MIN_GRACE};
 pub use error::RegistryError;
 pub use hub::{HubFiles, HubModels, HubRefs};
 pub use models::AliasChange;

@@ -6,7 +6,21 @@ use clap::Command;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch"]),
-    ("Look", &["list", "show", "production", "metrics", "compare", "events", "history", "stats", "verify"]),
+    (
+        "Look",
+        &[
+            "list",
+            "show",
+            "files",
+            "production",
+            "metrics",
+            "compare",
+            "events",
+            "history",
+            "stats",
+            "verify",
+        ],
+    ),
     ("Change", &["bench", "promote", "rollback", "update", "delete", "restore"]),
     ("Models, aliases and tags", &["model", "alias", "tag"]),
     ("This program", &["config", "completions", "man"]),

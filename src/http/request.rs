@@ -1,6 +1,6 @@
 //! Reads authenticated requests: path, query, headers and body, collecting every error for one 422 answer.
 
-use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr};
+use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr, rc::Rc};
 
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
@@ -22,6 +22,7 @@ use crate::{
 use super::{
     app::App,
     body::{self, Fields, Pieces},
+    connection::ConnectionState,
     error::ApiError,
     fault::{FaultType, Faults, Problem},
     json::Form,
@@ -260,6 +261,11 @@ impl Call {
     /// Returns the body as pieces, of any length.
     pub(super) fn pieces(&mut self) -> Pieces<'_> {
         Pieces::new(&self.request, &mut self.payload, self.app.options.deadlines.body)
+    }
+
+    /// Returns the connection that the request came on.
+    pub(super) fn connection(&self) -> Option<Rc<ConnectionState>> {
+        self.request.conn_data::<Rc<ConnectionState>>().cloned()
     }
 
     /// Returns the path as it was sent.

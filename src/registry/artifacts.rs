@@ -1,14 +1,22 @@
 //! The use cases of the artifact store.
 
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+
 use crate::{
     actors::{Artifacts, UploadWriter},
-    artifact::blobs::{BlobError, BlobInfo, Chunks, OpenBlob, UploadId},
+    artifact::blobs::{BlobError, BlobInfo, Chunks, FileChunks, OpenBlob, SendError, Sent, UploadId},
     domain::{Digest, Manifest, Refusal},
 };
 
 use super::{Registry, RegistryError, Result};
 
 pub use crate::actors::Bytes;
+
+/// The shortest grace time of garbage collection beside servers.
+pub const MIN_GRACE: Duration = Duration::from_secs(24 * 3_600);
+/// After this time a blob that no version has counts as missing. A client that found the blob just before has
+/// the rest of [`MIN_GRACE`] to register its version.
+const MAX_UNUSED: Duration = Duration::from_secs(12 * 3_600);
 
 /// Blobs that are looked up in one job: few, so that transfers don't wait long.
 const BLOBS_PER_JOB: usize = 256;
@@ -32,9 +40,25 @@ impl Registry {
         self.artifacts.as_ref().ok_or(RegistryError::NoArtifactStore)
     }
 
-    /// Looks up a blob. One that is damaged counts as missing, so that clients upload it again.
+    /// Looks up a blob that a client wants to use for a version. One that is damaged counts as missing, and so does one that
+    /// garbage collection may remove soon: the client uploads it again, and so makes it new.
     pub async fn find_blob(&self, digest: Digest) -> Result<Option<BlobInfo>> {
-        Ok(self.artifacts()?.find(digest).await?)
+        let found = self.artifacts()?.find(digest).await?;
+        self.usable(digest, found).await
+    }
+
+    async fn usable(&self, digest: Digest, found: Option<BlobInfo>) -> Result<Option<BlobInfo>> {
+        let Some(info) = found else { return Ok(None) };
+        if info.stored_at.elapsed().is_ok_and(|age| age > MAX_UNUSED) {
+            let is_used = self.read(move |store| store.has_file(&digest.to_string())).await?;
+            return Ok(is_used.then_some(info));
+        }
+        Ok(Some(info))
+    }
+
+    /// Returns an address at which a client can read the blob without this server, if clients are to be sent there.
+    pub async fn blob_address(&self, digest: Digest) -> Result<Option<String>> {
+        Ok(self.artifacts()?.address(digest).await?)
     }
 
     /// Checks that the store has the files of a manifest.
@@ -50,7 +74,7 @@ impl Registry {
         for files in manifest.files().chunks(BLOBS_PER_JOB) {
             let found = artifacts.find_all(files.iter().map(|file| file.sha256).collect()).await?;
             for (file, found) in files.iter().zip(found) {
-                let Some(found) = found else {
+                let Some(found) = self.usable(file.sha256, found).await? else {
                     return Err(Refusal::Conflict(format!(
                         "the artifact store has no blob sha256:{}, which is {:?}; upload it, then register again",
                         file.sha256, file.path
@@ -69,20 +93,39 @@ impl Registry {
         Ok(())
     }
 
-    /// Opens a blob to read a part of it, or all of it. If not all bytes are requested, the blob is verified first, unless
-    /// that was done since its file was last changed. A whole one is verified while it is read.
+    /// Opens a blob. All of it is verified while it is read, unless that was done since its file was last changed.
     ///
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Damaged`].
-    pub async fn read_blob(&self, digest: Digest, is_whole: bool) -> Result<OpenBlob> {
-        let artifacts = self.artifacts()?;
-        let blob = artifacts.read(digest).await?;
-        if is_whole || blob.is_verified() { Ok(blob) } else { Ok(artifacts.verify(blob).await?) }
+    pub async fn open_blob(&self, digest: Digest) -> Result<OpenBlob> {
+        Ok(self.artifacts()?.read(digest).await?)
+    }
+
+    /// Verifies a blob of which a part will be read, unless that was done since its file was last changed.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`].
+    pub async fn verified_blob(&self, blob: OpenBlob) -> Result<OpenBlob> {
+        if blob.is_verified() { Ok(blob) } else { Ok(self.artifacts()?.verify(blob).await?) }
     }
 
     /// Reads the next bytes of a blob, at most `limit_bytes`.
     pub async fn next_chunk(&self, chunks: Chunks, limit_bytes: usize) -> Result<(Bytes, Chunks)> {
         Ok(self.artifacts()?.next(chunks, limit_bytes).await?)
+    }
+
+    /// Sends the next bytes of a blob to a socket that does not block. If it takes no more, this waits up to `patience` for its
+    /// reader.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; the inner error is of the blob or the socket.
+    pub async fn send_chunk(
+        &self,
+        chunks: FileChunks,
+        socket: Arc<OwnedFd>,
+        patience: Duration,
+    ) -> Result<(std::result::Result<Sent, SendError>, FileChunks)> {
+        Ok(self.artifacts()?.send(chunks, socket, patience).await?)
     }
 
     /// Begins an upload.

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File, FileType, Metadata, OpenOptions},
     io::{self, ErrorKind},
+    os::fd::{AsFd as _, BorrowedFd},
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -132,6 +133,16 @@ impl OpenFile {
             }
         }
         Ok(filled)
+    }
+
+    /// Returns the descriptor of the file.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Checks that the file is still as it was opened.
+    pub(super) fn confirm_state(&self) -> Result<(), ArtifactError> {
+        self.confirm_unchanged(self.size_bytes())
     }
 
     /// Checks that the file is still as it was opened, and that all of it was read.

@@ -2,20 +2,34 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use actix_web::ResponseError as _;
+use actix_web::{ResponseError as _, rt::net::TcpStream};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     time::timeout,
 };
+use tokio_rustls::server::TlsStream;
 
 use super::super::{error::ApiError, request_id};
 
 /// The bytes below HTTP, encrypted or not.
 pub(super) type Stream = Box<dyn Io>;
 
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Returns the socket if bytes go to it as they are.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+impl Io for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+impl Io for TlsStream<TcpStream> {}
+
+impl Io for tokio::io::Empty {}
 
 /// How long a client has to read its last answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);

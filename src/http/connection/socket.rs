@@ -3,15 +3,17 @@
 use std::{
     io,
     net::IpAddr,
+    os::fd::AsFd as _,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_web::rt::time::Sleep;
+use actix_web::rt::{net::TcpStream, time::Sleep};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     time::{Instant, sleep_until},
 };
 
@@ -20,7 +22,7 @@ use super::{
     final_response::{self, Stream},
     guard::ConnectionGuard,
     head::PartialHead,
-    state::ConnectionState,
+    state::{ConnectionState, Want},
 };
 
 /// How long a client may take to send and to receive.
@@ -87,11 +89,13 @@ type Refusal = (&'static str, Option<ApiError>);
 
 impl Connection {
     pub(super) fn new(stream: Stream, peer: IpAddr, deadlines: Deadlines, guard: ConnectionGuard) -> Self {
+        let state = Rc::<ConnectionState>::default();
+        state.set_plain(stream.plain().is_some());
         Self {
             stream,
             peer,
             deadlines,
-            state: Rc::default(),
+            state,
             guard,
             requests: 0,
             head: PartialHead::default(),
@@ -188,6 +192,25 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Serves a body that goes to the socket beside actix. All that actix has written is on its way by now.
+    fn serve_direct(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent_bytes = self.state.take_sent_bytes();
+        if sent_bytes > 0 {
+            self.since = Instant::now();
+            self.abandon_by = None;
+        }
+        match (self.state.wants(), self.stream.plain()) {
+            (Want::Nothing, _) | (_, None) => return Poll::Ready(Ok(())),
+            (Want::Socket, Some(socket)) => self.state.give_socket(socket.as_fd().try_clone_to_owned()),
+            (Want::Reader, Some(socket)) => match poll_writable(socket, context)? {
+                Poll::Ready(()) => self.state.reader_is_back(),
+                Poll::Pending => return self.wait_for_receiver(context),
+            },
+        }
+        context.waker().wake_by_ref();
+        Poll::Ready(Ok(()))
+    }
+
     /// Makes sure that the connection is polled at its next deadline. An alarm that is set too early stays, so that
     /// most requests need not touch it.
     fn set_alarm(&mut self, now: Instant, context: &mut Context<'_>) {
@@ -200,6 +223,26 @@ impl Connection {
         }
         if self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(context).is_ready()) {
             context.waker().wake_by_ref();
+        }
+    }
+}
+
+/// Waits until a socket takes bytes. Another thread may have filled it, which tokio does not know.
+fn poll_writable(socket: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    loop {
+        std::task::ready!(socket.poll_write_ready(context))?;
+        let asked = socket.try_io(Interest::WRITABLE, || {
+            let mut polled = [PollFd::new(socket, PollFlags::OUT)];
+            match rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+                Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        });
+        match asked {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            asked => return Poll::Ready(asked),
         }
     }
 }
@@ -260,6 +303,7 @@ impl AsyncWrite for Connection {
         if Pin::new(&mut own.stream).poll_flush(context)?.is_pending() {
             return own.wait_for_receiver(context);
         }
+        std::task::ready!(own.serve_direct(context))?;
         own.write_by = None;
         own.follow_requests();
         let now = Instant::now();

@@ -1,8 +1,8 @@
 //! The files of a version: their bytes, their list, and what is known about single ones.
 
-use actix_web::{
-    HttpResponse,
-    http::{StatusCode, header},
+use actix_web::http::{
+    StatusCode,
+    header::{self, HeaderName, HeaderValue},
 };
 use serde_json::Value;
 
@@ -27,8 +27,8 @@ use super::{
 
 /// Paths that one request may ask about.
 const MAX_PATHS: usize = 10_000;
-const LINKED_ETAG: &str = "x-linked-etag";
-const LINKED_SIZE: &str = "x-linked-size";
+const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
+const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
 /// What a name stands for can change, so clients ask again, and the entity tag tells that they have the bytes.
 const REVALIDATE: &str = "private, no-cache";
 
@@ -40,20 +40,23 @@ pub(super) async fn resolve(call: Call) -> Answer {
     let (commit, file) = call.registry().hub_file(name, revision, path.clone()).await??;
     let digest = file.sha256.as_deref().and_then(|text| Digest::parse("sha256", text).ok().flatten());
     let digest = digest.ok_or_else(|| commit.not_stored(&path))?;
-    let mut response = HttpResponse::Ok();
-    response.insert_header((COMMIT, commit.revision.as_str()));
-    response.insert_header((LINKED_ETAG, format!("\"{digest}\"")));
-    if let Some(size_bytes) = file.size_bytes {
-        response.insert_header((LINKED_SIZE, size_bytes));
-    }
-    let mut response = match blob::answer(&call, digest, response).await {
+    let mut response = match blob::answer(&call, digest).await {
         Err(ApiError::Registry(
             RegistryError::NoArtifactStore | RegistryError::Blob(BlobError::Missing { .. }),
         )) => return Err(commit.not_stored(&path).into()),
         answer => answer?,
     };
-    if response.status() != StatusCode::TEMPORARY_REDIRECT {
-        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static(REVALIDATE));
+    let is_redirect = response.status() == StatusCode::TEMPORARY_REDIRECT;
+    let headers = [
+        (COMMIT, Some(commit.revision)),
+        (LINKED_ETAG, Some(format!("\"{digest}\""))),
+        (LINKED_SIZE, file.size_bytes.map(|size_bytes| size_bytes.to_string())),
+        (header::CACHE_CONTROL, (!is_redirect).then(|| REVALIDATE.to_owned())),
+    ];
+    for (name, value) in headers {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            response.headers_mut().insert(name, value);
+        }
     }
     Ok(response)
 }
