@@ -206,7 +206,7 @@ fn a_wrong_key_differs_from_a_missing_one() {
         let missing = app.request("GET", path, &[("X-API-Key", "")], None);
         fails(&missing, 401, Some("GatedRepo"), "an API key is required");
     }
-    let open = TestApp::with(|settings| settings.http.keys = Keys::of::<&str>([]));
+    let open = TestApp::with(|settings| settings.http.keys = Keys::of([]));
     fails(&open.get("/api/models/m"), 401, Some("GatedRepo"), "no API key is configured");
     let caller = app.get("/api/whoami-v2").ok();
     assert_eq!((&caller["name"], &caller["type"]), (&json!("key:test…"), &json!("user")));
