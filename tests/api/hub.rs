@@ -220,7 +220,8 @@ fn the_paths_of_other_apis_are_theirs() {
         let answer = app.get(path);
         assert_eq!((answer.status, answer.header("x-error-code")), (404, None), "{path}");
     }
-    assert_eq!(app.get("/models/7/resolve/main/c").refused(404), "there is nothing at this path");
+    let unknown = app.get("/models/7/unknown/main/c").refused(404);
+    assert_eq!(app.get("/models/7/resolve/main/c").refused(404), unknown);
 }
 
 #[test]
@@ -343,7 +344,7 @@ fn a_description_has_all_files_of_a_large_version() {
 #[test]
 fn bytes_that_are_elsewhere_are_not_promised_and_not_denied_for_good() {
     let app = with_store();
-    let elsewhere = json!({"sha256": "ab".repeat(32), "size_bytes": 5});
+    let elsewhere = json!({"checkpoint_sha256": "ab".repeat(32), "checkpoint_size_bytes": 5});
     app.register_with("m", "v1", &elsewhere);
     let tree = app.get("/api/models/m/tree/main").ok();
     assert_eq!((&tree[0]["path"], &tree[0]["size"]), (&json!("v1"), &json!(5)));

@@ -10,7 +10,7 @@ mod path;
 mod siblings;
 
 use actix_web::{
-    Route,
+    Route, guard,
     http::Method,
     web::{self, ServiceConfig},
 };
@@ -41,12 +41,12 @@ fn endpoints() -> Vec<Endpoint> {
         (Method::GET, "/api/models/{name}/auth-check/write", || web::to(models::write_check)),
         (Method::GET, "/api/models/{name}", || web::to(models::get)),
         (Method::GET, "/api/whoami-v2", || web::to(models::whoami)),
-        (Method::GET, "/{name}/resolve/{revision}/{path}", || web::to(files::resolve)),
     ];
     calls.into_iter().map(|(method, path, route)| Endpoint::undescribed(method, path, route)).collect()
 }
 
-/// Registers the endpoints, each counted in `requests` by its path. Files are at the root, so all other APIs come first.
+/// Registers the endpoints, each counted in `requests` by its path. Files are at the root, so all other APIs come first, and paths
+/// that they leave unknown stay unknown.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     for others in ["/api/datasets", "/api/spaces"] {
         paths.service(web::scope(others).default_service(web::to(only_models)));
@@ -56,6 +56,10 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     endpoint::serve(paths, requests, &all, |path| {
         path.replace("{name}", "{name:.+}").replace("{path}", "{path:.+}")
     });
+    let pattern = "/{name:.+}/resolve/{revision}/{path:.+}";
+    let file = endpoint::at(requests, "/{name}/resolve/{revision}/{path}", pattern, "GET, HEAD".to_owned());
+    let file = file.guard(guard::fn_guard(|context| path::is_file(context.head().uri.path())));
+    paths.service(file.route(web::get().to(files::resolve)).route(web::head().to(files::resolve)));
 }
 
 async fn only_models(_: Call) -> Answer {

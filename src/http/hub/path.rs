@@ -21,8 +21,13 @@ pub(in crate::http) fn is_hub(path: &Path<Url>) -> bool {
     let is_under = |prefix: &&str| {
         path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
+    PREFIXES.iter().any(|prefix| is_under(&prefix)) || is_file(path)
+}
+
+/// Returns true if a path is of a file, and does not begin as those of another API do.
+pub(super) fn is_file(path: &str) -> bool {
     let name = path.split_once("/resolve/").and_then(|(name, _)| name.strip_prefix('/'));
-    PREFIXES.iter().any(|prefix| is_under(&prefix)) || name.is_some_and(|name| !is_reserved(name))
+    name.is_some_and(|name| !is_reserved(name))
 }
 
 fn is_reserved(name: &str) -> bool {
