@@ -140,9 +140,10 @@ impl OpenFile {
         self.file.as_fd()
     }
 
-    /// Checks that the file is still as it was opened.
-    pub(super) fn confirm_state(&self) -> Result<(), ArtifactError> {
-        self.confirm_unchanged(self.size_bytes())
+    /// Returns true if nothing was written to the file since it was opened. It may have been removed or replaced.
+    pub(super) fn has_same_content(&self) -> io::Result<bool> {
+        let now = FileState::of(&self.file.metadata()?);
+        Ok((now.size_bytes, now.modified_ns) == (self.state.size_bytes, self.state.modified_ns))
     }
 
     /// Checks that the file is still as it was opened, and that all of it was read.

@@ -40,6 +40,8 @@ const MAX_REMEMBERED: usize = 100_000;
 const SEND_BYTES: u64 = 16 << 20;
 /// Bytes that the system is asked to send at once.
 const SEND_AT_ONCE_BYTES: usize = 1 << 20;
+/// A sound blob that was stored this recently is not stored again.
+const FRESH: Duration = Duration::from_secs(3_600);
 /// The largest blob that is verified before it is opened, in bytes; it takes a few milliseconds.
 const SMALL_BYTES: u64 = 4 << 20;
 
@@ -48,6 +50,8 @@ const SMALL_BYTES: u64 = 4 << 20;
 pub(super) struct Folder {
     root: PathBuf,
     verdicts: Verdicts,
+    /// Held while a blob is placed, until it is remembered as sound.
+    placing: Mutex<()>,
 }
 
 /// Which files were verified, and if they were sound. Clones share it.
@@ -75,7 +79,7 @@ impl Folder {
         fs::create_dir_all(&blobs).map_err(|source| BlobError::io(&blobs, source))?;
         // Links in the path are followed once, so a store can't change its place while a server runs.
         let root = fs::canonicalize(&root).map_err(|source| BlobError::io(&root, source))?;
-        Ok(Self { root, verdicts: Verdicts::default() })
+        Ok(Self { root, verdicts: Verdicts::default(), placing: Mutex::default() })
     }
 
     pub(super) fn blobs(&self) -> PathBuf {
@@ -109,7 +113,8 @@ impl Folder {
         Ok((!is_damaged).then(|| info_of(&metadata)))
     }
 
-    /// Makes a file, which is on the disk, the blob `digest`. It replaces an existing one, which may be damaged.
+    /// Makes a file, which is on the disk, the blob `digest`. It replaces one that is old or
+    /// may be damaged.
     pub(super) fn put(&self, from: &Path, file: &File, digest: Digest, size_bytes: u64) -> Result<()> {
         let path = self.path_of(digest);
         let folder = crate::write::folder_of(&path);
@@ -119,9 +124,24 @@ impl Folder {
         }
         // Grace times count from here.
         file.set_modified(SystemTime::now()).map_err(|source| BlobError::io(from, source))?;
-        // The uploads must be on the same file system.
+        self.place(from, file, digest, size_bytes)?;
+        // Also for a blob that another upload has placed and perhaps not synced yet.
+        sync_folder(folder)
+    }
+
+    /// Renames a file to its blob, unless the same blob is there, sound and new: a replacement would make its readers verify it
+    /// again.
+    fn place(&self, from: &Path, file: &File, digest: Digest, size_bytes: u64) -> Result<()> {
+        let path = self.path_of(digest);
+        let _one_at_a_time = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(found) = fs::metadata(&path)
+            && self.verdicts.of(digest, FileState::of(&found)) == Some(true)
+            && info_of(&found).stored_at.elapsed().is_ok_and(|age| age < FRESH)
+        {
+            return fs::remove_file(from).map_err(|source| BlobError::io(from, source));
+        }
+        // The uploads are on the same file system.
         fs::rename(from, &path).map_err(|source| BlobError::io(&path, source))?;
-        sync_folder(folder)?;
         let metadata = file.metadata().map_err(|source| BlobError::io(&path, source))?;
         // Unless another program wrote to the upload.
         self.verdicts.remember(digest, FileState::of(&metadata), metadata.len() == size_bytes);
@@ -232,7 +252,14 @@ impl FileBlob {
     /// # Errors
     /// [`BlobError::Damaged`], also if it can't be read.
     pub fn verify(&mut self) -> Result<()> {
-        let measured = self.file.measure(|_, _| true);
+        let measured = match self.file.measure(|_, _| true) {
+            // Another upload of the same blob has just replaced it.
+            Err(ArtifactError::Changed { path }) => {
+                self.file = OpenFile::open(path).map_err(|error| missing_or(self.digest, error))?;
+                self.file.measure(|_, _| true)
+            }
+            measured => measured,
+        };
         let measured = measured.map_err(|error| damaged(self.digest, &error.to_string()))?;
         self.judge(measured.sha256)
     }
@@ -337,7 +364,9 @@ impl FileChunks {
         patience: Duration,
     ) -> std::result::Result<Sent, SendError> {
         let changed = |why: &str| SendError::from(damaged(self.blob.digest, why));
-        self.blob.file.confirm_state().map_err(|error| changed(&error.to_string()))?;
+        if !self.blob.file.has_same_content().map_err(|error| changed(&error.to_string()))? {
+            return Err(changed("its file was written to while it was sent"));
+        }
         let mut sent = Sent { bytes: 0, is_blocked: false };
         while self.at < self.end && sent.bytes < SEND_BYTES && !sent.is_blocked {
             let count = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(SEND_AT_ONCE_BYTES);
@@ -430,5 +459,59 @@ fn sync_folder(path: &Path) -> Result<()> {
     match synced {
         Err(error) if error.kind() != ErrorKind::InvalidInput => Err(BlobError::io(path, error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn put(folder: &Folder, upload: &str, bytes: &[u8], digest: Digest) {
+        let path = folder.root.join(upload);
+        fs::write(&path, bytes).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        folder.put(&path, &file, digest, bytes.len() as u64).unwrap();
+    }
+
+    #[test]
+    fn a_blob_that_is_stored_again_and_again_is_always_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path().to_owned()).unwrap();
+        let bytes = vec![7; 3 << 20];
+        let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
+        thread::scope(|scope| {
+            for uploader in 0..6 {
+                let (folder, bytes) = (&folder, &bytes);
+                scope.spawn(move || {
+                    for round in 0..10 {
+                        put(folder, &format!("{uploader}-{round}"), bytes, digest);
+                        let mut chunks = folder.read(digest).unwrap().chunks(0, bytes.len() as u64);
+                        let mut read = 0;
+                        while chunks.left_bytes() > 0 {
+                            read += chunks.next(1 << 20).unwrap().len();
+                        }
+                        assert_eq!(read, bytes.len());
+                    }
+                });
+            }
+        });
+        let names: Vec<_> =
+            fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["blobs"], "no upload is left");
+    }
+
+    #[test]
+    fn an_old_blob_is_stored_again_so_that_its_grace_time_begins_again() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::open(root.path().to_owned()).unwrap();
+        let digest = Digest::from_bytes(Sha256::digest(b"x").into());
+        put(&folder, "first", b"x", digest);
+        let old = SystemTime::now() - Duration::from_secs(86_400);
+        File::options().write(true).open(folder.path_of(digest)).unwrap().set_modified(old).unwrap();
+        put(&folder, "second", b"x", digest);
+        let age = folder.find(digest).unwrap().unwrap().stored_at.elapsed().unwrap();
+        assert!(age < Duration::from_secs(60), "{age:?}");
     }
 }
