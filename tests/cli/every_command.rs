@@ -11,10 +11,11 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 31] = [
     &["list"],
     &["list", "--json"],
     &["show", "7"],
+    &["files", "7"],
     &["list", "m", "--deleted"],
     &["events", "7"],
     &["events", "m", "--model"],
