@@ -7,7 +7,10 @@ use crate::{
         hub::{Commit, MAIN, Missing},
         query::ModelQuery,
     },
-    store::{FilePage, hub},
+    store::{
+        FilePage,
+        hub::{self, ModelPage},
+    },
 };
 
 use super::{Registry, Result};
@@ -153,7 +156,7 @@ impl Registry {
     pub async fn hub_models<A: Fn(&ModelSummary) -> bool + Send + 'static>(
         &self,
         models: HubModels<A>,
-    ) -> Result<(Vec<(ModelSummary, Option<Commit>)>, Option<Cursor>)> {
+    ) -> Result<ModelPage> {
         self.read(move |store| {
             let HubModels { query, accept, with_commits } = models;
             hub::list_models(store, &query, &accept, MAX_LOOKED_AT, with_commits)

@@ -123,6 +123,15 @@ pub fn list_commits(
     Ok((commits, page))
 }
 
+/// A page of models.
+#[derive(Debug)]
+pub struct ModelPage {
+    /// Each with the version that a client gets by default, if that was read and there is one.
+    pub models: Vec<(ModelSummary, Option<Commit>)>,
+    /// The cursor of the next page; `None` on the last one.
+    pub next: Option<Cursor>,
+}
+
 /// Returns the models that `accept` takes, by name, and those of them whose version a client gets by default. It looks at no more
 /// than `looked_at` models, so a page may be short.
 ///
@@ -134,7 +143,7 @@ pub fn list_models(
     accept: &dyn Fn(&ModelSummary) -> bool,
     looked_at: usize,
     with_commits: bool,
-) -> Result<(Vec<(ModelSummary, Option<Commit>)>, Option<Cursor>), StoreError> {
+) -> Result<ModelPage, StoreError> {
     let (mut accepted, mut looked) = (Vec::new(), 0);
     let mut query = query.clone();
     let wanted = query.limit as usize;
@@ -148,7 +157,7 @@ pub fn list_models(
         }
         // The last few of a page could cost many reads.
         if page.next.is_none() || accepted.len() * 2 >= wanted || looked >= looked_at {
-            return Ok((accepted, page.next));
+            return Ok(ModelPage { models: accepted, next: page.next });
         }
         query.after = page.next;
     }

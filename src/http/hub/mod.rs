@@ -26,10 +26,13 @@ use super::{
 pub(super) use error::{HubError, fail};
 pub(super) use path::is_hub;
 
+/// Makes a route to a handler.
+type Handler = fn() -> Route;
+
 /// Returns the calls. The router tries them in this order: a name and a path may contain slashes, and the handler finds out where
 /// each ends. The calls of a path must be adjacent.
 fn endpoints() -> Vec<Endpoint> {
-    let calls: [(Method, &str, fn() -> Route); _] = [
+    let calls: [(Method, &str, Handler); _] = [
         (Method::GET, "/api/models", || web::to(models::list)),
         (Method::GET, "/api/models/{name}/tree/{revision}", || web::to(files::tree)),
         (Method::GET, "/api/models/{name}/tree/{revision}/{path}", || web::to(files::tree)),

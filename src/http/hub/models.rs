@@ -74,10 +74,11 @@ pub(super) async fn list(mut call: Call) -> Answer {
     };
     let _turn = turn_to_start().await?;
     let models = HubModels { query, accept: move |model: &ModelSummary| wanted.accepts(model), with_commits };
-    let (models, next) = call.registry().hub_models(models).await?;
-    let models: Vec<_> = models.iter().map(|(model, commit)| hub::model(model, commit.as_ref())).collect();
+    let page = call.registry().hub_models(models).await?;
+    let models: Vec<_> =
+        page.models.iter().map(|(model, commit)| hub::model(model, commit.as_ref())).collect();
     let mut response = answer::json(Value::from(models).to_string().into_bytes())?;
-    call.link_next(&mut response, next.as_ref());
+    call.link_next(&mut response, page.next.as_ref());
     Ok(response)
 }
 

@@ -21,7 +21,7 @@ pub(in crate::http) fn is_hub(path: &Path<Url>) -> bool {
     let is_under = |prefix: &&str| {
         path.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    PREFIXES.iter().any(|prefix| is_under(&prefix)) || is_file(path)
+    PREFIXES.iter().any(is_under) || is_file(path)
 }
 
 /// Returns true if a path is of a file, and does not begin as those of another API do.
