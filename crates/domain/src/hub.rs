@@ -182,6 +182,7 @@ mod tests {
     fn a_version_without_a_digest_has_no_revision() {
         let mut version = sample();
         version.artifact_uri = Some("s3://b/f/model.bin".to_owned());
+        version.checkpoint_path.clone_from(&version.artifact_uri);
         let missing = Commit::of(&version).unwrap_err();
         assert!(missing.to_string().contains("version number 1 of \"m\" has no SHA-256"), "{missing}");
         version.digest = Some(format!("{REVISION}{}", "0".repeat(24)));
