@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod error;
+mod hub;
 mod mlflow;
 mod models;
 mod ordered;
@@ -23,6 +24,7 @@ use crate::{
 pub use crate::store::{ReadStore, StoreError, VisitVersions};
 pub use artifacts::{Bytes, MIN_GRACE};
 pub use error::RegistryError;
+pub use hub::{HubFiles, HubModels, HubRefs};
 pub use models::AliasChange;
 
 /// Returns the current time. Each run of a change calls it once.

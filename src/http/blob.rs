@@ -49,7 +49,8 @@ static CHUNKS: Semaphore = Semaphore::const_new(MAX_CHUNKS);
 /// Answers with a blob as its request asks: all of it, a range, only the head, or that the client has it.
 pub(super) async fn answer(call: &Call, digest: Digest) -> Answer {
     let registry = call.registry();
-    let tag = format!("sha256:{digest}");
+    // Clients of the Hugging Face Hub take this form for a SHA-256.
+    let tag = digest.to_string();
     let mut response = HttpResponse::Ok();
     response
         .insert_header((header::ETAG, format!("\"{tag}\"")))

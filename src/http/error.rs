@@ -10,6 +10,7 @@ use crate::{actors::NotReady, artifact::blobs::BlobError, domain::Refusal, regis
 
 use super::{
     fault::Fault,
+    hub::HubError,
     mlflow::{self, MlflowCode},
     oci::{self, OciError},
     openapi::{Failure, Unfit},
@@ -65,6 +66,8 @@ pub(super) enum ApiError {
     /// MLflow's code with its wording.
     #[error("{message}")]
     Mlflow { code: MlflowCode, message: String },
+    #[error(transparent)]
+    Hub(HubError),
     #[error("there is nothing at this path")]
     UnknownPath,
     #[error("this path supports only {0}")]
@@ -140,6 +143,7 @@ impl ResponseError for ApiError {
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::Oci(error) => error.status(),
             Self::Mlflow { code, .. } => code.status(),
+            Self::Hub(error) => error.status(),
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -212,8 +216,8 @@ impl ApiError {
         format!("{self}{hint}")
     }
 
-    /// Returns the message for a client of the OCI API. What failed in the server is only logged.
-    pub(super) fn oci_detail(&self) -> Option<String> {
+    /// Returns the message for a client that gets no id of the request in it. What failed in the server is only logged.
+    pub(super) fn known_detail(&self) -> Option<String> {
         let is_bug = matches!(self, Self::Registry(RegistryError::Failed(_)));
         (!is_bug).then(|| self.detail())
     }
@@ -295,6 +299,7 @@ pub(super) fn plain_body(status: StatusCode, error: Option<String>, request_id: 
         Api::Native => json!({ "detail": detail }),
         Api::V1 => json!({ "error": { "code": code(status), "message": detail } }),
         Api::Mlflow => mlflow::plain_failure(status, &detail),
+        Api::Hub => json!({ "error": detail }),
         Api::Oci => return oci::error_body(status, None, &detail),
     }
     .to_string()

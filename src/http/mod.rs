@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod fault;
 mod hosts;
+mod hub;
 mod json;
 mod keys;
 mod lenient;
@@ -163,5 +164,6 @@ fn application(
         .configure(|paths| v1::configure(paths, requests))
         .configure(|paths| oci::configure(paths, requests))
         .configure(|paths| mlflow::configure(paths, requests))
+        .configure(|paths| hub::configure(paths, requests))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
 }

@@ -26,7 +26,7 @@ use super::{
     app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_body},
-    mlflow, oci,
+    hub, mlflow, oci,
     request::Api,
     request_id,
 };
@@ -51,6 +51,11 @@ pub(super) async fn observe(
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     let api = Api::of(response.request().match_info());
+    let is_failure = response.status().is_client_error() || response.status().is_server_error();
+    if api == Api::Hub && is_failure {
+        let detail = detail(&response, &id);
+        response = hub::fail(response, &detail);
+    }
     let is_json = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -59,7 +64,10 @@ pub(super) async fn observe(
     let form = match (api, failure) {
         (Api::V1, Some(error)) if is_json => Some((response.status(), error.v1_body())),
         (Api::Mlflow, Some(error)) => Some(mlflow::failure(error, &id)),
-        (Api::Oci, Some(error)) => Some((response.status(), oci_body(response.status(), error, &id))),
+        (Api::Oci, Some(error)) => Some((
+            response.status(),
+            oci::error_body(response.status(), Some(error), &detail(&response, &id)),
+        )),
         _ => None,
     };
     if let Some((status, _)) = &form {
@@ -74,7 +82,7 @@ pub(super) async fn observe(
     if let Some((_, body)) = form {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response = response.map_body(|_, _| BoxBody::new(body));
-    } else if !is_json && (status.is_client_error() || status.is_server_error()) {
+    } else if !is_json && is_failure {
         // The router and the CORS check answer errors in plain text.
         let error = response.response().error().map(ToString::to_string);
         let detail = plain_body(status, error, id.to_str().unwrap_or_default(), api);
@@ -84,12 +92,17 @@ pub(super) async fn observe(
     Ok(response.map_body(|_, body| ObservedBody { body, _guard: guard }))
 }
 
-/// Returns the body of an error of the OCI API.
-fn oci_body(status: StatusCode, error: &ApiError, id: &HeaderValue) -> String {
+/// Returns what the client of a failed request may know.
+fn detail(response: &ServiceResponse<BoxBody>, id: &HeaderValue) -> String {
+    let (status, error) = (response.status(), response.response().error());
     let failed = || {
         format!("the server failed; its log has the details of request {}", id.to_str().unwrap_or_default())
     };
-    oci::error_body(status, Some(error), &error.oci_detail().unwrap_or_else(failed))
+    match error.and_then(|error| error.as_error::<ApiError>()) {
+        Some(known) => known.known_detail().unwrap_or_else(failed),
+        None if status.is_server_error() => failed(),
+        None => error.map_or_else(|| status.to_string(), ToString::to_string),
+    }
 }
 
 /// Refuses a request that is not for this server, or after which actix would read everything that follows as a body.

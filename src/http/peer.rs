@@ -9,8 +9,9 @@ use actix_web::http::header::HeaderMap;
 use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
-/// The proxies whose `X-Forwarded-For` is trusted.
+/// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Arc<[IpNet]>);
 
@@ -35,6 +36,13 @@ impl Proxies {
 
     fn are_trusted(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Returns true if a trusted proxy says that the client's connection is encrypted.
+    pub(super) fn is_encrypted(&self, connected: Option<SocketAddr>, head: &HeaderMap) -> bool {
+        let is_https =
+            head.get(FORWARDED_PROTO).is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"));
+        is_https && connected.is_some_and(|peer| self.are_trusted(peer.ip().to_canonical()))
     }
 
     /// Returns the client of a request: the last address in the chain that is not a trusted proxy. The addresses before

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr, rc::Rc};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpRequest, HttpResponse,
     dev::{self, Path, Url},
     http::{
         Method,
-        header::{self, HeaderMap, HeaderName},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     web::{Bytes, Data},
 };
@@ -25,6 +25,7 @@ use super::{
     connection::ConnectionState,
     error::ApiError,
     fault::{FaultType, Faults, Problem},
+    hub,
     json::Form,
     lenient::FromText,
     openapi::Unfit,
@@ -54,11 +55,12 @@ pub(super) enum Api {
     V1,
     Mlflow,
     Oci,
+    Hub,
 }
 
 impl Api {
-    pub(super) fn of(path: &Path<Url>) -> Self {
-        let path = path.as_str();
+    pub(super) fn of(url: &Path<Url>) -> Self {
+        let path = url.as_str();
         let is_under = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -68,6 +70,8 @@ impl Api {
             Self::Oci
         } else if MLFLOW.into_iter().chain(MLFLOW_SERVER).any(is_under) {
             Self::Mlflow
+        } else if hub::is_hub(url) {
+            Self::Hub
         } else {
             Self::Native
         }
@@ -233,6 +237,21 @@ impl Call {
         let text = self.take_query(name)?;
         let read = self.read_text(&text);
         self.valid(read, "query", name, text)
+    }
+
+    /// Returns all values of a query parameter.
+    pub(super) fn queries(&self, name: &str) -> Vec<&str> {
+        self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Returns true if a query parameter is given that is not empty.
+    pub(super) fn has_query(&self, name: &str) -> bool {
+        self.query_text(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Returns true if a query parameter is given as true: `True`, as Python writes it, `true` or `1`.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        self.query_text(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
     }
 
     /// Reads the maximum number of rows in an answer.
@@ -428,6 +447,28 @@ impl Call {
         let kept = self.query.iter().filter(|(name, _)| name != "cursor" && name != "offset");
         query.extend_pairs(kept).append_pair("cursor", cursor);
         format!("{}?{}", self.request.uri().path(), query.finish())
+    }
+
+    /// Adds a link to the next page, if there is one. It is absolute if the request names its host, for clients that don't
+    /// resolve it.
+    pub(super) fn link_next(&self, response: &mut HttpResponse, next: Option<&Cursor>) {
+        let Some(next) = next else { return };
+        let page = self.next_page(&next.encode());
+        let link = format!("<{}{page}>; rel=\"next\"", self.origin().unwrap_or_default());
+        if let Ok(link) = HeaderValue::try_from(link) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+    }
+
+    /// Returns the scheme and host by which the client reaches this server, if it names a host.
+    fn origin(&self) -> Option<String> {
+        let head = self.request.headers();
+        let host = head.get(header::HOST)?.to_str().ok()?;
+        let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        let is_encrypted = self.app.options.tls.is_some()
+            || self.app.options.proxies.is_encrypted(self.request.peer_addr(), head);
+        let scheme = if is_encrypted { "https" } else { "http" };
+        host.chars().all(is_host).then(|| format!("{scheme}://{host}"))
     }
 
     /// Returns the end of the previous page.

@@ -76,7 +76,8 @@ pub struct ServeFlags {
     /// Private key of the certificate, in PEM form [env: CAIA_REGISTRY_TLS_KEY]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Proxy (an address or a network, like 10.0.0.0/8) whose X-Forwarded-For is trusted; repeatable
+    /// Proxy (an address or a network, like 10.0.0.0/8) whose X-Forwarded-For and
+    /// X-Forwarded-Proto are trusted; repeatable
     /// [env: CAIA_REGISTRY_TRUSTED_PROXIES]
     #[arg(long = "trusted-proxy", value_name = "ADDRESS", value_delimiter = ',')]
     pub trusted_proxies: Vec<String>,

@@ -119,17 +119,18 @@ fn a_blob_is_uploaded_in_one_request_and_read_whole_and_in_ranges() {
     for length in [0, 1, 70_000, 3 * MIB + 7] {
         let bytes = bytes(length);
         let (digest, path) = upload(&app, &bytes);
+        let hex = digest.strip_prefix("sha256:").unwrap();
         let (head, body) = download(&app, &path, "", length);
         assert!(head.starts_with("HTTP/1.1 200 OK") && body == bytes, "{length}: {head}");
         for expected in [
             format!("content-length: {length}"),
-            format!("etag: \"{digest}\""),
+            format!("etag: \"{hex}\""),
             format!("docker-content-digest: {digest}"),
             "accept-ranges: bytes".to_owned(),
         ] {
             assert!(head.contains(&expected), "{expected} in {head}");
         }
-        let seen = app.request("GET", &path, &[("If-None-Match", &format!("\"{digest}\""))], None);
+        let seen = app.request("GET", &path, &[("If-None-Match", &format!("\"{hex}\""))], None);
         assert_eq!((seen.status, seen.text.as_str()), (304, ""));
         let found = app.request("HEAD", &path, &[], None);
         assert_eq!((found.status, found.header("content-length")), (200, Some(length.to_string().as_str())));
@@ -157,7 +158,7 @@ fn a_blob_is_uploaded_in_one_request_and_read_whole_and_in_ranges() {
         ("Range: bytes=0-1,5-6\r\n".to_owned(), "200"),
         ("Range: lines=0-1\r\n".to_owned(), "200"),
         ("Range: bytes=0-1\r\nIf-Range: \"sha256:other\"\r\n".to_owned(), "200"),
-        (format!("Range: bytes=0-1\r\nIf-Range: \"{}\"\r\n", digest(&bytes)), "206"),
+        (format!("Range: bytes=0-1\r\nIf-Range: \"{}\"\r\n", &digest(&bytes)["sha256:".len()..]), "206"),
     ] {
         let (head, _) = download(&app, &path, &headers, 2);
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {head}");

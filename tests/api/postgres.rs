@@ -11,6 +11,7 @@ mod faults;
 mod hostile_bytes;
 mod hostile_json;
 mod hostile_texts;
+mod hub;
 mod invalid_values;
 mod large_answers;
 #[path = "../support/left_out.rs"]

@@ -147,12 +147,12 @@ fn a_model_goes_to_the_trash_and_comes_back_with_its_versions() {
 fn a_refused_change_names_the_fault() {
     let server = stocked();
     let long = "x".repeat(1025);
-    let huge = format!("k={}", "v".repeat(9000));
+    let huge = format!("k={}", "v".repeat(100_001));
     for (arguments, code, said) in [
         (&["model", "create", "big"][..], 5, "there is a model \"big\" already; choose another name"),
         (&["model", "update", "none", "--tag", "a"], 1, "there is no model \"none\""),
         (&["model", "show", "none"], 1, "there is no model \"none\""),
-        (&["model", "update", "big", "--tag", &huge], 1, "the value of tag \"k\" has 9000 bytes"),
+        (&["model", "update", "big", "--tag", &huge], 1, "the value of tag \"k\" has 100001 characters"),
         (&["alias", "list", "none"], 1, "there is no model \"none\""),
         (&["history", "none"], 1, "there is no model \"none\""),
     ] {

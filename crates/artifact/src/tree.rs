@@ -241,7 +241,7 @@ mod tests {
         fs::write(folder.path().join(IGNORE_FILE), "# comment\n*.txt\n!keep/b.txt\n!keep.tmp\n/logs/\n")
             .unwrap();
         assert_eq!(names(&folder, true).0, ["keep.tmp", "keep/b.txt", "sub/logs/2", "x.bin"]);
-        fs::write(folder.path().join(IGNORE_FILE), "[").unwrap();
+        fs::write(folder.path().join(IGNORE_FILE), "[z-a]").unwrap();
         let refused = list_files(folder.path(), true).unwrap_err().to_string();
         assert!(refused.contains(".registryignore"), "{refused}");
     }

@@ -10,6 +10,7 @@ pub mod draft;
 pub mod event;
 pub mod files;
 pub mod filter;
+pub mod hub;
 pub mod import;
 pub mod json;
 pub mod limits;

@@ -7,6 +7,7 @@
 mod backend;
 pub mod copy;
 mod files;
+pub mod hub;
 pub mod maintenance;
 pub mod operations;
 pub mod postgres;

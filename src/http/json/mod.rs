@@ -1,5 +1,6 @@
 //! Versions and events as JSON, written from rows without an intermediate tree.
 
+pub(super) mod hub;
 pub(super) mod mlflow;
 pub(super) mod native;
 pub(super) mod v1;

@@ -168,7 +168,7 @@ fn no_statement_of_the_operations_or_the_readers_scans_a_table_that_grows() {
     }
     for (statement, index) in [
         ("UPDATE holdings", "holdings USING INDEX idx_holdings_open (model_key=? AND alias=?)"),
-        ("SELECT checkpoint_sha256", "spent_labels USING PRIMARY KEY (model_key=? AND label=?)"),
+        ("SELECT CASE WHEN file_count IS NULL", "spent_labels USING PRIMARY KEY (model_key=? AND label=?)"),
         (
             "INSERT INTO registered_models",
             "registered_models USING INDEX idx_registered_models_page (name=?)",
