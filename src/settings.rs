@@ -241,7 +241,8 @@ fn artifact_options_from(
     variables: &Variables<'_>,
 ) -> Result<Option<BlobOptions>, SettingsError> {
     let uploads = variables.path(uploads, "ARTIFACT_UPLOADS");
-    let store = store.or_else(|| variables.text("ARTIFACT_STORE")).or_else(|| dev.then(|| DEV_ARTIFACTS.to_owned()));
+    let store =
+        store.or_else(|| variables.text("ARTIFACT_STORE")).or_else(|| dev.then(|| DEV_ARTIFACTS.to_owned()));
     let Some(store) = store else { return Ok(None) };
     let location = StoreLocation::parse(&store).map_err(SettingsError::ArtifactStore)?;
     Ok(Some(BlobOptions { location, uploads }))
@@ -354,7 +355,8 @@ impl Settings {
         if postgres.is_some() && database.store.synchronous == Synchronous::Normal {
             return Err(SettingsError::SynchronousPostgres);
         }
-        let artifacts = artifact_options_from(flags.artifact_store, flags.artifact_uploads, flags.dev, &variables)?;
+        let artifacts =
+            artifact_options_from(flags.artifact_store, flags.artifact_uploads, flags.dev, &variables)?;
         let root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
         let hasher = HasherOptions {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),

@@ -49,7 +49,9 @@ pub(super) async fn answer(call: &Call, digest: Digest, mut response: HttpRespon
     }
     response.insert_header(header::ContentType::octet_stream());
     if call.is_head() {
-        return Ok(response.body(SizedStream::new(size_bytes, stream::empty::<Result<Bytes, RegistryError>>())));
+        return Ok(
+            response.body(SizedStream::new(size_bytes, stream::empty::<Result<Bytes, RegistryError>>()))
+        );
     }
     let range = call.header_text(header::RANGE).filter(|_| is_current(call, &tag));
     let range = ByteRange::read(range.as_deref(), size_bytes);

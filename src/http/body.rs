@@ -88,11 +88,7 @@ pub(super) struct Pieces<'r> {
 type Piece = Option<Result<Bytes, PayloadError>>;
 
 impl<'r> Pieces<'r> {
-    pub(super) fn new(
-        request: &'r HttpRequest,
-        payload: &'r mut dev::Payload,
-        deadline: Duration,
-    ) -> Self {
+    pub(super) fn new(request: &'r HttpRequest, payload: &'r mut dev::Payload, deadline: Duration) -> Self {
         Self { request, payload, deadline, left: deadline, progress_bytes: 0, next: None }
     }
 

@@ -40,7 +40,9 @@ pub enum RegistryError {
     #[error("{0}; it is not known if this write was kept, so check before you send it again")]
     InDoubt(String),
     /// No folder or bucket is configured for blobs.
-    #[error("this server has no artifact store; start it with --artifact-store (CAIA_REGISTRY_ARTIFACT_STORE)")]
+    #[error(
+        "this server has no artifact store; start it with --artifact-store (CAIA_REGISTRY_ARTIFACT_STORE)"
+    )]
     NoArtifactStore,
     /// The artifact store refused or failed.
     #[error(transparent)]

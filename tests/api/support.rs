@@ -437,8 +437,7 @@ async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: m
     };
     let hasher = Hasher::start(settings.hasher, &telemetry);
     let artifacts = settings.artifacts.map(|options| Artifacts::open(&options, &telemetry).unwrap());
-    let registry =
-        Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
+    let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
     let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();
     started.send(server.handle()).unwrap();
     server.await.unwrap();

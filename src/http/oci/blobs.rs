@@ -16,7 +16,9 @@ pub(super) async fn get(call: Call) -> Answer {
     let mut response = blob::answer(&call, digest, HttpResponse::Ok()).await?;
     let digest = format!("sha256:{digest}");
     if let Ok(digest) = digest.parse() {
-        response.headers_mut().insert(actix_web::http::header::HeaderName::from_static(CONTENT_DIGEST), digest);
+        response
+            .headers_mut()
+            .insert(actix_web::http::header::HeaderName::from_static(CONTENT_DIGEST), digest);
     }
     Ok(response)
 }

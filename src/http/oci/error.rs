@@ -12,17 +12,25 @@ use super::super::error::ApiError;
 pub(in crate::http) enum OciError {
     #[error("{0:?} is not a name; expected one like org/model")]
     Name(String),
-    #[error("{0:?} is not a digest; expected sha256: and 64 lower-case hex digits, as no other algorithm is supported")]
+    #[error(
+        "{0:?} is not a digest; expected sha256: and 64 lower-case hex digits, as no other algorithm is supported"
+    )]
     Digest(String),
     #[error("the parameter digest is missing; give the digest of the whole blob, like digest=sha256:…")]
     NoDigest,
     #[error("Content-Range {0:?} is not a range; expected FIRST-LAST, like 0-1048575")]
     ContentRange(String),
-    #[error("Content-Range covers {range_bytes} bytes and the body has {body_bytes}; send exactly that range")]
+    #[error(
+        "Content-Range covers {range_bytes} bytes and the body has {body_bytes}; send exactly that range"
+    )]
     ContentLength { range_bytes: u64, body_bytes: u64 },
-    #[error("the range begins beyond the end of the blob, which has {size_bytes} bytes; request one inside it")]
+    #[error(
+        "the range begins beyond the end of the blob, which has {size_bytes} bytes; request one inside it"
+    )]
     Range { size_bytes: u64 },
-    #[error("blobs can't be deleted by clients; `registry maintenance --collect-garbage` removes those that no version has")]
+    #[error(
+        "blobs can't be deleted by clients; `registry maintenance --collect-garbage` removes those that no version has"
+    )]
     Delete,
 }
 

@@ -25,7 +25,8 @@ pub(super) fn blobs(call: &Call) -> Result<String, ApiError> {
     // The part after it has no slash.
     let end = end.unwrap_or_else(|| path.rfind('/').unwrap_or_default());
     let end = path[..end].strip_suffix("/uploads").map_or(end, str::len);
-    let name = path[..end].strip_prefix("/v2/").and_then(|rest| rest.strip_suffix("/blobs")).unwrap_or_default();
+    let name =
+        path[..end].strip_prefix("/v2/").and_then(|rest| rest.strip_suffix("/blobs")).unwrap_or_default();
     let decoded = percent_decode_str(name).decode_utf8().unwrap_or_default();
     let is_valid = decoded.len() <= MAX_NAME_BYTES
         && decoded.split('/').all(|part| !matches!(part, "" | "." | ".."))

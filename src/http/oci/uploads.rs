@@ -86,7 +86,9 @@ async fn continued(call: &mut Call, id: UploadId) -> Result<UploadWriter, ApiErr
     let mut writer = call.registry().continue_upload(id).await?;
     if let Some(first) = range.filter(|first| *first != writer.size_bytes()) {
         let offset_bytes = writer.size_bytes();
-        return Err(RegistryError::from(BlobError::UploadOffset { id, offset_bytes, given_bytes: first }).into());
+        return Err(
+            RegistryError::from(BlobError::UploadOffset { id, offset_bytes, given_bytes: first }).into()
+        );
     }
     receive(call, &mut writer).await?;
     Ok(writer)

@@ -26,7 +26,9 @@ pub enum BlobError {
     #[error("there is no upload {id:?}; begin another one")]
     UploadUnknown { id: String },
     /// Another server works on it.
-    #[error("another server continues the upload {id}; send its requests to that one, or try again in a minute")]
+    #[error(
+        "another server continues the upload {id}; send its requests to that one, or try again in a minute"
+    )]
     UploadBusy { id: UploadId },
     /// Another request took over the upload.
     #[error("another request continues the upload {id}; ask for its offset and continue from there")]
@@ -62,7 +64,9 @@ impl BlobError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::Full { path },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Self::Full { path }
+            }
             _ => Self::Unusable { path, source },
         }
     }

@@ -111,7 +111,8 @@ impl Folder {
         let path = self.path_of(digest);
         let file = OpenFile::open(path).map_err(|error| missing_or(digest, error))?;
         let verdict = self.verdicts.of(digest, file.state());
-        let mut blob = OpenBlob { file, digest, verdicts: self.verdicts.clone(), is_verified: verdict == Some(true) };
+        let mut blob =
+            OpenBlob { file, digest, verdicts: self.verdicts.clone(), is_verified: verdict == Some(true) };
         if verdict == Some(false) {
             return Err(damaged(digest, "its bytes have another digest"));
         }

@@ -39,7 +39,8 @@ impl StoreLocation {
         let expected = "expected one like file:///var/lib/registry/artifacts or s3://bucket/artifacts";
         let blobs = format!("{}/blobs/sha256", text.trim_end_matches('/'));
         let uri = crate::objects::ObjectUri::parse(&blobs);
-        uri.map(Self::Bucket).map_err(|error| format!("{text:?} can't be used: {}; {expected}", error.reason()))
+        uri.map(Self::Bucket)
+            .map_err(|error| format!("{text:?} can't be used: {}; {expected}", error.reason()))
     }
 
     #[cfg(not(feature = "objects"))]
