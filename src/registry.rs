@@ -192,11 +192,8 @@ impl Registry {
                 draft.architecture = draft.architecture.or(Architecture::from_config(&config));
             }
         }
-        if draft.is_stored {
-            return Err(Refusal::Invalid(
-                "this server has no artifact store, so it can't have the files; leave out stored".to_owned(),
-            )
-            .into());
+        if let Some(manifest) = draft.manifest.as_deref().filter(|_| draft.is_stored) {
+            self.expect_blobs(manifest).await?;
         }
         draft.resolve_artifact_uri()?;
         draft.provenance.created_by.get_or_insert_with(|| caller.actor.clone());

@@ -95,6 +95,14 @@ impl Artifacts {
         self.run(&self.actors.transfers, move |blobs| blobs.find(digest)).await
     }
 
+    /// Looks up several blobs.
+    ///
+    /// # Errors
+    /// [`ActorError`].
+    pub async fn find_all(&self, digests: Vec<Digest>) -> Result<Vec<Option<BlobInfo>>, ActorError> {
+        self.transfer(move |blobs| digests.into_iter().map(|digest| blobs.find(digest)).collect()).await
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors

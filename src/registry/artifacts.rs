@@ -3,12 +3,15 @@
 use crate::{
     actors::{Artifacts, UploadWriter},
     artifact::blobs::{BlobError, BlobInfo, Chunks, OpenBlob, UploadId},
-    domain::Digest,
+    domain::{Digest, Manifest, Refusal},
 };
 
 use super::{Registry, RegistryError, Result};
 
 pub use crate::actors::Bytes;
+
+/// Blobs that are looked up in one job: few, so that transfers don't wait long.
+const BLOBS_PER_JOB: usize = 256;
 
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says; each fails without an artifact store")]
 impl Registry {
@@ -32,6 +35,38 @@ impl Registry {
     /// Looks up a blob. One that is damaged counts as missing, so that clients upload it again.
     pub async fn find_blob(&self, digest: Digest) -> Result<Option<BlobInfo>> {
         Ok(self.artifacts()?.find(digest).await?)
+    }
+
+    /// Checks that the store has the files of a manifest.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] names the first that it lacks; [`Refusal::Invalid`] if one has another size.
+    pub(super) async fn expect_blobs(&self, manifest: &Manifest) -> Result<()> {
+        let artifacts = self.artifacts.as_ref().ok_or_else(|| {
+            Refusal::Invalid(
+                "this server has no artifact store, so it can't have the files; leave out stored".to_owned(),
+            )
+        })?;
+        for files in manifest.files().chunks(BLOBS_PER_JOB) {
+            let found = artifacts.find_all(files.iter().map(|file| file.sha256).collect()).await?;
+            for (file, found) in files.iter().zip(found) {
+                let Some(found) = found else {
+                    return Err(Refusal::Conflict(format!(
+                        "the artifact store has no blob sha256:{}, which is {:?}; upload it, then register again",
+                        file.sha256, file.path
+                    ))
+                    .into());
+                };
+                if i64::try_from(found.size_bytes) != Ok(file.size_bytes) {
+                    return Err(Refusal::Invalid(format!(
+                        "{:?} is given as {} bytes, and the blob sha256:{} has {}; send the size of the file",
+                        file.path, file.size_bytes, file.sha256, found.size_bytes
+                    ))
+                    .into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens a blob to read a part of it, or all of it. If not all bytes are requested, the blob is verified first, unless

@@ -35,6 +35,28 @@ pub enum ArtifactError {
     /// A path that is not a folder.
     #[error("{} is not a folder; give the path of the folder itself", .path.display())]
     NotAFolder { path: PathBuf },
+    /// A name that no version may have.
+    #[error("{} can't be registered: {reason}", .path.display())]
+    BadName { path: PathBuf, reason: String },
+    /// A link to what is not a part of the model.
+    #[error(
+        "{} is a link out of the folder, to {}; copy the file in its place (`cp -rL` copies a folder without links)",
+        .path.display(),
+        .target.display()
+    )]
+    LinkOut { path: PathBuf, target: PathBuf },
+    /// More files than a version can have.
+    #[error("{} has too many files; keep some out by .registryignore, or pack small ones into an archive", .path.display())]
+    TooManyFiles { path: PathBuf },
+    /// A pattern that can't be read.
+    #[error("{} can't be used: {reason}; write patterns as in .gitignore", .path.display())]
+    BadRules { path: PathBuf, reason: String },
+    /// A pointer in place of a file that Git LFS has not fetched.
+    #[error("{} is a pointer of Git LFS, not the file itself; run `git lfs pull` first", .path.display())]
+    LfsPointer { path: PathBuf },
+    /// A file that was not written to its end.
+    #[error("{} is cut off: {reason}; wait until it is written, or copy it again", .path.display())]
+    CutOff { path: PathBuf, reason: String },
     /// A file that must not be read as an artifact.
     #[error("{} is the registry's own database or key file; register the artifact's file instead", .path.display())]
     Forbidden { path: PathBuf },

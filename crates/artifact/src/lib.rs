@@ -6,6 +6,7 @@
 
 pub mod blobs;
 mod checkpoint;
+mod complete;
 mod config;
 mod error;
 mod folder;
@@ -20,6 +21,7 @@ mod portable;
 #[cfg(target_os = "linux")]
 mod root;
 mod template;
+mod tree;
 mod write;
 
 pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
@@ -34,4 +36,5 @@ pub use portable::{FileHandle, LocalRoot};
 #[cfg(target_os = "linux")]
 pub use root::LocalRoot;
 pub use template::{Field, TemplateError, UriTemplate, Values};
+pub use tree::{FoundFile, FoundFiles, IGNORE_FILE, list_files};
 pub use write::{Replacement, check_writable, folder_of, follow_links, free_bytes, write_atomically};

@@ -94,6 +94,16 @@ impl V1<'_> {
         self.page(&format!("{}/versions", of_model(name)), query, "versions")
     }
 
+    /// Registers a version with a body of `POST /v1/models/{name}/versions`.
+    pub fn register(&self, name: &str, body: &Value) -> Result<Value, ClientError> {
+        self.expect_version(self.send(Method::POST, &format!("{}/versions", of_model(name)), Some(body))?)
+    }
+
+    /// Returns a page of the files of a version; `query` has the parameters of its `/files`, unescaped.
+    pub fn files(&self, name: &str, number: i64, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page(&format!("{}/files", of_version(name, number)), query, "files")
+    }
+
     /// Returns a page of the versions of all models that a filter selects; `query` has the parameters of
     /// `GET /v1/versions`, unescaped.
     pub fn search(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {

@@ -15,7 +15,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use crate::telemetry::Requests;
+use crate::{registry::RegistryError, telemetry::Requests};
 
 use super::{answer::Answer, endpoint, error::ApiError, request::Call};
 
@@ -64,7 +64,10 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     paths.service(web::scope("/v2").default_service(web::to(unknown)));
 }
 
-/// Tells that this server has the API and that the key is valid.
-async fn version(_: Call) -> Answer {
+/// Tells that this server has the API, with an artifact store, and that the key is valid.
+async fn version(call: Call) -> Answer {
+    if !call.registry().has_artifacts() {
+        return Err(RegistryError::NoArtifactStore.into());
+    }
     Ok(HttpResponse::Ok().insert_header(API_VERSION).insert_header(header::ContentType::json()).body("{}"))
 }
