@@ -2,7 +2,10 @@
 
 #[cfg(feature = "objects")]
 use crate::artifact::objects::ObjectError;
-use crate::{artifact::ArtifactError, client::ClientError};
+use crate::{
+    artifact::ArtifactError,
+    client::{ClientError, DownloadError},
+};
 
 /// The command succeeded.
 pub(super) const DONE: u8 = 0;
@@ -56,6 +59,11 @@ impl Failure {
     /// Creates the failure for a key that is missing or can't be used.
     pub fn key(message: impl ToString) -> Self {
         Self::of(KEY, message)
+    }
+
+    /// Creates the failure for a registry or a store that can't be reached now.
+    pub fn unreachable(message: impl ToString) -> Self {
+        Self::of(UNREACHABLE, message)
     }
 
     /// Creates the failure for a request that contradicts what the registry or a store holds.
@@ -125,6 +133,21 @@ impl From<ClientError> for Failure {
             | ClientError::TooOld { .. }
             | ClientError::NoSuchPath { .. }
             | ClientError::NotARegistry { .. } => FAILED,
+        };
+        Self::of(code, error)
+    }
+}
+
+impl From<DownloadError> for Failure {
+    fn from(error: DownloadError) -> Self {
+        let code = match error {
+            DownloadError::Lost { .. } | DownloadError::Unavailable { .. } => UNREACHABLE,
+            DownloadError::Refused { .. } => KEY,
+            DownloadError::Missing { .. }
+            | DownloadError::WrongSize { .. }
+            | DownloadError::NoRanges { .. }
+            | DownloadError::Failed { .. }
+            | DownloadError::BadUrl { .. } => FAILED,
         };
         Self::of(code, error)
     }
