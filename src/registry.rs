@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use crate::store::{ReadStore, StoreError, VisitVersions};
-pub use artifacts::Bytes;
+pub use artifacts::{Bytes, MIN_GRACE};
 pub use error::RegistryError;
 pub use models::AliasChange;
 

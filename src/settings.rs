@@ -61,6 +61,9 @@ const DEFAULT_HASH_QUEUE: usize = 64;
 const DEV_ARTIFACTS: &str = "./artifacts";
 /// Threads that move bytes from and to the artifact store: a few more than disks do at once.
 const MIN_ARTIFACT_THREADS: usize = 4;
+/// Each of them may wait for the network.
+#[cfg(feature = "objects")]
+const BUCKET_THREADS: usize = 16;
 const ARTIFACT_QUEUE: usize = 1024;
 const DEFAULT_LOG_LEVEL: &str = "info";
 /// Random bytes in the key that `--dev` creates.
@@ -86,6 +89,10 @@ pub enum SettingsError {
     HalfOfTls,
     #[error("--artifact-store: {0}")]
     ArtifactStore(String),
+    #[error(
+        "--artifact-redirect (CAIA_REGISTRY_ARTIFACT_REDIRECT) needs an artifact store in a bucket; set --artifact-store s3://…, or remove it"
+    )]
+    RedirectWithoutBucket,
     #[error("--database-url: {0}")]
     DatabaseUrl(#[from] postgres::UrlError),
     #[error(
@@ -234,6 +241,18 @@ fn password_file(variables: &Variables<'_>) -> Option<PathBuf> {
     variables.foreign("PGPASSFILE").map(PathBuf::from)
 }
 
+/// Returns where the artifact store is, the same for the server and for its maintenance.
+///
+/// # Errors
+/// If its URL is wrong.
+pub fn artifact_options(
+    store: Option<String>,
+    uploads: Option<PathBuf>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<BlobOptions>, SettingsError> {
+    artifact_options_from(store, uploads, false, &Variables::new(&variable))
+}
+
 fn artifact_options_from(
     store: Option<String>,
     uploads: Option<PathBuf>,
@@ -357,6 +376,12 @@ impl Settings {
         }
         let artifacts =
             artifact_options_from(flags.artifact_store, flags.artifact_uploads, flags.dev, &variables)?;
+        let redirect = boolean(flags.artifact_redirect, "ARTIFACT_REDIRECT");
+        if redirect
+            && artifacts.as_ref().is_none_or(|store| matches!(store.location, StoreLocation::Folder(_)))
+        {
+            return Err(SettingsError::RedirectWithoutBucket);
+        }
         let root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
         let hasher = HasherOptions {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
@@ -384,9 +409,14 @@ impl Settings {
             postgres,
             hasher,
             artifacts: artifacts.map(|store| ArtifactOptions {
+                threads: match store.location {
+                    StoreLocation::Folder(_) => cores.max(MIN_ARTIFACT_THREADS),
+                    #[cfg(feature = "objects")]
+                    StoreLocation::Bucket(_) => BUCKET_THREADS,
+                },
                 store,
-                threads: cores.max(MIN_ARTIFACT_THREADS),
                 queue: ARTIFACT_QUEUE,
+                redirect,
             }),
             log_format: variables.choice(flags.log_format, "LOG_FORMAT"),
             log_level: flags

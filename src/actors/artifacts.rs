@@ -29,6 +29,8 @@ use super::{
 const COMMITTERS: usize = 2;
 /// Slow jobs that may wait.
 const COMMIT_QUEUE: usize = 64;
+/// How long a client may use an address in the bucket. A download that has begun may take longer.
+const ADDRESS_VALIDITY: Duration = Duration::from_secs(3_600);
 /// The pause before a transfer tries again to get into a full queue.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -41,6 +43,8 @@ pub struct ArtifactOptions {
     pub threads: usize,
     /// Jobs that may wait for them.
     pub queue: usize,
+    /// Send clients to the bucket for downloads.
+    pub redirect: bool,
 }
 
 /// A handle to the actors; clones share them.
@@ -50,6 +54,7 @@ pub struct Artifacts {
 }
 
 struct Actors {
+    redirect: bool,
     blobs: Arc<Blobs>,
     transfers: Mailbox<Job>,
     commits: Mailbox<Job>,
@@ -70,15 +75,21 @@ impl Worker for Runner {
 }
 
 impl Artifacts {
-    /// Opens the store and starts its actors. Must be called inside an actix system.
+    /// Opens the store and starts its actors. Must be called inside an actix system. `variable` looks up the environment
+    /// variables of buckets.
     ///
     /// # Errors
     /// If the store can't be used.
-    pub fn open(options: &ArtifactOptions, telemetry: &Telemetry) -> Result<Self, BlobError> {
-        let blobs = Arc::new(Blobs::open(&options.store)?);
+    pub fn open(
+        options: &ArtifactOptions,
+        telemetry: &Telemetry,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, BlobError> {
+        let blobs = Arc::new(Blobs::open(&options.store, &variable)?);
         let runners = |count: usize| (0..count.max(1)).map(|_| Runner).collect();
         let refused = |queue| telemetry.queues.refused(queue);
         let actors = Actors {
+            redirect: options.redirect,
             blobs,
             transfers: Mailbox::start("blob", options.queue, runners(options.threads), refused("blob")),
             commits: Mailbox::start("blob_commit", COMMIT_QUEUE, runners(COMMITTERS), refused("blob_commit")),
@@ -123,9 +134,28 @@ impl Artifacts {
     /// Reads the next bytes of a blob, at most `limit_bytes`.
     ///
     /// # Errors
-    /// As [`Chunks::next`], and others of [`ActorError`].
-    pub async fn next(&self, mut chunks: Chunks, limit_bytes: usize) -> Result<(Bytes, Chunks), ActorError> {
-        self.transfer(move |_| chunks.next(limit_bytes).map(|bytes| (bytes, chunks))).await
+    /// [`BlobError::Damaged`] if they can't be trusted, and others of [`ActorError`].
+    pub async fn next(&self, chunks: Chunks, limit_bytes: usize) -> Result<(Bytes, Chunks), ActorError> {
+        match chunks {
+            Chunks::File(mut chunks) => {
+                let next =
+                    move |_: &Blobs| chunks.next(limit_bytes).map(|bytes| (bytes, Chunks::File(chunks)));
+                self.transfer(next).await
+            }
+            #[cfg(feature = "objects")]
+            Chunks::Object(mut chunks) => Ok((chunks.next().await?, Chunks::Object(chunks))),
+        }
+    }
+
+    /// Returns an address at which a client can read the blob for a while, if clients are to be sent there.
+    ///
+    /// # Errors
+    /// [`ActorError`].
+    pub async fn address(&self, digest: Digest) -> Result<Option<String>, ActorError> {
+        if !self.actors.redirect {
+            return Ok(None);
+        }
+        self.run(&self.actors.transfers, move |blobs| blobs.signed_url(digest, ADDRESS_VALIDITY)).await
     }
 
     /// Begins an upload.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     details::{Details, Output, Training},
     exit::{self, Failure, FileErrors},
+    model_files::{ModelFiles, expect_model},
     print, progress,
     registration::{self, Subject},
     remote::Remote,
@@ -49,7 +50,7 @@ pub(super) struct Ingest {
     /// URI of the artifact; without it `sha256:` and the checkpoint's digest
     #[arg(long, value_name = "URI", help_heading = "Artifact")]
     artifact_uri: Option<String>,
-    /// The checkpoint to digest
+    /// The checkpoint to digest, or a folder with all files of the model
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
     #[command(flatten)]
@@ -70,6 +71,9 @@ impl Ingest {
     /// Digests, registers and reports.
     pub(super) fn run(self) -> Result<(), Failure> {
         self.check()?;
+        if let Some(folder) = self.checkpoint_path.as_deref().filter(|path| path.is_dir()) {
+            return self.run_folder(folder);
+        }
         // Checks that need no files come first, since digesting may take minutes.
         let client = if self.output.dry_run { None } else { Some(self.remote.client()?) };
         let (body, checkpoint) = self.body()?;
@@ -84,6 +88,52 @@ impl Ingest {
         let version = VersionArg::named(&self.name, &self.version);
         let uri = self.artifact_uri.as_deref();
         print::line(&registration::summary(&version, &model, checkpoint.as_ref(), uri));
+        self.output.write_metadata(&body)?;
+        printed
+    }
+
+    /// Registers a folder with all its files, by `/v1`.
+    fn run_folder(&self, folder: &Path) -> Result<(), Failure> {
+        let client = if self.output.dry_run { None } else { Some(self.remote.client()?) };
+        let files = ModelFiles::find(folder, true)?;
+        let mut file_errors = FileErrors::default();
+        let metrics = self.training.metrics(&mut file_errors);
+        self.output.check_writable(&mut file_errors);
+        let config =
+            self.details.config_path.as_ref().and_then(|path| file_errors.record(OpenFile::open(path)));
+        let config = config.and_then(|opened| file_errors.record(read_config(&opened, |_| true)));
+        file_errors.check()?;
+        files.check_complete()?;
+        let manifest = files.digest(|| true)?;
+        let mut body = Value::from(Subject {
+            name: &self.name,
+            version: &self.version,
+            artifact_uri: self.artifact_uri.as_deref(),
+            checkpoint: None,
+            config: config.as_ref(),
+            local_paths: [None, None],
+            details: &self.details,
+            training_step: self.training.training_step,
+            training_loss: self.training.training_loss,
+            metrics: metrics.as_ref(),
+        });
+        registration::make_v1(&mut body, Some(&self.version));
+        body["files"] = registration::files(&manifest);
+        let Some(client) = client else {
+            self.output.write_metadata(&body)?;
+            print::result(&body)?;
+            print::line("dry run: nothing was sent");
+            return Ok(());
+        };
+        let version = client.v1("or ingest one file").register(&self.name, &body)?;
+        let printed = print::result(&version);
+        let count = print::counted(manifest.files().len() as u64, "file");
+        let named = VersionArg::named(&self.name, &self.version);
+        print::line(&format!(
+            "registered {named} with id {} ({count}, {})",
+            version["id"],
+            print::size(files.total_bytes())
+        ));
         self.output.write_metadata(&body)?;
         printed
     }
@@ -110,6 +160,7 @@ impl Ingest {
         let config = config.and_then(|opened| file_errors.record(read_config(&opened, |_| true)));
         // A checkpoint takes minutes, so all other errors are reported first.
         file_errors.check()?;
+        checkpoint.as_ref().map_or(Ok(()), expect_model)?;
         let checkpoint = checkpoint.map(|opened| progress::digest(&opened, || true)).transpose()?;
 
         let local_path = |path: &Option<PathBuf>| {

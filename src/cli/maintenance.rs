@@ -3,6 +3,7 @@
 //! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
 mod copying;
+mod garbage;
 mod outcome;
 mod postgres;
 mod progress;
@@ -17,6 +18,7 @@ use std::{
 use clap::Args;
 
 use self::{
+    garbage::FileVersions,
     outcome::{Outcome, Restored, kept_as_note},
     progress::Display,
 };
@@ -48,6 +50,9 @@ Examples:
   See which deleted versions and models are older than 90 days, then remove them for good. Stop the server first:
     registry maintenance --purge-deleted --older-than 90d
     registry maintenance --purge-deleted --older-than 90d --yes
+  See which uploaded files no version has any more, then remove them, even while servers run:
+    registry maintenance --collect-garbage --artifact-store file:///var/lib/registry/artifacts
+    registry maintenance --collect-garbage --artifact-store file:///var/lib/registry/artifacts --yes
   Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy resumes:
     registry maintenance --copy-to postgres://registry@db.example.org/registry
   And back into a new file, as of the moment it begins:
@@ -57,15 +62,15 @@ Examples:
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-Actions given together run in this order: backup, purge, vacuum, optimize, check. --restore and
+Actions given together run in this order: backup, purge, garbage, vacuum, optimize, check. --restore and
 --salvage-wal can be combined only with --check, and --copy-to with nothing.
 
---backup, --check and a purge without --yes change nothing and work while a server runs. The others
-need exclusive access to the file, and are refused while a server runs. A backup is one file, which
+--backup, --check and a purge without --yes change nothing and work while a server runs, and so does
+--collect-garbage. Files of versions in the trash stay until these are purged. The other actions need exclusive access to the file, and are refused while a server runs. A backup is one file, which
 needs no -wal beside it. A kill -9 or a second Ctrl-C may leave a file .registry-* in the
 destination folder, which can be deleted.
 
-A registry in PostgreSQL has --check, --purge-deleted and --copy-to, which work while its servers
+A registry in PostgreSQL has --check, --purge-deleted, --collect-garbage and --copy-to, which work while its servers
 run. Back it up with pg_dump. To resume an interrupted copy, run the same command again. Put a
 password into PGPASSWORD or the file of PGPASSFILE, or the URL into CAIA_REGISTRY_DATABASE_URL:
 other users of this machine can see flags.
@@ -78,8 +83,8 @@ Exit codes:
   130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not. Running
        the same copy again resumes it";
 
-const COPY_CONFLICTS: [&str; 7] =
-    ["backup", "restore", "salvage_wal", "check", "purge_deleted", "vacuum", "optimize"];
+const COPY_CONFLICTS: [&str; 8] =
+    ["backup", "restore", "salvage_wal", "check", "purge_deleted", "collect_garbage", "vacuum", "optimize"];
 
 /// Back up, restore, check and compact the database; needs no server.
 ///
@@ -108,8 +113,14 @@ pub(super) struct Maintenance {
     /// The minimum age of what is purged, like 30d, 12h or 0d
     #[arg(long, value_name = "AGE", default_value = "30d", value_parser = age, requires = "purge_deleted")]
     older_than: Duration,
-    /// Remove what --purge-deleted shows
-    #[arg(long, requires = "purge_deleted")]
+    /// Show which blobs of the artifact store no version has, and which uploads were abandoned; with --yes, remove them
+    #[arg(long, conflicts_with_all = ["restore", "salvage_wal"])]
+    collect_garbage: bool,
+    /// The minimum age of what is collected, like 7d; less than 24h is not safe while clients upload
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age, requires = "collect_garbage")]
+    grace: Duration,
+    /// Remove what --purge-deleted and --collect-garbage show
+    #[arg(long)]
     yes: bool,
     /// Rewrite the database without the free pages that deleted rows have left; refused while a server runs
     #[arg(long)]
@@ -124,6 +135,12 @@ pub(super) struct Maintenance {
     /// PostgreSQL database in place of a file, as for `registry serve` [env: CAIA_REGISTRY_DATABASE_URL]
     #[arg(long, value_name = "URL", conflicts_with = "db_path")]
     database_url: Option<String>,
+    /// The artifact store, as for `registry serve` [env: CAIA_REGISTRY_ARTIFACT_STORE]
+    #[arg(long, value_name = "URL", requires = "collect_garbage")]
+    artifact_store: Option<String>,
+    /// Its folder of unfinished uploads [env: CAIA_REGISTRY_ARTIFACT_UPLOADS]
+    #[arg(long, value_name = "DIR", requires = "collect_garbage")]
+    artifact_uploads: Option<PathBuf>,
     /// Print results, and a failure, as one JSON object
     #[arg(long)]
     json: bool,
@@ -146,10 +163,16 @@ impl Maintenance {
     /// Runs the actions and prints their results.
     pub(super) fn run(self) -> Result<(), Failure> {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal || self.purge_deleted;
+        let has_flag = has_flag || self.collect_garbage;
         if self.backup.is_none() && self.restore.is_none() && self.copy_to.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --copy-to URL|FILE, --check, --purge-deleted, --vacuum, \
-                 --optimize or --salvage-wal",
+                "nothing to do; give --backup FILE, --restore FILE, --copy-to URL|FILE, --check, --purge-deleted, \
+                 --collect-garbage, --vacuum, --optimize or --salvage-wal",
+            ));
+        }
+        if self.yes && !self.purge_deleted && !self.collect_garbage {
+            return Err(Failure::usage(
+                "--yes is for --purge-deleted and --collect-garbage; give one of them",
             ));
         }
         let variable = |name: &str| env::var(name).ok();
@@ -206,6 +229,11 @@ impl Maintenance {
             };
             let show = |db: &str, did: &_, seconds| outcome::purged(db, did, self.yes, seconds);
             outcome.add("purge", run, show)?;
+        }
+        if self.collect_garbage {
+            let source = Source::open(options, watch)?;
+            source.expect_current()?;
+            self.collect_garbage(&mut FileVersions(source), watch, outcome)?;
         }
         if self.vacuum {
             let run = || {

@@ -33,6 +33,8 @@ mod details;
 mod events;
 pub mod exit;
 #[cfg(feature = "cli")]
+mod files;
+#[cfg(feature = "cli")]
 mod filter_arg;
 #[cfg(feature = "server")]
 mod health;
@@ -55,6 +57,8 @@ mod man;
 mod metrics;
 #[cfg(feature = "cli")]
 mod model;
+#[cfg(feature = "cli")]
+mod model_files;
 #[cfg(feature = "objects")]
 mod object_flags;
 #[cfg(feature = "cli")]
@@ -100,6 +104,8 @@ mod update;
 mod values;
 #[cfg(feature = "objects")]
 mod verify;
+#[cfg(feature = "objects")]
+mod verify_folder;
 #[cfg(feature = "cli")]
 mod version_arg;
 #[cfg(feature = "objects")]
@@ -170,6 +176,7 @@ commands! {
     #[cfg(feature = "objects")] verify::Verify
     #[cfg(feature = "cli")] list::List
     #[cfg(feature = "cli")] show::Show
+    #[cfg(feature = "cli")] files::Files
     #[cfg(feature = "cli")] production::Production
     #[cfg(feature = "cli")] metrics::Metrics
     #[cfg(feature = "cli")] compare::Compare

@@ -5,7 +5,7 @@ use std::env;
 use serde_json::{Value, json};
 
 use super::{details::Details, print, version_arg::VersionArg};
-use crate::domain::{Architecture, Measurement, json::Object};
+use crate::domain::{Architecture, Manifest, ManifestFile, Measurement, json::Object};
 
 /// A version to register.
 pub(super) struct Subject<'a> {
@@ -65,6 +65,40 @@ impl From<Subject<'_>> for Value {
             fields.retain(|_, value| !value.is_null());
         }
         body
+    }
+}
+
+/// Returns files as a registration lists them.
+pub(super) fn files(manifest: &Manifest) -> Value {
+    let file = |file: &ManifestFile| {
+        json!({
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "sha256": file.sha256.to_string(),
+            "role": file.role.as_str(),
+        })
+    };
+    manifest.files().iter().map(file).collect()
+}
+
+/// Makes a body of the native API one of `/v1`, which has no name, tags with values, and the digests of its files.
+pub(super) fn make_v1(body: &mut Value, label: Option<&str>) {
+    const OF_FILES: [&str; 6] = [
+        "name",
+        "version",
+        "checkpoint_sha256",
+        "checkpoint_size_bytes",
+        "config_sha256",
+        "config_size_bytes",
+    ];
+    let Some(fields) = body.as_object_mut() else { return };
+    fields.retain(|name, _| !OF_FILES.contains(&name.as_str()));
+    if let Some(label) = label {
+        fields.insert("label".to_owned(), label.into());
+    }
+    if let Some(tags) = fields.get_mut("tags") {
+        let keys: Vec<_> = tags.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        *tags = keys.into_iter().map(|key| (key.to_owned(), Value::from(""))).collect();
     }
 }
 

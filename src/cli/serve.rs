@@ -166,8 +166,9 @@ async fn serve(
         None => Database::open::<Sqlite>(&settings.database, clock(), &telemetry).map_err(Failure::failed)?,
     };
     let hasher = Hasher::start(settings.hasher.clone(), &telemetry);
-    let artifacts =
-        settings.artifacts.as_ref().map(|options| Artifacts::open(options, &telemetry)).transpose();
+    let variable = |name: &str| std::env::var(name).ok();
+    let artifacts = settings.artifacts.as_ref();
+    let artifacts = artifacts.map(|options| Artifacts::open(options, &telemetry, variable)).transpose();
     let artifacts = artifacts.map_err(|error| Failure::failed(format!("--artifact-store: {error}")))?;
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
     let address = listener.local_addr().map_err(failed)?;

@@ -16,7 +16,7 @@ use super::{
     remote::Remote,
     version_arg::{self, VersionArg},
 };
-use crate::client::Client;
+use crate::{client::Client, domain::VersionRef};
 
 /// Events below a version.
 const EVENTS_SHOWN: u32 = 5;
@@ -64,7 +64,9 @@ pub(super) fn print_version(
         return printer.one(model);
     }
     let mut groups = vec![group(&version_arg::label(model), &fields(model, IDENTITY), UNCUT)];
-    for (title, lines) in [("Artifact", ARTIFACT), ("Provenance", PROVENANCE), ("Training", TRAINING)] {
+    groups.push(group("Artifact", &fields(model, ARTIFACT), UNCUT));
+    groups.push(files(client, model));
+    for (title, lines) in [("Provenance", PROVENANCE), ("Training", TRAINING)] {
         groups.push(group(title, &fields(model, lines), UNCUT));
     }
     groups.extend(metrics(model));
@@ -79,12 +81,23 @@ pub(super) fn print_version(
     print::text(&groups.join("\n"))
 }
 
+/// Returns what `/v1` says of the files of a version that has several, or whose files the registry stores.
+fn files(client: &Client, model: &Value) -> String {
+    let id = model.get("id").and_then(Value::as_i64).unwrap_or_default();
+    // A registry without `/v1` knows no more than the artifact.
+    let Ok(version) = client.v1("").version(&VersionRef::Id(id)) else { return String::new() };
+    let (count, is_stored) = (version["file_count"].as_u64(), version["stored"] == true);
+    let has_many = count.is_some_and(|count| count > 1);
+    if has_many || is_stored { group("Files", &fields(&version, FILES), UNCUT) } else { String::new() }
+}
+
 /// The lines of each group: fields, with a label before the colon if it is another. A line about the one above it is
 /// indented.
 const IDENTITY: &str = "id,status,frozen,description,tags,created:created_at,updated:updated_at";
 const ARTIFACT: &str = "uri:artifact_uri,\
     checkpoint:checkpoint_size_bytes,  sha256:checkpoint_sha256,  path:local_checkpoint_path,\
     config:config_size_bytes,  sha256:config_sha256,  path:local_config_path";
+const FILES: &str = "files:file_count,size:total_bytes,digest,in the registry's store:stored";
 const PROVENANCE: &str = "run:run_id,commit:git_commit,created by:created_by,on host:source_host";
 const TRAINING: &str =
     "dataset,step:training_step,loss:training_loss,params,d_model,n_layers,n_heads,vocab_size";

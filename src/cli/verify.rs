@@ -16,6 +16,7 @@ use super::{
     object_flags::ObjectFlags,
     print, progress,
     remote::Remote,
+    verify_folder,
     version_arg::{self, VersionArg},
 };
 use crate::{
@@ -30,6 +31,8 @@ const EXAMPLES: &str = "\
 Examples:
   A file that was copied somewhere:
     registry verify tiny-gpt:v1 /models/tiny-gpt.pt
+  A folder:
+    registry verify tiny-gpt@production /models/tiny-gpt
   The object that the registry names:
     registry verify tiny-gpt:v1
   An object on your own S3 server:
@@ -45,7 +48,7 @@ Examples:
 pub(super) struct Verify {
     /// The version: name:label, name@alias, name#number, or its id
     version: VersionArg,
-    /// The file, or an object like s3://bucket/key (or gs://, az://); without it the artifact that the registry names
+    /// The file, the folder of the files, or an object like s3://bucket/key (or gs://, az://); without it the artifact that the registry names
     #[arg(value_name = "FILE_OR_URI")]
     source: Option<OsString>,
     /// Print the result as a JSON object on stdout
@@ -63,7 +66,11 @@ impl Verify {
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let connection = self.remote.connection()?;
         self.object_flags = self.object_flags.or(&connection.config.profile);
-        let model = self.version.fetch(&connection.client()?)?;
+        let client = connection.client()?;
+        if let Some(folder) = self.source.as_deref().map(Path::new).filter(|path| path.is_dir()) {
+            return verify_folder::run(&client, &self.version, folder, self.json);
+        }
+        let model = self.version.fetch(&client)?;
         let sha256 = self.registered_digest(&model)?;
         let size_bytes = model["checkpoint_size_bytes"].as_u64();
         let source = self.source(&model)?;

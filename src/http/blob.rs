@@ -4,7 +4,7 @@
 //! connection, so a client never takes a part for the whole.
 
 use actix_web::{
-    HttpResponseBuilder,
+    HttpResponse,
     body::SizedStream,
     http::{StatusCode, header},
 };
@@ -36,26 +36,37 @@ const PROVEN_BYTES: u64 = 1 << 20;
 static CHUNKS: Semaphore = Semaphore::const_new(MAX_CHUNKS);
 
 /// Answers with a blob as its request asks: all of it, a range, only the head, or that the client has it.
-pub(super) async fn answer(call: &Call, digest: Digest, mut response: HttpResponseBuilder) -> Answer {
-    let missing = || RegistryError::from(BlobError::Missing { digest });
-    let size_bytes = call.registry().find_blob(digest).await?.ok_or_else(missing)?.size_bytes;
+pub(super) async fn answer(call: &Call, digest: Digest) -> Answer {
+    let registry = call.registry();
     let tag = format!("sha256:{digest}");
+    let mut response = HttpResponse::Ok();
     response
         .insert_header((header::ETAG, format!("\"{tag}\"")))
         .insert_header((header::ACCEPT_RANGES, "bytes"))
         .insert_header((header::CACHE_CONTROL, "private, max-age=31536000, immutable"));
-    if call.seen().include(&tag) {
-        return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
-    }
-    response.insert_header(header::ContentType::octet_stream());
     if call.is_head() {
+        // Clients ask before they upload.
+        let info = registry.find_blob(digest).await?;
+        let size_bytes = info.ok_or(RegistryError::Blob(BlobError::Missing { digest }))?.size_bytes;
+        if call.seen().include(&tag) {
+            return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
+        }
+        response.insert_header(header::ContentType::octet_stream());
         return Ok(
             response.body(SizedStream::new(size_bytes, stream::empty::<Result<Bytes, RegistryError>>()))
         );
     }
+    let blob = registry.open_blob(digest).await?;
+    if call.seen().include(&tag) {
+        return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
+    }
+    if let Some(address) = registry.blob_address(digest).await? {
+        response.status(StatusCode::TEMPORARY_REDIRECT).insert_header((header::LOCATION, address));
+        return Ok(response.insert_header((header::CACHE_CONTROL, "no-store")).finish());
+    }
+    let size_bytes = blob.size_bytes();
     let range = call.header_text(header::RANGE).filter(|_| is_current(call, &tag));
-    let range = ByteRange::read(range.as_deref(), size_bytes);
-    let (start, end) = match range {
+    let (start, end) = match ByteRange::read(range.as_deref(), size_bytes) {
         ByteRange::Whole => (0, size_bytes),
         ByteRange::Part(start, end) => {
             let part = format!("bytes {start}-{}/{size_bytes}", end - 1);
@@ -64,13 +75,10 @@ pub(super) async fn answer(call: &Call, digest: Digest, mut response: HttpRespon
         }
         ByteRange::Unsatisfiable => return Err(OciError::Range { size_bytes }.into()),
     };
-    let blob = call.registry().read_blob(digest, (start, end) == (0, size_bytes)).await?;
-    if blob.size_bytes() != size_bytes {
-        // It was just uploaded again in place of a damaged one, or is being damaged.
-        return Err(missing().into());
-    }
-    let body = chunks(call.registry().clone(), blob.chunks(start, end));
-    Ok(response.body(SizedStream::new(end - start, body)))
+    let is_whole = (start, end) == (0, size_bytes);
+    let blob = if is_whole { blob } else { registry.verified_blob(blob).await? };
+    response.insert_header(header::ContentType::octet_stream());
+    Ok(response.body(SizedStream::new(end - start, chunks(registry.clone(), blob.chunks(start, end)))))
 }
 
 /// Returns true unless `If-Range` names another content.

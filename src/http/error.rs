@@ -114,7 +114,7 @@ impl ResponseError for ApiError {
                     BlobError::UploadTaken { .. } => StatusCode::CONFLICT,
                     BlobError::UploadOffset { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
                     BlobError::WrongDigest { .. } => StatusCode::BAD_REQUEST,
-                    BlobError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
+                    BlobError::Full => StatusCode::INSUFFICIENT_STORAGE,
                     BlobError::UploadBusy { .. }
                     | BlobError::Unusable { .. }
                     | BlobError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -198,6 +198,10 @@ impl ApiError {
             },
             _ => "",
         };
+        if let Self::Registry(RegistryError::Blob(BlobError::Unusable { source, .. })) = self {
+            // The log has the path.
+            return format!("the artifact store can't be used: {source}; the server's log has more");
+        }
         format!("{self}{hint}")
     }
 

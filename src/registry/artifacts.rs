@@ -1,5 +1,7 @@
 //! The use cases of the artifact store.
 
+use std::time::Duration;
+
 use crate::{
     actors::{Artifacts, UploadWriter},
     artifact::blobs::{BlobError, BlobInfo, Chunks, OpenBlob, UploadId},
@@ -9,6 +11,12 @@ use crate::{
 use super::{Registry, RegistryError, Result};
 
 pub use crate::actors::Bytes;
+
+/// The shortest grace time of garbage collection beside servers.
+pub const MIN_GRACE: Duration = Duration::from_secs(24 * 3_600);
+/// After this time a blob that no version has counts as missing. A client that found the blob just before has
+/// the rest of [`MIN_GRACE`] to register its version.
+const MAX_UNUSED: Duration = Duration::from_secs(12 * 3_600);
 
 /// Blobs that are looked up in one job: few, so that transfers don't wait long.
 const BLOBS_PER_JOB: usize = 256;
@@ -32,9 +40,20 @@ impl Registry {
         self.artifacts.as_ref().ok_or(RegistryError::NoArtifactStore)
     }
 
-    /// Looks up a blob. One that is damaged counts as missing, so that clients upload it again.
+    /// Looks up a blob that a client wants to use for a version. One that is damaged counts as missing, and so does one that
+    /// garbage collection may remove soon: the client uploads it again, and so makes it new.
     pub async fn find_blob(&self, digest: Digest) -> Result<Option<BlobInfo>> {
-        Ok(self.artifacts()?.find(digest).await?)
+        let Some(info) = self.artifacts()?.find(digest).await? else { return Ok(None) };
+        if info.stored_at.elapsed().is_ok_and(|age| age > MAX_UNUSED) {
+            let is_used = self.read(move |store| store.has_file(&digest.to_string())).await?;
+            return Ok(is_used.then_some(info));
+        }
+        Ok(Some(info))
+    }
+
+    /// Returns an address at which a client can read the blob without this server, if clients are to be sent there.
+    pub async fn blob_address(&self, digest: Digest) -> Result<Option<String>> {
+        Ok(self.artifacts()?.address(digest).await?)
     }
 
     /// Checks that the store has the files of a manifest.
@@ -69,15 +88,20 @@ impl Registry {
         Ok(())
     }
 
-    /// Opens a blob to read a part of it, or all of it. If not all bytes are requested, the blob is verified first, unless
-    /// that was done since its file was last changed. A whole one is verified while it is read.
+    /// Opens a blob. All of it is verified while it is read, unless that was done since its file was last changed.
     ///
     /// # Errors
     /// [`BlobError::Missing`], [`BlobError::Damaged`].
-    pub async fn read_blob(&self, digest: Digest, is_whole: bool) -> Result<OpenBlob> {
-        let artifacts = self.artifacts()?;
-        let blob = artifacts.read(digest).await?;
-        if is_whole || blob.is_verified() { Ok(blob) } else { Ok(artifacts.verify(blob).await?) }
+    pub async fn open_blob(&self, digest: Digest) -> Result<OpenBlob> {
+        Ok(self.artifacts()?.read(digest).await?)
+    }
+
+    /// Verifies a blob of which a part will be read, unless that was done since its file was last changed.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`].
+    pub async fn verified_blob(&self, blob: OpenBlob) -> Result<OpenBlob> {
+        if blob.is_verified() { Ok(blob) } else { Ok(self.artifacts()?.verify(blob).await?) }
     }
 
     /// Reads the next bytes of a blob, at most `limit_bytes`.

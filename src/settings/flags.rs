@@ -54,6 +54,10 @@ pub struct ServeFlags {
     /// the artifact store; for a bucket ./uploads]
     #[arg(long, value_name = "DIR")]
     pub artifact_uploads: Option<PathBuf>,
+    /// Send clients to the bucket of the artifact store for downloads, by addresses that are valid for an hour
+    /// [env: CAIA_REGISTRY_ARTIFACT_REDIRECT]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
+    pub artifact_redirect: Option<bool>,
     /// Connections that write to PostgreSQL [env: CAIA_REGISTRY_DATABASE_WRITERS] [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=256))]
     pub database_writers: Option<u64>,

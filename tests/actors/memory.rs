@@ -157,6 +157,10 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
+    fn has_file(&mut self, _: &str) -> Result<bool, StoreError> {
+        absent()
+    }
+
     fn events(&mut self, _: &EventQuery, _: VisitEvents<'_>) -> Result<Page, StoreError> {
         absent()
     }

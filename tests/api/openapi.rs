@@ -177,6 +177,7 @@ fn answers_of_v1_contain_the_described_fields() {
     let mut version = schema(&document, "NewVersion")["examples"][0].clone();
     version["config_size_bytes"] = 1.into();
     let version = send("POST", "/v1/models/m/versions", version).json();
+    let files = app.get("/v1/models/m/versions/1/files").ok();
     let whoami = app.get("/v1/whoami").ok();
     let aliases = send("PUT", "/v1/models/m/aliases/champion", json!({"version": 1}));
     assert_eq!(aliases.status, 200);
@@ -193,8 +194,9 @@ fn answers_of_v1_contain_the_described_fields() {
     let unfit = app.get("/v1/models?limit=x").json();
     for (name, answer) in [
         ("RegisteredVersion", &deleted_version),
-        ("VersionFile", &version["files"][0]),
-        ("VersionFile", &version["files"][1]),
+        ("VersionFiles", &files),
+        ("VersionFile", &files["files"][0]),
+        ("VersionFile", &files["files"][1]),
         ("WhoAmI", &whoami),
         ("Aliases", &aliases),
         ("History", &history),

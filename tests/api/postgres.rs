@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod auth;
+mod blobs;
 mod clock;
 mod concurrency;
 mod conditional;

@@ -436,7 +436,8 @@ async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: m
         None => Database::open::<Sqlite>(&settings.database, clock(), &telemetry).unwrap(),
     };
     let hasher = Hasher::start(settings.hasher, &telemetry);
-    let artifacts = settings.artifacts.map(|options| Artifacts::open(&options, &telemetry).unwrap());
+    let artifacts =
+        settings.artifacts.map(|options| Artifacts::open(&options, &telemetry, |_| None).unwrap());
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
     let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();
     started.send(server.handle()).unwrap();

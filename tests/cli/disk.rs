@@ -33,7 +33,9 @@ struct Answer {
 impl Answer {
     #[track_caller]
     fn detail(&self) -> &str {
-        self.body["detail"].as_str().unwrap_or_else(|| panic!("no detail: {self:?}"))
+        let v2 = &self.body["errors"][0]["message"];
+        let detail = if v2.is_string() { v2 } else { &self.body["detail"] };
+        detail.as_str().unwrap_or_else(|| panic!("no detail: {self:?}"))
     }
 }
 

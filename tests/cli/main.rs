@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod aliases;
+mod artifacts;
 mod bench;
 mod changing;
 mod comparing;

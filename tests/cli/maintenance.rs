@@ -3,6 +3,7 @@
 mod backup;
 mod check;
 mod copying;
+mod garbage;
 mod interrupted_copy;
 mod postgres;
 mod purge;

@@ -18,7 +18,7 @@ fn an_invalid_command_line_is_refused() {
     scene.write("model.pt", "hello");
     let at = ["--checkpoint-path=model.pt"];
     for (arguments, complaint) in [
-        (&[][..], "<--checkpoint-path <FILE>|--checkpoint-dir <DIR>>"),
+        (&[][..], "--checkpoint-path <FILE>|--checkpoint-dir <DIR>>"),
         (&["--checkpoint-path=a", "--checkpoint-dir=b"], "cannot be used with"),
         (&["--checkpoint-path=a", "--force-upload"], "--upload"),
         (&["--checkpoint-path=a", "--skip-upload-if-exists"], "--upload"),

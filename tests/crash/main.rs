@@ -19,6 +19,7 @@ mod rounds;
 mod server;
 mod syncs;
 mod upkeep;
+mod uploads;
 mod watching;
 
 use process::{DEADLINE, KEY, at_home, registry, wait_until};

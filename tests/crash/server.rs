@@ -96,6 +96,12 @@ impl Server {
         self.ended().1
     }
 
+    /// Kills it with SIGKILL while others use it, and waits for its end.
+    pub(crate) fn kill_now(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn terminate(&self) {
         let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());

@@ -50,6 +50,21 @@ impl fmt::Display for CheckpointName {
     }
 }
 
+/// Returns the step in the name of a checkpoint's file or folder, as trainers write them: `checkpoint-500`, `iter_0001000`,
+/// `step_1000`, `epoch=3-step=1000.ckpt`, or a [`CheckpointName`].
+#[must_use]
+pub fn step_in_name(name: &str) -> Option<i64> {
+    if let Some(name) = CheckpointName::parse(name) {
+        return Some(name.step);
+    }
+    let whole = ["checkpoint-", "iter_", "step_", "step-"].iter().find_map(|start| name.strip_prefix(start));
+    let digits = whole.or_else(|| {
+        let (_, rest) = name.split_once("step=")?;
+        Some(rest.split(['.', '-']).next().unwrap_or_default())
+    })?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +108,25 @@ mod tests {
             let read = CheckpointName::parse(file_name);
             let expected = expected.map(|(name, version)| (name, version.to_owned()));
             assert_eq!(read.map(|name| (name, name.to_string())), expected, "{file_name:?}");
+        }
+    }
+
+    #[test]
+    fn trainers_write_the_step_into_the_name_of_a_folder() {
+        for (name, step) in [
+            ("checkpoint-500", Some(500)),
+            ("iter_0001000", Some(1000)),
+            ("step_1000", Some(1000)),
+            ("epoch=3-step=1000.ckpt", Some(1000)),
+            ("epoch=3-step=1000-v1.ckpt", Some(1000)),
+            ("checkpoint_step_500.pt", Some(500)),
+            ("checkpoint-best", None),
+            ("step_", None),
+            ("step=", None),
+            ("model", None),
+            ("checkpoint-99999999999999999999", None),
+        ] {
+            assert_eq!(step_in_name(name), step, "{name}");
         }
     }
 

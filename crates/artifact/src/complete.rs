@@ -134,8 +134,8 @@ mod tests {
         for (name, content, problem) in [
             ("m.safetensors", whole.clone(), None),
             ("m.safetensors", safetensors("{}", 0), None),
-            ("m.safetensors", whole[..whole.len() - 1].to_vec(), Some("announces 96 bytes, and it has 95")),
-            ("m.safetensors", whole[..20].to_vec(), Some("announces 80 bytes, and 12 follow")),
+            ("m.safetensors", whole[..whole.len() - 1].to_vec(), Some("announces 95 bytes, and it has 94")),
+            ("m.safetensors", whole[..20].to_vec(), Some("announces 79 bytes, and 12 follow")),
             ("m.safetensors", whole[..7].to_vec(), Some("it has 7 bytes and no header")),
             ("m.safetensors", u64::MAX.to_le_bytes().to_vec(), Some("and 0 follow")),
             ("m.safetensors", safetensors("{", 0), Some("not JSON")),

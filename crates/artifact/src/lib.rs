@@ -24,7 +24,7 @@ mod template;
 mod tree;
 mod write;
 
-pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName};
+pub use checkpoint::{CHECKPOINT_NAMES, CheckpointName, step_in_name};
 pub use config::{MAX_JSON_BYTES, parse_object, read_config, read_object_file};
 pub use error::{ArtifactError, RootError};
 pub use folder::{Checkpoint, StabilityTracker, list_checkpoints};

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::http::{HeaderMap, HeaderName, header};
 
 use crate::error::ClientError;
@@ -80,6 +80,13 @@ pub(super) fn interpret(
             Err(ClientError::NotARegistry { url, reason })
         }
     }
+}
+
+/// Returns the body of an error of the blob routes as one of the registry's own: `{"errors": [{"message": …}]}` has its text.
+pub(super) fn oci_error(body: &[u8]) -> Vec<u8> {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let message = parsed.as_ref().and_then(|body| body.get("errors")?.get(0)?.get("message")?.as_str());
+    message.map_or_else(|| body.to_vec(), |message| json!({ "detail": message }).to_string().into_bytes())
 }
 
 /// Returns the number of versions on all pages of a list, if the registry sends it; 0.2.0 does not.

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use serde_json::Value;
 use ureq::{
     Agent, AsSendBody,
-    http::{HeaderMap, HeaderName, Method, Request, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header},
 };
 
 use crate::{
@@ -110,9 +110,8 @@ impl Client {
         headers: &HeaderMap,
     ) -> Result<(HeaderMap, Value), ClientError> {
         let mut request = request.map_err(|error| ClientError::BadUrl(format!("can't be used: {error}")))?;
-        let key = self.key.iter().map(|key| (API_KEY_HEADER, key.header().clone()));
         let others = headers.iter().map(|(name, value)| (name.clone(), value.clone()));
-        request.headers_mut().extend(key.chain(others));
+        request.headers_mut().extend(self.key_header().chain(others));
         let response = self.agent.run(request).map_err(|error| self.no_answer(error))?;
         let (parts, body) = response.into_parts();
         let body = body
@@ -122,16 +121,28 @@ impl Client {
             .map_err(|error| self.no_answer(error))?;
         match answer::interpret(&self.base_url, parts.status.as_u16(), &parts.headers, &body) {
             Ok(body) => Ok((parts.headers, body)),
-            Err(ClientError::KeyRefused { url, .. }) => {
-                let key_source = self.key.as_ref().and_then(SecretKey::source).map(str::to_owned);
-                Err(ClientError::KeyRefused { url, key_source })
-            }
-            Err(error) => Err(error),
+            Err(error) => Err(self.with_key_source(error)),
         }
     }
 
+    /// Adds to an error where a key that was refused comes from.
+    pub(super) fn with_key_source(&self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::KeyRefused { url, .. } => {
+                let key_source = self.key.as_ref().and_then(SecretKey::source).map(str::to_owned);
+                ClientError::KeyRefused { url, key_source }
+            }
+            error => error,
+        }
+    }
+
+    /// Returns the header with the key, if there is one.
+    pub(super) fn key_header(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + '_ {
+        self.key.iter().map(|key| (API_KEY_HEADER, key.header().clone()))
+    }
+
     /// Converts the error of a request without an answer.
-    fn no_answer(&self, error: ureq::Error) -> ClientError {
+    pub(super) fn no_answer(&self, error: ureq::Error) -> ClientError {
         let url = self.base_url.clone();
         match NoAnswer::of(error, url.starts_with("https"), self.call_timeout) {
             NoAnswer::Unreachable { reason, refused } => ClientError::Unreachable { url, reason, refused },

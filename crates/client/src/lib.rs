@@ -6,6 +6,7 @@
 
 mod answer;
 mod base_url;
+mod blobs;
 mod calls;
 mod client;
 mod download;
@@ -16,6 +17,7 @@ mod transport;
 mod v1;
 
 pub use base_url::parse_base_url;
+pub use blobs::{BlobError, BlobStore, Source};
 pub use calls::{Condition, Page};
 pub use client::Client;
 pub use download::{DownloadError, Downloader, Incoming};

@@ -104,6 +104,8 @@ pub trait ReadStore {
     fn compared_versions(&mut self, ids: &[VersionId]) -> Result<Vec<ComparedVersion>, StoreError>;
     /// Visits files of a manifest, in the order of their paths.
     fn files(&mut self, range: &FileRange<'_>, visit: VisitFiles<'_>) -> Result<(), StoreError>;
+    /// Returns true if a version, perhaps one in the trash, has a file with this digest (64 lower-case hex digits).
+    fn has_file(&mut self, sha256: &str) -> Result<bool, StoreError>;
     /// Visits a page of a version's events, newest first. The result describes the whole page.
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError>;
     /// Visits a page of the whole audit trail, or of a model's part of it, newest first.

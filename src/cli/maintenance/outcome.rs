@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    artifact::blobs::Garbage,
     cli::{
         exit::{self, Failure},
         print,
@@ -158,6 +159,30 @@ pub(super) fn purged(database: &str, purged: &Purged, is_done: bool, seconds: f6
     let more = versions.len().saturating_sub(MAX_LISTED) as u64;
     if more > 0 {
         lines.push(format!("  … and {}", print::counted(more, "more version")));
+    }
+    (json, lines)
+}
+
+pub(super) fn collected(store: &str, garbage: &Garbage, is_done: bool, seconds: f64) -> Shown {
+    let Garbage { blobs, blob_bytes, uploads, upload_bytes, kept } = garbage;
+    let digests: Vec<_> = blobs.iter().map(|digest| format!("sha256:{digest}")).collect();
+    let json = json!({
+        "done": is_done, "store": store, "blobs": digests, "blob_bytes": blob_bytes,
+        "uploads": uploads, "upload_bytes": upload_bytes, "kept": kept,
+    });
+    let counts = [(blobs.len() as u64, "blob", blob_bytes), (*uploads, "unfinished upload", upload_bytes)]
+        .map(|(count, what, bytes)| format!("{} ({})", print::counted(count, what), print::size(*bytes)))
+        .join(" and ");
+    let line = if is_done {
+        format!("removed {counts} from {store}; {} kept ({seconds:.1} s)", print::counted(*kept, "blob"))
+    } else {
+        format!("{counts} of {store} would be removed; repeat with --yes to remove them for good")
+    };
+    let listed = digests.iter().take(MAX_LISTED).map(|digest| format!("  {digest}"));
+    let mut lines: Vec<_> = std::iter::once(line).chain(listed).collect();
+    let more = digests.len().saturating_sub(MAX_LISTED) as u64;
+    if more > 0 {
+        lines.push(format!("  … and {}", print::counted(more, "more blob")));
     }
     (json, lines)
 }

@@ -11,7 +11,7 @@ use crate::{
         maintenance::{Purged, Watch},
         postgres::{
             Options,
-            maintenance::{MaintenanceError, check, purge, purgeable},
+            maintenance::{MaintenanceError, VersionFiles, check, purge, purgeable},
         },
     },
 };
@@ -56,6 +56,9 @@ impl Maintenance {
     ) -> Result<(), Failure> {
         if self.purge_deleted {
             self.purge(options, watch, outcome)?;
+        }
+        if self.collect_garbage {
+            self.collect_garbage(&mut VersionFiles::open(options)?, watch, outcome)?;
         }
         if self.check {
             let report = outcome.add("check", || Ok(check(options, watch)?), outcome::checked)?;

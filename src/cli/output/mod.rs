@@ -17,4 +17,6 @@ mod yaml;
 pub(super) use flags::OutputFlags;
 pub(super) use path::Path;
 pub(super) use printer::Printer;
-pub(super) use view::{DELETED_VERSIONS, EVENTS, HOLDINGS, MODELS, TRAIL, V1_VERSIONS, VERSIONS, View};
+pub(super) use view::{
+    DELETED_VERSIONS, EVENTS, FILES, HOLDINGS, MODELS, TRAIL, V1_VERSIONS, VERSIONS, View,
+};

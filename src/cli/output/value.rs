@@ -39,8 +39,8 @@ impl ValueFormat {
     pub(in crate::cli) fn of(field: &str, wide: bool) -> Self {
         match field {
             "id" | "model_id" | "number" | "latest" | "training_step" | "training_loss" | "params"
-            | "value" | "models" => Self::Number,
-            "checkpoint_size_bytes" | "config_size_bytes" | "size_bytes" => Self::Size,
+            | "value" | "models" | "file_count" => Self::Number,
+            "checkpoint_size_bytes" | "config_size_bytes" | "size_bytes" | "total_bytes" => Self::Size,
             "status" => Self::Status,
             "aliases" | "tags" => Self::Pairs,
             "created_at" | "updated_at" | "deleted_at" | "recorded_at" | "since" | "until" => {

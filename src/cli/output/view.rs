@@ -41,8 +41,8 @@ pub(in crate::cli) const VERSIONS: View = View {
 
 /// Rows of versions, as `/v1` shows them.
 pub(in crate::cli) const V1_VERSIONS: View = View {
-    fields: "id,model,number,label,status,artifact_uri,sha256,size_bytes,files,run_id,git_commit,created_by,\
-             source_host,frozen,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
+    fields: "id,model,number,label,status,artifact_uri,sha256,size_bytes,digest,revision,file_count,total_bytes,\
+             stored,run_id,git_commit,created_by,source_host,frozen,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
              description,tags,scores,metrics,created_at,updated_at",
     table: "id,model,number,label,status,STEP:training_step,LOSS:training_loss,CREATED:created_at",
     wide: "id,model,number,label,status,frozen,STEP:training_step,LOSS:training_loss,params,SIZE:size_bytes,sha256,\
@@ -60,6 +60,19 @@ pub(in crate::cli) const DELETED_VERSIONS: View = View {
            DELETED:deleted_at,BY:deleted_by",
     ..V1_VERSIONS
 };
+
+/// Rows of files of a version.
+pub(in crate::cli) const FILES: View = View {
+    fields: "path,size_bytes,sha256,role",
+    table: "path,SIZE:size_bytes,sha256,role",
+    wide: "path,SIZE:size_bytes,sha256,role",
+    precise_times: false,
+    name: Some(file_path),
+};
+
+fn file_path(file: &Value) -> String {
+    print::one_line(file.get("path").and_then(Value::as_str).unwrap_or("?"))
+}
 
 /// Rows of models.
 pub(in crate::cli) const MODELS: View = View {
@@ -159,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_column_of_a_view_is_one_of_its_fields() {
-        for view in [VERSIONS, V1_VERSIONS, DELETED_VERSIONS, MODELS, HOLDINGS, EVENTS, TRAIL] {
+        for view in [VERSIONS, V1_VERSIONS, DELETED_VERSIONS, FILES, MODELS, HOLDINGS, EVENTS, TRAIL] {
             for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
                 assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");
             }

@@ -27,11 +27,14 @@ use crate::{
 };
 
 mod client;
+mod files;
 mod plan;
+mod store;
 mod upload;
 
 pub(super) use client::InterruptibleClient;
 use client::{CallError, LAST_ANSWER};
+pub(super) use files::FilesPublisher;
 use plan::Plan;
 pub(super) use plan::{Candidate, Destination};
 use upload::Upload;

@@ -46,6 +46,11 @@ impl UploadFlags {
         self.upload
     }
 
+    /// Returns the flags of the object store; the configuration file supplies missing settings.
+    pub(in crate::cli) fn objects(&self, profile: &Profile) -> ObjectFlags {
+        self.objects.clone().or(profile)
+    }
+
     /// Returns how to upload, if at all; the configuration file supplies missing store settings.
     pub(in crate::cli) fn upload(&self, profile: &Profile, interrupt: &Interrupt) -> Option<Upload> {
         self.upload.then(|| Upload {

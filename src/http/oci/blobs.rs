@@ -1,6 +1,6 @@
 //! Downloads of blobs.
 
-use actix_web::HttpResponse;
+use actix_web::http::header::HeaderName;
 
 use super::{
     super::{answer::Answer, blob, request::Call},
@@ -13,12 +13,10 @@ use super::{
 pub(super) async fn get(call: Call) -> Answer {
     path::blobs(&call)?;
     let digest = path::digest(&call)?;
-    let mut response = blob::answer(&call, digest, HttpResponse::Ok()).await?;
+    let mut response = blob::answer(&call, digest).await?;
     let digest = format!("sha256:{digest}");
     if let Ok(digest) = digest.parse() {
-        response
-            .headers_mut()
-            .insert(actix_web::http::header::HeaderName::from_static(CONTENT_DIGEST), digest);
+        response.headers_mut().insert(HeaderName::from_static(CONTENT_DIGEST), digest);
     }
     Ok(response)
 }

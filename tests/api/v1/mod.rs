@@ -4,6 +4,7 @@ mod aliases;
 mod concurrency;
 mod errors;
 mod events;
+mod files;
 mod history;
 mod large;
 mod models;

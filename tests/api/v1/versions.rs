@@ -10,6 +10,9 @@ fn digest(byte: u8) -> String {
     format!("{byte:02x}").repeat(32)
 }
 
+/// SHA-256 over the raw digests of `config` (01…) and `model.pt` (ab…), by sha256sum.
+const ROOT: &str = "a96bdfde2d39abb7a84176ca7ee6d69434935534d3f577bc47415b7b428dd39d";
+
 #[test]
 fn each_field_is_written_and_read_back() {
     let app = TestApp::spawn();
@@ -25,10 +28,7 @@ fn each_field_is_written_and_read_back() {
     let expected = json!({
         "id": 1, "model": "m", "number": 1, "label": "v1", "status": "staging", "artifact_uri": "s3://b/run/model.pt",
         "sha256": digest(0xab), "size_bytes": 5,
-        "files": [
-            {"path": "model.pt", "size_bytes": 5, "sha256": digest(0xab), "role": "weights"},
-            {"path": "config", "size_bytes": 6, "sha256": digest(1), "role": "config"},
-        ],
+        "digest": ROOT, "revision": &ROOT[..40], "file_count": 2, "total_bytes": 11, "stored": false,
         "run_id": "r", "git_commit": "g", "created_by": "ann", "source_host": "h", "frozen": true,
         "d_model": 1, "n_layers": 2, "n_heads": 3, "vocab_size": 4, "params": 7, "training_step": 8, "training_loss": 0.5,
         "dataset": "d", "description": "x", "tags": {"bare": "", "team": "nlp"}, "scores": {"s": {"score": 0.25}},
@@ -74,7 +74,10 @@ fn a_version_is_found_by_number_label_alias_and_id() {
     for reference in ["4", "0", "-1", "label:", "label:X", "@Champion", "@", "@latest"] {
         app.get(&format!("/v1/models/m/versions/{reference}")).error(404, "not_found");
     }
-    for reference in ["x", "01x", "1.0", "+1", "%201", "1_0", "99999999999999999999"] {
+    let revision = app.get("/v1/models/m/versions/1").ok()["revision"].clone();
+    assert_eq!(revision, Value::Null, "without a digest there is none");
+    app.get(&format!("/v1/models/m/versions/{}", "0".repeat(40))).error(404, "not_found");
+    for reference in ["x", "01x", "1.0", "+1", "%201", "1_0", "99999999999999999999", &"A".repeat(40)] {
         app.get(&format!("/v1/models/m/versions/{reference}")).unfit(&["reference"]);
     }
     app.get("/v1/versions/99").error(404, "not_found");

@@ -218,3 +218,43 @@ fn a_file_size_limit_is_a_full_disk_and_does_not_kill_the_server() {
     assert_eq!(total(&server), kept);
     assert_eq!(register(&server, "without the limit").status, 200);
 }
+
+#[test]
+fn an_upload_that_fills_the_disk_is_refused_and_goes_on_once_there_is_space() {
+    in_a_namespace("an_upload_that_fills_the_disk_is_refused_and_goes_on_once_there_is_space", || {
+        let (disk, home) = (Disk::of(3000), tempfile::tempdir().unwrap());
+        let store = format!("file://{}", disk.folder.path().display());
+        let server = Server::with(home, 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY).args(["--artifact-store", &store]);
+        });
+        let send = |method: &str, path: &str, bytes: &[u8]| {
+            let request = ureq::http::Request::builder()
+                .method(method)
+                .uri(format!("{}{path}", server.url))
+                .header("X-API-Key", KEY)
+                .body(bytes)
+                .unwrap();
+            let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+            let mut answer = agent.run(request).unwrap();
+            let header =
+                |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            let (location, offset) = (header("location"), header("upload-offset"));
+            let text = answer.body_mut().read_to_string().unwrap();
+            (answer.status().as_u16(), location, offset, text)
+        };
+        let upload = send("POST", "/v2/m/blobs/uploads/", b"").1.unwrap();
+        let bytes = vec![7; 2_000_000];
+        assert_eq!(send("PATCH", &upload, &bytes[..500_000]).0, 202);
+        disk.fill();
+        let (status, .., text) = send("PATCH", &upload, &bytes[500_000..]);
+        assert_eq!(status, 507, "{text}");
+        assert!(text.contains("the disk of the artifact store is full") && text.contains("resume"), "{text}");
+        assert_eq!(total(&server), 0, "the registry goes on");
+        disk.free();
+        let kept: usize = send("GET", &upload, b"").2.unwrap().parse().unwrap();
+        assert!((500_000..1_000_000).contains(&kept), "{kept}");
+        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+        let finished = send("PUT", &format!("{upload}?digest=sha256:{digest}"), &bytes[kept..]);
+        assert_eq!(finished.0, 201, "{}", finished.3);
+    });
+}

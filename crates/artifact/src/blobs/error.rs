@@ -43,8 +43,10 @@ pub enum BlobError {
     )]
     WrongDigest { expected: Digest, found: Digest, size_bytes: u64 },
     /// No space is left for more bytes.
-    #[error("the disk of the artifact store is full ({}); what has arrived is kept, so free space and resume", .path.display())]
-    Full { path: PathBuf },
+    #[error(
+        "the disk of the artifact store is full; what has arrived is kept, so free space there and resume"
+    )]
+    Full,
     /// The system refused to use the store's files.
     #[error("the artifact store can't use {}: {source}; check its permissions and its disk", .path.display())]
     Unusable { path: PathBuf, source: io::Error },
@@ -62,12 +64,9 @@ impl BlobError {
 
     /// Classifies an error of the system at `path`.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
         match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                Self::Full { path }
-            }
-            _ => Self::Unusable { path, source },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::Full,
+            _ => Self::Unusable { path: path.to_owned(), source },
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -18,14 +18,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::ArtifactError,
-    open_file::{FileState, OpenFile},
+    open_file::{FileIdentity, FileState, OpenFile},
 };
 
 use super::{
     BlobInfo,
     error::{BlobError, Result},
+    garbage::digest_of,
 };
 
+/// What follows the name of a blob that garbage collection has put aside.
+const ASIDE: &str = ".removing";
 /// Blobs of which it is remembered that they were verified. Of more, some are verified again.
 const MAX_REMEMBERED: usize = 100_000;
 /// The largest blob that is verified before it is opened, in bytes; it takes a few milliseconds.
@@ -70,6 +73,16 @@ impl Folder {
         self.root.join("blobs/sha256")
     }
 
+    /// Refuses a folder of uploads from which files can't be renamed to blobs.
+    pub(super) fn expect_same_disk(&self, uploads: &Path) -> Result<()> {
+        let of = |path: &Path| FileIdentity::at(path).map(|identity| identity.device);
+        if of(uploads) == of(&self.blobs()) {
+            return Ok(());
+        }
+        let why = "unfinished uploads must be on the same file system as the artifact store";
+        Err(BlobError::Unusable { path: uploads.to_owned(), source: io::Error::other(why) })
+    }
+
     fn path_of(&self, digest: Digest) -> PathBuf {
         let digest = digest.to_string();
         self.blobs().join(&digest[..2]).join(digest)
@@ -78,19 +91,17 @@ impl Folder {
     /// Looks up a blob. One that is known to be damaged counts as missing, so that clients upload it again.
     pub(super) fn find(&self, digest: Digest) -> Result<Option<BlobInfo>> {
         let path = self.path_of(digest);
-        match fs::metadata(&path) {
-            Ok(metadata) if self.verdicts.of(digest, FileState::of(&metadata)) == Some(false) => Ok(None),
-            Ok(metadata) => Ok(Some(BlobInfo {
-                size_bytes: metadata.len(),
-                stored_at: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            })),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(BlobError::io(&path, source)),
-        }
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(BlobError::io(&path, source)),
+        };
+        let is_damaged = self.verdicts.of(digest, FileState::of(&metadata)) == Some(false);
+        Ok((!is_damaged).then(|| info_of(&metadata)))
     }
 
     /// Makes a file, which is on the disk, the blob `digest`. It replaces an existing one, which may be damaged.
-    pub(super) fn put(&self, from: &Path, file: &File, digest: Digest) -> Result<()> {
+    pub(super) fn put(&self, from: &Path, file: &File, digest: Digest, size_bytes: u64) -> Result<()> {
         let path = self.path_of(digest);
         let folder = crate::write::folder_of(&path);
         if !folder.is_dir() {
@@ -99,20 +110,82 @@ impl Folder {
         }
         // Grace times count from here.
         file.set_modified(SystemTime::now()).map_err(|source| BlobError::io(from, source))?;
+        // The uploads must be on the same file system.
         fs::rename(from, &path).map_err(|source| BlobError::io(&path, source))?;
         sync_folder(folder)?;
         let metadata = file.metadata().map_err(|source| BlobError::io(&path, source))?;
-        self.verdicts.remember(digest, FileState::of(&metadata), true);
+        // Unless another program wrote to the upload.
+        self.verdicts.remember(digest, FileState::of(&metadata), metadata.len() == size_bytes);
         Ok(())
     }
 
+    /// Visits all blobs.
+    pub(super) fn each<E: From<BlobError>>(
+        &self,
+        visit: &mut dyn FnMut(Digest, BlobInfo) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        for folder in names(&self.blobs())? {
+            let folder = self.blobs().join(folder);
+            if !folder.is_dir() {
+                continue;
+            }
+            for name in names(&folder)? {
+                if let Some(digest) = name.strip_suffix(ASIDE).and_then(digest_of) {
+                    // A collection was killed here.
+                    put_back(&folder.join(&name), &self.path_of(digest))?;
+                }
+                let Some(digest) = digest_of(name.trim_end_matches(ASIDE)) else { continue };
+                // Others may remove and replace blobs.
+                if let Some(info) = info(&self.path_of(digest))? {
+                    visit(digest, info)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a blob unless it was stored again since `before` or is used by now. Returns true if it is gone.
+    ///
+    /// The rename takes the blob away from readers and from the check of a registration. A version that was registered before has it
+    /// in use by now; a client that uploads the blob later puts another file there.
+    pub(super) fn remove<E: From<BlobError>>(
+        &self,
+        digest: Digest,
+        before: SystemTime,
+        is_used: &mut dyn FnMut() -> std::result::Result<bool, E>,
+    ) -> std::result::Result<bool, E> {
+        let path = self.path_of(digest);
+        let mut aside = path.clone().into_os_string();
+        aside.push(ASIDE);
+        let aside = PathBuf::from(aside);
+        let failed = |source| BlobError::io(&path, source);
+        match fs::rename(&path, &aside) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            renamed => renamed.map_err(failed)?,
+        }
+        let judged = match info(&aside)? {
+            Some(info) if info.stored_at < before => is_used(),
+            _ => Ok(true),
+        };
+        match judged {
+            Ok(false) => {
+                fs::remove_file(&aside).map_err(failed)?;
+                Ok(true)
+            }
+            kept => {
+                put_back(&aside, &path)?;
+                kept.map(|_| false)
+            }
+        }
+    }
+
     /// Opens a blob.
-    pub(super) fn read(&self, digest: Digest) -> Result<OpenBlob> {
+    pub(super) fn read(&self, digest: Digest) -> Result<FileBlob> {
         let path = self.path_of(digest);
         let file = OpenFile::open(path).map_err(|error| missing_or(digest, error))?;
         let verdict = self.verdicts.of(digest, file.state());
         let mut blob =
-            OpenBlob { file, digest, verdicts: self.verdicts.clone(), is_verified: verdict == Some(true) };
+            FileBlob { file, digest, verdicts: self.verdicts.clone(), is_verified: verdict == Some(true) };
         if verdict == Some(false) {
             return Err(damaged(digest, "its bytes have another digest"));
         }
@@ -125,14 +198,14 @@ impl Folder {
 
 /// A blob that is open for reading. If another upload replaces it or garbage collection removes it, this still reads.
 #[derive(Debug)]
-pub struct OpenBlob {
+pub struct FileBlob {
     file: OpenFile,
     digest: Digest,
     verdicts: Verdicts,
     is_verified: bool,
 }
 
-impl OpenBlob {
+impl FileBlob {
     /// Returns its size in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
@@ -166,23 +239,23 @@ impl OpenBlob {
 
     /// Reads the bytes from `start` to before `end` in chunks.
     #[must_use]
-    pub fn chunks(self, start: u64, end: u64) -> Chunks {
+    pub fn chunks(self, start: u64, end: u64) -> FileChunks {
         let is_whole = start == 0 && end == self.size_bytes();
         let hasher = (is_whole && !self.is_verified).then(Sha256::new);
-        Chunks { blob: self, at: start, end, hasher }
+        FileChunks { blob: self, at: start, end, hasher }
     }
 }
 
 /// Bytes of a blob, read in chunks. Of a whole blob that was not verified yet, the last chunk comes only if the digest agrees.
 #[derive(Debug)]
-pub struct Chunks {
-    blob: OpenBlob,
+pub struct FileChunks {
+    blob: FileBlob,
     at: u64,
     end: u64,
     hasher: Option<Sha256>,
 }
 
-impl Chunks {
+impl FileChunks {
     /// Returns the bytes that are left.
     #[must_use]
     pub fn left_bytes(&self) -> u64 {
@@ -215,6 +288,36 @@ impl Chunks {
         }
         Ok(chunk.into())
     }
+}
+
+fn info(path: &Path) -> Result<Option<BlobInfo>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(info_of(&metadata))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(BlobError::io(path, source)),
+    }
+}
+
+fn info_of(metadata: &Metadata) -> BlobInfo {
+    let stored_at = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    BlobInfo { size_bytes: metadata.len(), stored_at }
+}
+
+/// Returns the names in a folder that are text, as those of blobs are.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let failed = |source| BlobError::io(folder, source);
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let names = entries.map(|entry| Ok(entry.map_err(failed)?.file_name().into_string().ok()));
+    names.filter_map(Result::transpose).collect()
+}
+
+/// Gives a blob that was put aside its name again, unless it was uploaded again in the meantime.
+fn put_back(aside: &Path, path: &Path) -> Result<()> {
+    match fs::hard_link(aside, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(BlobError::io(path, error)),
+        _ => {}
+    }
+    fs::remove_file(aside).map_err(|source| BlobError::io(aside, source))
 }
 
 fn damaged(digest: Digest, reason: &str) -> BlobError {

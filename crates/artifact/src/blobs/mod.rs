@@ -3,19 +3,31 @@
 //! All calls block. An upload is a file in a folder of its own until it is complete and its digest agrees; then it becomes a blob,
 //! at once and whole. This module must not know the registry, HTTP, or which versions have which blobs.
 
+#[cfg(feature = "objects")]
+mod bucket;
 mod error;
 mod folder;
+mod garbage;
 mod location;
 mod uploads;
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use registry_domain::Digest;
 
+#[cfg(feature = "objects")]
+use bucket::Bucket;
+#[cfg(feature = "objects")]
+pub use bucket::{BucketBlob, BucketChunks};
 pub use error::BlobError;
 use error::Result;
 use folder::Folder;
-pub use folder::{Chunks, OpenBlob};
+pub use folder::{FileBlob, FileChunks};
+pub use garbage::{Garbage, Judge};
 pub use location::StoreLocation;
 use uploads::Uploads;
 pub use uploads::{Upload, UploadId};
@@ -25,7 +37,7 @@ pub use uploads::{Upload, UploadId};
 pub struct BlobOptions {
     /// Where the blobs are.
     pub location: StoreLocation,
-    /// The folder of unfinished uploads. Without one, it is `uploads` beside the blobs.
+    /// The folder of unfinished uploads. Without one, it is `uploads` beside the blobs, or `./uploads` for a bucket.
     pub uploads: Option<PathBuf>,
 }
 
@@ -41,24 +53,44 @@ pub struct BlobInfo {
 /// An artifact store.
 #[derive(Debug)]
 pub struct Blobs {
-    folder: Folder,
+    place: Place,
     uploads: Uploads,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(Folder),
+    #[cfg(feature = "objects")]
+    Bucket(Bucket),
 }
 
 #[allow(clippy::missing_errors_doc, reason = "see `BlobError`")]
 impl Blobs {
-    /// Opens a store and creates its folders.
-    pub fn open(options: &BlobOptions) -> Result<Self> {
-        let StoreLocation::Folder(root) = &options.location else {
-            return Err(BlobError::Unavailable { reason: "not yet".to_owned() });
+    /// Opens a store and creates its folders. `variable` looks up the environment variables of buckets.
+    pub fn open(options: &BlobOptions, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        #[cfg(not(feature = "objects"))]
+        let _ = variable;
+        let (place, uploads) = match &options.location {
+            StoreLocation::Folder(root) => (Place::Folder(Folder::open(root.clone())?), root.join("uploads")),
+            #[cfg(feature = "objects")]
+            StoreLocation::Bucket(root) => {
+                (Place::Bucket(Bucket::open(root.clone(), variable)?), PathBuf::from("uploads"))
+            }
         };
-        let uploads = options.uploads.clone().unwrap_or_else(|| root.join("uploads"));
-        Ok(Self { folder: Folder::open(root.clone())?, uploads: Uploads::open(uploads)? })
+        let uploads = Uploads::open(options.uploads.clone().unwrap_or(uploads))?;
+        if let Place::Folder(folder) = &place {
+            folder.expect_same_disk(uploads.folder())?;
+        }
+        Ok(Self { place, uploads })
     }
 
-    /// Looks up a blob.
+    /// Looks up a blob. One that is known to be damaged counts as missing, so that clients upload it again.
     pub fn find(&self, digest: Digest) -> Result<Option<BlobInfo>> {
-        self.folder.find(digest)
+        match &self.place {
+            Place::Folder(folder) => folder.find(digest),
+            #[cfg(feature = "objects")]
+            Place::Bucket(bucket) => bucket.find(digest),
+        }
     }
 
     /// Opens a blob for reading.
@@ -66,7 +98,20 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Missing`], and [`BlobError::Damaged`] if it is known to be or is small and found to be.
     pub fn read(&self, digest: Digest) -> Result<OpenBlob> {
-        self.folder.read(digest)
+        match &self.place {
+            Place::Folder(folder) => folder.read(digest).map(OpenBlob::File),
+            #[cfg(feature = "objects")]
+            Place::Bucket(bucket) => bucket.read(digest).map(OpenBlob::Object),
+        }
+    }
+
+    /// Returns an address at which a client can read the blob without this server; `None` if there is none, as in a folder.
+    pub fn signed_url(&self, digest: Digest, valid_for: Duration) -> Result<Option<String>> {
+        match &self.place {
+            Place::Folder(_) => Ok(None),
+            #[cfg(feature = "objects")]
+            Place::Bucket(bucket) => bucket.signed_url(digest, valid_for).map(Some),
+        }
     }
 
     /// Begins an upload, without any bytes.
@@ -89,7 +134,16 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::WrongDigest`]: then the upload has ended and its bytes are removed.
     pub fn finish_upload(&self, upload: &Arc<Upload>, turn: u64, digest: Digest) -> Result<u64> {
-        let finished = upload.finish(turn, digest, |path, file, _| self.folder.put(path, file, digest));
+        let finished = upload.finish(turn, digest, |path, file, size_bytes| match &self.place {
+            Place::Folder(folder) => folder.put(path, file, digest, size_bytes),
+            #[cfg(feature = "objects")]
+            Place::Bucket(bucket) => {
+                bucket.put(path, digest, size_bytes)?;
+                // If this fails, garbage collection removes it later.
+                let _ = std::fs::remove_file(path);
+                Ok(())
+            }
+        });
         if matches!(finished, Ok(_) | Err(BlobError::WrongDigest { .. })) {
             self.uploads.forget(upload);
         }
@@ -99,5 +153,82 @@ impl Blobs {
     /// Ends an upload and removes what has arrived.
     pub fn cancel_upload(&self, id: UploadId) -> Result<()> {
         self.uploads.cancel(id)
+    }
+}
+
+/// A blob that is open for reading.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "see their types")]
+pub enum OpenBlob {
+    File(FileBlob),
+    #[cfg(feature = "objects")]
+    Object(BucketBlob),
+}
+
+impl OpenBlob {
+    /// Returns its size in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        match self {
+            Self::File(blob) => blob.size_bytes(),
+            #[cfg(feature = "objects")]
+            Self::Object(blob) => blob.size_bytes(),
+        }
+    }
+
+    /// Returns true if any part of it can be served: its bytes were compared with its digest since its file was last changed, or
+    /// a bucket guards them.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Self::File(blob) => blob.is_verified(),
+            #[cfg(feature = "objects")]
+            Self::Object(_) => true,
+        }
+    }
+
+    /// Reads it whole and compares its digest.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`], also if it can't be read.
+    pub fn verify(&mut self) -> std::result::Result<(), BlobError> {
+        match self {
+            Self::File(blob) => blob.verify(),
+            #[cfg(feature = "objects")]
+            Self::Object(_) => Ok(()),
+        }
+    }
+
+    /// Reads the bytes from `start` to before `end` in chunks. Of all bytes, the last chunk comes only if the digest agrees,
+    /// unless that is known.
+    #[must_use]
+    pub fn chunks(self, start: u64, end: u64) -> Chunks {
+        match self {
+            Self::File(blob) => Chunks::File(blob.chunks(start, end)),
+            #[cfg(feature = "objects")]
+            Self::Object(blob) => Chunks::Object(blob.chunks(start, end)),
+        }
+    }
+}
+
+/// Bytes of a blob, in chunks.
+#[derive(Debug)]
+pub enum Chunks {
+    /// Its calls block.
+    File(FileChunks),
+    /// Its calls are asynchronous.
+    #[cfg(feature = "objects")]
+    Object(BucketChunks),
+}
+
+impl Chunks {
+    /// Returns the bytes that are left.
+    #[must_use]
+    pub fn left_bytes(&self) -> u64 {
+        match self {
+            Self::File(chunks) => chunks.left_bytes(),
+            #[cfg(feature = "objects")]
+            Self::Object(chunks) => chunks.left_bytes(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use object_store::{Attribute, GetOptions, path::Path};
@@ -67,6 +67,8 @@ pub struct Objects {
 pub struct ObjectInfo {
     /// Its size in bytes.
     pub size_bytes: u64,
+    /// When it was stored.
+    pub stored_at: SystemTime,
     /// Its digest, if its metadata has one; else [`Objects::measure`] computes it.
     pub sha256: Option<Digest>,
 }
@@ -173,7 +175,8 @@ impl StoreClient {
         };
         let digest = answer.attributes.get(&Attribute::Metadata(DIGEST_METADATA.into()));
         let sha256 = digest.and_then(|text| Digest::parse(DIGEST_METADATA, text).ok().flatten());
-        Ok(Some(ObjectInfo { size_bytes: answer.meta.size, sha256 }))
+        let stored_at = answer.meta.last_modified.into();
+        Ok(Some(ObjectInfo { size_bytes: answer.meta.size, stored_at, sha256 }))
     }
 
     /// Explains a refused HEAD, which has no body: a missing bucket looks like a missing object, and a wrong secret like a

@@ -11,6 +11,7 @@ use object_store::{
     aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey},
+    signer::Signer,
 };
 
 use super::{
@@ -49,6 +50,7 @@ pub(super) struct StoreClient {
     pub(super) store: Box<dyn ObjectStore>,
     /// The same store, for uploads in parts.
     pub(super) parts: Box<dyn ObjectStore>,
+    pub(super) signer: Box<dyn Signer>,
     pub(super) target: Target,
     pub(super) http: UreqClient,
 }
@@ -74,10 +76,16 @@ pub(super) async fn connect(
             let provider = Arc::clone(store.credentials());
             let builder = builder.with_credentials(Arc::clone(&provider)).with_retry(retry::for_parts());
             let parts = builder.build().map_err(bad)?;
-            (Box::new(store) as Box<dyn ObjectStore>, Box::new(parts) as Box<_>, fetch(provider).boxed())
+            let signer = Box::new(store.clone()) as Box<dyn Signer>;
+            (
+                Box::new(store) as Box<dyn ObjectStore>,
+                Box::new(parts) as Box<_>,
+                signer,
+                fetch(provider).boxed(),
+            )
         }};
     }
-    let ((store, parts, credentials), target) = match uri.scheme() {
+    let ((store, parts, signer, credentials), target) = match uri.scheme() {
         Scheme::S3 => {
             let (builder, target) = s3(uri, options, &set)?;
             (build!(builder), target)
@@ -111,7 +119,7 @@ pub(super) async fn connect(
             return Err(why);
         }
     }
-    Ok(StoreClient { store, parts, target, http })
+    Ok(StoreClient { store, parts, signer, target, http })
 }
 
 async fn fetch<C>(provider: Arc<dyn CredentialProvider<Credential = C>>) -> Result<(), object_store::Error> {

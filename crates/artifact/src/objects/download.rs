@@ -1,9 +1,9 @@
-//! Downloads of objects, only to digest them.
+//! Downloads of objects, to digest them or to serve them.
 //!
 //! The network and the digest run in parallel, with a few chunks between them. A stream that breaks off is resumed, as
 //! long as the object is still the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -38,7 +38,7 @@ impl Objects {
         self.check_bucket(uri)?;
         let (chunks, mut received) = channel(CHUNKS);
         let (client, of) = (Arc::clone(&self.client), uri.clone());
-        let fetching = self.runtime.spawn(async move { client.fetch(&of, &chunks).await });
+        let fetching = self.runtime.spawn(async move { client.fetch(&of, None, &chunks).await });
         let mut hasher = Sha256::new();
         let mut size_bytes = 0;
         loop {
@@ -62,18 +62,22 @@ impl Objects {
 }
 
 impl StoreClient {
-    /// Sends the object's bytes in order and returns its size.
-    async fn fetch(&self, uri: &ObjectUri, chunks: &Sender<Bytes>) -> Result<u64, ObjectError> {
+    /// Sends the object's bytes, or a range of them, in order and returns its size.
+    pub(super) async fn fetch(
+        &self,
+        uri: &ObjectUri,
+        range: Option<Range<u64>>,
+        chunks: &Sender<Bytes>,
+    ) -> Result<u64, ObjectError> {
         let path = path(uri)?;
         let failed = |error: &object_store::Error| classify(&self.target, uri, error);
         let mut waits = retry::waits();
-        let (mut offset, mut size_bytes, mut e_tag) = (0, None, None);
-        while size_bytes.is_none_or(|size| offset < size) {
+        let (mut size_bytes, mut e_tag) = (None, None);
+        let (mut offset, mut end) = range.map_or((0, None), |range| (range.start, Some(range.end)));
+        while end.is_none_or(|end| offset < end) {
             let mut options = GetOptions::new();
-            if size_bytes.is_some() {
-                options.range = Some(GetRange::Offset(offset));
-                options.if_match.clone_from(&e_tag);
-            }
+            options.range = end.map(|end| GetRange::Bounded(offset..end));
+            options.if_match.clone_from(&e_tag);
             // The stores' client has retried already.
             let answer = self.store.get_opts(&path, options).await.map_err(|error| failed(&error))?;
             if size_bytes.is_some_and(|size| size != answer.meta.size)
@@ -82,6 +86,7 @@ impl StoreClient {
                 return Err(ObjectError::Replaced { uri: uri.clone() });
             }
             size_bytes = Some(answer.meta.size);
+            end.get_or_insert(answer.meta.size);
             e_tag.clone_from(&answer.meta.e_tag);
             let mut stream = answer.into_stream();
             let broke = loop {

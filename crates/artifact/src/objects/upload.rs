@@ -169,10 +169,12 @@ impl Objects {
     fn confirm(&self, uri: &ObjectUri, size_bytes: u64, digest: Digest) -> Result<(), ObjectError> {
         let reason = match self.find(uri, &|| false)? {
             Some(found) if found.matches(size_bytes, digest) => return Ok(()),
-            Some(ObjectInfo { size_bytes, sha256: Some(digest) }) => {
+            Some(ObjectInfo { size_bytes, sha256: Some(digest), .. }) => {
                 format!("has {size_bytes} bytes with sha256 {digest}")
             }
-            Some(ObjectInfo { size_bytes, sha256: None }) => format!("has {size_bytes} bytes and no digest"),
+            Some(ObjectInfo { size_bytes, sha256: None, .. }) => {
+                format!("has {size_bytes} bytes and no digest")
+            }
             None => "is missing".to_owned(),
         };
         let reason = format!("it was uploaded, but now it {reason}; upload it again");

@@ -72,11 +72,14 @@ impl Watch {
         Self { cancelled: Arc::new(cancelled), progress: Arc::new(progress) }
     }
 
-    pub(crate) fn report(&self, stage: Stage, done: u64, total: u64) {
+    /// Reports how much of a step is done.
+    pub fn report(&self, stage: Stage, done: u64, total: u64) {
         (self.progress)(Progress { stage, done, total });
     }
 
-    pub(crate) fn cancelled(&self) -> bool {
+    /// Returns true if the work is to end.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
         (self.cancelled)()
     }
 }

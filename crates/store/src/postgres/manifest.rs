@@ -26,6 +26,17 @@ const RANGE: &str = "SELECT path, size_bytes, sha256, role FROM manifest_files \
     WHERE version_id = $1 AND path >= $2 AND path < $3 ORDER BY path LIMIT $4";
 pub(super) const REMOVE: &str = "DELETE FROM manifest_files WHERE version_id = $1";
 
+/// The trash is small, so it has no index for this.
+const HAS_FILE: &str = "SELECT EXISTS (SELECT 1 FROM manifest_files WHERE sha256 = $1) \
+    OR EXISTS (SELECT 1 FROM version_files WHERE sha256 = $1) \
+    OR EXISTS (SELECT 1 FROM deleted_models WHERE checkpoint_sha256 = $1 OR config_sha256 = $1)";
+
+/// Returns true if a version, perhaps one in the trash, has a file with this digest.
+pub(super) fn has_file(connection: &mut Connection, sha256: &str) -> Result<bool, Failure> {
+    let rows = connection.one(HAS_FILE, &[(&sha256, Type::TEXT)])?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
 /// Returns the statements that add the files of a version.
 pub(super) fn add(version: VersionId, manifest: &Manifest) -> impl Iterator<Item = Write> {
     manifest.files().chunks(BATCH).map(move |files| {

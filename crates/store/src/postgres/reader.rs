@@ -238,6 +238,10 @@ impl ReadStore for PostgresReader {
         self.read(&Cell::new(false), |connection| registered::history(connection, query))
     }
 
+    fn has_file(&mut self, sha256: &str) -> Result<bool, StoreError> {
+        self.read(&Cell::new(false), |connection| manifest::has_file(connection, sha256))
+    }
+
     fn stats(&mut self) -> Result<Stats, StoreError> {
         self.read(&Cell::new(false), lists::stats)
     }

@@ -13,6 +13,16 @@ const RANGE: &str = "SELECT path, size_bytes, sha256, role FROM manifest_files \
     WHERE version_id = ?1 AND path >= ?2 AND path < ?3 ORDER BY path LIMIT ?4";
 const REMOVE: &str = "DELETE FROM manifest_files WHERE version_id = ?1";
 
+/// The trash is small, so it has no index for this.
+const HAS_FILE: &str = "SELECT EXISTS (SELECT 1 FROM manifest_files WHERE sha256 = ?1) \
+    OR EXISTS (SELECT 1 FROM version_files WHERE sha256 = ?1) \
+    OR EXISTS (SELECT 1 FROM deleted_models WHERE checkpoint_sha256 = ?1 OR config_sha256 = ?1)";
+
+/// Returns true if a version, perhaps one in the trash, has a file with this digest.
+pub(super) fn has_file(connection: &Connection, sha256: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached(HAS_FILE)?.query_row([sha256], |row| row.get(0))
+}
+
 /// Adds the files of a version.
 pub(super) fn add(connection: &Connection, version: VersionId, manifest: &Manifest) -> rusqlite::Result<()> {
     let mut add = connection.prepare_cached(ADD)?;

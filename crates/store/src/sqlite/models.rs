@@ -152,6 +152,10 @@ impl ReadStore for SqliteReader {
         Ok(manifest::visit(&self.connection, range, visit)?)
     }
 
+    fn has_file(&mut self, sha256: &str) -> Result<bool, StoreError> {
+        Ok(manifest::has_file(&self.connection, sha256)?)
+    }
+
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::page(connection, query, visit))
     }

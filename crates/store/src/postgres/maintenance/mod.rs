@@ -18,6 +18,7 @@ pub use purge::{purge, purgeable};
 use super::{
     connection::{Connection, Connector, Purpose},
     error::{Failure, OpenError},
+    manifest,
     options::Options,
     schema::{self, SCHEMA_VERSION},
 };
@@ -57,6 +58,32 @@ impl From<StoreError> for MaintenanceError {
             StoreError::Busy => Self::Busy,
             error => Self::Failed(error.to_string()),
         }
+    }
+}
+
+/// The files that versions have, read beside servers that write them.
+pub struct VersionFiles(Connection);
+
+impl VersionFiles {
+    /// Connects to a registry's database.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`].
+    pub fn open(options: &Options) -> Result<Self, MaintenanceError> {
+        let connector = Connector::new(options)?;
+        let connected = Connection::open(&connector, Purpose::Read);
+        let mut connection = connected.map_err(|error| OpenError::connecting(options, &error))?;
+        expect_current(&mut connection, options)?;
+        Ok(Self(connection))
+    }
+
+    /// Returns true if a version, perhaps one in the trash, has a file with this digest now.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`].
+    pub fn contain(&mut self, sha256: &str) -> Result<bool, MaintenanceError> {
+        let found = manifest::has_file(&mut self.0, sha256);
+        found.map_err(|error| MaintenanceError::Failed(error.to_string()))
     }
 }
 

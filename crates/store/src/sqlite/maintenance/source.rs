@@ -11,6 +11,7 @@ use super::{
 };
 use crate::sqlite::{
     lock::while_unowned,
+    manifest,
     options::Options,
     schema::{SCHEMA_VERSION, is_registry, user_version},
     wal::{self, WalError},
@@ -69,6 +70,29 @@ impl Source {
         })?;
         expect_registry(&connection, path)?;
         Ok(Self { connection, path: path.clone() })
+    }
+
+    /// Returns true if a version, perhaps one in the trash, has a file with this digest. If `is_fresh`, this and what is read
+    /// later is as of now.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`].
+    pub fn has_file(&self, sha256: &str, is_fresh: bool) -> Result<bool, MaintenanceError> {
+        let has_file = || {
+            if is_fresh {
+                self.connection.execute_batch("ROLLBACK; BEGIN")?;
+            }
+            manifest::has_file(&self.connection, sha256)
+        };
+        has_file().map_err(|error| MaintenanceError::of(&self.path, &error))
+    }
+
+    /// Refuses a database with an older schema, which has no files of versions.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Old`].
+    pub fn expect_current(&self) -> Result<(), MaintenanceError> {
+        super::purge::expect_current(&self.connection, &self.path)
     }
 
     /// Returns the version of its schema; 0.2.0 and its predecessor used small numbers or 0.
