@@ -11,7 +11,9 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 32] = [
+    &["pull", "m:v1"],
+    &["cat", "m:v1", "config.json"],
     &["list"],
     &["list", "--json"],
     &["show", "7"],

@@ -294,7 +294,7 @@ impl Fetch<'_> {
                     continue;
                 }
                 Err(ReadError::Transient(failure, wait)) => (failure, wait),
-                Err(ReadError::Final(failure)) => return Err(failure),
+                Err(ReadError::Missing(failure) | ReadError::Final(failure)) => return Err(failure),
             };
             let since = *failing_since.get_or_insert_with(Instant::now);
             if since.elapsed() > PATIENCE {

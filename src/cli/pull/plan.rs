@@ -23,6 +23,17 @@ pub(in crate::cli) struct WantedFile {
     pub(in crate::cli) sha256: Digest,
 }
 
+/// What the registered location of an artifact is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Base {
+    /// The only file.
+    File,
+    /// The folder of the files.
+    Folder,
+    /// The only file, or its folder.
+    Either,
+}
+
 /// A version with its files.
 #[derive(Debug)]
 pub(in crate::cli) struct Plan {
@@ -32,6 +43,7 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) files: Vec<WantedFile>,
     /// Files of which the registry knows no digest or no location.
     pub(in crate::cli) unknown: Vec<String>,
+    pub(in crate::cli) base: Base,
 }
 
 impl Plan {
@@ -46,6 +58,7 @@ impl Plan {
         if files.len() > MAX_FILES {
             return Err(refused(&format!("there are more than {MAX_FILES}")));
         }
+        let base = base_of(&version, files);
         let mut known = Vec::with_capacity(files.len());
         let mut unknown = Vec::new();
         for file in files {
@@ -54,8 +67,10 @@ impl Plan {
             let size_bytes = file["size_bytes"].as_i64();
             let digest = file["sha256"].as_str().unwrap_or_default();
             let digest = Digest::parse("sha256", digest).map_err(|error| refused(&error))?;
+            // Of the configuration of a checkpoint the registry has no location.
+            let is_located = base != Base::File || files.len() == 1 || file["role"] != "config";
             match (digest, size_bytes) {
-                (Some(sha256), Some(size_bytes)) => {
+                (Some(sha256), Some(size_bytes)) if is_located => {
                     known.push(ManifestFile {
                         path: path.to_owned(),
                         size_bytes,
@@ -74,7 +89,7 @@ impl Plan {
             sha256: file.sha256,
         });
         let files = files.collect();
-        Ok(Self { version, files, unknown })
+        Ok(Self { version, files, unknown, base })
     }
 
     /// Keeps the files that the globs select.
@@ -113,6 +128,30 @@ impl Plan {
     /// Returns the digests of all files.
     pub(in crate::cli) fn digests(&self) -> HashSet<Digest> {
         self.files.iter().map(|file| file.sha256).collect()
+    }
+}
+
+/// Returns what the location of a version is. A version that was registered as a checkpoint, perhaps with a configuration, has the
+/// location of the checkpoint.
+fn base_of(version: &Value, files: &[Value]) -> Base {
+    let uri = version["artifact_uri"].as_str().unwrap_or_default().trim();
+    let last = uri.split(['?', '#']).next().and_then(|uri| uri.rsplit('/').next()).unwrap_or_default();
+    let name = |file: &Value| {
+        let path = file["path"].as_str().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or(path).to_owned()
+    };
+    let ending = |name: &str| name.rsplit_once('.').map(|(_, ending)| ending.to_owned());
+    match files {
+        _ if last.is_empty() => Base::Folder,
+        [file] if name(file) == last => Base::File,
+        [_] => Base::Either,
+        [one, other] if one["role"] == "config" || other["role"] == "config" => {
+            let weights = if one["role"] == "config" { other } else { one };
+            let is_alike = name(weights) == last
+                || ending(&name(weights)).is_some() && ending(&name(weights)) == ending(last);
+            if is_alike { Base::File } else { Base::Folder }
+        }
+        _ => Base::Folder,
     }
 }
 
@@ -208,6 +247,24 @@ mod tests {
         let none = Selection::new(&["*.gguf".to_owned()], &[]).unwrap();
         assert!(plan(&all).unwrap().select(&none).unwrap_err().text().contains("lists its 5 files"));
         assert_eq!(Selection::new(&["[".to_owned()], &[]).unwrap_err().code(), 2);
+    }
+
+    #[test]
+    fn the_location_is_a_folder_or_the_only_file() {
+        let weights = |path: &str| json!({"path": path, "role": "weights"});
+        let config = json!({"path": "config.json", "role": "config"});
+        for (uri, files, base) in [
+            ("s3://b/m.pt", vec![weights("m.pt")], Base::File),
+            ("https://h/m.pt?sig=a/b", vec![weights("m.pt")], Base::File),
+            ("s3://b/v1.pt", vec![weights("m.pt")], Base::Either),
+            ("s3://b/run7", vec![weights("m.pt")], Base::Either),
+            ("s3://b/run7/", vec![weights("m.pt")], Base::Folder),
+            ("s3://b/v1.pt", vec![weights("m.pt"), config.clone()], Base::File),
+            ("s3://b/run7", vec![config.clone(), weights("m.pt")], Base::Folder),
+            ("s3://b/run7", vec![config, weights("a.pt"), weights("b.pt")], Base::Folder),
+        ] {
+            assert_eq!(base_of(&json!({"artifact_uri": uri}), &files), base, "{uri} {files:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
     super::{exit::Failure, location::Location, object_flags::ObjectFlags, print},
-    plan::{Plan, WantedFile},
+    plan::{Base, Plan, WantedFile},
 };
 use crate::{
     artifact::objects::{ObjectError, ObjectUri, Objects},
@@ -25,8 +25,7 @@ const PATH: &AsciiSet =
 /// Where the bytes of a version are.
 pub(in crate::cli) struct Source {
     place: Place,
-    /// True if `base` is the only file, and not the folder of the files.
-    is_file: bool,
+    base: Base,
 }
 
 enum Place {
@@ -72,6 +71,8 @@ pub(in crate::cli) enum ReadError {
     Transient(Failure, Option<Duration>),
     /// The server only sends whole files.
     NoRanges,
+    /// There is nothing at this place.
+    Missing(Failure),
     Final(Failure),
 }
 
@@ -86,6 +87,7 @@ impl From<DownloadError> for ReadError {
         let is_transient = error.is_transient();
         match error {
             DownloadError::NoRanges { .. } => Self::NoRanges,
+            DownloadError::Missing { .. } => Self::Missing(error.into()),
             DownloadError::Unavailable { retry_after, .. } => Self::Transient(error.into(), retry_after),
             _ if is_transient => Self::Transient(error.into(), None),
             _ => Self::Final(error.into()),
@@ -99,6 +101,7 @@ impl From<ObjectError> for ReadError {
             ObjectError::Unreachable { .. } | ObjectError::Unavailable { .. } => {
                 Self::Transient(error.into(), None)
             }
+            ObjectError::Missing { .. } => Self::Missing(error.into()),
             _ => Self::Final(error.into()),
         }
     }
@@ -112,11 +115,9 @@ impl Source {
     pub(in crate::cli) fn of(plan: &Plan, client: &Client, flags: &ObjectFlags) -> Result<Self, Failure> {
         if plan.version["stored"] == true {
             let place = Place::Registry { downloader: client.downloader(), model: plan.model().to_owned() };
-            return Ok(Self { place, is_file: false });
+            return Ok(Self { place, base: Base::Folder });
         }
         let uri = plan.version["artifact_uri"].as_str().unwrap_or_default().trim();
-        let is_folder =
-            uri.ends_with('/') || plan.version["file_count"].as_i64().is_some_and(|count| count > 1);
         let base = uri.trim_end_matches('/');
         let place = if uri.starts_with("https://") || uri.starts_with("http://") {
             Place::Web { downloader: Downloader::of_any(), base: base.to_owned() }
@@ -131,16 +132,17 @@ impl Source {
                 plan.label()
             )))
         };
-        let is_file = match &place {
-            Place::Files(path) => !is_folder && !path.is_dir(),
-            _ => !is_folder,
+        let base = match &place {
+            Place::Files(path) if path.is_dir() => Base::Folder,
+            Place::Files(_) if plan.base == Base::Either => Base::File,
+            _ => plan.base,
         };
-        Ok(Self { place, is_file })
+        Ok(Self { place, base })
     }
 
     /// Returns a source that has nothing, because of `why`.
     pub(in crate::cli) fn nowhere(why: &str) -> Self {
-        Self { place: Place::Nowhere(why.to_owned()), is_file: false }
+        Self { place: Place::Nowhere(why.to_owned()), base: Base::Folder }
     }
 
     /// Reads a range of a file into `sink`, until it has enough.
@@ -159,12 +161,14 @@ impl Source {
             Place::Registry { downloader, model } => {
                 drain(downloader.blob(model, file.sha256, size_bytes, range)?, 0, sink)
             }
-            Place::Web { downloader, base } => {
-                drain(downloader.url(&self.url(base, file), size_bytes, range)?, 0, sink)
+            Place::Web { downloader, base } => self.at(base, &escaped(&file.path), |url| {
+                drain(downloader.url(url, size_bytes, range.clone())?, 0, sink)
+            }),
+            Place::Objects { objects, base } => {
+                self.at(base, &file.path, |uri| read_object(objects, uri, range.clone(), sink, stopped))
             }
-            Place::Objects { objects, base } => self.read_object(objects, base, file, range, sink, stopped),
             Place::Files(path) => {
-                let path = if self.is_file { path.clone() } else { path.join(&file.path) };
+                let path = if self.base == Base::File { path.clone() } else { path.join(&file.path) };
                 read_file(&path, range.start, sink)
             }
             Place::Nowhere(why) => {
@@ -184,50 +188,26 @@ impl Source {
         sink: &mut dyn Sink,
     ) -> Result<(), ReadError> {
         let Place::Web { downloader, base } = &self.place else { return Err(ReadError::NoRanges) };
-        drain(downloader.url(&self.url(base, file), file.size_bytes, 0..file.size_bytes)?, start, sink)
+        self.at(base, &escaped(&file.path), |url| {
+            drain(downloader.url(url, file.size_bytes, 0..file.size_bytes)?, start, sink)
+        })
     }
 
-    fn url(&self, base: &str, file: &WantedFile) -> String {
-        if self.is_file {
-            base.to_owned()
-        } else {
-            format!("{base}/{}", utf8_percent_encode(&file.path, PATH))
-        }
-    }
-
-    fn read_object(
+    /// Reads from the place of a file, of which `base` may be the folder.
+    fn at(
         &self,
-        objects: &Objects,
         base: &str,
-        file: &WantedFile,
-        range: Range<u64>,
-        sink: &mut dyn Sink,
-        stopped: &dyn Fn() -> bool,
+        path: &str,
+        mut read: impl FnMut(&str) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
-        let uri = if self.is_file { base.to_owned() } else { format!("{base}/{}", file.path) };
-        let uri =
-            ObjectUri::parse(&uri).map_err(|error| ReadError::Final(ObjectError::from(error).into()))?;
-        let mut failure = None;
-        let take = |mut chunk: &[u8]| {
-            while !chunk.is_empty() {
-                let space = sink.space();
-                let length = space.len().min(chunk.len());
-                if length == 0 {
-                    break;
-                }
-                space[..length].copy_from_slice(&chunk[..length]);
-                if let Err(why) = sink.filled(length) {
-                    failure = Some(why);
-                    return false;
-                }
-                chunk = &chunk[length..];
-            }
-            true
-        };
-        let read = objects.read(&uri, range, take, stopped);
-        match failure {
-            Some(failure) => Err(failure.into()),
-            None => Ok(read?),
+        let in_folder = format!("{base}/{path}");
+        match self.base {
+            Base::File => read(base),
+            Base::Folder => read(&in_folder),
+            Base::Either => match read(base) {
+                Err(ReadError::Missing(_)) => read(&in_folder),
+                other => other,
+            },
         }
     }
 
@@ -236,6 +216,42 @@ impl Source {
         if let Place::Registry { downloader, .. } | Place::Web { downloader, .. } = &self.place {
             downloader.shutdown();
         }
+    }
+}
+
+fn escaped(path: &str) -> String {
+    utf8_percent_encode(path, PATH).to_string()
+}
+
+fn read_object(
+    objects: &Objects,
+    uri: &str,
+    range: Range<u64>,
+    sink: &mut dyn Sink,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(), ReadError> {
+    let uri = ObjectUri::parse(uri).map_err(ObjectError::from)?;
+    let mut failure = None;
+    let take = |mut chunk: &[u8]| {
+        while !chunk.is_empty() {
+            let space = sink.space();
+            let length = space.len().min(chunk.len());
+            if length == 0 {
+                break;
+            }
+            space[..length].copy_from_slice(&chunk[..length]);
+            if let Err(why) = sink.filled(length) {
+                failure = Some(why);
+                return false;
+            }
+            chunk = &chunk[length..];
+        }
+        true
+    };
+    let read = objects.read(&uri, range, take, stopped);
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => Ok(read?),
     }
 }
 
