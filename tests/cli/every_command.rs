@@ -11,12 +11,13 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 32] = [
+const COMMANDS: [&[&str]; 33] = [
     &["pull", "m:v1"],
     &["cat", "m:v1", "config.json"],
     &["list"],
     &["list", "--json"],
     &["show", "7"],
+    &["files", "7"],
     &["list", "m", "--deleted"],
     &["events", "7"],
     &["events", "m", "--model"],

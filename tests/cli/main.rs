@@ -28,6 +28,7 @@ mod object_server;
 mod older_servers;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
+mod publish_folders;
 mod publish_registrations;
 mod publish_uploads;
 mod pull;

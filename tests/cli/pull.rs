@@ -101,7 +101,7 @@ fn no_link_in_the_folder_leads_a_pull_out_of_it() {
 #[test]
 fn what_was_pulled_once_is_pulled_again_without_the_registry() {
     let scene = PullScene::with_model();
-    scene.server().run(["promote", "m:v1", "--force"]).done();
+    scene.server().run(["promote", "m:v1"]).done();
     scene.pull(["m@production", "--include", "*.json"]).done();
     let scene = scene.without_server();
     let line = scene.pull(["m@production"]).failed(3);

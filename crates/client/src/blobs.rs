@@ -136,8 +136,8 @@ impl BlobStore {
                     }
                     pause(attempts, source);
                 }
-                // The store has forgotten the upload.
-                Err(BlobError::Client(ClientError::NotFound { .. }))
+                // The store has forgotten the upload, or another process continues it.
+                Err(BlobError::Client(ClientError::NotFound { .. } | ClientError::Conflict { .. }))
                     if location.is_some() && attempts < MAX_ATTEMPTS =>
                 {
                     (location, attempts) = (None, attempts + 1);

@@ -7,7 +7,7 @@ use crate::{
     import::GivenTimes,
     json::{Object, Value, compact},
     limits::{check_name, check_tags},
-    manifest::Manifest,
+    manifest::{Manifest, refresh_digest},
     refusal::Refusal,
     status::Status,
     tags,
@@ -304,7 +304,7 @@ impl Draft {
             digest,
             manifest,
         };
-        version.refresh_digest();
+        refresh_digest(&mut version);
         version
     }
 }

@@ -1,9 +1,7 @@
 //! The files of a version.
 
 use crate::{
-    digest::Digest,
     limits::MAX_NAME_BYTES,
-    manifest::digest_of,
     query::Cursor,
     text_enum::text_enum,
     version::{Version, VersionRef},
@@ -211,15 +209,6 @@ impl VersionFile {
             files.push(config);
         }
         files
-    }
-
-    /// Returns the digest of all files of a version without a manifest; `None` if a file has none, or there is no file.
-    pub(crate) fn digest_of<S: AsRef<str>>(version: &Version<S>) -> Option<Digest> {
-        let files = Self::of(version);
-        let digest = |file: &Self| Digest::parse("sha256", file.sha256.as_deref()?).ok().flatten();
-        let digests: Option<Vec<_>> =
-            files.iter().map(|file| Some((file.path.as_str(), digest(file)?))).collect();
-        digests.filter(|files| !files.is_empty()).map(digest_of)
     }
 }
 

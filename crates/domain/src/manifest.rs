@@ -4,7 +4,13 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{digest::Digest, files::FileRole, refusal::Refusal, text::fold};
+use crate::{
+    digest::Digest,
+    files::{FileRole, VersionFile},
+    refusal::Refusal,
+    text::fold,
+    version::{ManifestSummary, Version},
+};
 
 /// The maximum number of files of a version.
 pub const MAX_FILES: usize = 100_000;
@@ -28,22 +34,13 @@ pub struct ManifestFile {
     pub role: FileRole,
 }
 
-/// What a version keeps of its manifest in its own row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ManifestSummary {
-    /// The number of files.
-    pub files: i64,
-    /// Bytes of all files.
-    pub total_bytes: i64,
-    /// True if the registry has the bytes in its own store.
-    pub is_stored: bool,
-}
-
 /// The files of a version, by path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     files: Vec<ManifestFile>,
     total_bytes: i64,
+    /// Computed once, since many files take a while.
+    digest: Digest,
 }
 
 impl Manifest {
@@ -69,7 +66,8 @@ impl Manifest {
         }
         check_collisions(files.iter().map(|file| file.path.as_str()))?;
         files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-        Ok(Self { files, total_bytes })
+        let digest = digest_of(files.iter().map(|file| (file.path.as_str(), file.sha256)));
+        Ok(Self { files, total_bytes, digest })
     }
 
     /// Returns the files by path, compared byte by byte.
@@ -81,7 +79,7 @@ impl Manifest {
     /// Returns the digest of all files; see [`digest_of`].
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest_of(self.files.iter().map(|file| (file.path.as_str(), file.sha256)))
+        self.digest
     }
 
     /// Returns what the version's row has of it.
@@ -134,6 +132,24 @@ pub fn digest_of<'f>(files: impl IntoIterator<Item = (&'f str, Digest)>) -> Dige
         hasher.update(digest.as_bytes());
     }
     Digest::from_bytes(hasher.finalize().into())
+}
+
+/// Computes the digest of a version without a manifest, whose files are in its row. `None` if a file has no digest, or there is no
+/// file.
+#[must_use]
+pub fn computed_digest<S: AsRef<str>>(version: &Version<S>) -> Option<String> {
+    let files = VersionFile::of(version);
+    let digest = |file: &VersionFile| Digest::parse("sha256", file.sha256.as_deref()?).ok().flatten();
+    let digests: Option<Vec<_>> =
+        files.iter().map(|file| Some((file.path.as_str(), digest(file)?))).collect();
+    digests.filter(|files| !files.is_empty()).map(|files| digest_of(files).to_string())
+}
+
+/// Sets the digest of a version without a manifest.
+pub(crate) fn refresh_digest(version: &mut Version) {
+    if version.manifest.is_none() {
+        version.digest = computed_digest(version);
+    }
 }
 
 /// Returns the revision of a digest: its first 40 hex digits, as Hugging Face clients expect of a commit.

@@ -5,6 +5,7 @@ use crate::{
     draft::{Architecture, FileRecord, Provenance},
     json::{Object, Value},
     limits::check_tags,
+    manifest::refresh_digest,
     refusal::Refusal,
     status::Status,
     suites, tags,
@@ -219,7 +220,7 @@ impl Patch {
         if let Some(metrics) = &self.metrics {
             version.metrics = Some(suites::replaced(version.metrics.as_deref(), metrics));
         }
-        version.refresh_digest();
+        refresh_digest(version);
     }
 }
 
@@ -248,7 +249,7 @@ fn apply_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{manifest::ManifestSummary, version::tests::sample};
+    use crate::version::{ManifestSummary, tests::sample};
 
     fn text(text: &str) -> Option<String> {
         Some(text.to_owned())

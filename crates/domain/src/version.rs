@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    files::VersionFile,
     json::{Object, Value},
-    manifest::ManifestSummary,
     model::{ModelKey, PRODUCTION_ALIAS},
     refusal::Refusal,
     status::Status,
@@ -27,6 +25,17 @@ pub struct DeletedVersion<'a> {
     pub deleted_at: Cow<'a, str>,
     /// The actor that deleted it.
     pub deleted_by: Option<Cow<'a, str>>,
+}
+
+/// What a version keeps of its manifest in its own row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestSummary {
+    /// The number of files.
+    pub files: i64,
+    /// Bytes of all files.
+    pub total_bytes: i64,
+    /// True if the registry has the bytes in its own store.
+    pub is_stored: bool,
 }
 
 /// A registered version. `S` is the type of its texts: owned, or borrowed from a row ([`VersionRow`]).
@@ -112,12 +121,6 @@ impl<S: AsRef<str>> Version<S> {
         revision(self.id, self.updated_at.as_ref())
     }
 
-    /// Computes the digest of a version without a manifest, whose files are in its row.
-    #[must_use]
-    pub fn computed_digest(&self) -> Option<String> {
-        VersionFile::digest_of(self).map(|digest| digest.to_string())
-    }
-
     /// Checks that the version may be deleted. An immutable one needs `force`.
     ///
     /// # Errors
@@ -196,13 +199,6 @@ impl VersionRef {
 }
 
 impl Version {
-    /// Sets the digest of a version without a manifest, whose files are in its row.
-    pub(crate) fn refresh_digest(&mut self) {
-        if self.manifest.is_none() {
-            self.digest = self.computed_digest();
-        }
-    }
-
     /// Returns the values of these fields, which are named as in [`Patch::updated_fields`](crate::Patch::updated_fields).
     #[must_use]
     pub fn values(&self, fields: &[&str]) -> Object {

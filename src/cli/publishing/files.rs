@@ -78,7 +78,7 @@ impl FilesPublisher {
             // A template with the digest.
             None => Place::Unknown,
         };
-        self.connect(&place)?;
+        self.connect(&place, files)?;
         let interrupt = &self.interrupt;
         let manifest = files.digest(|| !interrupt.requested())?;
         let place = match place {
@@ -166,11 +166,15 @@ impl FilesPublisher {
     }
 
     /// Connects to the bucket before the files are read.
-    fn connect(&self, place: &Place) -> Result<(), Failure> {
+    fn connect(&self, place: &Place, files: &ModelFiles) -> Result<(), Failure> {
+        let first = |uri| {
+            let name = files.files.first().map_or("", |file| file.name.as_str());
+            object(&object_of(uri, name, files.is_folder))
+        };
         match (&self.upload, &self.check, place) {
             (None, None, _) => Ok(()),
-            (Some(upload), _, Place::At(uri)) => Ok(upload.connect(&object(uri)?).map(drop)?),
-            (None, Some(check), Place::At(uri)) => Ok(check.connect(&object(uri)?).map(drop)?),
+            (Some(upload), _, Place::At(uri)) => Ok(upload.connect(&first(uri)?).map(drop)?),
+            (None, Some(check), Place::At(uri)) => Ok(check.connect(&first(uri)?).map(drop)?),
             _ => Err(Failure::usage(
                 "--upload and --check need the place of the files; give --artifact-uri or --artifact-uri-template",
             )),
@@ -232,13 +236,14 @@ impl FilesPublisher {
         match place {
             Place::Store(blobs) => {
                 let (count, bytes) = store::upload(blobs, files, manifest, &self.interrupt)?;
-                let rest = manifest.files().len() as u64 - count.min(manifest.files().len() as u64);
-                let there = if rest > 0 { format!("; {rest} were there") } else { String::new() };
-                print::line(&format!(
-                    "uploaded {} ({}) to the registry's store{there}",
-                    print::counted(count, "file"),
-                    print::size(bytes)
-                ));
+                let total = print::counted(manifest.files().len() as u64, "file");
+                print::line(&match count {
+                    0 => format!("all {total} are in the registry's store"),
+                    _ => {
+                        let (count, size) = (print::counted(count, "file"), print::size(bytes));
+                        format!("uploaded {count} ({size}) of {total} to the registry's store")
+                    }
+                });
                 Ok(())
             }
             Place::At(uri) => self.transfer_to(uri, files, manifest),

@@ -43,6 +43,8 @@ pub(super) struct Assembly {
     output: Mutex<Option<Output>>,
     /// How far ahead of what is written a piece may be, in bytes.
     window_bytes: u64,
+    /// True if the first piece shows if its server sends ranges.
+    probes: bool,
 }
 
 struct Progress {
@@ -79,6 +81,7 @@ impl Assembly {
         file: WantedFile,
         partial: Partial,
         connections: u64,
+        probes: bool,
         stopped: impl Fn() -> bool,
     ) -> Result<Self, Failure> {
         let (hasher, resumed_at) = resume(&partial, file.size_bytes, stopped)?;
@@ -97,6 +100,7 @@ impl Assembly {
             written: Condvar::new(),
             output: Mutex::new(Some(Output { partial, hashing })),
             window_bytes: (connections + 2) * PIECE_BYTES,
+            probes,
         })
     }
 
@@ -104,6 +108,9 @@ impl Assembly {
     pub(super) fn claim(&self) -> Option<Range<u64>> {
         let mut progress = locked(&self.progress);
         let start = progress.claimed;
+        if self.probes && start > self.resumed_at && progress.written == self.resumed_at {
+            return None;
+        }
         if start >= self.file.size_bytes || start >= progress.written + self.window_bytes {
             return None;
         }
@@ -111,11 +118,15 @@ impl Assembly {
         Some(start..progress.claimed)
     }
 
-    /// Claims all that is left, for a server that sends only whole files; `None` if another connection does that.
-    pub(super) fn claim_rest(&self) -> Option<Range<u64>> {
+    /// Claims all that is left from `end` on, for a server that sends only whole files. Returns false if another connection has
+    /// claimed a part of it.
+    pub(super) fn claim_rest(&self, end: u64) -> bool {
         let mut progress = locked(&self.progress);
-        let start = std::mem::replace(&mut progress.claimed, self.file.size_bytes);
-        (start < self.file.size_bytes).then_some(start..self.file.size_bytes)
+        let is_free = progress.claimed == end;
+        if is_free {
+            progress.claimed = self.file.size_bytes;
+        }
+        is_free
     }
 
     /// Takes a piece that begins at `at`. Waits if it is too far ahead.

@@ -235,7 +235,13 @@ impl Fetch<'_> {
                 None => self.again(file.clone()),
             };
         };
-        let assembly = Assembly::begin(file.clone(), partial, shared.connections, || shared.stopped())?;
+        let assembly = Assembly::begin(
+            file.clone(),
+            partial,
+            shared.connections,
+            shared.source.may_lack_ranges(),
+            || shared.stopped(),
+        )?;
         shared.advance(assembly.resumed_at);
         let assembly = Arc::new(assembly);
         match assembly.complete_at_once()? {
@@ -279,19 +285,17 @@ impl Fetch<'_> {
                     Failure::unreachable("the connection was lost; try again, what has arrived is kept"),
                     None,
                 ),
-                Err(ReadError::NoRanges) if is_whole => {
+                // This connection takes all that is left.
+                Err(ReadError::NoRanges) if !is_whole && assembly.claim_rest(filling.end) => {
+                    is_whole = true;
+                    filling.end = assembly.file.size_bytes;
+                    continue;
+                }
+                Err(ReadError::NoRanges) => {
                     return Err(Failure::failed(format!(
                         "{} can't be read: its server sends other ranges than those that are asked for",
                         print::one_line(&assembly.file.path)
                     )));
-                }
-                Err(ReadError::NoRanges) => {
-                    // This thread takes all that no other has claimed.
-                    is_whole = true;
-                    if let Some(rest) = assembly.claim_rest() {
-                        filling.end = rest.end;
-                    }
-                    continue;
                 }
                 Err(ReadError::Transient(failure, wait)) => (failure, wait),
                 Err(ReadError::Missing(failure) | ReadError::Final(failure)) => return Err(failure),

@@ -207,9 +207,8 @@ pub(super) fn find(
 
 /// Refuses a version of which nothing can be verified, and names what is left out of another.
 fn report_unknown(plan: &Plan) -> Result<(), Failure> {
-    if plan.files.is_empty() && plan.version["file_count"].as_i64() != Some(0)
-        || plan.version["digest"].is_null() && plan.files.is_empty()
-    {
+    let has_none = plan.version["file_count"].as_i64() == Some(0) && plan.version["digest"].is_string();
+    if plan.files.is_empty() && !has_none {
         return Err(Failure::failed(format!(
             "{} was registered without a digest or a size, so what is fetched can't be verified; fetch {} with its own tool",
             plan.label(),

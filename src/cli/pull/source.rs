@@ -145,6 +145,11 @@ impl Source {
         Self { place: Place::Nowhere(why.to_owned()), base: Base::Folder }
     }
 
+    /// Returns true if its server may send only whole files.
+    pub(in crate::cli) fn may_lack_ranges(&self) -> bool {
+        matches!(self.place, Place::Web { .. })
+    }
+
     /// Reads a range of a file into `sink`, until it has enough.
     ///
     /// # Errors

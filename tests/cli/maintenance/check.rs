@@ -124,6 +124,34 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error version_files 2",
             "its files in the index are not its own",
         ),
+        (
+            "INSERT INTO manifest_files VALUES (2, 'a', 1, 'x', 'weights')",
+            "error manifest_files 2",
+            "has another number or size of files than its version says",
+        ),
+        (
+            "INSERT INTO manifest_files VALUES (99, 'a', 1, 'x', 'weights')",
+            "error manifest_files 99",
+            "\"a\", the first of 1, is a file of a version that does not exist",
+        ),
+        (
+            "UPDATE models SET digest = NULL WHERE id = 2",
+            "error models 2",
+            "its digest is not the one of its files",
+        ),
+        (
+            "UPDATE models SET file_count = 1, total_bytes = 1 WHERE id = 2; \
+             INSERT INTO manifest_files VALUES (2, 'a', 1, \
+                '0000000000000000000000000000000000000000000000000000000000000000', 'weights')",
+            "error manifest_files 2",
+            "its digest is not the one of its files",
+        ),
+        (
+            "UPDATE models SET file_count = 1, total_bytes = 1 WHERE id = 2; \
+             INSERT INTO manifest_files VALUES (2, '../a', 1, 'x', 'weights')",
+            "error manifest_files 2",
+            "a file of its manifest has an invalid path, size, digest or role",
+        ),
         ("DROP TABLE scores", "error scores", "there is no table scores"),
         (
             "UPDATE models SET created_at = '2001-01-01 00:00:00' WHERE id = 2",

@@ -88,8 +88,11 @@ fn filled() -> TempDir {
     let server = Server::start_in(folder);
     server.add("n", "3", &json!({"description": text}));
     server.send("DELETE", "/models/7", KEY, None);
-    server.add("n", "4", &json!({"tags": ["plain"], "frozen": true}));
-    server.add("old", "1", &json!({}));
+    let file = |path: &str| json!({"path": path, "size_bytes": 5, "sha256": "ef".repeat(32)});
+    let files = json!([file("model.bin"), file("é/config.json")]);
+    let of_files = json!({"label": "4", "tags": {"plain": ""}, "frozen": true, "files": files});
+    server.post("/v1/models/n/versions", &of_files);
+    server.post("/v1/models/old/versions", &json!({"label": "1", "files": files}));
     assert_eq!(server.run(["model", "delete", "old", "--yes"]).code, 0);
     server.signal("TERM");
     server.ended().folder

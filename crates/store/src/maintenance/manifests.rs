@@ -4,7 +4,7 @@ use std::{collections::HashMap, mem::take};
 
 use registry_domain::{
     Digest, FileRole, VersionId, VersionRow,
-    manifest::{check_path, digest_of},
+    manifest::{check_path, computed_digest, digest_of},
 };
 
 /// The digest of each version with a manifest, which may be in the trash.
@@ -18,7 +18,7 @@ pub(crate) const WRONG_DIGEST: &str = "its digest is not the one of its files";
 
 /// Returns true if a version without a manifest has the digest of its checkpoint and configuration.
 pub(crate) fn has_own_digest(version: &VersionRow<'_>) -> bool {
-    version.manifest.is_some() || version.digest.as_deref() == version.computed_digest().as_deref()
+    version.manifest.is_some() || version.digest.as_deref() == computed_digest(version).as_deref()
 }
 
 /// Follows the rows of [`FILES`], and keeps the first version that is wrong.

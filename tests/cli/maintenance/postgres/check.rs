@@ -157,6 +157,34 @@ fn the_check_of_postgres_finds_each_fault() {
             "error version_files 2",
             "its files in the index",
         ),
+        (
+            "INSERT INTO manifest_files VALUES (2, 'a', 1, 'x', 'weights')",
+            "error manifest_files 2",
+            "has another number or size of files than its version says",
+        ),
+        (
+            "INSERT INTO manifest_files VALUES (99, 'a', 1, 'x', 'weights')",
+            "error manifest_files 99",
+            "\"a\", the first of 1, is a file of a version that does not exist",
+        ),
+        (
+            "UPDATE models SET digest = NULL WHERE id = 2",
+            "error models 2",
+            "its digest is not the one of its files",
+        ),
+        (
+            "UPDATE models SET file_count = 1, total_bytes = 1 WHERE id = 2; \
+             INSERT INTO manifest_files VALUES (2, 'a', 1, \
+                '0000000000000000000000000000000000000000000000000000000000000000', 'weights')",
+            "error manifest_files 2",
+            "its digest is not the one of its files",
+        ),
+        (
+            "UPDATE models SET file_count = 1, total_bytes = 1 WHERE id = 2; \
+             INSERT INTO manifest_files VALUES (2, '../a', 1, 'x', 'weights')",
+            "error manifest_files 2",
+            "a file of its manifest has an invalid path, size, digest or role",
+        ),
         ("UPDATE models SET model_key = 77 WHERE id = 2", "error models 2", "the model of its name"),
         (
             "UPDATE registered_models SET next_number = 1",

@@ -12,6 +12,7 @@ use rusqlite::{
 use registry_domain::{
     EventDraft, Status, Timestamp,
     json::normalized,
+    manifest::computed_digest,
     promotion::{demotion_reason, surplus},
     soundness::{EVENT_RULES, MODEL_RULES, Rule},
 };
@@ -173,7 +174,7 @@ fn fill_digests(connection: &Connection) -> rusqlite::Result<()> {
         // Rows change while they are read, which is safe because the order of the rows stays.
         while let Some(row) = rows.next()? {
             let version = read(row)?;
-            let digest = version.computed_digest();
+            let digest = computed_digest(&version);
             if version.digest.as_deref() != digest.as_deref() {
                 update.execute((version.id, digest))?;
             }
