@@ -197,15 +197,12 @@ impl Job<'_> {
         let Some(first) = missing.first().filter(|_| self.is_offline && !self.shared.stopped()) else {
             return Ok(());
         };
-        let others = match missing.len() {
-            1 => String::new(),
-            count => format!(" and {} more of its files", count - 1),
+        let (name, label) = (print::one_line(&first.path), self.plan.label());
+        let what = match missing.len() {
+            1 => format!("{name} of {label} is not in the cache"),
+            count => format!("{count} files of {label} are not in the cache, such as {name}"),
         };
-        Err(Failure::failed(format!(
-            "{}{others} of {} are not in the cache; pull it once without --offline",
-            print::one_line(&first.path),
-            self.plan.label()
-        )))
+        Err(Failure::failed(format!("{what}; pull it once without --offline")))
     }
 
     /// Removes other files from the cache if the disk or the limit is too small.
