@@ -11,14 +11,7 @@ use super::{
     interrupt::Interrupt,
     object_flags::ObjectFlags,
     print, progress,
-    pull::{
-        CacheFlags,
-        cache::Cache,
-        fetch::{Shared, fetch},
-        find,
-        plan::WantedFile,
-        resolve,
-    },
+    pull::{CacheFlags, cache::Cache, fetch::fetch, find, plan::WantedFile, resolve, shared::Shared},
     remote::Remote,
     version_arg::VersionArg,
 };

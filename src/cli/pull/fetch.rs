@@ -6,19 +6,21 @@ use std::{
     ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
-    super::{exit::Failure, interrupt::Interrupt, print, progress::OnlyBar},
+    super::{exit::Failure, print},
     assembly::{Assembly, Delivered, PIECE_BYTES},
-    cache::Cache,
+    cache::unusable,
     plan::WantedFile,
-    source::{ReadError, Sink, Source},
+    shared::Shared,
+    source::{ReadError, Sink},
 };
+use crate::artifact::OpenFile;
 
 /// The first wait after a failure; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -27,95 +29,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often waiting threads look if the pull has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// What all threads of a pull share.
-pub(in crate::cli) struct Shared<'p> {
-    pub(in crate::cli) cache: &'p Cache,
-    pub(in crate::cli) source: &'p Source,
-    pub(in crate::cli) interrupt: &'p Interrupt,
-    pub(in crate::cli) bar: OnlyBar,
-    pub(in crate::cli) done_bytes: AtomicU64,
-    pub(in crate::cli) fetched_bytes: AtomicU64,
-    pub(in crate::cli) connections: u64,
-    stop: AtomicBool,
-    failure: Mutex<Option<Failure>>,
-}
-
-impl<'p> Shared<'p> {
-    pub(in crate::cli) fn new(
-        cache: &'p Cache,
-        source: &'p Source,
-        interrupt: &'p Interrupt,
-        bar: OnlyBar,
-        connections: u64,
-    ) -> Self {
-        Self {
-            cache,
-            source,
-            interrupt,
-            bar,
-            connections,
-            done_bytes: AtomicU64::new(0),
-            fetched_bytes: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            failure: Mutex::new(None),
-        }
-    }
-
-    /// Returns true once the pull ends early.
-    pub(in crate::cli) fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.interrupt.requested()
-    }
-
-    /// Ends the pull; its first failure counts.
-    pub(in crate::cli) fn fail(&self, failure: Failure) {
-        locked(&self.failure).get_or_insert(failure);
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// Counts bytes that are done.
-    pub(in crate::cli) fn advance(&self, bytes: u64) {
-        self.bar.set(self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes);
-    }
-
-    fn retreat(&self, bytes: u64) {
-        self.bar.set(self.done_bytes.fetch_sub(bytes, Ordering::Relaxed).saturating_sub(bytes));
-    }
-
-    /// # Errors
-    /// The failure that ended the pull.
-    pub(in crate::cli) fn outcome(&self) -> Result<(), Failure> {
-        match locked(&self.failure).take() {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Runs `work` on this many threads until it returns false or the pull ends.
-///
-/// # Errors
-/// The first failure of `work`.
-pub(in crate::cli) fn on_threads(
-    shared: &Shared<'_>,
-    threads: u64,
-    work: impl Fn() -> Result<bool, Failure> + Sync,
-) -> Result<(), Failure> {
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while !shared.stopped() {
-                    match work() {
-                        Ok(true) => {}
-                        Ok(false) => break,
-                        Err(failure) => shared.fail(failure),
-                    }
-                }
-            });
-        }
-    });
-    shared.outcome()
-}
 
 /// Takes each file once its blob is there.
 type Each<'e> = &'e (dyn Fn(&WantedFile, &File) -> Result<(), Failure> + Sync);
@@ -225,15 +138,7 @@ impl Fetch<'_> {
     fn begin_file(&self, file: &WantedFile, each: Each<'_>) -> Result<(), Failure> {
         let shared = self.shared;
         let Some(partial) = shared.cache.begin(file.sha256, || shared.stopped())? else {
-            // Another pull has fetched it.
-            return match shared.cache.find(file.sha256, file.size_bytes)? {
-                Some(blob) => {
-                    shared.advance(file.size_bytes);
-                    each(file, &blob)
-                }
-                None if shared.stopped() => Ok(()),
-                None => self.again(file.clone()),
-            };
+            return self.take_fetched(file, each);
         };
         let assembly = Assembly::begin(
             file.clone(),
@@ -251,6 +156,23 @@ impl Fetch<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Takes what another pull has fetched, or else begins again.
+    fn take_fetched(&self, file: &WantedFile, each: Each<'_>) -> Result<(), Failure> {
+        let (shared, cache) = (self.shared, self.shared.cache);
+        let found = cache.find(file.sha256, file.size_bytes)?;
+        if shared.stopped() {
+            return Ok(());
+        }
+        let Some(blob) = found else { return self.again(file.clone()) };
+        let measured = OpenFile::open(cache.path_of(file.sha256))?.measure(|_, _| true)?;
+        if measured.sha256 != Some(file.sha256) {
+            cache.remove(file.sha256)?;
+            return self.again(file.clone());
+        }
+        shared.advance(file.size_bytes);
+        each(file, &blob)
     }
 
     fn again(&self, file: WantedFile) -> Result<(), Failure> {
@@ -332,7 +254,7 @@ impl Fetch<'_> {
             each(file, &blob)
         } else {
             let emptied = partial.file.set_len(0);
-            emptied.map_err(|error| super::cache::unusable(partial.path(), &error))?;
+            emptied.map_err(|error| unusable(partial.path(), &error))?;
             shared.retreat(file.size_bytes);
             if assembly.resumed_at > 0 {
                 // What an earlier pull has left may be damaged, as after a power loss.

@@ -14,8 +14,9 @@ use super::{
     super::{exit::Failure, print},
     cache::unusable,
     destination::{Destination, Existing},
-    fetch::{Shared, fetch, on_threads},
+    fetch::fetch,
     plan::{Plan, WantedFile},
+    shared::{Shared, on_threads},
 };
 use crate::{artifact::free_bytes, domain::Digest};
 

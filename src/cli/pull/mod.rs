@@ -11,6 +11,7 @@ pub(super) mod fetch;
 mod job;
 pub(super) mod plan;
 pub(super) mod resolve;
+pub(super) mod shared;
 pub(super) mod source;
 
 use std::{
@@ -28,9 +29,9 @@ pub(super) use cache_flags::CacheFlags;
 use self::{
     cache::Cache,
     destination::Destination,
-    fetch::Shared,
     job::{Counts, Job},
     plan::{Plan, Selection},
+    shared::Shared,
     source::Source,
 };
 use super::{

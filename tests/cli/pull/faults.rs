@@ -83,6 +83,21 @@ fn a_pull_that_is_killed_leaves_nothing_visible_and_the_next_one_resumes() {
 }
 
 #[test]
+fn without_a_cache_an_interrupted_pull_is_resumed_beside_its_folder() {
+    let scene = PullScene::with_model();
+    let child = half_done(&scene, &["--no-cache"]);
+    signal(child.id(), "INT");
+    assert_eq!(Ran::from(child.wait_with_output().unwrap()).code, 130);
+    assert_eq!(scene.hidden(), [".m.registry-pull"]);
+    let kept = scene.unfinished_bytes();
+    let (out, _) = scene.pull(["m:v1", "--no-cache", "--json"]).done();
+    let fetched = serde_json::from_str::<Value>(&out).unwrap()["fetched_bytes"].as_u64().unwrap();
+    assert!(kept > 0 && fetched + kept <= 21_000_019, "{kept} {out}");
+    assert_eq!(files_below(&scene.path("m")), scene.model);
+    assert_eq!(scene.hidden(), Vec::<String>::new());
+}
+
+#[test]
 fn ctrl_c_leaves_the_folder_as_it_was() {
     let scene = PullScene::with_model();
     let child = half_done(&scene, &[]);

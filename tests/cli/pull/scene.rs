@@ -131,10 +131,11 @@ impl PullScene {
         found.unwrap_or_else(|| panic!("{name} is not in the cache"))
     }
 
-    /// Returns the bytes of the largest unfinished file in the cache.
+    /// Returns the bytes of the largest unfinished file in the cache, or in that of a pull without one.
     pub(super) fn unfinished_bytes(&self) -> u64 {
-        let paths = paths_below(&self.path("cache/partial"));
-        paths.iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).max().unwrap_or(0)
+        let folders = ["cache/partial", ".m.registry-pull/cache/partial"];
+        let paths = folders.iter().flat_map(|folder| paths_below(&self.path(folder)));
+        paths.filter_map(|path| Some(fs::metadata(path).ok()?.len())).max().unwrap_or(0)
     }
 
     /// Returns the names of hidden files and folders in the folder and in `m`.
