@@ -12,6 +12,9 @@ use super::{
 };
 use crate::client::{Client, V1};
 
+/// Size and digest of each registered file, by name.
+type Expected = BTreeMap<String, (Option<u64>, Option<String>)>;
+
 /// What differs, by name.
 #[derive(Default)]
 struct Differences {
@@ -54,10 +57,7 @@ pub(super) fn run(client: &Client, version: &VersionArg, folder: &Path, json: bo
 }
 
 /// Returns size and digest of each registered file.
-fn expected(
-    v1: &V1<'_>,
-    version: &Value,
-) -> Result<BTreeMap<String, (Option<u64>, Option<String>)>, Failure> {
+fn expected(v1: &V1<'_>, version: &Value) -> Result<Expected, Failure> {
     let name = version["model"].as_str().unwrap_or_default();
     let number = version["number"].as_i64().unwrap_or_default();
     let (mut files, mut cursor) = (BTreeMap::new(), None::<String>);
@@ -78,10 +78,7 @@ fn expected(
 }
 
 /// Compares sizes, then digests of those files whose sizes agree.
-fn compare(
-    files: &ModelFiles,
-    expected: &BTreeMap<String, (Option<u64>, Option<String>)>,
-) -> Result<Differences, Failure> {
+fn compare(files: &ModelFiles, expected: &Expected) -> Result<Differences, Failure> {
     let mut differences = Differences::default();
     let mut to_read = Vec::new();
     for (name, (size_bytes, _)) in expected {
