@@ -15,7 +15,6 @@ use super::{
     remote::Remote,
     version_arg::VersionArg,
 };
-use crate::{artifact::OpenFile, domain::Digest};
 
 /// Connections for a large file.
 const CONNECTIONS: u64 = 4;
@@ -85,10 +84,8 @@ impl Cat {
 
 /// Returns true if the cache has the file; one that is damaged is removed.
 fn is_cached(cache: &Cache, file: &WantedFile) -> Result<bool, Failure> {
-    if cache.find(file.sha256, file.size_bytes)?.is_none() {
-        return Ok(false);
-    }
-    let found = OpenFile::open(cache.path_of(file.sha256))?.measure(|_, _| true)?.sha256;
+    let Some(blob) = cache.find(file.sha256, file.size_bytes)? else { return Ok(false) };
+    let found = digest(&blob, || false).map_err(|error| unusable(&cache.path_of(file.sha256), &error))?;
     if found != Some(file.sha256) {
         print::line(&format!(
             "warning: {} was damaged in the cache and is removed from it",
@@ -100,8 +97,7 @@ fn is_cached(cache: &Cache, file: &WantedFile) -> Result<bool, Failure> {
 }
 
 fn write(cache: &Cache, file: &WantedFile) -> Result<(), Failure> {
-    let digest: Digest = file.sha256;
-    let blob = cache.find(digest, file.size_bytes)?;
+    let blob = cache.find(file.sha256, file.size_bytes)?;
     let mut blob =
         blob.ok_or_else(|| Failure::failed("another program removed the file from the cache; try again"))?;
     let mut stdout = io::stdout().lock();

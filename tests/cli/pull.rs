@@ -7,10 +7,12 @@ mod scene;
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    process::Stdio,
 };
 
 use serde_json::{Value, json};
 
+use crate::Ran;
 use scene::{PullScene, files_below};
 
 #[test]
@@ -175,18 +177,13 @@ fn without_a_cache_nothing_but_the_files_is_left() {
 fn several_pulls_at_once_share_a_cache() {
     let scene = PullScene::with_model();
     let places = ["p1", "p2", "p3"];
-    let running: Vec<_> = places
-        .iter()
-        .map(|place| {
-            scene
-                .command(["pull", "m:v1", "--to", place])
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let start = |place: &&str| {
+        let mut pull = scene.command(["pull", "m:v1", "--to", place]);
+        pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let running: Vec<_> = places.iter().map(start).collect();
     for (place, child) in places.iter().zip(running) {
-        assert!(child.wait_with_output().unwrap().status.success());
+        Ran::from(child.wait_with_output().unwrap()).done();
         assert_eq!(files_below(&scene.path(place)), scene.model);
     }
     assert_eq!(scene.hidden(), Vec::<String>::new());

@@ -18,11 +18,15 @@ use rustix::{
     io::Errno,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::super::exit::Failure;
 use crate::{artifact::free_bytes, domain::Digest};
 
 /// Marks a folder that backups may leave out, see <https://bford.info/cachedir/>.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of the command registry\n";
+/// Bytes that are digested at once.
+const CHUNK_BYTES: usize = 1 << 20;
 /// How often a blob that another pull is fetching is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// An unfinished blob that no pull has continued for this long is removed.
@@ -129,6 +133,11 @@ impl Cache {
             let file = opened.map_err(|error| unusable(&path, &error))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if !is_at(&file, &path) => {}
+                Ok(()) if self.path_of(digest).exists() => {
+                    // Another pull has finished it since this one looked.
+                    let _ = fs::remove_file(&path);
+                    return Ok(None);
+                }
                 Ok(()) => return Ok(Some(Partial { file, path })),
                 Err(Errno::WOULDBLOCK) if stopped() => return Ok(None),
                 Err(Errno::WOULDBLOCK) => thread::sleep(LOOK_INTERVAL),
@@ -273,6 +282,26 @@ struct Blob {
     digest: Digest,
     size_bytes: u64,
     used_at: SystemTime,
+}
+
+/// Digests a file of the cache; `None` if `stopped` returns true. Other pulls may link it while it is read, which changes the time of its last change.
+///
+/// # Errors
+/// If it can't be read.
+pub(in crate::cli) fn digest(file: &File, stopped: impl Fn() -> bool) -> io::Result<Option<Digest>> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut chunk = vec![0; length.clamp(1, CHUNK_BYTES)];
+    let (mut hasher, mut at) = (Sha256::new(), 0);
+    while !stopped() {
+        match file.read_at(&mut chunk, at)? {
+            0 => return Ok(Some(Digest::from_bytes(hasher.finalize().into()))),
+            length => {
+                hasher.update(&chunk[..length]);
+                at += length as u64;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Opens a file, but not through a link.

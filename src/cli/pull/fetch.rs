@@ -15,12 +15,11 @@ use std::{
 use super::{
     super::{exit::Failure, print},
     assembly::{Assembly, Delivered, PIECE_BYTES},
-    cache::unusable,
+    cache::{digest, unusable},
     plan::WantedFile,
     shared::Shared,
     source::{ReadError, Sink},
 };
-use crate::artifact::OpenFile;
 
 /// The first wait after a failure; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -162,12 +161,13 @@ impl Fetch<'_> {
     fn take_fetched(&self, file: &WantedFile, each: Each<'_>) -> Result<(), Failure> {
         let (shared, cache) = (self.shared, self.shared.cache);
         let found = cache.find(file.sha256, file.size_bytes)?;
+        let Some(blob) = found else { return self.again(file.clone()) };
+        let digested = digest(&blob, || shared.stopped());
+        let digested = digested.map_err(|error| unusable(&cache.path_of(file.sha256), &error))?;
         if shared.stopped() {
             return Ok(());
         }
-        let Some(blob) = found else { return self.again(file.clone()) };
-        let measured = OpenFile::open(cache.path_of(file.sha256))?.measure(|_, _| true)?;
-        if measured.sha256 != Some(file.sha256) {
+        if digested != Some(file.sha256) {
             cache.remove(file.sha256)?;
             return self.again(file.clone());
         }

@@ -52,6 +52,7 @@ fn half_done(scene: &PullScene, flags: &[&str]) -> std::process::Child {
     let mut pull = scene.command_at(&cutter.url, arguments);
     let child = pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("nothing arrived", || scene.unfinished_bytes() > 0);
+    cutter.slow_down(Duration::from_millis(500));
     child
 }
 
