@@ -11,7 +11,15 @@ use super::{
     interrupt::Interrupt,
     object_flags::ObjectFlags,
     print, progress,
-    pull::{CacheFlags, cache::Cache, fetch::fetch, find, plan::WantedFile, resolve, shared::Shared},
+    pull::{
+        CacheFlags,
+        cache::{Cache, digest, unusable},
+        fetch::fetch,
+        find,
+        plan::WantedFile,
+        resolve,
+        shared::Shared,
+    },
     remote::Remote,
     version_arg::VersionArg,
 };
