@@ -51,7 +51,7 @@ fn half_done(scene: &PullScene, flags: &[&str]) -> std::process::Child {
     let arguments = ["pull", "m:v1", "--connections", "1"].iter().chain(flags).copied();
     let mut pull = scene.command_at(&cutter.url, arguments);
     let child = pull.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until("nothing arrived", || scene.unfinished_bytes() > 0);
+    until("nothing arrived", || scene.unfinished_bytes() >= 1_000_000);
     cutter.slow_down(Duration::from_millis(500));
     child
 }
