@@ -122,7 +122,12 @@ impl Source {
         let place = if uri.starts_with("https://") || uri.starts_with("http://") {
             Place::Web { downloader: Downloader::of_any(), base: base.to_owned() }
         } else if ObjectUri::has_known_scheme(uri) {
-            let uri = ObjectUri::parse(base).map_err(ObjectError::from)?;
+            // The folder may be the bucket itself.
+            let any = match plan.files.first().filter(|_| plan.base == Base::Folder) {
+                Some(file) => format!("{base}/{}", file.path),
+                None => base.to_owned(),
+            };
+            let uri = ObjectUri::parse(&any).map_err(ObjectError::from)?;
             Place::Objects { objects: flags.connect(&uri)?, base: base.to_owned() }
         } else if let Some(Location::File(path)) = Location::registered(uri) {
             Place::Files(path)

@@ -79,6 +79,9 @@ fn objects_of_a_bucket_are_pulled_in_parallel_ranges() {
     fs::remove_dir_all(scene.path("cache")).unwrap();
     run(&["pull", "m:v2", "--to", "n"]).done();
     assert_eq!(&fs::read(scene.path("n/weights.dat")).unwrap(), weights);
+    run(&["publish", "n", "source", "--version", "v1", "--artifact-uri", "s3://models/", "--upload"]).done();
+    run(&["pull", "n:v1", "--to", "root", "--include", "*.json"]).done();
+    assert_eq!(files_below(&scene.path("root")).len(), 2);
     scene.register("v3", "s3://models/m/none.dat", b"x");
     let line = run(&["pull", "m:v3", "--to", "o"]).failed(1);
     assert!(line.contains("does not exist"), "{line}");
