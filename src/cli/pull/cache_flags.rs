@@ -92,9 +92,10 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "tib" => 1 << 40,
         _ => 0,
     };
-    let bytes = match number.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(factor),
-        Err(_) => number.parse::<f64>().ok().map(|number| number * factor as f64).map(|bytes| bytes as u64),
+    let bytes = if number.contains('.') {
+        number.parse::<f64>().ok().map(|number| (number * factor as f64) as u64)
+    } else {
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor))
     };
     let bytes = bytes.filter(|_| factor > 0);
     bytes.ok_or_else(|| format!("{text:?} is not a size; expected one like 50GB or 1.5TiB"))
