@@ -4,7 +4,7 @@
 use crate::artifact::objects::ObjectError;
 use crate::{
     artifact::ArtifactError,
-    client::{ClientError, mlflow::MlflowError},
+    client::{ClientError, DownloadError, mlflow::MlflowError},
 };
 
 /// The command succeeded.
@@ -59,6 +59,11 @@ impl Failure {
     /// Creates the failure for a key that is missing or can't be used.
     pub fn key(message: impl ToString) -> Self {
         Self::of(KEY, message)
+    }
+
+    /// Creates the failure for a registry or a store that can't be reached now.
+    pub fn unreachable(message: impl ToString) -> Self {
+        Self::of(UNREACHABLE, message)
     }
 
     /// Creates the failure for a request that contradicts what the registry or a store holds.
@@ -142,6 +147,21 @@ impl From<MlflowError> for Failure {
             | MlflowError::AnswerLost { .. }
             | MlflowError::Unavailable { .. } => UNREACHABLE,
             MlflowError::Refused { .. } | MlflowError::NotMlflow { .. } => FAILED,
+        };
+        Self::of(code, error)
+    }
+}
+
+impl From<DownloadError> for Failure {
+    fn from(error: DownloadError) -> Self {
+        let code = match error {
+            DownloadError::Lost { .. } | DownloadError::Unavailable { .. } => UNREACHABLE,
+            DownloadError::Refused { .. } => KEY,
+            DownloadError::Missing { .. }
+            | DownloadError::WrongSize { .. }
+            | DownloadError::NoRanges { .. }
+            | DownloadError::Failed { .. }
+            | DownloadError::BadUrl { .. } => FAILED,
         };
         Self::of(code, error)
     }

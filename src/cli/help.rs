@@ -3,9 +3,10 @@
 use clap::Command;
 
 /// Tasks and their commands, in order.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch", "import"]),
+    ("Get files", &["pull", "cat"]),
     (
         "Look",
         &[
@@ -33,6 +34,7 @@ Examples:
   registry list
   registry show tiny-gpt:v1
   registry promote tiny-gpt:v1
+  registry pull tiny-gpt@production
 
 A version is named name:label, name@alias (such as name@production), name#number, or by its id.
 `registry COMMAND --help` shows flags, examples and exit codes; `registry COMMAND -h` only the flags.";

@@ -17,6 +17,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 mod alias;
 #[cfg(feature = "objects")]
 mod bench;
+#[cfg(feature = "objects")]
+mod cat;
 #[cfg(feature = "cli")]
 mod compare;
 mod completions;
@@ -77,6 +79,8 @@ mod publish;
 mod publish_error;
 #[cfg(feature = "objects")]
 mod publishing;
+#[cfg(feature = "objects")]
+mod pull;
 #[cfg(feature = "cli")]
 mod registration;
 mod remote;
@@ -109,6 +113,8 @@ mod version_arg;
 #[cfg(feature = "objects")]
 mod watch;
 
+#[cfg(feature = "objects")]
+pub use pull::CACHE_VARIABLES;
 pub use remote::VARIABLES;
 
 /// A registry of model versions: their digests, their scores, and which one is in production.
@@ -166,6 +172,8 @@ commands! {
     #[cfg(feature = "cli")] ingest::Ingest
     #[cfg(feature = "cli")] import::Import
     #[cfg(feature = "objects")] publish::Publish
+    #[cfg(feature = "objects")] pull::Pull
+    #[cfg(feature = "objects")] cat::Cat
     #[cfg(feature = "objects")] watch::Watch
     #[cfg(feature = "objects")] bench::Bench
     #[cfg(feature = "objects")] verify::Verify

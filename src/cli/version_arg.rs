@@ -84,6 +84,11 @@ impl VersionArg {
         Self { text, readings: vec![reading] }
     }
 
+    /// Returns the text as it was given.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Returns the ways to read the text.
     pub(super) fn readings(&self) -> &[VersionRef] {
         &self.readings

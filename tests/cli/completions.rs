@@ -9,8 +9,9 @@ use std::{
 
 use crate::{Ran, left_out::left_out, registry};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "alias",
+    "cat",
     "compare",
     "completions",
     "config",
@@ -23,6 +24,7 @@ const COMMANDS: [&str; 19] = [
     "metrics",
     "model",
     "promote",
+    "pull",
     "restore",
     "rollback",
     "serve",

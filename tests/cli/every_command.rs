@@ -11,7 +11,9 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 33] = [
+    &["pull", "m:v1"],
+    &["cat", "m:v1", "config.json"],
     &["list"],
     &["list", "--json"],
     &["show", "7"],

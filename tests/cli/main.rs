@@ -33,6 +33,7 @@ mod postgres_cluster;
 mod publish_folders;
 mod publish_registrations;
 mod publish_uploads;
+mod pull;
 mod scene;
 mod searching;
 mod secrets;
@@ -67,6 +68,8 @@ fn registry<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command 
     }
     // The user's own configuration file must not count either.
     command.env("USER", "ann").env("XDG_CONFIG_HOME", "/nonexistent");
+    // Nor their cache.
+    command.env("CAIA_REGISTRY_CACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
     command
 }
 

@@ -42,7 +42,7 @@ fn of_server() -> Names {
 }
 
 fn of_commands() -> Names {
-    cli::VARIABLES.map(str::to_owned).into()
+    cli::VARIABLES.iter().chain(&cli::CACHE_VARIABLES).map(|name| (*name).to_owned()).collect()
 }
 
 fn all() -> Names {
@@ -141,8 +141,10 @@ fn the_help_of_the_server_names_its_variables_and_the_defaults_of_the_example() 
 
 #[test]
 fn the_help_of_the_commands_names_theirs() {
-    let help = Ran::of(&mut registry(["list", "--help"])).shown();
-    assert_eq!(named(&help), of_commands());
+    let help = |command| named(&Ran::of(&mut registry([command, "--help"])).shown());
+    assert_eq!(help("list"), cli::VARIABLES.map(str::to_owned).into());
+    assert_eq!(help("pull"), of_commands());
+    assert_eq!(help("cat"), of_commands());
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn fault(fault: &Value) -> String {
 }
 
 /// Returns the seconds of `Retry-After`. A registry does not send its other form, a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     text_of(headers, &header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
 }
 

@@ -28,7 +28,7 @@ const RECONNECT_WAIT: Duration = Duration::from_millis(100);
 /// The largest answer that is read; a page of 200 versions is far smaller.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024 * 1024;
 
-const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
 /// A client of one registry with one key.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Client {
     /// Without a trailing slash.
     pub(super) base_url: String,
     /// `None` if only [`Client::health`] is called.
-    key: Option<SecretKey>,
+    pub(super) key: Option<SecretKey>,
     agent: Agent,
     call_timeout: Duration,
 }

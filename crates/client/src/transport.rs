@@ -4,7 +4,9 @@ use std::{io::ErrorKind, time::Duration};
 
 use ureq::{
     Agent, Timeout,
+    config::ConfigBuilder,
     tls::{RootCerts, TlsConfig},
+    typestate::AgentScope,
 };
 use url::Url;
 
@@ -14,19 +16,33 @@ use crate::base_url::is_loopback;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("registry/", env!("CARGO_PKG_VERSION"));
 
-/// Returns an agent for the server at `url`.
+/// Returns an agent for the server at `url`, whose calls take at most `call_timeout`.
 pub(super) fn agent(url: &Url, call_timeout: Duration) -> Agent {
-    let mut config = Agent::config_builder()
+    build(Some(url), |config| config.timeout_global(Some(call_timeout)))
+}
+
+/// Returns an agent for transfers, which may take any time while bytes arrive. Without a `url` it is for any server.
+pub(super) fn silence_agent(url: Option<&Url>, silence: Duration) -> Agent {
+    // A connection for each range that is requested at a time.
+    build(url, |config| {
+        config.timeout_per_read(Some(silence)).max_idle_connections_per_host(64).max_idle_connections(64)
+    })
+}
+
+type Builder = ConfigBuilder<AgentScope>;
+
+fn build(url: Option<&Url>, timeouts: impl FnOnce(Builder) -> Builder) -> Agent {
+    let config = Agent::config_builder()
         .user_agent(USER_AGENT)
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_global(Some(call_timeout))
         // Every status is interpreted, and redirects are not followed, since the key would be sent elsewhere.
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
-    if is_loopback(url) {
+    let mut config = timeouts(config);
+    if url.is_some_and(is_loopback) {
         // Two programs of one machine need no proxy, which would see the key.
         config = config.proxy(None);
     }

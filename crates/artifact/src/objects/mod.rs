@@ -11,6 +11,7 @@ mod error;
 mod http;
 mod parts;
 mod proxy;
+mod read;
 mod reply;
 mod retry;
 mod serving;
