@@ -150,7 +150,7 @@ fn a_busy_registry_is_retried() {
 fn an_unknown_path_is_an_error_that_names_the_url() {
     let server = Server::start();
     server.add("m", "v1", &json!({}));
-    let url = format!("{}/api", server.url);
+    let url = format!("{}/registry", server.url);
     for command in COMMANDS {
         let line = Ran::of(&mut at(&url, command)).failed(1);
         let said = format!(
