@@ -276,27 +276,28 @@ fn latest(
 ) -> Result<(Checkpoint, ModelFiles), Failure> {
     let Checkpoints { found, passed_over } = list_checkpoints(folder, names)?;
     passed_over.iter().for_each(|it| print::line(&it.to_string()));
-    let mut failure = None;
+    let mut problems: Vec<Failure> = Vec::new();
     for checkpoint in found.into_iter().rev() {
         let files = ModelFiles::find(&checkpoint.path, with_training_state);
         match files.and_then(|files| files.check_complete().map(|()| files)) {
             Ok(files) => {
-                if failure.is_some() {
+                for problem in &problems {
+                    print::line(&format!("passed over: {}", problem.text()));
+                }
+                if !problems.is_empty() {
                     print::line(&format!("the latest complete checkpoint is {}", checkpoint.path.display()));
                 }
                 return Ok((checkpoint, files));
             }
-            Err(problem) => {
-                print::line(&format!("passed over: {}", problem.text()));
-                failure.get_or_insert(problem);
-            }
+            Err(problem) => problems.push(problem),
         }
     }
-    Err(failure.unwrap_or_else(|| {
+    let none = || {
         Failure::failed(format!(
             "{} holds no checkpoint; checkpoints are named {CHECKPOINT_NAMES}, and are not empty; --pattern and \
              --checkpoint-path take other names",
             folder.display()
         ))
-    }))
+    };
+    Err(problems.into_iter().reduce(Failure::and).unwrap_or_else(none))
 }
