@@ -268,14 +268,13 @@ fn check_names(name: &str, version: Option<&str>) -> Result<(), Failure> {
     checked.map(drop).map_err(|refusal| Failure::usage(refusal.to_string()))
 }
 
-/// Returns the latest complete checkpoint in the folder, and prints what it passes over.
+/// Returns the latest complete checkpoint in the folder, and prints which later ones are not.
 fn latest(
     folder: &Path,
     names: &CheckpointNames,
     with_training_state: bool,
 ) -> Result<(Checkpoint, ModelFiles), Failure> {
-    let Checkpoints { found, passed_over } = list_checkpoints(folder, names)?;
-    passed_over.iter().for_each(|it| print::line(&it.to_string()));
+    let Checkpoints { found, .. } = list_checkpoints(folder, names)?;
     let mut problems: Vec<Failure> = Vec::new();
     for checkpoint in found.into_iter().rev() {
         let files = ModelFiles::find(&checkpoint.path, with_training_state);

@@ -9,7 +9,14 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{KEY, Ran, at, scene::Scene, server::Server, watch_runs::Running};
+use crate::{
+    KEY, Ran, at,
+    gateway::{Fate, Gateway},
+    object_server::until,
+    scene::Scene,
+    server::{Server, signal},
+    watch_runs::Running,
+};
 
 /// A server with an artifact store, and a folder `runs`.
 struct Runs {
@@ -269,4 +276,58 @@ fn a_folder_goes_to_the_place_of_the_template_beside_files() {
     assert_eq!(published[1]["artifact_uri"], "s3://models/checkpoint-500");
     assert_eq!(fs::read(scene.store.path("checkpoint-500/model.safetensors")).unwrap(), safetensors(10));
     assert_eq!(fs::read(scene.store.path("checkpoint-500/sub/config.json")).unwrap(), b"{}");
+}
+
+#[test]
+fn an_unavailable_registry_delays_a_folder_and_a_signal_ends_a_call_for_it() {
+    let runs = Runs::new();
+    runs.write("checkpoint-500/model.safetensors", &safetensors(10));
+    runs.write("checkpoint-500/config.json", b"{}");
+    let gateway = Gateway::to(&runs.server.url);
+    gateway.fate("POST /v1/", 1, Fate::Dropped);
+    gateway.fate("POST /v1/", 1, Fate::AnswerLost);
+    let watch = |arguments: &[&str]| {
+        let mut command = runs.watch(arguments);
+        command.env("CAIA_REGISTRY_URL", &gateway.url);
+        command
+    };
+    let running = Running::of(&mut watch(&[]));
+    running.printed("retrying until it works");
+    running.printed("with id 1");
+    let ran = running.stopped("TERM");
+    assert_eq!(ran.stderr.matches("uploaded 2 files").count(), 1, "not again: {ran:?}");
+    assert_eq!((runs.versions().len(), ran.stdout.lines().count()), (1, 1), "{ran:?}");
+
+    for request in ["GET /v1/", "POST /v1/"] {
+        runs.write("checkpoint-600/model.safetensors", &safetensors(20));
+        gateway.fate(request, 1, Fate::Unanswered);
+        let before = gateway.requests(request).len();
+        let running = Running::of(&mut watch(&["--once"]));
+        until("it asks", || gateway.requests(request).len() > before);
+        signal(running.child.id(), "INT");
+        let ran = running.ended();
+        assert!(ran.code == 130 && ran.stderr.contains("interrupted"), "{request}: {ran:?}");
+    }
+    let ran = Ran::of(&mut watch(&["--once"]));
+    assert!(ran.code == 0 && ran.stderr.contains("registered m:step-600"), "{ran:?}");
+    assert_eq!(runs.versions().len(), 2);
+}
+
+#[test]
+fn a_version_with_other_files_is_reported_once_and_others_continue() {
+    let runs = Runs::new();
+    runs.write("step_1/model.bin", b"one");
+    let ran = Ran::of(&mut runs.watch(&["--once"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    runs.write("step_1/model.bin", b"other");
+    runs.write("step_2/model.bin", b"two");
+    let running = Running::of(&mut runs.watch(&["--all"]));
+    running.printed("registered m:step-2");
+    let ran = running.stopped("TERM");
+    assert_eq!(
+        ran.stderr.matches("m:step-1 is registered already, with id 1, and differs").count(),
+        1,
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("skipped until the file changes or the watch restarts"), "{ran:?}");
 }
