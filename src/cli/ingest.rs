@@ -96,6 +96,7 @@ impl Ingest {
     fn run_folder(&self, folder: &Path) -> Result<(), Failure> {
         let client = if self.output.dry_run { None } else { Some(self.remote.client()?) };
         let files = ModelFiles::find(folder, true)?;
+        files.print_ignored();
         let mut file_errors = FileErrors::default();
         let metrics = self.training.metrics(&mut file_errors);
         self.output.check_writable(&mut file_errors);

@@ -12,7 +12,7 @@ use std::{
 
 use super::{exit::Failure, print, progress};
 use crate::{
-    artifact::{ArtifactError, FoundFile, FoundFiles, OpenFile, list_files},
+    artifact::{ArtifactError, FoundFile, FoundFiles, OpenFile, expect_no_writer, list_files},
     domain::{Digest, FileRole, Manifest, ManifestFile},
 };
 
@@ -28,6 +28,10 @@ pub(super) struct ModelFiles {
     pub(super) is_folder: bool,
     /// By name.
     pub(super) files: Vec<FoundFile>,
+    /// The names of what is kept out.
+    pub(super) ignored: Vec<String>,
+    /// True if files that only resume a training are among them.
+    pub(super) with_training_state: bool,
 }
 
 impl ModelFiles {
@@ -43,7 +47,8 @@ impl ModelFiles {
             })?;
             let found =
                 FoundFile { name: name.to_owned(), path: path.to_owned(), size_bytes: file.size_bytes() };
-            return Ok(Self { path: path.to_owned(), is_folder: false, files: vec![found] });
+            let (path, files, ignored) = (path.to_owned(), vec![found], Vec::new());
+            return Ok(Self { path, is_folder: false, files, ignored, with_training_state });
         }
         let FoundFiles { files, ignored } = list_files(path, with_training_state)?;
         if files.is_empty() {
@@ -53,10 +58,25 @@ impl ModelFiles {
                 path.display()
             )));
         }
-        if !ignored.is_empty() {
-            print::line(&format!("kept out: {}", some_of(&ignored)));
+        Ok(Self { path: path.to_owned(), is_folder: true, files, ignored, with_training_state })
+    }
+
+    /// Prints what is kept out of the folder, if anything is.
+    pub(super) fn print_ignored(&self) {
+        if !self.ignored.is_empty() {
+            print::line(&format!("kept out: {}", some_of(&self.ignored)));
         }
-        Ok(Self { path: path.to_owned(), is_folder: true, files })
+    }
+
+    /// Checks that the folder has the same files as when they were found.
+    ///
+    /// # Errors
+    /// If a file came, went or has another size.
+    pub(super) fn confirm_unchanged(&self) -> Result<(), ArtifactError> {
+        if self.is_folder && list_files(&self.path, self.with_training_state)?.files != self.files {
+            return Err(ArtifactError::Changed { path: self.path.clone() });
+        }
+        Ok(())
     }
 
     pub(super) fn total_bytes(&self) -> u64 {
@@ -68,11 +88,13 @@ impl ModelFiles {
         self.files.iter().find(|file| file.name == name)
     }
 
-    /// Checks that each file is whole: not empty, no pointer of Git LFS, not cut off, and of an index all shards.
+    /// Checks that each file is whole: not empty, no pointer of Git LFS, not cut off, not being written, and of an index all
+    /// shards.
     ///
     /// # Errors
-    /// All that are not.
+    /// All that are not; of those that are being written, the first.
     pub(super) fn check_complete(&self) -> Result<(), Failure> {
+        expect_no_writer(self.files.iter().map(|file| file.path.as_path()))?;
         let mut problems = Vec::new();
         let names: HashSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
         for file in &self.files {

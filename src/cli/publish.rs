@@ -12,13 +12,18 @@ use super::{
     interrupt::Interrupt,
     model_files::{ModelFiles, expect_model},
     print,
-    publishing::{Candidate, Destination, FilesPublisher, InterruptibleClient, Publisher, UploadFlags},
+    publishing::{Candidate, Destination, FilesCandidate, InterruptibleClient, Publisher, UploadFlags},
     remote::Remote,
 };
 use crate::{
-    artifact::{CHECKPOINT_NAMES, CheckpointName, OpenFile, UriTemplate, list_checkpoints, step_in_name},
+    artifact::{
+        CHECKPOINT_NAMES, Checkpoint, CheckpointName, CheckpointNames, CheckpointPattern, Checkpoints,
+        OpenFile, UriTemplate, expect_no_writer, list_checkpoints, step_in_name,
+    },
     domain::Draft,
 };
+
+const RETRY_ADVICE: &str = "run the same command again to continue";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +38,8 @@ Examples:
     registry publish --name tiny-gpt --version v1 --checkpoint-path model.safetensors \\
       --upload --artifact-uri s3://models/tiny-gpt/v1/model.safetensors \\
       --s3-endpoint-url http://localhost:9000
+  The latest checkpoint folder of a training run, as it is, into the registry's own store:
+    registry publish --name tiny-gpt --checkpoint-dir runs/7 --without-optimizer
   Show what would be done, without a registry or a store:
     registry publish --name tiny-gpt --checkpoint-dir runs/7 --dry-run
 
@@ -67,7 +74,7 @@ pub(super) struct Publish {
     #[arg(long)]
     version: Option<String>,
     /// Keep out files that only resume a training, such as the state of the optimizer
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with = "checkpoint_path")]
     without_optimizer: bool,
     /// Look for the files at the artifact's URI before they are registered, and compare their sizes
     #[arg(long, conflicts_with_all = ["upload", "name"])]
@@ -75,10 +82,14 @@ pub(super) struct Publish {
     /// The checkpoint
     #[arg(long, value_name = "FILE", help_heading = "Artifact")]
     checkpoint_path: Option<PathBuf>,
-    /// A folder with checkpoints, of which the latest is used: the highest step, final before plain, then the newest.
-    /// They are named checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors
+    /// A folder with checkpoints, of which the latest complete one is used: the highest step, final before plain, then the
+    /// newest. They are named checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors, or
+    /// epoch=E-step=N.ckpt, or are folders checkpoint-N, iter_N and step_N, which are registered with all their files
     #[arg(long, value_name = "DIR", help_heading = "Artifact")]
     checkpoint_dir: Option<PathBuf>,
+    /// The names of checkpoints in the folder instead: {step} stands for the step, * for anything, like 'model-{step}.pt'
+    #[arg(long, value_name = "PATTERN", help_heading = "Artifact", requires = "checkpoint_dir")]
+    pattern: Option<CheckpointPattern>,
     /// URI of the artifact, and of its upload; without it `sha256:` and the checkpoint's digest
     #[arg(long, value_name = "URI", help_heading = "Artifact", conflicts_with = "artifact_uri_template")]
     artifact_uri: Option<String>,
@@ -103,10 +114,27 @@ impl Publish {
     pub(super) fn run(mut self) -> Result<(), Failure> {
         let interrupt = Interrupt::listen()?;
         if let (Some(name), Some(path)) = (self.model.take(), self.path.take()) {
-            return self.run_files(name, &path, interrupt);
+            let candidate = self.files_candidate(&name, &path)?;
+            return self.run_files(name, candidate, interrupt);
         }
         let name = self.name.take().unwrap_or_default();
-        let candidate = self.candidate(&name)?;
+        // Invalid flags are reported before invalid files.
+        check_names(&name, self.version.as_deref())?;
+        let (path, found) = match (self.checkpoint_path.take(), self.checkpoint_dir.take()) {
+            (Some(path), _) => (path, None),
+            (None, folder) => {
+                let names = CheckpointNames::from(self.pattern.take());
+                let folder = folder.unwrap_or_else(|| PathBuf::from("."));
+                let (checkpoint, files) = latest(&folder, &names, !self.without_optimizer)?;
+                if checkpoint.is_folder {
+                    let label = self.version.take().or_else(|| Some(checkpoint.name.to_string()));
+                    let step = self.training.training_step.or(Some(checkpoint.name.step));
+                    return self.run_files(name, FilesCandidate { files, label, step }, interrupt);
+                }
+                (checkpoint.path, Some(checkpoint.name))
+            }
+        };
+        let candidate = self.candidate(&path, found)?;
         self.output.check(
             [
                 Some(candidate.file.path()),
@@ -138,7 +166,8 @@ impl Publish {
             details: self.details,
             training_loss: self.training.training_loss,
             metrics,
-            retry_advice: "run the same command again to continue",
+            check: None,
+            retry_advice: RETRY_ADVICE,
             interrupt,
             printed: print::OncePrinter::default(),
         };
@@ -151,66 +180,68 @@ impl Publish {
         printed
     }
 
-    /// Publishes a folder with all its files, or a file.
-    fn run_files(self, name: String, path: &Path, interrupt: Interrupt) -> Result<(), Failure> {
+    /// Finds the files of a folder, or a file, with their label and step.
+    fn files_candidate(&mut self, name: &str, path: &Path) -> Result<FilesCandidate, Failure> {
         let file_name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let step = self.training.training_step.or_else(|| step_in_name(&file_name));
         let checkpoint = CheckpointName::parse(&file_name).filter(|_| self.training.training_step.is_none());
         let by_step =
             || checkpoint.map(|name| name.to_string()).or_else(|| step.map(|step| format!("step-{step}")));
-        let label = self.version.or_else(by_step);
-        Draft::named(&name, label.as_deref().unwrap_or("from the number"))
-            .map_err(|refusal| Failure::usage(refusal.to_string()))?;
+        let label = self.version.take().or_else(by_step);
+        check_names(name, label.as_deref())?;
+        let files = ModelFiles::find(path, !self.without_optimizer)?;
+        files.check_complete()?;
+        Ok(FilesCandidate { files, label, step })
+    }
+
+    /// Publishes a folder with all its files, or a file.
+    fn run_files(self, name: String, candidate: FilesCandidate, interrupt: Interrupt) -> Result<(), Failure> {
+        candidate.files.print_ignored();
         let inputs = [self.details.config_path.as_deref(), self.training.metrics_path.as_deref()];
         self.output.check(inputs.into_iter().flatten())?;
-        let files = ModelFiles::find(path, !self.without_optimizer)?;
         let mut file_errors = FileErrors::default();
         let metrics = self.training.metrics(&mut file_errors);
         self.output.check_writable(&mut file_errors);
         file_errors.check()?;
-        files.check_complete()?;
         let connection = self.remote.connection()?;
         let profile = &connection.config.profile;
-        let publisher = FilesPublisher {
-            upload: self.upload.upload(profile, &interrupt),
-            check: self.check.then(|| self.upload.objects(profile)),
+        let upload = self.upload.upload(profile, &interrupt);
+        let check = self.check.then(|| self.upload.objects(profile));
+        let registry = match self.output.dry_run {
+            true => None,
+            false => Some(InterruptibleClient::new(connection.client()?, interrupt.clone())),
+        };
+        let publisher = Publisher {
+            upload,
+            check,
+            registry,
             destination: destination(self.artifact_uri, self.artifact_uri_template),
             training_loss: self.training.training_loss,
             details: self.details,
             name,
-            label,
-            step,
             metrics,
+            retry_advice: RETRY_ADVICE,
             interrupt,
+            printed: print::OncePrinter::default(),
         };
-        if self.output.dry_run {
-            let body = publisher.dry_run(&files)?;
-            self.output.write_metadata(&body)?;
-            return print::result(&body);
-        }
-        let (version, body) = publisher.publish(&connection.client()?, &files)?;
-        let printed = print::result(&version);
-        self.output.write_metadata(&body)?;
+        let publication = publisher.publish_files(&candidate).map_err(|error| error.failure)?;
+        let printed = print::result(&publication.model);
+        self.output.write_metadata(&publication.body)?;
         printed
     }
 
-    /// Finds the checkpoint, and its version and step.
-    fn candidate(&self, name: &str) -> Result<Candidate, Failure> {
-        // Invalid flags are reported before invalid files.
-        Draft::named(name, self.version.as_deref().unwrap_or("from the file"))
-            .map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        let path = match (&self.checkpoint_path, &self.checkpoint_dir) {
-            (Some(path), _) => path.clone(),
-            (None, folder) => latest(folder.as_deref().unwrap_or(Path::new(".")))?,
-        };
-        let file = OpenFile::open(&path)?;
+    /// Opens the checkpoint, and finds its version and step; `found` is its name in a folder of checkpoints.
+    fn candidate(&self, path: &Path, found: Option<CheckpointName>) -> Result<Candidate, Failure> {
+        let file = OpenFile::open(path)?;
         expect_model(&file)?;
         if file.size_bytes() == 0 {
             let path = path.display();
             return Err(Failure::failed(format!("{path} is empty; publish it once it has been written")));
         }
+        expect_no_writer([path])?;
+        file.check_complete()?;
         let file_name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let name = CheckpointName::parse(&file_name);
+        let name = found.or_else(|| CheckpointName::parse(&file_name));
         let stem = || path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
         let version = self.version.clone().or_else(|| name.map(|name| name.to_string())).or_else(stem);
         let Some(version) = version.filter(|version| !version.trim().is_empty()) else {
@@ -232,14 +263,40 @@ fn destination(uri: Option<String>, template: Option<UriTemplate>) -> Destinatio
     }
 }
 
-/// Returns the latest checkpoint in the folder.
-fn latest(folder: &Path) -> Result<PathBuf, Failure> {
-    let found = list_checkpoints(folder)?;
-    found.into_iter().next_back().map(|latest| latest.path).ok_or_else(|| {
+fn check_names(name: &str, version: Option<&str>) -> Result<(), Failure> {
+    let checked = Draft::named(name, version.unwrap_or("from the file"));
+    checked.map(drop).map_err(|refusal| Failure::usage(refusal.to_string()))
+}
+
+/// Returns the latest complete checkpoint in the folder, and prints which later ones are not.
+fn latest(
+    folder: &Path,
+    names: &CheckpointNames,
+    with_training_state: bool,
+) -> Result<(Checkpoint, ModelFiles), Failure> {
+    let Checkpoints { found, .. } = list_checkpoints(folder, names)?;
+    let mut problems: Vec<Failure> = Vec::new();
+    for checkpoint in found.into_iter().rev() {
+        let files = ModelFiles::find(&checkpoint.path, with_training_state);
+        match files.and_then(|files| files.check_complete().map(|()| files)) {
+            Ok(files) => {
+                for problem in &problems {
+                    print::line(&format!("passed over: {}", problem.text()));
+                }
+                if !problems.is_empty() {
+                    print::line(&format!("the latest complete checkpoint is {}", checkpoint.path.display()));
+                }
+                return Ok((checkpoint, files));
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let none = || {
         Failure::failed(format!(
-            "{} holds no checkpoint; checkpoints are named {CHECKPOINT_NAMES}, and are not empty; --checkpoint-path \
-             takes any other name",
+            "{} holds no checkpoint; checkpoints are named {CHECKPOINT_NAMES}, and are not empty; --pattern and \
+             --checkpoint-path take other names",
             folder.display()
         ))
-    })
+    };
+    Err(problems.into_iter().reduce(Failure::and).unwrap_or_else(none))
 }

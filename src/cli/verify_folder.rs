@@ -29,6 +29,7 @@ pub(super) fn run(client: &Client, version: &VersionArg, folder: &Path, json: bo
     let registered = version.fetch_v1(&v1)?;
     let expected = expected(&v1, &registered)?;
     let files = ModelFiles::find(folder, true)?;
+    files.print_ignored();
     let differences = compare(&files, &expected)?;
     let label = version_arg::label(&registered);
     let parts = [
@@ -93,7 +94,7 @@ fn compare(files: &ModelFiles, expected: &Expected) -> Result<Differences, Failu
     for file in files.files.iter().filter(|file| !expected.contains_key(&file.name)) {
         differences.extra.push(file.name.clone());
     }
-    let read = ModelFiles { path: files.path.clone(), is_folder: true, files: to_read };
+    let read = ModelFiles { path: files.path.clone(), files: to_read, ignored: Vec::new(), ..*files };
     for file in read.digest(|| true)?.files() {
         let registered = expected.get(&file.path).and_then(|(_, sha256)| sha256.as_deref());
         if registered != Some(file.sha256.to_string().as_str()) {

@@ -45,6 +45,7 @@ mod tags_and_trash;
 mod verify;
 mod watch_checkpoints;
 mod watch_failures;
+mod watch_folders;
 mod watch_runs;
 
 use std::{

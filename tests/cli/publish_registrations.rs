@@ -134,14 +134,14 @@ fn the_latest_checkpoint_of_a_folder_is_found() {
 #[test]
 fn a_dry_run_sends_nothing_and_needs_no_key() {
     let scene = Scene::new();
-    let path = scene.write("model.safetensors", "hello");
+    let path = scene.write("model.bin", "hello");
     let metadata = scene.path("sent.json");
     let mut command = scene.upload(&path, ["--dry-run", "--write-metadata", metadata.to_str().unwrap()]);
     let ran = Ran::of(command.env_remove("CAIA_REGISTRY_API_KEY").env_remove("AWS_SECRET_ACCESS_KEY"));
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(
         ran.stderr,
-        "dry run: nothing was uploaded or sent; 5 B would go to s3://models/m/model.safetensors, unless it is there already\n"
+        "dry run: nothing was uploaded or sent; 5 B would go to s3://models/m/model.bin, unless it is there already\n"
     );
     let sent: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&sent["version"], &sent["checkpoint_sha256"]), (&value!("model"), &value!(HELLO)));

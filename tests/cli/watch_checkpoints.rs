@@ -98,6 +98,7 @@ fn a_slow_writer_is_waited_for_and_a_rename_is_seen() {
         pieces += 1;
         thread::sleep(Duration::from_millis(20));
     }
+    drop(file);
     assert_eq!(scene.writes(), (0, 0), "nothing was published while it was written");
     running.published(&["step-1"]);
     assert_eq!(fs::metadata(scene.store.path("checkpoint_step_1.pt")).unwrap().len(), pieces * 5);

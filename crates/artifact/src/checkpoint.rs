@@ -4,12 +4,12 @@
 
 use std::fmt;
 
-/// The names of checkpoint files, for help and error texts.
-pub const CHECKPOINT_NAMES: &str =
-    "checkpoint_step_N and checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors";
+/// The names of checkpoints, for help and error texts.
+pub const CHECKPOINT_NAMES: &str = "checkpoint_step_N and checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or .safetensors, epoch=E-step=N.ckpt, and \
+     the folders checkpoint-N, iter_N and step_N";
 
 const PREFIX: &str = "checkpoint_";
-const EXTENSIONS: [&str; 5] = ["pt", "pth", "ckpt", "bin", "safetensors"];
+pub(super) const EXTENSIONS: [&str; 5] = ["pt", "pth", "ckpt", "bin", "safetensors"];
 
 /// The parsed name of a checkpoint. A later checkpoint is greater: a higher step, or the final one of the same step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::{error::ArtifactError, open_file::OpenFile};
+use crate::{error::ArtifactError, gguf, open_file::OpenFile};
 
 /// The longest pointer of Git LFS, in bytes.
 const MAX_POINTER_BYTES: u64 = 1024;
@@ -24,8 +24,8 @@ impl OpenFile {
     /// Checks that the file is whole, as far as its beginning and its end tell.
     ///
     /// # Errors
-    /// [`ArtifactError::LfsPointer`]; [`ArtifactError::CutOff`] for a safetensors file or a PyTorch archive that has fewer bytes
-    /// than it announces.
+    /// [`ArtifactError::LfsPointer`]; [`ArtifactError::CutOff`] for a safetensors or GGUF file or a PyTorch archive that has fewer
+    /// bytes than it announces.
     pub fn check_complete(&self) -> Result<(), ArtifactError> {
         let start = self.bytes(0, MAX_POINTER_BYTES.min(self.size_bytes()))?;
         if start.starts_with(POINTER_START) {
@@ -36,6 +36,8 @@ impl OpenFile {
             self.check_safetensors(&start)
         } else if start.starts_with(ZIP_START) {
             self.check_zip()
+        } else if start.starts_with(gguf::START) || name.ends_with(".gguf") {
+            self.check_gguf()
         } else {
             Ok(())
         }
@@ -99,7 +101,7 @@ impl OpenFile {
             .map(|weights| weights.values().filter_map(|shard| shard.as_str().map(str::to_owned)).collect()))
     }
 
-    fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, ArtifactError> {
+    pub(super) fn bytes(&self, offset: u64, length: u64) -> Result<Vec<u8>, ArtifactError> {
         let unreadable = |source| ArtifactError::Unreadable { path: self.path().to_owned(), source };
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         let filled = self.fill(&mut bytes, offset).map_err(unreadable)?;

@@ -57,6 +57,9 @@ pub enum ArtifactError {
     /// A file that was not written to its end.
     #[error("{} is cut off: {reason}; wait until it is written, or copy it again", .path.display())]
     CutOff { path: PathBuf, reason: String },
+    /// A file that a process has open for writing, which `by` names.
+    #[error("{} is open for writing by {by}; wait until it is written", .path.display())]
+    BeingWritten { path: PathBuf, by: String },
     /// A file that must not be read as an artifact.
     #[error("{} is the registry's own database or key file; register the artifact's file instead", .path.display())]
     Forbidden { path: PathBuf },

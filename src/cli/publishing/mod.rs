@@ -1,5 +1,7 @@
 //! Publishing a checkpoint: digest, upload, verify, register. Both `publish` and `watch` use it.
 //!
+//! This module publishes one file as 0.2.0 did, and `files.rs` a file or a folder as a version with files.
+//!
 //! Every step first looks at what exists, so running it again finishes an interrupted publication and does nothing if all
 //! is done. What can fail without reading gigabytes is checked first, and nothing is uploaded that could not be registered.
 
@@ -11,6 +13,7 @@ use super::{
     details::Details,
     exit::Failure,
     interrupt::Interrupt,
+    object_flags::ObjectFlags,
     print, progress,
     publish_error::{ErrorClass, PublishError},
     registration::{self, Subject},
@@ -34,7 +37,7 @@ mod upload;
 
 pub(super) use client::InterruptibleClient;
 use client::{CallError, LAST_ANSWER};
-pub(super) use files::FilesPublisher;
+pub(super) use files::FilesCandidate;
 use plan::Plan;
 pub(super) use plan::{Candidate, Destination};
 use upload::Upload;
@@ -56,6 +59,8 @@ pub(super) struct Publisher {
     pub(super) metrics: Option<Object>,
     pub(super) destination: Destination,
     pub(super) upload: Option<Upload>,
+    /// Looks for the files of a version at the destination.
+    pub(super) check: Option<ObjectFlags>,
     /// Absent in a dry run, which sends nothing.
     pub(super) registry: Option<InterruptibleClient>,
     /// How the command continues once the registry is back, as a clause.

@@ -16,7 +16,13 @@ use std::{
 };
 
 use crate::{
-    cli::{exit::Failure, interrupt::Interrupt, model_files::ModelFiles, print, progress},
+    cli::{
+        exit::Failure,
+        interrupt::Interrupt,
+        model_files::ModelFiles,
+        print, progress,
+        publish_error::{ErrorClass, PublishError},
+    },
     client::{BlobError, BlobStore, Source},
     domain::{Digest, Manifest, ManifestFile},
 };
@@ -33,7 +39,7 @@ pub(super) fn upload(
     files: &ModelFiles,
     manifest: &Manifest,
     interrupt: &Interrupt,
-) -> Result<(u64, u64), Failure> {
+) -> Result<(u64, u64), PublishError> {
     // A blob is stored once, even if several files have its bytes.
     let blobs: BTreeMap<String, &ManifestFile> =
         manifest.files().iter().map(|file| (file.sha256.to_string(), file)).collect();
@@ -42,9 +48,9 @@ pub(super) fn upload(
     let bar = progress::only_bar(&files.path, total);
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let (count, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-    let failure = Mutex::new(None::<Failure>);
+    let failure = Mutex::new(None::<PublishError>);
     let advance = |bytes: u64| bar.set(done.fetch_add(bytes, Ordering::Relaxed) + bytes);
-    let one = |file: &ManifestFile| -> Result<(), Failure> {
+    let one = |file: &ManifestFile| -> Result<(), PublishError> {
         let size_bytes = file.size_bytes.unsigned_abs();
         if store.has(file.sha256)? {
             advance(size_bytes);
@@ -88,24 +94,39 @@ pub(super) fn upload(
     match failure.into_inner() {
         Ok(None) => Ok((count.into_inner(), bytes.into_inner())),
         Ok(Some(failure)) => Err(failure),
-        Err(_) => Err(Failure::failed("a thread that uploads files has failed")),
+        Err(_) => Err(PublishError {
+            class: ErrorClass::Setup,
+            failure: Failure::failed("a thread that uploads files has failed"),
+        }),
     }
 }
 
-fn interrupted() -> Failure {
-    Failure::interrupted("interrupted; nothing was registered, and the same command continues the upload")
+fn interrupted() -> PublishError {
+    PublishError {
+        class: ErrorClass::Interrupted,
+        failure: Failure::interrupted(
+            "interrupted; nothing was registered, and the same command continues the upload",
+        ),
+    }
 }
 
-fn failed(error: BlobError, file: &ManifestFile) -> Failure {
+fn failed(error: BlobError, file: &ManifestFile) -> PublishError {
     match error {
         BlobError::Stopped(error) if error.kind() == io::ErrorKind::Interrupted => interrupted(),
-        BlobError::Stopped(error) => Failure::failed(format!(
-            "{:?} could not be read to its end: {error}; run the same command again once it is whole",
-            file.path
-        )),
-        BlobError::Client(error) => Failure::from(error)
-            .after(&format!("{} was not uploaded: ", print::one_line(&file.path)))
-            .followed_by("; nothing was registered, and the same command continues the upload"),
+        BlobError::Stopped(error) => PublishError {
+            class: ErrorClass::NotReady,
+            failure: Failure::failed(format!(
+                "{:?} could not be read to its end: {error}; run the same command again once it is whole",
+                file.path
+            )),
+        },
+        BlobError::Client(error) => {
+            let PublishError { class, failure } = PublishError::from(error)
+                .after(&format!("{} was not uploaded: ", print::one_line(&file.path)));
+            let failure =
+                failure.followed_by("; nothing was registered, and the same command continues the upload");
+            PublishError { class, failure }
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
     remote::Remote,
 };
 use crate::{
-    artifact::{ArtifactError, CheckpointName, Field, UriTemplate, Values, list_checkpoints},
+    artifact::{
+        ArtifactError, CheckpointName, CheckpointNames, CheckpointPattern, Field, UriTemplate, Values,
+        list_checkpoints,
+    },
     domain::Draft,
 };
 
@@ -31,6 +34,8 @@ const MAX_SECONDS: f64 = 86_400.0;
 
 const EXAMPLES: &str = "\
 Examples:
+  Each new latest checkpoint of a trainer into the registry's own store:
+    registry watch --name tiny-gpt --checkpoint-dir runs/7 --without-optimizer
   Beside a training run, each new latest checkpoint to S3 and into the registry:
     registry watch --name tiny-gpt --checkpoint-dir runs/7 --upload \\
       --artifact-uri-template 's3://models/{name}/{version}/{basename}'
@@ -42,9 +47,13 @@ Examples:
       --artifact-uri-template 's3://models/{name}/{basename}'
 
 What it does:
-  Files named checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt, .bin or
-  .safetensors, are published once they have not changed for --stable-seconds. Empty, hidden
-  and differently named files are skipped, so write under another name and rename if you can.
+  Checkpoints are files named checkpoint_step_N or checkpoint_final_step_N, with .pt, .pth, .ckpt,
+  .bin or .safetensors, files or folders named epoch=E-step=N.ckpt (Lightning), and folders named
+  checkpoint-N (Hugging Face), iter_N (Megatron) and step_N (DCP, Orbax); --pattern takes others.
+  A folder becomes a version with all its files. What is passed over is named once.
+  A checkpoint is complete once it has not changed for --stable-seconds, no process has one of its
+  files open for writing (Linux), and no file is shorter than its header says (safetensors, GGUF,
+  PyTorch) or lacks the shards of its index. Until then it is retried; with --once it is an error.
   If the registry or store is unavailable, the watch retries, at most a minute apart.
   A file that is refused, such as a version that is registered with other bytes, is reported once
   and retried when it changes, or by the next run. A wrong key, secret, bucket or address ends the watch.
@@ -66,16 +75,23 @@ pub(super) struct Watch {
     /// The folder to watch; it may be created later
     #[arg(long, value_name = "DIR", help_heading = "Artifact")]
     checkpoint_dir: PathBuf,
-    /// URI of the artifacts, with the fields {name}, {version}, {step}, {basename} and {sha256}; write a brace as {{
+    /// URI of the artifacts [default: the registry's own store], with the fields {name}, {version}, {step}, {basename} and {sha256}; write a brace as {{
     /// or }}
     #[arg(long, value_name = "TEMPLATE", help_heading = "Artifact")]
-    artifact_uri_template: UriTemplate,
+    artifact_uri_template: Option<UriTemplate>,
 
     #[command(flatten)]
     details: Details,
     #[command(flatten)]
     upload: UploadFlags,
 
+    /// The names of checkpoints, instead of those that trainers write: {step} stands for the step, * for anything, like
+    /// 'model-{step}.pt'
+    #[arg(long, value_name = "PATTERN", help_heading = "Watching")]
+    pattern: Option<CheckpointPattern>,
+    /// Keep out files that only resume a training, such as the state of the optimizer, of a checkpoint's folder
+    #[arg(long, help_heading = "Watching")]
+    without_optimizer: bool,
     /// Publish every checkpoint, in the order of steps, not only the latest
     #[arg(long, help_heading = "Watching")]
     all: bool,
@@ -85,7 +101,7 @@ pub(super) struct Watch {
     /// How often to poll the folder, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
     poll_seconds: Duration,
-    /// How long a file must be unchanged to count as complete, in seconds
+    /// How long a checkpoint must be unchanged to count as complete, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Watching")]
     stable_seconds: Duration,
     /// The file that records what was published [default: .publish_state.json in the folder]
@@ -107,14 +123,23 @@ impl Watch {
         let sample = CheckpointName { step: 1, is_final: false };
         let version = sample.to_string();
         Draft::named(&self.name, &version).map_err(|refusal| Failure::usage(refusal.to_string()))?;
-        if self.upload.is_set() && !is_unique_per_checkpoint(&self.artifact_uri_template) {
-            return Err(Failure::usage(format!(
-                "{} is the same URI for all checkpoints, so each would replace the one before; add {{version}}, \
-                 {{step}}, {{basename}} or {{sha256}}",
-                self.artifact_uri_template
-            )));
+        match &self.artifact_uri_template {
+            None if self.upload.is_set() => {
+                return Err(Failure::usage(
+                    "--upload needs a destination; give --artifact-uri-template, or leave out --upload to publish into \
+                     the registry's own store",
+                ));
+            }
+            Some(template) if self.upload.is_set() && !is_unique_per_checkpoint(template) => {
+                return Err(Failure::usage(format!(
+                    "{template} is the same URI for all checkpoints, so each would replace the one before; add \
+                     {{version}}, {{step}}, {{basename}} or {{sha256}}"
+                )));
+            }
+            _ => {}
         }
-        match list_checkpoints(&self.checkpoint_dir) {
+        let names = CheckpointNames::from(self.pattern);
+        match list_checkpoints(&self.checkpoint_dir, &names) {
             Ok(_) => {}
             Err(ArtifactError::Missing { .. }) if !self.once => {}
             Err(error) => return Err(error.into()),
@@ -129,7 +154,8 @@ impl Watch {
         let publisher = Publisher {
             upload,
             registry,
-            destination: Destination::Template(self.artifact_uri_template),
+            check: None,
+            destination: self.artifact_uri_template.map_or(Destination::Unnamed, Destination::Template),
             name: self.name,
             details: self.details,
             training_loss: None,
@@ -153,6 +179,9 @@ impl Watch {
             quiet_period: self.stable_seconds,
             state_file: self.state_file.unwrap_or_else(|| self.checkpoint_dir.join(STATE_FILE)),
             registry_url,
+            names,
+            with_training_state: !self.without_optimizer,
+            files_have_manifests: matches!(publisher.destination, Destination::Unnamed),
         };
         Watcher::new(publisher, self.checkpoint_dir, options).run()
     }

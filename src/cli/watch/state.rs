@@ -126,7 +126,9 @@ impl WatchState {
     /// Returns the name of the latest published file, as text and parsed.
     fn last(&self) -> Option<(&str, CheckpointName)> {
         let file_name = Path::new(self.content.last_path.as_ref()?).file_name()?.to_str()?;
-        CheckpointName::parse(file_name).map(|name| (file_name, name))
+        // Of names by other rules, the step tells.
+        let by_step = || self.content.last_step.map(|step| CheckpointName { step, is_final: false });
+        CheckpointName::parse(file_name).or_else(by_step).map(|name| (file_name, name))
     }
 
     /// Records that a checkpoint is published.
@@ -217,6 +219,7 @@ mod tests {
         Checkpoint {
             path: Path::new("/runs").join(file_name),
             name: CheckpointName::parse(file_name).unwrap(),
+            is_folder: false,
             state: FileState { size_bytes: 5, modified_ns, changed_ns: 1, inode: 1 },
         }
     }
@@ -270,6 +273,21 @@ mod tests {
         assert!(state.is_done(&checkpoint("checkpoint_step_7.pt", 1)));
         assert!(state.is_outdated(&checkpoint("checkpoint_step_5.pt", 1)));
         assert!(!state.is_done(&checkpoint("checkpoint_step_9.pt", 1)));
+    }
+
+    #[test]
+    fn a_folder_of_a_trainer_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(STATE_FILE);
+        let at = |step| Checkpoint {
+            path: Path::new("/runs").join(format!("checkpoint-{step}")),
+            name: CheckpointName { step, is_final: false },
+            is_folder: true,
+            ..checkpoint("checkpoint_step_1.pt", 1)
+        };
+        open(&path).unwrap().record_published(&at(500));
+        let state = open(&path).unwrap();
+        assert!(state.is_done(&at(500)) && state.is_outdated(&at(400)) && !state.is_outdated(&at(600)));
     }
 
     #[test]

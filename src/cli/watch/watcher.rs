@@ -6,14 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use super::{retry::Retry, state::WatchState};
 use crate::{
-    artifact::{ArtifactError, Checkpoint, OpenFile, StabilityTracker, list_checkpoints},
+    artifact::{
+        ArtifactError, Checkpoint, CheckpointNames, Checkpoints, OpenFile, StabilityTracker, list_checkpoints,
+    },
     cli::{
         exit::Failure,
+        model_files::{ModelFiles, some_of},
         print,
         publish_error::{ErrorClass, PublishError},
-        publishing::{Candidate, InterruptibleClient, Publisher},
+        publishing::{Candidate, FilesCandidate, InterruptibleClient, Publisher},
     },
 };
 
@@ -29,6 +34,11 @@ pub(super) struct WatchOptions {
     pub(super) quiet_period: Duration,
     pub(super) state_file: PathBuf,
     pub(super) registry_url: String,
+    pub(super) names: CheckpointNames,
+    /// True if files that only resume a training are published with their folder.
+    pub(super) with_training_state: bool,
+    /// True if a checkpoint that is a file is registered as a version with files, too.
+    pub(super) files_have_manifests: bool,
 }
 
 /// A running watch.
@@ -105,8 +115,11 @@ impl Watcher {
 
     /// Lists the checkpoints in the folder. A folder that does not exist has none yet.
     fn poll(&mut self) -> Result<Vec<Checkpoint>, Failure> {
-        let found = match list_checkpoints(&self.folder) {
-            Ok(found) => found,
+        let found = match list_checkpoints(&self.folder, &self.options.names) {
+            Ok(Checkpoints { found, passed_over }) => {
+                passed_over.iter().for_each(|it| self.printed.once(&it.to_string()));
+                found
+            }
             Err(error) => {
                 // A mounted folder may return; --once does not wait for it.
                 if self.options.once || matches!(error, ArtifactError::NotAFolder { .. }) {
@@ -156,7 +169,7 @@ impl Watcher {
         for other in &chosen.others {
             let path = other.path.display();
             self.printed.once(&format!(
-                "{path} is another file of {}, and a version has one file, so it is skipped",
+                "{path} is another checkpoint of {}, and a version has one, so it is skipped",
                 other.name
             ));
         }
@@ -171,16 +184,12 @@ impl Watcher {
         retries.chain(self.stability.stable_at(&checkpoint.path)).max().unwrap_or_default()
     }
 
-    /// Publishes a checkpoint, unless its file has changed or gone since the poll.
+    /// Publishes a checkpoint, unless it has changed or gone since the poll.
     fn publish(&mut self, checkpoint: &Checkpoint) -> Result<(), PublishError> {
-        let file = match OpenFile::open(&checkpoint.path) {
-            Ok(file) if file.state() == checkpoint.state => file,
-            Ok(_) | Err(ArtifactError::Missing { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let version = checkpoint.name.to_string();
-        let candidate = Candidate { file, version, step: Some(checkpoint.name.step) };
-        let model = self.publisher.publish(&candidate)?.model;
+        if !checkpoint.is_unchanged() {
+            return Ok(());
+        }
+        let model = self.publish_files(checkpoint)?;
         if let Some(state) = &mut self.state {
             state.record_published(checkpoint);
         }
@@ -189,6 +198,24 @@ impl Watcher {
         self.not_ready.remove(&checkpoint.path);
         print::result_line(&model.to_string())
             .map_err(|failure| PublishError { class: ErrorClass::Setup, failure })
+    }
+
+    fn publish_files(&self, checkpoint: &Checkpoint) -> Result<Value, PublishError> {
+        let not_ready = |failure| PublishError { class: ErrorClass::NotReady, failure };
+        let files =
+            ModelFiles::find(&checkpoint.path, self.options.with_training_state).map_err(not_ready)?;
+        files.check_complete().map_err(not_ready)?;
+        let (version, step) = (checkpoint.name.to_string(), Some(checkpoint.name.step));
+        if checkpoint.is_folder || self.options.files_have_manifests {
+            if !files.ignored.is_empty() {
+                let kept_out = some_of(&files.ignored);
+                self.printed.once(&format!("{}: kept out: {kept_out}", checkpoint.path.display()));
+            }
+            let candidate = FilesCandidate { files, label: Some(version), step };
+            return Ok(self.publisher.publish_files(&candidate)?.model);
+        }
+        let file = OpenFile::open(&checkpoint.path)?;
+        Ok(self.publisher.publish(&Candidate { file, version, step })?.model)
     }
 
     /// Reports a failure and schedules a retry. Returns true if other files can be tried now.
@@ -316,6 +343,7 @@ mod tests {
         let file = |step: i64| Checkpoint {
             path: Path::new("d").join(format!("checkpoint_step_{step}.pt")),
             name: CheckpointName { step, is_final: false },
+            is_folder: false,
             state: FileState { size_bytes: 5, modified_ns: 1, changed_ns: 1, inode: 1 },
         };
         let found = [file(1), file(2), file(3)];
@@ -345,6 +373,7 @@ mod tests {
         let file = |name: &str, modified_ns| Checkpoint {
             path: Path::new("d").join(name),
             name: CheckpointName::parse(name).unwrap(),
+            is_folder: false,
             state: FileState { size_bytes: 5, modified_ns, changed_ns: 1, inode: 1 },
         };
         let found = [file("checkpoint_step_1.pt", 1), file("checkpoint_step_1.safetensors", 2)];
