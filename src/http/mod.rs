@@ -3,6 +3,7 @@
 //! A handler extracts, converts, calls the registry and answers. This module must not know SQL or contain a rule of the registry.
 
 mod answer;
+mod api;
 mod app;
 mod auth;
 mod blob;
@@ -11,8 +12,10 @@ mod connection;
 mod cors;
 mod docs;
 mod endpoint;
+mod entity_tags;
 mod error;
 mod fault;
+mod fields;
 mod hosts;
 mod hub;
 mod json;
@@ -23,6 +26,7 @@ mod native;
 mod observe;
 mod oci;
 mod openapi;
+mod parsing;
 mod peer;
 mod range;
 mod request;
