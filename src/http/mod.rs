@@ -73,8 +73,8 @@ pub mod probe {
 
 /// How long a shutdown waits for requests in flight: well within the ten seconds that container engines give.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a connection is still read from after it is closed, so that a client which is sending sees the answer.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection is still read from after an answer that ends it, so that a client which is sending sees the answer.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The route under which requests are counted if no path matches them.
 const UNMATCHED: &str = "unmatched";
 
