@@ -3,27 +3,28 @@
 //! A flag wins over its variable, and a variable over the default. Variables are read as leniently as 0.2.0 reads them:
 //! an invalid number, or a limit of 0 or less, is replaced by the default, with a warning.
 
+mod error;
 mod flags;
+mod stores;
 mod variables;
 
 use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
-use flags::MAX_BUSY_TIMEOUT_MS;
+pub use error::SettingsError;
 pub use flags::{Durability, LogFormat, ServeFlags};
+pub use stores::{artifact_options, postgres_of_flag, postgres_options, sqlite_options};
+use stores::{artifact_options_from, password_file, postgres_options_from, sqlite_options_from};
 use variables::Variables;
 
 use crate::{
     actors::{ArtifactOptions, DatabaseOptions, HasherOptions},
-    artifact::{
-        LocalRoot, RootError,
-        blobs::{BlobOptions, StoreLocation},
-    },
+    artifact::{LocalRoot, blobs::StoreLocation},
     domain::Gate,
     http::{Deadlines, Hosts, HttpOptions, Keys, MIN_KEY_CHARS, Proxies, is_origin},
     registry::Rules,
@@ -35,8 +36,6 @@ use crate::{
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PORT: u16 = 8001;
-const DEFAULT_DB_PATH: &str = "./registry.db";
-const DEFAULT_BUSY_TIMEOUT_MS: u64 = 5_000;
 const DEFAULT_MAX_HASH_BYTES: u64 = 256 << 20;
 const DEFAULT_MAX_METRICS_BODY_BYTES: usize = 64 << 10;
 const DEFAULT_MAX_EVENT_PAYLOAD_BYTES: usize = 64 << 10;
@@ -57,8 +56,6 @@ const DEFAULT_WRITE_QUEUE: usize = 4096;
 const MAX_DEFAULT_READERS: usize = 16;
 /// Digesting takes long, so further clients should retry later instead.
 const DEFAULT_HASH_QUEUE: usize = 64;
-/// The artifact store of `--dev`.
-const DEV_ARTIFACTS: &str = "./artifacts";
 /// Threads that move bytes from and to the artifact store: a few more than disks do at once.
 const MIN_ARTIFACT_THREADS: usize = 4;
 /// Each of them may wait for the network.
@@ -70,40 +67,6 @@ const DEFAULT_LOG_LEVEL: &str = "info";
 const DEV_KEY_BYTES: usize = 16;
 const DEFAULT_CORS_ORIGINS: [&str; 4] =
     ["http://localhost", "http://localhost:3000", "http://127.0.0.1", "http://127.0.0.1:3000"];
-
-/// Why the server can't start with these settings.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages describe the variants")]
-pub enum SettingsError {
-    #[error(
-        "{origin:?} is not an origin; --cors-origins expects some like https://ml.example.org, comma-separated"
-    )]
-    CorsOrigin { origin: String },
-    #[error("--local-path-root: {0}")]
-    LocalPathRoot(#[from] RootError),
-    #[error(
-        "{text:?} is not an address or a network; --trusted-proxy expects some like 10.0.0.7 or 10.0.0.0/8"
-    )]
-    TrustedProxy { text: String },
-    #[error("HTTPS needs both a certificate and its key: --tls-cert and --tls-key, or their variables")]
-    HalfOfTls,
-    #[error("--artifact-store: {0}")]
-    ArtifactStore(String),
-    #[error(
-        "--artifact-redirect (CAIA_REGISTRY_ARTIFACT_REDIRECT) needs an artifact store in a bucket; set --artifact-store s3://…, or remove it"
-    )]
-    RedirectWithoutBucket,
-    #[error("--database-url: {0}")]
-    DatabaseUrl(#[from] postgres::UrlError),
-    #[error(
-        "--db-path and CAIA_REGISTRY_DATABASE_URL are both set, so it is not clear which database is meant; unset one"
-    )]
-    TwoDatabases,
-    #[error(
-        "--synchronous normal (CAIA_REGISTRY_SYNCHRONOUS) is for a SQLite file, and PostgreSQL syncs each commit; remove it"
-    )]
-    SynchronousPostgres,
-}
 
 /// The settings of a server.
 #[derive(Clone)]
@@ -154,117 +117,6 @@ impl fmt::Debug for Settings {
             .field("artifacts", &self.artifacts)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the path and options of the SQLite file, the same for the server and for its maintenance.
-#[must_use]
-pub fn sqlite_options(db_path: Option<PathBuf>, variable: impl Fn(&str) -> Option<String>) -> Options {
-    sqlite_options_from(db_path, None, &Variables::new(&variable))
-}
-
-fn sqlite_options_from(
-    db_path: Option<PathBuf>,
-    busy_timeout_ms: Option<u64>,
-    variables: &Variables<'_>,
-) -> Options {
-    let busy_timeout_ms =
-        variables.number(busy_timeout_ms, "SQLITE_BUSY_TIMEOUT_MS", DEFAULT_BUSY_TIMEOUT_MS);
-    Options {
-        path: variables.path(db_path, "DB_PATH").unwrap_or_else(|| PathBuf::from(DEFAULT_DB_PATH)),
-        busy_timeout: Duration::from_millis(busy_timeout_ms.min(MAX_BUSY_TIMEOUT_MS)),
-        synchronous: Synchronous::Full,
-    }
-}
-
-/// Returns the PostgreSQL database if one is set, the same for the server and for its maintenance, and warnings. `db_path` is
-/// the flag.
-///
-/// # Errors
-/// If the URL is wrong, or it is not clear which database is meant.
-pub fn postgres_options(
-    database_url: Option<&str>,
-    db_path: Option<&Path>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<(Option<postgres::Options>, Vec<String>), SettingsError> {
-    let variables = Variables::new(&variable);
-    let options = postgres_options_from(database_url, db_path, &variables)?;
-    Ok((options, variables.into_warnings()))
-}
-
-fn postgres_options_from(
-    database_url: Option<&str>,
-    db_path: Option<&Path>,
-    variables: &Variables<'_>,
-) -> Result<Option<postgres::Options>, SettingsError> {
-    let flag = database_url.map(|_| "--database-url");
-    let Some(url) = database_url.map(str::to_owned).or_else(|| variables.text("DATABASE_URL")) else {
-        return Ok(None);
-    };
-    if db_path.is_some() {
-        return Err(SettingsError::TwoDatabases);
-    }
-    Ok(Some(postgres_at(&url, flag, variables)?))
-}
-
-/// Returns the PostgreSQL database at the URL that `flag` gives, and warnings.
-///
-/// # Errors
-/// [`postgres::UrlError`].
-pub fn postgres_of_flag(
-    flag: &str,
-    url: &str,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<(postgres::Options, Vec<String>), postgres::UrlError> {
-    let variables = Variables::new(&variable);
-    let options = postgres_at(url, Some(flag), &variables)?;
-    Ok((options, variables.into_warnings()))
-}
-
-/// Returns the PostgreSQL database at a URL, with the password of libpq's variables if the URL has none. `flag` is the flag
-/// that the URL comes from, if any.
-fn postgres_at(
-    url: &str,
-    flag: Option<&str>,
-    variables: &Variables<'_>,
-) -> Result<postgres::Options, postgres::UrlError> {
-    let options = postgres::Options::parse(url.trim())?;
-    if let Some(flag) = flag.filter(|_| options.has_password()) {
-        variables.warn(format!(
-            "other users of this machine can see the password in {flag}; put it into PGPASSWORD or the file of PGPASSFILE"
-        ));
-    }
-    options.with_password(variables.foreign("PGPASSWORD").as_deref(), password_file(variables).as_deref())
-}
-
-/// Returns the file that holds the password of PostgreSQL, if one is set.
-fn password_file(variables: &Variables<'_>) -> Option<PathBuf> {
-    variables.foreign("PGPASSFILE").map(PathBuf::from)
-}
-
-/// Returns where the artifact store is, the same for the server and for its maintenance.
-///
-/// # Errors
-/// If its URL is wrong.
-pub fn artifact_options(
-    store: Option<String>,
-    uploads: Option<PathBuf>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<Option<BlobOptions>, SettingsError> {
-    artifact_options_from(store, uploads, false, &Variables::new(&variable))
-}
-
-fn artifact_options_from(
-    store: Option<String>,
-    uploads: Option<PathBuf>,
-    dev: bool,
-    variables: &Variables<'_>,
-) -> Result<Option<BlobOptions>, SettingsError> {
-    let uploads = variables.path(uploads, "ARTIFACT_UPLOADS");
-    let store =
-        store.or_else(|| variables.text("ARTIFACT_STORE")).or_else(|| dev.then(|| DEV_ARTIFACTS.to_owned()));
-    let Some(store) = store else { return Ok(None) };
-    let location = StoreLocation::parse(&store).map_err(SettingsError::ArtifactStore)?;
-    Ok(Some(BlobOptions { location, uploads }))
 }
 
 /// Returns the URL of a server with these variables, as seen from its own machine.

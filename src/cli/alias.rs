@@ -27,7 +27,8 @@ Examples:
   Delete it:
     registry alias delete tiny-gpt champion
 
-An alias is a name for one version of its model. The alias production is the status: setting it promotes the version.";
+An alias is a name for one version of its model. The alias production is the status: setting
+it promotes the version.";
 
 /// Show, set and delete aliases, the names that point to versions.
 #[derive(Debug, Args)]

@@ -23,7 +23,7 @@ Examples:
 
 /// List the files of a version.
 ///
-/// Of a version that was registered without a folder, these are its checkpoint and its configuration.
+/// For a version that was registered without a folder, these are its checkpoint and its configuration.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Files {

@@ -25,7 +25,8 @@ Examples:
     registry list tiny-gpt --columns version,smoke-v1/score,training_loss
     registry list tiny-gpt --columns version,smoke-v1/score -o csv > scores.csv
   By scores, fields and tags, the best first:
-    registry list --filter \"scores.smoke-v1.score >= 0.8 and tags.team = 'nlp'\" --sort scores.smoke-v1.score
+    registry list --filter \"scores.smoke-v1.score >= 0.8 and tags.team = 'nlp'\" \\
+      --sort scores.smoke-v1.score
     registry list tiny-gpt --filter 'training_loss < 2.5' --sort training_loss:asc
   Versions with a file of this digest, or with this artifact:
     registry list --sha256 7056f18469ad7056f18469ad7056f18469ad7056f18469ad7056f18469ad7056

@@ -47,13 +47,15 @@ Examples:
     registry maintenance --restore /backup/registry.db --check
   A server refuses to start because its write-ahead log (WAL) is damaged; the WAL is copied aside:
     registry maintenance --salvage-wal --check
-  See which deleted versions and models are older than 90 days, then remove them for good. Stop the server first:
+  See which deleted versions and models are older than 90 days, then remove them for good. Stop the
+  server first:
     registry maintenance --purge-deleted --older-than 90d
     registry maintenance --purge-deleted --older-than 90d --yes
   See which uploaded files no version has any more, then remove them, even while servers run:
     registry maintenance --collect-garbage --artifact-store file:///var/lib/registry/artifacts
     registry maintenance --collect-garbage --artifact-store file:///var/lib/registry/artifacts --yes
-  Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy resumes:
+  Move the registry into an empty PostgreSQL database. Stop the server first; an interrupted copy
+  resumes:
     registry maintenance --copy-to postgres://registry@db.example.org/registry
   And back into a new file, as of the moment it begins:
     registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to new.db
@@ -62,18 +64,19 @@ Examples:
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-Actions given together run in this order: backup, purge, garbage, vacuum, optimize, check. --restore and
---salvage-wal can be combined only with --check, and --copy-to with nothing.
+Actions given together run in this order: backup, purge, garbage, vacuum, optimize, check.
+--restore and --salvage-wal can be combined only with --check, and --copy-to with nothing.
 
 --backup, --check and a purge without --yes change nothing and work while a server runs, and so does
---collect-garbage. Files of versions in the trash stay until these are purged. The other actions need exclusive access to the file, and are refused while a server runs. A backup is one file, which
+--collect-garbage. Files of versions in the trash stay until these are purged. The other actions
+need exclusive access to the file, and are refused while a server runs. A backup is one file, which
 needs no -wal beside it. A kill -9 or a second Ctrl-C may leave a file .registry-* in the
 destination folder, which can be deleted.
 
-A registry in PostgreSQL has --check, --purge-deleted, --collect-garbage and --copy-to, which work while its servers
-run. Back it up with pg_dump. To resume an interrupted copy, run the same command again. Put a
-password into PGPASSWORD or the file of PGPASSFILE, or the URL into CAIA_REGISTRY_DATABASE_URL:
-other users of this machine can see flags.
+A registry in PostgreSQL has --check, --purge-deleted, --collect-garbage and --copy-to, which work
+while its servers run. Back it up with pg_dump. To resume an interrupted copy, run the same command
+again. Put a password into PGPASSWORD or the file of PGPASSFILE, or the URL into
+CAIA_REGISTRY_DATABASE_URL: other users of this machine can see flags.
 
 Exit codes:
   0  done; a check found no errors, though perhaps warnings

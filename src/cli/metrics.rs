@@ -29,7 +29,8 @@ Examples:
     registry metrics tiny-gpt:v1 --suite smoke-v1 --json
   Record scores; other scores of the suite stay:
     registry metrics tiny-gpt:v1 --suite smoke-v1 --set score=0.82 --set recall@10=0.91
-    registry metrics tiny-gpt:v1 --suite core-v1 --from-json scores.json --dataset c4 --eval-commit \"$(git rev-parse HEAD)\"
+    registry metrics tiny-gpt:v1 --suite core-v1 --from-json scores.json \\
+      --dataset c4 --eval-commit \"$(git rev-parse HEAD)\"
     evaluate model.pt | registry metrics tiny-gpt:v1 --suite core-v1 --from-json -";
 
 const SCORES: View = View {

@@ -30,7 +30,8 @@ Examples:
   A model's folder with all its files, into the registry's own store:
     registry publish tiny-gpt ./tiny-gpt --version v1
   The same into a bucket:
-    registry publish tiny-gpt ./tiny-gpt --version v1 --upload --artifact-uri s3://models/tiny-gpt/v1
+    registry publish tiny-gpt ./tiny-gpt --version v1 \\
+      --upload --artifact-uri s3://models/tiny-gpt/v1
   The latest checkpoint of a training run, to S3 and into the registry:
     registry publish --name tiny-gpt --checkpoint-dir runs/7 --upload \\
       --artifact-uri-template 's3://models/{name}/{version}/{basename}'
@@ -47,8 +48,8 @@ Running it again finishes an interrupted publish and does nothing if all is done
 uploaded only if it is missing, and a version registered only if it is not registered yet.
 Each file is read twice: once for its digest, and once to upload it.
 
-Of a folder, caches, temporary files and what its .registryignore names (as a .gitignore) are kept out.
-Without a store of the registry and without --upload, the files stay where they are.";
+Caches and temporary files in a folder are kept out, and so is what its .registryignore names (as in
+a .gitignore). Without a store of the registry and without --upload, the files stay where they are.";
 
 /// Publish a model's folder or a checkpoint: upload it, verify it, register it.
 ///

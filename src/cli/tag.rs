@@ -26,7 +26,8 @@ Examples:
   Delete it:
     registry tag delete tiny-gpt:v1 team
 
-`registry update --add-tag` adds plain tags, and `registry model update --tag` sets several of a model at once.";
+`registry update --add-tag` adds plain tags, and `registry model update --tag` sets several of a
+model at once.";
 
 /// Set and delete tags of versions and models.
 #[derive(Debug, Args)]

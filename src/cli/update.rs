@@ -25,7 +25,8 @@ const MAX_ATTEMPTS: u32 = 3;
 const EXAMPLES: &str = "\
 Examples:
   Description and tags:
-    registry update tiny-gpt:v1 --description 'the first one that talks' --add-tag nightly --remove-tag draft
+    registry update tiny-gpt:v1 --description 'the first one that talks' \\
+      --add-tag nightly --remove-tag draft
   Freeze artifact, provenance and architecture for good:
     registry update tiny-gpt:v1 --freeze
   The artifact has moved:

@@ -13,9 +13,10 @@ use serde::Serialize;
 use crate::domain::{Page, Version, VersionId, VersionRef, VersionRow};
 
 use super::{
+    entity_tags::EntityTags,
     error::ApiError,
     json::Form,
-    request::{Call, EntityTags},
+    request::Call,
     rows::Versions,
     stream::{self, Begun, SMALL_BYTES, Source, turn_to_start},
 };

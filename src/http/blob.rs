@@ -24,11 +24,8 @@ use crate::{
 };
 
 use super::{
-    answer::Answer,
-    connection::ConnectionState,
-    oci::OciError,
-    range::ByteRange,
-    request::{Call, EntityTags},
+    answer::Answer, connection::ConnectionState, entity_tags::EntityTags, oci::OciError, range::ByteRange,
+    request::Call,
 };
 
 /// What a client gets at a time while the budget lasts, in bytes.

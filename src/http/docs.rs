@@ -18,13 +18,12 @@ use crate::telemetry::Requests;
 
 use super::{
     endpoint::{self, Endpoint, endpoints},
+    entity_tags::EntityTags,
     native::{
         self,
         schema::{self, Unless},
     },
-    openapi,
-    request::EntityTags,
-    stream, v1,
+    openapi, stream, v1,
 };
 
 /// Browsers may cache, but must revalidate: the content changes with the server.

@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::{actors::NotReady, artifact::blobs::BlobError, domain::Refusal, registry::RegistryError};
 
 use super::{
+    api::Api,
     fault::Fault,
     hub::HubError,
     mlflow::{self, MlflowCode},
     oci::{self, OciError},
     openapi::{Failure, Unfit},
-    request::Api,
     stream,
 };
 

@@ -3,6 +3,7 @@
 //! A handler extracts, converts, calls the registry and answers. This module must not know SQL or contain a rule of the registry.
 
 mod answer;
+mod api;
 mod app;
 mod auth;
 mod blob;
@@ -11,8 +12,10 @@ mod connection;
 mod cors;
 mod docs;
 mod endpoint;
+mod entity_tags;
 mod error;
 mod fault;
+mod fields;
 mod hosts;
 mod hub;
 mod json;
@@ -23,6 +26,7 @@ mod native;
 mod observe;
 mod oci;
 mod openapi;
+mod parsing;
 mod peer;
 mod range;
 mod request;
@@ -69,8 +73,8 @@ pub mod probe {
 
 /// How long a shutdown waits for requests in flight: well within the ten seconds that container engines give.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a connection is still read from after it is closed, so that a client which is sending sees the answer.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection is still read from after an answer that ends it, so that a client which is sending sees the answer.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The route under which requests are counted if no path matches them.
 const UNMATCHED: &str = "unmatched";
 

@@ -23,12 +23,11 @@ use actix_web::{
 use crate::telemetry::RouteCounts;
 
 use super::{
+    api::Api,
     app::App,
     connection::{ConnectionState, RequestGuard},
     error::{ApiError, plain_body},
-    hub, mlflow, oci,
-    request::Api,
-    request_id,
+    hub, mlflow, oci, request_id,
 };
 
 /// Gives the request an id, counts and logs it, and completes its answer.

@@ -3,11 +3,10 @@
 use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr, rc::Rc};
 
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse,
-    dev::{self, Path, Url},
+    FromRequest, HttpRequest, HttpResponse, dev,
     http::{
         Method,
-        header::{self, HeaderMap, HeaderName, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
     web::{Bytes, Data},
 };
@@ -20,15 +19,18 @@ use crate::{
 };
 
 use super::{
+    api::Api,
     app::App,
-    body::{self, Fields, Pieces},
+    body::{self, Pieces},
     connection::ConnectionState,
+    entity_tags::{EntityTags, revision},
     error::ApiError,
     fault::{FaultType, Faults, Problem},
-    hub,
+    fields::Fields,
     json::Form,
     lenient::FromText,
     openapi::Unfit,
+    parsing,
 };
 
 /// The limits on bodies.
@@ -47,37 +49,6 @@ const FILES_BODY_BYTES: usize = 32 << 20;
 /// The largest body with tags, unless the limit for writes is larger.
 const TAGS_BODY_BYTES: usize = 2 << 20;
 
-/// The API that a path belongs to. Each has its own form of errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Api {
-    /// The API of 0.2.0, and the paths that belong to no API.
-    Native,
-    V1,
-    Mlflow,
-    Oci,
-    Hub,
-}
-
-impl Api {
-    pub(super) fn of(url: &Path<Url>) -> Self {
-        let path = url.as_str();
-        let is_under = |prefix: &str| {
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if is_under(V1) {
-            Self::V1
-        } else if is_under(V2) {
-            Self::Oci
-        } else if MLFLOW.into_iter().chain(MLFLOW_SERVER).any(is_under) {
-            Self::Mlflow
-        } else if hub::is_hub(url) {
-            Self::Hub
-        } else {
-            Self::Native
-        }
-    }
-}
-
 /// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
 pub(super) struct Call {
     pub(super) app: Data<App>,
@@ -91,15 +62,6 @@ pub(super) struct Call {
     api: Api,
     faults: Faults,
 }
-
-/// The start of every path of `/v1`.
-pub(super) const V1: &str = "/v1";
-/// The start of every path of the OCI API.
-const V2: &str = "/v2";
-/// The starts of the paths of MLflow's API, for its client and for its browser pages: each path exists under both.
-pub(super) const MLFLOW: [&str; 2] = ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"];
-/// The same for the paths that tell about the server.
-pub(super) const MLFLOW_SERVER: [&str; 2] = ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"];
 
 impl FromRequest for Call {
     type Error = ApiError;
@@ -315,6 +277,29 @@ impl Call {
         Ok(Fields::parse(if body.is_empty() { b"{}" } else { &body }, self.is_v1(), &mut self.faults))
     }
 
+    /// Reads a body that may be long, and lets `read` read its fields. Those that it does not read are faults.
+    ///
+    /// # Errors
+    /// As [`Call::body`].
+    pub(super) async fn long_body<T: Send + 'static>(
+        &mut self,
+        limit: BodyLimit,
+        read: impl FnOnce(&mut Fields<'_>) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let body = self.body_bytes(limit).await?;
+        let (length_bytes, is_strict) = (body.len(), self.is_v1());
+        let mut faults = std::mem::take(&mut self.faults);
+        let parse = move || {
+            let mut fields = Fields::parse(&body, is_strict, &mut faults);
+            let value = read(&mut fields);
+            fields.finish();
+            (value, faults)
+        };
+        let (value, faults) = parsing::run(length_bytes, parse).await?;
+        self.faults = faults;
+        Ok(value)
+    }
+
     /// Returns the body as pieces, of any length.
     pub(super) fn pieces(&mut self) -> Pieces<'_> {
         Pieces::new(&self.request, &mut self.payload, self.app.options.deadlines.body)
@@ -483,42 +468,5 @@ impl Call {
             ));
         }
         Cursor::decode(&text, list).map(Some)
-    }
-}
-
-/// The entity tags of a conditional request.
-pub(super) enum EntityTags {
-    Absent,
-    /// `*`
-    Any,
-    /// As they were sent.
-    These(Vec<String>),
-}
-
-/// Returns the revision in an entity tag, with or without quotes.
-fn revision(tag: &str) -> &str {
-    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
-}
-
-impl EntityTags {
-    /// Reads the list of tags in a header.
-    pub(super) fn read(head: &HeaderMap, name: &str) -> Self {
-        if !head.contains_key(name) {
-            return Self::Absent;
-        }
-        let texts = head.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let tags =
-            texts.flat_map(|text| text.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>());
-        let tags: Vec<_> = tags.filter(|tag| !tag.is_empty()).collect();
-        if tags.iter().any(|tag| tag == "*") { Self::Any } else { Self::These(tags) }
-    }
-
-    /// Returns true if the caller already has this revision.
-    pub(super) fn include(&self, revision: &str) -> bool {
-        match self {
-            Self::Absent => false,
-            Self::Any => true,
-            Self::These(tags) => tags.iter().any(|tag| self::revision(tag) == revision),
-        }
     }
 }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{flags::MAX_BUSY_TIMEOUT_MS, *};
 
 /// Looks a variable up by its name without the prefix.
 fn lookup(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {

@@ -96,6 +96,24 @@ fn a_chunked_body_over_its_limit_is_refused_while_it_arrives() {
 }
 
 #[test]
+fn a_client_that_sends_its_whole_body_before_it_reads_gets_the_refusal() {
+    const REST: usize = 8 << 20;
+    let app = small();
+    let id = app.register("m", "1");
+    for (method, path, ..) in writes(id) {
+        let announced = head(method, &path, &format!("Content-Length: {REST}")) + &" ".repeat(REST);
+        let unannounced = chunked(method, &path, &" ".repeat(REST), 1 << 20) + "0\r\n\r\n";
+        for request in [announced, unannounced] {
+            let mut stream = TcpStream::connect(app.address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(std::str::from_utf8(&answer), Ok("HTTP/1.1 413"));
+        }
+    }
+}
+
+#[test]
 fn a_body_whose_framing_is_broken_is_refused_and_nothing_is_kept() {
     let app = small();
     let before = app.everything();

@@ -14,6 +14,7 @@ mod every_command;
 mod fake_registry;
 mod gateway;
 mod health;
+mod import_failures;
 mod import_mlflow;
 mod ingest;
 mod journey;

@@ -29,19 +29,21 @@ Examples:
 
 What it does:
   Models and prompts come with descriptions, tags, aliases and times; versions with their numbers,
-  sources, runs, stages, descriptions, tags and times. Numbers of deleted versions stay unused, except
-  after the newest one, which MLflow does not show. Files stay where they are.
+  sources, runs, stages, descriptions, tags and times. Numbers of deleted versions stay unused,
+  except after the newest one, which MLflow does not show. Files stay where they are.
   What is here already stays as it is: a second run takes over what is missing. It never moves an
-  alias or the production version that was set here before, and never brings back what was deleted here.
-  The version in stage Production goes into production if it passes the gate, else it is reported and
-  stays in staging. Of several, the one with the alias production or the newest goes there, and the
-  others to staging. A dry run can't say what the gate will refuse.
+  alias or the production version that was set here before, and never brings back what was deleted
+  here.
+  The version in stage Production goes into production if it passes the gate, else it is reported
+  and stays in staging. If there are several, the one with the alias production, else the newest,
+  goes there, and the others go to staging. A dry run can't say what the gate will refuse.
 
-Credentials for MLflow are those of its client: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD,
-or MLFLOW_TRACKING_TOKEN, or user and password in the URL, which other users of this machine can see.
+The credentials for MLflow are the settings of its client: MLFLOW_TRACKING_USERNAME and
+MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or user and password in the URL, which other
+users of this machine can see.
 
-The report lists what was left out, what was taken over differently, and what was kept as it is here.
-If anything was left out, the exit code is 1.";
+The report lists what was left out, what was taken over differently, and what was kept as it is
+here. If anything was left out, the exit code is 1.";
 
 /// Take over models, versions, aliases and prompts from a running MLflow server.
 #[derive(Debug, Args)]

@@ -30,7 +30,7 @@ pub(in crate::cli) struct CacheFlags {
     /// Folder of the cache; else CAIA_REGISTRY_CACHE, or registry in XDG_CACHE_HOME or ~/.cache
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// What the cache keeps, such as 50GB; else CAIA_REGISTRY_CACHE_SIZE, or 100GB
+    /// The most that the cache keeps, such as 50GB; else CAIA_REGISTRY_CACHE_SIZE, or 100GB
     ///
     /// After each pull the files that were not used for the longest time are removed from it.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]

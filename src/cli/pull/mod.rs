@@ -66,7 +66,7 @@ Examples:
 pub(super) struct Pull {
     /// The version: name:label, name@alias, name#number, or its id
     version: VersionArg,
-    /// The folder; by default one of the model's name in the working folder
+    /// The folder; by default one with the model's name in the working folder
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// Pull only files like this; may be given several times

@@ -40,8 +40,9 @@ pub struct Deadlines {
 
 /// What a client must receive of an answer within a deadline, in bytes.
 const MIN_RECEIVED_BYTES: usize = 32 << 10;
-/// The maximum number of bytes read after a request that has been answered: the rest of a refused body. A head is smaller.
-const MAX_SURPLUS_BYTES: usize = 1 << 20;
+/// The maximum number of bytes read after a request that has been answered: the rest of a refused body. A head is smaller. Many
+/// clients read no answer before they have sent all, and a connection that is closed earlier resets, so they don't see why.
+const MAX_SURPLUS_BYTES: usize = 64 << 20;
 /// How long requests continue after their client has closed its side. The client may wait for the answer or have
 /// disconnected. TCP shows no difference, and a digest must not run for hours for a client that has disconnected.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);

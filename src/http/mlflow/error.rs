@@ -109,6 +109,17 @@ pub(in crate::http) fn failure(error: &ApiError, request_id: &HeaderValue) -> (S
              server with --protect-production=0 (CAIA_REGISTRY_PROTECT_PRODUCTION)"
                 .to_owned()
         }
+        // The settings of its client, which sends no X-API-Key.
+        ApiError::KeyMissing => {
+            "an API key is required; set MLFLOW_TRACKING_TOKEN to it, or MLFLOW_TRACKING_PASSWORD and any \
+             MLFLOW_TRACKING_USERNAME"
+                .to_owned()
+        }
+        ApiError::KeyRefused => {
+            "this API key is not valid; set MLFLOW_TRACKING_TOKEN or MLFLOW_TRACKING_PASSWORD to one that this server \
+             knows"
+                .to_owned()
+        }
         error => error.to_string(),
     };
     (status, body(code, &message).to_string())

@@ -22,8 +22,8 @@ use actix_web::{
 use crate::telemetry::Requests;
 
 use super::{
+    api::{MLFLOW, MLFLOW_SERVER},
     endpoint::{self, Endpoint},
-    request::{MLFLOW, MLFLOW_SERVER},
 };
 
 pub(super) use error::{MlflowCode, failure, plain_failure};

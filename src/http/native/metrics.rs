@@ -5,7 +5,7 @@ use crate::domain::VersionRef;
 use super::{
     super::{
         answer::{self, Answer},
-        body::read_evaluation,
+        fields::read_evaluation,
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },

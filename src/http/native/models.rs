@@ -10,7 +10,7 @@ use crate::domain::{
 use super::{
     super::{
         answer::{self, Answer},
-        body::Fields,
+        fields::Fields,
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
         rows::Versions,

@@ -11,8 +11,8 @@ use crate::domain::{Draft, Patch, Refusal, Timestamp, json::MAX_DEPTH, json::dep
 
 use super::{
     super::{
-        body::{Fields, read_evaluation},
         fault::Faults,
+        fields::{Fields, read_evaluation},
         json::native::write_model,
     },
     models::{read_draft, read_patch},

@@ -58,7 +58,7 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     paths.service(web::scope("/v2").default_service(web::to(unknown)));
 }
 
-/// Tells that this server has the API, with an artifact store, and that the key is valid.
+/// Answers that this server has the API, with an artifact store, and that the key is valid.
 async fn version(call: Call) -> Answer {
     if !call.registry().has_artifacts() {
         return Err(RegistryError::NoArtifactStore.into());

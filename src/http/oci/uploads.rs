@@ -49,7 +49,7 @@ pub(super) async fn begin(mut call: Call) -> Answer {
     Ok(created(&blobs, digest))
 }
 
-/// Tells how much of an upload has arrived.
+/// Answers how much of an upload has arrived.
 pub(super) async fn status(call: Call) -> Answer {
     let (blobs, id) = (path::blobs(&call)?, path::upload(&call)?);
     let size_bytes = call.registry().upload_size(id).await?;

@@ -7,7 +7,7 @@ use crate::domain::{
     import::MAX_GIVEN_NUMBER, tags::TagChanges,
 };
 
-use super::super::body::Fields;
+use super::super::fields::Fields;
 
 /// Reads a registration of a version of the model `name`. The server reads no files for it, so it takes no paths.
 pub(super) fn read_draft(fields: &mut Fields<'_>, name: String) -> Result<Draft, Refusal> {

@@ -16,7 +16,7 @@ use super::{
 
 /// List the files of a version
 ///
-/// By path, byte by byte. Of a version that was registered without files, these are its checkpoint and its configuration.
+/// By path, byte by byte. For a version that was registered without files, these are its checkpoint and its configuration.
 #[utoipa::path(
     get,
     path = "/v1/models/{name}/versions/{reference}/files",

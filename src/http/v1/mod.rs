@@ -19,8 +19,8 @@ use actix_web::web::{self, ServiceConfig};
 use crate::telemetry::Requests;
 
 use super::{
+    api::V1,
     endpoint::{self, Endpoint, endpoints},
-    request::V1,
 };
 
 pub(super) use schema::all as schemas;

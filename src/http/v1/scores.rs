@@ -3,7 +3,7 @@
 use super::{
     super::{
         answer::{self, Answer},
-        body::read_evaluation,
+        fields::read_evaluation,
         openapi::{DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
     },

@@ -10,6 +10,7 @@ use crate::domain::{Force, LabelReuse, ListQuery, Refusal, Status, VersionRef, q
 use super::{
     super::{
         answer::{self, Answer},
+        fields::Fields,
         json::v1::write_deleted_version,
         openapi::{BadCursor, DiskFull, DoesNotFit, Failure, NotFound, PreconditionFailed, TooLarge},
         request::{BodyLimit, Call},
@@ -112,10 +113,10 @@ async fn list_deleted(mut call: Call, model: String, status: Option<Status>, lim
 )]
 pub(super) async fn register(mut call: Call) -> Answer {
     let name = path::model(&call)?;
-    let mut fields = call.body(BodyLimit::Files).await?;
-    let draft = read_draft(&mut fields, name);
-    let reuse_label = fields.not_null("reuse_label").unwrap_or_default();
-    fields.finish();
+    let read = move |fields: &mut Fields<'_>| {
+        (read_draft(fields, name), fields.not_null("reuse_label").unwrap_or_default())
+    };
+    let (draft, reuse_label) = call.long_body(BodyLimit::Files, read).await?;
     call.check()?;
     let reuse = if reuse_label { LabelReuse::Allowed } else { LabelReuse::ForSameBytes };
     let version = call.registry().register(draft?, reuse, call.caller()).await?;

@@ -206,7 +206,12 @@ fn a_key_is_taken_as_a_password_here_only_and_none_configured_is_no_5xx() {
         let answer = call(&format!("{PREFIX}/registered-models/search"));
         assert_eq!(answer.status, status, "{credentials}: {}", answer.text);
         if status == 401 {
-            answer.mlflow_error(401, "UNAUTHENTICATED");
+            let message = answer.mlflow_error(401, "UNAUTHENTICATED");
+            assert!(
+                ["MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"]
+                    .iter()
+                    .all(|name| message.contains(name))
+            );
         }
         let elsewhere = call("/v1/whoami").status;
         assert_eq!(elsewhere == 200, credentials.starts_with("Bearer"), "{credentials}");

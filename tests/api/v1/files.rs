@@ -1,11 +1,15 @@
 //! Versions with files: registered, listed in pages, and immutable.
 
-use std::time::Instant;
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::TestApp;
+use crate::support::{KEY, TestApp};
 
 use super::each;
 
@@ -208,4 +212,56 @@ fn ten_thousand_files_are_registered_and_listed_fast() {
     assert_eq!(page["folders"].as_array().unwrap().len(), 7);
     assert!(started.elapsed() < crate::support::BOUNDED, "{:?}", started.elapsed());
     assert_eq!(all(&app, "1", "under=folder-3").0.len(), 1_429);
+}
+
+/// Waits until the server has read all that the client sent.
+fn wait_until_read(server: SocketAddr, client: &TcpStream) {
+    let ports = [server, client.local_addr().unwrap()].map(|address| format!(":{:04X}", address.port()));
+    loop {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let unread = sockets.lines().find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_it = fields[1].ends_with(&ports[0]) && fields[2].ends_with(&ports[1]);
+            is_it.then(|| fields[4].split_once(':').unwrap().1.to_owned())
+        });
+        match unread.expect("the connection is open").as_str() {
+            "00000000" => return,
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn another_client_is_answered_while_a_long_list_of_files_is_parsed() {
+    let app = TestApp::with(|settings| settings.http.workers = 1);
+    let sha256 = "0".repeat(64);
+    let files = (0..100_000).map(|at| {
+        format!(r#"{{"path":"folder-{}/file-{at:06}.bin","size_bytes":1,"sha256":"{sha256}"}}"#, at % 7)
+    });
+    // The unknown field ends the request when it is parsed, so no time of the database counts.
+    let body = format!(r#"{{"files":[{}],"unknown":1}}"#, files.collect::<Vec<_>>().join(","));
+    let head = format!(
+        "POST /v1/models/m/versions HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let is_overtaken = || {
+        let mut registration = TcpStream::connect(app.address).unwrap();
+        registration.write_all(head.as_bytes()).unwrap();
+        let (most, last) = body.split_at(body.len() - 1);
+        for part in [most, last] {
+            registration.write_all(part.as_bytes()).unwrap();
+            wait_until_read(app.address, &registration);
+        }
+        app.get("/v1/models").ok();
+        registration.set_nonblocking(true).unwrap();
+        let peeked = registration.peek(&mut [0]);
+        registration.set_nonblocking(false).unwrap();
+        let mut answer = String::new();
+        registration.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 422 ") && answer.contains("unknown"), "{answer}");
+        peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    // On a busy machine the other client may come late. On the thread of the connections it would come late each time.
+    assert!((0..5).any(|_| is_overtaken()));
 }

@@ -11,6 +11,7 @@ mod models;
 mod names;
 mod search;
 mod strict;
+mod trash;
 mod versions;
 
 use serde_json::{Value, json};

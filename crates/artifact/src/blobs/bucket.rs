@@ -2,7 +2,7 @@
 //!
 //! An upload is collected in a local folder, since its digest, which names the object, is known only at its end. The bucket verifies
 //! what it receives, and a whole blob is digested again when it is read. Garbage collection marks a blob before it removes it:
-//! a server that stores the same blob meanwhile sees the mark and waits.
+//! a server that stores the same blob at that time sees the mark and waits.
 
 use std::{
     path::Path,

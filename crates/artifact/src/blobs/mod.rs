@@ -6,6 +6,7 @@
 #[cfg(feature = "objects")]
 mod bucket;
 mod error;
+mod file_blob;
 mod folder;
 mod garbage;
 mod location;
@@ -25,8 +26,8 @@ use bucket::Bucket;
 pub use bucket::{BucketBlob, BucketChunks};
 pub use error::BlobError;
 use error::Result;
+pub use file_blob::{FileBlob, FileChunks, SendError, Sent};
 use folder::Folder;
-pub use folder::{FileBlob, FileChunks, SendError, Sent};
 pub use garbage::{Garbage, Judge};
 pub use location::StoreLocation;
 use uploads::Uploads;

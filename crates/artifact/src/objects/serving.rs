@@ -39,7 +39,7 @@ impl ObjectStream {
 }
 
 impl Objects {
-    /// Begins to read a range of an object. With a digest, that of the whole object, the last bytes come only if it agrees.
+    /// Begins to read a range of an object. With the digest of the whole object, the last bytes come only if it agrees.
     #[must_use]
     pub fn stream(&self, uri: &ObjectUri, range: Range<u64>, digest: Option<Digest>) -> ObjectStream {
         let (out, received) = channel(CHUNKS);

@@ -16,7 +16,7 @@ use crate::{StoreError, WriteStore};
 /// Registers a version of a model that exists. Its label is its number, unless another version has that label.
 ///
 /// A copy gets the run and the location of the version that it copies, so it stays usable when that one is deleted. A label that
-/// a deleted version had is given out again, as MLflow counts anew after a model was deleted.
+/// a deleted version had is given out again, as MLflow counts from 1 after a model was deleted.
 ///
 /// # Errors
 /// [`Refusal::NotFound`] if there is no such model, or nothing to copy; [`Refusal::Invalid`]; [`Refusal::TooLarge`].

@@ -30,7 +30,8 @@ const LARGE_CACHE: &str = "PRAGMA cache_size = -65536";
 /// SQLite's own default.
 const USUAL_CACHE: &str = "PRAGMA cache_size = -2000";
 
-/// Adds the files of a version.
+/// Adds the files of a version, in its transaction. A hundred thousand take a second, for which other writes wait. If they were added
+/// in batches before it, they would belong to no version until then, and would have to be found and removed after a crash.
 pub(super) fn add(connection: &Connection, version: VersionId, manifest: &Manifest) -> rusqlite::Result<()> {
     if manifest.files().len() < MANY {
         return add_all(connection, version, manifest);

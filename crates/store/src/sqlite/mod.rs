@@ -19,6 +19,7 @@ mod open_error;
 mod options;
 #[cfg(test)]
 mod plans;
+mod reader;
 mod registered;
 mod rows;
 mod schema;

@@ -238,7 +238,7 @@ pub(in crate::http::v1) struct NewHolder {
     reason: Option<String>,
 }
 
-/// The way back.
+/// A return to an earlier version.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"reason": "wrong tokenizer"})))]
