@@ -202,6 +202,8 @@ impl TestApp {
         change(&mut settings);
         let clock = TestClock::default();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        // As `serve` does. The standard library's 128 would make the kernel reset some of many connections at once.
+        socket2::SockRef::from(&listener).listen(4_096).unwrap();
         let address = listener.local_addr().unwrap();
         let (started, start) = mpsc::channel();
         let thread = thread::spawn({
