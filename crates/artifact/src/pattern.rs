@@ -104,7 +104,7 @@ pub enum CheckpointNames {
 }
 
 impl CheckpointNames {
-    /// Parses the name of a file or folder; `None` if it is not that of a checkpoint.
+    /// Parses the name of a file or folder; `None` if no checkpoint has such a name.
     #[must_use]
     pub fn parse(&self, name: &str, is_folder: bool) -> Option<CheckpointName> {
         let plain = |step| CheckpointName { step, is_final: false };
