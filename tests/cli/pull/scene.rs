@@ -131,7 +131,7 @@ impl PullScene {
         found.unwrap_or_else(|| panic!("{name} is not in the cache"))
     }
 
-    /// Returns the bytes of the largest unfinished file in the cache, or in that of a pull without one.
+    /// Returns the size of the largest unfinished file, in the shared cache or the one that `--no-cache` makes, in bytes.
     pub(super) fn unfinished_bytes(&self) -> u64 {
         let folders = ["cache/partial", ".m.registry-pull/cache/partial"];
         let paths = folders.iter().flat_map(|folder| paths_below(&self.path(folder)));
