@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{Mutex, Semaphore, oneshot},
     task::JoinError,
 };
 
@@ -38,6 +38,8 @@ const COMMITTERS: usize = 2;
 const COMMIT_QUEUE: usize = 64;
 /// How long a client may use an address in the bucket. A download that has begun may take longer.
 const ADDRESS_VALIDITY: Duration = Duration::from_secs(3_600);
+/// Blobs that are verified at the same time without waiting for each other. More than this would not be faster.
+const VERIFYING: usize = 16;
 /// The pause before a transfer tries again to get into a full queue.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -67,6 +69,8 @@ struct Actors {
     commits: Mailbox<Job>,
     /// Half of the queue of transfers: those under way take no more.
     turns: Arc<Semaphore>,
+    /// Held while a blob is verified; which one is by its digest.
+    verifying: [Arc<Mutex<()>>; VERIFYING],
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -104,6 +108,7 @@ impl Artifacts {
             transfers: Mailbox::start("blob", options.queue, runners(options.threads), refused("blob")),
             commits: Mailbox::start("blob_commit", COMMIT_QUEUE, runners(COMMITTERS), refused("blob_commit")),
             turns: Arc::new(Semaphore::new((options.queue / 2).max(1))),
+            verifying: Default::default(),
         };
         Ok(Self { actors: Arc::new(actors) })
     }
@@ -132,12 +137,19 @@ impl Artifacts {
         self.run(&self.actors.transfers, move |blobs| blobs.read(digest)).await
     }
 
-    /// Verifies a blob that was opened. It goes on if the caller is gone, so that the next one need not wait as long.
+    /// Verifies a blob that was opened: once, if several callers ask at the same time. It goes on if the caller is gone, so that
+    /// the next one need not wait as long.
     ///
     /// # Errors
     /// [`BlobError::Damaged`], and others of [`ActorError`].
     pub async fn verify(&self, mut blob: OpenBlob) -> Result<OpenBlob, ActorError> {
-        let verify = move |_: &Blobs| blob.verify().map(|()| blob);
+        let digest = blob.digest();
+        let verifying = &self.actors.verifying[usize::from(digest.as_bytes()[0]) % VERIFYING];
+        let turn = Arc::clone(verifying).lock_owned().await;
+        let verify = move |_: &Blobs| {
+            let _turn = turn;
+            blob.verify().map(|()| blob)
+        };
         self.run(&self.actors.commits, verify).await
     }
 

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    KEY, Ran,
+    KEY, Ran, at,
     object_server::{Fault, ObjectServer, SECRET_KEY},
     registry,
     server::Server,
@@ -18,6 +18,7 @@ const MIB: usize = 1 << 20;
 
 struct Answer {
     status: u16,
+    headers: ureq::http::HeaderMap,
     location: Option<String>,
     body: Vec<u8>,
 }
@@ -43,7 +44,7 @@ fn send(url: &str, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Answe
     // A body that breaks off ends here.
     let mut received = Vec::new();
     let _ = std::io::Read::read_to_end(&mut answer.body_mut().as_reader(), &mut received);
-    Answer { status: answer.status().as_u16(), location, body: received }
+    Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), location, body: received }
 }
 
 fn call(server: &Server, method: &str, path: &str, body: &[u8]) -> Answer {
@@ -117,6 +118,44 @@ fn a_redirect_leads_to_an_address_that_needs_no_key() {
     let refused =
         Ran::of(registry(["serve", "--port", "0", "--artifact-redirect"]).current_dir(bucket.path("")));
     assert!(refused.failed(1).contains("--artifact-redirect"));
+}
+
+#[test]
+fn a_redirect_of_the_hugging_face_api_says_what_its_clients_need() {
+    let bucket = ObjectServer::with_bucket();
+    let server = serve(&bucket, &["--artifact-redirect"]);
+    let folder = tempfile::tempdir().unwrap();
+    let weights = bytes(12 * MIB + 5);
+    fs::create_dir(folder.path().join("m")).unwrap();
+    fs::write(folder.path().join("m/a b.bin"), &weights).unwrap();
+    let published = ["publish", "org/m", "m", "--version", "v1"];
+    let (version, _) = Ran::of(at(&server.url, published).current_dir(folder.path())).done();
+    let version: serde_json::Value = serde_json::from_str(&version).unwrap();
+
+    let url = format!("{}/org/m/resolve/main/a%20b.bin", server.url);
+    let tag = format!("\"{}\"", &digest(&weights)[7..]);
+    for (method, status) in [("HEAD", 200), ("GET", 307)] {
+        let answer = send(&url, method, &[("Authorization", &format!("Bearer {KEY}"))], b"");
+        assert_eq!(answer.status, status, "{method}");
+        for (name, value) in [
+            ("etag", tag.as_str()),
+            ("x-linked-etag", &tag),
+            ("x-linked-size", &weights.len().to_string()),
+            ("x-repo-commit", version["revision"].as_str().unwrap()),
+        ] {
+            assert_eq!(answer.headers[name], value, "{method} {name}");
+        }
+        let Some(location) = answer.location else { continue };
+        assert!(location.starts_with(&format!("{}/models/store/blobs/", bucket.url)), "{location}");
+        // Clients send the key to this server only.
+        let got = send(&location, "GET", &[("Range", "bytes=5-")], b"");
+        assert!(got.status == 206 && got.body == weights[5..], "{}", got.status);
+    }
+
+    Ran::of(at(&server.url, ["pull", "org/m:v1", "--to", "pulled", "--no-cache"]).current_dir(folder.path()))
+        .done();
+    assert!(fs::read(folder.path().join("pulled/a b.bin")).unwrap() == weights);
+    assert!(!bucket.requests("GET /models/store/blobs/").is_empty());
 }
 
 #[test]

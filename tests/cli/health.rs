@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::{
-    Ran,
+    Ran, at,
     fake_registry::{FakeRegistry, answer, json},
     registry,
     server::Server,
@@ -82,4 +82,25 @@ fn a_server_that_does_not_listen_or_answer_is_not_healthy() {
 fn an_invalid_url_is_a_usage_error() {
     let line = health("localhost:8001", &[]).failed(2);
     assert!(line.contains("set one like http://localhost:8001 with --registry-url"), "{line}");
+}
+
+#[test]
+fn a_url_of_another_api_is_no_registry_without_versions() {
+    let server = Server::start();
+    for path in ["api", "v1", "v2", "api/2.0/mlflow", "models"] {
+        let url = format!("{}/{path}", server.url);
+        for arguments in [
+            &["list"][..],
+            &["model", "list"],
+            &["show", "m:v"],
+            &["files", "m:v"],
+            &["pull", "m:v"],
+            &["promote", "m:v", "--to", "staging"],
+        ] {
+            let line = Ran::of(&mut at(&url, arguments)).failed(1);
+            assert!(line.contains(&format!("{url} does not answer like a registry: ")), "{path}: {line}");
+        }
+    }
+    let (_, said) = Ran::of(&mut at(&format!("{}/", server.url), ["list"])).done();
+    assert_eq!(said, "no versions match\n");
 }

@@ -7,12 +7,12 @@ mod scene;
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
 
-use crate::Ran;
+use crate::{Ran, left_out::left_out};
 use scene::{PullScene, files_below};
 
 #[test]
@@ -49,6 +49,31 @@ fn a_version_is_pulled_whole_and_the_next_time_from_the_cache() {
     assert_eq!(mode & 0o200, 0o200, "a copy can be changed");
     // On a file system with reflinks they are files of their own.
     assert!(linked || fs::metadata(scene.path("m/weights.dat")).unwrap().nlink() == 1);
+}
+
+/// After a power loss, no name may lead to an empty file.
+#[test]
+fn files_are_on_the_disk_before_they_have_their_names() {
+    let scene = PullScene::with_model();
+    for folder in ["new", "m"] {
+        let pull = scene.command(["pull", "m:v1", "--to", folder, "--include", "config.json"]);
+        let trace = scene.path("trace");
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-y", "-e", "trace=syncfs,rename,renameat,renameat2", "-o"]).arg(&trace);
+        traced.arg(pull.get_program()).args(pull.get_args()).current_dir(scene.path(""));
+        traced.envs(pull.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if !traced.output().is_ok_and(|output| output.status.success()) {
+            return left_out(
+                "strace is missing or may not trace, so the order of syncs and names is not seen",
+            );
+        }
+        let trace = fs::read_to_string(trace).unwrap();
+        let line = |what: &str| trace.lines().position(|line| line.contains(what) && line.ends_with("= 0"));
+        let named = if folder == "new" { "\"new\"" } else { "\"config.json\"" };
+        let (synced, renamed) = (line("syncfs"), line(named));
+        assert!(synced.is_some() && renamed.is_some() && synced < renamed, "{trace}");
+        fs::create_dir_all(scene.path("m")).unwrap();
+    }
 }
 
 #[test]

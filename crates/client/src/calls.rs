@@ -15,6 +15,7 @@ use registry_domain::{Status, VersionId};
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const NO_MODEL: &str = "its answer contains no model";
+const ELSEWHERE: &str = "another API is at its path";
 
 const IF_UPDATED_AT: HeaderName = HeaderName::from_static("if-updated-at");
 
@@ -94,6 +95,9 @@ impl Client {
     pub fn next_page(&self, next: &str) -> Result<Page, ClientError> {
         let (headers, body) = self.send(Method::GET, next, None, &Condition::default())?;
         let models = self.array(body)?;
+        if models.is_empty() && self.is_elsewhere() {
+            return Err(self.not_a_registry(ELSEWHERE));
+        }
         Ok(Page { models, total: answer::total_count(&headers), next: answer::next_link(&headers) })
     }
 
@@ -163,9 +167,25 @@ impl Client {
     /// retries, since monitoring retries itself.
     pub fn health(&self, ready: bool) -> Result<(), ClientError> {
         let (path, expected) = if ready { ("/ready", "ready") } else { ("/health", "healthy") };
-        let (_, body) = self.exchange(&Method::GET, path, None, &HeaderMap::new())?;
+        let body = match self.exchange(&Method::GET, path, None, &HeaderMap::new()) {
+            Ok((_, body)) => body,
+            Err(ClientError::NotFound { .. } | ClientError::Refused { .. }) => Value::Null,
+            Err(error) => return Err(error),
+        };
         let is_so = |body: &Value| body.get("status").and_then(Value::as_str) == Some(expected);
         self.expect(body, is_so, "its answer does not state its health").map(|_| ())
+    }
+
+    /// Returns true if the base URL has a path, and no registry is there but perhaps another API with similar answers.
+    fn is_elsewhere(&self) -> bool {
+        let has_path = self.base_url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+        has_path
+            && matches!(
+                self.health(false),
+                Err(ClientError::NotARegistry { .. }
+                    | ClientError::NoSuchPath { .. }
+                    | ClientError::KeyRefused { .. })
+            )
     }
 
     fn get(&self, path: &str) -> Result<Value, ClientError> {
@@ -180,12 +200,13 @@ impl Client {
         body: Option<&Value>,
         condition: &Condition,
     ) -> Result<(HeaderMap, Value), ClientError> {
-        self.exchange_with_retries(
-            &method,
-            path,
-            body.map(Value::to_string).as_deref(),
-            &condition.headers()?,
-        )
+        let body = body.map(Value::to_string);
+        match self.exchange_with_retries(&method, path, body.as_deref(), &condition.headers()?) {
+            Err(ClientError::NotFound { .. } | ClientError::Refused { .. }) if self.is_elsewhere() => {
+                Err(self.not_a_registry(ELSEWHERE))
+            }
+            answered => answered,
+        }
     }
 
     fn array(&self, body: Value) -> Result<Vec<Value>, ClientError> {

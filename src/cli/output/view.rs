@@ -42,7 +42,7 @@ pub(in crate::cli) const VERSIONS: View = View {
 /// Rows of versions, as `/v1` shows them.
 pub(in crate::cli) const V1_VERSIONS: View = View {
     fields: "id,model,number,label,status,artifact_uri,origin,sha256,size_bytes,digest,revision,file_count,total_bytes,\
-             stored,run_id,git_commit,created_by,source_host,frozen,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
+             manifest,stored,run_id,git_commit,created_by,source_host,frozen,d_model,n_layers,n_heads,vocab_size,params,training_step,training_loss,dataset,\
              description,tags,scores,metrics,created_at,updated_at",
     table: "id,model,number,label,status,STEP:training_step,LOSS:training_loss,CREATED:created_at",
     wide: "id,model,number,label,status,frozen,STEP:training_step,LOSS:training_loss,params,SIZE:size_bytes,sha256,\

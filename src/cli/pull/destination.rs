@@ -33,8 +33,8 @@ pub(in crate::cli) struct Destination {
     is_new: bool,
     /// True if the hidden folder has bytes that the next pull resumes from.
     is_kept: bool,
-    /// Holds the lock.
-    _lock: File,
+    /// The hidden folder, locked.
+    lock: File,
 }
 
 /// What a path below the folder is.
@@ -95,7 +95,7 @@ impl Destination {
             }
             Err(error) => return Err(failed(&io::Error::from(error))),
         }
-        let destination = Self { folder: folder.to_owned(), staging, is_new, is_kept: false, _lock: lock };
+        let destination = Self { folder: folder.to_owned(), staging, is_new, is_kept: false, lock };
         // What a killed pull has left.
         let _ = fs::remove_dir_all(destination.tree());
         fs::create_dir(destination.tree()).map_err(|error| failed(&error))?;
@@ -214,8 +214,8 @@ impl Destination {
         Ok(target)
     }
 
-    /// Makes all prepared files visible: a new folder at once, otherwise one file after another. `replaces` says which paths may
-    /// exist.
+    /// Makes all prepared files visible, once they are on the disk: a new folder at once, otherwise one file after another.
+    /// `replaces` says which paths may exist.
     ///
     /// # Errors
     /// If a file can't be renamed; those before it are visible then.
@@ -224,6 +224,8 @@ impl Destination {
         paths: &[&str],
         replaces: impl Fn(&str) -> bool,
     ) -> Result<(), Failure> {
+        // After a power loss, a name must not lead to an empty file. One call for all files is faster than one for each.
+        sync_disk(&self.lock).map_err(|error| self.unwritable("", &error))?;
         self.is_kept = false;
         if self.is_new {
             return match renameat_with(CWD, self.tree(), CWD, &self.folder, RenameFlags::NOREPLACE) {
@@ -313,6 +315,18 @@ fn reflink(to: &File, from: &File) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn reflink(_: &File, _: &File) -> bool {
     false
+}
+
+/// Writes all that is in memory of the file system of `folder` to its disk.
+#[cfg(target_os = "linux")]
+fn sync_disk(folder: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(folder)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_disk(_: &File) -> io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
 }
 
 impl Drop for Destination {

@@ -131,8 +131,8 @@ impl Plan {
     }
 }
 
-/// Returns what the location of a version is. A version that was registered as a checkpoint, perhaps with a configuration, has the
-/// location of the checkpoint.
+/// Returns what the location of a version is. A version that was registered as a checkpoint and a configuration may have the location
+/// of the checkpoint.
 fn base_of(version: &Value, files: &[Value]) -> Base {
     let uri = version["artifact_uri"].as_str().unwrap_or_default().trim();
     let last = uri.split(['?', '#']).next().and_then(|uri| uri.rsplit('/').next()).unwrap_or_default();
@@ -145,7 +145,7 @@ fn base_of(version: &Value, files: &[Value]) -> Base {
         _ if last.is_empty() => Base::Folder,
         [file] if name(file) == last => Base::File,
         [_] => Base::Either,
-        [one, other] if one["role"] == "config" || other["role"] == "config" => {
+        [one, other] if version["manifest"] != true => {
             let weights = if one["role"] == "config" { other } else { one };
             let is_alike = name(weights) == last
                 || ending(&name(weights)).is_some() && ending(&name(weights)) == ending(last);
@@ -261,10 +261,12 @@ mod tests {
             ("s3://b/run7/", vec![weights("m.pt")], Base::Folder),
             ("s3://b/v1.pt", vec![weights("m.pt"), config.clone()], Base::File),
             ("s3://b/run7", vec![config.clone(), weights("m.pt")], Base::Folder),
-            ("s3://b/run7", vec![config, weights("a.pt"), weights("b.pt")], Base::Folder),
+            ("s3://b/run7", vec![config.clone(), weights("a.pt"), weights("b.pt")], Base::Folder),
         ] {
             assert_eq!(base_of(&json!({"artifact_uri": uri}), &files), base, "{uri} {files:?}");
         }
+        let published = json!({"artifact_uri": "s3://b/v1.pt", "manifest": true});
+        assert_eq!(base_of(&published, &[weights("m.pt"), config]), Base::Folder, "a folder was published");
     }
 
     #[test]

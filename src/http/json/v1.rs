@@ -83,6 +83,7 @@ fn write_summary_of_files<S: AsRef<str> + Serialize>(object: &mut ObjectWriter<'
         "total_bytes",
         version.manifest.map_or_else(size_of_derived, |manifest| Some(manifest.total_bytes)),
     );
+    object.field("manifest", version.manifest.is_some());
     object.field("stored", version.manifest.is_some_and(|manifest| manifest.is_stored));
 }
 
@@ -205,7 +206,8 @@ mod tests {
         draft.metrics = read_object(metrics).unwrap();
         let version = draft.into_version(Timestamp::from_unix_millis(1_769_864_709_250));
         let json = written(&version);
-        assert_eq!((&json["file_count"], &json["stored"]), (&Value::from(2), &Value::from(false)));
+        assert_eq!((&json["file_count"], &json["manifest"]), (&Value::from(2), &Value::from(false)));
+        assert_eq!(json["stored"], false);
         assert_eq!(
             (&json["digest"], &json["total_bytes"]),
             (&Value::Null, &Value::Null),

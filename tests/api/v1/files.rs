@@ -53,7 +53,8 @@ fn a_version_is_registered_with_its_files_under_the_next_number() {
     let digest = created["digest"].as_str().unwrap();
     assert_eq!(created["artifact_uri"], format!("sha256:{digest}"));
     assert_eq!(created["revision"], digest[..40]);
-    assert_eq!((&created["file_count"], &created["stored"]), (&json!(6), &json!(false)));
+    assert_eq!((&created["file_count"], &created["manifest"]), (&json!(6), &json!(true)));
+    assert_eq!(created["stored"], false);
     assert_eq!(created["total_bytes"], PATHS.iter().map(|path| path.len()).sum::<usize>());
     // One of several weights does not stand for the version.
     assert_eq!((&created["sha256"], &created["size_bytes"]), (&Value::Null, &json!(32)));

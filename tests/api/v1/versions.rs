@@ -29,7 +29,8 @@ fn each_field_is_written_and_read_back() {
     let expected = json!({
         "id": 1, "model": "m", "number": 1, "label": "v1", "status": "staging", "artifact_uri": "s3://b/run/model.pt",
         "origin": {"location": "s3://b/l", "run_link": "http://r", "model_id": "m-1"}, "sha256": digest(0xab), "size_bytes": 5,
-        "digest": ROOT, "revision": &ROOT[..40], "file_count": 2, "total_bytes": 11, "stored": false,
+        "digest": ROOT, "revision": &ROOT[..40], "file_count": 2, "total_bytes": 11, "manifest": false,
+        "stored": false,
         "run_id": "r", "git_commit": "g", "created_by": "ann", "source_host": "h", "frozen": true,
         "d_model": 1, "n_layers": 2, "n_heads": 3, "vocab_size": 4, "params": 7, "training_step": 8, "training_loss": 0.5,
         "dataset": "d", "description": "x", "tags": {"bare": "", "team": "nlp"}, "scores": {"s": {"score": 0.25}},

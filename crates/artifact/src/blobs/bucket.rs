@@ -187,6 +187,10 @@ pub struct BucketBlob {
 }
 
 impl BucketBlob {
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }

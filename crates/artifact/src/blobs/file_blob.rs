@@ -68,15 +68,18 @@ impl FileBlob {
     /// Opens a blob. A small one is verified first.
     pub(super) fn open(path: PathBuf, digest: Digest, verdicts: &Verdicts) -> Result<Self> {
         let file = OpenFile::open(path).map_err(|error| missing_or(digest, error))?;
-        let verdict = verdicts.of(digest, file.state());
-        let mut blob = Self { file, digest, verdicts: verdicts.clone(), is_verified: verdict == Some(true) };
-        if verdict == Some(false) {
-            return Err(damaged(digest, "its bytes have another digest"));
-        }
-        if verdict.is_none() && blob.size_bytes() <= SMALL_BYTES {
+        let is_known = verdicts.of(digest, file.state()).is_some();
+        let mut blob = Self { file, digest, verdicts: verdicts.clone(), is_verified: false };
+        if is_known || blob.size_bytes() <= SMALL_BYTES {
             blob.verify()?;
         }
         Ok(blob)
+    }
+
+    /// Returns the digest under which it is stored.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// Returns its size in bytes.
@@ -91,11 +94,19 @@ impl FileBlob {
         self.is_verified
     }
 
-    /// Reads it whole and compares its digest.
+    /// Reads it whole and compares its digest, unless that was done since it was opened.
     ///
     /// # Errors
     /// [`BlobError::Damaged`], also if it can't be read.
     pub fn verify(&mut self) -> Result<()> {
+        match self.verdicts.of(self.digest, self.file.state()) {
+            Some(true) => {
+                self.is_verified = true;
+                return Ok(());
+            }
+            Some(false) => return Err(damaged(self.digest, "its bytes have another digest")),
+            None => {}
+        }
         let measured = match self.file.measure(|_, _| true) {
             // Another upload of the same blob has just replaced it.
             Err(ArtifactError::Changed { path }) => {
@@ -151,6 +162,9 @@ impl FileChunks {
         if length == 0 {
             return Ok(Bytes::new());
         }
+        if self.hasher.is_none() {
+            self.expect_unchanged()?;
+        }
         let mut chunk = vec![0; length];
         let read = self.blob.file.fill(&mut chunk, self.at);
         let read = read.map_err(|error| damaged(self.blob.digest, &format!("it can't be read: {error}")))?;
@@ -167,6 +181,15 @@ impl FileChunks {
             self.blob.judge(Some(Digest::from_bytes(hasher.finalize().into())))?;
         }
         Ok(chunk.into())
+    }
+
+    /// Refuses a file that was written to since it was verified.
+    fn expect_unchanged(&self) -> Result<()> {
+        match self.blob.file.has_same_content() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(damaged(self.blob.digest, "its file was written to while it was sent")),
+            Err(error) => Err(damaged(self.blob.digest, &error.to_string())),
+        }
     }
 }
 
@@ -207,10 +230,8 @@ impl FileChunks {
         socket: BorrowedFd<'_>,
         patience: Duration,
     ) -> std::result::Result<Sent, SendError> {
+        self.expect_unchanged()?;
         let changed = |why: &str| SendError::from(damaged(self.blob.digest, why));
-        if !self.blob.file.has_same_content().map_err(|error| changed(&error.to_string()))? {
-            return Err(changed("its file was written to while it was sent"));
-        }
         let mut sent = Sent { bytes: 0, is_blocked: false };
         while self.at < self.end && sent.bytes < SEND_BYTES && !sent.is_blocked {
             let count = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(SEND_AT_ONCE_BYTES);

@@ -270,4 +270,22 @@ mod tests {
         let age = folder.find(digest).unwrap().unwrap().stored_at.elapsed().unwrap();
         assert!(age < Duration::from_secs(60), "{age:?}");
     }
+
+    #[test]
+    fn a_blob_is_verified_once_for_all_that_wait_and_not_read_if_it_changes_then() {
+        let root = tempfile::tempdir().unwrap();
+        let bytes = vec![7; 5 << 20];
+        let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
+        put(&Folder::open(root.path().to_owned()).unwrap(), "upload", &bytes, digest);
+        let restarted = Folder::open(root.path().to_owned()).unwrap();
+        let (mut first, mut second) = (restarted.read(digest).unwrap(), restarted.read(digest).unwrap());
+        assert!(!first.is_verified() && !second.is_verified());
+        first.verify().unwrap();
+        File::options().write(true).open(restarted.path_of(digest)).unwrap().set_len(1 << 20).unwrap();
+        // If it was read again, the difference would show here.
+        second.verify().unwrap();
+        let error = second.chunks(0, 10).next(10).unwrap_err().to_string();
+        assert!(error.contains("was written to while it was sent"), "{error}");
+        assert!(restarted.read(digest).is_err());
+    }
 }

@@ -171,6 +171,16 @@ pub enum OpenBlob {
 }
 
 impl OpenBlob {
+    /// Returns the digest under which it is stored.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::File(blob) => blob.digest(),
+            #[cfg(feature = "objects")]
+            Self::Object(blob) => blob.digest(),
+        }
+    }
+
     /// Returns its size in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
@@ -192,7 +202,7 @@ impl OpenBlob {
         }
     }
 
-    /// Reads it whole and compares its digest.
+    /// Reads it whole and compares its digest, unless that was done since it was opened.
     ///
     /// # Errors
     /// [`BlobError::Damaged`], also if it can't be read.

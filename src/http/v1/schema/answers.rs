@@ -68,6 +68,9 @@ pub(in crate::http::v1) struct RegisteredVersion {
     file_count: u64,
     /// Bytes of all files; `null` if the size of one is unknown.
     total_bytes: Option<i64>,
+    /// True if the version was registered with its files, which can't change. Otherwise they are derived from its checkpoint and
+    /// configuration.
+    manifest: bool,
     /// True if the server's artifact store has the files.
     stored: bool,
     run_id: Option<String>,
