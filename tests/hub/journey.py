@@ -1,8 +1,10 @@
-"""Pulls a real model from a running registry with an unmodified huggingface_hub, and compares each byte.
+"""Publishes a real model with `registry publish`, pulls it with `registry pull` and with an unmodified huggingface_hub, and
+compares each byte.
 
-    python journey.py FOLDER
+    python journey.py REGISTRY FOLDER
 
-FOLDER has the files of the model. HF_ENDPOINT, HF_TOKEN and HF_HOME are set. Runs with huggingface_hub 0.36 and later.
+REGISTRY is the program, and FOLDER has the files of the model. HF_ENDPOINT, HF_TOKEN and HF_HOME are set. Runs with
+huggingface_hub 0.36 and later, and with transformers if it is installed.
 """
 
 import hashlib
@@ -11,6 +13,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -73,16 +76,15 @@ def split(folder):
     whole.unlink()
 
 
-def publish(name, label, folder, **fields):
-    """Uploads the files of a folder and registers them as a version."""
-    quoted = urllib.request.quote(name, safe="")
-    files = []
-    for path, digest in digests(folder).items():
-        data = Path(folder, path).read_bytes()
-        files.append({"path": path, "size_bytes": len(data), "sha256": digest})
-        request("POST", f"/v2/{name}/blobs/uploads/?digest=sha256:{digest}", data)
-    body = {"label": label, "files": files, "stored": True, **fields}
-    return json.loads(request("POST", f"/v1/models/{quoted}/versions", body))
+def registry(*arguments):
+    """Runs a command of the registry's own program, and returns what it prints."""
+    environment = {**os.environ, "CAIA_REGISTRY_URL": URL, "CAIA_REGISTRY_API_KEY": KEY}
+    return subprocess.run([sys.argv[1], *arguments], env=environment, check=True, stdout=subprocess.PIPE).stdout
+
+
+def publish(name, label, folder):
+    """Publishes a folder, and returns the version."""
+    return json.loads(registry("publish", name, folder, "--version", label))
 
 
 def gets():
@@ -104,6 +106,10 @@ def raises(error, call, *texts):
 
 def pulls_whole_versions(name, folder, version):
     expected = digests(folder)
+    for reference in (f"{name}:v1", f"{name}@champion", f"{name}#1"):
+        pulled = tempfile.mkdtemp()
+        registry("pull", reference, "--to", pulled)
+        assert digests(pulled) == expected, reference
     for revision in (None, "main", "v1", "champion", version["revision"]):
         pulled = snapshot_download(name, revision=revision, cache_dir=tempfile.mkdtemp())
         assert digests(pulled) == expected, revision
@@ -133,6 +139,16 @@ def resumes(name, folder):
         http_get(url, file, resume_size=1000, headers=headers, expected_size=len(expected))
         file.seek(0)
         assert file.read() == b"?" * 1000 + expected[1000:], "the download did not go on where it was"
+
+
+def tokenizes(name, folder):
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        return
+    text = "A registered model is pulled by its name."
+    pulled = AutoTokenizer.from_pretrained(name, revision="champion")
+    assert pulled(text)["input_ids"] == AutoTokenizer.from_pretrained(folder)(text)["input_ids"]
 
 
 def describes(name, folder, version):
@@ -248,7 +264,7 @@ def says_where_bytes_are(name):
 def main():
     line = hub.__version__.split(".")[0]
     name, folder = f"org/minilm-{line}", tempfile.mkdtemp()
-    shutil.copytree(sys.argv[1], folder, dirs_exist_ok=True)
+    shutil.copytree(sys.argv[2], folder, dirs_exist_ok=True)
     split(folder)
     tags = {"embedding": "", "team": "nlp", "pipeline_tag": "sentence-similarity"}
     request("POST", "/v1/models", {"name": name, "tags": tags})
@@ -257,6 +273,7 @@ def main():
     pulls_whole_versions(name, folder, version)
     downloads_once(name, folder)
     resumes(name, folder)
+    tokenizes(name, folder)
     describes(name, folder, version)
     reads_as_files(name, folder)
     lists(name)

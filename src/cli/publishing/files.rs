@@ -290,6 +290,7 @@ impl Publisher {
                 let (count, bytes) = store::upload(blobs, &candidate.files, manifest, &self.interrupt)?;
                 let total = print::counted(manifest.files().len() as u64, "file");
                 print::line(&match count {
+                    0 if manifest.files().len() == 1 => "the file is in the registry's store".to_owned(),
                     0 => format!("all {total} are in the registry's store"),
                     _ => {
                         let (count, size) = (print::counted(count, "file"), print::size(bytes));
