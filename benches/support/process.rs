@@ -28,6 +28,13 @@ impl Server {
         Self::start(command, log)
     }
 
+    /// Starts it with an artifact store in this folder.
+    pub fn with_store(binary: &Path, database: &Path, store: &Path, log: &Path) -> Result<Self> {
+        let mut command = Self::command(binary);
+        command.arg("--db-path").arg(database).arg("--artifact-store").arg(store);
+        Self::start(command, log)
+    }
+
     /// Starts `registry serve` on this PostgreSQL database, otherwise in the same way.
     pub fn over_postgres(binary: &Path, url: &str, log: &Path) -> Result<Self> {
         let mut command = Self::command(binary);

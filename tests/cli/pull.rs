@@ -55,11 +55,21 @@ fn a_version_is_pulled_whole_and_the_next_time_from_the_cache() {
 #[test]
 fn files_are_on_the_disk_before_they_have_their_names() {
     let scene = PullScene::with_model();
-    for folder in ["new", "m"] {
-        let pull = scene.command(["pull", "m:v1", "--to", folder, "--include", "config.json"]);
+    fs::create_dir(scene.path("many")).unwrap();
+    for number in 0..250 {
+        fs::write(scene.path(&format!("many/{number}.json")), number.to_string()).unwrap();
+    }
+    scene.run(["publish", "m", "many", "--version", "many"]).done();
+    fs::create_dir(scene.path("old")).unwrap();
+    for (version, to, synced, named) in [
+        ("m:v1", "new", "fdatasync", "\"new\""),
+        ("m:v1", "old", "fdatasync", "\"config.json\""),
+        ("m:many", "another", "syncfs", "\"another\""),
+    ] {
+        let pull = scene.command(["pull", version, "--to", to, "--include", "*.json"]);
         let trace = scene.path("trace");
         let mut traced = Command::new("strace");
-        traced.args(["-f", "-y", "-e", "trace=syncfs,rename,renameat,renameat2", "-o"]).arg(&trace);
+        traced.args(["-f", "-y", "-e", "trace=fdatasync,syncfs,renameat2", "-o"]).arg(&trace);
         traced.arg(pull.get_program()).args(pull.get_args()).current_dir(scene.path(""));
         traced.envs(pull.get_envs().filter_map(|(name, value)| Some((name, value?))));
         if !traced.output().is_ok_and(|output| output.status.success()) {
@@ -68,11 +78,9 @@ fn files_are_on_the_disk_before_they_have_their_names() {
             );
         }
         let trace = fs::read_to_string(trace).unwrap();
-        let line = |what: &str| trace.lines().position(|line| line.contains(what) && line.ends_with("= 0"));
-        let named = if folder == "new" { "\"new\"" } else { "\"config.json\"" };
-        let (synced, renamed) = (line("syncfs"), line(named));
-        assert!(synced.is_some() && renamed.is_some() && synced < renamed, "{trace}");
-        fs::create_dir_all(scene.path("m")).unwrap();
+        let ended = |what: &str| trace.lines().position(|line| line.contains(what) && line.ends_with("= 0"));
+        let (synced, named) = (ended(synced), ended(named));
+        assert!(synced.is_some() && named.is_some() && synced < named, "{to}: {trace}");
     }
 }
 

@@ -24,6 +24,8 @@ use super::super::{exit::Failure, print};
 const STAGING: &str = ".registry-pull";
 /// Files from this size are linked, smaller ones copied, so that a configuration can be edited.
 const LINK_FROM_BYTES: u64 = 1 << 20;
+/// Up to this many files are synced one by one. For more, it is faster to sync the file system, though others may write to it.
+const SYNCED_ALONE: usize = 200;
 
 /// A folder to pull into, which this process alone writes.
 #[derive(Debug)]
@@ -224,8 +226,7 @@ impl Destination {
         paths: &[&str],
         replaces: impl Fn(&str) -> bool,
     ) -> Result<(), Failure> {
-        // After a power loss, a name must not lead to an empty file. One call for all files is faster than one for each.
-        sync_disk(&self.lock).map_err(|error| self.unwritable("", &error))?;
+        self.sync(paths)?;
         self.is_kept = false;
         if self.is_new {
             return match renameat_with(CWD, self.tree(), CWD, &self.folder, RenameFlags::NOREPLACE) {
@@ -257,6 +258,17 @@ impl Destination {
             }
         }
         Ok(())
+    }
+
+    /// Puts the prepared files on the disk, so that after a power loss no name leads to an empty file.
+    fn sync(&self, paths: &[&str]) -> Result<(), Failure> {
+        if paths.len() > SYNCED_ALONE && cfg!(target_os = "linux") {
+            return sync_disk(&self.lock).map_err(|error| self.unwritable("", &error));
+        }
+        paths.iter().try_for_each(|path| {
+            let synced = File::open(self.tree().join(path)).and_then(|file| file.sync_data());
+            synced.map_err(|error| self.unwritable(path, &error))
+        })
     }
 
     /// Opens the folder in which the file of this path is, and returns the file's name; `None` if there is no such folder and it is
@@ -317,7 +329,7 @@ fn reflink(_: &File, _: &File) -> bool {
     false
 }
 
-/// Writes all that is in memory of the file system of `folder` to its disk.
+/// Puts all of the file system of `folder` on its disk.
 #[cfg(target_os = "linux")]
 fn sync_disk(folder: &File) -> io::Result<()> {
     Ok(rustix::fs::syncfs(folder)?)
@@ -325,8 +337,7 @@ fn sync_disk(folder: &File) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn sync_disk(_: &File) -> io::Result<()> {
-    rustix::fs::sync();
-    Ok(())
+    Err(ErrorKind::Unsupported.into())
 }
 
 impl Drop for Destination {
