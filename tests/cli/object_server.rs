@@ -18,8 +18,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf as _, Bytes};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::{Body, Frame, Incoming},
+    header::HeaderName,
     server::conn::http1,
     service::service_fn,
 };
@@ -106,6 +107,7 @@ struct State {
     /// The requests among them that had a SHA-256 checksum.
     checksums: Mutex<Vec<String>>,
     rules: Mutex<Vec<Rule>>,
+    is_google: bool,
 }
 
 /// A running server, which ends when this is dropped.
@@ -120,6 +122,17 @@ pub(crate) struct ObjectServer {
 impl ObjectServer {
     /// Creates a server without any bucket.
     pub(crate) fn start() -> Self {
+        Self::with_auth(Some(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY)))
+    }
+
+    /// Creates a server with the bucket `models` that asks for no signature. Google's XML API is S3's, apart from names of headers.
+    pub(crate) fn like_google() -> Self {
+        let server = Self::with_auth(None);
+        server.bucket("models");
+        server
+    }
+
+    fn with_auth(auth: Option<SimpleAuth>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
         let state = Arc::new(State {
@@ -127,12 +140,15 @@ impl ObjectServer {
             requests: Mutex::default(),
             checksums: Mutex::default(),
             rules: Mutex::default(),
+            is_google: auth.is_none(),
         });
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell_url, url) = mpsc::channel();
         let service = {
             let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
-            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+            if let Some(auth) = auth {
+                builder.set_auth(auth);
+            }
             builder.build()
         };
         let served = Arc::clone(&state);
@@ -233,6 +249,11 @@ impl ObjectServer {
         let part_of_request = part_of_request.to_owned();
         self.state.rules.lock().unwrap().push(Rule { part_of_request, times, fault });
     }
+
+    /// Ends all faults.
+    pub(crate) fn repair(&self) {
+        self.state.rules.lock().unwrap().clear();
+    }
 }
 
 impl Drop for ObjectServer {
@@ -284,16 +305,31 @@ async fn answer(
         return refusal(404, body, request).await;
     }
     let (cut, was_cut) = tokio::sync::oneshot::channel();
-    let request =
+    let mut request =
         request.map(|body| s3s::Body::http_body_unsync(Cut { body, left: request_limit, cut: Some(cut) }));
-    let answered = tokio::select! {
+    rename(request.headers_mut(), "x-goog-meta-", "x-amz-meta-");
+    let mut answered = tokio::select! {
         answered = service.call(request) => answered.map_err(|error| -> StdError { format!("{error:?}").into() })?,
         Ok(()) = was_cut => return Err("cut off".into()),
     };
     if answer_limit == 0 {
         return Err("cut off".into());
     }
+    if state.is_google {
+        rename(answered.headers_mut(), "x-amz-meta-", "x-goog-meta-");
+    }
     Ok(answered.map(|body| s3s::Body::http_body_unsync(Cut { body, left: answer_limit, cut: None })))
+}
+
+/// Renames the headers that begin like this.
+fn rename(headers: &mut HeaderMap, from: &str, to: &str) {
+    let renamed: Vec<_> = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(from)?.to_owned(), value.clone())))
+        .collect();
+    for (name, value) in renamed {
+        headers.insert(HeaderName::try_from(format!("{to}{name}")).unwrap(), value);
+    }
 }
 
 /// Reads the whole request first, since a client that is refused in the middle may not read the answer.

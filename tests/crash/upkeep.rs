@@ -18,7 +18,7 @@ use crate::{
 
 /// Enough for a copy to take a while.
 const VERSIONS: u32 = 2_500;
-const KILLS: u32 = 8;
+const KILLS: u32 = 4;
 
 /// Returns a registry's database at rest with this many versions.
 fn database(versions: u32) -> TempDir {

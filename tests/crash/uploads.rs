@@ -18,7 +18,9 @@ use crate::{
 };
 
 const ROUNDS: u64 = 20;
-const BYTES: usize = 24 << 20;
+const BYTES: usize = 6 << 20;
+/// About as long as an upload takes.
+const LONGEST_LIFE: Duration = Duration::from_millis(120);
 const PIECE_BYTES: usize = 64 << 10;
 
 /// A status and its headers, or `None` if the connection broke.
@@ -117,7 +119,7 @@ fn an_upload_that_is_killed_at_random_moments_goes_on_and_ends_whole() {
                 let sending =
                     scope.spawn(|| exchange(address, "PUT", &path, &range, &bytes[offset..], cut_at));
                 if is_server && !is_killed {
-                    linger(&mut random, Duration::from_millis(400));
+                    linger(&mut random, LONGEST_LIFE);
                     server.kill_now();
                 }
                 sending.join().unwrap()

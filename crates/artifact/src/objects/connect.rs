@@ -188,7 +188,7 @@ fn gs(
     };
     let anonymous = is_true(set("GOOGLE_SKIP_SIGNATURE"));
     let builder = match anonymous {
-        // The builder's own setting does not apply to uploads; a blank token is not sent.
+        // The builder's own setting does not apply to uploads; the client does not send a blank token.
         true => builder.with_credentials(Arc::new(StaticCredentialProvider::new(GcpCredential {
             bearer: String::new(),
         }))),

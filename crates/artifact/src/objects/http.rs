@@ -29,7 +29,10 @@ use object_store::{
 use tokio::sync::{mpsc, oneshot};
 use ureq::{
     Agent, Timeout,
-    http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH},
+    http::{
+        Method, Request, Response, StatusCode,
+        header::{AUTHORIZATION, CONTENT_LENGTH},
+    },
     tls::{RootCerts, TlsConfig},
 };
 
@@ -210,6 +213,10 @@ impl Exchange {
         };
         // `ureq` sets it. Azure signs a length of zero for a request without a body, which must not send one.
         head.headers.remove(CONTENT_LENGTH);
+        // Uploads to Google carry it even if there is no token.
+        if head.headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().trim_ascii() == b"Bearer") {
+            head.headers.remove(AUTHORIZATION);
+        }
         if !body.is_empty() || matches!(head.method, Method::PUT | Method::POST) {
             let config = agent.configure_request(Request::from_parts(head, &*body)).proxy(proxy);
             agent.run(config.timeout_per_read(Some(timeout)).build())
