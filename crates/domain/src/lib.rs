@@ -54,7 +54,7 @@ pub use principal::{Grant, Principal, PrincipalKind};
 pub use promotion::Gate;
 pub use query::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats};
 pub use refusal::Refusal;
-pub use scope::Scope;
+pub use scope::{Scope, ScopeKind};
 pub use scores::{Score, ScoreChange};
 pub use search::{OrderKey, OrderedQuery, PageStart, Place, SearchQuery};
 pub use status::Status;
