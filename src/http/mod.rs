@@ -2,6 +2,7 @@
 //!
 //! A handler extracts, converts, calls the registry and answers. This module must not know SQL or contain a rule of the registry.
 
+mod access;
 mod answer;
 mod api;
 mod app;
@@ -44,16 +45,18 @@ use actix_web::{
     App as ActixApp, Error,
     body::MessageBody,
     dev::{AppConfig, Extensions, Server, ServiceFactory, ServiceRequest, ServiceResponse, fn_service},
+    http::Method,
     middleware::{Condition, from_fn},
     rt::net::TcpStream,
     web::{self, Data},
 };
 
 use crate::{
-    registry::Registry,
+    registry::{REFRESH_INTERVAL, Registry, RegistryError},
     telemetry::{Requests, Telemetry},
 };
 
+pub use access::RouteAccess;
 use app::App;
 pub use app::HttpOptions;
 use auth::Authenticator;
@@ -104,6 +107,7 @@ pub fn serve(
         telemetry,
         mlflow_pages: mlflow::Pages::default(),
     });
+    actix_web::rt::spawn(keep_keys_current(app.registry.clone()));
     let builder = Server::build()
         .workers(workers)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
@@ -142,6 +146,28 @@ pub fn serve(
         fn_service(admit).and_then(http)
     })?;
     Ok(builder.run())
+}
+
+/// Returns all routes of all APIs, and who may call them. HEAD is as GET.
+#[must_use]
+pub fn routes() -> Vec<RouteAccess> {
+    let described = native::endpoints().into_iter().chain(v1::endpoints()).chain(docs::endpoints());
+    let endpoints = described.chain(mlflow::endpoints()).chain(hub::endpoints());
+    let endpoints =
+        endpoints.map(|endpoint| RouteAccess::of(&endpoint.method, &endpoint.path, endpoint.access));
+    let others = oci::accesses().into_iter().chain([(Method::GET, hub::FILE, hub::FILE_ACCESS)]);
+    endpoints.chain(others.map(|(method, path, access)| RouteAccess::of(&method, path, access))).collect()
+}
+
+/// Learns of keys that other servers have changed, and stores when keys were used, until the system ends.
+async fn keep_keys_current(registry: Registry) {
+    loop {
+        tokio::time::sleep(REFRESH_INTERVAL).await;
+        match registry.refresh_keys().await {
+            Ok(()) | Err(RegistryError::ShuttingDown) => {}
+            Err(error) => tracing::debug!(%error, "the API keys can't be read; this is tried again"),
+        }
+    }
 }
 
 /// Returns the routes and the middleware around them.

@@ -22,6 +22,7 @@ pub fn promote(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let version = load_checked(store, id, precondition)?;
+    context.require_status(Some(version.status), to, &version.name)?;
     promote_loaded(store, version, to, reason, context)
 }
 
@@ -85,6 +86,7 @@ pub fn rollback(
     reason: &str,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    context.require_status(None, Status::Production, name)?;
     check_reason(reason)?;
     let model = load_model(store, name)?;
     let incumbent = store.find_production(name)?.map(Incumbent::of);
