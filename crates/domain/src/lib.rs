@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod mlflow;
 pub mod model;
 pub mod patch;
+pub mod policy;
 pub mod precondition;
 pub mod promotion;
 pub mod query;
