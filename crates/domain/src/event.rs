@@ -15,7 +15,7 @@ use crate::{
 };
 
 text_enum! {
-    /// What happened to a version or a model. Other servers may have written other types.
+    /// What happened to a version, a model or the registry itself. Other servers may have written other types.
     #[allow(missing_docs, reason = "the names are self-explanatory")]
     EventKind {
         Create = "create",
@@ -36,6 +36,9 @@ text_enum! {
         DeleteModel = "delete_model",
         RestoreModel = "restore_model",
         PurgeModel = "purge_model",
+        CreateKey = "create_key",
+        RotateKey = "rotate_key",
+        RevokeKey = "revoke_key",
     }
 }
 
@@ -61,7 +64,7 @@ pub struct Event<'a> {
 pub struct TrailEvent<'a> {
     /// What the frozen API shows too. `model_id` is 0 if it happened to the model itself.
     pub event: Event<'a>,
-    /// The model, 0 for versions that were deleted before models had keys.
+    /// The model, 0 for events of the registry itself and for versions that were deleted before models had keys.
     pub model: ModelKey,
     /// The name that the model has now, or had last; `None` for versions that were deleted before models had keys.
     pub model_name: Option<Cow<'a, str>>,

@@ -12,6 +12,8 @@ use crate::{
 
 /// The key of a registered model; never reused.
 pub type ModelKey = i64;
+/// The key under which events are chained that happen to the registry itself, such as a new API key.
+pub const REGISTRY_KEY: ModelKey = 0;
 
 /// A registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,9 @@ pub enum Refusal {
     /// The request contradicts itself or the rules, regardless of what the registry holds.
     #[error("{0}")]
     Invalid(String),
+    /// The caller may not do this.
+    #[error("{0}")]
+    Forbidden(String),
     /// What the request names does not exist.
     #[error("{0}")]
     NotFound(String),
