@@ -43,7 +43,10 @@ impl<'a> Checker<'a> {
                 Literal::Text(_) => Type::Text,
             },
             Kind::Name(name) => self.variable(node, name)?,
-            Kind::Field { of, name, .. } => self.field(node, of, name)?,
+            Kind::Field { of, name, is_test } => {
+                let found = self.field(node, of, name)?;
+                if *is_test { Type::Bool } else { found }
+            }
             Kind::Index { of, key } => self.index(node, of, key)?,
             Kind::Call { name, target, arguments } => self.call(node, name, target.as_deref(), arguments)?,
             Kind::List(nodes) => self.common(nodes.iter())?.list(),

@@ -33,6 +33,12 @@ impl Budget {
         MAX_STEPS - self.0
     }
 
+    /// Returns true if no step is left.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+
     fn spend(&mut self, steps: usize) -> Result<(), Failure> {
         match self.0.checked_sub(steps) {
             Some(left) => {
