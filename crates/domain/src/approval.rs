@@ -8,9 +8,7 @@ use crate::{
     digest::Digest,
     json::canonical,
     limits::MAX_REASON_BYTES,
-    model::check_alias,
     refusal::Refusal,
-    status::Status,
     suites::recorded_scores,
     text_enum::text_enum,
     version::{Version, VersionId},
@@ -97,19 +95,6 @@ impl Approval {
     }
 }
 
-/// Checks the status or alias that an approval is for.
-///
-/// # Errors
-/// [`Refusal::Invalid`].
-pub fn check_target(target: &str) -> Result<(), Refusal> {
-    match Status::parse(target) {
-        Some(_) => Ok(()),
-        None => check_alias(target).map_err(|refusal| {
-            Refusal::Invalid(format!("target is neither a status nor an alias: {refusal}"))
-        }),
-    }
-}
-
 /// Checks the comment of an approval.
 ///
 /// # Errors
@@ -139,6 +124,22 @@ pub fn check_approver(actor: &str, version: &Version, registered_by: Option<&str
         )));
     }
     Ok(())
+}
+
+/// The maximum number of approvals and requests of a version that were not withdrawn.
+pub const MAX_APPROVALS: usize = 256;
+
+/// Checks that a version with this many approvals and requests may get another one.
+///
+/// # Errors
+/// [`Refusal::Conflict`] at [`MAX_APPROVALS`].
+pub fn check_count(approvals: usize) -> Result<(), Refusal> {
+    if approvals < MAX_APPROVALS {
+        return Ok(());
+    }
+    Err(Refusal::Conflict(format!(
+        "the version has {approvals} approvals and requests, and at most {MAX_APPROVALS} are allowed; withdraw one first"
+    )))
 }
 
 /// Returns the refusal for a second approval.

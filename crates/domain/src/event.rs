@@ -118,7 +118,7 @@ impl EventDraft {
 
     /// Adds what policies said of the change, and the digest of what they saw.
     #[must_use]
-    pub fn with_verdicts(self, verdicts: &[Verdict], inputs_sha256: &str) -> Self {
+    pub fn with_verdicts(self, verdicts: &[Verdict], inputs_sha256: Option<&str>) -> Self {
         self.with_detail("policies", verdicts.iter().map(Verdict::summary).collect())
             .with_detail("policy_inputs_sha256", inputs_sha256.into())
     }

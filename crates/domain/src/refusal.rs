@@ -83,6 +83,12 @@ impl Refusal {
         Self::NotFound(format!("there is no model {name:?}"))
     }
 
+    /// Creates the refusal for a name that no policy has.
+    #[must_use]
+    pub fn no_policy(name: &str) -> Self {
+        Self::NotFound(format!("there is no policy {name:?}"))
+    }
+
     /// Creates the refusal for a name that another model has.
     #[must_use]
     pub fn model_exists(name: &str) -> Self {

@@ -16,7 +16,7 @@ use crate::{
 
 pub use expression::{Budget, Expression};
 pub use inputs::{Actor, Inputs, Subject};
-pub use verdict::{Judged, Verdict};
+pub use verdict::{Judged, Parsed, Verdict};
 
 /// The maximum number of conditions of a policy.
 pub const MAX_CONDITIONS: usize = 32;
@@ -105,11 +105,7 @@ impl Policy {
         }
         check_length("models", &self.models, MAX_GLOB_BYTES)?;
         Glob::parse("models", &self.models)?;
-        if Status::parse(&self.target).is_none() {
-            check_alias(&self.target).map_err(|refusal| {
-                Refusal::Invalid(format!("target is neither a status nor an alias: {refusal}"))
-            })?;
-        }
+        check_target(&self.target)?;
         if let Some(description) = &self.description {
             check_length("description", description, MAX_DESCRIPTION_BYTES)?;
         }
@@ -155,6 +151,22 @@ impl Policy {
     #[must_use]
     pub fn is_about(&self, model: &str, target: &str) -> bool {
         self.target == target && Glob::parse("models", &self.models).is_ok_and(|models| models.matches(model))
+    }
+}
+
+/// Checks the name of a status or an alias that policies and approvals are about.
+///
+/// # Errors
+/// [`Refusal::Invalid`] if it is neither, or the status in which versions begin.
+pub fn check_target(target: &str) -> Result<(), Refusal> {
+    match Status::parse(target) {
+        Some(Status::Experimental) => Err(Refusal::Invalid(
+            "target is experimental, where every version begins; name another status, or an alias".to_owned(),
+        )),
+        Some(_) => Ok(()),
+        None => check_alias(target).map_err(|refusal| {
+            Refusal::Invalid(format!("target is neither a status nor an alias: {refusal}"))
+        }),
     }
 }
 
@@ -228,6 +240,7 @@ mod tests {
             (Policy { models: "x".repeat(1 << 20), ..policy() }, "models has 1048576 bytes, and at most 256"),
             (Policy { models: String::new(), ..policy() }, "blank pattern"),
             (Policy { target: "latest".to_owned(), ..policy() }, "neither a status nor an alias"),
+            (Policy { target: "experimental".to_owned(), ..policy() }, "where every version begins"),
             (Policy { target: "12".to_owned(), ..policy() }, "reads as a version number"),
             (Policy { description: Some("x".repeat(5000)), ..policy() }, "description has 5000 bytes"),
             (Policy { conditions: Vec::new(), ..policy() }, "1 to 32 conditions, and this one has 0"),

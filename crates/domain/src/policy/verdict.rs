@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Action, Budget, Expression, StoredPolicy};
+use super::{Action, Budget, Condition, Expression, StoredPolicy};
 use crate::{
     json::{Object, Value},
     refusal::{Denial, FailedCondition, Refusal},
@@ -33,26 +33,49 @@ pub struct Verdict {
     pub conditions: Vec<Judged>,
 }
 
-impl Verdict {
-    /// Evaluates all conditions of a policy.
+/// A policy whose conditions are parsed.
+#[derive(Debug)]
+pub struct Parsed {
+    stored: StoredPolicy,
+    expressions: Vec<Result<Expression, String>>,
+}
+
+impl Parsed {
+    /// Parses the conditions of a policy. One that can't be parsed any more can't be judged either.
     #[must_use]
-    pub fn of(stored: &StoredPolicy, inputs: &Object, budget: &mut Budget) -> Self {
-        let judge = |condition: &super::Condition| {
-            let parsed = Expression::parse(&condition.expression).map_err(|error| error.to_string());
-            Judged {
-                expression: condition.expression.clone(),
-                message: condition.message.clone(),
-                result: parsed.and_then(|expression| expression.holds(inputs, budget)),
-            }
+    pub fn of(stored: StoredPolicy) -> Self {
+        let parse = |condition: &Condition| {
+            Expression::parse(&condition.expression).map_err(|error| error.to_string())
         };
-        Self {
-            policy: stored.policy.name.clone(),
-            version: stored.version,
-            action: stored.policy.action,
-            conditions: stored.policy.conditions.iter().map(judge).collect(),
-        }
+        let expressions = stored.policy.conditions.iter().map(parse).collect();
+        Self { stored, expressions }
     }
 
+    /// Returns true if a condition mentions a variable or a field with this name.
+    #[must_use]
+    pub fn mentions(&self, name: &str) -> bool {
+        self.expressions.iter().flatten().any(|expression| expression.mentions(name))
+    }
+
+    /// Evaluates all conditions.
+    #[must_use]
+    pub fn judge(&self, inputs: &Object, budget: &mut Budget) -> Verdict {
+        let conditions = self.stored.policy.conditions.iter().zip(&self.expressions);
+        let judge = |(condition, parsed): (&Condition, &Result<Expression, String>)| Judged {
+            expression: condition.expression.clone(),
+            message: condition.message.clone(),
+            result: parsed.as_ref().map_err(Clone::clone).and_then(|parsed| parsed.holds(inputs, budget)),
+        };
+        Verdict {
+            policy: self.stored.policy.name.clone(),
+            version: self.stored.version,
+            action: self.stored.policy.action,
+            conditions: conditions.map(judge).collect(),
+        }
+    }
+}
+
+impl Verdict {
     /// Returns true if all conditions hold.
     #[must_use]
     pub fn holds(&self) -> bool {

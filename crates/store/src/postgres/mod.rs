@@ -15,6 +15,7 @@ pub mod maintenance;
 mod manifest;
 mod models;
 mod options;
+mod policies;
 mod reader;
 mod registered;
 mod rows;

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{EventDraft, ModelKey, Status, Version, VersionId, chain::Link};
+use registry_domain::{EventDraft, ModelKey, REGISTRY_KEY, Status, Version, VersionId, chain::Link};
 
 use crate::{StoreError, StoreSize, Transaction, Upkeep};
 
@@ -24,6 +24,8 @@ use super::{
 const CHECK_SCHEMA: &str = "SELECT check_schema($1)";
 /// The first number tells these locks apart from others in the database.
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext($1))";
+/// For what belongs to no model: policies, and the chain of the registry's own events.
+pub(super) const LOCK_REGISTRY: &str = "SELECT pg_advisory_xact_lock(7243394, 0)";
 const LOCK_BY_NAME: &str =
     "SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL FOR UPDATE";
 const LOCK_BY_KEY: &str = "SELECT id FROM registered_models WHERE id = $1 FOR UPDATE";
@@ -254,7 +256,12 @@ impl PostgresWriter {
             return Ok(head.clone());
         }
         let key: [Parameter<'_>; 1] = [(&model, Type::INT8)];
-        let answers = self.run_in_model(model, &[Request::prepared(HEAD, &key)])?;
+        let head = Request::prepared(HEAD, &key);
+        let answers = if model == REGISTRY_KEY {
+            self.run(&[Request::prepared(LOCK_REGISTRY, &[]), head])?
+        } else {
+            self.run_in_model(model, &[head])?
+        };
         self.begin_chain(model);
         if let Some(row) = answers.last().and_then(|rows| rows.first()) {
             self.learn_head(model, row, 0)?;

@@ -94,13 +94,13 @@ impl Expression {
         })
     }
 
-    /// Returns true if the expression mentions a field with this name, of whatever.
+    /// Returns true if the expression mentions a variable, or a field of anything, with this name.
     #[must_use]
-    pub fn mentions(&self, field: &str) -> bool {
-        fn within(node: &Node, field: &str) -> bool {
-            matches!(&node.kind, Kind::Field { name, .. } if name == field)
-                || node.kind.children().into_iter().any(|child| within(child, field))
+    pub fn mentions(&self, name: &str) -> bool {
+        fn within(node: &Node, wanted: &str) -> bool {
+            matches!(&node.kind, Kind::Field { name, .. } | Kind::Name(name) if name == wanted)
+                || node.kind.children().into_iter().any(|child| within(child, wanted))
         }
-        within(&self.root, field)
+        within(&self.root, name)
     }
 }
