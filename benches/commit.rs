@@ -11,7 +11,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use model_registry::{
-    domain::{Gate, Precondition},
+    domain::{Gate, Precondition, Principal},
     store::{
         Transaction as _,
         operations::{self, Context},
@@ -45,6 +45,7 @@ fn commits(criterion: &mut Criterion) {
                     let now = seed::at(turn);
                     let context = Context {
                         actor: "key:hush…",
+                        principal: &Principal::administrator("ann"),
                         now,
                         gate: &gate,
                         max_event_payload_bytes: 65_536,

@@ -6,6 +6,7 @@
 mod artifacts;
 mod error;
 mod hub;
+mod keys;
 mod mlflow;
 mod models;
 mod ordered;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use crate::{
     actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
     domain::{
-        Architecture, Draft, Evaluation, Force, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal,
-        Status, Timestamp, Version, VersionRef, VersionRow, files::FileQuery, json::compact, suites::suites,
+        Architecture, Draft, Evaluation, Force, Gate, LabelReuse, Measurement, Patch, Precondition,
+        Principal, Refusal, Scope, Status, Timestamp, Version, VersionRef, VersionRow, files::FileQuery,
+        json::compact, suites::suites,
     },
     store::{FilePage, WriteStore, list_files, operations},
 };
@@ -25,7 +27,10 @@ pub use crate::store::{ReadStore, StoreError, VisitVersions};
 pub use artifacts::{Bytes, MIN_GRACE};
 pub use error::RegistryError;
 pub use hub::{HubFiles, HubModels, HubRefs};
+pub use keys::{KeyCheck, REFRESH_INTERVAL};
 pub use models::AliasChange;
+
+use keys::StoredKeys;
 
 /// Returns the current time. Each run of a change calls it once.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -61,6 +66,8 @@ pub struct Rules {
 pub struct Caller {
     /// The name in the audit trail.
     pub actor: String,
+    /// What it may do.
+    pub principal: Arc<Principal>,
     /// The address that the request came from.
     pub host: Option<String>,
 }
@@ -91,6 +98,7 @@ struct Parts {
     hasher: Hasher,
     rules: Rules,
     clock: Clock,
+    keys: StoredKeys,
 }
 
 /// Reading.
@@ -99,7 +107,10 @@ impl Registry {
     /// Creates a registry from its actors.
     #[must_use]
     pub fn new(database: Database, hasher: Hasher, rules: Rules, clock: Clock) -> Self {
-        Self { parts: Arc::new(Parts { database, hasher, rules, clock }), artifacts: None }
+        Self {
+            parts: Arc::new(Parts { database, hasher, rules, clock, keys: StoredKeys::default() }),
+            artifacts: None,
+        }
     }
 
     /// Reads the store, on one of its readers.
@@ -168,6 +179,8 @@ impl Registry {
 impl Registry {
     /// Registers a version.
     pub async fn register(&self, mut draft: Draft, reuse: LabelReuse, caller: Caller) -> Result<Version> {
+        // The operation checks this again; files and blobs are only for callers that may register.
+        caller.principal.require(&Scope::Register, Some(&draft.name))?;
         if draft.checkpoint.path.is_some() || draft.config.path.is_some() {
             self.require_local_paths()?;
             // The operation checks this again; checking it here avoids digesting a long file needlessly.
@@ -216,7 +229,11 @@ impl Registry {
             // As in `register`.
             self.model(version.clone(), {
                 let (patch, precondition) = (patch.clone(), precondition.clone());
-                move |row| precondition.check(row).and_then(|()| patch.check_allowed(row))
+                let principal = Arc::clone(&caller.principal);
+                move |row| {
+                    principal.require(&Scope::Register, Some(&row.name))?;
+                    precondition.check(row).and_then(|()| patch.check_allowed(row))
+                }
             })
             .await??;
             let (checkpoint, config) = tokio::join!(
@@ -280,6 +297,7 @@ impl Registry {
         let write = move |store: &mut dyn WriteStore| {
             let context = operations::Context {
                 actor: &caller.actor,
+                principal: &caller.principal,
                 now: (parts.clock)(),
                 gate: &parts.rules.gate,
                 max_event_payload_bytes: parts.rules.max_event_payload_bytes,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use model_registry::{
-    domain::{Evaluation, Gate, LabelReuse, Precondition, Status, Timestamp, VersionId, json},
+    domain::{Evaluation, Gate, LabelReuse, Precondition, Principal, Status, Timestamp, VersionId, json},
     store::{
         Transaction as _,
         operations::{self, Context},
@@ -77,8 +77,10 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
     versions[name as usize] += 1;
     let gate = Gate::default();
     let trainer = format!("trainer-{}", words::hash(name, 31) % 40);
+    let principal = Principal::administrator("key:seed");
     let context = |later_ms: i64| Context {
         actor: &trainer,
+        principal: &principal,
         now: at(number as i64 * INTERVAL_MS + later_ms),
         gate: &gate,
         max_event_payload_bytes: 65_536,

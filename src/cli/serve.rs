@@ -125,12 +125,14 @@ fn reload_on_hangup(options: &HttpOptions, settings: &Settings) -> io::Result<()
         return Ok(());
     }
     let mut hangup = signal(SignalKind::hangup())?;
+    let options = options.clone();
     let (keys, tls) = (options.keys.clone(), options.tls.clone());
     actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
             match keys.reload() {
                 Ok(()) => {
-                    tracing::info!(keys = keys.count(), "SIGHUP: the API keys were reloaded")
+                    tracing::info!(keys = keys.count(), "SIGHUP: the API keys were reloaded");
+                    warn_of_ambiguous_actors(&options);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the API keys can't be reloaded; the loaded ones stay valid")
@@ -175,6 +177,10 @@ async fn serve(
         }
     };
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
+    registry
+        .load_keys()
+        .await
+        .map_err(|error| Failure::failed(format!("the API keys can't be read: {error}")))?;
     let address = listener.local_addr().map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -182,7 +188,7 @@ async fn serve(
     let server = http::serve(listener, registry.clone(), options.clone(), telemetry).map_err(failed)?;
     let handle = server.handle();
     let mut running = actix_web::rt::spawn(server);
-    announce(address, settings, options, dev_key);
+    announce(address, settings, options, dev_key, registry.has_no_keys());
 
     let name = tokio::select! {
         ended = &mut running => return ended.map_err(Failure::failed)?.map_err(failed),
@@ -238,7 +244,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Prints the URL on stdout and, if `--dev` created a key, the key and a command that uses it. A closed stdout is not
 /// an error.
-fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev_key: Option<String>) {
+fn announce(
+    address: SocketAddr,
+    settings: &Settings,
+    options: &HttpOptions,
+    dev_key: Option<String>,
+    has_no_stored_keys: bool,
+) {
     let mut out = io::stdout().lock();
     let version = env!("CARGO_PKG_VERSION");
     let database = match &settings.postgres {
@@ -265,9 +277,19 @@ fn announce(address: SocketAddr, settings: &Settings, options: &HttpOptions, dev
             "clients may have every file digested that this server can read; restrict them to a folder with --local-path-root"
         );
     }
-    if options.keys.count() == 0 {
+    warn_of_ambiguous_actors(options);
+    if options.keys.count() == 0 && has_no_stored_keys {
         tracing::warn!(
             "no API key is configured, so all but /, /health, /ready, /openapi.json and /docs answer 503; set CAIA_REGISTRY_API_KEY, or try --dev"
+        );
+    }
+}
+
+/// Warns about keys that the audit trail can't tell apart.
+fn warn_of_ambiguous_actors(options: &HttpOptions) {
+    for actor in options.keys.ambiguous_actors() {
+        tracing::warn!(
+            "several API keys are {actor} in the audit trail; give them names, as in alice=KEY, or create keys with `registry key create`"
         );
     }
 }

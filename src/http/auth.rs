@@ -3,13 +3,17 @@
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Instant,
 };
 
 use actix_web::http::header::{HeaderMap, HeaderValue};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 
-use crate::domain::is_unsafe_to_display;
+use crate::{
+    domain::{Principal, is_unsafe_to_display, key::parse_token},
+    registry::{KeyCheck, Registry},
+};
 
 use super::{
     error::ApiError,
@@ -19,9 +23,6 @@ use super::{
 
 /// The longest actor in the audit trail, in characters.
 const MAX_ACTOR_CHARS: usize = 200;
-/// How much of a key the audit trail shows.
-const ACTOR_KEY_CHARS: usize = 4;
-
 /// Decides who may call, and how the audit trail names a caller.
 #[derive(Debug)]
 pub(super) struct Authenticator {
@@ -35,49 +36,67 @@ impl Authenticator {
         Self { keys, throttle: Throttle::default(), trust_actor_header }
     }
 
-    /// Returns the actor of a request with these headers from the client `peer`. The password of `Authorization: Basic` may be the
+    /// Returns the caller of a request with these headers from the client `peer`. The password of `Authorization: Basic` may be the
     /// key too, if `is_basic_allowed`.
     ///
     /// # Errors
-    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::TooManyFailures`];
-    /// with a valid key [`ApiError::ActorRefused`].
+    /// [`ApiError::NoKeyConfigured`], [`ApiError::KeyMissing`], [`ApiError::KeyRefused`], [`ApiError::KeyExpired`],
+    /// [`ApiError::TooManyFailures`]; with a valid key [`ApiError::ActorRefused`].
     pub(super) fn authenticate(
         &self,
+        registry: &Registry,
         head: &HeaderMap,
         peer: Option<IpAddr>,
         is_basic_allowed: bool,
-    ) -> Result<String, ApiError> {
-        if self.keys.is_empty() {
+    ) -> Result<Authenticated, ApiError> {
+        if self.keys.is_empty() && registry.has_no_keys() {
             return Err(ApiError::NoKeyConfigured);
         }
         let key = presented(head).or_else(|| password(head).filter(|_| is_basic_allowed));
         let key = key.ok_or(ApiError::KeyMissing)?;
-        let (digest, now) = (digest_of(&key), Instant::now());
+        let stored = parse_token(&key);
+        let (digest, now) = (stored.map_or_else(|| digest_of(&key), |(_, digest)| digest), Instant::now());
         // Only sockets without an address lack a peer; they share one throttle.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Err(wait) = self.throttle.admit(peer, &digest, now) {
             return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
         }
-        if !self.keys.include(&digest) {
-            self.throttle.record_invalid(peer, now);
-            return Err(ApiError::KeyRefused);
-        }
+        let stored = stored.map(|(id, digest)| registry.check_key(id, &digest));
+        let principal = match stored {
+            Some(KeyCheck::Valid(principal)) => Ok(principal),
+            Some(KeyCheck::Expired(end)) => Err(ApiError::KeyExpired(end.to_rfc3339())),
+            // A key of the environment may look like a token.
+            Some(KeyCheck::Unknown) => self.keys.owner(&digest_of(&key)).ok_or(ApiError::KeyRefused),
+            None => self.keys.owner(&digest).ok_or(ApiError::KeyRefused),
+        };
+        let principal = principal.inspect_err(|_| self.throttle.record_invalid(peer, now))?;
         self.throttle.record_valid(peer, &digest);
-        self.actor(head, &key)
+        let actor = self.named_actor(head)?;
+        Ok(Authenticated { principal, actor })
     }
 
-    fn actor(&self, head: &HeaderMap, key: &[u8]) -> Result<String, ApiError> {
+    /// Returns true if a key of the environment has this name.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.keys.has_name(name)
+    }
+
+    /// Returns the name that the request brings, if that is trusted.
+    fn named_actor(&self, head: &HeaderMap) -> Result<Option<String>, ApiError> {
         let named = head.get("x-actor").filter(|_| self.trust_actor_header).map(text_of);
         match named.as_deref().map(str::trim).filter(|actor| !actor.is_empty()) {
             // Control characters could make the audit trail display a different name than it stores.
             Some(actor) if actor.contains(is_unsafe_to_display) => Err(ApiError::ActorRefused),
-            Some(actor) => Ok(actor.chars().take(MAX_ACTOR_CHARS).collect()),
-            None => {
-                let prefix: String = String::from_utf8_lossy(key).chars().take(ACTOR_KEY_CHARS).collect();
-                Ok(format!("key:{prefix}…"))
-            }
+            Some(actor) => Ok(Some(actor.chars().take(MAX_ACTOR_CHARS).collect())),
+            None => Ok(None),
         }
     }
+}
+
+/// A caller whose key is valid.
+pub(super) struct Authenticated {
+    pub(super) principal: Arc<Principal>,
+    /// The name in the audit trail, if it is not the one of the principal.
+    pub(super) actor: Option<String>,
 }
 
 /// Returns the key of `X-API-Key` or, if that is absent or blank, of `Authorization: Bearer`.

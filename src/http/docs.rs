@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, HeaderName},
+    http::{
+        Method,
+        header::{self, HeaderName},
+    },
     web::{Bytes, ServiceConfig},
 };
 use serde_json::Value;
@@ -17,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::telemetry::Requests;
 
 use super::{
+    access::access,
     endpoint::{self, Endpoint, endpoints},
     entity_tags::EntityTags,
     native::{
@@ -42,9 +46,9 @@ static DESCRIPTION: LazyLock<File> = LazyLock::new(|| {
 pub(super) fn endpoints() -> Vec<Endpoint> {
     use super::docs;
     #[allow(unused_mut, reason = "nothing is added without the page")]
-    let mut all = endpoints! { "server" => [docs::description] };
+    let mut all = endpoints! { "server" => [docs::description: Public] };
     #[cfg(feature = "docs-ui")]
-    all.extend(endpoints! { "server" => [page::page] });
+    all.extend(endpoints! { "server" => [page::page: Public] });
     all
 }
 
@@ -55,7 +59,8 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     #[cfg(feature = "docs-ui")]
     for (path, file) in page::files() {
         let answer = move |request: HttpRequest| std::future::ready(file.answer(&request));
-        let resource = endpoint::at(requests, path, path, "GET, HEAD".to_owned());
+        let resource =
+            endpoint::at(requests, path, path, "GET, HEAD".to_owned(), vec![(Method::GET, access!(Public))]);
         paths.service(
             resource.route(actix_web::web::get().to(answer)).route(actix_web::web::head().to(answer)),
         );
@@ -67,7 +72,6 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     get,
     path = "/openapi.json",
     operation_id = "get_openapi",
-    security(()),
     params(Unless),
     responses(
         (status = 200,

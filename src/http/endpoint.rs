@@ -1,4 +1,4 @@
-//! The endpoints of the API: path, method, handler and description of each.
+//! The endpoints of the API: path, method, handler, description of each, and who may call it.
 //!
 //! The router and the published description are both built from these, so neither can contain an endpoint that the other lacks.
 //! `#[utoipa::path]` above a handler describes its endpoint.
@@ -12,7 +12,10 @@ use utoipa::openapi::{HttpMethod, path::Operation};
 
 use crate::telemetry::Requests;
 
-use super::error::ApiError;
+use super::{
+    access::{Access, Accesses},
+    error::ApiError,
+};
 
 /// One method of one path, with its handler.
 pub(super) struct Endpoint {
@@ -22,15 +25,18 @@ pub(super) struct Endpoint {
     /// The group of the description that it belongs to.
     pub(super) tag: &'static str,
     pub(super) operation: Operation,
+    pub(super) access: Access,
     route: fn() -> Route,
 }
 
-/// The endpoints of these handlers, grouped by the tag of their description, which is the `#[utoipa::path]` of each.
+/// The endpoints of these handlers, each with who may call it, grouped by the tag of their description, which is the
+/// `#[utoipa::path]` of each.
 macro_rules! endpoints {
-    ($($tag:literal => [$($module:ident::$handler:ident),+ $(,)?]),+ $(,)?) => {
+    ($($tag:literal => [$($module:ident::$handler:ident: $($access:ident)|+),+ $(,)?]),+ $(,)?) => {
         pastey::paste! {
             vec![$($($crate::http::endpoint::Endpoint::described_by::<$module::[<__path_ $handler>]>(
                 $tag,
+                $crate::http::access::access!($($access)|+),
                 || actix_web::web::to($module::$handler),
             )),+),+]
         }
@@ -40,7 +46,11 @@ pub(super) use endpoints;
 
 impl Endpoint {
     /// Creates the endpoint of a handler with this description.
-    pub(super) fn described_by<D: utoipa::Path>(tag: &'static str, route: fn() -> Route) -> Self {
+    pub(super) fn described_by<D: utoipa::Path>(
+        tag: &'static str,
+        access: Access,
+        route: fn() -> Route,
+    ) -> Self {
         let method = match D::methods().first() {
             Some(HttpMethod::Post) => Method::POST,
             Some(HttpMethod::Put) => Method::PUT,
@@ -48,17 +58,17 @@ impl Endpoint {
             Some(HttpMethod::Delete) => Method::DELETE,
             _ => Method::GET,
         };
-        Self { path: D::path(), method, tag, operation: D::operation(), route }
+        Self { path: D::path(), method, tag, operation: D::operation(), access, route }
     }
 
     /// Creates the endpoint of a handler that the description leaves out.
-    pub(super) fn undescribed(method: Method, path: &str, route: fn() -> Route) -> Self {
-        Self { path: path.to_owned(), method, tag: "", operation: Operation::default(), route }
+    pub(super) fn undescribed(method: Method, path: &str, access: Access, route: fn() -> Route) -> Self {
+        Self { path: path.to_owned(), method, tag: "", operation: Operation::default(), access, route }
     }
 
-    /// Returns true if it needs no key: its description says `security(())`.
+    /// Returns true if it needs no key.
     pub(super) fn is_public(&self) -> bool {
-        self.operation.security.is_some()
+        self.access == Access::Public
     }
 }
 
@@ -77,7 +87,8 @@ pub(super) fn serve(
         let routes: Vec<_> = routes.collect();
         let allowed: Vec<_> = routes.iter().map(|(method, _)| method.as_str()).collect();
         let path = &endpoints[0].path;
-        let resource = at(requests, path, &pattern(path), allowed.join(", "));
+        let accesses = endpoints.iter().map(|endpoint| (endpoint.method.clone(), endpoint.access)).collect();
+        let resource = at(requests, path, &pattern(path), allowed.join(", "), accesses);
         let add = |resource: Resource, (method, route): (Method, fn() -> Route)| {
             resource.route(route().method(method))
         };
@@ -86,11 +97,17 @@ pub(super) fn serve(
 }
 
 /// Returns a path that answers unknown methods with 405 and the list of `allowed` ones, with or without a key.
-/// Its requests are counted under `path`.
-pub(super) fn at(requests: &Requests, path: &str, pattern: &str, allowed: String) -> Resource {
+/// Its requests are counted under `path`, and let through by `accesses`.
+pub(super) fn at(
+    requests: &Requests,
+    path: &str,
+    pattern: &str,
+    allowed: String,
+    accesses: Vec<(Method, Access)>,
+) -> Resource {
     // `observe` finds it there and counts.
     let counts = requests.route(&path.replace("{model_id}", "{id}"));
-    web::resource(pattern).app_data(counts).default_service(web::to(move || {
+    web::resource(pattern).app_data(counts).app_data(Accesses(accesses)).default_service(web::to(move || {
         std::future::ready(Err::<&str, _>(ApiError::MethodNotAllowed(allowed.clone())))
     }))
 }

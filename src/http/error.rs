@@ -39,6 +39,8 @@ pub(super) enum ApiError {
     KeyMissing,
     #[error("this API key is not valid; send one that this server knows")]
     KeyRefused,
+    #[error("this API key expired at {0}; use another one")]
+    KeyExpired(String),
     #[error("X-Actor contains a control character; send a plain name")]
     ActorRefused,
     #[error("too many wrong API keys came from this address; correct the key and try again in {seconds} s")]
@@ -82,6 +84,7 @@ impl ApiError {
             Self::NoKeyConfigured => "unconfigured",
             Self::TooManyFailures { .. } => "throttled",
             Self::ActorRefused => "actor",
+            Self::KeyExpired(_) => "expired",
             _ => "wrong",
         }
     }
@@ -99,6 +102,7 @@ impl ResponseError for ApiError {
             Self::Registry(error) => match error {
                 RegistryError::Refused(refusal) => match refusal {
                     Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+                    Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
                     Refusal::Conflict(_)
                     | Refusal::ModelExists(_)
@@ -133,7 +137,7 @@ impl ResponseError for ApiError {
             },
             Self::Unfit(_) | Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoKeyConfigured | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::KeyMissing | Self::KeyRefused => StatusCode::UNAUTHORIZED,
+            Self::KeyMissing | Self::KeyRefused | Self::KeyExpired(_) => StatusCode::UNAUTHORIZED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ActorRefused | Self::BodyBroken(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -153,7 +157,7 @@ impl ResponseError for ApiError {
         let status = self.status_code();
         let mut response = HttpResponse::build(status);
         match self {
-            Self::KeyMissing | Self::KeyRefused => {
+            Self::KeyMissing | Self::KeyRefused | Self::KeyExpired(_) => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             Self::MethodNotAllowed(allowed) => {

@@ -217,6 +217,17 @@ impl<'f> Fields<'f> {
         in_body.or(in_query)
     }
 
+    /// Reads a list of strings that must be given.
+    pub(super) fn required_texts(&mut self, name: &str) -> Vec<String> {
+        match self.fields.as_ref().is_some_and(|fields| fields.contains_key(name)) {
+            true => self.texts(name).unwrap_or_default(),
+            false => {
+                self.given::<String>(name);
+                Vec::new()
+            }
+        }
+    }
+
     /// Reads a list of strings, with a fault for each item that is not a string.
     pub(super) fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let items = match self.take(name)? {

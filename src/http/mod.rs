@@ -2,6 +2,7 @@
 //!
 //! A handler extracts, converts, calls the registry and answers. This module must not know SQL or contain a rule of the registry.
 
+mod access;
 mod answer;
 mod api;
 mod app;
@@ -50,7 +51,7 @@ use actix_web::{
 };
 
 use crate::{
-    registry::Registry,
+    registry::{REFRESH_INTERVAL, Registry, RegistryError},
     telemetry::{Requests, Telemetry},
 };
 
@@ -104,6 +105,7 @@ pub fn serve(
         telemetry,
         mlflow_pages: mlflow::Pages::default(),
     });
+    actix_web::rt::spawn(keep_keys_current(app.registry.clone()));
     let builder = Server::build()
         .workers(workers)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
@@ -142,6 +144,17 @@ pub fn serve(
         fn_service(admit).and_then(http)
     })?;
     Ok(builder.run())
+}
+
+/// Learns of keys that other servers have changed, and stores when keys were used, until the system ends.
+async fn keep_keys_current(registry: Registry) {
+    loop {
+        tokio::time::sleep(REFRESH_INTERVAL).await;
+        match registry.refresh_keys().await {
+            Ok(()) | Err(RegistryError::ShuttingDown) => {}
+            Err(error) => tracing::debug!(%error, "the API keys can't be read; this is tried again"),
+        }
+    }
 }
 
 /// Returns the routes and the middleware around them.

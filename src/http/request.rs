@@ -2,7 +2,7 @@
 
 mod query;
 
-use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr, rc::Rc};
+use std::{borrow::Cow, collections::HashSet, future::Ready, net::IpAddr, rc::Rc, sync::Arc};
 
 use actix_web::{
     FromRequest, HttpRequest, dev,
@@ -16,13 +16,15 @@ use percent_encoding::{PercentDecode, percent_decode_str};
 use serde_json::Value;
 
 use crate::{
-    domain::{Precondition, VersionId, VersionRef},
+    domain::{Precondition, Principal, VersionId, VersionRef},
     registry::{Caller, Change, Registry},
 };
 
 use super::{
+    access::Accesses,
     api::Api,
     app::App,
+    auth::Authenticated,
     body::{self, Pieces},
     connection::ConnectionState,
     entity_tags::{EntityTags, revision},
@@ -51,12 +53,15 @@ const FILES_BODY_BYTES: usize = 32 << 20;
 /// The largest body with tags, unless the limit for writes is larger.
 const TAGS_BODY_BYTES: usize = 2 << 20;
 
-/// An authenticated request. Handlers take it first: without a valid key the rest of the request is not read.
+/// An authenticated request whose caller may call this endpoint. Handlers take it first: otherwise the rest of the request is not
+/// read.
 pub(super) struct Call {
     pub(super) app: Data<App>,
     request: HttpRequest,
     payload: dev::Payload,
-    actor: String,
+    principal: Arc<Principal>,
+    /// The name in the audit trail, if it is not the one of the principal.
+    actor: Option<String>,
     peer: Option<IpAddr>,
     query: Vec<(String, String)>,
     /// The query parameters that the handler has read. `/v1` refuses all others.
@@ -80,15 +85,18 @@ impl Call {
         let peer = app.options.proxies.client(request.peer_addr(), request.headers());
         let api = Api::of(request.match_info());
         let is_basic_allowed = api == Api::Mlflow;
-        let actor = app.authenticator.authenticate(request.headers(), peer, is_basic_allowed);
-        let actor = actor.inspect_err(|error| {
+        let caller = app.authenticator.authenticate(&app.registry, request.headers(), peer, is_basic_allowed);
+        let Authenticated { principal, actor } = caller.inspect_err(|error| {
             app.telemetry.connections.authentication_failures(error.authentication_failure()).inc();
         })?;
+        let access = request.app_data::<Accesses>().map(|accesses| accesses.of(request.method()));
+        access.unwrap_or(Accesses::UNLISTED).check(&principal)?;
         let query = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
         Ok(Self {
             app,
             request: request.clone(),
             payload: payload.take(),
+            principal,
             actor,
             peer,
             query,
@@ -131,8 +139,15 @@ impl Call {
         &self.app.registry
     }
 
+    /// Returns who calls, and what the caller may do.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     pub(super) fn caller(&self) -> Caller {
-        Caller { actor: self.actor.clone(), host: self.peer.map(|peer| peer.to_string()) }
+        let actor = self.actor.as_ref().unwrap_or(&self.principal.name).clone();
+        let principal = Arc::clone(&self.principal);
+        Caller { actor, principal, host: self.peer.map(|peer| peer.to_string()) }
     }
 
     /// Returns a segment of the path, counted from 0. Unlike the router, it decodes `%2F` too.

@@ -22,7 +22,7 @@ const REFILL: Duration = Duration::from_secs(1);
 /// Buckets in memory. Beyond that, one is dropped for each new address.
 const MAX_BUCKETS: usize = 8_192;
 /// Valid keys in memory, each with its address. Beyond that, all are dropped and verified again.
-const MAX_KNOWN_KEYS: usize = 8_192;
+const MAX_KNOWN_KEYS: usize = 65_536;
 
 /// The token buckets of all addresses, and the keys that were valid.
 #[derive(Debug, Default)]

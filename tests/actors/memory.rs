@@ -9,9 +9,9 @@ use std::{
 
 use model_registry::{
     domain::{
-        Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
-        ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
-        Timestamp, Version, VersionId, VersionRef,
+        Alias, ApiKey, ComparedVersion, Draft, EventDraft, EventQuery, Holding, KeyQuery, KeyRef, ListQuery,
+        Model, ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange,
+        SearchQuery, Stats, Status, Timestamp, Version, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
@@ -205,6 +205,14 @@ impl ReadStore for MemoryReader {
         absent()
     }
 
+    fn keys(&mut self, _: &KeyQuery) -> Result<Vec<ApiKey>, StoreError> {
+        absent()
+    }
+
+    fn last_registry_event(&mut self) -> Result<i64, StoreError> {
+        absent()
+    }
+
     fn stats(&mut self) -> Result<Stats, StoreError> {
         let total_models = lock(&self.committed).len() as u64;
         Ok(Stats { total_models, by_status: Vec::new(), by_name: Vec::new() })
@@ -362,6 +370,22 @@ impl WriteStore for MemoryWriter {
         _: Option<VersionId>,
         _: Option<VersionId>,
     ) -> Result<Option<Holding>, StoreError> {
+        absent()
+    }
+
+    fn find_key(&mut self, _: &KeyRef) -> Result<Option<ApiKey>, StoreError> {
+        absent()
+    }
+
+    fn insert_key(&mut self, _: &ApiKey) -> Result<i64, StoreError> {
+        absent()
+    }
+
+    fn update_key(&mut self, _: &ApiKey) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn record_key_uses(&mut self, _: &[(i64, String)]) -> Result<(), StoreError> {
         absent()
     }
 

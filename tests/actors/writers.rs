@@ -10,7 +10,7 @@ use std::{
 
 use model_registry::{
     actors::{ActorError, Database},
-    domain::{Gate, GivenTimes, Model, Numbering, Refusal, model::ModelPatch},
+    domain::{Gate, GivenTimes, Model, Numbering, Principal, Refusal, model::ModelPatch},
     store::{
         StoreError, WriteStore, operations,
         postgres::{self, Postgres},
@@ -35,6 +35,7 @@ fn with_postgres<F: Future<Output = ()>>(writers: usize, test: impl FnOnce(Datab
 fn create_model(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreError> {
     let context = operations::Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: now(),
         gate: &Gate::default(),
         max_event_payload_bytes: 65_536,

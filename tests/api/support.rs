@@ -443,6 +443,7 @@ async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: m
         None => None,
     };
     let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
+    registry.load_keys().await.unwrap();
     let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();
     started.send(server.handle()).unwrap();
     server.await.unwrap();

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use model_registry::{
     domain::{
         Digest, Draft, FileRole, Force, Gate, LabelReuse, Manifest, ManifestFile, ManifestSummary, Patch,
-        Precondition, Refusal, SearchQuery, SortKey, Timestamp, Version, VersionRef,
+        Precondition, Principal, Refusal, SearchQuery, SortKey, Timestamp, Version, VersionRef,
         files::{Entry, FileQuery},
         filter::{Filter, Scope},
         manifest::revision_of,
@@ -25,6 +25,7 @@ fn run<T>(
     let gate = Gate::default();
     let context = Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: Timestamp::from_unix_millis(1_769_817_600_000),
         gate: &gate,
         max_event_payload_bytes: 65_536,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 use model_registry::{
     domain::{
         Draft, FileRecord, Force, Gate, GivenTimes, Holding, LabelReuse, ListQuery, Model, Numbering,
-        Precondition, Refusal, Status, Version, VersionRef,
+        Precondition, Principal, Refusal, Status, Version, VersionRef,
         model::ModelPatch,
         query::{HistoryQuery, ModelQuery, TrailQuery},
     },
@@ -26,6 +26,7 @@ pub fn at<T>(
     let gate = Gate::default();
     let context = Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: at_second(second),
         gate: &gate,
         max_event_payload_bytes: 65_536,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model_registry::{
-    domain::{Draft, Gate, Precondition, Status, VersionRef},
+    domain::{Draft, Gate, Precondition, Principal, Status, VersionRef},
     store::{
         Backend as _, ReadStore, SnapshotStore as _, StoreError, Transaction as _, WriteStore,
         operations::{self, Context},
@@ -225,6 +225,7 @@ fn promote(writer: &mut PostgresWriter, id: i64) -> Result<(), StoreError> {
     write_with(writer, |store| {
         let context = Context {
             actor: "ann",
+            principal: &Principal::administrator("ann"),
             now: now(),
             gate: &Gate::default(),
             max_event_payload_bytes: 65_536,

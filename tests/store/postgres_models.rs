@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, thread};
 
 use model_registry::{
     domain::{
-        Draft, Gate, LabelReuse, Precondition, Status, TrailEvent, chain::Link, model::ModelPatch,
+        Draft, Gate, LabelReuse, Precondition, Principal, Status, TrailEvent, chain::Link, model::ModelPatch,
         query::TrailQuery,
     },
     store::{
@@ -26,6 +26,7 @@ fn operate<T>(
 ) -> Result<T, StoreError> {
     let context = Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: now(),
         gate: &Gate::default(),
         max_event_payload_bytes: 65_536,

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use model_registry::{
     domain::{
-        Draft, EventQuery, Gate, LabelReuse, ListQuery, Patch, Precondition, Refusal, Status, Tags,
-        Timestamp, Version, VersionRef, query::TrailQuery,
+        Draft, EventQuery, Gate, LabelReuse, ListQuery, Patch, Precondition, Principal, Refusal, Status,
+        Tags, Timestamp, Version, VersionRef, query::TrailQuery,
     },
     store::{
         StoreError, WriteStore,
@@ -22,6 +22,7 @@ fn run<T>(
     let gate = Gate::default();
     let context = Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: Timestamp::from_unix_millis(1_769_817_600_000),
         gate: &gate,
         max_event_payload_bytes: 65_536,

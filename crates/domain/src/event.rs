@@ -272,7 +272,7 @@ impl EventDraft {
     }
 }
 
-fn shortened(mut values: Object) -> Value {
+pub(crate) fn shortened(mut values: Object) -> Value {
     for value in values.values_mut() {
         let bytes = match value {
             Value::String(text) => text.len(),

@@ -58,7 +58,7 @@ pub use principal::{Grant, Principal, PrincipalKind};
 pub use promotion::Gate;
 pub use query::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats};
 pub use refusal::{Denial, Refusal};
-pub use scope::Scope;
+pub use scope::{Scope, ScopeKind};
 pub use scores::{Score, ScoreChange};
 pub use search::{OrderKey, OrderedQuery, PageStart, Place, SearchQuery};
 pub use status::Status;

@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use crate::{
-    glob::Glob, json::Value, refusal::Refusal, scope::Scope, text_enum::text_enum, timestamp::Timestamp,
+    glob::Glob,
+    json::Value,
+    refusal::Refusal,
+    scope::{Scope, ScopeKind},
+    text_enum::text_enum,
+    timestamp::Timestamp,
 };
 
 /// The maximum number of scopes, and of patterns of models, of a caller.
@@ -102,6 +107,12 @@ impl Grant {
         self.scopes.iter().any(|scope| scope.covers(needed))
     }
 
+    /// Returns true if it includes some scope of this kind.
+    #[must_use]
+    pub fn has_kind(&self, kind: ScopeKind) -> bool {
+        self.scopes.iter().map(Scope::kind).any(|ours| ours == kind || ours == ScopeKind::Admin)
+    }
+
     /// Returns true if it includes changes of this model.
     #[must_use]
     pub fn includes_model(&self, model: &str) -> bool {
@@ -115,7 +126,7 @@ impl Grant {
     pub fn check_covers(&self, other: &Self) -> Result<(), Refusal> {
         let lacks = |what: String| {
             Err(Refusal::Forbidden(format!(
-                "a key may have no more rights than you have, and you lack {what}"
+                "a key may have no more rights than the one that creates it, which lacks {what}"
             )))
         };
         if let Some(scope) = other.scopes.iter().find(|scope| !self.has(scope)) {
@@ -169,19 +180,38 @@ impl Principal {
         if !self.grant.has(needed) {
             return Err(self.lacks(&needed.to_string()));
         }
-        match model {
-            Some(model) if !self.grant.includes_model(model) => Err(Refusal::Forbidden(format!(
-                "{} may change only models that match {}, and not {model:?}",
-                self.name,
-                self.grant.model_names().join(", ")
-            ))),
-            _ => Ok(()),
+        model.map_or(Ok(()), |model| self.require_model(model))
+    }
+
+    /// Checks that the caller may change a model, whatever its scopes are.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] names the models that it may change.
+    pub fn require_model(&self, model: &str) -> Result<(), Refusal> {
+        if self.grant.includes_model(model) {
+            return Ok(());
         }
+        Err(Refusal::Forbidden(format!(
+            "{} may change only models that match {}, and not {model:?}",
+            self.name,
+            self.grant.model_names().join(", ")
+        )))
+    }
+
+    /// Checks that the caller has a scope of one of these kinds.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`] names them.
+    pub fn require_kind(&self, kinds: &[ScopeKind]) -> Result<(), Refusal> {
+        if kinds.iter().any(|kind| self.grant.has_kind(*kind)) {
+            return Ok(());
+        }
+        let names: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+        Err(self.lacks(&names.join(" or ")))
     }
 
     /// Creates the refusal of a call that needs these scopes.
-    #[must_use]
-    pub fn lacks(&self, needed: &str) -> Refusal {
+    fn lacks(&self, needed: &str) -> Refusal {
         Refusal::Forbidden(format!("{} lacks the scope {needed}; use a key that has it", self.name))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{glob::Glob, refusal::Refusal, status::Status};
+use crate::{glob::Glob, refusal::Refusal, status::Status, text_enum::text_enum};
 
 /// One right of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,20 +31,23 @@ pub enum Scope {
     Admin,
 }
 
-/// The scopes without a part after a colon, and the two that have one, for messages and descriptions.
-pub const SCOPE_FORMS: [&str; 11] = [
-    "read",
-    "register",
-    "evaluate",
-    "promote:STATUS",
-    "alias:NAME",
-    "approve",
-    "delete",
-    "policies",
-    "webhooks",
-    "keys",
-    "admin",
-];
+text_enum! {
+    /// The kinds of scopes, each in the form in which it is given.
+    #[allow(missing_docs, reason = "named as the variants of `Scope`")]
+    ScopeKind {
+        Read = "read",
+        Register = "register",
+        Evaluate = "evaluate",
+        Promote = "promote:STATUS",
+        Alias = "alias:NAME",
+        Approve = "approve",
+        Delete = "delete",
+        Policies = "policies",
+        Webhooks = "webhooks",
+        Keys = "keys",
+        Admin = "admin",
+    }
+}
 
 impl Scope {
     /// Reads a scope: `read`, `promote:staging`, `promote:*`, `alias:champion-*`.
@@ -86,7 +89,7 @@ impl Scope {
                 let shown: String = text.chars().take(100).collect();
                 return Err(Refusal::Invalid(format!(
                     "{shown:?} is not a scope; give some of {}",
-                    SCOPE_FORMS.join(", ")
+                    ScopeKind::NAMES.join(", ")
                 )));
             }
         })
@@ -114,29 +117,33 @@ impl Scope {
         }
     }
 
-    /// Returns true if a caller with this scope may do something that needs a scope of the same kind as `other`.
+    /// Returns its kind.
     #[must_use]
-    pub fn is_of_kind(&self, other: &Self) -> bool {
-        *self == Self::Admin || std::mem::discriminant(self) == std::mem::discriminant(other)
+    pub fn kind(&self) -> ScopeKind {
+        match self {
+            Self::Read => ScopeKind::Read,
+            Self::Register => ScopeKind::Register,
+            Self::Evaluate => ScopeKind::Evaluate,
+            Self::Promote(_) => ScopeKind::Promote,
+            Self::Alias(_) => ScopeKind::Alias,
+            Self::Approve => ScopeKind::Approve,
+            Self::Delete => ScopeKind::Delete,
+            Self::Policies => ScopeKind::Policies,
+            Self::Webhooks => ScopeKind::Webhooks,
+            Self::Keys => ScopeKind::Keys,
+            Self::Admin => ScopeKind::Admin,
+        }
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Read => "read",
-            Self::Register => "register",
-            Self::Evaluate => "evaluate",
-            Self::Promote(Some(status)) => return write!(f, "promote:{status}"),
-            Self::Promote(None) => "promote:*",
-            Self::Alias(aliases) => return write!(f, "alias:{aliases}"),
-            Self::Approve => "approve",
-            Self::Delete => "delete",
-            Self::Policies => "policies",
-            Self::Webhooks => "webhooks",
-            Self::Keys => "keys",
-            Self::Admin => "admin",
-        })
+        match self {
+            Self::Promote(Some(status)) => write!(f, "promote:{status}"),
+            Self::Promote(None) => f.write_str("promote:*"),
+            Self::Alias(aliases) => write!(f, "alias:{aliases}"),
+            plain => f.write_str(plain.kind().as_str()),
+        }
     }
 }
 

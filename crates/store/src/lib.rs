@@ -8,6 +8,7 @@ mod backend;
 pub mod copy;
 mod files;
 pub mod hub;
+mod keys;
 pub mod maintenance;
 pub mod operations;
 mod policies;
@@ -21,9 +22,10 @@ pub use policies::{ApprovalQuery, ReadPolicies, Registration, WritePolicies};
 use std::ops::ControlFlow;
 
 use registry_domain::{
-    Alias, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, ListQuery, Model,
-    ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats,
-    Status, Timestamp, TrailEvent, Version, VersionFile, VersionId, VersionRef, VersionRow,
+    Alias, ApiKey, ComparedVersion, DeletedVersion, Draft, Event, EventDraft, EventQuery, Holding, KeyQuery,
+    KeyRef, ListQuery, Model, ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal,
+    ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent, Version, VersionFile, VersionId,
+    VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -142,6 +144,10 @@ pub trait ReadStore: ReadPolicies {
     -> Result<Page, StoreError>;
     /// Returns who held the aliases of a model, newest first.
     fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError>;
+    /// Returns stored API keys, by id.
+    fn keys(&mut self, query: &KeyQuery) -> Result<Vec<ApiKey>, StoreError>;
+    /// Returns the id of the last event of the registry itself, or 0. Each change of a key appends one.
+    fn last_registry_event(&mut self) -> Result<i64, StoreError>;
     /// Counts the versions.
     fn stats(&mut self) -> Result<Stats, StoreError>;
 }
@@ -256,7 +262,17 @@ pub trait WriteStore: WritePolicies {
         except: Option<VersionId>,
     ) -> Result<Option<Holding>, StoreError>;
 
-    /// Appends an event of a version, or of the model itself if `version` is `None`, to the audit trail.
+    /// Returns the stored API key that a reference names.
+    fn find_key(&mut self, key: &KeyRef) -> Result<Option<ApiKey>, StoreError>;
+    /// Adds an API key, and returns its id, which was never used before.
+    fn insert_key(&mut self, key: &ApiKey) -> Result<i64, StoreError>;
+    /// Writes digest and end of a key, and when it was rotated or revoked.
+    fn update_key(&mut self, key: &ApiKey) -> Result<(), StoreError>;
+    /// Writes when keys were used last: ids and times. A use that is known already may be an earlier one.
+    fn record_key_uses(&mut self, uses: &[(i64, String)]) -> Result<(), StoreError>;
+
+    /// Appends an event of a version, or of the model itself if `version` is `None`, to the audit trail. The
+    /// model of events of the registry itself is [`REGISTRY_KEY`](registry_domain::REGISTRY_KEY).
     fn append_event(
         &mut self,
         model: ModelKey,

@@ -5,6 +5,7 @@
 
 mod aliases;
 mod approvals;
+mod keys;
 pub mod mlflow;
 mod models;
 mod policies;
@@ -15,6 +16,7 @@ mod trash;
 
 pub use aliases::{delete_alias, set_alias};
 pub use approvals::{approve, withdraw};
+pub use keys::{create_key, revoke_key, rotate_key};
 pub use models::{create_model, delete_model, restore_model, update_model};
 pub use policies::{delete_policy, set_policy, test_policies};
 pub use production::{promote, rollback};
@@ -26,8 +28,8 @@ use std::cell::RefCell;
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
-    Patch, Precondition, Refusal, Status, Timestamp, Version, VersionId, import::check_number, json,
-    limits::check_metrics,
+    Patch, Precondition, Principal, Refusal, Scope, ScopeKind, Status, Timestamp, Version, VersionId,
+    import::check_number, json, limits::check_metrics, suites::MetricsChange,
 };
 
 use self::{
@@ -41,6 +43,8 @@ use super::{StoreError, WriteStore};
 pub struct Context<'a> {
     /// Written into the audit trail.
     pub actor: &'a str,
+    /// Who may do what.
+    pub principal: &'a Principal,
     /// The clock, read once for the operation.
     pub now: Timestamp,
     /// The condition for production.
@@ -54,6 +58,21 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Checks that the caller may do this with a model.
+    fn require(&self, needed: &Scope, model: &str) -> Result<(), Refusal> {
+        self.principal.require(needed, Some(model))
+    }
+
+    /// Checks that the caller may give a version of this model a status. Whoever takes one out of production must be allowed to
+    /// put one there too.
+    fn require_status(&self, from: Option<Status>, to: Status, model: &str) -> Result<(), Refusal> {
+        self.require(&Scope::of_status(to), model)?;
+        match from {
+            Some(Status::Production) => self.require(&Scope::of_status(Status::Production), model),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the size of an event. Called before anything is written.
     fn checked(&self, event: EventDraft) -> Result<EventDraft, Refusal> {
         event.within(self.max_event_payload_bytes)
@@ -94,6 +113,13 @@ pub fn register(
     reuse: LabelReuse,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    context.require(&Scope::Register, &draft.name)?;
+    if draft.status != Status::default() {
+        context.require_status(None, draft.status, &draft.name)?;
+    }
+    if draft.metrics.contains_key("suites") {
+        context.require(&Scope::Evaluate, &draft.name)?;
+    }
     let model = store.find_model(&draft.name)?;
     let next_number = match &model {
         Some(model) => model.next_number,
@@ -184,6 +210,7 @@ pub fn update(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let before = load_checked(store, id, precondition)?;
+    require_any_change(&before, context)?;
     patch.check_allowed(&before)?;
     let mut after = before.clone();
     patch.apply(&mut after);
@@ -201,6 +228,10 @@ fn write_update(
     if fields.is_empty() {
         return Ok(after);
     }
+    let change = fields
+        .contains(&"metrics")
+        .then(|| MetricsChange::between(before.metrics.as_deref(), after.metrics.as_deref()));
+    require_update(before, &after, fields, change.as_ref(), context)?;
     if let (Some(metrics), true) = (&after.metrics, fields.contains(&"metrics")) {
         check_metrics(before.metrics.as_deref(), metrics, None, context.max_metrics_bytes)?;
     }
@@ -219,7 +250,43 @@ fn write_update(
     }
     record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;
     context.append(store, &after, &event)?;
+    for event in change.into_iter().flat_map(|change| change.events(context.max_event_payload_bytes)) {
+        context.append(store, &after, &event)?;
+    }
     Ok(after)
+}
+
+/// Checks that the caller may change something of a version, before a refusal tells more about it.
+fn require_any_change(version: &Version, context: &Context<'_>) -> Result<(), Refusal> {
+    let kinds = [ScopeKind::Register, ScopeKind::Evaluate, ScopeKind::Promote];
+    context.principal.require_kind(&kinds)?;
+    context.principal.require_model(&version.name)
+}
+
+/// Checks that the caller may change these fields of a version: a status needs the right to it, scores need `evaluate`, and all else
+/// `register`.
+fn require_update(
+    before: &Version,
+    after: &Version,
+    fields: &[&'static str],
+    metrics: Option<&MetricsChange>,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
+    let name = &before.name;
+    let has_new_status = before.status != after.status;
+    if has_new_status {
+        context.require_status(Some(before.status), after.status, name)?;
+    }
+    let has_new_scores = metrics.is_some_and(MetricsChange::has_suites);
+    if has_new_scores {
+        context.require(&Scope::Evaluate, name)?;
+    }
+    let is_only = |field: &&'static str| match *field {
+        "status" => has_new_status,
+        "metrics" => has_new_scores && metrics.is_some_and(|metrics| !metrics.others),
+        _ => false,
+    };
+    if fields.iter().all(is_only) { Ok(()) } else { context.require(&Scope::Register, name) }
 }
 
 /// Merges the scores of a suite into a version's metrics.
@@ -235,6 +302,7 @@ pub fn record_metrics(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let mut version = load_checked(store, id, precondition)?;
+    context.require(&Scope::Evaluate, &version.name)?;
     let before = version.metrics.as_deref();
     let recorded = evaluation.record(before, context.actor, context.now)?;
     check_metrics(before, &recorded.metrics, Some(&evaluation.suite), context.max_metrics_bytes)?;

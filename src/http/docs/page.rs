@@ -46,7 +46,6 @@ pub(super) fn files() -> &'static [(&'static str, File)] {
     get,
     path = "/docs",
     operation_id = "get_docs",
-    security(()),
     params(Unless),
     responses(
         (status = 200,

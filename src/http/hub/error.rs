@@ -77,7 +77,7 @@ pub(in crate::http) fn fail(response: ServiceResponse<BoxBody>, detail: &str) ->
     let (code, message) = match error {
         Some(ApiError::Hub(error)) => (error.code(), detail),
         Some(ApiError::KeyMissing | ApiError::NoKeyConfigured) => (Some("GatedRepo"), detail),
-        Some(ApiError::KeyRefused) => (None, WRONG_KEY),
+        Some(ApiError::KeyRefused | ApiError::KeyExpired(_)) => (None, WRONG_KEY),
         _ => (None, detail),
     };
     let commit = match error {

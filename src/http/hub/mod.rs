@@ -18,6 +18,7 @@ use actix_web::{
 use crate::telemetry::Requests;
 
 use super::{
+    access::{Access, Accesses, access},
     answer::Answer,
     endpoint::{self, Endpoint},
     request::Call,
@@ -26,33 +27,46 @@ use super::{
 pub(super) use error::{HubError, fail};
 pub(super) use path::is_hub;
 
+/// The path of a file.
+pub(super) const FILE: &str = "/{name}/resolve/{revision}/{path}";
+
 /// Makes a route to a handler.
 type Handler = fn() -> Route;
 
 /// Returns the calls. The router tries them in this order: a name and a path may contain slashes, and the handler finds out where
 /// each ends. The calls of a path must be adjacent.
-fn endpoints() -> Vec<Endpoint> {
-    let calls: [(Method, &str, Handler); _] = [
-        (Method::GET, "/api/models", || web::to(models::list)),
-        (Method::GET, "/api/models/{name}/tree/{revision}", || web::to(files::tree)),
-        (Method::GET, "/api/models/{name}/tree/{revision}/{path}", || web::to(files::tree)),
-        (Method::POST, "/api/models/{name}/paths-info/{revision}", || web::to(files::paths_info)),
-        (Method::GET, "/api/models/{name}/revision/{revision}", || web::to(models::at_revision)),
-        (Method::GET, "/api/models/{name}/commits/{revision}", || web::to(models::commits)),
-        (Method::GET, "/api/models/{name}/refs", || web::to(models::refs)),
-        (Method::GET, "/api/models/{name}/auth-check", || web::to(models::auth_check)),
-        (Method::GET, "/api/models/{name}/auth-check/write", || web::to(models::write_check)),
-        (Method::GET, "/api/models/{name}", || web::to(models::get)),
-        (Method::GET, "/api/whoami-v2", || web::to(models::whoami)),
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let calls: [(Method, &str, Access, Handler); _] = [
+        (Method::GET, "/api/models", access!(Read), || web::to(models::list)),
+        (Method::GET, "/api/models/{name}/tree/{revision}", access!(Read), || web::to(files::tree)),
+        (Method::GET, "/api/models/{name}/tree/{revision}/{path}", access!(Read), || web::to(files::tree)),
+        (Method::POST, "/api/models/{name}/paths-info/{revision}", access!(Read), || {
+            web::to(files::paths_info)
+        }),
+        (Method::GET, "/api/models/{name}/revision/{revision}", access!(Read), || {
+            web::to(models::at_revision)
+        }),
+        (Method::GET, "/api/models/{name}/commits/{revision}", access!(Read), || web::to(models::commits)),
+        (Method::GET, "/api/models/{name}/refs", access!(Read), || web::to(models::refs)),
+        (Method::GET, "/api/models/{name}/auth-check", access!(Read), || web::to(models::auth_check)),
+        (Method::GET, "/api/models/{name}/auth-check/write", access!(Read), || web::to(models::write_check)),
+        (Method::GET, "/api/models/{name}", access!(Read), || web::to(models::get)),
+        (Method::GET, "/api/whoami-v2", access!(AnyKey), || web::to(models::whoami)),
     ];
-    calls.into_iter().map(|(method, path, route)| Endpoint::undescribed(method, path, route)).collect()
+    calls
+        .into_iter()
+        .map(|(method, path, access, route)| Endpoint::undescribed(method, path, access, route))
+        .collect()
 }
 
 /// Registers the endpoints, each counted in `requests` by its path. Files are at the root, so all other APIs come first, and paths
 /// that they leave unknown stay unknown.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     for others in ["/api/datasets", "/api/spaces"] {
-        paths.service(web::scope(others).default_service(web::to(only_models)));
+        // Whatever the method is, the answer is the same.
+        let accesses = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let accesses = Accesses(accesses.map(|method| (method, access!(Read))).into());
+        paths.service(web::scope(others).app_data(accesses).default_service(web::to(only_models)));
     }
     let all = endpoints();
     let all: Vec<_> = all.iter().collect();
@@ -60,7 +74,8 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
         path.replace("{name}", "{name:.+}").replace("{path}", "{path:.+}")
     });
     let pattern = "/{name:.+}/resolve/{revision}/{path:.+}";
-    let file = endpoint::at(requests, "/{name}/resolve/{revision}/{path}", pattern, "GET, HEAD".to_owned());
+    let file =
+        endpoint::at(requests, FILE, pattern, "GET, HEAD".to_owned(), vec![(Method::GET, access!(Read))]);
     let file = file.guard(guard::fn_guard(|context| path::is_file(context.head().uri.path())));
     paths.service(file.route(web::get().to(files::resolve)).route(web::head().to(files::resolve)));
 }

@@ -4,12 +4,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        Cursor, DeletedVersion, Holding, ModelSummary, Score, Tags, Timestamp, TrailEvent, Version,
-        VersionFile,
+        ApiKey, Cursor, DeletedVersion, Holding, ModelSummary, Principal, Score, Tags, Timestamp, TrailEvent,
+        Version, VersionFile,
         files::Entry,
         json::{Object, read_object},
         manifest::revision_of,
@@ -176,6 +176,35 @@ pub(in crate::http) fn write_event(out: &mut Vec<u8>, trail: &TrailEvent<'_>) {
     object.end();
 }
 
+/// Returns a stored key, without anything of its secret.
+pub(in crate::http) fn key_json(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.grant.scope_names(),
+        "models": key.grant.model_names(),
+        "expires_at": key.grant.expires_at.map(Timestamp::to_rfc3339),
+        "created_by": key.created_by,
+        "created_at": time(&key.created_at),
+        "rotated_at": key.rotated_at.as_deref().map(time),
+        "last_used_at": key.last_used_at.as_deref().map(time),
+        "revoked_at": key.revoked_at.as_deref().map(time),
+        "revoked_by": key.revoked_by,
+    })
+}
+
+/// Returns a caller and its rights.
+pub(in crate::http) fn principal_json(actor: &str, principal: &Principal) -> Value {
+    json!({
+        "actor": actor,
+        "name": principal.name,
+        "kind": principal.kind.as_str(),
+        "scopes": principal.grant.scope_names(),
+        "models": principal.grant.model_names(),
+        "expires_at": principal.grant.expires_at.map(Timestamp::to_rfc3339),
+    })
+}
+
 /// Returns a stored time in RFC 3339. A time that no server of ours wrote stays as it is.
 pub(super) fn time(stored: &str) -> Cow<'_, str> {
     Timestamp::parse(stored).map_or(Cow::Borrowed(stored), |time| Cow::Owned(time.to_rfc3339()))
@@ -184,7 +213,7 @@ pub(super) fn time(stored: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Digest, Draft, json::Value};
+    use crate::domain::{Digest, Draft};
 
     fn written(version: &Version) -> Value {
         let mut out = Vec::new();

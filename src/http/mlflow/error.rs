@@ -23,6 +23,7 @@ pub(in crate::http) enum MlflowCode {
     EndpointNotFound,
     InternalError,
     InvalidParameterValue,
+    PermissionDenied,
     RequestLimitExceeded,
     ResourceAlreadyExists,
     ResourceConflict,
@@ -38,6 +39,7 @@ impl MlflowCode {
             Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
             Self::InternalError => "INTERNAL_ERROR",
             Self::InvalidParameterValue => "INVALID_PARAMETER_VALUE",
+            Self::PermissionDenied => "PERMISSION_DENIED",
             Self::RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
             Self::ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
             Self::ResourceConflict => "RESOURCE_CONFLICT",
@@ -54,6 +56,7 @@ impl MlflowCode {
             }
             Self::EndpointNotFound | Self::ResourceDoesNotExist => StatusCode::NOT_FOUND,
             Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::RequestLimitExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::ResourceConflict => StatusCode::CONFLICT,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -65,6 +68,7 @@ impl MlflowCode {
     fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthenticated,
+            StatusCode::FORBIDDEN => Self::PermissionDenied,
             StatusCode::NOT_FOUND => Self::EndpointNotFound,
             StatusCode::CONFLICT => Self::ResourceConflict,
             StatusCode::TOO_MANY_REQUESTS => Self::RequestLimitExceeded,
@@ -87,6 +91,7 @@ pub(in crate::http) fn failure(error: &ApiError, request_id: &HeaderValue) -> (S
             | Refusal::TooLarge(_)
             | Refusal::EventTooLarge { .. }
             | Refusal::MetricsTooLarge { .. } => MlflowCode::InvalidParameterValue,
+            Refusal::Forbidden(_) => MlflowCode::PermissionDenied,
             Refusal::NotFound(_) => MlflowCode::ResourceDoesNotExist,
             Refusal::ModelExists(_) => MlflowCode::ResourceAlreadyExists,
             Refusal::Conflict(_)

@@ -22,6 +22,7 @@ use actix_web::{
 use crate::telemetry::Requests;
 
 use super::{
+    access::{Access, access},
     api::{MLFLOW, MLFLOW_SERVER},
     endpoint::{self, Endpoint},
 };
@@ -29,38 +30,46 @@ use super::{
 pub(super) use error::{MlflowCode, failure, plain_failure};
 pub(super) use pages::Pages;
 
-/// The method, the path after the prefix, and the handler of a call.
-type Call = (Method, &'static str, fn() -> Route);
+/// The method, the path after the prefix, who may call, and the handler of a call.
+type Call = (Method, &'static str, Access, fn() -> Route);
 
 /// Returns the calls, with their paths after the prefix. The calls of a path must be adjacent.
-fn endpoints() -> Vec<Endpoint> {
+pub(super) fn endpoints() -> Vec<Endpoint> {
     let calls: [Call; _] = [
-        (Method::GET, "registered-models/get", || web::to(models::get)),
-        (Method::POST, "registered-models/create", || web::to(models::create)),
-        (Method::PATCH, "registered-models/update", || web::to(models::update)),
-        (Method::POST, "registered-models/rename", || web::to(models::rename)),
-        (Method::DELETE, "registered-models/delete", || web::to(models::delete)),
-        (Method::POST, "registered-models/get-latest-versions", || web::to(models::latest_versions)),
-        (Method::GET, "registered-models/get-latest-versions", || web::to(models::latest_versions)),
-        (Method::GET, "registered-models/search", || web::to(search::models)),
-        (Method::POST, "registered-models/set-tag", || web::to(models::set_tag)),
-        (Method::DELETE, "registered-models/delete-tag", || web::to(models::delete_tag)),
-        (Method::GET, "registered-models/alias", || web::to(aliases::get)),
-        (Method::POST, "registered-models/alias", || web::to(aliases::set)),
-        (Method::DELETE, "registered-models/alias", || web::to(aliases::delete)),
-        (Method::GET, "model-versions/get", || web::to(versions::get)),
-        (Method::POST, "model-versions/create", || web::to(versions::create)),
-        (Method::PATCH, "model-versions/update", || web::to(versions::update)),
-        (Method::DELETE, "model-versions/delete", || web::to(versions::delete)),
-        (Method::POST, "model-versions/transition-stage", || web::to(versions::transition_stage)),
-        (Method::GET, "model-versions/get-download-uri", || web::to(versions::download_uri)),
-        (Method::GET, "model-versions/search", || web::to(search::versions)),
-        (Method::POST, "model-versions/set-tag", || web::to(versions::set_tag)),
-        (Method::DELETE, "model-versions/delete-tag", || web::to(versions::delete_tag)),
+        (Method::GET, "registered-models/get", access!(Read), || web::to(models::get)),
+        (Method::POST, "registered-models/create", access!(Register), || web::to(models::create)),
+        (Method::PATCH, "registered-models/update", access!(Register), || web::to(models::update)),
+        (Method::POST, "registered-models/rename", access!(Register), || web::to(models::rename)),
+        (Method::DELETE, "registered-models/delete", access!(Delete), || web::to(models::delete)),
+        (Method::POST, "registered-models/get-latest-versions", access!(Read), || {
+            web::to(models::latest_versions)
+        }),
+        (Method::GET, "registered-models/get-latest-versions", access!(Read), || {
+            web::to(models::latest_versions)
+        }),
+        (Method::GET, "registered-models/search", access!(Read), || web::to(search::models)),
+        (Method::POST, "registered-models/set-tag", access!(Register), || web::to(models::set_tag)),
+        (Method::DELETE, "registered-models/delete-tag", access!(Register), || web::to(models::delete_tag)),
+        (Method::GET, "registered-models/alias", access!(Read), || web::to(aliases::get)),
+        (Method::POST, "registered-models/alias", access!(Alias | Promote), || web::to(aliases::set)),
+        (Method::DELETE, "registered-models/alias", access!(Alias | Promote), || web::to(aliases::delete)),
+        (Method::GET, "model-versions/get", access!(Read), || web::to(versions::get)),
+        (Method::POST, "model-versions/create", access!(Register), || web::to(versions::create)),
+        (Method::PATCH, "model-versions/update", access!(Register), || web::to(versions::update)),
+        (Method::DELETE, "model-versions/delete", access!(Delete), || web::to(versions::delete)),
+        (Method::POST, "model-versions/transition-stage", access!(Promote), || {
+            web::to(versions::transition_stage)
+        }),
+        (Method::GET, "model-versions/get-download-uri", access!(Read), || web::to(versions::download_uri)),
+        (Method::GET, "model-versions/search", access!(Read), || web::to(search::versions)),
+        (Method::POST, "model-versions/set-tag", access!(Register), || web::to(versions::set_tag)),
+        (Method::DELETE, "model-versions/delete-tag", access!(Register), || web::to(versions::delete_tag)),
     ];
     calls
         .into_iter()
-        .map(|(method, path, route)| Endpoint::undescribed(method, &format!("{}/{path}", MLFLOW[0]), route))
+        .map(|(method, path, access, route)| {
+            Endpoint::undescribed(method, &format!("{}/{path}", MLFLOW[0]), access, route)
+        })
         .collect()
 }
 
@@ -76,9 +85,12 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
         });
         paths.service(scope);
     }
-    let version = Endpoint::undescribed(Method::GET, "/version", || web::to(server::version));
+    let version =
+        Endpoint::undescribed(Method::GET, "/version", access!(Public), || web::to(server::version));
     let info = MLFLOW_SERVER.map(|prefix| {
-        Endpoint::undescribed(Method::GET, &format!("{prefix}/server-info"), || web::to(server::info))
+        Endpoint::undescribed(Method::GET, &format!("{prefix}/server-info"), access!(Public), || {
+            web::to(server::info)
+        })
     });
     let public: Vec<_> = info.iter().chain([&version]).collect();
     endpoint::serve(paths, requests, &public, str::to_owned);

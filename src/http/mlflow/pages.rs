@@ -105,10 +105,11 @@ pub(super) fn offset_of(token: &str) -> Result<u64, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::query::CursorKey;
+    use crate::domain::{Principal, query::CursorKey};
 
     fn list(actor: &str, filter: &str) -> List {
-        let caller = Caller { actor: actor.to_owned(), host: None };
+        let caller =
+            Caller { actor: actor.to_owned(), principal: Principal::administrator(actor).into(), host: None };
         List::of(&caller, Scope::Models, filter, &[], 2)
     }
 

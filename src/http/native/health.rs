@@ -16,7 +16,6 @@ use super::{
     get,
     path = "/",
     operation_id = "get_service",
-    security(()),
     responses((status = 200, description = "The name of the service.", body = Service)),
 )]
 pub(super) async fn service() -> HttpResponse {
@@ -28,7 +27,6 @@ pub(super) async fn service() -> HttpResponse {
     get,
     path = "/health",
     operation_id = "get_health",
-    security(()),
     responses((status = 200, description = "The server runs.", body = Health)),
 )]
 pub(super) async fn health() -> HttpResponse {
@@ -42,7 +40,6 @@ pub(super) async fn health() -> HttpResponse {
     get,
     path = "/ready",
     operation_id = "get_ready",
-    security(()),
     responses(
         (status = 200, description = "A write would be kept.", body = Health),
         (status = 503, description = "A write would fail; `detail` says why.", body = Failure),

@@ -27,19 +27,19 @@ const PLAIN_ID: &str = "{model_id:[0-9]+}";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints! {
         "models" => [
-            models::list,
-            models::register,
-            models::get,
-            models::update,
-            models::delete,
-            models::get_by_name,
-            models::list_by_status,
+            models::list: Read,
+            models::register: Register,
+            models::get: Read,
+            models::update: Register | Evaluate | Promote,
+            models::delete: Delete,
+            models::get_by_name: Read,
+            models::list_by_status: Read,
         ],
-        "metrics" => [metrics::suites, metrics::record],
-        "promotion" => [promotion::promote, promotion::production],
-        "audit" => [events::list],
-        "overview" => [overview::compare, overview::stats, overview::queues, telemetry::metrics],
-        "server" => [health::service, health::health, health::ready],
+        "metrics" => [metrics::suites: Read, metrics::record: Evaluate],
+        "promotion" => [promotion::promote: Promote, promotion::production: Read],
+        "audit" => [events::list: Read],
+        "overview" => [overview::compare: Read, overview::stats: Read, overview::queues: Read, telemetry::metrics: Read],
+        "server" => [health::service: Public, health::health: Public, health::ready: Public],
     }
 }
 

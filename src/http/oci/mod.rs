@@ -16,7 +16,13 @@ use actix_web::{
 
 use crate::{registry::RegistryError, telemetry::Requests};
 
-use super::{answer::Answer, endpoint, error::ApiError, request::Call};
+use super::{
+    access::{Access, access},
+    answer::Answer,
+    endpoint,
+    error::ApiError,
+    request::Call,
+};
 
 pub(super) use error::{OciError, error_body};
 
@@ -25,22 +31,40 @@ const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/
 /// The digest of the blob in an answer.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
+const VERSION: &str = "/v2/";
+const UPLOADS: &str = "/v2/{name}/blobs/uploads/";
+const UPLOAD: &str = "/v2/{name}/blobs/uploads/{upload}";
+const BLOB: &str = "/v2/{name}/blobs/{digest}";
+
+/// Returns who may call each method of each path.
+pub(super) fn accesses() -> Vec<(Method, &'static str, Access)> {
+    vec![
+        (Method::GET, VERSION, access!(AnyKey)),
+        (Method::POST, UPLOADS, access!(Register)),
+        (Method::GET, UPLOAD, access!(Register)),
+        (Method::PATCH, UPLOAD, access!(Register)),
+        (Method::PUT, UPLOAD, access!(Register)),
+        (Method::DELETE, UPLOAD, access!(Register)),
+        (Method::GET, BLOB, access!(Read)),
+        (Method::DELETE, BLOB, access!(Delete)),
+    ]
+}
+
 /// Registers the routes. Names may contain slashes, so the longest routes come first.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
-    let at = |path, pattern: &str, allowed: &str| endpoint::at(requests, path, pattern, allowed.to_owned());
+    let at = |path: &'static str, pattern: &str, allowed: &str| {
+        let accesses = accesses().into_iter().filter(|(_, listed, _)| *listed == path);
+        let accesses = accesses.map(|(method, _, access)| (method, access)).collect();
+        endpoint::at(requests, path, pattern, allowed.to_owned(), accesses)
+    };
     for pattern in ["/v2", "/v2/"] {
-        let resource = at("/v2/", pattern, "GET, HEAD");
+        let resource = at(VERSION, pattern, "GET, HEAD");
         paths.service(resource.route(web::get().to(version)).route(web::head().to(version)));
     }
-    let uploads = "/v2/{name}/blobs/uploads/";
     for pattern in ["/v2/{name:.+}/blobs/uploads/", "/v2/{name:.+}/blobs/uploads"] {
-        paths.service(at(uploads, pattern, "POST").route(web::post().to(uploads::begin)));
+        paths.service(at(UPLOADS, pattern, "POST").route(web::post().to(uploads::begin)));
     }
-    let upload = at(
-        "/v2/{name}/blobs/uploads/{upload}",
-        "/v2/{name:.+}/blobs/uploads/{upload}",
-        "GET, PATCH, PUT, DELETE",
-    );
+    let upload = at(UPLOAD, "/v2/{name:.+}/blobs/uploads/{upload}", "GET, PATCH, PUT, DELETE");
     paths.service(
         upload
             .route(web::get().to(uploads::status))
@@ -48,7 +72,7 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
             .route(web::put().to(uploads::finish))
             .route(web::delete().to(uploads::cancel)),
     );
-    let blob = at("/v2/{name}/blobs/{digest}", "/v2/{name:.+}/blobs/{digest}", "GET, HEAD");
+    let blob = at(BLOB, "/v2/{name:.+}/blobs/{digest}", "GET, HEAD");
     paths.service(
         blob.route(web::get().to(blobs::get))
             .route(web::head().to(blobs::get))

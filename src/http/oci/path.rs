@@ -20,6 +20,20 @@ const BLOBS: &str = "/blobs/";
 /// # Errors
 /// [`OciError::Name`] if the name is invalid.
 pub(super) fn blobs(call: &Call) -> Result<String, ApiError> {
+    named(call).map(|(path, _)| path)
+}
+
+/// Returns the same of an upload, which is for a model that the caller may change.
+///
+/// # Errors
+/// As [`blobs`], and [`Refusal::Forbidden`](crate::domain::Refusal::Forbidden).
+pub(super) fn for_upload(call: &Call) -> Result<String, ApiError> {
+    let (path, model) = named(call)?;
+    call.principal().require_model(&model)?;
+    Ok(path)
+}
+
+fn named(call: &Call) -> Result<(String, String), ApiError> {
     let path = call.path_as_sent();
     let end = path.trim_end_matches('/').strip_suffix("/uploads").map(str::len);
     // The part after it has no slash.
@@ -32,7 +46,7 @@ pub(super) fn blobs(call: &Call) -> Result<String, ApiError> {
         && decoded.split('/').all(|part| !matches!(part, "" | "." | ".."))
         && !decoded.contains(char::is_control);
     if is_valid {
-        return Ok(format!("/v2/{name}{BLOBS}"));
+        return Ok((format!("/v2/{name}{BLOBS}"), decoded.into_owned()));
     }
     Err(OciError::Name(decoded.into_owned()).into())
 }

@@ -25,7 +25,7 @@ const UPLOAD_ID: &str = "docker-upload-uuid";
 
 /// Begins an upload; with `digest` the body is the whole blob; with `mount` nothing is uploaded if the blob is there.
 pub(super) async fn begin(mut call: Call) -> Answer {
-    let blobs = path::blobs(&call)?;
+    let blobs = path::for_upload(&call)?;
     if let Some(mount) = call.query_not_empty("mount") {
         let digest = path::parse_digest(&mount)?;
         if call.registry().find_blob(digest).await?.is_some() {
@@ -51,21 +51,21 @@ pub(super) async fn begin(mut call: Call) -> Answer {
 
 /// Answers how much of an upload has arrived.
 pub(super) async fn status(call: Call) -> Answer {
-    let (blobs, id) = (path::blobs(&call)?, path::upload(&call)?);
+    let (blobs, id) = (path::for_upload(&call)?, path::upload(&call)?);
     let size_bytes = call.registry().upload_size(id).await?;
     Ok(progress(StatusCode::NO_CONTENT, &blobs, id, size_bytes).finish())
 }
 
 /// Appends the body to an upload: as a chunk with `Content-Range`, or as it comes.
 pub(super) async fn append(mut call: Call) -> Answer {
-    let (blobs, id) = (path::blobs(&call)?, path::upload(&call)?);
+    let (blobs, id) = (path::for_upload(&call)?, path::upload(&call)?);
     let writer = continued(&mut call, id).await?;
     Ok(progress(StatusCode::ACCEPTED, &blobs, id, writer.size_bytes()).finish())
 }
 
 /// Ends an upload, after a last piece if there is a body: the blob is there if the digest agrees.
 pub(super) async fn finish(mut call: Call) -> Answer {
-    let (blobs, id) = (path::blobs(&call)?, path::upload(&call)?);
+    let (blobs, id) = (path::for_upload(&call)?, path::upload(&call)?);
     let digest = call.query_not_empty("digest").ok_or(OciError::NoDigest)?;
     let digest = path::parse_digest(&digest)?;
     let writer = continued(&mut call, id).await?;
@@ -75,7 +75,7 @@ pub(super) async fn finish(mut call: Call) -> Answer {
 
 /// Cancels an upload.
 pub(super) async fn cancel(call: Call) -> Answer {
-    path::blobs(&call)?;
+    path::for_upload(&call)?;
     call.registry().cancel_upload(path::upload(&call)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -80,6 +80,15 @@ fn completed(endpoint: &Endpoint) -> Value {
     if endpoint.is_public() {
         operation["security"] = json!([]);
     } else {
+        let scopes = endpoint.access.scopes();
+        if !scopes.is_empty() {
+            let described = operation["description"].as_str().unwrap_or_default();
+            let names: Vec<_> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
+            let needs = format!("{described}\n\nNeeds the scope {}.", names.join(" or "));
+            operation["description"] = needs.trim_start().into();
+            shared.push(("403", "Forbidden"));
+        }
+        operation["x-scopes"] = scopes.into();
         shared.extend([("400", "BadRequest"), ("401", "Unauthorized"), ("429", "TooManyRequests")]);
         shared.extend([("500", "InternalServerError"), ("503", "ServiceUnavailable")]);
     }

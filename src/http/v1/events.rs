@@ -1,7 +1,4 @@
-//! `/v1/events`: the audit trail; and `/v1/whoami`: the name of the caller in it.
-
-use actix_web::HttpResponse;
-use serde_json::json;
+//! `/v1/events`: the audit trail.
 
 use crate::domain::{EventQuery, query::TrailQuery};
 
@@ -12,7 +9,7 @@ use super::{
         request::Call,
         rows::{EventList, Events},
     },
-    schema::{EventPageV1, WhoAmI},
+    schema::EventPageV1,
 };
 
 /// List the audit trail
@@ -53,16 +50,4 @@ pub(super) async fn list(mut call: Call) -> Answer {
     let query = TrailQuery { before: after?.map(|cursor| cursor.id), ..query };
     let (events, _) = Events::list(&call.app, EventList::Trail(query)).await?;
     Ok(answer::rows(&call, events))
-}
-
-/// Get the name of the caller
-#[utoipa::path(
-    get,
-    path = "/v1/whoami",
-    operation_id = "v1_whoami",
-    responses((status = 200, description = "The name.", body = WhoAmI), DoesNotFit),
-)]
-pub(super) async fn whoami(mut call: Call) -> Answer {
-    call.check()?;
-    Ok(HttpResponse::Ok().json(json!({ "actor": call.caller().actor })))
 }

@@ -6,6 +6,7 @@ mod aliases;
 mod bodies;
 mod events;
 mod files;
+mod keys;
 mod models;
 mod path;
 mod schema;
@@ -29,38 +30,46 @@ pub(super) use schema::all as schemas;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints! {
         "v1: models" => [
-            models::list,
-            models::create,
-            models::get,
-            models::update,
-            models::delete,
-            models::restore,
-            tags::set_model_tag,
-            tags::delete_model_tag,
+            models::list: Read,
+            models::create: Register,
+            models::get: Read,
+            models::update: Register,
+            models::delete: Delete,
+            models::restore: Delete,
+            tags::set_model_tag: Register,
+            tags::delete_model_tag: Register,
         ],
         "v1: versions" => [
-            versions::list,
-            versions::register,
-            versions::get,
-            versions::update,
-            versions::delete,
-            versions::restore,
-            tags::set_version_tag,
-            tags::delete_version_tag,
-            files::list,
-            scores::get,
-            scores::record,
-            search::search,
-            versions::get_by_id,
+            versions::list: Read,
+            versions::register: Register,
+            versions::get: Read,
+            versions::update: Register | Evaluate | Promote,
+            versions::delete: Delete,
+            versions::restore: Delete,
+            tags::set_version_tag: Register,
+            tags::delete_version_tag: Register,
+            files::list: Read,
+            scores::get: Read,
+            scores::record: Evaluate,
+            search::search: Read,
+            versions::get_by_id: Read,
         ],
         "v1: aliases" => [
-            aliases::list,
-            aliases::set,
-            aliases::delete,
-            aliases::history,
-            aliases::rollback,
+            aliases::list: Read,
+            aliases::set: Alias | Promote,
+            aliases::delete: Alias | Promote,
+            aliases::history: Read,
+            aliases::rollback: Promote,
         ],
-        "v1: audit" => [events::list, events::whoami],
+        "v1: audit" => [events::list: Read],
+        "v1: keys" => [
+            keys::whoami: AnyKey,
+            keys::list: Keys,
+            keys::create: Keys,
+            keys::get: Keys,
+            keys::revoke: Keys,
+            keys::rotate: Keys,
+        ],
     }
 }
 

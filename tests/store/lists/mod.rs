@@ -7,7 +7,9 @@ use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
 use fastrand::Rng;
 use model_registry::{
-    domain::{Draft, Gate, LabelReuse, ListQuery, Order, Patch, Precondition, Sort, Status, Timestamp},
+    domain::{
+        Draft, Gate, LabelReuse, ListQuery, Order, Patch, Precondition, Principal, Sort, Status, Timestamp,
+    },
     store::{
         ReadStore, Transaction, WriteStore,
         operations::{self, Context},
@@ -96,6 +98,7 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
     fn operate<A>(&mut self, operate: impl FnOnce(&mut dyn WriteStore, &Context<'_>) -> A) -> A {
         let context = Context {
             actor: "ann",
+            principal: &Principal::administrator("ann"),
             now: self.now(),
             gate: &Gate::default(),
             max_event_payload_bytes: 65_536,

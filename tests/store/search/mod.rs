@@ -9,7 +9,7 @@ use fastrand::Rng;
 use model_registry::{
     domain::{
         Digest, Draft, Evaluation, Filter, Force, Gate, LabelReuse, ListQuery, Order, Patch, Precondition,
-        SearchQuery, SortKey, Status, Tags, Timestamp, Version, VersionFile,
+        Principal, SearchQuery, SortKey, Status, Tags, Timestamp, Version, VersionFile,
         filter::{Attribute, Field, Scope, Value},
         json::read_object,
         scores::score,
@@ -40,6 +40,7 @@ fn operate<T>(
     let gate = Gate::default();
     let context = Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: Timestamp::from_unix_millis(START + second * 1_000),
         gate: &gate,
         max_event_payload_bytes: 65_536,

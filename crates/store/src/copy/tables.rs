@@ -159,7 +159,7 @@ macro_rules! version_columns {
 }
 
 /// The tables in the order in which they are copied. The lookup tables are not among them: they are derived from versions.
-pub(crate) static TABLES: [Table; 13] = [
+pub(crate) static TABLES: [Table; 14] = [
     Table {
         name: "registered_models",
         key: 1,
@@ -273,6 +273,24 @@ pub(crate) static TABLES: [Table; 13] = [
         key: 1,
         columns: &[("model_key", Integer), ("last_event_id", Integer), ("hash", Bytes)],
     },
+    Table {
+        name: "api_keys",
+        key: 1,
+        columns: &[
+            ("id", Integer),
+            ("name", Text),
+            ("digest", Bytes),
+            ("scopes", Text),
+            ("models", Text),
+            ("expires_at", Text),
+            ("created_by", Text),
+            ("created_at", Text),
+            ("rotated_at", Text),
+            ("last_used_at", Text),
+            ("revoked_at", Text),
+            ("revoked_by", Text),
+        ],
+    },
     // After the events, with which PostgreSQL keeps it.
     Table {
         name: VERSION_HEADS,
@@ -286,4 +304,5 @@ pub(crate) const EVENTS: &str = "model_events";
 /// The last event of each version, and how many it has; columns of PostgreSQL's events.
 pub(crate) const VERSION_HEADS: &str = "version_heads";
 /// The tables that give out ids, which are never given out again.
-pub(crate) const NUMBERED: [&str; 5] = ["models", EVENTS, "registered_models", "holdings", "approvals"];
+pub(crate) const NUMBERED: [&str; 6] =
+    ["models", EVENTS, "registered_models", "holdings", "api_keys", "approvals"];

@@ -1,7 +1,7 @@
 //! Aliases: names that point to one version of their model.
 
 use registry_domain::{
-    EventDraft, PRODUCTION_ALIAS, Refusal, Status, Version,
+    EventDraft, PRODUCTION_ALIAS, Refusal, Scope, Status, Version,
     limits::check_reason,
     model::{check_alias_count, check_holder},
 };
@@ -31,6 +31,7 @@ pub fn set_alias(
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    require(name, alias, Status::Production, context)?;
     reason.map_or(Ok(()), check_reason)?;
     let model = load_model(store, name)?;
     if alias == PRODUCTION_ALIAS {
@@ -76,6 +77,7 @@ pub fn delete_alias(
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    require(name, alias, Status::AFTER_PRODUCTION, context)?;
     reason.map_or(Ok(()), check_reason)?;
     let model = load_model(store, name)?;
     let holder = find_holder(store, model.key, name, alias)?;
@@ -91,4 +93,12 @@ pub fn delete_alias(
     store.end_holding(model.key, alias, &context.now.to_string())?;
     context.append(store, &holder, &event)?;
     Ok(holder)
+}
+
+/// Checks that the caller may move an alias. `production` is a status: `to` is the one that its version gets.
+pub(super) fn require(name: &str, alias: &str, to: Status, context: &Context<'_>) -> Result<(), Refusal> {
+    if alias == PRODUCTION_ALIAS {
+        return context.require_status(Some(Status::Production), to, name);
+    }
+    context.require(&Scope::of_alias(alias), name)
 }

@@ -1,7 +1,7 @@
 //! Approvals of versions, and requests for them.
 
 use registry_domain::{
-    Approval, ApprovalKind, ApprovedState, EventDraft, EventKind, Refusal, Version, VersionId,
+    Approval, ApprovalKind, ApprovedState, EventDraft, EventKind, Refusal, Scope, Version, VersionId,
     approval::{already_given, check_approver, check_comment, check_count},
     policy::check_target,
 };
@@ -27,6 +27,7 @@ pub fn approve(
     comment.map_or(Ok(()), check_comment)?;
     let version = store.find(id)?.ok_or_else(|| Refusal::no_version(id))?;
     if kind == ApprovalKind::Approval {
+        context.require(&Scope::Approve, &version.name)?;
         let registered_by = store.registration(id)?.and_then(|registration| registration.actor);
         check_approver(context.actor, &version, registered_by.as_deref())?;
     }

@@ -1,7 +1,7 @@
 //! Changes that only MLflow's API makes: a version whose label is its number, copies of versions, and stages.
 
 use registry_domain::{
-    Draft, LabelReuse, Model, Provenance, Refusal, Status, Tags, Version,
+    Draft, LabelReuse, Model, Provenance, Refusal, Scope, Status, Tags, Version,
     mlflow::{CopyOf, Origin, Source, Submission, Transition, check_copy, is_prompt, prompt_copied},
 };
 
@@ -27,6 +27,7 @@ pub fn create_version(
     host: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    context.require(&Scope::Register, &submission.model)?;
     let source = submission.source()?;
     let model = find_named(store, &submission.model)?;
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -130,14 +131,17 @@ pub fn transition(
     let Transition { model: name, number, to, archive_others } = transition;
     let model = load_model(store, name)?;
     let version = find_number(store, model.key, name, *number)?;
+    context.require_status(Some(version.status), *to, name)?;
     let after = Version { status: *to, ..version.clone() };
     let mut admission = admit(store, Candidate::from(&after), Some(version.status), None, context)?;
     if let (Some(incumbent), true) = (&mut admission.incumbent, archive_others) {
+        context.require_status(None, Status::Archived, name)?;
         incumbent.to = Status::Archived;
     }
     if *archive_others && *to != Status::Production {
         for id in store.versions_with_status(model.key, *to)? {
             if let Some(other) = store.find(id)?.filter(|other| other.id != version.id) {
+                context.require_status(None, Status::Archived, name)?;
                 change_status(store, other, Status::Archived, Admission::default(), None, context)?;
             }
         }
@@ -158,6 +162,7 @@ pub fn delete_alias(
     alias: &str,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
+    super::aliases::require(name, alias, Status::AFTER_PRODUCTION, context)?;
     let model = load_model(store, name)?;
     if find_holder(store, model.key, name, alias)?.is_some() {
         super::delete_alias(store, name, alias, None, None, context)?;

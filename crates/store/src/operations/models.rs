@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use registry_domain::{
-    EventDraft, EventKind, Force, GivenTimes, Model, Numbering, Precondition, Refusal, Timestamp, VersionId,
-    limits::check_name, model::ModelPatch,
+    EventDraft, EventKind, Force, GivenTimes, Model, Numbering, Precondition, Refusal, Scope, Status,
+    Timestamp, VersionId, limits::check_name, model::ModelPatch,
 };
 
 use super::{
     Context, load_model,
     policies::check_renamed,
-    trash::{delete_unchecked, restore_unchecked},
+    trash::{delete_unchecked, require_restore, restore_unchecked},
 };
 use crate::{StoreError, WriteStore};
 
@@ -42,6 +42,7 @@ pub fn create_model(
     numbering: Numbering,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
+    context.require(&Scope::Register, name)?;
     check_name("name", name)?;
     times.check(context.now)?;
     let mut model = new_model(name, times, context.now);
@@ -66,6 +67,7 @@ pub fn update_model(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
+    context.require(&Scope::Register, name)?;
     let before = load_model(store, name)?;
     precondition.check_model(&before)?;
     let mut after = before.clone();
@@ -74,6 +76,7 @@ pub fn update_model(
         return Ok(before);
     }
     if after.name != before.name {
+        context.require(&Scope::Register, &after.name)?;
         check_new_name(store, &after.name)?;
         check_renamed(store, before.key, [&before.name, &after.name], context)?;
     }
@@ -112,8 +115,12 @@ pub fn delete_model(
     precondition: &Precondition,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
+    context.require(&Scope::Delete, name)?;
     let model = load_model(store, name)?;
     precondition.check_model(&model)?;
+    if store.find_production(name)?.is_some() {
+        context.require_status(None, Status::Production, name)?;
+    }
     let versions = store.versions_of(model.key)?;
     if force != Force::All {
         // One version at a time: together their metrics may not fit into memory.
@@ -145,6 +152,7 @@ pub fn restore_model(
     name: &str,
     context: &Context<'_>,
 ) -> Result<Model, StoreError> {
+    context.require(&Scope::Delete, name)?;
     let model = store
         .find_deleted_model(name)?
         .ok_or_else(|| Refusal::NotFound(format!("there is no deleted model {name:?}")))?;
@@ -154,11 +162,15 @@ pub fn restore_model(
         ))
         .into());
     }
+    let versions = store.deleted_with_model(model.key)?;
+    for id in &versions {
+        store.find_deleted(*id)?.map_or(Ok(()), |version| require_restore(&version, context))?;
+    }
     let updated_at = context.now.after(&model.updated_at).to_string();
     store.set_model_deleted(model.key, None, &updated_at)?;
     context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::RestoreModel, &model.name))?;
     // No version has the name of the model, so all labels are free, and no rule can refuse one of these.
-    for id in store.deleted_with_model(model.key)? {
+    for id in versions {
         if let Some(version) = store.find_deleted(id)? {
             restore_unchecked(store, version, context)?;
         }

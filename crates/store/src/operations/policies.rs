@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use registry_domain::{
     Approval, ApprovalKind, ApprovedState, EventDraft, EventKind, Manifest, ModelKey, PRODUCTION_ALIAS,
-    Policy, REGISTRY_KEY, Refusal, Status, StoredPolicy, Version, VersionFile, VersionId,
+    Policy, REGISTRY_KEY, Refusal, Scope, Status, StoredPolicy, Version, VersionFile, VersionId,
     policy::{
         Actor, Budget, Inputs, Parsed, REQUIRED_SUITE, Subject, Verdict, check_count, inputs::digest,
         verdict::check,
@@ -118,7 +118,11 @@ fn judge_by(
         false => Vec::new(),
     };
     let candidate = subject(store, candidate.version.clone(), candidate.manifest, needs, context)?;
-    let actor = Actor { name: context.actor.to_owned(), kind: "key", scopes: Vec::new() };
+    let actor = Actor {
+        name: context.actor.to_owned(),
+        kind: context.principal.kind.as_str(),
+        scopes: context.principal.grant.scope_names(),
+    };
     let inputs = Inputs {
         candidate: &candidate,
         current: current.as_ref(),
@@ -283,6 +287,7 @@ pub fn set_policy(
     context: &Context<'_>,
 ) -> Result<StoredPolicy, StoreError> {
     policy.check()?;
+    context.require(&Scope::Policies, &policy.models)?;
     let before = store.find_policy(&policy.name)?;
     let active = before.as_ref().filter(|before| !before.is_deleted);
     if let Some(same) = active.filter(|before| before.policy == *policy) {
@@ -314,6 +319,7 @@ pub fn delete_policy(
     }
     let before = store.find_policy(name)?.filter(|before| !before.is_deleted);
     let before = before.ok_or_else(|| Refusal::no_policy(name))?;
+    context.require(&Scope::Policies, &before.policy.models)?;
     let event =
         EventDraft::of_policy(EventKind::DeletePolicy, name, before.version, Some(&before.policy), None);
     write_version(store, before.policy, before.version + 1, true, &event, context)

@@ -27,6 +27,7 @@ pub fn promote(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let version = load_checked(store, id, precondition)?;
+    context.require_status(Some(version.status), to, &version.name)?;
     promote_loaded(store, version, to, reason, context)
 }
 
@@ -97,6 +98,7 @@ pub fn rollback(
     reason: &str,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
+    context.require_status(None, Status::Production, name)?;
     check_reason(reason)?;
     let model = load_model(store, name)?;
     let incumbent = store.find_production(name)?.map(Incumbent::of);

@@ -1,8 +1,10 @@
 //! Tags of versions.
 
-use registry_domain::{EventDraft, Patch, Precondition, Refusal, Tags, Version, VersionId, tags::TagChanges};
+use registry_domain::{
+    EventDraft, Patch, Precondition, Refusal, Scope, Tags, Version, VersionId, tags::TagChanges,
+};
 
-use super::{Context, load_checked, write_update};
+use super::{Context, load_checked, require_any_change, write_update};
 use crate::{StoreError, WriteStore};
 
 /// Sets a tag of a version; an empty value makes it one without a value. An immutable version accepts it. Setting the value
@@ -20,6 +22,7 @@ pub fn set_tag(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let version = load_checked(store, id, precondition)?;
+    context.require(&Scope::Register, &version.name)?;
     let mut tags = Tags::of(&version);
     let before = tags.set(key, value)?;
     if before.as_deref() == Some(value) {
@@ -40,6 +43,7 @@ pub fn delete_tag(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let version = load_checked(store, id, precondition)?;
+    context.require(&Scope::Register, &version.name)?;
     let mut tags = Tags::of(&version);
     let Some(before) = tags.remove(key) else {
         return Err(Refusal::NotFound(format!("version {id} has no tag {key:?}")).into());
@@ -79,6 +83,7 @@ pub fn update_with_tags(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let before = load_checked(store, id, precondition)?;
+    require_any_change(&before, context)?;
     patch.check_allowed(&before)?;
     let mut after = before.clone();
     patch.apply(&mut after);
@@ -89,6 +94,7 @@ pub fn update_with_tags(
     let (had, has) = (Tags::of(&before), Tags::of(&after));
     if had != has && !fields.contains(&"tags") {
         if let (true, Some((key, _))) = (fields.is_empty() && changes.len() == 1, changes.first_key_value()) {
+            context.require(&Scope::Register, &before.name)?;
             let event = EventDraft::tag(key, had.get(key), has.get(key));
             return write_tags(store, before, has, event, context);
         }

@@ -1,7 +1,7 @@
 //! Deleting versions, and taking them out of the trash.
 
 use registry_domain::{
-    EventDraft, EventKind, Force, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId,
+    EventDraft, EventKind, Force, PRODUCTION_ALIAS, Precondition, Refusal, Scope, Status, Version, VersionId,
 };
 
 use super::{
@@ -22,6 +22,10 @@ pub fn delete(
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let version = load_checked(store, id, precondition)?;
+    context.require(&Scope::Delete, &version.name)?;
+    if version.status == Status::Production {
+        context.require_status(None, Status::Production, &version.name)?;
+    }
     version.check_deletable(force)?;
     let aliases = store.aliases(version.model)?.into_iter().filter(|alias| alias.version == id);
     let aliases: Vec<_> = aliases.map(|alias| alias.name).collect();
@@ -73,6 +77,7 @@ pub fn restore(
     let version = store
         .find_deleted(id)?
         .ok_or_else(|| Refusal::NotFound(format!("there is no deleted version with id {id}")))?;
+    require_restore(&version, context)?;
     let model = store.find_model(&version.name)?.filter(|model| model.key == version.model);
     if model.is_none() {
         return Err(Refusal::Conflict(format!(
@@ -85,6 +90,15 @@ pub fn restore(
         return Err(Refusal::label_in_use(&version.name, &version.label, taken).into());
     }
     restore_unchecked(store, version, context)
+}
+
+/// Checks that the caller may take a version out of the trash, which gives it a status.
+pub(super) fn require_restore(version: &Version, context: &Context<'_>) -> Result<(), Refusal> {
+    context.require(&Scope::Delete, &version.name)?;
+    match version.status.after_restore() {
+        Status::Experimental => Ok(()),
+        status => context.require_status(None, status, &version.name),
+    }
 }
 
 /// Takes a version out of the trash whose model is there and whose label is free.

@@ -3,8 +3,8 @@
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange,
-    Status, Timestamp, Version, VersionId,
+    Alias, ApiKey, Draft, EventDraft, Holding, KeyRef, Model, ModelKey, ModelSummary, Numbering, Refusal,
+    ScoreChange, Status, Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -413,6 +413,24 @@ impl WriteStore for PostgresWriter {
             [(&model, Type::INT8), (&alias, Type::TEXT), (&of, Type::INT8), (&except, Type::INT8)];
         let answers = self.run_in_model(model, &[Request::prepared(registered::LAST_HOLDING, &key)])?;
         Ok(answers.iter().flatten().next().map(registered::holding).transpose()?)
+    }
+
+    fn find_key(&mut self, key: &KeyRef) -> Result<Option<ApiKey>, StoreError> {
+        Ok(self.locked_key(key)?)
+    }
+
+    fn insert_key(&mut self, key: &ApiKey) -> Result<i64, StoreError> {
+        Ok(self.add_key(key)?)
+    }
+
+    fn update_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
+        self.change_key(key);
+        Ok(())
+    }
+
+    fn record_key_uses(&mut self, uses: &[(i64, String)]) -> Result<(), StoreError> {
+        self.use_keys(uses);
+        Ok(())
     }
 
     fn append_event(

@@ -19,7 +19,7 @@ use super::{
     reader::PostgresReader,
     rows::{Value, optional_text, owned_text},
     text::encoded,
-    writer::{LOCK_REGISTRY, PostgresWriter, Write},
+    writer::{PostgresWriter, Write},
 };
 
 macro_rules! policy_columns {
@@ -136,7 +136,8 @@ impl WritePolicies for PostgresWriter {
     fn find_policy(&mut self, name: &str) -> Result<Option<StoredPolicy>, StoreError> {
         let name = encoded(name);
         let key: [Parameter<'_>; 2] = [(&name, Type::TEXT), (&None::<i64>, Type::INT8)];
-        let answers = self.run(&[Request::prepared(LOCK_REGISTRY, &[]), Request::prepared(ONE, &key)])?;
+        self.lock_registry()?;
+        let answers = self.run(&[Request::prepared(ONE, &key)])?;
         answers.last().and_then(|rows| rows.first()).map(policy).transpose()
     }
 

@@ -5,8 +5,8 @@ use std::{cell::Cell, ops::ControlFlow, sync::Arc, time::Duration};
 use tokio_postgres::types::Type;
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, OrderedQuery, PRODUCTION_ALIAS,
-    Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
+    ApiKey, ComparedVersion, EventQuery, Holding, KeyQuery, ListQuery, ModelKey, ModelSummary, OrderedQuery,
+    PRODUCTION_ALIAS, Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 use super::{
     connection::{Connection, Connector, Parameter, Purpose, Request, Session},
     error::Failure,
-    events, lists, manifest, registered,
+    events, keys, lists, manifest, registered,
     rows::{BY_ID, columns, owned_text, version},
     search,
     text::encoded,
@@ -293,6 +293,14 @@ impl ReadStore for PostgresReader {
 
     fn has_file(&mut self, sha256: &str) -> Result<bool, StoreError> {
         self.read(&Cell::new(false), |connection| manifest::has_file(connection, sha256))
+    }
+
+    fn keys(&mut self, query: &KeyQuery) -> Result<Vec<ApiKey>, StoreError> {
+        self.read(&Cell::new(false), |connection| keys::page(connection, query))
+    }
+
+    fn last_registry_event(&mut self) -> Result<i64, StoreError> {
+        self.read(&Cell::new(false), keys::last_registry_event)
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {

@@ -24,11 +24,11 @@ use super::{
 const CHECK_SCHEMA: &str = "SELECT check_schema($1)";
 /// The first number tells these locks apart from others in the database.
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext($1))";
-/// For what belongs to no model: policies, and the chain of the registry's own events.
-pub(super) const LOCK_REGISTRY: &str = "SELECT pg_advisory_xact_lock(7243394, 0)";
 const LOCK_BY_NAME: &str =
     "SELECT id FROM registered_models WHERE name = $1 AND deleted_at IS NULL FOR UPDATE";
 const LOCK_BY_KEY: &str = "SELECT id FROM registered_models WHERE id = $1 FOR UPDATE";
+/// Orders the events of the registry itself.
+const LOCK_REGISTRY: &str = "SELECT pg_advisory_xact_lock(7243395, 0)";
 const HEAD: &str = "SELECT last_event_id, hash FROM model_heads WHERE model_key = $1";
 /// `$1`: the version or 0, `$2`–`$6`: the event, `$7`: the model, `$8`: its last event, `$9`: the hash.
 const APPEND_EVENT: &str = "WITH before AS (SELECT id, ordinal FROM model_events \
@@ -256,17 +256,23 @@ impl PostgresWriter {
             return Ok(head.clone());
         }
         let key: [Parameter<'_>; 1] = [(&model, Type::INT8)];
-        let head = Request::prepared(HEAD, &key);
+        let head = [Request::prepared(HEAD, &key)];
         let answers = if model == REGISTRY_KEY {
-            self.run(&[Request::prepared(LOCK_REGISTRY, &[]), head])?
+            self.lock_registry()?;
+            self.run(&head)?
         } else {
-            self.run_in_model(model, &[head])?
+            self.run_in_model(model, &head)?
         };
         self.begin_chain(model);
         if let Some(row) = answers.last().and_then(|rows| rows.first()) {
             self.learn_head(model, row, 0)?;
         }
         Ok(self.heads.get(&model).cloned().unwrap_or_default())
+    }
+
+    /// Waits until no other transaction changes the registry itself.
+    pub(super) fn lock_registry(&mut self) -> Result<(), Failure> {
+        self.run(&[Request::prepared(LOCK_REGISTRY, &[])]).map(drop)
     }
 
     /// Appends an event to the chains of its model and of its version, if it has one.

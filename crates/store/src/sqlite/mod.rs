@@ -8,6 +8,7 @@ mod commit;
 mod connection;
 mod error_codes;
 mod events;
+mod keys;
 mod lists;
 mod lock;
 mod lookup;

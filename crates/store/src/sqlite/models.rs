@@ -8,8 +8,8 @@ use rusqlite::{
 };
 
 use registry_domain::{
-    Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange,
-    Status, Timestamp, Version, VersionId,
+    Alias, ApiKey, Draft, EventDraft, Holding, KeyRef, Model, ModelKey, ModelSummary, Numbering, Refusal,
+    ScoreChange, Status, Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -17,7 +17,7 @@ use crate::{StoreError, WriteStore};
 use super::{
     commit,
     connection::SqliteWriter,
-    events, lookup, manifest,
+    events, keys, lookup, manifest,
     reader::{PRODUCTION, visit_one},
     registered,
     rows::BY_ID,
@@ -268,6 +268,22 @@ impl WriteStore for SqliteWriter {
         except: Option<VersionId>,
     ) -> Result<Option<Holding>, StoreError> {
         Ok(registered::last_holding(&self.connection, model, alias, of, except)?)
+    }
+
+    fn find_key(&mut self, key: &KeyRef) -> Result<Option<ApiKey>, StoreError> {
+        Ok(keys::find(&self.connection, key)?)
+    }
+
+    fn insert_key(&mut self, key: &ApiKey) -> Result<i64, StoreError> {
+        Ok(keys::insert(&self.connection, key)?)
+    }
+
+    fn update_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
+        Ok(keys::update(&self.connection, key)?)
+    }
+
+    fn record_key_uses(&mut self, uses: &[(i64, String)]) -> Result<(), StoreError> {
+        Ok(keys::record_uses(&self.connection, uses)?)
     }
 
     fn append_event(

@@ -11,7 +11,7 @@ use std::{
 
 use registry_domain::{
     Draft, EventQuery, Force, Gate, GivenTimes, LabelReuse, Numbering, PRODUCTION_ALIAS, Patch, Precondition,
-    Status, Timestamp, VersionId, VersionRef,
+    Principal, Status, Timestamp, VersionId, VersionRef,
     json::read_object,
     model::ModelPatch,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
@@ -46,6 +46,7 @@ fn run<T>(
 ) -> T {
     let context = Context {
         actor: "ann",
+        principal: &Principal::administrator("ann"),
         now: Timestamp::from_unix_millis(1_769_817_600_000),
         gate: &Gate::default(),
         max_event_payload_bytes: 65_536,

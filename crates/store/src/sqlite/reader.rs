@@ -3,8 +3,8 @@
 use std::{ops::ControlFlow, sync::Arc};
 
 use registry_domain::{
-    ComparedVersion, EventQuery, Holding, ListQuery, ModelKey, ModelSummary, OrderedQuery, PRODUCTION_ALIAS,
-    Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
+    ApiKey, ComparedVersion, EventQuery, Holding, KeyQuery, ListQuery, ModelKey, ModelSummary, OrderedQuery,
+    PRODUCTION_ALIAS, Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     connection::SqliteReader,
-    events, lists, manifest, registered,
+    events, keys, lists, manifest, registered,
     rows::{BY_ID, columns, read},
     search, trash,
 };
@@ -198,6 +198,14 @@ impl ReadStore for SqliteReader {
 
     fn history(&mut self, query: &HistoryQuery) -> Result<Vec<Holding>, StoreError> {
         self.snapshot(|connection| Ok(registered::history(connection, query)?))
+    }
+
+    fn keys(&mut self, query: &KeyQuery) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(keys::page(&self.connection, query)?)
+    }
+
+    fn last_registry_event(&mut self) -> Result<i64, StoreError> {
+        Ok(keys::last_registry_event(&self.connection)?)
     }
 
     fn stats(&mut self) -> Result<Stats, StoreError> {

@@ -209,10 +209,71 @@ pub(in crate::http::v1) struct Suites {
     suites: BTreeMap<String, Value>,
 }
 
-/// The name of the caller in the audit trail.
+/// The caller, and what it may do.
 #[derive(ToSchema)]
 pub(in crate::http::v1) struct WhoAmI {
+    /// Its name in the audit trail.
     actor: String,
+    /// The name of its key, if the request brings another one for the trail.
+    name: String,
+    /// `key`, `person` or `workload`.
+    kind: String,
+    scopes: Vec<String>,
+    /// Patterns of the models that it may change; all if there is none.
+    models: Vec<String>,
+    #[schema(required)]
+    expires_at: Option<String>,
+}
+
+/// A stored API key. Its secret is not stored.
+#[derive(ToSchema)]
+#[schema(examples(json!({
+    "id": 3,
+    "name": "ci",
+    "scopes": ["read", "register", "promote:staging"],
+    "models": ["team-a/*"],
+    "expires_at": "2027-01-31T00:00:00.000Z",
+    "created_by": "key:alice",
+    "created_at": "2026-11-29T10:00:00.000Z",
+    "rotated_at": null,
+    "last_used_at": "2026-11-29T10:12:30.000Z",
+    "revoked_at": null,
+    "revoked_by": null
+})))]
+pub(in crate::http::v1) struct StoredKey {
+    /// Part of its token; never reused.
+    id: i64,
+    /// Unique among keys that are not revoked. In the audit trail it is `key:` and this name.
+    name: String,
+    scopes: Vec<String>,
+    /// Patterns of the models that it may change; all if there is none.
+    models: Vec<String>,
+    expires_at: Option<String>,
+    created_by: String,
+    created_at: String,
+    /// When it got its present token, if that is not its first.
+    rotated_at: Option<String>,
+    /// To about a minute.
+    last_used_at: Option<String>,
+    revoked_at: Option<String>,
+    revoked_by: Option<String>,
+}
+
+/// A page of stored API keys.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct KeyPage {
+    keys: Vec<StoredKey>,
+    /// The cursor of the next page; `null` on the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// A key with its token, which is shown only once.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct NewKeyToken {
+    key: StoredKey,
+    /// `reg_`, the id, `_`, and 64 hex digits.
+    token: String,
 }
 
 /// Confirms a deletion.

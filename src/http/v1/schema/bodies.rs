@@ -250,3 +250,30 @@ pub(in crate::http::v1) struct Rollback {
     #[schema(pattern = r"[^\s\u0085]", max_length = 4096)]
     reason: String,
 }
+
+/// An API key to create.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"name": "ci", "scopes": ["read", "register"], "models": ["team-a/*"], "expires_at": "2099-01-31"})))]
+pub(in crate::http::v1) struct NewKey {
+    /// Begins with a letter, then letters, digits and `. _ @ -`.
+    #[schema(pattern = r"^[A-Za-z][A-Za-z0-9._@-]{0,63}$")]
+    name: String,
+    /// Each is `read`, `register`, `evaluate`, `promote:STATUS` or `promote:*`, `alias:PATTERN`, `approve`, `delete`, `policies`, `webhooks`,
+    /// `keys` or `admin`.
+    #[schema(min_items = 1, max_items = 64)]
+    scopes: Vec<String>,
+    /// Patterns of the models that it may change, in which `*` stands for any characters. Without one, it may change all.
+    #[schema(max_items = 64)]
+    models: Option<Vec<String>>,
+    /// When it ends, in RFC 3339 or as a date. By default with the key that creates it.
+    expires_at: Option<String>,
+}
+
+/// A new token for an API key.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::v1) struct Rotation {
+    /// When the key ends, in RFC 3339 or as a date. Absent: as before.
+    expires_at: Option<String>,
+}

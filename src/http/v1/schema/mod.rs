@@ -30,6 +30,11 @@ pub(in crate::http) fn all() -> Value {
         Aliases,
         Suites,
         WhoAmI,
+        StoredKey,
+        KeyPage,
+        NewKeyToken,
+        NewKey,
+        Rotation,
         Deleted,
         NewRegisteredModel,
         ModelChangesV1,
@@ -46,7 +51,7 @@ pub(in crate::http) fn all() -> Value {
         FieldProblem
     );
     // In answers, a field that may be null is still present.
-    for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent"] {
+    for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent", "StoredKey"] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
         schemas[name]["required"] = fields.filter(|name| !name.starts_with("deleted_")).cloned().collect();
     }
@@ -100,6 +105,15 @@ pub(in crate::http::v1) struct ByAlias {
     /// The alias, percent-encoded. It is not `latest`, and no number with or without `v` before it.
     #[param(min_length = 1, example = "champion")]
     alias: String,
+}
+
+/// The path of one API key.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByKeyRef {
+    /// Its id, or the name of one that is not revoked.
+    #[param(min_length = 1, example = "ci")]
+    key: String,
 }
 
 /// The key of a tag in a path.

@@ -31,6 +31,7 @@ use crate::{
     postgres::{
         connection::{Connection, Parameter, Request},
         error::Failure,
+        keys,
         lists::number,
         lookup,
         options::Options,
@@ -80,6 +81,7 @@ pub fn check(options: &Options, watch: &Watch) -> Result<Report, MaintenanceErro
             check.section("model_events", Check::events)?;
             check.section("schema", Check::spanning)?;
             check.section("model_counts", Check::derived)?;
+            check.section("api_keys", Check::keys)?;
             check.section("schema", Check::sequences)?;
         }
         Ok(check.report)
@@ -268,6 +270,17 @@ impl Check<'_> {
             for row in self.connection.one(&rule.first(), &[])? {
                 let (count, name) = (count(&row, 0)?, owned_text(&row, 2)?);
                 self.report.add(Error, rule.finding(count, row.try_get(1)?, &name, CORRECT));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks each stored API key.
+    fn keys(&mut self) -> Result<(), Failure> {
+        for row in self.connection.one(keys::ALL, &[])? {
+            let key = keys::read(&row)?;
+            if let Some(problem) = key.problem() {
+                self.add(Error, "api_keys", Some(key.id), problem, crate::keys::CORRECT);
             }
         }
         Ok(())

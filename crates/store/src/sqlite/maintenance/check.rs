@@ -16,7 +16,9 @@ use registry_domain::soundness::{
 use super::{Finding, MAX_INTEGRITY_FINDINGS, Report, Stage, Watch, drift, integrity, trail};
 use crate::{
     copy::tables::NUMBERED,
+    keys::CORRECT,
     maintenance::rules::{self, RESTORE},
+    sqlite::keys,
     sqlite::schema::{SCHEMA_VERSION, TABLES, reference, user_version},
 };
 
@@ -51,6 +53,9 @@ pub(super) fn run(connection: &Connection, watch: &Watch) -> rusqlite::Result<Re
     check.section("sqlite_sequence", Check::sequences)?;
     if check.is_current {
         check.section("index", Check::lookup_tables)?;
+    }
+    if check.is_current {
+        check.section("api_keys", Check::keys)?;
     }
     if check.has_all_tables {
         check.section("event_chain", Check::trail)?;
@@ -211,6 +216,22 @@ impl Check<'_> {
     fn trail(&mut self) -> rusqlite::Result<()> {
         for Finding { table, id, problem, remedy } in trail::find(self.connection)? {
             self.add(Error, table, id, problem, remedy);
+        }
+        Ok(())
+    }
+
+    /// Checks each stored API key.
+    fn keys(&mut self) -> rusqlite::Result<()> {
+        if !self.connection.table_exists(None, "api_keys")? {
+            return Ok(());
+        }
+        let mut statement = self.connection.prepare(keys::ALL)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = keys::read(row)?;
+            if let Some(problem) = key.problem() {
+                self.add(Error, "api_keys", Some(key.id), problem, CORRECT);
+            }
         }
         Ok(())
     }

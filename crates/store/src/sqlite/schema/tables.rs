@@ -136,10 +136,24 @@ CREATE TABLE IF NOT EXISTS approvals (
     scores TEXT NOT NULL,
     withdrawn_at TEXT
 );
+CREATE TABLE IF NOT EXISTS api_keys (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    scopes TEXT NOT NULL,
+    models TEXT NOT NULL,
+    expires_at TEXT,
+    created_by TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    rotated_at TEXT,
+    last_used_at TEXT,
+    revoked_at TEXT,
+    revoked_by TEXT
+);
 ";
 
 /// The tables that the registry's rules are about, besides the lookup tables.
-pub(in super::super) const TABLES: [&str; 14] = [
+pub(in super::super) const TABLES: [&str; 15] = [
     "models",
     "model_events",
     "registered_models",
@@ -154,6 +168,7 @@ pub(in super::super) const TABLES: [&str; 14] = [
     "manifest_files",
     "policies",
     "approvals",
+    "api_keys",
 ];
 
 /// The sort key of `training_step`: an absent step is the lowest.
@@ -170,9 +185,9 @@ pub(in super::super) use step_key;
 /// the lists of one status and, merged over the four statuses, the list of all versions.
 ///
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
-/// a number to one version of its model, and an alias to one version at a time. Rows that another tool adds have no number until
+/// a number to one version of its model, an alias to one version at a time, and a name to one API key that is not revoked. Rows that another tool adds have no number until
 /// the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 23] = [
+pub(super) const INDEXES: [Index; 24] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
@@ -182,6 +197,7 @@ pub(super) const INDEXES: [Index; 23] = [
         "idx_approvals_live",
         "approvals (version_id, target, kind, actor) WHERE withdrawn_at IS NULL",
     ),
+    Index::unique("idx_api_keys_name", "api_keys (name) WHERE revoked_at IS NULL"),
     Index::of("idx_models_created", "models (created_at)"),
     Index::of("idx_models_step", concat!("models (", step_key!(), ")")),
     Index::of("idx_models_status_created", "models (status, created_at)"),
